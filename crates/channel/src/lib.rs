@@ -1,0 +1,41 @@
+//! Channel I/O as the z/Architecture *Principles of Operation* (SA22-7832, chapters 13 to 17) defines
+//! it: the architected formats, each in one place with its size asserted, and the
+//! [`ChannelSubsystem`] trait, which has one method per I/O instruction.
+//!
+//! # Scope
+//!
+//! Formats and the trait. Who carries the instructions out is elsewhere: the appliance's `css` module
+//! issues them, the `vcss` crate carries them through shared memory. Drivers are written against the
+//! trait and never know which it is.
+//!
+//! # Limits
+//!
+//! Command mode. Transport mode (TCW) is recognised in an ORB and not built.
+//!
+//! # Rule
+//!
+//! Nobody else spells an offset. All multi-byte fields are big-endian by type, so the formats are the
+//! same bytes on the machine and on the developer's host.
+#![no_std]
+
+mod ccw;
+mod crw;
+mod irb;
+mod orb;
+mod schib;
+mod scsw;
+mod sense;
+mod subsystem;
+
+pub use ccw::{Ccw0, Ccw1, CcwFlags, CommandCode};
+pub use crw::{Crw, CrwFlags, ReportingSource};
+pub use irb::Irb;
+pub use orb::{Orb, OrbFlags};
+pub use schib::{Pmcw, PmcwFlags, Schib};
+pub use scsw::{
+    ActivityControl, DeviceStatus, FunctionControl, Scsw, StatusControl, SubchannelStatus,
+};
+pub use sense::SenseId;
+pub use subsystem::{
+    ChannelSubsystem, DeviceNumber, IoInterruption, NotOperational, Refusal, SubchannelId, Tested,
+};

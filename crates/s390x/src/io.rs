@@ -1,0 +1,398 @@
+//! The I/O instructions: one wrapper each, nothing else.
+//!
+//! **Scope.** The instruction, its operands, and its condition code as a type. The formats behind
+//! the pointers (ORB, SCHIB, IRB, CRW, ...) are architected elsewhere (crate `channel`), so the
+//! wrappers take any pointee. What a condition code means for a given instruction is told in that
+//! wrapper's documentation.
+//!
+//! **The rule this module lives by.** Each wrapper sets the condition code to a value that the
+//! instruction would not leave there on success before it executes it. An instruction that is
+//! wrongly not executed, or a hypervisor that forgets to set the code, is then seen as a failure
+//! and never as success.
+//!
+//! **Operands.** The pointers are real addresses: DAT is off in everything this crate is for.
+//! Operand areas are word aligned (doubleword for CHSC's 4 KiB block: page); an operand that is
+//! not leads to a specification exception, not to undefined behaviour of the caller's.
+//!
+//! Source: *Principles of Operation*, chapter 14, "I/O Instructions"; CHSC is described in no
+//! public manual but in Linux (`drivers/s390/cio/chsc.c`).
+
+/// The subsystem-identification word, which general register 1 holds for the I/O instructions and
+/// which the CPU stores at real location 184 with an I/O interruption.
+///
+/// ```text
+/// bit  0      8     13 14 15          16                              31
+///     +------+-----+-----+-----------+--------------------------------+
+///     | CSSID| 0   | m   | SSID | 1  |       subchannel number        |
+///     +------+-----+-----+-----------+--------------------------------+
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(transparent)]
+pub struct SubchannelWord(u32);
+
+impl SubchannelWord {
+    /// The bit that is always one.
+    const ONE: u32 = 0x0001_0000;
+
+    /// A word as stored by the CPU or made elsewhere. Bit 15, which the architecture requires to
+    /// be one, is not checked: the instruction does (operand exception).
+    #[must_use]
+    pub const fn from_raw(word: u32) -> Self {
+        Self(word)
+    }
+
+    /// The word of a subchannel of channel-subsystem image 0: subchannel set (0-3) and number.
+    ///
+    /// Only the two low-order bits of `ssid` are taken.
+    #[must_use]
+    pub const fn new(ssid: u8, number: u16) -> Self {
+        Self(((ssid as u32 & 3) << 17) | Self::ONE | number as u32)
+    }
+
+    /// The word as a number.
+    #[must_use]
+    pub const fn raw(self) -> u32 {
+        self.0
+    }
+
+    /// The subchannel-set identifier.
+    #[must_use]
+    pub const fn ssid(self) -> u8 {
+        ((self.0 >> 17) & 3) as u8
+    }
+
+    /// The subchannel number.
+    #[must_use]
+    pub const fn number(self) -> u16 {
+        self.0 as u16
+    }
+}
+
+impl From<u32> for SubchannelWord {
+    fn from(word: u32) -> Self {
+        Self(word)
+    }
+}
+
+impl From<SubchannelWord> for u32 {
+    fn from(word: SubchannelWord) -> Self {
+        word.0
+    }
+}
+
+impl core::fmt::Debug for SubchannelWord {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{:x}.{:04x}", self.ssid(), self.number())
+    }
+}
+
+/// What TEST PENDING INTERRUPTION and an I/O interruption leave: the I/O-interruption code.
+///
+/// The 12 bytes at real locations 184-195, or at TPI's operand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, zerocopy::FromBytes, zerocopy::Immutable)]
+#[repr(C)]
+pub struct IoInterruption {
+    /// The subsystem-identification word; see [`IoInterruption::subchannel`].
+    pub subsystem_id: zerocopy::byteorder::big_endian::U32,
+    /// The interruption parameter of the subchannel, as ORB or MODIFY SUBCHANNEL set it.
+    pub parameter: zerocopy::byteorder::big_endian::U32,
+    /// The interruption-identification word: bit 0 adapter interruption, bits 2-4 the ISC.
+    pub identification: zerocopy::byteorder::big_endian::U32,
+}
+
+impl IoInterruption {
+    /// Which subchannel it comes from. Without meaning for an adapter interruption.
+    #[must_use]
+    pub fn subchannel(&self) -> SubchannelWord {
+        SubchannelWord(self.subsystem_id.get())
+    }
+
+    /// Whether this is an adapter interruption and not a subchannel's.
+    #[must_use]
+    pub fn is_adapter(&self) -> bool {
+        self.identification.get() & 0x8000_0000 != 0
+    }
+
+    /// The interruption subclass.
+    #[must_use]
+    pub fn subclass(&self) -> crate::control::InterruptionSubclass {
+        crate::control::InterruptionSubclass::from_bits(
+            ((self.identification.get() >> 27) & 7) as u8,
+        )
+    }
+}
+
+#[cfg(target_arch = "s390x")]
+pub use instructions::*;
+
+#[cfg(target_arch = "s390x")]
+mod instructions {
+    use super::{IoInterruption, SubchannelWord};
+    use crate::cc::ConditionCode;
+    use core::arch::asm;
+
+    /// One wrapper: the subchannel in r1 and one operand in storage.
+    macro_rules! subchannel_and_operand {
+        ($(#[$meta:meta])* $name:ident, $mnemonic:literal, dirty $dirty:literal, *$mutability:ident) => {
+            $(#[$meta])*
+            #[inline]
+            pub unsafe fn $name<T>(schid: SubchannelWord, operand: *$mutability T) -> ConditionCode {
+                let ipm: u64;
+                // SAFETY: the caller vouches for the operand; the instruction changes no register.
+                unsafe {
+                    asm!(
+                        "tmll {cc},3",
+                        concat!($mnemonic, " 0({operand})"),
+                        "ipm {cc}",
+                        cc = inout(reg) $dirty => ipm,
+                        operand = in(reg_addr) operand,
+                        in("r1") u64::from(schid.raw()),
+                        options(nostack),
+                    );
+                }
+                ConditionCode::from_ipm(ipm)
+            }
+        };
+    }
+
+    /// One wrapper: the subchannel in r1 and no operand.
+    macro_rules! subchannel_only {
+        ($(#[$meta:meta])* $name:ident, $mnemonic:literal, dirty $dirty:literal) => {
+            $(#[$meta])*
+            #[inline]
+            pub unsafe fn $name(schid: SubchannelWord) -> ConditionCode {
+                let ipm: u64;
+                // SAFETY: the caller vouches for what the subchannel will do.
+                unsafe {
+                    asm!(
+                        "tmll {cc},3",
+                        $mnemonic,
+                        "ipm {cc}",
+                        cc = inout(reg) $dirty => ipm,
+                        in("r1") u64::from(schid.raw()),
+                        options(nostack),
+                    );
+                }
+                ConditionCode::from_ipm(ipm)
+            }
+        };
+    }
+
+    subchannel_and_operand! {
+        /// START SUBCHANNEL: start the channel program that the ORB at `operand` designates.
+        ///
+        /// cc 0: start function initiated. cc 1: status pending. cc 2: function in progress.
+        /// cc 3: not operational.
+        ///
+        /// # Safety
+        /// `operand` points to an ORB (32 bytes, word aligned), and everything its channel program
+        /// reads or writes stays valid and is not otherwise used until the program has ended.
+        ssch, "ssch", dirty 3u64, *const
+    }
+
+    subchannel_and_operand! {
+        /// MODIFY SUBCHANNEL: set the modifiable fields from the SCHIB at `operand`.
+        ///
+        /// cc 0: done. cc 1: status pending. cc 2: function in progress. cc 3: not operational.
+        ///
+        /// # Safety
+        /// `operand` points to a SCHIB (52 bytes, word aligned); a measurement block it designates
+        /// belongs to the channel subsystem from now on.
+        msch, "msch", dirty 3u64, *const
+    }
+
+    subchannel_and_operand! {
+        /// STORE SUBCHANNEL: store the SCHIB at `operand`.
+        ///
+        /// cc 0: stored. cc 3: not operational: there is no such subchannel, nor a higher one.
+        ///
+        /// # Safety
+        /// `operand` is valid for a write of 52 bytes and word aligned.
+        stsch, "stsch", dirty 2u64, *mut
+    }
+
+    subchannel_and_operand! {
+        /// TEST SUBCHANNEL: store the IRB at `operand` and clear the status.
+        ///
+        /// cc 0: status was pending. cc 1: status was not pending (the IRB is stored all the
+        /// same). cc 3: not operational.
+        ///
+        /// # Safety
+        /// `operand` is valid for a write of 96 bytes and word aligned.
+        tsch, "tsch", dirty 2u64, *mut
+    }
+
+    subchannel_only! {
+        /// HALT SUBCHANNEL: end the present operation at the device in an orderly way.
+        ///
+        /// cc 0: halt function initiated. cc 1: status pending. cc 2: halt or clear in progress.
+        /// cc 3: not operational.
+        ///
+        /// # Safety
+        /// The caller is the one who drives this subchannel.
+        hsch, "hsch", dirty 3u64
+    }
+
+    subchannel_only! {
+        /// CLEAR SUBCHANNEL: discard whatever is going on and all status.
+        ///
+        /// cc 0: clear function initiated. cc 3: not operational.
+        ///
+        /// # Safety
+        /// The caller is the one who drives this subchannel.
+        csch, "csch", dirty 1u64
+    }
+
+    subchannel_only! {
+        /// CANCEL SUBCHANNEL: take back a start that has not begun yet.
+        ///
+        /// cc 0: cancelled, as if the start had not been. cc 1: status pending. cc 2: too late, or
+        /// nothing to cancel. cc 3: not operational.
+        ///
+        /// # Safety
+        /// The caller is the one who drives this subchannel.
+        xsch, "xsch", dirty 3u64
+    }
+
+    subchannel_only! {
+        /// RESUME SUBCHANNEL: go on with a suspended channel program.
+        ///
+        /// cc 0: resume function initiated. cc 1: status pending. cc 2: not resumable now.
+        /// cc 3: not operational.
+        ///
+        /// # Safety
+        /// As for [`ssch`]: the channel program goes on with the storage it designates.
+        rsch, "rsch", dirty 3u64
+    }
+
+    /// TEST PENDING INTERRUPTION: take one pending I/O interruption of the enabled subclasses
+    /// (CR 6), without taking it as an interruption.
+    ///
+    /// `None`: none is pending.
+    #[inline]
+    #[must_use]
+    pub fn tpi() -> Option<IoInterruption> {
+        #[repr(C, align(8))]
+        struct Code([u8; 16]);
+        let mut code = Code([0; 16]);
+        let ipm: u64;
+        // SAFETY: 12 bytes are stored, at a word-aligned operand that is our own.
+        unsafe {
+            asm!(
+                "tmll {cc},3",
+                "tpi 0({operand})",
+                "ipm {cc}",
+                cc = inout(reg) 2u64 => ipm,
+                operand = in(reg_addr) &mut code,
+                options(nostack),
+            );
+        }
+        match ConditionCode::from_ipm(ipm) {
+            ConditionCode::Cc1 => {
+                let [a, b, c, d, e, f, g, h, i, j, k, l, ..] = code.0;
+                Some(IoInterruption {
+                    subsystem_id: [a, b, c, d].into(),
+                    parameter: [e, f, g, h].into(),
+                    identification: [i, j, k, l].into(),
+                })
+            }
+            ConditionCode::Cc0 | ConditionCode::Cc2 | ConditionCode::Cc3 => None,
+        }
+    }
+
+    /// STORE CHANNEL REPORT WORD: take the oldest pending channel report.
+    ///
+    /// `None`: none is pending. The word's layout is `channel`'s CRW.
+    #[inline]
+    #[must_use]
+    pub fn stcrw() -> Option<u32> {
+        let mut crw = 0u32;
+        let ipm: u64;
+        // SAFETY: four bytes are stored, at a word-aligned operand that is our own.
+        unsafe {
+            asm!(
+                "tmll {cc},3",
+                "stcrw 0({operand})",
+                "ipm {cc}",
+                cc = inout(reg) 2u64 => ipm,
+                operand = in(reg_addr) &mut crw,
+                options(nostack),
+            );
+        }
+        match ConditionCode::from_ipm(ipm) {
+            ConditionCode::Cc0 => Some(crw),
+            ConditionCode::Cc1 | ConditionCode::Cc2 | ConditionCode::Cc3 => None,
+        }
+    }
+
+    /// SET CHANNEL MONITOR: switch channel-subsystem monitoring on or off.
+    ///
+    /// * `measurement_block_origin`: `Some` makes measurement-block update active, with the
+    ///   format-0 area at this address (bytes 32 aligned); `None` makes it inactive.
+    /// * `connect_time`: device-connect-time measurement.
+    ///
+    /// Sets no condition code.
+    ///
+    /// # Safety
+    /// The area has 32 bytes for each measurement-block index in use, and belongs to the channel
+    /// subsystem while monitoring is active.
+    #[inline]
+    pub unsafe fn schm(
+        measurement_block_origin: Option<crate::address::AbsoluteAddress>,
+        connect_time: bool,
+    ) {
+        let origin = measurement_block_origin.map_or(0, |a| a.get());
+        let controls =
+            (u64::from(measurement_block_origin.is_some()) << 1) | u64::from(connect_time);
+        // SAFETY: the caller vouches for the area.
+        unsafe { asm!("schm", in("r1") controls, in("r2") origin, options(nostack)) }
+    }
+
+    /// CHANNEL SUBSYSTEM CALL: `block` holds the request and receives the response.
+    ///
+    /// cc 0: done; the response code in the block tells how it went. cc 3: not available.
+    ///
+    /// # Safety
+    /// `block` is a page (4096 bytes, aligned) with a request the caller understands.
+    #[inline]
+    pub unsafe fn chsc<T>(block: *mut T) -> ConditionCode {
+        let ipm: u64;
+        // SAFETY: the caller vouches for the block.
+        unsafe {
+            asm!(
+                "tmll {cc},3",
+                ".insn rre,0xb25f0000,{block},0",
+                "ipm {cc}",
+                cc = inout(reg) 2u64 => ipm,
+                block = in(reg_addr) block,
+                options(nostack),
+            );
+        }
+        ConditionCode::from_ipm(ipm)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subchannel_word_has_its_one_bit_and_its_fields() {
+        let word = SubchannelWord::new(3, 0xBEEF);
+        assert_eq!(word.raw(), 0x0007_BEEF);
+        assert_eq!((word.ssid(), word.number()), (3, 0xBEEF));
+        assert_eq!(SubchannelWord::new(0, 1).raw(), 0x0001_0001);
+    }
+
+    #[test]
+    fn an_interruption_code_tells_its_subclass_and_origin() {
+        let io = IoInterruption {
+            subsystem_id: 0x0001_0002.into(),
+            parameter: 7.into(),
+            identification: 0x9800_0000.into(),
+        };
+        assert!(io.is_adapter());
+        assert_eq!(io.subclass().bits(), 3);
+        assert_eq!(io.subchannel().number(), 2);
+    }
+}

@@ -1,0 +1,106 @@
+//! The backend for the `log` crate: each record a line on the global console.
+//!
+//! ```text
+//! [    0.001234] INFO  css: 3 subchannels
+//! ```
+//!
+//! Scope: one level for all; the time comes from a function of the image. Limits: a record that is
+//! logged while the console is in use is lost and counted, see [`global`](crate::global).
+
+use crate::global::CONSOLE;
+use core::fmt;
+use core::time::Duration;
+use log::{LevelFilter, Log, Metadata, Record, SetLoggerError};
+
+/// Logs to [`CONSOLE`], with the time that a function gives.
+///
+/// ```
+/// use core::time::Duration;
+/// # fn uptime() -> Duration { Duration::ZERO }
+/// static LOGGER: sclp::Logger = sclp::Logger::new(uptime);
+/// LOGGER.install(log::LevelFilter::Info).expect("first logger");
+/// log::info!("up");
+/// ```
+#[derive(Debug)]
+pub struct Logger {
+    uptime: fn() -> Duration,
+}
+
+impl Logger {
+    /// A logger that asks `uptime` for the time since boot.
+    pub const fn new(uptime: fn() -> Duration) -> Self {
+        Self { uptime }
+    }
+
+    /// Makes this the logger of the image, for records up to `level`. The level can be changed
+    /// later with [`log::set_max_level`].
+    pub fn install(&'static self, level: LevelFilter) -> Result<(), SetLoggerError> {
+        log::set_logger(self)?;
+        log::set_max_level(level);
+        Ok(())
+    }
+}
+
+impl Log for Logger {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.level() <= log::max_level()
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if self.enabled(record.metadata()) {
+            CONSOLE.print(format_args!(
+                "{}\n",
+                Line {
+                    uptime: (self.uptime)(),
+                    record
+                }
+            ));
+        }
+    }
+
+    fn flush(&self) {
+        // What the SCLP refuses, the console counts.
+        let _ = CONSOLE.with(|console| console.flush());
+    }
+}
+
+/// A record as it is shown.
+struct Line<'a> {
+    uptime: Duration,
+    record: &'a Record<'a>,
+}
+
+impl fmt::Display for Line<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (seconds, micros) = (self.uptime.as_secs(), self.uptime.subsec_micros());
+        let (level, target) = (self.record.level(), self.record.target());
+        write!(
+            f,
+            "[{seconds:5}.{micros:06}] {level:<5} {target}: {}",
+            self.record.args()
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::string::ToString;
+
+    #[test]
+    fn a_line_has_time_level_target_and_text() {
+        let record = Record::builder()
+            .level(log::Level::Warn)
+            .target("proxy")
+            .args(format_args!("client 3 is slow"))
+            .build();
+        let line = Line {
+            uptime: Duration::from_micros(12_000_345),
+            record: &record,
+        };
+        assert_eq!(
+            line.to_string(),
+            "[   12.000345] WARN  proxy: client 3 is slow"
+        );
+    }
+}

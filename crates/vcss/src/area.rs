@@ -1,0 +1,452 @@
+//! The validated view of an area: header and capabilities checked once, entries reached by type.
+
+use core::fmt;
+use core::sync::atomic::{fence, Ordering};
+
+use window::{ClientAddress, OutOfWindow, Window, WindowSlice};
+
+use crate::layout::{
+    Capability, CapabilityId, Doorbell, Entry, Header, Kind, MAGIC, MAX_CAPABILITIES,
+    VERSION_MAJOR,
+};
+
+/// Why a piece of memory is not an area that this side can use, or an access to it failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AreaError {
+    /// The magic number is wrong.
+    Magic,
+    /// Laid out by an incompatible version.
+    Version {
+        /// Its major version.
+        found: u16,
+    },
+    /// Another kind of area.
+    Kind {
+        /// The number found.
+        found: u32,
+    },
+    /// The header's length is not that of the memory.
+    Length {
+        /// The length found.
+        found: u64,
+    },
+    /// Too many capabilities.
+    Capabilities {
+        /// The number found.
+        found: u32,
+    },
+    /// A part that does not fit into the area, or whose entries are too small.
+    Part {
+        /// Its id.
+        id: u16,
+    },
+    /// A part that has to be there is not.
+    Missing {
+        /// Its id.
+        id: CapabilityId,
+    },
+    /// No such entry.
+    Index {
+        /// The part.
+        id: CapabilityId,
+        /// The index asked for.
+        index: u32,
+    },
+    /// An access outside.
+    Outside(OutOfWindow),
+}
+
+impl fmt::Display for AreaError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Magic => f.write_str("no area: wrong magic number"),
+            Self::Version { found } => write!(
+                f,
+                "area of major version {found}, this side speaks {VERSION_MAJOR}"
+            ),
+            Self::Kind { found } => write!(f, "area of another kind ({found})"),
+            Self::Length { found } => {
+                write!(f, "area says it is {found:#x} bytes long, its memory is not")
+            }
+            Self::Capabilities { found } => write!(
+                f,
+                "area lists {found} capabilities, at most {MAX_CAPABILITIES} are allowed"
+            ),
+            Self::Part { id } => write!(f, "capability {id:#x} does not fit the area"),
+            Self::Missing { id } => write!(f, "area has no {id:?} part"),
+            Self::Index { id, index } => write!(f, "{id:?} part has no entry {index}"),
+            Self::Outside(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for AreaError {}
+
+impl From<OutOfWindow> for AreaError {
+    fn from(error: OutOfWindow) -> Self {
+        Self::Outside(error)
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Part {
+    offset: u32,
+    stride: u32,
+    count: u32,
+}
+
+/// An area whose header and capability list have been checked.
+///
+/// The list is read once: what the other side does to it later changes nothing here.
+#[derive(Clone, Debug)]
+pub struct Area<'w> {
+    window: &'w Window,
+    parts: [Part; CapabilityId::ALL.len()],
+}
+
+impl<'w> Area<'w> {
+    /// Checks the area that fills `window`.
+    ///
+    /// # Errors
+    ///
+    /// Says what is wrong with it; see [`AreaError`].
+    pub fn open(window: &'w Window, kind: Kind) -> Result<Self, AreaError> {
+        let header: Header = window.read(ClientAddress::new(0))?;
+        if header.magic != MAGIC {
+            return Err(AreaError::Magic);
+        }
+        if header.major.get() != VERSION_MAJOR {
+            return Err(AreaError::Version {
+                found: header.major.get(),
+            });
+        }
+        if Kind::from_number(header.kind.get()) != Some(kind) {
+            return Err(AreaError::Kind {
+                found: header.kind.get(),
+            });
+        }
+        if header.length.get() != window.len() {
+            return Err(AreaError::Length {
+                found: header.length.get(),
+            });
+        }
+        let count = header.capability_count.get();
+        if count as usize > MAX_CAPABILITIES {
+            return Err(AreaError::Capabilities { found: count });
+        }
+        let mut parts = [Part::default(); CapabilityId::ALL.len()];
+        for number in 0..u64::from(count) {
+            let at = u64::from(header.capabilities.get()) + number * size_of::<Capability>() as u64;
+            let capability: Capability = window.read(ClientAddress::new(at))?;
+            let Some(id) = CapabilityId::from_number(capability.id.get()) else {
+                continue;
+            };
+            let part = Part {
+                offset: capability.offset.get(),
+                stride: capability.stride.get(),
+                count: capability.count.get(),
+            };
+            let bytes = u64::from(part.stride).checked_mul(u64::from(part.count));
+            let fits = bytes.is_some_and(|bytes| {
+                window.contains(ClientAddress::new(u64::from(part.offset)), bytes)
+            });
+            if !fits || part.offset % 8 != 0 {
+                return Err(AreaError::Part { id: id as u16 });
+            }
+            if let Some(place) = parts.get_mut(position(id)) {
+                *place = part;
+            }
+        }
+        Ok(Self { window, parts })
+    }
+
+    /// How many entries of a type there are; 0 when the area has no such part.
+    pub fn count<T: Entry>(&self) -> u32 {
+        self.part(T::ID).count
+    }
+
+    /// Copies an entry.
+    ///
+    /// # Errors
+    ///
+    /// No such entry.
+    pub fn read<T: Entry>(&self, index: u32) -> Result<T, AreaError> {
+        Ok(self.window.read(self.entry::<T>(index)?)?)
+    }
+
+    /// Stores an entry.
+    ///
+    /// # Errors
+    ///
+    /// No such entry.
+    pub fn write<T: Entry>(&self, index: u32, entry: &T) -> Result<(), AreaError> {
+        Ok(self.window.write(self.entry::<T>(index)?, entry)?)
+    }
+
+    /// The word at `offset` of an entry, to be loaded and stored by itself.
+    ///
+    /// # Errors
+    ///
+    /// No such entry, or `offset` is not that of a word in it.
+    pub fn word<T: Entry>(&self, index: u32, offset: usize) -> Result<Word<'w>, AreaError> {
+        let missing = AreaError::Index { id: T::ID, index };
+        if offset % 4 != 0 || offset + 4 > size_of::<T>() {
+            return Err(missing);
+        }
+        let entry = self.entry::<T>(index)?;
+        let address = entry.checked_add(offset as u64).ok_or(missing)?;
+        Ok(Word(self.window.slice(address, 4)?))
+    }
+
+    /// The entries `first` to `first + count` of a type as one array; for types whose stride is
+    /// their size.
+    ///
+    /// # Errors
+    ///
+    /// Not all of them are there.
+    pub fn array<T: Entry>(&self, first: u32, count: u32) -> Result<WindowSlice<'w>, AreaError> {
+        let part = self.part(T::ID);
+        let missing = AreaError::Index {
+            id: T::ID,
+            index: first,
+        };
+        let end = first.checked_add(count).ok_or(missing)?;
+        if end > part.count || part.stride as usize != size_of::<T>() {
+            return Err(missing);
+        }
+        let start = u64::from(part.offset) + u64::from(first) * u64::from(part.stride);
+        Ok(self
+            .window
+            .slice(ClientAddress::new(start), count * part.stride)?)
+    }
+
+    /// Where an entry lies in the area.
+    ///
+    /// # Errors
+    ///
+    /// No such entry.
+    pub fn entry<T: Entry>(&self, index: u32) -> Result<ClientAddress, AreaError> {
+        let part = self.part(T::ID);
+        if part.count == 0 {
+            return Err(AreaError::Missing { id: T::ID });
+        }
+        if index >= part.count || (part.stride as usize) < size_of::<T>() {
+            return Err(AreaError::Index { id: T::ID, index });
+        }
+        Ok(ClientAddress::new(
+            u64::from(part.offset) + u64::from(index) * u64::from(part.stride),
+        ))
+    }
+
+    fn part(&self, id: CapabilityId) -> Part {
+        self.parts.get(position(id)).copied().unwrap_or_default()
+    }
+}
+
+fn position(id: CapabilityId) -> usize {
+    CapabilityId::ALL
+        .iter()
+        .position(|&known| known == id)
+        .unwrap_or(usize::MAX)
+}
+
+/// A big-endian 32-bit word in an area, loaded and stored whole.
+#[derive(Clone, Debug)]
+pub struct Word<'w>(WindowSlice<'w>);
+
+impl Word<'_> {
+    /// The word; what was stored before it by its writer is visible after this.
+    #[inline]
+    pub fn load(&self) -> u32 {
+        // The slice was made four bytes long, so the index is always good.
+        self.0.load_u32_acquire(0).unwrap_or(0).swap_bytes()
+    }
+
+    /// Stores the word, after everything stored before.
+    #[inline]
+    pub fn store(&self, value: u32) {
+        let stored = self.0.store_u32_release(0, value.swap_bytes());
+        debug_assert!(stored.is_ok());
+    }
+}
+
+/// One side of a [`Doorbell`]: rings the other side, hears it, and sleeps without missing it.
+#[derive(Debug)]
+pub struct Bell<'w> {
+    own_bell: Word<'w>,
+    own_asleep: Word<'w>,
+    their_bell: Word<'w>,
+    their_asleep: Word<'w>,
+    rung: u32,
+    heard: u32,
+}
+
+impl<'w> Bell<'w> {
+    const CLIENT: usize = core::mem::offset_of!(Doorbell, client);
+    const APPLIANCE: usize = core::mem::offset_of!(Doorbell, appliance);
+    const BELL: usize = 0;
+    const ASLEEP: usize = 4;
+    const GENERATION: usize = 8;
+
+    /// The client's side.
+    ///
+    /// # Errors
+    ///
+    /// The area has no doorbell.
+    pub fn of_client(area: &Area<'w>) -> Result<Self, AreaError> {
+        Self::new(area, Self::CLIENT, Self::APPLIANCE)
+    }
+
+    /// The appliance's side. Starts a new generation.
+    ///
+    /// # Errors
+    ///
+    /// The area has no doorbell.
+    pub fn of_appliance(area: &Area<'w>) -> Result<Self, AreaError> {
+        let bell = Self::new(area, Self::APPLIANCE, Self::CLIENT)?;
+        let generation = area.word::<Doorbell>(0, Self::APPLIANCE + Self::GENERATION)?;
+        generation.store(generation.load().wrapping_add(1));
+        Ok(bell)
+    }
+
+    fn new(area: &Area<'w>, own: usize, theirs: usize) -> Result<Self, AreaError> {
+        let word = |offset| area.word::<Doorbell>(0, offset);
+        let own_bell = word(own + Self::BELL)?;
+        let their_bell = word(theirs + Self::BELL)?;
+        let bell = Self {
+            rung: own_bell.load(),
+            // One less than it is: whatever came before counts as not heard yet.
+            heard: their_bell.load().wrapping_sub(1),
+            own_bell,
+            own_asleep: word(own + Self::ASLEEP)?,
+            their_bell,
+            their_asleep: word(theirs + Self::ASLEEP)?,
+        };
+        bell.own_asleep.store(0);
+        Ok(bell)
+    }
+
+    /// Tells the other side to look. Returns whether it sleeps, and so needs the wake-up byte.
+    #[inline]
+    #[must_use = "a sleeping side hears only the wake-up byte"]
+    pub fn ring(&mut self) -> bool {
+        self.rung = self.rung.wrapping_add(1);
+        self.own_bell.store(self.rung);
+        fence(Ordering::SeqCst);
+        self.their_asleep.load() != 0
+    }
+
+    /// Whether the other side has rung since this was asked last.
+    #[inline]
+    pub fn heard(&mut self) -> bool {
+        let bell = self.their_bell.load();
+        let rang = bell != self.heard;
+        self.heard = bell;
+        rang
+    }
+
+    /// Whether the other side has rung, without taking note of it.
+    #[inline]
+    pub fn rings(&self) -> bool {
+        self.their_bell.load() != self.heard
+    }
+
+    /// Says that this side is about to sleep. The caller then looks for work once more, this bell
+    /// included, and sleeps only if there is none.
+    #[inline]
+    pub fn lie_down(&mut self) {
+        self.own_asleep.store(1);
+        fence(Ordering::SeqCst);
+    }
+
+    /// Says that this side is awake.
+    #[inline]
+    pub fn get_up(&mut self) {
+        self.own_asleep.store(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::{Command, Status};
+    use crate::plan;
+
+    fn area_bytes() -> [u8; 131_072] {
+        let mut bytes = [0; 131_072];
+        let window = Window::borrowed(&mut bytes, 0);
+        let plan = plan::client_area(2);
+        plan.write(&window).unwrap();
+        drop(window);
+        bytes
+    }
+
+    #[test]
+    fn what_was_planned_opens() {
+        let mut bytes = area_bytes();
+        let length = plan::client_area(2).length() as usize;
+        let window = Window::borrowed(&mut bytes[..length], 0);
+        let area = Area::open(&window, Kind::Client).unwrap();
+        assert_eq!(area.count::<Command>(), 2);
+        assert!(area.read::<Status>(1).is_ok());
+        assert_eq!(
+            area.read::<Status>(2).unwrap_err(),
+            AreaError::Index {
+                id: CapabilityId::Statuses,
+                index: 2
+            }
+        );
+        assert_eq!(
+            Area::open(&window, Kind::Control).unwrap_err(),
+            AreaError::Kind { found: 2 }
+        );
+    }
+
+    #[test]
+    fn a_part_beyond_the_end_is_refused() {
+        let mut bytes = area_bytes();
+        let length = plan::client_area(2).length() as usize;
+        bytes[64 + 4] = 0x7F; // the first capability's offset
+        let window = Window::borrowed(&mut bytes[..length], 0);
+        assert_eq!(
+            Area::open(&window, Kind::Client).unwrap_err(),
+            AreaError::Part { id: 1 }
+        );
+    }
+
+    #[test]
+    fn a_sleeper_hears_a_bell_that_rang_while_it_lay_down() {
+        let mut bytes = area_bytes();
+        let length = plan::client_area(2).length() as usize;
+        let window = Window::borrowed(&mut bytes[..length], 0);
+        let area = Area::open(&window, Kind::Client).unwrap();
+        let mut client = Bell::of_client(&area).unwrap();
+        let mut appliance = Bell::of_appliance(&area).unwrap();
+        assert!(appliance.heard(), "what came before is not missed");
+        assert!(!appliance.heard());
+        assert!(!client.ring(), "the appliance is awake");
+        appliance.lie_down();
+        assert!(appliance.rings());
+        assert!(appliance.heard());
+        assert!(client.ring(), "the appliance needs the byte");
+        appliance.get_up();
+        assert!(!client.ring());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn garbage_never_opens_out_of_bounds(garbage in proptest::collection::vec(0u8.., 64..400)) {
+            let mut bytes = area_bytes();
+            let length = plan::client_area(2).length() as usize;
+            bytes[64..64 + garbage.len().min(400)].copy_from_slice(&garbage);
+            let window = Window::borrowed(&mut bytes[..length], 0);
+            if let Ok(area) = Area::open(&window, Kind::Client) {
+                for index in 0..4 {
+                    let _ = area.read::<Status>(index);
+                    let _ = area.word::<Doorbell>(index, 4);
+                    let _ = area.array::<crate::client::InFlight>(index, 16);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! The control area's entries: what the daemon tells the appliance about the pool, and what the
+//! appliance tells the daemon about itself.
+//!
+//! [`Client`], [`Disk`] and [`Export`] are written by the daemon before it starts the appliance
+//! and are not changed while it runs. [`Order`] is written by the daemon at any time. The rest is written by
+//! the appliance at any time, for `stellwerk status`.
+
+use zerocopy::big_endian::{U16, U32, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::layout::{CapabilityId, Entry, Extent, Name};
+
+/// A client and the memory that it shares.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Client {
+    /// Its name in the configuration.
+    pub name: Name,
+    /// Its area.
+    pub area: Extent,
+    /// Its window: where its absolute addresses begin and how far they reach. Ring addresses, and
+    /// every address in a ring, are resolved here.
+    pub window: Extent,
+    /// Its program window: CCWs and the data areas they name are resolved here. The same as the window
+    /// for a client that writes channel programs itself; pages of the area when the daemon writes them.
+    pub program: Extent,
+    /// Zero.
+    pub reserved: [u8; 48],
+}
+
+const _: () = assert!(size_of::<Client>() == 128);
+
+impl Entry for Client {
+    const ID: CapabilityId = CapabilityId::Clients;
+}
+
+/// A disk that the appliance is to drive.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Disk {
+    /// Its name in the configuration.
+    pub name: Name,
+    /// Device number of its subchannel.
+    pub device: U16,
+    /// Subchannel set of its subchannel.
+    pub set: u8,
+    /// Zero.
+    pub reserved: [u8; 29],
+}
+
+const _: () = assert!(size_of::<Disk>() == 64);
+
+impl Entry for Disk {
+    const ID: CapabilityId = CapabilityId::Disks;
+}
+
+/// A disk, or a slice of one, given to a client. The client's virtual subchannels are its exports, in
+/// the order in which they stand here.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Export {
+    /// Index of the client.
+    pub client: U16,
+    /// Index of the disk.
+    pub disk: U16,
+    /// Virtual device number.
+    pub device: U16,
+    /// Queues that the client may use, 1 to [`MAX_QUEUES`](crate::client::MAX_QUEUES).
+    pub queues: U16,
+    /// [`Export::READ_ONLY`].
+    pub flags: U32,
+    /// Zero.
+    pub reserved: U32,
+    /// First sector (512 bytes) on the disk.
+    pub start: U64,
+    /// Sectors; 0 means to the end of the disk.
+    pub sectors: U64,
+    /// What GET ID answers, padded with NUL.
+    pub serial: [u8; 20],
+    /// Zero.
+    pub reserved2: [u8; 12],
+}
+
+const _: () = assert!(size_of::<Export>() == 64);
+
+impl Export {
+    /// The client may not write.
+    pub const READ_ONLY: u32 = 1;
+}
+
+impl Entry for Export {
+    const ID: CapabilityId = CapabilityId::Exports;
+}
+
+/// What the daemon wants of the appliance.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Order {
+    /// One of the constants here.
+    pub order: U32,
+    /// Zero.
+    pub reserved: U32,
+}
+
+impl Order {
+    /// Serve.
+    pub const SERVE: u32 = 0;
+    /// Take no new requests, let those in flight end, flush, and stop.
+    pub const SHUT_DOWN: u32 = 1;
+}
+
+impl Entry for Order {
+    const ID: CapabilityId = CapabilityId::Order;
+}
+
+/// The appliance's state of life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Life {
+    /// Not up yet, or not this time.
+    Starting = 0,
+    /// Serving.
+    Serving = 1,
+    /// Letting requests end.
+    Stopping = 2,
+    /// Everything has ended and is flushed.
+    Stopped = 3,
+    /// Ended by a fault; its report is on the console.
+    Failed = 4,
+}
+
+impl Life {
+    /// The state of a number read from an area.
+    pub const fn from_number(number: u32) -> Option<Self> {
+        match number {
+            0 => Some(Self::Starting),
+            1 => Some(Self::Serving),
+            2 => Some(Self::Stopping),
+            3 => Some(Self::Stopped),
+            4 => Some(Self::Failed),
+            _ => None,
+        }
+    }
+}
+
+/// What the appliance says of itself.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Appliance {
+    /// [`Life`].
+    pub life: U32,
+    /// Microseconds from the first instruction to serving.
+    pub boot_us: U32,
+    /// TOD clock when it began to serve.
+    pub serving_tod: U64,
+    /// Its version.
+    pub version: Name,
+    /// Bytes of the pool that are its own.
+    pub private_bytes: U64,
+    /// Bytes of the loaded image.
+    pub image_bytes: U64,
+    /// Bytes of heap in use when it began to serve.
+    pub heap_bytes: U64,
+    /// Turns of the event loop.
+    pub turns: U64,
+    /// Times it went to sleep.
+    pub sleeps: U64,
+    /// Wake-up bytes sent.
+    pub wakes_sent: U64,
+    /// Work found by the slow timer that no wake-up had announced.
+    pub healed: U64,
+    /// Zero.
+    pub reserved: [u8; 24],
+}
+
+const _: () = assert!(size_of::<Appliance>() == 128);
+
+impl Entry for Appliance {
+    const ID: CapabilityId = CapabilityId::Appliance;
+}
+
+/// State of an owned subchannel's driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum DeviceLife {
+    /// Present, not driven.
+    Standby = 0,
+    /// Driven.
+    Online = 1,
+    /// Driven once, given up.
+    Failed = 2,
+}
+
+impl DeviceLife {
+    /// The state of a number read from an area.
+    pub const fn from_number(number: u8) -> Option<Self> {
+        match number {
+            0 => Some(Self::Standby),
+            1 => Some(Self::Online),
+            2 => Some(Self::Failed),
+            _ => None,
+        }
+    }
+}
+
+/// An owned subchannel.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Device {
+    /// Subsystem-identification word; 0 ends the list.
+    pub subchannel: U32,
+    /// Device number.
+    pub device: U16,
+    /// Subchannel set.
+    pub set: u8,
+    /// [`DeviceLife`].
+    pub life: u8,
+    /// Control-unit type.
+    pub cu_type: U16,
+    /// Control-unit model.
+    pub cu_model: u8,
+    /// Device model.
+    pub dev_model: u8,
+    /// Device type.
+    pub dev_type: U16,
+    /// Index of the disk that it is, or [`Device::NO_DISK`].
+    pub disk: U16,
+    /// Size in sectors, when it is a disk.
+    pub sectors: U64,
+    /// Zero.
+    pub reserved: [u8; 8],
+}
+
+const _: () = assert!(size_of::<Device>() == 32);
+
+impl Device {
+    /// [`Device::disk`] of what is no disk.
+    pub const NO_DISK: u16 = 0xFFFF;
+}
+
+impl Entry for Device {
+    const ID: CapabilityId = CapabilityId::Devices;
+}
+
+/// Counters of one export; all since the appliance started.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Counters {
+    /// Reads ended.
+    pub reads: U64,
+    /// Writes ended.
+    pub writes: U64,
+    /// Flushes ended.
+    pub flushes: U64,
+    /// Discards and write-zeroes ended.
+    pub discards: U64,
+    /// Bytes read.
+    pub bytes_read: U64,
+    /// Bytes written.
+    pub bytes_written: U64,
+    /// Requests that ended in an error.
+    pub errors: U64,
+    /// Requests in flight.
+    pub in_flight: U64,
+}
+
+const _: () = assert!(size_of::<Counters>() == 64);
+
+impl Entry for Counters {
+    const ID: CapabilityId = CapabilityId::Counters;
+}

@@ -1,0 +1,113 @@
+//! Copies across the border: volatile, each byte once.
+//!
+//! The compiler may not repeat, drop or invent a volatile access. So a value that was checked is
+//! the value that is used, however fast the other side changes its memory. Where the window's
+//! pointer is aligned, as all that is used often is, eight bytes go at a time; otherwise one.
+
+const WORD: usize = size_of::<u64>();
+
+/// Whether `address` can be reached with 64-bit accesses.
+#[inline(always)]
+fn aligned(address: *const u8) -> bool {
+    address.addr().is_multiple_of(align_of::<u64>())
+}
+
+/// Copies `length` bytes from window memory to memory of this side.
+///
+/// # Safety
+///
+/// `source` is valid for volatile reads and `target` for writes of `length` bytes. `target` is
+/// not in any window.
+#[inline(always)]
+pub(crate) unsafe fn from_window(source: *const u8, target: *mut u8, length: usize) {
+    let mut done = 0;
+    if aligned(source) {
+        while length - done >= WORD {
+            // SAFETY: `done + WORD <= length`, so both sides are valid; the source is aligned,
+            // because its start is and `done` is a multiple of the word.
+            unsafe {
+                let word = source.add(done).cast::<u64>().read_volatile();
+                target.add(done).cast::<u64>().write_unaligned(word);
+            }
+            done += WORD;
+        }
+    }
+    if done < length {
+        // SAFETY: what is left starts at `done`, inside both ranges.
+        unsafe { bytes_from_window(source.add(done), target.add(done), length - done) };
+    }
+}
+
+/// As [`from_window`], byte by byte.
+///
+/// # Safety
+///
+/// As [`from_window`].
+#[inline(never)]
+unsafe fn bytes_from_window(source: *const u8, target: *mut u8, length: usize) {
+    for place in 0..length {
+        // SAFETY: `place < length`, so both sides are valid.
+        unsafe { target.add(place).write(source.add(place).read_volatile()) };
+    }
+}
+
+/// Copies `length` bytes from memory of this side to window memory.
+///
+/// # Safety
+///
+/// `source` is valid for reads and `target` for volatile writes of `length` bytes. `source` is
+/// not in any window.
+#[inline(always)]
+pub(crate) unsafe fn to_window(source: *const u8, target: *mut u8, length: usize) {
+    let mut done = 0;
+    if aligned(target) {
+        while length - done >= WORD {
+            // SAFETY: `done + WORD <= length`, so both sides are valid; the target is aligned,
+            // because its start is and `done` is a multiple of the word.
+            unsafe {
+                let word = source.add(done).cast::<u64>().read_unaligned();
+                target.add(done).cast::<u64>().write_volatile(word);
+            }
+            done += WORD;
+        }
+    }
+    if done < length {
+        // SAFETY: what is left starts at `done`, inside both ranges.
+        unsafe { bytes_to_window(source.add(done), target.add(done), length - done) };
+    }
+}
+
+/// As [`to_window`], byte by byte.
+///
+/// # Safety
+///
+/// As [`to_window`].
+#[inline(never)]
+unsafe fn bytes_to_window(source: *const u8, target: *mut u8, length: usize) {
+    for place in 0..length {
+        // SAFETY: `place < length`, so both sides are valid.
+        unsafe { target.add(place).write_volatile(source.add(place).read()) };
+    }
+}
+
+/// Stores `byte` into `length` bytes of window memory.
+///
+/// # Safety
+///
+/// `target` is valid for volatile writes of `length` bytes.
+pub(crate) unsafe fn fill(target: *mut u8, length: usize, byte: u8) {
+    let word = u64::from_ne_bytes([byte; WORD]);
+    let mut done = 0;
+    if aligned(target) {
+        while length - done >= WORD {
+            // SAFETY: `done + WORD <= length`; aligned as in `to_window`.
+            unsafe { target.add(done).cast::<u64>().write_volatile(word) };
+            done += WORD;
+        }
+    }
+    while done < length {
+        // SAFETY: `done < length`.
+        unsafe { target.add(done).write_volatile(byte) };
+        done += 1;
+    }
+}

@@ -1,0 +1,243 @@
+//! A checked range of a window, for words that are read and written often: rings and doorbells.
+//!
+//! An aligned word is loaded and stored atomically. The names say what order is promised:
+//! an *acquire* load comes before all later accesses, a *release* store after all earlier ones.
+//! What needs more (a store that must be seen before a later load) takes
+//! `core::sync::atomic::fence(SeqCst)` of its own.
+//!
+//! A word whose address is not aligned is moved byte by byte. That is safe but not atomic; whoever
+//! builds a ring on a slice checks its alignment once, at set-up.
+
+use core::fmt;
+use core::mem::MaybeUninit;
+use core::sync::atomic::{fence, AtomicU16, AtomicU32, Ordering};
+
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+use crate::{copy, ClientAddress, OutOfWindow, Window};
+
+/// A range of a [`Window`] that has been checked. All words in it are little-endian.
+#[derive(Clone, Copy)]
+pub struct WindowSlice<'w> {
+    window: &'w Window,
+    start: *mut u8,
+    address: ClientAddress,
+    length: u32,
+}
+
+// SAFETY: as `Window`: no reference to the memory is made, each access is volatile or atomic.
+unsafe impl Send for WindowSlice<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for WindowSlice<'_> {}
+
+macro_rules! words {
+    ($word:ident, $atomic:ident, $load:ident, $load_acquire:ident, $store:ident, $store_release:ident) => {
+        #[doc = concat!("Loads the little-endian `", stringify!($word), "` number `index` of the slice.")]
+        ///
+        /// # Errors
+        ///
+        /// [`OutOfWindow`] if it lies outside the slice.
+        #[inline(always)]
+        pub fn $load(&self, index: u32) -> Result<$word, OutOfWindow> {
+            let source = self.word(index, size_of::<$word>() as u32)?;
+            if !source.addr().is_multiple_of(align_of::<$atomic>()) {
+                let address = self.address_of(index, size_of::<$word>());
+                return read_slowly(self.window, address).map($word::from_le_bytes);
+            }
+            // SAFETY: `word` found it inside the slice, and it is aligned; this side never
+            // accesses it but by volatile or atomic means.
+            let word = unsafe { $atomic::from_ptr(source.cast()) };
+            Ok($word::from_le(word.load(Ordering::Relaxed)))
+        }
+
+        #[doc = concat!("As [`", stringify!($load), "`](Self::", stringify!($load), "), and all later accesses come after it.")]
+        ///
+        /// # Errors
+        ///
+        /// [`OutOfWindow`] if it lies outside the slice.
+        #[inline(always)]
+        pub fn $load_acquire(&self, index: u32) -> Result<$word, OutOfWindow> {
+            let word = self.$load(index)?;
+            fence(Ordering::Acquire);
+            Ok(word)
+        }
+
+        #[doc = concat!("Stores the little-endian `", stringify!($word), "` number `index` of the slice.")]
+        ///
+        /// # Errors
+        ///
+        /// [`OutOfWindow`] if it lies outside the slice; nothing has been written then.
+        #[inline(always)]
+        pub fn $store(&self, index: u32, value: $word) -> Result<(), OutOfWindow> {
+            let target = self.word(index, size_of::<$word>() as u32)?;
+            if !target.addr().is_multiple_of(align_of::<$atomic>()) {
+                let address = self.address_of(index, size_of::<$word>());
+                return write_slowly(self.window, address, &value.to_le_bytes());
+            }
+            // SAFETY: `word` found it inside the slice, and it is aligned; this side never
+            // accesses it but by volatile or atomic means.
+            let word = unsafe { $atomic::from_ptr(target.cast()) };
+            word.store(value.to_le(), Ordering::Relaxed);
+            Ok(())
+        }
+
+        #[doc = concat!("As [`", stringify!($store), "`](Self::", stringify!($store), "), and all earlier accesses come before it.")]
+        ///
+        /// # Errors
+        ///
+        /// [`OutOfWindow`] if it lies outside the slice; nothing has been written then.
+        #[inline(always)]
+        pub fn $store_release(&self, index: u32, value: $word) -> Result<(), OutOfWindow> {
+            fence(Ordering::Release);
+            self.$store(index, value)
+        }
+    };
+}
+
+impl<'w> WindowSlice<'w> {
+    /// # Safety
+    ///
+    /// The `length` bytes at `start` are those at `address` of `window`, and all lie in it.
+    #[inline(always)]
+    pub(crate) unsafe fn new(
+        window: &'w Window,
+        start: *mut u8,
+        address: ClientAddress,
+        length: u32,
+    ) -> Self {
+        Self {
+            window,
+            start,
+            address,
+            length,
+        }
+    }
+
+    /// Length in bytes.
+    #[inline]
+    pub const fn len(&self) -> u32 {
+        self.length
+    }
+
+    /// Whether the slice has no bytes at all.
+    #[inline]
+    pub const fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// The address of the first byte, in the other side's numbering.
+    #[inline]
+    pub const fn address(&self) -> ClientAddress {
+        self.address
+    }
+
+    words!(
+        u16,
+        AtomicU16,
+        load_u16,
+        load_u16_acquire,
+        store_u16,
+        store_u16_release
+    );
+    words!(
+        u32,
+        AtomicU32,
+        load_u32,
+        load_u32_acquire,
+        store_u32,
+        store_u32_release
+    );
+
+    /// Copies element number `index` of an array of `T` that starts with the slice. Every byte is
+    /// fetched exactly once; a value of more than one word may be seen half changed.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfWindow`] if any byte of the element lies outside the slice.
+    #[inline(always)]
+    pub fn element<T: FromBytes>(&self, index: u32) -> Result<T, OutOfWindow> {
+        let source = self.element_at::<T>(index)?;
+        let mut value = MaybeUninit::<T>::uninit();
+        // SAFETY: `element_at` found the source inside the slice, the target is a whole `T`.
+        unsafe { copy::from_window(source, value.as_mut_ptr().cast(), size_of::<T>()) };
+        // SAFETY: all bytes of `value` were written, and any bytes are a valid `T: FromBytes`.
+        Ok(unsafe { value.assume_init() })
+    }
+
+    /// Stores element number `index` of an array of `T` that starts with the slice.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfWindow`] if any byte of the element lies outside the slice; nothing has been
+    /// written then.
+    #[inline(always)]
+    pub fn set_element<T: IntoBytes + Immutable>(
+        &self,
+        index: u32,
+        value: &T,
+    ) -> Result<(), OutOfWindow> {
+        let target = self.element_at::<T>(index)?;
+        // SAFETY: `element_at` found the target inside the slice; `value` is this side's own.
+        unsafe { copy::to_window(value.as_bytes().as_ptr(), target, size_of::<T>()) };
+        Ok(())
+    }
+
+    /// Where word number `index` is, if it lies in the slice.
+    #[inline(always)]
+    fn word(&self, index: u32, size: u32) -> Result<*mut u8, OutOfWindow> {
+        if index >= self.length / size {
+            return Err(self.refuse(index, size as usize));
+        }
+        Ok(self.start.wrapping_add(index as usize * size as usize))
+    }
+
+    /// Where element number `index` is, if it lies in the slice.
+    #[inline(always)]
+    fn element_at<T>(&self, index: u32) -> Result<*mut u8, OutOfWindow> {
+        let offset = u64::from(index) * size_of::<T>() as u64;
+        if offset + size_of::<T>() as u64 > u64::from(self.length) {
+            return Err(self.refuse(index, size_of::<T>()));
+        }
+        Ok(self.start.wrapping_add(offset as usize))
+    }
+
+    #[inline(always)]
+    fn refuse(&self, index: u32, size: usize) -> OutOfWindow {
+        self.window
+            .refuse(self.address_of(index, size), size as u64)
+    }
+
+    /// The client's address of element number `index`, wherever that is.
+    #[inline(always)]
+    fn address_of(&self, index: u32, size: usize) -> ClientAddress {
+        let offset = u64::from(index).saturating_mul(size as u64);
+        ClientAddress::new(self.address.value().saturating_add(offset))
+    }
+}
+
+// What follows is out of the way of the loads and stores, and takes no slice, so that theirs can
+// stay in registers.
+
+#[cold]
+#[inline(never)]
+fn read_slowly<const N: usize>(
+    window: &Window,
+    address: ClientAddress,
+) -> Result<[u8; N], OutOfWindow> {
+    window.read(address)
+}
+
+#[cold]
+#[inline(never)]
+fn write_slowly(window: &Window, address: ClientAddress, bytes: &[u8]) -> Result<(), OutOfWindow> {
+    window.write_bytes(address, bytes)
+}
+
+impl fmt::Debug for WindowSlice<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WindowSlice")
+            .field("address", &self.address)
+            .field("length", &self.length)
+            .finish()
+    }
+}

@@ -1,0 +1,253 @@
+//! What a window promises to whoever holds it, and refuses to whoever is behind it.
+
+use proptest::prelude::*;
+use window::{ClientAddress, OutOfWindow, Window};
+use zerocopy::little_endian::{U16, U32, U64};
+
+const ABSOLUTE: u64 = 0x1000_0000;
+
+fn at(address: u64) -> ClientAddress {
+    ClientAddress::new(address)
+}
+
+/// Bytes 0, 1, 2, … and a window over the first `length` of them, from an address that is aligned
+/// to 8 plus `skew` on.
+fn scene<R>(length: usize, skew: usize, story: impl FnOnce(&Window) -> R) -> (R, Vec<u8>) {
+    let mut memory: Vec<u8> = (0..length + 16).map(|byte| byte as u8).collect();
+    let start = memory.as_ptr().align_offset(8) + skew;
+    for (number, byte) in memory[start..].iter_mut().enumerate() {
+        *byte = number as u8;
+    }
+    let result = story(&Window::borrowed(
+        &mut memory[start..start + length],
+        ABSOLUTE,
+    ));
+    (result, memory[start..].to_vec())
+}
+
+#[test]
+fn a_value_reads_as_it_was_written() {
+    scene(64, 0, |window| {
+        for address in [0, 1, 7, 8, 56] {
+            window
+                .write(at(address), &U64::new(0x0102_0304_0506_0708))
+                .unwrap();
+            let value: U64 = window.read(at(address)).unwrap();
+            assert_eq!(value.get(), 0x0102_0304_0506_0708);
+        }
+    });
+}
+
+#[test]
+fn a_write_changes_nothing_beside_it() {
+    for skew in 0..8 {
+        let ((), after) = scene(64, skew, |window| {
+            window.write_bytes(at(11), &[0xaa; 21]).unwrap();
+        });
+        assert!(after[11..32].iter().all(|&byte| byte == 0xaa));
+        assert!(after[..11]
+            .iter()
+            .chain(&after[32..72])
+            .all(|&byte| byte != 0xaa));
+    }
+}
+
+#[test]
+fn the_last_byte_is_inside_and_the_next_is_not() {
+    scene(64, 0, |window| {
+        assert_eq!(window.read::<u8>(at(63)), Ok(63));
+        assert!(window.read::<u8>(at(64)).is_err());
+        assert!(window.read::<U16>(at(63)).is_err());
+        assert!(window.write(at(61), &U32::new(0)).is_err());
+    });
+}
+
+#[test]
+fn a_range_that_wraps_around_is_outside() {
+    scene(64, 0, |window| {
+        assert!(!window.contains(at(u64::MAX), 2));
+        assert!(window.read::<U64>(at(u64::MAX - 3)).is_err());
+        assert!(window.translate(at(u64::MAX), 1).is_err());
+        assert!(window.slice(at(u64::MAX), u32::MAX).is_err());
+        assert!(window.fill(at(1), u64::MAX, 0).is_err());
+    });
+}
+
+#[test]
+fn a_refused_write_leaves_the_memory_as_it_was() {
+    let ((), after) = scene(64, 0, |window| {
+        assert!(window.write_bytes(at(60), &[0xaa; 5]).is_err());
+        assert!(window.fill(at(60), 5, 0xaa).is_err());
+    });
+    assert!(after
+        .iter()
+        .enumerate()
+        .all(|(number, &byte)| byte == number as u8));
+}
+
+#[test]
+fn an_empty_range_may_lie_at_the_end_but_not_past_it() {
+    scene(64, 0, |window| {
+        assert_eq!(window.translate(at(64), 0).unwrap().absolute, ABSOLUTE + 64);
+        assert!(window.translate(at(65), 0).is_err());
+        assert!(window.read_bytes(at(64), &mut []).is_ok());
+    });
+}
+
+#[test]
+fn an_empty_window_holds_nothing() {
+    let window = Window::borrowed(&mut [], 0);
+    let window = &*window;
+    assert!(window.is_empty());
+    assert!(window.read::<u8>(at(0)).is_err());
+    assert!(window.slice(at(0), 0).unwrap().load_u16(0).is_err());
+}
+
+#[test]
+fn a_translation_adds_the_absolute_base() {
+    scene(64, 0, |window| {
+        let segment = window.translate(at(0x10), 0x20).unwrap();
+        assert_eq!((segment.absolute, segment.len), (ABSOLUTE + 0x10, 0x20));
+    });
+}
+
+#[test]
+fn a_translation_past_the_end_of_all_addresses_is_refused() {
+    let mut memory = [0; 64];
+    let window = Window::borrowed(&mut memory, u64::MAX - 15);
+    assert!(window.translate(at(0), 15).is_ok());
+    assert!(window.translate(at(0), 16).is_err());
+    assert!(window.translate(at(32), 1).is_err());
+}
+
+#[test]
+fn the_error_names_the_client_and_what_it_asked_for() {
+    scene(64, 0, |window| {
+        let error = window.translate(at(0x30), 0x20).unwrap_err();
+        let expected = OutOfWindow {
+            address: at(0x30),
+            length: 0x20,
+            window_length: 64,
+        };
+        assert_eq!(error, expected);
+        assert_eq!(
+            error.to_string(),
+            "client error: 32 bytes at 0x30 do not lie in its window of 0x40 bytes"
+        );
+    });
+}
+
+#[test]
+fn words_of_a_slice_are_little_endian_and_counted_in_words() {
+    scene(64, 0, |window| {
+        let slice = window.slice(at(8), 16).unwrap();
+        assert_eq!(slice.load_u16(0), Ok(0x0908));
+        assert_eq!(slice.load_u16_acquire(3), Ok(0x0f0e));
+        assert_eq!(slice.load_u32(1), Ok(0x0f0e_0d0c));
+        slice.store_u16(1, 0x1234).unwrap();
+        slice.store_u32_release(2, 0x5678_9abc).unwrap();
+        assert_eq!(window.read(at(10)), Ok([0x34u8, 0x12]));
+        assert_eq!(window.read(at(16)), Ok([0xbcu8, 0x9a, 0x78, 0x56]));
+    });
+}
+
+#[test]
+fn words_past_a_slice_are_refused_even_inside_the_window() {
+    scene(64, 0, |window| {
+        let slice = window.slice(at(8), 7).unwrap();
+        assert!(slice.load_u16(2).is_ok());
+        assert_eq!(slice.load_u16(3).unwrap_err().address, at(14));
+        assert!(slice.store_u32(1, 0).is_err());
+        assert!(slice.load_u32(u32::MAX).is_err());
+        assert!(slice.element::<U64>(0).is_err());
+        assert!(slice.element::<[u8; 3]>(1).is_ok());
+        assert!(slice.set_element(2, &[0u8; 3]).is_err());
+        assert!(slice.element::<U64>(u32::MAX).is_err());
+    });
+}
+
+#[test]
+fn words_that_are_not_aligned_are_still_words() {
+    for skew in 0..4 {
+        scene(64, skew, |window| {
+            let slice = window.slice(at(1), 16).unwrap();
+            assert_eq!(slice.load_u32(1), Ok(0x0807_0605));
+            slice.store_u16(2, 0xbeef).unwrap();
+            assert_eq!(slice.load_u16(2), Ok(0xbeef));
+            assert_eq!(window.read(at(5)), Ok([0xefu8, 0xbe]));
+        });
+    }
+}
+
+#[test]
+fn a_slice_counts_from_its_own_start() {
+    scene(64, 0, |window| {
+        let slice = window.slice(at(24), 24).unwrap();
+        assert_eq!((slice.address(), slice.len()), (at(24), 24));
+        assert_eq!(slice.element::<U64>(1), window.read(at(32)));
+    });
+}
+
+#[test]
+fn another_thread_sees_what_a_release_store_announces() {
+    let mut memory = vec![0; 64];
+    let window = Window::borrowed(&mut memory, 0);
+    let window = &*window;
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let slice = window.slice(at(0), 64).unwrap();
+            slice.store_u32(8, 4711).unwrap();
+            slice.store_u32_release(0, 1).unwrap();
+        });
+        let slice = window.slice(at(0), 64).unwrap();
+        while slice.load_u32_acquire(0) == Ok(0) {
+            std::hint::spin_loop();
+        }
+        assert_eq!(slice.load_u32(8), Ok(4711));
+    });
+}
+
+proptest! {
+    /// Whatever the address and length: all the range is inside, or it is refused.
+    #[test]
+    fn every_function_is_total(address in any::<u64>(), near in 0u64..96, length in 0u32..96, skew in 0usize..8) {
+        scene(64, skew, |window| {
+            for address in [address, near, u64::MAX - near] {
+                let inside = u128::from(address) + u128::from(length) <= 64;
+                let mut bytes = vec![0; length as usize];
+                assert_eq!(window.contains(at(address), length.into()), inside);
+                assert_eq!(window.read_bytes(at(address), &mut bytes).is_ok(), inside);
+                assert_eq!(window.write_bytes(at(address), &bytes).is_ok(), inside);
+                assert_eq!(window.fill(at(address), length.into(), 7).is_ok(), inside);
+                assert_eq!(window.translate(at(address), length).is_ok(), inside);
+                assert_eq!(window.slice(at(address), length).is_ok(), inside);
+            }
+        });
+    }
+
+    /// Copies in and out give the same bytes for each alignment on either side.
+    #[test]
+    fn copies_are_exact(bytes in proptest::collection::vec(any::<u8>(), 0..48), address in 0u64..16, skew in 0usize..8) {
+        scene(64, skew, |window| {
+            window.write_bytes(at(address), &bytes).unwrap();
+            let mut back = vec![0; bytes.len()];
+            window.read_bytes(at(address), &mut back).unwrap();
+            assert_eq!(back, bytes);
+        });
+    }
+
+    /// A slice never reaches past itself, whatever the index.
+    #[test]
+    fn a_slice_stays_in_its_range(start in 0u64..64, length in 0u32..64, index in any::<u32>(), low in 0u32..40) {
+        scene(64, 0, |window| {
+            let Ok(slice) = window.slice(at(start), length) else { return };
+            for index in [index, low] {
+                let fits = |size: u64| (u64::from(index) + 1) * size <= u64::from(length);
+                assert_eq!(slice.load_u16(index).is_ok(), fits(2));
+                assert_eq!(slice.store_u16(index, 1).is_ok(), fits(2));
+                assert_eq!(slice.load_u32(index).is_ok(), fits(4));
+                assert_eq!(slice.element::<[u8; 16]>(index).is_ok(), fits(16));
+            }
+        });
+    }
+}

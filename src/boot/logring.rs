@@ -1,0 +1,96 @@
+//! The log: to the console, and the last records kept for a report.
+//!
+//! The console may be slow, gone, or in use by what crashed: a report shows the last records again
+//! from here, and with `log=off` still those of level `info`.
+//!
+//! **Limits.** [`LINES`] records of [`LINE`] bytes; what is longer is cut. A record logged while
+//! another one is being put into the ring is not kept.
+
+use core::fmt::{self, Write};
+use core::sync::atomic::{AtomicUsize, Ordering};
+use heapless::{HistoryBuf, String};
+use log::{LevelFilter, Log, Metadata, Record};
+use spin::Mutex;
+
+/// How many records are kept.
+pub const LINES: usize = 32;
+
+/// How many bytes of each.
+pub const LINE: usize = 120;
+
+static RING: Mutex<HistoryBuf<String<LINE>, LINES>> = Mutex::new(HistoryBuf::new());
+static CONSOLE_LEVEL: AtomicUsize = AtomicUsize::new(LevelFilter::Info as usize);
+static CONSOLE: sclp::Logger = sclp::Logger::new(super::uptime);
+static LOGGER: Logger = Logger;
+
+/// Logs to ring and console.
+struct Logger;
+
+/// Make this the logger, showing records up to `level` on the console.
+pub fn install(level: LevelFilter) {
+    CONSOLE_LEVEL.store(level as usize, Ordering::Relaxed);
+    // A second call finds a logger there, this one, and only changes the level.
+    let _ = log::set_logger(&LOGGER);
+    log::set_max_level(level.max(LevelFilter::Info));
+}
+
+impl Log for Logger {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.level() <= log::max_level()
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if let Some(mut ring) = RING.try_lock() {
+            ring.write(line(record));
+        }
+        if record.level() as usize <= CONSOLE_LEVEL.load(Ordering::Relaxed) {
+            CONSOLE.log(record);
+        }
+    }
+
+    fn flush(&self) {
+        CONSOLE.flush();
+    }
+}
+
+/// A record as it is kept.
+fn line(record: &Record<'_>) -> String<LINE> {
+    let mut line = Cut(String::new());
+    let uptime = super::uptime();
+    // A line that is cut is still a line.
+    let _ = write!(
+        line,
+        "[{:5}.{:06}] {:<5} {}: {}",
+        uptime.as_secs(),
+        uptime.subsec_micros(),
+        record.level(),
+        record.target(),
+        record.args()
+    );
+    line.0
+}
+
+/// Takes what has room, and lets the rest go.
+struct Cut(String<LINE>);
+
+impl Write for Cut {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for character in text.chars() {
+            self.0.push(character).map_err(|_| fmt::Error)?;
+        }
+        Ok(())
+    }
+}
+
+/// Write the kept records, oldest first, for a report.
+///
+/// # Safety
+/// Whoever may be writing to the ring now never runs again.
+pub unsafe fn show(to: &mut dyn Write) -> fmt::Result {
+    // SAFETY: the caller vouches that nobody holds it who would go on.
+    unsafe { RING.force_unlock() };
+    for line in RING.lock().oldest_ordered() {
+        writeln!(to, "  {line}")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,442 @@
+//! The report: what is printed when something ends this program that should not.
+//!
+//! It shows what an operator of an s390 expects: the kind of interruption with its code, the PSW, all general
+//! registers, the control registers in use, the failing address, the call chain by name, the last
+//! log records. Then the CPU enters a disabled wait whose address tells the kind once more
+//! ([`Stop`]), which QEMU and KVM report to management as a crash of the guest.
+//!
+//! **The rule this module lives by.** Nothing that crashed is relied on: the report has a stack of
+//! its own, takes console and log by force, allocates nothing, follows no pointer it has not
+//! checked, and ends after a bounded number of steps. A crash during the report ends in a disabled
+//! wait at once.
+//!
+//! **Limits.** Other CPUs are not stopped. The call chain is one of return addresses: calls that
+//! the compiler inlined, or made the last thing a function does, are not in it.
+
+use super::entry::{
+    __boot_stop, set_vectors, Entry, CALLER_FRAME, SAVED_R14, STACK_BOTTOM, STACK_TOP,
+};
+use super::logring;
+use super::symbols::{self, Symbols};
+use core::fmt::{self, Write};
+use core::mem::offset_of;
+use core::panic::PanicInfo;
+use core::sync::atomic::{AtomicBool, Ordering};
+use s390x::control;
+use s390x::cpu::{disabled_wait, WaitCode};
+use s390x::lowcore::{self, Lowcore};
+use s390x::machine_check::MachineCheckCode;
+use s390x::program::ProgramInterruptionCode;
+use s390x::psw::Psw;
+
+/// Why the program stopped, and with which address in the disabled-wait PSW.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+pub enum Stop {
+    /// A Rust panic.
+    Panic = 0xE01,
+    /// A program interruption.
+    Program = 0xE02,
+    /// A program interruption because the stack was used up.
+    StackOverflow = 0xE03,
+    /// A machine check: outside the idle wait, or one that says that CPU or storage is damaged.
+    MachineCheck = 0xE04,
+    /// An external, I/O or supervisor-call interruption outside the idle wait.
+    Unexpected = 0xE05,
+    /// A restart interruption: the operator, or a hypervisor's "NMI", asked for this report.
+    Restart = 0xE06,
+    /// Another one of these while the report was being made; nothing more is printed.
+    InReport = 0xE0F,
+}
+
+impl Stop {
+    /// The disabled wait at the end of it.
+    #[must_use]
+    pub const fn wait_code(self) -> WaitCode {
+        WaitCode::new(self as u64)
+    }
+
+    const fn title(self) -> &'static str {
+        match self {
+            Self::Panic => "panic",
+            Self::Program => "program interruption",
+            Self::StackOverflow => "stack overflow",
+            Self::MachineCheck => "machine check",
+            Self::Unexpected => "unexpected interruption",
+            Self::Restart => "restart interruption",
+            Self::InReport => "interruption during a report",
+        }
+    }
+}
+
+/// Most calls of a call chain that are shown; those of a recursion count once.
+const CALLS: usize = 32;
+
+/// Stop because of a machine check, taken in the idle wait, after which nothing can be trusted
+/// ([`MachineCheckCode::is_fatal`]).
+pub fn fatal_machine_check() -> ! {
+    // SAFETY: the entry needs no info.
+    unsafe { __boot_stop(Entry::FatalMachineCheck as u64, core::ptr::null()) }
+}
+
+#[panic_handler]
+fn panic(info: &PanicInfo<'_>) -> ! {
+    // SAFETY: `info` is what this entry wants; this frame stays while the report is made.
+    unsafe { __boot_stop(Entry::Panic as u64, core::ptr::from_ref(info).cast()) }
+}
+
+/// Make the report. Called by the stubs, on the emergency stack, with the registers as they were
+/// in the lowcore.
+pub(super) extern "C" fn report(entry: u64, info: *const ()) -> ! {
+    static IN_REPORT: AtomicBool = AtomicBool::new(false);
+    if IN_REPORT.swap(true, Ordering::Relaxed) {
+        disabled_wait(Stop::InReport.wait_code());
+    }
+    set_vectors();
+    let scene = Scene::of(Entry::from_number(entry), info);
+    // Too early for a console? Then bring it up now; otherwise this does nothing.
+    sclp::bring_up();
+    // SAFETY: whoever was using the console never runs again, and this is reached only once.
+    let console = unsafe { sclp::CONSOLE.steal() };
+    if let Some(console) = console {
+        // What the console refuses cannot be told to anybody.
+        let _ = scene.show(console);
+        let _ = console.flush();
+    }
+    disabled_wait(scene.stop.wait_code())
+}
+
+/// What is known of the end.
+struct Scene<'a> {
+    stop: Stop,
+    entry: Entry,
+    psw: Psw,
+    registers: [u64; 16],
+    panic: Option<&'a PanicInfo<'a>>,
+}
+
+/// Read a field of the lowcore.
+macro_rules! lowcore_field {
+    ($field:ident: $type:ty) => {
+        // SAFETY: offset and type belong together.
+        unsafe { lowcore::read::<$type>(offset_of!(Lowcore, $field)) }
+    };
+}
+
+impl Scene<'_> {
+    fn of(entry: Entry, info: *const ()) -> Self {
+        let registers = lowcore_field!(report_registers: [u64; 16]);
+        let [.., r14, r15] = registers;
+        let called_at = Psw::new(Psw::current_mask(), r14);
+        let (stop, psw) = match entry {
+            Entry::Restart => (Stop::Restart, lowcore_field!(restart_old: Psw)),
+            Entry::SupervisorCall => (Stop::Unexpected, lowcore_field!(svc_old: Psw)),
+            Entry::External => (Stop::Unexpected, lowcore_field!(external_old: Psw)),
+            Entry::Io => (Stop::Unexpected, lowcore_field!(io_old: Psw)),
+            Entry::MachineCheck | Entry::FatalMachineCheck => {
+                (Stop::MachineCheck, lowcore_field!(machine_check_old: Psw))
+            }
+            Entry::Program if is_overflow(r15) => {
+                (Stop::StackOverflow, lowcore_field!(program_old: Psw))
+            }
+            Entry::Program => (Stop::Program, lowcore_field!(program_old: Psw)),
+            Entry::Panic => (Stop::Panic, called_at),
+        };
+        let panic = match entry {
+            // SAFETY: the panic handler gave it, and its frame is still there.
+            Entry::Panic => unsafe { info.cast::<PanicInfo<'_>>().as_ref() },
+            _ => None,
+        };
+        Self {
+            stop,
+            entry,
+            psw,
+            registers,
+            panic,
+        }
+    }
+
+    fn show(&self, to: &mut dyn Write) -> fmt::Result {
+        writeln!(
+            to,
+            "\n==== stellwerk {} stopped: {} ====",
+            crate::VERSION,
+            self.stop.title()
+        )?;
+        self.show_cause(to)?;
+        writeln!(to, "PSW  {:?}", self.psw)?;
+        self.show_registers(to)?;
+        self.show_call_chain(to)?;
+        writeln!(to, "last log records:")?;
+        // SAFETY: nothing else runs any more.
+        unsafe { logring::show(to) }?;
+        let wait = self.stop.wait_code().get();
+        writeln!(
+            to,
+            "==== {}: disabled wait {wait:X} ====",
+            self.stop.title()
+        )
+    }
+
+    /// One or two lines that only this kind of end has.
+    fn show_cause(&self, to: &mut dyn Write) -> fmt::Result {
+        match self.entry {
+            Entry::Panic => match self.panic {
+                Some(info) => writeln!(to, "{info}"),
+                None => Ok(()),
+            },
+            Entry::Restart => writeln!(to, "on demand: the operator's restart, or an NMI"),
+            Entry::SupervisorCall => {
+                writeln!(to, "supervisor call {}", lowcore_field!(svc_code: u16))
+            }
+            Entry::External => writeln!(
+                to,
+                "external interruption {:04x}, parameter {:08x}, outside the idle wait",
+                lowcore_field!(external_code: u16),
+                lowcore_field!(external_parameter: u32),
+            ),
+            Entry::Io => writeln!(
+                to,
+                "I/O interruption, subchannel {:08x} parameter {:08x} identification {:08x}, outside the idle wait",
+                lowcore_field!(subsystem_id_word: u32),
+                lowcore_field!(io_parameter: u32),
+                lowcore_field!(io_id_word: u32),
+            ),
+            Entry::MachineCheck | Entry::FatalMachineCheck => self.show_machine_check(to),
+            Entry::Program => self.show_program(to),
+        }
+    }
+
+    fn show_machine_check(&self, to: &mut dyn Write) -> fmt::Result {
+        let code = MachineCheckCode::from_bits_retain(lowcore_field!(machine_check_code: u64));
+        writeln!(
+            to,
+            "machine-check-interruption code {:016x}, failing storage {:016x}, external damage {:08x}",
+            code.bits(),
+            lowcore_field!(failing_storage_address: u64),
+            lowcore_field!(external_damage_code: u32),
+        )?;
+        write!(to, " ")?;
+        for (name, _) in code.iter_names() {
+            write!(to, " {name}")?;
+        }
+        writeln!(to)
+    }
+
+    fn show_program(&self, to: &mut dyn Write) -> fmt::Result {
+        let code = ProgramInterruptionCode::from_raw(lowcore_field!(program_code: u16));
+        let length = lowcore_field!(program_ilc: u16) & 0x6;
+        writeln!(to, "code {code}, ILC {}", length / 2)?;
+        if self.stop == Stop::StackOverflow {
+            let r15 = self.registers[15];
+            writeln!(
+                to,
+                "r15 {r15:x} is not within the stack {STACK_BOTTOM:x}-{STACK_TOP:x}"
+            )?;
+        }
+        if code.exception() == ProgramInterruptionCode::PROTECTION {
+            let id = lowcore_field!(translation_exception_id: u64);
+            writeln!(
+                to,
+                "failing page {:016x} (identification {id:016x})",
+                id & !0xFFF
+            )?;
+        }
+        let from = lowcore_field!(breaking_event_address: u64);
+        writeln!(to, "last branch {}", Place(from))
+    }
+
+    fn show_registers(&self, to: &mut dyn Write) -> fmt::Result {
+        for (row, four) in self.registers.chunks(4).enumerate() {
+            write!(to, "r{:<2}", row * 4)?;
+            for register in four {
+                write!(to, "  {register:016x}")?;
+            }
+            writeln!(to)?;
+        }
+        let control = control::read_all();
+        writeln!(
+            to,
+            "cr0  {:016x}  cr6  {:016x}  cr14 {:016x}",
+            control[0], control[6], control[14]
+        )
+    }
+
+    fn show_call_chain(&self, to: &mut dyn Write) -> fmt::Result {
+        writeln!(to, "call chain:")?;
+        writeln!(to, "  at   {}", Place(self.instruction()))?;
+        let Some(symbols) = symbols::of_this_image() else {
+            return writeln!(
+                to,
+                "  no names: this is not a finished image; r14 is {:x}",
+                self.registers[14]
+            );
+        };
+        let chain = Calls::from_interruption(symbols, self.instruction(), &self.registers);
+        let chain = if chain.is_complete() {
+            chain
+        } else {
+            innermost(symbols).unwrap_or(chain)
+        };
+        let mut calls = chain.peekable();
+        let mut depth = 0;
+        for _ in 0..CALLS {
+            let Some(call) = calls.next() else {
+                return Ok(());
+            };
+            depth += 1;
+            write!(to, "  {depth:<4} {}", CalledFrom(call))?;
+            let mut times = 1;
+            while calls.next_if_eq(&call).is_some() {
+                times += 1;
+            }
+            depth += times - 1;
+            match times {
+                1 => writeln!(to)?,
+                _ => writeln!(to, ", {times} times")?,
+            }
+        }
+        writeln!(to, "  ...  {} more", calls.count())
+    }
+
+    /// Where it happened: the PSW points behind the instruction after most program interruptions.
+    fn instruction(&self) -> u64 {
+        match self.entry {
+            Entry::Program => {
+                let length = lowcore_field!(program_ilc: u16) & 0x6;
+                self.psw.address.wrapping_sub(u64::from(length))
+            }
+            Entry::Panic => self.psw.address.wrapping_sub(1),
+            _ => self.psw.address,
+        }
+    }
+}
+
+/// Whether a stack pointer says that the stack was used up: it is below the stack, or has wrapped
+/// around to the far end of the address space.
+fn is_overflow(r15: u64) -> bool {
+    r15 < STACK_BOTTOM as u64 || r15 > i64::MAX as u64
+}
+
+/// The return addresses along a call chain, innermost first.
+///
+/// Each function's frame size is known ([`symbols`]), and each frame lies above the one before; so
+/// this ends, at the latest with the end of the stack.
+#[derive(Clone, Copy)]
+struct Calls<'a> {
+    symbols: Symbols<'a>,
+    /// An address in the function whose caller is next.
+    address: u64,
+    /// That function's stack pointer.
+    sp: u64,
+    /// The return address, as long as it is in r14 and nowhere else.
+    r14: Option<u64>,
+}
+
+impl<'a> Calls<'a> {
+    /// The calls that led to an instruction.
+    fn from_interruption(symbols: Symbols<'a>, instruction: u64, registers: &[u64; 16]) -> Self {
+        let [.., r14, r15] = *registers;
+        let of_caller = match symbols.find(instruction).filter(|_| in_code(instruction)) {
+            Some(function) => function.frame == 0 || function.offset < function.prologue,
+            // Who came to a place without code came by a call.
+            None => true,
+        };
+        Self {
+            symbols,
+            address: instruction,
+            sp: r15,
+            r14: of_caller.then_some(r14),
+        }
+    }
+
+    /// Whether the chain leads to the stack's outermost frame.
+    fn is_complete(mut self) -> bool {
+        while self.next().is_some() {}
+        self.sp == (STACK_TOP - CALLER_FRAME) as u64
+    }
+}
+
+impl Iterator for Calls<'_> {
+    type Item = u64;
+
+    fn next(&mut self) -> Option<u64> {
+        let caller = match self.r14.take() {
+            Some(r14) => r14,
+            None => {
+                let frame = self.symbols.find(self.address)?.frame;
+                let sp = self.sp.wrapping_add(frame);
+                // A frame may have begun below the stack's end and even below address 0.
+                let saved_r14 = stack_word(sp.checked_add(SAVED_R14 as u64)?)?;
+                if frame == 0 {
+                    return None;
+                }
+                self.sp = sp;
+                saved_r14
+            }
+        };
+        // A return address can lie behind the end of its function, after a call that never returns.
+        self.address = caller.wrapping_sub(1);
+        in_code(self.address).then_some(caller)
+    }
+}
+
+/// The innermost call whose chain leads to the stack's outermost frame: where to begin when r15 is
+/// no help.
+fn innermost(symbols: Symbols<'_>) -> Option<Calls<'_>> {
+    (STACK_BOTTOM..STACK_TOP - CALLER_FRAME)
+        .step_by(8)
+        .find_map(|sp| {
+            let sp = sp as u64;
+            let r14 = stack_word(sp + SAVED_R14 as u64).filter(|&r14| in_code(r14))?;
+            let calls = Calls {
+                symbols,
+                address: 0,
+                sp,
+                r14: Some(r14),
+            };
+            calls.is_complete().then_some(calls)
+        })
+}
+
+/// The doubleword at `address`, if that is an aligned place in the stack, or in the lowcore below,
+/// where an overflow leads first.
+fn stack_word(address: u64) -> Option<u64> {
+    let fits = address.is_multiple_of(8) && (8..STACK_TOP as u64).contains(&address);
+    // SAFETY: there is storage at these addresses, not at 0, and anything is a number.
+    fits.then(|| unsafe {
+        core::ptr::with_exposed_provenance::<u64>(address as usize).read_volatile()
+    })
+}
+
+/// Whether there is code at `address`.
+fn in_code(address: u64) -> bool {
+    super::entry::code().contains(&address)
+}
+
+/// An address, with the name of the function it is in.
+struct Place(u64);
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)?;
+        let symbols = symbols::of_this_image().filter(|_| in_code(self.0));
+        match symbols.and_then(|symbols| symbols.find(self.0)) {
+            Some(function) => write!(f, " {}+{:#x}", function.name, function.offset),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A return address, with the name of the function that made the call: the call is before it.
+struct CalledFrom(u64);
+
+impl fmt::Display for CalledFrom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)?;
+        match symbols::of_this_image().and_then(|symbols| symbols.find(self.0.wrapping_sub(1))) {
+            Some(function) => write!(f, " {}+{:#x}", function.name, function.offset + 1),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! The control area: what the daemon says of the pool, and what the appliance says of itself.
+//!
+//! # Rule
+//!
+//! The daemon is trusted to lay out the pool, and checked all the same: an extent that is not
+//! where windows and areas may be is refused with its name, before anything is touched there.
+
+use core::fmt;
+
+use alloc::boxed::Box;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use vcss::control::{self, Appliance, DeviceLife, Life, Order};
+use vcss::layout::{Extent, Header, Kind, Name, PAGE};
+use vcss::{Area, AreaError, Bell, Word};
+use window::Window;
+
+use crate::css::Device;
+use crate::proxy::client::Client;
+use crate::proxy::virtio_blk::Export;
+
+/// The control area, opened.
+#[derive(Debug)]
+pub struct Control {
+    area: Area<'static>,
+    bell: Bell<'static>,
+    order: Word<'static>,
+    life: Word<'static>,
+    storage: Storage,
+    about: Appliance,
+}
+
+/// Where areas and windows may be: absolute storage from `start` to `end`.
+#[derive(Clone, Copy, Debug)]
+pub struct Storage {
+    start: u64,
+    end: u64,
+}
+
+/// What is wrong with the control area.
+#[derive(Clone, Debug)]
+pub enum ControlError {
+    /// A part of an area.
+    Area {
+        /// Whose area.
+        of: String,
+        /// What is wrong.
+        error: AreaError,
+    },
+    /// An extent that is not where it may be.
+    Extent {
+        /// Of what.
+        of: String,
+        /// The extent: offset and length.
+        extent: (u64, u64),
+    },
+    /// An index that leads nowhere.
+    Index {
+        /// What it is an index of.
+        of: &'static str,
+        /// The index.
+        index: u16,
+    },
+    /// An export beyond its disk's end.
+    Slice {
+        /// The disk.
+        disk: String,
+        /// Its size in sectors.
+        sectors: u64,
+    },
+}
+
+impl fmt::Display for ControlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Area { of, error } => write!(f, "{of}: {error}"),
+            Self::Extent {
+                of,
+                extent: (offset, length),
+            } => write!(
+                f,
+                "{of}: {length:#x} bytes at {offset:#x} are not where they may be"
+            ),
+            Self::Index { of, index } => write!(f, "no {of} {index}"),
+            Self::Slice { disk, sectors } => write!(
+                f,
+                "a slice of disk {disk} ends beyond its {sectors} sectors"
+            ),
+        }
+    }
+}
+
+impl core::error::Error for ControlError {}
+
+impl Storage {
+    /// The storage that is shared: from `start` to `end`.
+    ///
+    /// # Safety
+    ///
+    /// Nothing of this program is there, nor ever will be: no code, stack, heap or reference.
+    pub const unsafe fn new(start: u64, end: u64) -> Self {
+        Self { start, end }
+    }
+
+    /// A window over an extent, for good.
+    fn window(&self, of: &str, extent: Extent) -> Result<&'static Window, ControlError> {
+        let (offset, length) = (extent.offset.get(), extent.length.get());
+        let end = offset.checked_add(length);
+        let inside = offset >= self.start && end.is_some_and(|end| end <= self.end);
+        if !inside || length == 0 || offset % PAGE != 0 {
+            return Err(ControlError::Extent {
+                of: of.to_string(),
+                extent: (offset, length),
+            });
+        }
+        let base = core::ptr::with_exposed_provenance_mut(offset as usize);
+        // SAFETY: the extent lies in shared storage, where nothing of this program is (contract of
+        // `Storage::new`).
+        Ok(Box::leak(Box::new(unsafe {
+            Window::new(base, length, offset)
+        })))
+    }
+}
+
+impl Control {
+    /// Opens the control area at the start of the shared storage.
+    ///
+    /// # Errors
+    ///
+    /// It is not one.
+    pub fn open(storage: Storage) -> Result<Self, ControlError> {
+        const OF: &str = "control area";
+        let wrong = |error| ControlError::Area {
+            of: OF.to_string(),
+            error,
+        };
+        let head = Extent::new(storage.start, size_of::<Header>() as u64);
+        let header: Header = storage
+            .window(OF, head)?
+            .read(window::ClientAddress::new(0))
+            .map_err(|error| wrong(error.into()))?;
+        let whole = Extent::new(storage.start, header.length.get());
+        let window = storage.window(OF, whole)?;
+        let area = Area::open(window, Kind::Control).map_err(wrong)?;
+        let control = Self {
+            bell: Bell::of_appliance(&area).map_err(wrong)?,
+            order: area.word::<Order>(0, 0).map_err(wrong)?,
+            life: area.word::<Appliance>(0, 0).map_err(wrong)?,
+            about: Appliance {
+                version: Name::new(env!("CARGO_PKG_VERSION")).unwrap_or_default(),
+                private_bytes: storage.start.into(),
+                ..Appliance::default()
+            },
+            storage,
+            area,
+        };
+        control.life.store(Life::Starting as u32);
+        Ok(control)
+    }
+
+    /// The disks that are to be driven: name, subchannel set and device number.
+    pub fn disks(&self) -> Result<Vec<(String, u8, u16)>, ControlError> {
+        (0..self.area.count::<control::Disk>())
+            .map(|index| {
+                let disk: control::Disk = self.read("disk", index)?;
+                Ok((disk.name.as_str().to_string(), disk.set, disk.device.get()))
+            })
+            .collect()
+    }
+
+    /// The clients, without subchannels.
+    pub fn clients(&self) -> Result<Vec<Client>, ControlError> {
+        let storage = &self.storage;
+        (0..self.area.count::<control::Client>())
+            .map(|index| {
+                let entry: control::Client = self.read("client", index)?;
+                let name = entry.name.as_str().to_string();
+                let wrong = |error| ControlError::Area {
+                    of: name.clone(),
+                    error,
+                };
+                let area = storage.window(&name, entry.area)?;
+                let area = Area::open(area, Kind::Client).map_err(wrong)?;
+                let window = storage.window(&name, entry.window)?;
+                let program = storage.window(&name, entry.program)?;
+                Client::new(name.clone(), index as u16, area, window, program).map_err(wrong)
+            })
+            .collect()
+    }
+
+    /// The exports, checked against the disks' names and sizes: index of the client, virtual device
+    /// number, and what it gets.
+    pub fn exports(
+        &self,
+        disks: &[(String, u64)],
+    ) -> Result<Vec<(usize, u16, Export)>, ControlError> {
+        (0..self.area.count::<control::Export>())
+            .map(|index| {
+                let entry: control::Export = self.read("export", index)?;
+                let disk = usize::from(entry.disk.get());
+                let (name, size) = disks.get(disk).ok_or(ControlError::Index {
+                    of: "disk",
+                    index: entry.disk.get(),
+                })?;
+                let start = entry.start.get();
+                let sectors = match entry.sectors.get() {
+                    0 => size.saturating_sub(start),
+                    sectors => sectors,
+                };
+                if sectors == 0 || start.checked_add(sectors).is_none_or(|end| end > *size) {
+                    return Err(ControlError::Slice {
+                        disk: name.clone(),
+                        sectors: *size,
+                    });
+                }
+                let export = Export {
+                    disk,
+                    start,
+                    sectors,
+                    read_only: entry.flags.get() & control::Export::READ_ONLY != 0,
+                    queues: entry.queues.get().max(1),
+                    serial: entry.serial,
+                };
+                Ok((usize::from(entry.client.get()), entry.device.get(), export))
+            })
+            .collect()
+    }
+
+    /// Lists the owned subchannels. `disk_of` says which disk a device is, and its size.
+    pub fn show_devices(
+        &self,
+        devices: &[Device],
+        disk_of: impl Fn(&Device) -> Option<(u16, u64)>,
+    ) {
+        for (index, device) in devices.iter().enumerate() {
+            let disk = disk_of(device);
+            let identity = device.identity.as_ref().copied().unwrap_or_default();
+            let life = if disk.is_some() {
+                DeviceLife::Online
+            } else {
+                DeviceLife::Standby
+            };
+            let entry = control::Device {
+                subchannel: device.id.word().into(),
+                device: device.number.number.into(),
+                set: device.number.set,
+                life: life as u8,
+                cu_type: identity.cu_type,
+                cu_model: identity.cu_model,
+                dev_model: identity.dev_model,
+                dev_type: identity.dev_type,
+                disk: disk.map_or(control::Device::NO_DISK, |(disk, _)| disk).into(),
+                sectors: disk.map_or(0, |(_, sectors)| sectors).into(),
+                reserved: [0; 8],
+            };
+            // More devices than there is room for are served all the same.
+            let _ = self.area.write(index as u32, &entry);
+        }
+    }
+
+    /// Says how the appliance fares, and rings the daemon. Returns whether that sleeps.
+    pub fn set_life(&mut self, life: Life) -> bool {
+        self.about.life = (life as u32).into();
+        // The word goes last: whoever sees it sees the rest.
+        let mut about = self.about;
+        about.life = self.life.load().into();
+        let _ = self.area.write(0, &about);
+        self.life.store(life as u32);
+        self.bell.ring()
+    }
+
+    /// What the appliance says of itself; visible with the next [`Self::show`].
+    pub fn about(&mut self) -> &mut Appliance {
+        &mut self.about
+    }
+
+    /// Publishes [`Self::about`] and the counters of all exports, in their order.
+    pub fn show(&self, counters: impl Iterator<Item = control::Counters>) {
+        let _ = self.area.write(0, &self.about);
+        for (index, counters) in counters.enumerate() {
+            let _ = self.area.write(index as u32, &counters);
+        }
+    }
+
+    /// Whether the daemon wants the appliance to stop.
+    pub fn is_to_stop(&mut self) -> bool {
+        self.bell.heard() && self.order.load() == Order::SHUT_DOWN
+    }
+
+    /// Before sleeping. Returns whether the daemon rang.
+    pub fn lie_down(&mut self) -> bool {
+        self.bell.lie_down();
+        self.bell.rings()
+    }
+
+    /// After sleeping.
+    pub fn get_up(&mut self) {
+        self.bell.get_up();
+    }
+
+    fn read<T: vcss::layout::Entry>(&self, of: &str, index: u32) -> Result<T, ControlError> {
+        self.area.read(index).map_err(|error| ControlError::Area {
+            of: of.to_string(),
+            error,
+        })
+    }
+}

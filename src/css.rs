@@ -1,0 +1,290 @@
+//! The channel subsystem of the machine: which subchannels there are, and how they are enabled.
+//!
+//! # Scope
+//!
+//! * [`discover`] lists every subchannel with a device, in all subchannel sets, with what its control
+//!   unit says it is;
+//! * [`enable`] and [`disable`] bring one into and out of use;
+//! * [`next_report`] reads channel reports: devices that came, went or changed;
+//! * `Hardware` (on s390x only) is the channel subsystem itself: each method of
+//!   [`ChannelSubsystem`](channel::ChannelSubsystem) is the instruction of that name.
+//!
+//! # Limits
+//!
+//! I/O subchannels only, in command mode. Channel paths are used as the SCHIB has them: no path
+//! verification, no path groups. Channel-subsystem image 0.
+//!
+//! # The rule
+//!
+//! Interruptions stay disabled but in the wait. What a wait or a search has taken and nobody has asked
+//! for yet is kept, at most one interruption for each subchannel and subclass, as the hardware does.
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use channel::{
+    Crw, CrwFlags, DeviceNumber, PmcwFlags, Refusal, ReportingSource, Schib, SenseId, SubchannelId,
+};
+
+use crate::driver::{Channel, OutOfStorage, Platform, ProgramError};
+
+#[cfg(target_arch = "s390x")]
+mod chsc;
+#[cfg(target_arch = "s390x")]
+mod hardware;
+#[cfg(any(target_arch = "s390x", test))]
+mod kept;
+
+#[cfg(target_arch = "s390x")]
+pub use hardware::Hardware;
+
+/// How often a MODIFY SUBCHANNEL that finds the subchannel busy is repeated.
+const ATTEMPTS: u32 = 16;
+/// Between two of them, in microseconds.
+const RETRY_PAUSE: u64 = 1_000;
+/// Interruption subclass of a subchannel while it is asked what it is.
+const DISCOVERY_ISC: u8 = 3;
+
+/// A subchannel with a device.
+#[derive(Clone, Debug)]
+pub struct Device {
+    /// The subchannel.
+    pub id: SubchannelId,
+    /// The device number.
+    pub number: DeviceNumber,
+    /// The paths that can be used.
+    pub path_mask: u8,
+    /// The channel-path identifiers.
+    pub chpids: [u8; 8],
+    /// What the control unit says it is.
+    pub identity: Result<SenseId, IdentityError>,
+}
+
+impl Device {
+    /// The virtio device id, if this is a virtio-ccw device.
+    pub fn virtio_id(&self) -> Option<u8> {
+        match &self.identity {
+            Ok(id) if id.cu_type.get() == virtio::ccw::CONTROL_UNIT_TYPE => Some(id.cu_model),
+            Ok(_) | Err(_) => None,
+        }
+    }
+}
+
+/// Why it is not known what a device is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IdentityError {
+    /// The subchannel cannot be enabled.
+    Enable(EnableError),
+    /// SENSE ID failed.
+    SenseId(ProgramError),
+    /// The answer to SENSE ID is none.
+    Invalid,
+}
+
+impl fmt::Display for IdentityError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Enable(error) => write!(f, "not enabled: {error}"),
+            Self::SenseId(error) => write!(f, "SENSE ID: {error}"),
+            Self::Invalid => f.write_str("SENSE ID: no valid answer"),
+        }
+    }
+}
+
+impl core::error::Error for IdentityError {}
+
+/// Why a subchannel is not enabled (or not disabled).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EnableError {
+    /// There is no such subchannel, or no device behind it.
+    NoDevice,
+    /// MODIFY SUBCHANNEL was refused again and again.
+    Refused(Refusal),
+    /// MODIFY SUBCHANNEL did nothing.
+    Ignored,
+}
+
+impl fmt::Display for EnableError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoDevice => f.write_str("no device there"),
+            Self::Refused(refusal) => write!(f, "MODIFY SUBCHANNEL: {refusal}"),
+            Self::Ignored => f.write_str("MODIFY SUBCHANNEL has no effect"),
+        }
+    }
+}
+
+impl core::error::Error for EnableError {}
+
+/// Finds all subchannels with a device and asks each what it is. They are left disabled.
+///
+/// # Errors
+///
+/// [`OutOfStorage`]: no page for the channel programs.
+pub fn discover(platform: &mut dyn Platform) -> Result<Vec<Device>, OutOfStorage> {
+    let mut page = platform.storage(1)?;
+    let mut devices = Vec::new();
+    for set in 0..=platform.highest_set().min(SubchannelId::MAX_SET) {
+        for id in SubchannelId::all_of_set(set) {
+            let Ok(schib) = platform.store(id) else { break };
+            if !schib.pmcw.has_device() {
+                continue;
+            }
+            let mut channel = Channel::new(id, path_mask(&schib), page);
+            let identity = identify(platform, &mut channel);
+            page = match channel.into_page() {
+                Some(page) => page,
+                None => platform.storage(1)?,
+            };
+            devices.push(Device {
+                id,
+                number: DeviceNumber {
+                    set,
+                    number: schib.pmcw.device.get(),
+                },
+                path_mask: path_mask(&schib),
+                chpids: schib.pmcw.chpid,
+                identity,
+            });
+        }
+    }
+    Ok(devices)
+}
+
+fn identify(
+    platform: &mut dyn Platform,
+    channel: &mut Channel,
+) -> Result<SenseId, IdentityError> {
+    enable(platform, channel.id(), DISCOVERY_ISC).map_err(IdentityError::Enable)?;
+    let identity = channel.sense_id(platform);
+    // Not being able to disable it again harms nothing: whoever uses it enables it anew.
+    let _ = disable(platform, channel.id());
+    match identity {
+        Ok(id) if id.is_valid() => Ok(id),
+        Ok(_) => Err(IdentityError::Invalid),
+        Err(error) => Err(IdentityError::SenseId(error)),
+    }
+}
+
+/// The logical-path mask to start programs with: the paths that are available.
+pub fn path_mask(schib: &Schib) -> u8 {
+    match (schib.pmcw.lpm & schib.pmcw.pam, schib.pmcw.lpm) {
+        (0, 0) => 0xFF,
+        (0, logical) => logical,
+        (available, _) => available,
+    }
+}
+
+/// Enables a subchannel: its interruptions in subclass `isc`, with its own identification as the
+/// parameter, sense data with each unit check. One that is enabled already is disabled first, which
+/// makes a virtio device forget what an earlier program agreed on with it.
+///
+/// # Errors
+///
+/// [`EnableError`].
+pub fn enable(
+    platform: &mut dyn Platform,
+    id: SubchannelId,
+    isc: u8,
+) -> Result<Schib, EnableError> {
+    let schib = platform.store(id).map_err(|_| EnableError::NoDevice)?;
+    if schib.pmcw.flags().contains(PmcwFlags::ENABLED) {
+        disable(platform, id)?;
+    }
+    modify(platform, id, true, |schib| {
+        schib.pmcw.parameter = id.word().into();
+        schib.pmcw.set_isc(isc);
+        schib.pmcw.set_concurrent_sense(true);
+    })
+}
+
+/// Disables a subchannel.
+///
+/// # Errors
+///
+/// [`EnableError`].
+pub fn disable(platform: &mut dyn Platform, id: SubchannelId) -> Result<(), EnableError> {
+    modify(platform, id, false, |_| {})?;
+    platform.forget_interruption(id);
+    Ok(())
+}
+
+/// Stores, changes and modifies until the subchannel is enabled, or is not, as wished.
+fn modify(
+    platform: &mut dyn Platform,
+    id: SubchannelId,
+    enabled: bool,
+    change: impl Fn(&mut Schib),
+) -> Result<Schib, EnableError> {
+    let mut last = EnableError::Ignored;
+    for _ in 0..ATTEMPTS {
+        let mut schib = platform.store(id).map_err(|_| EnableError::NoDevice)?;
+        if !schib.pmcw.has_device() {
+            return Err(EnableError::NoDevice);
+        }
+        change(&mut schib);
+        schib.pmcw.set_flag(PmcwFlags::ENABLED, enabled);
+        match platform.modify(id, &schib) {
+            Ok(()) => {
+                let schib = platform.store(id).map_err(|_| EnableError::NoDevice)?;
+                if schib.pmcw.flags().contains(PmcwFlags::ENABLED) == enabled {
+                    return Ok(schib);
+                }
+                last = EnableError::Ignored;
+            }
+            Err(refusal) => {
+                last = EnableError::Refused(refusal);
+                match refusal {
+                    Refusal::NotOperational => return Err(EnableError::NoDevice),
+                    Refusal::StatusPending => {
+                        platform.test(id).map_err(|_| EnableError::NoDevice)?;
+                    }
+                    Refusal::Busy => {
+                        let soon = platform.now().plus_micros(RETRY_PAUSE);
+                        platform.pause(soon);
+                    }
+                }
+            }
+        }
+    }
+    Err(last)
+}
+
+/// A channel report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// Something happened to a subchannel: store it and see.
+    Subchannel(SubchannelId),
+    /// Reports were lost: look at every subchannel.
+    Overflow,
+    /// About something else.
+    Other(Crw),
+}
+
+/// The next channel report, if one is pending.
+pub fn next_report(platform: &mut dyn Platform) -> Option<Report> {
+    let report = platform.channel_report()?;
+    if report.flags().contains(CrwFlags::OVERFLOW) {
+        return Some(Report::Overflow);
+    }
+    if report.source() != ReportingSource::Subchannel {
+        return Some(Report::Other(report));
+    }
+    // The subchannel set, unless it is 0, comes in a second word that is chained to the first.
+    let set = if report.flags().contains(CrwFlags::CHAINED) {
+        let second = platform.channel_report()?;
+        if second.flags().contains(CrwFlags::OVERFLOW) {
+            return Some(Report::Overflow);
+        }
+        (second.source_id() >> 4) as u8 & SubchannelId::MAX_SET
+    } else {
+        0
+    };
+    Some(match SubchannelId::new(set, report.source_id()) {
+        Some(id) => Report::Subchannel(id),
+        None => Report::Other(report),
+    })
+}
+
+#[cfg(test)]
+mod tests;

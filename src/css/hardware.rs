@@ -1,0 +1,211 @@
+//! The channel subsystem itself: each method is the instruction of that name.
+
+use core::ptr;
+
+use alloc::alloc::{alloc_zeroed, dealloc, Layout};
+use channel::{
+    ChannelSubsystem, Crw, IoInterruption, Irb, NotOperational, Orb, Refusal, Schib, SubchannelId,
+    Tested,
+};
+use s390x::address::{AbsoluteAddress, PAGE_SIZE};
+use s390x::cc::ConditionCode;
+use s390x::clock::Tod;
+use s390x::control::Cr6;
+use s390x::idle::{self, Sources};
+use s390x::io::{self, SubchannelWord};
+use s390x::{diagnose, fence};
+use window::Window;
+
+use super::chsc;
+use super::kept::Kept;
+use crate::driver::{OutOfStorage, Platform, Wake};
+
+/// The machine's channel subsystem, as this CPU drives it.
+#[derive(Debug)]
+pub struct Hardware {
+    kept: Kept,
+    highest_set: Option<u8>,
+}
+
+impl Hardware {
+    /// Takes the channel subsystem, and the interruptions of `subclasses` for this CPU.
+    ///
+    /// # Safety
+    ///
+    /// * [`idle::install`] has been called on this CPU, and interruptions are disabled.
+    /// * Nobody else on this CPU issues I/O instructions or waits, and no other CPU uses the same
+    ///   subchannels or subclasses.
+    pub unsafe fn new(subclasses: Cr6) -> Self {
+        // SAFETY: the PSW enables I/O interruptions in the wait alone, which is installed.
+        unsafe { Cr6::update(|cr6| cr6.difference(Cr6::ALL_SUBCLASSES).union(subclasses)) };
+        Self {
+            kept: Kept::new(),
+            highest_set: None,
+        }
+    }
+
+    /// How many interruptions were taken and found no place to be kept. When this grows, test all
+    /// subchannels. Does not happen with fewer than 64 of them.
+    pub const fn lost_interruptions(&self) -> u32 {
+        self.kept.lost()
+    }
+}
+
+const fn word(id: SubchannelId) -> SubchannelWord {
+    SubchannelWord::from_raw(id.word())
+}
+
+const fn refusal(cc: ConditionCode) -> Result<(), Refusal> {
+    Refusal::from_cc(cc.bits())
+}
+
+fn interruption(code: &io::IoInterruption) -> Option<IoInterruption> {
+    IoInterruption::from_words(
+        code.subsystem_id.get(),
+        code.parameter.get(),
+        code.identification.get(),
+    )
+}
+
+impl ChannelSubsystem for Hardware {
+    unsafe fn start(&mut self, id: SubchannelId, orb: &Orb) -> Result<(), Refusal> {
+        // SAFETY: the ORB is one; its program is the caller's care.
+        refusal(unsafe { io::ssch(word(id), ptr::from_ref(orb)) })
+    }
+
+    fn halt(&mut self, id: SubchannelId) -> Result<(), Refusal> {
+        // SAFETY: the subchannels are this `Hardware`'s.
+        refusal(unsafe { io::hsch(word(id)) })
+    }
+
+    fn clear(&mut self, id: SubchannelId) -> Result<(), NotOperational> {
+        // SAFETY: as for `halt`.
+        refusal(unsafe { io::csch(word(id)) }).map_err(|_| NotOperational)
+    }
+
+    fn cancel(&mut self, id: SubchannelId) -> Result<(), Refusal> {
+        // SAFETY: as for `halt`.
+        refusal(unsafe { io::xsch(word(id)) })
+    }
+
+    fn resume(&mut self, id: SubchannelId) -> Result<(), Refusal> {
+        // SAFETY: as for `halt`. The storage of a suspended program is still in use.
+        refusal(unsafe { io::rsch(word(id)) })
+    }
+
+    fn store(&mut self, id: SubchannelId) -> Result<Schib, NotOperational> {
+        let mut schib = Schib::default();
+        // SAFETY: a SCHIB, word aligned by its type.
+        match refusal(unsafe { io::stsch(word(id), ptr::from_mut(&mut schib)) }) {
+            Ok(()) => Ok(schib),
+            Err(_) => Err(NotOperational),
+        }
+    }
+
+    fn modify(&mut self, id: SubchannelId, schib: &Schib) -> Result<(), Refusal> {
+        // SAFETY: a SCHIB, word aligned by its type. Measurement blocks are not switched on by
+        // anyone here.
+        refusal(unsafe { io::msch(word(id), ptr::from_ref(schib)) })
+    }
+
+    fn test(&mut self, id: SubchannelId) -> Result<Tested, NotOperational> {
+        let mut irb = Irb::default();
+        // SAFETY: an IRB, word aligned by its type.
+        match unsafe { io::tsch(word(id), ptr::from_mut(&mut irb)) } {
+            ConditionCode::Cc0 => Ok(Tested::Status(irb)),
+            ConditionCode::Cc1 => Ok(Tested::Nothing(irb)),
+            ConditionCode::Cc2 | ConditionCode::Cc3 => Err(NotOperational),
+        }
+    }
+
+    fn pending_interruption(&mut self) -> Option<IoInterruption> {
+        match self.kept.take() {
+            Some(kept) => Some(kept),
+            None => io::tpi().as_ref().and_then(interruption),
+        }
+    }
+
+    fn channel_report(&mut self) -> Option<Crw> {
+        io::stcrw().map(Crw)
+    }
+}
+
+impl Platform for Hardware {
+    fn notify(&mut self, id: SubchannelId, queue: u16, cookie: i64) -> i64 {
+        fence::full();
+        // SAFETY: the subchannel is this `Hardware`'s; the device reads no other storage than that
+        // which a channel program has given to it.
+        unsafe { diagnose::virtio_ccw_notify(word(id), queue.into(), cookie) }
+    }
+
+    fn now(&self) -> Tod {
+        Tod::now()
+    }
+
+    fn wait(&mut self, deadline: Option<Tod>) -> Wake {
+        if !self.kept.is_empty() {
+            return Wake::Io;
+        }
+        match idle::wait(Sources::EVENT_LOOP, deadline) {
+            idle::Wake::Deadline => Wake::Deadline,
+            idle::Wake::Io(code) => {
+                if let Some(interruption) = interruption(&code) {
+                    self.kept.keep(interruption);
+                }
+                Wake::Io
+            }
+            idle::Wake::External(external) => Wake::External(external),
+            idle::Wake::MachineCheck(code) => Wake::MachineCheck(code),
+        }
+    }
+
+    fn pause(&mut self, deadline: Tod) {
+        if let idle::Wake::Io(code) = idle::wait(Sources::IO, Some(deadline)) {
+            if let Some(interruption) = interruption(&code) {
+                self.kept.keep(interruption);
+            }
+        }
+    }
+
+    fn forget_interruption(&mut self, id: SubchannelId) -> bool {
+        while let Some(code) = io::tpi() {
+            if let Some(interruption) = interruption(&code) {
+                self.kept.keep(interruption);
+            }
+        }
+        self.kept.forget(
+            |kept| matches!(kept, IoInterruption::Subchannel { id: of, .. } if *of == id),
+        )
+    }
+
+    fn storage(&mut self, pages: usize) -> Result<Window, OutOfStorage> {
+        let error = OutOfStorage { pages };
+        let bytes = pages.checked_mul(PAGE_SIZE).filter(|bytes| *bytes > 0).ok_or(error)?;
+        let layout = Layout::from_size_align(bytes, PAGE_SIZE).map_err(|_| error)?;
+        // SAFETY: the layout has a size.
+        let base = unsafe { alloc_zeroed(layout) };
+        if base.is_null() {
+            return Err(error);
+        }
+        let start = AbsoluteAddress::of(base);
+        let last = start.checked_add(bytes as u64 - 1).and_then(AbsoluteAddress::to_31);
+        if last.is_none() {
+            // SAFETY: it was allocated with this layout a moment ago.
+            unsafe { dealloc(base, layout) };
+            return Err(error);
+        }
+        // SAFETY: the allocation is as long, is never given back, and nobody else knows it.
+        Ok(unsafe { Window::new(base, bytes as u64, start.get()) })
+    }
+
+    fn highest_set(&mut self) -> u8 {
+        match self.highest_set {
+            Some(set) => set,
+            None => {
+                let set = chsc::enable_subchannel_sets();
+                self.highest_set = Some(set);
+                set
+            }
+        }
+    }
+}

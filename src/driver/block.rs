@@ -1,0 +1,217 @@
+//! The seam between the disk drivers and the block service: requests down, completions up.
+//!
+//! # Scope
+//!
+//! A [`BlockDevice`] takes requests on one of its queues, tells its device of a whole batch at once
+//! ([`kick`](BlockDevice::kick)), and gives completions back in any order, each with the caller's own
+//! [`Token`]. Data is a list of absolute storage ranges, so that the device's DMA hits the client's
+//! pages.
+//!
+//! # Limits
+//!
+//! The caller has checked sectors against [`Geometry::sectors`], and segments against the client's
+//! window. The driver checks what its own structures need: counts and lengths.
+//!
+//! # The rules
+//!
+//! * Each accepted request is completed exactly once, also when the device breaks: then with
+//!   [`BlockStatus::IoError`], and only after the device was reset, so that it does not write into
+//!   storage that is no longer its own.
+//! * Between bring-up and the end, nothing here allocates, locks or waits, but for the reset of a
+//!   broken device, which is bounded.
+
+use core::fmt;
+
+use channel::IoInterruption;
+use window::Segment;
+
+use super::Platform;
+
+/// Bytes in a sector: the unit of every sector number, whatever the disk's block size is.
+pub const SECTOR: u32 = virtio::blk::SECTOR;
+
+/// What a disk can do and how big it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Geometry {
+    /// Size in sectors of 512 bytes.
+    pub sectors: u64,
+    /// Logical block size in bytes.
+    pub block_size: u32,
+    /// Logical blocks per physical block, as a power of two.
+    pub physical_block_exp: u8,
+    /// Logical blocks before the first aligned one.
+    pub alignment_offset: u8,
+    /// Smallest good transfer in logical blocks.
+    pub min_io: u16,
+    /// Best transfer in logical blocks; zero if the disk does not care.
+    pub opt_io: u32,
+    /// Most data segments in one request.
+    pub seg_max: u16,
+    /// Most bytes in one data segment.
+    pub size_max: u32,
+    /// The disk refuses writes.
+    pub read_only: bool,
+    /// Writes are stable only after a flush; without it, as soon as they are completed.
+    pub flush: bool,
+    /// Discard, if the disk knows it.
+    pub discard: Option<DiscardLimits>,
+    /// Write-zeroes, if the disk knows it.
+    pub write_zeroes: Option<WriteZeroesLimits>,
+    /// Number of queues to submit on.
+    pub queues: u16,
+    /// Requests that each queue can have in flight.
+    pub queue_size: u16,
+}
+
+/// Limits of [`Operation::Discard`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DiscardLimits {
+    /// Most sectors in one range.
+    pub max_sectors: u32,
+    /// Most ranges in one request.
+    pub max_segments: u32,
+    /// Ranges do best at multiples of this many sectors.
+    pub alignment: u32,
+}
+
+/// Limits of [`Operation::WriteZeroes`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WriteZeroesLimits {
+    /// Most sectors in one range.
+    pub max_sectors: u32,
+    /// Most ranges in one request.
+    pub max_segments: u32,
+    /// Whether [`Range::unmap`] has an effect.
+    pub may_unmap: bool,
+}
+
+/// What a request asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Into the segments.
+    Read {
+        /// The first sector.
+        sector: u64,
+    },
+    /// From the segments.
+    Write {
+        /// The first sector.
+        sector: u64,
+    },
+    /// All completed writes onto stable storage.
+    Flush,
+    /// The ranges are no longer needed.
+    Discard,
+    /// The ranges are to read as zeroes.
+    WriteZeroes,
+    /// The disk's name into the segments: 20 bytes, padded with NULs.
+    GetId,
+}
+
+/// The caller's own name for a request: comes back with its completion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Token(pub u32);
+
+/// A range of sectors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Range {
+    /// The first sector.
+    pub sector: u64,
+    /// How many.
+    pub sectors: u32,
+    /// Write-zeroes only: the disk may give the storage back.
+    pub unmap: bool,
+}
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BlockStatus {
+    /// Done.
+    Ok,
+    /// Not done, or not all of it.
+    IoError,
+    /// The disk does not know such a request.
+    Unsupported,
+}
+
+/// A request that has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Done {
+    /// Which one.
+    pub token: Token,
+    /// How.
+    pub status: BlockStatus,
+}
+
+/// Why a request was not accepted. Nothing of it has reached the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SubmitError {
+    /// The queue is full: try again after a completion.
+    Full,
+    /// More segments or ranges than the [`Geometry`] allows, or one that is too long.
+    TooLarge,
+    /// The disk does not know such a request, or has no such queue.
+    Unsupported,
+    /// The device is broken and has been given up.
+    Broken,
+}
+
+impl fmt::Display for SubmitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Full => "the queue is full",
+            Self::TooLarge => "the request exceeds the disk's limits",
+            Self::Unsupported => "the disk does not know such a request",
+            Self::Broken => "the disk is broken",
+        })
+    }
+}
+
+impl core::error::Error for SubmitError {}
+
+/// A disk.
+pub trait BlockDevice {
+    /// What it can do and how big it is. Can change with an [`interruption`](Self::interruption):
+    /// a disk may grow.
+    fn geometry(&self) -> &Geometry;
+
+    /// Accepts a request. The device learns of it with the next [`kick`](Self::kick).
+    ///
+    /// `segments` are absolute storage, which is the device's until the request has ended. `ranges`
+    /// are for [`Operation::Discard`] and [`Operation::WriteZeroes`].
+    ///
+    /// # Errors
+    ///
+    /// [`SubmitError`]; the request is then the caller's to end.
+    fn submit(
+        &mut self,
+        queue: u16,
+        operation: Operation,
+        segments: &[Segment],
+        ranges: &[Range],
+        token: Token,
+    ) -> Result<(), SubmitError>;
+
+    /// Tells the device of all that was submitted, with at most one notification for each queue;
+    /// resets a device that was found broken. Called in each turn of the event loop: it costs
+    /// next to nothing when there is nothing to do.
+    fn kick(&mut self, platform: &mut dyn Platform);
+
+    /// The next completion, of any queue.
+    ///
+    /// When the device is found broken this returns nothing until the next [`kick`](Self::kick) has
+    /// reset it; then every request in flight, each once, with [`BlockStatus::IoError`].
+    fn poll(&mut self) -> Option<Done>;
+
+    /// Requests that were accepted and have not come back.
+    fn in_flight(&self) -> u32;
+
+    /// Wants interruptions, or no longer does. With `on`, returns whether there is something to
+    /// [`poll`](Self::poll) already: then do not sleep.
+    fn interrupts(&mut self, on: bool) -> bool;
+
+    /// Handles an interruption if it is one of this device's subchannel: returns whether it is.
+    ///
+    /// An adapter interruption belongs to no one device; after one, poll them all.
+    fn interruption(&mut self, platform: &mut dyn Platform, interruption: &IoInterruption) -> bool;
+}

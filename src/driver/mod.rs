@@ -1,0 +1,115 @@
+//! Drivers for what the appliance owns, and what they stand on.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`program`] | one channel program from START SUBCHANNEL to its final status, bounded in time |
+//! | [`virtio_ccw`] | the virtio transport over channel programs: revision, features, queues, indicators |
+//! | [`virtio_blk`] | a virtio disk as a [`block::BlockDevice`] |
+//! | [`virtio_serial`] | the port over which the host daemon and the appliance wake each other |
+//! | [`block`] | the seam to the block service: what every disk driver offers |
+//!
+//! # Scope
+//!
+//! A driver sees a [`Platform`]: the [`ChannelSubsystem`] trait, a clock, a way to sleep, storage a
+//! device may reach, and the notification hypercall. The machine itself implements it
+//! (`css::Hardware`), and so does the machine of the unit tests, whose devices are software.
+//!
+//! # The rules
+//!
+//! * A driver keeps no lock and has no handler: it is called by the event loop, does what can be done
+//!   now, and returns. Only bring-up and recovery wait, and each wait has a deadline.
+//! * What a device writes is not trusted: it is copied out of a [`Window`] and checked.
+//! * Storage that a device has been told of is never given back. So a device that goes on writing
+//!   after it was given up hits nothing but storage that was its own, or the client's whose request it is.
+
+pub mod block;
+#[cfg(test)]
+mod fake;
+pub mod program;
+pub mod virtio_blk;
+pub mod virtio_ccw;
+pub mod virtio_serial;
+
+use core::fmt;
+
+use channel::{ChannelSubsystem, SubchannelId};
+use s390x::clock::Tod;
+use s390x::idle::ExternalInterruption;
+use s390x::machine_check::MachineCheckCode;
+use window::Window;
+
+pub use program::{run_program, Channel, ProgramError, Sense};
+
+/// What a driver needs of the machine beyond the I/O instructions.
+pub trait Platform: ChannelSubsystem {
+    /// Tells the hypervisor that a virtio queue has new buffers (virtio 1.3, section 4.3.3.2).
+    ///
+    /// `cookie` is what the last notification of the same queue returned, 0 at first. A negative
+    /// result says that the hypervisor refused.
+    ///
+    /// This is not an unsafe function: the device may touch only what a channel program has
+    /// told it of, and starting that program was.
+    fn notify(&mut self, id: SubchannelId, queue: u16, cookie: i64) -> i64;
+
+    /// The time.
+    fn now(&self) -> Tod;
+
+    /// Sleeps until anything happens, at most until `deadline`: for the event loop.
+    ///
+    /// An I/O interruption that ends the wait is kept: the next
+    /// [`pending_interruption`](ChannelSubsystem::pending_interruption) returns it. As long as one
+    /// is kept, this returns at once.
+    fn wait(&mut self, deadline: Option<Tod>) -> Wake;
+
+    /// Sleeps until an I/O interruption comes (it is kept, as by [`wait`](Self::wait)), at most until
+    /// `deadline`: for a driver that waits for its device. Everything else stays pending for the
+    /// event loop.
+    fn pause(&mut self, deadline: Tod);
+
+    /// Takes all pending I/O interruptions, drops those of subchannel `id` and keeps the others for
+    /// [`pending_interruption`](ChannelSubsystem::pending_interruption). Returns whether there were
+    /// any of `id`.
+    ///
+    /// For a driver that has taken the status itself: an interruption can outlive it.
+    fn forget_interruption(&mut self, id: SubchannelId) -> bool;
+
+    /// Storage for a device to reach: `pages` whole pages of 4096 bytes, zeroed, contiguous, below
+    /// 2 GiB. It stays with the caller until the next restart.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfStorage`]: there is not that much.
+    fn storage(&mut self, pages: usize) -> Result<Window, OutOfStorage>;
+
+    /// The highest subchannel set that may be named. Switches the multiple-subchannel-set facility
+    /// on if it is there.
+    fn highest_set(&mut self) -> u8;
+}
+
+/// What ended a [`Platform::wait`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wake {
+    /// I/O: ask for pending interruptions.
+    Io,
+    /// The deadline.
+    Deadline,
+    /// A machine check; with a channel report pending, see [`crate::css::next_report`].
+    MachineCheck(MachineCheckCode),
+    /// An external interruption: the service signal, another CPU, the operator.
+    External(ExternalInterruption),
+}
+
+/// There are not so many contiguous pages below 2 GiB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutOfStorage {
+    /// How many were asked for.
+    pub pages: usize,
+}
+
+impl fmt::Display for OutOfStorage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "no {} contiguous pages of storage are left below 2 GiB", self.pages)
+    }
+}
+
+impl core::error::Error for OutOfStorage {}

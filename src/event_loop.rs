@@ -1,0 +1,381 @@
+//! The appliance at work: bring-up, the event loop, and the orderly end.
+//!
+//! # The loop
+//!
+//! One loop, run to completion, no handler that does work. While requests come or are in flight it polls
+//! the rings with notifications suppressed; after [`Tuning::linger_us`] without work it says that it
+//! sleeps, looks once more, and lies down in the wait state until an interruption.
+//!
+//! # Limits
+//!
+//! One CPU. A wake-up that was lost is healed by a timer of [`HEAL_US`], and counted.
+
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use s390x::clock::Tod;
+use vcss::control::{Counters, Life};
+
+use crate::control::{Control, Storage};
+use crate::css::{self, Device};
+use crate::driver::block::{BlockDevice, BlockStatus, Operation, Token};
+use crate::driver::virtio_blk::VirtioBlk;
+use crate::driver::virtio_ccw::Settings;
+use crate::driver::virtio_serial::{VirtioSerial, LINK_PORT};
+use crate::driver::{Platform, Wake};
+use crate::proxy::Proxy;
+
+/// How long a lost wake-up can go unnoticed.
+const HEAL_US: u64 = 1_000_000;
+/// Turns of the loop between two looks at orders, and two publishings of counters.
+const HOUSEKEEPING_TURNS: u32 = 1024;
+/// Queues of a disk that are used.
+const DISK_QUEUES: u16 = 4;
+/// The token of the flush at the end, which is no client's.
+const LAST_FLUSH: Token = Token(u32::MAX);
+/// How long the end may take to let requests end.
+const STOP_US: u64 = 20_000_000;
+
+/// What the command line can change.
+#[derive(Clone, Copy, Debug)]
+pub struct Tuning {
+    /// Interruption subclass and kind of the devices' interruptions.
+    pub settings: Settings,
+    /// How long to poll after the last work, nothing being in flight.
+    pub linger_us: u64,
+    /// How long to poll for requests in flight before sleeping until their interruption.
+    pub patience_us: u64,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self {
+            settings: Settings {
+                isc: 3,
+                adapter: true,
+            },
+            linger_us: 50,
+            patience_us: 1000,
+        }
+    }
+}
+
+/// The appliance, up.
+pub struct Appliance {
+    control: Control,
+    disks: Vec<Box<dyn BlockDevice>>,
+    proxy: Proxy,
+    link: VirtioSerial,
+    tuning: Tuning,
+    slept: bool,
+}
+
+impl core::fmt::Debug for Appliance {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Appliance")
+            .field("control", &self.control)
+            .field("proxy", &self.proxy)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Appliance {
+    /// Brings up what the control area at the start of `storage` names: disks, the link, clients.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that does not work, in words; the control area then says FAILED.
+    pub fn bring_up(
+        platform: &mut dyn Platform,
+        devices: &[Device],
+        storage: Storage,
+        tuning: Tuning,
+    ) -> Result<Self, String> {
+        let mut control = Control::open(storage).map_err(|error| error.to_string())?;
+        let link = match open_link(platform, devices, tuning) {
+            Ok(link) => link,
+            Err(error) => {
+                control.set_life(Life::Failed);
+                return Err(error);
+            }
+        };
+        match Self::assemble(platform, devices, &control, tuning) {
+            Ok((disks, proxy)) => Ok(Self {
+                control,
+                disks,
+                proxy,
+                link,
+                tuning,
+                slept: false,
+            }),
+            Err(error) => {
+                control.set_life(Life::Failed);
+                Err(error)
+            }
+        }
+    }
+
+    fn assemble(
+        platform: &mut dyn Platform,
+        devices: &[Device],
+        control: &Control,
+        tuning: Tuning,
+    ) -> Result<(Vec<Box<dyn BlockDevice>>, Proxy), String> {
+        let words = |error: &dyn core::fmt::Display| error.to_string();
+        let mut disks: Vec<Box<dyn BlockDevice>> = Vec::new();
+        let mut sizes = Vec::new();
+        let mut numbers = Vec::new();
+        for (name, set, number) in control.disks().map_err(|error| words(&error))? {
+            let device = devices
+                .iter()
+                .find(|device| device.number.set == set && device.number.number == number)
+                .ok_or_else(|| format!("disk {name}: no device 0.{set:x}.{number:04x}"))?;
+            let disk = open_disk(platform, device, tuning)
+                .map_err(|error| format!("disk {name} ({}): {error}", device.number))?;
+            let geometry = disk.geometry();
+            log::info!(
+                "disk {name}: {} on {}, {} sectors, {} queues of {}",
+                device.number,
+                device.id,
+                geometry.sectors,
+                geometry.queues,
+                geometry.queue_size
+            );
+            sizes.push((name, geometry.sectors));
+            numbers.push(device.id);
+            disks.push(disk);
+        }
+        let mut clients = control.clients().map_err(|error| words(&error))?;
+        for (client, number, export) in control.exports(&sizes).map_err(|error| words(&error))? {
+            let disk = disks.get(export.disk).ok_or("an export of no disk")?;
+            let client = clients.get_mut(client).ok_or("an export to no client")?;
+            client
+                .add(number, export, disk.geometry())
+                .map_err(|error| format!("client {}: {error}", client.name))?;
+        }
+        control.show_devices(devices, |device| {
+            let index = numbers.iter().position(|&id| id == device.id)?;
+            Some((index as u16, sizes.get(index)?.1))
+        });
+        let proxy = Proxy::new(clients, &disks);
+        Ok((disks, proxy))
+    }
+
+    /// Serves until the daemon orders the end.
+    ///
+    /// `started` is the time of the first instruction. `idle_work` is given what the sleep ended with, for what is not the
+    /// appliance's own: the console.
+    pub fn run(
+        &mut self,
+        platform: &mut dyn Platform,
+        started: Tod,
+        image_bytes: u64,
+        heap_bytes: u64,
+        mut idle_work: impl FnMut(Wake),
+    ) {
+        let now = platform.now();
+        let about = self.control.about();
+        about.boot_us.set(now.micros_since(started) as u32);
+        about.serving_tod.set(now.as_micros());
+        about.image_bytes.set(image_bytes);
+        about.heap_bytes.set(heap_bytes);
+        log::info!("serving after {} us", now.micros_since(started));
+        if self.control.set_life(Life::Serving) {
+            self.wake(platform);
+        }
+        self.proxy.get_up();
+        let mut last_work = now;
+        let mut turns: u32 = 0;
+        loop {
+            turns = turns.wrapping_add(1);
+            let turn = self.proxy.turn(&mut self.disks, platform, true);
+            if turn.wake {
+                self.wake(platform);
+            }
+            if turns % HOUSEKEEPING_TURNS == 0 {
+                self.show(turns);
+                if self.control.is_to_stop() {
+                    break;
+                }
+            }
+            if turn.worked {
+                last_work = platform.now();
+                self.slept = false;
+                continue;
+            }
+            let patience = if self.proxy.in_flight() > 0 {
+                self.tuning.patience_us
+            } else {
+                self.tuning.linger_us
+            };
+            if platform.now().micros_since(last_work) < patience {
+                continue;
+            }
+            self.show(turns);
+            if let Some(wake) = self.sleep(platform) {
+                idle_work(wake);
+            }
+            if self.control.is_to_stop() {
+                break;
+            }
+            last_work = platform.now();
+        }
+        self.stop(platform);
+    }
+
+    /// Sleeps until an interruption, unless there is work.
+    fn sleep(&mut self, platform: &mut dyn Platform) -> Option<Wake> {
+        let mut waiting = self.control.lie_down();
+        for disk in &mut self.disks {
+            waiting |= disk.interrupts(true);
+        }
+        waiting |= self.link.interrupts(true);
+        waiting |= self.proxy.lie_down();
+        let mut wake = None;
+        if !waiting {
+            let sleeps = &mut self.control.about().sleeps;
+            sleeps.set(sleeps.get() + 1);
+            let deadline = platform.now().plus_micros(HEAL_US);
+            let reason = platform.wait(Some(deadline));
+            if matches!(reason, Wake::Deadline) && self.is_late() {
+                let healed = &mut self.control.about().healed;
+                healed.set(healed.get() + 1);
+            }
+            wake = Some(reason);
+        }
+        while let Some(interruption) = platform.pending_interruption() {
+            let mut taken = self.link.interruption(platform, &interruption);
+            for disk in &mut self.disks {
+                taken |= disk.interruption(platform, &interruption);
+            }
+            if !taken {
+                log::trace!("{interruption:?}");
+            }
+        }
+        if matches!(wake, Some(Wake::MachineCheck(_))) {
+            while let Some(report) = css::next_report(platform) {
+                log::warn!("channel report: {report:?}");
+            }
+        }
+        self.link.take_wakes(platform);
+        for disk in &mut self.disks {
+            disk.interrupts(false);
+        }
+        self.link.interrupts(false);
+        self.control.get_up();
+        self.proxy.get_up();
+        wake
+    }
+
+    /// After the timer: whether there is work that nobody announced.
+    fn is_late(&mut self) -> bool {
+        let mut waiting = self.proxy.lie_down();
+        for disk in &mut self.disks {
+            waiting |= disk.interrupts(true);
+        }
+        waiting
+    }
+
+    fn wake(&mut self, platform: &mut dyn Platform) {
+        let sent = &mut self.control.about().wakes_sent;
+        sent.set(sent.get() + 1);
+        self.link.send_wake(platform);
+    }
+
+    /// Publishes the counters.
+    fn show(&mut self, turns: u32) {
+        self.control.about().turns.set(u64::from(turns));
+        let counters = self
+            .proxy
+            .clients()
+            .iter()
+            .flat_map(|client| client.devices())
+            .map(|device| {
+                let counters = device.counters();
+                Counters {
+                    reads: counters.reads.into(),
+                    writes: counters.writes.into(),
+                    flushes: counters.flushes.into(),
+                    discards: counters.discards.into(),
+                    bytes_read: counters.bytes_read.into(),
+                    bytes_written: counters.bytes_written.into(),
+                    errors: counters.errors.into(),
+                    in_flight: u64::from(device.in_flight()).into(),
+                }
+            });
+        self.control.show(counters);
+    }
+
+    /// Lets requests end, flushes every disk, and says so.
+    fn stop(&mut self, platform: &mut dyn Platform) {
+        log::info!("stopping");
+        if self.control.set_life(Life::Stopping) {
+            self.wake(platform);
+        }
+        let deadline = platform.now().plus_micros(STOP_US);
+        while self.proxy.in_flight() > 0 && platform.now() < deadline {
+            if self.proxy.turn(&mut self.disks, platform, false).wake {
+                self.wake(platform);
+            }
+        }
+        if self.proxy.in_flight() > 0 {
+            log::error!("{} requests did not end", self.proxy.in_flight());
+        }
+        for disk in &mut self.disks {
+            if !disk.geometry().flush {
+                continue;
+            }
+            if let Err(error) = disk.submit(0, Operation::Flush, &[], &[], LAST_FLUSH) {
+                log::error!("last flush: {error}");
+                continue;
+            }
+            disk.kick(platform);
+            while platform.now() < deadline {
+                match disk.poll() {
+                    Some(done) if done.token == LAST_FLUSH => {
+                        if done.status != BlockStatus::Ok {
+                            log::error!("last flush: {:?}", done.status);
+                        }
+                        break;
+                    }
+                    Some(_) | None => {}
+                }
+            }
+        }
+        self.show(0);
+        log::info!("stopped");
+        if self.control.set_life(Life::Stopped) {
+            self.wake(platform);
+        }
+    }
+}
+
+fn open_link(
+    platform: &mut dyn Platform,
+    devices: &[Device],
+    tuning: Tuning,
+) -> Result<VirtioSerial, String> {
+    let device = devices
+        .iter()
+        .find(|device| device.virtio_id() == Some(virtio::console::DEVICE_ID))
+        .ok_or("no virtio console device for the link to the host daemon")?;
+    VirtioSerial::open(platform, device.id, tuning.settings, LINK_PORT)
+        .map_err(|error| format!("link ({}): {error}", device.number))
+}
+
+fn open_disk(
+    platform: &mut dyn Platform,
+    device: &Device,
+    tuning: Tuning,
+) -> Result<Box<dyn BlockDevice>, String> {
+    match device.virtio_id() {
+        Some(virtio::blk::DEVICE_ID) => {
+            VirtioBlk::open(platform, device.id, tuning.settings, DISK_QUEUES)
+                .map(|disk| Box::new(disk) as Box<dyn BlockDevice>)
+                .map_err(|error| error.to_string())
+        }
+        _ => Err("no driver for this control unit".to_string()),
+    }
+}

@@ -1,0 +1,510 @@
+//! The channel of an emulated control unit: fetches a client's CCWs one by one and hands each command
+//! to the [`ControlUnit`].
+//!
+//! # Scope
+//!
+//! Formats 0 and 1, command chaining, transfer in channel, SLI, SKIP, direct and indirect data
+//! addresses (IDAWs of both formats). The checks and the CCW address that each leaves are those of the
+//! *Principles of Operation*, chapter 15.
+//!
+//! # Limits
+//!
+//! No data chaining, MIDAWs, suspension or program-controlled interruptions: a program that asks for one gets a
+//! program check. At most [`MAX_CCWS`] CCWs a program, transfers in channel counted.
+//!
+//! # Rule
+//!
+//! The program is the client's and may change at any time: each CCW is copied once, when it is its
+//! turn, and the copy is checked and used.
+
+use channel::{Ccw0, Ccw1, CcwFlags, CommandCode, DeviceStatus, Orb, OrbFlags, SubchannelStatus};
+use window::{ClientAddress, Window};
+use zerocopy::big_endian::{U32, U64};
+
+/// CCWs that one program may execute.
+pub const MAX_CCWS: u32 = 1024;
+
+/// What stands behind the channel.
+pub trait ControlUnit {
+    /// Carries out one command.
+    fn execute(&mut self, command: u8, data: &mut Data<'_>) -> Executed;
+}
+
+/// How a command went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Executed {
+    /// Channel end and device end.
+    Done,
+    /// Not a command of this unit, or not now: unit check, command reject.
+    Reject,
+    /// Not yet: the same command is to be given again later.
+    Wait,
+    /// The data area is not all there.
+    Fault(Fault),
+}
+
+/// Why data could not be moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The CCW's count is less than the command needs.
+    Short,
+    /// The data address, or an address word, is wrong or leads outside the program window.
+    Address,
+}
+
+impl From<Fault> for Executed {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+/// The data area of one command.
+#[derive(Debug)]
+pub struct Data<'a> {
+    window: &'a Window,
+    ccw: Ccw1,
+    flags: OrbFlags,
+    moved: u16,
+}
+
+impl Data<'_> {
+    /// The CCW's count.
+    pub const fn count(&self) -> u16 {
+        self.ccw.count.get()
+    }
+
+    /// Copies what the client has at `offset` of the area.
+    ///
+    /// # Errors
+    ///
+    /// See [`Fault`].
+    pub fn read(&mut self, offset: u16, bytes: &mut [u8]) -> Result<(), Fault> {
+        self.walk(offset, bytes.len(), |window, address, at, length| {
+            let part = bytes.get_mut(at..at + length).ok_or(Fault::Short)?;
+            window
+                .read_bytes(address, part)
+                .map_err(|_| Fault::Address)
+        })
+    }
+
+    /// Stores at `offset` of the area, unless the CCW says to skip.
+    ///
+    /// # Errors
+    ///
+    /// See [`Fault`].
+    pub fn write(&mut self, offset: u16, bytes: &[u8]) -> Result<(), Fault> {
+        let skip = self.ccw.flags().contains(CcwFlags::SKIP);
+        self.walk(offset, bytes.len(), |window, address, at, length| {
+            let part = bytes.get(at..at + length).ok_or(Fault::Short)?;
+            if skip {
+                return Ok(());
+            }
+            window
+                .write_bytes(address, part)
+                .map_err(|_| Fault::Address)
+        })
+    }
+
+    fn walk(
+        &mut self,
+        offset: u16,
+        length: usize,
+        mut piece: impl FnMut(&Window, ClientAddress, usize, usize) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        let end = usize::from(offset) + length;
+        if end > usize::from(self.count()) {
+            return Err(Fault::Short);
+        }
+        let mut done = 0;
+        while done < length {
+            let (address, contiguous) = self.locate(usize::from(offset) + done)?;
+            let step = contiguous.min(length - done);
+            piece(self.window, address, done, step)?;
+            done += step;
+        }
+        self.moved = self.moved.max(end as u16);
+        Ok(())
+    }
+
+    /// Where byte `offset` of the area is, and how many bytes follow it there.
+    fn locate(&self, offset: usize) -> Result<(ClientAddress, usize), Fault> {
+        let base = u64::from(self.ccw.address.get());
+        if !self.ccw.flags().contains(CcwFlags::IDA) {
+            return Ok((ClientAddress::new(base + offset as u64), usize::MAX));
+        }
+        let format_2 = self.flags.contains(OrbFlags::FORMAT_2_IDAW);
+        let block = if format_2 && !self.flags.contains(OrbFlags::IDAW_2K) {
+            4096
+        } else {
+            2048
+        };
+        let first = self.address_word(base, 0, format_2)?;
+        let in_first = (block - first % block) as usize;
+        let (address, within) = if offset < in_first {
+            (first, offset)
+        } else {
+            let further = offset - in_first;
+            let index = 1 + further / block as usize;
+            let address = self.address_word(base, index, format_2)?;
+            if address % block != 0 {
+                return Err(Fault::Address);
+            }
+            (address, further % block as usize)
+        };
+        let room = (block - address % block) as usize - within;
+        let address = ClientAddress::new(address).checked_add(within as u64);
+        Ok((address.ok_or(Fault::Address)?, room))
+    }
+
+    fn address_word(&self, list: u64, index: usize, format_2: bool) -> Result<u64, Fault> {
+        let size: u64 = if format_2 { 8 } else { 4 };
+        if list % size != 0 {
+            return Err(Fault::Address);
+        }
+        let place = ClientAddress::new(list + index as u64 * size);
+        if format_2 {
+            let word: U64 = self.window.read(place).map_err(|_| Fault::Address)?;
+            return Ok(word.get());
+        }
+        let word: U32 = self.window.read(place).map_err(|_| Fault::Address)?;
+        match word.get() {
+            bad if bad & 0x8000_0000 != 0 => Err(Fault::Address),
+            word => Ok(u64::from(word)),
+        }
+    }
+}
+
+/// How a program ended: what goes into the subchannel-status word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ending {
+    /// 8 beyond the last CCW used.
+    pub ccw_address: u32,
+    /// Residual count.
+    pub count: u16,
+    /// Device status.
+    pub device: DeviceStatus,
+    /// Subchannel status.
+    pub subchannel: SubchannelStatus,
+}
+
+/// What became of a turn of [`Program::run`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The control unit wants time; run again later.
+    Waiting,
+    /// Ended.
+    Ended(Ending),
+}
+
+/// A program being executed.
+#[derive(Debug)]
+pub struct Program {
+    flags: OrbFlags,
+    next: u32,
+    fetched: u32,
+    after_tic: bool,
+    /// The command that the control unit is to be given again.
+    waiting: Option<Ccw1>,
+}
+
+impl Program {
+    /// The program that an ORB names.
+    pub const fn new(orb: &Orb) -> Self {
+        Self {
+            flags: orb.flags(),
+            next: orb.program.get(),
+            fetched: 0,
+            // A transfer in channel may not be the first CCW either.
+            after_tic: true,
+            waiting: None,
+        }
+    }
+
+    /// Executes until the program ends or its control unit wants time.
+    pub fn run(&mut self, window: &Window, unit: &mut impl ControlUnit) -> Step {
+        loop {
+            let ccw = match self.waiting.take() {
+                Some(ccw) => ccw,
+                None => match self.fetch(window) {
+                    Ok(Some(ccw)) => ccw,
+                    Ok(None) => continue,
+                    Err(check) => return self.end(0, DeviceStatus::empty(), check),
+                },
+            };
+            let mut data = Data {
+                window,
+                ccw,
+                flags: self.flags,
+                moved: 0,
+            };
+            let executed = if ccw.command == CommandCode::NOP.0 {
+                data.moved = data.count();
+                Executed::Done
+            } else {
+                unit.execute(ccw.command, &mut data)
+            };
+            let residual = ccw.count.get() - data.moved;
+            match executed {
+                Executed::Done => {}
+                Executed::Wait => {
+                    self.waiting = Some(ccw);
+                    return Step::Waiting;
+                }
+                Executed::Reject => {
+                    let status = ENDED | DeviceStatus::UNIT_CHECK;
+                    return self.end(ccw.count.get(), status, SubchannelStatus::empty());
+                }
+                Executed::Fault(Fault::Short) => {
+                    return self.end(residual, ENDED, SubchannelStatus::INCORRECT_LENGTH);
+                }
+                Executed::Fault(Fault::Address) => {
+                    return self.end(residual, ENDED, SubchannelStatus::PROGRAM_CHECK);
+                }
+            }
+            if residual != 0 && !ccw.flags().contains(CcwFlags::SLI) {
+                return self.end(residual, ENDED, SubchannelStatus::INCORRECT_LENGTH);
+            }
+            if !ccw.flags().contains(CcwFlags::CC) {
+                return self.end(residual, ENDED, SubchannelStatus::empty());
+            }
+        }
+    }
+
+    fn end(&self, count: u16, device: DeviceStatus, subchannel: SubchannelStatus) -> Step {
+        Step::Ended(Ending {
+            ccw_address: self.next,
+            count,
+            device,
+            subchannel,
+        })
+    }
+
+    /// Takes the next CCW; `None` after a transfer in channel. In every case `next` is then 8 beyond the
+    /// CCW that was looked at, or where the transfer went.
+    fn fetch(&mut self, window: &Window) -> Result<Option<Ccw1>, SubchannelStatus> {
+        const CHECK: SubchannelStatus = SubchannelStatus::PROGRAM_CHECK;
+        let format_1 = self.flags.contains(OrbFlags::FORMAT_1);
+        let limit: u32 = if format_1 { 0x7FFF_FFFF } else { 0x00FF_FFFF };
+        let address = self.next;
+        self.next = address.wrapping_add(8) & 0x7FFF_FFFF;
+        self.fetched += 1;
+        if self.fetched > MAX_CCWS || address % 8 != 0 || address > limit {
+            return Err(CHECK);
+        }
+        let place = ClientAddress::new(u64::from(address));
+        let ccw: Ccw1 = if format_1 {
+            window.read(place).map_err(|_| CHECK)?
+        } else {
+            let ccw: Ccw0 = window.read(place).map_err(|_| CHECK)?;
+            if ccw.count.get() == 0 && ccw.command & 0x0F != CommandCode::TIC.0 {
+                return Err(CHECK);
+            }
+            ccw.into()
+        };
+        if ccw.address.get() & 0x8000_0000 != 0 {
+            return Err(CHECK);
+        }
+        if ccw.command & 0x0F == CommandCode::TIC.0 {
+            let good = ccw.command == CommandCode::TIC.0
+                && ccw.flags == 0
+                && ccw.count.get() == 0
+                && ccw.address.get() % 8 == 0
+                && !self.after_tic;
+            if !good {
+                return Err(CHECK);
+            }
+            self.after_tic = true;
+            self.next = ccw.address.get();
+            return Ok(None);
+        }
+        self.after_tic = false;
+        let unsupported = CcwFlags::CD | CcwFlags::PCI | CcwFlags::SUSPEND | CcwFlags::MIDA;
+        if ccw.command & 0x0F == 0 || ccw.flags().intersects(unsupported) {
+            return Err(CHECK);
+        }
+        Ok(Some(ccw))
+    }
+}
+
+/// Channel end and device end.
+const ENDED: DeviceStatus = DeviceStatus::CHANNEL_END.union(DeviceStatus::DEVICE_END);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use zerocopy::IntoBytes;
+
+    /// Adds up what it is given by command 1, gives the sum for command 2, waits once at 3f.
+    #[derive(Default)]
+    struct Adder {
+        sum: u8,
+        waited: bool,
+    }
+
+    impl ControlUnit for Adder {
+        fn execute(&mut self, command: u8, data: &mut Data<'_>) -> Executed {
+            match command {
+                0x01 => {
+                    let mut bytes = [0; 4];
+                    if let Err(fault) = data.read(0, &mut bytes) {
+                        return fault.into();
+                    }
+                    self.sum = bytes.iter().sum();
+                    Executed::Done
+                }
+                0x02 => match data.write(0, &[self.sum]) {
+                    Ok(()) => Executed::Done,
+                    Err(fault) => fault.into(),
+                },
+                0x3F if !core::mem::replace(&mut self.waited, true) => Executed::Wait,
+                0x3F => Executed::Done,
+                _ => Executed::Reject,
+            }
+        }
+    }
+
+    fn run(ccws: &[Ccw1], flags: OrbFlags, memory: &mut [u8; 8192]) -> (Step, Program, Adder) {
+        for (at, ccw) in ccws.iter().enumerate() {
+            memory[at * 8..at * 8 + 8].copy_from_slice(ccw.as_bytes());
+        }
+        let window = Window::borrowed(memory, 0);
+        let mut program = Program::new(&Orb::format_1(0, 0, flags, 0x80));
+        let mut unit = Adder::default();
+        let step = program.run(&window, &mut unit);
+        (step, program, unit)
+    }
+
+    fn ccw(command: u8, flags: CcwFlags, count: u16, address: u32) -> Ccw1 {
+        Ccw1::new(CommandCode(command), flags, count, address)
+    }
+
+    fn ended(step: Step) -> Ending {
+        match step {
+            Step::Ended(ending) => ending,
+            Step::Waiting => panic!("still waiting"),
+        }
+    }
+
+    #[test]
+    fn commands_chain_and_move_data() {
+        let mut memory = [0; 8192];
+        memory[0x100..0x104].copy_from_slice(&[1, 2, 3, 4]);
+        let program = [
+            ccw(1, CcwFlags::CC, 4, 0x100),
+            ccw(8, CcwFlags::empty(), 0, 0x18),
+            ccw(0, CcwFlags::empty(), 0, 0),
+            ccw(2, CcwFlags::empty(), 1, 0x200),
+        ];
+        let (step, ..) = run(&program, OrbFlags::empty(), &mut memory);
+        let ending = ended(step);
+        assert_eq!(ending.subchannel, SubchannelStatus::empty());
+        assert_eq!(ending.ccw_address, 0x20);
+        assert_eq!(memory[0x200], 10);
+    }
+
+    #[test]
+    fn a_read_shorter_than_its_count_is_an_incorrect_length_unless_suppressed() {
+        let mut memory = [0; 8192];
+        let (step, ..) = run(
+            &[ccw(2, CcwFlags::empty(), 3, 0x200)],
+            OrbFlags::empty(),
+            &mut memory,
+        );
+        assert_eq!(
+            ended(step).subchannel,
+            SubchannelStatus::INCORRECT_LENGTH
+        );
+        assert_eq!(ended(step).count, 2);
+        let (step, ..) = run(
+            &[ccw(2, CcwFlags::SLI, 3, 0x200)],
+            OrbFlags::empty(),
+            &mut memory,
+        );
+        assert_eq!(ended(step).subchannel, SubchannelStatus::empty());
+        assert_eq!(ended(step).count, 2);
+    }
+
+    #[test]
+    fn bad_programs_get_the_architected_check() {
+        let none = CcwFlags::empty();
+        for bad in [
+            vec![ccw(8, none, 0, 0)],
+            vec![ccw(0, none, 1, 0)],
+            vec![ccw(3, CcwFlags::CC, 1, 0), ccw(8, none, 0, 4)],
+            vec![ccw(3, CcwFlags::CC, 1, 0), ccw(0x18, none, 0, 0)],
+            vec![ccw(3, CcwFlags::CC, 1, 0), ccw(8, none, 0, 0x7FFF_FFF8)],
+            vec![ccw(3, CcwFlags::CC, 1, 0), ccw(8, none, 0, 8)],
+            vec![ccw(3, CcwFlags::MIDA, 1, 0)],
+            vec![ccw(3, none, 1, 0x8000_0000)],
+        ] {
+            let mut memory = [0; 8192];
+            let (step, ..) = run(&bad, OrbFlags::empty(), &mut memory);
+            assert_eq!(
+                ended(step).subchannel,
+                SubchannelStatus::PROGRAM_CHECK,
+                "{bad:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_endless_program_is_ended() {
+        let mut memory = [0; 8192];
+        let program = [
+            ccw(3, CcwFlags::CC, 1, 0),
+            ccw(8, CcwFlags::empty(), 0, 0),
+        ];
+        let (step, program, _) = run(&program, OrbFlags::empty(), &mut memory);
+        assert_eq!(ended(step).subchannel, SubchannelStatus::PROGRAM_CHECK);
+        assert_eq!(program.fetched, MAX_CCWS + 1);
+    }
+
+    #[test]
+    fn an_unknown_command_is_rejected_by_the_unit() {
+        let mut memory = [0; 8192];
+        let (step, ..) = run(
+            &[ccw(0x77, CcwFlags::empty(), 1, 0)],
+            OrbFlags::empty(),
+            &mut memory,
+        );
+        assert!(ended(step).device.contains(DeviceStatus::UNIT_CHECK));
+    }
+
+    #[test]
+    fn a_unit_that_wants_time_is_asked_again() {
+        let mut memory = [0; 8192];
+        let chain = [ccw(0x3F, CcwFlags::CC | CcwFlags::SLI, 1, 0), ccw(2, CcwFlags::empty(), 1, 0x200)];
+        let (step, mut program, mut unit) = run(&chain, OrbFlags::empty(), &mut memory);
+        assert_eq!(step, Step::Waiting);
+        let window = Window::borrowed(&mut memory, 0);
+        let step = program.run(&window, &mut unit);
+        assert_eq!(ended(step).ccw_address, 0x10);
+    }
+
+    #[test]
+    fn indirect_data_of_both_formats_reaches_every_block() {
+        for (flags, block) in [
+            (OrbFlags::empty(), 2048u64),
+            (OrbFlags::FORMAT_2_IDAW, 4096),
+            (OrbFlags::FORMAT_2_IDAW | OrbFlags::IDAW_2K, 2048),
+        ] {
+            let mut memory = [0; 8192];
+            let words = [block - 2, 0x1000];
+            for (at, word) in words.into_iter().enumerate() {
+                if flags.contains(OrbFlags::FORMAT_2_IDAW) {
+                    memory[0x40 + at * 8..0x48 + at * 8].copy_from_slice(&word.to_be_bytes());
+                } else {
+                    memory[0x40 + at * 4..0x44 + at * 4]
+                        .copy_from_slice(&(word as u32).to_be_bytes());
+                }
+            }
+            memory[block as usize - 2] = 1;
+            memory[block as usize - 1] = 2;
+            memory[0x1000] += 4;
+            memory[0x1001] += 8;
+            let (step, _, unit) = run(&[ccw(1, CcwFlags::IDA, 4, 0x40)], flags, &mut memory);
+            assert_eq!(ended(step).subchannel, SubchannelStatus::empty());
+            assert_eq!(unit.sum, 15, "{flags:?}");
+        }
+    }
+}

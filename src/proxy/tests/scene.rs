@@ -1,0 +1,567 @@
+//! The scene: one client with two disks, its memory, and a driver for its virtqueues.
+
+use std::boxed::Box;
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::vec::Vec;
+
+use channel::{
+    Ccw1, CcwFlags, ChannelSubsystem, CommandCode, Crw, IoInterruption, Irb, NotOperational, Orb,
+    OrbFlags, PmcwFlags, Refusal, Schib, SubchannelId, Tested,
+};
+use s390x::clock::Tod;
+use vcss::layout::Kind;
+use vcss::{plan, Area, Remote, Wake};
+use virtio::blk::{RequestHeader, RequestType};
+use virtio::ccw::{Command, FeatureDescriptor, QueueInfo, Revision};
+use virtio::ring::driver::{Buffer, Queue};
+use virtio::ring::{Options, QueueLayout};
+use virtio::{Features, Status};
+use window::{ClientAddress, Segment, Window};
+use zerocopy::IntoBytes;
+
+use crate::driver::block::{
+    BlockDevice, BlockStatus, DiscardLimits, Done, Geometry, Operation, Range, SubmitError, Token,
+    WriteZeroesLimits,
+};
+use crate::driver::{OutOfStorage, Platform};
+use crate::proxy::client::Client;
+use crate::proxy::virtio_blk::Export;
+use crate::proxy::Proxy;
+
+pub const MEMORY: usize = 1 << 20;
+pub const QUEUE_SIZE: u16 = 16;
+pub const DISK_SECTORS: u64 = 4096;
+pub const SLICE_START: u64 = 1000;
+pub const SLICE_SECTORS: u64 = 2000;
+
+/// A machine without devices: the proxy asks nothing of it but to be there.
+pub struct NoMachine;
+
+impl ChannelSubsystem for NoMachine {
+    unsafe fn start(&mut self, _: SubchannelId, _: &Orb) -> Result<(), Refusal> {
+        Err(Refusal::NotOperational)
+    }
+    fn halt(&mut self, _: SubchannelId) -> Result<(), Refusal> {
+        Err(Refusal::NotOperational)
+    }
+    fn clear(&mut self, _: SubchannelId) -> Result<(), NotOperational> {
+        Err(NotOperational)
+    }
+    fn cancel(&mut self, _: SubchannelId) -> Result<(), Refusal> {
+        Err(Refusal::NotOperational)
+    }
+    fn resume(&mut self, _: SubchannelId) -> Result<(), Refusal> {
+        Err(Refusal::NotOperational)
+    }
+    fn store(&mut self, _: SubchannelId) -> Result<Schib, NotOperational> {
+        Err(NotOperational)
+    }
+    fn modify(&mut self, _: SubchannelId, _: &Schib) -> Result<(), Refusal> {
+        Err(Refusal::NotOperational)
+    }
+    fn test(&mut self, _: SubchannelId) -> Result<Tested, NotOperational> {
+        Err(NotOperational)
+    }
+    fn pending_interruption(&mut self) -> Option<IoInterruption> {
+        None
+    }
+    fn channel_report(&mut self) -> Option<Crw> {
+        None
+    }
+}
+
+impl Platform for NoMachine {
+    fn notify(&mut self, _: SubchannelId, _: u16, _: i64) -> i64 {
+        0
+    }
+    fn now(&self) -> Tod {
+        Tod::from_units(0)
+    }
+    fn wait(&mut self, _: Option<Tod>) -> crate::driver::Wake {
+        crate::driver::Wake::Deadline
+    }
+    fn pause(&mut self, _: Tod) {}
+    fn forget_interruption(&mut self, _: SubchannelId) -> bool {
+        false
+    }
+    fn storage(&mut self, _: usize) -> Result<Window, OutOfStorage> {
+        Err(OutOfStorage { pages: 0 })
+    }
+    fn highest_set(&mut self) -> u8 {
+        0
+    }
+}
+
+/// What the test sees of a disk.
+pub struct Platter {
+    pub bytes: Vec<u8>,
+    pub geometry: Geometry,
+    /// Requests that the disk has and has not carried out.
+    pub waiting: VecDeque<(Operation, Vec<Segment>, Vec<Range>, Token)>,
+    pub capacity: usize,
+    /// For so many polls nothing is carried out.
+    pub stalled: u32,
+    /// Every request fails.
+    pub failing: bool,
+    /// What was carried out, in order.
+    pub log: Vec<Operation>,
+}
+
+/// A disk of bytes.
+#[derive(Clone)]
+pub struct RamDisk(pub Rc<RefCell<Platter>>);
+
+impl RamDisk {
+    pub fn new() -> Self {
+        Self(Rc::new(RefCell::new(Platter {
+            bytes: (0..DISK_SECTORS * 512).map(|at| (at / 512) as u8).collect(),
+            geometry: Geometry {
+                sectors: DISK_SECTORS,
+                block_size: 512,
+                physical_block_exp: 0,
+                alignment_offset: 0,
+                min_io: 1,
+                opt_io: 0,
+                seg_max: 16,
+                size_max: 1 << 20,
+                read_only: false,
+                flush: true,
+                discard: Some(DiscardLimits {
+                    max_sectors: 256,
+                    max_segments: 4,
+                    alignment: 1,
+                }),
+                write_zeroes: Some(WriteZeroesLimits {
+                    max_sectors: 256,
+                    max_segments: 4,
+                    may_unmap: true,
+                }),
+                queues: 2,
+                queue_size: 64,
+            },
+            waiting: VecDeque::new(),
+            capacity: 64,
+            stalled: 0,
+            failing: false,
+            log: Vec::new(),
+        })))
+    }
+}
+
+impl Platter {
+    fn carry_out(&mut self, operation: Operation, segments: &[Segment], ranges: &[Range]) {
+        let mut at = match operation {
+            Operation::Read { sector } | Operation::Write { sector } => sector as usize * 512,
+            _ => 0,
+        };
+        for segment in segments {
+            let length = segment.len as usize;
+            let memory: *mut u8 = core::ptr::with_exposed_provenance_mut(segment.absolute as usize);
+            let disk = self.bytes[at..at + length].as_mut_ptr();
+            // SAFETY: the proxy has checked that the segment lies in the client's window, which is
+            // leaked memory that nobody has a reference to.
+            unsafe {
+                match operation {
+                    Operation::Read { .. } => memory.copy_from_nonoverlapping(disk, length),
+                    Operation::Write { .. } => disk.copy_from_nonoverlapping(memory, length),
+                    _ => {}
+                }
+            }
+            at += length;
+        }
+        for range in ranges {
+            let from = range.sector as usize * 512;
+            self.bytes[from..from + range.sectors as usize * 512].fill(0);
+        }
+        self.log.push(operation);
+    }
+}
+
+impl BlockDevice for RamDisk {
+    fn geometry(&self) -> &Geometry {
+        // Geometry does not change in these tests, so one copy of it can be given away.
+        let geometry = self.0.borrow().geometry.clone();
+        Box::leak(Box::new(geometry))
+    }
+
+    fn submit(
+        &mut self,
+        queue: u16,
+        operation: Operation,
+        segments: &[Segment],
+        ranges: &[Range],
+        token: Token,
+    ) -> Result<(), SubmitError> {
+        let mut platter = self.0.borrow_mut();
+        assert!(queue < platter.geometry.queues);
+        if segments.len() > usize::from(platter.geometry.seg_max) {
+            return Err(SubmitError::TooLarge);
+        }
+        if platter.waiting.len() >= platter.capacity {
+            return Err(SubmitError::Full);
+        }
+        platter
+            .waiting
+            .push_back((operation, segments.to_vec(), ranges.to_vec(), token));
+        Ok(())
+    }
+
+    fn kick(&mut self, _: &mut dyn Platform) {}
+
+    fn poll(&mut self) -> Option<Done> {
+        let mut platter = self.0.borrow_mut();
+        if platter.stalled > 0 {
+            platter.stalled -= 1;
+            return None;
+        }
+        // Out of order: the one that waits longest goes last.
+        let (operation, segments, ranges, token) = platter.waiting.pop_back()?;
+        if platter.failing {
+            let status = BlockStatus::IoError;
+            return Some(Done { token, status });
+        }
+        platter.carry_out(operation, &segments, &ranges);
+        Some(Done {
+            token,
+            status: BlockStatus::Ok,
+        })
+    }
+
+    fn in_flight(&self) -> u32 {
+        self.0.borrow().waiting.len() as u32
+    }
+
+    fn interrupts(&mut self, _: bool) -> bool {
+        false
+    }
+
+    fn interruption(&mut self, _: &mut dyn Platform, _: &IoInterruption) -> bool {
+        false
+    }
+}
+
+/// The appliance's side, shared with the client's `Wake`.
+pub struct Side {
+    pub proxy: Proxy,
+    pub disks: Vec<Box<dyn BlockDevice>>,
+}
+
+impl Side {
+    pub fn turn(&mut self) -> bool {
+        self.proxy
+            .turn(&mut self.disks, &mut NoMachine, true)
+            .worked
+    }
+}
+
+/// A client that waits lets the appliance turn.
+pub struct Turning {
+    side: Rc<RefCell<Side>>,
+    bell: vcss::Bell<'static>,
+    patience: u32,
+}
+
+impl Wake for Turning {
+    fn ring(&mut self) {
+        let _ = self.bell.ring();
+    }
+    fn pass(&mut self) -> bool {
+        self.side.borrow_mut().turn();
+        self.patience = self.patience.saturating_sub(1);
+        self.patience > 0
+    }
+    fn begin(&mut self) {
+        self.patience = 100;
+    }
+}
+
+/// A leaked piece of memory whose absolute address is its real one.
+pub fn memory(length: usize) -> &'static Window {
+    let bytes: &'static mut [u8] = Box::leak(std::vec![0u8; length].into_boxed_slice());
+    let base = bytes.as_mut_ptr().expose_provenance() as u64;
+    Box::leak(Box::new(Window::leaked(bytes, base)))
+}
+
+/// One client, its memory, two subchannels: 0 is the slice of disk 0, 1 all of disk 1, read-only.
+pub struct Scene {
+    pub side: Rc<RefCell<Side>>,
+    pub disks: [RamDisk; 2],
+    pub area: Area<'static>,
+    pub window: &'static Window,
+    program: &'static Window,
+    pub remote: Remote<'static, Turning>,
+}
+
+impl Scene {
+    pub fn new() -> Self {
+        let plan = plan::client_area(2);
+        let area_window = memory(plan.length() as usize);
+        plan.write(area_window).unwrap();
+        let area = Area::open(area_window, Kind::Client).unwrap();
+        let window = memory(MEMORY);
+        let program = memory(4096);
+        let disks = [RamDisk::new(), RamDisk::new()];
+        let side = Rc::new(RefCell::new(appliance(&area, window, program, &disks)));
+        let wake = Turning {
+            side: side.clone(),
+            bell: vcss::Bell::of_client(&area).unwrap(),
+            patience: 0,
+        };
+        let mut scene = Self {
+            remote: Remote::new(area.clone(), wake),
+            side,
+            disks,
+            area,
+            window,
+            program,
+        };
+        for number in 0..2 {
+            scene.enable(number);
+        }
+        scene
+    }
+
+    /// The appliance dies and comes back; nothing remains but memory and disks.
+    pub fn restart(&mut self) {
+        for disk in &self.disks {
+            disk.0.borrow_mut().waiting.clear();
+        }
+        *self.side.borrow_mut() = appliance(&self.area, self.window, self.program, &self.disks);
+    }
+
+    fn enable(&mut self, number: u16) {
+        let id = SubchannelId::new(0, number).unwrap();
+        let mut schib = self.remote.store(id).unwrap();
+        assert!(schib.pmcw.has_device());
+        schib.pmcw.set_flag(PmcwFlags::ENABLED, true);
+        schib.pmcw.set_concurrent_sense(true);
+        self.remote.modify(id, &schib).unwrap();
+    }
+
+    /// Runs one command; the data stands at 0x100 of the program window.
+    pub fn command(&mut self, number: u16, code: u8, data: &mut [u8]) -> Irb {
+        let ccw = Ccw1::new(CommandCode(code), CcwFlags::SLI, data.len() as u16, 0x100);
+        self.program.write(ClientAddress::new(0), &ccw).unwrap();
+        self.program
+            .write_bytes(ClientAddress::new(0x100), data)
+            .unwrap();
+        let id = SubchannelId::new(0, number).unwrap();
+        let orb = Orb::format_1(0, 0, OrbFlags::empty(), 0x80);
+        // SAFETY: program and data are in the program window, which lives for ever.
+        let irb = unsafe { self.remote.run(id, &orb) }.unwrap();
+        self.program
+            .read_bytes(ClientAddress::new(0x100), data)
+            .unwrap();
+        irb
+    }
+
+    /// A command that has to succeed.
+    pub fn good(&mut self, number: u16, command: Command, data: &mut [u8]) {
+        let irb = self.command(number, command.into(), data);
+        let scsw = &irb.scsw;
+        assert_eq!(
+            (scsw.device_status, scsw.subchannel_status),
+            (0x0C, 0),
+            "{command:?}"
+        );
+    }
+
+    pub fn features(&mut self, number: u16) -> Features {
+        let mut features = Features::empty();
+        for index in 0..2 {
+            let mut block = FeatureDescriptor {
+                index,
+                ..Default::default()
+            };
+            self.good(number, Command::ReadFeatures, block.as_mut_bytes());
+            features = features.with_word(index, block.features.get());
+        }
+        features
+    }
+
+    pub fn status(&mut self, number: u16) -> Status {
+        let mut status = [0];
+        self.good(number, Command::ReadStatus, &mut status);
+        Status::from_bits_truncate(status[0])
+    }
+
+    /// Negotiates these features, as a driver does, up to DRIVER_OK, with one queue at 0.
+    pub fn bring_up(&mut self, number: u16, features: Features) -> Driver {
+        let mut revision = Revision {
+            revision: 2.into(),
+            length: 0.into(),
+        };
+        self.good(number, Command::Reset, &mut []);
+        self.good(number, Command::SetRevision, revision.as_mut_bytes());
+        for index in 0..2 {
+            let mut block = FeatureDescriptor {
+                features: features.word(index).into(),
+                index,
+            };
+            self.good(number, Command::WriteFeatures, block.as_mut_bytes());
+        }
+        self.good(number, Command::WriteStatus, &mut [1 | 2 | 8]);
+        let driver = self.queue(number, 0, features);
+        self.good(number, Command::WriteStatus, &mut [1 | 2 | 8 | 4]);
+        driver
+    }
+
+    /// Sets up a queue.
+    pub fn queue(&mut self, number: u16, index: u16, features: Features) -> Driver {
+        let driver = Driver::new(self.window, number, index, features);
+        let addresses = driver.queue.addresses();
+        let mut info = QueueInfo {
+            descriptors: addresses.descriptors.into(),
+            reserved: 0.into(),
+            index: index.into(),
+            size: QUEUE_SIZE.into(),
+            driver: addresses.driver.into(),
+            device: addresses.device.into(),
+        };
+        self.good(number, Command::SetQueue, info.as_mut_bytes());
+        driver
+    }
+
+    /// Turns until nothing happens any more.
+    pub fn settle(&mut self) {
+        for _ in 0..1000 {
+            if !self.side.borrow_mut().turn() {
+                return;
+            }
+        }
+        panic!("the appliance never comes to rest");
+    }
+
+    pub fn platter(&self, disk: usize) -> std::cell::RefMut<'_, Platter> {
+        self.disks[disk].0.borrow_mut()
+    }
+}
+
+fn appliance(
+    area: &Area<'static>,
+    window: &'static Window,
+    program: &'static Window,
+    disks: &[RamDisk; 2],
+) -> Side {
+    let mut client = Client::new("linux".into(), 0, area.clone(), window, program).unwrap();
+    let slice = Export {
+        disk: 0,
+        start: SLICE_START,
+        sectors: SLICE_SECTORS,
+        read_only: false,
+        queues: 4,
+        serial: *b"slice of disk zero\0\0",
+    };
+    let whole = Export {
+        disk: 1,
+        start: 0,
+        sectors: DISK_SECTORS,
+        read_only: true,
+        queues: 1,
+        serial: [0; 20],
+    };
+    client.add(0x1000, slice, disks[0].geometry()).unwrap();
+    client.add(0x1001, whole, disks[1].geometry()).unwrap();
+    let disks: Vec<Box<dyn BlockDevice>> = disks
+        .iter()
+        .map(|disk| Box::new(disk.clone()) as Box<dyn BlockDevice>)
+        .collect();
+    Side {
+        proxy: Proxy::new(std::vec![client], &disks),
+        disks,
+    }
+}
+
+/// A block driver in the client: header and status of each head have a fixed place, data goes where
+/// the test wants it.
+pub struct Driver {
+    pub queue: Queue<{ QUEUE_SIZE as usize }>,
+    window: &'static Window,
+    headers: u64,
+}
+
+impl Driver {
+    fn new(window: &'static Window, number: u16, index: u16, features: Features) -> Self {
+        let place = (u64::from(number) * 8 + u64::from(index)) * 0x4000;
+        let bytes = u64::from(QueueLayout::contiguous_bytes(QUEUE_SIZE));
+        window
+            .fill(ClientAddress::new(place), 0x4000, 0)
+            .unwrap();
+        let base: *mut u8 =
+            core::ptr::with_exposed_provenance_mut((window.absolute_base() + place) as usize);
+        // SAFETY: a part of the client's leaked memory, to which there are no references.
+        let ring = unsafe { Window::new(base, bytes, place) };
+        Self {
+            queue: Queue::new(ring, QUEUE_SIZE, Options::from(features)).unwrap(),
+            window,
+            headers: place + 0x2000,
+        }
+    }
+
+    fn header(&self, head: u16) -> u64 {
+        self.headers + u64::from(head) * 32
+    }
+
+    /// Makes a request available; the buffers are (address, length).
+    pub fn request(
+        &mut self,
+        kind: RequestType,
+        sector: u64,
+        data: &[(u64, u32)],
+        writable: bool,
+    ) -> u16 {
+        let head = self.queue.vacant().unwrap();
+        let at = self.header(head);
+        self.window
+            .write(ClientAddress::new(at), &RequestHeader::new(kind, sector))
+            .unwrap();
+        self.window
+            .write(ClientAddress::new(at + 16), &0xAAu8)
+            .unwrap();
+        let mut buffers = std::vec![buffer(at, 16, false)];
+        buffers.extend(data.iter().map(|&(at, len)| buffer(at, len, writable)));
+        buffers.push(buffer(at + 16, 1, true));
+        self.queue.add(&buffers).unwrap();
+        self.queue.publish();
+        head
+    }
+
+    pub fn read(&mut self, sector: u64, at: u64, len: u32) -> u16 {
+        self.request(RequestType::In, sector, &[(at, len)], true)
+    }
+
+    pub fn write(&mut self, sector: u64, at: u64, len: u32) -> u16 {
+        self.request(RequestType::Out, sector, &[(at, len)], false)
+    }
+
+    /// The next request that came back: head, status byte, bytes written.
+    pub fn done(&mut self) -> Option<(u16, u8, u32)> {
+        let used = self.queue.poll_used()?.unwrap();
+        let status: u8 = self
+            .window
+            .read(ClientAddress::new(self.header(used.head) + 16))
+            .unwrap();
+        Some((used.head, status, used.len))
+    }
+}
+
+pub fn buffer(absolute: u64, len: u32, writable: bool) -> Buffer {
+    Buffer {
+        absolute,
+        len,
+        writable,
+    }
+}
+
+/// What these tests negotiate.
+pub const FEATURES: Features = Features::VERSION_1
+    .union(Features::RING_EVENT_IDX)
+    .union(Features::RING_INDIRECT_DESC)
+    .union(Features::from_bits_retain(
+        virtio::blk::Features::FLUSH.bits()
+            | virtio::blk::Features::DISCARD.bits()
+            | virtio::blk::Features::WRITE_ZEROES.bits()
+            | virtio::blk::Features::CONFIG_WCE.bits(),
+    ));

@@ -1,0 +1,683 @@
+//! The block service: requests out of clients' queues into disks, completions back.
+//!
+//! # The data path
+//!
+//! Copied are descriptors, the 16-byte header, discard ranges and the status byte. Data is not: a buffer
+//! becomes a segment of absolute storage by adding the window's base, and the disk's DMA does the rest.
+//! Nothing is allocated: requests in flight live in a [`Table`] of fixed size, and the chain and the segments
+//! being looked at in one [`Scratch`].
+//!
+//! # Rule
+//!
+//! A request gets exactly one ending. What is wrong with a request ends that request; what is wrong
+//! with a ring ends the device, until its driver resets it.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use vcss::Area;
+use virtio::blk::{
+    Range as WireRange, RangeFlags, RequestHeader, RequestStatus, RequestType, SECTOR,
+};
+use virtio::ring::device::{Buffer, Chain, PopError};
+use window::{ClientAddress, Segment, Window};
+use zerocopy::IntoBytes;
+
+use super::{sectors, VirtioBlk};
+use crate::driver::block::{BlockDevice, BlockStatus, Done, Operation, Range, SubmitError, Token};
+
+/// Data segments that a request may have, whatever the disk allows.
+const MAX_SEGMENTS: usize = 128;
+/// Ranges that a discard may have, whatever the disk allows.
+const MAX_RANGES: usize = 16;
+/// Requests taken from one queue before the next one's turn.
+const BUDGET: u32 = 32;
+
+/// How many of a disk's ranges per request the service passes on.
+pub const fn ranges(disk: u32) -> u32 {
+    if disk < MAX_RANGES as u32 {
+        disk
+    } else {
+        MAX_RANGES as u32
+    }
+}
+
+/// Who asked: indices of client, its subchannel and its queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The client.
+    pub client: u16,
+    /// Its virtual subchannel.
+    pub subchannel: u16,
+    /// The queue.
+    pub queue: u16,
+}
+
+/// A request in flight.
+#[derive(Clone, Copy, Debug)]
+pub struct Request {
+    /// Who asked.
+    pub origin: Origin,
+    head: u16,
+    kind: Kind,
+    /// Bytes that the disk writes into the client's buffers.
+    data: u32,
+    status: ClientAddress,
+    /// A flush is to follow, or is under way.
+    through: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Read,
+    Write { bytes: u32 },
+    Flush,
+    Discard,
+}
+
+/// The requests in flight; a [`Token`] is an index.
+#[derive(Debug)]
+pub struct Table {
+    requests: Vec<Option<Request>>,
+    vacant: Vec<u32>,
+}
+
+impl Table {
+    /// A table for so many requests.
+    pub fn new(capacity: usize) -> Self {
+        Self {
+            requests: (0..capacity).map(|_| None).collect(),
+            vacant: (0..capacity as u32).rev().collect(),
+        }
+    }
+
+    /// Requests in flight.
+    pub fn in_flight(&self) -> usize {
+        self.requests.len() - self.vacant.len()
+    }
+
+    /// Who made a request.
+    pub fn origin(&self, token: Token) -> Option<Origin> {
+        let request = self.requests.get(token.0 as usize)?.as_ref()?;
+        Some(request.origin)
+    }
+
+    fn insert(&mut self, request: Request) -> Option<Token> {
+        let token = self.vacant.pop()?;
+        *self.requests.get_mut(token as usize)? = Some(request);
+        Some(Token(token))
+    }
+
+    fn get_mut(&mut self, token: Token) -> Option<&mut Request> {
+        self.requests.get_mut(token.0 as usize)?.as_mut()
+    }
+
+    fn remove(&mut self, token: Token) -> Option<Request> {
+        let request = self.requests.get_mut(token.0 as usize)?.take()?;
+        self.vacant.push(token.0);
+        Some(request)
+    }
+}
+
+/// Where a request is taken apart. One for all, so that nothing is cleared that need not be.
+#[derive(Debug)]
+pub struct Scratch {
+    chain: Box<Chain<{ MAX_SEGMENTS + 2 }>>,
+    segments: Box<heapless::Vec<Segment, MAX_SEGMENTS>>,
+    ranges: heapless::Vec<Range, MAX_RANGES>,
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self {
+            chain: Box::new(Chain::new()),
+            segments: Box::new(heapless::Vec::new()),
+            ranges: heapless::Vec::new(),
+        }
+    }
+}
+
+/// What the service works with for one client.
+pub struct Context<'a> {
+    /// The client's area.
+    pub area: &'a Area<'static>,
+    /// The client's window.
+    pub window: &'static Window,
+    /// The disk behind the device.
+    pub disk: &'a mut dyn BlockDevice,
+    /// The requests in flight.
+    pub table: &'a mut Table,
+    /// The place to take one apart.
+    pub scratch: &'a mut Scratch,
+}
+
+impl core::fmt::Debug for Context<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Context")
+            .field("window", self.window)
+            .field("table", self.table)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a request ends without the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Refused {
+    /// The chain has no place for header or status.
+    Shape,
+    /// With this status.
+    Status(RequestStatus),
+}
+
+impl From<RequestStatus> for Refused {
+    fn from(status: RequestStatus) -> Self {
+        Self::Status(status)
+    }
+}
+
+/// Where a chain's parts are.
+#[derive(Clone, Copy, Debug)]
+struct Shape {
+    header: RequestHeader,
+    /// Of the readable buffers, how many are all header, and the bytes of the next that are.
+    skip: (usize, u32),
+    status: ClientAddress,
+}
+
+impl VirtioBlk {
+    /// Takes requests from one queue and passes them on. Returns whether there were any.
+    pub fn serve(&mut self, origin: Origin, context: &mut Context<'_>) -> bool {
+        let mut worked = false;
+        for _ in 0..BUDGET {
+            let Some(slot) = self.queues.get_mut(usize::from(origin.queue)) else {
+                break;
+            };
+            let Some(served) = slot.served.as_mut().filter(|queue| queue.is_taking()) else {
+                break;
+            };
+            if context.table.vacant.is_empty() {
+                break;
+            }
+            let head = match served.take(context.window, &mut context.scratch.chain) {
+                Ok(None) => break,
+                Ok(Some(head)) => head,
+                Err(PopError::Request { head, error }) => {
+                    log::debug!("{origin:?} head {head}: {error}");
+                    self.counters.errors += 1;
+                    self.give_back(origin, head, 0, context.area, context.window);
+                    worked = true;
+                    continue;
+                }
+                Err(PopError::Queue(error)) => {
+                    self.needs_reset(context.area, &error);
+                    return true;
+                }
+            };
+            if !self.begin(origin, head, context) {
+                // The disk is full: the request waits in the client's ring.
+                if let Some(served) = self.served_mut(origin.queue) {
+                    served.put_back(head);
+                }
+                break;
+            }
+            worked = true;
+        }
+        worked
+    }
+
+    /// Starts a request. `false`: there is no room for it now.
+    fn begin(&mut self, origin: Origin, head: u16, context: &mut Context<'_>) -> bool {
+        let window = context.window;
+        let shape = match shape(window, &context.scratch.chain) {
+            Ok(shape) => shape,
+            Err(_) => {
+                log::debug!("{origin:?} head {head}: no room for header or status");
+                self.counters.errors += 1;
+                self.give_back(origin, head, 0, context.area, window);
+                return true;
+            }
+        };
+        let ended = match self.prepare(&shape, context) {
+            Ok(Some((operation, kind, data))) => {
+                let request = Request {
+                    origin,
+                    head,
+                    kind,
+                    data,
+                    status: shape.status,
+                    through: matches!(kind, Kind::Write { .. } | Kind::Discard)
+                        && !self.write_back()
+                        && context.disk.geometry().flush,
+                };
+                let Some(token) = context.table.insert(request) else {
+                    return false;
+                };
+                let queue = origin.queue % context.disk.geometry().queues.max(1);
+                let Scratch {
+                    segments, ranges, ..
+                } = &*context.scratch;
+                match context
+                    .disk
+                    .submit(queue, operation, segments, ranges, token)
+                {
+                    Ok(()) => return true,
+                    Err(error) => {
+                        context.table.remove(token);
+                        match error {
+                            SubmitError::Full => return false,
+                            SubmitError::Unsupported => RequestStatus::Unsupported,
+                            SubmitError::TooLarge | SubmitError::Broken => RequestStatus::IoError,
+                        }
+                    }
+                }
+            }
+            Ok(None) => RequestStatus::Ok,
+            Err(Refused::Status(status)) => status,
+            Err(Refused::Shape) => RequestStatus::IoError,
+        };
+        let written = match ended {
+            RequestStatus::Ok => context.scratch.chain.writable_len() as u32,
+            _ => 1,
+        };
+        if ended != RequestStatus::Ok {
+            self.counters.errors += 1;
+        }
+        self.answer(
+            origin,
+            head,
+            shape.status,
+            ended,
+            written,
+            context.area,
+            window,
+        );
+        true
+    }
+
+    /// Checks a request and makes the disk's operation of it; `None` when it is done already.
+    #[inline]
+    fn prepare(
+        &mut self,
+        shape: &Shape,
+        context: &mut Context<'_>,
+    ) -> Result<Option<(Operation, Kind, u32)>, Refused> {
+        let Scratch {
+            chain,
+            segments,
+            ranges,
+        } = &mut *context.scratch;
+        segments.clear();
+        ranges.clear();
+        let window = context.window;
+        let kind = RequestType::try_from(shape.header.kind.get())
+            .map_err(|_| RequestStatus::Unsupported)?;
+        let read_only = self.export.read_only || context.disk.geometry().read_only;
+        match kind {
+            RequestType::In => {
+                let bytes = gather(window, chain.writable(), (0, 0), 1, segments)?;
+                let sector = self.place(shape.header.sector.get(), bytes)?;
+                if bytes == 0 {
+                    return Ok(None);
+                }
+                Ok(Some((Operation::Read { sector }, Kind::Read, bytes)))
+            }
+            RequestType::Out => {
+                if read_only {
+                    return Err(RequestStatus::IoError.into());
+                }
+                let bytes = gather(window, chain.readable(), shape.skip, 0, segments)?;
+                let sector = self.place(shape.header.sector.get(), bytes)?;
+                if bytes == 0 {
+                    return Ok(None);
+                }
+                let kind = Kind::Write { bytes };
+                Ok(Some((Operation::Write { sector }, kind, 0)))
+            }
+            RequestType::Flush => {
+                if !context.disk.geometry().flush {
+                    return Ok(None);
+                }
+                Ok(Some((Operation::Flush, Kind::Flush, 0)))
+            }
+            RequestType::GetId => {
+                gather(window, chain.writable(), (0, 0), 1, segments)?;
+                self.get_id(window, chain.writable())?;
+                Ok(None)
+            }
+            RequestType::Discard | RequestType::WriteZeroes => {
+                if read_only {
+                    return Err(RequestStatus::IoError.into());
+                }
+                self.ranges(kind, window, chain.readable(), shape.skip, ranges)?;
+                let operation = if kind == RequestType::Discard {
+                    Operation::Discard
+                } else {
+                    Operation::WriteZeroes
+                };
+                Ok(Some((operation, Kind::Discard, 0)))
+            }
+            RequestType::GetLifetime | RequestType::SecureErase => {
+                Err(RequestStatus::Unsupported.into())
+            }
+        }
+    }
+
+    /// Where on the disk a transfer begins, if it lies within the export.
+    #[inline]
+    fn place(&self, sector: u64, bytes: u32) -> Result<u64, Refused> {
+        let count = sectors(u64::from(bytes), self.block_size).ok_or(RequestStatus::IoError)?;
+        let block_sectors = u64::from(self.block_size / SECTOR).max(1);
+        match sector.checked_add(count) {
+            Some(end) if end <= self.export.sectors && sector % block_sectors == 0 => {
+                Ok(self.export.start + sector)
+            }
+            _ => Err(RequestStatus::IoError.into()),
+        }
+    }
+
+    fn get_id(&self, window: &Window, writable: &[Buffer]) -> Result<(), Refused> {
+        let mut rest = self.export.serial.as_slice();
+        for buffer in writable {
+            let length = rest.len().min(buffer.len as usize);
+            let (now, later) = rest.split_at(length);
+            window
+                .write_bytes(buffer.address, now)
+                .map_err(|_| RequestStatus::IoError)?;
+            rest = later;
+        }
+        Ok(())
+    }
+
+    /// Copies and checks the ranges of a discard or write-zeroes request.
+    fn ranges(
+        &self,
+        kind: RequestType,
+        window: &Window,
+        readable: &[Buffer],
+        skip: (usize, u32),
+        ranges: &mut heapless::Vec<Range, MAX_RANGES>,
+    ) -> Result<(), Refused> {
+        let mut wire = [WireRange::default(); MAX_RANGES];
+        let length = copy_out(window, readable, skip, wire.as_mut_bytes())?;
+        if length == 0 || length % size_of::<WireRange>() != 0 {
+            return Err(RequestStatus::IoError.into());
+        }
+        let most = match kind {
+            RequestType::Discard => self.config.max_discard_sectors.get(),
+            _ => self.config.max_write_zeroes_sectors.get(),
+        };
+        for range in wire.iter().take(length / size_of::<WireRange>()) {
+            let flags = RangeFlags::from_bits(range.flags.get());
+            let unmap = match (kind, flags) {
+                (RequestType::WriteZeroes, Some(flags)) => flags.contains(RangeFlags::UNMAP),
+                (_, Some(flags)) if flags.is_empty() => false,
+                // As the standard has it: unsupported, not an error.
+                _ => return Err(RequestStatus::Unsupported.into()),
+            };
+            let count = range.num_sectors.get();
+            let end = range.sector.get().checked_add(u64::from(count));
+            if count > most || end.is_none_or(|end| end > self.export.sectors) {
+                return Err(RequestStatus::IoError.into());
+            }
+            let _ = ranges.push(Range {
+                sector: self.export.start + range.sector.get(),
+                sectors: count,
+                unmap,
+            });
+        }
+        Ok(())
+    }
+
+    /// A disk's completion of one of this device's requests. `false`: its flush could not be
+    /// submitted; give the same completion again.
+    pub fn complete(&mut self, done: Done, context: &mut Context<'_>) -> bool {
+        let Some(request) = context.table.get_mut(done.token) else {
+            return true;
+        };
+        let mut status = match done.status {
+            BlockStatus::Ok => RequestStatus::Ok,
+            BlockStatus::IoError => RequestStatus::IoError,
+            BlockStatus::Unsupported => RequestStatus::Unsupported,
+        };
+        if request.through && status == RequestStatus::Ok {
+            let queue = request.origin.queue % context.disk.geometry().queues.max(1);
+            match context
+                .disk
+                .submit(queue, Operation::Flush, &[], &[], done.token)
+            {
+                Ok(()) => {
+                    request.through = false;
+                    return true;
+                }
+                Err(SubmitError::Full) => return false,
+                Err(_) => status = RequestStatus::IoError,
+            }
+        }
+        let Some(request) = context.table.remove(done.token) else {
+            return true;
+        };
+        let written = if status == RequestStatus::Ok {
+            self.count(&request);
+            request.data.saturating_add(1)
+        } else {
+            self.counters.errors += 1;
+            1
+        };
+        self.answer(
+            request.origin,
+            request.head,
+            request.status,
+            status,
+            written,
+            context.area,
+            context.window,
+        );
+        true
+    }
+
+    #[inline]
+    fn count(&mut self, request: &Request) {
+        match request.kind {
+            Kind::Read => {
+                self.counters.reads += 1;
+                self.counters.bytes_read += u64::from(request.data);
+            }
+            Kind::Write { bytes } => {
+                self.counters.writes += 1;
+                self.counters.bytes_written += u64::from(bytes);
+            }
+            Kind::Flush => self.counters.flushes += 1,
+            Kind::Discard => self.counters.discards += 1,
+        }
+    }
+
+    #[inline]
+    #[allow(clippy::too_many_arguments, reason = "all of it says where one byte and one entry go")]
+    fn answer(
+        &mut self,
+        origin: Origin,
+        head: u16,
+        at: ClientAddress,
+        status: RequestStatus,
+        written: u32,
+        area: &Area<'static>,
+        window: &Window,
+    ) {
+        if let Err(error) = window.write(at, &u8::from(status)) {
+            log::debug!("{origin:?} head {head}: status: {error}");
+        }
+        self.give_back(origin, head, written, area, window);
+    }
+
+    #[inline]
+    fn give_back(
+        &mut self,
+        origin: Origin,
+        head: u16,
+        written: u32,
+        area: &Area<'static>,
+        window: &Window,
+    ) {
+        let Some(served) = self.served_mut(origin.queue) else {
+            return;
+        };
+        if let Err(error) = served.give_back(window, head, written) {
+            self.needs_reset(area, &error);
+        }
+    }
+
+    /// Publishes what was completed. Returns whether the client is to be notified.
+    pub fn publish(&mut self, area: &Area<'static>, window: &Window) -> bool {
+        let mut notify = false;
+        let mut broken = None;
+        for slot in &mut self.queues {
+            let Some(served) = &mut slot.served else {
+                continue;
+            };
+            if served.is_dirty() {
+                if let Err(error) = served.publish(window) {
+                    broken = Some(error);
+                }
+            }
+            if served.take_notify() {
+                slot.notify.store(slot.notify.load().wrapping_add(1));
+                notify = true;
+            }
+        }
+        if let Some(error) = broken {
+            self.needs_reset(area, &error);
+        }
+        notify
+    }
+
+    /// Asks the client to ring for new requests, or tells it not to. With `on`, says whether there are
+    /// requests already.
+    pub fn expect_bells(&mut self, on: bool, area: &Area<'static>, window: &Window) -> bool {
+        if !self.is_live() {
+            return false;
+        }
+        let mut waiting = false;
+        let mut broken = None;
+        for slot in &mut self.queues {
+            let Some(served) = slot.served.as_mut().filter(|queue| queue.is_taking()) else {
+                continue;
+            };
+            let done = if on {
+                served.expect_bell(window)
+            } else {
+                served.expect_no_bell(window).map(|()| false)
+            };
+            match done {
+                Ok(more) => waiting |= more,
+                Err(error) => broken = Some(error),
+            }
+        }
+        if let Some(error) = broken {
+            self.needs_reset(area, &error);
+        }
+        waiting
+    }
+
+    /// Number of queues to go through.
+    pub fn queue_count(&self) -> u16 {
+        self.queues.len() as u16
+    }
+
+    fn served_mut(&mut self, queue: u16) -> Option<&mut super::ServedQueue> {
+        self.queues.get_mut(usize::from(queue))?.served.as_mut()
+    }
+}
+
+/// Finds header and status byte in a chain. The usual case, a buffer for each, is the quick one.
+#[inline]
+fn shape<const N: usize>(window: &Window, chain: &Chain<N>) -> Result<Shape, Refused> {
+    const HEADER: usize = size_of::<RequestHeader>();
+    let last = chain.writable().last().ok_or(Refused::Shape)?;
+    // The status is the last byte that may be written; an empty buffer has none.
+    let status = (last.len.checked_sub(1))
+        .and_then(|offset| last.address.checked_add(u64::from(offset)))
+        .ok_or(Refused::Shape)?;
+    let first = chain.readable().first().ok_or(Refused::Shape)?;
+    if first.len as usize == HEADER {
+        let header = window.read(first.address).map_err(|_| Refused::Shape)?;
+        return Ok(Shape {
+            header,
+            skip: (1, 0),
+            status,
+        });
+    }
+    let mut bytes = [0; HEADER];
+    let mut filled = 0;
+    for (number, buffer) in chain.readable().iter().enumerate() {
+        let length = (HEADER - filled).min(buffer.len as usize);
+        let part = bytes.get_mut(filled..filled + length);
+        window
+            .read_bytes(buffer.address, part.ok_or(Refused::Shape)?)
+            .map_err(|_| Refused::Shape)?;
+        filled += length;
+        if filled == HEADER {
+            return Ok(Shape {
+                header: zerocopy::transmute!(bytes),
+                skip: (number, length as u32),
+                status,
+            });
+        }
+    }
+    Err(Refused::Shape)
+}
+
+/// Buffers into segments, without the bytes to skip in front and to trim at the end. Returns how many
+/// bytes they have.
+#[inline]
+fn gather(
+    window: &Window,
+    buffers: &[Buffer],
+    (skip, front): (usize, u32),
+    trim: u32,
+    segments: &mut heapless::Vec<Segment, MAX_SEGMENTS>,
+) -> Result<u32, Refused> {
+    const BAD: Refused = Refused::Status(RequestStatus::IoError);
+    let buffers = buffers.get(skip..).unwrap_or_default();
+    let last = buffers.len().wrapping_sub(1);
+    let mut total: u32 = 0;
+    for (number, buffer) in buffers.iter().enumerate() {
+        let mut start = buffer.address;
+        let mut length = buffer.len;
+        if number == 0 && front != 0 {
+            start = start.checked_add(u64::from(front)).ok_or(BAD)?;
+            length -= front;
+        }
+        if number == last {
+            length -= trim;
+        }
+        if length == 0 {
+            continue;
+        }
+        let segment = window.translate(start, length).map_err(|_| BAD)?;
+        segments.push(segment).map_err(|_| BAD)?;
+        total = total.checked_add(length).ok_or(BAD)?;
+    }
+    Ok(total)
+}
+
+/// Copies what buffers hold, all of it, without the bytes to skip. Returns how much there was.
+fn copy_out(
+    window: &Window,
+    buffers: &[Buffer],
+    (skip, mut front): (usize, u32),
+    bytes: &mut [u8],
+) -> Result<usize, Refused> {
+    const BAD: Refused = Refused::Status(RequestStatus::IoError);
+    let mut filled = 0;
+    for buffer in buffers.get(skip..).unwrap_or_default() {
+        let start = buffer.address.checked_add(u64::from(front)).ok_or(BAD)?;
+        let length = (buffer.len - front) as usize;
+        front = 0;
+        let part = bytes.get_mut(filled..).and_then(|rest| rest.get_mut(..length));
+        window
+            .read_bytes(start, part.ok_or(BAD)?)
+            .map_err(|_| BAD)?;
+        filled += length;
+    }
+    Ok(filled)
+}

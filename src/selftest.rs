@@ -1,0 +1,107 @@
+//! Crashes on purpose: each kind of report, proved in a guest (`selftest=` on the command line).
+//!
+//! Each test says what it does before it does it; what follows on the console must be its report,
+//! and the disabled wait its code. A test that comes back has failed, and panics with other words.
+
+use crate::boot::cmdline::SelfTest;
+use core::arch::asm;
+use core::hint::black_box;
+use core::mem::offset_of;
+use s390x::clock::Tod;
+use s390x::idle::{self, Sources, Wake};
+use s390x::lowcore::{self, Lowcore};
+use s390x::psw::Psw;
+
+/// Run one.
+pub fn run(test: SelfTest) -> ! {
+    log::info!(target: "selftest", "{test:?}");
+    match test {
+        SelfTest::Panic => panic_with_console(),
+        // SAFETY: an operation exception, whose handler does not return.
+        SelfTest::Program => unsafe { asm!(".short 0", options(nostack)) },
+        SelfTest::Stack => drop(black_box(recurse_small(black_box(1)))),
+        SelfTest::StackLarge => drop(black_box(recurse_large(black_box(1)))),
+        SelfTest::MachineCheck => machine_check(),
+        SelfTest::Damage => damage(),
+        SelfTest::Wild => store_near_null(),
+        SelfTest::Jump => jump_wild(),
+        SelfTest::OutOfMemory => out_of_memory(),
+        SelfTest::Clock => wait_for_clock(),
+        SelfTest::Exit => crate::boot::shut_down(),
+    }
+    panic!("selftest {test:?} came back")
+}
+
+/// A panic while the console and its lock are held.
+fn panic_with_console() {
+    sclp::CONSOLE.with(|_| panic!("selftest: a panic with the console in use"));
+}
+
+#[inline(never)]
+#[allow(unconditional_recursion, reason = "the test")]
+fn recurse_small(depth: u64) -> u64 {
+    // The frame is used after the call, so the call stays one.
+    recurse_small(black_box(depth + 1)) + black_box(depth)
+}
+
+#[inline(never)]
+#[allow(unconditional_recursion, reason = "the test")]
+fn recurse_large(depth: u64) -> u64 {
+    let frame = black_box([depth; 1500]);
+    recurse_large(black_box(depth + 1)) + black_box(frame)[depth as usize % 1500]
+}
+
+/// As if a machine check had come while an instruction was being executed.
+fn machine_check() {
+    // SAFETY: reads the PSW that such a machine check ends up with, and goes there.
+    unsafe {
+        lowcore::write(
+            offset_of!(Lowcore, machine_check_code),
+            0x4000_0F1D_4033_0000_u64,
+        );
+        lowcore::read::<Psw>(offset_of!(Lowcore, unexpected_machine_check)).load()
+    }
+}
+
+/// As if the idle wait had ended with a machine check after which nothing can be trusted.
+fn damage() {
+    // SAFETY: offset and type belong together; nothing else looks at it.
+    unsafe {
+        lowcore::write(
+            offset_of!(Lowcore, machine_check_code),
+            0x8000_0F1D_4033_0000_u64,
+        )
+    };
+    crate::boot::report::fatal_machine_check()
+}
+
+/// A store to the location of a new PSW.
+fn store_near_null() {
+    let near_null = black_box(offset_of!(Lowcore, program_new));
+    // SAFETY: refused by low-address protection.
+    unsafe { core::ptr::with_exposed_provenance_mut::<u64>(near_null).write_volatile(0) };
+}
+
+/// A call of a function at an odd address.
+fn jump_wild() {
+    // SAFETY: the branch ends in a specification exception.
+    unsafe { asm!("basr %r14,{}", in(reg_addr) 0x1235_u64, out("r14") _, options(nostack)) };
+}
+
+/// More than there is.
+fn out_of_memory() {
+    extern crate alloc as liballoc;
+    let (_, size) = crate::alloc::usage();
+    black_box(liballoc::vec![0u8; size + 1]);
+}
+
+/// A wait for the clock comparator: 20 ms, give or take the hypervisor.
+fn wait_for_clock() {
+    let start = Tod::now();
+    let wake = idle::wait(Sources::empty(), Some(start.plus_micros(20_000)));
+    let micros = Tod::now().micros_since(start);
+    log::info!(target: "selftest", "{wake:?} after {micros} us");
+    if wake == Wake::Deadline && (20_000..2_000_000).contains(&micros) {
+        crate::boot::shut_down();
+    }
+}
