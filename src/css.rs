@@ -151,10 +151,7 @@ pub fn discover(platform: &mut dyn Platform) -> Result<Vec<Device>, OutOfStorage
     Ok(devices)
 }
 
-fn identify(
-    platform: &mut dyn Platform,
-    channel: &mut Channel,
-) -> Result<SenseId, IdentityError> {
+fn identify(platform: &mut dyn Platform, channel: &mut Channel) -> Result<SenseId, IdentityError> {
     enable(platform, channel.id(), DISCOVERY_ISC).map_err(IdentityError::Enable)?;
     let identity = channel.sense_id(platform);
     // Not being able to disable it again harms nothing: whoever uses it enables it anew.

@@ -9,6 +9,8 @@
 #[cfg(target_os = "none")]
 mod alloc;
 #[cfg(target_os = "none")]
+mod bench;
+#[cfg(target_os = "none")]
 mod boot;
 #[cfg(target_os = "none")]
 mod selftest;
@@ -49,7 +51,10 @@ fn kmain() -> ! {
     log::info!(target: "boot", "heap {} KiB at {heap}", size >> 10);
 
     if let Some(test) = options.selftest {
-        selftest::run(test);
+        selftest::run(test, &options);
+    }
+    if let Some(bench) = options.bench {
+        bench::run(bench, &options);
     }
     // SAFETY: the vectors are set, and this is the one CPU.
     let mut platform = unsafe { Hardware::new(Cr6::ALL_SUBCLASSES) };

@@ -34,9 +34,11 @@ mod daemon;
 mod device;
 mod pool;
 mod status;
+#[cfg(test)]
+mod testing;
 mod vhost;
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -100,19 +102,30 @@ fn run(command: Command) -> anyhow::Result<()> {
             config,
             name,
             lines,
-        } => {
-            println!("{}", client_args::load_and_print(&config, &name, lines)?);
-            Ok(())
-        }
+        } => print(&format!(
+            "{}\n",
+            client_args::load_and_print(&config, &name, lines)?
+        )),
         Command::Status { config, json } => {
             let status = status::ask(&config)?;
-            if json {
-                println!("{}", serde_json::to_string_pretty(&status)?);
+            print(&if json {
+                format!("{}\n", serde_json::to_string_pretty(&status)?)
             } else {
-                print!("{}", status::table(&status));
-            }
-            Ok(())
+                status::table(&status)
+            })
         }
+    }
+}
+
+/// Writes to standard output. A reader that has read enough is no error.
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+    {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
     }
 }
 

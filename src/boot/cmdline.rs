@@ -8,7 +8,8 @@
 //! | `linger_us=` | how long to poll before sleeping, nothing being in flight | what the event loop decides |
 //! | `patience_us=` | how long to poll for requests in flight before sleeping | what the event loop decides |
 //! | `noadapter` | | use no adapter interruptions |
-//! | `selftest=` | one of [`SelfTest`]'s names: crash on purpose | none |
+//! | `selftest=` | one of [`SelfTest`]'s names: test the image, or crash on purpose | none |
+//! | `bench=` | one of [`Bench`]'s names: measure, and shut down | none |
 //!
 //! The rule this module lives by: no line stops the boot. What is not understood is named in a
 //! [`Warning`] and otherwise ignored; of a key given twice, the last counts.
@@ -31,8 +32,10 @@ pub struct Options {
     pub patience_us: Option<u64>,
     /// Whether adapter interruptions may be used.
     pub adapter: bool,
-    /// A crash on purpose.
+    /// A test instead of the work.
     pub selftest: Option<SelfTest>,
+    /// A measurement instead of the work.
+    pub bench: Option<Bench>,
 }
 
 impl Options {
@@ -45,6 +48,7 @@ impl Options {
         patience_us: None,
         adapter: true,
         selftest: None,
+        bench: None,
     };
 
     /// What `line` asks for. `warn` is called for each word that is not understood.
@@ -77,6 +81,7 @@ impl Options {
             "linger_us" => self.linger_us = Some(text.parse().map_err(|_| BadValue)?),
             "patience_us" => self.patience_us = Some(text.parse().map_err(|_| BadValue)?),
             "selftest" => self.selftest = Some(SelfTest::from_name(text).ok_or(BadValue)?),
+            "bench" => self.bench = Some(Bench::from_name(text).ok_or(BadValue)?),
             "noadapter" if value.is_some() => return Err(UnexpectedValue),
             "noadapter" => self.adapter = false,
             _ => return Err(UnknownKey),
@@ -85,11 +90,13 @@ impl Options {
     }
 }
 
-/// A crash on purpose, to prove its report.
+/// What the image can test by itself: most of them crash on purpose, to prove the report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SelfTest {
     /// `panic`: a Rust panic, while the console is in use.
     Panic,
+    /// `nested`: a panic whose report panics.
+    Nested,
     /// `pgm`: an invalid operation code.
     Program,
     /// `stack`: recursion with small frames.
@@ -110,12 +117,23 @@ pub enum SelfTest {
     Clock,
     /// `exit`: no crash: shut down in order.
     Exit,
+    /// `css`: condition codes, status and interruptions of real subchannels.
+    Css,
+    /// `disk`: the virtio disk driver against an image that the host knows.
+    Disk,
+    /// `link`: wake-up bytes in both directions.
+    Link,
+    /// `idle`: the wait ends when it should, and takes no processor time.
+    Idle,
+    /// `echo`: what is typed at the console comes back, up to the word `end`.
+    Echo,
 }
 
 impl SelfTest {
     fn from_name(name: &str) -> Option<Self> {
         Some(match name {
             "panic" => Self::Panic,
+            "nested" => Self::Nested,
             "pgm" => Self::Program,
             "stack" => Self::Stack,
             "stack-large" => Self::StackLarge,
@@ -126,8 +144,29 @@ impl SelfTest {
             "oom" => Self::OutOfMemory,
             "clock" => Self::Clock,
             "exit" => Self::Exit,
+            "css" => Self::Css,
+            "disk" => Self::Disk,
+            "link" => Self::Link,
+            "idle" => Self::Idle,
+            "echo" => Self::Echo,
             _ => return None,
         })
+    }
+}
+
+/// What can be measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bench {
+    /// `read4k`: instructions for each read of 4 KiB.
+    Read4k,
+}
+
+impl Bench {
+    fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "read4k" => Some(Self::Read4k),
+            _ => None,
+        }
     }
 }
 
@@ -213,7 +252,7 @@ mod tests {
     #[test]
     fn every_key_is_taken() {
         let (options, warnings) =
-            parse("log=debug heap=4M control=0x1000000 linger_us=50 patience_us=9 noadapter selftest=stack");
+            parse("log=debug heap=4M control=0x1000000 linger_us=50 patience_us=9 noadapter selftest=stack bench=read4k");
         assert_eq!(warnings, 0);
         assert_eq!(
             options,
@@ -225,6 +264,7 @@ mod tests {
                 patience_us: Some(9),
                 adapter: false,
                 selftest: Some(SelfTest::Stack),
+                bench: Some(Bench::Read4k),
             }
         );
     }

@@ -37,8 +37,9 @@ pub(super) const STACK_TOP: usize = IMAGE_START as usize;
 /// What the ABI wants above a function's own frame: its register save area.
 pub(super) const CALLER_FRAME: usize = 160;
 
-/// Where in a frame the function it called saves r14, the return address into the frame's owner.
-pub(super) const SAVED_R14: usize = 112;
+/// Where in a frame a function that it called saves r11 and r14, the return address.
+pub(super) const SAVED_R11: u64 = 88;
+pub(super) const SAVED_R14: u64 = 112;
 
 /// Where the loader puts the command line, and how much room there is for it.
 const COMMAND_LINE: usize = 0x10480;

@@ -14,7 +14,7 @@
 //! the compiler inlined, or made the last thing a function does, are not in it.
 
 use super::entry::{
-    __boot_stop, set_vectors, Entry, CALLER_FRAME, SAVED_R14, STACK_BOTTOM, STACK_TOP,
+    __boot_stop, set_vectors, Entry, CALLER_FRAME, SAVED_R11, SAVED_R14, STACK_BOTTOM, STACK_TOP,
 };
 use super::logring;
 use super::symbols::{self, Symbols};
@@ -320,15 +320,16 @@ fn is_overflow(r15: u64) -> bool {
 
 /// The return addresses along a call chain, innermost first.
 ///
-/// Each function's frame size is known ([`symbols`]), and each frame lies above the one before; so
-/// this ends, at the latest with the end of the stack.
+/// Each function's frame is known ([`symbols`]), and each lies above the one before; so this ends,
+/// at the latest with the end of the stack.
 #[derive(Clone, Copy)]
 struct Calls<'a> {
     symbols: Symbols<'a>,
     /// An address in the function whose caller is next.
     address: u64,
-    /// That function's stack pointer.
-    sp: u64,
+    /// That function's r15 and r11.
+    r15: u64,
+    r11: u64,
     /// The return address, as long as it is in r14 and nowhere else.
     r14: Option<u64>,
 }
@@ -336,7 +337,7 @@ struct Calls<'a> {
 impl<'a> Calls<'a> {
     /// The calls that led to an instruction.
     fn from_interruption(symbols: Symbols<'a>, instruction: u64, registers: &[u64; 16]) -> Self {
-        let [.., r14, r15] = *registers;
+        let [.., r11, _, _, r14, r15] = *registers;
         let of_caller = match symbols.find(instruction).filter(|_| in_code(instruction)) {
             Some(function) => function.frame == 0 || function.offset < function.prologue,
             // Who came to a place without code came by a call.
@@ -345,7 +346,8 @@ impl<'a> Calls<'a> {
         Self {
             symbols,
             address: instruction,
-            sp: r15,
+            r15,
+            r11,
             r14: of_caller.then_some(r14),
         }
     }
@@ -353,7 +355,7 @@ impl<'a> Calls<'a> {
     /// Whether the chain leads to the stack's outermost frame.
     fn is_complete(mut self) -> bool {
         while self.next().is_some() {}
-        self.sp == (STACK_TOP - CALLER_FRAME) as u64
+        self.r15 == (STACK_TOP - CALLER_FRAME) as u64
     }
 }
 
@@ -364,15 +366,16 @@ impl Iterator for Calls<'_> {
         let caller = match self.r14.take() {
             Some(r14) => r14,
             None => {
-                let frame = self.symbols.find(self.address)?.frame;
-                let sp = self.sp.wrapping_add(frame);
+                let function = self.symbols.find(self.address).filter(|f| f.frame != 0)?;
+                let pointer = if function.by_r11 { self.r11 } else { self.r15 };
                 // A frame may have begun below the stack's end and even below address 0.
-                let saved_r14 = stack_word(sp.checked_add(SAVED_R14 as u64)?)?;
-                if frame == 0 {
-                    return None;
+                let r15 = pointer.wrapping_add(function.frame);
+                let caller = stack_word(r15.checked_add(SAVED_R14)?)?;
+                if function.saves_r11 {
+                    self.r11 = stack_word(r15.checked_add(SAVED_R11)?)?;
                 }
-                self.sp = sp;
-                saved_r14
+                self.r15 = r15;
+                caller
             }
         };
         // A return address can lie behind the end of its function, after a call that never returns.
@@ -386,13 +389,14 @@ impl Iterator for Calls<'_> {
 fn innermost(symbols: Symbols<'_>) -> Option<Calls<'_>> {
     (STACK_BOTTOM..STACK_TOP - CALLER_FRAME)
         .step_by(8)
-        .find_map(|sp| {
-            let sp = sp as u64;
-            let r14 = stack_word(sp + SAVED_R14 as u64).filter(|&r14| in_code(r14))?;
+        .find_map(|place| {
+            let r15 = place as u64;
+            let r14 = stack_word(r15 + SAVED_R14).filter(|&r14| in_code(r14))?;
             let calls = Calls {
                 symbols,
                 address: 0,
-                sp,
+                r15,
+                r11: stack_word(r15 + SAVED_R11)?,
                 r14: Some(r14),
             };
             calls.is_complete().then_some(calls)

@@ -7,19 +7,19 @@
 //! 0    magic "STWKSYM1"
 //! 8    u32   number of functions n
 //! 12   u32   bytes of names
-//! 16   n x { u32 address, u32 offset of the name, u16 frame / 8, u16 prologue }   ascending
+//! 16   n x { u32 address, u32 offset of the name, u16 frame, u16 prologue }   ascending
 //!      names, one after the other; each ends where the next begins
 //! ```
 //!
-//! All numbers are big-endian. *frame* is how many bytes the function lowers r15 by, *prologue* how
-//! many bytes of it run before that is done: enough to walk a call chain, for the ABI fixes where
-//! r14 is saved. So no back chain needs to be stored at run time.
+//! All numbers are big-endian. *frame* is an eighth of how many bytes the function lowers r15 by,
+//! with two flags ([`FRAME_BY_R11`], [`FRAME_SAVES_R11`]); *prologue* is how many bytes of it run
+//! before that is done. Together with the ABI, which fixes where registers are saved, that is enough
+//! to walk a call chain, and no back chain needs to be stored at run time.
 //!
-//! **Limits.** Functions that move r15 later than in their prologue have no true *frame*; this
-//! compiler makes none. A function reaches up to the next one.
+//! **Limits.** A function reaches up to the next one.
 
 /// How many bytes the image keeps free for the table.
-pub const SECTION_SIZE: usize = 64 * 1024;
+pub const SECTION_SIZE: usize = 40 * 1024;
 
 /// What a filled table begins with.
 pub const MAGIC: [u8; 8] = *b"STWKSYM1";
@@ -29,6 +29,16 @@ pub const HEADER: usize = 16;
 
 /// The length of an entry.
 pub const ENTRY: usize = 12;
+
+/// In *frame*: r11 is the frame pointer, so count from r11 and not from r15, which the function has
+/// lowered further.
+pub const FRAME_BY_R11: u16 = 0x8000;
+
+/// In *frame*: the function saves r11.
+pub const FRAME_SAVES_R11: u16 = 0x4000;
+
+/// In *frame*: the eighth of the number of bytes.
+pub const FRAME_MASK: u16 = 0x3FFF;
 
 /// A table, borrowed.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +58,10 @@ pub struct Function<'a> {
     pub frame: u64,
     /// Before this offset r15 is still the caller's.
     pub prologue: u64,
+    /// Whether the frame is counted from r11.
+    pub by_r11: bool,
+    /// Whether the function saves its caller's r11.
+    pub saves_r11: bool,
 }
 
 impl<'a> Symbols<'a> {
@@ -89,11 +103,14 @@ impl<'a> Symbols<'a> {
         let next = self.entries.get(low * ENTRY..)?;
         let name = word(entry, 4)? as usize;
         let end = word(next, 4).map_or(self.names.len(), |next| next as usize);
+        let frame = half(entry, 8)?;
         Some(Function {
             name: core::str::from_utf8(self.names.get(name..end)?).ok()?,
             offset: u64::from(address - word(entry, 0)?),
-            frame: u64::from(half(entry, 8)?) * 8,
+            frame: u64::from(frame & FRAME_MASK) * 8,
             prologue: u64::from(half(entry, 10)?),
+            by_r11: frame & FRAME_BY_R11 != 0,
+            saves_r11: frame & FRAME_SAVES_R11 != 0,
         })
     }
 }
@@ -139,7 +156,7 @@ mod tests {
         for (address, name) in functions {
             bytes.extend(address.to_be_bytes());
             bytes.extend(offset.to_be_bytes());
-            bytes.extend([0, 20, 0, 6]);
+            bytes.extend([0x40, 20, 0, 6]);
             offset += name.len() as u32;
         }
         bytes.extend(names.as_bytes());
@@ -159,6 +176,7 @@ mod tests {
         assert_eq!(find(u64::MAX), None);
         let function = symbols.find(0x100).unwrap();
         assert_eq!((function.frame, function.prologue), (160, 6));
+        assert!(function.saves_r11 && !function.by_r11);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use core::ptr;
 
-use alloc::alloc::{alloc_zeroed, dealloc, Layout};
+use alloc::alloc::{alloc, dealloc, Layout};
 use channel::{
     ChannelSubsystem, Crw, IoInterruption, Irb, NotOperational, Orb, Refusal, Schib, SubchannelId,
     Tested,
@@ -10,11 +10,11 @@ use channel::{
 use s390x::address::{AbsoluteAddress, PAGE_SIZE};
 use s390x::cc::ConditionCode;
 use s390x::clock::Tod;
-use s390x::control::Cr6;
+use s390x::control::{Cr14, Cr6};
 use s390x::idle::{self, Sources};
 use s390x::io::{self, SubchannelWord};
 use s390x::{diagnose, fence};
-use window::Window;
+use window::{ClientAddress, Window};
 
 use super::chsc;
 use super::kept::Kept;
@@ -28,7 +28,8 @@ pub struct Hardware {
 }
 
 impl Hardware {
-    /// Takes the channel subsystem, and the interruptions of `subclasses` for this CPU.
+    /// Takes the channel subsystem, the interruptions of `subclasses` for this CPU, and the machine
+    /// checks that say that channel reports are pending.
     ///
     /// # Safety
     ///
@@ -36,7 +37,9 @@ impl Hardware {
     /// * Nobody else on this CPU issues I/O instructions or waits, and no other CPU uses the same
     ///   subchannels or subclasses.
     pub unsafe fn new(subclasses: Cr6) -> Self {
-        // SAFETY: the PSW enables I/O interruptions in the wait alone, which is installed.
+        // SAFETY: the PSW enables machine checks in the wait alone, which is installed.
+        unsafe { Cr14::update(|cr14| cr14.union(Cr14::CHANNEL_REPORT_PENDING)) };
+        // SAFETY: the same for I/O interruptions.
         unsafe { Cr6::update(|cr6| cr6.difference(Cr6::ALL_SUBCLASSES).union(subclasses)) };
         Self {
             kept: Kept::new(),
@@ -173,28 +176,39 @@ impl Platform for Hardware {
                 self.kept.keep(interruption);
             }
         }
-        self.kept.forget(
-            |kept| matches!(kept, IoInterruption::Subchannel { id: of, .. } if *of == id),
-        )
+        self.kept
+            .forget(|kept| matches!(kept, IoInterruption::Subchannel { id: of, .. } if *of == id))
     }
 
     fn storage(&mut self, pages: usize) -> Result<Window, OutOfStorage> {
+        let window = self.storage_as_is(pages)?;
+        let cleared = window.fill(ClientAddress::new(0), window.len(), 0);
+        cleared.map(|()| window).map_err(|_| OutOfStorage { pages })
+    }
+
+    fn storage_as_is(&mut self, pages: usize) -> Result<Window, OutOfStorage> {
         let error = OutOfStorage { pages };
-        let bytes = pages.checked_mul(PAGE_SIZE).filter(|bytes| *bytes > 0).ok_or(error)?;
+        let bytes = pages
+            .checked_mul(PAGE_SIZE)
+            .filter(|bytes| *bytes > 0)
+            .ok_or(error)?;
         let layout = Layout::from_size_align(bytes, PAGE_SIZE).map_err(|_| error)?;
         // SAFETY: the layout has a size.
-        let base = unsafe { alloc_zeroed(layout) };
+        let base = unsafe { alloc(layout) };
         if base.is_null() {
             return Err(error);
         }
         let start = AbsoluteAddress::of(base);
-        let last = start.checked_add(bytes as u64 - 1).and_then(AbsoluteAddress::to_31);
+        let last = start
+            .checked_add(bytes as u64 - 1)
+            .and_then(AbsoluteAddress::to_31);
         if last.is_none() {
             // SAFETY: it was allocated with this layout a moment ago.
             unsafe { dealloc(base, layout) };
             return Err(error);
         }
-        // SAFETY: the allocation is as long, is never given back, and nobody else knows it.
+        // SAFETY: the allocation is as long, is never given back, and nobody else knows it. The
+        // window's accesses are volatile, so that what is in it is whatever the storage holds.
         Ok(unsafe { Window::new(base, bytes as u64, start.get()) })
     }
 

@@ -32,7 +32,11 @@ impl Kept {
     }
 
     pub(super) fn keep(&mut self, interruption: IoInterruption) {
-        if self.queue.iter().any(|kept| same_origin(kept, &interruption)) {
+        if self
+            .queue
+            .iter()
+            .any(|kept| same_origin(kept, &interruption))
+        {
             return;
         }
         if self.queue.push_back(interruption).is_err() {

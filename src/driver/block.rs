@@ -214,4 +214,10 @@ pub trait BlockDevice {
     ///
     /// An adapter interruption belongs to no one device; after one, poll them all.
     fn interruption(&mut self, platform: &mut dyn Platform, interruption: &IoInterruption) -> bool;
+
+    /// Looks whether the device is still there: after a channel report about its subchannel, or when
+    /// reports were lost. Requests of one that is not end with the next [`kick`](Self::kick).
+    fn recheck(&mut self, platform: &mut dyn Platform) {
+        let _ = platform;
+    }
 }

@@ -24,7 +24,7 @@
 
 pub mod block;
 #[cfg(test)]
-mod fake;
+pub(crate) mod fake;
 pub mod program;
 pub mod virtio_blk;
 pub mod virtio_ccw;
@@ -81,6 +81,17 @@ pub trait Platform: ChannelSubsystem {
     /// [`OutOfStorage`]: there is not that much.
     fn storage(&mut self, pages: usize) -> Result<Window, OutOfStorage>;
 
+    /// As [`storage`](Self::storage), with whatever is in it: for storage each byte of which is
+    /// written before it is read. What is never used is never touched, so that a hypervisor need
+    /// not provide it.
+    ///
+    /// # Errors
+    ///
+    /// As for [`storage`](Self::storage).
+    fn storage_as_is(&mut self, pages: usize) -> Result<Window, OutOfStorage> {
+        self.storage(pages)
+    }
+
     /// The highest subchannel set that may be named. Switches the multiple-subchannel-set facility
     /// on if it is there.
     fn highest_set(&mut self) -> u8;
@@ -108,7 +119,11 @@ pub struct OutOfStorage {
 
 impl fmt::Display for OutOfStorage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "no {} contiguous pages of storage are left below 2 GiB", self.pages)
+        write!(
+            f,
+            "no {} contiguous pages of storage are left below 2 GiB",
+            self.pages
+        )
     }
 }
 

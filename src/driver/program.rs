@@ -20,8 +20,8 @@
 use core::fmt;
 
 use channel::{
-    Ccw1, CcwFlags, CommandCode, DeviceStatus, FunctionControl, Irb, Orb, OrbFlags, Refusal, SenseId,
-    SubchannelId, SubchannelStatus, Tested,
+    Ccw1, CcwFlags, CommandCode, DeviceStatus, FunctionControl, Irb, Orb, OrbFlags, Refusal,
+    SenseId, SubchannelId, SubchannelStatus, Tested,
 };
 use s390x::clock::Tod;
 use window::{ClientAddress, Window};
@@ -77,7 +77,9 @@ impl Sense {
 impl fmt::Debug for Sense {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Sense(")?;
-        self.bytes().iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
+        self.bytes()
+            .iter()
+            .try_for_each(|byte| write!(f, "{byte:02x}"))?;
         f.write_str(")")
     }
 }

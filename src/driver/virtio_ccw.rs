@@ -45,39 +45,13 @@ use super::{Channel, Platform};
 use crate::css;
 
 mod error;
+mod settings;
 
 pub use error::TransportError;
+pub use settings::{Settings, Signalling};
 
 /// Most queues of a device that can be used: the classic indicators are so many bits.
 pub const MAX_QUEUES: u16 = 64;
-
-/// How a device is to be driven.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// Interruption subclass, both of the subchannel and of adapter interruptions.
-    pub isc: u8,
-    /// Whether adapter interruptions are asked for.
-    pub adapter: bool,
-}
-
-impl Default for Settings {
-    /// Subclass 3, adapter interruptions.
-    fn default() -> Self {
-        Self {
-            isc: 3,
-            adapter: true,
-        }
-    }
-}
-
-/// How the device tells of used buffers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Signalling {
-    /// By adapter interruptions.
-    Adapter,
-    /// By its subchannel's interruptions.
-    Classic,
-}
 
 /// What an interruption of the device's subchannel said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,7 +118,10 @@ impl Transport {
     }
 
     fn agree_on_revision(&mut self, platform: &mut dyn Platform) -> Result<(), TransportError> {
-        let wishes = [virtio::ccw::REVISION_READ_STATUS, virtio::ccw::REVISION_VIRTIO_1];
+        let wishes = [
+            virtio::ccw::REVISION_READ_STATUS,
+            virtio::ccw::REVISION_VIRTIO_1,
+        ];
         let mut refused = TransportError::NotModern;
         for revision in wishes {
             let wish = Revision {
@@ -220,7 +197,9 @@ impl Transport {
             self.write(platform, Command::WriteFeatures, word.as_bytes())?;
         }
         match self.add_status(platform, Status::FEATURES_OK) {
-            Err(error) if error.is_command_reject() => return Err(TransportError::Features(accepted)),
+            Err(error) if error.is_command_reject() => {
+                return Err(TransportError::Features(accepted))
+            }
             other => other?,
         }
         if self.revision >= virtio::ccw::REVISION_READ_STATUS
@@ -359,8 +338,12 @@ impl Transport {
     /// Clears the indicators, before looking at the rings a last time and going to sleep.
     pub fn arm(&self) {
         // The places are in the page: nothing to be done about an error that cannot be.
-        let _ = self.indicators.write(ClientAddress::new(Self::SUMMARY), &0_u8);
-        let _ = self.indicators.write(ClientAddress::new(Self::QUEUE_BITS), &0_u64);
+        let _ = self
+            .indicators
+            .write(ClientAddress::new(Self::SUMMARY), &0_u8);
+        let _ = self
+            .indicators
+            .write(ClientAddress::new(Self::QUEUE_BITS), &0_u64);
         fence::full();
     }
 
@@ -379,7 +362,10 @@ impl Transport {
             Err(_) => return Some(News::Gone),
         }
         let place = ClientAddress::new(Self::CONFIG_BITS);
-        let changed = self.indicators.read::<u64>(place).is_ok_and(|bits| bits != 0);
+        let changed = self
+            .indicators
+            .read::<u64>(place)
+            .is_ok_and(|bits| bits != 0);
         if changed {
             let _ = self.indicators.write(place, &0_u64);
             fence::full();
@@ -405,7 +391,9 @@ impl Transport {
         if self.revision < virtio::ccw::REVISION_READ_STATUS {
             return Ok(false);
         }
-        Ok(self.read_status(platform)?.contains(Status::DEVICE_NEEDS_RESET))
+        Ok(self
+            .read_status(platform)?
+            .contains(Status::DEVICE_NEEDS_RESET))
     }
 
     /// Which subchannel.

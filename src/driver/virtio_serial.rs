@@ -214,13 +214,17 @@ impl VirtioSerial {
 
     /// Wakes the host: one byte.
     pub fn send_wake(&mut self, platform: &mut dyn Platform) {
-        let Some((number, port)) = self.port_with_number() else { return };
+        let Some((number, port)) = self.port_with_number() else {
+            return;
+        };
         let byte = Buffer {
             absolute: self.buffers.absolute_base() + place::WAKE,
             len: 1,
             writable: false,
         };
-        let Some(port) = self.ports.get_mut(port) else { return };
+        let Some(port) = self.ports.get_mut(port) else {
+            return;
+        };
         reclaim(&mut port.transmit);
         if port.transmit.add(&[byte]).is_err() {
             self.broken |= port.transmit.is_broken();
@@ -236,8 +240,12 @@ impl VirtioSerial {
     /// Takes what the host has sent; whether it was a wake-up.
     pub fn take_wakes(&mut self, platform: &mut dyn Platform) -> bool {
         self.serve_control(platform);
-        let Some((number, port)) = self.port_with_number() else { return false };
-        let Some(port) = self.ports.get_mut(port) else { return false };
+        let Some((number, port)) = self.port_with_number() else {
+            return false;
+        };
+        let Some(port) = self.ports.get_mut(port) else {
+            return false;
+        };
         let mut woken = false;
         // More than the queue holds cannot come before it is refilled.
         while let Some(used) = port.receive.poll_used() {
@@ -258,7 +266,10 @@ impl VirtioSerial {
             self.transport.arm();
         }
         let mut work = switch(&mut self.control_receive, on);
-        if let Some(port) = self.found.and_then(|port| self.ports.get_mut(usize::from(port))) {
+        if let Some(port) = self
+            .found
+            .and_then(|port| self.ports.get_mut(usize::from(port)))
+        {
             work |= switch(&mut port.receive, on);
         }
         work && !self.broken
@@ -314,11 +325,17 @@ impl VirtioSerial {
     fn control_message(&mut self, platform: &mut dyn Platform, head: u16, len: u32) {
         let mut bytes = [0; BUFFER as usize];
         let place = place::CONTROL_RECEIVE + u64::from(head) * u64::from(BUFFER);
-        if self.buffers.read_bytes(ClientAddress::new(place), &mut bytes).is_err() {
+        if self
+            .buffers
+            .read_bytes(ClientAddress::new(place), &mut bytes)
+            .is_err()
+        {
             return;
         }
         let bytes = bytes.get(..len as usize).unwrap_or(&[]);
-        let Ok((message, rest)) = ControlMessage::read_from_prefix(bytes) else { return };
+        let Ok((message, rest)) = ControlMessage::read_from_prefix(bytes) else {
+            return;
+        };
         let port = u16::try_from(message.id.get()).unwrap_or(u16::MAX);
         let ours = self.found == Some(port);
         if usize::from(port) >= self.ports.len() {
@@ -333,7 +350,10 @@ impl VirtioSerial {
                 self.connected = false;
             }
             Ok(ControlEvent::PortName) if self.found.is_none() => {
-                let end = rest.iter().position(|byte| *byte == 0).unwrap_or(rest.len());
+                let end = rest
+                    .iter()
+                    .position(|byte| *byte == 0)
+                    .unwrap_or(rest.len());
                 if rest.get(..end) == Some(self.name.as_bytes()) {
                     self.open_port(platform, port);
                 }
@@ -354,7 +374,9 @@ impl VirtioSerial {
 
     fn open_port(&mut self, platform: &mut dyn Platform, number: u16) {
         self.found = Some(number);
-        let Some(port) = self.ports.get_mut(usize::from(number)) else { return };
+        let Some(port) = self.ports.get_mut(usize::from(number)) else {
+            return;
+        };
         if fill(&mut port.receive, &self.buffers, place::RECEIVE) {
             self.notify(platform, receive_queue(number));
         }
@@ -362,7 +384,11 @@ impl VirtioSerial {
     }
 
     fn refill_control(&mut self, platform: &mut dyn Platform) {
-        if fill(&mut self.control_receive, &self.buffers, place::CONTROL_RECEIVE) {
+        if fill(
+            &mut self.control_receive,
+            &self.buffers,
+            place::CONTROL_RECEIVE,
+        ) {
             self.notify(platform, Some(CONTROL_RECEIVE_QUEUE));
         }
     }

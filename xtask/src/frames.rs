@@ -1,11 +1,13 @@
-//! Call-frame information: by how much each function lowers r15, and when.
+//! Call-frame information: where each function's caller has its frame, and from when on.
 //!
-//! The ABI has the caller's frame 160 bytes below the CFA, so a row "CFA = r15 + 160 + n" says that
-//! r15 has been lowered by *n* from there on.
+//! The ABI has the caller's frame 160 bytes below the CFA. A row "CFA = r15 + 160 + n" says that
+//! r15 has been lowered by *n* from there on; with r11 in place of r15, r11 was set to what r15 was
+//! then, and r15 went further down by an amount known at run time only.
 
-use anyhow::Result;
+use anyhow::{bail, Result};
 use gimli::{
-    BaseAddresses, BigEndian, CfaRule, DebugFrame, Register, UnwindContext, UnwindSection,
+    BaseAddresses, BigEndian, CfaRule, DebugFrame, Register, RegisterRule, UnwindContext,
+    UnwindSection,
 };
 use object::{Object, ObjectSection};
 use std::collections::HashMap;
@@ -13,16 +15,22 @@ use std::collections::HashMap;
 /// What is between a frame's CFA and the stack pointer of a function that has lowered nothing.
 const CALLER_FRAME: i64 = 160;
 
-/// The number of r15 in call-frame information.
+/// The numbers of registers in call-frame information.
+const R11: Register = Register(11);
 const R15: Register = Register(15);
 
 /// A function's frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Frame {
-    /// How many bytes r15 is lowered by.
+    /// How many bytes the function's stack pointer, or its frame pointer r11, is below its caller's
+    /// stack pointer.
     pub size: u64,
-    /// The offset of the first instruction that runs with r15 lowered.
+    /// The offset of the first instruction for which that holds.
     pub prologue: u64,
+    /// Whether it is r11 that counts.
+    pub by_r11: bool,
+    /// Whether the function saves its caller's r11.
+    pub saves_r11: bool,
 }
 
 /// The frames of all functions that have call-frame information, by address.
@@ -45,19 +53,22 @@ pub fn of(file: &object::File<'_>) -> Result<HashMap<u64, Frame>> {
         let start = fde.initial_address();
         let mut frame = Frame::default();
         let mut rows = fde.rows(&debug_frame, &bases, &mut context)?;
+        // This compiler describes prologues only, so what the last row says holds to the end.
         while let Some(row) = rows.next_row()? {
-            if let CfaRule::RegisterAndOffset {
-                register: R15,
-                offset,
-            } = *row.cfa()
-            {
-                let size = u64::try_from(offset - CALLER_FRAME).unwrap_or(0);
-                if size > frame.size {
-                    frame = Frame {
-                        size,
-                        prologue: row.start_address() - start,
-                    };
-                }
+            let CfaRule::RegisterAndOffset { register, offset } = *row.cfa() else {
+                bail!("the function at {start:#x} computes its CFA");
+            };
+            let size = u64::try_from(offset - CALLER_FRAME)?;
+            let by_r11 = register == R11;
+            if (size, by_r11) != (frame.size, frame.by_r11) {
+                frame.prologue = row.start_address() - start;
+            }
+            frame.size = size;
+            frame.by_r11 = by_r11;
+            frame.saves_r11 = matches!(row.register(R11), RegisterRule::Offset(-72));
+            // Any other register is for the time of a loop in the prologue.
+            if register != R15 && register != R11 {
+                frame.size = 0;
             }
         }
         // The linker has removed functions that nobody calls; their information is at 0.

@@ -19,6 +19,11 @@ mod table;
 #[path = "../../src/boot/symbols.rs"]
 mod symbols;
 
+// Pure, but part of a program that runs on s390x only: its tests run here.
+#[cfg(test)]
+#[path = "../../src/boot/cmdline.rs"]
+mod cmdline;
+
 use anyhow::{bail, Context, Result};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -4,7 +4,10 @@
 //! characters from the front: the end of a path says more.
 
 use crate::frames::{self, Frame};
-use crate::symbols::{Function, Symbols, ENTRY, HEADER, MAGIC, SECTION_SIZE};
+use crate::symbols::{
+    Function, Symbols, ENTRY, FRAME_BY_R11, FRAME_MASK, FRAME_SAVES_R11, HEADER, MAGIC,
+    SECTION_SIZE,
+};
 use anyhow::{ensure, Context, Result};
 use object::{Object, ObjectSymbol, SymbolKind};
 use std::collections::BTreeMap;
@@ -70,7 +73,7 @@ impl Table {
         for (address, (name, frame)) in &self.0 {
             bytes.extend(address.to_be_bytes());
             bytes.extend(u32::try_from(names.len())?.to_be_bytes());
-            bytes.extend(u16::try_from(frame.size / 8)?.to_be_bytes());
+            bytes.extend(packed(frame)?.to_be_bytes());
             bytes.extend(u16::try_from(frame.prologue)?.to_be_bytes());
             names.push_str(name);
         }
@@ -87,20 +90,29 @@ impl Table {
             "the table reads back with another length"
         );
         for (&address, (name, frame)) in &self.0 {
-            let Frame { size, prologue } = *frame;
             let expected = Function {
                 name,
                 offset: 0,
-                frame: size,
-                prologue,
+                frame: frame.size,
+                prologue: frame.prologue,
+                by_r11: frame.by_r11,
+                saves_r11: frame.saves_r11,
             };
             ensure!(
                 symbols.find(address.into()) == Some(expected),
-                "{name} at {address:#x} does not read back: frame {size}, prologue {prologue}"
+                "{name} at {address:#x} does not read back: {frame:?}"
             );
         }
         Ok(())
     }
+}
+
+/// A frame as the table has it.
+fn packed(frame: &Frame) -> Result<u16> {
+    let size = u16::try_from(frame.size / 8).unwrap_or(u16::MAX);
+    ensure!(size <= FRAME_MASK, "a frame of {} bytes", frame.size);
+    let flag = |set, bit| if set { bit } else { 0 };
+    Ok(size | flag(frame.by_r11, FRAME_BY_R11) | flag(frame.saves_r11, FRAME_SAVES_R11))
 }
 
 /// A symbol as a person reads it.
@@ -146,6 +158,8 @@ mod tests {
         let frame = Frame {
             size: 176,
             prologue: 10,
+            by_r11: false,
+            saves_r11: true,
         };
         Table(
             functions

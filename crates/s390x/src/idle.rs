@@ -13,8 +13,7 @@
 //!
 //! [`install`] needs neither heap nor console; from then on [`wait`] works.
 //!
-//! **Limits.** One wait serves one interruption. The wait PSW enables 64-bit addressing, so the
-//! code here runs with DAT off in the first 2^64 bytes of real storage only.
+//! **Limits.** One wait serves one interruption. The stubs run with DAT off.
 //!
 //! Source: *Principles of Operation*, chapter 6, "Interruptions"; chapter 4, "Wait State".
 

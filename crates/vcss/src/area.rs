@@ -150,7 +150,7 @@ impl<'w> Area<'w> {
             let fits = bytes.is_some_and(|bytes| {
                 window.contains(ClientAddress::new(u64::from(part.offset)), bytes)
             });
-            if !fits || part.offset % 8 != 0 {
+            if !fits || !part.offset.is_multiple_of(8) {
                 return Err(AreaError::Part { id: id as u16 });
             }
             if let Some(place) = parts.get_mut(position(id)) {
@@ -190,7 +190,7 @@ impl<'w> Area<'w> {
     /// No such entry, or `offset` is not that of a word in it.
     pub fn word<T: Entry>(&self, index: u32, offset: usize) -> Result<Word<'w>, AreaError> {
         let missing = AreaError::Index { id: T::ID, index };
-        if offset % 4 != 0 || offset + 4 > size_of::<T>() {
+        if !offset.is_multiple_of(4) || offset + 4 > size_of::<T>() {
             return Err(missing);
         }
         let entry = self.entry::<T>(index)?;

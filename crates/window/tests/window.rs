@@ -53,6 +53,18 @@ fn a_write_changes_nothing_beside_it() {
 }
 
 #[test]
+fn a_fill_changes_all_of_its_range_and_nothing_else() {
+    for (skew, length) in (0..8).flat_map(|skew| (0..24).map(move |length| (skew, length))) {
+        let ((), after) = scene(64, skew, |window| {
+            window.fill(at(11), length as u64, 0xaa).unwrap();
+        });
+        let filled = after.iter().filter(|&&byte| byte == 0xaa).count();
+        assert_eq!(filled, length);
+        assert!(after[11..11 + length].iter().all(|&byte| byte == 0xaa));
+    }
+}
+
+#[test]
 fn the_last_byte_is_inside_and_the_next_is_not() {
     scene(64, 0, |window| {
         assert_eq!(window.read::<u8>(at(63)), Ok(63));

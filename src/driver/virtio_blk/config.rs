@@ -17,17 +17,39 @@ pub(super) fn geometry(
     let features = Features::from(features);
     let has = |feature| features.contains(feature);
 
-    let block_size = if has(Features::BLK_SIZE) { config.blk_size.get() } else { SECTOR };
+    let block_size = if has(Features::BLK_SIZE) {
+        config.blk_size.get()
+    } else {
+        SECTOR
+    };
     if block_size < SECTOR || !block_size.is_power_of_two() {
         return Err(TransportError::Configuration("block size"));
     }
-    let seg_max = if has(Features::SEG_MAX) { config.seg_max.get() } else { 1 };
-    let size_max = if has(Features::SIZE_MAX) { config.size_max.get() } else { u32::MAX };
-    let queues = if has(Features::MQ) { config.num_queues.get() } else { 1 };
+    let seg_max = if has(Features::SEG_MAX) {
+        config.seg_max.get()
+    } else {
+        1
+    };
+    let size_max = if has(Features::SIZE_MAX) {
+        config.size_max.get()
+    } else {
+        u32::MAX
+    };
+    let queues = if has(Features::MQ) {
+        config.num_queues.get()
+    } else {
+        1
+    };
     if queues == 0 || size_max < SECTOR {
-        return Err(TransportError::Configuration("no queues, or segments of less than a sector"));
+        return Err(TransportError::Configuration(
+            "no queues, or segments of less than a sector",
+        ));
     }
-    let topology = if has(Features::TOPOLOGY) { config.topology } else { Default::default() };
+    let topology = if has(Features::TOPOLOGY) {
+        config.topology
+    } else {
+        Default::default()
+    };
     let range_count = |count: u32| count.clamp(1, RANGES);
     Ok(Geometry {
         sectors: config.capacity.get(),
@@ -66,8 +88,13 @@ pub(super) fn check(
     let (max_ranges, max_sectors) = match operation {
         Operation::Read { .. } | Operation::Write { .. } | Operation::GetId => {
             let long = |segment: &Segment| segment.len > geometry.size_max;
-            let fits = segments.len() <= usize::from(geometry.seg_max) && !segments.iter().any(long);
-            return if fits { Ok(()) } else { Err(SubmitError::TooLarge) };
+            let fits =
+                segments.len() <= usize::from(geometry.seg_max) && !segments.iter().any(long);
+            return if fits {
+                Ok(())
+            } else {
+                Err(SubmitError::TooLarge)
+            };
         }
         Operation::Flush if geometry.flush => return Ok(()),
         Operation::Flush => return Err(SubmitError::Unsupported),

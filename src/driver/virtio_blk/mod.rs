@@ -3,7 +3,7 @@
 //! # Scope
 //!
 //! Read, write, flush, discard, write-zeroes and get-id, on up to [`MAX_QUEUES`] queues, with indirect
-//! descriptors and event indices if the device has them. [`queue`] is the hot path: a request costs one
+//! descriptors and event indices if the device has them. `queue` is the hot path: a request costs one
 //! slot of storage that was set aside at bring-up, filled in and named to the device.
 //!
 //! # Limits
@@ -17,7 +17,8 @@
 //!
 //! The device is trusted with the storage it was told of, not with our bookkeeping: a used ring that
 //! makes no sense breaks the device. Before its requests are given back as failed, the device is
-//! reset, so that it does not write into storage that is somebody else's by then.
+//! reset, so that it does not write into storage that is somebody else's by then. A device that cannot
+//! even be reset is out of anybody's hands; the log says so.
 
 mod config;
 mod queue;
@@ -26,7 +27,7 @@ mod tests;
 
 use alloc::vec::Vec;
 
-use channel::{IoInterruption, SubchannelId};
+use channel::{IoInterruption, PmcwFlags, SubchannelId};
 use virtio::blk::{Config, Features};
 use window::Segment;
 
@@ -142,7 +143,11 @@ impl VirtioBlk {
     #[inline]
     fn turn(&mut self) {
         self.burst = 0;
-        self.next = if self.next + 1 < self.queues.len() { self.next + 1 } else { 0 };
+        self.next = if self.next + 1 < self.queues.len() {
+            self.next + 1
+        } else {
+            0
+        };
     }
 
     /// The configuration may be another one: the disk's size, or a plea for a reset.
@@ -249,16 +254,20 @@ impl BlockDevice for VirtioBlk {
 
     fn interrupts(&mut self, on: bool) -> bool {
         if !on {
-            self.queues.iter_mut().for_each(RequestQueue::disable_interrupts);
+            self.queues
+                .iter_mut()
+                .for_each(RequestQueue::disable_interrupts);
             return false;
         }
         match self.health {
             Health::Well => {
                 self.transport.arm();
                 // Each of them, also when the first has work already.
-                self.queues
-                    .iter_mut()
-                    .fold(false, |work, queue| queue.enable_interrupts() || work)
+                let mut work = false;
+                for queue in &mut self.queues {
+                    work |= queue.enable_interrupts();
+                }
+                work
             }
             Health::Broken => true,
             Health::GivenUp => self.in_flight() > 0,
@@ -273,5 +282,13 @@ impl BlockDevice for VirtioBlk {
             Some(News::Gone) => self.give_up(),
         }
         true
+    }
+    fn recheck(&mut self, platform: &mut dyn Platform) {
+        let there = platform.store(self.transport.id()).is_ok_and(|schib| {
+            schib.pmcw.has_device() && schib.pmcw.flags().contains(PmcwFlags::ENABLED)
+        });
+        if !there {
+            self.give_up();
+        }
     }
 }

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //!    0  request header        device reads
-//!   16  status byte           device writes
+//!   16  status byte           device writes (the seven bytes after it are not used)
 //!   32  indirect table: 126 descriptors: header, data, status
 //! 1920  ranges of a discard or write-zeroes, in the end of the table: such a request has three
 //!       descriptors
@@ -37,16 +37,21 @@ const SLOT: u32 = 2048;
 /// Places in a slot; those of 16-byte elements counted in elements.
 const HEADER: u32 = 0;
 const STATUS: u32 = 16;
+/// The status byte's place, counted in words of eight bytes.
+const STATUS_WORD: u32 = STATUS / 8;
 const TABLE: u32 = 2;
 const TABLE_ENTRIES: u16 = (SLOT / 16 - TABLE) as u16;
 const RANGE: u32 = SLOT / 16 - RANGES;
 const HEADER_BYTES: u32 = size_of::<RequestHeader>() as u32;
 const RANGE_BYTES: u32 = size_of::<WireRange>() as u32;
 /// What the status is before the device has written it: no status at all.
-const NO_STATUS: u8 = 0xFF;
+const NO_STATUS: [u8; 8] = [0xFF; 8];
 
-const _: () = assert!(RANGE > TABLE + 3, "the ranges lie in the table's unused end");
-const _: () = assert!(QUEUE_SIZE * SLOT as usize % 4096 == 0);
+const _: () = assert!(
+    RANGE > TABLE + 3,
+    "the ranges lie in the table's unused end"
+);
+const _: () = assert!((QUEUE_SIZE * SLOT as usize).is_multiple_of(4096));
 
 /// A request queue with its slots.
 #[derive(Debug)]
@@ -75,7 +80,12 @@ impl RequestQueue {
         options: Options,
     ) -> Result<Self, TransportError> {
         let bytes = usize::from(ring.size()) * SLOT as usize;
-        let slots = platform.storage(bytes.div_ceil(4096)).map_err(TransportError::Storage)?;
+        // A slot is written before it is read, and the ring takes the last used ones first: most are
+        // never touched.
+        let pages = bytes.div_ceil(4096);
+        let slots = platform
+            .storage_as_is(pages)
+            .map_err(TransportError::Storage)?;
         Ok(Self {
             ring,
             slots,
@@ -127,7 +137,7 @@ impl RequestQueue {
         let base = slots.absolute_base() + place.value();
         let shape = shape(operation);
         slot.set_element(HEADER, &RequestHeader::new(shape.kind, shape.sector))?;
-        slot.set_element(STATUS, &NO_STATUS)?;
+        slot.set_element(STATUS_WORD, &NO_STATUS)?;
         let data;
         let segments = match operation {
             Operation::Read { .. } | Operation::Write { .. } | Operation::GetId => segments,
@@ -144,7 +154,10 @@ impl RequestQueue {
             return Ok(add_direct(&mut self.ring, base, &shape, segments));
         }
         let table = put_table(&slot, base, &shape, segments)?;
-        Ok(self.ring.add_indirect(base + u64::from(TABLE) * 16, table).is_ok())
+        Ok(self
+            .ring
+            .add_indirect(base + u64::from(TABLE) * 16, table)
+            .is_ok())
     }
 
     /// Shows the device all that was added; true if it wants to be told.
@@ -160,25 +173,39 @@ impl RequestQueue {
     /// The next completion.
     #[inline]
     pub(super) fn poll(&mut self) -> Option<Result<Done, DeviceFault>> {
+        if self.in_flight == 0 {
+            return None;
+        }
         let (head, broken) = match self.ring.poll_used()? {
             Ok(used) => (used.head, false),
             Err(DeviceFault::LengthTooLong { head, .. }) => (head, true),
             Err(fault) => return Some(Err(fault)),
         };
-        let token = self.tokens.get_mut(usize::from(head)).and_then(Option::take);
+        let token = self
+            .tokens
+            .get_mut(usize::from(head))
+            .and_then(Option::take);
         let Some(token) = token else {
             // The ring only gives heads that are in flight, and each of those has a token.
             return Some(Err(DeviceFault::UnknownHead { id: head.into() }));
         };
         self.in_flight = self.in_flight.saturating_sub(1);
-        let status = if broken { BlockStatus::IoError } else { self.status(head) };
+        let status = if broken {
+            BlockStatus::IoError
+        } else {
+            self.status(head)
+        };
         Some(Ok(Done { token, status }))
     }
 
     #[inline]
     fn status(&self, head: u16) -> BlockStatus {
         let place = u64::from(head) * u64::from(SLOT) + u64::from(STATUS);
-        match self.slots.read::<u8>(ClientAddress::new(place)).map(RequestStatus::try_from) {
+        match self
+            .slots
+            .read::<u8>(ClientAddress::new(place))
+            .map(RequestStatus::try_from)
+        {
             Ok(Ok(RequestStatus::Ok)) => BlockStatus::Ok,
             Ok(Ok(RequestStatus::Unsupported)) => BlockStatus::Unsupported,
             Ok(Ok(RequestStatus::IoError) | Err(_)) | Err(_) => BlockStatus::IoError,
@@ -219,7 +246,11 @@ const fn shape(operation: Operation) -> Shape {
         Operation::WriteZeroes => (RequestType::WriteZeroes, 0, false),
         Operation::GetId => (RequestType::GetId, 0, true),
     };
-    Shape { kind, sector, reads }
+    Shape {
+        kind,
+        sector,
+        reads,
+    }
 }
 
 /// Writes the indirect table: header, data, status.
@@ -262,7 +293,10 @@ fn put_ranges(
     for range in ranges {
         let mut flags = RangeFlags::empty();
         // A discard that asks to unmap is an error (section 5.2.6.2).
-        flags.set(RangeFlags::UNMAP, range.unmap && operation == Operation::WriteZeroes);
+        flags.set(
+            RangeFlags::UNMAP,
+            range.unmap && operation == Operation::WriteZeroes,
+        );
         let wire = WireRange {
             sector: range.sector.into(),
             num_sectors: range.sectors.into(),
@@ -300,9 +334,13 @@ fn add_direct(
         writable: shape.reads,
     });
     let count = segments.len() + 2;
-    let buffers = core::iter::once(header).chain(data).chain(core::iter::once(status));
+    let buffers = core::iter::once(header)
+        .chain(data)
+        .chain(core::iter::once(status));
     for (place, buffer) in chain.iter_mut().zip(buffers) {
         *place = buffer;
     }
-    chain.get(..count).is_some_and(|chain| ring.add(chain).is_ok())
+    chain
+        .get(..count)
+        .is_some_and(|chain| ring.add(chain).is_ok())
 }

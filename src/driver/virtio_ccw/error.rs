@@ -47,7 +47,11 @@ impl fmt::Display for TransportError {
             Self::Program(command, error) => write!(f, "{command:?}: {error}"),
             Self::NotModern => f.write_str("a legacy device (before virtio 1.0)"),
             Self::Features(features) => {
-                write!(f, "features {:#x}, all offered, are not accepted", features.bits())
+                write!(
+                    f,
+                    "features {:#x}, all offered, are not accepted",
+                    features.bits()
+                )
             }
             Self::NoQueue(index) => write!(f, "there is no queue {index}"),
             Self::Layout(index, error) => write!(f, "queue {index}: {error}"),

@@ -33,7 +33,7 @@ use super::{
     need_event, AvailFlags, Descriptor, DescriptorFlags, LayoutError, Options, QueueLayout,
     UsedFlags,
 };
-use slots::{Slots, Take};
+use slots::Slots;
 
 /// One buffer of a chain, at an absolute address of this side.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -249,7 +249,7 @@ impl<const SIZE: usize> Queue<SIZE> {
         let writable = writable
             .iter()
             .fold(0u32, |sum, b| sum.saturating_add(b.len));
-        let Take { head, .. } = self.slots.take(count, writable)?;
+        let head = self.slots.take(count, writable)?;
         let table = self.layout.descriptor_table(&self.memory)?;
         let mut index = head;
         for (number, buffer) in buffers.iter().enumerate() {
@@ -276,7 +276,7 @@ impl<const SIZE: usize> Queue<SIZE> {
         if shape.count == 0 {
             return Err(AddError::Empty);
         }
-        let Take { head, .. } = self.slots.take(1, shape.writable)?;
+        let head = self.slots.take(1, shape.writable)?;
         let bytes = u32::from(shape.count) * size_of::<Descriptor>() as u32;
         let descriptor = Descriptor::new(table, bytes, DescriptorFlags::INDIRECT, 0);
         self.layout

@@ -3,8 +3,7 @@
 //!
 //! Free descriptors form a list through `next`. A chain takes as many as it needs from the front,
 //! in list order, so that `next` is also the order of the chain. A chain that comes back is put in
-//! front as it is: both ways take the same time, whatever the chain's length (taking it walks to
-//! its end).
+//! front as it is, which takes the same time whatever its length.
 
 use super::AddError;
 
@@ -18,13 +17,6 @@ struct Slot {
     count: u16,
     /// If this is the head of a chain in flight: the bytes that the device may write.
     writable: u32,
-}
-
-/// A chain taken from the free descriptors.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Take {
-    /// Its first descriptor; the others follow by [`Slots::next`].
-    pub(super) head: u16,
 }
 
 #[derive(Debug)]
@@ -72,9 +64,10 @@ impl<const SIZE: usize> Slots<SIZE> {
         self.slots.get(usize::from(index)).map_or(0, |s| s.next)
     }
 
-    /// Takes a chain of `count` descriptors.
+    /// Takes a chain of `count` descriptors and says which is its first; the others follow by
+    /// [`Slots::next`].
     #[inline]
-    pub(super) fn take(&mut self, count: u16, writable: u32) -> Result<Take, AddError> {
+    pub(super) fn take(&mut self, count: u16, writable: u32) -> Result<u16, AddError> {
         if count == 0 {
             return Err(AddError::Empty);
         }
@@ -97,7 +90,7 @@ impl<const SIZE: usize> Slots<SIZE> {
         self.front = rest;
         self.free -= count;
         self.in_flight += 1;
-        Ok(Take { head })
+        Ok(head)
     }
 
     /// Gives the chain of `head` back, and says how many bytes the device might have written;

@@ -1,0 +1,144 @@
+//! The other threads' end of the wake-up thread.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustix::event::{eventfd, EventfdFlags};
+
+/// What is asked of the thread.
+#[derive(Debug)]
+pub enum Request {
+    /// A queue is about to be served: listen to its kicks, pass its notifications on.
+    Attach {
+        /// Which queue, over all exports.
+        slot: usize,
+        /// The eventfd that the guest kicks.
+        kick: Option<File>,
+        /// Its notification counter when it was set up.
+        seen: u32,
+    },
+    /// Where the queue's notifications go from now on.
+    Call {
+        /// Which queue.
+        slot: usize,
+        /// The eventfd, or nobody.
+        call: Option<File>,
+    },
+    /// A queue has been released: pass the last notification on and forget it.
+    Detach {
+        /// Which queue.
+        slot: usize,
+    },
+}
+
+/// Counted since the daemon started.
+#[derive(Debug, Default)]
+pub struct Totals {
+    /// Kicks taken.
+    pub kicks: AtomicU64,
+    /// Notifications passed on.
+    pub calls: AtomicU64,
+    /// Wake-up bytes sent.
+    pub wakes: AtomicU64,
+    /// Times the thread went to sleep.
+    pub sleeps: AtomicU64,
+    /// Work found by the slow timer.
+    pub healed: AtomicU64,
+}
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    /// Says that one of the following has changed.
+    pub changed: OwnedFd,
+    pub requests: Mutex<Vec<Request>>,
+    /// For each area: somebody wants its bell rung.
+    pub ring: Box<[AtomicBool]>,
+    pub stop: AtomicBool,
+    pub abandoned: AtomicBool,
+    pub totals: Totals,
+}
+
+/// Asks the wake-up thread for things.
+#[derive(Clone, Debug)]
+pub struct BellHandle(pub(super) Arc<Shared>);
+
+impl BellHandle {
+    /// For so many areas, the control area being number 0.
+    ///
+    /// # Errors
+    ///
+    /// The system has no eventfd left.
+    pub fn new(areas: usize) -> io::Result<Self> {
+        Ok(Self(Arc::new(Shared {
+            changed: new_eventfd()?,
+            requests: Mutex::default(),
+            ring: (0..areas).map(|_| AtomicBool::new(false)).collect(),
+            stop: AtomicBool::new(false),
+            abandoned: AtomicBool::new(false),
+            totals: Totals::default(),
+        })))
+    }
+
+    /// Has the bell of an area rung.
+    pub fn ring(&self, area: usize) {
+        if let Some(wanted) = self.0.ring.get(area) {
+            wanted.store(true, Ordering::Release);
+        }
+        signal(&self.0.changed);
+    }
+
+    /// Hands a request over. Requests are carried out in order.
+    pub fn request(&self, request: Request) {
+        let mut requests = self
+            .0
+            .requests
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        requests.push(request);
+        drop(requests);
+        signal(&self.0.changed);
+    }
+
+    /// Has the thread end.
+    pub fn stop(&self) {
+        self.0.stop.store(true, Ordering::Release);
+        signal(&self.0.changed);
+    }
+
+    /// Says that the appliance will not come back, so that nobody waits for it any longer.
+    pub fn abandon(&self) {
+        self.0.abandoned.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the appliance will not come back.
+    pub fn is_abandoned(&self) -> bool {
+        self.0.abandoned.load(Ordering::Relaxed)
+    }
+
+    /// The counters.
+    pub fn totals(&self) -> &Totals {
+        &self.0.totals
+    }
+}
+
+/// A new, non-blocking eventfd.
+///
+/// # Errors
+///
+/// The system has none left.
+pub fn new_eventfd() -> io::Result<OwnedFd> {
+    Ok(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)
+}
+
+/// Signals an eventfd. One that cannot count further is signalled already.
+pub fn signal(fd: impl AsFd) {
+    let _ = rustix::io::write(fd, &1u64.to_ne_bytes());
+}
+
+/// Takes the signals of an eventfd; whether there were any.
+pub fn taken(fd: BorrowedFd<'_>) -> bool {
+    rustix::io::read(fd, &mut [0u8; 8]).is_ok()
+}

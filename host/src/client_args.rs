@@ -1,0 +1,162 @@
+//! The QEMU arguments that a client's VM needs: its memory as a window of the pool, and its disks.
+
+use std::path::Path;
+
+use anyhow::{bail, Result};
+
+use crate::appliance::comma_escaped;
+use crate::config::{Config, MIB};
+use crate::pool::Layout;
+
+/// How long the VM's QEMU waits between two attempts to reach the daemon, in milliseconds.
+const RECONNECT_MS: u32 = 200;
+
+/// All arguments, not quoted.
+///
+/// # Errors
+///
+/// There is no such client.
+pub fn client_args(config: &Config, name: &str) -> Result<Vec<String>> {
+    let layout = Layout::of(config);
+    let found = config
+        .clients
+        .iter()
+        .zip(&layout.windows)
+        .find(|(client, _)| client.name == name);
+    let Some((client, window)) = found else {
+        let names: Vec<&str> = config
+            .clients
+            .iter()
+            .map(|client| client.name.as_str())
+            .collect();
+        bail!(
+            "there is no client named \"{name}\"; the clients are: {}",
+            names.join(", ")
+        );
+    };
+    let this = &config.appliance;
+    let mut args: Vec<String> = Vec::new();
+    let mut add = |option: &str, value: String| args.extend([option.to_owned(), value]);
+    add(
+        "-object",
+        format!(
+            "memory-backend-file,id=stellwerk-ram,mem-path={},share=on,size={},offset={}",
+            comma_escaped(&this.pool)?,
+            window.length,
+            window.offset
+        ),
+    );
+    let machine = "s390-ccw-virtio,memory-backend=stellwerk-ram";
+    add("-machine", format!("{machine},accel={}", this.accel.name()));
+    add("-m", format!("{}M", window.length / MIB));
+    add("-smp", this.accel.smp().into());
+    for (number, export) in client.exports.iter().enumerate() {
+        let path = comma_escaped(&config.socket(client, number))?;
+        let id = format!("stellwerk{number}");
+        add(
+            "-chardev",
+            format!("socket,id={id},path={path},reconnect-ms={RECONNECT_MS}"),
+        );
+        add(
+            "-device",
+            format!(
+                "vhost-user-blk-pci,id={id}-disk,chardev={id},num-queues={}",
+                export.queues
+            ),
+        );
+    }
+    Ok(args)
+}
+
+/// A word as a shell reads it back.
+pub fn shell_quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=,./:@+%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+/// The arguments as the command prints them: one line, or one line for each option.
+pub fn printed(args: &[String], lines: bool) -> String {
+    let options: Vec<String> = args
+        .chunks(2)
+        .map(|option| {
+            let words: Vec<String> = option.iter().map(|word| shell_quoted(word)).collect();
+            words.join(" ")
+        })
+        .collect();
+    options.join(if lines { "\n" } else { " " })
+}
+
+/// For the error of a client that is asked for by another's name.
+pub fn load_and_print(config: &Path, name: &str, lines: bool) -> Result<String> {
+    let config = Config::load(config)?;
+    Ok(printed(&client_args(&config, name)?, lines))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> Config {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("demo.toml");
+        let text = r#"
+            [appliance]
+            image = "image.elf"
+            accel = "tcg"
+            run_dir = "/run/my demo"
+            pool = "/dev/shm/a,b"
+            [[disk]]
+            name = "data"
+            image = "data.img"
+            [[client]]
+            name = "linux1"
+            memory = "256M"
+            [[client.disk]]
+            disk = "data"
+            size = 8
+            [[client.disk]]
+            disk = "data"
+            start = 8
+            queues = 4
+        "#;
+        std::fs::write(&file, text).unwrap();
+        Config::load(&file).unwrap()
+    }
+
+    #[test]
+    fn the_arguments_are_these() {
+        let expected = "\
+-object memory-backend-file,id=stellwerk-ram,mem-path=/dev/shm/a,,b,share=on,size=268435456,offset=17825792
+-machine s390-ccw-virtio,memory-backend=stellwerk-ram,accel=tcg
+-m 256M
+-smp 1,maxcpus=2
+-chardev 'socket,id=stellwerk0,path=/run/my demo/linux1.0.sock,reconnect-ms=200'
+-device vhost-user-blk-pci,id=stellwerk0-disk,chardev=stellwerk0,num-queues=1
+-chardev 'socket,id=stellwerk1,path=/run/my demo/linux1.1.sock,reconnect-ms=200'
+-device vhost-user-blk-pci,id=stellwerk1-disk,chardev=stellwerk1,num-queues=4";
+        let args = client_args(&config(), "linux1").unwrap();
+        assert_eq!(printed(&args, true), expected);
+        assert_eq!(printed(&args, false), expected.replace('\n', " "));
+    }
+
+    #[test]
+    fn an_unknown_client_is_told_who_is_known() {
+        let error = client_args(&config(), "linux2").unwrap_err().to_string();
+        assert!(error.contains("linux1"), "{error}");
+    }
+
+    #[test]
+    fn a_shell_reads_back_what_was_quoted() {
+        for word in ["", "plain", "two words", "it's", "a;b$c`d\"e"] {
+            let script = format!("printf %s {}", shell_quoted(word));
+            let output = std::process::Command::new("sh")
+                .args(["-c", &script])
+                .output()
+                .unwrap();
+            assert_eq!(String::from_utf8(output.stdout).unwrap(), word);
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! The configuration: what the file says, checked.
+//!
+//! # Purpose
+//!
+//! [`Config::load`] reads a TOML file and gives a [`Config`] in which everything that can be known without
+//! touching a disk or a VM has been checked: names, sizes, references, overlapping slices. What is
+//! wrong is reported with file, line and column, and with what to do; all of it at once.
+//!
+//! # Rules
+//!
+//! * Unknown keys are errors: a misspelt key must not be a silent default.
+//! * Relative paths are relative to the current directory, as on a command line, and made absolute here.
+//! * Two slices of a disk that share a sector must both be marked `shared`, unless nobody writes.
+
+mod check;
+mod memory;
+mod problem;
+mod raw;
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+pub use memory::{next_good, show as show_size, MIB};
+pub use problem::ConfigError;
+
+/// Bytes in a sector, the unit of slices.
+pub const SECTOR: u64 = 512;
+
+/// A configuration that can be used.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The appliance.
+    pub appliance: Appliance,
+    /// Its disks.
+    pub disks: Vec<Disk>,
+    /// Those whom it serves.
+    pub clients: Vec<Client>,
+}
+
+/// The appliance and the place that it runs in.
+#[derive(Clone, Debug)]
+pub struct Appliance {
+    /// The image to boot.
+    pub image: PathBuf,
+    /// Bytes of the pool that are its own.
+    pub private: u64,
+    /// The QEMU program.
+    pub qemu: String,
+    /// How QEMU runs it.
+    pub accel: Accel,
+    /// Its command line, without what the daemon adds.
+    pub append: String,
+    /// Further arguments for QEMU.
+    pub qemu_args: Vec<String>,
+    /// Directory of sockets and console log.
+    pub run_dir: PathBuf,
+    /// The pool file.
+    pub pool: PathBuf,
+    /// How long the daemon looks for work before it sleeps.
+    pub poll_us: u32,
+}
+
+/// How QEMU runs the appliance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accel {
+    /// By the hardware.
+    Kvm,
+    /// By translation, on any machine.
+    Tcg,
+}
+
+impl Accel {
+    /// Its name on QEMU's command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Kvm => "kvm",
+            Self::Tcg => "tcg",
+        }
+    }
+
+    /// The value of `-smp` for a VM that shares memory: under TCG the second possible CPU is what makes
+    /// QEMU keep atomic accesses atomic.
+    pub const fn smp(self) -> &'static str {
+        match self {
+            Self::Kvm => "1",
+            Self::Tcg => "1,maxcpus=2",
+        }
+    }
+}
+
+/// A disk that the appliance owns.
+#[derive(Clone, Debug)]
+pub struct Disk {
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub source: Source,
+    /// Queues between appliance and disk.
+    pub queues: u16,
+}
+
+/// What a disk is.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// An image or a block device, as a virtio-blk-ccw device.
+    Image {
+        /// The file or device.
+        path: PathBuf,
+        /// Its format; looked up in the file when not given.
+        format: Option<Format>,
+        /// Whether the host caches it.
+        cache: Cache,
+        /// How QEMU reads and writes it.
+        aio: Option<Aio>,
+    },
+    /// A mediated device of vfio-ccw: a real subchannel.
+    Mdev(PathBuf),
+}
+
+/// Format of an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// The sectors, one after the other.
+    Raw,
+    /// QEMU's own.
+    Qcow2,
+}
+
+impl Format {
+    /// Its name on QEMU's command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Qcow2 => "qcow2",
+        }
+    }
+}
+
+/// Whether the host's page cache lies between QEMU and the disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Cache {
+    /// It does not, where the file system allows that.
+    #[default]
+    None,
+    /// It does; a flush still reaches the disk.
+    Writeback,
+}
+
+/// How QEMU reads and writes an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub enum Aio {
+    /// A pool of threads.
+    #[serde(rename = "threads")]
+    Threads,
+    /// Linux asynchronous I/O; needs an uncached file.
+    #[serde(rename = "native")]
+    Native,
+    /// io_uring.
+    #[serde(rename = "io_uring")]
+    IoUring,
+}
+
+impl Aio {
+    /// Its name on QEMU's command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Threads => "threads",
+            Self::Native => "native",
+            Self::IoUring => "io_uring",
+        }
+    }
+}
+
+/// A VM that is served.
+#[derive(Clone, Debug)]
+pub struct Client {
+    /// Its name.
+    pub name: String,
+    /// Its memory, which is its window in the pool.
+    pub memory: u64,
+    /// What it is given, in the order of its virtual subchannels.
+    pub exports: Vec<Export>,
+}
+
+/// A disk, or a slice of one, given to a client.
+#[derive(Clone, Debug)]
+pub struct Export {
+    /// Index in [`Config::disks`].
+    pub disk: usize,
+    /// First sector.
+    pub start: u64,
+    /// Sectors; `None` to the end of the disk.
+    pub sectors: Option<u64>,
+    /// Whether the client may only read.
+    pub read_only: bool,
+    /// Queues that it may use.
+    pub queues: u16,
+}
+
+impl Config {
+    /// Reads and checks a configuration file.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read, or something in it is wrong.
+    pub fn load(file: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(file).map_err(|error| ConfigError::Unreadable {
+            file: file.to_owned(),
+            error,
+        })?;
+        check::config(file, &text)
+    }
+
+    /// The exports of all clients, in the order of the control area.
+    pub fn exports(&self) -> impl Iterator<Item = (usize, &Export)> {
+        self.clients
+            .iter()
+            .enumerate()
+            .flat_map(|(client, this)| this.exports.iter().map(move |export| (client, export)))
+    }
+
+    /// The socket of a client's export.
+    pub fn socket(&self, client: &Client, export: usize) -> PathBuf {
+        let name = format!("{}.{export}.sock", client.name);
+        self.appliance.run_dir.join(name)
+    }
+}

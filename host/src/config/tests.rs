@@ -1,0 +1,200 @@
+use std::path::Path;
+
+use super::problem::Problem;
+use super::*;
+
+const GOOD: &str = r#"
+[appliance]
+image = "image.elf"
+memory = "8M"
+accel = "tcg"
+run_dir = "/run/x"
+pool = "/dev/shm/x"
+[[disk]]
+name = "data"
+image = "data.img"
+[[disk]]
+name = "dasd"
+mdev = "/sys/bus/mdev/devices/1"
+[[client]]
+name = "linux1"
+memory = "256M"
+[[client.disk]]
+disk = "data"
+size = 1000
+[[client.disk]]
+disk = "dasd"
+readonly = true
+[[client]]
+name = "linux2"
+memory = "64M"
+[[client.disk]]
+disk = "data"
+start = 1000
+queues = 4
+"#;
+
+fn read(text: &str) -> Result<Config, ConfigError> {
+    check::config(Path::new("c.toml"), text)
+}
+
+/// The problems of [`GOOD`] with one line replaced.
+fn problems(old: &str, new: &str) -> Vec<Problem> {
+    assert!(GOOD.contains(old), "{old}");
+    match read(&GOOD.replacen(old, new, 1)) {
+        Err(ConfigError::Wrong(problems)) => problems,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The one problem, as (line, column, text).
+fn problem(old: &str, new: &str) -> (usize, usize, String) {
+    let problems = problems(old, new);
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    let Problem {
+        line,
+        column,
+        message,
+        help,
+        ..
+    } = &problems[0];
+    (*line, *column, format!("{message}; {help}"))
+}
+
+#[test]
+fn a_good_configuration_is_read() {
+    let config = read(GOOD).unwrap();
+    assert_eq!(config.appliance.private, 8 * MIB);
+    assert_eq!(config.appliance.accel, Accel::Tcg);
+    assert_eq!(config.disks.len(), 2);
+    let exports: Vec<_> = config
+        .exports()
+        .map(|(client, e)| (client, e.disk, e.start))
+        .collect();
+    assert_eq!(exports, [(0, 0, 0), (0, 1, 0), (1, 0, 1000)]);
+    assert_eq!(
+        config.socket(&config.clients[1], 0),
+        Path::new("/run/x/linux2.0.sock")
+    );
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_its_place() {
+    let (line, column, text) = problem("size = 1000", "sise = 1000");
+    assert_eq!((line, column), (19, 1));
+    assert!(text.contains("sise"), "{text}");
+}
+
+#[test]
+fn a_wrong_type_and_a_wrong_word_are_refused() {
+    assert_eq!(problem("queues = 4", "queues = \"4\"").0, 29);
+    let (line, _, text) = problem("accel = \"tcg\"", "accel = \"hvf\"");
+    assert_eq!(line, 5);
+    assert!(text.contains("auto"), "{text}");
+}
+
+#[test]
+fn broken_toml_is_refused_with_its_place() {
+    assert_eq!(problem("memory = \"8M\"", "memory = \"8M").0, 4);
+}
+
+#[test]
+fn names_are_unique_and_plain() {
+    let (line, column, text) = problem("name = \"linux2\"", "name = \"linux1\"");
+    assert_eq!((line, column), (24, 8));
+    assert!(text.contains("two clients"), "{text}");
+    assert!(problem("name = \"linux2\"", "name = \"a/b\"")
+        .2
+        .contains("no name"));
+    assert!(problem("name = \"linux2\"", "name = \"\"")
+        .2
+        .contains("no name"));
+    let long = format!("name = \"{}\"", "x".repeat(33));
+    assert!(problem("name = \"linux2\"", &long).2.contains("no name"));
+    let two_disks = problems("name = \"dasd\"", "name = \"data\"");
+    assert!(two_disks[0].message.contains("two disks"), "{two_disks:?}");
+}
+
+#[test]
+fn a_disk_is_one_thing() {
+    let (line, _, text) = problem("mdev = \"/sys/bus/mdev/devices/1\"", "");
+    assert_eq!(line, 12);
+    assert!(text.contains("neither"), "{text}");
+    let both = "mdev = \"/sys/x\"\nimage = \"x\"";
+    assert!(problem("mdev = \"/sys/bus/mdev/devices/1\"", both)
+        .2
+        .contains("both"));
+    let cached = "mdev = \"/sys/x\"\ncache = \"none\"";
+    let (line, _, text) = problem("mdev = \"/sys/bus/mdev/devices/1\"", cached);
+    assert_eq!(line, 14);
+    assert!(text.contains("mediated"), "{text}");
+}
+
+#[test]
+fn a_missing_disk_is_named_with_those_that_are_there() {
+    let (line, _, text) = problem("disk = \"dasd\"", "disk = \"tape\"");
+    assert_eq!(line, 21);
+    assert!(text.contains("dasd, data"), "{text}");
+}
+
+#[test]
+fn memory_must_be_what_a_vm_can_have() {
+    assert!(problem("memory = \"64M\"", "memory = \"64\"")
+        .2
+        .contains("unit"));
+    assert!(problem("memory = \"64M\"", "memory = \"100K\"")
+        .2
+        .contains("MiB"));
+    let (line, column, text) = problem("memory = \"64M\"", "memory = \"1025M\"");
+    assert_eq!((line, column), (25, 10));
+    assert!(text.contains("\"1026M\""), "{text}");
+    assert!(problem("memory = \"8M\"", "memory = \"1M\"")
+        .2
+        .contains("at least 4M"));
+}
+
+#[test]
+fn overlapping_slices_are_refused_unless_shared_or_never_written() {
+    let (line, _, text) = problem("start = 1000", "start = 999");
+    assert_eq!(line, 27);
+    assert!(text.contains("linux1") && text.contains("linux2"), "{text}");
+    // A reader beside a writer is refused as well.
+    assert_eq!(problem("start = 1000", "readonly = true").0, 27);
+    // Marking one of them is not enough.
+    assert_eq!(problem("start = 1000", "shared = true").0, 27);
+
+    let shared = GOOD.replace("start = 1000", "shared = true");
+    assert!(read(&shared.replace("size = 1000", "shared = true")).is_ok());
+    let readers = GOOD.replace("start = 1000", "readonly = true");
+    assert!(read(&readers.replace("size = 1000", "readonly = true")).is_ok());
+}
+
+#[test]
+fn slices_and_queues_have_their_limits() {
+    assert!(problem("size = 1000", "size = 0").2.contains("0 sectors"));
+    assert!(problem("queues = 4", "queues = 9").2.contains("1 to 8"));
+    assert!(problem("queues = 4", "queues = 0").2.contains("1 to 8"));
+    let beyond = format!("start = {}\nsize = {}", i64::MAX, i64::MAX);
+    assert!(read(&GOOD.replace("start = 1000", &beyond)).is_ok());
+}
+
+#[test]
+fn a_socket_path_that_is_too_long_is_refused() {
+    let long = format!("run_dir = \"/{}\"", "d".repeat(95));
+    let found = problems("run_dir = \"/run/x\"", &long);
+    assert!(
+        found.iter().all(|problem| problem.help.contains("run_dir")),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn all_problems_come_at_once_in_order() {
+    let text = GOOD
+        .replace("memory = \"8M\"", "memory = \"8\"")
+        .replace("disk = \"dasd\"", "disk = \"tape\"");
+    let Err(error) = read(&text) else { panic!() };
+    let shown = error.to_string();
+    assert!(shown.starts_with("c.toml:4:10: "), "{shown}");
+    assert!(shown.contains("\nc.toml:21:8: "), "{shown}");
+}

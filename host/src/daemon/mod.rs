@@ -1,0 +1,247 @@
+//! `stellwerk up`: everything together, from the configuration to the last clean-up.
+//!
+//! # The order of things
+//!
+//! Up: pool and areas, wake-up thread, control socket, the appliance's VM, and when that serves, the clients'
+//! sockets. Down: the clients' sockets with their queues drained, the appliance by an order in the control area,
+//! its VM, the rest.
+//!
+//! An appliance that dies is started again in the same pool. Areas outlive it, and the clients' connections
+//! with them.
+
+mod observe;
+mod supervise;
+
+use std::fs::{self, DirBuilder, File};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{bail, Context, Result};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::low_level::pipe;
+
+use crate::appliance::Backing;
+use crate::areas::Areas;
+use crate::bell::{self, new_eventfd, BellHandle};
+use crate::config::{show_size, Config};
+use crate::device::{Device, Patience};
+use crate::pool::{FileIdentity, Layout, Pool};
+use crate::status::{self, StatusServer};
+use crate::vhost::{self, Identity, Memory, Server, Session};
+use vcss::client::MAX_QUEUES;
+
+use supervise::Supervisor;
+
+/// What several threads know of the daemon.
+#[derive(Debug)]
+struct Shared {
+    config: Config,
+    layout: Layout,
+    areas: Areas,
+    bell: BellHandle,
+    started: Instant,
+    appliance: Mutex<Run>,
+    /// One for each export, once the appliance serves.
+    servers: Mutex<Vec<Server>>,
+}
+
+/// The appliance's present run.
+#[derive(Clone, Copy, Debug, Default)]
+struct Run {
+    pid: u32,
+    serving_since: Option<Instant>,
+    restarts: u32,
+}
+
+impl Shared {
+    fn run(&self) -> std::sync::MutexGuard<'_, Run> {
+        self.appliance
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn servers(&self) -> std::sync::MutexGuard<'_, Vec<Server>> {
+        self.servers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Runs until it is told to stop.
+///
+/// # Errors
+///
+/// Something that is needed is not there, or the appliance does not stay up.
+pub fn up(config_file: &Path) -> Result<()> {
+    let (signals, write_end) = UnixStream::pair()?;
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        pipe::register(signal, write_end.try_clone()?)?;
+    }
+    let config = Config::load(config_file)?;
+    let backings = look_at_files(&config)?;
+    prepare_run_dir(&config)?;
+    let layout = Layout::of(&config);
+    let pool = Pool::create(&config.appliance.pool, layout.clone())?;
+    tracing::info!(
+        pool = %config.appliance.pool.display(),
+        "{} in all, {} for the appliance, {} for clients",
+        show_size(layout.total),
+        show_size(config.appliance.private),
+        show_size(layout.windows.iter().map(|window| window.length).sum()),
+    );
+    let areas = Areas::lay_out(&config, &pool)?;
+    let bell = BellHandle::new(1 + areas.clients.len())?;
+    let attentions = attention_fds(&config)?;
+    let thread = start_bell(&config, &areas, &bell, &attentions)?;
+    let shared = Arc::new(Shared {
+        config,
+        layout,
+        areas,
+        bell,
+        started: Instant::now(),
+        appliance: Mutex::default(),
+        servers: Mutex::default(),
+    });
+    let observed = Arc::clone(&shared);
+    let status_socket = status::socket(&shared.config);
+    let control = StatusServer::start(&status_socket, move || observe::status(&observed))
+        .with_context(|| status_socket.display().to_string())?;
+
+    let mut supervisor = Supervisor::new(&shared, backings, signals);
+    let outcome = supervisor.start().and_then(|started| match started {
+        true => serve(&shared, pool.identity(), attentions).and_then(|()| supervisor.watch()),
+        false => Ok(()),
+    });
+    if outcome.is_err() {
+        shared.bell.abandon();
+    }
+    tracing::info!("shutting down");
+    for server in shared.servers().iter() {
+        server.stop();
+    }
+    // Taken out first: joining may take its time, and the status is to be had meanwhile.
+    let servers = std::mem::take(&mut *shared.servers());
+    for mut server in servers {
+        server.join();
+    }
+    let ended = supervisor.shut_down();
+    shared.bell.stop();
+    if thread.join().is_err() {
+        tracing::error!("the wake-up thread has panicked");
+    }
+    drop(control);
+    let _ = fs::remove_file(shared.config.appliance.run_dir.join("link.sock"));
+    drop(pool);
+    outcome.and(ended)
+}
+
+/// Opens the clients' sockets and says so.
+fn serve(shared: &Shared, pool: FileIdentity, attentions: Vec<OwnedFd>) -> Result<()> {
+    let config = &shared.config;
+    let mut attentions = attentions.into_iter();
+    let mut servers = Vec::new();
+    let mut ready = Vec::new();
+    for (number, client) in config.clients.iter().enumerate() {
+        for (index, export) in client.exports.iter().enumerate() {
+            let area = &shared.areas.clients[number];
+            let patience = Patience::new(shared.bell.clone(), number + 1, area)?;
+            let device = Device::new(area, index as u16, patience)?;
+            let disk = &config.disks[export.disk].name;
+            let session = Session::new(
+                Identity {
+                    client: client.name.clone(),
+                    label: format!("{}/{index} ({disk})", client.name),
+                    queues: export.queues,
+                    first_slot: servers.len() * MAX_QUEUES,
+                },
+                Memory::new(pool, shared.layout.windows[number]),
+                device,
+                shared.areas.clone(),
+                shared.bell.clone(),
+            );
+            let path = config.socket(client, index);
+            let attention = attentions.next().context("an export without its eventfd")?;
+            let server = Server::start(&path, session, attention)
+                .with_context(|| format!("socket {}", path.display()))?;
+            servers.push(server);
+            ready.push(path.display().to_string());
+        }
+    }
+    *shared.servers() = servers;
+    crate::print(&format!("ready {}\n", ready.join(" ")))
+}
+
+/// Looks at everything that the configuration names, before anything is started.
+fn look_at_files(config: &Config) -> Result<Vec<Option<Backing>>> {
+    let image = &config.appliance.image;
+    if let Err(error) = File::open(image) {
+        bail!(
+            "the appliance's image {} cannot be read: {error}; build it, or set image = \"…\" in [appliance]",
+            image.display()
+        );
+    }
+    (0..config.disks.len())
+        .map(|disk| Backing::find(config, disk))
+        .collect()
+}
+
+fn prepare_run_dir(config: &Config) -> Result<()> {
+    let dir = &config.appliance.run_dir;
+    let at = || format!("run directory {}", dir.display());
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .with_context(at)?;
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).with_context(at)?;
+    if status::is_alive(&status::socket(config)) {
+        bail!(
+            "a daemon already runs in {}; stop it, or set run_dir and pool in [appliance] to keep the two apart",
+            dir.display()
+        );
+    }
+    File::create(dir.join("console.log")).with_context(at)?;
+    Ok(())
+}
+
+fn attention_fds(config: &Config) -> Result<Vec<OwnedFd>> {
+    config.exports().map(|_| Ok(new_eventfd()?)).collect()
+}
+
+fn start_bell(
+    config: &Config,
+    areas: &Areas,
+    bell: &BellHandle,
+    attentions: &[OwnedFd],
+) -> Result<JoinHandle<()>> {
+    let mut exports = Vec::new();
+    let mut attentions = attentions.iter();
+    for (number, client) in config.clients.iter().enumerate() {
+        for subchannel in 0..client.exports.len() as u32 {
+            let attention = attentions.next().context("an export without its eventfd")?;
+            exports.push(bell::Export {
+                area: number + 1,
+                subchannel,
+                attention: attention.try_clone()?,
+            });
+        }
+    }
+    let link = config.appliance.run_dir.join("link.sock");
+    let thread = bell::Thread::new(
+        bell.clone(),
+        bell::Setup {
+            areas: std::iter::once(&areas.control)
+                .chain(areas.clients.iter().map(|client| &client.area))
+                .cloned()
+                .collect(),
+            exports,
+            link: vhost::listen(&link).with_context(|| link.display().to_string())?,
+            poll: Duration::from_micros(config.appliance.poll_us.into()),
+        },
+    )?;
+    let builder = std::thread::Builder::new().name("bell".into());
+    Ok(builder.spawn(move || thread.run())?)
+}

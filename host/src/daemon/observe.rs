@@ -1,0 +1,175 @@
+//! The daemon's [`Status`], gathered from the areas and from itself.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use channel::{DeviceNumber, SubchannelId};
+use vcss::control::{self, DeviceLife, Life};
+
+use super::Shared;
+use crate::areas;
+use crate::status::{Appliance, Client, Counters, Daemon, Device, Disk, Status};
+
+pub fn status(shared: &Shared) -> Status {
+    let devices = devices(shared);
+    Status {
+        appliance: appliance(shared),
+        daemon: daemon(shared),
+        clients: clients(shared, &devices),
+        devices: devices.into_iter().map(|(device, _)| device).collect(),
+    }
+}
+
+fn appliance(shared: &Shared) -> Appliance {
+    let run = *shared.run();
+    let first_area = shared.areas.clients.first().map(|client| &client.area);
+    let generation = areas::generation(first_area.unwrap_or(&shared.areas.control));
+    let mut appliance = Appliance {
+        life: life(shared.areas.life()).into(),
+        pid: run.pid,
+        accel: shared.config.appliance.accel.name().into(),
+        uptime_s: run
+            .serving_since
+            .map_or(0, |since| since.elapsed().as_secs()),
+        generation: generation.map_or(0, |word| word.load()),
+        restarts: run.restarts,
+        private_bytes: shared.config.appliance.private,
+        ..Appliance::default()
+    };
+    if let Ok(said) = shared.areas.appliance() {
+        appliance.version = said.version.as_str().into();
+        appliance.boot_ms = f64::from(said.boot_us.get()) / 1000.0;
+        appliance.image_bytes = said.image_bytes.get();
+        appliance.heap_bytes = said.heap_bytes.get();
+        appliance.turns = said.turns.get();
+        appliance.sleeps = said.sleeps.get();
+        appliance.wakes = said.wakes_sent.get();
+        appliance.healed = said.healed.get();
+        if said.private_bytes.get() != 0 {
+            appliance.private_bytes = said.private_bytes.get();
+        }
+    }
+    appliance
+}
+
+fn daemon(shared: &Shared) -> Daemon {
+    let totals = shared.bell.totals();
+    let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    Daemon {
+        version: env!("CARGO_PKG_VERSION").into(),
+        pid: std::process::id(),
+        uptime_s: shared.started.elapsed().as_secs(),
+        pool: shared.config.appliance.pool.clone(),
+        pool_bytes: shared.layout.total,
+        kicks: count(&totals.kicks),
+        calls: count(&totals.calls),
+        wakes: count(&totals.wakes),
+        sleeps: count(&totals.sleeps),
+        healed: count(&totals.healed),
+    }
+}
+
+/// The owned subchannels, each with the index of the disk that it is.
+fn devices(shared: &Shared) -> Vec<(Device, usize)> {
+    let control = &shared.areas.control;
+    let mut devices = Vec::new();
+    for index in 0..control.count::<control::Device>() {
+        let Ok(entry) = control.read::<control::Device>(index) else {
+            break;
+        };
+        let Some(id) = SubchannelId::from_word(entry.subchannel.get()) else {
+            break;
+        };
+        let disk = shared.config.disks.get(usize::from(entry.disk.get()));
+        let number = DeviceNumber {
+            set: entry.set,
+            number: entry.device.get(),
+        };
+        let device = Device {
+            device: number.to_string(),
+            subchannel: id.to_string(),
+            cu_type: format!("{:04x}", entry.cu_type.get()),
+            cu_model: format!("{:02x}", entry.cu_model),
+            dev_type: format!("{:04x}", entry.dev_type.get()),
+            dev_model: format!("{:02x}", entry.dev_model),
+            state: device_life(entry.life).into(),
+            disk: disk.map(|disk| disk.name.clone()),
+            sectors: entry.sectors.get(),
+        };
+        devices.push((device, usize::from(entry.disk.get())));
+    }
+    devices
+}
+
+fn clients(shared: &Shared, devices: &[(Device, usize)]) -> Vec<Client> {
+    let connected: Vec<bool> = shared
+        .servers()
+        .iter()
+        .map(|server| server.is_connected())
+        .collect();
+    let mut number = 0;
+    let mut clients = Vec::new();
+    for (client, window) in shared.config.clients.iter().zip(&shared.layout.windows) {
+        let mut disks = Vec::new();
+        for (index, export) in client.exports.iter().enumerate() {
+            let size = devices.iter().find(|(_, disk)| *disk == export.disk);
+            let rest = size.map_or(0, |(device, _)| device.sectors.saturating_sub(export.start));
+            disks.push(Disk {
+                disk: shared.config.disks[export.disk].name.clone(),
+                socket: shared.config.socket(client, index),
+                connected: connected.get(number).copied().unwrap_or(false),
+                start: export.start,
+                sectors: export.sectors.unwrap_or(rest),
+                readonly: export.read_only,
+                queues: export.queues,
+                counters: counters(shared, number),
+            });
+            number += 1;
+        }
+        clients.push(Client {
+            name: client.name.clone(),
+            connected: !disks.is_empty() && disks.iter().all(|disk| disk.connected),
+            window_offset: window.offset,
+            window_bytes: window.length,
+            disks,
+        });
+    }
+    clients
+}
+
+fn counters(shared: &Shared, export: usize) -> Counters {
+    let Ok(entry) = shared
+        .areas
+        .control
+        .read::<control::Counters>(export as u32)
+    else {
+        return Counters::default();
+    };
+    Counters {
+        reads: entry.reads.get(),
+        writes: entry.writes.get(),
+        flushes: entry.flushes.get(),
+        discards: entry.discards.get(),
+        bytes_read: entry.bytes_read.get(),
+        bytes_written: entry.bytes_written.get(),
+        errors: entry.errors.get(),
+        in_flight: entry.in_flight.get(),
+    }
+}
+
+const fn life(life: Life) -> &'static str {
+    match life {
+        Life::Starting => "starting",
+        Life::Serving => "serving",
+        Life::Stopping => "stopping",
+        Life::Stopped => "stopped",
+        Life::Failed => "failed",
+    }
+}
+
+fn device_life(number: u8) -> &'static str {
+    match DeviceLife::from_number(number) {
+        Some(DeviceLife::Standby) => "standby",
+        Some(DeviceLife::Online) => "online",
+        Some(DeviceLife::Failed) | None => "failed",
+    }
+}

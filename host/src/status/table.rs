@@ -1,0 +1,232 @@
+//! The status for people: aligned tables, in the manner of `lscss` and `lsdasd`.
+
+use super::{Client, Device, Status};
+use crate::config::{show_size, SECTOR};
+
+/// The whole report.
+pub fn table(status: &Status) -> String {
+    let mut text = head(status);
+    text.push('\n');
+    text.push_str(&aligned(
+        &[
+            "Device", "Subchan.", "DevType", "CU Type", "State", "Disk", "Size",
+        ],
+        status.devices.iter().map(device).collect(),
+    ));
+    text.push('\n');
+    text.push_str(&aligned(
+        &[
+            "Client", "Disk", "VM", "Start", "Size", "Mode", "Queues", "Reads", "Writes",
+            "Flushes", "Discards", "Read", "Written", "Errors", "Inflight",
+        ],
+        status.clients.iter().flat_map(client).collect(),
+    ));
+    text
+}
+
+fn head(status: &Status) -> String {
+    let this = &status.appliance;
+    let daemon = &status.daemon;
+    let lines = [
+        (
+            "Appliance",
+            format!(
+                "{} {}, {} for {}, pid {} ({})",
+                "stellwerk", this.version, this.life, duration(this.uptime_s), this.pid, this.accel
+            ),
+        ),
+        (
+            "Start",
+            format!(
+                "{:.1} ms to serving, {} times anew, generation {}",
+                this.boot_ms, this.restarts, this.generation
+            ),
+        ),
+        (
+            "Memory",
+            format!(
+                "{} private, image {} KiB, heap {} KiB",
+                show_size(this.private_bytes),
+                this.image_bytes / 1024,
+                this.heap_bytes / 1024
+            ),
+        ),
+        (
+            "Loop",
+            format!(
+                "{} turns, {} sleeps, {} wake-ups sent, {} healed",
+                this.turns, this.sleeps, this.wakes, this.healed
+            ),
+        ),
+        (
+            "Daemon",
+            format!(
+                "{} for {}, pid {}, {} kicks, {} notifications, {} wake-ups sent, {} sleeps, {} healed",
+                daemon.version,
+                duration(daemon.uptime_s),
+                daemon.pid,
+                daemon.kicks,
+                daemon.calls,
+                daemon.wakes,
+                daemon.sleeps,
+                daemon.healed
+            ),
+        ),
+        (
+            "Pool",
+            format!("{}, {}", daemon.pool.display(), show_size(daemon.pool_bytes)),
+        ),
+    ];
+    lines
+        .map(|(key, value)| format!("{:<11}{value}\n", format!("{key}:")))
+        .concat()
+}
+
+fn device(device: &Device) -> Vec<String> {
+    vec![
+        device.device.clone(),
+        device.subchannel.clone(),
+        format!("{}/{}", device.dev_type, device.dev_model),
+        format!("{}/{}", device.cu_type, device.cu_model),
+        device.state.clone(),
+        device.disk.clone().unwrap_or_else(|| "-".into()),
+        match device.sectors {
+            0 => "-".into(),
+            sectors => show_size(sectors * SECTOR),
+        },
+    ]
+}
+
+fn client(client: &Client) -> Vec<Vec<String>> {
+    let yes_no = |connected| if connected { "connected" } else { "-" }.to_owned();
+    let disks = client.disks.iter().map(|disk| {
+        let counters = &disk.counters;
+        vec![
+            client.name.clone(),
+            disk.disk.clone(),
+            yes_no(disk.connected),
+            disk.start.to_string(),
+            show_size(disk.sectors * SECTOR),
+            if disk.readonly { "ro" } else { "rw" }.into(),
+            disk.queues.to_string(),
+            counters.reads.to_string(),
+            counters.writes.to_string(),
+            counters.flushes.to_string(),
+            counters.discards.to_string(),
+            amount(counters.bytes_read),
+            amount(counters.bytes_written),
+            counters.errors.to_string(),
+            counters.in_flight.to_string(),
+        ]
+    });
+    disks.collect()
+}
+
+fn aligned(head: &[&str], rows: Vec<Vec<String>>) -> String {
+    let head: Vec<String> = head.iter().map(|&word| word.to_owned()).collect();
+    let width = |column: usize| {
+        let cells = std::iter::once(&head)
+            .chain(&rows)
+            .filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..head.len()).map(width).collect();
+    let line = |row: &[String]| {
+        let cells: Vec<String> = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, &width)| format!("{cell:<width$}"))
+            .collect();
+        format!("{}\n", cells.join("  ").trim_end())
+    };
+    let rule = "-".repeat(widths.iter().sum::<usize>() + 2 * widths.len().saturating_sub(1));
+    let body: String = rows.iter().map(|row| line(row)).collect();
+    format!("{}{rule}\n{body}", line(&head))
+}
+
+fn amount(bytes: u64) -> String {
+    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < units.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 {
+        format!("{bytes} B")
+    } else {
+        format!("{value:.1} {}", units[unit])
+    }
+}
+
+fn duration(seconds: u64) -> String {
+    let (days, hours) = (seconds / 86_400, seconds / 3600 % 24);
+    let (minutes, seconds) = (seconds / 60 % 60, seconds % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds} s"),
+        (0, 0, _) => format!("{minutes} min {seconds} s"),
+        (0, _, _) => format!("{hours} h {minutes} min"),
+        _ => format!("{days} d {hours} h"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::{Counters, Disk};
+
+    #[test]
+    fn columns_are_aligned() {
+        let status = Status {
+            devices: vec![Device {
+                device: "0.0.0100".into(),
+                subchannel: "0.0.0003".into(),
+                cu_type: "3832".into(),
+                cu_model: "02".into(),
+                dev_type: "0000".into(),
+                dev_model: "00".into(),
+                state: "online".into(),
+                disk: Some("data".into()),
+                sectors: 2048,
+            }],
+            clients: vec![Client {
+                name: "a-client-with-a-long-name".into(),
+                disks: vec![Disk {
+                    disk: "data".into(),
+                    sectors: 2048,
+                    counters: Counters {
+                        bytes_read: 1536,
+                        ..Counters::default()
+                    },
+                    ..Disk::default()
+                }],
+                ..Client::default()
+            }],
+            ..Status::default()
+        };
+        let text = table(&status);
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(
+            text.contains("0.0.0100  0.0.0003  0000/00  3832/02  online  data  1M"),
+            "{text}"
+        );
+        assert!(text.contains("1.5 KiB"), "{text}");
+        let head = lines
+            .iter()
+            .find(|line| line.starts_with("Client"))
+            .unwrap();
+        let row = lines
+            .iter()
+            .find(|line| line.starts_with("a-client"))
+            .unwrap();
+        assert_eq!(head.find("Disk"), row.find("data"));
+    }
+
+    #[test]
+    fn times_are_short() {
+        assert_eq!(duration(59), "59 s");
+        assert_eq!(duration(61), "1 min 1 s");
+        assert_eq!(duration(7300), "2 h 1 min");
+        assert_eq!(duration(90_000), "1 d 1 h");
+    }
+}

@@ -1,0 +1,397 @@
+//! A scene for tests: a pool with its areas, the wake-up thread, and a thread that answers as an appliance
+//! would.
+//!
+//! The stand-in knows the requests of the area and the virtio-ccw commands that the daemon sends. It serves
+//! no rings: it writes down what it was told.
+
+use std::mem::offset_of;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use channel::{
+    ActivityControl, Ccw1, DeviceStatus, FunctionControl, Irb, Orb, Schib, StatusControl,
+};
+use vcss::client::{
+    Command, DeviceState, Instruction, Notify, QueuePosition, QueueState, Response, SchibPart,
+    Status, MAX_QUEUES, SET_VQ_POSITION,
+};
+use vcss::control::{self, Life};
+use vcss::layout::{Doorbell, DoorbellHalf};
+use vcss::Word;
+use virtio::ccw;
+use window::ClientAddress;
+use zerocopy::{FromBytes, IntoBytes};
+
+use crate::areas::{generation, program_offset, Areas, ClientArea};
+use crate::bell::{self, new_eventfd, BellHandle};
+use crate::config::Config;
+use crate::device::{Device, Patience};
+use crate::pool::{Layout, Pool};
+use crate::vhost::{listen, Identity, Memory, Server, Session};
+
+/// What the stand-in offers: a virtio 1 disk with a flush.
+pub const FEATURES: u64 = 1 << 32 | 1 << 9;
+/// Its configuration space.
+pub const CONFIG_BYTES: usize = 60;
+
+/// What the tests and the stand-in share.
+#[derive(Debug, Default)]
+pub struct Heard {
+    /// What the stand-in was told, in order.
+    pub log: Mutex<Vec<String>>,
+    /// For so many starts it does nothing, and then counts as started anew.
+    pub lose: AtomicU32,
+    /// It refuses queues.
+    pub broken: AtomicBool,
+    stop: AtomicBool,
+}
+
+/// Everything that a test needs.
+#[derive(Debug)]
+pub struct Scene {
+    dir: tempfile::TempDir,
+    pub config: Config,
+    pub pool: Pool,
+    pub areas: Areas,
+    pub bell: BellHandle,
+    pub heard: Arc<Heard>,
+    pub attention: OwnedFd,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Scene {
+    /// One client with one disk of two queues.
+    pub fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let config = config(dir.path());
+        let pool = Pool::create(&config.appliance.pool, Layout::of(&config)).unwrap();
+        let areas = Areas::lay_out(&config, &pool).unwrap();
+        let bell = BellHandle::new(2).unwrap();
+        let attention = new_eventfd().unwrap();
+        let setup = bell::Setup {
+            areas: vec![areas.control.clone(), areas.clients[0].area.clone()],
+            exports: vec![bell::Export {
+                area: 1,
+                subchannel: 0,
+                attention: attention.try_clone().unwrap(),
+            }],
+            link: listen(&dir.path().join("link.sock")).unwrap(),
+            poll: Duration::ZERO,
+        };
+        let thread = bell::Thread::new(bell.clone(), setup).unwrap();
+        let heard = Arc::new(Heard::default());
+        let stand_in = StandIn {
+            client: areas.clients[0].clone(),
+            heard: Arc::clone(&heard),
+            features: 0,
+            position: [0; MAX_QUEUES],
+        };
+        set_life(&areas, Life::Serving);
+        let threads = vec![
+            std::thread::spawn(move || thread.run()),
+            std::thread::spawn(move || stand_in.run()),
+        ];
+        Self {
+            dir,
+            config,
+            pool,
+            areas,
+            bell,
+            heard,
+            attention,
+            threads,
+        }
+    }
+
+    /// The device at the client's only subchannel.
+    pub fn device(&self) -> Device {
+        let client = &self.areas.clients[0];
+        let patience = Patience::new(self.bell.clone(), 1, client).unwrap();
+        Device::new(client, 0, patience).unwrap()
+    }
+
+    /// The client's vhost-user socket.
+    pub fn server(&self) -> (Server, PathBuf) {
+        let session = Session::new(
+            Identity {
+                client: "linux1".into(),
+                label: "linux1/0 (data)".into(),
+                queues: 2,
+                first_slot: 0,
+            },
+            Memory::new(self.pool.identity(), self.pool.layout().windows[0]),
+            self.device(),
+            self.areas.clone(),
+            self.bell.clone(),
+        );
+        let path = self.dir.path().join("linux1.0.sock");
+        let attention = self.attention.try_clone().unwrap();
+        (Server::start(&path, session, attention).unwrap(), path)
+    }
+
+    /// Where the appliance's QEMU connects.
+    pub fn link(&self) -> PathBuf {
+        self.dir.path().join("link.sock")
+    }
+
+    /// A word of the appliance's half of the client's doorbell.
+    pub fn appliance_word(&self, at: usize) -> Word<'static> {
+        let at = offset_of!(Doorbell, appliance) + at;
+        self.areas.clients[0].area.word::<Doorbell>(0, at).unwrap()
+    }
+
+    /// How often the daemon has rung the client's bell.
+    pub fn rung(&self) -> u32 {
+        let at = offset_of!(Doorbell, client) + offset_of!(DoorbellHalf, bell);
+        self.areas.clients[0]
+            .area
+            .word::<Doorbell>(0, at)
+            .unwrap()
+            .load()
+    }
+
+    /// As the appliance: adds one to a counter of the export's notifications, and rings.
+    pub fn notify(&self, at: usize) {
+        let counter = self.areas.clients[0].area.word::<Notify>(0, at).unwrap();
+        counter.store(counter.load().wrapping_add(1));
+        self.ring();
+    }
+
+    /// As the appliance: rings the client's bell, and sends no byte.
+    pub fn ring(&self) {
+        let bell = self.appliance_word(offset_of!(DoorbellHalf, bell));
+        bell.store(bell.load().wrapping_add(1));
+        // Stands for the byte.
+        self.bell.ring(0);
+    }
+
+    /// What the stand-in was told since this was asked last.
+    pub fn log(&self) -> Vec<String> {
+        std::mem::take(&mut *self.heard.log.lock().unwrap())
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        self.heard.stop.store(true, Ordering::Relaxed);
+        self.bell.stop();
+        for thread in self.threads.drain(..) {
+            thread.join().unwrap();
+        }
+    }
+}
+
+fn config(dir: &Path) -> Config {
+    let file = dir.join("scene.toml");
+    let dir = dir.display();
+    let text = format!(
+        "[appliance]\nimage = \"i\"\nmemory = \"4M\"\nrun_dir = \"{dir}\"\npool = \"{dir}/pool\"\n\
+         [[disk]]\nname = \"data\"\nimage = \"i\"\n\
+         [[client]]\nname = \"linux1\"\nmemory = \"16M\"\n[[client.disk]]\ndisk = \"data\"\nqueues = 2\n"
+    );
+    std::fs::write(&file, text).unwrap();
+    Config::load(&file).unwrap()
+}
+
+/// As the appliance: says what state of life it is in.
+pub fn set_life(areas: &Areas, life: Life) {
+    let at = offset_of!(control::Appliance, life);
+    let word = areas.control.word::<control::Appliance>(0, at).unwrap();
+    word.store(life as u32);
+}
+
+/// Waits until something holds.
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < Duration::from_secs(20), "never: {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+struct StandIn {
+    client: ClientArea,
+    heard: Arc<Heard>,
+    features: u64,
+    position: [u16; MAX_QUEUES],
+}
+
+impl StandIn {
+    fn run(mut self) {
+        let area = self.client.area.clone();
+        let asked = area
+            .word::<Command>(0, offset_of!(Command, sequence))
+            .unwrap();
+        let answered = area
+            .word::<Response>(0, offset_of!(Response, sequence))
+            .unwrap();
+        let pending = area.word::<Status>(0, offset_of!(Status, pending)).unwrap();
+        let mut irb = Irb::default();
+        while !self.heard.stop.load(Ordering::Relaxed) {
+            if asked.load() == answered.load() {
+                std::thread::sleep(Duration::from_micros(50));
+                continue;
+            }
+            let sequence = asked.load();
+            let command: Command = area.read(0).unwrap();
+            let mut condition = 0u32;
+            match Instruction::from_number(command.instruction.get()).unwrap() {
+                Instruction::Start => {
+                    let (orb, _) = Orb::read_from_prefix(&command.operand).unwrap();
+                    let lose = &self.heard.lose;
+                    if lose
+                        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+                            left.checked_sub(1)
+                        })
+                        .is_ok()
+                    {
+                        let generation = generation(&area).unwrap();
+                        generation.store(generation.load() + 1);
+                    } else {
+                        irb = self.program(&orb);
+                        pending.store(1);
+                    }
+                }
+                Instruction::Test => {
+                    condition = u32::from(pending.load() == 0);
+                    let reserved = [0.into(); 7];
+                    let status = Status {
+                        pending: 0.into(),
+                        reserved,
+                        irb,
+                    };
+                    area.write(0, &status).unwrap();
+                }
+                Instruction::Modify => {
+                    let (schib, _) = Schib::read_from_prefix(&command.operand).unwrap();
+                    area.write(
+                        0,
+                        &SchibPart {
+                            schib,
+                            reserved: [0; 12],
+                        },
+                    )
+                    .unwrap();
+                }
+                _ => {}
+            }
+            let response = Response {
+                sequence: answered.load().into(),
+                condition: condition.into(),
+            };
+            area.write(0, &response).unwrap();
+            answered.store(sequence);
+        }
+    }
+
+    fn program(&mut self, orb: &Orb) -> Irb {
+        let base = program_offset(&self.client.area);
+        let mut next = orb.program.get();
+        let mut irb = Irb::default();
+        let ended = DeviceStatus::CHANNEL_END | DeviceStatus::DEVICE_END;
+        let mut status = ended;
+        loop {
+            let at = ClientAddress::new(base + u64::from(next));
+            let ccw: Ccw1 = self.client.window.read(at).unwrap();
+            next += 8;
+            let data = ClientAddress::new(base + u64::from(ccw.address.get()));
+            let mut bytes = vec![0; usize::from(ccw.count.get())];
+            self.client.window.read_bytes(data, &mut bytes).unwrap();
+            if !self.command(ccw.command, &mut bytes) {
+                status = ended | DeviceStatus::UNIT_CHECK;
+                break;
+            }
+            self.client.window.write_bytes(data, &bytes).unwrap();
+            if !ccw.flags().contains(channel::CcwFlags::CC) {
+                break;
+            }
+        }
+        irb.scsw.program = next.into();
+        irb.scsw.device_status = status.bits();
+        irb.scsw.set_controls(
+            FunctionControl::START,
+            ActivityControl::empty(),
+            StatusControl::PRIMARY | StatusControl::SECONDARY | StatusControl::PENDING,
+        );
+        irb
+    }
+
+    fn command(&mut self, code: u8, bytes: &mut [u8]) -> bool {
+        let area = &self.client.area;
+        let log = |line: String| self.heard.log.lock().unwrap().push(line);
+        if code == SET_VQ_POSITION {
+            let position = QueuePosition::read_from_bytes(bytes).unwrap();
+            self.position[usize::from(position.index.get())] = position.next_avail.get();
+            return true;
+        }
+        match ccw::Command::try_from(code).unwrap() {
+            ccw::Command::Reset => {
+                self.features = 0;
+                area.write(0, &DeviceState::default()).unwrap();
+                log("reset".into());
+            }
+            ccw::Command::ReadFeatures => {
+                let word = (FEATURES >> (32 * bytes[4])) as u32;
+                bytes[..4].copy_from_slice(&word.to_le_bytes());
+            }
+            ccw::Command::WriteFeatures => {
+                let word = u32::from_le_bytes(*bytes.first_chunk().unwrap());
+                self.features |= u64::from(word) << (32 * bytes[4]);
+            }
+            ccw::Command::WriteStatus => {
+                log(format!(
+                    "status {:#x} features {:#x}",
+                    bytes[0], self.features
+                ));
+            }
+            ccw::Command::ReadConfig => {
+                for (at, byte) in bytes.iter_mut().enumerate().take(CONFIG_BYTES) {
+                    *byte = at as u8;
+                }
+            }
+            ccw::Command::WriteConfig => log(format!("config {:?}", bytes.last())),
+            ccw::Command::SetQueue => {
+                if self.heard.broken.load(Ordering::Relaxed) {
+                    return false;
+                }
+                let info = ccw::QueueInfo::read_from_bytes(bytes).unwrap();
+                let index = info.index.get();
+                let position = &mut self.position[usize::from(index)];
+                if info.size.get() == 0 {
+                    // As if five requests had been served.
+                    *position += 5;
+                    log(format!("release {index}"));
+                } else {
+                    log(format!(
+                        "queue {index} size {} at {:#x} {:#x} {:#x} from {position}",
+                        info.size, info.descriptors, info.driver, info.device
+                    ));
+                }
+                let state = QueueState {
+                    size: info.size,
+                    next_avail: (*position).into(),
+                    descriptors: info.descriptors,
+                    ..QueueState::default()
+                };
+                area.write(u32::from(index), &state).unwrap();
+            }
+            _ => {}
+        }
+        true
+    }
+}
+
+/// For a guest's eventfds: whether one is signalled, once.
+pub fn fired(fd: &impl std::os::fd::AsFd) -> bool {
+    bell::taken(fd.as_fd())
+}
+
+/// As [`IntoBytes::as_bytes`], for a message that is written by hand.
+pub fn message(code: u32, flags: u32, payload: &[u8]) -> Vec<u8> {
+    let head = [code, flags, payload.len() as u32].map(u32::to_le_bytes);
+    [head.as_bytes(), payload].concat()
+}

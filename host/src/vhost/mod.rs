@@ -1,0 +1,31 @@
+//! One vhost-user socket for each export: what a stock VM's QEMU connects to.
+//!
+//! # Purpose
+//!
+//! [`Server`] listens, and serves one connection at a time; [`Session`] turns its messages into channel
+//! programs for the export's [`Device`](crate::device::Device); [`Memory`] decides whether
+//! the memory that the VM shares is the client's window.
+//!
+//! # Rules
+//!
+//! * A client's memory is recognised by its file, not by what the message says about it.
+//! * No message, and no end of the connection, leaves a queue behind: what was set up is released, drained,
+//!   before the next connection is served.
+//! * Whatever a client sends, the answer is an error to that client, and a line in the log.
+//!
+//! # Limits
+//!
+//! No migration log, no in-flight buffer (what is in flight outlives the appliance in the area), no polling
+//! without a kick eventfd.
+
+mod handler;
+mod memory;
+mod ring;
+mod server;
+mod session;
+#[cfg(test)]
+mod tests;
+
+pub use memory::Memory;
+pub use server::{listen, Server};
+pub use session::{Identity, Session};

@@ -1,0 +1,62 @@
+//! What a VM has said about one of its rings.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+
+use rustix::fs::{fcntl_getfl, fcntl_setfl, OFlags};
+
+/// Where a ring's three parts are, as client addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Descriptor table.
+    pub descriptors: u64,
+    /// Available ring.
+    pub driver: u64,
+    /// Used ring.
+    pub device: u64,
+}
+
+/// A ring. It is served while it has been kicked off, and enabled.
+#[derive(Debug, Default)]
+pub struct Ring {
+    /// Descriptors.
+    pub size: u16,
+    /// Where it begins.
+    pub base: u16,
+    /// Where it is.
+    pub place: Option<Place>,
+    /// The eventfd that the guest kicks. Its arrival starts the ring.
+    pub kick: Option<File>,
+    /// The eventfd for errors.
+    pub error: Option<File>,
+    /// Whether it may be served.
+    pub enabled: bool,
+    /// Whether it is served.
+    pub active: bool,
+}
+
+impl Ring {
+    /// Whether everything is there that it takes to serve it.
+    pub const fn is_ready(&self) -> bool {
+        self.enabled && self.kick.is_some() && self.place.is_some() && self.size != 0
+    }
+}
+
+/// Makes sure that a file is an eventfd that cannot hold anybody up.
+///
+/// # Errors
+///
+/// It is something else.
+pub fn check_eventfd(file: &File) -> io::Result<()> {
+    let link = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+    if link.as_os_str() != "anon_inode:[eventfd]" {
+        return Err(io::Error::other(format!(
+            "{} is no eventfd",
+            link.display()
+        )));
+    }
+    let flags = fcntl_getfl(file)?;
+    fcntl_setfl(file, flags | OFlags::NONBLOCK)?;
+    Ok(())
+}

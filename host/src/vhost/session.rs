@@ -1,0 +1,278 @@
+//! An export as its vhost-user peer has set it up.
+
+use std::time::{Duration, Instant};
+
+use vcss::control::Life;
+use vhost::vhost_user::message::{VhostUserProtocolFeatures, VhostUserVirtioFeatures};
+use vhost::vhost_user::{Error, Result};
+use virtio::ccw::QueueInfo;
+use zerocopy::big_endian::{U16, U32, U64};
+
+use super::memory::Memory;
+use super::ring::Ring;
+use crate::areas::Areas;
+use crate::bell::{signal, BellHandle, Request};
+use crate::device::{Device, DeviceError};
+
+/// How long a new connection waits for an appliance that is being started.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Which export this is.
+#[derive(Debug)]
+pub struct Identity {
+    /// Its client's name.
+    pub client: String,
+    /// For the log: client and disk.
+    pub label: String,
+    /// Queues that it has.
+    pub queues: u16,
+    /// Its first queue's number, over all exports.
+    pub first_slot: usize,
+}
+
+/// The state of one export's connection, and of the device behind it.
+#[derive(Debug)]
+pub struct Session {
+    pub(super) identity: Identity,
+    pub(super) memory: Memory,
+    pub(super) rings: Vec<Ring>,
+    pub(super) device: Device,
+    areas: Areas,
+    bell: BellHandle,
+    /// What the device offers, once it has been asked.
+    offered: Option<u64>,
+    /// What the peer has chosen.
+    chosen: u64,
+    /// What the device has been told, if it has.
+    negotiated: Option<u64>,
+    /// Whether the device has been told that the driver is ready.
+    live: bool,
+}
+
+impl Session {
+    /// Nobody is connected yet.
+    pub fn new(
+        identity: Identity,
+        memory: Memory,
+        device: Device,
+        areas: Areas,
+        bell: BellHandle,
+    ) -> Self {
+        let mut rings = Vec::new();
+        rings.resize_with(usize::from(identity.queues), Ring::default);
+        Self {
+            identity,
+            memory,
+            rings,
+            device,
+            areas,
+            bell,
+            offered: None,
+            chosen: 0,
+            negotiated: None,
+            live: false,
+        }
+    }
+
+    /// For the log: client and disk.
+    pub fn label(&self) -> &str {
+        &self.identity.label
+    }
+
+    /// A peer has connected: waits for the appliance, and puts the device back to power-on.
+    ///
+    /// # Errors
+    ///
+    /// The appliance does not serve.
+    pub fn begin(&mut self) -> Result<()> {
+        let began = Instant::now();
+        while self.areas.life() != Life::Serving {
+            if began.elapsed() > PATIENCE || self.bell.is_abandoned() {
+                return Err(refusal("the appliance does not serve"));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        self.reset()
+    }
+
+    /// The peer has gone, or is sent away: releases everything.
+    pub fn end(&mut self) {
+        if let Err(error) = self.reset() {
+            tracing::error!(disk = self.label(), %error, "could not be released");
+        }
+        for queue in 0..self.rings.len() {
+            self.set_call(queue, None);
+        }
+        self.rings.fill_with(Ring::default);
+        self.memory.clear();
+        self.chosen = 0;
+        self.offered = None;
+    }
+
+    /// Releases the queues and puts the device back to power-on.
+    pub fn reset(&mut self) -> Result<()> {
+        let mut first_error = Ok(());
+        for queue in 0..self.rings.len() {
+            let stopped = self.stop(queue);
+            first_error = first_error.and(stopped);
+        }
+        self.negotiated = None;
+        self.live = false;
+        let reset = self.device.reset().map_err(|error| self.failure(&error));
+        first_error.and(reset)
+    }
+
+    /// The device's features, and that the peer may use the protocol's.
+    pub fn features(&mut self) -> Result<u64> {
+        let offered = match self.offered {
+            Some(offered) => offered,
+            None => {
+                let offered = self.device.features();
+                let offered = offered.map_err(|error| self.failure(&error))?;
+                *self.offered.insert(offered)
+            }
+        };
+        Ok(offered | VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits())
+    }
+
+    /// What the peer has chosen. The device is told when its first queue starts.
+    pub fn choose(&mut self, features: u64) -> Result<()> {
+        let unknown = features & !self.features()?;
+        if unknown != 0 {
+            return Err(refusal(format!("features {unknown:#x} are not offered")));
+        }
+        self.chosen = features;
+        let all_enabled = features & VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits() == 0;
+        if all_enabled {
+            for queue in 0..self.rings.len() {
+                self.ring(queue)?.enabled = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// The ring of this number.
+    pub fn ring(&mut self, queue: usize) -> Result<&mut Ring> {
+        let count = self.rings.len();
+        let ring = self.rings.get_mut(queue);
+        ring.ok_or_else(|| refusal(format!("there is no queue {queue}, only {count}")))
+    }
+
+    /// The ring of this number, which must not be served just now.
+    pub fn idle_ring(&mut self, queue: usize) -> Result<&mut Ring> {
+        let ring = self.ring(queue)?;
+        if ring.active {
+            return Err(refusal(format!("queue {queue} is being served")));
+        }
+        Ok(ring)
+    }
+
+    /// Begins to serve a ring if everything is there for it.
+    pub fn start_if_ready(&mut self, queue: usize) -> Result<()> {
+        let ring = self.ring(queue)?;
+        if ring.active || !ring.is_ready() {
+            return Ok(());
+        }
+        let Some(place) = ring.place else {
+            return Ok(());
+        };
+        let (size, base) = (ring.size, ring.base);
+        let kick = ring.kick.as_ref().map(std::fs::File::try_clone).transpose();
+        let kick = kick.map_err(Error::ReqHandlerError)?;
+        self.negotiate()?;
+        let number = queue as u16;
+        let seen = self.device.notifications(number);
+        let seen = seen.map_err(|error| self.failure(&error.into()))?;
+        let info = QueueInfo {
+            descriptors: U64::new(place.descriptors),
+            reserved: U32::ZERO,
+            index: U16::new(number),
+            size: U16::new(size),
+            driver: U64::new(place.driver),
+            device: U64::new(place.device),
+        };
+        let started = self.device.start_queue(info, base);
+        started.map_err(|error| self.failure(&error))?;
+        if !self.live {
+            let live = self.device.driver_ok();
+            live.map_err(|error| self.failure(&error))?;
+            self.live = true;
+        }
+        self.ring(queue)?.active = true;
+        let slot = self.identity.first_slot + queue;
+        self.bell.request(Request::Attach { slot, kick, seen });
+        tracing::debug!(disk = self.label(), queue, size, base, "queue started");
+        Ok(())
+    }
+
+    /// Ceases to serve a ring, after everything in flight has ended.
+    pub fn stop(&mut self, queue: usize) -> Result<()> {
+        if !self.ring(queue)?.active {
+            return Ok(());
+        }
+        let stopped = self.device.stop_queue(queue as u16);
+        let slot = self.identity.first_slot + queue;
+        self.bell.request(Request::Detach { slot });
+        let ring = self.ring(queue)?;
+        ring.active = false;
+        let base = stopped.map_err(|error| self.failure(&error))?;
+        self.ring(queue)?.base = base;
+        tracing::debug!(disk = self.label(), queue, base, "queue released");
+        Ok(())
+    }
+
+    /// Where a ring's notifications go.
+    pub fn set_call(&mut self, queue: usize, call: Option<std::fs::File>) {
+        let slot = self.identity.first_slot + queue;
+        self.bell.request(Request::Call { slot, call });
+    }
+
+    /// The wake-up thread says that the device's configuration or state has changed.
+    pub fn attention(&mut self) {
+        if !self.device.needs_reset() {
+            return;
+        }
+        tracing::warn!(
+            disk = self.label(),
+            "the guest's ring is damaged: the device waits for a reset"
+        );
+        for error in self.rings.iter().filter_map(|ring| ring.error.as_ref()) {
+            signal(error);
+        }
+    }
+
+    fn negotiate(&mut self) -> Result<()> {
+        let wanted = self.chosen & !VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits();
+        if self.negotiated == Some(wanted) && !self.device.needs_reset() {
+            return Ok(());
+        }
+        if self.rings.iter().any(|ring| ring.active) {
+            return Err(refusal("features change while queues are being served"));
+        }
+        self.live = false;
+        self.negotiated = None;
+        let negotiated = self.device.negotiate(wanted);
+        negotiated.map_err(|error| self.failure(&error))?;
+        self.negotiated = Some(wanted);
+        Ok(())
+    }
+
+    /// A device's error as one of the protocol's.
+    pub fn failure(&self, error: &DeviceError) -> Error {
+        refusal(error.to_string())
+    }
+}
+
+/// The protocol features that are offered.
+pub fn protocol_features() -> VhostUserProtocolFeatures {
+    VhostUserProtocolFeatures::CONFIG
+        | VhostUserProtocolFeatures::MQ
+        | VhostUserProtocolFeatures::REPLY_ACK
+        | VhostUserProtocolFeatures::RESET_DEVICE
+        | VhostUserProtocolFeatures::CONFIGURE_MEM_SLOTS
+}
+
+/// An error that the connection outlives.
+pub fn refusal(text: impl Into<String>) -> Error {
+    Error::ReqHandlerError(std::io::Error::other(text.into()))
+}

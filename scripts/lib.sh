@@ -1,0 +1,168 @@
+# shellcheck shell=bash
+# shellcheck disable=SC2034 # variables used by those who source this
+# What all scripts share: messages, paths, the toolchain, and processes that are ended by their own id.
+#
+# To be sourced first. It changes into no directory and starts nothing. Everything that a script makes
+# lies below $TARGET, which is `target/` of the workspace unless CARGO_TARGET_DIR says otherwise.
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+TARGET=${CARGO_TARGET_DIR:-$ROOT/target}
+[[ $TARGET == /* ]] || TARGET=$ROOT/$TARGET
+
+# The Rust target of the image; it has no precompiled standard library anywhere, so core and alloc are built along.
+IMAGE_TARGET=s390x-unknown-none-softfloat
+IMAGE_ELF=$TARGET/image/stellwerk.elf
+HOST_PROGRAM=$TARGET/release/stellwerk
+
+# ---- messages -----------------------------------------------------------------------------------------------------
+
+say() { printf '%s\n' "$*"; }
+step() { printf '==> %s\n' "$*"; }
+warn() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
+die() {
+    warn "$*"
+    exit 1
+}
+
+# quietly LOG COMMAND…: run a long step with its output in LOG, and show that it goes on; show the end of the output
+# when the step fails.
+quietly() {
+    local log=$1 status=0 ticker
+    shift
+    mkdir -p "$(dirname "$log")"
+    tick "$log" &
+    ticker=$!
+    "$@" >"$log" 2>&1 || status=$?
+    kill "$ticker" 2>/dev/null || true
+    wait "$ticker" 2>/dev/null || true
+    [[ ! -t 1 ]] || printf '\r\e[K'
+    if ((status)); then
+        warn "failed ($status): $*"
+        tail -n 25 "$log" | sed 's/^/    /' >&2
+        warn "the whole output is in $log"
+    fi
+    return "$status"
+}
+
+# tick LOG: on a terminal the seconds gone and the last line of LOG, else a line every half minute.
+tick() {
+    local log=$1 start=$SECONDS every=30
+    trap 'kill $! 2>/dev/null; exit 0' TERM
+    [[ ! -t 1 ]] || every=1
+    while alive $$; do
+        sleep "$every" >/dev/null 2>&1 &
+        wait $!
+        if [[ -t 1 ]]; then
+            printf '\r\e[K    %d s  %.90s' $((SECONDS - start)) "$(tail -n 1 "$log" 2>/dev/null | tr -dc '[:print:]')"
+        else
+            printf '    … %d s\n' $((SECONDS - start))
+        fi
+    done
+}
+
+now_ms() { local t=${EPOCHREALTIME/[.,]/}; printf '%s\n' $((t / 1000)); }
+
+# ---- toolchain ----------------------------------------------------------------------------------------------------
+
+# use_toolchain LEVEL: make sure that everything for LEVEL (run, test, bench) is there and take it over.
+use_toolchain() {
+    "$ROOT/scripts/setup.sh" "$1"
+    # shellcheck source=/dev/null
+    source "$TARGET/toolchain.env"
+}
+
+# image_cargo COMMAND ARGUMENT…: cargo for the image's target, for which no standard library comes precompiled. Building
+# one is still called unstable; the variable lets a stable toolchain do it.
+image_cargo() {
+    local command=$1
+    shift
+    RUSTC_BOOTSTRAP=1 "$CARGO" "$command" --target "$IMAGE_TARGET" -Zbuild-std=core,alloc "$@"
+}
+
+# version_at_least HAVE WANT: compare two dotted version numbers.
+version_at_least() { [[ $(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1) == "$2" ]]; }
+
+# ---- processes ----------------------------------------------------------------------------------------------------
+
+# Every process that outlives one command is started by `spawn` and leads a group of its own, so that it, and what it
+# started, can be ended by id and by nothing else.
+SPAWNED=()
+
+# spawn LOG COMMAND…: start COMMAND in the background with its output in LOG; its id is in $REPLY.
+spawn() {
+    local log=$1
+    shift
+    setsid "$@" >"$log" 2>&1 </dev/null &
+    REPLY=$!
+    SPAWNED+=("$REPLY")
+}
+
+alive() { kill -0 "$1" 2>/dev/null; }
+
+# wait_gone PID SECONDS: wait until the process has ended; its exit status is in $REPLY. Fails when the time is over.
+wait_gone() {
+    local pid=$1 deadline=$((SECONDS + $2)) rc=0
+    while alive "$pid"; do
+        ((SECONDS < deadline)) || return 1
+        sleep 0.05
+    done
+    wait "$pid" 2>/dev/null || rc=$?
+    REPLY=$rc
+    forget "$pid"
+}
+
+forget() {
+    local pid kept=()
+    for pid in "${SPAWNED[@]}"; do
+        [[ $pid == "$1" ]] || kept+=("$pid")
+    done
+    SPAWNED=("${kept[@]}")
+}
+
+# stop_process PID SECONDS: ask a spawned process to end, and after SECONDS make it; what it left behind in its group
+# goes too.
+stop_process() {
+    local pid=$1
+    kill -TERM "$pid" 2>/dev/null || true
+    wait_gone "$pid" "$2" && return
+    kill -KILL -- "-$pid" 2>/dev/null || true
+    wait_gone "$pid" 5 || true
+    return 1
+}
+
+# end_all: the exit trap of every script that spawns.
+end_all() {
+    local pid i
+    for ((i = ${#SPAWNED[@]} - 1; i >= 0; i--)); do
+        pid=${SPAWNED[i]}
+        kill -TERM "$pid" 2>/dev/null || true
+    done
+    for pid in "${SPAWNED[@]}"; do
+        wait_gone "$pid" 5 || true
+        kill -KILL -- "-$pid" 2>/dev/null || true
+    done
+}
+
+# wait_line LOG PATTERN SECONDS [PID]: wait until a line of LOG matches the extended regular expression; fails when the
+# time is over or when process PID has ended without one.
+wait_line() {
+    local log=$1 pattern=$2 deadline=$((SECONDS + $3)) pid=${4:-}
+    while :; do
+        grep -qE -- "$pattern" "$log" 2>/dev/null && return 0
+        ((SECONDS < deadline)) || return 1
+        if [[ -n $pid ]] && ! alive "$pid"; then
+            grep -qE -- "$pattern" "$log" 2>/dev/null
+            return
+        fi
+        sleep 0.05
+    done
+}
+
+# wait_path PATH SECONDS PID: wait until PATH exists, as long as process PID lives.
+wait_path() {
+    local deadline=$((SECONDS + $2))
+    until [[ -e $1 ]]; do
+        ((SECONDS < deadline)) && alive "$3" || return 1
+        sleep 0.05
+    done
+}

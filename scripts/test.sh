@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# All tests, in the order in which they are likely to say something soon.
+#
+#   scripts/test.sh [STAGE…]
+#
+#   format clippy clippy-image docs scripts   what the tools say, without a warning
+#   unit                                      the workspace's tests on this machine
+#   build                                     the image and the host program
+#   guest                                     the image's own tests, in QEMU (and Hercules)
+#   e2e                                       stock Linux clients; see tests/e2e/run.sh
+#   demo                                      the main job, scripts/run-qemu.sh --check
+#
+# A stage that fails does not keep the others from running. Output is in target/test/; the last line adds everything up.
+set -euo pipefail
+# shellcheck source=scripts/lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+cd "$ROOT"
+LOGS=$TARGET/test
+
+stage_format() { "$CARGO" fmt --all --check; }
+stage_clippy() { "$CARGO" clippy --workspace --keep-going --all-targets -- -D warnings; }
+stage_clippy-image() { image_cargo clippy --keep-going -p stellwerk-appliance -- -D warnings; }
+stage_docs() { RUSTDOCFLAGS='-D warnings' "$CARGO" doc --workspace --no-deps --keep-going; }
+stage_scripts() { find scripts tests .ci -type f \( -name '*.sh' -o -path '*/.ci/run' \) -exec shellcheck -x {} +; }
+stage_unit() {
+    if command -v cargo-nextest >/dev/null; then
+        # nextest leaves out the examples in the documentation.
+        cargo-nextest nextest run --workspace --no-fail-fast && "$CARGO" test --workspace --doc
+    else
+        "$CARGO" test --workspace --no-fail-fast
+    fi
+}
+stage_build() { scripts/build.sh; }
+stage_guest() {
+    local script status=0
+    for script in tests/guest/run.sh tests/images/*.sh; do
+        [[ ! -x $script ]] || "$script" "$TARGET/image" || status=1
+    done
+    return "$status"
+}
+stage_e2e() { tests/e2e/run.sh; }
+stage_demo() { scripts/run-qemu.sh --check </dev/null; }
+
+# counts LOG: "PASSED FAILED" by the closing lines of the test runners in it: nextest's, cargo's and this project's own.
+counts() {
+    sed -nE 's/\x1b\[[0-9;]*m//g; /^ +Summary \[|^test result: |^[0-9]+ passed, [0-9]+ failed/p' "$1" |
+        awk '{ for (i = 2; i <= NF; i++) { if ($i ~ /^passed/) p += $(i - 1); if ($i ~ /^failed/) f += $(i - 1) } }
+             END { print p + 0, f + 0 }'
+}
+
+passed=0 failed=0 failures=()
+
+run_stage() {
+    local stage=$1 log=$LOGS/$1.log started=$SECONDS status=0 good bad
+    step "test: $stage"
+    # What takes minutes shows its lines; the others are quiet until something is wrong.
+    if [[ $stage == e2e || $stage == guest || $stage == demo ]]; then
+        ("stage_$stage" 2>&1 | tee "$log") || status=$?
+    else
+        quietly "$log" "stage_$stage" || status=$?
+    fi
+    read -r good bad < <(counts "$log")
+    if ((good + bad == 0 && status == 0)); then good=1; fi
+    if ((status != 0 && bad == 0)); then bad=1; fi
+    passed=$((passed + good)) failed=$((failed + bad))
+    ((bad == 0)) || failures+=("$stage")
+    say "    $good passed, $bad failed, $((SECONDS - started)) s"
+}
+
+stages=("$@")
+((${#stages[@]})) || stages=(format clippy clippy-image docs scripts unit build guest e2e demo)
+for stage in "${stages[@]}"; do declare -F "stage_$stage" >/dev/null || die "there is no stage $stage"; done
+use_toolchain test
+mkdir -p "$LOGS"
+for stage in "${stages[@]}"; do run_stage "$stage"; done
+((failed == 0)) || say "failed: ${failures[*]} (logs in $LOGS)"
+say "$passed passed, $failed failed"
+((failed == 0))

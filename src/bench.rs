@@ -1,0 +1,284 @@
+//! Measurements that the image makes by itself (`bench=` on the command line).
+//!
+//! # Scope
+//!
+//! [`Bench::Read4k`]: how many instructions a 4 KiB random read costs the appliance. The image is its own client:
+//! pages of its heap are a client's area and window, and [`client`] drives the virtual subchannel in
+//! them as any client does. The disk behind it is the first virtio disk there is.
+//!
+//! # How instructions are counted
+//!
+//! By the clock. Under QEMU's `-icount` it advances by a fixed time with each instruction and stands still
+//! otherwise, so a clock difference is a number of instructions, the same in each run; how many
+//! units one takes is measured with a loop of known length. Without `-icount` the numbers are times
+//! in disguise, and change.
+//!
+//! Counted is what [`Proxy::turn`] executes in turns that did work; the client's own instructions, and
+//! turns that found nothing, are not. A turn is given after all requests in flight have come
+//! back (the CPU sleeps that long), so *depth 1* is two turns for each read and *depth 32* two turns for 32.
+//!
+//! The sleeping figure adds what the event loop does to lie down and to get up again: interruptions on,
+//! bells on, the wait, the interruption drained, everything off again. Only reads whose completion ended a
+//! wait count, and the time that the CPU waited does not; the instructions of the wait itself are
+//! taken from one whose deadline has passed.
+//!
+//! # Limits
+//!
+//! One disk, one client, one queue. The control area and the link to the host daemon do not exist here, so
+//! their part in lying down and getting up (three stores and four loads) is not in the sleeping figure.
+
+extern crate alloc as liballoc;
+
+mod client;
+
+use crate::boot::cmdline::{Bench, Options};
+use appliance::css::{self, Hardware};
+use appliance::driver::block::BlockDevice;
+use appliance::driver::virtio_blk::VirtioBlk;
+use appliance::driver::virtio_ccw::Settings;
+use appliance::driver::{Platform, Wake};
+use appliance::proxy::Proxy;
+use channel::ChannelSubsystem;
+use client::Client;
+use core::cell::RefCell;
+use liballoc::boxed::Box;
+use liballoc::rc::Rc;
+use liballoc::string::{String, ToString};
+use liballoc::vec::Vec;
+use s390x::clock::Tod;
+use s390x::control::Cr6;
+
+/// Reads before anything is counted.
+const WARM_UP: u32 = 256;
+/// Reads that are counted.
+const READS: u32 = 1024;
+/// How long a turn is put off for the disk to come back, in microseconds. It does not count.
+const DISK_TIME: u64 = 200;
+/// After so many turns without work the disk is taken for dead.
+const PATIENCE: u32 = 20_000;
+/// Length of the loop that the clock is measured with.
+const KNOWN: u64 = 100_000;
+
+/// Measure, print, and shut down.
+pub fn run(bench: Bench, options: &Options) -> ! {
+    let done = match bench {
+        Bench::Read4k => read4k(options),
+    };
+    match done {
+        Ok(()) => crate::boot::shut_down(),
+        Err(why) => panic!("bench: {why}"),
+    }
+}
+
+fn read4k(options: &Options) -> Result<(), String> {
+    let scale = Scale::measure();
+    sclp::println!("bench: clock {KNOWN} instructions in {} ns", scale.nanos());
+    let (appliance, mut client) = scene(options)?;
+    appliance.borrow_mut().proxy.get_up();
+    for (depth, reads) in [(1, WARM_UP), (1, READS), (32, READS)] {
+        let cost = awake(&appliance, &mut client, depth, reads)?;
+        if reads == READS {
+            let insns = scale.instructions(cost).div_ceil(u64::from(reads));
+            sclp::println!("bench: read4k depth={depth} reads={reads} insns={insns}");
+        }
+    }
+    let (reads, cost) = asleep(&appliance, &mut client)?;
+    let insns = scale.instructions(cost).div_ceil(u64::from(reads.max(1)));
+    sclp::println!("bench: read4k-sleeping depth=1 reads={reads} insns={insns}");
+    let idle = appliance.borrow_mut().idle_turn();
+    sclp::println!("bench: idle-turn insns={}", scale.instructions(idle));
+    Ok(())
+}
+
+/// Clock units that the turns of so many reads took, `depth` at a time.
+fn awake(
+    appliance: &RefCell<Appliance>,
+    client: &mut Client,
+    depth: u32,
+    reads: u32,
+) -> Result<u64, String> {
+    let mut cost = 0;
+    let (mut asked, mut done) = (0, 0);
+    let mut idle = 0;
+    while done < reads {
+        while asked < reads && asked - done < depth {
+            client.read()?;
+            asked += 1;
+        }
+        client.ring();
+        let mut appliance = appliance.borrow_mut();
+        match appliance.turn() {
+            Some(units) => {
+                cost += units;
+                idle = 0;
+            }
+            None => idle += 1,
+        }
+        done += client.take()?;
+        if idle > PATIENCE {
+            return Err("the disk does not come back".to_string());
+        }
+        if done < asked {
+            appliance.let_pass(DISK_TIME);
+        }
+    }
+    Ok(cost)
+}
+
+/// The same at depth 1, the appliance lying down after it has passed a read on. Gives how many reads came
+/// back while it slept, and what those cost.
+fn asleep(appliance: &RefCell<Appliance>, client: &mut Client) -> Result<(u32, u64), String> {
+    let mut appliance = appliance.borrow_mut();
+    let of_the_wait = appliance.cost_of_a_wait();
+    let (mut cost, mut counted) = (0, 0);
+    for _ in 0..READS {
+        client.read()?;
+        client.ring();
+        let mut units = appliance.turn().ok_or("a read that nobody took")?;
+        let slept = appliance.sleep()?;
+        let mut idle = 0;
+        while client.take()? == 0 {
+            match appliance.turn() {
+                Some(more) => units += more,
+                None => appliance.let_pass(DISK_TIME),
+            }
+            idle += 1;
+            if idle > PATIENCE {
+                return Err("the disk does not come back".to_string());
+            }
+        }
+        if let Some(lying_down_and_getting_up) = slept {
+            cost += units + lying_down_and_getting_up + of_the_wait;
+            counted += 1;
+        }
+    }
+    Ok((counted, cost))
+}
+
+/// The appliance's side, without control area and link.
+struct Appliance {
+    platform: Hardware,
+    proxy: Proxy,
+    disks: Vec<Box<dyn BlockDevice>>,
+}
+
+impl Appliance {
+    /// A turn; how many clock units it took, if it did anything.
+    fn turn(&mut self) -> Option<u64> {
+        let start = Tod::now();
+        let turn = self.proxy.turn(&mut self.disks, &mut self.platform, true);
+        let end = Tod::now();
+        turn.worked.then(|| lap(start, end))
+    }
+
+    /// What a turn without work takes.
+    fn idle_turn(&mut self) -> u64 {
+        let start = Tod::now();
+        self.proxy.turn(&mut self.disks, &mut self.platform, true);
+        lap(start, Tod::now())
+    }
+
+    /// Time for the disk, in which the CPU executes nothing.
+    fn let_pass(&mut self, micros: u64) {
+        let deadline = self.platform.now().plus_micros(micros);
+        self.platform.wait(Some(deadline));
+        while self.platform.pending_interruption().is_some() {}
+    }
+
+    /// As the event loop sleeps. Clock units without the wait, or `None` if there was work already.
+    fn sleep(&mut self) -> Result<Option<u64>, String> {
+        let start = Tod::now();
+        let mut waiting = false;
+        for disk in &mut self.disks {
+            waiting |= disk.interrupts(true);
+        }
+        waiting |= self.proxy.lie_down();
+        // Without a deadline: under `-icount` the clock leaps to one before the disk comes back.
+        let asleep = Tod::now();
+        let wake = if waiting {
+            None
+        } else {
+            Some(self.platform.wait(None))
+        };
+        let awake = Tod::now();
+        while let Some(interruption) = self.platform.pending_interruption() {
+            for disk in &mut self.disks {
+                disk.interruption(&mut self.platform, &interruption);
+            }
+        }
+        for disk in &mut self.disks {
+            disk.interrupts(false);
+        }
+        self.proxy.get_up();
+        let end = Tod::now();
+        match wake {
+            None => Ok(None),
+            Some(Wake::Io) => Ok(Some(lap(start, asleep) + lap(awake, end))),
+            Some(other) => Err(liballoc::format!("the wait ended with {other:?}")),
+        }
+    }
+
+    /// Clock units of a wait that has not to wait.
+    fn cost_of_a_wait(&mut self) -> u64 {
+        let start = Tod::now();
+        self.platform.wait(Some(start));
+        lap(start, Tod::now())
+    }
+}
+
+/// Clock units between two looks at the clock, without those of looking.
+fn lap(start: Tod, end: Tod) -> u64 {
+    let (one, two) = (Tod::now(), Tod::now());
+    let looking = two.units() - one.units();
+    (end.units() - start.units()).saturating_sub(looking)
+}
+
+/// How many clock units [`KNOWN`] instructions take.
+struct Scale(u64);
+
+impl Scale {
+    fn measure() -> Self {
+        let start = Tod::now();
+        // SAFETY: counts a register down.
+        unsafe {
+            core::arch::asm!("1: brctg {},1b", inout(reg) KNOWN => _, options(nomem, nostack));
+        }
+        Self(lap(start, Tod::now()).max(1))
+    }
+
+    fn nanos(&self) -> u64 {
+        self.0 * 1000 / Tod::UNITS_PER_MICROSECOND
+    }
+
+    fn instructions(&self, units: u64) -> u64 {
+        (u128::from(units) * u128::from(KNOWN)).div_ceil(u128::from(self.0)) as u64
+    }
+}
+
+/// Disk, proxy, and a client that has negotiated.
+fn scene(options: &Options) -> Result<(Rc<RefCell<Appliance>>, Client), String> {
+    // SAFETY: the vectors are set, and this is the one CPU.
+    let mut platform = unsafe { Hardware::new(Cr6::ALL_SUBCLASSES) };
+    let devices = css::discover(&mut platform).map_err(|error| error.to_string())?;
+    let device = devices
+        .iter()
+        .find(|device| device.virtio_id() == Some(virtio::blk::DEVICE_ID))
+        .ok_or("no virtio disk")?;
+    let settings = Settings {
+        adapter: options.adapter,
+        ..Settings::default()
+    };
+    let disk = VirtioBlk::open(&mut platform, device.id, settings, 4)
+        .map_err(|error| liballoc::format!("{}: {error}", device.number))?;
+    let geometry = disk.geometry().clone();
+    let disks: Vec<Box<dyn BlockDevice>> = liballoc::vec![Box::new(disk)];
+    let memory = client::Memory::new(&mut platform).map_err(|error| error.to_string())?;
+    let served = memory.appliance_side(&geometry)?;
+    let appliance = Rc::new(RefCell::new(Appliance {
+        proxy: Proxy::new(liballoc::vec![served], &disks),
+        platform,
+        disks,
+    }));
+    let client = Client::negotiate(memory, appliance.clone(), geometry.sectors)?;
+    Ok((appliance, client))
+}

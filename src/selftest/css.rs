@@ -1,0 +1,210 @@
+//! Condition codes, status and interruptions, on every subchannel that has a device.
+//!
+//! Only commands that each control unit knows are used, so that the same tests run on emulated
+//! devices and on a DASD. Where an implementation is known to differ from the *Principles of Operation*, the
+//! test asks for what both have in common.
+
+use super::liballoc::format;
+use super::liballoc::vec::Vec;
+use super::{ensure, Outcome, Scene, Tally, Why};
+use appliance::css::{self, Device, Hardware};
+use appliance::driver::Platform;
+use channel::{
+    Ccw1, CcwFlags, ChannelSubsystem, CommandCode, IoInterruption, Irb, NotOperational, Orb,
+    OrbFlags, Refusal, Schib, SenseId, StatusControl, SubchannelId, Tested,
+};
+use s390x::control::Cr6;
+use window::{ClientAddress, Window};
+use zerocopy::IntoBytes;
+
+mod codes;
+mod interruptions;
+mod programs;
+mod terminal;
+
+/// Interruption subclass and parameter of the tests.
+const ISC: u8 = 3;
+const PARAMETER: u32 = 0x5EED_0001;
+/// How long a status may take to come, in microseconds.
+const SOON: u64 = 1_000_000;
+/// A command that no control unit knows.
+const UNKNOWN: CommandCode = CommandCode(0xF3);
+
+/// A subchannel, and a page for programs and data.
+pub(super) struct Subchannel {
+    platform: Hardware,
+    id: SubchannelId,
+    device: Device,
+    /// Another one.
+    neighbour: Option<SubchannelId>,
+    /// Those that are not tested yet.
+    others: Vec<Device>,
+    /// The first of the set that is not there.
+    absent: SubchannelId,
+    page: Window,
+}
+
+impl Subchannel {
+    const DATA: u32 = 1024;
+
+    fn base(&self) -> u32 {
+        self.page.absolute_base() as u32
+    }
+
+    /// A CCW whose data is in the page.
+    fn ccw(&self, command: CommandCode, flags: CcwFlags, count: u16) -> Ccw1 {
+        Ccw1::new(command, flags, count, self.base() + Self::DATA)
+    }
+
+    fn sense_id(&self) -> Ccw1 {
+        self.ccw(CommandCode::SENSE_ID, CcwFlags::SLI, 7)
+    }
+
+    fn nop(&self, flags: CcwFlags) -> Ccw1 {
+        self.ccw(CommandCode::NOP, flags | CcwFlags::SLI, 1)
+    }
+
+    /// The ORB of a program at the start of the page.
+    fn orb(&self) -> Orb {
+        let paths = self.device.path_mask;
+        Orb::format_1(PARAMETER, self.base(), OrbFlags::PREFETCH, paths)
+    }
+
+    /// Writes a program and starts it.
+    #[inline(never)]
+    fn start(&mut self, program: &[Ccw1]) -> Result<(), Refusal> {
+        self.put(program.as_bytes());
+        let orb = self.orb();
+        self.start_orb(&orb)
+    }
+
+    #[inline(never)]
+    fn put(&mut self, program: &[u8]) {
+        // The page is longer than any program here.
+        let _ = self.page.write_bytes(ClientAddress::new(0), program);
+        let _ = self.page.fill(ClientAddress::new(Self::DATA.into()), 64, 0);
+    }
+
+    #[inline(never)]
+    fn start_orb(&mut self, orb: &Orb) -> Result<(), Refusal> {
+        // SAFETY: whatever the program says, the data of its CCWs is in the page, outside of all
+        // storage, or nowhere.
+        unsafe { self.platform.start(self.id, orb) }
+    }
+
+    /// The status that comes next.
+    #[inline(never)]
+    fn status(&mut self) -> Result<Irb, Why> {
+        let deadline = self.platform.now().plus_micros(SOON);
+        loop {
+            if let Tested::Status(irb) = self.platform.test(self.id)? {
+                self.platform.forget_interruption(self.id);
+                return Ok(irb);
+            }
+            if self.platform.now() >= deadline {
+                return Err("no status".into());
+            }
+            self.platform.pause(deadline);
+            self.platform.forget_interruption(self.id);
+        }
+    }
+
+    /// Waits until status is pending, and leaves it there.
+    #[inline(never)]
+    fn pending(&mut self) -> Outcome {
+        let deadline = self.platform.now().plus_micros(SOON);
+        loop {
+            let status = self.schib()?.scsw.status();
+            if status.contains(StatusControl::PENDING) {
+                return Ok(());
+            }
+            ensure("status becomes pending", self.platform.now() < deadline)?;
+        }
+    }
+
+    /// Starts SENSE ID and waits until its status is pending.
+    #[inline(never)]
+    fn with_status_pending(&mut self) -> Outcome {
+        self.start(&[self.sense_id()])?;
+        self.pending()
+    }
+
+    /// The interruption that comes next.
+    #[inline(never)]
+    fn interruption(&mut self) -> Result<IoInterruption, Why> {
+        let deadline = self.platform.now().plus_micros(SOON);
+        self.platform.pause(deadline);
+        self.platform
+            .pending_interruption()
+            .ok_or("no interruption".into())
+    }
+
+    #[inline(never)]
+    fn schib(&mut self) -> Result<Schib, NotOperational> {
+        self.platform.store(self.id)
+    }
+
+    #[inline(never)]
+    fn identity(&self) -> Result<SenseId, Why> {
+        Ok(self.page.read(ClientAddress::new(Self::DATA.into()))?)
+    }
+
+    #[inline(never)]
+    fn modify(&mut self, change: &dyn Fn(&mut Schib)) -> Result<(), Why> {
+        let mut schib = self.schib()?;
+        change(&mut schib);
+        Ok(self.platform.modify(self.id, &schib)?)
+    }
+}
+
+impl Scene for Subchannel {
+    /// Enabled, idle, nothing pending.
+    #[inline(never)]
+    fn fresh(&mut self) -> Outcome {
+        css::enable(&mut self.platform, self.id, ISC)?;
+        while let Tested::Status(_) = self.platform.test(self.id)? {}
+        self.platform.forget_interruption(self.id);
+        Ok(())
+    }
+}
+
+/// Tests every subchannel that has a device.
+pub(super) fn run(tally: &mut Tally) {
+    let mut scene = match scene() {
+        Ok(scene) => scene,
+        Err(why) => return tally.note("", "there are subchannels to test", Err(why)),
+    };
+    for device in core::mem::take(&mut scene.others) {
+        let Ok(identity) = device.identity else {
+            continue;
+        };
+        let of = format!("{} {identity}: ", device.number);
+        scene.neighbour = Some(scene.id).filter(|&id| id != device.id);
+        scene.id = device.id;
+        scene.device = device;
+        if identity.cu_type.get() == terminal::CONTROL_UNIT_TYPE {
+            tally.run(&of, &mut scene, terminal::TESTS);
+        }
+        tally.run(&of, &mut scene, codes::TESTS);
+        tally.run(&of, &mut scene, programs::TESTS);
+        tally.run(&of, &mut scene, interruptions::TESTS);
+    }
+}
+
+#[inline(never)]
+fn scene() -> Result<Subchannel, Why> {
+    // SAFETY: the vectors are set, and this is the one CPU.
+    let mut platform = unsafe { Hardware::new(Cr6::ALL_SUBCLASSES) };
+    let devices = css::discover(&mut platform)?;
+    let device = devices.first().cloned().ok_or("no device")?;
+    let absent = SubchannelId::all_of_set(0).find(|&id| platform.store(id).is_err());
+    Ok(Subchannel {
+        id: device.id,
+        device,
+        neighbour: None,
+        others: devices,
+        absent: absent.ok_or("no subchannel is missing")?,
+        page: platform.storage(1)?,
+        platform,
+    })
+}

@@ -1,0 +1,248 @@
+//! Channel programs: how they are fetched, and how they end.
+
+use super::super::{ensure, expect, Outcome, Test};
+use super::{Subchannel, UNKNOWN};
+use channel::{
+    ActivityControl, Ccw0, Ccw1, CcwFlags, CommandCode, DeviceStatus, Irb, Orb, OrbFlags,
+    StatusControl, SubchannelStatus,
+};
+use zerocopy::IntoBytes;
+
+/// An address beyond all storage that these tests are given, and below 2 GiB.
+const NOWHERE: u32 = 0x7000_0000;
+
+/// The tests.
+pub(super) const TESTS: &[Test<Subchannel>] = &[
+    Test {
+        name: "SENSE ID by a format-1 CCW",
+        run: format_1,
+    },
+    Test {
+        name: "SENSE ID by a format-0 CCW",
+        run: format_0,
+    },
+    Test {
+        name: "a chain of commands is executed to its end",
+        run: chain,
+    },
+    Test {
+        name: "TIC leads on",
+        run: transfer,
+    },
+    Test {
+        name: "SLI leaves a residual count",
+        run: residual,
+    },
+    Test {
+        name: "SKIP keeps the data out",
+        run: skip,
+    },
+    Test {
+        name: "a program that is not on a doubleword boundary is a program check",
+        run: misaligned,
+    },
+    Test {
+        name: "two TICs in a row are a program check",
+        run: transfer_to_transfer,
+    },
+    Test {
+        name: "a suspend flag without leave to suspend is a program check",
+        run: suspend,
+    },
+    Test {
+        name: "data beyond the end of storage is a program check",
+        run: nowhere,
+    },
+    Test {
+        name: "an unknown command is rejected, with concurrent sense",
+        run: rejected,
+    },
+    Test {
+        name: "an unknown command is rejected, and SENSE tells",
+        run: rejected_then_sensed,
+    },
+    Test {
+        name: "a rejected command ends its chain",
+        run: rejected_in_chain,
+    },
+];
+
+/// The program has ended well.
+#[inline(never)]
+fn well(irb: &Irb) -> Outcome {
+    let ended = DeviceStatus::CHANNEL_END | DeviceStatus::DEVICE_END;
+    expect("device status", irb.scsw.device(), ended)?;
+    let subchannel = irb.scsw.subchannel();
+    expect("subchannel status", subchannel, SubchannelStatus::empty())?;
+    expect("activity", irb.scsw.activity(), ActivityControl::empty())?;
+    let wanted = StatusControl::PRIMARY | StatusControl::SECONDARY | StatusControl::PENDING;
+    expect("status", irb.scsw.status(), wanted)
+}
+
+/// It was stopped by a program check at the CCW before `address`.
+#[inline(never)]
+fn program_check(irb: &Irb) -> Outcome {
+    let check = SubchannelStatus::PROGRAM_CHECK;
+    expect("subchannel status", irb.scsw.subchannel(), check)?;
+    let wanted = StatusControl::ALERT | StatusControl::PENDING;
+    ensure("alert status", irb.scsw.status().contains(wanted))?;
+    ensure("ended", irb.scsw.ended())
+}
+
+/// The data is the identification that discovery has seen.
+#[inline(never)]
+fn identified(scene: &Subchannel) -> Outcome {
+    let Ok(before) = scene.device.identity.clone() else {
+        return Err("no identity".into());
+    };
+    let now = scene.identity()?;
+    expect("identity", now.as_bytes(), before.as_bytes())
+}
+
+fn format_1(scene: &mut Subchannel) -> Outcome {
+    scene.start(&[scene.sense_id()])?;
+    let irb = scene.status()?;
+    well(&irb)?;
+    expect("CCW address", irb.scsw.program.get(), scene.base() + 8)?;
+    identified(scene)
+}
+
+fn format_0(scene: &mut Subchannel) -> Outcome {
+    let ccw = scene.sense_id();
+    let [_, address @ ..] = ccw.address.get().to_be_bytes();
+    let ccw = Ccw0 {
+        command: ccw.command,
+        address,
+        flags: ccw.flags,
+        count: ccw.count,
+        ..Ccw0::default()
+    };
+    scene.put(ccw.as_bytes());
+    let mut orb = scene.orb();
+    orb.control.set(orb.control.get() & !OrbFlags::FORMAT_1.bits());
+    scene.start_orb(&orb)?;
+    well(&scene.status()?)?;
+    identified(scene)
+}
+
+fn chain(scene: &mut Subchannel) -> Outcome {
+    let nop = scene.nop(CcwFlags::CC);
+    scene.start(&[nop, nop, nop, scene.sense_id()])?;
+    let irb = scene.status()?;
+    well(&irb)?;
+    expect("CCW address", irb.scsw.program.get(), scene.base() + 32)?;
+    identified(scene)
+}
+
+fn tic(scene: &Subchannel, to: u32) -> Ccw1 {
+    Ccw1::new(CommandCode::TIC, CcwFlags::empty(), 0, scene.base() + to * 8)
+}
+
+fn transfer(scene: &mut Subchannel) -> Outcome {
+    let program = [
+        scene.nop(CcwFlags::CC),
+        tic(scene, 3),
+        scene.ccw(UNKNOWN, CcwFlags::SLI, 1),
+        scene.sense_id(),
+    ];
+    scene.start(&program)?;
+    well(&scene.status()?)?;
+    identified(scene)
+}
+
+fn residual(scene: &mut Subchannel) -> Outcome {
+    scene.start(&[scene.ccw(CommandCode::SENSE_ID, CcwFlags::SLI, 1000)])?;
+    let irb = scene.status()?;
+    well(&irb)?;
+    let transferred = 1000 - irb.scsw.count.get();
+    ensure("at least an identity", (7..=256).contains(&transferred))?;
+    identified(scene)
+}
+
+fn skip(scene: &mut Subchannel) -> Outcome {
+    let flags = CcwFlags::SLI | CcwFlags::SKIP;
+    scene.start(&[scene.ccw(CommandCode::SENSE_ID, flags, 7)])?;
+    well(&scene.status()?)?;
+    expect("data", scene.identity()?.as_bytes(), &[0; 7])
+}
+
+fn misaligned(scene: &mut Subchannel) -> Outcome {
+    let ccw = scene.sense_id();
+    scene.put(&[[0; 4].as_slice(), ccw.as_bytes()].concat());
+    let orb = Orb {
+        program: (scene.base() + 4).into(),
+        ..scene.orb()
+    };
+    scene.start_orb(&orb)?;
+    program_check(&scene.status()?)
+}
+
+fn transfer_to_transfer(scene: &mut Subchannel) -> Outcome {
+    let program = [
+        scene.nop(CcwFlags::CC),
+        tic(scene, 2),
+        tic(scene, 3),
+        scene.sense_id(),
+    ];
+    scene.start(&program)?;
+    program_check(&scene.status()?)
+}
+
+fn suspend(scene: &mut Subchannel) -> Outcome {
+    scene.start(&[scene.nop(CcwFlags::SUSPEND)])?;
+    program_check(&scene.status()?)
+}
+
+fn nowhere(scene: &mut Subchannel) -> Outcome {
+    let flags = CcwFlags::SLI;
+    scene.start(&[Ccw1::new(CommandCode::SENSE_ID, flags, 7, NOWHERE)])?;
+    program_check(&scene.status()?)
+}
+
+#[inline(never)]
+fn unit_check(irb: &Irb) -> Outcome {
+    let device = irb.scsw.device();
+    ensure("unit check", device.contains(DeviceStatus::UNIT_CHECK))?;
+    let status = irb.scsw.status();
+    ensure("alert status", status.contains(StatusControl::ALERT))?;
+    ensure("ended", irb.scsw.ended())
+}
+
+/// The first sense byte says "command reject".
+#[inline(never)]
+fn command_reject(sense: Option<&u8>) -> Outcome {
+    expect("sense", sense.map(|byte| byte & 0x80), Some(0x80))
+}
+
+fn rejected(scene: &mut Subchannel) -> Outcome {
+    scene.start(&[scene.ccw(UNKNOWN, CcwFlags::SLI, 1)])?;
+    let irb = scene.status()?;
+    unit_check(&irb)?;
+    // An emulated subchannel stores the sense bytes, and their count in the wrong place.
+    ensure("concurrent sense", irb.concurrent_sense().is_some())?;
+    command_reject(irb.ecw.first())
+}
+
+fn rejected_then_sensed(scene: &mut Subchannel) -> Outcome {
+    scene.modify(&|schib| schib.pmcw.set_concurrent_sense(false))?;
+    scene.start(&[scene.ccw(UNKNOWN, CcwFlags::SLI, 1)])?;
+    let irb = scene.status()?;
+    unit_check(&irb)?;
+    ensure("no sense", irb.concurrent_sense().is_none())?;
+    scene.start(&[scene.ccw(CommandCode::SENSE, CcwFlags::SLI, 24)])?;
+    well(&scene.status()?)?;
+    command_reject(scene.identity()?.as_bytes().first())
+}
+
+fn rejected_in_chain(scene: &mut Subchannel) -> Outcome {
+    let program = [
+        scene.nop(CcwFlags::CC),
+        scene.ccw(UNKNOWN, CcwFlags::CC | CcwFlags::SLI, 1),
+        scene.sense_id(),
+    ];
+    scene.start(&program)?;
+    let irb = scene.status()?;
+    unit_check(&irb)?;
+    expect("CCW address", irb.scsw.program.get(), scene.base() + 16)?;
+    expect("data", scene.identity()?.as_bytes(), &[0; 7])
+}

@@ -1,0 +1,64 @@
+//! A terminal: the one device here whose status comes unasked.
+
+use super::super::{Outcome, Test, Why};
+use super::Subchannel;
+use appliance::driver::{Platform, Wake};
+use channel::{
+    CcwFlags, ChannelSubsystem, CommandCode, DeviceStatus, FunctionControl, StatusControl, Tested,
+};
+use s390x::ebcdic::CP037;
+use window::ClientAddress;
+
+/// What SENSE ID says of a 3270 control unit.
+pub(super) const CONTROL_UNIT_TYPE: u16 = 0x3270;
+
+/// The tests.
+pub(super) const TESTS: &[Test<Subchannel>] = &[Test {
+    name: "a key at the terminal ends the wait, with attention status",
+    run: attention,
+}];
+
+const ERASE_WRITE: CommandCode = CommandCode(0x05);
+/// Write-control character: restore the keyboard.
+const RESTORE: u8 = 0xC2;
+/// What makes the peer press a key.
+const PROMPT: &str = "PRESS ENTER";
+/// How often it is asked, and how long it has each time, in microseconds.
+const ATTEMPTS: u32 = 20;
+const PATIENCE: u64 = 100_000;
+
+fn attention(scene: &mut Subchannel) -> Outcome {
+    for _ in 0..ATTEMPTS {
+        prompt(scene)?;
+        let deadline = scene.platform.now().plus_micros(PATIENCE);
+        while scene.platform.now() < deadline {
+            let wake = scene.platform.wait(Some(deadline));
+            while scene.platform.pending_interruption().is_some() {}
+            let Tested::Status(irb) = scene.platform.test(scene.id)? else {
+                continue;
+            };
+            let unasked = irb.scsw.function() == FunctionControl::empty()
+                && irb.scsw.status().contains(StatusControl::ALERT);
+            let key = irb.scsw.device().contains(DeviceStatus::ATTENTION);
+            if unasked && key && wake == Wake::Io {
+                return Ok(());
+            }
+        }
+    }
+    Err(Why::Skip("nobody sits there"))
+}
+
+/// Writes the prompt. Without a terminal behind it the control unit may refuse; then it is tried again.
+fn prompt(scene: &mut Subchannel) -> Outcome {
+    let mut data = [RESTORE; PROMPT.len() + 1];
+    if let [_, text @ ..] = data.as_mut_slice() {
+        CP037.encode(PROMPT, text);
+    }
+    let ccw = scene.ccw(ERASE_WRITE, CcwFlags::SLI, data.len() as u16);
+    scene.put(zerocopy::IntoBytes::as_bytes(&ccw));
+    let place = ClientAddress::new(Subchannel::DATA.into());
+    scene.page.write_bytes(place, &data)?;
+    let orb = scene.orb();
+    scene.start_orb(&orb)?;
+    scene.status().map(drop)
+}

@@ -1,0 +1,166 @@
+//! What the image can test by itself (`selftest=` on the command line).
+//!
+//! | part | what it proves |
+//! |---|---|
+//! | [`crash`] | each kind of crash ends in its report and its disabled wait |
+//! | [`css`] | condition codes, status and interruptions of the subchannels that are there |
+//! | [`disk`] | the virtio disk driver, against an image whose contents the host knows |
+//! | [`link`] | wake-up bytes between the image and the host |
+//! | [`idle`] | the wait: it ends when it should, and not before |
+//! | [`echo`] | the console's input |
+//!
+//! **How.** A table of names and functions, each of which proves the one thing that its name says.
+//! Each gets a line, `PASS: name`, `SKIP: name: why` or `FAIL: name: why`; the last line is `N passed, N failed`. Then
+//! the image shuts down, or ends in the disabled wait [`FAILED`].
+//!
+//! **Limits.** The tests are told nothing about the machine but what they find; what the host has to
+//! provide is in `tests/guest/run.sh`.
+
+extern crate alloc as liballoc;
+
+mod crash;
+mod css;
+mod disk;
+mod echo;
+mod idle;
+mod link;
+
+use crate::boot::cmdline::{Options, SelfTest};
+use appliance::driver::virtio_ccw::Settings;
+use core::fmt::Debug;
+use liballoc::format;
+use liballoc::string::{String, ToString};
+use s390x::cpu::{disabled_wait, WaitCode};
+
+/// Where it ends when a test has failed.
+pub const FAILED: WaitCode = WaitCode::new(0xE20);
+
+/// One test.
+struct Test<S> {
+    /// What holds.
+    name: &'static str,
+    /// Proves it.
+    run: fn(&mut S) -> Outcome,
+}
+
+/// How a test ends.
+type Outcome = Result<(), Why>;
+
+/// Why a test did not pass.
+enum Why {
+    /// Something it needs is not there.
+    Skip(&'static str),
+    /// What its name says does not hold.
+    Fail(String),
+}
+
+impl<T: ToString> From<T> for Why {
+    #[cold]
+    #[inline(never)]
+    fn from(error: T) -> Self {
+        Self::Fail(error.to_string())
+    }
+}
+
+/// What tests of one table share.
+trait Scene {
+    /// Puts it back to where each test begins.
+    fn fresh(&mut self) -> Outcome {
+        Ok(())
+    }
+}
+
+/// The count.
+#[derive(Default)]
+struct Tally {
+    passed: u32,
+    failed: u32,
+}
+
+impl Tally {
+    /// Runs a table.
+    fn run<S: Scene>(&mut self, of: &str, scene: &mut S, tests: &[Test<S>]) {
+        for test in tests {
+            let outcome = scene.fresh().and_then(|()| (test.run)(scene));
+            self.note(of, test.name, outcome);
+        }
+    }
+
+    /// Prints how one ended.
+    #[inline(never)]
+    fn note(&mut self, of: &str, name: &str, outcome: Outcome) {
+        match outcome {
+            Ok(()) => {
+                self.passed += 1;
+                sclp::println!("PASS: {of}{name}");
+            }
+            Err(Why::Skip(why)) => sclp::println!("SKIP: {of}{name}: {why}"),
+            Err(Why::Fail(why)) => {
+                self.failed += 1;
+                sclp::println!("FAIL: {of}{name}: {why}");
+            }
+        }
+    }
+
+    fn end(&self) -> ! {
+        sclp::println!("{} passed, {} failed", self.passed, self.failed);
+        if self.passed > 0 && self.failed == 0 {
+            crate::boot::shut_down()
+        }
+        disabled_wait(FAILED)
+    }
+}
+
+/// Run one of them.
+pub fn run(test: SelfTest, options: &Options) -> ! {
+    log::info!(target: "selftest", "{test:?}");
+    let settings = Settings {
+        adapter: options.adapter,
+        ..Settings::default()
+    };
+    let mut tally = Tally::default();
+    match test {
+        SelfTest::Exit => crate::boot::shut_down(),
+        SelfTest::Css => css::run(&mut tally),
+        SelfTest::Disk => disk::run(&mut tally, settings),
+        SelfTest::Link => link::run(&mut tally, settings),
+        SelfTest::Clock | SelfTest::Idle => idle::run(&mut tally),
+        SelfTest::Echo => echo::run(&mut tally),
+        SelfTest::Panic
+        | SelfTest::Nested
+        | SelfTest::Program
+        | SelfTest::Stack
+        | SelfTest::StackLarge
+        | SelfTest::MachineCheck
+        | SelfTest::Damage
+        | SelfTest::Wild
+        | SelfTest::Jump
+        | SelfTest::OutOfMemory => {
+            crash::run(test);
+            panic!("selftest {test:?} came back");
+        }
+    }
+    tally.end()
+}
+
+/// `found` is `wanted`.
+fn expect<T: PartialEq + Debug>(what: &str, found: T, wanted: T) -> Outcome {
+    if found == wanted {
+        return Ok(());
+    }
+    differ(what, &found, &wanted)
+}
+
+#[cold]
+fn differ(what: &str, found: &dyn Debug, wanted: &dyn Debug) -> Outcome {
+    Err(Why::Fail(format!("{what}: {found:x?}, not {wanted:x?}")))
+}
+
+/// `holds` is true.
+#[inline(never)]
+fn ensure(what: &str, holds: bool) -> Outcome {
+    if holds {
+        return Ok(());
+    }
+    Err(Why::Fail(what.to_string()))
+}

@@ -1,0 +1,88 @@
+#!/usr/bin/env python3
+"""The other end of a device of the image under test, on a Unix socket that QEMU listens on.
+
+    peer.py link SOCKET        the wake-up link: each byte is answered by one; after a second of quiet it
+                               hangs up, and calls again
+    peer.py terminal SOCKET    a 3270 terminal (TN3270): when the image writes PRESS ENTER, it presses ENTER
+
+Ends when QEMU does, or after two minutes.
+"""
+import socket
+import sys
+import time
+
+LIFETIME = 120
+
+# Telnet, as a 3270 terminal speaks it.
+IAC, SB, SE, END_OF_RECORD = 0xFF, 0xFA, 0xF0, 0xEF
+ASK_TERMINAL_TYPE = bytes([IAC, SB, 0x18, 1, IAC, SE])
+TERMINAL_TYPE = bytes([IAC, SB, 0x18, 0]) + b"IBM-3278-2-E" + bytes([IAC, SE])
+RECORD = bytes([IAC, END_OF_RECORD])
+ENTER_KEY = bytes([0x7D, 0x40, 0x40]) + RECORD
+PROMPT = "PRESS ENTER".encode("cp037")
+
+
+def call(path, end):
+    """Connects as soon as somebody listens; None when nobody does any more."""
+    listened = False
+    while time.monotonic() < end:
+        peer = socket.socket(socket.AF_UNIX)
+        try:
+            peer.connect(path)
+            return peer
+        except FileNotFoundError:
+            if listened:
+                return None
+        except ConnectionRefusedError:
+            return None
+        except OSError:
+            listened = True
+        peer.close()
+        time.sleep(0.02)
+    return None
+
+
+def link(peer):
+    """Answers until it has been quiet for a second; false when QEMU has gone."""
+    peer.settimeout(1)
+    while True:
+        try:
+            data = peer.recv(4096)
+        except TimeoutError:
+            return True
+        if not data:
+            return False
+        peer.sendall(data)
+
+
+def terminal(peer):
+    """Negotiates, and presses ENTER when asked."""
+    peer.settimeout(LIFETIME)
+    data = b""
+    while chunk := peer.recv(4096):
+        data += chunk
+        if ASK_TERMINAL_TYPE in data:
+            peer.sendall(TERMINAL_TYPE)
+            data = data.split(ASK_TERMINAL_TYPE, 1)[1]
+        while RECORD in data:
+            record, data = data.split(RECORD, 1)
+            if PROMPT in record:
+                peer.sendall(ENTER_KEY)
+    return False
+
+
+def main():
+    role = {"link": link, "terminal": terminal}[sys.argv[1]]
+    end = time.monotonic() + LIFETIME
+    while peer := call(sys.argv[2], end):
+        try:
+            again = role(peer)
+        except OSError:
+            again = False
+        peer.close()
+        if not again:
+            break
+        time.sleep(0.2)
+
+
+main()
