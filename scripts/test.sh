@@ -20,7 +20,11 @@ LOGS=$TARGET/test
 stage_format() { "$CARGO" fmt --all --check; }
 stage_clippy() { "$CARGO" clippy --workspace --keep-going --all-targets -- -D warnings; }
 stage_clippy-image() { image_cargo clippy --keep-going -p stellwerk-appliance -- -D warnings; }
-stage_docs() { RUSTDOCFLAGS='-D warnings' "$CARGO" doc --workspace --no-deps --keep-going; }
+stage_docs() {
+    export RUSTDOCFLAGS='-D warnings'
+    "$CARGO" doc --workspace --no-deps --keep-going
+    image_cargo doc --no-deps -p stellwerk-appliance -p s390x -p sclp
+}
 stage_scripts() { find scripts tests .ci -type f \( -name '*.sh' -o -path '*/.ci/run' \) -exec shellcheck -x {} +; }
 stage_unit() {
     if command -v cargo-nextest >/dev/null; then

@@ -250,7 +250,9 @@ impl Control {
                 cu_model: identity.cu_model,
                 dev_model: identity.dev_model,
                 dev_type: identity.dev_type,
-                disk: disk.map_or(control::Device::NO_DISK, |(disk, _)| disk).into(),
+                disk: disk
+                    .map_or(control::Device::NO_DISK, |(disk, _)| disk)
+                    .into(),
                 sectors: disk.map_or(0, |(_, sectors)| sectors).into(),
                 reserved: [0; 8],
             };

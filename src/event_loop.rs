@@ -8,18 +8,19 @@
 //!
 //! # Limits
 //!
-//! One CPU. A wake-up that was lost is healed by a timer of [`HEAL_US`], and counted.
+//! One CPU. A wake-up that was lost is healed by a timer, once a second, and counted.
 
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
+use channel::SubchannelId;
 use s390x::clock::Tod;
 use vcss::control::{Counters, Life};
 
 use crate::control::{Control, Storage};
-use crate::css::{self, Device};
+use crate::css::{self, Device, Report};
 use crate::driver::block::{BlockDevice, BlockStatus, Operation, Token};
 use crate::driver::virtio_blk::VirtioBlk;
 use crate::driver::virtio_ccw::Settings;
@@ -62,14 +63,18 @@ impl Default for Tuning {
     }
 }
 
+/// What the control area names, opened: the disks, their subchannels, and the clients they are for.
+type Assembly = (Vec<Box<dyn BlockDevice>>, Vec<SubchannelId>, Proxy);
+
 /// The appliance, up.
 pub struct Appliance {
     control: Control,
     disks: Vec<Box<dyn BlockDevice>>,
+    /// The disks' subchannels.
+    ids: Vec<SubchannelId>,
     proxy: Proxy,
     link: VirtioSerial,
     tuning: Tuning,
-    slept: bool,
 }
 
 impl core::fmt::Debug for Appliance {
@@ -102,13 +107,13 @@ impl Appliance {
             }
         };
         match Self::assemble(platform, devices, &control, tuning) {
-            Ok((disks, proxy)) => Ok(Self {
+            Ok((disks, ids, proxy)) => Ok(Self {
                 control,
                 disks,
+                ids,
                 proxy,
                 link,
                 tuning,
-                slept: false,
             }),
             Err(error) => {
                 control.set_life(Life::Failed);
@@ -122,11 +127,11 @@ impl Appliance {
         devices: &[Device],
         control: &Control,
         tuning: Tuning,
-    ) -> Result<(Vec<Box<dyn BlockDevice>>, Proxy), String> {
+    ) -> Result<Assembly, String> {
         let words = |error: &dyn core::fmt::Display| error.to_string();
         let mut disks: Vec<Box<dyn BlockDevice>> = Vec::new();
         let mut sizes = Vec::new();
-        let mut numbers = Vec::new();
+        let mut ids = Vec::new();
         for (name, set, number) in control.disks().map_err(|error| words(&error))? {
             let device = devices
                 .iter()
@@ -144,7 +149,7 @@ impl Appliance {
                 geometry.queue_size
             );
             sizes.push((name, geometry.sectors));
-            numbers.push(device.id);
+            ids.push(device.id);
             disks.push(disk);
         }
         let mut clients = control.clients().map_err(|error| words(&error))?;
@@ -156,11 +161,11 @@ impl Appliance {
                 .map_err(|error| format!("client {}: {error}", client.name))?;
         }
         control.show_devices(devices, |device| {
-            let index = numbers.iter().position(|&id| id == device.id)?;
+            let index = ids.iter().position(|&id| id == device.id)?;
             Some((index as u16, sizes.get(index)?.1))
         });
         let proxy = Proxy::new(clients, &disks);
-        Ok((disks, proxy))
+        Ok((disks, ids, proxy))
     }
 
     /// Serves until the daemon orders the end.
@@ -194,7 +199,7 @@ impl Appliance {
             if turn.wake {
                 self.wake(platform);
             }
-            if turns % HOUSEKEEPING_TURNS == 0 {
+            if turns.is_multiple_of(HOUSEKEEPING_TURNS) {
                 self.show(turns);
                 if self.control.is_to_stop() {
                     break;
@@ -202,7 +207,6 @@ impl Appliance {
             }
             if turn.worked {
                 last_work = platform.now();
-                self.slept = false;
                 continue;
             }
             let patience = if self.proxy.in_flight() > 0 {
@@ -255,9 +259,7 @@ impl Appliance {
             }
         }
         if matches!(wake, Some(Wake::MachineCheck(_))) {
-            while let Some(report) = css::next_report(platform) {
-                log::warn!("channel report: {report:?}");
-            }
+            self.reports(platform);
         }
         self.link.take_wakes(platform);
         for disk in &mut self.disks {
@@ -267,6 +269,18 @@ impl Appliance {
         self.control.get_up();
         self.proxy.get_up();
         wake
+    }
+
+    /// Reads the channel reports, and looks after the disks that they are about.
+    fn reports(&mut self, platform: &mut dyn Platform) {
+        while let Some(report) = css::next_report(platform) {
+            log::warn!("channel report: {report:?}");
+            for (disk, &id) in self.disks.iter_mut().zip(&self.ids) {
+                if report == Report::Overflow || report == Report::Subchannel(id) {
+                    disk.recheck(platform);
+                }
+            }
+        }
     }
 
     /// After the timer: whether there is work that nobody announced.

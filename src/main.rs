@@ -45,7 +45,9 @@ fn kmain() -> ! {
     let heap = boot::image_end();
     // What is the appliance's own ends where the shared storage begins.
     let own = options.control.unwrap_or(memory).min(memory);
-    let end = options.heap.map_or(own, |size| heap.get().saturating_add(size).min(own));
+    let end = options
+        .heap
+        .map_or(own, |size| heap.get().saturating_add(size).min(own));
     // SAFETY: storage behind the image and below its end is used by nobody yet.
     let size = unsafe { alloc::init(heap, s390x::address::AbsoluteAddress::new(end)) };
     log::info!(target: "boot", "heap {} KiB at {heap}", size >> 10);
@@ -118,6 +120,7 @@ fn console(wake: Wake) {
         Wake::External(external) if external.code == ExternalCode::ServiceSignal => {
             sclp::CONSOLE.note_signal(sclp::Signal::from_parameter(external.parameter));
         }
+        Wake::MachineCheck(code) if code.is_fatal() => boot::report::fatal_machine_check(),
         Wake::Io | Wake::Deadline | Wake::MachineCheck(_) | Wake::External(_) => {}
     }
 }
@@ -134,7 +137,9 @@ fn main() -> std::process::ExitCode {
             .map_err(|error| eprintln!("scripts/{script}: {error}"))
             .ok()
             .and_then(|status| status.code())
-            .map_or(ExitCode::FAILURE, |code| ExitCode::from(u8::try_from(code).unwrap_or(1)))
+            .map_or(ExitCode::FAILURE, |code| {
+                ExitCode::from(u8::try_from(code).unwrap_or(1))
+            })
     };
     let built = run("build.sh", &["image".into()]);
     if built != ExitCode::SUCCESS {

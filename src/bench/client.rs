@@ -42,7 +42,7 @@ const DATA: u64 = SLOTS + ENTRIES as u64 * SLOT;
 const WINDOW_PAGES: usize = (DATA / 4096) as usize + ENTRIES as usize;
 
 const _: () = assert!(QueueLayout::contiguous_bytes(ENTRIES) as u64 <= RING_PAGES * 4096);
-const _: () = assert!(DATA % 4096 == 0);
+const _: () = assert!(DATA.is_multiple_of(4096));
 
 /// Place of the data of a channel program, behind its CCW.
 const PROGRAM_DATA: u32 = 0x100;
@@ -166,10 +166,7 @@ impl Client {
     }
 
     fn enable(&mut self) -> Result<(), String> {
-        let mut schib = self
-            .remote
-            .store(id())
-            .map_err(|error| error.to_string())?;
+        let mut schib = self.remote.store(id()).map_err(|error| error.to_string())?;
         schib.pmcw.set_flag(PmcwFlags::ENABLED, true);
         self.remote
             .modify(id(), &schib)

@@ -29,6 +29,8 @@ pub struct Client {
     bell: Bell<'static>,
     /// Something happened that the client is to be rung for.
     ring: bool,
+    /// A subchannel's program waits for its control unit.
+    active: bool,
     subchannels: Vec<Virtual>,
     /// The devices, by subchannel number; apart from the subchannels, so that a channel can drive its
     /// device.
@@ -64,6 +66,7 @@ impl Client {
             bell: Bell::of_appliance(&area)?,
             // An earlier life may have left something unsaid.
             ring: true,
+            active: false,
             area,
             window,
             program,
@@ -91,9 +94,15 @@ impl Client {
         let place = Virtual {
             subchannel,
             index,
-            asked: self.area.word::<Command>(index, offset_of!(Command, sequence))?,
-            answered: self.area.word::<Response>(index, offset_of!(Response, sequence))?,
-            pending: self.area.word::<Status>(index, offset_of!(Status, pending))?,
+            asked: self
+                .area
+                .word::<Command>(index, offset_of!(Command, sequence))?,
+            answered: self
+                .area
+                .word::<Response>(index, offset_of!(Response, sequence))?,
+            pending: self
+                .area
+                .word::<Status>(index, offset_of!(Status, pending))?,
         };
         place.show(&self.area);
         self.subchannels.push(place);
@@ -109,24 +118,31 @@ impl Client {
     /// Carries out what the client asks its subchannels, if it rang. Returns whether anything was done.
     pub fn hear(&mut self) -> bool {
         let rang = self.bell.heard();
+        if !rang && !self.active {
+            return false;
+        }
         let mut worked = false;
+        self.active = false;
         for (place, device) in self.subchannels.iter_mut().zip(&mut self.devices) {
             let mut unit = Unit {
                 device,
                 area: &self.area,
                 window: self.window,
             };
-            let mut done = place.subchannel.is_active()
-                && place.subchannel.advance(self.program, &mut unit);
+            let mut done =
+                place.subchannel.is_active() && place.subchannel.advance(self.program, &mut unit);
             if rang && place.asked.load() != place.answered.load() {
                 place.answer(self.program, &mut unit);
                 done = true;
             }
             if done {
-                place.pending.store(u32::from(place.subchannel.is_pending()));
+                place
+                    .pending
+                    .store(u32::from(place.subchannel.is_pending()));
                 self.ring = true;
                 worked = true;
             }
+            self.active |= place.subchannel.is_active();
         }
         worked
     }
@@ -143,17 +159,20 @@ impl Client {
             if !device.is_live() {
                 continue;
             }
-            let Some(disk) = disks.get_mut(device.export().disk) else {
-                continue;
-            };
-            let mut context = Context {
-                area: &self.area,
-                window: self.window,
-                disk: disk.as_mut(),
-                table,
-                scratch,
-            };
             for queue in 0..device.queue_count() {
+                if !device.has_news(queue, self.window) {
+                    continue;
+                }
+                let Some(disk) = disks.get_mut(device.export().disk) else {
+                    break;
+                };
+                let mut context = Context {
+                    area: &self.area,
+                    window: self.window,
+                    disk: disk.as_mut(),
+                    table,
+                    scratch,
+                };
                 let origin = Origin {
                     client: self.number,
                     subchannel: number as u16,

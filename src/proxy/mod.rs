@@ -54,7 +54,9 @@ impl Proxy {
     pub fn new(clients: Vec<Client>, disks: &[Box<dyn BlockDevice>]) -> Self {
         let capacity = disks
             .iter()
-            .map(|disk| usize::from(disk.geometry().queues) * usize::from(disk.geometry().queue_size))
+            .map(|disk| {
+                usize::from(disk.geometry().queues) * usize::from(disk.geometry().queue_size)
+            })
             .sum();
         Self {
             clients,

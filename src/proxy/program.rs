@@ -81,9 +81,7 @@ impl Data<'_> {
     pub fn read(&mut self, offset: u16, bytes: &mut [u8]) -> Result<(), Fault> {
         self.walk(offset, bytes.len(), |window, address, at, length| {
             let part = bytes.get_mut(at..at + length).ok_or(Fault::Short)?;
-            window
-                .read_bytes(address, part)
-                .map_err(|_| Fault::Address)
+            window.read_bytes(address, part).map_err(|_| Fault::Address)
         })
     }
 
@@ -158,7 +156,7 @@ impl Data<'_> {
 
     fn address_word(&self, list: u64, index: usize, format_2: bool) -> Result<u64, Fault> {
         let size: u64 = if format_2 { 8 } else { 4 };
-        if list % size != 0 {
+        if !list.is_multiple_of(size) {
             return Err(Fault::Address);
         }
         let place = ClientAddress::new(list + index as u64 * size);
@@ -288,7 +286,7 @@ impl Program {
         let address = self.next;
         self.next = address.wrapping_add(8) & 0x7FFF_FFFF;
         self.fetched += 1;
-        if self.fetched > MAX_CCWS || address % 8 != 0 || address > limit {
+        if self.fetched > MAX_CCWS || !address.is_multiple_of(8) || address > limit {
             return Err(CHECK);
         }
         let place = ClientAddress::new(u64::from(address));
@@ -308,7 +306,7 @@ impl Program {
             let good = ccw.command == CommandCode::TIC.0
                 && ccw.flags == 0
                 && ccw.count.get() == 0
-                && ccw.address.get() % 8 == 0
+                && ccw.address.get().is_multiple_of(8)
                 && !self.after_tic;
             if !good {
                 return Err(CHECK);
@@ -410,10 +408,7 @@ mod tests {
             OrbFlags::empty(),
             &mut memory,
         );
-        assert_eq!(
-            ended(step).subchannel,
-            SubchannelStatus::INCORRECT_LENGTH
-        );
+        assert_eq!(ended(step).subchannel, SubchannelStatus::INCORRECT_LENGTH);
         assert_eq!(ended(step).count, 2);
         let (step, ..) = run(
             &[ccw(2, CcwFlags::SLI, 3, 0x200)],
@@ -450,10 +445,7 @@ mod tests {
     #[test]
     fn an_endless_program_is_ended() {
         let mut memory = [0; 8192];
-        let program = [
-            ccw(3, CcwFlags::CC, 1, 0),
-            ccw(8, CcwFlags::empty(), 0, 0),
-        ];
+        let program = [ccw(3, CcwFlags::CC, 1, 0), ccw(8, CcwFlags::empty(), 0, 0)];
         let (step, program, _) = run(&program, OrbFlags::empty(), &mut memory);
         assert_eq!(ended(step).subchannel, SubchannelStatus::PROGRAM_CHECK);
         assert_eq!(program.fetched, MAX_CCWS + 1);
@@ -473,7 +465,10 @@ mod tests {
     #[test]
     fn a_unit_that_wants_time_is_asked_again() {
         let mut memory = [0; 8192];
-        let chain = [ccw(0x3F, CcwFlags::CC | CcwFlags::SLI, 1, 0), ccw(2, CcwFlags::empty(), 1, 0x200)];
+        let chain = [
+            ccw(0x3F, CcwFlags::CC | CcwFlags::SLI, 1, 0),
+            ccw(2, CcwFlags::empty(), 1, 0x200),
+        ];
         let (step, mut program, mut unit) = run(&chain, OrbFlags::empty(), &mut memory);
         assert_eq!(step, Step::Waiting);
         let window = Window::borrowed(&mut memory, 0);

@@ -6,7 +6,7 @@
 
 use channel::{
     ActivityControl, DeviceStatus, FunctionControl, Irb, Orb, OrbFlags, Pmcw, PmcwFlags, Schib,
-    SenseId, Scsw, StatusControl, SubchannelStatus,
+    Scsw, SenseId, StatusControl, SubchannelStatus,
 };
 use window::Window;
 use zerocopy::big_endian::{U16, U32};
@@ -78,12 +78,7 @@ impl Subchannel {
     }
 
     /// START SUBCHANNEL. Unless the control unit wants time, status is pending afterwards.
-    pub fn start(
-        &mut self,
-        orb: &Orb,
-        window: &Window,
-        unit: &mut impl ControlUnit,
-    ) -> Condition {
+    pub fn start(&mut self, orb: &Orb, window: &Window, unit: &mut impl ControlUnit) -> Condition {
         if !self.is_enabled() {
             return 3;
         }
@@ -265,8 +260,8 @@ impl Subchannel {
         scsw.count = U16::new(ending.count);
         scsw.device_status = ending.device.bits();
         scsw.subchannel_status = ending.subchannel.bits();
-        let alert = ending.device.contains(DeviceStatus::UNIT_CHECK)
-            || !ending.subchannel.is_empty();
+        let alert =
+            ending.device.contains(DeviceStatus::UNIT_CHECK) || !ending.subchannel.is_empty();
         let kind = if alert {
             StatusControl::ALERT
         } else {
@@ -310,11 +305,9 @@ impl Subchannel {
     }
 
     fn function_done(&mut self, function: FunctionControl) {
-        self.schib.scsw.set_controls(
-            function,
-            ActivityControl::empty(),
-            StatusControl::PENDING,
-        );
+        self.schib
+            .scsw
+            .set_controls(function, ActivityControl::empty(), StatusControl::PENDING);
     }
 }
 

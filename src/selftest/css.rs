@@ -20,6 +20,7 @@ use zerocopy::IntoBytes;
 mod codes;
 mod interruptions;
 mod programs;
+mod running;
 mod terminal;
 
 /// Interruption subclass and parameter of the tests.
@@ -30,7 +31,7 @@ const SOON: u64 = 1_000_000;
 /// A command that no control unit knows.
 const UNKNOWN: CommandCode = CommandCode(0xF3);
 
-/// A subchannel, and a page for programs and data.
+/// A subchannel, and storage for programs and data.
 pub(super) struct Subchannel {
     platform: Hardware,
     id: SubchannelId,
@@ -45,7 +46,9 @@ pub(super) struct Subchannel {
 }
 
 impl Subchannel {
-    const DATA: u32 = 1024;
+    /// Pages of storage; the last one is for data.
+    const PAGES: usize = 4;
+    const DATA: u32 = 4096 * (Self::PAGES as u32 - 1);
 
     fn base(&self) -> u32 {
         self.page.absolute_base() as u32
@@ -161,6 +164,11 @@ impl Scene for Subchannel {
     /// Enabled, idle, nothing pending.
     #[inline(never)]
     fn fresh(&mut self) -> Outcome {
+        // What a test that failed has left running.
+        if !self.schib()?.scsw.function().is_empty() {
+            self.platform.clear(self.id)?;
+            self.status()?;
+        }
         css::enable(&mut self.platform, self.id, ISC)?;
         while let Tested::Status(_) = self.platform.test(self.id)? {}
         self.platform.forget_interruption(self.id);
@@ -187,6 +195,7 @@ pub(super) fn run(tally: &mut Tally) {
         }
         tally.run(&of, &mut scene, codes::TESTS);
         tally.run(&of, &mut scene, programs::TESTS);
+        tally.run(&of, &mut scene, running::TESTS);
         tally.run(&of, &mut scene, interruptions::TESTS);
     }
 }
@@ -204,7 +213,7 @@ fn scene() -> Result<Subchannel, Why> {
         neighbour: None,
         others: devices,
         absent: absent.ok_or("no subchannel is missing")?,
-        page: platform.storage(1)?,
+        page: platform.storage(Subchannel::PAGES)?,
         platform,
     })
 }

@@ -113,8 +113,7 @@ impl Disk {
         ranges: &[Range],
     ) -> Result<BlockStatus, Why> {
         let token = self.token();
-        self.disk
-            .submit(0, operation, segments, ranges, token)?;
+        self.disk.submit(0, operation, segments, ranges, token)?;
         self.disk.kick(&mut self.platform);
         let done = self.completions(1)?;
         let done = done.first().ok_or("no completion")?;
@@ -124,12 +123,7 @@ impl Disk {
 
     /// A request that has to end well.
     #[inline(never)]
-    fn good(
-        &mut self,
-        operation: Operation,
-        segments: &[Segment],
-        ranges: &[Range],
-    ) -> Outcome {
+    fn good(&mut self, operation: Operation, segments: &[Segment], ranges: &[Range]) -> Outcome {
         let status = self.request(operation, segments, ranges)?;
         expect("status", status, BlockStatus::Ok)
     }

@@ -3,17 +3,14 @@
 //! A wish for an orderly end (the host's `system_powerdown`) ends it too.
 
 use super::liballoc::string::String;
-use super::{ensure, Outcome, Scene, Tally, Test};
+use super::{ensure, test, Outcome, Scene, Tally, Test};
 use s390x::clock::Tod;
 use s390x::idle::{self, ExternalCode, Sources, Wake};
 
 /// How long somebody may take to type, in microseconds.
 const PATIENCE: u64 = 20_000_000;
 
-const TESTS: &[Test<Typed>] = &[Test {
-    name: "what is typed comes back",
-    run: echo,
-}];
+const TESTS: &[Test<Typed>] = &[test("what is typed comes back", echo)];
 
 /// The line that is being typed.
 struct Typed(String);

@@ -3,7 +3,7 @@
 //! That it takes no processor time meanwhile is for the host to see: the last test waits for two
 //! seconds.
 
-use super::{ensure, expect, Outcome, Scene, Tally, Test};
+use super::{ensure, expect, test, Outcome, Scene, Tally, Test};
 use appliance::css::Hardware;
 use appliance::driver::{Platform, Wake};
 use s390x::clock::Tod;
@@ -14,26 +14,14 @@ use s390x::idle::{self, Sources};
 const LATE: u64 = 2_000_000;
 
 const TESTS: &[Test<Idle>] = &[
-    Test {
-        name: "a wait ends with its deadline, and not before",
-        run: deadline,
-    },
-    Test {
-        name: "a deadline that has passed ends the wait at once",
-        run: passed,
-    },
-    Test {
-        name: "each of a hundred waits has its deadline",
-        run: hundred,
-    },
-    Test {
-        name: "a wait for everything ends with its deadline when nothing comes",
-        run: everything,
-    },
-    Test {
-        name: "two seconds are one wait",
-        run: long,
-    },
+    test("a wait ends with its deadline, and not before", deadline),
+    test("a deadline that has passed ends the wait at once", passed),
+    test("each of a hundred waits has its deadline", hundred),
+    test(
+        "a wait for everything ends with its deadline when nothing comes",
+        everything,
+    ),
+    test("two seconds are one wait", long),
 ];
 
 struct Idle(Hardware);
@@ -74,7 +62,10 @@ fn hundred(scene: &mut Idle) -> Outcome {
     for number in 1..=100 {
         let wake = scene.0.wait(Some(start.plus_micros(number * 1000)));
         expect("wake", wake, Wake::Deadline)?;
-        ensure("not before", Tod::now().micros_since(start) >= number * 1000)?;
+        ensure(
+            "not before",
+            Tod::now().micros_since(start) >= number * 1000,
+        )?;
     }
     took(start, 100_000)
 }

@@ -3,7 +3,7 @@
 //! The host's end sends a byte back for each that it gets; when it has been quiet for a while it hangs
 //! up, and calls again.
 
-use super::{ensure, expect, Outcome, Scene, Tally, Test, Why};
+use super::{ensure, expect, test, Outcome, Scene, Tally, Test, Why};
 use appliance::css::{self, Hardware};
 use appliance::driver::virtio_ccw::{Settings, Signalling};
 use appliance::driver::virtio_serial::{VirtioSerial, LINK_PORT};
@@ -16,34 +16,19 @@ use s390x::control::Cr6;
 const SOON: u64 = 10_000_000;
 
 const TESTS: &[Test<Link>] = &[
-    Test {
-        name: "bytes are signalled as the command line asks",
-        run: signalling,
-    },
-    Test {
-        name: "the host opens its end",
-        run: opens,
-    },
-    Test {
-        name: "a wake-up goes out, and one comes in and ends the wait",
-        run: there_and_back,
-    },
-    Test {
-        name: "a hundred times",
-        run: hundred_times,
-    },
-    Test {
-        name: "after a burst that nobody waits for the link still works",
-        run: burst,
-    },
-    Test {
-        name: "nothing comes when nothing was sent",
-        run: quiet,
-    },
-    Test {
-        name: "the host hangs up, and opens its end again",
-        run: hangs_up,
-    },
+    test("bytes are signalled as the command line asks", signalling),
+    test("the host opens its end", opens),
+    test(
+        "a wake-up goes out, and one comes in and ends the wait",
+        there_and_back,
+    ),
+    test("a hundred times", hundred_times),
+    test(
+        "after a burst that nobody waits for the link still works",
+        burst,
+    ),
+    test("nothing comes when nothing was sent", quiet),
+    test("the host hangs up, and opens its end again", hangs_up),
 ];
 
 struct Link {

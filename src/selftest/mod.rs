@@ -43,6 +43,11 @@ struct Test<S> {
     run: fn(&mut S) -> Outcome,
 }
 
+/// A line of a table.
+const fn test<S>(name: &'static str, run: fn(&mut S) -> Outcome) -> Test<S> {
+    Test { name, run }
+}
+
 /// How a test ends.
 type Outcome = Result<(), Why>;
 

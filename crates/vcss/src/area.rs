@@ -6,8 +6,7 @@ use core::sync::atomic::{fence, Ordering};
 use window::{ClientAddress, OutOfWindow, Window, WindowSlice};
 
 use crate::layout::{
-    Capability, CapabilityId, Doorbell, Entry, Header, Kind, MAGIC, MAX_CAPABILITIES,
-    VERSION_MAJOR,
+    Capability, CapabilityId, Doorbell, Entry, Header, Kind, MAGIC, MAX_CAPABILITIES, VERSION_MAJOR,
 };
 
 /// Why a piece of memory is not an area that this side can use, or an access to it failed.
@@ -66,7 +65,10 @@ impl fmt::Display for AreaError {
             ),
             Self::Kind { found } => write!(f, "area of another kind ({found})"),
             Self::Length { found } => {
-                write!(f, "area says it is {found:#x} bytes long, its memory is not")
+                write!(
+                    f,
+                    "area says it is {found:#x} bytes long, its memory is not"
+                )
             }
             Self::Capabilities { found } => write!(
                 f,
@@ -374,10 +376,8 @@ mod tests {
 
     fn area_bytes() -> [u8; 131_072] {
         let mut bytes = [0; 131_072];
-        let window = Window::borrowed(&mut bytes, 0);
         let plan = plan::client_area(2);
-        plan.write(&window).unwrap();
-        drop(window);
+        plan.write(&Window::borrowed(&mut bytes, 0)).unwrap();
         bytes
     }
 

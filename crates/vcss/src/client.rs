@@ -14,7 +14,7 @@ use crate::layout::{CapabilityId, Entry};
 /// Queues a virtual subchannel may have.
 pub const MAX_QUEUES: usize = 8;
 /// Descriptors a queue may have.
-pub const MAX_QUEUE_SIZE: usize = 256;
+pub const MAX_QUEUE_SIZE: usize = 1024;
 
 /// The I/O instruction that a request stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -98,7 +98,9 @@ impl<'w, W: Wake> Remote<'w, W> {
         // Status left over from before would be taken for this program's.
         self.request(index, Instruction::Test, &[])?;
         Refusal::from_cc(self.request(index, Instruction::Start, orb.as_bytes())?)?;
-        let pending = self.area.word::<Status>(index, offset_of!(Status, pending))?;
+        let pending = self
+            .area
+            .word::<Status>(index, offset_of!(Status, pending))?;
         self.wake.begin();
         loop {
             if pending.load() != 0 {

@@ -32,7 +32,10 @@ pub(crate) unsafe fn from_window(source: *const u8, target: *mut u8, length: usi
             done += WORD;
         }
     }
-    if done < length {
+    if length == 1 {
+        // SAFETY: one byte, valid on both sides.
+        unsafe { target.write(source.read_volatile()) };
+    } else if done < length {
         // SAFETY: what is left starts at `done`, inside both ranges.
         unsafe { bytes_from_window(source.add(done), target.add(done), length - done) };
     }
@@ -71,7 +74,10 @@ pub(crate) unsafe fn to_window(source: *const u8, target: *mut u8, length: usize
             done += WORD;
         }
     }
-    if done < length {
+    if length == 1 {
+        // SAFETY: one byte, valid on both sides.
+        unsafe { target.write_volatile(source.read()) };
+    } else if done < length {
         // SAFETY: what is left starts at `done`, inside both ranges.
         unsafe { bytes_to_window(source.add(done), target.add(done), length - done) };
     }

@@ -235,7 +235,7 @@ fn nonsense_is_refused_and_the_connection_goes_on() {
         guest.frontend.set_vring_num(0, 100).is_err(),
         "no power of 2"
     );
-    assert!(guest.frontend.set_vring_num(0, 512).is_err(), "too large");
+    assert!(guest.frontend.set_vring_num(0, 2048).is_err(), "too large");
     assert!(guest.place(0, USER - 0x1000).is_err());
     let file = tempfile::tempfile().unwrap();
     let no_eventfd = std::mem::ManuallyDrop::new(

@@ -78,6 +78,9 @@ pub struct VirtioBlk {
     /// The queue that is polled next, and how often it has been since its turn came.
     next: usize,
     burst: u32,
+    /// Something was submitted since the last kick.
+    fresh: bool,
+    in_flight: u32,
     health: Health,
 }
 
@@ -115,6 +118,8 @@ impl VirtioBlk {
             queues: request_queues,
             next: 0,
             burst: 0,
+            fresh: false,
+            in_flight: 0,
             health: Health::Well,
         })
     }
@@ -137,6 +142,37 @@ impl VirtioBlk {
     /// Whether the device was found broken and has been given up, or will be.
     pub fn is_broken(&self) -> bool {
         self.health != Health::Well
+    }
+
+    /// The next completion, when there may be one.
+    #[inline]
+    fn next_done(&mut self) -> Option<Done> {
+        match self.health {
+            Health::Well => {}
+            Health::Broken => return None,
+            Health::GivenUp => return self.queues.iter_mut().find_map(RequestQueue::abandon),
+        }
+        for _ in 0..self.queues.len() {
+            let queue = self.queues.get_mut(self.next)?;
+            match queue.poll() {
+                Some(Ok(done)) if self.burst < BURST => {
+                    self.burst += 1;
+                    return Some(done);
+                }
+                Some(Ok(done)) => {
+                    self.turn();
+                    return Some(done);
+                }
+                Some(Err(fault)) => {
+                    log::error!("disk {}: {fault}", self.transport.id());
+                    self.give_up();
+                    return None;
+                }
+                None => {}
+            }
+            self.turn();
+        }
+        None
     }
 
     /// The next queue's turn.
@@ -202,13 +238,19 @@ impl BlockDevice for VirtioBlk {
             return Err(SubmitError::Unsupported);
         };
         config::check(&self.geometry, operation, segments, ranges)?;
-        queue.submit(operation, segments, ranges, token)
+        queue.submit(operation, segments, ranges, token)?;
+        self.fresh = true;
+        self.in_flight += 1;
+        Ok(())
     }
 
     #[inline]
     fn kick(&mut self, platform: &mut dyn Platform) {
         if self.health == Health::Broken {
             return self.reset(platform);
+        }
+        if !core::mem::take(&mut self.fresh) {
+            return;
         }
         for (index, queue) in self.queues.iter_mut().enumerate() {
             if queue.publish() && !self.transport.notify(platform, index as u16) {
@@ -219,37 +261,16 @@ impl BlockDevice for VirtioBlk {
 
     #[inline]
     fn poll(&mut self) -> Option<Done> {
-        let count = self.queues.len();
-        match self.health {
-            Health::Well => {}
-            Health::Broken => return None,
-            Health::GivenUp => return self.queues.iter_mut().find_map(RequestQueue::abandon),
+        if self.in_flight == 0 {
+            return None;
         }
-        for _ in 0..count {
-            let queue = self.queues.get_mut(self.next)?;
-            match queue.poll() {
-                Some(Ok(done)) if self.burst < BURST => {
-                    self.burst += 1;
-                    return Some(done);
-                }
-                Some(Ok(done)) => {
-                    self.turn();
-                    return Some(done);
-                }
-                Some(Err(fault)) => {
-                    log::error!("disk {}: {fault}", self.transport.id());
-                    self.give_up();
-                    return None;
-                }
-                None => {}
-            }
-            self.turn();
-        }
-        None
+        let done = self.next_done()?;
+        self.in_flight -= 1;
+        Some(done)
     }
 
     fn in_flight(&self) -> u32 {
-        self.queues.iter().map(RequestQueue::in_flight).sum()
+        self.in_flight
     }
 
     fn interrupts(&mut self, on: bool) -> bool {

@@ -59,6 +59,8 @@ pub(super) struct RequestQueue {
     ring: Queue<QUEUE_SIZE>,
     slots: Window,
     tokens: Box<[Option<Token>; QUEUE_SIZE]>,
+    /// Which slots' tables begin with the header's descriptor, which never changes.
+    prepared: [bool; QUEUE_SIZE],
     in_flight: u32,
     /// Something was added since the device was last told.
     fresh: bool,
@@ -90,6 +92,7 @@ impl RequestQueue {
             ring,
             slots,
             tokens: Box::new([None; QUEUE_SIZE]),
+            prepared: [false; QUEUE_SIZE],
             in_flight: 0,
             fresh: false,
             indirect: options.indirect,
@@ -152,6 +155,11 @@ impl RequestQueue {
         };
         if !self.indirect {
             return Ok(add_direct(&mut self.ring, base, &shape, segments));
+        }
+        if let Some(prepared @ false) = self.prepared.get_mut(usize::from(head)) {
+            let header = Descriptor::new(base, HEADER_BYTES, DescriptorFlags::NEXT, 1);
+            slot.set_element(TABLE, &header)?;
+            *prepared = true;
         }
         let table = put_table(&slot, base, &shape, segments)?;
         Ok(self
@@ -223,10 +231,6 @@ impl RequestQueue {
         })
     }
 
-    pub(super) const fn in_flight(&self) -> u32 {
-        self.in_flight
-    }
-
     pub(super) fn enable_interrupts(&mut self) -> bool {
         self.ring.enable_interrupts()
     }
@@ -253,7 +257,7 @@ const fn shape(operation: Operation) -> Shape {
     }
 }
 
-/// Writes the indirect table: header, data, status.
+/// Writes the indirect table behind the header's descriptor: data, status.
 #[inline]
 fn put_table(
     slot: &WindowSlice<'_>,
@@ -261,8 +265,6 @@ fn put_table(
     shape: &Shape,
     segments: &[Segment],
 ) -> Result<TableShape, OutOfWindow> {
-    let header = Descriptor::new(base, HEADER_BYTES, DescriptorFlags::NEXT, 1);
-    slot.set_element(TABLE, &header)?;
     let mut flags = DescriptorFlags::NEXT;
     flags.set(DescriptorFlags::WRITE, shape.reads);
     let mut entry = 1;

@@ -72,7 +72,9 @@ fn many_requests_come_back_in_any_order_each_once() {
         .map(|at| driver.read(at, DATA + at * 512, 512))
         .collect();
     scene.settle();
-    let mut back: Vec<u16> = core::iter::from_fn(|| driver.done()).map(|done| done.0).collect();
+    let mut back: Vec<u16> = core::iter::from_fn(|| driver.done())
+        .map(|done| done.0)
+        .collect();
     assert_ne!(back, heads, "the disk turns the order round");
     back.sort_unstable();
     heads.sort_unstable();
@@ -100,7 +102,11 @@ fn a_read_only_disk_says_so_and_refuses_writes() {
     assert!(!offered.contains(BlkFeatures::DISCARD.into()));
     let features = Features::VERSION_1 | BlkFeatures::FLUSH.into();
     let mut driver = scene.bring_up(1, features);
-    for kind in [RequestType::Out, RequestType::WriteZeroes, RequestType::Discard] {
+    for kind in [
+        RequestType::Out,
+        RequestType::WriteZeroes,
+        RequestType::Discard,
+    ] {
         let head = driver.request(kind, 0, &[(DATA, 512)], false);
         scene.settle();
         assert_eq!(driver.done(), Some((head, 1, 1)), "{kind:?}");

@@ -486,9 +486,7 @@ impl Driver {
     fn new(window: &'static Window, number: u16, index: u16, features: Features) -> Self {
         let place = (u64::from(number) * 8 + u64::from(index)) * 0x4000;
         let bytes = u64::from(QueueLayout::contiguous_bytes(QUEUE_SIZE));
-        window
-            .fill(ClientAddress::new(place), 0x4000, 0)
-            .unwrap();
+        window.fill(ClientAddress::new(place), 0x4000, 0).unwrap();
         let base: *mut u8 =
             core::ptr::with_exposed_provenance_mut((window.absolute_base() + place) as usize);
         // SAFETY: a part of the client's leaked memory, to which there are no references.

@@ -3,7 +3,7 @@
 //! # Scope
 //!
 //! [`VirtioBlk`] is the device; [`Unit`] is its control unit, which the virtual subchannel's channel
-//! drives; [`queue`] keeps one virtqueue and what of it must outlive the appliance; [`service`]
+//! drives; `queue` keeps one virtqueue and what of it must outlive the appliance; `service`
 //! moves requests between queues and the disk.
 //!
 //! # Limits
@@ -80,6 +80,12 @@ pub struct VirtioBlk {
     offered: Features,
     config: Config,
     block_size: u32,
+    /// What of the disk each request is measured with.
+    disk: Traits,
+    /// Something was given back since the last publishing.
+    dirty: bool,
+    /// The client is to hear of a configuration change.
+    changed: bool,
     accepted: Features,
     status: Status,
     revision: u16,
@@ -87,6 +93,14 @@ pub struct VirtioBlk {
     queues: Vec<QueueSlot>,
     config_notify: Word<'static>,
     counters: Counters,
+}
+
+/// What of the disk each request is measured with.
+#[derive(Clone, Copy, Debug)]
+struct Traits {
+    read_only: bool,
+    flush: bool,
+    queues: u16,
 }
 
 /// One of the device's queues, set up or not.
@@ -125,6 +139,14 @@ impl VirtioBlk {
             offered,
             config,
             block_size: disk.block_size,
+            disk: Traits {
+                read_only: export.read_only || disk.read_only,
+                flush: disk.flush,
+                queues: disk.queues.max(1),
+            },
+            // A queue that is taken up may have something to say.
+            dirty: true,
+            changed: false,
             accepted: Features::empty(),
             status: Status::empty(),
             revision: 0,
@@ -148,13 +170,14 @@ impl VirtioBlk {
 
     /// Requests that the client waits for.
     pub fn in_flight(&self) -> u32 {
-        self.served().map(|queue| u32::from(queue.in_flight())).sum()
+        self.served()
+            .map(|queue| u32::from(queue.in_flight()))
+            .sum()
     }
 
     /// Whether rings are to be served.
     pub fn is_live(&self) -> bool {
-        self.status.contains(Status::DRIVER_OK)
-            && !self.status.contains(Status::DEVICE_NEEDS_RESET)
+        self.status.contains(Status::DRIVER_OK) && !self.status.contains(Status::DEVICE_NEEDS_RESET)
     }
 
     fn served(&self) -> impl Iterator<Item = &ServedQueue> {
@@ -174,6 +197,8 @@ impl VirtioBlk {
         self.persist(area);
         self.config_notify
             .store(self.config_notify.load().wrapping_add(1));
+        self.dirty = true;
+        self.changed = true;
     }
 
     /// Writes down what must outlive the appliance.
@@ -204,7 +229,10 @@ impl VirtioBlk {
         self.revision = state.revision.get().min(u32::from(REVISION_READ_STATUS)) as u16;
         self.writeback = state.writeback != 0;
         if !self.acceptable(features) {
-            self.needs_reset(area, &"features of the earlier life are not offered any more");
+            self.needs_reset(
+                area,
+                &"features of the earlier life are not offered any more",
+            );
             return;
         }
         self.accepted = features;
@@ -240,16 +268,18 @@ fn offer(export: &Export, disk: &Geometry) -> (Features, Config) {
         | BlkFeatures::BLK_SIZE
         | BlkFeatures::TOPOLOGY
         | BlkFeatures::MQ;
-    let mut config = Config::default();
-    config.capacity = export.sectors.into();
-    config.size_max = disk.size_max.into();
-    config.seg_max = u32::from(disk.seg_max).into();
-    config.blk_size = disk.block_size.into();
+    let mut config = Config {
+        capacity: export.sectors.into(),
+        size_max: disk.size_max.into(),
+        seg_max: u32::from(disk.seg_max).into(),
+        blk_size: disk.block_size.into(),
+        num_queues: export.queues.into(),
+        writeback: 1,
+        ..Config::default()
+    };
     config.topology.physical_block_exp = disk.physical_block_exp;
     config.topology.min_io_size = disk.min_io.into();
     config.topology.opt_io_size = disk.opt_io.into();
-    config.num_queues = export.queues.into();
-    config.writeback = 1;
     if disk.flush {
         features |= BlkFeatures::FLUSH | BlkFeatures::CONFIG_WCE;
     }
@@ -492,9 +522,8 @@ fn write_up_to_count(data: &mut Data<'_>, bytes: &[u8]) -> Result<Executed, Faul
 
 /// Sectors in so many bytes; `None` when it is no whole number of blocks.
 const fn sectors(bytes: u64, block_size: u32) -> Option<u64> {
-    if block_size == 0 || bytes % block_size as u64 != 0 {
+    if block_size == 0 || !bytes.is_multiple_of(block_size as u64) {
         return None;
     }
     Some(bytes / SECTOR as u64)
 }
-

@@ -260,6 +260,18 @@ impl ServedQueue {
         popped
     }
 
+    /// Whether there is something to take.
+    #[inline]
+    pub fn has_news(&self, window: &Window) -> bool {
+        !self.again.is_empty() || self.ring.has_news(window)
+    }
+
+    /// Whether all that was known to be ready has been taken.
+    #[inline]
+    pub fn is_caught_up(&self) -> bool {
+        self.again.is_empty() && self.ring.is_caught_up()
+    }
+
     /// Undoes [`Self::take`], for want of room: the same request is taken next time.
     pub fn put_back(&mut self, head: u16) {
         // At the front: it was the next one, and is again.

@@ -185,6 +185,14 @@ struct Shape {
 }
 
 impl VirtioBlk {
+    /// Whether [`Self::serve`] would find something in a queue: the quick look of each turn.
+    #[inline]
+    pub fn has_news(&self, queue: u16, window: &Window) -> bool {
+        let slot = self.queues.get(usize::from(queue));
+        slot.and_then(|slot| slot.served.as_ref())
+            .is_some_and(|served| served.is_taking() && served.has_news(window))
+    }
+
     /// Takes requests from one queue and passes them on. Returns whether there were any.
     pub fn serve(&mut self, origin: Origin, context: &mut Context<'_>) -> bool {
         let mut worked = false;
@@ -198,7 +206,9 @@ impl VirtioBlk {
             if context.table.vacant.is_empty() {
                 break;
             }
-            let head = match served.take(context.window, &mut context.scratch.chain) {
+            let taken = served.take(context.window, &mut context.scratch.chain);
+            let last = served.is_caught_up();
+            let head = match taken {
                 Ok(None) => break,
                 Ok(Some(head)) => head,
                 Err(PopError::Request { head, error }) => {
@@ -221,6 +231,10 @@ impl VirtioBlk {
                 break;
             }
             worked = true;
+            // The next turn looks for what has come meanwhile.
+            if last {
+                break;
+            }
         }
         worked
     }
@@ -247,12 +261,12 @@ impl VirtioBlk {
                     status: shape.status,
                     through: matches!(kind, Kind::Write { .. } | Kind::Discard)
                         && !self.write_back()
-                        && context.disk.geometry().flush,
+                        && self.disk.flush,
                 };
                 let Some(token) = context.table.insert(request) else {
                     return false;
                 };
-                let queue = origin.queue % context.disk.geometry().queues.max(1);
+                let queue = origin.queue % self.disk.queues;
                 let Scratch {
                     segments, ranges, ..
                 } = &*context.scratch;
@@ -311,7 +325,7 @@ impl VirtioBlk {
         let window = context.window;
         let kind = RequestType::try_from(shape.header.kind.get())
             .map_err(|_| RequestStatus::Unsupported)?;
-        let read_only = self.export.read_only || context.disk.geometry().read_only;
+        let read_only = self.disk.read_only;
         match kind {
             RequestType::In => {
                 let bytes = gather(window, chain.writable(), (0, 0), 1, segments)?;
@@ -334,7 +348,7 @@ impl VirtioBlk {
                 Ok(Some((Operation::Write { sector }, kind, 0)))
             }
             RequestType::Flush => {
-                if !context.disk.geometry().flush {
+                if !self.disk.flush {
                     return Ok(None);
                 }
                 Ok(Some((Operation::Flush, Kind::Flush, 0)))
@@ -368,7 +382,7 @@ impl VirtioBlk {
         let count = sectors(u64::from(bytes), self.block_size).ok_or(RequestStatus::IoError)?;
         let block_sectors = u64::from(self.block_size / SECTOR).max(1);
         match sector.checked_add(count) {
-            Some(end) if end <= self.export.sectors && sector % block_sectors == 0 => {
+            Some(end) if end <= self.export.sectors && sector.is_multiple_of(block_sectors) => {
                 Ok(self.export.start + sector)
             }
             _ => Err(RequestStatus::IoError.into()),
@@ -431,7 +445,7 @@ impl VirtioBlk {
     /// A disk's completion of one of this device's requests. `false`: its flush could not be
     /// submitted; give the same completion again.
     pub fn complete(&mut self, done: Done, context: &mut Context<'_>) -> bool {
-        let Some(request) = context.table.get_mut(done.token) else {
+        let Some(request) = context.table.remove(done.token) else {
             return true;
         };
         let mut status = match done.status {
@@ -440,22 +454,12 @@ impl VirtioBlk {
             BlockStatus::Unsupported => RequestStatus::Unsupported,
         };
         if request.through && status == RequestStatus::Ok {
-            let queue = request.origin.queue % context.disk.geometry().queues.max(1);
-            match context
-                .disk
-                .submit(queue, Operation::Flush, &[], &[], done.token)
-            {
-                Ok(()) => {
-                    request.through = false;
-                    return true;
-                }
+            match self.flush(&request, context) {
+                Ok(()) => return true,
                 Err(SubmitError::Full) => return false,
                 Err(_) => status = RequestStatus::IoError,
             }
         }
-        let Some(request) = context.table.remove(done.token) else {
-            return true;
-        };
         let written = if status == RequestStatus::Ok {
             self.count(&request);
             request.data.saturating_add(1)
@@ -475,6 +479,28 @@ impl VirtioBlk {
         true
     }
 
+    /// Lets a flush follow a write. The request stays in the table, under the token that it just had,
+    /// unless the flush is refused for good.
+    fn flush(&self, request: &Request, context: &mut Context<'_>) -> Result<(), SubmitError> {
+        let queue = request.origin.queue % self.disk.queues;
+        let token = context.table.insert(*request).ok_or(SubmitError::Broken)?;
+        let submitted = context
+            .disk
+            .submit(queue, Operation::Flush, &[], &[], token);
+        match submitted {
+            Ok(()) => {
+                if let Some(request) = context.table.get_mut(token) {
+                    request.through = false;
+                }
+            }
+            Err(SubmitError::Full) => {}
+            Err(_) => {
+                context.table.remove(token);
+            }
+        }
+        submitted
+    }
+
     #[inline]
     fn count(&mut self, request: &Request) {
         match request.kind {
@@ -492,7 +518,10 @@ impl VirtioBlk {
     }
 
     #[inline]
-    #[allow(clippy::too_many_arguments, reason = "all of it says where one byte and one entry go")]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "all of it says where one byte and one entry go"
+    )]
     fn answer(
         &mut self,
         origin: Origin,
@@ -518,6 +547,7 @@ impl VirtioBlk {
         area: &Area<'static>,
         window: &Window,
     ) {
+        self.dirty = true;
         let Some(served) = self.served_mut(origin.queue) else {
             return;
         };
@@ -528,7 +558,10 @@ impl VirtioBlk {
 
     /// Publishes what was completed. Returns whether the client is to be notified.
     pub fn publish(&mut self, area: &Area<'static>, window: &Window) -> bool {
-        let mut notify = false;
+        if !core::mem::take(&mut self.dirty) {
+            return false;
+        }
+        let mut notify = core::mem::take(&mut self.changed);
         let mut broken = None;
         for slot in &mut self.queues {
             let Some(served) = &mut slot.served else {
@@ -673,7 +706,9 @@ fn copy_out(
         let start = buffer.address.checked_add(u64::from(front)).ok_or(BAD)?;
         let length = (buffer.len - front) as usize;
         front = 0;
-        let part = bytes.get_mut(filled..).and_then(|rest| rest.get_mut(..length));
+        let part = bytes
+            .get_mut(filled..)
+            .and_then(|rest| rest.get_mut(..length));
         window
             .read_bytes(start, part.ok_or(BAD)?)
             .map_err(|_| BAD)?;

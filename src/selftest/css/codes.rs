@@ -1,6 +1,6 @@
 //! What each instruction answers in each state of the subchannel.
 
-use super::super::{ensure, expect, Outcome, Test};
+use super::super::{ensure, expect, test, Outcome, Test};
 use super::{Subchannel, ISC, PARAMETER};
 use channel::{
     ChannelSubsystem, FunctionControl, NotOperational, PmcwFlags, Refusal, StatusControl, Tested,
@@ -8,78 +8,36 @@ use channel::{
 
 /// The tests.
 pub(super) const TESTS: &[Test<Subchannel>] = &[
-    Test {
-        name: "what is not there is not operational, for every instruction",
-        run: absent,
-    },
-    Test {
-        name: "STSCH tells device number, type and path",
-        run: stored,
-    },
-    Test {
-        name: "MSCH sets what it may",
-        run: modified,
-    },
-    Test {
-        name: "what is disabled is not operational, but for STSCH and MSCH",
-        run: disabled,
-    },
-    Test {
-        name: "MSCH with status pending is refused, and changes nothing",
-        run: modify_pending,
-    },
-    Test {
-        name: "TSCH with nothing pending says so",
-        run: test_nothing,
-    },
-    Test {
-        name: "TSCH takes status once",
-        run: test_once,
-    },
-    Test {
-        name: "SSCH with status pending is refused, and the status stays",
-        run: start_pending,
-    },
-    Test {
-        name: "SSCH after TSCH starts again",
-        run: start_again,
-    },
-    Test {
-        name: "HSCH when idle ends in status alone",
-        run: halt_idle,
-    },
-    Test {
-        name: "HSCH with status pending is refused",
-        run: halt_pending,
-    },
-    Test {
-        name: "CSCH when idle ends in status alone",
-        run: clear_idle,
-    },
-    Test {
-        name: "CSCH forgets the status of a start",
-        run: clear_pending,
-    },
-    Test {
-        name: "XSCH with nothing to cancel has no effect",
-        run: cancel_idle,
-    },
-    Test {
-        name: "XSCH with status pending is refused",
-        run: cancel_pending,
-    },
-    Test {
-        name: "RSCH with nothing suspended has no effect",
-        run: resume_idle,
-    },
-    Test {
-        name: "RSCH with status pending is refused",
-        run: resume_pending,
-    },
-    Test {
-        name: "STCRW has nothing to report",
-        run: no_report,
-    },
+    test(
+        "what is not there is not operational, for every instruction",
+        absent,
+    ),
+    test("STSCH tells device number, type and path", stored),
+    test("MSCH sets what it may", modified),
+    test(
+        "what is disabled is not operational, but for STSCH and MSCH",
+        disabled,
+    ),
+    test(
+        "MSCH with status pending is refused, and changes nothing",
+        modify_pending,
+    ),
+    test("TSCH with nothing pending says so", test_nothing),
+    test("TSCH takes status once", test_once),
+    test(
+        "SSCH with status pending is refused, and the status stays",
+        start_pending,
+    ),
+    test("SSCH after TSCH starts again", start_again),
+    test("HSCH when idle ends in status alone", halt_idle),
+    test("HSCH with status pending is refused", halt_pending),
+    test("CSCH when idle ends in status alone", clear_idle),
+    test("CSCH forgets the status of a start", clear_pending),
+    test("XSCH with nothing to cancel has no effect", cancel_idle),
+    test("XSCH with status pending is refused", cancel_pending),
+    test("RSCH with nothing suspended has no effect", resume_idle),
+    test("RSCH with status pending is refused", resume_pending),
+    test("STCRW has nothing to report", no_report),
 ];
 
 fn absent(scene: &mut Subchannel) -> Outcome {
@@ -121,7 +79,11 @@ fn modified(scene: &mut Subchannel) -> Outcome {
     expect("parameter", schib.pmcw.parameter.get(), PARAMETER)?;
     expect("ISC", schib.pmcw.isc(), 5)?;
     expect("sense", schib.pmcw.characteristics.get() & 1, 0)?;
-    expect("number", schib.pmcw.device.get(), scene.device.number.number)?;
+    expect(
+        "number",
+        schib.pmcw.device.get(),
+        scene.device.number.number,
+    )?;
     ensure("path installed", schib.pmcw.pim != 0)?;
     ensure("count as it was", schib.scsw.count.get() != 0xFFFF)
 }

@@ -1,6 +1,6 @@
 //! I/O interruptions: when they come, and what they bring.
 
-use super::super::{ensure, expect, Outcome, Test, Why};
+use super::super::{ensure, expect, test, Outcome, Test, Why};
 use super::{Subchannel, ISC, PARAMETER, SOON};
 use appliance::driver::{Platform, Wake};
 use channel::{ChannelSubsystem, IoInterruption};
@@ -9,34 +9,19 @@ use s390x::control::{Cr6, InterruptionSubclass};
 
 /// The tests.
 pub(super) const TESTS: &[Test<Subchannel>] = &[
-    Test {
-        name: "TPI finds nothing when nothing is pending",
-        run: nothing,
-    },
-    Test {
-        name: "TPI takes the interruption once, with parameter and subclass",
-        run: taken_once,
-    },
-    Test {
-        name: "an interruption ends the wait",
-        run: ends_the_wait,
-    },
-    Test {
-        name: "a subclass that is not enabled interrupts nobody, until it is",
-        run: masked,
-    },
-    Test {
-        name: "an interruption has the subclass that MSCH gave",
-        run: subclass,
-    },
-    Test {
-        name: "a halt and a clear interrupt too",
-        run: halted_and_cleared,
-    },
-    Test {
-        name: "a lower subclass comes first",
-        run: order,
-    },
+    test("TPI finds nothing when nothing is pending", nothing),
+    test(
+        "TPI takes the interruption once, with parameter and subclass",
+        taken_once,
+    ),
+    test("an interruption ends the wait", ends_the_wait),
+    test(
+        "a subclass that is not enabled interrupts nobody, until it is",
+        masked,
+    ),
+    test("an interruption has the subclass that MSCH gave", subclass),
+    test("a halt and a clear interrupt too", halted_and_cleared),
+    test("a lower subclass comes first", order),
 ];
 
 fn of(scene: &Subchannel, isc: u8) -> IoInterruption {

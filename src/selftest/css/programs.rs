@@ -1,6 +1,6 @@
 //! Channel programs: how they are fetched, and how they end.
 
-use super::super::{ensure, expect, Outcome, Test};
+use super::super::{ensure, expect, test, Outcome, Test};
 use super::{Subchannel, UNKNOWN};
 use channel::{
     ActivityControl, Ccw0, Ccw1, CcwFlags, CommandCode, DeviceStatus, Irb, Orb, OrbFlags,
@@ -13,58 +13,34 @@ const NOWHERE: u32 = 0x7000_0000;
 
 /// The tests.
 pub(super) const TESTS: &[Test<Subchannel>] = &[
-    Test {
-        name: "SENSE ID by a format-1 CCW",
-        run: format_1,
-    },
-    Test {
-        name: "SENSE ID by a format-0 CCW",
-        run: format_0,
-    },
-    Test {
-        name: "a chain of commands is executed to its end",
-        run: chain,
-    },
-    Test {
-        name: "TIC leads on",
-        run: transfer,
-    },
-    Test {
-        name: "SLI leaves a residual count",
-        run: residual,
-    },
-    Test {
-        name: "SKIP keeps the data out",
-        run: skip,
-    },
-    Test {
-        name: "a program that is not on a doubleword boundary is a program check",
-        run: misaligned,
-    },
-    Test {
-        name: "two TICs in a row are a program check",
-        run: transfer_to_transfer,
-    },
-    Test {
-        name: "a suspend flag without leave to suspend is a program check",
-        run: suspend,
-    },
-    Test {
-        name: "data beyond the end of storage is a program check",
-        run: nowhere,
-    },
-    Test {
-        name: "an unknown command is rejected, with concurrent sense",
-        run: rejected,
-    },
-    Test {
-        name: "an unknown command is rejected, and SENSE tells",
-        run: rejected_then_sensed,
-    },
-    Test {
-        name: "a rejected command ends its chain",
-        run: rejected_in_chain,
-    },
+    test("SENSE ID by a format-1 CCW", format_1),
+    test("SENSE ID by a format-0 CCW", format_0),
+    test("a chain of commands is executed to its end", chain),
+    test("TIC leads on", transfer),
+    test("SLI leaves a residual count", residual),
+    test("SKIP keeps the data out", skip),
+    test(
+        "a program that is not on a doubleword boundary is a program check",
+        misaligned,
+    ),
+    test(
+        "two TICs in a row are a program check",
+        transfer_to_transfer,
+    ),
+    test(
+        "a suspend flag without leave to suspend is a program check",
+        suspend,
+    ),
+    test("data beyond the end of storage is a program check", nowhere),
+    test(
+        "an unknown command is rejected, with concurrent sense",
+        rejected,
+    ),
+    test(
+        "an unknown command is rejected, and SENSE tells",
+        rejected_then_sensed,
+    ),
+    test("a rejected command ends its chain", rejected_in_chain),
 ];
 
 /// The program has ended well.
@@ -92,7 +68,7 @@ fn program_check(irb: &Irb) -> Outcome {
 /// The data is the identification that discovery has seen.
 #[inline(never)]
 fn identified(scene: &Subchannel) -> Outcome {
-    let Ok(before) = scene.device.identity.clone() else {
+    let Ok(before) = scene.device.identity else {
         return Err("no identity".into());
     };
     let now = scene.identity()?;
@@ -119,7 +95,8 @@ fn format_0(scene: &mut Subchannel) -> Outcome {
     };
     scene.put(ccw.as_bytes());
     let mut orb = scene.orb();
-    orb.control.set(orb.control.get() & !OrbFlags::FORMAT_1.bits());
+    orb.control
+        .set(orb.control.get() & !OrbFlags::FORMAT_1.bits());
     scene.start_orb(&orb)?;
     well(&scene.status()?)?;
     identified(scene)
@@ -135,7 +112,12 @@ fn chain(scene: &mut Subchannel) -> Outcome {
 }
 
 fn tic(scene: &Subchannel, to: u32) -> Ccw1 {
-    Ccw1::new(CommandCode::TIC, CcwFlags::empty(), 0, scene.base() + to * 8)
+    Ccw1::new(
+        CommandCode::TIC,
+        CcwFlags::empty(),
+        0,
+        scene.base() + to * 8,
+    )
 }
 
 fn transfer(scene: &mut Subchannel) -> Outcome {

@@ -1,6 +1,6 @@
 //! A terminal: the one device here whose status comes unasked.
 
-use super::super::{Outcome, Test, Why};
+use super::super::{test, Outcome, Test, Why};
 use super::Subchannel;
 use appliance::driver::{Platform, Wake};
 use channel::{
@@ -13,10 +13,10 @@ use window::ClientAddress;
 pub(super) const CONTROL_UNIT_TYPE: u16 = 0x3270;
 
 /// The tests.
-pub(super) const TESTS: &[Test<Subchannel>] = &[Test {
-    name: "a key at the terminal ends the wait, with attention status",
-    run: attention,
-}];
+pub(super) const TESTS: &[Test<Subchannel>] = &[test(
+    "a key at the terminal ends the wait, with attention status",
+    attention,
+)];
 
 const ERASE_WRITE: CommandCode = CommandCode(0x05);
 /// Write-control character: restore the keyboard.

@@ -1,6 +1,6 @@
 //! What changes the disk. Each change is announced to the host.
 
-use super::super::{ensure, expect, Outcome, Test, Why};
+use super::super::{ensure, expect, test, Outcome, Test, Why};
 use super::{pattern, Disk, MADE, SECTOR, WRITTEN};
 use appliance::driver::block::{BlockDevice, BlockStatus, Operation, Range};
 use window::ClientAddress;
@@ -14,38 +14,20 @@ const DISCARDED: u64 = 6000;
 
 /// The tests.
 pub(super) const TESTS: &[Test<Disk>] = &[
-    Test {
-        name: "a written sector reads back, and its neighbours are as before",
-        run: one_sector,
-    },
-    Test {
-        name: "a write of many segments reads back",
-        run: many_segments,
-    },
-    Test {
-        name: "a flush ends well, also with nothing to flush",
-        run: flush,
-    },
-    Test {
-        name: "write-zeroes makes zeroes, up to its ends",
-        run: zeroes,
-    },
-    Test {
-        name: "write-zeroes may unmap",
-        run: zeroes_unmapped,
-    },
-    Test {
-        name: "a discard of several ranges ends well",
-        run: discard,
-    },
-    Test {
-        name: "a write past the end is an error",
-        run: past_the_end,
-    },
-    Test {
-        name: "a read-only disk says so, and refuses to be written",
-        run: read_only,
-    },
+    test(
+        "a written sector reads back, and its neighbours are as before",
+        one_sector,
+    ),
+    test("a write of many segments reads back", many_segments),
+    test("a flush ends well, also with nothing to flush", flush),
+    test("write-zeroes makes zeroes, up to its ends", zeroes),
+    test("write-zeroes may unmap", zeroes_unmapped),
+    test("a discard of several ranges ends well", discard),
+    test("a write past the end is an error", past_the_end),
+    test(
+        "a read-only disk says so, and refuses to be written",
+        read_only,
+    ),
 ];
 
 #[inline(never)]
@@ -128,7 +110,10 @@ fn zeroes_unmapped(scene: &mut Disk) -> Outcome {
 fn discard(scene: &mut Disk) -> Outcome {
     let most = scene.disk.geometry().discard.as_ref();
     let several = most.is_some_and(|limits| limits.max_segments >= 2);
-    let ranges = [range(DISCARDED, 64, false), range(DISCARDED + 128, 64, false)];
+    let ranges = [
+        range(DISCARDED, 64, false),
+        range(DISCARDED + 128, 64, false),
+    ];
     let ranges = if several { &ranges[..] } else { &ranges[..1] };
     scene.good(Operation::Discard, &[], ranges)?;
     for range in ranges {
@@ -146,10 +131,7 @@ fn past_the_end(scene: &mut Disk) -> Outcome {
 }
 
 fn read_only(scene: &mut Disk) -> Outcome {
-    let other = scene
-        .read_only
-        .as_mut()
-        .ok_or(Why::Skip("no such disk"))?;
+    let other = scene.read_only.as_mut().ok_or(Why::Skip("no such disk"))?;
     ensure("says so", other.geometry().read_only)?;
     core::mem::swap(&mut scene.disk, other);
     let segment = scene.segment(0, 512)?;

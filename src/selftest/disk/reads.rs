@@ -1,6 +1,6 @@
 //! What leaves the disk as it is.
 
-use super::super::{ensure, expect, Outcome, Test, Why};
+use super::super::{ensure, expect, test, Outcome, Test, Why};
 use super::{Disk, MADE, PAGES, SECTOR, SOON};
 use appliance::driver::block::{BlockDevice, BlockStatus, Operation, SubmitError};
 use appliance::driver::virtio_ccw::Signalling;
@@ -13,62 +13,35 @@ const SERIAL: &[u8] = b"stellwerk-selftest\0\0";
 
 /// The tests.
 pub(super) const TESTS: &[Test<Disk>] = &[
-    Test {
-        name: "the disk has four queues, flush, discard and write-zeroes",
-        run: geometry,
-    },
-    Test {
-        name: "completions are signalled as the command line asks",
-        run: signalling,
-    },
-    Test {
-        name: "the disk knows its name",
-        run: name,
-    },
-    Test {
-        name: "a block reads as the host has written it",
-        run: block,
-    },
-    Test {
-        name: "segments of odd lengths at odd addresses are filled in order",
-        run: segments,
-    },
-    Test {
-        name: "a segment is filled up to its end and no further",
-        run: bounds,
-    },
-    Test {
-        name: "the last sectors, less than a block, can be read",
-        run: tail,
-    },
-    Test {
-        name: "a read past the end is an error, and the disk goes on",
-        run: past_the_end,
-    },
-    Test {
-        name: "four queues work at a time",
-        run: queues,
-    },
-    Test {
-        name: "a full ring says so, and all requests come back",
-        run: full,
-    },
-    Test {
-        name: "what is too large or has no queue is refused",
-        run: refused,
-    },
-    Test {
-        name: "a completion ends the wait",
-        run: wakes,
-    },
-    Test {
-        name: "nothing interrupts when nothing is in flight",
-        run: quiet,
-    },
-    Test {
-        name: "all of the disk reads as the host has written it",
-        run: everything,
-    },
+    test(
+        "the disk has four queues, flush, discard and write-zeroes",
+        geometry,
+    ),
+    test(
+        "completions are signalled as the command line asks",
+        signalling,
+    ),
+    test("the disk knows its name", name),
+    test("a block reads as the host has written it", block),
+    test(
+        "segments of odd lengths at odd addresses are filled in order",
+        segments,
+    ),
+    test("a segment is filled up to its end and no further", bounds),
+    test("the last sectors, less than a block, can be read", tail),
+    test(
+        "a read past the end is an error, and the disk goes on",
+        past_the_end,
+    ),
+    test("four queues work at a time", queues),
+    test("a full ring says so, and all requests come back", full),
+    test("what is too large or has no queue is refused", refused),
+    test("a completion ends the wait", wakes),
+    test("nothing interrupts when nothing is in flight", quiet),
+    test(
+        "all of the disk reads as the host has written it",
+        everything,
+    ),
 ];
 
 fn geometry(scene: &mut Disk) -> Outcome {

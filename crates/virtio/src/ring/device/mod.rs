@@ -129,7 +129,7 @@ impl Queue {
     }
 
     /// Takes the next request: `chain` gets its buffers, the result is its head, by which it is
-    /// completed. `None` if no request is waiting.
+    /// completed. `None` if no request is waiting; `chain` is then as it was.
     ///
     /// # Errors
     ///
@@ -143,7 +143,6 @@ impl Queue {
         window: &Window,
         chain: &mut Chain<N>,
     ) -> Result<Option<u16>, PopError> {
-        chain.clear();
         let driver = self.layout.driver_area(window)?;
         if self.last_avail == self.avail_idx {
             self.look(&driver)?;
@@ -151,6 +150,7 @@ impl Queue {
                 return Ok(None);
             }
         }
+        chain.clear();
         let head = driver.head(self.last_avail)?;
         if head >= self.layout.size {
             let size = self.layout.size;
@@ -303,6 +303,20 @@ impl Queue {
     #[inline]
     pub const fn used_idx(&self) -> u16 {
         self.used_idx
+    }
+
+    /// Whether [`Queue::pop`] would find something, be it an error: the quick look of a device that
+    /// polls many queues.
+    #[inline]
+    pub fn has_news(&self, window: &Window) -> bool {
+        !self.is_caught_up() || self.layout.avail_idx(window) != Ok(self.last_avail)
+    }
+
+    /// Whether all that was known to be ready has been popped. The driver may have made more
+    /// available meanwhile, which only [`Queue::pop`] finds out.
+    #[inline]
+    pub const fn is_caught_up(&self) -> bool {
+        self.last_avail == self.avail_idx
     }
 
     /// Number of requests popped and not yet completed: at most [`Queue::size`].

@@ -1,0 +1,389 @@
+#!/usr/bin/env bash
+# The image alone in a machine: boot, console, crash reports, and its own tests.
+#
+#   tests/guest/run.sh [IMAGE]
+#
+# IMAGE is the finished image (`scripts/build.sh image` makes it); beside it are the files for a list-directed IPL. Each
+# case is a function below and boots a machine of its own, in QEMU and, where that is installed, in Hercules; what the machine
+# printed stays in target/guest/. The last line counts the cases; what the image's own tests count is in their logs.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=scripts/lib.sh
+source "$here/../../scripts/lib.sh"
+
+IMAGE=$(readlink -f "${1:-$IMAGE_ELF}")
+[[ -f $IMAGE ]] || die "there is no image $IMAGE; scripts/build.sh image makes one"
+for tool in qemu-system-s390x python3; do command -v "$tool" >/dev/null || die "$tool is missing"; done
+SCENE=$TARGET/guest
+PATIENCE=40 # seconds for one machine
+
+# ---- what a case is written with ----------------------------------------------------------------------------------
+
+# Each statement of a case has to succeed: none is a condition of another one, where a failure would be none.
+# Within a case: the console's output, and QEMU's own complaints about the guest.
+LOG='' GUEST_ERRORS=''
+
+# machine OPTION…: run QEMU to its end; its exit status is in $STATUS.
+machine() {
+    STATUS=0
+    timeout --kill-after=5 "$PATIENCE" qemu-system-s390x -accel tcg -m 16M -nodefaults -nographic -no-reboot \
+        -action panic=exit-failure -d guest_errors -D "$GUEST_ERRORS" -kernel "$IMAGE" "$@" || STATUS=$?
+}
+
+# boot APPEND [OPTION…]: the same with the console on standard input and output, which is kept in $LOG.
+boot() {
+    local append=$1
+    shift
+    machine -append "$append" -chardev stdio,id=console -device "${CONSOLE:-sclpconsole},chardev=console" "$@" \
+        >"$LOG"
+    # The line-mode console begins lines with a line end, others end them with two.
+    sed -i 's/\r//g' "$LOG"
+}
+
+# says PATTERN: some line of the console matches the extended regular expression.
+says() { grep -qE -- "$1" "$LOG" || { warn "nothing says: $1"; return 1; }; }
+silent() { ! grep -E -- "$1" "$LOG" || { warn "something says: $1"; return 1; }; }
+
+# shut_down: the machine has ended in order, and QEMU found no fault with the guest.
+shut_down() {
+    [[ $STATUS == 0 ]] || { warn "exit status $STATUS"; return 1; }
+    [[ ! -s $GUEST_ERRORS ]] || { cat "$GUEST_ERRORS"; return 1; }
+}
+
+# stopped CODE: it has ended in the disabled wait CODE, which is a failure to QEMU.
+stopped() {
+    [[ $STATUS == 1 ]] || { warn "exit status $STATUS, not 1"; return 1; }
+    grep -qi "^PSW: 0x0002000180000000 0x0*$1\$" "$GUEST_ERRORS" || { cat "$GUEST_ERRORS"; return 1; }
+}
+
+# all_passed: the image's own tests were run, and none failed.
+all_passed() {
+    silent '^FAIL'
+    says '^[1-9][0-9]* passed, 0 failed'
+    shut_down
+}
+
+# peer ROLE: the other end of a device, on the socket $SOCKET, until the case ends.
+peer() {
+    SOCKET=$(mktemp -u "${TMPDIR:-/tmp}/stellwerk-XXXXXX")
+    spawn "$LOG.peer" python3 "$here/peer.py" "$1" "$SOCKET"
+}
+
+# ---- boot and console ---------------------------------------------------------------------------------------------
+
+DEVICES=(-device "virtio-rng-ccw,devno=fe.0.0100" -device "virtio-serial-ccw,devno=fe.0.0200"
+    -device "virtio-balloon-ccw,devno=fe.1.0300")
+
+lists_devices() {
+    says 'boot: stellwerk [0-9]'
+    says 'boot: 16 MiB of storage, 1 CPU'
+    says 'css: Device +Subchan\. +CU Type'
+    says 'css: 0\.0\.0100 0\.0\.0000 +3832/04 0000/00 80 '
+    says 'css: 0\.0\.0200 0\.0\.0001 +3832/03 '
+    says 'css: 0\.1\.0300 0\.1\.0000 +3832/05 '
+    says 'boot: no control area: nothing to serve'
+}
+
+case_boot_ascii() { # banner and subchannels of all sets, on the ASCII console
+    boot '' "${DEVICES[@]}" </dev/null
+    lists_devices
+    shut_down
+}
+
+case_boot_line() { # the same, on the line-mode console
+    CONSOLE=sclplmconsole boot '' "${DEVICES[@]}" </dev/null
+    lists_devices
+    shut_down
+}
+
+case_boot_alone() { # without any device, and without a console
+    boot '' </dev/null
+    says 'nothing to serve'
+    shut_down
+    machine -append '' >"$LOG" </dev/null
+    shut_down
+}
+
+case_memory() { # storage above 2 GiB is there, and the heap below
+    boot '' -m 4G </dev/null
+    says 'boot: 4096 MiB of storage'
+    says 'boot: heap 209[0-9]{4} KiB'
+    shut_down
+}
+
+case_command_line() { # -append is honoured, and what it does not know is named and harmless
+    boot 'log=debug heap=1M bogus=1 linger_us=x' </dev/null
+    says 'command line: log=debug heap=1M'
+    says 'DEBUG'
+    says 'heap 1024 KiB'
+    says 'WARN .*unknown key "bogus"'
+    says 'WARN .*linger_us=x'
+    shut_down
+    boot 'log=warn bogus=1' </dev/null
+    says 'WARN .*unknown key "bogus"'
+    silent 'INFO'
+    shut_down
+    boot 'log=off' </dev/null
+    silent .
+    shut_down
+}
+
+# Types two lines, the second one when the first has come back.
+type_lines() { # END-OF-LINE
+    wait_line "$LOG" 'echo: type' 10 || return 0
+    printf 'ready, [x] = 42?%b' "$1"
+    wait_line "$LOG" 'echo: ready' 10 || return 0
+    printf 'end%b' "$1"
+    # Standard input stays open until the machine has ended.
+    wait_line "$LOG" 'passed' 10 || true
+}
+
+case_input_ascii() { # what is typed at the ASCII console arrives
+    : >"$LOG"
+    boot selftest=echo < <(type_lines '\r')
+    says '^echo: ready, \[x\] = 42\?$'
+    all_passed
+}
+
+case_input_line() { # what is typed at the line-mode console arrives
+    : >"$LOG"
+    CONSOLE=sclplmconsole boot selftest=echo < <(type_lines '\n')
+    says '^echo: ready, \[x\] = 42\?' # behind which QEMU shows what is typed next
+    all_passed
+}
+
+# monitor COMMAND…: give the machine's monitor commands while the guest waits for input.
+monitor() {
+    wait_line "$LOG" 'echo: type' 10 || return 0
+    printf '{"execute": "%s"}\n' qmp_capabilities "$@"
+    wait_line "$LOG" ' passed, |====.*disabled wait' 10 || true
+}
+
+# host_wants COMMAND…: boot, and do that.
+host_wants() {
+    : >"$LOG"
+    machine -append selftest=echo -chardev "file,id=console,path=$LOG" -device sclpconsole,chardev=console \
+        -qmp stdio >"$LOG.qmp" < <(monitor "$@")
+    sed -i 's/\r//g' "$LOG"
+}
+
+case_power_down() { # the host's wish for an end arrives
+    host_wants system_powerdown
+    says '^echo: the host wants an end'
+    all_passed
+}
+
+# ---- crashes ------------------------------------------------------------------------------------------------------
+
+# report TITLE CODE: the report is complete, with names, and the machine stopped with its code.
+report() {
+    says "^==== stellwerk [0-9.]+ stopped: $1 ===="
+    says '^PSW  [0-9a-f]{16} [0-9a-f]{16}$'
+    says '^r0   [0-9a-f]{16}  [0-9a-f]{16}'
+    says '^r12  [0-9a-f]{16}'
+    says '^cr0  [0-9a-f]{16}  cr6 '
+    says '^call chain:$'
+    says '^  [0-9]+ +[0-9a-f]{16} stellwerk_appliance::boot::entry::enter\+0x'
+    says '^last log records:$'
+    says '^  \[ .*INFO  boot: stellwerk'
+    says "^==== $1: disabled wait $2 ===="
+    stopped "$2"
+}
+
+# crash KIND TITLE CODE [PATTERN…]
+crash() {
+    local kind=$1 title=$2 code=$3 pattern
+    shift 3
+    boot "selftest=$kind" </dev/null
+    report "$title" "$code"
+    for pattern in 'selftest::run\+0x' "$@"; do says "$pattern"; done
+}
+
+case_panic() { # a panic while the console is in use
+    crash panic panic E01 '^panicked at src/selftest/crash\.rs:' 'a panic with the console in use'
+}
+case_panic_in_report() { # a panic in the report of a panic ends at once
+    boot selftest=nested </dev/null
+    says 'stopped: panic'
+    stopped E0F
+}
+case_out_of_memory() { # more heap than there is
+    crash oom panic E01 'memory allocation of [0-9]+ bytes failed' 'handle_alloc_error'
+}
+case_program_check() { # an invalid operation code
+    crash pgm 'program interruption' E02 '^code 0001 operation exception'
+}
+case_wild_store() { # a store to the lowcore
+    crash wild 'program interruption' E02 '^code 0004 protection exception'
+}
+case_wild_jump() { # a call of nothing
+    crash jump 'program interruption' E02 '^code 0006 specification exception' '^last branch .*crash::run'
+}
+case_stack() { # the stack's guard, with small frames
+    crash stack 'stack overflow' E03 'recurse_small\+0x[0-9a-f]+, [0-9]{3,} times'
+}
+case_stack_large() { # the stack's guard, with large frames
+    crash stack-large 'stack overflow' E03 'recurse_large\+0x'
+}
+case_machine_check() { # a machine check while an instruction is executed
+    crash mcck 'machine check' E04 'INSTRUCTION_PROCESSING_DAMAGE'
+}
+case_damage() { # a machine check in the wait, after which nothing can be trusted
+    crash damage 'machine check' E04 'SYSTEM_DAMAGE' 'fatal_machine_check'
+}
+case_restart() { # the operator's restart, while the CPU waits
+    host_wants inject-nmi
+    report 'restart interruption' E06
+    says 's390x::idle::.*wait'
+}
+case_selftest_failed() { # a test that fails is a failure
+    boot selftest=disk </dev/null
+    says '^FAIL: there is a disk to test'
+    says '^0 passed, 1 failed'
+    stopped E20
+}
+
+# ---- the image's own tests ----------------------------------------------------------------------------------------
+
+case_css() { # condition codes, status and interruptions of emulated subchannels; a terminal's attention
+    peer terminal
+    boot selftest=css -device virtio-rng-ccw,devno=fe.0.0100 -device virtio-serial-ccw,devno=fe.0.0200 \
+        -blockdev driver=null-co,node-name=disk,size=1048576,read-zeroes=on \
+        -device virtio-blk-ccw,drive=disk,devno=fe.0.0300 \
+        -chardev "socket,id=terminal,path=$SOCKET,server=on,wait=off,tn3270=on" \
+        -device x-terminal3270,chardev=terminal,devno=fe.0.0400 </dev/null
+    all_passed
+    says '^PASS: 0\.0\.0400 .*a key at the terminal ends the wait'
+}
+
+# disk_test APPEND: the disk driver, and what is on the disk afterwards.
+disk_test() {
+    python3 "$here/disk.py" make "$SCENE/disk.img"
+    python3 "$here/disk.py" make "$SCENE/read-only.img"
+    boot "selftest=disk $1" \
+        -blockdev "driver=file,filename=$SCENE/disk.img,node-name=disk,discard=unmap" \
+        -device virtio-blk-ccw,drive=disk,num-queues=4,serial=stellwerk-selftest \
+        -blockdev "driver=file,filename=$SCENE/read-only.img,node-name=other,read-only=on" \
+        -device virtio-blk-ccw,drive=other </dev/null
+    all_passed
+    silent '^SKIP'
+    python3 "$here/disk.py" check "$SCENE/disk.img" "$LOG"
+    python3 "$here/disk.py" check "$SCENE/read-only.img" /dev/null
+}
+
+case_disk() { # the disk driver, with adapter interruptions; the host finds on the disk what it should
+    disk_test ''
+}
+case_disk_classic() { # the same with classic interruptions
+    disk_test noadapter
+}
+
+# link_test APPEND
+link_test() {
+    peer link
+    boot "selftest=link $1" -device virtio-serial-ccw \
+        -chardev "socket,id=link,path=$SOCKET,server=on,wait=off" \
+        -device virtserialport,name=org.stellwerk.link,chardev=link </dev/null
+    all_passed
+    silent '^SKIP'
+}
+
+case_link() { # wake-up bytes, with adapter interruptions
+    link_test ''
+}
+case_link_classic() { # the same with classic interruptions
+    link_test noadapter
+}
+
+case_idle() { # waiting takes no processor time
+    local TIMEFORMAT='%3U %3S' started user system
+    started=$(now_ms)
+    { time boot selftest=idle </dev/null; } 2>"$LOG.time"
+    all_passed
+    (($(now_ms) - started >= 2000))
+    read -r user system < <(tail -n 1 "$LOG.time")
+    awk -v u="$user" -v s="$system" 'BEGIN { printf "%.3f s of processor time\n", u + s; exit u + s > 0.7 }'
+}
+
+case_instructions() { # the number of instructions for a read is the same twice
+    local first second
+    first=$("$here/insns.sh" "$IMAGE")
+    second=$("$here/insns.sh" "$IMAGE")
+    printf '%s instructions for a read of 4 KiB\n' "$first"
+    [[ $first == "$second" && $first -gt 0 ]]
+}
+
+# ---- Hercules -----------------------------------------------------------------------------------------------------
+
+# hercules CODE COMMAND-LINE [OPTION…]: list-directed IPL with two 3390, up to the disabled wait CODE.
+hercules() {
+    local code=$1 line=$2
+    shift 2
+    timeout --kill-after=5 "$PATIENCE" python3 "$here/hercules.py" "$(dirname "$IMAGE")" "$SCENE/hercules" \
+        --append "$line" "$@" >"$LOG"
+    says "^hercules: disabled wait $code\$"
+}
+
+case_hercules_boot() { # list-directed IPL on Hercules: banner and subchannels
+    hercules FFF ''
+    says 'boot: stellwerk [0-9]'
+    says 'boot: 64 MiB of storage'
+    says 'css: 0\.0\.0a80 0\.0\.0000 +3990/.. 3390/.. '
+    says 'css: 0\.0\.0a81 0\.0\.0001 +3990/'
+    says 'nothing to serve'
+}
+case_hercules_crash() { # a crash report there
+    hercules E02 selftest=pgm
+    says 'stopped: program interruption'
+    says '^code 0001'
+    says 'boot::entry::enter\+0x'
+}
+case_hercules_input() { # what the operator types there arrives
+    hercules FFF selftest=echo --type 'echo: type=>.ready for 42' --type 'echo: ready=>.end'
+    says '^echo: ready for 42$'
+}
+case_hercules_css() { # subchannels of DASD there, whose programs run within START SUBCHANNEL
+    hercules FFF selftest=css
+    silent '^FAIL'
+    says '^[1-9][0-9]* passed, 0 failed'
+}
+case_hercules_css_async() { # the same with programs that run on their own, and can be busy, halted and cleared
+    hercules FFF selftest=css --dasd nosyncio
+    silent '^FAIL'
+    says '^[1-9][0-9]* passed, 0 failed'
+    says '^PASS: .*CSCH ends a running program'
+}
+
+# ---- running the cases --------------------------------------------------------------------------------------------
+
+run_case() {
+    set -eEuo pipefail
+    trap end_all EXIT
+    trap 'warn "line $LINENO: $BASH_COMMAND"' ERR
+    LOG=$SCENE/$1.console GUEST_ERRORS=$SCENE/$1.errors
+    "case_$1"
+}
+
+mkdir -p "$SCENE"
+rm -f "$SCENE"/*.{console,errors,log}
+passed=0 failed=()
+while read -r name what; do
+    if [[ $name == hercules_* ]] && ! command -v hercules >/dev/null; then
+        printf 'skipped %-20s       %s (there is no Hercules)\n' "$name" "$what"
+        continue
+    fi
+    started=$(now_ms)
+    (run_case "$name") >"$SCENE/$name.log" 2>&1 &
+    if wait $!; then
+        passed=$((passed + 1)) verdict=ok
+    else
+        failed+=("$name") verdict=FAILED
+    fi
+    ms=$(($(now_ms) - started))
+    printf '%-7s %-20s %2d.%d s  %s\n' "$verdict" "$name" $((ms / 1000)) $((ms % 1000 / 100)) "$what"
+    [[ $verdict == ok ]] || cat "$SCENE/$name.log" <(grep -h '^FAIL' "$SCENE/$name.console" 2>/dev/null) | sed 's/^/        /'
+done < <(sed -nE 's/^case_([a-z_]+)\(\) \{ # (.*)/\1 \2/p' "${BASH_SOURCE[0]}")
+rm -f "$SCENE"/*.img
+((${#failed[@]} == 0)) || say "failed: ${failed[*]} (logs in $SCENE)"
+say "$passed passed, ${#failed[@]} failed"
+((${#failed[@]} == 0))
