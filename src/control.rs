@@ -13,6 +13,7 @@ use alloc::vec::Vec;
 
 use vcss::control::{self, Appliance, DeviceLife, Life, Order};
 use vcss::layout::{Extent, Header, Kind, Name, PAGE};
+use vcss::trace::DriverState;
 use vcss::{Area, AreaError, Bell, Word};
 use window::Window;
 
@@ -254,7 +255,15 @@ impl Control {
                     .map_or(control::Device::NO_DISK, |(disk, _)| disk)
                     .into(),
                 sectors: disk.map_or(0, |(_, sectors)| sectors).into(),
-                reserved: [0; 8],
+                // Discovery keeps the paths that can be used, which are these three masks' common part.
+                pim: device.path_mask,
+                pam: device.path_mask,
+                pom: device.path_mask,
+                state: DriverState::Standby as u8,
+                client: control::Device::NO_CLIENT.into(),
+                index: 0.into(),
+                chpids: device.chpids,
+                reserved: [0; 24],
             };
             // More devices than there is room for are served all the same.
             let _ = self.area.write(index as u32, &entry);

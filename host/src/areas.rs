@@ -4,7 +4,7 @@ use std::mem::offset_of;
 
 use anyhow::{Context, Result};
 use vcss::client::ProgramByte;
-use vcss::control::{self, Life, Order};
+use vcss::control::{self, ExportKind, Life, Order};
 use vcss::layout::{Doorbell, DoorbellHalf, Kind, Name};
 use vcss::{plan, Area, Word};
 use window::Window;
@@ -106,11 +106,13 @@ impl Areas {
                     } else {
                         0
                     }),
-                    reserved: U32::ZERO,
+                    kind: U32::new(ExportKind::Block as u32),
                     start: U64::new(export.start),
                     sectors: U64::new(export.sectors.unwrap_or(0)),
                     serial: serial(config, client, device),
-                    reserved2: [0; 12],
+                    owned_device: U16::ZERO,
+                    owned_set: 0,
+                    reserved: [0; 9],
                 };
                 self.control.write(index, &entry)?;
                 index += 1;

@@ -279,8 +279,10 @@ pub struct Bell<'w> {
     own_asleep: Word<'w>,
     their_bell: Word<'w>,
     their_asleep: Word<'w>,
+    their_generation: Word<'w>,
     rung: u32,
     heard: u32,
+    generation: u32,
 }
 
 impl<'w> Bell<'w> {
@@ -299,6 +301,19 @@ impl<'w> Bell<'w> {
         Self::new(area, Self::CLIENT, Self::APPLIANCE)
     }
 
+    /// The side of a client that begins anew: whatever an earlier one left running is ended by the
+    /// appliance when it hears the first ring.
+    ///
+    /// # Errors
+    ///
+    /// The area has no doorbell.
+    pub fn of_new_client(area: &Area<'w>) -> Result<Self, AreaError> {
+        let bell = Self::of_client(area)?;
+        let generation = area.word::<Doorbell>(0, Self::CLIENT + Self::GENERATION)?;
+        generation.store(generation.load().wrapping_add(1));
+        Ok(bell)
+    }
+
     /// The appliance's side. Starts a new generation.
     ///
     /// # Errors
@@ -315,7 +330,10 @@ impl<'w> Bell<'w> {
         let word = |offset| area.word::<Doorbell>(0, offset);
         let own_bell = word(own + Self::BELL)?;
         let their_bell = word(theirs + Self::BELL)?;
+        let their_generation = word(theirs + Self::GENERATION)?;
         let bell = Self {
+            generation: their_generation.load(),
+            their_generation,
             rung: own_bell.load(),
             // One less than it is: whatever came before counts as not heard yet.
             heard: their_bell.load().wrapping_sub(1),
@@ -351,6 +369,16 @@ impl<'w> Bell<'w> {
     #[inline]
     pub fn rings(&self) -> bool {
         self.their_bell.load() != self.heard
+    }
+
+    /// Whether the other side has begun anew since this was asked last. Nothing that it was asked, or
+    /// asked for, before that holds any more.
+    #[inline]
+    pub fn began_anew(&mut self) -> bool {
+        let generation = self.their_generation.load();
+        let anew = generation != self.generation;
+        self.generation = generation;
+        anew
     }
 
     /// Says that this side is about to sleep. The caller then looks for work once more, this bell
@@ -431,6 +459,22 @@ mod tests {
         assert!(client.ring(), "the appliance needs the byte");
         appliance.get_up();
         assert!(!client.ring());
+    }
+
+    #[test]
+    fn a_side_that_begins_anew_is_noticed_once() {
+        let mut bytes = area_bytes();
+        let length = plan::client_area(2).length() as usize;
+        let window = Window::borrowed(&mut bytes[..length], 0);
+        let area = Area::open(&window, Kind::Client).unwrap();
+        let mut client = Bell::of_new_client(&area).unwrap();
+        let mut appliance = Bell::of_appliance(&area).unwrap();
+        assert!(client.began_anew());
+        assert!(!client.began_anew());
+        assert!(!appliance.began_anew(), "the client was there before it");
+        Bell::of_new_client(&area).unwrap();
+        assert!(appliance.began_anew());
+        assert!(!appliance.began_anew());
     }
 
     proptest::proptest! {

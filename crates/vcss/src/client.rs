@@ -145,6 +145,40 @@ impl Entry for Notify {
     const ID: CapabilityId = CapabilityId::Notifies;
 }
 
+/// Measurement of a virtual subchannel: a format-1 measurement block (*Principles of Operation*, chapter
+/// 17, "Measurement block"). Written by the appliance. Counts wrap; times are in units of 128
+/// microseconds.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Measurement {
+    /// START and RESUME SUBCHANNEL instructions that were carried out.
+    pub starts: U32,
+    /// Samples: how often the times were added to.
+    pub samples: U32,
+    /// Device-connect time.
+    pub connect: U32,
+    /// Function-pending time.
+    pub pending: U32,
+    /// Device-disconnect time.
+    pub disconnect: U32,
+    /// Control-unit-queuing time.
+    pub queuing: U32,
+    /// Device-active-only time.
+    pub active_only: U32,
+    /// Device-busy time.
+    pub busy: U32,
+    /// Initial-command-response time.
+    pub initial_response: U32,
+    /// Zero.
+    pub reserved: [U32; 7],
+}
+
+const _: () = assert!(size_of::<Measurement>() == 64);
+
+impl Entry for Measurement {
+    const ID: CapabilityId = CapabilityId::Measurements;
+}
+
 /// A virtio device's state, as far as it must outlive the appliance. Written by the appliance.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]

@@ -3,7 +3,8 @@
 //!
 //! [`Client`], [`Disk`] and [`Export`] are written by the daemon before it starts the appliance
 //! and are not changed while it runs. [`Order`] is written by the daemon at any time. The rest is written by
-//! the appliance at any time, for `stellwerk status`.
+//! the appliance at any time, for `stellwerk status` and `stellwerk lscss`; so is the
+//! [trace](crate::trace).
 
 use zerocopy::big_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -54,31 +55,35 @@ impl Entry for Disk {
     const ID: CapabilityId = CapabilityId::Disks;
 }
 
-/// A disk, or a slice of one, given to a client. The client's virtual subchannels are its exports, in
+/// A disk, a slice of one, or a subchannel, given to a client. The client's virtual subchannels are its exports, in
 /// the order in which they stand here.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Export {
     /// Index of the client.
     pub client: U16,
-    /// Index of the disk.
+    /// Index of the disk, or [`Export::NO_DISK`].
     pub disk: U16,
-    /// Virtual device number.
+    /// Virtual device number. Of an [`ExportKind::Any`] it is the owned device's.
     pub device: U16,
     /// Queues that the client may use, 1 to [`MAX_QUEUES`](crate::client::MAX_QUEUES).
     pub queues: U16,
     /// [`Export::READ_ONLY`].
     pub flags: U32,
-    /// Zero.
-    pub reserved: U32,
+    /// [`ExportKind`].
+    pub kind: U32,
     /// First sector (512 bytes) on the disk.
     pub start: U64,
     /// Sectors; 0 means to the end of the disk.
     pub sectors: U64,
     /// What GET ID answers, padded with NUL.
     pub serial: [u8; 20],
+    /// [`ExportKind::PassThrough`]: the owned device's number.
+    pub owned_device: U16,
+    /// [`ExportKind::PassThrough`]: the owned device's subchannel set.
+    pub owned_set: u8,
     /// Zero.
-    pub reserved2: [u8; 12],
+    pub reserved: [u8; 9],
 }
 
 const _: () = assert!(size_of::<Export>() == 64);
@@ -86,7 +91,36 @@ const _: () = assert!(size_of::<Export>() == 64);
 impl Export {
     /// The client may not write.
     pub const READ_ONLY: u32 = 1;
+    /// [`Export::disk`] of what is no disk.
+    pub const NO_DISK: u16 = 0xFFFF;
 }
+
+/// What stands behind a virtual subchannel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum ExportKind {
+    /// A disk or a slice of one: a virtio-ccw device.
+    Block = 0,
+    /// The owned subchannel with the device number that the export says.
+    PassThrough = 1,
+    /// The k-th such export of a client gets the k-th owned subchannel that nobody else was given.
+    Any = 2,
+}
+
+impl ExportKind {
+    /// The kind of a number read from an area.
+    pub const fn from_number(number: u32) -> Option<Self> {
+        match number {
+            0 => Some(Self::Block),
+            1 => Some(Self::PassThrough),
+            2 => Some(Self::Any),
+            _ => None,
+        }
+    }
+}
+
+/// Name of the client that is the host daemon itself.
+pub const HOST: &str = "host";
 
 impl Entry for Export {
     const ID: CapabilityId = CapabilityId::Exports;
@@ -227,15 +261,31 @@ pub struct Device {
     pub disk: U16,
     /// Size in sectors, when it is a disk.
     pub sectors: U64,
+    /// Path-installed mask.
+    pub pim: u8,
+    /// Path-available mask.
+    pub pam: u8,
+    /// Path-operational mask.
+    pub pom: u8,
+    /// [`DriverState`](crate::trace::DriverState) of one that is passed through.
+    pub state: u8,
+    /// Index of the client that it is passed through to, or [`Device::NO_CLIENT`].
+    pub client: U16,
+    /// The client's virtual subchannel.
+    pub index: U16,
+    /// Channel-path identifiers.
+    pub chpids: [u8; 8],
     /// Zero.
-    pub reserved: [u8; 8],
+    pub reserved: [u8; 24],
 }
 
-const _: () = assert!(size_of::<Device>() == 32);
+const _: () = assert!(size_of::<Device>() == 64);
 
 impl Device {
     /// [`Device::disk`] of what is no disk.
     pub const NO_DISK: u16 = 0xFFFF;
+    /// [`Device::client`] of what is passed through to nobody.
+    pub const NO_CLIENT: u16 = 0xFFFF;
 }
 
 impl Entry for Device {

@@ -9,7 +9,7 @@ pub const MAGIC: [u8; 8] = *b"STLWAREA";
 /// Layouts with another major version are not read.
 pub const VERSION_MAJOR: u16 = 1;
 /// Grows when a capability is added.
-pub const VERSION_MINOR: u16 = 0;
+pub const VERSION_MINOR: u16 = 1;
 /// Areas and windows begin at multiples of this.
 pub const PAGE: u64 = 4096;
 /// A capability list longer than this is an error.
@@ -120,6 +120,8 @@ pub enum CapabilityId {
     Devices = 0x19,
     /// [`control::Counters`](crate::control::Counters).
     Counters = 0x1A,
+    /// [`trace::TraceEntry`](crate::trace::TraceEntry).
+    Trace = 0x1C,
     /// [`client::Command`](crate::client::Command).
     Commands = 0x20,
     /// [`client::Response`](crate::client::Response).
@@ -130,6 +132,12 @@ pub enum CapabilityId {
     Schibs = 0x23,
     /// [`client::Notify`](crate::client::Notify).
     Notifies = 0x24,
+    /// [`events::Event`](crate::events::Event).
+    Events = 0x25,
+    /// [`client::Measurement`](crate::client::Measurement).
+    Measurements = 0x26,
+    /// [`events::EventPositions`](crate::events::EventPositions): one entry.
+    EventPositions = 0x27,
     /// [`client::DeviceState`](crate::client::DeviceState).
     DeviceStates = 0x28,
     /// [`client::QueueState`](crate::client::QueueState).
@@ -142,7 +150,7 @@ pub enum CapabilityId {
 
 impl CapabilityId {
     /// Every id, in the order of their numbers.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 21] = [
         Self::Doorbell,
         Self::Clients,
         Self::Disks,
@@ -151,11 +159,15 @@ impl CapabilityId {
         Self::Appliance,
         Self::Devices,
         Self::Counters,
+        Self::Trace,
         Self::Commands,
         Self::Responses,
         Self::Statuses,
         Self::Schibs,
         Self::Notifies,
+        Self::Events,
+        Self::Measurements,
+        Self::EventPositions,
         Self::DeviceStates,
         Self::QueueStates,
         Self::InFlights,
@@ -196,7 +208,8 @@ pub struct DoorbellHalf {
     pub bell: U32,
     /// 1 while this side needs the wake-up byte to notice.
     pub asleep: U32,
-    /// Counts this side's starts. The appliance adds one each time that it opens the area.
+    /// Counts this side's starts. The appliance adds one each time that it opens the area; a client that
+    /// uses channel programs of its own adds one when it begins anew, and the daemon for one that has gone.
     pub generation: U32,
     /// Zero.
     pub reserved: [u8; 116],

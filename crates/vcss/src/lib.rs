@@ -4,8 +4,8 @@
 //!
 //! A client drives virtual subchannels that the appliance keeps, and the two share nothing but
 //! memory and a wake-up byte. This crate holds the layout of that memory ([`layout`], [`control`],
-//! [`client`]), the validated view of it that both sides use ([`Area`]), the way a creator lays it
-//! out ([`plan`]), and the client's side, [`Remote`], which is a
+//! [`client`], [`events`], [`trace`]), the validated view of it that both sides use ([`Area`]), the way a
+//! creator lays it out ([`plan`]), and the client's side, [`Remote`], which is a
 //! [`ChannelSubsystem`](channel::ChannelSubsystem).
 //!
 //! `docs/protocol.md` is the specification; the types here are its tables.
@@ -26,9 +26,11 @@
 mod area;
 pub mod client;
 pub mod control;
+pub mod events;
 pub mod layout;
 pub mod plan;
 mod remote;
+pub mod trace;
 
 pub use area::{Area, AreaError, Bell, Word};
 pub use remote::{Remote, RemoteError, Wake};

@@ -8,19 +8,25 @@ use window::{ClientAddress, OutOfWindow, Window};
 use zerocopy::big_endian::{U16, U32, U64};
 
 use crate::client::{
-    Command, DeviceState, InFlight, Notify, QueueState, Response, SchibPart, Status, MAX_QUEUES,
-    MAX_QUEUE_SIZE,
+    Command, DeviceState, InFlight, Measurement, Notify, ProgramByte, QueueState, Response,
+    SchibPart, Status, MAX_QUEUES, MAX_QUEUE_SIZE,
 };
 use crate::control::{Appliance, Client, Counters, Device, Disk, Export, Order};
+use crate::events::{Event, EventPositions};
 use crate::layout::{
     Capability, CapabilityId, Doorbell, Entry, Header, Kind, MAGIC, PAGE, VERSION_MAJOR,
     VERSION_MINOR,
 };
+use crate::trace::TraceEntry;
 
 /// Owned subchannels that the control area has room for.
 pub const MAX_DEVICES: u32 = 256;
 /// Bytes of program window that each virtual subchannel has in its area.
 pub const PROGRAM_BYTES: u32 = 4096;
+/// Channel reports that a client's ring holds.
+pub const EVENTS: u32 = 64;
+/// Records that the trace holds.
+pub const TRACE_ENTRIES: u32 = 1024;
 
 const MAX_PARTS: usize = 16;
 
@@ -114,10 +120,16 @@ pub fn control_area(clients: u32, disks: u32, exports: u32) -> AreaPlan {
         .with::<Appliance>(1)
         .with::<Device>(MAX_DEVICES)
         .with::<Counters>(exports)
+        .with::<TraceEntry>(TRACE_ENTRIES)
 }
 
-/// A client's area for so many virtual subchannels.
+/// A client's area for so many virtual subchannels, with [`PROGRAM_BYTES`] of program window each.
 pub fn client_area(subchannels: u32) -> AreaPlan {
+    client_area_with(subchannels, PROGRAM_BYTES)
+}
+
+/// A client's area for so many virtual subchannels, with so many bytes of program window each.
+pub fn client_area_with(subchannels: u32, program_bytes: u32) -> AreaPlan {
     let queues = subchannels * MAX_QUEUES as u32;
     AreaPlan::new(Kind::Client)
         .with::<Doorbell>(1)
@@ -126,10 +138,13 @@ pub fn client_area(subchannels: u32) -> AreaPlan {
         .with::<Status>(subchannels)
         .with::<SchibPart>(subchannels)
         .with::<Notify>(subchannels)
+        .with::<Event>(EVENTS)
+        .with::<Measurement>(subchannels)
+        .with::<EventPositions>(1)
         .with::<DeviceState>(subchannels)
         .with::<QueueState>(queues)
         .with::<InFlight>(queues * MAX_QUEUE_SIZE as u32)
-        .with_aligned::<crate::client::ProgramByte>(subchannels * PROGRAM_BYTES, PAGE)
+        .with_aligned::<ProgramByte>(subchannels * program_bytes, PAGE)
 }
 
 #[cfg(test)]

@@ -1,0 +1,421 @@
+//! The trace: what happened to the owned subchannels, always written, read by whoever wants to know.
+//!
+//! A ring in the control area. Each record carries its own number, stored last, so the writer keeps no
+//! account of readers, and a reader that was too slow sees that it was.
+//!
+//! # Limits
+//!
+//! The last [`TRACE_ENTRIES`](crate::plan::TRACE_ENTRIES) records.
+
+use core::mem::offset_of;
+use core::sync::atomic::{fence, Ordering};
+
+use window::WindowSlice;
+use zerocopy::big_endian::{U16, U32, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::area::{Area, AreaError};
+use crate::client::Instruction;
+use crate::layout::{CapabilityId, Entry};
+
+/// A record. Written by the appliance.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct TraceEntry {
+    /// The record's number, written last; 0 while it is written, and before the first. Record `n` stands
+    /// at `n` modulo the ring's length, a power of two. Wraps from the highest number to 1.
+    pub sequence: U32,
+    /// Subsystem-identification word of the owned subchannel.
+    pub subchannel: U32,
+    /// TOD clock.
+    pub tod: U64,
+    /// [`TraceEvent`].
+    pub event: U16,
+    /// [`DriverState`] before.
+    pub before: u8,
+    /// [`DriverState`] after.
+    pub after: u8,
+    /// Condition code, or [`TraceEntry::NO_CONDITION`].
+    pub condition: u8,
+    /// Zero.
+    pub reserved: u8,
+    /// Index of the client that it was done for, or [`TraceEntry::NO_CLIENT`].
+    pub client: U16,
+    /// START: words 0 to 2 of the ORB. Interruption and TEST: the SCSW, then words 0 and 1 of the ESW. Else
+    /// zero.
+    pub words: [U32; 5],
+    /// Zero.
+    pub reserved2: [u8; 20],
+}
+
+const _: () = assert!(size_of::<TraceEntry>() == 64);
+
+impl TraceEntry {
+    /// [`TraceEntry::condition`] of what has none.
+    pub const NO_CONDITION: u8 = 0xFF;
+    /// [`TraceEntry::client`] of what was done for nobody.
+    pub const NO_CLIENT: u16 = 0xFFFF;
+}
+
+impl Entry for TraceEntry {
+    const ID: CapabilityId = CapabilityId::Trace;
+}
+
+/// State of the driver of an owned subchannel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum DriverState {
+    /// No device there, or none that can be used.
+    NotOperational = 0,
+    /// Owned, without a client.
+    Standby = 1,
+    /// A client's, nothing running.
+    Idle = 2,
+    /// A program of the client's runs.
+    Busy = 3,
+    /// What runs is being ended.
+    Quiescing = 4,
+    /// Given up: it did not end.
+    Disconnected = 5,
+}
+
+impl DriverState {
+    /// The state of a number read from an area.
+    pub const fn from_number(number: u8) -> Option<Self> {
+        Some(match number {
+            0 => Self::NotOperational,
+            1 => Self::Standby,
+            2 => Self::Idle,
+            3 => Self::Busy,
+            4 => Self::Quiescing,
+            5 => Self::Disconnected,
+            _ => return None,
+        })
+    }
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TraceEvent {
+    /// The client's request: the instruction's number.
+    Request(Instruction),
+    /// The appliance's own instruction to the subchannel: the instruction's number and 0x80.
+    Own(Instruction),
+    /// 0x10: taken into use for a client.
+    Online,
+    /// 0x11: taken out of use.
+    Offline,
+    /// 0x12: its client has gone or begins anew.
+    Reset,
+    /// 0x20: an interruption.
+    Interruption,
+    /// 0x21: a channel path came or went.
+    Path,
+    /// 0x22: the subchannel has lost its device.
+    Gone,
+    /// 0x23: it has one again.
+    Back,
+    /// 0x24: something did not happen in time.
+    TimeOut,
+}
+
+impl TraceEvent {
+    const OWN: u16 = 0x80;
+
+    /// The number in an area.
+    pub const fn number(self) -> u16 {
+        match self {
+            Self::Request(instruction) => instruction as u16,
+            Self::Own(instruction) => Self::OWN + instruction as u16,
+            Self::Online => 0x10,
+            Self::Offline => 0x11,
+            Self::Reset => 0x12,
+            Self::Interruption => 0x20,
+            Self::Path => 0x21,
+            Self::Gone => 0x22,
+            Self::Back => 0x23,
+            Self::TimeOut => 0x24,
+        }
+    }
+
+    /// The event of a number read from an area.
+    pub const fn from_number(number: u16) -> Option<Self> {
+        Some(match number {
+            0x10 => Self::Online,
+            0x11 => Self::Offline,
+            0x12 => Self::Reset,
+            0x20 => Self::Interruption,
+            0x21 => Self::Path,
+            0x22 => Self::Gone,
+            0x23 => Self::Back,
+            0x24 => Self::TimeOut,
+            _ => match Instruction::from_number((number & !Self::OWN) as u32) {
+                Some(instruction) if number & Self::OWN != 0 => Self::Own(instruction),
+                Some(instruction) => Self::Request(instruction),
+                None => return None,
+            },
+        })
+    }
+}
+
+/// The ring, as both sides see it.
+#[derive(Clone, Debug)]
+struct Ring<'w> {
+    entries: WindowSlice<'w>,
+    mask: u32,
+}
+
+impl<'w> Ring<'w> {
+    /// Words in an entry.
+    const WORDS: u32 = (size_of::<TraceEntry>() / 4) as u32;
+
+    fn open(area: &Area<'w>) -> Result<Self, AreaError> {
+        let count = area.count::<TraceEntry>();
+        let power = count
+            .checked_ilog2()
+            .ok_or(AreaError::Missing { id: TraceEntry::ID })?;
+        Ok(Self {
+            entries: area.array::<TraceEntry>(0, 1 << power)?,
+            mask: (1 << power) - 1,
+        })
+    }
+
+    fn sequence(&self, place: u32) -> u32 {
+        const { assert!(offset_of!(TraceEntry, sequence) == 0) };
+        let word = self.entries.load_u32_acquire(place * Self::WORDS);
+        word.unwrap_or(0).swap_bytes()
+    }
+
+    /// The highest number in the ring, 0 when it is empty.
+    fn newest(&self) -> u32 {
+        (0..=self.mask)
+            .map(|place| self.sequence(place))
+            .reduce(|newest, number| {
+                if is_after(number, newest) {
+                    number
+                } else {
+                    newest
+                }
+            })
+            .unwrap_or(0)
+    }
+}
+
+/// Whether record `number` comes after record `other`.
+const fn is_after(number: u32, other: u32) -> bool {
+    number != 0 && (other == 0 || (number.wrapping_sub(other) as i32) > 0)
+}
+
+const fn following(number: u32) -> u32 {
+    match number.wrapping_add(1) {
+        0 => 1,
+        next => next,
+    }
+}
+
+/// The appliance's side: writes records.
+#[derive(Clone, Debug)]
+pub struct Recorder<'w> {
+    ring: Ring<'w>,
+    next: u32,
+}
+
+impl<'w> Recorder<'w> {
+    /// Goes on where an earlier life of the appliance left off.
+    ///
+    /// # Errors
+    ///
+    /// The area has no such part.
+    pub fn open(area: &Area<'w>) -> Result<Self, AreaError> {
+        let ring = Ring::open(area)?;
+        Ok(Self {
+            next: following(ring.newest()),
+            ring,
+        })
+    }
+
+    /// Writes a record; its number is set here.
+    #[inline]
+    pub fn record(&mut self, entry: &TraceEntry) {
+        let place = self.next & self.ring.mask;
+        // The entry's number is 0 and stored first; so no reader takes the mixture for either record.
+        let stored = self.ring.entries.set_element(place, entry);
+        fence(Ordering::Release);
+        let word = place * Ring::WORDS;
+        let numbered = self
+            .ring
+            .entries
+            .store_u32_release(word, self.next.swap_bytes());
+        debug_assert!(entry.sequence.get() == 0 && stored.is_ok() && numbered.is_ok());
+        self.next = following(self.next);
+    }
+}
+
+/// A reader's side: follows the records.
+#[derive(Clone, Debug)]
+pub struct Follower<'w> {
+    ring: Ring<'w>,
+    next: u32,
+}
+
+/// What a [`Follower`] found.
+#[derive(Clone, Copy, Debug)]
+pub enum Followed {
+    /// The next record.
+    Record(TraceEntry),
+    /// Records were overwritten before they were read: so many.
+    Lost(u32),
+    /// There is none yet.
+    Nothing,
+}
+
+impl<'w> Follower<'w> {
+    /// Begins with the oldest record that is still there.
+    ///
+    /// # Errors
+    ///
+    /// The area has no such part.
+    pub fn open(area: &Area<'w>) -> Result<Self, AreaError> {
+        let ring = Ring::open(area)?;
+        let mut follower = Self { next: 1, ring };
+        follower.next = follower.oldest();
+        Ok(follower)
+    }
+
+    fn oldest(&self) -> u32 {
+        let newest = self.ring.newest();
+        let first = newest.wrapping_sub(self.ring.mask);
+        match self.ring.sequence(first & self.ring.mask) {
+            number if number == first && number != 0 => first,
+            // Not full yet, or just being overwritten.
+            _ => (0..=self.ring.mask)
+                .map(|place| self.ring.sequence(place))
+                .filter(|&number| number != 0)
+                .reduce(|oldest, number| {
+                    if is_after(oldest, number) {
+                        number
+                    } else {
+                        oldest
+                    }
+                })
+                .unwrap_or(1),
+        }
+    }
+
+    /// The next record.
+    pub fn next(&mut self) -> Followed {
+        let place = self.next & self.ring.mask;
+        let before = self.ring.sequence(place);
+        if before == self.next {
+            let entry = self.ring.entries.element::<TraceEntry>(place);
+            fence(Ordering::Acquire);
+            if let (Ok(entry), true) = (entry, self.ring.sequence(place) == before) {
+                self.next = following(self.next);
+                return Followed::Record(entry);
+            }
+        } else if !is_after(before, self.next) {
+            return Followed::Nothing;
+        }
+        let missed = self.next;
+        self.next = self.oldest();
+        Followed::Lost(self.next.wrapping_sub(missed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layout::Kind;
+    use crate::plan;
+    use window::Window;
+
+    fn with_area(fact: impl FnOnce(&Area<'_>)) {
+        let plan = plan::control_area(1, 1, 1);
+        let mut bytes = [0; 131_072];
+        let window = Window::borrowed(&mut bytes[..plan.length() as usize], 0);
+        plan.write(&window).unwrap();
+        fact(&Area::open(&window, Kind::Control).unwrap());
+    }
+
+    fn record(recorder: &mut Recorder<'_>, tod: u64) {
+        recorder.record(&TraceEntry {
+            tod: tod.into(),
+            ..TraceEntry::default()
+        });
+    }
+
+    fn tod(follower: &mut Follower<'_>) -> Option<u64> {
+        match follower.next() {
+            Followed::Record(entry) => Some(entry.tod.get()),
+            Followed::Lost(_) | Followed::Nothing => None,
+        }
+    }
+
+    #[test]
+    fn records_are_read_in_order_and_once() {
+        with_area(|area| {
+            let mut recorder = Recorder::open(area).unwrap();
+            let mut follower = Follower::open(area).unwrap();
+            assert_eq!(tod(&mut follower), None);
+            record(&mut recorder, 11);
+            record(&mut recorder, 12);
+            assert_eq!(tod(&mut follower), Some(11));
+            assert_eq!(tod(&mut follower), Some(12));
+            assert!(matches!(follower.next(), Followed::Nothing));
+        });
+    }
+
+    #[test]
+    fn a_slow_reader_is_told_how_much_it_missed() {
+        with_area(|area| {
+            let mut recorder = Recorder::open(area).unwrap();
+            let mut follower = Follower::open(area).unwrap();
+            let beyond = 5;
+            for number in 1..=plan::TRACE_ENTRIES + beyond {
+                record(&mut recorder, u64::from(number));
+            }
+            assert!(matches!(follower.next(), Followed::Lost(lost) if lost == beyond));
+            assert_eq!(tod(&mut follower), Some(u64::from(beyond) + 1));
+        });
+    }
+
+    #[test]
+    fn a_late_reader_begins_with_the_oldest() {
+        with_area(|area| {
+            let mut recorder = Recorder::open(area).unwrap();
+            for number in 1..=3 {
+                record(&mut recorder, number);
+            }
+            assert_eq!(tod(&mut Follower::open(area).unwrap()), Some(1));
+            for number in 4..=u64::from(plan::TRACE_ENTRIES) + 3 {
+                record(&mut recorder, number);
+            }
+            assert_eq!(tod(&mut Follower::open(area).unwrap()), Some(4));
+        });
+    }
+
+    #[test]
+    fn a_new_life_of_the_appliance_goes_on_counting() {
+        with_area(|area| {
+            record(&mut Recorder::open(area).unwrap(), 1);
+            record(&mut Recorder::open(area).unwrap(), 2);
+            let mut follower = Follower::open(area).unwrap();
+            assert_eq!(tod(&mut follower), Some(1));
+            assert_eq!(tod(&mut follower), Some(2));
+        });
+    }
+
+    #[test]
+    fn an_event_is_found_by_its_number() {
+        for number in 0..0x200 {
+            if let Some(event) = TraceEvent::from_number(number) {
+                assert_eq!(event.number(), number);
+            }
+        }
+        assert_eq!(
+            TraceEvent::from_number(0x81),
+            Some(TraceEvent::Own(Instruction::Start))
+        );
+        assert_eq!(TraceEvent::from_number(0), None);
+    }
+}
