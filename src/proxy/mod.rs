@@ -3,6 +3,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`client`] | one client: its area, its window, its virtual channel subsystem |
+//! | [`passthrough`] | a virtual subchannel that stands for an owned one |
 //! | [`subchannel`] | a virtual subchannel's architected state and condition codes |
 //! | [`program`] | the channel of an emulated control unit |
 //! | [`virtio_blk`] | the virtio block device behind a virtual subchannel, and the block service |
@@ -15,6 +16,7 @@
 //!   client's own trouble.
 
 pub mod client;
+pub mod passthrough;
 pub mod program;
 pub mod subchannel;
 pub mod virtio_blk;

@@ -86,6 +86,8 @@ pub struct Response {
 impl Response {
     /// The request was none: unknown instruction.
     pub const INVALID: u32 = 0x8000_0000;
+    /// The operand is one that the instruction does not take: where a CPU recognises an operand exception.
+    pub const OPERAND: u32 = 0x8000_0001;
 }
 
 impl Entry for Response {

@@ -277,7 +277,7 @@ const fn standby(event: Event) -> Transition {
         | Event::DeferredOne
         | Event::DeferredThree
         | Event::Split => to(STAY, &[Action::Discard]),
-        Event::Gone => to(State::NotOperational, &[Action::ReportGone]),
+        Event::Gone => GONE,
         Event::Accepted
         | Event::Cancelled
         | Event::Refused
@@ -295,7 +295,7 @@ const QUIESCE: Transition = to(
 );
 const GONE: Transition = to(
     State::NotOperational,
-    &[Action::Release, Action::ReportGone],
+    &[Action::Release, Action::ResetVirtual, Action::ReportGone],
 );
 
 const fn idle(event: Event) -> Transition {
@@ -402,7 +402,12 @@ const fn next_try(stage: Stage) -> Transition {
         Stage::Cancel => (Stage::Halt { left: HALTS - 1 }, &[Action::QuiesceHalt]),
         Stage::Halt { left: 0 } => (Stage::Clear { left: CLEARS - 1 }, &[Action::QuiesceClear]),
         Stage::Halt { left } => (Stage::Halt { left: left - 1 }, &[Action::QuiesceHalt]),
-        Stage::Clear { left: 0 } => return to(State::Disconnected, &[Action::ReportGone]),
+        Stage::Clear { left: 0 } => {
+            return to(
+                State::Disconnected,
+                &[Action::ResetVirtual, Action::ReportGone],
+            )
+        }
         Stage::Clear { left } => (Stage::Clear { left: left - 1 }, &[Action::QuiesceClear]),
     };
     to(State::Quiescing(stage), actions)
