@@ -5,7 +5,7 @@
 //! An action does one thing, and says by the event that it returns what came of it.
 
 use channel::{
-    ActivityControl, Crw, FunctionControl, Irb, Orb, PmcwFlags, Refusal, Schib, Scsw,
+    ActivityControl, Crw, Emw, FunctionControl, Irb, Orb, PmcwFlags, Refusal, Schib, Scsw,
     StatusControl, SubchannelStatus, Tested,
 };
 use vcss::client::Instruction;
@@ -38,10 +38,7 @@ impl PassThrough {
                 self.irb = Irb::default();
                 self.answer(3, None)
             }
-            Action::InUse => {
-                let pending = self.is_pending_now(line);
-                self.answer(if pending { 1 } else { 2 }, None)
-            }
+            Action::InUse => self.in_use(line),
             Action::Ignore | Action::Show => self.answer(0, None),
             Action::Start => match operand {
                 Operand::Orb(orb) => self.start(orb, line),
@@ -131,11 +128,11 @@ impl PassThrough {
             return self.answer(3, Some(Event::Gone));
         };
         if self.is_pending() {
-            return self.answer(1, None);
+            return self.in_use(line);
         }
         let mut translated = match self.translator.translate(orb, line.window) {
             Ok(translated) => translated,
-            Err(refused) => return self.refuse_program(orb, refused.0, line),
+            Err(refused) => return self.refuse_program(orb, refused.scsw, line),
         };
         translated.parameter = U32::new(id.word());
         // SAFETY: the translator built the program, out of addresses in the client's window, and keeps it as it is until
@@ -167,7 +164,10 @@ impl PassThrough {
         }
         self.own.set_parameter(orb.parameter.get());
         self.count_start();
-        self.held = Some(status::refused(orb, found));
+        self.held = Some(Irb {
+            scsw: found,
+            ..Irb::default()
+        });
         self.answer(0, Some(Event::Refused))
     }
 
@@ -249,7 +249,7 @@ impl PassThrough {
     }
 
     fn modify(&mut self, wanted: &Schib, line: &mut Line<'_>) -> u32 {
-        if self.is_pending() {
+        if self.held.is_some() {
             return 1;
         }
         let (Some(id), Some(hardware)) = (self.id, self.stored(line)) else {
@@ -470,22 +470,24 @@ impl PassThrough {
         irb.scsw
     }
 
-    /// Whether status is pending, interruption taken or not.
-    fn is_pending_now(&mut self, line: &mut Line<'_>) -> bool {
-        if self.is_pending() {
-            return true;
-        }
-        let scsw = self.stored(line).map(|schib| schib.scsw);
-        scsw.is_some_and(|scsw| {
-            let own = self.is_split(&scsw) || self.may_retry(&scsw);
-            scsw.status().contains(StatusControl::PENDING) && !own
-        })
+    /// The answer of a subchannel that cannot take a new function: condition code 1 if status is pending, its interruption
+    /// taken or not, else 2.
+    fn in_use(&mut self, line: &mut Line<'_>) -> Option<Event> {
+        let Some(schib) = self.stored(line) else {
+            return self.answer(3, Some(Event::Gone));
+        };
+        let scsw = &schib.scsw;
+        let own = self.is_split(scsw) || self.may_retry(scsw);
+        let pending = scsw.status().contains(StatusControl::PENDING) && !own;
+        self.answer(if self.held.is_some() || pending { 1 } else { 2 }, None)
     }
 
-    /// The SCHIB, if there is a device.
+    /// The SCHIB, if there is a device, and the same as before: one that was exchanged in between is disabled.
     pub(super) fn stored(&mut self, line: &mut Line<'_>) -> Option<Schib> {
         let schib = line.css.store(self.id?).ok()?;
-        schib.pmcw.has_device().then_some(schib)
+        let exchanged =
+            self.own.is_enabled() && !schib.pmcw.flags().contains(PmcwFlags::ENABLED);
+        (schib.pmcw.has_device() && !exchanged).then_some(schib)
     }
 
     /// The same, and if there is no device any more, that is noted.
@@ -506,11 +508,6 @@ impl PassThrough {
         }
     }
 
-    pub(super) fn is_hardware_enabled(&mut self, line: &mut Line<'_>) -> bool {
-        self.stored(line)
-            .is_some_and(|schib| schib.pmcw.flags().contains(PmcwFlags::ENABLED))
-    }
-
     fn count_start(&mut self) {
         let starts = &mut self.measured.starts;
         starts.set(starts.get().wrapping_add(1));
@@ -521,21 +518,20 @@ impl PassThrough {
         if !self.irb.scsw.status().contains(StatusControl::PRIMARY) {
             return;
         }
-        let [connect, pending, disconnect, queuing, active_only, busy, initial, _] = self.irb.emw;
-        let measured = &mut self.measured;
-        let times = [
-            (&mut measured.connect, connect),
-            (&mut measured.pending, pending),
-            (&mut measured.disconnect, disconnect),
-            (&mut measured.queuing, queuing),
-            (&mut measured.active_only, active_only),
-            (&mut measured.busy, busy),
-            (&mut measured.initial_response, initial),
-        ];
-        if times.iter().all(|(_, time)| time.get() == 0) {
+        let times = &self.irb.emw;
+        if *times == Emw::default() {
             return;
         }
-        for (sum, time) in times {
+        let measured = &mut self.measured;
+        for (sum, time) in [
+            (&mut measured.connect, times.device_connect),
+            (&mut measured.pending, times.function_pending),
+            (&mut measured.disconnect, times.device_disconnect),
+            (&mut measured.queuing, times.control_unit_queuing),
+            (&mut measured.active_only, times.device_active_only),
+            (&mut measured.busy, times.device_busy),
+            (&mut measured.initial_response, times.initial_command_response),
+        ] {
             sum.set(sum.get().wrapping_add(time.get()));
         }
         let samples = &mut measured.samples;

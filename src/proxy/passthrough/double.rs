@@ -3,9 +3,13 @@ use channel::{Irb, Orb, Scsw};
 use window::Window;
 
 #[derive(Debug)]
-pub struct Translator;
+pub struct Translator {
+    live: bool,
+}
 #[derive(Debug)]
-pub struct Refused(pub Scsw);
+pub struct Refused {
+    pub scsw: Scsw,
+}
 #[derive(Debug)]
 pub enum Split {
     NotOurs,
@@ -18,9 +22,11 @@ pub struct Refreshed {
 }
 impl Translator {
     pub fn new(_: usize) -> Self {
-        Self
+        Self { live: false }
     }
     pub fn translate(&mut self, orb: &Orb, _: &Window) -> Result<Orb, Refused> {
+        assert!(!self.live);
+        self.live = true;
         Ok(*orb)
     }
     pub fn back(&self, _: &mut Irb) {}
@@ -33,5 +39,10 @@ impl Translator {
     pub fn split(&self, _: &Irb) -> Split {
         Split::NotOurs
     }
-    pub fn release(&mut self) {}
+    pub fn release(&mut self) {
+        self.live = false;
+    }
+    pub fn is_live(&self) -> bool {
+        self.live
+    }
 }

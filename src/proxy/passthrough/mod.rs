@@ -38,7 +38,7 @@ pub mod status;
 mod tests;
 
 use channel::{
-    ChannelSubsystem, Crw, FunctionControl, Irb, Orb, OrbFlags, Schib, Scsw, SubchannelId,
+    ChannelSubsystem, Crw, FunctionControl, Irb, Orb, OrbMode, Schib, Scsw, SubchannelId,
 };
 use heapless::Deque;
 use s390x::clock::Tod;
@@ -101,11 +101,16 @@ impl Request<'_> {
         !matches!(self, Self::Store | Self::Modify(_))
     }
 
+    /// Whether the hardware's condition code depends on status that may be the appliance's own.
+    const fn wants_a_look(&self) -> bool {
+        matches!(self, Self::Halt | Self::Cancel | Self::Resume)
+    }
+
     /// Whether its operand is one.
     fn is_valid(&self) -> bool {
         match self {
             Self::Start(orb) => orb_is_valid(orb),
-            Self::Modify(schib) => schib::is_valid(schib),
+            Self::Modify(schib) => schib.check().is_ok(),
             Self::Halt
             | Self::Clear
             | Self::Cancel
@@ -119,11 +124,7 @@ impl Request<'_> {
 /// Whether START SUBCHANNEL takes the operand; else an operand exception is recognised. Transport mode is refused as in a
 /// configuration without the fibre-channel extensions.
 fn orb_is_valid(orb: &Orb) -> bool {
-    const RESERVED: u32 = 0x0000_003E;
-    const BIT_0: u32 = 0x8000_0000;
-    orb.control.get() & RESERVED == 0
-        && !orb.flags().contains(OrbFlags::TRANSPORT)
-        && orb.program.get() & BIT_0 == 0
+    orb.check() == Ok(OrbMode::Command)
 }
 
 /// What a subchannel works with while it is called.
@@ -248,6 +249,10 @@ impl PassThrough {
             self.condition = 3;
             self.irb = Irb::default();
         } else {
+            if request.wants_a_look() && self.state == State::Busy {
+                // Status that is the appliance's own must not be in its way.
+                self.interruption(line);
+            }
             let operand = match request {
                 Request::Start(orb) => Operand::Orb(orb),
                 Request::Modify(schib) => Operand::Schib(schib),
@@ -281,7 +286,7 @@ impl PassThrough {
             State::NotOperational | State::Disconnected => true,
             State::Standby | State::Idle | State::Busy | State::Quiescing(_) => false,
         };
-        let hardware = if hidden { None } else { self.stored(line) };
+        let hardware = if hidden { None } else { self.looked(line) };
         let Some(hardware) = hardware else {
             return self.own.show_nothing();
         };
@@ -315,20 +320,13 @@ impl PassThrough {
 
     /// A channel report about the owned subchannel: looks whether the device is there.
     pub fn report(&mut self, line: &mut Line<'_>) {
-        let before = self.state;
-        let there = self.stored(line).is_some();
-        if there && self.state == State::NotOperational {
-            self.run(Event::Back, Operand::None, line);
-            self.trace(line, before, TraceEvent::Back, None, &NO_WORDS);
-        } else if there {
-            // Gone and back before anyone looked: what was in progress has ended without status.
-            if self.own.is_enabled() && !self.is_hardware_enabled(line) {
-                self.run(Event::Gone, Operand::None, line);
-                self.run(Event::Back, Operand::None, line);
-                self.trace(line, before, TraceEvent::Gone, None, &NO_WORDS);
-            }
-        } else {
+        if self.stored(line).is_none() {
             self.gone(line);
+        }
+        // Perhaps it is back already.
+        if self.state == State::NotOperational && self.stored(line).is_some() {
+            self.run(Event::Back, Operand::None, line);
+            self.trace(line, State::NotOperational, TraceEvent::Back, None, &NO_WORDS);
         }
     }
 
@@ -514,8 +512,7 @@ fn scsw_words(scsw: &Scsw) -> [U32; 5] {
 
 fn irb_words(irb: &Irb) -> [U32; 5] {
     let [control, program, last, ..] = scsw_words(&irb.scsw);
-    let [first, second, ..] = irb.esw;
-    [control, program, last, first, second]
+    [control, program, last, irb.esw.word_0, irb.esw.erw.0]
 }
 
 /// Whether somebody left the subchannel enabled, or a function in progress.

@@ -15,10 +15,6 @@
 use channel::{Pmcw, PmcwFlags, Schib};
 use zerocopy::big_endian::{U16, U32, U64};
 
-/// PMCW word 1, left half: bits that have to be zero.
-const FLAGS_RESERVED: u16 = 0xC300;
-/// PMCW word 6: bits that have to be zero.
-const CHARACTERISTICS_RESERVED: u32 = 0xFF1F_FFF8;
 /// PMCW word 6: measurement-block format.
 const FORMAT_1_BLOCK: u32 = 0x4;
 /// PMCW word 6: extended measurement word, concurrent sense.
@@ -28,8 +24,6 @@ const MULTIPATH: u16 = PmcwFlags::MULTIPATH.bits();
 /// PMCW flags that are the client's own: ISC, measurement mode.
 const CLIENTS: u16 =
     0x3800 | PmcwFlags::MEASUREMENT_BLOCK.bits() | PmcwFlags::CONNECT_TIME.bits();
-/// Measurement blocks of format 1 begin at multiples of this.
-const BLOCK_ALIGNMENT: u64 = 64;
 
 /// What of the SCHIB is the client's.
 #[derive(Clone, Copy, Debug)]
@@ -110,15 +104,6 @@ impl Virtual {
             ..Schib::default()
         }
     }
-}
-
-/// Whether MODIFY SUBCHANNEL takes the operand; else an operand exception is recognised.
-pub fn is_valid(wanted: &Schib) -> bool {
-    let characteristics = wanted.pmcw.characteristics.get();
-    wanted.pmcw.flags.get() & FLAGS_RESERVED == 0
-        && characteristics & CHARACTERISTICS_RESERVED == 0
-        && (characteristics & FORMAT_1_BLOCK == 0
-            || wanted.mba.get().is_multiple_of(BLOCK_ALIGNMENT))
 }
 
 /// What the hardware is given: of the client's SCHIB what is passed on, the rest as it is; the parameter and the ISC are

@@ -3,7 +3,6 @@
 use channel::{
     ActivityControl, DeviceStatus, FunctionControl, Irb, Scsw, StatusControl, SubchannelStatus,
 };
-use zerocopy::big_endian::U32;
 
 use super::state::Event;
 
@@ -83,28 +82,9 @@ pub fn is_retryable(scsw: &Scsw) -> bool {
         && scsw.function() == FunctionControl::START
 }
 
-/// A start that ended at once with what the translator found. `found`: subchannel status, CCW address and
-/// count.
-pub fn refused(orb: &channel::Orb, found: Scsw) -> Irb {
-    let mut irb = Irb {
-        scsw: found,
-        ..Irb::default()
-    };
-    let format = orb.flags() & channel::OrbFlags::FORMAT_1;
-    let control = found.control.get() | u32::from(orb.key()) << 28 | format.bits();
-    irb.scsw.control = U32::new(control);
-    irb.scsw.set_controls(
-        FunctionControl::START,
-        ActivityControl::empty(),
-        StatusControl::PENDING | CONCLUSIVE,
-    );
-    irb
-}
-
 /// The ending of a start whose repetition found no path any more: deferred condition code 3.
 pub fn no_path(mut irb: Irb) -> Irb {
-    const DEFERRED_CC_3: u32 = 0x0300_0000;
-    irb.scsw.control = U32::new(irb.scsw.control.get() | DEFERRED_CC_3);
+    irb.scsw.set_deferred_cc(3);
     irb
 }
 

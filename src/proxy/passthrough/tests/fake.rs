@@ -81,8 +81,9 @@ pub struct Fake {
     pub accepted: [u32; 5],
     /// How often it was issued.
     pub issued: [u32; 5],
-    /// Status taken by TSCH.
+    /// Status taken by TSCH: how often, and the last.
     pub taken: u32,
+    pub last: Irb,
     pub started: Vec<Orb>,
 }
 
@@ -115,6 +116,7 @@ impl Fake {
             accepted: [0; 5],
             issued: [0; 5],
             taken: 0,
+            last: Irb::default(),
             started: Vec::new(),
         }
     }
@@ -225,19 +227,19 @@ impl Fake {
         true
     }
 
-    fn turn_away(&mut self, deferred_cc: u32, device: DeviceStatus) {
+    fn turn_away(&mut self, deferred_cc: u8, device: DeviceStatus) {
         self.program = None;
-        let control = self.schib.scsw.control.get() | deferred_cc << 24;
-        self.schib.scsw.control = control.into();
+        self.schib.scsw.set_deferred_cc(deferred_cc);
         let none = ActivityControl::empty();
         self.present(none, ALERT | PRIMARY | SECONDARY, device);
     }
 
     fn sense(&mut self) {
-        if self.schib.pmcw.characteristics.get() & 1 != 0 {
-            self.schib.scsw.control = (self.schib.scsw.control.get() | 0x0001_0000).into();
-            self.irb.esw[1] = 0x0120_0000.into();
-            self.irb.ecw = [0x5A; 32];
+        if self.schib.pmcw.has_concurrent_sense() {
+            let mut irb = Irb::default();
+            irb.set_concurrent_sense(&[0x5A; 32]);
+            self.irb = irb;
+            self.schib.scsw.set_ecw_stored(true);
         }
     }
 
@@ -261,6 +263,7 @@ impl Fake {
             self.set(function, none, StatusControl::empty());
             self.present(none, status, DeviceStatus::empty());
         } else if function == FunctionControl::START
+            && !self.is_pending()
             && activity.intersects(ActivityControl::START_PENDING | ActivityControl::RESUME_PENDING)
         {
             self.set(function, ACTIVE, self.status());
@@ -437,6 +440,7 @@ impl ChannelSubsystem for Fake {
             return Ok(Tested::Nothing(irb));
         }
         self.taken += 1;
+        self.last = irb;
         self.interruption = false;
         self.irb = Irb::default();
         let status = self.status();
@@ -452,7 +456,8 @@ impl ChannelSubsystem for Fake {
             let activity = scsw.activity() & ActivityControl::DEVICE_ACTIVE;
             scsw.set_controls(FunctionControl::empty(), activity, none);
         }
-        scsw.control = (scsw.control.get() & 0x00FE_7FFF).into();
+        scsw.set_deferred_cc(0);
+        scsw.set_ecw_stored(false);
         scsw.device_status = 0;
         scsw.subchannel_status = 0;
         Ok(Tested::Status(irb))
@@ -469,4 +474,13 @@ impl ChannelSubsystem for Fake {
     fn channel_report(&mut self) -> Option<Crw> {
         None
     }
+}
+
+/// Bytes of the translator's arena.
+pub const ARENA: usize = 64 << 10;
+
+/// A client's memory whose absolute addresses are small and mean nothing.
+pub fn memory(length: usize) -> window::Window {
+    let bytes: &'static mut [u8] = vec![0; length].leak();
+    window::Window::leaked(bytes, 0x100_0000)
 }
