@@ -33,4 +33,4 @@ mod remote;
 pub mod trace;
 
 pub use area::{Area, AreaError, Bell, Word};
-pub use remote::{Remote, RemoteError, Wake};
+pub use remote::{Remote, RemoteError, Wake, MAX_TOLD};

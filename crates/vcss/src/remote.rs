@@ -1,4 +1,17 @@
 //! The client's side: a channel subsystem whose instructions are requests in an area.
+//!
+//! # Three ways to use it
+//!
+//! * *Blocking*: [`Remote::run`] starts a program and waits for its end, [`Remote::wait`] for any status;
+//! * *polling*: [`Remote::is_pending`] looks at a word of memory and asks nobody, then TEST SUBCHANNEL;
+//! * *as with interruptions*: [`ChannelSubsystem::pending_interruption`] and
+//!   [`ChannelSubsystem::channel_report`] take what has come, once, lowest subclass first; a client that
+//!   finds nothing sleeps by its [`Bell`](crate::Bell) until the appliance rings.
+//!
+//! # Limits
+//!
+//! One request at a time. Interruptions of subchannels beyond number [`MAX_TOLD`] come as long as their
+//! status is pending, not once.
 
 use core::fmt;
 use core::mem::offset_of;
@@ -11,6 +24,10 @@ use zerocopy::IntoBytes;
 
 use crate::area::{Area, AreaError};
 use crate::client::{Command, Instruction, Response, SchibPart, Status};
+use crate::events::EventSink;
+
+/// Subchannels whose interruptions come once.
+pub const MAX_TOLD: u32 = 512;
 
 /// How a client tells the appliance to look, and passes the time until it has.
 pub trait Wake {
@@ -65,18 +82,29 @@ impl From<Refusal> for RemoteError {
 pub struct Remote<'w, W> {
     area: Area<'w>,
     wake: W,
+    events: Option<EventSink<'w>>,
     /// Where [`ChannelSubsystem::pending_interruption`] looks next.
     next: u32,
+    /// Whose interruption has been taken, and its status not yet.
+    told: [u32; (MAX_TOLD / u32::BITS) as usize],
 }
 
 impl<'w, W: Wake> Remote<'w, W> {
     /// A client of this area.
-    pub const fn new(area: Area<'w>, wake: W) -> Self {
+    pub fn new(area: Area<'w>, wake: W) -> Self {
         Self {
+            // An older creator's area has no reports.
+            events: EventSink::open(&area).ok(),
             area,
             wake,
             next: 0,
+            told: [0; (MAX_TOLD / u32::BITS) as usize],
         }
+    }
+
+    /// What waits and rings for this client.
+    pub const fn wake(&mut self) -> &mut W {
+        &mut self.wake
     }
 
     /// The area.
@@ -98,21 +126,73 @@ impl<'w, W: Wake> Remote<'w, W> {
         // Status left over from before would be taken for this program's.
         self.request(index, Instruction::Test, &[])?;
         Refusal::from_cc(self.request(index, Instruction::Start, orb.as_bytes())?)?;
-        let pending = self
-            .area
-            .word::<Status>(index, offset_of!(Status, pending))?;
         self.wake.begin();
         loop {
-            if pending.load() != 0 {
-                if let Tested::Status(irb) = self.test_subchannel(index)? {
-                    if irb.scsw.ended() {
-                        return Ok(irb);
-                    }
+            if let Some(irb) = self.status(index)? {
+                if irb.scsw.ended() {
+                    return Ok(irb);
                 }
             }
             if !self.wake.pass() {
                 return Err(RemoteError::Timeout);
             }
+        }
+    }
+
+    /// Waits for status of any kind, and takes it.
+    ///
+    /// # Errors
+    ///
+    /// None came in time, or the subchannel is not operational.
+    pub fn wait(&mut self, id: SubchannelId) -> Result<Irb, RemoteError> {
+        self.wake.begin();
+        loop {
+            if let Some(irb) = self.status(u32::from(id.number()))? {
+                return Ok(irb);
+            }
+            if !self.wake.pass() {
+                return Err(RemoteError::Timeout);
+            }
+        }
+    }
+
+    /// Whether a subchannel is status pending. Makes no request.
+    pub fn is_pending(&self, id: SubchannelId) -> bool {
+        id.set() == 0 && self.pending_word(u32::from(id.number())) != 0
+    }
+
+    /// Whether there is an interruption or a channel report to take. Makes no request.
+    pub fn has_news(&self) -> bool {
+        let waiting = |index| self.pending_word(index) != 0 && !self.is_told(index);
+        self.events.as_ref().is_some_and(EventSink::has_news)
+            || (0..self.area.count::<Status>()).any(waiting)
+    }
+
+    fn pending_word(&self, index: u32) -> u32 {
+        let word = self.area.word::<Status>(index, offset_of!(Status, pending));
+        word.map_or(0, |word| word.load())
+    }
+
+    /// The status that is pending, taken.
+    fn status(&mut self, index: u32) -> Result<Option<Irb>, RemoteError> {
+        if self.pending_word(index) == 0 {
+            return Ok(None);
+        }
+        match self.test_subchannel(index)? {
+            Tested::Status(irb) => Ok(Some(irb)),
+            Tested::Nothing(_) => Ok(None),
+        }
+    }
+
+    fn is_told(&self, index: u32) -> bool {
+        let word = self.told.get((index / u32::BITS) as usize);
+        word.is_some_and(|word| word & 1 << (index % u32::BITS) != 0)
+    }
+
+    fn set_told(&mut self, index: u32, told: bool) {
+        if let Some(word) = self.told.get_mut((index / u32::BITS) as usize) {
+            let bit = 1 << (index % u32::BITS);
+            *word = if told { *word | bit } else { *word & !bit };
         }
     }
 
@@ -149,6 +229,7 @@ impl<'w, W: Wake> Remote<'w, W> {
 
     fn test_subchannel(&mut self, index: u32) -> Result<Tested, RemoteError> {
         let condition = self.request(index, Instruction::Test, &[])?;
+        self.set_told(index, false);
         let status: Status = self.area.read(index)?;
         match condition {
             0 => Ok(Tested::Status(status.irb)),
@@ -177,6 +258,8 @@ impl<W: Wake> ChannelSubsystem for Remote<'_, W> {
     }
 
     fn clear(&mut self, id: SubchannelId) -> Result<(), NotOperational> {
+        // What is pending goes, and its interruption with it.
+        self.set_told(id.number().into(), false);
         match self.condition(id, Instruction::Clear, &[]) {
             0 => Ok(()),
             _ => Err(NotOperational),
@@ -215,26 +298,36 @@ impl<W: Wake> ChannelSubsystem for Remote<'_, W> {
 
     fn pending_interruption(&mut self) -> Option<IoInterruption> {
         let count = self.area.count::<Status>();
-        for _ in 0..count {
-            let index = self.next % count;
-            self.next = index + 1;
-            let pending = self
-                .area
-                .word::<Status>(index, offset_of!(Status, pending))
-                .ok()?;
-            let schib = self.area.read::<SchibPart>(index).ok()?.schib;
-            if pending.load() != 0 && schib.pmcw.flags().contains(PmcwFlags::ENABLED) {
-                return Some(IoInterruption::Subchannel {
-                    id: SubchannelId::new(0, index as u16)?,
-                    parameter: schib.pmcw.parameter.get(),
-                    isc: schib.pmcw.isc(),
-                });
+        let mut found: Option<(u8, u32, u32)> = None;
+        for step in 0..count {
+            let index = (self.next % count + step) % count;
+            if self.pending_word(index) == 0 || self.is_told(index) {
+                continue;
+            }
+            let id = SubchannelId::new(0, index as u16)?;
+            // The parameter is the ORB's if there was a start.
+            let Ok(Schib { pmcw, .. }) = self.store(id) else {
+                continue;
+            };
+            let first = found.is_none_or(|(isc, ..)| pmcw.isc() < isc);
+            if first && pmcw.flags().contains(PmcwFlags::ENABLED) {
+                found = Some((pmcw.isc(), index, pmcw.parameter.get()));
             }
         }
-        None
+        let (isc, index, parameter) = found?;
+        self.next = index + 1;
+        self.set_told(index, true);
+        Some(IoInterruption::Subchannel {
+            id: SubchannelId::new(0, index as u16)?,
+            parameter,
+            isc,
+        })
     }
 
     fn channel_report(&mut self) -> Option<Crw> {
-        None
+        self.events.as_mut()?.take()
     }
 }
+
+#[cfg(test)]
+mod tests;
