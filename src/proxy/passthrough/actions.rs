@@ -124,9 +124,7 @@ impl PassThrough {
     }
 
     fn start(&mut self, orb: &Orb, line: &mut Line<'_>) -> Option<Event> {
-        let Some(id) = self.id else {
-            return self.answer(3, Some(Event::Gone));
-        };
+        let id = self.id;
         if self.is_pending() {
             return self.in_use(line);
         }
@@ -180,9 +178,7 @@ impl PassThrough {
         if self.held.as_ref().is_some_and(ended) {
             return self.answer(1, None);
         }
-        let Some(id) = self.id else {
-            return self.answer(3, Some(Event::Gone));
-        };
+        let id = self.id;
         match line.css.halt(id) {
             Ok(()) => {
                 self.stopped = false;
@@ -193,9 +189,7 @@ impl PassThrough {
     }
 
     fn clear(&mut self, line: &mut Line<'_>) -> Option<Event> {
-        let Some(id) = self.id else {
-            return self.answer(3, Some(Event::Gone));
-        };
+        let id = self.id;
         match line.css.clear(id) {
             Ok(()) => {
                 self.held = None;
@@ -212,9 +206,7 @@ impl PassThrough {
         if self.held.is_some() {
             return self.answer(1, None);
         }
-        let Some(id) = self.id else {
-            return self.answer(3, Some(Event::Gone));
-        };
+        let id = self.id;
         if self.stopped {
             // For the client the program is running.
             return self.answer(2, None);
@@ -229,9 +221,7 @@ impl PassThrough {
         if self.held.is_some() {
             return self.answer(1, None);
         }
-        let Some(id) = self.id else {
-            return self.answer(3, Some(Event::Gone));
-        };
+        let id = self.id;
         if self.stopped {
             // Suspended by the translator, not by the client.
             return self.answer(2, None);
@@ -252,7 +242,8 @@ impl PassThrough {
         if self.held.is_some() {
             return 1;
         }
-        let (Some(id), Some(hardware)) = (self.id, self.stored(line)) else {
+        let id = self.id;
+        let Some(hardware) = self.stored(line) else {
             return 3;
         };
         let schib = schib::for_hardware(&hardware, wanted, id.word(), self.isc);
@@ -274,9 +265,7 @@ impl PassThrough {
             self.irb = held;
             return self.answer(0, None);
         }
-        let Some(id) = self.id else {
-            return self.answer(3, Some(Event::Gone));
-        };
+        let id = self.id;
         let mut irb = match line.css.test(id) {
             Ok(Tested::Status(irb)) => irb,
             Ok(Tested::Nothing(irb)) => {
@@ -313,7 +302,8 @@ impl PassThrough {
 
     /// The deferred condition code 1 is taken and the program started once more, if nobody loses anything.
     fn retry(&mut self, line: &mut Line<'_>) -> Option<Event> {
-        let (Some(id), Some(schib)) = (self.id, self.stored(line)) else {
+        let id = self.id;
+        let Some(schib) = self.stored(line) else {
             return Some(Event::Gone);
         };
         if !self.may_retry(&schib.scsw) {
@@ -340,7 +330,7 @@ impl PassThrough {
     /// Starts the translated program, or the rest of it, for the client. If that fails, the client gets
     /// `instead`.
     fn start_again(&mut self, orb: &Orb, instead: Irb, line: &mut Line<'_>) -> Option<Event> {
-        let id = self.id?;
+        let id = self.id;
         let before = self.state;
         // SAFETY: as for the first start: the translator keeps the program.
         let started = unsafe { line.css.start(id, orb) };
@@ -369,7 +359,7 @@ impl PassThrough {
 
     /// Takes the translator's own status and lets the program go on.
     fn proceed(&mut self, line: &mut Line<'_>) -> Option<Event> {
-        let id = self.id?;
+        let id = self.id;
         match line.css.test(id) {
             Ok(Tested::Status(irb)) => self.proceed_with(irb, line),
             Ok(Tested::Nothing(_)) => None,
@@ -404,7 +394,7 @@ impl PassThrough {
 
     /// Resumes the program at a split point.
     pub(super) fn go_on(&mut self, line: &mut Line<'_>) {
-        let Some(id) = self.id else { return };
+        let id = self.id;
         let resumed = line.css.resume(id);
         let condition = Refusal::cc(resumed);
         let event = TraceEvent::Own(Instruction::Resume);
@@ -444,13 +434,12 @@ impl PassThrough {
     /// When it comes to rest: what an earlier life of the appliance had shown holds again, and whatever that left in
     /// progress ends for the client.
     pub(super) fn take_up(&mut self, line: &mut Line<'_>) {
-        let Some(former) = self.former.take() else {
+        let Some((former, function)) = self.former.take() else {
             return;
         };
         if !former.pmcw.flags().contains(PmcwFlags::ENABLED) || self.modify(&former, line) != 0 {
             return;
         }
-        let function = former.scsw.function();
         if !function.is_empty() {
             self.held = Some(status::lost(function));
             self.report_crw(Crw(ABOUT_SUBCHANNEL | u32::from(self.index)));
@@ -484,7 +473,7 @@ impl PassThrough {
 
     /// The SCHIB, if there is a device, and the same as before: one that was exchanged in between is disabled.
     pub(super) fn stored(&mut self, line: &mut Line<'_>) -> Option<Schib> {
-        let schib = line.css.store(self.id?).ok()?;
+        let schib = line.css.store(self.id).ok()?;
         let exchanged =
             self.own.is_enabled() && !schib.pmcw.flags().contains(PmcwFlags::ENABLED);
         (schib.pmcw.has_device() && !exchanged).then_some(schib)
@@ -509,6 +498,7 @@ impl PassThrough {
     }
 
     fn count_start(&mut self) {
+        self.measured_anew = true;
         let starts = &mut self.measured.starts;
         starts.set(starts.get().wrapping_add(1));
     }
@@ -522,6 +512,7 @@ impl PassThrough {
         if *times == Emw::default() {
             return;
         }
+        self.measured_anew = true;
         let measured = &mut self.measured;
         for (sum, time) in [
             (&mut measured.connect, times.device_connect),

@@ -58,6 +58,8 @@ pub const OPERAND: u32 = vcss::client::Response::OPERAND;
 const MAX_CHAIN: usize = 16;
 /// Channel reports that one call can make, at most.
 const MAX_REPORTS: usize = 4;
+/// Bytes of storage for one translated program.
+pub const ARENA_BYTES: usize = 256 << 10;
 /// After so long without an interruption a busy subchannel is looked at all the same, in microseconds.
 const HEAL_US: u64 = 1_000_000;
 
@@ -161,8 +163,8 @@ enum Operand<'a> {
 /// A virtual subchannel of the pass-through kind.
 #[derive(Debug)]
 pub struct PassThrough {
-    /// The owned subchannel, if there is one to own.
-    id: Option<SubchannelId>,
+    /// The owned subchannel.
+    id: SubchannelId,
     /// The number of the virtual subchannel.
     index: u16,
     /// The interruption subclass of the owned subchannel.
@@ -177,8 +179,8 @@ pub struct PassThrough {
     announced: bool,
     /// The client's functions that are in progress.
     functions: FunctionControl,
-    /// What an earlier life of the appliance had shown, until the subchannel can take it up.
-    former: Option<Schib>,
+    /// What an earlier life of the appliance had shown, and what was in progress, until the subchannel can take it up.
+    former: Option<(Schib, FunctionControl)>,
     /// What the hardware was given for the program, to start it once more.
     orb: Orb,
     retries: u8,
@@ -188,14 +190,16 @@ pub struct PassThrough {
     deadline: Tod,
     reports: Deque<Crw, MAX_REPORTS>,
     measured: Measurement,
+    measured_anew: bool,
     /// The answer that is being made.
     condition: u32,
     irb: Irb,
 }
 
 impl PassThrough {
-    /// A virtual subchannel for `id`, not yet opened. With `None`, nothing is there, nor ever will be.
-    pub fn new(id: Option<SubchannelId>, index: u16, device: u16, isc: u8, arena: usize) -> Self {
+    /// The virtual subchannel with number `index` and this device number, for the owned subchannel `id`, whose interruptions
+    /// come in subclass `isc`. Not yet opened.
+    pub fn new(id: SubchannelId, index: u16, device: u16, isc: u8, arena: usize) -> Self {
         Self {
             id,
             index,
@@ -214,17 +218,18 @@ impl PassThrough {
             deadline: Tod::NEVER,
             reports: Deque::new(),
             measured: Measurement::default(),
+            measured_anew: false,
             condition: 0,
             irb: Irb::default(),
         }
     }
 
-    /// Takes the owned subchannel into use. `former` is what an earlier life of the appliance left in the SCHIB part.
-    /// What it left in progress is ended first.
-    pub fn open(&mut self, former: Option<&Schib>, line: &mut Line<'_>) {
+    /// Takes the owned subchannel into use. `former` is what an earlier life of the appliance left in the SCHIB part: the
+    /// SCHIB, and the functions in progress. What is in progress on the hardware is ended first.
+    pub fn open(&mut self, former: Option<(Schib, u8)>, line: &mut Line<'_>) {
         self.former = former
-            .filter(|schib| schib.pmcw.device.get() == self.own.device())
-            .copied();
+            .filter(|(schib, _)| schib.pmcw.device.get() == self.own.device())
+            .map(|(schib, functions)| (schib, FunctionControl::from_bits_truncate(functions)));
         let before = self.state;
         match self.stored(line) {
             None => {}
@@ -330,20 +335,28 @@ impl PassThrough {
         }
     }
 
-    /// A channel report about a path, if the subchannel has it.
-    pub fn path(&mut self, report: Crw, line: &mut Line<'_>) {
+    /// A channel report about a path. Returns whether the subchannel has it; the client hears of it unless it has been
+    /// `told` already.
+    pub fn path(&mut self, report: Crw, told: bool, line: &mut Line<'_>) -> bool {
         let before = self.state;
         let Some(schib) = self.looked(line) else {
-            return;
+            return false;
         };
         let installed = schib.pmcw.pim;
         let mut paths = (0..8u32).map(|path| 0x80 >> path).zip(schib.pmcw.chpid);
-        if paths.any(|(mask, chpid)| {
+        let has_it = paths.any(|(mask, chpid)| {
             installed & mask != 0 && u16::from(chpid) == report.source_id()
-        }) {
-            self.run(Event::Path, Operand::Path(report), line);
+        });
+        if has_it {
+            let operand = if told {
+                Operand::None
+            } else {
+                Operand::Path(report)
+            };
+            self.run(Event::Path, operand, line);
             self.trace(line, before, TraceEvent::Path, None, &NO_WORDS);
         }
+        has_it
     }
 
     /// The client begins anew, or has died.
@@ -406,7 +419,11 @@ impl PassThrough {
 
     /// Whether an interruption may come.
     pub const fn is_expecting(&self) -> bool {
-        matches!(self.state, State::Busy | State::Quiescing(_))
+        match self.state {
+            State::Busy => !self.announced,
+            State::Quiescing(_) => true,
+            State::NotOperational | State::Standby | State::Idle | State::Disconnected => false,
+        }
     }
 
     /// Whether what a client left is being ended.
@@ -424,9 +441,16 @@ impl PassThrough {
         self.announced || self.held.is_some()
     }
 
-    /// The client's functions that are in progress: what the next life of the appliance has to know.
-    pub const fn functions(&self) -> FunctionControl {
-        self.functions
+    /// The client's functions that are in progress, or whose status is held: what the next life of the appliance has to
+    /// know.
+    pub fn functions(&self) -> FunctionControl {
+        let held = self.held.map(|irb| irb.scsw.function());
+        self.functions | held.unwrap_or(FunctionControl::empty())
+    }
+
+    /// Whether the client has enabled the subchannel.
+    pub const fn is_enabled(&self) -> bool {
+        self.own.is_enabled()
     }
 
     /// The state, for whoever shows it.
@@ -435,13 +459,14 @@ impl PassThrough {
     }
 
     /// The owned subchannel.
-    pub const fn id(&self) -> Option<SubchannelId> {
+    pub const fn id(&self) -> SubchannelId {
         self.id
     }
 
-    /// The measurement block, and whether the client wants it.
-    pub const fn measurement(&self) -> (&Measurement, bool) {
-        (&self.measured, self.own.is_measured())
+    /// The measurement block, if it has changed and the client wants it.
+    pub fn take_measurement(&mut self) -> Option<&Measurement> {
+        let changed = core::mem::take(&mut self.measured_anew);
+        (changed && self.own.is_measured()).then_some(&self.measured)
     }
 
     /// The next channel report for the client.
@@ -484,7 +509,7 @@ impl PassThrough {
         };
         recorder.record(&TraceEntry {
             sequence: U32::ZERO,
-            subchannel: self.id.map_or(0, SubchannelId::word).into(),
+            subchannel: self.id.word().into(),
             tod: line.now.units().into(),
             event: event.number().into(),
             before: driver_state(before) as u8,

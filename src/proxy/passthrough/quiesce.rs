@@ -22,7 +22,7 @@ const DISABLES: u32 = 4;
 impl PassThrough {
     /// Takes whatever status there is and drops it.
     pub(super) fn discard(&mut self, line: &mut Line<'_>) -> Option<Event> {
-        let id = self.id?;
+        let id = self.id;
         if line.css.test(id).is_err() {
             return Some(self.lost(line));
         }
@@ -48,7 +48,7 @@ impl PassThrough {
     }
 
     pub(super) fn quiesce_cancel(&mut self, line: &mut Line<'_>) -> Option<Event> {
-        let id = self.id?;
+        let id = self.id;
         let Some(schib) = self.stored(line) else {
             return Some(Event::Gone);
         };
@@ -69,7 +69,7 @@ impl PassThrough {
     }
 
     pub(super) fn quiesce_halt(&mut self, line: &mut Line<'_>) -> Option<Event> {
-        let id = self.id?;
+        let id = self.id;
         let halted = line.css.halt(id);
         self.trace_own(Instruction::Halt, Refusal::cc(halted), line);
         self.deadline = line.now.plus_micros(HALT_US);
@@ -81,7 +81,7 @@ impl PassThrough {
     }
 
     pub(super) fn quiesce_clear(&mut self, line: &mut Line<'_>) -> Option<Event> {
-        let id = self.id?;
+        let id = self.id;
         let cleared = line.css.clear(id);
         self.trace_own(Instruction::Clear, if cleared.is_ok() { 0 } else { 3 }, line);
         self.deadline = line.now.plus_micros(CLEAR_US);
@@ -93,7 +93,7 @@ impl PassThrough {
 
     /// Disables the subchannel for the next client.
     pub(super) fn disable(&mut self, line: &mut Line<'_>) -> Option<Event> {
-        let id = self.id?;
+        let id = self.id;
         for _ in 0..DISABLES {
             let Some(mut schib) = self.stored(line) else {
                 return Some(Event::Gone);

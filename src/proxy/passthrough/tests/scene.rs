@@ -39,7 +39,7 @@ impl Scene {
         window.write(ClientAddress::new(at), &first).unwrap();
         window.write(ClientAddress::new(at + 8), &second).unwrap();
         Self {
-            subject: PassThrough::new(Some(fake.id), 5, DEVICE, 3, super::fake::ARENA),
+            subject: PassThrough::new(fake.id, 5, DEVICE, 3, super::fake::ARENA),
             fake,
             window,
             now: Tod::from_micros(1),
