@@ -6,6 +6,7 @@
 //! | [`passthrough`] | a virtual subchannel that stands for an owned one |
 //! | [`subchannel`] | a virtual subchannel's architected state and condition codes |
 //! | [`program`] | the channel of an emulated control unit |
+//! | [`translate`] | channel programs of a client made into programs that the hardware runs |
 //! | [`virtio_blk`] | the virtio block device behind a virtual subchannel, and the block service |
 //!
 //! # The rules
@@ -19,6 +20,7 @@ pub mod client;
 pub mod passthrough;
 pub mod program;
 pub mod subchannel;
+pub mod translate;
 pub mod virtio_blk;
 
 #[cfg(test)]
