@@ -275,7 +275,7 @@ fn scene(options: &Options) -> Result<(Rc<RefCell<Appliance>>, Client), String> 
     let memory = client::Memory::new(&mut platform).map_err(|error| error.to_string())?;
     let served = memory.appliance_side(&geometry)?;
     let appliance = Rc::new(RefCell::new(Appliance {
-        proxy: Proxy::new(liballoc::vec![served], &disks),
+        proxy: Proxy::new(liballoc::vec![served], &disks, None),
         platform,
         disks,
     }));

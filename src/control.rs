@@ -11,14 +11,16 @@ use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use vcss::control::{self, Appliance, DeviceLife, Life, Order};
+use vcss::control::{self, Appliance, DeviceLife, ExportKind, Life, Order};
 use vcss::layout::{Extent, Header, Kind, Name, PAGE};
-use vcss::trace::DriverState;
+use vcss::trace::{DriverState, Recorder};
+use channel::{DeviceNumber, SubchannelId};
 use vcss::{Area, AreaError, Bell, Word};
 use window::Window;
 
 use crate::css::Device;
 use crate::proxy::client::Client;
+use crate::proxy::passthrough::{driver_state, PassThrough};
 use crate::proxy::virtio_blk::Export;
 
 /// The control area, opened.
@@ -30,6 +32,19 @@ pub struct Control {
     life: Word<'static>,
     storage: Storage,
     about: Appliance,
+    /// The owned subchannels in the order of their entries, with the state that is shown.
+    shown: Vec<(SubchannelId, DriverState)>,
+}
+
+/// What a virtual subchannel stands for.
+#[derive(Clone, Debug)]
+pub enum Exported {
+    /// A disk, or a slice of one.
+    Block(Export),
+    /// The owned subchannel with this device number.
+    PassThrough(DeviceNumber),
+    /// Whatever owned subchannel nobody else was given.
+    Any,
 }
 
 /// Where areas and windows may be: absolute storage from `start` to `end`.
@@ -153,6 +168,7 @@ impl Control {
                 private_bytes: storage.start.into(),
                 ..Appliance::default()
             },
+            shown: Vec::new(),
             storage,
             area,
         };
@@ -195,10 +211,29 @@ impl Control {
     pub fn exports(
         &self,
         disks: &[(String, u64)],
-    ) -> Result<Vec<(usize, u16, Export)>, ControlError> {
+    ) -> Result<Vec<(usize, u16, Exported)>, ControlError> {
         (0..self.area.count::<control::Export>())
             .map(|index| {
                 let entry: control::Export = self.read("export", index)?;
+                let (client, number) = (usize::from(entry.client.get()), entry.device.get());
+                let kind = entry.kind.get();
+                match ExportKind::from_number(kind) {
+                    Some(ExportKind::Block) => {}
+                    Some(ExportKind::PassThrough) => {
+                        let owned = DeviceNumber {
+                            set: entry.owned_set,
+                            number: entry.owned_device.get(),
+                        };
+                        return Ok((client, number, Exported::PassThrough(owned)));
+                    }
+                    Some(ExportKind::Any) => return Ok((client, number, Exported::Any)),
+                    None => {
+                        return Err(ControlError::Index {
+                            of: "kind of export",
+                            index: kind as u16,
+                        })
+                    }
+                }
                 let disk = usize::from(entry.disk.get());
                 let (name, size) = disks.get(disk).ok_or(ControlError::Index {
                     of: "disk",
@@ -223,18 +258,19 @@ impl Control {
                     queues: entry.queues.get().max(1),
                     serial: entry.serial,
                 };
-                Ok((usize::from(entry.client.get()), entry.device.get(), export))
+                Ok((client, number, Exported::Block(export)))
             })
             .collect()
     }
 
     /// Lists the owned subchannels. `disk_of` says which disk a device is, and its size.
     pub fn show_devices(
-        &self,
+        &mut self,
         devices: &[Device],
         disk_of: impl Fn(&Device) -> Option<(u16, u64)>,
     ) {
         for (index, device) in devices.iter().enumerate() {
+            self.shown.push((device.id, DriverState::Standby));
             let disk = disk_of(device);
             let identity = device.identity.as_ref().copied().unwrap_or_default();
             let life = if disk.is_some() {
@@ -255,10 +291,9 @@ impl Control {
                     .map_or(control::Device::NO_DISK, |(disk, _)| disk)
                     .into(),
                 sectors: disk.map_or(0, |(_, sectors)| sectors).into(),
-                // Discovery keeps the paths that can be used, which are these three masks' common part.
-                pim: device.path_mask,
-                pam: device.path_mask,
-                pom: device.path_mask,
+                pim: device.pim,
+                pam: device.pam,
+                pom: device.pom,
                 state: DriverState::Standby as u8,
                 client: control::Device::NO_CLIENT.into(),
                 index: 0.into(),
@@ -268,6 +303,41 @@ impl Control {
             // More devices than there is room for are served all the same.
             let _ = self.area.write(index as u32, &entry);
         }
+    }
+
+    /// Shows whose the owned subchannels are, and their drivers' states, as far as they have changed: client, virtual
+    /// subchannel, and what stands behind it.
+    pub fn show_passed_through<'a>(
+        &mut self,
+        all: impl Iterator<Item = (u16, u16, &'a PassThrough)>,
+    ) {
+        for (client, index, subject) in all {
+            let state = driver_state(subject.state());
+            let mut entries = self.shown.iter_mut().zip(0..);
+            let entry = entries.find(|((id, shown), _)| *id == subject.id() && *shown != state);
+            let Some(((_, shown), number)) = entry else {
+                continue;
+            };
+            *shown = state;
+            if let Ok(mut entry) = self.area.read::<control::Device>(number) {
+                entry.state = state as u8;
+                entry.client = client.into();
+                entry.index = index.into();
+                entry.life = match state {
+                    DriverState::Standby => DeviceLife::Standby,
+                    DriverState::Idle | DriverState::Busy | DriverState::Quiescing => {
+                        DeviceLife::Online
+                    }
+                    DriverState::NotOperational | DriverState::Disconnected => DeviceLife::Failed,
+                } as u8;
+                let _ = self.area.write(number, &entry);
+            }
+        }
+    }
+
+    /// Where the trace is written.
+    pub fn recorder(&self) -> Option<Recorder<'static>> {
+        Recorder::open(&self.area).ok()
     }
 
     /// Says how the appliance fares, and rings the daemon. Returns whether that sleeps.

@@ -54,6 +54,12 @@ pub struct Device {
     pub number: DeviceNumber,
     /// The paths that can be used.
     pub path_mask: u8,
+    /// The paths that are installed.
+    pub pim: u8,
+    /// The paths that are available.
+    pub pam: u8,
+    /// The paths that are operational.
+    pub pom: u8,
     /// The channel-path identifiers.
     pub chpids: [u8; 8],
     /// What the control unit says it is.
@@ -143,6 +149,9 @@ pub fn discover(platform: &mut dyn Platform) -> Result<Vec<Device>, OutOfStorage
                     number: schib.pmcw.device.get(),
                 },
                 path_mask: path_mask(&schib),
+                pim: schib.pmcw.pim,
+                pam: schib.pmcw.pam,
+                pom: schib.pmcw.pom,
                 chpids: schib.pmcw.chpid,
                 identity,
             });

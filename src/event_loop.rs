@@ -15,17 +15,18 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use channel::SubchannelId;
+use channel::{DeviceNumber, ReportingSource, SubchannelId};
 use s390x::clock::Tod;
 use vcss::control::{Counters, Life};
 
-use crate::control::{Control, Storage};
+use crate::control::{Control, Exported, Storage};
 use crate::css::{self, Device, Report};
 use crate::driver::block::{BlockDevice, BlockStatus, Operation, Token};
 use crate::driver::virtio_blk::VirtioBlk;
 use crate::driver::virtio_ccw::Settings;
 use crate::driver::virtio_serial::{VirtioSerial, LINK_PORT};
 use crate::driver::{Platform, Wake};
+use crate::proxy::client::Surroundings;
 use crate::proxy::Proxy;
 
 /// How long a lost wake-up can go unnoticed.
@@ -106,7 +107,7 @@ impl Appliance {
                 return Err(error);
             }
         };
-        match Self::assemble(platform, devices, &control, tuning) {
+        match Self::assemble(platform, devices, &mut control, link.id(), tuning) {
             Ok((disks, ids, proxy)) => Ok(Self {
                 control,
                 disks,
@@ -125,7 +126,8 @@ impl Appliance {
     fn assemble(
         platform: &mut dyn Platform,
         devices: &[Device],
-        control: &Control,
+        control: &mut Control,
+        link: SubchannelId,
         tuning: Tuning,
     ) -> Result<Assembly, String> {
         let words = |error: &dyn core::fmt::Display| error.to_string();
@@ -153,18 +155,39 @@ impl Appliance {
             disks.push(disk);
         }
         let mut clients = control.clients().map_err(|error| words(&error))?;
-        for (client, number, export) in control.exports(&sizes).map_err(|error| words(&error))? {
-            let disk = disks.get(export.disk).ok_or("an export of no disk")?;
+        let exports = control.exports(&sizes).map_err(|error| words(&error))?;
+        let mut trace = control.recorder();
+        let mut free = Free::new(devices, &ids, link, &exports);
+        for (client, number, export) in exports {
             let client = clients.get_mut(client).ok_or("an export to no client")?;
+            let owned = match export {
+                Exported::Block(export) => {
+                    let disk = disks.get(export.disk).ok_or("an export of no disk")?;
+                    client
+                        .add(number, export, disk.geometry())
+                        .map_err(|error| format!("client {}: {error}", client.name))?;
+                    continue;
+                }
+                Exported::PassThrough(owned) => find(devices, owned).map(|id| (id, number)),
+                Exported::Any => free.next(),
+            };
+            if let Some((id, number)) = owned {
+                log::info!("client {}: {id} passed through as {number:04x}", client.name);
+            }
+            let around = Surroundings {
+                now: platform.now(),
+                platform: &mut *platform,
+                trace: trace.as_mut(),
+            };
             client
-                .add(number, export, disk.geometry())
+                .add_pass_through(owned, tuning.settings.isc, around)
                 .map_err(|error| format!("client {}: {error}", client.name))?;
         }
         control.show_devices(devices, |device| {
             let index = ids.iter().position(|&id| id == device.id)?;
             Some((index as u16, sizes.get(index)?.1))
         });
-        let proxy = Proxy::new(clients, &disks);
+        let proxy = Proxy::new(clients, &disks, trace);
         Ok((disks, ids, proxy))
     }
 
@@ -195,12 +218,18 @@ impl Appliance {
         let mut turns: u32 = 0;
         loop {
             turns = turns.wrapping_add(1);
+            if self.proxy.is_expecting() {
+                self.drain(platform);
+            }
             let turn = self.proxy.turn(&mut self.disks, platform, true);
             if turn.wake {
                 self.wake(platform);
             }
             if turns.is_multiple_of(HOUSEKEEPING_TURNS) {
                 self.show(turns);
+                // What a loop that never sleeps would never hear of.
+                self.drain(platform);
+                self.reports(platform);
                 if self.control.is_to_stop() {
                     break;
                 }
@@ -241,7 +270,8 @@ impl Appliance {
         if !waiting {
             let sleeps = &mut self.control.about().sleeps;
             sleeps.set(sleeps.get() + 1);
-            let deadline = platform.now().plus_micros(HEAL_US);
+            let now = platform.now();
+            let deadline = now.plus_micros(HEAL_US).min(self.proxy.deadline(now));
             let reason = platform.wait(Some(deadline));
             if matches!(reason, Wake::Deadline) && self.is_late() {
                 let healed = &mut self.control.about().healed;
@@ -249,15 +279,7 @@ impl Appliance {
             }
             wake = Some(reason);
         }
-        while let Some(interruption) = platform.pending_interruption() {
-            let mut taken = self.link.interruption(platform, &interruption);
-            for disk in &mut self.disks {
-                taken |= disk.interruption(platform, &interruption);
-            }
-            if !taken {
-                log::trace!("{interruption:?}");
-            }
-        }
+        self.drain(platform);
         if matches!(wake, Some(Wake::MachineCheck(_))) {
             self.reports(platform);
         }
@@ -271,7 +293,21 @@ impl Appliance {
         wake
     }
 
-    /// Reads the channel reports, and looks after the disks that they are about.
+    /// Takes all pending interruptions to whom they are for.
+    fn drain(&mut self, platform: &mut dyn Platform) {
+        while let Some(interruption) = platform.pending_interruption() {
+            let mut taken = self.link.interruption(platform, &interruption);
+            for disk in &mut self.disks {
+                taken |= disk.interruption(platform, &interruption);
+            }
+            taken |= self.proxy.interruption(platform, &interruption);
+            if !taken {
+                log::trace!("{interruption:?}");
+            }
+        }
+    }
+
+    /// Reads the channel reports, and takes them to those that they are about.
     fn reports(&mut self, platform: &mut dyn Platform) {
         while let Some(report) = css::next_report(platform) {
             log::warn!("channel report: {report:?}");
@@ -279,6 +315,14 @@ impl Appliance {
                 if report == Report::Overflow || report == Report::Subchannel(id) {
                     disk.recheck(platform);
                 }
+            }
+            match report {
+                Report::Subchannel(id) => self.proxy.report(platform, Some(id)),
+                Report::Overflow => self.proxy.report(platform, None),
+                Report::Other(crw) if crw.source() == ReportingSource::ChannelPath => {
+                    self.proxy.path(platform, crw);
+                }
+                Report::Other(_) => {}
             }
         }
     }
@@ -305,8 +349,11 @@ impl Appliance {
             .proxy
             .clients()
             .iter()
-            .flat_map(|client| client.devices())
+            .flat_map(|client| client.subchannels())
             .map(|device| {
+                let Some(device) = device else {
+                    return Counters::default();
+                };
                 let counters = device.counters();
                 Counters {
                     reads: counters.reads.into(),
@@ -320,6 +367,7 @@ impl Appliance {
                 }
             });
         self.control.show(counters);
+        self.control.show_passed_through(self.proxy.passed_through());
     }
 
     /// Lets requests end, flushes every disk, and says so.
@@ -329,7 +377,11 @@ impl Appliance {
             self.wake(platform);
         }
         let deadline = platform.now().plus_micros(STOP_US);
-        while self.proxy.in_flight() > 0 && platform.now() < deadline {
+        self.proxy.offline(platform);
+        while (self.proxy.in_flight() > 0 || self.proxy.is_quiescing())
+            && platform.now() < deadline
+        {
+            self.drain(platform);
             if self.proxy.turn(&mut self.disks, platform, false).wake {
                 self.wake(platform);
             }
@@ -363,6 +415,50 @@ impl Appliance {
         if self.control.set_life(Life::Stopped) {
             self.wake(platform);
         }
+    }
+}
+
+/// The subchannel of a device number. One that is not there can be plugged in, but is not found by its number then.
+fn find(devices: &[Device], number: DeviceNumber) -> Option<SubchannelId> {
+    let device = devices.iter().find(|device| device.number == number);
+    if device.is_none() {
+        log::warn!("no device {number} to pass through");
+    }
+    device.map(|device| device.id)
+}
+
+/// The owned subchannels that nobody was given by name.
+struct Free<'a> {
+    devices: core::slice::Iter<'a, Device>,
+    given: Vec<SubchannelId>,
+}
+
+impl<'a> Free<'a> {
+    fn new(
+        devices: &'a [Device],
+        disks: &[SubchannelId],
+        link: SubchannelId,
+        exports: &[(usize, u16, Exported)],
+    ) -> Self {
+        let named = devices.iter().filter(|device| {
+            exports.iter().any(|(_, _, export)| {
+                matches!(export, Exported::PassThrough(number) if *number == device.number)
+            })
+        });
+        let mut given: Vec<_> = named.map(|device| device.id).collect();
+        given.extend(disks);
+        given.push(link);
+        Self {
+            devices: devices.iter(),
+            given,
+        }
+    }
+
+    /// The next one, with its device number.
+    fn next(&mut self) -> Option<(SubchannelId, u16)> {
+        let given = &self.given;
+        let free = self.devices.find(|device| !given.contains(&device.id))?;
+        Some((free.id, free.number.number))
     }
 }
 

@@ -275,7 +275,8 @@ impl StandIn {
                         0,
                         &SchibPart {
                             schib,
-                            reserved: [0; 12],
+                            functions: 0.into(),
+                            reserved: [0; 8],
                         },
                     )
                     .unwrap();

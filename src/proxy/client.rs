@@ -1,4 +1,9 @@
 //! One client: its area, its windows, and its virtual channel subsystem.
+//!
+//! # Rule
+//!
+//! A request is copied once out of the area. What is answered, shown and reported is written before the word that
+//! announces it.
 
 use core::mem::offset_of;
 
@@ -6,16 +11,21 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use channel::{Orb, Schib};
-use vcss::client::{Command, Instruction, Response, SchibPart, Status};
+use channel::{Crw, IoInterruption, Irb, Orb, Schib, SubchannelId};
+use s390x::clock::Tod;
+use vcss::client::{Command, Instruction, Measurement, Response, SchibPart, Status};
+use vcss::trace::Recorder;
+use vcss::events::EventSource;
 use vcss::{Area, AreaError, Bell, Word};
 use window::Window;
 use zerocopy::FromBytes;
 
-use super::subchannel::{Condition, Subchannel};
+use super::passthrough::{Line, PassThrough, Request, ARENA_BYTES};
+use super::subchannel::Subchannel;
 use super::virtio_blk::service::{Context, Origin, Scratch, Table};
 use super::virtio_blk::{Export, Unit, VirtioBlk};
 use crate::driver::block::{BlockDevice, Geometry};
+use crate::driver::Platform;
 
 /// A client.
 #[derive(Debug)]
@@ -32,19 +42,53 @@ pub struct Client {
     /// A subchannel's program waits for its control unit.
     active: bool,
     subchannels: Vec<Virtual>,
-    /// The devices, by subchannel number; apart from the subchannels, so that a channel can drive its
-    /// device.
+    /// The devices behind virtual subchannels of the virtio-ccw kind; apart from the subchannels, so that a
+    /// channel can drive its device.
     pub(super) devices: Vec<VirtioBlk>,
+    /// Channel reports, where the area has room for them.
+    events: Option<EventSource<'static>>,
 }
 
 /// A virtual subchannel and its place in the area.
 #[derive(Debug)]
 struct Virtual {
-    subchannel: Subchannel,
+    kind: Kind,
     index: u32,
     asked: Word<'static>,
     answered: Word<'static>,
     pending: Word<'static>,
+    functions: Word<'static>,
+    /// The SCHIB part says that it is enabled.
+    shown_enabled: bool,
+}
+
+/// What stands behind a virtual subchannel.
+#[derive(Debug)]
+enum Kind {
+    /// A virtio-ccw device: the subchannel, and which of the devices.
+    Virtio(Box<Subchannel>, usize),
+    /// An owned subchannel.
+    PassThrough(Box<PassThrough>),
+    /// Nothing, ever: the device number is not valid.
+    Nothing,
+}
+
+/// What serving pass-through subchannels needs.
+pub struct Surroundings<'a> {
+    /// The machine.
+    pub platform: &'a mut dyn Platform,
+    /// The time.
+    pub now: Tod,
+    /// The trace.
+    pub trace: Option<&'a mut Recorder<'static>>,
+}
+
+impl core::fmt::Debug for Surroundings<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Surroundings")
+            .field("now", &self.now)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Client {
@@ -64,6 +108,7 @@ impl Client {
             name,
             number,
             bell: Bell::of_appliance(&area)?,
+            events: EventSource::open(&area).ok(),
             // An earlier life may have left something unsaid.
             ring: true,
             active: false,
@@ -91,60 +136,188 @@ impl Client {
                 subchannel.modify(&old.schib);
             }
         }
-        let place = Virtual {
-            subchannel,
-            index,
-            asked: self
-                .area
-                .word::<Command>(index, offset_of!(Command, sequence))?,
-            answered: self
-                .area
-                .word::<Response>(index, offset_of!(Response, sequence))?,
-            pending: self
-                .area
-                .word::<Status>(index, offset_of!(Status, pending))?,
-        };
-        place.show(&self.area);
+        let part = part(*subchannel.store(), 0);
+        let kind = Kind::Virtio(Box::new(subchannel), self.devices.len());
+        let place = self.place(kind)?;
+        self.area.write(index, &part)?;
         self.subchannels.push(place);
         self.devices.push(virtio);
         Ok(())
     }
 
-    /// The devices, in the order of their subchannels.
+    /// Adds a virtual subchannel that stands for an owned one, or for nothing.
+    ///
+    /// # Errors
+    ///
+    /// The area has no place for it.
+    pub fn add_pass_through(
+        &mut self,
+        owned: Option<(SubchannelId, u16)>,
+        isc: u8,
+        around: Surroundings<'_>,
+    ) -> Result<(), AreaError> {
+        let index = self.subchannels.len() as u16;
+        let kind = match owned {
+            Some((id, device)) => Kind::PassThrough(Box::new(PassThrough::new(
+                id,
+                index,
+                device,
+                isc,
+                ARENA_BYTES,
+            ))),
+            None => Kind::Nothing,
+        };
+        let mut place = self.place(kind)?;
+        let mut line = Line {
+            css: around.platform,
+            window: self.program,
+            now: around.now,
+            trace: around.trace,
+            client: self.number,
+        };
+        if let Kind::PassThrough(subject) = &mut place.kind {
+            let former = self.area.read::<SchibPart>(place.index).ok();
+            let former = former.map(|part| (part.schib, part.functions.get() as u8));
+            subject.open(former, &mut line);
+        }
+        place.show(&self.area, &mut line);
+        place.tell(&self.area, &mut self.events, &mut line);
+        self.subchannels.push(place);
+        Ok(())
+    }
+
+    /// The next virtual subchannel's place in the area.
+    fn place(&self, kind: Kind) -> Result<Virtual, AreaError> {
+        let (area, index) = (&self.area, self.subchannels.len() as u32);
+        Ok(Virtual {
+            kind,
+            index,
+            asked: area.word::<Command>(index, offset_of!(Command, sequence))?,
+            answered: area.word::<Response>(index, offset_of!(Response, sequence))?,
+            pending: area.word::<Status>(index, offset_of!(Status, pending))?,
+            functions: area.word::<SchibPart>(index, offset_of!(SchibPart, functions))?,
+            shown_enabled: false,
+        })
+    }
+
+    /// The devices of the virtio-ccw kind, in the order of their subchannels.
     pub fn devices(&self) -> &[VirtioBlk] {
         &self.devices
     }
 
+    /// For each virtual subchannel its device, if it is of the virtio-ccw kind.
+    pub fn subchannels(&self) -> impl Iterator<Item = Option<&VirtioBlk>> {
+        self.subchannels.iter().map(|place| match &place.kind {
+            Kind::Virtio(_, device) => self.devices.get(*device),
+            Kind::PassThrough(_) | Kind::Nothing => None,
+        })
+    }
+
+    /// The pass-through subchannels, with their numbers.
+    pub fn passed_through(&self) -> impl Iterator<Item = (u16, &PassThrough)> {
+        self.subchannels
+            .iter()
+            .filter_map(|place| match &place.kind {
+                Kind::PassThrough(subject) => Some((place.index as u16, &**subject)),
+                Kind::Virtio(..) | Kind::Nothing => None,
+            })
+    }
+
     /// Carries out what the client asks its subchannels, if it rang. Returns whether anything was done.
-    pub fn hear(&mut self) -> bool {
+    pub fn hear(&mut self, around: &mut Surroundings<'_>) -> bool {
         let rang = self.bell.heard();
         if !rang && !self.active {
             return false;
         }
+        if rang && self.bell.began_anew() {
+            self.each_pass_through(around, PassThrough::reset);
+        }
         let mut worked = false;
         self.active = false;
-        for (place, device) in self.subchannels.iter_mut().zip(&mut self.devices) {
-            let mut unit = Unit {
-                device,
-                area: &self.area,
-                window: self.window,
-            };
-            let mut done =
-                place.subchannel.is_active() && place.subchannel.advance(self.program, &mut unit);
+        for place in &mut self.subchannels {
+            let mut done = false;
+            if let Kind::Virtio(subchannel, device) = &mut place.kind {
+                if let (true, Some(device)) =
+                    (subchannel.is_active(), self.devices.get_mut(*device))
+                {
+                    let mut unit = Unit {
+                        device,
+                        area: &self.area,
+                        window: self.window,
+                    };
+                    done = subchannel.advance(self.program, &mut unit);
+                }
+            }
             if rang && place.asked.load() != place.answered.load() {
-                place.answer(self.program, &mut unit);
+                let mut line = Line {
+                    css: &mut *around.platform,
+                    window: self.program,
+                    now: around.now,
+                    trace: around.trace.as_deref_mut(),
+                    client: self.number,
+                };
+                place.answer(&self.area, self.window, &mut self.devices, &mut line);
+                place.tell(&self.area, &mut self.events, &mut line);
                 done = true;
             }
             if done {
-                place
-                    .pending
-                    .store(u32::from(place.subchannel.is_pending()));
+                place.pending.store(u32::from(place.is_pending()));
                 self.ring = true;
                 worked = true;
             }
-            self.active |= place.subchannel.is_active();
+            if let Kind::Virtio(subchannel, _) = &place.kind {
+                self.active |= subchannel.is_active();
+            }
         }
         worked
+    }
+
+    /// Does something to each pass-through subchannel, and tells the client what came of it.
+    pub fn each_pass_through(
+        &mut self,
+        around: &mut Surroundings<'_>,
+        mut act: impl FnMut(&mut PassThrough, &mut Line<'_>),
+    ) {
+        for place in &mut self.subchannels {
+            if let Kind::PassThrough(subject) = &mut place.kind {
+                let mut line = Line {
+                    css: &mut *around.platform,
+                    window: self.program,
+                    now: around.now,
+                    trace: around.trace.as_deref_mut(),
+                    client: self.number,
+                };
+                act(subject, &mut line);
+                self.ring |= place.tell(&self.area, &mut self.events, &mut line);
+            }
+        }
+    }
+
+    /// An interruption. Returns whether it was one of this client's subchannels'.
+    pub fn interruption(
+        &mut self,
+        interruption: &IoInterruption,
+        around: &mut Surroundings<'_>,
+    ) -> bool {
+        let IoInterruption::Subchannel { id: of, .. } = interruption else {
+            return false;
+        };
+        let mut taken = false;
+        self.each_pass_through(around, |subject, line| {
+            if subject.id() == *of {
+                subject.interruption(line);
+                taken = true;
+            }
+        });
+        taken
+    }
+
+    /// A channel report about a path: to each subchannel that has it, and once to the client.
+    pub fn path(&mut self, report: Crw, around: &mut Surroundings<'_>) {
+        let mut told = false;
+        self.each_pass_through(around, |subject, line| {
+            told |= subject.path(report, told, line);
+        });
     }
 
     /// Takes requests from the client's queues and passes them on.
@@ -213,20 +386,45 @@ impl Client {
 
 impl Virtual {
     /// Carries out one request.
-    fn answer(&mut self, program: &'static Window, unit: &mut Unit<'_>) {
-        let area = unit.area;
+    fn answer(
+        &mut self,
+        area: &Area<'static>,
+        window: &'static Window,
+        devices: &mut [VirtioBlk],
+        line: &mut Line<'_>,
+    ) {
         let sequence = self.asked.load();
-        let condition = match area.read::<Command>(self.index) {
-            Ok(command) => match Instruction::from_number(command.instruction.get()) {
-                Some(instruction) => {
-                    let condition = self.instruction(instruction, &command.operand, program, unit);
-                    u32::from(condition)
-                }
-                None => Response::INVALID,
-            },
-            Err(_) => Response::INVALID,
+        let command = area.read::<Command>(self.index).ok();
+        let instruction = command
+            .as_ref()
+            .and_then(|command| Instruction::from_number(command.instruction.get()));
+        let condition = match (command, instruction) {
+            (Some(command), Some(instruction)) => {
+                let operand = &command.operand;
+                let condition = match &mut self.kind {
+                    Kind::Virtio(subchannel, device) => match devices.get_mut(*device) {
+                        Some(device) => {
+                            let mut unit = Unit {
+                                device,
+                                area,
+                                window,
+                            };
+                            emulate(subchannel, instruction, operand, line.window, &mut unit)
+                        }
+                        None => (3, Irb::default()),
+                    },
+                    Kind::PassThrough(subject) => pass(subject, instruction, operand, line),
+                    Kind::Nothing => match instruction {
+                        Instruction::Store | Instruction::Modify => (0, Irb::default()),
+                        _ => (3, Irb::default()),
+                    },
+                };
+                self.present(instruction, &condition.1, area, line);
+                condition.0
+            }
+            _ => Response::INVALID,
         };
-        self.pending.store(u32::from(self.subchannel.is_pending()));
+        self.pending.store(u32::from(self.is_pending()));
         let answer = Response {
             sequence: self.answered.load().into(),
             condition: condition.into(),
@@ -237,57 +435,171 @@ impl Virtual {
         self.answered.store(sequence);
     }
 
-    fn instruction(
+    /// Writes what a request stores.
+    fn present(
         &mut self,
         instruction: Instruction,
-        operand: &[u8],
-        program: &'static Window,
-        unit: &mut Unit<'_>,
-    ) -> Condition {
+        irb: &Irb,
+        area: &Area<'static>,
+        line: &mut Line<'_>,
+    ) {
         match instruction {
-            Instruction::Start => match Orb::read_from_prefix(operand) {
-                Ok((orb, _)) => self.subchannel.start(&orb, program, unit),
-                Err(_) => 3,
-            },
-            Instruction::Halt => self.subchannel.halt(),
-            Instruction::Clear => self.subchannel.clear(),
-            Instruction::Cancel => self.subchannel.cancel(),
-            Instruction::Resume => self.subchannel.resume(),
-            Instruction::Store => {
-                self.show(unit.area);
-                0
-            }
-            Instruction::Modify => match Schib::read_from_prefix(operand) {
-                Ok((schib, _)) => {
-                    let condition = self.subchannel.modify(&schib);
-                    self.show(unit.area);
-                    condition
-                }
-                Err(_) => 3,
-            },
+            Instruction::Store | Instruction::Modify => self.show(area, line),
             Instruction::Test => {
-                let (condition, irb) = self.subchannel.test();
                 let status = Status {
                     pending: 0.into(),
                     reserved: [0.into(); 7],
-                    irb,
+                    irb: *irb,
                 };
-                if let Err(error) = unit.area.write(self.index, &status) {
+                if let Err(error) = area.write(self.index, &status) {
                     log::error!("status: {error}");
                 }
-                condition
             }
+            Instruction::Start
+            | Instruction::Halt
+            | Instruction::Clear
+            | Instruction::Cancel
+            | Instruction::Resume => {}
+        }
+    }
+
+    fn is_pending(&self) -> bool {
+        match &self.kind {
+            Kind::Virtio(subchannel, _) => subchannel.is_pending(),
+            Kind::PassThrough(subject) => subject.is_pending(),
+            Kind::Nothing => false,
+        }
+    }
+
+    /// What the appliance has to know in its next life.
+    fn functions(&self) -> u32 {
+        match &self.kind {
+            Kind::PassThrough(subject) => u32::from(subject.functions().bits()),
+            Kind::Virtio(..) | Kind::Nothing => 0,
         }
     }
 
     /// Writes the SCHIB part.
-    fn show(&self, area: &Area<'static>) {
-        let part = SchibPart {
-            schib: *self.subchannel.store(),
-            reserved: [0; 12],
+    fn show(&mut self, area: &Area<'static>, line: &mut Line<'_>) {
+        let schib = match &mut self.kind {
+            Kind::Virtio(subchannel, _) => *subchannel.store(),
+            Kind::PassThrough(subject) => {
+                let schib = subject.schib(line);
+                self.shown_enabled = subject.is_enabled();
+                schib
+            }
+            Kind::Nothing => Schib::default(),
         };
-        if let Err(error) = area.write(self.index, &part) {
+        if let Err(error) = area.write(self.index, &part(schib, self.functions())) {
             log::error!("schib: {error}");
         }
     }
+
+    /// Tells the client what became of a pass-through subchannel. Returns whether there is anything to ring for.
+    fn tell(
+        &mut self,
+        area: &Area<'static>,
+        events: &mut Option<EventSource<'static>>,
+        line: &mut Line<'_>,
+    ) -> bool {
+        if let Kind::PassThrough(subject) = &self.kind {
+            if subject.is_enabled() != self.shown_enabled {
+                self.show(area, line);
+            }
+        }
+        let functions = self.functions();
+        if self.functions.load() != functions {
+            self.functions.store(functions);
+        }
+        let Kind::PassThrough(subject) = &mut self.kind else {
+            return false;
+        };
+        let mut ring = false;
+        while let Some(report) = subject.take_report() {
+            if let Some(events) = events {
+                events.report(report);
+            }
+            ring = true;
+        }
+        if let Some(measurement) = subject.take_measurement() {
+            let _ = area.write::<Measurement>(self.index, measurement);
+        }
+        let pending = u32::from(subject.is_pending());
+        if self.pending.load() != pending {
+            self.pending.store(pending);
+            ring |= pending != 0;
+        }
+        ring
+    }
+}
+
+fn part(schib: Schib, functions: u32) -> SchibPart {
+    SchibPart {
+        schib,
+        functions: functions.into(),
+        reserved: [0; 8],
+    }
+}
+
+/// A request to a virtual subchannel of the virtio-ccw kind: condition code, and what TEST stores.
+fn emulate(
+    subchannel: &mut Subchannel,
+    instruction: Instruction,
+    operand: &[u8],
+    program: &Window,
+    unit: &mut Unit<'_>,
+) -> (u32, Irb) {
+    let condition = match instruction {
+        Instruction::Start => match Orb::read_from_prefix(operand) {
+            Ok((orb, _)) => subchannel.start(&orb, program, unit),
+            Err(_) => 3,
+        },
+        Instruction::Halt => subchannel.halt(),
+        Instruction::Clear => subchannel.clear(),
+        Instruction::Cancel => subchannel.cancel(),
+        Instruction::Resume => subchannel.resume(),
+        Instruction::Store => 0,
+        Instruction::Modify => match Schib::read_from_prefix(operand) {
+            Ok((schib, _)) => subchannel.modify(&schib),
+            Err(_) => 3,
+        },
+        Instruction::Test => {
+            let (condition, irb) = subchannel.test();
+            return (condition.into(), irb);
+        }
+    };
+    (condition.into(), Irb::default())
+}
+
+/// A request to a virtual subchannel of the pass-through kind: condition code, and what TEST stores.
+fn pass(
+    subject: &mut PassThrough,
+    instruction: Instruction,
+    operand: &[u8],
+    line: &mut Line<'_>,
+) -> (u32, Irb) {
+    let (orb, schib);
+    let request = match instruction {
+        Instruction::Start => match Orb::read_from_prefix(operand) {
+            Ok((operand, _)) => {
+                orb = operand;
+                Request::Start(&orb)
+            }
+            Err(_) => return (Response::INVALID, Irb::default()),
+        },
+        Instruction::Halt => Request::Halt,
+        Instruction::Clear => Request::Clear,
+        Instruction::Cancel => Request::Cancel,
+        Instruction::Resume => Request::Resume,
+        Instruction::Store => Request::Store,
+        Instruction::Modify => match Schib::read_from_prefix(operand) {
+            Ok((operand, _)) => {
+                schib = operand;
+                Request::Modify(&schib)
+            }
+            Err(_) => return (Response::INVALID, Irb::default()),
+        },
+        Instruction::Test => Request::Test,
+    };
+    (subject.request(request, line), *subject.irb())
 }

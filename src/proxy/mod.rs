@@ -3,8 +3,10 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`client`] | one client: its area, its window, its virtual channel subsystem |
+//! | [`passthrough`] | a virtual subchannel that stands for an owned one |
 //! | [`subchannel`] | a virtual subchannel's architected state and condition codes |
 //! | [`program`] | the channel of an emulated control unit |
+//! | [`translate`] | channel programs of a client made into programs that the hardware runs |
 //! | [`virtio_blk`] | the virtio block device behind a virtual subchannel, and the block service |
 //!
 //! # The rules
@@ -15,8 +17,10 @@
 //!   client's own trouble.
 
 pub mod client;
+pub mod passthrough;
 pub mod program;
 pub mod subchannel;
+pub mod translate;
 pub mod virtio_blk;
 
 #[cfg(test)]
@@ -25,11 +29,19 @@ mod tests;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
+use channel::{Crw, IoInterruption, SubchannelId};
+use s390x::clock::Tod;
+use vcss::trace::Recorder;
+
 use crate::driver::block::{BlockDevice, Done};
 use crate::driver::Platform;
 
-use self::client::Client;
+use self::client::{Client, Surroundings};
+use self::passthrough::PassThrough;
 use self::virtio_blk::service::{Context, Scratch, Table};
+
+/// While a program that may change runs, it is looked at so often at least, in microseconds.
+const TEND_US: u64 = 1_000;
 
 /// All clients, and their requests in flight.
 pub struct Proxy {
@@ -38,6 +50,9 @@ pub struct Proxy {
     scratch: Scratch,
     /// Completions whose flush found the disk full. Never more than there are requests.
     postponed: Vec<Done>,
+    /// There are pass-through subchannels, which cost time.
+    passes_through: bool,
+    trace: Option<Recorder<'static>>,
 }
 
 /// What a turn of the event loop did.
@@ -51,7 +66,11 @@ pub struct Turn {
 
 impl Proxy {
     /// Serves these clients from these disks.
-    pub fn new(clients: Vec<Client>, disks: &[Box<dyn BlockDevice>]) -> Self {
+    pub fn new(
+        clients: Vec<Client>,
+        disks: &[Box<dyn BlockDevice>],
+        trace: Option<Recorder<'static>>,
+    ) -> Self {
         let capacity = disks
             .iter()
             .map(|disk| {
@@ -59,6 +78,10 @@ impl Proxy {
             })
             .sum();
         Self {
+            passes_through: clients
+                .iter()
+                .any(|client| client.passed_through().next().is_some()),
+            trace,
             clients,
             table: Table::new(capacity),
             scratch: Scratch::default(),
@@ -71,9 +94,114 @@ impl Proxy {
         &self.clients
     }
 
-    /// Requests in flight.
+    /// Requests in flight at the disks, and programs that have to be looked after while they run.
     pub fn in_flight(&self) -> usize {
-        self.table.in_flight()
+        self.table.in_flight() + usize::from(self.any(PassThrough::wants_tending))
+    }
+
+    /// Whether an interruption of a pass-through subchannel may come soon.
+    pub fn is_expecting(&self) -> bool {
+        self.any(PassThrough::is_expecting)
+    }
+
+    /// Whether what clients left is being ended.
+    pub fn is_quiescing(&self) -> bool {
+        self.any(PassThrough::is_quiescing)
+    }
+
+    fn any(&self, fact: impl Fn(&PassThrough) -> bool) -> bool {
+        self.passes_through && self.passed_through().any(|(_, _, subject)| fact(subject))
+    }
+
+    /// The pass-through subchannels, with the numbers of client and virtual subchannel.
+    pub fn passed_through(&self) -> impl Iterator<Item = (u16, u16, &PassThrough)> {
+        (0..).zip(&self.clients).flat_map(|(number, client)| {
+            client
+                .passed_through()
+                .map(move |(index, subject)| (number, index, subject))
+        })
+    }
+
+    /// When pass-through subchannels need another turn, at the latest.
+    pub fn deadline(&self, now: Tod) -> Tod {
+        if !self.passes_through {
+            return Tod::NEVER;
+        }
+        self.passed_through()
+            .map(|(_, _, subject)| {
+                if subject.wants_tending() {
+                    now.plus_micros(TEND_US)
+                } else {
+                    subject.deadline()
+                }
+            })
+            .min()
+            .unwrap_or(Tod::NEVER)
+    }
+
+    /// An interruption. Returns whether it was a pass-through subchannel's.
+    pub fn interruption(
+        &mut self,
+        platform: &mut dyn Platform,
+        interruption: &IoInterruption,
+    ) -> bool {
+        self.passes_through
+            && self
+                .each(platform, |client, around| {
+                    client.interruption(interruption, around)
+                })
+                .worked
+    }
+
+    /// A channel report about a subchannel; `None`: about any of them.
+    pub fn report(&mut self, platform: &mut dyn Platform, about: Option<SubchannelId>) {
+        self.each(platform, |client, around| {
+            client.each_pass_through(around, |subject, line| {
+                if about.is_none_or(|id| id == subject.id()) {
+                    subject.report(line);
+                }
+            });
+            false
+        });
+    }
+
+    /// A channel report about a path.
+    pub fn path(&mut self, platform: &mut dyn Platform, report: Crw) {
+        self.each(platform, |client, around| {
+            client.path(report, around);
+            false
+        });
+    }
+
+    /// Takes all owned subchannels from their clients.
+    pub fn offline(&mut self, platform: &mut dyn Platform) {
+        self.each(platform, |client, around| {
+            client.each_pass_through(around, PassThrough::offline);
+            false
+        });
+    }
+
+    /// Does something for each client.
+    fn each(
+        &mut self,
+        platform: &mut dyn Platform,
+        mut act: impl FnMut(&mut Client, &mut Surroundings<'_>) -> bool,
+    ) -> Turn {
+        let mut turn = Turn::default();
+        let now = if self.passes_through {
+            platform.now()
+        } else {
+            Tod::NEVER
+        };
+        let mut around = Surroundings {
+            platform,
+            now,
+            trace: self.trace.as_mut(),
+        };
+        for client in &mut self.clients {
+            turn.worked |= act(client, &mut around);
+        }
+        turn
     }
 
     /// One turn. With `taking` false no new requests are taken.
@@ -85,9 +213,9 @@ impl Proxy {
     ) -> Turn {
         let mut turn = Turn::default();
         self.collect(disks, &mut turn);
-        for client in &mut self.clients {
-            turn.worked |= client.hear();
-            if taking {
+        self.listen(platform, &mut turn);
+        if taking {
+            for client in &mut self.clients {
                 turn.worked |= client.serve(disks, &mut self.table, &mut self.scratch);
             }
         }
@@ -98,6 +226,22 @@ impl Proxy {
             turn.wake |= client.publish();
         }
         turn
+    }
+
+    /// The clients' requests to their subchannels, and what is due there.
+    fn listen(&mut self, platform: &mut dyn Platform, turn: &mut Turn) {
+        let passes_through = self.passes_through;
+        let heard = self.each(platform, |client, around| {
+            let heard = client.hear(around);
+            if passes_through {
+                client.each_pass_through(around, |subject, line| {
+                    subject.tick(line);
+                    subject.tend(line);
+                });
+            }
+            heard
+        });
+        turn.worked |= heard.worked;
     }
 
     /// Completions, of all disks.

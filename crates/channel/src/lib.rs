@@ -10,7 +10,7 @@
 //!
 //! # Limits
 //!
-//! Command mode. Transport mode (TCW) is recognised in an ORB and not built.
+//! Command mode. Of transport mode there are the shapes (ORB, SCSW, TCW) and nothing that builds or runs it.
 //!
 //! # Rule
 //!
@@ -20,22 +20,32 @@
 
 mod ccw;
 mod crw;
+mod esw;
+mod idaw;
 mod irb;
 mod orb;
 mod schib;
 mod scsw;
 mod sense;
 mod subsystem;
+mod tcw;
 
 pub use ccw::{Ccw0, Ccw1, CcwFlags, CommandCode};
-pub use crw::{Crw, CrwFlags, ReportingSource};
-pub use irb::Irb;
-pub use orb::{Orb, OrbFlags};
-pub use schib::{Pmcw, PmcwFlags, Schib};
+pub use crw::{Crw, CrwFlags, RecoveryCode, ReportingSource};
+pub use esw::{
+    Emw, Erw, ErwFlags, Esw, EswContext, EswFormat, ExtendedStatusFlags, FieldValidity,
+    MeasurementBlock1, StorageAccess, SubchannelLogout, Termination,
+};
+pub use idaw::{Idaw1, Idaw2, Midaw, MidawFlags};
+pub use irb::{Ecw, Irb};
+pub use orb::{IdawFormat, OperandException, Orb, OrbFlags, OrbMode};
+pub use schib::{Pmcw, PmcwCharacteristics, PmcwFlags, Schib};
 pub use scsw::{
-    ActivityControl, DeviceStatus, FunctionControl, Scsw, StatusControl, SubchannelStatus,
+    ActivityControl, DeviceStatus, FunctionControl, Scsw, ScswFlags, ScswView, StatusControl,
+    SubchannelStatus, TransportScsw,
 };
 pub use sense::SenseId;
 pub use subsystem::{
     ChannelSubsystem, DeviceNumber, IoInterruption, NotOperational, Refusal, SubchannelId, Tested,
 };
+pub use tcw::{Dcw, TccbHeader, Tcw};

@@ -115,6 +115,14 @@ impl Refusal {
             _ => Err(Self::NotOperational),
         }
     }
+
+    /// The condition code of an instruction's result.
+    pub const fn cc(result: Result<(), Self>) -> u8 {
+        match result {
+            Ok(()) => 0,
+            Err(refusal) => refusal as u8,
+        }
+    }
 }
 
 impl fmt::Display for Refusal {

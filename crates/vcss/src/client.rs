@@ -86,6 +86,8 @@ pub struct Response {
 impl Response {
     /// The request was none: unknown instruction.
     pub const INVALID: u32 = 0x8000_0000;
+    /// The operand is one that the instruction does not take: where a CPU recognises an operand exception.
+    pub const OPERAND: u32 = 0x8000_0001;
 }
 
 impl Entry for Response {
@@ -116,8 +118,11 @@ impl Entry for Status {
 pub struct SchibPart {
     /// What the last STORE stored.
     pub schib: Schib,
+    /// Of a pass-through subchannel: the function-control bits of what is in progress or has not been tested yet. For
+    /// the appliance's next life.
+    pub functions: U32,
     /// Zero.
-    pub reserved: [u8; 12],
+    pub reserved: [u8; 8],
 }
 
 const _: () = assert!(size_of::<SchibPart>() == 64);

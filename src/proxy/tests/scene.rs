@@ -469,7 +469,7 @@ fn appliance(
         .map(|disk| Box::new(disk.clone()) as Box<dyn BlockDevice>)
         .collect();
     Side {
-        proxy: Proxy::new(std::vec![client], &disks),
+        proxy: Proxy::new(std::vec![client], &disks, None),
         disks,
     }
 }

@@ -1,0 +1,534 @@
+//! What the state machine's actions do.
+//!
+//! # Rule
+//!
+//! An action does one thing, and says by the event that it returns what came of it.
+
+use channel::{
+    ActivityControl, Crw, Emw, FunctionControl, Irb, Orb, PmcwFlags, Refusal, Schib, Scsw,
+    StatusControl, SubchannelStatus, Tested,
+};
+use vcss::client::Instruction;
+use vcss::trace::TraceEvent;
+use zerocopy::big_endian::U32;
+
+use super::double::Split;
+use super::schib::{self, Virtual};
+use super::state::{Action, Event, State};
+use super::status::{self, Over, CONCLUSIVE};
+use super::{orb_words, Line, Operand, PassThrough, HEAL_US, NO_WORDS};
+
+/// How often a start that was turned away later on is repeated.
+pub const RETRIES: u8 = 8;
+
+/// Condition code of a refusal.
+pub(super) const fn code(refusal: Refusal) -> u32 {
+    refusal as u32
+}
+
+impl PassThrough {
+    pub(super) fn act(
+        &mut self,
+        action: Action,
+        operand: Operand<'_>,
+        line: &mut Line<'_>,
+    ) -> Option<Event> {
+        match action {
+            Action::NotOperational => {
+                self.irb = Irb::default();
+                self.answer(3, None)
+            }
+            Action::InUse => self.in_use(line),
+            Action::Ignore | Action::Show => self.answer(0, None),
+            Action::Start => match operand {
+                Operand::Orb(orb) => self.start(orb, line),
+                Operand::None | Operand::Schib(_) | Operand::Path(_) => None,
+            },
+            Action::Halt => self.halt(line),
+            Action::Clear => self.clear(line),
+            Action::Cancel => self.cancel(line),
+            Action::Resume => self.resume(line),
+            Action::Modify => match operand {
+                Operand::Schib(wanted) => {
+                    self.condition = self.modify(wanted, line);
+                    None
+                }
+                Operand::None | Operand::Orb(_) | Operand::Path(_) => None,
+            },
+            Action::Test => self.test(line),
+            Action::Announce => {
+                self.announced = true;
+                None
+            }
+            Action::Retry => self.retry(line),
+            Action::Proceed => self.proceed(line),
+            Action::Discard => self.discard(line),
+            Action::Release => {
+                self.translator.release();
+                self.functions = FunctionControl::empty();
+                self.stopped = false;
+                None
+            }
+            Action::ResetVirtual => {
+                self.own = Virtual::reset(self.own.device());
+                self.held = None;
+                self.announced = false;
+                self.functions = FunctionControl::empty();
+                None
+            }
+            Action::Disable => self.disable(line),
+            Action::QuiesceCancel => self.quiesce_cancel(line),
+            Action::QuiesceHalt => self.quiesce_halt(line),
+            Action::QuiesceClear => self.quiesce_clear(line),
+            Action::ReportGone | Action::ReportBack => {
+                // The same report for both: the client stores the SCHIB to see which it is.
+                self.report_crw(Crw(ABOUT_SUBCHANNEL | u32::from(self.index)))
+            }
+            Action::ReportPath => match operand {
+                Operand::Path(report) => self.report_crw(report),
+                Operand::None | Operand::Orb(_) | Operand::Schib(_) => None,
+            },
+        }
+    }
+
+    /// The answer to a request, and what follows.
+    pub(super) fn answer(&mut self, condition: u32, follows: Option<Event>) -> Option<Event> {
+        self.condition = condition;
+        follows
+    }
+
+    fn report_crw(&mut self, report: Crw) -> Option<Event> {
+        // There is room for as many as one call can make.
+        let _ = self.reports.push_back(report);
+        None
+    }
+
+    /// The answer of an instruction that was refused; a device that has gone is noticed here.
+    fn refused(&mut self, refusal: Refusal, line: &mut Line<'_>) -> Option<Event> {
+        self.condition = code(refusal);
+        match refusal {
+            Refusal::StatusPending => self.announced = true,
+            Refusal::Busy => {}
+            Refusal::NotOperational if self.stored(line).is_none() => return Some(Event::Gone),
+            // The device is there, the paths are not.
+            Refusal::NotOperational => {}
+        }
+        Some(Event::Refused)
+    }
+
+    /// A function has begun.
+    fn accepted(&mut self, function: FunctionControl, line: &Line<'_>) -> Option<Event> {
+        self.functions |= function;
+        self.deadline = line.now.plus_micros(HEAL_US);
+        self.answer(0, Some(Event::Accepted))
+    }
+
+    fn start(&mut self, orb: &Orb, line: &mut Line<'_>) -> Option<Event> {
+        let id = self.id;
+        if self.is_pending() {
+            return self.in_use(line);
+        }
+        let mut translated = match self.translator.translate(orb, line.window) {
+            Ok(translated) => translated,
+            Err(refused) => return self.refuse_program(orb, refused.scsw, line),
+        };
+        translated.parameter = U32::new(id.word());
+        // SAFETY: the translator built the program, out of addresses in the client's window, and keeps it as it is until
+        // it is released, which is when its final status has been taken.
+        match unsafe { line.css.start(id, &translated) } {
+            Ok(()) => {
+                self.own.set_parameter(orb.parameter.get());
+                self.orb = translated;
+                self.retries = RETRIES;
+                self.count_start();
+                self.accepted(FunctionControl::START, line)
+            }
+            Err(refusal) => self.refused(refusal, line),
+        }
+    }
+
+    /// A program that is not even begun: unless the subchannel would refuse it, the start ends at once with the check
+    /// that the translator found.
+    fn refuse_program(&mut self, orb: &Orb, found: Scsw, line: &mut Line<'_>) -> Option<Event> {
+        let Some(schib) = self.stored(line) else {
+            return self.answer(3, Some(Event::Gone));
+        };
+        if schib.scsw.status().contains(StatusControl::PENDING) {
+            self.announced = true;
+            return self.answer(1, Some(Event::Refused));
+        }
+        if orb.path_mask() & schib.pmcw.lpm & schib.pmcw.pam == 0 {
+            return self.answer(3, Some(Event::Refused));
+        }
+        self.own.set_parameter(orb.parameter.get());
+        self.count_start();
+        self.held = Some(Irb {
+            scsw: found,
+            ..Irb::default()
+        });
+        self.answer(0, Some(Event::Refused))
+    }
+
+    fn halt(&mut self, line: &mut Line<'_>) -> Option<Event> {
+        // Status pending alone is that of a function which has ended.
+        let ended = |held: &Irb| {
+            let status = held.scsw.status();
+            status.intersects(CONCLUSIVE) || status == StatusControl::PENDING
+        };
+        if self.held.as_ref().is_some_and(ended) {
+            return self.answer(1, None);
+        }
+        let id = self.id;
+        match line.css.halt(id) {
+            Ok(()) => {
+                self.stopped = false;
+                self.accepted(FunctionControl::HALT, line)
+            }
+            Err(refusal) => self.refused(refusal, line),
+        }
+    }
+
+    fn clear(&mut self, line: &mut Line<'_>) -> Option<Event> {
+        let id = self.id;
+        match line.css.clear(id) {
+            Ok(()) => {
+                self.held = None;
+                self.announced = false;
+                self.stopped = false;
+                self.functions = FunctionControl::empty();
+                self.accepted(FunctionControl::CLEAR, line)
+            }
+            Err(_) => self.refused(Refusal::NotOperational, line),
+        }
+    }
+
+    fn cancel(&mut self, line: &mut Line<'_>) -> Option<Event> {
+        if self.held.is_some() {
+            return self.answer(1, None);
+        }
+        let id = self.id;
+        if self.stopped {
+            // For the client the program is running.
+            return self.answer(2, None);
+        }
+        match line.css.cancel(id) {
+            Ok(()) => self.answer(0, Some(Event::Cancelled)),
+            Err(refusal) => self.refused(refusal, line),
+        }
+    }
+
+    fn resume(&mut self, line: &mut Line<'_>) -> Option<Event> {
+        if self.held.is_some() {
+            return self.answer(1, None);
+        }
+        let id = self.id;
+        if self.stopped {
+            // Suspended by the translator, not by the client.
+            return self.answer(2, None);
+        }
+        if self.translator.is_modifiable() {
+            self.translator.refresh(line.window, None);
+        }
+        match line.css.resume(id) {
+            Ok(()) => {
+                self.count_start();
+                self.answer(0, None)
+            }
+            Err(refusal) => self.refused(refusal, line),
+        }
+    }
+
+    fn modify(&mut self, wanted: &Schib, line: &mut Line<'_>) -> u32 {
+        if self.held.is_some() {
+            return 1;
+        }
+        let id = self.id;
+        let Some(hardware) = self.stored(line) else {
+            return 3;
+        };
+        let schib = schib::for_hardware(&hardware, wanted, id.word(), self.isc);
+        match line.css.modify(id, &schib) {
+            Ok(()) => {
+                self.own.take(wanted);
+                0
+            }
+            Err(refusal) => {
+                self.announced |= refusal == Refusal::StatusPending;
+                code(refusal)
+            }
+        }
+    }
+
+    /// TEST SUBCHANNEL for the client: what is held first, then what the hardware has.
+    fn test(&mut self, line: &mut Line<'_>) -> Option<Event> {
+        if let Some(held) = self.held.take() {
+            self.irb = held;
+            return self.answer(0, None);
+        }
+        let id = self.id;
+        let mut irb = match line.css.test(id) {
+            Ok(Tested::Status(irb)) => irb,
+            Ok(Tested::Nothing(irb)) => {
+                self.announced = false;
+                self.irb = irb;
+                self.irb.scsw = self.client_scsw(irb.scsw);
+                return self.answer(1, None);
+            }
+            Err(_) => {
+                self.irb = Irb::default();
+                return self.refused(Refusal::NotOperational, line);
+            }
+        };
+        self.announced = false;
+        if self.state == State::Busy {
+            // The client was faster than the interruption.
+            if self.is_split(&irb.scsw) {
+                self.irb = Irb::default();
+                self.condition = 1;
+                return self.proceed_with(irb, line);
+            }
+            if self.may_retry(&irb.scsw) {
+                self.irb = Irb::default();
+                self.condition = 1;
+                return self.retry_with(irb, line);
+            }
+            self.translator.back(&mut irb);
+        }
+        self.irb = irb;
+        self.sample();
+        let follows = self.after(&irb.scsw, line);
+        self.answer(0, Some(follows))
+    }
+
+    /// The deferred condition code 1 is taken and the program started once more, if nobody loses anything.
+    fn retry(&mut self, line: &mut Line<'_>) -> Option<Event> {
+        let id = self.id;
+        let Some(schib) = self.stored(line) else {
+            return Some(Event::Gone);
+        };
+        if !self.may_retry(&schib.scsw) {
+            self.announced = true;
+            return None;
+        }
+        match line.css.test(id) {
+            Ok(Tested::Status(irb)) => self.retry_with(irb, line),
+            Ok(Tested::Nothing(_)) => None,
+            Err(_) => Some(Event::Gone),
+        }
+    }
+
+    fn retry_with(&mut self, irb: Irb, line: &mut Line<'_>) -> Option<Event> {
+        self.retries = self.retries.saturating_sub(1);
+        let orb = self.orb;
+        self.start_again(&orb, irb, line)
+    }
+
+    fn may_retry(&self, scsw: &Scsw) -> bool {
+        self.retries > 0 && status::is_retryable(scsw)
+    }
+
+    /// Starts the translated program, or the rest of it, for the client. If that fails, the client gets
+    /// `instead`.
+    fn start_again(&mut self, orb: &Orb, instead: Irb, line: &mut Line<'_>) -> Option<Event> {
+        let id = self.id;
+        let before = self.state;
+        // SAFETY: as for the first start: the translator keeps the program.
+        let started = unsafe { line.css.start(id, orb) };
+        let condition = Refusal::cc(started);
+        let event = TraceEvent::Own(Instruction::Start);
+        self.trace(line, before, event, Some(condition), &orb_words(orb));
+        let refusal = match started {
+            Ok(()) => {
+                self.deadline = line.now.plus_micros(HEAL_US);
+                return None;
+            }
+            Err(refusal) => refusal,
+        };
+        let gone = refusal == Refusal::NotOperational && self.stored(line).is_none();
+        if gone {
+            return Some(Event::Gone);
+        }
+        let mut irb = instead;
+        if refusal == Refusal::NotOperational {
+            irb = status::no_path(irb);
+        }
+        self.translator.back(&mut irb);
+        self.held = Some(irb);
+        Some(Event::Ended)
+    }
+
+    /// Takes the translator's own status and lets the program go on.
+    fn proceed(&mut self, line: &mut Line<'_>) -> Option<Event> {
+        let id = self.id;
+        match line.css.test(id) {
+            Ok(Tested::Status(irb)) => self.proceed_with(irb, line),
+            Ok(Tested::Nothing(_)) => None,
+            Err(_) => Some(Event::Gone),
+        }
+    }
+
+    fn proceed_with(&mut self, irb: Irb, line: &mut Line<'_>) -> Option<Event> {
+        // What else the status says is the client's.
+        if irb.scsw.subchannel().contains(SubchannelStatus::PCI) {
+            let mut kept = irb;
+            self.translator.back(&mut kept);
+            kept.scsw.set_controls(
+                FunctionControl::START,
+                ActivityControl::SUBCHANNEL_ACTIVE | ActivityControl::DEVICE_ACTIVE,
+                StatusControl::INTERMEDIATE | StatusControl::PENDING,
+            );
+            self.held = Some(kept);
+        }
+        match self.translator.split(&irb) {
+            Split::NotOurs => None,
+            Split::Resume => {
+                self.stopped = true;
+                if self.translator.refresh(line.window, None).resume {
+                    self.go_on(line);
+                }
+                None
+            }
+            Split::Start(orb) => self.start_again(&orb, irb, line),
+        }
+    }
+
+    /// Resumes the program at a split point.
+    pub(super) fn go_on(&mut self, line: &mut Line<'_>) {
+        let id = self.id;
+        let resumed = line.css.resume(id);
+        let condition = Refusal::cc(resumed);
+        let event = TraceEvent::Own(Instruction::Resume);
+        self.trace(line, self.state, event, Some(condition), &NO_WORDS);
+        // Refused: another status is in the way, and its interruption will come.
+        self.stopped = resumed.is_err();
+    }
+
+    /// Whether status is the translator's own.
+    pub(super) fn is_split(&self, scsw: &Scsw) -> bool {
+        let irb = Irb {
+            scsw: *scsw,
+            ..Irb::default()
+        };
+        self.state == State::Busy
+            && self.translator.is_modifiable()
+            && !matches!(self.translator.split(&irb), Split::NotOurs)
+    }
+
+    /// What is left in progress after this status has been taken.
+    pub(super) fn after(&mut self, taken: &Scsw, line: &mut Line<'_>) -> Event {
+        let over = match status::over(taken) {
+            Over::Yes => true,
+            Over::No => false,
+            Over::Ask => match self.stored(line) {
+                Some(schib) => schib.scsw.function().is_empty(),
+                None => return Event::Gone,
+            },
+        };
+        if over {
+            Event::Ended
+        } else {
+            Event::Continues
+        }
+    }
+
+    /// When it comes to rest: what an earlier life of the appliance had shown holds again, and whatever that left in
+    /// progress ends for the client.
+    pub(super) fn take_up(&mut self, line: &mut Line<'_>) {
+        let Some((former, function)) = self.former.take() else {
+            return;
+        };
+        if !former.pmcw.flags().contains(PmcwFlags::ENABLED) || self.modify(&former, line) != 0 {
+            return;
+        }
+        if !function.is_empty() {
+            self.held = Some(status::lost(function));
+            self.report_crw(Crw(ABOUT_SUBCHANNEL | u32::from(self.index)));
+        }
+    }
+
+    /// The hardware's SCSW in the client's terms.
+    pub(super) fn client_scsw(&self, scsw: Scsw) -> Scsw {
+        if self.state != State::Busy {
+            return scsw;
+        }
+        let mut irb = Irb {
+            scsw,
+            ..Irb::default()
+        };
+        self.translator.back(&mut irb);
+        irb.scsw
+    }
+
+    /// The answer of a subchannel that cannot take a new function: condition code 1 if status is pending, its interruption
+    /// taken or not, else 2.
+    fn in_use(&mut self, line: &mut Line<'_>) -> Option<Event> {
+        let Some(schib) = self.stored(line) else {
+            return self.answer(3, Some(Event::Gone));
+        };
+        let scsw = &schib.scsw;
+        let own = self.is_split(scsw) || self.may_retry(scsw);
+        let pending = scsw.status().contains(StatusControl::PENDING) && !own;
+        self.answer(if self.held.is_some() || pending { 1 } else { 2 }, None)
+    }
+
+    /// The SCHIB, if there is a device, and the same as before: one that was exchanged in between is disabled.
+    pub(super) fn stored(&mut self, line: &mut Line<'_>) -> Option<Schib> {
+        let schib = line.css.store(self.id).ok()?;
+        let exchanged =
+            self.own.is_enabled() && !schib.pmcw.flags().contains(PmcwFlags::ENABLED);
+        (schib.pmcw.has_device() && !exchanged).then_some(schib)
+    }
+
+    /// The same, and if there is no device any more, that is noted.
+    pub(super) fn looked(&mut self, line: &mut Line<'_>) -> Option<Schib> {
+        let schib = self.stored(line);
+        if schib.is_none() {
+            self.gone(line);
+        }
+        schib
+    }
+
+    /// The device has gone.
+    pub(super) fn gone(&mut self, line: &mut Line<'_>) {
+        let before = self.state;
+        if before != State::NotOperational {
+            self.run(Event::Gone, Operand::None, line);
+            self.trace(line, before, TraceEvent::Gone, None, &NO_WORDS);
+        }
+    }
+
+    fn count_start(&mut self) {
+        self.measured_anew = true;
+        let starts = &mut self.measured.starts;
+        starts.set(starts.get().wrapping_add(1));
+    }
+
+    /// Adds the extended-measurement word of a primary status, if there is one.
+    fn sample(&mut self) {
+        if !self.irb.scsw.status().contains(StatusControl::PRIMARY) {
+            return;
+        }
+        let times = &self.irb.emw;
+        if *times == Emw::default() {
+            return;
+        }
+        self.measured_anew = true;
+        let measured = &mut self.measured;
+        for (sum, time) in [
+            (&mut measured.connect, times.device_connect),
+            (&mut measured.pending, times.function_pending),
+            (&mut measured.disconnect, times.device_disconnect),
+            (&mut measured.queuing, times.control_unit_queuing),
+            (&mut measured.active_only, times.device_active_only),
+            (&mut measured.busy, times.device_busy),
+            (&mut measured.initial_response, times.initial_command_response),
+        ] {
+            sum.set(sum.get().wrapping_add(time.get()));
+        }
+        let samples = &mut measured.samples;
+        samples.set(samples.get().wrapping_add(1));
+    }
+}
+
+/// Reporting source subchannel, ancillary report, installed parameters initialised.
+const ABOUT_SUBCHANNEL: u32 = 0x0384_0000;

@@ -1,0 +1,558 @@
+//! A virtual subchannel of the pass-through kind: it stands for a subchannel that the appliance owns, and the
+//! client's channel programs run there.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`state`] | the driver's state machine, one pure function |
+//! | [`actions`] | what the state machine's actions do to the hardware |
+//! | [`quiesce`] | the actions that end what a client left running |
+//! | [`status`] | what a subchannel-status word says; status that the appliance makes |
+//! | [`schib`] | which fields of the SCHIB are the client's |
+//!
+//! # Scope
+//!
+//! The client's eight requests, one at a time, each with the condition code that the architecture gives; the
+//! hardware's interruptions and reports; the client's reset and death; the appliance's restart.
+//!
+//! # The rules
+//!
+//! * *The subchannel keeps the status.* It is looked at when its interruption comes (STSCH) and taken when the client
+//!   takes it (TSCH). So the hardware itself combines intermediate with final status, gives the condition codes, and keeps
+//!   an IRB whole. Only what the appliance makes itself, or had to take to let a program go on, is held here, and
+//!   delivered first.
+//! * A program is translated when no other one is there, and freed by [`Action::Release`] alone.
+//! * Nothing waits. What takes time is an interruption, or a time-out by [`PassThrough::tick`].
+//!
+//! # Limits
+//!
+//! Command mode. One function of the client's at a time, as the subchannel has it.
+
+mod actions;
+mod double;
+mod quiesce;
+pub mod schib;
+pub mod state;
+pub mod status;
+
+#[cfg(test)]
+mod tests;
+
+use channel::{
+    ChannelSubsystem, Crw, FunctionControl, Irb, Orb, OrbMode, Schib, Scsw, SubchannelId,
+};
+use heapless::Deque;
+use s390x::clock::Tod;
+use vcss::client::{Instruction, Measurement};
+use vcss::trace::{DriverState, Recorder, TraceEntry, TraceEvent};
+use window::Window;
+use zerocopy::big_endian::U32;
+
+use self::double::Translator;
+use self::schib::Virtual;
+use self::state::{transition, Event, State};
+
+/// The answer to a request whose operand the architecture refuses with an operand exception.
+pub const OPERAND: u32 = vcss::client::Response::OPERAND;
+
+/// Events that one event can lead to, one after the other, at most.
+const MAX_CHAIN: usize = 16;
+/// Channel reports that one call can make, at most.
+const MAX_REPORTS: usize = 4;
+/// Bytes of storage for one translated program.
+pub const ARENA_BYTES: usize = 256 << 10;
+/// After so long without an interruption a busy subchannel is looked at all the same, in microseconds.
+const HEAL_US: u64 = 1_000_000;
+
+/// A request of the client's.
+#[derive(Clone, Copy, Debug)]
+pub enum Request<'a> {
+    /// START SUBCHANNEL.
+    Start(&'a Orb),
+    /// HALT SUBCHANNEL.
+    Halt,
+    /// CLEAR SUBCHANNEL.
+    Clear,
+    /// CANCEL SUBCHANNEL.
+    Cancel,
+    /// RESUME SUBCHANNEL.
+    Resume,
+    /// STORE SUBCHANNEL.
+    Store,
+    /// MODIFY SUBCHANNEL.
+    Modify(&'a Schib),
+    /// TEST SUBCHANNEL.
+    Test,
+}
+
+impl Request<'_> {
+    const fn event(&self) -> Event {
+        match self {
+            Self::Start(_) => Event::Start,
+            Self::Halt => Event::Halt,
+            Self::Clear => Event::Clear,
+            Self::Cancel => Event::Cancel,
+            Self::Resume => Event::Resume,
+            Self::Store => Event::Store,
+            Self::Modify(_) => Event::Modify,
+            Self::Test => Event::Test,
+        }
+    }
+
+    /// Whether a subchannel that is not enabled takes it.
+    const fn needs_enabled(&self) -> bool {
+        !matches!(self, Self::Store | Self::Modify(_))
+    }
+
+    /// Whether the hardware's condition code depends on status that may be the appliance's own.
+    const fn wants_a_look(&self) -> bool {
+        matches!(self, Self::Halt | Self::Cancel | Self::Resume)
+    }
+
+    /// Whether its operand is one.
+    fn is_valid(&self) -> bool {
+        match self {
+            Self::Start(orb) => orb_is_valid(orb),
+            Self::Modify(schib) => schib.check().is_ok(),
+            Self::Halt
+            | Self::Clear
+            | Self::Cancel
+            | Self::Resume
+            | Self::Store
+            | Self::Test => true,
+        }
+    }
+}
+
+/// Whether START SUBCHANNEL takes the operand; else an operand exception is recognised. Transport mode is refused as in a
+/// configuration without the fibre-channel extensions.
+fn orb_is_valid(orb: &Orb) -> bool {
+    orb.check() == Ok(OrbMode::Command)
+}
+
+/// What a subchannel works with while it is called.
+pub struct Line<'a> {
+    /// The channel subsystem.
+    pub css: &'a mut dyn ChannelSubsystem,
+    /// The client's program window.
+    pub window: &'a Window,
+    /// The time.
+    pub now: Tod,
+    /// The trace.
+    pub trace: Option<&'a mut Recorder<'static>>,
+    /// The client, for the trace.
+    pub client: u16,
+}
+
+impl core::fmt::Debug for Line<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Line")
+            .field("now", &self.now)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What an event brings along.
+#[derive(Clone, Copy)]
+enum Operand<'a> {
+    None,
+    Orb(&'a Orb),
+    Schib(&'a Schib),
+    Path(Crw),
+}
+
+/// A virtual subchannel of the pass-through kind.
+#[derive(Debug)]
+pub struct PassThrough {
+    /// The owned subchannel.
+    id: SubchannelId,
+    /// The number of the virtual subchannel.
+    index: u16,
+    /// The interruption subclass of the owned subchannel.
+    isc: u8,
+    state: State,
+    /// It is for somebody: on its way out of standby it is given to the client.
+    owned: bool,
+    own: Virtual,
+    /// Status that is not the hardware's any more, or never was. It comes before what the hardware has.
+    held: Option<Irb>,
+    /// The client knows that the hardware has status.
+    announced: bool,
+    /// The client's functions that are in progress.
+    functions: FunctionControl,
+    /// What an earlier life of the appliance had shown, and what was in progress, until the subchannel can take it up.
+    former: Option<(Schib, FunctionControl)>,
+    /// What the hardware was given for the program, to start it once more.
+    orb: Orb,
+    retries: u8,
+    /// The program is suspended at a split point, and goes on when there is something to go on with.
+    stopped: bool,
+    translator: Translator,
+    deadline: Tod,
+    reports: Deque<Crw, MAX_REPORTS>,
+    measured: Measurement,
+    measured_anew: bool,
+    /// The answer that is being made.
+    condition: u32,
+    irb: Irb,
+}
+
+impl PassThrough {
+    /// The virtual subchannel with number `index` and this device number, for the owned subchannel `id`, whose interruptions
+    /// come in subclass `isc`. Not yet opened.
+    pub fn new(id: SubchannelId, index: u16, device: u16, isc: u8, arena: usize) -> Self {
+        Self {
+            id,
+            index,
+            isc,
+            state: State::NotOperational,
+            owned: true,
+            own: Virtual::reset(device),
+            held: None,
+            announced: false,
+            functions: FunctionControl::empty(),
+            former: None,
+            orb: Orb::default(),
+            retries: 0,
+            stopped: false,
+            translator: Translator::new(arena),
+            deadline: Tod::NEVER,
+            reports: Deque::new(),
+            measured: Measurement::default(),
+            measured_anew: false,
+            condition: 0,
+            irb: Irb::default(),
+        }
+    }
+
+    /// Takes the owned subchannel into use. `former` is what an earlier life of the appliance left in the SCHIB part: the
+    /// SCHIB, and the functions in progress. What is in progress on the hardware is ended first.
+    pub fn open(&mut self, former: Option<(Schib, u8)>, line: &mut Line<'_>) {
+        self.former = former
+            .filter(|(schib, _)| schib.pmcw.device.get() == self.own.device())
+            .map(|(schib, functions)| (schib, FunctionControl::from_bits_truncate(functions)));
+        let before = self.state;
+        match self.stored(line) {
+            None => {}
+            Some(schib) if is_in_use(&schib) => {
+                self.state = State::Busy;
+                self.run(Event::Reset, Operand::None, line);
+            }
+            Some(_) => {
+                self.state = State::Standby;
+                self.run(Event::Online, Operand::None, line);
+            }
+        }
+        self.trace(line, before, TraceEvent::Online, None, &NO_WORDS);
+    }
+
+    /// Carries out a request; the condition code, or [`OPERAND`].
+    pub fn request(&mut self, request: Request<'_>, line: &mut Line<'_>) -> u32 {
+        let before = self.state;
+        if !request.is_valid() {
+            self.condition = OPERAND;
+        } else if request.needs_enabled() && !self.own.is_enabled() {
+            self.condition = 3;
+            self.irb = Irb::default();
+        } else {
+            if request.wants_a_look() && self.state == State::Busy {
+                // Status that is the appliance's own must not be in its way.
+                self.interruption(line);
+            }
+            let operand = match request {
+                Request::Start(orb) => Operand::Orb(orb),
+                Request::Modify(schib) => Operand::Schib(schib),
+                _ => Operand::None,
+            };
+            self.run(request.event(), operand, line);
+        }
+        let (instruction, words) = match request {
+            Request::Start(orb) => (Instruction::Start, orb_words(orb)),
+            Request::Halt => (Instruction::Halt, NO_WORDS),
+            Request::Clear => (Instruction::Clear, NO_WORDS),
+            Request::Cancel => (Instruction::Cancel, NO_WORDS),
+            Request::Resume => (Instruction::Resume, NO_WORDS),
+            Request::Store => (Instruction::Store, NO_WORDS),
+            Request::Modify(_) => (Instruction::Modify, NO_WORDS),
+            Request::Test => (Instruction::Test, irb_words(&self.irb)),
+        };
+        let condition = Some(self.condition as u8);
+        self.trace(line, before, TraceEvent::Request(instruction), condition, &words);
+        self.condition
+    }
+
+    /// The IRB of the last TEST.
+    pub const fn irb(&self) -> &Irb {
+        &self.irb
+    }
+
+    /// The SCHIB as STORE shows it.
+    pub fn schib(&mut self, line: &mut Line<'_>) -> Schib {
+        let hidden = match self.state {
+            State::NotOperational | State::Disconnected => true,
+            State::Standby | State::Idle | State::Busy | State::Quiescing(_) => false,
+        };
+        let hardware = if hidden { None } else { self.looked(line) };
+        let Some(hardware) = hardware else {
+            return self.own.show_nothing();
+        };
+        let mut schib = self.own.show(&hardware);
+        schib.scsw = match (&self.held, self.state) {
+            (Some(held), _) => held.scsw,
+            (None, State::Idle | State::Busy) => self.client_scsw(hardware.scsw),
+            // What is being ended is no business of the client's.
+            (None, _) => Scsw::default(),
+        };
+        schib
+    }
+
+    /// An interruption of the owned subchannel: looks what it is.
+    pub fn interruption(&mut self, line: &mut Line<'_>) {
+        let before = self.state;
+        let Some(schib) = self.looked(line) else {
+            return;
+        };
+        let Some(mut event) = status::event_of(&schib.scsw) else {
+            // The status has been taken already.
+            return;
+        };
+        if self.is_split(&schib.scsw) {
+            event = Event::Split;
+        }
+        self.run(event, Operand::None, line);
+        let words = scsw_words(&schib.scsw);
+        self.trace(line, before, TraceEvent::Interruption, None, &words);
+    }
+
+    /// A channel report about the owned subchannel: looks whether the device is there.
+    pub fn report(&mut self, line: &mut Line<'_>) {
+        if self.stored(line).is_none() {
+            self.gone(line);
+        }
+        // Perhaps it is back already.
+        if self.state == State::NotOperational && self.stored(line).is_some() {
+            self.run(Event::Back, Operand::None, line);
+            self.trace(line, State::NotOperational, TraceEvent::Back, None, &NO_WORDS);
+        }
+    }
+
+    /// A channel report about a path. Returns whether the subchannel has it; the client hears of it unless it has been
+    /// `told` already.
+    pub fn path(&mut self, report: Crw, told: bool, line: &mut Line<'_>) -> bool {
+        let before = self.state;
+        let Some(schib) = self.looked(line) else {
+            return false;
+        };
+        let installed = schib.pmcw.pim;
+        let mut paths = (0..8u32).map(|path| 0x80 >> path).zip(schib.pmcw.chpid);
+        let has_it = paths.any(|(mask, chpid)| {
+            installed & mask != 0 && u16::from(chpid) == report.source_id()
+        });
+        if has_it {
+            let operand = if told {
+                Operand::None
+            } else {
+                Operand::Path(report)
+            };
+            self.run(Event::Path, operand, line);
+            self.trace(line, before, TraceEvent::Path, None, &NO_WORDS);
+        }
+        has_it
+    }
+
+    /// The client begins anew, or has died.
+    pub fn reset(&mut self, line: &mut Line<'_>) {
+        let before = self.state;
+        self.run(Event::Reset, Operand::None, line);
+        self.trace(line, before, TraceEvent::Reset, None, &NO_WORDS);
+    }
+
+    /// The subchannel is taken from the client, for good.
+    pub fn offline(&mut self, line: &mut Line<'_>) {
+        let before = self.state;
+        self.owned = false;
+        self.run(Event::Offline, Operand::None, line);
+        self.trace(line, before, TraceEvent::Offline, None, &NO_WORDS);
+    }
+
+    /// Time has passed. Whatever is due is done.
+    pub fn tick(&mut self, line: &mut Line<'_>) {
+        if line.now < self.deadline {
+            return;
+        }
+        match self.state {
+            State::Quiescing(_) => {
+                let before = self.state;
+                // An interruption that got lost is found now.
+                self.interruption(line);
+                if self.state == before {
+                    self.run(Event::TimeOut, Operand::None, line);
+                    self.trace(line, before, TraceEvent::TimeOut, None, &NO_WORDS);
+                }
+            }
+            State::Busy => {
+                self.deadline = line.now.plus_micros(HEAL_US);
+                if !self.announced {
+                    self.interruption(line);
+                }
+            }
+            State::NotOperational | State::Standby | State::Idle | State::Disconnected => {
+                self.deadline = Tod::NEVER;
+            }
+        }
+    }
+
+    /// Looks at the client's words of a program that may change while it runs, and lets it go on where it had to stop.
+    pub fn tend(&mut self, line: &mut Line<'_>) {
+        if self.state != State::Busy || !self.translator.is_modifiable() {
+            return;
+        }
+        let refreshed = self.translator.refresh(line.window, None);
+        if self.stopped && refreshed.resume {
+            self.go_on(line);
+        }
+    }
+
+    /// Whether [`Self::tend`] has something to look at.
+    pub fn wants_tending(&self) -> bool {
+        self.state == State::Busy && self.translator.is_modifiable()
+    }
+
+    /// Whether an interruption may come.
+    pub const fn is_expecting(&self) -> bool {
+        match self.state {
+            State::Busy => !self.announced,
+            State::Quiescing(_) => true,
+            State::NotOperational | State::Standby | State::Idle | State::Disconnected => false,
+        }
+    }
+
+    /// Whether what a client left is being ended.
+    pub const fn is_quiescing(&self) -> bool {
+        matches!(self.state, State::Quiescing(_))
+    }
+
+    /// Until when something has to happen; [`Tod::NEVER`] if nothing has to.
+    pub const fn deadline(&self) -> Tod {
+        self.deadline
+    }
+
+    /// Whether TEST will answer condition code 0.
+    pub const fn is_pending(&self) -> bool {
+        self.announced || self.held.is_some()
+    }
+
+    /// The client's functions that are in progress, or whose status is held: what the next life of the appliance has to
+    /// know.
+    pub fn functions(&self) -> FunctionControl {
+        let held = self.held.map(|irb| irb.scsw.function());
+        self.functions | held.unwrap_or(FunctionControl::empty())
+    }
+
+    /// Whether the client has enabled the subchannel.
+    pub const fn is_enabled(&self) -> bool {
+        self.own.is_enabled()
+    }
+
+    /// The state, for whoever shows it.
+    pub const fn state(&self) -> State {
+        self.state
+    }
+
+    /// The owned subchannel.
+    pub const fn id(&self) -> SubchannelId {
+        self.id
+    }
+
+    /// The measurement block, if it has changed and the client wants it.
+    pub fn take_measurement(&mut self) -> Option<&Measurement> {
+        let changed = core::mem::take(&mut self.measured_anew);
+        (changed && self.own.is_measured()).then_some(&self.measured)
+    }
+
+    /// The next channel report for the client.
+    pub fn take_report(&mut self) -> Option<Crw> {
+        self.reports.pop_front()
+    }
+
+    /// Carries out the transition of `event`, and those of what it leads to.
+    fn run(&mut self, event: Event, operand: Operand<'_>, line: &mut Line<'_>) {
+        let mut next = Some(event);
+        for _ in 0..MAX_CHAIN {
+            let Some(event) = next.take() else { return };
+            let step = transition(self.state, event);
+            self.state = step.next;
+            for &action in step.actions {
+                if let Some(follows) = self.act(action, operand, line) {
+                    next = Some(follows);
+                }
+            }
+            match (self.state, next) {
+                (State::Standby, None) if self.owned => next = Some(Event::Online),
+                (State::Idle, None) => self.take_up(line),
+                _ => {}
+            }
+        }
+        debug_assert!(next.is_none(), "events without end");
+    }
+
+    /// Writes a trace record.
+    fn trace(
+        &mut self,
+        line: &mut Line<'_>,
+        before: State,
+        event: TraceEvent,
+        condition: Option<u8>,
+        words: &[U32; 5],
+    ) {
+        let Some(recorder) = line.trace.as_deref_mut() else {
+            return;
+        };
+        recorder.record(&TraceEntry {
+            sequence: U32::ZERO,
+            subchannel: self.id.word().into(),
+            tod: line.now.units().into(),
+            event: event.number().into(),
+            before: driver_state(before) as u8,
+            after: driver_state(self.state) as u8,
+            condition: condition.unwrap_or(TraceEntry::NO_CONDITION),
+            client: line.client.into(),
+            words: *words,
+            ..TraceEntry::default()
+        });
+    }
+}
+
+const NO_WORDS: [U32; 5] = [U32::ZERO; 5];
+
+const fn orb_words(orb: &Orb) -> [U32; 5] {
+    [orb.parameter, orb.control, orb.program, U32::ZERO, U32::ZERO]
+}
+
+fn scsw_words(scsw: &Scsw) -> [U32; 5] {
+    let last = u32::from(scsw.device_status) << 24
+        | u32::from(scsw.subchannel_status) << 16
+        | u32::from(scsw.count.get());
+    [scsw.control, scsw.program, last.into(), U32::ZERO, U32::ZERO]
+}
+
+fn irb_words(irb: &Irb) -> [U32; 5] {
+    let [control, program, last, ..] = scsw_words(&irb.scsw);
+    [control, program, last, irb.esw.word_0, irb.esw.erw.0]
+}
+
+/// Whether somebody left the subchannel enabled, or a function in progress.
+fn is_in_use(schib: &Schib) -> bool {
+    schib.pmcw.flags().contains(channel::PmcwFlags::ENABLED) || !schib.scsw.function().is_empty()
+}
+
+/// The state as an area has it.
+pub const fn driver_state(state: State) -> DriverState {
+    match state {
+        State::NotOperational => DriverState::NotOperational,
+        State::Standby => DriverState::Standby,
+        State::Idle => DriverState::Idle,
+        State::Busy => DriverState::Busy,
+        State::Quiescing(_) => DriverState::Quiescing,
+        State::Disconnected => DriverState::Disconnected,
+    }
+}

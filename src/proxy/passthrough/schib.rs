@@ -1,0 +1,124 @@
+//! The SCHIB of a pass-through subchannel: which fields are the client's, which the hardware's.
+//!
+//! | field | STORE shows | MODIFY |
+//! |---|---|---|
+//! | interruption parameter, ISC | the client's | kept |
+//! | enable | the client's | kept, and passed on: a subchannel that is disabled for the client is disabled |
+//! | device number, valid | the virtual device's number | |
+//! | logical-path mask, multipath mode, POM | the hardware's | passed on |
+//! | concurrent sense, extended measurement word | the hardware's | passed on |
+//! | PNOM, LPUM, PIM, PAM, chpids | the hardware's | |
+//! | limit mode | 0 | not taken: the limit would be one for the appliance's addresses |
+//! | measurement mode, block index, address and format | the client's | kept: the block is in the area |
+//! | SCSW | the hardware's, in the client's terms | |
+
+use channel::{Pmcw, PmcwFlags, Schib};
+use zerocopy::big_endian::{U16, U32, U64};
+
+/// PMCW word 6: measurement-block format.
+const FORMAT_1_BLOCK: u32 = 0x4;
+/// PMCW word 6: extended measurement word, concurrent sense.
+const PASSED_ON: u32 = 0x3;
+/// PMCW flags that are the hardware's business.
+const MULTIPATH: u16 = PmcwFlags::MULTIPATH.bits();
+/// PMCW flags that are the client's own: ISC, measurement mode.
+const CLIENTS: u16 =
+    0x3800 | PmcwFlags::MEASUREMENT_BLOCK.bits() | PmcwFlags::CONNECT_TIME.bits();
+
+/// What of the SCHIB is the client's.
+#[derive(Clone, Copy, Debug)]
+pub struct Virtual {
+    device: u16,
+    parameter: u32,
+    flags: u16,
+    block_index: u16,
+    format_1_block: bool,
+    block_address: u64,
+}
+
+impl Virtual {
+    /// As after a reset: disabled, everything zero.
+    pub const fn reset(device: u16) -> Self {
+        Self {
+            device,
+            parameter: 0,
+            flags: 0,
+            block_index: 0,
+            format_1_block: false,
+            block_address: 0,
+        }
+    }
+
+    /// The virtual device number.
+    pub const fn device(&self) -> u16 {
+        self.device
+    }
+
+    /// Whether the client has enabled it.
+    pub const fn is_enabled(&self) -> bool {
+        self.flags & PmcwFlags::ENABLED.bits() != 0
+    }
+
+    /// Whether the client wants its instructions counted.
+    pub const fn is_measured(&self) -> bool {
+        self.flags & PmcwFlags::MEASUREMENT_BLOCK.bits() != 0
+    }
+
+    /// The interruption parameter of a START that was accepted.
+    pub fn set_parameter(&mut self, parameter: u32) {
+        self.parameter = parameter;
+    }
+
+    /// Takes over what MODIFY leaves to the client.
+    pub fn take(&mut self, wanted: &Schib) {
+        let pmcw = &wanted.pmcw;
+        self.parameter = pmcw.parameter.get();
+        self.flags = pmcw.flags.get() & (CLIENTS | PmcwFlags::ENABLED.bits());
+        self.block_index = pmcw.mbi.get();
+        self.format_1_block = pmcw.characteristics.get() & FORMAT_1_BLOCK != 0;
+        self.block_address = wanted.mba.get();
+    }
+
+    /// What STORE shows, out of what the hardware stored.
+    pub fn show(&self, hardware: &Schib) -> Schib {
+        let mut shown = *hardware;
+        let pmcw = &mut shown.pmcw;
+        pmcw.parameter = U32::new(self.parameter);
+        let valid = PmcwFlags::DEVICE_NUMBER_VALID.bits();
+        pmcw.flags = U16::new(self.flags | pmcw.flags.get() & (MULTIPATH | valid));
+        pmcw.device = U16::new(self.device);
+        pmcw.mbi = U16::new(self.block_index);
+        let format = if self.format_1_block { FORMAT_1_BLOCK } else { 0 };
+        pmcw.characteristics = U32::new(pmcw.characteristics.get() & !FORMAT_1_BLOCK | format);
+        shown.mba = U64::new(self.block_address);
+        shown
+    }
+
+    /// What STORE shows when there is no device: the number is not valid.
+    pub fn show_nothing(&self) -> Schib {
+        Schib {
+            pmcw: Pmcw {
+                device: U16::new(self.device),
+                ..Pmcw::default()
+            },
+            ..Schib::default()
+        }
+    }
+}
+
+/// What the hardware is given: of the client's SCHIB what is passed on, the rest as it is; the parameter and the ISC are
+/// the appliance's.
+pub fn for_hardware(hardware: &Schib, wanted: &Schib, parameter: u32, isc: u8) -> Schib {
+    let mut schib = *hardware;
+    let pmcw = &mut schib.pmcw;
+    pmcw.parameter = U32::new(parameter);
+    let passed = MULTIPATH | PmcwFlags::ENABLED.bits();
+    let valid = PmcwFlags::DEVICE_NUMBER_VALID.bits();
+    pmcw.flags = U16::new(pmcw.flags.get() & valid | wanted.pmcw.flags.get() & passed);
+    pmcw.set_isc(isc);
+    pmcw.lpm = wanted.pmcw.lpm;
+    pmcw.pom = wanted.pmcw.pom;
+    let kept = pmcw.characteristics.get() & !PASSED_ON;
+    pmcw.characteristics = U32::new(kept | wanted.pmcw.characteristics.get() & PASSED_ON);
+    schib
+}

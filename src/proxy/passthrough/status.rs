@@ -1,0 +1,104 @@
+//! What a subchannel-status word says, and the status that the appliance makes itself.
+
+use channel::{
+    ActivityControl, DeviceStatus, FunctionControl, Irb, Scsw, StatusControl, SubchannelStatus,
+};
+
+use super::state::Event;
+
+/// Status beyond intermediate: what ends a function, or reports something unusual.
+pub const CONCLUSIVE: StatusControl = StatusControl::PRIMARY
+    .union(StatusControl::SECONDARY)
+    .union(StatusControl::ALERT);
+
+/// The channel still works on a program, or is going to.
+const LIVE: ActivityControl = ActivityControl::SUBCHANNEL_ACTIVE
+    .union(ActivityControl::SUSPENDED)
+    .union(ActivityControl::START_PENDING)
+    .union(ActivityControl::RESUME_PENDING)
+    .union(ActivityControl::HALT_PENDING)
+    .union(ActivityControl::CLEAR_PENDING);
+
+/// Whether taking status ended everything in progress.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Over {
+    /// It did.
+    Yes,
+    /// It did not.
+    No,
+    /// Only the subchannel knows: look whether a function is left.
+    Ask,
+}
+
+/// Which event pending status is; `None` if none is pending.
+pub fn event_of(scsw: &Scsw) -> Option<Event> {
+    let status = scsw.status();
+    if !status.contains(StatusControl::PENDING) {
+        return None;
+    }
+    Some(match (scsw.deferred_cc(), over(scsw)) {
+        (1, _) => Event::DeferredOne,
+        (2 | 3, _) => Event::DeferredThree,
+        (_, Over::Yes | Over::Ask) => Event::Final,
+        (_, Over::No) if is_unsolicited(scsw) => Event::Unsolicited,
+        (_, Over::No) if scsw.activity().contains(ActivityControl::SUSPENDED) => Event::Suspended,
+        (_, Over::No) => Event::Intermediate,
+    })
+}
+
+/// Whether everything in progress is over once this status has been taken.
+///
+/// The device may be active still: after channel end the program is not looked at any more. A suspended
+/// program is not over, nor is one that merely sent an intermediate or an unsolicited status.
+pub fn over(scsw: &Scsw) -> Over {
+    let status = scsw.status();
+    if scsw.deferred_cc() != 0 {
+        return Over::Yes;
+    }
+    let intermediate_only =
+        status.contains(StatusControl::INTERMEDIATE) && !status.intersects(CONCLUSIVE);
+    if is_unsolicited(scsw) || intermediate_only {
+        return Over::No;
+    }
+    if scsw.activity().intersects(LIVE) {
+        return Over::Ask;
+    }
+    Over::Yes
+}
+
+/// Alert status that belongs to no function.
+pub fn is_unsolicited(scsw: &Scsw) -> bool {
+    scsw.deferred_cc() == 0
+        && scsw.status() == StatusControl::ALERT.union(StatusControl::PENDING)
+}
+
+/// Whether a deferred condition code 1 can be repeated without the client losing anything: the device was busy
+/// and said nothing else, and the client has asked for nothing but the start.
+pub fn is_retryable(scsw: &Scsw) -> bool {
+    let nothing = DeviceStatus::BUSY.union(DeviceStatus::STATUS_MODIFIER);
+    scsw.deferred_cc() == 1
+        && nothing.contains(scsw.device())
+        && scsw.subchannel().is_empty()
+        && scsw.function() == FunctionControl::START
+}
+
+/// The ending of a start whose repetition found no path any more: deferred condition code 3.
+pub fn no_path(mut irb: Irb) -> Irb {
+    irb.scsw.set_deferred_cc(3);
+    irb
+}
+
+/// The ending of what an earlier life of the appliance left in progress. A start function: interface-control check,
+/// with nothing said about how far it got. A halt or clear function: it has ended.
+pub fn lost(function: FunctionControl) -> Irb {
+    let mut irb = Irb::default();
+    let status = if function.contains(FunctionControl::START) {
+        irb.scsw.subchannel_status = SubchannelStatus::INTERFACE_CONTROL_CHECK.bits();
+        StatusControl::PENDING | CONCLUSIVE
+    } else {
+        StatusControl::PENDING
+    };
+    irb.scsw
+        .set_controls(function, ActivityControl::empty(), status);
+    irb
+}

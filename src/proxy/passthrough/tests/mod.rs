@@ -1,0 +1,5 @@
+//! The pass-through subchannel against a subchannel of software.
+
+mod fake;
+mod scene;
+mod sequences;
