@@ -27,6 +27,7 @@ pub(super) fn run(test: SelfTest) {
         SelfTest::Clock
         | SelfTest::Exit
         | SelfTest::Css
+        | SelfTest::Channel
         | SelfTest::Disk
         | SelfTest::Link
         | SelfTest::Idle

@@ -474,8 +474,7 @@ impl PassThrough {
     /// The SCHIB, if there is a device, and the same as before: one that was exchanged in between is disabled.
     pub(super) fn stored(&mut self, line: &mut Line<'_>) -> Option<Schib> {
         let schib = line.css.store(self.id).ok()?;
-        let exchanged =
-            self.own.is_enabled() && !schib.pmcw.flags().contains(PmcwFlags::ENABLED);
+        let exchanged = self.own.is_enabled() && !schib.pmcw.flags().contains(PmcwFlags::ENABLED);
         (schib.pmcw.has_device() && !exchanged).then_some(schib)
     }
 
@@ -521,7 +520,10 @@ impl PassThrough {
             (&mut measured.queuing, times.control_unit_queuing),
             (&mut measured.active_only, times.device_active_only),
             (&mut measured.busy, times.device_busy),
-            (&mut measured.initial_response, times.initial_command_response),
+            (
+                &mut measured.initial_response,
+                times.initial_command_response,
+            ),
         ] {
             sum.set(sum.get().wrapping_add(time.get()));
         }

@@ -113,12 +113,9 @@ impl Request<'_> {
         match self {
             Self::Start(orb) => orb_is_valid(orb),
             Self::Modify(schib) => schib.check().is_ok(),
-            Self::Halt
-            | Self::Clear
-            | Self::Cancel
-            | Self::Resume
-            | Self::Store
-            | Self::Test => true,
+            Self::Halt | Self::Clear | Self::Cancel | Self::Resume | Self::Store | Self::Test => {
+                true
+            }
         }
     }
 }
@@ -276,7 +273,13 @@ impl PassThrough {
             Request::Test => (Instruction::Test, irb_words(&self.irb)),
         };
         let condition = Some(self.condition as u8);
-        self.trace(line, before, TraceEvent::Request(instruction), condition, &words);
+        self.trace(
+            line,
+            before,
+            TraceEvent::Request(instruction),
+            condition,
+            &words,
+        );
         self.condition
     }
 
@@ -331,7 +334,13 @@ impl PassThrough {
         // Perhaps it is back already.
         if self.state == State::NotOperational && self.stored(line).is_some() {
             self.run(Event::Back, Operand::None, line);
-            self.trace(line, State::NotOperational, TraceEvent::Back, None, &NO_WORDS);
+            self.trace(
+                line,
+                State::NotOperational,
+                TraceEvent::Back,
+                None,
+                &NO_WORDS,
+            );
         }
     }
 
@@ -344,9 +353,8 @@ impl PassThrough {
         };
         let installed = schib.pmcw.pim;
         let mut paths = (0..8u32).map(|path| 0x80 >> path).zip(schib.pmcw.chpid);
-        let has_it = paths.any(|(mask, chpid)| {
-            installed & mask != 0 && u16::from(chpid) == report.source_id()
-        });
+        let has_it = paths
+            .any(|(mask, chpid)| installed & mask != 0 && u16::from(chpid) == report.source_id());
         if has_it {
             let operand = if told {
                 Operand::None
@@ -525,14 +533,26 @@ impl PassThrough {
 const NO_WORDS: [U32; 5] = [U32::ZERO; 5];
 
 const fn orb_words(orb: &Orb) -> [U32; 5] {
-    [orb.parameter, orb.control, orb.program, U32::ZERO, U32::ZERO]
+    [
+        orb.parameter,
+        orb.control,
+        orb.program,
+        U32::ZERO,
+        U32::ZERO,
+    ]
 }
 
 fn scsw_words(scsw: &Scsw) -> [U32; 5] {
     let last = u32::from(scsw.device_status) << 24
         | u32::from(scsw.subchannel_status) << 16
         | u32::from(scsw.count.get());
-    [scsw.control, scsw.program, last.into(), U32::ZERO, U32::ZERO]
+    [
+        scsw.control,
+        scsw.program,
+        last.into(),
+        U32::ZERO,
+        U32::ZERO,
+    ]
 }
 
 fn irb_words(irb: &Irb) -> [U32; 5] {

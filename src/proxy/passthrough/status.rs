@@ -68,8 +68,7 @@ pub fn over(scsw: &Scsw) -> Over {
 
 /// Alert status that belongs to no function.
 pub fn is_unsolicited(scsw: &Scsw) -> bool {
-    scsw.deferred_cc() == 0
-        && scsw.status() == StatusControl::ALERT.union(StatusControl::PENDING)
+    scsw.deferred_cc() == 0 && scsw.status() == StatusControl::ALERT.union(StatusControl::PENDING)
 }
 
 /// Whether a deferred condition code 1 can be repeated without the client losing anything: the device was busy

@@ -6,10 +6,8 @@
 use super::super::liballoc::vec;
 use super::super::{ensure, expect, test, Outcome, Test, Why};
 use super::{Subchannel, SOON};
-use appliance::driver::Platform;
 use channel::{
-    ActivityControl, Ccw1, CcwFlags, ChannelSubsystem, CommandCode, FunctionControl, Irb, OrbFlags,
-    Refusal, Tested,
+    ActivityControl, Ccw1, CcwFlags, CommandCode, FunctionControl, Irb, OrbFlags, Refusal, Tested,
 };
 use zerocopy::IntoBytes;
 

@@ -185,13 +185,21 @@ impl Fake {
             }
             Step::Suspend if self.is_running() => {
                 self.schib.scsw.program = (self.program.unwrap_or(0) + 8).into();
-                self.present(ActivityControl::SUSPENDED, INTERMEDIATE, DeviceStatus::empty());
+                self.present(
+                    ActivityControl::SUSPENDED,
+                    INTERMEDIATE,
+                    DeviceStatus::empty(),
+                );
             }
             Step::End | Step::UnitCheck if self.is_running() => {
                 self.schib.scsw.program = (self.program.unwrap_or(0) + 8).into();
                 self.program = None;
                 if step == Step::UnitCheck {
-                    self.present(none, PRIMARY | SECONDARY | ALERT, ended | DeviceStatus::UNIT_CHECK);
+                    self.present(
+                        none,
+                        PRIMARY | SECONDARY | ALERT,
+                        ended | DeviceStatus::UNIT_CHECK,
+                    );
                     self.sense();
                 } else {
                     self.present(none, PRIMARY | SECONDARY, ended);
@@ -371,7 +379,11 @@ impl ChannelSubsystem for Fake {
     }
 
     fn clear(&mut self, _: SubchannelId) -> Result<(), NotOperational> {
-        let result = if self.enabled() { Ok(()) } else { Err(Refusal::NotOperational) };
+        let result = if self.enabled() {
+            Ok(())
+        } else {
+            Err(Refusal::NotOperational)
+        };
         self.count(CSCH, result).map_err(|_| NotOperational)?;
         self.schib.scsw = Default::default();
         self.irb = Irb::default();

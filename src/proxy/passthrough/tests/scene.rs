@@ -1,8 +1,6 @@
 //! The scene: a pass-through subchannel on a subchannel of software, and a client that asks.
 
-use channel::{
-    Ccw1, CcwFlags, CommandCode, Irb, Orb, OrbFlags, PmcwFlags, Schib,
-};
+use channel::{Ccw1, CcwFlags, CommandCode, Irb, Orb, OrbFlags, PmcwFlags, Schib};
 use s390x::clock::Tod;
 use window::{ClientAddress, Window};
 
