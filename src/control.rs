@@ -11,10 +11,10 @@ use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
+use channel::{DeviceNumber, SubchannelId};
 use vcss::control::{self, Appliance, DeviceLife, ExportKind, Life, Order};
 use vcss::layout::{Extent, Header, Kind, Name, PAGE};
 use vcss::trace::{DriverState, Recorder};
-use channel::{DeviceNumber, SubchannelId};
 use vcss::{Area, AreaError, Bell, Word};
 use window::Window;
 

@@ -172,7 +172,10 @@ impl Appliance {
                 Exported::Any => free.next(),
             };
             if let Some((id, number)) = owned {
-                log::info!("client {}: {id} passed through as {number:04x}", client.name);
+                log::info!(
+                    "client {}: {id} passed through as {number:04x}",
+                    client.name
+                );
             }
             let around = Surroundings {
                 now: platform.now(),
@@ -367,7 +370,8 @@ impl Appliance {
                 }
             });
         self.control.show(counters);
-        self.control.show_passed_through(self.proxy.passed_through());
+        self.control
+            .show_passed_through(self.proxy.passed_through());
     }
 
     /// Lets requests end, flushes every disk, and says so.
@@ -378,8 +382,7 @@ impl Appliance {
         }
         let deadline = platform.now().plus_micros(STOP_US);
         self.proxy.offline(platform);
-        while (self.proxy.in_flight() > 0 || self.proxy.is_quiescing())
-            && platform.now() < deadline
+        while (self.proxy.in_flight() > 0 || self.proxy.is_quiescing()) && platform.now() < deadline
         {
             self.drain(platform);
             if self.proxy.turn(&mut self.disks, platform, false).wake {

@@ -83,7 +83,11 @@ impl PassThrough {
     pub(super) fn quiesce_clear(&mut self, line: &mut Line<'_>) -> Option<Event> {
         let id = self.id;
         let cleared = line.css.clear(id);
-        self.trace_own(Instruction::Clear, if cleared.is_ok() { 0 } else { 3 }, line);
+        self.trace_own(
+            Instruction::Clear,
+            if cleared.is_ok() { 0 } else { 3 },
+            line,
+        );
         self.deadline = line.now.plus_micros(CLEAR_US);
         Some(match cleared {
             Ok(()) => Event::Accepted,

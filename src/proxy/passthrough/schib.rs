@@ -22,8 +22,7 @@ const PASSED_ON: u32 = 0x3;
 /// PMCW flags that are the hardware's business.
 const MULTIPATH: u16 = PmcwFlags::MULTIPATH.bits();
 /// PMCW flags that are the client's own: ISC, measurement mode.
-const CLIENTS: u16 =
-    0x3800 | PmcwFlags::MEASUREMENT_BLOCK.bits() | PmcwFlags::CONNECT_TIME.bits();
+const CLIENTS: u16 = 0x3800 | PmcwFlags::MEASUREMENT_BLOCK.bits() | PmcwFlags::CONNECT_TIME.bits();
 
 /// What of the SCHIB is the client's.
 #[derive(Clone, Copy, Debug)]
@@ -88,7 +87,11 @@ impl Virtual {
         pmcw.flags = U16::new(self.flags | pmcw.flags.get() & (MULTIPATH | valid));
         pmcw.device = U16::new(self.device);
         pmcw.mbi = U16::new(self.block_index);
-        let format = if self.format_1_block { FORMAT_1_BLOCK } else { 0 };
+        let format = if self.format_1_block {
+            FORMAT_1_BLOCK
+        } else {
+            0
+        };
         pmcw.characteristics = U32::new(pmcw.characteristics.get() & !FORMAT_1_BLOCK | format);
         shown.mba = U64::new(self.block_address);
         shown

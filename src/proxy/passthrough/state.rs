@@ -228,12 +228,9 @@ pub const fn transition(state: State, event: Event) -> Transition {
 const fn not_operational(event: Event) -> Transition {
     const STAY: State = State::NotOperational;
     match event {
-        Event::Start
-        | Event::Halt
-        | Event::Clear
-        | Event::Cancel
-        | Event::Resume
-        | Event::Test => to(STAY, &[Action::NotOperational]),
+        Event::Start | Event::Halt | Event::Clear | Event::Cancel | Event::Resume | Event::Test => {
+            to(STAY, &[Action::NotOperational])
+        }
         Event::Store => to(STAY, &[Action::Show]),
         Event::Modify => to(STAY, &[Action::Ignore]),
         Event::Offline | Event::Reset => to(STAY, &[Action::ResetVirtual]),
@@ -364,18 +361,13 @@ const fn busy(event: Event) -> Transition {
 const fn quiescing(stage: Stage, event: Event) -> Transition {
     let stay = State::Quiescing(stage);
     match event {
-        Event::Start
-        | Event::Halt
-        | Event::Clear
-        | Event::Cancel
-        | Event::Resume
-        | Event::Test => to(stay, &[Action::NotOperational]),
+        Event::Start | Event::Halt | Event::Clear | Event::Cancel | Event::Resume | Event::Test => {
+            to(stay, &[Action::NotOperational])
+        }
         Event::Store => to(stay, &[Action::Show]),
         Event::Modify => to(stay, &[Action::InUse]),
         Event::Offline | Event::Reset => to(stay, &[Action::ResetVirtual]),
-        Event::Cancelled | Event::Ended => {
-            to(State::Standby, &[Action::Release, Action::Disable])
-        }
+        Event::Cancelled | Event::Ended => to(State::Standby, &[Action::Release, Action::Disable]),
         Event::Refused => match stage {
             Stage::Cancel => next_try(stage),
             // Status is in the way, or the function is in progress already.
@@ -418,12 +410,9 @@ const fn disconnected(event: Event) -> Transition {
     /// Perhaps it works now.
     const AGAIN: State = State::Quiescing(Stage::Clear { left: CLEARS - 1 });
     match event {
-        Event::Start
-        | Event::Halt
-        | Event::Clear
-        | Event::Cancel
-        | Event::Resume
-        | Event::Test => to(STAY, &[Action::NotOperational]),
+        Event::Start | Event::Halt | Event::Clear | Event::Cancel | Event::Resume | Event::Test => {
+            to(STAY, &[Action::NotOperational])
+        }
         Event::Store => to(STAY, &[Action::Show]),
         Event::Modify => to(STAY, &[Action::Ignore]),
         Event::Offline | Event::Reset => to(AGAIN, &[Action::ResetVirtual, Action::QuiesceClear]),

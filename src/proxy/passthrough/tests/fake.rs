@@ -2,8 +2,8 @@
 
 use channel::{
     ActivityControl, ChannelSubsystem, Crw, DeviceStatus, FunctionControl, IoInterruption, Irb,
-    NotOperational, Orb, PmcwFlags, Refusal, Schib, StatusControl, SubchannelId, SubchannelStatus,
-    Tested,
+    NotOperational, Orb, PmcwFlags, Refusal, Schib, Scsw, StatusControl, SubchannelId,
+    SubchannelStatus, Tested,
 };
 
 const ALERT: StatusControl = StatusControl::ALERT;
@@ -185,13 +185,21 @@ impl Fake {
             }
             Step::Suspend if self.is_running() => {
                 self.schib.scsw.program = (self.program.unwrap_or(0) + 8).into();
-                self.present(ActivityControl::SUSPENDED, INTERMEDIATE, DeviceStatus::empty());
+                self.present(
+                    ActivityControl::SUSPENDED,
+                    INTERMEDIATE,
+                    DeviceStatus::empty(),
+                );
             }
             Step::End | Step::UnitCheck if self.is_running() => {
                 self.schib.scsw.program = (self.program.unwrap_or(0) + 8).into();
                 self.program = None;
                 if step == Step::UnitCheck {
-                    self.present(none, PRIMARY | SECONDARY | ALERT, ended | DeviceStatus::UNIT_CHECK);
+                    self.present(
+                        none,
+                        PRIMARY | SECONDARY | ALERT,
+                        ended | DeviceStatus::UNIT_CHECK,
+                    );
                     self.sense();
                 } else {
                     self.present(none, PRIMARY | SECONDARY, ended);
@@ -347,7 +355,7 @@ impl ChannelSubsystem for Fake {
         let result = self.start_cc(orb);
         self.count(SSCH, result)?;
         let device_active = self.activity() & ActivityControl::DEVICE_ACTIVE;
-        self.schib.scsw = Default::default();
+        self.schib.scsw = Scsw::of_start(orb);
         self.irb = Irb::default();
         self.set(
             FunctionControl::START,
@@ -371,7 +379,11 @@ impl ChannelSubsystem for Fake {
     }
 
     fn clear(&mut self, _: SubchannelId) -> Result<(), NotOperational> {
-        let result = if self.enabled() { Ok(()) } else { Err(Refusal::NotOperational) };
+        let result = if self.enabled() {
+            Ok(())
+        } else {
+            Err(Refusal::NotOperational)
+        };
         self.count(CSCH, result).map_err(|_| NotOperational)?;
         self.schib.scsw = Default::default();
         self.irb = Irb::default();
@@ -478,6 +490,8 @@ impl ChannelSubsystem for Fake {
 
 /// Bytes of the translator's arena.
 pub const ARENA: usize = 64 << 10;
+/// Where the hardware finds it.
+pub const ARENA_AT: u32 = 0x2000_0000;
 
 /// A client's memory whose absolute addresses are small and mean nothing.
 pub fn memory(length: usize) -> window::Window {

@@ -137,9 +137,10 @@ impl Explorer {
             Op::Halt => code([pending && conclusive, ending]),
             Op::Clear => 0,
             Op::Cancel => code([pending, !(start_only && waiting && !active)]),
-            Op::Resume => {
-                code([pending, !(start_only && activity == ActivityControl::SUSPENDED)])
-            }
+            Op::Resume => code([
+                pending,
+                !(start_only && activity == ActivityControl::SUSPENDED),
+            ]),
             Op::Test => code([!pending, false]),
             _ => return None,
         })
@@ -222,7 +223,11 @@ impl Explorer {
             return;
         }
         let repeated = u32::from(own && fake.issued[SSCH] > started);
-        assert_eq!(taken, delivered + repeated, "status lost or doubled by {op:?}");
+        assert_eq!(
+            taken,
+            delivered + repeated,
+            "status lost or doubled by {op:?}"
+        );
     }
 
     fn check_program(&self) {
@@ -243,7 +248,10 @@ impl Explorer {
         let told = self.scene.subject.is_pending();
         let seen = fake.is_pending() && !fake.interruption;
         if self.enabled && !fake.gone {
-            assert!(!told || fake.is_pending(), "told of status that is not there");
+            assert!(
+                !told || fake.is_pending(),
+                "told of status that is not there"
+            );
             assert!(told || !seen || self.is_own(), "not told of status");
         }
     }
@@ -286,7 +294,10 @@ fn quiesces(mut explorer: Explorer) {
         explorer.apply(Op::Pass);
     }
     let state = explorer.scene.state();
-    assert!(!matches!(state, State::Quiescing(_) | State::Busy), "{state:?}");
+    assert!(
+        !matches!(state, State::Quiescing(_) | State::Busy),
+        "{state:?}"
+    );
 }
 
 fn explore(stuck: Stuck) -> usize {
@@ -347,6 +358,9 @@ fn an_instruction_of_the_clients_is_one_instruction() {
     assert_eq!(scene.ask(Request::Resume), 2);
     assert_eq!(scene.start(), 2);
     let issued = scene.fake.issued;
-    assert_eq!([issued[SSCH], issued[HSCH], issued[XSCH], issued[RSCH]], [1; 4]);
+    assert_eq!(
+        [issued[SSCH], issued[HSCH], issued[XSCH], issued[RSCH]],
+        [1; 4]
+    );
     assert!(scene.fake.pending_interruption().is_none());
 }
