@@ -3,8 +3,8 @@
 use std::mem::offset_of;
 
 use anyhow::{Context, Result};
-use vcss::client::ProgramByte;
-use vcss::control::{self, ExportKind, Life, Order};
+use vcss::client::{Command, ProgramByte};
+use vcss::control::{self, ExportKind, Life, Order, HOST};
 use vcss::layout::{Doorbell, DoorbellHalf, Kind, Name};
 use vcss::{plan, Area, Word};
 use window::Window;
@@ -13,8 +13,14 @@ use zerocopy::big_endian::{U16, U32, U64};
 use crate::config::{self, Config};
 use crate::pool::{Layout, Pool, Span};
 
+/// The device number of the link between daemon and appliance.
+pub const LINK_DEVICE: u16 = 0x0002;
 /// The device number of the first disk; the others follow.
 pub const FIRST_DEVICE: u16 = 0x0100;
+/// Virtual subchannels of the client that is the daemon itself.
+pub const HOST_SUBCHANNELS: u32 = 16;
+/// Bytes of program window that each of them has.
+pub const HOST_PROGRAM_BYTES: u32 = 128 * 1024;
 
 /// A client's area with its memory.
 #[derive(Clone, Debug)]
@@ -32,6 +38,37 @@ pub struct Areas {
     pub control: Area<'static>,
     /// The clients' areas.
     pub clients: Vec<ClientArea>,
+    /// The area whose client is the daemon itself.
+    pub host: ClientArea,
+}
+
+/// The control area for a configuration.
+pub fn control_plan(config: &Config) -> plan::AreaPlan {
+    let exports: usize = config.clients.iter().map(subchannels).sum();
+    plan::control_area(
+        config.clients.len() as u32 + 1,
+        config.disks.len() as u32,
+        exports as u32 + HOST_SUBCHANNELS,
+    )
+}
+
+/// A client's area. A channel-level client's programs are in its own memory.
+pub fn client_plan(client: &config::Client) -> plan::AreaPlan {
+    let program_bytes = match client.is_channel_level() {
+        true => 0,
+        false => plan::PROGRAM_BYTES,
+    };
+    plan::client_area_with(subchannels(client) as u32, program_bytes)
+}
+
+/// The daemon's own area.
+pub fn host_plan() -> plan::AreaPlan {
+    plan::client_area_with(HOST_SUBCHANNELS, HOST_PROGRAM_BYTES)
+}
+
+/// Virtual subchannels of a client.
+fn subchannels(client: &config::Client) -> usize {
+    client.exports.len() + client.subchannels.len()
 }
 
 impl Areas {
@@ -42,48 +79,39 @@ impl Areas {
     /// The layout and the configuration do not fit each other.
     pub fn lay_out(config: &Config, pool: &Pool) -> Result<Self> {
         let layout = pool.layout();
-        let exports: u32 = config.clients.iter().map(|c| c.exports.len() as u32).sum();
-        let control = open(
-            pool,
-            layout.control,
-            &plan::control_area(
-                config.clients.len() as u32,
-                config.disks.len() as u32,
-                exports,
-            ),
-            Kind::Control,
-        )?;
+        let control = open(pool, layout.control, &control_plan(config), Kind::Control)?;
         let mut clients = Vec::new();
         for (client, &span) in config.clients.iter().zip(&layout.areas) {
-            let plan = plan::client_area(client.exports.len() as u32);
-            clients.push(open(pool, span, &plan, Kind::Client)?);
+            clients.push(open(pool, span, &client_plan(client), Kind::Client)?);
         }
         let areas = Self {
             control: control.area,
             clients,
+            host: open(pool, layout.host, &host_plan(), Kind::Client)?,
         };
         areas.describe(config, layout).context("control area")?;
         Ok(areas)
     }
 
+    /// All areas in the order of their numbers towards the wake-up thread: the control area, the clients', the daemon's
+    /// own.
+    pub fn numbered(&self) -> impl Iterator<Item = &Area<'static>> {
+        let clients = self.clients.iter().chain([&self.host]);
+        std::iter::once(&self.control).chain(clients.map(|client| &client.area))
+    }
+
     fn describe(&self, config: &Config, layout: &Layout) -> Result<()> {
         for (index, client) in config.clients.iter().enumerate() {
             let (area, window) = (layout.areas[index], layout.windows[index]);
-            let program = Span {
-                offset: area.offset + program_offset(&self.clients[index].area),
-                length: client.exports.len() as u64 * u64::from(plan::PROGRAM_BYTES),
+            let program = match client.is_channel_level() {
+                true => window,
+                false => program_span(&self.clients[index], area, plan::PROGRAM_BYTES),
             };
-            self.control.write(
-                index as u32,
-                &control::Client {
-                    name: name(&client.name)?,
-                    area: area.extent(),
-                    window: window.extent(),
-                    program: program.extent(),
-                    reserved: [0; 48],
-                },
-            )?;
+            self.describe_client(index, &client.name, area, window, program)?;
         }
+        // The daemon's programs and data are all that it has of memory to share.
+        let program = program_span(&self.host, layout.host, HOST_PROGRAM_BYTES);
+        self.describe_client(config.clients.len(), HOST, layout.host, program, program)?;
         for (index, disk) in config.disks.iter().enumerate() {
             let entry = control::Disk {
                 name: name(&disk.name)?,
@@ -93,32 +121,28 @@ impl Areas {
             };
             self.control.write(index as u32, &entry)?;
         }
-        let mut index = 0;
-        for (number, client) in config.clients.iter().enumerate() {
-            for (device, export) in client.exports.iter().enumerate() {
-                let entry = control::Export {
-                    client: U16::new(number as u16),
-                    disk: U16::new(export.disk as u16),
-                    device: U16::new(device as u16),
-                    queues: U16::new(export.queues),
-                    flags: U32::new(if export.read_only {
-                        control::Export::READ_ONLY
-                    } else {
-                        0
-                    }),
-                    kind: U32::new(ExportKind::Block as u32),
-                    start: U64::new(export.start),
-                    sectors: U64::new(export.sectors.unwrap_or(0)),
-                    serial: serial(config, client, device),
-                    owned_device: U16::ZERO,
-                    owned_set: 0,
-                    reserved: [0; 9],
-                };
-                self.control.write(index, &entry)?;
-                index += 1;
-            }
+        for (index, export) in exports(config).enumerate() {
+            self.control.write(index as u32, &export)?;
         }
         Ok(())
+    }
+
+    fn describe_client(
+        &self,
+        index: usize,
+        client: &str,
+        area: Span,
+        window: Span,
+        program: Span,
+    ) -> Result<()> {
+        let entry = control::Client {
+            name: name(client)?,
+            area: area.extent(),
+            window: window.extent(),
+            program: program.extent(),
+            reserved: [0; 48],
+        };
+        Ok(self.control.write(index as u32, &entry)?)
     }
 
     /// What the appliance says of itself.
@@ -158,6 +182,69 @@ impl Areas {
     fn life_word(&self) -> Result<Word<'static>> {
         let at = offset_of!(control::Appliance, life);
         Ok(self.control.word::<control::Appliance>(0, at)?)
+    }
+}
+
+/// All exports, client by client, the daemon's own last.
+fn exports(config: &Config) -> impl Iterator<Item = control::Export> + '_ {
+    let clients = config.clients.iter().enumerate();
+    let given = clients.flat_map(move |(number, client)| {
+        let disks = client.exports.iter().enumerate();
+        let disks = disks.map(move |(device, export)| control::Export {
+            disk: U16::new(export.disk as u16),
+            device: U16::new(device as u16),
+            queues: U16::new(export.queues),
+            flags: U32::new(if export.read_only {
+                control::Export::READ_ONLY
+            } else {
+                0
+            }),
+            kind: U32::new(ExportKind::Block as u32),
+            start: U64::new(export.start),
+            sectors: U64::new(export.sectors.unwrap_or(0)),
+            serial: serial(config, client, device),
+            ..no_disk(number)
+        });
+        let subchannels = client.subchannels.iter().map(move |given| {
+            let owned = config.subchannels[given.subchannel].device;
+            control::Export {
+                device: U16::new(given.device),
+                kind: U32::new(ExportKind::PassThrough as u32),
+                owned_device: U16::new(owned.number),
+                owned_set: owned.set,
+                ..no_disk(number)
+            }
+        });
+        disks.chain(subchannels)
+    });
+    let host = no_disk(config.clients.len());
+    given.chain(std::iter::repeat_n(host, HOST_SUBCHANNELS as usize))
+}
+
+/// An export of whatever subchannel is left.
+fn no_disk(client: usize) -> control::Export {
+    control::Export {
+        client: U16::new(client as u16),
+        disk: U16::new(control::Export::NO_DISK),
+        device: U16::ZERO,
+        queues: U16::ZERO,
+        flags: U32::ZERO,
+        kind: U32::new(ExportKind::Any as u32),
+        start: U64::ZERO,
+        sectors: U64::ZERO,
+        serial: [0; 20],
+        owned_device: U16::ZERO,
+        owned_set: 0,
+        reserved: [0; 9],
+    }
+}
+
+/// Where the program part of an area lies in the pool.
+fn program_span(client: &ClientArea, area: Span, bytes_each: u32) -> Span {
+    let count = client.area.count::<Command>();
+    Span {
+        offset: area.offset + program_offset(&client.area),
+        length: u64::from(count) * u64::from(bytes_each),
     }
 }
 

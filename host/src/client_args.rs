@@ -1,29 +1,30 @@
-//! The QEMU arguments that a client's VM needs: its memory as a window of the pool, and its disks.
+//! The QEMU arguments that a client's VM needs: its memory as a window of the pool, and its disks, or the link and the
+//! place of its area.
 
 use std::path::Path;
 
 use anyhow::{bail, Result};
 
-use crate::appliance::comma_escaped;
+use crate::appliance::{comma_escaped, LINK_PORT};
 use crate::config::{Config, MIB};
 use crate::pool::Layout;
 
 /// How long the VM's QEMU waits between two attempts to reach the daemon, in milliseconds.
 const RECONNECT_MS: u32 = 200;
 
-/// All arguments, not quoted.
+/// All arguments, not quoted. `append` goes on the command line of a channel-level client.
 ///
 /// # Errors
 ///
 /// There is no such client.
-pub fn client_args(config: &Config, name: &str) -> Result<Vec<String>> {
+pub fn client_args(config: &Config, name: &str, append: &str) -> Result<Vec<String>> {
     let layout = Layout::of(config);
     let found = config
         .clients
         .iter()
-        .zip(&layout.windows)
+        .zip(layout.windows.iter().zip(&layout.areas))
         .find(|(client, _)| client.name == name);
-    let Some((client, window)) = found else {
+    let Some((client, (window, area))) = found else {
         let names: Vec<&str> = config
             .clients
             .iter()
@@ -65,6 +66,29 @@ pub fn client_args(config: &Config, name: &str) -> Result<Vec<String>> {
             ),
         );
     }
+    if client.is_channel_level() {
+        let path = comma_escaped(&config.link_socket(client))?;
+        add(
+            "-chardev",
+            format!("socket,id=stellwerk,path={path},reconnect-ms={RECONNECT_MS}"),
+        );
+        add(
+            "-device",
+            "virtio-serial-ccw,id=stellwerk-serial,max_ports=2".into(),
+        );
+        add(
+            "-device",
+            format!("virtserialport,bus=stellwerk-serial.0,chardev=stellwerk,name={LINK_PORT}"),
+        );
+        // QEMU would put its firmware near the end of the memory at each reset, and there is the area.
+        add("-bios", "/dev/null".into());
+        let place = format!("area={:#x} {append}", area.offset - window.offset);
+        add("-append", place.trim_end().into());
+    } else if !append.is_empty() {
+        bail!(
+            "client \"{name}\" has no subchannels: its command line is yours to give, with QEMU's -append"
+        );
+    }
     Ok(args)
 }
 
@@ -90,9 +114,9 @@ pub fn printed(args: &[String], lines: bool) -> String {
 }
 
 /// For the error of a client that is asked for by another's name.
-pub fn load_and_print(config: &Path, name: &str, lines: bool) -> Result<String> {
+pub fn load_and_print(config: &Path, name: &str, lines: bool, append: &str) -> Result<String> {
     let config = Config::load(config)?;
-    Ok(printed(&client_args(&config, name)?, lines))
+    Ok(printed(&client_args(&config, name, append)?, lines))
 }
 
 #[cfg(test)]
@@ -129,7 +153,7 @@ mod tests {
     #[test]
     fn the_arguments_are_these() {
         let expected = "\
--object memory-backend-file,id=stellwerk-ram,mem-path=/dev/shm/a,,b,share=on,size=268435456,offset=17825792
+-object memory-backend-file,id=stellwerk-ram,mem-path=/dev/shm/a,,b,share=on,size=268435456,offset=19922944
 -machine s390-ccw-virtio,memory-backend=stellwerk-ram,accel=tcg
 -m 256M
 -smp 1,maxcpus=2
@@ -137,14 +161,43 @@ mod tests {
 -device vhost-user-blk-pci,id=stellwerk0-disk,chardev=stellwerk0,num-queues=1
 -chardev 'socket,id=stellwerk1,path=/run/my demo/linux1.1.sock,reconnect-ms=200'
 -device vhost-user-blk-pci,id=stellwerk1-disk,chardev=stellwerk1,num-queues=4";
-        let args = client_args(&config(), "linux1").unwrap();
+        let args = client_args(&config(), "linux1", "").unwrap();
         assert_eq!(printed(&args, true), expected);
         assert_eq!(printed(&args, false), expected.replace('\n', " "));
     }
 
     #[test]
+    fn a_client_with_subchannels_is_told_where_its_area_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("channel.toml");
+        let text = "[appliance]\nimage = \"i\"\nrun_dir = \"/run/x\"\n\
+             [[subchannel]]\nname = \"t\"\ndevice = \"0.0.3270\"\nqemu = \"x-terminal3270,chardev=t\"\n\
+             [[client]]\nname = \"bare\"\nmemory = \"16M\"\n[[client.subchannel]]\nsubchannel = \"t\"\n";
+        std::fs::write(&file, text).unwrap();
+        let config = Config::load(&file).unwrap();
+        let layout = Layout::of(&config);
+        let (area, window) = (layout.areas[0], layout.windows[0]);
+        let args = printed(&client_args(&config, "bare", "log=debug").unwrap(), true);
+        let place = area.offset - window.offset;
+        assert!(
+            args.ends_with(&format!("-append 'area={place:#x} log=debug'")),
+            "{args}"
+        );
+        assert_eq!(place + area.length, 16 << 20, "at the end of its memory");
+        assert!(args.contains("-bios /dev/null"), "{args}");
+        assert!(
+            args.contains("path=/run/x/bare.link.sock,reconnect-ms="),
+            "{args}"
+        );
+        assert!(args.contains("name=org.stellwerk.link"), "{args}");
+        assert!(client_args(&self::config(), "linux1", "log=debug").is_err());
+    }
+
+    #[test]
     fn an_unknown_client_is_told_who_is_known() {
-        let error = client_args(&config(), "linux2").unwrap_err().to_string();
+        let error = client_args(&config(), "linux2", "")
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("linux1"), "{error}");
     }
 

@@ -18,13 +18,16 @@
 //! | [`device`] | channel programs that set a virtio device up |
 //! | [`vhost`] | vhost-user, turned into such programs |
 //! | [`daemon`] | all of it together: `stellwerk up` |
-//! | [`status`] | `stellwerk status` |
+//! | [`admin`] | the control socket, by which the other commands ask the daemon |
+//! | [`status`] | `stellwerk status`, `stellwerk lscss` |
+//! | [`subchannel`] | the daemon as a client: `stellwerk ccw`, `schib`, `halt`, `clear`, `cancel`, `resume`, `trace` |
 //! | [`client_args`] | `stellwerk client-args` |
 //!
 //! # The rule
 //!
 //! The daemon never touches a block of data: it does not even map the clients' memory.
 
+mod admin;
 mod appliance;
 mod areas;
 mod bell;
@@ -34,16 +37,22 @@ mod daemon;
 mod device;
 mod pool;
 mod status;
+mod subchannel;
 #[cfg(test)]
 mod testing;
 mod vhost;
 
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{ArgAction, Parser, Subcommand};
+use clap::{ArgAction, Args, Parser, Subcommand};
+use serde::Serialize;
 use tracing::level_filters::LevelFilter;
+
+use admin::{Function, Request};
+use status::Status;
+use subchannel::{Line, Outcome, Program, SchibView};
 
 /// Storage driver domain for KVM on s390x: runs the appliance and connects clients to it.
 #[derive(Debug, Parser)]
@@ -72,6 +81,9 @@ enum Command {
         /// One option per line
         #[arg(long)]
         lines: bool,
+        /// More words for the command line of a client that has subchannels
+        #[arg(long, default_value = "", hide_default_value = true)]
+        append: String,
     },
     /// Show the appliance, its subchannels, clients and counters
     Status {
@@ -81,6 +93,81 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// List the appliance's subchannels, in the columns of lscss, and who has them
+    Lscss {
+        /// The configuration that the daemon runs with
+        config: PathBuf,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Run a channel program on a subchannel that no client has
+    Ccw {
+        /// The configuration that the daemon runs with
+        config: PathBuf,
+        /// The device number, as 0.0.3270
+        device: String,
+        /// nop, sense, sense-id, read:CMD:COUNT, write:CMD:HEX, or format-1 CCWs of 16 hexadecimal digits (address 0: the
+        /// daemon finds room; TIC: an offset in the program)
+        #[arg(required = true)]
+        program: Vec<String>,
+        /// Seconds that the program may take; then it is cleared
+        #[arg(long, default_value_t = 10)]
+        timeout: u64,
+        /// Let CCWs have the suspend flag (ORB bit S)
+        #[arg(long)]
+        suspend: bool,
+        /// Do not let the channel fetch ahead (ORB bit P zero)
+        #[arg(long)]
+        no_prefetch: bool,
+        /// Logical-path mask, hexadecimal
+        #[arg(long, value_parser = path_mask)]
+        lpm: Option<u8>,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show a subchannel-information block
+    Schib {
+        /// The configuration that the daemon runs with
+        config: PathBuf,
+        /// The device number, as 0.0.3270
+        device: String,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// HALT SUBCHANNEL
+    Halt(Instruct),
+    /// CLEAR SUBCHANNEL
+    Clear(Instruct),
+    /// CANCEL SUBCHANNEL
+    Cancel(Instruct),
+    /// RESUME SUBCHANNEL
+    Resume(Instruct),
+    /// Follow what happens to the subchannels that are passed through
+    Trace {
+        /// The configuration that the daemon runs with
+        config: PathBuf,
+        /// As JSON, a line for each record
+        #[arg(long)]
+        json: bool,
+        /// End after the records that are there
+        #[arg(long)]
+        once: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Instruct {
+    /// The configuration that the daemon runs with
+    config: PathBuf,
+    /// The device number, as 0.0.3270
+    device: String,
+}
+
+fn path_mask(text: &str) -> Result<u8, String> {
+    u8::from_str_radix(text, 16).map_err(|_| "a path mask is two hexadecimal digits".into())
 }
 
 fn main() -> ExitCode {
@@ -102,30 +189,98 @@ fn run(command: Command) -> anyhow::Result<()> {
             config,
             name,
             lines,
+            append,
         } => print(&format!(
             "{}\n",
-            client_args::load_and_print(&config, &name, lines)?
-        )),
+            client_args::load_and_print(&config, &name, lines, &append)?
+        ))
+        .map(drop),
         Command::Status { config, json } => {
-            let status = status::ask(&config)?;
-            print(&if json {
-                format!("{}\n", serde_json::to_string_pretty(&status)?)
-            } else {
-                status::table(&status)
-            })
+            let status: Status = admin::ask(&config, &Request::Status)?;
+            show(&status, json, || status::table(&status))
         }
+        Command::Lscss { config, json } => {
+            let status: Status = admin::ask(&config, &Request::Status)?;
+            show(&status.devices, json, || status::lscss(&status.devices))
+        }
+        Command::Ccw {
+            config,
+            device,
+            program,
+            timeout,
+            suspend,
+            no_prefetch,
+            lpm,
+            json,
+        } => {
+            let program = Program {
+                suspend,
+                no_prefetch,
+                lpm,
+                ..Program::parse(&program)?
+            };
+            let request = Request::Run {
+                device,
+                program,
+                seconds: timeout,
+            };
+            let outcome: Outcome = admin::ask(&config, &request)?;
+            show(&outcome, json, || outcome.text())?;
+            match outcome.trouble() {
+                Some(trouble) => anyhow::bail!("{}: {trouble}", outcome.device),
+                None => Ok(()),
+            }
+        }
+        Command::Schib {
+            config,
+            device,
+            json,
+        } => {
+            let schib: SchibView = admin::ask(&config, &Request::Schib { device })?;
+            show(&schib, json, || schib.text())
+        }
+        Command::Halt(this) => instruct(this, Function::Halt),
+        Command::Clear(this) => instruct(this, Function::Clear),
+        Command::Cancel(this) => instruct(this, Function::Cancel),
+        Command::Resume(this) => instruct(this, Function::Resume),
+        Command::Trace { config, json, once } => trace(&config, json, !once),
     }
 }
 
-/// Writes to standard output. A reader that has read enough is no error.
-fn print(text: &str) -> anyhow::Result<()> {
+fn instruct(this: Instruct, function: Function) -> anyhow::Result<()> {
+    let device = this.device;
+    admin::ask(&this.config, &Request::Instruct { device, function })
+}
+
+fn trace(config: &Path, json: bool, follow: bool) -> anyhow::Result<()> {
+    admin::follow(config, &Request::Trace { follow }, |line: Line| {
+        let text = match json {
+            true => serde_json::to_string(&line)?,
+            false => line.to_string(),
+        };
+        print(&format!("{}\n", text.trim_end()))
+    })
+    .map(drop)
+}
+
+fn show<T: Serialize>(value: &T, json: bool, text: impl FnOnce() -> String) -> anyhow::Result<()> {
+    print(&match json {
+        true => format!("{}\n", serde_json::to_string_pretty(value)?),
+        false => text(),
+    })
+    .map(drop)
+}
+
+/// Writes to standard output. A reader that has read enough is no error; whether it wants more.
+fn print(text: &str) -> anyhow::Result<bool> {
     let mut stdout = std::io::stdout().lock();
     match stdout
         .write_all(text.as_bytes())
         .and_then(|()| stdout.flush())
     {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error.into()),
+        Ok(()) => Ok(true),
     }
 }
 

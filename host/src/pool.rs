@@ -2,8 +2,9 @@
 //!
 //! # Purpose
 //!
-//! [`Layout`] says where everything goes: the appliance's private memory, the control area, the clients'
-//! areas, and from the next MiB on their windows. [`Pool`] is the file.
+//! [`Layout`] says where everything goes: the appliance's private memory, the control area, the daemon's own area, the
+//! clients' areas, and from the next MiB on their windows. A channel-level client's area is the end of its window,
+//! where its VM can see it. [`Pool`] is the file.
 //!
 //! # Rules
 //!
@@ -20,9 +21,9 @@ use anyhow::{bail, Context, Result};
 use memmap2::MmapOptions;
 use rustix::fs::{flock, FlockOperation};
 use vcss::layout::{Extent, PAGE};
-use vcss::plan;
 use window::Window;
 
+use crate::areas::{client_plan, control_plan, host_plan};
 use crate::config::{next_good, Config, MIB};
 
 /// A run of bytes in the pool.
@@ -40,6 +41,14 @@ impl Span {
         self.offset + self.length
     }
 
+    /// The last so many bytes of it, at most all.
+    const fn last(self, length: u64) -> Self {
+        Self {
+            offset: self.end().saturating_sub(length),
+            length,
+        }
+    }
+
     /// As it is written in an area.
     pub const fn extent(self) -> Extent {
         Extent::new(self.offset, self.length)
@@ -51,6 +60,8 @@ impl Span {
 pub struct Layout {
     /// The control area; the appliance's private memory is what lies before it.
     pub control: Span,
+    /// The area whose client is the daemon itself.
+    pub host: Span,
     /// Each client's area.
     pub areas: Vec<Span>,
     /// Each client's window.
@@ -62,48 +73,58 @@ pub struct Layout {
 impl Layout {
     /// The layout for a configuration. The same configuration has the same layout each time.
     pub fn of(config: &Config) -> Self {
-        let exports = |client: &crate::config::Client| client.exports.len() as u32;
-        let clients = config.clients.len() as u32;
-        let disks = config.disks.len() as u32;
-        let all_exports = config.clients.iter().map(exports).sum();
         let mut end = config.appliance.private;
         let mut take = |length: u64, alignment: u64| {
             let offset = end.next_multiple_of(alignment);
             end = offset + length;
             Span { offset, length }
         };
-        let control = take(
-            plan::control_area(clients, disks, all_exports).length(),
-            PAGE,
-        );
-        let areas = config
+        let control = take(control_plan(config).length(), PAGE);
+        let host = take(host_plan().length(), PAGE);
+        let apart: Vec<Option<Span>> = config
             .clients
             .iter()
-            .map(|client| take(plan::client_area(exports(client)).length(), PAGE))
+            .map(|client| match client.is_channel_level() {
+                true => None,
+                false => Some(take(client_plan(client).length(), PAGE)),
+            })
             .collect();
-        let windows = config
+        let windows: Vec<Span> = config
             .clients
             .iter()
             .map(|client| take(client.memory, MIB))
             .collect();
+        let areas = config
+            .clients
+            .iter()
+            .zip(&apart)
+            .zip(&windows)
+            .map(|((client, apart), window)| {
+                apart.unwrap_or_else(|| window.last(client_plan(client).length()))
+            })
+            .collect();
         Self {
             control,
+            host,
             areas,
             windows,
             total: next_good(end),
         }
     }
 
-    /// Control area and client areas together: what the daemon maps.
-    fn mapped(&self) -> Span {
-        let end = self
-            .areas
-            .last()
-            .map_or(self.control.end(), |area| area.end());
-        Span {
+    /// What the daemon maps: control area and the areas behind it in one piece, and each area that is in a window.
+    fn mapped(&self) -> Vec<Span> {
+        let first_window = self.windows.iter().map(|window| window.offset).min();
+        let in_window = |area: &&Span| first_window.is_some_and(|first| area.offset >= first);
+        let apart = self.areas.iter().filter(|area| !in_window(area));
+        let end = apart.map(|area| area.end()).max();
+        let end = end.unwrap_or(0).max(self.host.end());
+        let together = Span {
             offset: self.control.offset,
             length: end - self.control.offset,
-        }
+        };
+        let inside = self.areas.iter().filter(in_window).copied();
+        std::iter::once(together).chain(inside).collect()
     }
 }
 
@@ -134,13 +155,13 @@ pub struct Pool {
     path: PathBuf,
     identity: FileIdentity,
     layout: Layout,
-    base: *mut u8,
+    maps: Vec<(Span, *mut u8)>,
     /// Holds the lock.
     _file: File,
 }
 
-// SAFETY: `base` is only the number from which `window` makes pointers; the mapping behind it is
-// never unmapped and no reference to it exists.
+// SAFETY: the pointers of `maps` are only what `window` makes others of; the mappings behind them are
+// never unmapped and no reference to them exists.
 unsafe impl Send for Pool {}
 // SAFETY: as above; nothing in a `Pool` changes after it was made.
 unsafe impl Sync for Pool {}
@@ -164,20 +185,22 @@ impl Pool {
         flock(&file, FlockOperation::NonBlockingLockExclusive).with_context(at)?;
         file.set_len(layout.total)
             .with_context(|| format!("{}: cannot make it {} bytes long", at(), layout.total))?;
-        let mapped = layout.mapped();
-        let map = MmapOptions::new()
-            .offset(mapped.offset)
-            .len(usize::try_from(mapped.length)?)
-            .map_raw(&file)
-            .with_context(|| format!("{}: cannot map its areas", at()))?;
-        let base = map.as_mut_ptr();
-        // Never unmapped: the windows that are made of it live until the process ends.
-        std::mem::forget(map);
+        let mut maps = Vec::new();
+        for span in layout.mapped() {
+            let map = MmapOptions::new()
+                .offset(span.offset)
+                .len(usize::try_from(span.length)?)
+                .map_raw(&file)
+                .with_context(|| format!("{}: cannot map its areas", at()))?;
+            maps.push((span, map.as_mut_ptr()));
+            // Never unmapped: the windows that are made of it live until the process ends.
+            std::mem::forget(map);
+        }
         Ok(Self {
             path: path.to_owned(),
             identity: FileIdentity::of(&file).with_context(at)?,
             layout,
-            base,
+            maps,
             _file: file,
         })
     }
@@ -198,14 +221,14 @@ impl Pool {
     ///
     /// The span is not in the part that is mapped.
     pub fn window(&self, span: Span) -> Result<&'static Window> {
-        let mapped = self.layout.mapped();
-        if span.offset < mapped.offset || span.end() > mapped.end() {
+        let inside = |(map, _): &&(Span, _)| span.offset >= map.offset && span.end() <= map.end();
+        let Some(&(map, base)) = self.maps.iter().find(inside) else {
             bail!("{span:x?} is not among the pool's areas");
-        }
-        let from = (span.offset - mapped.offset) as usize;
+        };
+        let from = (span.offset - map.offset) as usize;
         // SAFETY: the span was just found inside the mapping, which `create` made readable and writable and
         // which is never unmapped. It belongs to the areas; this program reaches them by windows only.
-        let window = unsafe { Window::new(self.base.add(from), span.length, span.offset) };
+        let window = unsafe { Window::new(base.add(from), span.length, span.offset) };
         Ok(Box::leak(Box::new(window)))
     }
 }
@@ -245,9 +268,16 @@ fn remove_stale(path: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Accel, Appliance, Client, Export};
+    use crate::config::{Accel, Appliance, Client, Export, Given, Subchannel, SubchannelSource};
+    use channel::DeviceNumber;
 
-    fn config(private: u64, clients: &[(u64, usize)]) -> Config {
+    const GIVEN: Given = Given {
+        subchannel: 0,
+        device: 1,
+    };
+
+    /// Clients by MiB, disks and subchannels.
+    fn config(private: u64, clients: &[(u64, usize, usize)]) -> Config {
         let export = || Export {
             disk: 0,
             start: 0,
@@ -268,12 +298,18 @@ mod tests {
                 poll_us: 0,
             },
             disks: vec![],
+            subchannels: vec![Subchannel {
+                name: "s".into(),
+                device: DeviceNumber { set: 0, number: 1 },
+                source: SubchannelSource::Qemu("x".into()),
+            }],
             clients: clients
                 .iter()
-                .map(|&(memory, exports)| Client {
+                .map(|&(memory, exports, subchannels)| Client {
                     name: "c".into(),
                     memory: memory * MIB,
                     exports: (0..exports).map(|_| export()).collect(),
+                    subchannels: vec![GIVEN; subchannels],
                 })
                 .collect(),
         }
@@ -283,11 +319,18 @@ mod tests {
         #[test]
         fn nothing_overlaps_and_all_is_aligned(
             private in 4..64u64,
-            clients in proptest::collection::vec((1..5000u64, 0..9usize), 0..9),
+            clients in proptest::collection::vec((1..5000u64, 0..9usize, 0..2usize), 0..9),
         ) {
             let layout = Layout::of(&config(private, &clients));
-            let mut spans = vec![layout.control];
-            spans.extend(&layout.areas);
+            let mut spans = vec![layout.control, layout.host];
+            for ((area, window), client) in layout.areas.iter().zip(&layout.windows).zip(&clients) {
+                if client.2 == 0 {
+                    spans.push(*area);
+                } else {
+                    assert_eq!(area.end(), window.end(), "in the window");
+                    assert!(area.offset > window.offset);
+                }
+            }
             spans.extend(&layout.windows);
             let mut end = private * MIB;
             for span in spans {
@@ -308,12 +351,15 @@ mod tests {
     fn a_pool_is_sparse_private_and_gone_at_its_end() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("pool");
-        let pool = Pool::create(&path, Layout::of(&config(16, &[(256, 1)]))).unwrap();
+        let pool =
+            Pool::create(&path, Layout::of(&config(16, &[(256, 1, 0), (64, 0, 1)]))).unwrap();
         let metadata = fs::metadata(&path).unwrap();
         assert_eq!(metadata.len(), pool.layout().total);
         assert_eq!(metadata.mode() & 0o777, 0o600);
         assert!(metadata.blocks() * 512 < MIB);
         assert!(pool.window(pool.layout().areas[0]).is_ok());
+        assert!(pool.window(pool.layout().areas[1]).is_ok());
+        assert!(pool.window(pool.layout().host).is_ok());
         assert!(
             pool.window(pool.layout().windows[0]).is_err(),
             "data is out of reach"

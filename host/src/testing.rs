@@ -27,7 +27,7 @@ use window::ClientAddress;
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::areas::{generation, program_offset, Areas, ClientArea};
-use crate::bell::{self, new_eventfd, BellHandle};
+use crate::bell::{self, new_eventfd, BellHandle, Ringer};
 use crate::config::Config;
 use crate::device::{Device, Patience};
 use crate::pool::{Layout, Pool};
@@ -70,10 +70,13 @@ impl Scene {
         let config = config(dir.path());
         let pool = Pool::create(&config.appliance.pool, Layout::of(&config)).unwrap();
         let areas = Areas::lay_out(&config, &pool).unwrap();
-        let bell = BellHandle::new(2).unwrap();
+        let bell = BellHandle::new(areas.numbered().count()).unwrap();
         let attention = new_eventfd().unwrap();
         let setup = bell::Setup {
-            areas: vec![areas.control.clone(), areas.clients[0].area.clone()],
+            areas: areas
+                .numbered()
+                .map(|area| (area.clone(), Ringer::Daemon))
+                .collect(),
             exports: vec![bell::Export {
                 area: 1,
                 subchannel: 0,

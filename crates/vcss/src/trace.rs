@@ -303,7 +303,7 @@ impl<'w> Follower<'w> {
     }
 
     /// The next record.
-    pub fn next(&mut self) -> Followed {
+    pub fn follow(&mut self) -> Followed {
         let place = self.next & self.ring.mask;
         let before = self.ring.sequence(place);
         if before == self.next {
@@ -345,7 +345,7 @@ mod tests {
     }
 
     fn tod(follower: &mut Follower<'_>) -> Option<u64> {
-        match follower.next() {
+        match follower.follow() {
             Followed::Record(entry) => Some(entry.tod.get()),
             Followed::Lost(_) | Followed::Nothing => None,
         }
@@ -361,7 +361,7 @@ mod tests {
             record(&mut recorder, 12);
             assert_eq!(tod(&mut follower), Some(11));
             assert_eq!(tod(&mut follower), Some(12));
-            assert!(matches!(follower.next(), Followed::Nothing));
+            assert!(matches!(follower.follow(), Followed::Nothing));
         });
     }
 
@@ -374,7 +374,7 @@ mod tests {
             for number in 1..=plan::TRACE_ENTRIES + beyond {
                 record(&mut recorder, u64::from(number));
             }
-            assert!(matches!(follower.next(), Followed::Lost(lost) if lost == beyond));
+            assert!(matches!(follower.follow(), Followed::Lost(lost) if lost == beyond));
             assert_eq!(tod(&mut follower), Some(u64::from(beyond) + 1));
         });
     }

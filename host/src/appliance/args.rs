@@ -6,12 +6,12 @@ use anyhow::{bail, Result};
 use serde_json::{json, Value};
 
 use super::disk::Backing;
-use crate::areas::device_number;
-use crate::config::{Config, Disk, Source, MIB};
+use crate::areas::{device_number, LINK_DEVICE};
+use crate::config::{Config, Disk, Source, SubchannelSource, MIB};
 use crate::pool::Layout;
 
-/// The name by which the appliance finds its serial port.
-const LINK_PORT: &str = "org.stellwerk.link";
+/// The name by which the appliance, and a channel-level client, find their serial port.
+pub const LINK_PORT: &str = "org.stellwerk.link";
 
 /// All arguments. `backings` stand beside the configuration's disks.
 ///
@@ -54,7 +54,7 @@ pub fn appliance(
     );
     add(
         "-device",
-        "virtio-serial-ccw,id=serial,devno=fe.0.0002,max_ports=2".into(),
+        format!("virtio-serial-ccw,id=serial,devno=fe.0.{LINK_DEVICE:04x},max_ports=2"),
     );
     add(
         "-device",
@@ -76,6 +76,17 @@ pub fn appliance(
             }
             (Source::Image { path, .. }, None) => bail!("{} was not looked at", path.display()),
         }
+    }
+    for subchannel in &config.subchannels {
+        let device = subchannel.device;
+        let devno = format!("devno=fe.{}.{:04x}", device.set, device.number);
+        let text = match &subchannel.source {
+            SubchannelSource::Qemu(text) => format!("{text},{devno}"),
+            SubchannelSource::Mdev(path) => {
+                format!("vfio-ccw,{devno},sysfsdev={}", comma_escaped(path)?)
+            }
+        };
+        add("-device", text);
     }
     add("-action", "panic=exit-failure".into());
     add("-display", "none".into());

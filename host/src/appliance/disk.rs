@@ -53,17 +53,26 @@ impl Backing {
                 .with_context(|| format!("disk \"{}\" ({})", disk.name, path.display()))
                 .map(Some),
             Source::Mdev(path) => {
-                if !path.is_dir() {
-                    bail!(
-                        "disk \"{}\": there is no mediated device {}; create it with mdevctl",
-                        disk.name,
-                        path.display()
-                    );
-                }
+                check_mdev(&format!("disk \"{}\"", disk.name), path)?;
                 Ok(None)
             }
         }
     }
+}
+
+/// Looks whether a mediated device is there.
+///
+/// # Errors
+///
+/// It is not.
+pub fn check_mdev(whose: &str, path: &Path) -> Result<()> {
+    if !path.is_dir() {
+        bail!(
+            "{whose}: there is no mediated device {}; create it with mdevctl",
+            path.display()
+        );
+    }
+    Ok(())
 }
 
 fn image(

@@ -58,6 +58,8 @@ pub(super) struct Shared {
     pub ring: Box<[AtomicBool]>,
     pub stop: AtomicBool,
     pub abandoned: AtomicBool,
+    /// For each area whose client rings by itself: its VM is there.
+    pub connected: Box<[AtomicBool]>,
     pub totals: Totals,
 }
 
@@ -78,6 +80,7 @@ impl BellHandle {
             ring: (0..areas).map(|_| AtomicBool::new(false)).collect(),
             stop: AtomicBool::new(false),
             abandoned: AtomicBool::new(false),
+            connected: (0..areas).map(|_| AtomicBool::new(false)).collect(),
             totals: Totals::default(),
         })))
     }
@@ -116,6 +119,12 @@ impl BellHandle {
     /// Whether the appliance will not come back.
     pub fn is_abandoned(&self) -> bool {
         self.0.abandoned.load(Ordering::Relaxed)
+    }
+
+    /// Whether the VM of a client that rings by itself is there.
+    pub fn is_connected(&self, area: usize) -> bool {
+        let connected = self.0.connected.get(area);
+        connected.is_some_and(|connected| connected.load(Ordering::Relaxed))
     }
 
     /// The counters.

@@ -5,7 +5,7 @@
 //! A guest kicks an eventfd; the appliance sees doorbell words in shared memory, and a byte on its serial
 //! port when it sleeps. The appliance counts notifications in shared memory; the guest's QEMU wants
 //! an eventfd written. One thread translates both ways, and is the one writer of the daemon's half of every
-//! doorbell.
+//! doorbell. For clients that ring by themselves it carries bytes only (`relay`).
 //!
 //! # Rules
 //!
@@ -21,9 +21,10 @@
 //! A notification is passed on at most once for each look: several that came together are one write.
 
 mod handle;
+mod relay;
 #[cfg(test)]
 mod tests;
 mod thread;
 
 pub use handle::{new_eventfd, signal, taken, BellHandle, Request};
-pub use thread::{Export, Setup, Thread};
+pub use thread::{Export, Ringer, Setup, Thread};

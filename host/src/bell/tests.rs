@@ -1,14 +1,21 @@
-use std::io::Read;
+use std::io::{Read, Write};
 use std::mem::offset_of;
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use vcss::client::Notify;
-use vcss::layout::DoorbellHalf;
+use vcss::layout::{Doorbell, DoorbellHalf};
+use vcss::Area;
 
 use super::*;
+use crate::areas::Areas;
+use crate::config::Config;
+use crate::pool::{Layout, Pool};
 use crate::testing::{eventually, fired, Scene};
+use crate::vhost::listen;
 
 const QUEUE_0: usize = offset_of!(Notify, queue);
 const CONFIG: usize = offset_of!(Notify, config);
@@ -149,4 +156,132 @@ fn a_lost_wake_up_is_found_and_counted() {
     bell.store(bell.load().wrapping_add(1));
     eventually("healed", || fired(&call));
     assert!(scene.bell.totals().healed.load(Ordering::Relaxed) > 0);
+}
+
+/// A client that rings by itself: the appliance's link, the client's, and the client's area.
+struct Bare {
+    link: UnixStream,
+    socket: PathBuf,
+    area: Area<'static>,
+    bell: BellHandle,
+    thread: Option<JoinHandle<()>>,
+    _pool: Pool,
+    _dir: tempfile::TempDir,
+}
+
+const NUMBER: usize = 1;
+
+impl Bare {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("c.toml");
+        let run = dir.path().display();
+        let text = format!(
+            "[appliance]\nimage = \"i\"\nrun_dir = \"{run}\"\npool = \"{run}/pool\"\n\
+             [[subchannel]]\nname = \"t\"\ndevice = \"0.0.3270\"\nqemu = \"x\"\n\
+             [[client]]\nname = \"bare\"\nmemory = \"4M\"\n[[client.subchannel]]\nsubchannel = \"t\"\n"
+        );
+        std::fs::write(&file, text).unwrap();
+        let config = Config::load(&file).unwrap();
+        let pool = Pool::create(&config.appliance.pool, Layout::of(&config)).unwrap();
+        let areas = Areas::lay_out(&config, &pool).unwrap();
+        let bell = BellHandle::new(areas.numbered().count()).unwrap();
+        let socket = config.link_socket(&config.clients[0]);
+        let ringers = [
+            Ringer::Daemon,
+            Ringer::Client(listen(&socket).unwrap()),
+            Ringer::Daemon,
+        ];
+        let setup = Setup {
+            areas: areas.numbered().cloned().zip(ringers).collect(),
+            exports: Vec::new(),
+            link: listen(&dir.path().join("link.sock")).unwrap(),
+            poll: Duration::ZERO,
+        };
+        let thread = Thread::new(bell.clone(), setup).unwrap();
+        let link = UnixStream::connect(dir.path().join("link.sock")).unwrap();
+        link.set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
+        Self {
+            link,
+            socket,
+            area: areas.clients[0].area.clone(),
+            bell,
+            thread: Some(std::thread::spawn(|| thread.run())),
+            _pool: pool,
+            _dir: dir,
+        }
+    }
+
+    fn connect(&self) -> UnixStream {
+        let client = UnixStream::connect(&self.socket).unwrap();
+        client
+            .set_read_timeout(Some(Duration::from_millis(500)))
+            .unwrap();
+        eventually("connected", || self.bell.is_connected(NUMBER));
+        client
+    }
+
+    fn word(&self, half: usize, at: usize) -> vcss::Word<'static> {
+        self.area.word::<Doorbell>(0, half + at).unwrap()
+    }
+
+    /// As the appliance: rings the client, and sends its byte.
+    fn ring(&self) {
+        let bell = self.word(
+            offset_of!(Doorbell, appliance),
+            offset_of!(DoorbellHalf, bell),
+        );
+        bell.store(bell.load() + 1);
+        (&self.link).write_all(&[1]).unwrap();
+    }
+
+    fn asleep(&self) -> vcss::Word<'static> {
+        self.word(
+            offset_of!(Doorbell, client),
+            offset_of!(DoorbellHalf, asleep),
+        )
+    }
+}
+
+impl Drop for Bare {
+    fn drop(&mut self) {
+        self.bell.stop();
+        self.thread.take().unwrap().join().unwrap();
+    }
+}
+
+#[test]
+fn a_clients_byte_wakes_the_appliance() {
+    let mut bare = Bare::new();
+    let mut client = bare.connect();
+    client.write_all(&[1]).unwrap();
+    assert_eq!(bare.link.read(&mut [0; 8]).unwrap(), 1);
+}
+
+#[test]
+fn a_client_that_sleeps_is_woken_and_one_that_is_awake_is_not() {
+    let bare = Bare::new();
+    let mut client = bare.connect();
+    bare.asleep().store(1);
+    bare.ring();
+    assert_eq!(client.read(&mut [0; 8]).unwrap(), 1);
+    bare.asleep().store(0);
+    bare.ring();
+    assert!(client.read(&mut [0; 8]).is_err());
+}
+
+#[test]
+fn for_a_client_that_has_gone_the_daemon_says_that_it_begins_anew() {
+    let bare = Bare::new();
+    let client = bare.connect();
+    let half = offset_of!(Doorbell, client);
+    let generation = bare.word(half, offset_of!(DoorbellHalf, generation));
+    let bell = bare.word(half, offset_of!(DoorbellHalf, bell));
+    assert_eq!(generation.load(), 0, "coming is not going");
+    drop(client);
+    eventually("buried", || generation.load() == 1 && bell.load() == 1);
+    eventually("known", || !bare.bell.is_connected(NUMBER));
+    let _again = bare.connect();
+    assert_eq!(generation.load(), 1);
 }

@@ -17,6 +17,7 @@ use vcss::client::{Notify, MAX_QUEUES};
 use vcss::{Area, AreaError, Bell, Word};
 
 use super::handle::{signal, taken, BellHandle, Request};
+use super::relay::{Came, Relay};
 
 /// Events taken at a time.
 const BATCH: usize = 64;
@@ -33,7 +34,8 @@ const NO_TIME: Timespec = Timespec {
 const TOKEN_CHANGED: u64 = 0;
 const TOKEN_LISTENER: u64 = 1;
 const TOKEN_LINK: u64 = 2;
-const TOKEN_KICKS: u64 = 16;
+/// Two for each area.
+const TOKEN_RELAYS: u64 = 16;
 
 /// An export as the thread sees it.
 #[derive(Debug)]
@@ -46,11 +48,20 @@ pub struct Export {
     pub attention: OwnedFd,
 }
 
+/// Who rings the client's half of an area's doorbell.
+#[derive(Debug)]
+pub enum Ringer {
+    /// The thread.
+    Daemon,
+    /// The client's VM, whose serial port is connected here.
+    Client(UnixListener),
+}
+
 /// What the thread works on.
 #[derive(Debug)]
 pub struct Setup {
-    /// The areas, the control area first. Their bells are the thread's from now on.
-    pub areas: Vec<Area<'static>>,
+    /// The areas, the control area first.
+    pub areas: Vec<(Area<'static>, Ringer)>,
     /// All exports, those of an area side by side.
     pub exports: Vec<Export>,
     /// Where the appliance's QEMU connects for its serial port.
@@ -63,6 +74,22 @@ pub struct Setup {
 struct Place {
     bell: Bell<'static>,
     exports: Range<usize>,
+}
+
+/// An area, by who rings its bell.
+#[derive(Debug)]
+enum Doorway {
+    Ours(Place),
+    Theirs(Relay),
+}
+
+impl Doorway {
+    fn ring(&mut self) -> bool {
+        match self {
+            Self::Ours(place) => place.bell.ring(),
+            Self::Theirs(_) => false,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -88,7 +115,9 @@ struct Slot {
 pub struct Thread {
     handle: BellHandle,
     epoll: OwnedFd,
-    places: Vec<Place>,
+    doorways: Vec<Doorway>,
+    /// The token of the first kick; before it are the relays'.
+    first_kick: u64,
     exports: Vec<Watched>,
     slots: Vec<Slot>,
     listener: UnixListener,
@@ -109,21 +138,30 @@ impl Thread {
         setup.link.set_nonblocking(true)?;
         add(&epoll, &handle.0.changed, TOKEN_CHANGED)?;
         add(&epoll, &setup.link, TOKEN_LISTENER)?;
-        let mut places = Vec::new();
-        for (number, area) in setup.areas.iter().enumerate() {
+        let mut doorways = Vec::new();
+        let mut areas = Vec::new();
+        for (number, (area, ringer)) in setup.areas.into_iter().enumerate() {
+            areas.push(area.clone());
+            if let Ringer::Client(listener) = ringer {
+                listener.set_nonblocking(true)?;
+                let relay = Relay::new(&area, listener)?;
+                add(&epoll, relay.listener(), relay_token(number))?;
+                doorways.push(Doorway::Theirs(relay));
+                continue;
+            }
             let start = setup.exports.partition_point(|export| export.area < number);
             let end = setup
                 .exports
                 .partition_point(|export| export.area <= number);
-            places.push(Place {
-                bell: Bell::of_client(area)?,
+            doorways.push(Doorway::Ours(Place {
+                bell: Bell::of_client(&area)?,
                 exports: start..end,
-            });
+            }));
         }
         let mut slots = Vec::new();
         let mut exports = Vec::new();
         for export in setup.exports {
-            let area = setup.areas.get(export.area).ok_or(AreaError::Magic)?;
+            let area = areas.get(export.area).ok_or(AreaError::Magic)?;
             let word = |at| area.word::<Notify>(export.subchannel, at);
             for queue in 0..MAX_QUEUES {
                 slots.push(Slot {
@@ -145,7 +183,8 @@ impl Thread {
         Ok(Self {
             handle,
             epoll,
-            places,
+            first_kick: relay_token(doorways.len()),
+            doorways,
             exports,
             slots,
             listener: setup.link,
@@ -170,14 +209,14 @@ impl Thread {
                 std::hint::spin_loop();
                 continue;
             }
-            for place in &mut self.places {
+            for place in self.places() {
                 place.bell.lie_down();
             }
             let came = self.look() || {
                 count(&self.handle.totals().sleeps);
                 self.wait(&mut events, &HEAL)
             };
-            for place in &mut self.places {
+            for place in self.places() {
                 place.bell.get_up();
             }
             if !came && self.look() {
@@ -190,7 +229,14 @@ impl Thread {
     /// Passes on what the appliance has rung for. Whether it had rung at all.
     fn look(&mut self) -> bool {
         let mut any = false;
-        for place in &mut self.places {
+        for doorway in &mut self.doorways {
+            let place = match doorway {
+                Doorway::Ours(place) => place,
+                Doorway::Theirs(relay) => {
+                    any |= relay.pass_on();
+                    continue;
+                }
+            };
             if !place.bell.heard() {
                 continue;
             }
@@ -217,6 +263,15 @@ impl Thread {
         any
     }
 
+    fn places(&mut self) -> impl Iterator<Item = &mut Place> {
+        self.doorways
+            .iter_mut()
+            .filter_map(|doorway| match doorway {
+                Doorway::Ours(place) => Some(place),
+                Doorway::Theirs(_) => None,
+            })
+    }
+
     /// Takes what epoll has. Whether there was anything.
     fn wait(&mut self, events: &mut Vec<epoll::Event>, timeout: &Timespec) -> bool {
         events.clear();
@@ -231,7 +286,14 @@ impl Thread {
                 TOKEN_CHANGED => asleep |= self.changed(),
                 TOKEN_LISTENER => self.accept(),
                 TOKEN_LINK => self.drain_link(),
-                token => asleep |= self.kicked(token - TOKEN_KICKS),
+                token if token < self.first_kick => {
+                    let token = token - TOKEN_RELAYS;
+                    asleep |= match token % 2 {
+                        0 => self.accept_client((token / 2) as usize),
+                        _ => self.hear_client((token / 2) as usize),
+                    };
+                }
+                token => asleep |= self.kicked(token - self.first_kick),
             }
         }
         if asleep {
@@ -249,8 +311,46 @@ impl Thread {
             return false;
         }
         count(&self.handle.totals().kicks);
-        let place = self.places.get_mut(slot.area);
-        place.is_some_and(|place| place.bell.ring())
+        let doorway = self.doorways.get_mut(slot.area);
+        doorway.is_some_and(Doorway::ring)
+    }
+
+    /// A client that rings by itself connects. Whether the appliance needs the byte.
+    fn accept_client(&mut self, area: usize) -> bool {
+        let Some(Doorway::Theirs(relay)) = self.doorways.get_mut(area) else {
+            return false;
+        };
+        let Some((link, replaced)) = relay.accept() else {
+            return false;
+        };
+        if let Err(error) = add(&self.epoll, link, relay_token(area) + 1) {
+            tracing::error!(%error, "link to a client");
+        }
+        let asleep = replaced && relay.bury();
+        self.note_connected(area);
+        asleep
+    }
+
+    /// A client that rings by itself has sent something. Whether the appliance needs the byte.
+    fn hear_client(&mut self, area: usize) -> bool {
+        let Some(Doorway::Theirs(relay)) = self.doorways.get_mut(area) else {
+            return false;
+        };
+        let asleep = match relay.drain() {
+            Came::Nothing => false,
+            Came::Wake => true,
+            Came::End => relay.bury(),
+        };
+        self.note_connected(area);
+        asleep
+    }
+
+    fn note_connected(&self, area: usize) {
+        let now =
+            matches!(self.doorways.get(area), Some(Doorway::Theirs(relay)) if relay.is_connected());
+        if let Some(connected) = self.handle.0.connected.get(area) {
+            connected.store(now, Ordering::Relaxed);
+        }
     }
 
     /// Other threads' wishes. Whether the appliance needs the byte.
@@ -264,9 +364,9 @@ impl Thread {
         for request in requests {
             asleep |= self.carry_out(request);
         }
-        for (place, wanted) in self.places.iter_mut().zip(&self.handle.0.ring) {
+        for (doorway, wanted) in self.doorways.iter_mut().zip(&self.handle.0.ring) {
             if wanted.swap(false, Ordering::AcqRel) {
-                asleep |= place.bell.ring();
+                asleep |= doorway.ring();
             }
         }
         asleep
@@ -280,7 +380,7 @@ impl Thread {
                     return false;
                 };
                 if let Some(kick) = &kick {
-                    let token = TOKEN_KICKS + slot as u64;
+                    let token = self.first_kick + slot as u64;
                     if let Err(error) = add(&self.epoll, kick, token) {
                         tracing::error!(%error, "cannot listen to a kick");
                     }
@@ -290,8 +390,8 @@ impl Thread {
                 this.attached = true;
                 this.pass_on(&self.handle);
                 // What was in the ring before anybody listened.
-                let place = self.places.get_mut(this.area);
-                place.is_some_and(|place| place.bell.ring())
+                let doorway = self.doorways.get_mut(this.area);
+                doorway.is_some_and(Doorway::ring)
             }
             Request::Call { slot, call } => {
                 if let Some(slot) = self.slots.get_mut(slot) {
@@ -375,6 +475,11 @@ impl Slot {
             count(&handle.totals().calls);
         }
     }
+}
+
+/// The token of the listener of an area whose client rings by itself; the link's is the next one.
+const fn relay_token(area: usize) -> u64 {
+    TOKEN_RELAYS + 2 * area as u64
 }
 
 fn add(epoll: &OwnedFd, fd: impl AsFd, token: u64) -> io::Result<()> {

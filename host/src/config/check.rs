@@ -11,6 +11,7 @@ use vcss::layout::Name;
 use super::memory::{self, MIB};
 use super::problem::Problems;
 use super::raw::{self, Raw};
+use super::subchannels::Book;
 use super::{Accel, Appliance, Cache, Client, Config, ConfigError, Disk, Export, Source};
 
 const DEFAULT_PRIVATE: u64 = 16 * MIB;
@@ -43,9 +44,9 @@ pub fn config(file: &Path, text: &str) -> Result<Config, ConfigError> {
     }
 }
 
-struct Check<'a, 'b> {
+pub(super) struct Check<'a, 'b> {
     file: &'a Path,
-    problems: &'a mut Problems<'b>,
+    pub(super) problems: &'a mut Problems<'b>,
 }
 
 /// A slice with the place where it was written, for the comparison of slices.
@@ -77,6 +78,8 @@ impl Check<'_, '_> {
             }
             disks.push(self.disk(disk));
         }
+        let mut book = Book::default();
+        let subchannels = self.subchannels(raw.subchannel, disks.len(), &mut book);
         let mut clients = Vec::new();
         let mut slices = Vec::new();
         let mut names = HashMap::new();
@@ -86,16 +89,18 @@ impl Check<'_, '_> {
         }
         for client in raw.client {
             self.name(&client.name, "client");
+            self.not_reserved(&client.name);
             if names.insert(client.name.get_ref().clone(), ()).is_some() {
                 self.twice(&client.name, "client");
             }
             self.socket_path(&client.name, &appliance.run_dir);
-            clients.push(self.client(client, &known, &mut slices));
+            clients.push(self.client(client, &known, &mut slices, &mut book));
         }
         self.overlaps(&slices, &disks);
         Config {
             appliance,
             disks,
+            subchannels,
             clients,
         }
     }
@@ -189,6 +194,7 @@ impl Check<'_, '_> {
         raw: raw::Client,
         disks: &HashMap<String, usize>,
         slices: &mut Vec<Slice>,
+        book: &mut Book,
     ) -> Client {
         let name = raw.name.get_ref().clone();
         let memory = self.memory(&raw.memory);
@@ -208,6 +214,14 @@ impl Check<'_, '_> {
             let message = format!("client \"{name}\" has too many disks");
             self.problems.add(raw.name.span(), message, help);
         }
+        if !raw.disk.is_empty() && !raw.subchannel.is_empty() {
+            self.problems.add(
+                raw.name.span(),
+                format!("client \"{name}\" has both disks and subchannels"),
+                "disks are for stock VMs, subchannels for VMs that do channel I/O by themselves: make two clients of it",
+            );
+        }
+        let subchannels = self.given(raw.subchannel, &name, book);
         let mut exports = Vec::new();
         for disk in raw.disk {
             let Some(&index) = disks.get(disk.disk.get_ref()) else {
@@ -222,6 +236,7 @@ impl Check<'_, '_> {
             name,
             memory,
             exports,
+            subchannels,
         }
     }
 
@@ -287,7 +302,7 @@ impl Check<'_, '_> {
         }
     }
 
-    fn name(&mut self, name: &Spanned<String>, what: &str) {
+    pub(super) fn name(&mut self, name: &Spanned<String>, what: &str) {
         let text = name.get_ref();
         let good = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
         let fits = (1..=Name::MAX).contains(&text.len()) && text.chars().all(good);
@@ -301,7 +316,7 @@ impl Check<'_, '_> {
         }
     }
 
-    fn twice(&mut self, name: &Spanned<String>, what: &str) {
+    pub(super) fn twice(&mut self, name: &Spanned<String>, what: &str) {
         let message = format!("there are two {what}s named \"{}\"", name.get_ref());
         let help = format!("give each {what} a name of its own");
         self.problems.add(name.span(), message, help);
@@ -393,7 +408,7 @@ fn default_pool(stem: &str) -> PathBuf {
     PathBuf::from(format!("/dev/shm/stellwerk-{stem}-{uid}"))
 }
 
-fn whole(path: PathBuf) -> PathBuf {
+pub(super) fn whole(path: PathBuf) -> PathBuf {
     absolute(&path).unwrap_or(path)
 }
 

@@ -11,20 +11,26 @@
 //! * Unknown keys are errors: a misspelt key must not be a silent default.
 //! * Relative paths are relative to the current directory, as on a command line, and made absolute here.
 //! * Two slices of a disk that share a sector must both be marked `shared`, unless nobody writes.
+//! * A subchannel is given to one client at most.
+//! * A client's area is the daemon's to use (for its disks) or its VM's own (for its subchannels), so a client has one
+//!   or the other.
 
 mod check;
 mod memory;
 mod problem;
 mod raw;
+mod subchannels;
 #[cfg(test)]
 mod tests;
 
 use std::path::{Path, PathBuf};
 
+use channel::DeviceNumber;
 use serde::Deserialize;
 
 pub use memory::{next_good, show as show_size, MIB};
 pub use problem::ConfigError;
+pub use subchannels::parse_device;
 
 /// Bytes in a sector, the unit of slices.
 pub const SECTOR: u64 = 512;
@@ -36,6 +42,8 @@ pub struct Config {
     pub appliance: Appliance,
     /// Its disks.
     pub disks: Vec<Disk>,
+    /// Further subchannels of its, to be passed through.
+    pub subchannels: Vec<Subchannel>,
     /// Those whom it serves.
     pub clients: Vec<Client>,
 }
@@ -176,6 +184,35 @@ impl Aio {
     }
 }
 
+/// A subchannel that the appliance owns to pass it through.
+#[derive(Clone, Debug)]
+pub struct Subchannel {
+    /// Its name.
+    pub name: String,
+    /// Its device number on the appliance's channel subsystem.
+    pub device: DeviceNumber,
+    /// What it is.
+    pub source: SubchannelSource,
+}
+
+/// What a subchannel is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SubchannelSource {
+    /// A device that QEMU emulates: the value of `-device`, without a device number.
+    Qemu(String),
+    /// A mediated device of vfio-ccw: a real subchannel.
+    Mdev(PathBuf),
+}
+
+/// A subchannel, given to a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Given {
+    /// Index in [`Config::subchannels`].
+    pub subchannel: usize,
+    /// The device number that the client sees.
+    pub device: u16,
+}
+
 /// A VM that is served.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -185,6 +222,16 @@ pub struct Client {
     pub memory: u64,
     /// What it is given, in the order of its virtual subchannels.
     pub exports: Vec<Export>,
+    /// The subchannels that it is given, in the order of its virtual subchannels. A client that has any has no
+    /// disks, and is *channel-level*: its VM drives its area itself.
+    pub subchannels: Vec<Given>,
+}
+
+impl Client {
+    /// Whether its VM drives its area itself.
+    pub fn is_channel_level(&self) -> bool {
+        !self.subchannels.is_empty()
+    }
 }
 
 /// A disk, or a slice of one, given to a client.
@@ -227,6 +274,12 @@ impl Config {
     /// The socket of a client's export.
     pub fn socket(&self, client: &Client, export: usize) -> PathBuf {
         let name = format!("{}.{export}.sock", client.name);
+        self.appliance.run_dir.join(name)
+    }
+
+    /// The socket of a channel-level client's wake-ups.
+    pub fn link_socket(&self, client: &Client) -> PathBuf {
+        let name = format!("{}.link.sock", client.name);
         self.appliance.run_dir.join(name)
     }
 }

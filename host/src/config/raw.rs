@@ -13,6 +13,8 @@ pub struct Raw {
     #[serde(default)]
     pub disk: Vec<Disk>,
     #[serde(default)]
+    pub subchannel: Vec<Subchannel>,
+    #[serde(default)]
     pub client: Vec<Client>,
 }
 
@@ -56,11 +58,29 @@ pub struct Disk {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub struct Subchannel {
+    pub name: Spanned<String>,
+    pub device: Spanned<String>,
+    pub qemu: Option<Spanned<String>>,
+    pub mdev: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Client {
     pub name: Spanned<String>,
     pub memory: Spanned<String>,
     #[serde(default)]
     pub disk: Vec<ClientDisk>,
+    #[serde(default)]
+    pub subchannel: Vec<ClientSubchannel>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientSubchannel {
+    pub subchannel: Spanned<String>,
+    pub device: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Deserialize)]

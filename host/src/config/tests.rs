@@ -198,3 +198,153 @@ fn all_problems_come_at_once_in_order() {
     assert!(shown.starts_with("c.toml:4:10: "), "{shown}");
     assert!(shown.contains("\nc.toml:21:8: "), "{shown}");
 }
+
+const CHANNEL: &str = r#"
+[appliance]
+image = "image.elf"
+run_dir = "/run/x"
+[[disk]]
+name = "data"
+image = "data.img"
+[[subchannel]]
+name = "terminal"
+device = "0.0.3270"
+qemu = "x-terminal3270,chardev=t"
+[[subchannel]]
+name = "dasd"
+device = "0.1.0a80"
+mdev = "/sys/bus/mdev/devices/1"
+[[client]]
+name = "one"
+memory = "64M"
+[[client.subchannel]]
+subchannel = "terminal"
+[[client.subchannel]]
+subchannel = "0.1.0a80"
+device = "0.0.1000"
+"#;
+
+/// The one problem of [`CHANNEL`] with one line replaced, as (line, text).
+fn channel_problem(old: &str, new: &str) -> (usize, String) {
+    assert!(CHANNEL.contains(old), "{old}");
+    let Err(ConfigError::Wrong(problems)) = read(&CHANNEL.replacen(old, new, 1)) else {
+        panic!("{new} is accepted");
+    };
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    let problem = &problems[0];
+    (
+        problem.line,
+        format!("{}; {}", problem.message, problem.help),
+    )
+}
+
+#[test]
+fn subchannels_are_given_by_name_or_number() {
+    let config = read(CHANNEL).unwrap();
+    assert_eq!(config.subchannels[0].device.to_string(), "0.0.3270");
+    assert_eq!(config.subchannels[1].device.to_string(), "0.1.0a80");
+    let given: Vec<_> = config.clients[0]
+        .subchannels
+        .iter()
+        .map(|given| (given.subchannel, given.device))
+        .collect();
+    assert_eq!(given, [(0, 0x3270), (1, 0x1000)]);
+    assert!(config.clients[0].is_channel_level());
+    assert_eq!(
+        config.link_socket(&config.clients[0]),
+        Path::new("/run/x/one.link.sock")
+    );
+}
+
+#[test]
+fn a_subchannel_is_one_thing_with_one_number() {
+    let qemu = "qemu = \"x-terminal3270,chardev=t\"";
+    assert!(channel_problem(qemu, "").1.contains("neither"));
+    assert!(channel_problem(qemu, &format!("{qemu}\nmdev = \"/x\""))
+        .1
+        .contains("both"));
+    assert!(channel_problem(qemu, "qemu = \"\"").1.contains("driver"));
+    let (line, text) = channel_problem(qemu, "qemu = \"x,devno=fe.0.1\"");
+    assert_eq!(line, 11);
+    assert!(text.contains("devno="), "{text}");
+    for wrong in [
+        "3270", "0.4.3270", "1.0.3270", "0.0.327", "0.0.zzzz", "0.0.+327",
+    ] {
+        let (line, text) =
+            channel_problem("device = \"0.0.3270\"", &format!("device = \"{wrong}\""));
+        assert_eq!(line, 10);
+        assert!(text.contains("no device number"), "{text}");
+    }
+}
+
+#[test]
+fn a_device_number_is_given_out_once() {
+    assert!(
+        channel_problem("device = \"0.0.3270\"", "device = \"0.0.0100\"")
+            .1
+            .contains("a disk")
+    );
+    assert!(
+        channel_problem("device = \"0.0.3270\"", "device = \"0.0.0002\"")
+            .1
+            .contains("the link")
+    );
+    let again = CHANNEL.replace("0.1.0a80", "0.0.3270");
+    let Err(ConfigError::Wrong(problems)) = read(&again) else {
+        panic!()
+    };
+    assert!(
+        problems[0].message.contains("another subchannel"),
+        "{problems:?}"
+    );
+    // The sets are apart.
+    let text = CHANNEL.replace("0.1.0a80", "0.1.3270");
+    assert!(read(&text).is_ok());
+}
+
+#[test]
+fn a_subchannel_has_one_owner() {
+    let twice = CHANNEL.replace("subchannel = \"0.1.0a80\"", "subchannel = \"0.0.3270\"");
+    let Err(ConfigError::Wrong(problems)) = read(&twice) else {
+        panic!()
+    };
+    assert!(problems[0].message.contains("twice"), "{problems:?}");
+    let other = "[[client]]\nname = \"two\"\nmemory = \"64M\"\n[[client.subchannel]]\nsubchannel = \"dasd\"\n";
+    let Err(ConfigError::Wrong(problems)) = read(&format!("{CHANNEL}{other}")) else {
+        panic!()
+    };
+    assert!(
+        problems[0].message.contains("\"one\" and \"two\""),
+        "{problems:?}"
+    );
+}
+
+#[test]
+fn what_a_client_sees_is_there_once_and_in_set_0() {
+    let (line, text) = channel_problem("subchannel = \"terminal\"", "subchannel = \"printer\"");
+    assert_eq!(line, 20);
+    assert!(text.contains("dasd, terminal"), "{text}");
+    let (line, text) = channel_problem("device = \"0.0.1000\"", "device = \"0.0.3270\"");
+    assert_eq!(line, 23);
+    assert!(text.contains("twice"), "{text}");
+    assert!(
+        channel_problem("device = \"0.0.1000\"", "device = \"0.1.1000\"")
+            .1
+            .contains("set 0")
+    );
+}
+
+#[test]
+fn a_client_has_disks_or_subchannels_and_a_name_of_its_own() {
+    let both = format!("{CHANNEL}[[client.disk]]\ndisk = \"data\"\n");
+    let Err(ConfigError::Wrong(problems)) = read(&both) else {
+        panic!()
+    };
+    assert!(
+        problems[0].message.contains("both disks and subchannels"),
+        "{problems:?}"
+    );
+    assert!(channel_problem("name = \"one\"", "name = \"host\"")
+        .1
+        .contains("daemon's own"));
+}

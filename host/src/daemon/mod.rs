@@ -10,6 +10,7 @@
 //! with them.
 
 mod observe;
+mod requests;
 mod supervise;
 
 use std::fs::{self, DirBuilder, File};
@@ -25,13 +26,14 @@ use anyhow::{bail, Context, Result};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
 
-use crate::appliance::Backing;
+use crate::admin;
+use crate::appliance::{self, Backing};
 use crate::areas::Areas;
-use crate::bell::{self, new_eventfd, BellHandle};
-use crate::config::{show_size, Config};
+use crate::bell::{self, new_eventfd, BellHandle, Ringer};
+use crate::config::{show_size, Config, SubchannelSource};
 use crate::device::{Device, Patience};
 use crate::pool::{FileIdentity, Layout, Pool};
-use crate::status::{self, StatusServer};
+use crate::subchannel::HostClient;
 use crate::vhost::{self, Identity, Memory, Server, Session};
 use vcss::client::MAX_QUEUES;
 
@@ -93,7 +95,7 @@ pub fn up(config_file: &Path) -> Result<()> {
         show_size(layout.windows.iter().map(|window| window.length).sum()),
     );
     let areas = Areas::lay_out(&config, &pool)?;
-    let bell = BellHandle::new(1 + areas.clients.len())?;
+    let bell = BellHandle::new(areas.numbered().count())?;
     let attentions = attention_fds(&config)?;
     let thread = start_bell(&config, &areas, &bell, &attentions)?;
     let shared = Arc::new(Shared {
@@ -106,9 +108,12 @@ pub fn up(config_file: &Path) -> Result<()> {
         servers: Mutex::default(),
     });
     let observed = Arc::clone(&shared);
-    let status_socket = status::socket(&shared.config);
-    let control = StatusServer::start(&status_socket, move || observe::status(&observed))
-        .with_context(|| status_socket.display().to_string())?;
+    let host = HostClient::new(&shared.config, &shared.areas, shared.bell.clone())?;
+    let socket = admin::socket(&shared.config);
+    let control = admin::Server::start(&socket, move |request, answer| {
+        requests::answer(&observed, &host, request, answer)
+    })
+    .with_context(|| socket.display().to_string())?;
 
     let mut supervisor = Supervisor::new(&shared, backings, signals);
     let outcome = supervisor.start().and_then(|started| match started {
@@ -133,7 +138,14 @@ pub fn up(config_file: &Path) -> Result<()> {
         tracing::error!("the wake-up thread has panicked");
     }
     drop(control);
-    let _ = fs::remove_file(shared.config.appliance.run_dir.join("link.sock"));
+    let config = &shared.config;
+    let links = config
+        .clients
+        .iter()
+        .map(|client| config.link_socket(client));
+    for socket in links.chain([config.appliance.run_dir.join("link.sock")]) {
+        let _ = fs::remove_file(socket);
+    }
     drop(pool);
     outcome.and(ended)
 }
@@ -145,6 +157,9 @@ fn serve(shared: &Shared, pool: FileIdentity, attentions: Vec<OwnedFd>) -> Resul
     let mut servers = Vec::new();
     let mut ready = Vec::new();
     for (number, client) in config.clients.iter().enumerate() {
+        if client.is_channel_level() {
+            ready.push(config.link_socket(client).display().to_string());
+        }
         for (index, export) in client.exports.iter().enumerate() {
             let area = &shared.areas.clients[number];
             let patience = Patience::new(shared.bell.clone(), number + 1, area)?;
@@ -171,7 +186,7 @@ fn serve(shared: &Shared, pool: FileIdentity, attentions: Vec<OwnedFd>) -> Resul
         }
     }
     *shared.servers() = servers;
-    crate::print(&format!("ready {}\n", ready.join(" ")))
+    crate::print(&format!("ready {}\n", ready.join(" "))).map(drop)
 }
 
 /// Looks at everything that the configuration names, before anything is started.
@@ -182,6 +197,12 @@ fn look_at_files(config: &Config) -> Result<Vec<Option<Backing>>> {
             "the appliance's image {} cannot be read: {error}; build it, or set image = \"…\" in [appliance]",
             image.display()
         );
+    }
+    for subchannel in &config.subchannels {
+        if let SubchannelSource::Mdev(path) = &subchannel.source {
+            let what = format!("subchannel \"{}\"", subchannel.name);
+            appliance::check_mdev(&what, path)?;
+        }
     }
     (0..config.disks.len())
         .map(|disk| Backing::find(config, disk))
@@ -197,7 +218,7 @@ fn prepare_run_dir(config: &Config) -> Result<()> {
         .create(dir)
         .with_context(at)?;
     fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).with_context(at)?;
-    if status::is_alive(&status::socket(config)) {
+    if admin::is_alive(&admin::socket(config)) {
         bail!(
             "a daemon already runs in {}; stop it, or set run_dir and pool in [appliance] to keep the two apart",
             dir.display()
@@ -230,13 +251,21 @@ fn start_bell(
         }
     }
     let link = config.appliance.run_dir.join("link.sock");
+    let mut ringers = vec![Ringer::Daemon];
+    for client in &config.clients {
+        ringers.push(match client.is_channel_level() {
+            true => {
+                let path = config.link_socket(client);
+                Ringer::Client(vhost::listen(&path).with_context(|| path.display().to_string())?)
+            }
+            false => Ringer::Daemon,
+        });
+    }
+    ringers.push(Ringer::Daemon);
     let thread = bell::Thread::new(
         bell.clone(),
         bell::Setup {
-            areas: std::iter::once(&areas.control)
-                .chain(areas.clients.iter().map(|client| &client.area))
-                .cloned()
-                .collect(),
+            areas: areas.numbered().cloned().zip(ringers).collect(),
             exports,
             link: vhost::listen(&link).with_context(|| link.display().to_string())?,
             poll: Duration::from_micros(config.appliance.poll_us.into()),

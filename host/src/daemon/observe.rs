@@ -3,11 +3,12 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use channel::{DeviceNumber, SubchannelId};
-use vcss::control::{self, DeviceLife, Life};
+use vcss::control::{self, DeviceLife, Life, HOST};
 
 use super::Shared;
 use crate::areas;
 use crate::status::{Appliance, Client, Counters, Daemon, Device, Disk, Status};
+use crate::subchannel::{driver_state, hex};
 
 pub fn status(shared: &Shared) -> Status {
     let devices = devices(shared);
@@ -94,10 +95,46 @@ fn devices(shared: &Shared) -> Vec<(Device, usize)> {
             state: device_life(entry.life).into(),
             disk: disk.map(|disk| disk.name.clone()),
             sectors: entry.sectors.get(),
+            pim: format!("{:02x}", entry.pim),
+            pam: format!("{:02x}", entry.pam),
+            pom: format!("{:02x}", entry.pom),
+            chpids: hex(&entry.chpids),
+            ..passed_through(shared, number, &entry)
         };
         devices.push((device, usize::from(entry.disk.get())));
     }
     devices
+}
+
+/// What of a device has to do with its being passed through.
+fn passed_through(shared: &Shared, number: DeviceNumber, entry: &control::Device) -> Device {
+    let config = &shared.config;
+    let subchannel = config.subchannels.iter().find(|it| it.device == number);
+    let name = subchannel.map(|it| it.name.clone());
+    let index = usize::from(entry.client.get());
+    let Some(client) = config.clients.get(index) else {
+        let host = index == config.clients.len();
+        return Device {
+            name,
+            client: host.then(|| HOST.into()),
+            driver: host
+                .then(|| driver_state(entry.state).map(str::to_owned))
+                .flatten(),
+            ..Device::default()
+        };
+    };
+    let given = client.subchannels.get(usize::from(entry.index.get()));
+    let seen = |device| DeviceNumber {
+        set: 0,
+        number: device,
+    };
+    Device {
+        name,
+        client: Some(client.name.clone()),
+        client_device: given.map(|given| seen(given.device).to_string()),
+        driver: driver_state(entry.state).map(str::to_owned),
+        ..Device::default()
+    }
 }
 
 fn clients(shared: &Shared, devices: &[(Device, usize)]) -> Vec<Client> {
@@ -106,9 +143,11 @@ fn clients(shared: &Shared, devices: &[(Device, usize)]) -> Vec<Client> {
         .iter()
         .map(|server| server.is_connected())
         .collect();
-    let mut number = 0;
+    // Exports are counted over all kinds, sockets over the disks.
+    let (mut number, mut server) = (0, 0);
     let mut clients = Vec::new();
-    for (client, window) in shared.config.clients.iter().zip(&shared.layout.windows) {
+    let all = shared.config.clients.iter().zip(&shared.layout.windows);
+    for (place, (client, window)) in all.enumerate() {
         let mut disks = Vec::new();
         for (index, export) in client.exports.iter().enumerate() {
             let size = devices.iter().find(|(_, disk)| *disk == export.disk);
@@ -116,7 +155,7 @@ fn clients(shared: &Shared, devices: &[(Device, usize)]) -> Vec<Client> {
             disks.push(Disk {
                 disk: shared.config.disks[export.disk].name.clone(),
                 socket: shared.config.socket(client, index),
-                connected: connected.get(number).copied().unwrap_or(false),
+                connected: connected.get(server).copied().unwrap_or(false),
                 start: export.start,
                 sectors: export.sectors.unwrap_or(rest),
                 readonly: export.read_only,
@@ -124,10 +163,25 @@ fn clients(shared: &Shared, devices: &[(Device, usize)]) -> Vec<Client> {
                 counters: counters(shared, number),
             });
             number += 1;
+            server += 1;
         }
+        number += client.subchannels.len();
+        let by_link = shared.bell.is_connected(place + 1);
         clients.push(Client {
             name: client.name.clone(),
-            connected: !disks.is_empty() && disks.iter().all(|disk| disk.connected),
+            connected: match client.is_channel_level() {
+                true => by_link,
+                false => !disks.is_empty() && disks.iter().all(|disk| disk.connected),
+            },
+            subchannels: client
+                .subchannels
+                .iter()
+                .map(|given| {
+                    shared.config.subchannels[given.subchannel]
+                        .device
+                        .to_string()
+                })
+                .collect(),
             window_offset: window.offset,
             window_bytes: window.length,
             disks,

@@ -1,22 +1,13 @@
-//! What goes on: `stellwerk status`, and the socket that it asks.
-//!
-//! The daemon answers each connection to `control.sock` in its run directory with one [`Status`] as JSON, and
-//! closes it. The socket is its owner's only.
+//! What goes on: `stellwerk status` and `stellwerk lscss`.
 
-mod server;
+mod lscss;
 mod table;
 
-use std::io::{self, Read};
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::PathBuf;
 
-use anyhow::{bail, Context, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::config::Config;
-
-pub use server::StatusServer;
+pub use lscss::lscss;
 pub use table::table;
 
 /// Everything at one instant.
@@ -113,6 +104,22 @@ pub struct Device {
     pub disk: Option<String>,
     /// Its size.
     pub sectors: u64,
+    /// What it is called in the configuration, if it is passed through by its name.
+    pub name: Option<String>,
+    /// State of the driver that passes it through.
+    pub driver: Option<String>,
+    /// Whom it is passed through to: a client's name.
+    pub client: Option<String>,
+    /// The device number that the client sees.
+    pub client_device: Option<String>,
+    /// Path-installed mask, hexadecimal as the others.
+    pub pim: String,
+    /// Path-available mask.
+    pub pam: String,
+    /// Path-operational mask.
+    pub pom: String,
+    /// Channel-path identifiers.
+    pub chpids: String,
 }
 
 /// A client.
@@ -120,7 +127,7 @@ pub struct Device {
 pub struct Client {
     /// Its name.
     pub name: String,
-    /// Whether its VM is connected to all of its disks.
+    /// Whether its VM is connected: to all of its disks, or by its link.
     pub connected: bool,
     /// Where its window begins in the pool.
     pub window_offset: u64,
@@ -128,6 +135,8 @@ pub struct Client {
     pub window_bytes: u64,
     /// Its disks.
     pub disks: Vec<Disk>,
+    /// Device numbers of the subchannels that it is given.
+    pub subchannels: Vec<String>,
 }
 
 /// What a client is given.
@@ -170,45 +179,4 @@ pub struct Counters {
     pub errors: u64,
     /// Those that have not ended.
     pub in_flight: u64,
-}
-
-/// The daemon's control socket.
-pub fn socket(config: &Config) -> PathBuf {
-    config.appliance.run_dir.join("control.sock")
-}
-
-/// Asks the daemon of a configuration.
-///
-/// # Errors
-///
-/// None runs, or it does not answer.
-pub fn ask(config_file: &Path) -> Result<Status> {
-    let config = Config::load(config_file)?;
-    let socket = socket(&config);
-    let mut stream = match UnixStream::connect(&socket) {
-        Ok(stream) => stream,
-        Err(error) if is_nobody(&error) => bail!(
-            "no daemon runs for {0}: start it with `stellwerk up {0}`",
-            config_file.display()
-        ),
-        Err(error) => return Err(error).with_context(|| socket.display().to_string()),
-    };
-    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    let mut text = String::new();
-    stream
-        .read_to_string(&mut text)
-        .context("the daemon does not answer")?;
-    serde_json::from_str(&text).context("the daemon's answer cannot be read")
-}
-
-/// Whether a daemon answers at a socket.
-pub fn is_alive(socket: &Path) -> bool {
-    UnixStream::connect(socket).is_ok()
-}
-
-fn is_nobody(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
-    )
 }

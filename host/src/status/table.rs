@@ -16,7 +16,7 @@ pub fn table(status: &Status) -> String {
     text.push('\n');
     text.push_str(&aligned(
         &[
-            "Client", "Disk", "VM", "Start", "Size", "Mode", "Queues", "Reads", "Writes",
+            "Client", "Device", "VM", "Start", "Size", "Mode", "Queues", "Reads", "Writes",
             "Flushes", "Discards", "Read", "Written", "Errors", "Inflight",
         ],
         status.clients.iter().flat_map(client).collect(),
@@ -119,10 +119,17 @@ fn client(client: &Client) -> Vec<Vec<String>> {
             counters.in_flight.to_string(),
         ]
     });
-    disks.collect()
+    let subchannels = (!client.subchannels.is_empty()).then(|| {
+        let mut row = vec!["-".to_owned(); 15];
+        row[0] = client.name.clone();
+        row[1] = client.subchannels.join(" ");
+        row[2] = yes_no(client.connected);
+        row
+    });
+    disks.chain(subchannels).collect()
 }
 
-fn aligned(head: &[&str], rows: Vec<Vec<String>>) -> String {
+pub(super) fn aligned(head: &[&str], rows: Vec<Vec<String>>) -> String {
     let head: Vec<String> = head.iter().map(|&word| word.to_owned()).collect();
     let width = |column: usize| {
         let cells = std::iter::once(&head)
@@ -188,6 +195,7 @@ mod tests {
                 state: "online".into(),
                 disk: Some("data".into()),
                 sectors: 2048,
+                ..Device::default()
             }],
             clients: vec![Client {
                 name: "a-client-with-a-long-name".into(),
@@ -219,7 +227,7 @@ mod tests {
             .iter()
             .find(|line| line.starts_with("a-client"))
             .unwrap();
-        assert_eq!(head.find("Disk"), row.find("data"));
+        assert_eq!(head.find("Device"), row.find("data"));
     }
 
     #[test]

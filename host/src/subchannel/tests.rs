@@ -1,0 +1,421 @@
+//! The commands against a stand-in for the appliance, which has one terminal and runs programs by itself.
+
+use std::mem::offset_of;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use channel::{
+    ActivityControl, Ccw1, CcwFlags, CommandCode, DeviceStatus, FunctionControl, Irb, Orb,
+    PmcwFlags, Schib, StatusControl,
+};
+use vcss::client::{Command, Instruction, Response, SchibPart, Status};
+use vcss::control::Device;
+use vcss::trace::{DriverState, Recorder, TraceEntry, TraceEvent};
+use window::ClientAddress;
+use zerocopy::{FromBytes, FromZeros};
+
+use super::*;
+use crate::admin::Function;
+use crate::areas::{program_offset, ClientArea};
+use crate::testing::{eventually, Scene};
+
+const TERMINAL: &str = "0.0.3270";
+const IDENTITY: [u8; 7] = [0xFF, 0x32, 0x70, 0, 0, 0, 0];
+/// The daemon's index among the scene's clients, and its virtual subchannel for the terminal.
+const HOST_CLIENT: u16 = 1;
+const PLACE: u32 = 2;
+
+struct Terminal {
+    client: ClientArea,
+    stop: Arc<AtomicBool>,
+    schib: Schib,
+    /// A program without end runs.
+    runs: Arc<AtomicBool>,
+    pending: Option<Irb>,
+}
+
+/// Channel end and device end, or what else.
+fn ended(function: FunctionControl, device: DeviceStatus, at: u32, count: u16) -> Irb {
+    let mut irb = Irb::default();
+    irb.scsw.program = at.into();
+    irb.scsw.count = count.into();
+    irb.scsw.device_status = device.bits();
+    let mut status = StatusControl::PENDING;
+    if !device.is_empty() {
+        status |= StatusControl::PRIMARY | StatusControl::SECONDARY;
+    }
+    irb.scsw
+        .set_controls(function, ActivityControl::empty(), status);
+    irb
+}
+
+impl Terminal {
+    fn serve(mut self) {
+        let area = self.client.area.clone();
+        let word = |at| area.word::<Command>(PLACE, at).unwrap();
+        let asked = word(offset_of!(Command, sequence));
+        let answered = area
+            .word::<Response>(PLACE, offset_of!(Response, sequence))
+            .unwrap();
+        let pending = area
+            .word::<Status>(PLACE, offset_of!(Status, pending))
+            .unwrap();
+        while !self.stop.load(Ordering::Relaxed) {
+            if asked.load() == answered.load() {
+                std::thread::sleep(Duration::from_micros(100));
+                continue;
+            }
+            let sequence = asked.load();
+            let command: Command = area.read(PLACE).unwrap();
+            let condition = self.instruction(&command);
+            pending.store(u32::from(self.pending.is_some()));
+            let response = Response {
+                sequence: answered.load().into(),
+                condition: condition.into(),
+            };
+            area.write(PLACE, &response).unwrap();
+            answered.store(sequence);
+        }
+    }
+
+    fn instruction(&mut self, command: &Command) -> u32 {
+        let instruction = Instruction::from_number(command.instruction.get()).unwrap();
+        let enabled = self.schib.pmcw.flags().contains(PmcwFlags::ENABLED);
+        match instruction {
+            Instruction::Store | Instruction::Modify => {
+                if instruction == Instruction::Modify {
+                    self.schib = Schib::read_from_prefix(&command.operand).unwrap().0;
+                }
+                let part = SchibPart {
+                    schib: self.schib,
+                    reserved: [0; 12],
+                };
+                self.client.area.write(PLACE, &part).unwrap();
+                return 0;
+            }
+            _ if !enabled => return 3,
+            Instruction::Test => {
+                let none = self.pending.is_none();
+                let status = Status {
+                    pending: 0.into(),
+                    reserved: [0.into(); 7],
+                    irb: self.pending.take().unwrap_or_default(),
+                };
+                self.client.area.write(PLACE, &status).unwrap();
+                return u32::from(none);
+            }
+            Instruction::Clear => {
+                self.runs.store(false, Ordering::Relaxed);
+                self.pending = Some(ended(FunctionControl::CLEAR, DeviceStatus::empty(), 0, 0));
+                return 0;
+            }
+            _ if self.pending.is_some() => return 1,
+            Instruction::Start if self.runs.load(Ordering::Relaxed) => return 2,
+            Instruction::Start => self.start(&Orb::read_from_prefix(&command.operand).unwrap().0),
+            Instruction::Halt => {
+                let both = FunctionControl::START | FunctionControl::HALT;
+                self.pending = Some(ended(both, DeviceStatus::CHANNEL_END, 0, 0));
+                self.runs.store(false, Ordering::Relaxed);
+            }
+            Instruction::Cancel if self.runs.load(Ordering::Relaxed) => {
+                self.runs.store(false, Ordering::Relaxed);
+            }
+            Instruction::Cancel | Instruction::Resume => return 2,
+        }
+        0
+    }
+
+    fn start(&mut self, orb: &Orb) {
+        let base = program_offset(&self.client.area);
+        let fine = DeviceStatus::CHANNEL_END | DeviceStatus::DEVICE_END;
+        let mut at = orb.program.get();
+        loop {
+            let place = ClientAddress::new(base + u64::from(at));
+            let ccw: Ccw1 = self.client.window.read(place).unwrap();
+            at += 8;
+            let data = ClientAddress::new(base + u64::from(ccw.address.get()));
+            let mut left = 0;
+            match CommandCode(ccw.command) {
+                CommandCode::NOP => {}
+                CommandCode::TIC => {
+                    self.runs.store(true, Ordering::Relaxed);
+                    return;
+                }
+                CommandCode::SENSE_ID => {
+                    self.client.window.write_bytes(data, &IDENTITY).unwrap();
+                    left = ccw.count.get() - IDENTITY.len() as u16;
+                }
+                _ => {
+                    let check = fine | DeviceStatus::UNIT_CHECK;
+                    self.pending = Some(ended(FunctionControl::START, check, at, ccw.count.get()));
+                    return;
+                }
+            }
+            if !ccw.flags().contains(CcwFlags::CC) {
+                self.pending = Some(ended(FunctionControl::START, fine, at, left));
+                return;
+            }
+        }
+    }
+}
+
+struct Stage {
+    scene: Scene,
+    host: HostClient,
+    stop: Arc<AtomicBool>,
+    runs: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.take().unwrap().join().unwrap();
+    }
+}
+
+/// An owned subchannel as the appliance lists it.
+fn device(number: u16, disk: u16, client: u16) -> Device {
+    let mut entry = Device::new_zeroed();
+    entry.subchannel = (0x0001_0000 | u32::from(number)).into();
+    entry.device = number.into();
+    entry.disk = disk.into();
+    entry.client = client.into();
+    entry.index = (PLACE as u16).into();
+    entry
+}
+
+fn stage() -> Stage {
+    let scene = Scene::new();
+    let (none, disk) = (Device::NO_DISK, 0);
+    let devices = [
+        device(0x0002, none, Device::NO_CLIENT),
+        device(0x0100, disk, Device::NO_CLIENT),
+        device(0x3270, none, HOST_CLIENT),
+        device(0x3271, none, 0),
+    ];
+    for (index, entry) in devices.iter().enumerate() {
+        scene.areas.control.write(index as u32, entry).unwrap();
+    }
+    let stop = Arc::new(AtomicBool::new(false));
+    let runs = Arc::new(AtomicBool::new(false));
+    let terminal = Terminal {
+        client: scene.areas.host.clone(),
+        stop: Arc::clone(&stop),
+        schib: Schib::default(),
+        runs: Arc::clone(&runs),
+        pending: None,
+    };
+    let host = HostClient::new(&scene.config, &scene.areas, scene.bell.clone()).unwrap();
+    Stage {
+        host,
+        stop,
+        runs,
+        thread: Some(std::thread::spawn(move || terminal.serve())),
+        scene,
+    }
+}
+
+fn until_it_runs(stage: &Stage) {
+    eventually("it runs", || stage.runs.load(Ordering::Relaxed));
+}
+
+fn program(words: &[&str]) -> Program {
+    let words: Vec<String> = words.iter().map(|&word| word.into()).collect();
+    Program::parse(&words).unwrap()
+}
+
+/// What is wrong with a word.
+fn wrong(word: &str) -> String {
+    format!("{:#}", Program::parse(&[word.into()]).unwrap_err())
+}
+
+const SOON: Duration = Duration::from_secs(10);
+/// NOP, and back to it.
+const ENDLESS: [&str; 2] = ["0340000100000000", "0800000000000000"];
+
+fn run(stage: &Stage, words: &[&str]) -> Result<Outcome, String> {
+    let outcome = stage.host.run(TERMINAL, &program(words), SOON);
+    outcome.map_err(|error| format!("{error:#}"))
+}
+
+#[test]
+fn a_program_runs_and_its_data_comes_back() {
+    let stage = stage();
+    let outcome = run(&stage, &["nop", "sense-id"]).unwrap();
+    assert_eq!(outcome.trouble(), None);
+    assert_eq!(outcome.data.len(), 1);
+    assert_eq!(outcome.data[0].ccw, 1);
+    assert_eq!(outcome.data[0].bytes, "ff327000000000");
+    let irb = outcome.irb.clone().unwrap();
+    assert_eq!(irb.scsw.ccw_address, "10");
+    assert_eq!(irb.scsw.device_status, ["channel end", "device end"]);
+    let text = outcome.text();
+    assert!(text.contains("0000  ff327000 000000"), "{text}");
+    assert!(text.contains("|.2p....|"), "{text}");
+}
+
+#[test]
+fn a_program_that_ends_badly_says_how() {
+    let stage = stage();
+    let outcome = run(&stage, &["sense-id", "write:F3:00", "sense"]).unwrap();
+    let trouble = outcome.trouble().unwrap();
+    assert_eq!(trouble, "the program ended with unit check");
+    assert_eq!(outcome.data.len(), 1, "what was read before it");
+}
+
+#[test]
+fn a_program_that_runs_is_halted_by_another_command() {
+    let stage = stage();
+    std::thread::scope(|scope| {
+        let running = scope.spawn(|| run(&stage, &ENDLESS));
+        until_it_runs(&stage);
+        stage.host.instruct(TERMINAL, Function::Halt).unwrap();
+        let outcome = running.join().unwrap().unwrap();
+        let trouble = outcome.trouble().unwrap();
+        assert!(trouble.contains("halt"), "{trouble}");
+    });
+}
+
+#[test]
+fn a_second_program_has_to_wait_for_the_first() {
+    let stage = stage();
+    std::thread::scope(|scope| {
+        let running = scope.spawn(|| run(&stage, &ENDLESS));
+        until_it_runs(&stage);
+        let refused = run(&stage, &["nop"]).unwrap_err();
+        assert!(refused.contains("a program runs on 0.0.3270"), "{refused}");
+        stage.host.instruct(TERMINAL, Function::Cancel).unwrap();
+        let outcome = running.join().unwrap().unwrap();
+        assert_eq!(outcome.trouble().unwrap(), "the program was cancelled");
+    });
+    assert!(run(&stage, &["nop"]).is_ok(), "and then it may");
+}
+
+#[test]
+fn a_program_without_an_end_is_cleared() {
+    let stage = stage();
+    let short = Duration::from_millis(50);
+    let outcome = stage.host.run(TERMINAL, &program(&ENDLESS), short);
+    let error = outcome.unwrap_err().to_string();
+    assert!(error.contains("was cleared"), "{error}");
+    assert!(run(&stage, &["nop"]).is_ok());
+}
+
+#[test]
+fn a_refused_instruction_says_which_and_why() {
+    let stage = stage();
+    let refused = |function| {
+        let answer = stage.host.instruct(TERMINAL, function);
+        answer.unwrap_err().to_string()
+    };
+    assert_eq!(
+        refused(Function::Halt),
+        "halt 0.0.3270: not operational (cc 3)"
+    );
+    run(&stage, &["nop"]).unwrap();
+    assert_eq!(refused(Function::Resume), "resume 0.0.3270: busy (cc 2)");
+}
+
+#[test]
+fn somebody_elses_device_is_out_of_reach() {
+    let stage = stage();
+    let error = |device: &str| stage.host.schib(device).unwrap_err().to_string();
+    assert!(error("3270").contains("no device number"));
+    assert!(error("0.0.4711").contains("it has 0.0.0002, 0.0.0100, 0.0.3270, 0.0.3271"));
+    assert!(error("0.0.0100").contains("disk \"data\""));
+    assert!(error("0.0.3271").contains("client \"linux1\""));
+    assert!(error("0.0.0002").contains("the appliance uses it itself"));
+    assert!(stage.host.schib(TERMINAL).is_ok());
+}
+
+#[test]
+fn a_program_lost_with_the_appliance_is_told_of() {
+    let stage = stage();
+    std::thread::scope(|scope| {
+        let running = scope.spawn(|| run(&stage, &ENDLESS));
+        until_it_runs(&stage);
+        let generation = crate::areas::generation(&stage.scene.areas.host.area).unwrap();
+        generation.store(generation.load() + 1);
+        let error = running.join().unwrap().unwrap_err();
+        assert!(error.contains("started anew"), "{error}");
+    });
+}
+
+#[test]
+fn words_become_ccws() {
+    let program = program(&["nop", "read:06:4096", "write:1:c1c2", "E460000700000000"]);
+    let ccws: Vec<_> = program
+        .ccws
+        .iter()
+        .map(|step| (step.command, step.flags, step.count))
+        .collect();
+    assert_eq!(
+        ccws,
+        [(3, 0x60, 1), (6, 0x60, 4096), (1, 0x60, 2), (0xE4, 0x60, 7)]
+    );
+    assert_eq!(program.ccws[2].data, "c1c2");
+}
+
+#[test]
+fn words_that_are_none_are_named_with_what_is_wrong() {
+    assert!(wrong("sense-di").starts_with("\"sense-di\": is no command"));
+    assert!(wrong("read:05:10").contains("no command that reads"));
+    assert!(wrong("read:06:0").contains("1 to 65535"));
+    assert!(wrong("read:06:65536").contains("1 to 65535"));
+    assert!(wrong("read:+6:1").contains("no command code"));
+    assert!(wrong("write:02:00").contains("a command that reads"));
+    assert!(wrong("write:01:0").contains("pairs"));
+    assert!(wrong("write:01:").contains("1 to 65535 bytes"));
+    assert!(wrong("E460000700001000").contains("has to be zero"));
+    assert!(wrong("E46000070000000g").contains("16 hexadecimal digits"));
+    assert!(Program::parse(&vec!["nop".into(); 257]).is_err());
+    assert!(Program::parse(&[]).is_err());
+}
+
+#[test]
+fn the_trace_names_device_client_event_and_state() {
+    let stage = stage();
+    let control = &stage.scene.areas.control;
+    let mut recorder = Recorder::open(control).unwrap();
+    let names = vec!["linux1".into(), "host".into()];
+    let mut tracer = Tracer::open(control, names).unwrap();
+    assert_eq!(tracer.line(), None);
+    let mut entry = TraceEntry {
+        subchannel: 0x0001_3270.into(),
+        event: TraceEvent::Request(Instruction::Start).number().into(),
+        before: DriverState::Idle as u8,
+        after: DriverState::Busy as u8,
+        client: HOST_CLIENT.into(),
+        tod: ((3661 * 1_000_000 + 5) << 12).into(),
+        ..TraceEntry::default()
+    };
+    entry.words[1] = 0xC0_8000.into();
+    recorder.record(&entry);
+    recorder.record(&TraceEntry {
+        event: 0x7FFF.into(),
+        condition: TraceEntry::NO_CONDITION,
+        client: TraceEntry::NO_CLIENT.into(),
+        before: 77,
+        after: 77,
+        ..entry
+    });
+    let line = tracer.line().unwrap().to_string();
+    assert!(
+        line.starts_with("01:01:01.000005  0.0.3270  host "),
+        "{line}"
+    );
+    assert!(
+        line.contains("start") && line.contains("cc 0  idle > busy"),
+        "{line}"
+    );
+    assert!(line.contains("00000000 00c08000"), "{line}");
+    let line = tracer.line().unwrap().to_string();
+    assert!(
+        line.contains("event 0x7fff") && line.contains("state 77"),
+        "{line}"
+    );
+    assert_eq!(tracer.line(), None);
+}
