@@ -164,7 +164,7 @@ impl Client {
                 index,
                 device,
                 isc,
-                Translator::new(ARENA_BYTES),
+                Translator::new(ARENA_BYTES).without_midaws(),
             ))),
             None => Kind::Nothing,
         };

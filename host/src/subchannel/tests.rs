@@ -90,7 +90,8 @@ impl Terminal {
                 }
                 let part = SchibPart {
                     schib: self.schib,
-                    reserved: [0; 12],
+                    functions: 0.into(),
+                    reserved: [0; 8],
                 };
                 self.client.area.write(PLACE, &part).unwrap();
                 return 0;
