@@ -20,8 +20,9 @@ use vcss::{Area, AreaError, Bell, Word};
 use window::Window;
 use zerocopy::FromBytes;
 
-use super::passthrough::{Line, PassThrough, Request, ARENA_BYTES};
+use super::passthrough::{Line, PassThrough, Request};
 use super::subchannel::Subchannel;
+use super::translate::{Translator, ARENA_BYTES};
 use super::virtio_blk::service::{Context, Origin, Scratch, Table};
 use super::virtio_blk::{Export, Unit, VirtioBlk};
 use crate::driver::block::{BlockDevice, Geometry};
@@ -163,7 +164,7 @@ impl Client {
                 index,
                 device,
                 isc,
-                ARENA_BYTES,
+                Translator::new(ARENA_BYTES).without_midaws(),
             ))),
             None => Kind::Nothing,
         };

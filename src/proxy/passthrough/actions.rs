@@ -5,14 +5,13 @@
 //! An action does one thing, and says by the event that it returns what came of it.
 
 use channel::{
-    ActivityControl, Crw, Emw, FunctionControl, Irb, Orb, PmcwFlags, Refusal, Schib, Scsw,
-    StatusControl, SubchannelStatus, Tested,
+    Crw, Emw, FunctionControl, Irb, Orb, PmcwFlags, Refusal, Schib, Scsw, StatusControl, Tested,
 };
 use vcss::client::Instruction;
 use vcss::trace::TraceEvent;
 use zerocopy::big_endian::U32;
 
-use super::double::Split;
+use super::super::translate::Split;
 use super::schib::{self, Virtual};
 use super::state::{Action, Event, State};
 use super::status::{self, Over, CONCLUSIVE};
@@ -66,7 +65,6 @@ impl PassThrough {
             Action::Release => {
                 self.translator.release();
                 self.functions = FunctionControl::empty();
-                self.stopped = false;
                 None
             }
             Action::ResetVirtual => {
@@ -180,10 +178,7 @@ impl PassThrough {
         }
         let id = self.id;
         match line.css.halt(id) {
-            Ok(()) => {
-                self.stopped = false;
-                self.accepted(FunctionControl::HALT, line)
-            }
+            Ok(()) => self.accepted(FunctionControl::HALT, line),
             Err(refusal) => self.refused(refusal, line),
         }
     }
@@ -194,7 +189,6 @@ impl PassThrough {
             Ok(()) => {
                 self.held = None;
                 self.announced = false;
-                self.stopped = false;
                 self.functions = FunctionControl::empty();
                 self.accepted(FunctionControl::CLEAR, line)
             }
@@ -207,10 +201,6 @@ impl PassThrough {
             return self.answer(1, None);
         }
         let id = self.id;
-        if self.stopped {
-            // For the client the program is running.
-            return self.answer(2, None);
-        }
         match line.css.cancel(id) {
             Ok(()) => self.answer(0, Some(Event::Cancelled)),
             Err(refusal) => self.refused(refusal, line),
@@ -222,13 +212,8 @@ impl PassThrough {
             return self.answer(1, None);
         }
         let id = self.id;
-        if self.stopped {
-            // Suspended by the translator, not by the client.
-            return self.answer(2, None);
-        }
-        if self.translator.is_modifiable() {
-            self.translator.refresh(line.window, None);
-        }
+        // Whoever suspends a program may change it before it goes on.
+        self.translator.refresh(line.window);
         match line.css.resume(id) {
             Ok(()) => {
                 self.count_start();
@@ -292,11 +277,12 @@ impl PassThrough {
                 self.condition = 1;
                 return self.retry_with(irb, line);
             }
-            self.translator.back(&mut irb);
         }
+        let taken = irb.scsw;
+        self.in_clients_terms(&mut irb);
         self.irb = irb;
         self.sample();
-        let follows = self.after(&irb.scsw, line);
+        let follows = self.after(&taken, line);
         self.answer(0, Some(follows))
     }
 
@@ -319,48 +305,54 @@ impl PassThrough {
 
     fn retry_with(&mut self, irb: Irb, line: &mut Line<'_>) -> Option<Event> {
         self.retries = self.retries.saturating_sub(1);
-        let orb = self.orb;
-        self.start_again(&orb, irb, line)
+        let mut instead = irb;
+        self.in_clients_terms(&mut instead);
+        match self.start_again(line) {
+            Ok(()) => None,
+            Err(Refusal::NotOperational) if self.stored(line).is_none() => Some(Event::Gone),
+            Err(refusal) => {
+                if refusal == Refusal::NotOperational {
+                    instead.scsw.set_deferred_cc(3);
+                }
+                self.hold(instead)
+            }
+        }
     }
 
     fn may_retry(&self, scsw: &Scsw) -> bool {
         self.retries > 0 && status::is_retryable(scsw)
     }
 
-    /// Starts the translated program, or the rest of it, for the client. If that fails, the client gets
-    /// `instead`.
-    fn start_again(&mut self, orb: &Orb, instead: Irb, line: &mut Line<'_>) -> Option<Event> {
-        let id = self.id;
-        let before = self.state;
-        // SAFETY: as for the first start: the translator keeps the program.
-        let started = unsafe { line.css.start(id, orb) };
-        let condition = Refusal::cc(started);
-        let event = TraceEvent::Own(Instruction::Start);
-        self.trace(line, before, event, Some(condition), &orb_words(orb));
-        let refusal = match started {
-            Ok(()) => {
-                self.deadline = line.now.plus_micros(HEAL_US);
-                return None;
-            }
-            Err(refusal) => refusal,
-        };
-        let gone = refusal == Refusal::NotOperational && self.stored(line).is_none();
-        if gone {
-            return Some(Event::Gone);
-        }
-        let mut irb = instead;
-        if refusal == Refusal::NotOperational {
-            irb = status::no_path(irb);
-        }
-        self.translator.back(&mut irb);
+    /// The program has ended, with this status for the client.
+    fn hold(&mut self, irb: Irb) -> Option<Event> {
         self.held = Some(irb);
         Some(Event::Ended)
     }
 
+    /// Starts the translated program, or the rest of it, for the client.
+    fn start_again(&mut self, line: &mut Line<'_>) -> Result<(), Refusal> {
+        let orb = self.orb;
+        // SAFETY: as for the first start: the translator keeps the program.
+        let mut started = unsafe { line.css.start(self.id, &orb) };
+        if started == Err(Refusal::StatusPending) && self.held.is_none() {
+            // Something unsolicited got in between. The client's program is running: it has that status besides.
+            if let Ok(Tested::Status(mut irb)) = line.css.test(self.id) {
+                self.in_clients_terms(&mut irb);
+                self.held = Some(irb);
+            }
+            // SAFETY: as before.
+            started = unsafe { line.css.start(self.id, &orb) };
+        }
+        let event = TraceEvent::Own(Instruction::Start);
+        let condition = Some(Refusal::cc(started));
+        self.trace(line, self.state, event, condition, &orb_words(&orb));
+        self.deadline = line.now.plus_micros(HEAL_US);
+        started
+    }
+
     /// Takes the translator's own status and lets the program go on.
     fn proceed(&mut self, line: &mut Line<'_>) -> Option<Event> {
-        let id = self.id;
-        match line.css.test(id) {
+        match line.css.test(self.id) {
             Ok(Tested::Status(irb)) => self.proceed_with(irb, line),
             Ok(Tested::Nothing(_)) => None,
             Err(_) => Some(Event::Gone),
@@ -368,39 +360,33 @@ impl PassThrough {
     }
 
     fn proceed_with(&mut self, irb: Irb, line: &mut Line<'_>) -> Option<Event> {
-        // What else the status says is the client's.
-        if irb.scsw.subchannel().contains(SubchannelStatus::PCI) {
-            let mut kept = irb;
-            self.translator.back(&mut kept);
-            kept.scsw.set_controls(
-                FunctionControl::START,
-                ActivityControl::SUBCHANNEL_ACTIVE | ActivityControl::DEVICE_ACTIVE,
-                StatusControl::INTERMEDIATE | StatusControl::PENDING,
-            );
-            self.held = Some(kept);
-        }
-        match self.translator.split(&irb) {
-            Split::NotOurs => None,
-            Split::Resume => {
-                self.stopped = true;
-                if self.translator.refresh(line.window, None).resume {
-                    self.go_on(line);
+        let mut shown = irb;
+        self.in_clients_terms(&mut shown);
+        let interrupts = match self.translator.split(&irb, line.window) {
+            Split::No => return self.hold(shown),
+            Split::Refused(refused) => {
+                return self.hold(Irb {
+                    scsw: refused.scsw,
+                    ..Irb::default()
+                })
+            }
+            Split::Start { orb, interrupts } => {
+                self.orb = orb;
+                self.orb.parameter = U32::new(self.id.word());
+                interrupts
+            }
+        };
+        match self.start_again(line) {
+            Ok(()) => {
+                if interrupts && self.held.is_none() {
+                    // What else the status says is the client's.
+                    self.held = Some(status::still_running(shown));
                 }
                 None
             }
-            Split::Start(orb) => self.start_again(&orb, irb, line),
+            Err(Refusal::NotOperational) if self.stored(line).is_none() => Some(Event::Gone),
+            Err(_) => self.hold(status::broken_off(shown)),
         }
-    }
-
-    /// Resumes the program at a split point.
-    pub(super) fn go_on(&mut self, line: &mut Line<'_>) {
-        let id = self.id;
-        let resumed = line.css.resume(id);
-        let condition = Refusal::cc(resumed);
-        let event = TraceEvent::Own(Instruction::Resume);
-        self.trace(line, self.state, event, Some(condition), &NO_WORDS);
-        // Refused: another status is in the way, and its interruption will come.
-        self.stopped = resumed.is_err();
     }
 
     /// Whether status is the translator's own.
@@ -409,9 +395,7 @@ impl PassThrough {
             scsw: *scsw,
             ..Irb::default()
         };
-        self.state == State::Busy
-            && self.translator.is_modifiable()
-            && !matches!(self.translator.split(&irb), Split::NotOurs)
+        self.state == State::Busy && self.translator.is_split(&irb)
     }
 
     /// What is left in progress after this status has been taken.
@@ -446,16 +430,22 @@ impl PassThrough {
         }
     }
 
+    /// Puts status into the client's terms. Only that of a start function says anything of its ORB.
+    fn in_clients_terms(&self, irb: &mut Irb) {
+        if irb.scsw.function().contains(FunctionControl::START) {
+            self.translator.back(irb);
+        } else {
+            irb.scsw.program = U32::ZERO;
+        }
+    }
+
     /// The hardware's SCSW in the client's terms.
     pub(super) fn client_scsw(&self, scsw: Scsw) -> Scsw {
-        if self.state != State::Busy {
-            return scsw;
-        }
         let mut irb = Irb {
             scsw,
             ..Irb::default()
         };
-        self.translator.back(&mut irb);
+        self.in_clients_terms(&mut irb);
         irb.scsw
     }
 

@@ -28,7 +28,6 @@
 //! Command mode. One function of the client's at a time, as the subchannel has it.
 
 mod actions;
-mod double;
 mod quiesce;
 pub mod schib;
 pub mod state;
@@ -47,9 +46,9 @@ use vcss::trace::{DriverState, Recorder, TraceEntry, TraceEvent};
 use window::Window;
 use zerocopy::big_endian::U32;
 
-use self::double::Translator;
 use self::schib::Virtual;
 use self::state::{transition, Event, State};
+use super::translate::Translator;
 
 /// The answer to a request whose operand the architecture refuses with an operand exception.
 pub const OPERAND: u32 = vcss::client::Response::OPERAND;
@@ -58,8 +57,6 @@ pub const OPERAND: u32 = vcss::client::Response::OPERAND;
 const MAX_CHAIN: usize = 16;
 /// Channel reports that one call can make, at most.
 const MAX_REPORTS: usize = 4;
-/// Bytes of storage for one translated program.
-pub const ARENA_BYTES: usize = 256 << 10;
 /// After so long without an interruption a busy subchannel is looked at all the same, in microseconds.
 const HEAL_US: u64 = 1_000_000;
 
@@ -181,8 +178,6 @@ pub struct PassThrough {
     /// What the hardware was given for the program, to start it once more.
     orb: Orb,
     retries: u8,
-    /// The program is suspended at a split point, and goes on when there is something to go on with.
-    stopped: bool,
     translator: Translator,
     deadline: Tod,
     reports: Deque<Crw, MAX_REPORTS>,
@@ -196,7 +191,7 @@ pub struct PassThrough {
 impl PassThrough {
     /// The virtual subchannel with number `index` and this device number, for the owned subchannel `id`, whose interruptions
     /// come in subclass `isc`. Not yet opened.
-    pub fn new(id: SubchannelId, index: u16, device: u16, isc: u8, arena: usize) -> Self {
+    pub fn new(id: SubchannelId, index: u16, device: u16, isc: u8, translator: Translator) -> Self {
         Self {
             id,
             index,
@@ -210,8 +205,7 @@ impl PassThrough {
             former: None,
             orb: Orb::default(),
             retries: 0,
-            stopped: false,
-            translator: Translator::new(arena),
+            translator,
             deadline: Tod::NEVER,
             reports: Deque::new(),
             measured: Measurement::default(),
@@ -409,20 +403,16 @@ impl PassThrough {
         }
     }
 
-    /// Looks at the client's words of a program that may change while it runs, and lets it go on where it had to stop.
+    /// Looks at the client's words of a program that may change while it runs.
     pub fn tend(&mut self, line: &mut Line<'_>) {
-        if self.state != State::Busy || !self.translator.is_modifiable() {
-            return;
-        }
-        let refreshed = self.translator.refresh(line.window, None);
-        if self.stopped && refreshed.resume {
-            self.go_on(line);
+        if self.wants_tending() {
+            self.translator.refresh(line.window);
         }
     }
 
     /// Whether [`Self::tend`] has something to look at.
-    pub fn wants_tending(&self) -> bool {
-        self.state == State::Busy && self.translator.is_modifiable()
+    pub const fn wants_tending(&self) -> bool {
+        matches!(self.state, State::Busy) && self.translator.is_modifiable()
     }
 
     /// Whether an interruption may come.

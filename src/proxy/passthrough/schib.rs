@@ -6,7 +6,8 @@
 //! | enable | the client's | kept, and passed on: a subchannel that is disabled for the client is disabled |
 //! | device number, valid | the virtual device's number | |
 //! | logical-path mask, multipath mode, POM | the hardware's | passed on |
-//! | concurrent sense, extended measurement word | the hardware's | passed on |
+//! | concurrent sense | the hardware's | passed on |
+//! | extended measurement word | 0 | not taken: hypervisors refuse it with a program check |
 //! | PNOM, LPUM, PIM, PAM, chpids | the hardware's | |
 //! | limit mode | 0 | not taken: the limit would be one for the appliance's addresses |
 //! | measurement mode, block index, address and format | the client's | kept: the block is in the area |
@@ -17,8 +18,8 @@ use zerocopy::big_endian::{U16, U32, U64};
 
 /// PMCW word 6: measurement-block format.
 const FORMAT_1_BLOCK: u32 = 0x4;
-/// PMCW word 6: extended measurement word, concurrent sense.
-const PASSED_ON: u32 = 0x3;
+/// PMCW word 6: concurrent sense.
+const PASSED_ON: u32 = 0x1;
 /// PMCW flags that are the hardware's business.
 const MULTIPATH: u16 = PmcwFlags::MULTIPATH.bits();
 /// PMCW flags that are the client's own: ISC, measurement mode.

@@ -81,9 +81,27 @@ pub fn is_retryable(scsw: &Scsw) -> bool {
         && scsw.function() == FunctionControl::START
 }
 
-/// The ending of a start whose repetition found no path any more: deferred condition code 3.
-pub fn no_path(mut irb: Irb) -> Irb {
-    irb.scsw.set_deferred_cc(3);
+/// Of a status with which the translator stopped a program that goes on now, what is the client's: the program-controlled
+/// interruption.
+pub fn still_running(mut irb: Irb) -> Irb {
+    irb.scsw.device_status = 0;
+    irb.scsw.count = 0.into();
+    irb.scsw.set_controls(
+        FunctionControl::START,
+        ActivityControl::SUBCHANNEL_ACTIVE | ActivityControl::DEVICE_ACTIVE,
+        StatusControl::INTERMEDIATE | StatusControl::PENDING,
+    );
+    irb
+}
+
+/// The ending of a program that the translator stopped and that cannot go on: interface-control check where it stopped.
+pub fn broken_off(mut irb: Irb) -> Irb {
+    irb.scsw.subchannel_status |= SubchannelStatus::INTERFACE_CONTROL_CHECK.bits();
+    irb.scsw.set_controls(
+        FunctionControl::START,
+        ActivityControl::empty(),
+        StatusControl::PENDING | CONCLUSIVE,
+    );
     irb
 }
 

@@ -211,6 +211,11 @@ impl Translator {
         }
     }
 
+    /// Whether a final status is one of the translator's own stops. Nothing is changed yet.
+    pub fn is_split(&self, irb: &Irb) -> bool {
+        self.cut_at(irb).is_some()
+    }
+
     /// Whether a final status is one of the translator's own stops, and how to go on.
     pub fn split(&mut self, irb: &Irb, window: &Window) -> Split {
         let Some((next, interrupts)) = self.cut_at(irb) else {

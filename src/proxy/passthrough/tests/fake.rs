@@ -2,8 +2,8 @@
 
 use channel::{
     ActivityControl, ChannelSubsystem, Crw, DeviceStatus, FunctionControl, IoInterruption, Irb,
-    NotOperational, Orb, PmcwFlags, Refusal, Schib, StatusControl, SubchannelId, SubchannelStatus,
-    Tested,
+    NotOperational, Orb, PmcwFlags, Refusal, Schib, Scsw, StatusControl, SubchannelId,
+    SubchannelStatus, Tested,
 };
 
 const ALERT: StatusControl = StatusControl::ALERT;
@@ -355,7 +355,7 @@ impl ChannelSubsystem for Fake {
         let result = self.start_cc(orb);
         self.count(SSCH, result)?;
         let device_active = self.activity() & ActivityControl::DEVICE_ACTIVE;
-        self.schib.scsw = Default::default();
+        self.schib.scsw = Scsw::of_start(orb);
         self.irb = Irb::default();
         self.set(
             FunctionControl::START,
@@ -490,6 +490,8 @@ impl ChannelSubsystem for Fake {
 
 /// Bytes of the translator's arena.
 pub const ARENA: usize = 64 << 10;
+/// Where the hardware finds it.
+pub const ARENA_AT: u32 = 0x2000_0000;
 
 /// A client's memory whose absolute addresses are small and mean nothing.
 pub fn memory(length: usize) -> window::Window {

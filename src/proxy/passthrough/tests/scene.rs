@@ -7,6 +7,7 @@ use window::{ClientAddress, Window};
 use super::fake::{Fake, Step};
 use crate::proxy::passthrough::state::State;
 use crate::proxy::passthrough::{Line, PassThrough, Request};
+use crate::proxy::translate::Translator;
 
 /// Where the program of the client is: two control commands, chained.
 pub const PROGRAM: u32 = 0x1000;
@@ -36,8 +37,9 @@ impl Scene {
         let at = u64::from(PROGRAM);
         window.write(ClientAddress::new(at), &first).unwrap();
         window.write(ClientAddress::new(at + 8), &second).unwrap();
+        let translator = Translator::at(super::fake::ARENA, super::fake::ARENA_AT);
         Self {
-            subject: PassThrough::new(fake.id, 5, DEVICE, 3, super::fake::ARENA),
+            subject: PassThrough::new(fake.id, 5, DEVICE, 3, translator),
             fake,
             window,
             now: Tod::from_micros(1),
@@ -70,7 +72,7 @@ impl Scene {
         act(&mut self.subject, &mut line)
     }
 
-    pub fn open(&mut self, former: Option<&Schib>) {
+    pub fn open(&mut self, former: Option<(Schib, u8)>) {
         self.with(|subject, line| subject.open(former, line));
     }
 
