@@ -63,11 +63,13 @@ impl Area {
         ((on_page + 1).min(self.count) as usize).min(MIDAWS)
     }
 
-    /// The part of the block of `word` that is transferred at most, as client addresses.
-    fn reach(&self, word: u64, mask: u64) -> (u64, u64) {
+    /// The part of the block of `word` that is transferred when `left` bytes are left, as client addresses.
+    fn reach(&self, word: u64, mask: u64, left: u64) -> (u64, u64) {
         match self.transfer {
-            Transfer::Backward => (word & !mask, word + 1),
-            Transfer::None | Transfer::Output | Transfer::Input => (word, (word | mask) + 1),
+            Transfer::Backward => ((word + 1).saturating_sub(left).max(word & !mask), word + 1),
+            Transfer::None | Transfer::Output | Transfer::Input => {
+                (word, (word + left).min((word | mask) + 1))
+            }
         }
     }
 }
@@ -98,7 +100,8 @@ impl Translator {
             skip: flags.contains(CcwFlags::SKIP),
         };
         let mut placed = ccw;
-        if Transfer::of(ccw.command) != transfer {
+        let alone = Transfer::of(ccw.command);
+        if (alone == Transfer::Backward) != (transfer == Transfer::Backward) {
             // In data chaining the channel ignores the code. Should a status modifier lead here, it is
             // an invalid one, so that the data never goes another way than was checked.
             placed.command = 0;
@@ -168,13 +171,15 @@ impl Translator {
         let mask = self.shape.block_mask;
         let words = area.words(area.address, mask);
         let first = self.take(words, slot, false)?;
-        let mut at = area.address;
+        let (mut at, mut left) = (area.address, area.count);
         for index in first..first + words {
             if at >= self.shape.limit {
                 self.arena.set(index, NOWHERE);
                 break;
             }
-            self.note(area, area.reach(at, mask));
+            let (start, end) = area.reach(at, mask, left);
+            left -= end - start;
+            self.note(area, (start, end));
             self.arena.set(index, self.shape.base + at);
             at = match area.transfer {
                 // Below address 0 there is nothing.
@@ -212,7 +217,7 @@ impl Translator {
     ) {
         let mask = self.shape.block_mask;
         let size = self.word_size();
-        let mut at = area.address;
+        let (mut at, mut left) = (area.address, area.count);
         for index in first..first + words {
             let good = word.filter(|&word| {
                 word < self.shape.wide_limit && (index == first || area.is_block(word, mask))
@@ -221,7 +226,9 @@ impl Translator {
                 self.arena.set(index, NOWHERE);
                 return;
             };
-            self.note(area, area.reach(good, mask));
+            let (start, end) = area.reach(good, mask, left);
+            left -= end - start;
+            self.note(area, (start, end));
             self.arena.set(index, self.shape.base + good);
             at += size;
             let more = index + 1 < first + words && at + size <= self.shape.limit;

@@ -346,10 +346,11 @@ impl Translator {
     }
 
     /// Makes a link lead to a slot. What stands there and is a transfer in channel itself has to stand in the
-    /// link, because one may not lead to another.
+    /// link, because one may not lead to another. A stop is met where it is.
     pub(super) fn set_link(&mut self, link: usize, known: usize) {
         let there = self.arena.ccw(known);
-        let ccw = if is_transfer_in_channel(there) {
+        let copied = is_transfer_in_channel(there) && self.ground.slot(known).mark != Mark::Stop;
+        let ccw = if copied {
             there
         } else {
             self.transfer_to(known)

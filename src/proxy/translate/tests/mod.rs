@@ -1,1 +1,9 @@
 //! Facts about translation.
+
+use super as translate;
+
+mod cases;
+mod differential;
+mod interpreter;
+mod programs;
+mod scene;
