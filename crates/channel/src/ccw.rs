@@ -48,7 +48,9 @@ impl CommandCode {
 }
 
 /// A format-1 CCW: 31-bit data address.
-#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct Ccw1 {
     /// Command code.
@@ -81,7 +83,9 @@ impl Ccw1 {
 }
 
 /// A format-0 CCW: 24-bit data address.
-#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct Ccw0 {
     /// Command code.

@@ -1,0 +1,4 @@
+//! What the model does, as facts.
+
+mod codes;
+mod scene;
