@@ -216,12 +216,6 @@ impl<M: Memory> Model<M> {
     }
 }
 
-impl From<NotOperational> for Refusal {
-    fn from(_: NotOperational) -> Self {
-        Self::NotOperational
-    }
-}
-
 impl<M: Memory> ChannelSubsystem for Model<M> {
     unsafe fn start(&mut self, id: SubchannelId, orb: &Orb) -> Result<(), Refusal> {
         if orb.check().is_err() {

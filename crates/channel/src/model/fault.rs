@@ -33,7 +33,8 @@ pub enum Fault {
     DeferredNoPath,
     /// The program that runs next ends with this check and no device status.
     Check(SubchannelStatus),
-    /// Alert status now, in whatever state; a program goes on.
+    /// Alert status now, in whatever state. A running program goes on; a suspended one ends when the
+    /// status is taken, as with any status that is more than intermediate.
     Alert(DeviceStatus),
     /// Halt functions stay pending for ever.
     HaltUnanswered,

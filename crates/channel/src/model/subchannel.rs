@@ -364,15 +364,18 @@ impl Subchannel {
         Ok(Tested::Status(irb))
     }
 
-    /// What TEST SUBCHANNEL clears. Intermediate status alone ends nothing; any other ends the
-    /// functions and whatever waits.
+    /// What TEST SUBCHANNEL clears. Intermediate status alone ends nothing, nor does an injected alert
+    /// while the program runs; any other ends the functions and whatever waits.
     fn taken(&mut self) {
         let waiting = ActivityControl::RESUME_PENDING
             | ActivityControl::START_PENDING
             | ActivityControl::HALT_PENDING
             | ActivityControl::CLEAR_PENDING
             | ActivityControl::SUSPENDED;
-        let intermediate = self.status() == StatusControl::INTERMEDIATE | StatusControl::PENDING;
+        let final_kinds = StatusControl::PRIMARY | StatusControl::SECONDARY;
+        let running = self.is_active() && !self.status().intersects(final_kinds);
+        let intermediate =
+            running || self.status() == StatusControl::INTERMEDIATE | StatusControl::PENDING;
         let (mut function, mut activity) = (self.function(), self.activity());
         let suspended = activity.contains(ActivityControl::SUSPENDED);
         let halted = function.contains(FunctionControl::HALT);

@@ -5,7 +5,7 @@ use core::cell::RefCell;
 
 use zerocopy::IntoBytes;
 
-use crate::model::{Memory, Model, PathState, Reply, Script, Storage};
+use crate::model::{Model, PathState, Reply, Script, Storage};
 use crate::{
     Ccw1, CcwFlags, ChannelSubsystem, CommandCode, DeviceStatus, IoInterruption, Irb, Orb,
     OrbFlags, PmcwFlags, Refusal, StatusControl, SubchannelId, SubchannelStatus, Tested,
@@ -127,12 +127,6 @@ impl Scene {
             Some(other) => panic!("{other:?}"),
             None => false,
         }
-    }
-
-    pub fn read(&self, address: u32, length: usize) -> alloc::vec::Vec<u8> {
-        let mut bytes = alloc::vec![0; length];
-        self.storage.fetch(0, address.into(), &mut bytes).unwrap();
-        bytes
     }
 }
 
