@@ -18,11 +18,16 @@
 //! same bytes on the machine and on the developer's host.
 #![no_std]
 
+#[cfg(feature = "model")]
+extern crate alloc;
+
 mod ccw;
 mod crw;
 mod esw;
 mod idaw;
 mod irb;
+#[cfg(feature = "model")]
+pub mod model;
 mod orb;
 mod schib;
 mod scsw;

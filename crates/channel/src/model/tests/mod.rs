@@ -1,0 +1,6 @@
+//! What the model does, as facts.
+
+mod codes;
+mod events;
+mod programs;
+mod scene;
