@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{anyhow, bail, ensure, Context, Result};
 use channel::{
     Ccw1, CcwFlags, ChannelSubsystem, CommandCode, DeviceNumber, FunctionControl, Irb, Orb,
-    OrbFlags, PmcwFlags, Refusal, Schib, SubchannelId, Tested,
+    OrbFlags, PmcwFlags, Refusal, Schib, SubchannelId, SubchannelStatus, Tested,
 };
 use vcss::control::{self, Life};
 use vcss::{AreaError, Remote, Wake, Word};
@@ -39,6 +39,11 @@ const ATTEMPTS: u32 = 8;
 const MAX_EARLIER: usize = 32;
 /// Where data begins in a subchannel's part of the program window.
 const DATA: u32 = 4096;
+
+/// After which the residual count says nothing.
+const CHECKS: SubchannelStatus = SubchannelStatus::PCI
+    .union(SubchannelStatus::INCORRECT_LENGTH)
+    .complement();
 
 const _: () = assert!(super::program::MAX_CCWS * size_of::<Ccw1>() <= DATA as usize);
 
@@ -404,6 +409,7 @@ impl HostClient {
             }
             let room = u32::from(step.count).next_multiple_of(8);
             let left = match number + 1 == beyond {
+                true if irb.scsw.subchannel().intersects(CHECKS) => step.count,
                 true => irb.scsw.count.get().min(step.count),
                 false => 0,
             };
