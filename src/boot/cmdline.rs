@@ -126,6 +126,8 @@ pub enum SelfTest {
     Css,
     /// `channel`: the same of virtual subchannels, as the client of an area.
     Channel,
+    /// `attention`: a terminal among them, at which keys are pressed all the time.
+    Attention,
     /// `disk`: the virtio disk driver against an image that the host knows.
     Disk,
     /// `link`: wake-up bytes in both directions.
@@ -153,6 +155,7 @@ impl SelfTest {
             "exit" => Self::Exit,
             "css" => Self::Css,
             "channel" => Self::Channel,
+            "attention" => Self::Attention,
             "disk" => Self::Disk,
             "link" => Self::Link,
             "idle" => Self::Idle,

@@ -168,6 +168,14 @@ pub(super) fn run(tally: &mut Tally, settings: Settings, area: Option<u64>) {
     }
 }
 
+/// Tests the terminal among them, while keys are pressed.
+pub(super) fn run_attention(tally: &mut Tally, settings: Settings, area: Option<u64>) {
+    match client(settings, area) {
+        Ok(client) => super::css::run_attention(tally, Box::new(client)),
+        Err(why) => tally.note("", "there is an area to test", Err(why)),
+    }
+}
+
 #[inline(never)]
 fn client(settings: Settings, area: Option<u64>) -> Result<Client, Why> {
     let area = open(area.ok_or("no area= on the command line")?)?;

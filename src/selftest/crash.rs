@@ -28,6 +28,7 @@ pub(super) fn run(test: SelfTest) {
         | SelfTest::Exit
         | SelfTest::Css
         | SelfTest::Channel
+        | SelfTest::Attention
         | SelfTest::Disk
         | SelfTest::Link
         | SelfTest::Idle

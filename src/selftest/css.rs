@@ -18,6 +18,7 @@ use s390x::control::Cr6;
 use window::{ClientAddress, Window};
 use zerocopy::IntoBytes;
 
+mod attention;
 mod codes;
 mod interruptions;
 mod programs;
@@ -189,6 +190,28 @@ pub(super) fn run(tally: &mut Tally) {
 /// The same over a channel subsystem that is not the machine's, and `more`.
 pub(super) fn run_on(tally: &mut Tally, platform: Box<dyn Platform>, more: &[Test<Subchannel>]) {
     run_with(tally, scene(platform, false), more);
+}
+
+/// Tests the terminal of a channel subsystem that is not the machine's, at which somebody types all the time.
+pub(super) fn run_attention(tally: &mut Tally, platform: Box<dyn Platform>) {
+    let terminal = scene(platform, false).and_then(|mut scene| {
+        let is_terminal = |device: &Device| {
+            let identity = device.identity.as_ref();
+            identity.is_ok_and(|it| it.cu_type.get() == terminal::CONTROL_UNIT_TYPE)
+        };
+        let found = scene
+            .others
+            .iter()
+            .find(|device| is_terminal(device))
+            .cloned();
+        scene.device = found.ok_or("no terminal")?;
+        scene.id = scene.device.id;
+        Ok(scene)
+    });
+    match terminal {
+        Ok(mut scene) => tally.run("", &mut scene, attention::TESTS),
+        Err(why) => tally.note("", "there is a terminal to test", Err(why)),
+    }
 }
 
 fn run_with(tally: &mut Tally, scene: Result<Subchannel, Why>, more: &[Test<Subchannel>]) {

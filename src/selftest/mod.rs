@@ -130,6 +130,7 @@ pub fn run(test: SelfTest, options: &Options) -> ! {
         SelfTest::Exit => crate::boot::shut_down(),
         SelfTest::Css => css::run(&mut tally),
         SelfTest::Channel => channel::run(&mut tally, settings, options.area),
+        SelfTest::Attention => channel::run_attention(&mut tally, settings, options.area),
         SelfTest::Disk => disk::run(&mut tally, settings),
         SelfTest::Link => link::run(&mut tally, settings),
         SelfTest::Clock | SelfTest::Idle => idle::run(&mut tally),

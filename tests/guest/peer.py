@@ -4,9 +4,11 @@
     peer.py link SOCKET        the wake-up link: each byte is answered by one; after a second of quiet it
                                hangs up, and calls again
     peer.py terminal SOCKET    a 3270 terminal (TN3270): when the image writes PRESS ENTER, it presses ENTER
+    peer.py nervous SOCKET     one whose user presses ENTER all the time, with pauses of up to 8 ms
 
 Ends when QEMU does, or after two minutes.
 """
+import random
 import socket
 import sys
 import time
@@ -60,12 +62,42 @@ def terminal(peer):
         while RECORD in data:
             record, data = data.split(RECORD, 1)
             if PROMPT in record:
+                # The write ends first: QEMU would put the key into its status.
+                time.sleep(0.02)
                 peer.sendall(ENTER_KEY)
     return False
 
 
+def nervous(peer):
+    """Negotiates, and presses ENTER again and again, at moments that are the same in each run."""
+    moments = random.Random(3270)
+    peer.settimeout(LIFETIME)
+    data = b""
+    while ASK_TERMINAL_TYPE not in data:
+        chunk = peer.recv(4096)
+        if not chunk:
+            return False
+        data += chunk
+    peer.sendall(TERMINAL_TYPE)
+    # What comes together with it, QEMU takes for a part of it.
+    time.sleep(0.3)
+    peer.setblocking(False)
+    print("pressing keys", flush=True)
+    while True:
+        time.sleep(moments.uniform(0.001, 0.008))
+        try:
+            if not peer.recv(4096):
+                return False
+        except BlockingIOError:
+            pass
+        try:
+            peer.sendall(ENTER_KEY)
+        except BlockingIOError:
+            pass
+
+
 def main():
-    role = {"link": link, "terminal": terminal}[sys.argv[1]]
+    role = {"link": link, "terminal": terminal, "nervous": nervous}[sys.argv[1]]
     end = time.monotonic() + LIFETIME
     while peer := call(sys.argv[2], end):
         try:

@@ -77,8 +77,8 @@ pub struct HostClient {
     names: Names,
     remote: Mutex<Remote<'static, Knock>>,
     generation: Word<'static>,
-    /// Subchannels with a program, and whether it was cancelled.
-    running: Mutex<HashMap<u16, bool>>,
+    /// Subchannels with a program.
+    running: Mutex<HashMap<u16, Job>>,
 }
 
 /// What clients and disks are called, for messages.
@@ -86,6 +86,14 @@ pub struct HostClient {
 struct Names {
     clients: Vec<String>,
     disks: Vec<String>,
+}
+
+/// What is known of a program that runs.
+#[derive(Clone, Copy, Debug)]
+struct Job {
+    /// CCWs in it.
+    ccws: usize,
+    cancelled: bool,
 }
 
 /// A program that runs, until it is dropped.
@@ -134,13 +142,17 @@ impl HostClient {
         Ok(SchibView::new(device.into(), &self.store(device, id)?))
     }
 
-    /// One instruction that acts on what a subchannel is doing.
+    /// One instruction that acts on what a subchannel is doing. Before a program of ours is resumed, the first suspend flag
+    /// that is left in it is taken away: else it would be suspended there again.
     ///
     /// # Errors
     ///
     /// The device is not the daemon's, or the instruction was refused.
     pub fn instruct(&self, device: &str, function: Function) -> Result<()> {
         let id = self.find(device)?;
+        if function == Function::Resume {
+            self.let_go_on(id)?;
+        }
         let mut remote = lock(&self.remote);
         let answer = match function {
             Function::Halt => remote.halt(id),
@@ -152,8 +164,25 @@ impl HostClient {
         answer.map_err(|refusal| anyhow!("{} {device}: {refusal}", function.name()))?;
         if function == Function::Cancel {
             // A start that is cancelled gives no status.
-            if let Some(cancelled) = lock(&self.running).get_mut(&id.number()) {
-                *cancelled = true;
+            if let Some(job) = lock(&self.running).get_mut(&id.number()) {
+                job.cancelled = true;
+            }
+        }
+        Ok(())
+    }
+
+    fn let_go_on(&self, id: SubchannelId) -> Result<()> {
+        let Some(job) = lock(&self.running).get(&id.number()).copied() else {
+            return Ok(());
+        };
+        let (window, at, _) = self.part(id);
+        for number in 0..job.ccws {
+            let place = ClientAddress::new(at + (number * size_of::<Ccw1>()) as u64);
+            let mut ccw: Ccw1 = window.read(place)?;
+            if ccw.flags().contains(CcwFlags::SUSPEND) {
+                ccw.flags &= !CcwFlags::SUSPEND.bits();
+                window.write(place, &ccw)?;
+                break;
             }
         }
         Ok(())
@@ -170,7 +199,10 @@ impl HostClient {
             Entry::Occupied(_) => {
                 bail!("a program runs on {device}: halt or clear it, or wait for its end")
             }
-            Entry::Vacant(place) => place.insert(false),
+            Entry::Vacant(place) => place.insert(Job {
+                ccws: program.ccws.len(),
+                cancelled: false,
+            }),
         };
         let running = Running { client: self, id };
         let mut earlier = Vec::new();
@@ -334,7 +366,8 @@ impl HostClient {
                 }
                 return Ok(Some(irb));
             }
-            if lock(&self.running).get(&running.id.number()) == Some(&true) {
+            let job = lock(&self.running).get(&running.id.number()).copied();
+            if job.is_some_and(|job| job.cancelled) {
                 return Ok(None);
             }
             if self.generation.load() != generation {

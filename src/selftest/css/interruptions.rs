@@ -3,7 +3,7 @@
 use super::super::{ensure, expect, test, Outcome, Test, Why};
 use super::{Subchannel, ISC, PARAMETER, SOON};
 use appliance::driver::Wake;
-use channel::IoInterruption;
+use channel::{IoInterruption, StatusControl};
 use s390x::clock::Tod;
 use s390x::control::{Cr6, InterruptionSubclass};
 
@@ -100,6 +100,12 @@ fn order(scene: &mut Subchannel) -> Outcome {
     appliance::css::enable(scene.platform.as_mut(), other, ISC - 1)?;
     scene.with_status_pending()?;
     scene.platform.clear(other)?;
+    // Elsewhere than on the machine itself a clear function may take its time.
+    let deadline = scene.platform.now().plus_micros(SOON);
+    let pending = StatusControl::PENDING;
+    while !scene.platform.store(other)?.scsw.status().contains(pending) {
+        ensure("cleared", scene.platform.now() < deadline)?;
+    }
     let first = scene.interruption()?;
     let second = scene.interruption()?;
     scene.platform.test(other)?;
