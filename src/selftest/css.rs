@@ -209,7 +209,11 @@ pub(super) fn run_attention(tally: &mut Tally, platform: Box<dyn Platform>) {
         Ok(scene)
     });
     match terminal {
-        Ok(mut scene) => tally.run("", &mut scene, attention::TESTS),
+        Ok(mut scene) => {
+            // Asks for keys until the first one comes.
+            tally.run("", &mut scene, terminal::TESTS);
+            tally.run("", &mut scene, attention::TESTS);
+        }
         Err(why) => tally.note("", "there is a terminal to test", Err(why)),
     }
 }

@@ -133,7 +133,6 @@ case_client() { # condition codes, programs, wrong operands, halt, clear, suspen
 
 case_attention() { # ATTENTION before, while and after starts, halts and clears
     up nervous client
-    wait_line "$SCENE/peer.log" '^pressing' 10
     client attention
     ! grep -q '^SKIP' "$SCENE/client.attention.log"
     down

@@ -4,7 +4,7 @@
     peer.py link SOCKET        the wake-up link: each byte is answered by one; after a second of quiet it
                                hangs up, and calls again
     peer.py terminal SOCKET    a 3270 terminal (TN3270): when the image writes PRESS ENTER, it presses ENTER
-    peer.py nervous SOCKET     one whose user presses ENTER all the time, with pauses of up to 8 ms
+    peer.py nervous SOCKET     one that goes on pressing it then, with pauses of up to 8 ms
 
 Ends when QEMU does, or after two minutes.
 """
@@ -50,9 +50,8 @@ def link(peer):
         peer.sendall(data)
 
 
-def terminal(peer):
-    """Negotiates, and presses ENTER when asked."""
-    peer.settimeout(LIFETIME)
+def prompts(peer):
+    """Negotiates; then yields whenever the image writes PRESS ENTER."""
     data = b""
     while chunk := peer.recv(4096):
         data += chunk
@@ -64,25 +63,23 @@ def terminal(peer):
             if PROMPT in record:
                 # The write ends first: QEMU would put the key into its status.
                 time.sleep(0.02)
-                peer.sendall(ENTER_KEY)
+                yield
+
+
+def terminal(peer):
+    """Presses ENTER when asked."""
+    peer.settimeout(LIFETIME)
+    for _ in prompts(peer):
+        peer.sendall(ENTER_KEY)
     return False
 
 
 def nervous(peer):
-    """Negotiates, and presses ENTER again and again, at moments that are the same in each run."""
+    """Once asked, presses ENTER again and again, at moments that are the same in each run."""
     moments = random.Random(3270)
     peer.settimeout(LIFETIME)
-    data = b""
-    while ASK_TERMINAL_TYPE not in data:
-        chunk = peer.recv(4096)
-        if not chunk:
-            return False
-        data += chunk
-    peer.sendall(TERMINAL_TYPE)
-    # What comes together with it, QEMU takes for a part of it.
-    time.sleep(0.3)
+    next(prompts(peer), None)
     peer.setblocking(False)
-    print("pressing keys", flush=True)
     while True:
         time.sleep(moments.uniform(0.001, 0.008))
         try:
