@@ -369,7 +369,6 @@ mod tests {
     #[test]
     fn a_translated_program_does_what_the_clients_own_does() {
         for seed in 0..programs() {
-            eprintln!("seed {seed}");
             check(&bytes(seed));
         }
     }

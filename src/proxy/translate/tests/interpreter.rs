@@ -113,6 +113,7 @@ fn program_check<T>() -> Result<T, Check> {
 /// Where the data of a CCW is.
 struct Places {
     ccw: Ccw1,
+    input: bool,
     backward: bool,
     skip: bool,
     block: u64,
@@ -132,10 +133,11 @@ struct Places {
 }
 
 impl Places {
-    fn new(ccw: Ccw1, backward: bool, orb: &Orb) -> Self {
+    fn new(ccw: Ccw1, input: bool, backward: bool, orb: &Orb) -> Self {
         let format = orb.idaw_format();
         let format_1 = orb.flags().contains(OrbFlags::FORMAT_1);
         Self {
+            input,
             backward,
             skip: ccw.flags().contains(CcwFlags::SKIP),
             block: if format == IdawFormat::Format2Of4K {
@@ -237,7 +239,7 @@ impl Places {
         if !midaw.is_well_formed() {
             return program_check();
         }
-        self.lost = midaw.flags().contains(MidawFlags::SKIP);
+        self.lost = self.input && midaw.flags().contains(MidawFlags::SKIP);
         let within = address % 4096;
         let fits = if self.backward {
             count <= within + 1
@@ -350,7 +352,7 @@ impl<M: Memory> Channel<'_, M> {
         };
         loop {
             let mut left = u64::from(ccw.count.get());
-            let mut places = Places::new(ccw, backward, &self.orb);
+            let mut places = Places::new(ccw, input, backward, &self.orb);
             while wants > 0 && left > 0 {
                 let moved = self.piece(&mut places, wants.min(left), input);
                 match moved {
