@@ -74,10 +74,15 @@ pub fn check(input: &[u8]) {
         backward: choice.one_in(3),
         anywhere: choice.one_in(2),
     };
+    let apart = style.live && style.chains_data;
+    let style = Style {
+        backward: style.backward && !apart,
+        ..style
+    };
     flags.set(OrbFlags::PREFETCH, !style.live);
     let mut orb = Orb::format_1(1, 0, OrbFlags::empty(), 0x80);
     orb.set_flags(flags);
-    lists(&mut choice, &mut client, &orb);
+    lists(&mut choice, &mut client, &orb, apart);
     let places = program(
         &mut choice,
         &mut client,
@@ -145,7 +150,7 @@ fn show(client: &Client, orb: &Orb, places: &[u32], acts: &[Act]) -> String {
     text + &format!("{acts:?}")
 }
 
-fn lists(choice: &mut Choice<'_>, client: &mut Client, orb: &Orb) {
+fn lists(choice: &mut Choice<'_>, client: &mut Client, orb: &Orb, apart: bool) {
     let format = orb.idaw_format();
     let block: u32 = if format == IdawFormat::Format2Of4K {
         4096
@@ -154,7 +159,7 @@ fn lists(choice: &mut Choice<'_>, client: &mut Client, orb: &Orb) {
     };
     for list in 0..4 {
         let start = LISTS + list * LIST_SIZE;
-        if choice.one_in(3) {
+        if choice.one_in(3) && !apart {
             for entry in 0..6 {
                 let midaw = midaw(choice);
                 client.put((start & !15) + 16 * entry, &midaw);
