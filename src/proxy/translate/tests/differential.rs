@@ -168,7 +168,8 @@ fn lists(choice: &mut Choice<'_>, client: &mut Client, orb: &Orb, apart: bool) {
         }
         let backward = choice.one_in(4);
         for entry in 0..34 {
-            let mut word = DATA + choice.word() % (WINDOW - DATA);
+            let end = if apart { WINDOW - 0x1000 } else { WINDOW };
+            let mut word = DATA + choice.word() % (end - DATA);
             if entry > 0 && !choice.one_in(12) {
                 word = if backward {
                     word | (block - 1)
@@ -301,9 +302,10 @@ fn any_ccw(choice: &mut Choice<'_>, style: &Style, places: &[u32]) -> Ccw1 {
         };
     }
     if style.live && style.chains_data && !in_lists {
-        address = DATA + address % (WINDOW - DATA - 0x80);
+        address = DATA + address % DATA;
     }
-    ccw(command, flags, count, address)
+    let most = if style.live && style.chains_data { 0xF000 } else { u16::MAX };
+    ccw(command, flags, count.min(most), address)
 }
 
 /// What the CPU stores while the program runs.
@@ -369,6 +371,17 @@ mod tests {
     fn programs() -> u64 {
         let asked = std::env::var("TRANSLATE_PROGRAMS").ok();
         asked.and_then(|number| number.parse().ok()).unwrap_or(3000)
+    }
+
+    #[test]
+    fn the_corpus_of_the_fuzzer_is_clean() {
+        let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/translate");
+        let mut inputs = 0;
+        for entry in std::fs::read_dir(corpus).unwrap() {
+            check(&std::fs::read(entry.unwrap().path()).unwrap());
+            inputs += 1;
+        }
+        assert!(inputs > 0);
     }
 
     #[test]

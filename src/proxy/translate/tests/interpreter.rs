@@ -19,6 +19,10 @@ pub trait Memory {
     fn fetch(&self, address: u64, bytes: &mut [u8]) -> bool {
         self.load(address, bytes)
     }
+    /// What the device gives for the first command; else numbers.
+    fn record(&self) -> Option<&[u8]> {
+        None
+    }
     /// Called before the channel fetches the CCW of a command, with the number of commands so far: what
     /// others do meanwhile.
     fn tick(&mut self, _commands: usize) {}
@@ -189,7 +193,7 @@ impl Places {
         self.at = if self.backward {
             self.at.wrapping_sub(length)
         } else {
-            self.at + length
+            self.at.wrapping_add(length)
         };
         Ok((start, length))
     }
@@ -405,6 +409,13 @@ impl<M: Memory> Channel<'_, M> {
                 bytes.iter_mut().rev().for_each(|byte| *byte = give());
             } else {
                 bytes.iter_mut().for_each(|byte| *byte = give());
+            }
+            if let Some(record) = self
+                .memory
+                .record()
+                .filter(|_| self.run.commands.len() == 1)
+            {
+                bytes.copy_from_slice(&record[..length as usize]);
             }
             if places.lost {
                 return Ok(length);
