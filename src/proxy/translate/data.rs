@@ -63,11 +63,13 @@ impl Area {
         ((on_page + 1).min(self.count) as usize).min(MIDAWS)
     }
 
-    /// The part of the block of `word` that is transferred at most, as client addresses.
-    fn reach(&self, word: u64, mask: u64) -> (u64, u64) {
+    /// The part of the block of `word` that is transferred when `left` bytes are left, as client addresses.
+    fn reach(&self, word: u64, mask: u64, left: u64) -> (u64, u64) {
         match self.transfer {
-            Transfer::Backward => (word & !mask, word + 1),
-            Transfer::None | Transfer::Output | Transfer::Input => (word, (word | mask) + 1),
+            Transfer::Backward => ((word + 1).saturating_sub(left).max(word & !mask), word + 1),
+            Transfer::None | Transfer::Output | Transfer::Input => {
+                (word, (word + left).min((word | mask) + 1))
+            }
         }
     }
 }
@@ -98,10 +100,14 @@ impl Translator {
             skip: flags.contains(CcwFlags::SKIP),
         };
         let mut placed = ccw;
-        if Transfer::of(ccw.command) != transfer {
+        let alone = Transfer::of(ccw.command);
+        if (alone == Transfer::Backward) != (transfer == Transfer::Backward) {
             // In data chaining the channel ignores the code. Should a status modifier lead here, it is
             // an invalid one, so that the data never goes another way than was checked.
             placed.command = 0;
+        }
+        if self.shape.modifiable {
+            self.watch.open_list();
         }
         let indirect = flags & (CcwFlags::IDA | CcwFlags::MIDA);
         let list = if indirect.is_empty() {
@@ -130,21 +136,6 @@ impl Translator {
         Ok(placed)
     }
 
-    /// The client's address list of a CCW: first byte and the byte behind it, as far as it may reach.
-    pub(super) fn list_range(&self, ccw: Ccw1) -> Option<(u64, u64)> {
-        let start = u64::from(ccw.address.get());
-        let count = u64::from(ccw.count.get());
-        let bytes = match ccw.flags() & (CcwFlags::IDA | CcwFlags::MIDA) {
-            flags if flags == CcwFlags::IDA => {
-                let words = (count + 2 * self.shape.block_mask) / (self.shape.block_mask + 1);
-                words * self.word_size()
-            }
-            flags if flags == CcwFlags::MIDA => PAGE - start % PAGE,
-            _ => return None,
-        };
-        Some((start, start + bytes))
-    }
-
     const fn word_size(&self) -> u64 {
         if self.shape.wide_words {
             8
@@ -163,18 +154,28 @@ impl Translator {
         }
     }
 
+    /// Notes where address words have been fetched, in a program that may change.
+    #[inline]
+    fn fetched(&mut self, at: u64, bytes: u64) {
+        if self.shape.modifiable {
+            self.watch.fetched(at, at + bytes);
+        }
+    }
+
     /// IDAWs for data that a direct address cannot name. Beyond the window they name nothing.
     fn make_list(&mut self, area: &Area, slot: &mut Slot) -> Result<u32, Full> {
         let mask = self.shape.block_mask;
         let words = area.words(area.address, mask);
         let first = self.take(words, slot, false)?;
-        let mut at = area.address;
+        let (mut at, mut left) = (area.address, area.count);
         for index in first..first + words {
             if at >= self.shape.limit {
                 self.arena.set(index, NOWHERE);
                 break;
             }
-            self.note(area, area.reach(at, mask));
+            let (start, end) = area.reach(at, mask, left);
+            left -= end - start;
+            self.note(area, (start, end));
             self.arena.set(index, self.shape.base + at);
             at = match area.transfer {
                 // Below address 0 there is nothing.
@@ -196,6 +197,7 @@ impl Translator {
             .then(|| self.read_idaw(area.address, window))
             .flatten();
         let words = word.map_or(1, |word| area.words(word, self.shape.block_mask));
+        self.fetched(area.address, words as u64 * size);
         let first = self.take(words, slot, false)?;
         self.fill_idaws(area, word, first, words, window);
         Ok(self.arena.address_of(first))
@@ -212,7 +214,7 @@ impl Translator {
     ) {
         let mask = self.shape.block_mask;
         let size = self.word_size();
-        let mut at = area.address;
+        let (mut at, mut left) = (area.address, area.count);
         for index in first..first + words {
             let good = word.filter(|&word| {
                 word < self.shape.wide_limit && (index == first || area.is_block(word, mask))
@@ -221,7 +223,9 @@ impl Translator {
                 self.arena.set(index, NOWHERE);
                 return;
             };
-            self.note(area, area.reach(good, mask));
+            let (start, end) = area.reach(good, mask, left);
+            left -= end - start;
+            self.note(area, (start, end));
             self.arena.set(index, self.shape.base + good);
             at += size;
             let more = index + 1 < first + words && at + size <= self.shape.limit;
@@ -270,6 +274,7 @@ impl Translator {
         for used in 0..most {
             let at = area.address + used as u64 * MIDAW;
             let midaw = if at + MIDAW <= self.shape.limit && (used == 0 || at % PAGE != 0) {
+                self.fetched(at, MIDAW);
                 let midaw = window.read::<Midaw>(ClientAddress::new(at)).ok();
                 midaw.and_then(|midaw| self.midaw(area, &midaw))
             } else {
