@@ -113,8 +113,8 @@ const _: () = assert!(size_of::<Scsw>() == 12);
 
 impl Scsw {
     const DEFERRED_CC_SHIFT: u32 = 24;
-    const ECW_STORED: u32 = 0x0001_0000;
-    const PATH_NOT_OPERATIONAL: u32 = 0x0000_8000;
+    const ECW_STORED: u32 = 0x0002_0000;
+    const PATH_NOT_OPERATIONAL: u32 = 0x0001_0000;
     const FUNCTION_SHIFT: u32 = 12;
     const ACTIVITY_SHIFT: u32 = 5;
 
