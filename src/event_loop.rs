@@ -58,7 +58,7 @@ impl Default for Tuning {
                 adapter: true,
             },
             linger_us: 1000,
-            patience_us: 100,
+            patience_us: 30,
         }
     }
 }
