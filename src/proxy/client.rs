@@ -303,14 +303,27 @@ impl Client {
         let IoInterruption::Subchannel { id: of, .. } = interruption else {
             return false;
         };
-        let mut taken = false;
+        let mut its = self.passed_through().map(|(_, subject)| subject.id());
+        if !its.any(|id| id == *of) {
+            return false;
+        }
         self.each_pass_through(around, |subject, line| {
             if subject.id() == *of {
                 subject.interruption(line);
-                taken = true;
             }
         });
-        taken
+        true
+    }
+
+    /// Does what is due.
+    pub fn attend(&mut self, around: &mut Surroundings<'_>) {
+        let mut all = self.passed_through();
+        if all.any(|(_, subject)| subject.is_due(around.now)) {
+            self.each_pass_through(around, |subject, line| {
+                subject.tick(line);
+                subject.tend(line);
+            });
+        }
     }
 
     /// A channel report about a path: to each subchannel that has it, and once to the client.
