@@ -224,6 +224,10 @@ impl Client {
             })
     }
 
+    fn any_passed_through(&self, fact: impl Fn(&PassThrough) -> bool) -> bool {
+        self.passed_through().any(|(_, subject)| fact(subject))
+    }
+
     /// Carries out what the client asks its subchannels, if it rang. Returns whether anything was done.
     pub fn hear(&mut self, around: &mut Surroundings<'_>) -> bool {
         let rang = self.bell.heard();
@@ -303,8 +307,7 @@ impl Client {
         let IoInterruption::Subchannel { id: of, .. } = interruption else {
             return false;
         };
-        let mut its = self.passed_through().map(|(_, subject)| subject.id());
-        if !its.any(|id| id == *of) {
+        if !self.any_passed_through(|subject| subject.id() == *of) {
             return false;
         }
         self.each_pass_through(around, |subject, line| {
@@ -317,8 +320,7 @@ impl Client {
 
     /// Does what is due.
     pub fn attend(&mut self, around: &mut Surroundings<'_>) {
-        let mut all = self.passed_through();
-        if all.any(|(_, subject)| subject.is_due(around.now)) {
+        if self.any_passed_through(|subject| subject.is_due(around.now)) {
             self.each_pass_through(around, |subject, line| {
                 subject.tick(line);
                 subject.tend(line);
