@@ -6,6 +6,8 @@
 //! pages of its heap are a client's area and window, and [`client`] drives the virtual subchannel in
 //! them as any client does. The disk behind it is the first virtio disk there is.
 //!
+//! [`Bench::Proxy`]: what a channel program costs that is passed through; see [`proxy`].
+//!
 //! # How instructions are counted
 //!
 //! By the clock. Under QEMU's `-icount` it advances by a fixed time with each instruction and stands still
@@ -30,6 +32,7 @@
 extern crate alloc as liballoc;
 
 mod client;
+mod proxy;
 
 use crate::boot::cmdline::{Bench, Options};
 use appliance::css::{self, Hardware};
@@ -63,6 +66,7 @@ const KNOWN: u64 = 100_000;
 pub fn run(bench: Bench, options: &Options) -> ! {
     let done = match bench {
         Bench::Read4k => read4k(options),
+        Bench::Proxy => proxy::run(&measured_scale()),
     };
     match done {
         Ok(()) => crate::boot::shut_down(),
@@ -70,9 +74,14 @@ pub fn run(bench: Bench, options: &Options) -> ! {
     }
 }
 
-fn read4k(options: &Options) -> Result<(), String> {
+fn measured_scale() -> Scale {
     let scale = Scale::measure();
     sclp::println!("bench: clock {KNOWN} instructions in {} ns", scale.nanos());
+    scale
+}
+
+fn read4k(options: &Options) -> Result<(), String> {
+    let scale = measured_scale();
     let (appliance, mut client) = scene(options)?;
     appliance.borrow_mut().proxy.get_up();
     for (depth, reads) in [(1, WARM_UP), (1, READS), (32, READS)] {

@@ -170,12 +170,15 @@ impl SelfTest {
 pub enum Bench {
     /// `read4k`: instructions for each read of 4 KiB.
     Read4k,
+    /// `proxy`: instructions for each channel program that is passed through.
+    Proxy,
 }
 
 impl Bench {
     fn from_name(name: &str) -> Option<Self> {
         match name {
             "read4k" => Some(Self::Read4k),
+            "proxy" => Some(Self::Proxy),
             _ => None,
         }
     }

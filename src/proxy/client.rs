@@ -224,6 +224,10 @@ impl Client {
             })
     }
 
+    fn any_passed_through(&self, fact: impl Fn(&PassThrough) -> bool) -> bool {
+        self.passed_through().any(|(_, subject)| fact(subject))
+    }
+
     /// Carries out what the client asks its subchannels, if it rang. Returns whether anything was done.
     pub fn hear(&mut self, around: &mut Surroundings<'_>) -> bool {
         let rang = self.bell.heard();
@@ -303,14 +307,25 @@ impl Client {
         let IoInterruption::Subchannel { id: of, .. } = interruption else {
             return false;
         };
-        let mut taken = false;
+        if !self.any_passed_through(|subject| subject.id() == *of) {
+            return false;
+        }
         self.each_pass_through(around, |subject, line| {
             if subject.id() == *of {
                 subject.interruption(line);
-                taken = true;
             }
         });
-        taken
+        true
+    }
+
+    /// Does what is due.
+    pub fn attend(&mut self, around: &mut Surroundings<'_>) {
+        if self.any_passed_through(|subject| subject.is_due(around.now)) {
+            self.each_pass_through(around, |subject, line| {
+                subject.tick(line);
+                subject.tend(line);
+            });
+        }
     }
 
     /// A channel report about a path: to each subchannel that has it, and once to the client.

@@ -234,10 +234,7 @@ impl Proxy {
         let heard = self.each(platform, |client, around| {
             let heard = client.hear(around);
             if passes_through {
-                client.each_pass_through(around, |subject, line| {
-                    subject.tick(line);
-                    subject.tend(line);
-                });
+                client.attend(around);
             }
             heard
         });

@@ -37,7 +37,11 @@ impl PassThrough {
                 self.irb = Irb::default();
                 self.answer(3, None)
             }
-            Action::InUse => self.in_use(line),
+            Action::InUse => match operand {
+                // MODIFY does nothing while there is no device.
+                Operand::Schib(_) => self.in_use(0, line),
+                Operand::None | Operand::Orb(_) | Operand::Path(_) => self.in_use(3, line),
+            },
             Action::Ignore | Action::Show => self.answer(0, None),
             Action::Start => match operand {
                 Operand::Orb(orb) => self.start(orb, line),
@@ -49,6 +53,9 @@ impl PassThrough {
             Action::Resume => self.resume(line),
             Action::Modify => match operand {
                 Operand::Schib(wanted) => {
+                    if self.stored(line).is_none() {
+                        return self.answer(0, Some(Event::Gone));
+                    }
                     self.condition = self.modify(wanted, line);
                     None
                 }
@@ -124,7 +131,7 @@ impl PassThrough {
     fn start(&mut self, orb: &Orb, line: &mut Line<'_>) -> Option<Event> {
         let id = self.id;
         if self.is_pending() {
-            return self.in_use(line);
+            return self.in_use(3, line);
         }
         let mut translated = match self.translator.translate(orb, line.window) {
             Ok(translated) => translated,
@@ -450,10 +457,10 @@ impl PassThrough {
     }
 
     /// The answer of a subchannel that cannot take a new function: condition code 1 if status is pending, its interruption
-    /// taken or not, else 2.
-    fn in_use(&mut self, line: &mut Line<'_>) -> Option<Event> {
+    /// taken or not, else 2; `gone` if there is no device any more.
+    fn in_use(&mut self, gone: u32, line: &mut Line<'_>) -> Option<Event> {
         let Some(schib) = self.stored(line) else {
-            return self.answer(3, Some(Event::Gone));
+            return self.answer(gone, Some(Event::Gone));
         };
         let scsw = &schib.scsw;
         let own = self.is_split(scsw) || self.may_retry(scsw);

@@ -376,6 +376,12 @@ impl PassThrough {
         self.trace(line, before, TraceEvent::Offline, None, &NO_WORDS);
     }
 
+    /// Whether [`Self::tick`] or [`Self::tend`] has something to do.
+    #[inline]
+    pub fn is_due(&self, now: Tod) -> bool {
+        now >= self.deadline || self.wants_tending()
+    }
+
     /// Time has passed. Whatever is due is done.
     pub fn tick(&mut self, line: &mut Line<'_>) {
         if line.now < self.deadline {

@@ -21,6 +21,11 @@ pub(super) const fn is_transfer_in_channel(ccw: Ccw1) -> bool {
     ccw.command & 0x0F == CommandCode::TIC.0
 }
 
+/// Whether a CCW of the arena is a transfer in channel that the channel takes.
+pub(super) const fn is_valid_transfer(ccw: Ccw1) -> bool {
+    ccw.command == CommandCode::TIC.0 && ccw.flags == 0
+}
+
 /// The arena of one subchannel.
 #[derive(Debug)]
 pub(super) struct Arena {

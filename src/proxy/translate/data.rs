@@ -106,6 +106,9 @@ impl Translator {
             // an invalid one, so that the data never goes another way than was checked.
             placed.command = 0;
         }
+        if self.shape.modifiable {
+            self.watch.open_list();
+        }
         let indirect = flags & (CcwFlags::IDA | CcwFlags::MIDA);
         let list = if indirect.is_empty() {
             let (start, end) = match transfer {
@@ -133,21 +136,6 @@ impl Translator {
         Ok(placed)
     }
 
-    /// The client's address list of a CCW: first byte and the byte behind it, as far as it may reach.
-    pub(super) fn list_range(&self, ccw: Ccw1) -> Option<(u64, u64)> {
-        let start = u64::from(ccw.address.get());
-        let count = u64::from(ccw.count.get());
-        let bytes = match ccw.flags() & (CcwFlags::IDA | CcwFlags::MIDA) {
-            flags if flags == CcwFlags::IDA => {
-                let words = (count + 2 * self.shape.block_mask) / (self.shape.block_mask + 1);
-                words * self.word_size()
-            }
-            flags if flags == CcwFlags::MIDA => PAGE - start % PAGE,
-            _ => return None,
-        };
-        Some((start, start + bytes))
-    }
-
     const fn word_size(&self) -> u64 {
         if self.shape.wide_words {
             8
@@ -163,6 +151,14 @@ impl Translator {
         if self.shape.modifiable && stores && !area.skip {
             self.watch
                 .note(range, self.ground.segments(), self.ground.used());
+        }
+    }
+
+    /// Notes where address words have been fetched, in a program that may change.
+    #[inline]
+    fn fetched(&mut self, at: u64, bytes: u64) {
+        if self.shape.modifiable {
+            self.watch.fetched(at, at + bytes);
         }
     }
 
@@ -201,6 +197,7 @@ impl Translator {
             .then(|| self.read_idaw(area.address, window))
             .flatten();
         let words = word.map_or(1, |word| area.words(word, self.shape.block_mask));
+        self.fetched(area.address, words as u64 * size);
         let first = self.take(words, slot, false)?;
         self.fill_idaws(area, word, first, words, window);
         Ok(self.arena.address_of(first))
@@ -277,6 +274,7 @@ impl Translator {
         for used in 0..most {
             let at = area.address + used as u64 * MIDAW;
             let midaw = if at + MIDAW <= self.shape.limit && (used == 0 || at % PAGE != 0) {
+                self.fetched(at, MIDAW);
                 let midaw = window.read::<Midaw>(ClientAddress::new(at)).ok();
                 midaw.and_then(|midaw| self.midaw(area, &midaw))
             } else {

@@ -9,7 +9,7 @@
 use channel::{Ccw1, CcwFlags, CommandCode};
 use window::Window;
 
-use super::arena::{is_transfer_in_channel, INVALID};
+use super::arena::{self, is_transfer_in_channel, INVALID};
 use super::ground::{Mark, Slot, Transfer, LINKS};
 use super::{Limit, Translator, MAX_CCWS, MAX_DETOUR};
 
@@ -193,13 +193,13 @@ impl Translator {
                     way.at = target;
                     continue 'segment;
                 }
-                if self.shape.modifiable && self.list_hit(ccw) {
-                    self.wait_for_device(&way);
-                    return Ok(());
-                }
                 let Ok(placed) = self.place(ccw, &mut new, window) else {
                     return self.stop_at_limit(&way);
                 };
+                if self.watch.list_is_awaited() {
+                    self.wait_for_device(&way);
+                    return Ok(());
+                }
                 self.arena.set_ccw(slot, placed);
                 self.ground.push(new);
                 if way.entry == Transfer::None {
@@ -235,15 +235,6 @@ impl Translator {
             && target % 8 == 0
             && u64::from(target) < self.shape.limit;
         good.then_some(target)
-    }
-
-    /// Whether the device may write the address list of a CCW before the channel fetches it.
-    fn list_hit(&mut self, ccw: Ccw1) -> bool {
-        let Some((start, end)) = self.list_range(ccw) else {
-            return false;
-        };
-        self.watch.add_list(start, end);
-        self.watch.hits(start, end)
     }
 
     /// Counts a CCW. `false`: it is one too many.
@@ -346,11 +337,10 @@ impl Translator {
     }
 
     /// Makes a link lead to a slot. What stands there and is a transfer in channel itself has to stand in the
-    /// link, because one may not lead to another. A stop is met where it is.
+    /// link, because one may not lead to another. What is invalid is met where it is.
     pub(super) fn set_link(&mut self, link: usize, known: usize) {
         let there = self.arena.ccw(known);
-        let copied = is_transfer_in_channel(there) && self.ground.slot(known).mark != Mark::Stop;
-        let ccw = if copied {
+        let ccw = if arena::is_valid_transfer(there) {
             there
         } else {
             self.transfer_to(known)

@@ -18,9 +18,9 @@ use channel::{
 };
 use window::Window;
 
-use super::arena::{is_transfer_in_channel, INVALID};
+use super::arena::{is_transfer_in_channel, is_valid_transfer, INVALID};
 use super::follow::Way;
-use super::ground::{Mark, Segment, Slot, Transfer};
+use super::ground::{Mark, Segment, Slot, Transfer, LINKS};
 use super::{Refused, Translator};
 
 /// What [`Translator::refresh`] found.
@@ -64,10 +64,18 @@ impl Translator {
         self.ground.chained = 0;
         self.ground.detours = 0;
         // What is appended now is new.
-        for number in 0..self.ground.segments().len() {
+        let known = self.ground.segments().len();
+        for number in 0..known {
             if let Some(&segment) = self.ground.segments().get(number) {
                 self.refresh_segment(segment, window, &mut refreshed);
             }
+        }
+        // A link may lead to what changed in a later segment, and there may be new ones.
+        let mut number = 0;
+        while let Some(segment) = self.ground.segments().get(number) {
+            let end = segment.first + segment.length;
+            self.refresh_links(end as usize, window);
+            number += 1;
         }
         refreshed
     }
@@ -95,7 +103,6 @@ impl Translator {
                 self.cut_behind(slot);
             }
         }
-        self.refresh_links(end, window);
     }
 
     /// What is going on at a slot, as the CCWs before it are now.
@@ -157,9 +164,26 @@ impl Translator {
         if index + 2 >= end {
             self.refresh_links(end, window);
         }
+        if is_valid_transfer(placed) {
+            self.redirect_links(index, placed);
+        }
         self.arena.set_ccw(index, placed);
         if cut {
             self.cut_behind(index);
+        }
+    }
+
+    /// Puts into the links that lead to a slot what the slot is going to be: a transfer in channel, to which none may lead.
+    fn redirect_links(&self, index: usize, placed: Ccw1) {
+        let leads_here = bytes(self.transfer_to(index));
+        for segment in self.ground.segments() {
+            let end = (segment.first + segment.length) as usize;
+            for link in end..end + LINKS {
+                let leads = self.ground.slot(link).mark == Mark::Link;
+                if leads && bytes(self.arena.ccw(link)) == leads_here {
+                    self.arena.set_ccw(link, placed);
+                }
+            }
         }
     }
 

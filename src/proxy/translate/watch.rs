@@ -17,6 +17,10 @@ pub(super) struct Watch {
     hull: (u64, u64),
     /// The same for all address lists of the client.
     lists: (u64, u64),
+    /// Ranges that were there when the address list was begun.
+    before_list: usize,
+    /// One of them has words of that list.
+    awaited: bool,
     /// Something that was translated has been written since.
     overwritten: bool,
     /// The program has a place where the chain is cut.
@@ -73,9 +77,23 @@ impl Watch {
         self.overwritten |= overlap(self.lists, range) || segments.iter().any(known);
     }
 
-    /// Notes where an address list of the client's is.
-    pub(super) fn add_list(&mut self, start: u64, end: u64) {
-        self.lists = join(self.lists, (start, end));
+    /// An address list begins. What its own data overwrites is not waited for: the list is a snapshot.
+    pub(super) fn open_list(&mut self) {
+        self.before_list = self.ranges.len();
+        self.awaited = false;
+    }
+
+    /// Notes that address words have been fetched.
+    pub(super) fn fetched(&mut self, start: u64, end: u64) {
+        let range = (start, end);
+        self.lists = join(self.lists, range);
+        let earlier = self.ranges.iter().take(self.before_list);
+        self.awaited |= earlier.into_iter().any(|&other| overlap(other, range));
+    }
+
+    /// Whether a word of the list that is open may be written by a CCW before.
+    pub(super) fn list_is_awaited(&self) -> bool {
+        self.awaited
     }
 
     /// Whether known ground may no longer be true.

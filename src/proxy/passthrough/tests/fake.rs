@@ -154,7 +154,7 @@ impl Fake {
     }
 
     fn is_running(&self) -> bool {
-        self.function() == FunctionControl::START
+        self.function().contains(FunctionControl::START)
             && self.activity().contains(ActivityControl::SUBCHANNEL_ACTIVE)
     }
 

@@ -1,5 +1,9 @@
 //! The pass-through subchannel against a subchannel of software.
 
+mod cases;
+mod codes;
 mod fake;
+mod more_cases;
 mod scene;
 mod sequences;
+mod tables;

@@ -74,10 +74,15 @@ pub fn check(input: &[u8]) {
         backward: choice.one_in(3),
         anywhere: choice.one_in(2),
     };
+    let apart = style.live && style.chains_data;
+    let style = Style {
+        backward: style.backward && !apart,
+        ..style
+    };
     flags.set(OrbFlags::PREFETCH, !style.live);
     let mut orb = Orb::format_1(1, 0, OrbFlags::empty(), 0x80);
     orb.set_flags(flags);
-    lists(&mut choice, &mut client, &orb);
+    lists(&mut choice, &mut client, &orb, apart);
     let places = program(
         &mut choice,
         &mut client,
@@ -145,7 +150,7 @@ fn show(client: &Client, orb: &Orb, places: &[u32], acts: &[Act]) -> String {
     text + &format!("{acts:?}")
 }
 
-fn lists(choice: &mut Choice<'_>, client: &mut Client, orb: &Orb) {
+fn lists(choice: &mut Choice<'_>, client: &mut Client, orb: &Orb, apart: bool) {
     let format = orb.idaw_format();
     let block: u32 = if format == IdawFormat::Format2Of4K {
         4096
@@ -154,7 +159,7 @@ fn lists(choice: &mut Choice<'_>, client: &mut Client, orb: &Orb) {
     };
     for list in 0..4 {
         let start = LISTS + list * LIST_SIZE;
-        if choice.one_in(3) {
+        if choice.one_in(3) && !apart {
             for entry in 0..6 {
                 let midaw = midaw(choice);
                 client.put((start & !15) + 16 * entry, &midaw);
@@ -163,7 +168,8 @@ fn lists(choice: &mut Choice<'_>, client: &mut Client, orb: &Orb) {
         }
         let backward = choice.one_in(4);
         for entry in 0..34 {
-            let mut word = DATA + choice.word() % (WINDOW - DATA);
+            let end = if apart { WINDOW - 0x1000 } else { WINDOW };
+            let mut word = DATA + choice.word() % (end - DATA);
             if entry > 0 && !choice.one_in(12) {
                 word = if backward {
                     word | (block - 1)
@@ -296,9 +302,14 @@ fn any_ccw(choice: &mut Choice<'_>, style: &Style, places: &[u32]) -> Ccw1 {
         };
     }
     if style.live && style.chains_data && !in_lists {
-        address = DATA + address % (WINDOW - DATA - 0x80);
+        address = DATA + address % DATA;
     }
-    ccw(command, flags, count, address)
+    let most = if style.live && style.chains_data {
+        0xF000
+    } else {
+        u16::MAX
+    };
+    ccw(command, flags, count.min(most), address)
 }
 
 /// What the CPU stores while the program runs.
@@ -367,9 +378,19 @@ mod tests {
     }
 
     #[test]
+    fn the_corpus_of_the_fuzzer_is_clean() {
+        let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/translate");
+        let mut inputs = 0;
+        for entry in std::fs::read_dir(corpus).unwrap() {
+            check(&std::fs::read(entry.unwrap().path()).unwrap());
+            inputs += 1;
+        }
+        assert!(inputs > 0);
+    }
+
+    #[test]
     fn a_translated_program_does_what_the_clients_own_does() {
         for seed in 0..programs() {
-            eprintln!("seed {seed}");
             check(&bytes(seed));
         }
     }

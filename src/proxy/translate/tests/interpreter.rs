@@ -19,6 +19,10 @@ pub trait Memory {
     fn fetch(&self, address: u64, bytes: &mut [u8]) -> bool {
         self.load(address, bytes)
     }
+    /// What the device gives for the first command; else numbers.
+    fn record(&self) -> Option<&[u8]> {
+        None
+    }
     /// Called before the channel fetches the CCW of a command, with the number of commands so far: what
     /// others do meanwhile.
     fn tick(&mut self, _commands: usize) {}
@@ -113,6 +117,7 @@ fn program_check<T>() -> Result<T, Check> {
 /// Where the data of a CCW is.
 struct Places {
     ccw: Ccw1,
+    input: bool,
     backward: bool,
     skip: bool,
     block: u64,
@@ -132,10 +137,11 @@ struct Places {
 }
 
 impl Places {
-    fn new(ccw: Ccw1, backward: bool, orb: &Orb) -> Self {
+    fn new(ccw: Ccw1, input: bool, backward: bool, orb: &Orb) -> Self {
         let format = orb.idaw_format();
         let format_1 = orb.flags().contains(OrbFlags::FORMAT_1);
         Self {
+            input,
             backward,
             skip: ccw.flags().contains(CcwFlags::SKIP),
             block: if format == IdawFormat::Format2Of4K {
@@ -187,7 +193,7 @@ impl Places {
         self.at = if self.backward {
             self.at.wrapping_sub(length)
         } else {
-            self.at + length
+            self.at.wrapping_add(length)
         };
         Ok((start, length))
     }
@@ -237,7 +243,7 @@ impl Places {
         if !midaw.is_well_formed() {
             return program_check();
         }
-        self.lost = midaw.flags().contains(MidawFlags::SKIP);
+        self.lost = self.input && midaw.flags().contains(MidawFlags::SKIP);
         let within = address % 4096;
         let fits = if self.backward {
             count <= within + 1
@@ -350,7 +356,7 @@ impl<M: Memory> Channel<'_, M> {
         };
         loop {
             let mut left = u64::from(ccw.count.get());
-            let mut places = Places::new(ccw, backward, &self.orb);
+            let mut places = Places::new(ccw, input, backward, &self.orb);
             while wants > 0 && left > 0 {
                 let moved = self.piece(&mut places, wants.min(left), input);
                 match moved {
@@ -403,6 +409,13 @@ impl<M: Memory> Channel<'_, M> {
                 bytes.iter_mut().rev().for_each(|byte| *byte = give());
             } else {
                 bytes.iter_mut().for_each(|byte| *byte = give());
+            }
+            if let Some(record) = self
+                .memory
+                .record()
+                .filter(|_| self.run.commands.len() == 1)
+            {
+                bytes.copy_from_slice(&record[..length as usize]);
             }
             if places.lost {
                 return Ok(length);

@@ -5,5 +5,6 @@ use super as translate;
 mod cases;
 mod differential;
 mod interpreter;
+mod live;
 mod programs;
 mod scene;

@@ -23,6 +23,8 @@ pub struct Client {
     pub base: u64,
     /// What the channel fetches CCWs and address words from, when it has fetched them all before.
     prefetched: Option<Vec<u8>>,
+    /// What the device gives for the first command, if it matters.
+    pub record: Option<Vec<u8>>,
     /// Stores of the client's CPU.
     pub stores: Vec<CpuStore>,
 }
@@ -43,6 +45,7 @@ impl Client {
             bytes,
             base,
             prefetched: None,
+            record: None,
             stores: Vec::new(),
         }
     }
@@ -131,6 +134,10 @@ impl Memory for Client {
         there.map(|at| bytes.copy_from_slice(at)).is_some()
     }
 
+    fn record(&self) -> Option<&[u8]> {
+        self.record.as_deref()
+    }
+
     fn tick(&mut self, commands: usize) {
         for number in 0..self.stores.len() {
             let store = self.stores[number];
@@ -166,6 +173,10 @@ impl Memory for Appliance<'_> {
         // CCWs and address words come from the arena alone.
         let address = u32::try_from(address).expect("31 bits");
         self.translator.fetch(address, bytes).is_some()
+    }
+
+    fn record(&self) -> Option<&[u8]> {
+        self.client.record()
     }
 
     fn tick(&mut self, commands: usize) {
