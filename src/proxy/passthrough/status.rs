@@ -66,9 +66,13 @@ pub fn over(scsw: &Scsw) -> Over {
     Over::Yes
 }
 
-/// Alert status that belongs to no function.
+/// Alert status that belongs to no function. The end of a halt or clear function is status pending alone; alert status
+/// that comes with it does not keep it from being that.
 pub fn is_unsolicited(scsw: &Scsw) -> bool {
-    scsw.deferred_cc() == 0 && scsw.status() == StatusControl::ALERT.union(StatusControl::PENDING)
+    let ends = FunctionControl::HALT.union(FunctionControl::CLEAR);
+    scsw.deferred_cc() == 0
+        && !scsw.function().intersects(ends)
+        && scsw.status() == StatusControl::ALERT.union(StatusControl::PENDING)
 }
 
 /// Whether a deferred condition code 1 can be repeated without the client losing anything: the device was busy
@@ -118,4 +122,20 @@ pub fn lost(function: FunctionControl) -> Irb {
     irb.scsw
         .set_controls(function, ActivityControl::empty(), status);
     irb
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attention_that_comes_with_the_end_of_a_clear_does_not_hide_it() {
+        let mut scsw = Scsw::default();
+        let alert = StatusControl::ALERT | StatusControl::PENDING;
+        scsw.set_controls(FunctionControl::CLEAR, ActivityControl::empty(), alert);
+        assert_eq!(over(&scsw), Over::Yes);
+        assert_eq!(event_of(&scsw), Some(Event::Final));
+        scsw.set_controls(FunctionControl::empty(), ActivityControl::empty(), alert);
+        assert_eq!(event_of(&scsw), Some(Event::Unsolicited));
+    }
 }
