@@ -417,7 +417,7 @@ impl Virtual {
         let condition = match (command, instruction) {
             (Some(command), Some(instruction)) => {
                 let operand = &command.operand;
-                let condition = match &mut self.kind {
+                match &mut self.kind {
                     Kind::Virtio(subchannel, device) => match devices.get_mut(*device) {
                         Some(device) => {
                             let mut unit = Unit {
@@ -425,21 +425,33 @@ impl Virtual {
                                 area,
                                 window,
                             };
-                            emulate(subchannel, instruction, operand, line.window, &mut unit)
+                            let (condition, irb) =
+                                emulate(subchannel, instruction, operand, line.window, &mut unit);
+                            if instruction == Instruction::Test {
+                                show_status(area, self.index, &irb);
+                            }
+                            condition
                         }
-                        None => (3, Irb::default()),
+                        None => Response::INVALID,
                     },
-                    Kind::PassThrough(subject) => pass(subject, instruction, operand, line),
+                    Kind::PassThrough(subject) => {
+                        let condition = pass(subject, instruction, operand, line);
+                        if instruction == Instruction::Test {
+                            show_status(area, self.index, subject.irb());
+                        }
+                        condition
+                    }
                     Kind::Nothing => match instruction {
-                        Instruction::Store | Instruction::Modify => (0, Irb::default()),
-                        _ => (3, Irb::default()),
+                        Instruction::Store | Instruction::Modify => 0,
+                        _ => 3,
                     },
-                };
-                self.present(instruction, &condition.1, area, line);
-                condition.0
+                }
             }
             _ => Response::INVALID,
         };
+        if matches!(instruction, Some(Instruction::Store | Instruction::Modify)) {
+            self.show(area, line);
+        }
         self.pending.store(u32::from(self.is_pending()));
         let answer = Response {
             sequence: self.answered.load().into(),
@@ -449,34 +461,6 @@ impl Virtual {
             log::error!("response: {error}");
         }
         self.answered.store(sequence);
-    }
-
-    /// Writes what a request stores.
-    fn present(
-        &mut self,
-        instruction: Instruction,
-        irb: &Irb,
-        area: &Area<'static>,
-        line: &mut Line<'_>,
-    ) {
-        match instruction {
-            Instruction::Store | Instruction::Modify => self.show(area, line),
-            Instruction::Test => {
-                let status = Status {
-                    pending: 0.into(),
-                    reserved: [0.into(); 7],
-                    irb: *irb,
-                };
-                if let Err(error) = area.write(self.index, &status) {
-                    log::error!("status: {error}");
-                }
-            }
-            Instruction::Start
-            | Instruction::Halt
-            | Instruction::Clear
-            | Instruction::Cancel
-            | Instruction::Resume => {}
-        }
     }
 
     fn is_pending(&self) -> bool {
@@ -549,6 +533,18 @@ impl Virtual {
     }
 }
 
+/// Writes what TEST stores.
+fn show_status(area: &Area<'static>, index: u32, irb: &Irb) {
+    let status = Status {
+        pending: 0.into(),
+        reserved: [0.into(); 7],
+        irb: *irb,
+    };
+    if let Err(error) = area.write(index, &status) {
+        log::error!("status: {error}");
+    }
+}
+
 fn part(schib: Schib, functions: u32) -> SchibPart {
     SchibPart {
         schib,
@@ -587,13 +583,13 @@ fn emulate(
     (condition.into(), Irb::default())
 }
 
-/// A request to a virtual subchannel of the pass-through kind: condition code, and what TEST stores.
+/// A request to a virtual subchannel of the pass-through kind: its condition code.
 fn pass(
     subject: &mut PassThrough,
     instruction: Instruction,
     operand: &[u8],
     line: &mut Line<'_>,
-) -> (u32, Irb) {
+) -> u32 {
     let (orb, schib);
     let request = match instruction {
         Instruction::Start => match Orb::read_from_prefix(operand) {
@@ -601,7 +597,7 @@ fn pass(
                 orb = operand;
                 Request::Start(&orb)
             }
-            Err(_) => return (Response::INVALID, Irb::default()),
+            Err(_) => return Response::INVALID,
         },
         Instruction::Halt => Request::Halt,
         Instruction::Clear => Request::Clear,
@@ -613,9 +609,9 @@ fn pass(
                 schib = operand;
                 Request::Modify(&schib)
             }
-            Err(_) => return (Response::INVALID, Irb::default()),
+            Err(_) => return Response::INVALID,
         },
         Instruction::Test => Request::Test,
     };
-    (subject.request(request, line), *subject.irb())
+    subject.request(request, line)
 }
