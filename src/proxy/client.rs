@@ -61,6 +61,8 @@ struct Virtual {
     functions: Word<'static>,
     /// The SCHIB part says that it is enabled.
     shown_enabled: bool,
+    /// What the words in the area say: pending, and functions.
+    told: (bool, u32),
 }
 
 /// What stands behind a virtual subchannel.
@@ -198,6 +200,8 @@ impl Client {
             pending: area.word::<Status>(index, offset_of!(Status, pending))?,
             functions: area.word::<SchibPart>(index, offset_of!(SchibPart, functions))?,
             shown_enabled: false,
+            // Whatever is there, it is not that.
+            told: (false, u32::MAX),
         })
     }
 
@@ -261,12 +265,18 @@ impl Client {
                     trace: around.trace.as_deref_mut(),
                     client: self.number,
                 };
-                place.answer(&self.area, self.window, &mut self.devices, &mut line);
-                place.tell(&self.area, &mut self.events, &mut line);
+                place.answer(
+                    &self.area,
+                    self.window,
+                    &mut self.devices,
+                    &mut self.events,
+                    &mut line,
+                );
                 done = true;
+            } else if done {
+                place.tell_pending();
             }
             if done {
-                place.pending.store(u32::from(place.is_pending()));
                 self.ring = true;
                 worked = true;
             }
@@ -407,6 +417,7 @@ impl Virtual {
         area: &Area<'static>,
         window: &'static Window,
         devices: &mut [VirtioBlk],
+        events: &mut Option<EventSource<'static>>,
         line: &mut Line<'_>,
     ) {
         let sequence = self.asked.load();
@@ -428,7 +439,8 @@ impl Virtual {
                             let (condition, irb) =
                                 emulate(subchannel, instruction, operand, line.window, &mut unit);
                             if instruction == Instruction::Test {
-                                show_status(area, self.index, &irb);
+                                let pending = subchannel.is_pending();
+                                show_status(area, self.index, &irb, pending);
                             }
                             condition
                         }
@@ -437,7 +449,8 @@ impl Virtual {
                     Kind::PassThrough(subject) => {
                         let condition = pass(subject, instruction, operand, line);
                         if instruction == Instruction::Test {
-                            show_status(area, self.index, subject.irb());
+                            let pending = subject.is_pending();
+                            show_status(area, self.index, subject.irb(), pending);
                         }
                         condition
                     }
@@ -452,7 +465,7 @@ impl Virtual {
         if matches!(instruction, Some(Instruction::Store | Instruction::Modify)) {
             self.show(area, line);
         }
-        self.pending.store(u32::from(self.is_pending()));
+        self.tell(area, events, line);
         let answer = Response {
             sequence: self.answered.load().into(),
             condition: condition.into(),
@@ -507,14 +520,10 @@ impl Virtual {
                 self.show(area, line);
             }
         }
-        let functions = self.functions();
-        if self.functions.load() != functions {
-            self.functions.store(functions);
-        }
+        let mut ring = self.tell_pending();
         let Kind::PassThrough(subject) = &mut self.kind else {
             return false;
         };
-        let mut ring = false;
         while let Some(report) = subject.take_report() {
             if let Some(events) = events {
                 events.report(report);
@@ -524,19 +533,27 @@ impl Virtual {
         if let Some(measurement) = subject.take_measurement() {
             let _ = area.write::<Measurement>(self.index, measurement);
         }
-        let pending = u32::from(subject.is_pending());
-        if self.pending.load() != pending {
-            self.pending.store(pending);
-            ring |= pending != 0;
-        }
         ring
+    }
+
+    /// Stores the words that say whether status is pending and what is in progress, if they have changed. Returns whether status
+    /// has become pending.
+    fn tell_pending(&mut self) -> bool {
+        let now = (self.is_pending(), self.functions());
+        let before = core::mem::replace(&mut self.told, now);
+        if now == before {
+            return false;
+        }
+        self.functions.store(now.1);
+        self.pending.store(u32::from(now.0));
+        now.0 && !before.0
     }
 }
 
-/// Writes what TEST stores.
-fn show_status(area: &Area<'static>, index: u32, irb: &Irb) {
+/// Writes what TEST stores, and whether more is pending.
+fn show_status(area: &Area<'static>, index: u32, irb: &Irb, pending: bool) {
     let status = Status {
-        pending: 0.into(),
+        pending: u32::from(pending).into(),
         reserved: [0.into(); 7],
         irb: *irb,
     };
