@@ -232,7 +232,7 @@ impl Translator {
         let good = ccw.command == CommandCode::TIC.0
             && ccw.flags == 0
             && ccw.count.get() == 0
-            && target % 8 == 0
+            && target.is_multiple_of(8)
             && u64::from(target) < self.shape.limit;
         good.then_some(target)
     }

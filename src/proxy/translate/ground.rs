@@ -108,7 +108,7 @@ impl Segment {
     /// The slot of a client address, whatever it holds.
     fn slot(&self, client: u32) -> Option<usize> {
         let index = client.wrapping_sub(self.client) / 8;
-        (client % 8 == 0 && index < self.length).then_some((self.first + index) as usize)
+        (client.is_multiple_of(8) && index < self.length).then_some((self.first + index) as usize)
     }
 }
 

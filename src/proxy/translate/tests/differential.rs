@@ -304,7 +304,11 @@ fn any_ccw(choice: &mut Choice<'_>, style: &Style, places: &[u32]) -> Ccw1 {
     if style.live && style.chains_data && !in_lists {
         address = DATA + address % DATA;
     }
-    let most = if style.live && style.chains_data { 0xF000 } else { u16::MAX };
+    let most = if style.live && style.chains_data {
+        0xF000
+    } else {
+        u16::MAX
+    };
     ccw(command, flags, count.min(most), address)
 }
 
