@@ -197,7 +197,9 @@ impl Translator {
             .then(|| self.read_idaw(area.address, window))
             .flatten();
         let words = word.map_or(1, |word| area.words(word, self.shape.block_mask));
-        self.fetched(area.address, words as u64 * size);
+        if there {
+            self.fetched(area.address, words as u64 * size);
+        }
         let first = self.take(words, slot, false)?;
         self.fill_idaws(area, word, first, words, window);
         Ok(self.arena.address_of(first))
