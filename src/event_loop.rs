@@ -57,8 +57,8 @@ impl Default for Tuning {
                 isc: 3,
                 adapter: true,
             },
-            linger_us: 50,
-            patience_us: 1000,
+            linger_us: 1000,
+            patience_us: 30,
         }
     }
 }

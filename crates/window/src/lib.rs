@@ -250,6 +250,35 @@ impl Window {
         Ok(unsafe { WindowSlice::new(self, start, address, length) })
     }
 
+    /// Checks a range once and for all: see [`Place`].
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfWindow`] if any byte of the range lies outside.
+    pub fn place(&self, address: ClientAddress, length: u32) -> Result<Place, OutOfWindow> {
+        self.checked(address, u64::from(length))?;
+        Ok(Place {
+            address,
+            length,
+            within: self.length,
+        })
+    }
+
+    /// The range that was checked by [`Window::place`].
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfWindow`] if this window is shorter than the one it was checked for.
+    #[inline(always)]
+    pub fn open(&self, place: &Place) -> Result<WindowSlice<'_>, OutOfWindow> {
+        if place.within > self.length {
+            return Err(self.refuse(place.address, u64::from(place.length)));
+        }
+        let start = self.base.wrapping_add(place.address.value() as usize);
+        // SAFETY: the range lies in the first `within` bytes of every window that has as many.
+        Ok(unsafe { WindowSlice::new(self, start, place.address, place.length) })
+    }
+
     /// The pointer to a range that lies in the window.
     #[inline(always)]
     fn checked(&self, address: ClientAddress, length: u64) -> Result<*mut u8, OutOfWindow> {
@@ -269,6 +298,15 @@ impl Window {
             window_length: self.length,
         }
     }
+}
+
+/// A range that was checked for a window, kept without it, to be [opened](Window::open) often.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    address: ClientAddress,
+    length: u32,
+    /// Length of the window.
+    within: u64,
 }
 
 impl fmt::Debug for Window {

@@ -65,7 +65,7 @@ pub fn appliance(
         match (&disk.source, backing) {
             (Source::Image { path, .. }, Some(backing)) => {
                 add("-blockdev", blockdev(index, path, backing)?.to_string());
-                add("-object", format!("iothread,id=io{index}"));
+                add("-object", format!("iothread,id=io{index},poll-max-ns=0"));
                 add("-device", virtio_blk(index, disk, &devno));
             }
             (Source::Mdev(path), _) => {

@@ -18,6 +18,8 @@ use vcss::{Area, AreaError, Bell, Word};
 
 use super::handle::{signal, taken, BellHandle, Request};
 
+/// Looking for work is worth while after a sleep of at most so many times the time spent on it.
+const WORTH: u32 = 10;
 /// Events taken at a time.
 const BATCH: usize = 64;
 /// The slow timer that finds what no wake-up announced.
@@ -159,6 +161,7 @@ impl Thread {
     pub fn run(mut self) {
         let mut events = Vec::with_capacity(BATCH);
         let mut last_work = Instant::now();
+        let mut poll = self.poll;
         while !self.handle.0.stop.load(Ordering::Acquire) {
             let heard = self.look();
             let came = self.wait(&mut events, &NO_TIME);
@@ -166,13 +169,14 @@ impl Thread {
                 last_work = Instant::now();
                 continue;
             }
-            if last_work.elapsed() < self.poll {
-                std::hint::spin_loop();
+            if last_work.elapsed() < poll {
+                std::thread::yield_now();
                 continue;
             }
             for place in &mut self.places {
                 place.bell.lie_down();
             }
+            let lay_down = Instant::now();
             let came = self.look() || {
                 count(&self.handle.totals().sleeps);
                 self.wait(&mut events, &HEAL)
@@ -184,6 +188,9 @@ impl Thread {
                 count(&self.handle.totals().healed);
             }
             last_work = Instant::now();
+            // After a long sleep the next thing is not near, and the time is the clients'.
+            let brief = last_work - lay_down < self.poll * WORTH;
+            poll = if brief { self.poll } else { Duration::ZERO };
         }
     }
 

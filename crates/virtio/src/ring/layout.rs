@@ -11,7 +11,7 @@
 
 use core::fmt;
 
-use window::{ClientAddress, OutOfWindow, Window, WindowSlice};
+use window::{ClientAddress, OutOfWindow, Place, Window, WindowSlice};
 use zerocopy::little_endian::U32;
 
 use super::{AvailFlags, Descriptor, UsedElement, UsedFlags};
@@ -141,6 +141,11 @@ impl QueueLayout {
     ///
     /// The first thing wrong, as a [`LayoutError`].
     pub fn validate(&self, window: &Window) -> Result<(), LayoutError> {
+        self.check(window).map(|_| ())
+    }
+
+    /// As [`QueueLayout::validate`]; gives the areas.
+    pub(super) fn check(&self, window: &Window) -> Result<Areas, LayoutError> {
         if !self.size.is_power_of_two() || self.size > MAX_SIZE {
             return Err(LayoutError::Size(self.size));
         }
@@ -149,10 +154,7 @@ impl QueueLayout {
                 return Err(LayoutError::Misaligned { address, alignment });
             }
         }
-        self.descriptor_table(window)?;
-        self.driver_area(window)?;
-        self.device_area(window)?;
-        Ok(())
+        Ok(self.areas(window)?)
     }
 
     /// The index of the available ring as it is in memory now.
@@ -161,7 +163,7 @@ impl QueueLayout {
     ///
     /// [`OutOfWindow`] if the ring is not in `window`.
     pub fn avail_idx(&self, window: &Window) -> Result<u16, OutOfWindow> {
-        self.driver_area(window)?.idx()
+        self.areas(window)?.driver_area(window)?.idx()
     }
 
     /// The index of the used ring as it is in memory now: where a device that was not told
@@ -171,16 +173,36 @@ impl QueueLayout {
     ///
     /// [`OutOfWindow`] if the ring is not in `window`.
     pub fn used_idx(&self, window: &Window) -> Result<u16, OutOfWindow> {
-        self.device_area(window)?.idx()
+        self.areas(window)?.device_area(window)?.idx()
     }
 
+    fn areas(&self, window: &Window) -> Result<Areas, OutOfWindow> {
+        let descriptor_bytes = u32::from(self.size) * DESCRIPTOR_BYTES;
+        Ok(Areas {
+            size: self.size,
+            descriptors: window.place(self.descriptors, descriptor_bytes)?,
+            driver: window.place(self.driver, driver_bytes(self.size))?,
+            device: window.place(self.device, device_bytes(self.size))?,
+        })
+    }
+}
+
+/// The three areas, checked.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Areas {
+    size: u16,
+    descriptors: Place,
+    driver: Place,
+    device: Place,
+}
+
+impl Areas {
     #[inline(always)]
     pub(super) fn descriptor_table<'w>(
         &self,
         window: &'w Window,
     ) -> Result<Table<'w>, OutOfWindow> {
-        let bytes = u32::from(self.size) * DESCRIPTOR_BYTES;
-        Ok(Table(window.slice(self.descriptors, bytes)?))
+        Ok(Table(window.open(&self.descriptors)?))
     }
 
     #[inline(always)]
@@ -189,7 +211,7 @@ impl QueueLayout {
         window: &'w Window,
     ) -> Result<DriverArea<'w>, OutOfWindow> {
         Ok(DriverArea {
-            words: window.slice(self.driver, driver_bytes(self.size))?,
+            words: window.open(&self.driver)?,
             size: self.size,
         })
     }
@@ -200,7 +222,7 @@ impl QueueLayout {
         window: &'w Window,
     ) -> Result<DeviceArea<'w>, OutOfWindow> {
         Ok(DeviceArea {
-            words: window.slice(self.device, device_bytes(self.size))?,
+            words: window.open(&self.device)?,
             size: self.size,
         })
     }

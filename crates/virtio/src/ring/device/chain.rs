@@ -5,8 +5,8 @@ use core::fmt;
 use window::{ClientAddress, Window};
 
 use super::ChainError;
-use crate::ring::layout::Table;
-use crate::ring::{Descriptor, DescriptorFlags, QueueLayout};
+use crate::ring::layout::{Areas, Table};
+use crate::ring::{Descriptor, DescriptorFlags};
 
 /// The most bytes one chain may describe (section 2.7.4).
 const MAX_BYTES: u64 = 1 << 32;
@@ -94,11 +94,11 @@ impl<const N: usize> Chain<N> {
     pub(super) fn collect(
         &mut self,
         window: &Window,
-        layout: &QueueLayout,
+        areas: &Areas,
         indirect_negotiated: bool,
         head: u16,
     ) -> Result<(), ChainError> {
-        let mut table = layout.descriptor_table(window)?;
+        let mut table = areas.descriptor_table(window)?;
         let mut index = head;
         let mut in_indirect = false;
         // A chain has no more descriptors than its table. Whoever takes more steps walks in circles.

@@ -64,7 +64,7 @@ use window::Window;
 pub use chain::{Buffer, Chain};
 pub use error::{ChainError, PopError, QueueError};
 
-use super::layout::DriverArea;
+use super::layout::{Areas, DriverArea};
 use super::{need_event, AvailFlags, LayoutError, Options, QueueLayout, UsedFlags};
 
 /// How far a queue has come: what has to survive a restart of the device. The default is that of
@@ -82,6 +82,7 @@ pub struct Position {
 #[derive(Debug)]
 pub struct Queue {
     layout: QueueLayout,
+    areas: Areas,
     options: Options,
     /// Next entry to be taken.
     last_avail: u16,
@@ -109,7 +110,7 @@ impl Queue {
         options: Options,
         position: Position,
     ) -> Result<Self, LayoutError> {
-        layout.validate(window)?;
+        let areas = layout.check(window)?;
         let in_flight = position.last_avail.wrapping_sub(position.used_idx);
         if in_flight > layout.size {
             return Err(LayoutError::Position {
@@ -120,6 +121,7 @@ impl Queue {
         let fresh = position == Position::default();
         Ok(Self {
             layout,
+            areas,
             options,
             last_avail: position.last_avail,
             avail_idx: position.last_avail,
@@ -143,7 +145,7 @@ impl Queue {
         window: &Window,
         chain: &mut Chain<N>,
     ) -> Result<Option<u16>, PopError> {
-        let driver = self.layout.driver_area(window)?;
+        let driver = self.areas.driver_area(window)?;
         if self.last_avail == self.avail_idx {
             self.look(&driver)?;
             if self.last_avail == self.avail_idx {
@@ -157,7 +159,7 @@ impl Queue {
             return Err(QueueError::HeadOutOfRange { head, size }.into());
         }
         self.last_avail = self.last_avail.wrapping_add(1);
-        match chain.collect(window, &self.layout, self.options.indirect, head) {
+        match chain.collect(window, &self.areas, self.options.indirect, head) {
             Ok(()) => Ok(Some(head)),
             Err(error) => {
                 chain.clear();
@@ -184,7 +186,7 @@ impl Queue {
             return Err(QueueError::HeadOutOfRange { head, size }.into());
         }
         chain
-            .collect(window, &self.layout, self.options.indirect, head)
+            .collect(window, &self.areas, self.options.indirect, head)
             .map_err(|error| {
                 chain.clear();
                 PopError::Request { head, error }
@@ -211,7 +213,7 @@ impl Queue {
         if self.in_flight() == 0 {
             return Err(QueueError::NothingInFlight { head });
         }
-        let device = self.layout.device_area(window)?;
+        let device = self.areas.device_area(window)?;
         device.set_element(self.used_idx, u32::from(head), written)?;
         self.used_idx = self.used_idx.wrapping_add(1);
         Ok(())
@@ -224,7 +226,7 @@ impl Queue {
     /// [`QueueError::OutOfWindow`] if `window` is not the one the queue was made for.
     #[inline]
     pub fn publish(&mut self, window: &Window) -> Result<(), QueueError> {
-        Ok(self.layout.device_area(window)?.set_idx(self.used_idx)?)
+        Ok(self.areas.device_area(window)?.set_idx(self.used_idx)?)
     }
 
     /// Whether the driver wants to be told of what was published since this was last asked.
@@ -234,7 +236,7 @@ impl Queue {
     /// [`QueueError::OutOfWindow`] if `window` is not the one the queue was made for.
     #[inline]
     pub fn needs_notification(&mut self, window: &Window) -> Result<bool, QueueError> {
-        let driver = self.layout.driver_area(window)?;
+        let driver = self.areas.driver_area(window)?;
         // The driver first says when it wants to be told, then looks at the index; we first wrote
         // the index, and look now at what it says. One of the two sees the other.
         fence(Ordering::SeqCst);
@@ -255,7 +257,7 @@ impl Queue {
     ///
     /// As [`Queue::pop`]'s [`PopError::Queue`].
     pub fn enable_notifications(&mut self, window: &Window) -> Result<bool, QueueError> {
-        let device = self.layout.device_area(window)?;
+        let device = self.areas.device_area(window)?;
         if self.options.event_idx {
             device.set_avail_event(self.last_avail)?;
         } else {
@@ -263,7 +265,7 @@ impl Queue {
         }
         // What was just said must be seen before the index is read; see `needs_notification`.
         fence(Ordering::SeqCst);
-        self.look(&self.layout.driver_area(window)?)?;
+        self.look(&self.areas.driver_area(window)?)?;
         Ok(self.avail_idx != self.last_avail)
     }
 
@@ -274,7 +276,7 @@ impl Queue {
     ///
     /// [`QueueError::OutOfWindow`] if `window` is not the one the queue was made for.
     pub fn disable_notifications(&mut self, window: &Window) -> Result<(), QueueError> {
-        let device = self.layout.device_area(window)?;
+        let device = self.areas.device_area(window)?;
         if self.options.event_idx {
             // There is no "off": the event furthest away is the one just passed.
             device.set_avail_event(self.last_avail.wrapping_sub(1))?;
@@ -309,7 +311,12 @@ impl Queue {
     /// polls many queues.
     #[inline]
     pub fn has_news(&self, window: &Window) -> bool {
-        !self.is_caught_up() || self.layout.avail_idx(window) != Ok(self.last_avail)
+        !self.is_caught_up()
+            || self
+                .areas
+                .driver_area(window)
+                .and_then(|driver| driver.idx())
+                != Ok(self.last_avail)
     }
 
     /// Whether all that was known to be ready has been popped. The driver may have made more

@@ -63,7 +63,7 @@ impl<'m> Scene<'m> {
     }
 
     fn descriptor(&self, index: u16, address: u64, len: u32, flags: DescriptorFlags, next: u16) {
-        let table = self.layout.descriptor_table(&self.window).unwrap();
+        let table = self.queue.areas.descriptor_table(&self.window).unwrap();
         let value = Descriptor::new(address, len, flags, next);
         table.set_descriptor(index, &value).unwrap();
     }
@@ -77,7 +77,7 @@ impl<'m> Scene<'m> {
     }
 
     fn offer(&mut self, head: u16) {
-        let driver = self.layout.driver_area(&self.window).unwrap();
+        let driver = self.queue.areas.driver_area(&self.window).unwrap();
         driver.set_head(self.avail_idx, head).unwrap();
         self.avail_idx = self.avail_idx.wrapping_add(1);
         driver.set_idx(self.avail_idx).unwrap();
@@ -136,8 +136,8 @@ fn after_a_bad_request_the_next_one_is_served() {
 fn an_available_index_ahead_of_the_queue_breaks_it() {
     let memory = &mut memory();
     let mut scene = Scene::new(memory);
-    let layout = scene.layout;
-    layout
+    let areas = scene.queue.areas;
+    areas
         .driver_area(&scene.window)
         .unwrap()
         .set_idx(SIZE + 1)
@@ -159,7 +159,8 @@ fn an_available_index_that_goes_back_breaks_the_queue() {
     let mut scene = Scene::new(memory);
     scene.serve(3);
     scene
-        .layout
+        .queue
+        .areas
         .driver_area(&scene.window)
         .unwrap()
         .set_idx(2)
@@ -204,7 +205,8 @@ fn a_used_entry_is_seen_when_it_is_published() {
     scene.queue.publish(&scene.window).unwrap();
     assert_eq!(scene.layout.used_idx(&scene.window), Ok(1));
     let element = scene
-        .layout
+        .queue
+        .areas
         .device_area(&scene.window)
         .unwrap()
         .element(0)
@@ -240,7 +242,7 @@ fn with_event_indices_the_driver_is_told_where_it_wished() {
     let memory = &mut memory();
     let mut scene = Scene::new(memory);
     let wish = |scene: &Scene<'_>, event| {
-        let driver = scene.layout.driver_area(&scene.window).unwrap();
+        let driver = scene.queue.areas.driver_area(&scene.window).unwrap();
         driver.set_used_event(event).unwrap();
     };
     wish(&scene, 2);
@@ -259,7 +261,7 @@ fn without_event_indices_the_flag_decides() {
     let mut scene = Scene::with(memory, Options::default());
     scene.serve(1);
     assert!(scene.wants_notification());
-    let driver = scene.layout.driver_area(&scene.window).unwrap();
+    let driver = scene.queue.areas.driver_area(&scene.window).unwrap();
     driver.set_flags(AvailFlags::NO_INTERRUPT).unwrap();
     scene.serve(1);
     assert!(!scene.wants_notification());
@@ -282,17 +284,24 @@ fn a_polling_device_asks_not_to_be_told() {
     let mut scene = Scene::new(memory);
     scene.serve(3);
     scene.queue.disable_notifications(&scene.window).unwrap();
-    let device = scene.layout.device_area(&scene.window).unwrap();
+    let device = scene.queue.areas.device_area(&scene.window).unwrap();
     let event = device.avail_event().unwrap();
     assert!(!need_event(event, 3 + SIZE, 3));
     scene.queue.enable_notifications(&scene.window).unwrap();
-    let device = scene.layout.device_area(&scene.window).unwrap();
+    let device = scene.queue.areas.device_area(&scene.window).unwrap();
     assert!(need_event(device.avail_event().unwrap(), 4, 3));
 
     let memory = &mut self::memory();
     let mut scene = Scene::with(memory, Options::default());
     scene.queue.disable_notifications(&scene.window).unwrap();
-    let flags = |scene: &Scene<'_>| scene.layout.device_area(&scene.window).unwrap().flags();
+    let flags = |scene: &Scene<'_>| {
+        scene
+            .queue
+            .areas
+            .device_area(&scene.window)
+            .unwrap()
+            .flags()
+    };
     assert_eq!(flags(&scene), Ok(UsedFlags::NO_NOTIFY));
     scene.queue.enable_notifications(&scene.window).unwrap();
     assert_eq!(flags(&scene), Ok(UsedFlags::empty()));

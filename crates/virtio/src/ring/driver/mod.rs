@@ -29,6 +29,7 @@ use window::{ClientAddress, OutOfWindow, Segment, Window};
 
 pub use error::{AddError, DeviceFault};
 
+use super::layout::Areas;
 use super::{
     need_event, AvailFlags, Descriptor, DescriptorFlags, LayoutError, Options, QueueLayout,
     UsedFlags,
@@ -145,6 +146,7 @@ pub fn fill_table(
 pub struct Queue<const SIZE: usize> {
     memory: Window,
     layout: QueueLayout,
+    areas: Areas,
     options: Options,
     /// Next entry to be written to the available ring.
     next_avail: u16,
@@ -172,7 +174,7 @@ impl<const SIZE: usize> Queue<SIZE> {
         if usize::from(size) > SIZE {
             return Err(LayoutError::Size(size));
         }
-        layout.validate(&memory)?;
+        let areas = layout.check(&memory)?;
         // All absolute addresses of the block are addresses: `addresses` cannot overflow.
         memory.translate(ClientAddress::new(0), QueueLayout::contiguous_bytes(size))?;
         let base = ClientAddress::new(memory.absolute_base());
@@ -185,6 +187,7 @@ impl<const SIZE: usize> Queue<SIZE> {
         let mut queue = Self {
             memory,
             layout,
+            areas,
             options,
             next_avail: 0,
             decided: 0,
@@ -250,7 +253,7 @@ impl<const SIZE: usize> Queue<SIZE> {
             .iter()
             .fold(0u32, |sum, b| sum.saturating_add(b.len));
         let head = self.slots.take(count, writable)?;
-        let table = self.layout.descriptor_table(&self.memory)?;
+        let table = self.areas.descriptor_table(&self.memory)?;
         let mut index = head;
         for (number, buffer) in buffers.iter().enumerate() {
             let next = self.slots.next(index);
@@ -279,7 +282,7 @@ impl<const SIZE: usize> Queue<SIZE> {
         let head = self.slots.take(1, shape.writable)?;
         let bytes = u32::from(shape.count) * size_of::<Descriptor>() as u32;
         let descriptor = Descriptor::new(table, bytes, DescriptorFlags::INDIRECT, 0);
-        self.layout
+        self.areas
             .descriptor_table(&self.memory)?
             .set_descriptor(head, &descriptor)?;
         self.make_available(head)?;
@@ -290,7 +293,7 @@ impl<const SIZE: usize> Queue<SIZE> {
     #[inline]
     pub fn publish(&mut self) {
         // Cannot fail: `new` has found the ring in its memory.
-        if let Ok(driver) = self.layout.driver_area(&self.memory) {
+        if let Ok(driver) = self.areas.driver_area(&self.memory) {
             let _ = driver.set_idx(self.next_avail);
         }
     }
@@ -301,7 +304,7 @@ impl<const SIZE: usize> Queue<SIZE> {
         // Index first, then the device's wish: see `device::Queue::needs_notification`.
         fence(Ordering::SeqCst);
         let old = core::mem::replace(&mut self.decided, self.next_avail);
-        let wish = self.layout.device_area(&self.memory).and_then(|device| {
+        let wish = self.areas.device_area(&self.memory).and_then(|device| {
             Ok(if self.options.event_idx {
                 need_event(device.avail_event()?, self.next_avail, old)
             } else {
@@ -336,7 +339,7 @@ impl<const SIZE: usize> Queue<SIZE> {
         self.say(self.last_used, AvailFlags::empty());
         // What was just said must be seen before the index is read.
         fence(Ordering::SeqCst);
-        let device = self.layout.device_area(&self.memory);
+        let device = self.areas.device_area(&self.memory);
         !self.broken && device.and_then(|device| device.idx()) != Ok(self.last_used)
     }
 
@@ -380,7 +383,7 @@ impl<const SIZE: usize> Queue<SIZE> {
 
     #[inline]
     fn make_available(&mut self, head: u16) -> Result<(), OutOfWindow> {
-        let driver = self.layout.driver_area(&self.memory)?;
+        let driver = self.areas.driver_area(&self.memory)?;
         driver.set_head(self.next_avail, head)?;
         self.next_avail = self.next_avail.wrapping_add(1);
         Ok(())
@@ -388,7 +391,7 @@ impl<const SIZE: usize> Queue<SIZE> {
 
     #[inline]
     fn try_poll(&mut self) -> Result<Option<Used>, DeviceFault> {
-        let device = self.layout.device_area(&self.memory)?;
+        let device = self.areas.device_area(&self.memory)?;
         if self.last_used == self.used_idx {
             let used_idx = device.idx()?;
             let done = used_idx.wrapping_sub(self.last_used);
@@ -424,7 +427,7 @@ impl<const SIZE: usize> Queue<SIZE> {
 
     fn say(&mut self, event: u16, flags: AvailFlags) {
         // Cannot fail: `new` has found the ring in its memory.
-        if let Ok(driver) = self.layout.driver_area(&self.memory) {
+        if let Ok(driver) = self.areas.driver_area(&self.memory) {
             let _ = if self.options.event_idx {
                 driver.set_used_event(event)
             } else {

@@ -34,8 +34,8 @@ fn buffer(len: u32, writable: bool) -> Buffer {
 
 /// What the device would find: the head in entry `idx` of the available ring, and its chain.
 fn offered(queue: &Queue<16>, idx: u16) -> (u16, Vec<Descriptor>) {
-    let driver = queue.layout.driver_area(&queue.memory).unwrap();
-    let table = queue.layout.descriptor_table(&queue.memory).unwrap();
+    let driver = queue.areas.driver_area(&queue.memory).unwrap();
+    let table = queue.areas.descriptor_table(&queue.memory).unwrap();
     let head = driver.head(idx).unwrap();
     let mut chain = vec![table.descriptor(head).unwrap()];
     while chain
@@ -51,7 +51,7 @@ fn offered(queue: &Queue<16>, idx: u16) -> (u16, Vec<Descriptor>) {
 
 /// The device uses `id`, as entry `idx`, with `len` bytes written.
 fn use_head(queue: &Queue<16>, idx: u16, id: u32, len: u32) {
-    let device = queue.layout.device_area(&queue.memory).unwrap();
+    let device = queue.areas.device_area(&queue.memory).unwrap();
     device.set_element(idx, id, len).unwrap();
     device.set_idx(idx.wrapping_add(1)).unwrap();
 }
@@ -204,7 +204,7 @@ fn a_used_index_ahead_of_all_requests_breaks_the_queue() {
     let mut queue = queue();
     queue.add(&[buffer(4, true)]).unwrap();
     queue.publish();
-    let device = queue.layout.device_area(&queue.memory).unwrap();
+    let device = queue.areas.device_area(&queue.memory).unwrap();
     device.set_idx(2).unwrap();
     assert!(matches!(
         queue.poll_used(),
@@ -251,7 +251,7 @@ fn a_reset_makes_a_broken_queue_whole() {
 fn the_device_is_kicked_where_it_wished() {
     let mut queue = queue();
     queue
-        .layout
+        .areas
         .device_area(&queue.memory)
         .unwrap()
         .set_avail_event(1)
@@ -272,7 +272,7 @@ fn without_event_indices_the_flag_decides() {
     queue.add(&[buffer(4, true)]).unwrap();
     queue.publish();
     assert!(queue.needs_kick());
-    let device = queue.layout.device_area(&queue.memory).unwrap();
+    let device = queue.areas.device_area(&queue.memory).unwrap();
     device.set_flags(UsedFlags::NO_NOTIFY).unwrap();
     queue.add(&[buffer(4, true)]).unwrap();
     queue.publish();
