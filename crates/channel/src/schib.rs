@@ -249,4 +249,20 @@ mod tests {
         let reserved = |schib: &mut Schib| schib.pmcw.characteristics = U32::new(8);
         assert_eq!(with(&reserved), refused);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn what_is_set_in_a_pmcw_is_what_is_read(word: u16, flags: u16, isc in 0..8u8, six: u32) {
+            let mut pmcw = Pmcw { flags: U16::new(word), ..Pmcw::default() };
+            pmcw.set_flag(PmcwFlags::all(), false);
+            pmcw.set_flag(PmcwFlags::from_bits_truncate(flags), true);
+            pmcw.set_isc(isc);
+            pmcw.characteristics = U32::new(six);
+            pmcw.set_concurrent_sense(true);
+            proptest::prop_assert_eq!(pmcw.flags(), PmcwFlags::from_bits_truncate(flags));
+            proptest::prop_assert_eq!(pmcw.isc(), isc);
+            proptest::prop_assert!(pmcw.has_concurrent_sense());
+            proptest::prop_assert_eq!(pmcw.characteristics.get() >> 1, six >> 1);
+        }
+    }
 }

@@ -290,15 +290,23 @@ impl Scsw {
         SubchannelStatus::from_bits_retain(self.subchannel_status)
     }
 
-    /// Whether the start function has ended: primary and secondary status, nothing active. A
-    /// suspended program is *not* ended.
+    /// Whether the functions have ended with this status: pending, nothing active, and nothing
+    /// waiting. A suspended program is *not* ended, unless a halt function has ended it: what waited
+    /// is then shown until TEST SUBCHANNEL has taken the status.
     pub fn ended(&self) -> bool {
         let live = ActivityControl::SUBCHANNEL_ACTIVE
             | ActivityControl::DEVICE_ACTIVE
-            | ActivityControl::SUSPENDED
+            | ActivityControl::HALT_PENDING
+            | ActivityControl::CLEAR_PENDING;
+        let waiting = ActivityControl::SUSPENDED
             | ActivityControl::START_PENDING
             | ActivityControl::RESUME_PENDING;
-        self.status().contains(StatusControl::PENDING) && !self.activity().intersects(live)
+        let stopped = self
+            .function()
+            .intersects(FunctionControl::HALT | FunctionControl::CLEAR);
+        self.status().contains(StatusControl::PENDING)
+            && !self.activity().intersects(live)
+            && (stopped || !self.activity().intersects(waiting))
     }
 }
 
@@ -448,5 +456,8 @@ mod tests {
         );
         assert_eq!(scsw.activity(), ActivityControl::SUSPENDED);
         assert!(!scsw.ended());
+        let halted = FunctionControl::START | FunctionControl::HALT;
+        scsw.set_controls(halted, ActivityControl::SUSPENDED, StatusControl::PENDING);
+        assert!(scsw.ended(), "a halt function has ended it");
     }
 }
