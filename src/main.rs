@@ -44,7 +44,8 @@ fn kmain() -> ! {
     let memory = boot::memory_size(sclp.as_ref());
     let heap = boot::image_end();
     // What is the appliance's own ends where the shared storage begins.
-    let own = options.control.unwrap_or(memory).min(memory);
+    let shared = options.control.or(options.area);
+    let own = shared.unwrap_or(memory).min(memory);
     let end = options
         .heap
         .map_or(own, |size| heap.get().saturating_add(size).min(own));

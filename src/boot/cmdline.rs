@@ -5,6 +5,7 @@
 //! | `log=` | `off`, `error`, `warn`, `info`, `debug`, `trace` | `info` |
 //! | `heap=` | size of the heap in bytes, or with K, M, G | what boot decides |
 //! | `control=` | absolute address of the control area, hexadecimal with or without 0x | none |
+//! | `area=` | absolute address of the area of which this machine is the client, hexadecimal | none |
 //! | `linger_us=` | how long to poll before sleeping, nothing being in flight | what the event loop decides |
 //! | `patience_us=` | how long to poll for requests in flight before sleeping | what the event loop decides |
 //! | `noadapter` | | use no adapter interruptions |
@@ -26,6 +27,8 @@ pub struct Options {
     pub heap: Option<u64>,
     /// The absolute address of the control area; storage from there on is shared.
     pub control: Option<u64>,
+    /// The absolute address of the area of which this machine is the client; storage from there on is shared.
+    pub area: Option<u64>,
     /// How long to poll before sleeping, nothing being in flight, in microseconds.
     pub linger_us: Option<u64>,
     /// How long to poll for requests in flight before sleeping, in microseconds.
@@ -44,6 +47,7 @@ impl Options {
         log: LevelFilter::Info,
         heap: None,
         control: None,
+        area: None,
         linger_us: None,
         patience_us: None,
         adapter: true,
@@ -78,6 +82,7 @@ impl Options {
             "log" => self.log = text.parse().map_err(|_| BadValue)?,
             "heap" => self.heap = Some(size(text).ok_or(BadValue)?),
             "control" => self.control = Some(address(text).ok_or(BadValue)?),
+            "area" => self.area = Some(address(text).ok_or(BadValue)?),
             "linger_us" => self.linger_us = Some(text.parse().map_err(|_| BadValue)?),
             "patience_us" => self.patience_us = Some(text.parse().map_err(|_| BadValue)?),
             "selftest" => self.selftest = Some(SelfTest::from_name(text).ok_or(BadValue)?),
@@ -119,6 +124,10 @@ pub enum SelfTest {
     Exit,
     /// `css`: condition codes, status and interruptions of real subchannels.
     Css,
+    /// `channel`: the same of virtual subchannels, as the client of an area.
+    Channel,
+    /// `attention`: a terminal among them, at which keys are pressed all the time.
+    Attention,
     /// `disk`: the virtio disk driver against an image that the host knows.
     Disk,
     /// `link`: wake-up bytes in both directions.
@@ -145,6 +154,8 @@ impl SelfTest {
             "clock" => Self::Clock,
             "exit" => Self::Exit,
             "css" => Self::Css,
+            "channel" => Self::Channel,
+            "attention" => Self::Attention,
             "disk" => Self::Disk,
             "link" => Self::Link,
             "idle" => Self::Idle,
@@ -255,7 +266,7 @@ mod tests {
     #[test]
     fn every_key_is_taken() {
         let (options, warnings) =
-            parse("log=debug heap=4M control=0x1000000 linger_us=50 patience_us=9 noadapter selftest=stack bench=read4k");
+            parse("log=debug heap=4M control=0x1000000 area=3f0000 linger_us=50 patience_us=9 noadapter selftest=stack bench=read4k");
         assert_eq!(warnings, 0);
         assert_eq!(
             options,
@@ -263,6 +274,7 @@ mod tests {
                 log: LevelFilter::Debug,
                 heap: Some(4 << 20),
                 control: Some(0x100_0000),
+                area: Some(0x3F_0000),
                 linger_us: Some(50),
                 patience_us: Some(9),
                 adapter: false,

@@ -27,6 +27,8 @@ pub(super) fn run(test: SelfTest) {
         SelfTest::Clock
         | SelfTest::Exit
         | SelfTest::Css
+        | SelfTest::Channel
+        | SelfTest::Attention
         | SelfTest::Disk
         | SelfTest::Link
         | SelfTest::Idle

@@ -4,19 +4,21 @@
 //! devices and on a DASD. Where an implementation is known to differ from the *Principles of Operation*, the
 //! test asks for what both have in common.
 
+use super::liballoc::boxed::Box;
 use super::liballoc::format;
 use super::liballoc::vec::Vec;
-use super::{ensure, Outcome, Scene, Tally, Why};
+use super::{ensure, Outcome, Scene, Tally, Test, Why};
 use appliance::css::{self, Device, Hardware};
 use appliance::driver::Platform;
 use channel::{
-    Ccw1, CcwFlags, ChannelSubsystem, CommandCode, IoInterruption, Irb, NotOperational, Orb,
-    OrbFlags, Refusal, Schib, SenseId, StatusControl, SubchannelId, Tested,
+    Ccw1, CcwFlags, CommandCode, IoInterruption, Irb, NotOperational, Orb, OrbFlags, Refusal,
+    Schib, SenseId, StatusControl, SubchannelId, Tested,
 };
 use s390x::control::Cr6;
 use window::{ClientAddress, Window};
 use zerocopy::IntoBytes;
 
+mod attention;
 mod codes;
 mod interruptions;
 mod programs;
@@ -33,7 +35,7 @@ const UNKNOWN: CommandCode = CommandCode(0xF3);
 
 /// A subchannel, and storage for programs and data.
 pub(super) struct Subchannel {
-    platform: Hardware,
+    platform: Box<dyn Platform>,
     id: SubchannelId,
     device: Device,
     /// Another one.
@@ -43,6 +45,8 @@ pub(super) struct Subchannel {
     /// The first of the set that is not there.
     absent: SubchannelId,
     page: Window,
+    /// The channel subsystem is this machine's own, not another's.
+    own: bool,
 }
 
 impl Subchannel {
@@ -59,7 +63,7 @@ impl Subchannel {
         Ccw1::new(command, flags, count, self.base() + Self::DATA)
     }
 
-    fn sense_id(&self) -> Ccw1 {
+    pub(super) fn sense_id(&self) -> Ccw1 {
         self.ccw(CommandCode::SENSE_ID, CcwFlags::SLI, 7)
     }
 
@@ -68,14 +72,14 @@ impl Subchannel {
     }
 
     /// The ORB of a program at the start of the page.
-    fn orb(&self) -> Orb {
+    pub(super) fn orb(&self) -> Orb {
         let paths = self.device.path_mask;
         Orb::format_1(PARAMETER, self.base(), OrbFlags::PREFETCH, paths)
     }
 
     /// Writes a program and starts it.
     #[inline(never)]
-    fn start(&mut self, program: &[Ccw1]) -> Result<(), Refusal> {
+    pub(super) fn start(&mut self, program: &[Ccw1]) -> Result<(), Refusal> {
         self.put(program.as_bytes());
         let orb = self.orb();
         self.start_orb(&orb)
@@ -89,7 +93,7 @@ impl Subchannel {
     }
 
     #[inline(never)]
-    fn start_orb(&mut self, orb: &Orb) -> Result<(), Refusal> {
+    pub(super) fn start_orb(&mut self, orb: &Orb) -> Result<(), Refusal> {
         // SAFETY: whatever the program says, the data of its CCWs is in the page, outside of all
         // storage, or nowhere.
         unsafe { self.platform.start(self.id, orb) }
@@ -97,7 +101,7 @@ impl Subchannel {
 
     /// The status that comes next.
     #[inline(never)]
-    fn status(&mut self) -> Result<Irb, Why> {
+    pub(super) fn status(&mut self) -> Result<Irb, Why> {
         let deadline = self.platform.now().plus_micros(SOON);
         loop {
             if let Tested::Status(irb) = self.platform.test(self.id)? {
@@ -143,7 +147,7 @@ impl Subchannel {
     }
 
     #[inline(never)]
-    fn schib(&mut self) -> Result<Schib, NotOperational> {
+    pub(super) fn schib(&mut self) -> Result<Schib, NotOperational> {
         self.platform.store(self.id)
     }
 
@@ -153,7 +157,7 @@ impl Subchannel {
     }
 
     #[inline(never)]
-    fn modify(&mut self, change: &dyn Fn(&mut Schib)) -> Result<(), Why> {
+    pub(super) fn modify(&mut self, change: &dyn Fn(&mut Schib)) -> Result<(), Why> {
         let mut schib = self.schib()?;
         change(&mut schib);
         Ok(self.platform.modify(self.id, &schib)?)
@@ -169,7 +173,7 @@ impl Scene for Subchannel {
             self.platform.clear(self.id)?;
             self.status()?;
         }
-        css::enable(&mut self.platform, self.id, ISC)?;
+        css::enable(self.platform.as_mut(), self.id, ISC)?;
         while let Tested::Status(_) = self.platform.test(self.id)? {}
         self.platform.forget_interruption(self.id);
         Ok(())
@@ -178,7 +182,44 @@ impl Scene for Subchannel {
 
 /// Tests every subchannel that has a device.
 pub(super) fn run(tally: &mut Tally) {
-    let mut scene = match scene() {
+    // SAFETY: the vectors are set, and this is the one CPU.
+    let platform = unsafe { Hardware::new(Cr6::ALL_SUBCLASSES) };
+    run_with(tally, scene(Box::new(platform), true), &[]);
+}
+
+/// The same over a channel subsystem that is not the machine's, and `more`.
+pub(super) fn run_on(tally: &mut Tally, platform: Box<dyn Platform>, more: &[Test<Subchannel>]) {
+    run_with(tally, scene(platform, false), more);
+}
+
+/// Tests the terminal of a channel subsystem that is not the machine's, at which somebody types all the time.
+pub(super) fn run_attention(tally: &mut Tally, platform: Box<dyn Platform>) {
+    let terminal = scene(platform, false).and_then(|mut scene| {
+        let is_terminal = |device: &Device| {
+            let identity = device.identity.as_ref();
+            identity.is_ok_and(|it| it.cu_type.get() == terminal::CONTROL_UNIT_TYPE)
+        };
+        let found = scene
+            .others
+            .iter()
+            .find(|device| is_terminal(device))
+            .cloned();
+        scene.device = found.ok_or("no terminal")?;
+        scene.id = scene.device.id;
+        Ok(scene)
+    });
+    match terminal {
+        Ok(mut scene) => {
+            // Asks for keys until the first one comes.
+            tally.run("", &mut scene, terminal::TESTS);
+            tally.run("", &mut scene, attention::TESTS);
+        }
+        Err(why) => tally.note("", "there is a terminal to test", Err(why)),
+    }
+}
+
+fn run_with(tally: &mut Tally, scene: Result<Subchannel, Why>, more: &[Test<Subchannel>]) {
+    let mut scene = match scene {
         Ok(scene) => scene,
         Err(why) => return tally.note("", "there are subchannels to test", Err(why)),
     };
@@ -197,14 +238,13 @@ pub(super) fn run(tally: &mut Tally) {
         tally.run(&of, &mut scene, programs::TESTS);
         tally.run(&of, &mut scene, running::TESTS);
         tally.run(&of, &mut scene, interruptions::TESTS);
+        tally.run(&of, &mut scene, more);
     }
 }
 
 #[inline(never)]
-fn scene() -> Result<Subchannel, Why> {
-    // SAFETY: the vectors are set, and this is the one CPU.
-    let mut platform = unsafe { Hardware::new(Cr6::ALL_SUBCLASSES) };
-    let devices = css::discover(&mut platform)?;
+fn scene(mut platform: Box<dyn Platform>, own: bool) -> Result<Subchannel, Why> {
+    let devices = css::discover(platform.as_mut())?;
     let device = devices.first().cloned().ok_or("no device")?;
     let absent = SubchannelId::all_of_set(0).find(|&id| platform.store(id).is_err());
     Ok(Subchannel {
@@ -215,5 +255,6 @@ fn scene() -> Result<Subchannel, Why> {
         absent: absent.ok_or("no subchannel is missing")?,
         page: platform.storage(Subchannel::PAGES)?,
         platform,
+        own,
     })
 }

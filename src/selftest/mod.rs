@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`crash`] | each kind of crash ends in its report and its disabled wait |
 //! | [`css`] | condition codes, status and interruptions of the subchannels that are there |
+//! | [`channel`] | the same of virtual subchannels: the image as a client of another appliance |
 //! | [`disk`] | the virtio disk driver, against an image whose contents the host knows |
 //! | [`link`] | wake-up bytes between the image and the host |
 //! | [`idle`] | the wait: it ends when it should, and not before |
@@ -18,6 +19,7 @@
 
 extern crate alloc as liballoc;
 
+mod channel;
 mod crash;
 mod css;
 mod disk;
@@ -127,6 +129,8 @@ pub fn run(test: SelfTest, options: &Options) -> ! {
     match test {
         SelfTest::Exit => crate::boot::shut_down(),
         SelfTest::Css => css::run(&mut tally),
+        SelfTest::Channel => channel::run(&mut tally, settings, options.area),
+        SelfTest::Attention => channel::run_attention(&mut tally, settings, options.area),
         SelfTest::Disk => disk::run(&mut tally, settings),
         SelfTest::Link => link::run(&mut tally, settings),
         SelfTest::Clock | SelfTest::Idle => idle::run(&mut tally),

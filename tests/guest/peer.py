@@ -4,9 +4,11 @@
     peer.py link SOCKET        the wake-up link: each byte is answered by one; after a second of quiet it
                                hangs up, and calls again
     peer.py terminal SOCKET    a 3270 terminal (TN3270): when the image writes PRESS ENTER, it presses ENTER
+    peer.py nervous SOCKET     one that goes on pressing it then, with pauses of up to 8 ms
 
 Ends when QEMU does, or after two minutes.
 """
+import random
 import socket
 import sys
 import time
@@ -48,9 +50,8 @@ def link(peer):
         peer.sendall(data)
 
 
-def terminal(peer):
-    """Negotiates, and presses ENTER when asked."""
-    peer.settimeout(LIFETIME)
+def prompts(peer):
+    """Negotiates; then yields whenever the image writes PRESS ENTER."""
     data = b""
     while chunk := peer.recv(4096):
         data += chunk
@@ -60,12 +61,40 @@ def terminal(peer):
         while RECORD in data:
             record, data = data.split(RECORD, 1)
             if PROMPT in record:
-                peer.sendall(ENTER_KEY)
+                # The write ends first: QEMU would put the key into its status.
+                time.sleep(0.02)
+                yield
+
+
+def terminal(peer):
+    """Presses ENTER when asked."""
+    peer.settimeout(LIFETIME)
+    for _ in prompts(peer):
+        peer.sendall(ENTER_KEY)
     return False
 
 
+def nervous(peer):
+    """Once asked, presses ENTER again and again, at moments that are the same in each run."""
+    moments = random.Random(3270)
+    peer.settimeout(LIFETIME)
+    next(prompts(peer), None)
+    peer.setblocking(False)
+    while True:
+        time.sleep(moments.uniform(0.001, 0.008))
+        try:
+            if not peer.recv(4096):
+                return False
+        except BlockingIOError:
+            pass
+        try:
+            peer.sendall(ENTER_KEY)
+        except BlockingIOError:
+            pass
+
+
 def main():
-    role = {"link": link, "terminal": terminal}[sys.argv[1]]
+    role = {"link": link, "terminal": terminal, "nervous": nervous}[sys.argv[1]]
     end = time.monotonic() + LIFETIME
     while peer := call(sys.argv[2], end):
         try:

@@ -48,6 +48,8 @@ pub enum RemoteError {
     Timeout,
     /// The appliance did not know the request.
     Invalid,
+    /// The operand is none for the instruction: a CPU would recognise an operand exception.
+    Operand,
     /// The instruction was refused with this condition code.
     Refused(Refusal),
 }
@@ -57,6 +59,7 @@ impl fmt::Display for RemoteError {
         match self {
             Self::Area(error) => error.fmt(f),
             Self::Timeout => f.write_str("the appliance did not answer in time"),
+            Self::Operand => f.write_str("the instruction does not take the operand"),
             Self::Invalid => f.write_str("the appliance did not know the request"),
             Self::Refused(refusal) => write!(f, "virtual subchannel: {refusal}"),
         }
@@ -168,6 +171,16 @@ impl<'w, W: Wake> Remote<'w, W> {
             || (0..self.area.count::<Status>()).any(waiting)
     }
 
+    /// Takes the interruption of a subchannel without asking for others'. Whether there was one.
+    pub fn forget_interruption(&mut self, id: SubchannelId) -> bool {
+        let index = u32::from(id.number());
+        let there = self.is_pending(id) && !self.is_told(index);
+        if there {
+            self.set_told(index, true);
+        }
+        there
+    }
+
     fn pending_word(&self, index: u32) -> u32 {
         let word = self.area.word::<Status>(index, offset_of!(Status, pending));
         word.map_or(0, |word| word.load())
@@ -224,7 +237,10 @@ impl<'w, W: Wake> Remote<'w, W> {
             }
         }
         let response: Response = self.area.read(index)?;
-        u8::try_from(response.condition.get()).map_err(|_| RemoteError::Invalid)
+        match response.condition.get() {
+            Response::OPERAND => Err(RemoteError::Operand),
+            condition => u8::try_from(condition).map_err(|_| RemoteError::Invalid),
+        }
     }
 
     fn test_subchannel(&mut self, index: u32) -> Result<Tested, RemoteError> {
@@ -238,7 +254,8 @@ impl<'w, W: Wake> Remote<'w, W> {
         }
     }
 
-    /// For the trait, whose condition codes have no word for a dead appliance: not operational.
+    /// For the trait, whose condition codes have no word for a dead appliance and none for an operand exception: not
+    /// operational.
     fn condition(&mut self, id: SubchannelId, instruction: Instruction, operand: &[u8]) -> u8 {
         if id.set() != 0 {
             return 3;

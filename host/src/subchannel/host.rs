@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{anyhow, bail, ensure, Context, Result};
 use channel::{
     Ccw1, CcwFlags, ChannelSubsystem, CommandCode, DeviceNumber, FunctionControl, Irb, Orb,
-    OrbFlags, PmcwFlags, Refusal, Schib, SubchannelId, Tested,
+    OrbFlags, PmcwFlags, Refusal, Schib, SubchannelId, SubchannelStatus, Tested,
 };
 use vcss::control::{self, Life};
 use vcss::{AreaError, Remote, Wake, Word};
@@ -39,6 +39,11 @@ const ATTEMPTS: u32 = 8;
 const MAX_EARLIER: usize = 32;
 /// Where data begins in a subchannel's part of the program window.
 const DATA: u32 = 4096;
+
+/// After which the residual count says nothing.
+const CHECKS: SubchannelStatus = SubchannelStatus::PCI
+    .union(SubchannelStatus::INCORRECT_LENGTH)
+    .complement();
 
 const _: () = assert!(super::program::MAX_CCWS * size_of::<Ccw1>() <= DATA as usize);
 
@@ -72,8 +77,8 @@ pub struct HostClient {
     names: Names,
     remote: Mutex<Remote<'static, Knock>>,
     generation: Word<'static>,
-    /// Subchannels with a program, and whether it was cancelled.
-    running: Mutex<HashMap<u16, bool>>,
+    /// Subchannels with a program.
+    running: Mutex<HashMap<u16, Job>>,
 }
 
 /// What clients and disks are called, for messages.
@@ -81,6 +86,14 @@ pub struct HostClient {
 struct Names {
     clients: Vec<String>,
     disks: Vec<String>,
+}
+
+/// What is known of a program that runs.
+#[derive(Clone, Copy, Debug)]
+struct Job {
+    /// CCWs in it.
+    ccws: usize,
+    cancelled: bool,
 }
 
 /// A program that runs, until it is dropped.
@@ -129,13 +142,17 @@ impl HostClient {
         Ok(SchibView::new(device.into(), &self.store(device, id)?))
     }
 
-    /// One instruction that acts on what a subchannel is doing.
+    /// One instruction that acts on what a subchannel is doing. Before a program of ours is resumed, the first suspend flag
+    /// that is left in it is taken away: else it would be suspended there again.
     ///
     /// # Errors
     ///
     /// The device is not the daemon's, or the instruction was refused.
     pub fn instruct(&self, device: &str, function: Function) -> Result<()> {
         let id = self.find(device)?;
+        if function == Function::Resume {
+            self.let_go_on(id)?;
+        }
         let mut remote = lock(&self.remote);
         let answer = match function {
             Function::Halt => remote.halt(id),
@@ -147,8 +164,25 @@ impl HostClient {
         answer.map_err(|refusal| anyhow!("{} {device}: {refusal}", function.name()))?;
         if function == Function::Cancel {
             // A start that is cancelled gives no status.
-            if let Some(cancelled) = lock(&self.running).get_mut(&id.number()) {
-                *cancelled = true;
+            if let Some(job) = lock(&self.running).get_mut(&id.number()) {
+                job.cancelled = true;
+            }
+        }
+        Ok(())
+    }
+
+    fn let_go_on(&self, id: SubchannelId) -> Result<()> {
+        let Some(job) = lock(&self.running).get(&id.number()).copied() else {
+            return Ok(());
+        };
+        let (window, at, _) = self.part(id);
+        for number in 0..job.ccws {
+            let place = ClientAddress::new(at + (number * size_of::<Ccw1>()) as u64);
+            let mut ccw: Ccw1 = window.read(place)?;
+            if ccw.flags().contains(CcwFlags::SUSPEND) {
+                ccw.flags &= !CcwFlags::SUSPEND.bits();
+                window.write(place, &ccw)?;
+                break;
             }
         }
         Ok(())
@@ -165,7 +199,10 @@ impl HostClient {
             Entry::Occupied(_) => {
                 bail!("a program runs on {device}: halt or clear it, or wait for its end")
             }
-            Entry::Vacant(place) => place.insert(false),
+            Entry::Vacant(place) => place.insert(Job {
+                ccws: program.ccws.len(),
+                cancelled: false,
+            }),
         };
         let running = Running { client: self, id };
         let mut earlier = Vec::new();
@@ -329,7 +366,8 @@ impl HostClient {
                 }
                 return Ok(Some(irb));
             }
-            if lock(&self.running).get(&running.id.number()) == Some(&true) {
+            let job = lock(&self.running).get(&running.id.number()).copied();
+            if job.is_some_and(|job| job.cancelled) {
                 return Ok(None);
             }
             if self.generation.load() != generation {
@@ -404,6 +442,7 @@ impl HostClient {
             }
             let room = u32::from(step.count).next_multiple_of(8);
             let left = match number + 1 == beyond {
+                true if irb.scsw.subchannel().intersects(CHECKS) => step.count,
                 true => irb.scsw.count.get().min(step.count),
                 false => 0,
             };

@@ -119,7 +119,11 @@ impl IrbView {
         Self {
             scsw: ScswView::new(&irb.scsw, program),
             esw: hex(raw.get(12..32).unwrap_or_default()),
-            sense: irb.concurrent_sense().map(hex),
+            // An emulated subchannel stores the bytes, and their count in the wrong place.
+            sense: irb.concurrent_sense().map(|sense| match sense.is_empty() {
+                true => hex(irb.ecw.as_bytes()),
+                false => hex(sense),
+            }),
             raw: hex(raw),
         }
     }

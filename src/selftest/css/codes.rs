@@ -2,9 +2,7 @@
 
 use super::super::{ensure, expect, test, Outcome, Test};
 use super::{Subchannel, ISC, PARAMETER};
-use channel::{
-    ChannelSubsystem, FunctionControl, NotOperational, PmcwFlags, Refusal, StatusControl, Tested,
-};
+use channel::{FunctionControl, NotOperational, PmcwFlags, Refusal, StatusControl, Tested};
 
 /// The tests.
 pub(super) const TESTS: &[Test<Subchannel>] = &[

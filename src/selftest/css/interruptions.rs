@@ -2,8 +2,8 @@
 
 use super::super::{ensure, expect, test, Outcome, Test, Why};
 use super::{Subchannel, ISC, PARAMETER, SOON};
-use appliance::driver::{Platform, Wake};
-use channel::{ChannelSubsystem, IoInterruption};
+use appliance::driver::Wake;
+use channel::{IoInterruption, StatusControl};
 use s390x::clock::Tod;
 use s390x::control::{Cr6, InterruptionSubclass};
 
@@ -63,6 +63,9 @@ fn without<T>(isc: u8, action: impl FnOnce() -> T) -> Result<T, Why> {
 }
 
 fn masked(scene: &mut Subchannel) -> Outcome {
+    if !scene.own {
+        return Err(Why::Skip("the subclasses are another machine's"));
+    }
     scene.with_status_pending()?;
     let platform = &mut scene.platform;
     let wake = without(ISC, || {
@@ -94,13 +97,19 @@ fn halted_and_cleared(scene: &mut Subchannel) -> Outcome {
 
 fn order(scene: &mut Subchannel) -> Outcome {
     let other = scene.neighbour.ok_or(Why::Skip("one device only"))?;
-    appliance::css::enable(&mut scene.platform, other, ISC - 1)?;
+    appliance::css::enable(scene.platform.as_mut(), other, ISC - 1)?;
     scene.with_status_pending()?;
     scene.platform.clear(other)?;
+    // Elsewhere than on the machine itself a clear function may take its time.
+    let deadline = scene.platform.now().plus_micros(SOON);
+    let pending = StatusControl::PENDING;
+    while !scene.platform.store(other)?.scsw.status().contains(pending) {
+        ensure("cleared", scene.platform.now() < deadline)?;
+    }
     let first = scene.interruption()?;
     let second = scene.interruption()?;
     scene.platform.test(other)?;
-    appliance::css::disable(&mut scene.platform, other)?;
+    appliance::css::disable(scene.platform.as_mut(), other)?;
     let lower = matches!(first, IoInterruption::Subchannel { id, isc: 2, .. } if id == other);
     ensure("first", lower)?;
     expect("second", second, of(scene, ISC))

@@ -6,10 +6,8 @@
 use super::super::liballoc::vec;
 use super::super::{ensure, expect, test, Outcome, Test, Why};
 use super::{Subchannel, SOON};
-use appliance::driver::Platform;
 use channel::{
-    ActivityControl, Ccw1, CcwFlags, ChannelSubsystem, CommandCode, FunctionControl, Irb, OrbFlags,
-    Refusal, Tested,
+    ActivityControl, Ccw1, CcwFlags, CommandCode, FunctionControl, Irb, OrbFlags, Refusal, Tested,
 };
 use zerocopy::IntoBytes;
 
@@ -39,7 +37,7 @@ pub(super) const TESTS: &[Test<Subchannel>] = &[
 
 /// Starts a program of SENSE ID that is suspended before it.
 #[inline(never)]
-fn suspend(scene: &mut Subchannel) -> Outcome {
+pub(super) fn start_suspended(scene: &mut Subchannel) -> Result<(), Refusal> {
     let mut ccw = scene.sense_id();
     ccw.flags |= CcwFlags::SUSPEND.bits();
     scene.put(ccw.as_bytes());
@@ -48,7 +46,13 @@ fn suspend(scene: &mut Subchannel) -> Outcome {
     // Not all tell of the suspension, so none is asked to.
     let wanted = OrbFlags::SUSPEND_CONTROL | OrbFlags::SUPPRESS_SUSPENDED;
     orb.control.set(flags | wanted.bits());
-    scene.start_orb(&orb)?;
+    scene.start_orb(&orb)
+}
+
+/// The same, and waits until it is.
+#[inline(never)]
+fn suspend(scene: &mut Subchannel) -> Outcome {
+    start_suspended(scene)?;
     let deadline = scene.platform.now().plus_micros(SOON);
     while !scene
         .schib()?

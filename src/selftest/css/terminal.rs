@@ -2,10 +2,8 @@
 
 use super::super::{test, Outcome, Test, Why};
 use super::Subchannel;
-use appliance::driver::{Platform, Wake};
-use channel::{
-    CcwFlags, ChannelSubsystem, CommandCode, DeviceStatus, FunctionControl, StatusControl, Tested,
-};
+use appliance::driver::Wake;
+use channel::{CcwFlags, CommandCode, DeviceStatus, FunctionControl, StatusControl, Tested};
 use s390x::ebcdic::CP037;
 use window::ClientAddress;
 

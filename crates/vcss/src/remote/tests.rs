@@ -71,7 +71,8 @@ impl<'w> Appliance<'w> {
                 let (schib, _) = Schib::read_from_prefix(&command.operand).unwrap();
                 let part = SchibPart {
                     schib,
-                    reserved: [0; 12],
+                    functions: 0.into(),
+                    reserved: [0; 8],
                 };
                 self.area.write(index, &part).unwrap();
             }
@@ -238,6 +239,10 @@ fn a_request_that_the_appliance_does_not_know_is_no_condition_code() {
         // SAFETY: nobody runs the program.
         let run = unsafe { remote.run(FIRST, &orb()) };
         assert_eq!(run.err(), Some(RemoteError::Invalid));
+        appliance.condition.set(Response::OPERAND);
+        // SAFETY: nobody runs the program.
+        let run = unsafe { remote.run(FIRST, &orb()) };
+        assert_eq!(run.err(), Some(RemoteError::Operand));
     });
 }
 

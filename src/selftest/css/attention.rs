@@ -1,0 +1,149 @@
+//! Attention at bad moments: status that comes unasked before, while and after a start.
+//!
+//! Somebody presses a key all the time. Whatever comes of it, each start has one end and its own.
+//!
+//! No program is suspended here: QEMU's subchannel forgets one when a key is pressed.
+
+use super::super::{ensure, expect, test, Outcome, Test, Why};
+use super::Subchannel;
+use channel::{
+    ActivityControl, CcwFlags, CommandCode, DeviceStatus, FunctionControl, Irb, Refusal,
+    StatusControl, Tested,
+};
+
+/// The tests.
+pub(super) const TESTS: &[Test<Subchannel>] = &[
+    test(
+        "each start has one end and its own, whatever key is pressed",
+        starts,
+    ),
+    test("a halt or clear ends once while keys are pressed", halts),
+    test("a key is told of once", once),
+];
+
+/// Takes what was typed.
+const READ_MODIFIED: CommandCode = CommandCode(0x06);
+/// Starts of each test.
+const STARTS: u32 = 100;
+/// Keys that have to have been pressed, or the test was none.
+const KEYS: u32 = 5;
+/// How long to wait for a key, in microseconds.
+const PATIENCE: u64 = 2_000_000;
+
+/// What has come unasked.
+#[derive(Default)]
+struct Keys(u32);
+
+impl Keys {
+    /// Takes status that is not of a function of ours.
+    #[inline(never)]
+    fn note(&mut self, irb: &Irb) -> Outcome {
+        let status = irb.scsw.status();
+        ensure("alert status", status.contains(StatusControl::ALERT))?;
+        expect("activity", irb.scsw.activity(), ActivityControl::empty())?;
+        match irb.scsw.device() {
+            DeviceStatus::ATTENTION => self.0 += 1,
+            // Somebody has sat down at the terminal.
+            DeviceStatus::DEVICE_END => {}
+            other => expect("device status", other, DeviceStatus::ATTENTION)?,
+        }
+        Ok(())
+    }
+
+    fn enough(&self) -> Outcome {
+        match self.0 >= KEYS {
+            true => Ok(()),
+            false => Err(Why::Skip("nobody presses keys")),
+        }
+    }
+}
+
+/// Does what may find status pending, until it does not.
+#[inline(never)]
+fn insist(
+    scene: &mut Subchannel,
+    keys: &mut Keys,
+    action: &dyn Fn(&mut Subchannel) -> Result<(), Refusal>,
+) -> Outcome {
+    for _ in 0..STARTS {
+        match action(scene) {
+            Err(Refusal::StatusPending) => keys.note(&scene.status()?)?,
+            done => return Ok(done?),
+        }
+    }
+    Err("status is pending for ever".into())
+}
+
+/// The status that ends `function`; keys come before it, but nothing else does.
+#[inline(never)]
+fn end_of(scene: &mut Subchannel, keys: &mut Keys, function: FunctionControl) -> Result<Irb, Why> {
+    loop {
+        let irb = scene.status()?;
+        if irb.scsw.function().contains(function) {
+            return Ok(irb);
+        }
+        expect("function", irb.scsw.function(), FunctionControl::empty())?;
+        keys.note(&irb)?;
+    }
+}
+
+fn starts(scene: &mut Subchannel) -> Outcome {
+    let mut keys = Keys::default();
+    for _ in 0..STARTS {
+        // What was typed is read, or the terminal takes no more.
+        insist(scene, &mut keys, &|scene| {
+            let read = scene.ccw(READ_MODIFIED, CcwFlags::SLI | CcwFlags::CC, 64);
+            scene.start(&[read, scene.sense_id()])
+        })?;
+        let irb = end_of(scene, &mut keys, FunctionControl::START)?;
+        // In QEMU a key that comes while the status is pending takes the place of its device status.
+        let ended = DeviceStatus::CHANNEL_END | DeviceStatus::DEVICE_END;
+        let device = irb.scsw.device();
+        let fine = device == ended || device.contains(DeviceStatus::ATTENTION);
+        ensure("channel and device end", fine)?;
+        expect("CCW address", irb.scsw.program.get(), scene.base() + 16)?;
+        expect("valid", scene.identity()?.valid, 0xFF)?;
+        // Between two starts there is time for a key.
+        let soon = scene.platform.now().plus_micros(1_000);
+        scene.platform.pause(soon);
+    }
+    keys.enough()
+}
+
+fn halts(scene: &mut Subchannel) -> Outcome {
+    let mut keys = Keys::default();
+    for _ in 0..STARTS {
+        let id = scene.id;
+        read(scene, &mut keys)?;
+        insist(scene, &mut keys, &|scene| scene.platform.halt(id))?;
+        end_of(scene, &mut keys, FunctionControl::HALT)?;
+        scene.platform.clear(id)?;
+        let irb = end_of(scene, &mut keys, FunctionControl::CLEAR)?;
+        let device = irb.scsw.device() - DeviceStatus::ATTENTION;
+        expect("device status", device, DeviceStatus::empty())?;
+    }
+    Ok(())
+}
+
+fn once(scene: &mut Subchannel) -> Outcome {
+    let deadline = scene.platform.now().plus_micros(PATIENCE);
+    let mut keys = Keys::default();
+    while keys.0 < KEYS && scene.platform.now() < deadline {
+        scene.platform.wait(Some(deadline));
+        while scene.platform.pending_interruption().is_some() {}
+        if let Tested::Status(irb) = scene.platform.test(scene.id)? {
+            expect("function", irb.scsw.function(), FunctionControl::empty())?;
+            keys.note(&irb)?;
+            read(scene, &mut keys)?;
+        }
+    }
+    keys.enough()
+}
+
+/// Takes what was typed, or the terminal takes no more.
+fn read(scene: &mut Subchannel, keys: &mut Keys) -> Outcome {
+    insist(scene, keys, &|scene| {
+        scene.start(&[scene.ccw(READ_MODIFIED, CcwFlags::SLI, 64)])
+    })?;
+    end_of(scene, keys, FunctionControl::START).map(drop)
+}

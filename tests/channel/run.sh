@@ -1,0 +1,270 @@
+#!/usr/bin/env bash
+# Channel I/O for clients, end to end: `stellwerk up` with subchannels to pass through, a second VM that drives some of
+# them over its own area, and the host that drives the others.
+#
+#   tests/channel/run.sh [CASE…]
+#
+# The client is the image itself, with selftest=channel (the tests of subchannels, over the area) or selftest=attention. The
+# devices are those that QEMU emulates: virtio control units and an x-terminal3270 with tests/guest/peer.py behind it. Each
+# case is a function below; what the machines printed stays in target/channel/.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=scripts/lib.sh
+source "$here/../../scripts/lib.sh"
+
+[[ -f $IMAGE_ELF ]] || die "there is no image $IMAGE_ELF; scripts/build.sh makes one"
+[[ -x $HOST_PROGRAM ]] || die "there is no program $HOST_PROGRAM; scripts/build.sh makes one"
+for tool in qemu-system-s390x python3 jq; do command -v "$tool" >/dev/null || die "$tool is missing"; done
+PATIENCE=60 # seconds for one client
+
+# ---- what a case is written with ----------------------------------------------------------------------------------
+
+# Each statement of a case has to succeed: none is a condition of another one, where a failure would be none.
+SCENE='' CONFIG='' RUN='' POOL='' DAEMON=''
+
+# up TERMINAL-PEER TERMINAL-OWNER: the daemon with four subchannels; the client "bare" has 0.0.0200 and 0.0.0201 (as
+# 0.0.1001), the host 0.0.0300, and the terminal 0.0.3270 is the client's (as 0.0.1000) or the host's.
+up() {
+    local peer=$1 owner=$2
+    RUN=$(mktemp -d /tmp/stellwerk.XXXXXX)
+    POOL=/dev/shm/$(basename "$RUN")
+    CONFIG=$SCENE/channel.toml
+    {
+        printf '[appliance]\nimage = "%s"\naccel = "tcg"\nrun_dir = "%s"\npool = "%s"\n' "$IMAGE_ELF" "$RUN" "$POOL"
+        printf 'qemu_args = ["-chardev", "socket,id=terminal,path=%s/terminal,server=on,wait=off,tn3270=on"]\n' "$RUN"
+        subchannel rng 0200 virtio-rng-ccw
+        subchannel serial 0201 virtio-serial-ccw
+        subchannel balloon 0300 virtio-balloon-ccw
+        subchannel terminal 3270 x-terminal3270,chardev=terminal
+        printf '\n[[client]]\nname = "bare"\nmemory = "16M"\n'
+        printf '[[client.subchannel]]\nsubchannel = "rng"\n'
+        printf '[[client.subchannel]]\nsubchannel = "0.0.0201"\ndevice = "0.0.1001"\n'
+        [[ $owner != client ]] || printf '[[client.subchannel]]\nsubchannel = "terminal"\ndevice = "0.0.1000"\n'
+    } >"$CONFIG"
+    spawn "$SCENE/daemon.log" "$HOST_PROGRAM" up "$CONFIG"
+    DAEMON=$REPLY
+    wait_line "$SCENE/daemon.log" '^ready' 60 "$DAEMON" || { tail -n 20 "$SCENE/daemon.log"; return 1; }
+    spawn "$SCENE/peer.log" python3 "$here/../guest/peer.py" "$peer" "$RUN/terminal"
+}
+
+subchannel() { printf '\n[[subchannel]]\nname = "%s"\ndevice = "0.0.%s"\nqemu = "%s"\n' "$1" "$2" "$3"; }
+
+down() {
+    local pid=$DAEMON
+    DAEMON=''
+    stop_process "$pid" 30 || { warn 'the daemon did not end'; return 1; }
+    [[ $REPLY == 0 ]] || { tail -n 20 "$SCENE/daemon.log"; return 1; }
+}
+
+# client_start LOG TEST: boot the client in the background; its process is $REPLY.
+client_start() {
+    local arguments
+    # Printed ready for a shell, so a shell takes it apart.
+    eval "arguments=($("$HOST_PROGRAM" client-args "$CONFIG" bare --append "selftest=$2"))"
+    spawn "$1" qemu-system-s390x "${arguments[@]}" -nodefaults -nographic -no-reboot -action panic=exit-failure \
+        -kernel "$IMAGE_ELF" -chardev stdio,id=console,signal=off -device sclpconsole,chardev=console
+}
+
+# client TEST: boot the client; all its tests pass.
+client() {
+    local log=$SCENE/client.$1.log
+    client_start "$log" "$1"
+    wait_gone "$REPLY" "$PATIENCE" || { tail -n 5 "$log"; return 1; }
+    # What led to a failure is in the trace.
+    "$HOST_PROGRAM" trace --once "$CONFIG" >"$SCENE/trace"
+    ! grep -E '^FAIL' "$log"
+    says "$log" '^[1-9][0-9]* passed, 0 failed'
+    [[ $REPLY == 0 ]]
+}
+
+says() { tr -d '\r' <"$1" | grep -qE -- "$2" || { warn "nothing says: $2"; tail -n 5 "$1"; return 1; }; }
+
+# host COMMAND ARGUMENT…: a command of the host's, with its output in $SCENE/out.
+host() {
+    local command=$1
+    shift
+    "$HOST_PROGRAM" "$command" "$CONFIG" "$@" >"$SCENE/out" 2>&1 || { cat "$SCENE/out"; return 1; }
+}
+
+# refused PATTERN COMMAND ARGUMENT…: it fails, and says why.
+refused() {
+    local pattern=$1
+    shift
+    ! host "$@" >/dev/null || { warn "$* is done"; return 1; }
+    says "$SCENE/out" "$pattern"
+}
+
+# json FILTER: the filter holds for the output of the last command.
+json() { jq -e "$1" "$SCENE/out" >/dev/null || { warn "not so: $1"; cat "$SCENE/out"; return 1; }; }
+
+status() { "$HOST_PROGRAM" status --json "$CONFIG" | jq -r "$1"; }
+
+# suspended_program DEVICE [OPTION…]: a program that is suspended before its only CCW, in the background; $REPLY.
+suspended_program() {
+    local device=$1
+    shift
+    spawn "$SCENE/program.json" "$HOST_PROGRAM" ccw "$CONFIG" "$device" --json --suspend --no-prefetch "$@" e422000700000000
+    local program=$REPLY deadline=$((SECONDS + 10))
+    until host schib "$device" --json && jq -e '.scsw.activity == ["suspended"]' "$SCENE/out" >/dev/null; do
+        ((SECONDS < deadline)) || { warn 'it is not suspended'; cat "$SCENE/out" "$SCENE/program.json"; return 1; }
+        sleep 0.05
+    done
+    REPLY=$program
+}
+
+# ended PID STATUS PATTERN: the program has ended with that status, and says so.
+ended() {
+    wait_gone "$1" 20
+    [[ $REPLY == "$2" ]] || { warn "exit status $REPLY"; cat "$SCENE/program.json"; return 1; }
+    says "$SCENE/program.json" "$3"
+}
+
+# ---- a client of its own ------------------------------------------------------------------------------------------
+
+case_client() { # condition codes, programs, wrong operands, halt, clear, suspend and interruptions over an area
+    up terminal client
+    client channel
+    says "$SCENE/client.channel.log" 'PASS: 0\.0\.0200 3832/04 .*: SENSE ID by a format-1 CCW'
+    says "$SCENE/client.channel.log" 'PASS: 0\.0\.1000 3270/00 .*: a key at the terminal ends the wait'
+    # Every request was announced: what the slow timers find is what a wake-up got lost for.
+    (($(status '.appliance.healed + .daemon.healed') <= 2)) || { status .; return 1; }
+    down
+}
+
+case_attention() { # ATTENTION before, while and after starts, halts and clears
+    up nervous client
+    client attention
+    ! grep -q '^SKIP' "$SCENE/client.attention.log"
+    down
+}
+
+case_killed() { # a client that is killed at work is quiesced, and the next one finds all in order
+    up terminal client
+    local victim
+    for count in 5 40; do
+        client_start "$SCENE/victim.log" channel
+        victim=$REPLY
+        wait_count "$SCENE/victim.log" '^PASS' "$count"
+        kill -KILL "$victim"
+        wait_gone "$victim" 5
+    done
+    client channel
+    host trace --once --json
+    says "$SCENE/out" '"event":"reset"'
+    down
+}
+
+wait_count() { # LOG PATTERN COUNT
+    local deadline=$((SECONDS + 30))
+    until (($(grep -cE -- "$2" "$1" || true) >= $3)); do
+        ((SECONDS < deadline)) || { warn "not $3 times: $2"; return 1; }
+        sleep 0.02
+    done
+}
+
+# ---- the host -----------------------------------------------------------------------------------------------------
+
+case_host() { # lscss, ccw, schib and trace, and what they say when they cannot
+    up terminal host
+    host lscss
+    says "$SCENE/out" '^0\.0\.3270  0\.0\.....  0000/00  3270/00  yes  80   80   ff   [0-9a-f]{8} 00000000  host$'
+    says "$SCENE/out" '^0\.0\.0201 .* client bare, as 0\.0\.1001$'
+    says "$SCENE/out" '^0\.0\.0002 .* appliance$'
+    host ccw 0.0.3270 --json sense-id
+    json '.data[0].bytes | startswith("ff327000")'
+    json '.irb.scsw.device_status == ["channel end", "device end"]'
+    host ccw 0.0.0300 nop nop sense-id
+    says "$SCENE/out" '^CCW 2 \(e4\)'
+    says "$SCENE/out" '0000  ff383205'
+    host ccw 0.0.0300 0360000100000000 0800000000000018 f320000100000000 e420000700000000
+    says "$SCENE/out" '^CCW 3 \(e4\): 7 bytes'
+    refused 'ended with unit check' ccw 0.0.0300 write:F3:00
+    says "$SCENE/out" 'sense: +80'
+    refused 'program check' ccw 0.0.0300 0800000000000000
+    host schib 0.0.3270 --json
+    json '.device == "0.0.3270" and .pim == "80" and (.flags | index("device number valid"))'
+    refused 'belongs to client "bare"' ccw 0.0.0200 nop
+    refused 'the appliance uses it itself' schib 0.0.0002
+    refused 'has no device 0\.0\.4711; it has 0\.0\.0002' halt 0.0.4711
+    refused 'resume 0\.0\.0300: busy \(cc 2\)' resume 0.0.0300
+    host trace --once
+    says "$SCENE/out" '0\.0\.3270  host +start +cc 0  idle > busy'
+    down
+}
+
+case_functions() { # a suspended program is resumed, halted, cleared, cancelled, or found to take too long
+    up terminal host
+    local device
+    for device in 0.0.0300 0.0.3270; do
+        suspended_program "$device"
+        refused 'a program runs' ccw "$device" nop
+        local program=$REPLY
+        host resume "$device"
+        ended "$program" 0 '"bytes": "ff3'
+        suspended_program "$device"
+        program=$REPLY
+        host halt "$device"
+        ended "$program" 1 'the program ended with .*halt'
+        suspended_program "$device"
+        program=$REPLY
+        host clear "$device"
+        ended "$program" 1 'the program ended with .*clear'
+        suspended_program "$device"
+        program=$REPLY
+        host cancel "$device"
+        ended "$program" 1 'the program was cancelled'
+        suspended_program "$device" --timeout 1
+        ended "$REPLY" 1 'did not end within 1 s and was cleared'
+        host ccw "$device" sense-id
+    done
+    down
+}
+
+case_restart() { # an appliance that is killed is started again, and both kinds of client go on
+    up terminal client
+    client channel
+    suspended_program 0.0.0300
+    local program=$REPLY
+    kill -KILL "$(status .appliance.pid)"
+    ended "$program" 1 'the appliance was started anew while the program ran'
+    local deadline=$((SECONDS + 30))
+    until [[ $(status .appliance.restarts) == 1 && $(status .appliance.life) == serving ]]; do
+        ((SECONDS < deadline))
+        sleep 0.1
+    done
+    host ccw 0.0.0300 sense-id
+    client channel
+    down
+}
+
+# ---- running the cases --------------------------------------------------------------------------------------------
+
+run_case() {
+    set -eEuo pipefail
+    trap 'end_all; rm -rf "${RUN:-/nonexistent}" "${POOL:-/nonexistent}"' EXIT
+    trap 'warn "line $LINENO: $BASH_COMMAND"' ERR
+    SCENE=$TARGET/channel/$1
+    rm -rf "$SCENE"
+    mkdir -p "$SCENE"
+    "case_$1"
+}
+
+mkdir -p "$TARGET/channel"
+wanted=" $* "
+passed=0 failed=()
+while read -r name what; do
+    [[ $wanted == '  ' || $wanted == *" $name "* ]] || continue
+    started=$(now_ms)
+    (run_case "$name") >"$TARGET/channel/$name.log" 2>&1 &
+    if wait $!; then
+        passed=$((passed + 1)) verdict=ok
+    else
+        failed+=("$name") verdict=FAILED
+    fi
+    ms=$(($(now_ms) - started))
+    printf '%-7s %-12s %2d.%d s  %s\n' "$verdict" "$name" $((ms / 1000)) $((ms % 1000 / 100)) "$what"
+    [[ $verdict == ok ]] || tail -n 30 "$TARGET/channel/$name.log" | sed 's/^/        /'
+done < <(sed -nE 's/^case_([a-z_]+)\(\) \{ # (.*)/\1 \2/p' "${BASH_SOURCE[0]}")
+((${#failed[@]} == 0)) || say "failed: ${failed[*]} (logs in $TARGET/channel)"
+say "$passed passed, ${#failed[@]} failed"
+((${#failed[@]} == 0))
