@@ -61,6 +61,8 @@ struct Virtual {
     functions: Word<'static>,
     /// The SCHIB part says that it is enabled.
     shown_enabled: bool,
+    /// What the words in the area say: pending, and functions.
+    told: (bool, u32),
 }
 
 /// What stands behind a virtual subchannel.
@@ -198,6 +200,8 @@ impl Client {
             pending: area.word::<Status>(index, offset_of!(Status, pending))?,
             functions: area.word::<SchibPart>(index, offset_of!(SchibPart, functions))?,
             shown_enabled: false,
+            // Whatever is there, it is not that.
+            told: (false, u32::MAX),
         })
     }
 
@@ -261,12 +265,18 @@ impl Client {
                     trace: around.trace.as_deref_mut(),
                     client: self.number,
                 };
-                place.answer(&self.area, self.window, &mut self.devices, &mut line);
-                place.tell(&self.area, &mut self.events, &mut line);
+                place.answer(
+                    &self.area,
+                    self.window,
+                    &mut self.devices,
+                    &mut self.events,
+                    &mut line,
+                );
                 done = true;
+            } else if done {
+                place.tell_pending();
             }
             if done {
-                place.pending.store(u32::from(place.is_pending()));
                 self.ring = true;
                 worked = true;
             }
@@ -407,6 +417,7 @@ impl Virtual {
         area: &Area<'static>,
         window: &'static Window,
         devices: &mut [VirtioBlk],
+        events: &mut Option<EventSource<'static>>,
         line: &mut Line<'_>,
     ) {
         let sequence = self.asked.load();
@@ -417,7 +428,7 @@ impl Virtual {
         let condition = match (command, instruction) {
             (Some(command), Some(instruction)) => {
                 let operand = &command.operand;
-                let condition = match &mut self.kind {
+                match &mut self.kind {
                     Kind::Virtio(subchannel, device) => match devices.get_mut(*device) {
                         Some(device) => {
                             let mut unit = Unit {
@@ -425,22 +436,36 @@ impl Virtual {
                                 area,
                                 window,
                             };
-                            emulate(subchannel, instruction, operand, line.window, &mut unit)
+                            let (condition, irb) =
+                                emulate(subchannel, instruction, operand, line.window, &mut unit);
+                            if instruction == Instruction::Test {
+                                let pending = subchannel.is_pending();
+                                show_status(area, self.index, &irb, pending);
+                            }
+                            condition
                         }
-                        None => (3, Irb::default()),
+                        None => Response::INVALID,
                     },
-                    Kind::PassThrough(subject) => pass(subject, instruction, operand, line),
+                    Kind::PassThrough(subject) => {
+                        let condition = pass(subject, instruction, operand, line);
+                        if instruction == Instruction::Test {
+                            let pending = subject.is_pending();
+                            show_status(area, self.index, subject.irb(), pending);
+                        }
+                        condition
+                    }
                     Kind::Nothing => match instruction {
-                        Instruction::Store | Instruction::Modify => (0, Irb::default()),
-                        _ => (3, Irb::default()),
+                        Instruction::Store | Instruction::Modify => 0,
+                        _ => 3,
                     },
-                };
-                self.present(instruction, &condition.1, area, line);
-                condition.0
+                }
             }
             _ => Response::INVALID,
         };
-        self.pending.store(u32::from(self.is_pending()));
+        if matches!(instruction, Some(Instruction::Store | Instruction::Modify)) {
+            self.show(area, line);
+        }
+        self.tell(area, events, line);
         let answer = Response {
             sequence: self.answered.load().into(),
             condition: condition.into(),
@@ -449,34 +474,6 @@ impl Virtual {
             log::error!("response: {error}");
         }
         self.answered.store(sequence);
-    }
-
-    /// Writes what a request stores.
-    fn present(
-        &mut self,
-        instruction: Instruction,
-        irb: &Irb,
-        area: &Area<'static>,
-        line: &mut Line<'_>,
-    ) {
-        match instruction {
-            Instruction::Store | Instruction::Modify => self.show(area, line),
-            Instruction::Test => {
-                let status = Status {
-                    pending: 0.into(),
-                    reserved: [0.into(); 7],
-                    irb: *irb,
-                };
-                if let Err(error) = area.write(self.index, &status) {
-                    log::error!("status: {error}");
-                }
-            }
-            Instruction::Start
-            | Instruction::Halt
-            | Instruction::Clear
-            | Instruction::Cancel
-            | Instruction::Resume => {}
-        }
     }
 
     fn is_pending(&self) -> bool {
@@ -523,14 +520,10 @@ impl Virtual {
                 self.show(area, line);
             }
         }
-        let functions = self.functions();
-        if self.functions.load() != functions {
-            self.functions.store(functions);
-        }
+        let mut ring = self.tell_pending();
         let Kind::PassThrough(subject) = &mut self.kind else {
             return false;
         };
-        let mut ring = false;
         while let Some(report) = subject.take_report() {
             if let Some(events) = events {
                 events.report(report);
@@ -540,12 +533,32 @@ impl Virtual {
         if let Some(measurement) = subject.take_measurement() {
             let _ = area.write::<Measurement>(self.index, measurement);
         }
-        let pending = u32::from(subject.is_pending());
-        if self.pending.load() != pending {
-            self.pending.store(pending);
-            ring |= pending != 0;
-        }
         ring
+    }
+
+    /// Stores the words that say whether status is pending and what is in progress, if they have changed. Returns whether status
+    /// has become pending.
+    fn tell_pending(&mut self) -> bool {
+        let now = (self.is_pending(), self.functions());
+        let before = core::mem::replace(&mut self.told, now);
+        if now == before {
+            return false;
+        }
+        self.functions.store(now.1);
+        self.pending.store(u32::from(now.0));
+        now.0 && !before.0
+    }
+}
+
+/// Writes what TEST stores, and whether more is pending.
+fn show_status(area: &Area<'static>, index: u32, irb: &Irb, pending: bool) {
+    let status = Status {
+        pending: u32::from(pending).into(),
+        reserved: [0.into(); 7],
+        irb: *irb,
+    };
+    if let Err(error) = area.write(index, &status) {
+        log::error!("status: {error}");
     }
 }
 
@@ -587,13 +600,13 @@ fn emulate(
     (condition.into(), Irb::default())
 }
 
-/// A request to a virtual subchannel of the pass-through kind: condition code, and what TEST stores.
+/// A request to a virtual subchannel of the pass-through kind: its condition code.
 fn pass(
     subject: &mut PassThrough,
     instruction: Instruction,
     operand: &[u8],
     line: &mut Line<'_>,
-) -> (u32, Irb) {
+) -> u32 {
     let (orb, schib);
     let request = match instruction {
         Instruction::Start => match Orb::read_from_prefix(operand) {
@@ -601,7 +614,7 @@ fn pass(
                 orb = operand;
                 Request::Start(&orb)
             }
-            Err(_) => return (Response::INVALID, Irb::default()),
+            Err(_) => return Response::INVALID,
         },
         Instruction::Halt => Request::Halt,
         Instruction::Clear => Request::Clear,
@@ -613,9 +626,9 @@ fn pass(
                 schib = operand;
                 Request::Modify(&schib)
             }
-            Err(_) => return (Response::INVALID, Irb::default()),
+            Err(_) => return Response::INVALID,
         },
         Instruction::Test => Request::Test,
     };
-    (subject.request(request, line), *subject.irb())
+    subject.request(request, line)
 }

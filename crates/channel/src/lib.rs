@@ -4,13 +4,16 @@
 //!
 //! # Scope
 //!
-//! Formats and the trait. Who carries the instructions out is elsewhere: the appliance's `css` module
-//! issues them, the `vcss` crate carries them through shared memory. Drivers are written against the
-//! trait and never know which it is.
+//! Formats, the trait, and, with the feature `model`, a software channel subsystem for tests
+//! (`model::Model`), whose interpreter of channel programs (`model::interpret`) also stands alone. Who
+//! else carries the instructions out is elsewhere: the appliance's `css` module issues them, the `vcss`
+//! crate carries them through shared memory. Drivers are written against the trait and never know
+//! which it is.
 //!
 //! # Limits
 //!
-//! Command mode. Of transport mode there are the shapes (ORB, SCSW, TCW) and nothing that builds or runs it.
+//! Command mode. Of transport mode there are the shapes (ORB, SCSW, TCW) and nothing that builds or
+//! runs it.
 //!
 //! # Rule
 //!

@@ -164,7 +164,7 @@ impl<'w> Area<'w> {
 
     /// How many entries of a type there are; 0 when the area has no such part.
     pub fn count<T: Entry>(&self) -> u32 {
-        self.part(T::ID).count
+        self.part::<T>().count
     }
 
     /// Copies an entry.
@@ -207,7 +207,7 @@ impl<'w> Area<'w> {
     ///
     /// Not all of them are there.
     pub fn array<T: Entry>(&self, first: u32, count: u32) -> Result<WindowSlice<'w>, AreaError> {
-        let part = self.part(T::ID);
+        let part = self.part::<T>();
         let missing = AreaError::Index {
             id: T::ID,
             index: first,
@@ -228,7 +228,7 @@ impl<'w> Area<'w> {
     ///
     /// No such entry.
     pub fn entry<T: Entry>(&self, index: u32) -> Result<ClientAddress, AreaError> {
-        let part = self.part(T::ID);
+        let part = self.part::<T>();
         if part.count == 0 {
             return Err(AreaError::Missing { id: T::ID });
         }
@@ -240,16 +240,22 @@ impl<'w> Area<'w> {
         ))
     }
 
-    fn part(&self, id: CapabilityId) -> Part {
-        self.parts.get(position(id)).copied().unwrap_or_default()
+    #[inline]
+    fn part<T: Entry>(&self) -> Part {
+        self.parts
+            .get(const { position(T::ID) })
+            .copied()
+            .unwrap_or_default()
     }
 }
 
-fn position(id: CapabilityId) -> usize {
-    CapabilityId::ALL
-        .iter()
-        .position(|&known| known == id)
-        .unwrap_or(usize::MAX)
+/// Where an id stands in the list of all.
+const fn position(id: CapabilityId) -> usize {
+    let mut place = 0;
+    while place < CapabilityId::ALL.len() && CapabilityId::ALL[place] as u16 != id as u16 {
+        place += 1;
+    }
+    place
 }
 
 /// A big-endian 32-bit word in an area, loaded and stored whole.

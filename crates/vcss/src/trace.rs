@@ -239,7 +239,10 @@ impl<'w> Recorder<'w> {
     pub fn record(&mut self, entry: &TraceEntry) {
         let place = self.next & self.ring.mask;
         // The entry's number is 0 and stored first; so no reader takes the mixture for either record.
-        let stored = self.ring.entries.set_element(place, entry);
+        let stored = self
+            .ring
+            .entries
+            .set_line(place, &zerocopy::transmute!(*entry));
         fence(Ordering::Release);
         let word = place * Ring::WORDS;
         let numbered = self

@@ -182,6 +182,29 @@ impl<'w> WindowSlice<'w> {
         Ok(())
     }
 
+    /// Stores element number `index` of an array of lines, its words one after the other in their order. What it costs is what a
+    /// trace record costs.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfWindow`] if any byte of the line lies outside the slice; nothing has been written then.
+    #[inline(always)]
+    pub fn set_line(&self, index: u32, line: &[u64; 8]) -> Result<(), OutOfWindow> {
+        let target = self.element_at::<[u64; 8]>(index)?.cast::<u64>();
+        if !target.is_aligned() {
+            return self.set_element(index, line);
+        }
+        macro_rules! store {
+            ($($word:literal)*) => {
+                // SAFETY: `element_at` found all eight words inside the slice, and they are aligned.
+                $( unsafe { target.add($word).write_volatile(line[$word]) }; )*
+            };
+        }
+        // One after the other, not in a loop.
+        store!(0 1 2 3 4 5 6 7);
+        Ok(())
+    }
+
     /// Where word number `index` is, if it lies in the slice.
     #[inline(always)]
     fn word(&self, index: u32, size: u32) -> Result<*mut u8, OutOfWindow> {

@@ -4,8 +4,8 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`state`] | the driver's state machine, one pure function |
-//! | [`actions`] | what the state machine's actions do to the hardware |
-//! | [`quiesce`] | the actions that end what a client left running |
+//! | `actions` | what the state machine's actions do to the hardware |
+//! | `quiesce` | the actions that end what a client left running |
 //! | [`status`] | what a subchannel-status word says; status that the appliance makes |
 //! | [`schib`] | which fields of the SCHIB are the client's |
 //!
@@ -20,7 +20,7 @@
 //!   takes it (TSCH). So the hardware itself combines intermediate with final status, gives the condition codes, and keeps
 //!   an IRB whole. Only what the appliance makes itself, or had to take to let a program go on, is held here, and
 //!   delivered first.
-//! * A program is translated when no other one is there, and freed by [`Action::Release`] alone.
+//! * A program is translated when no other one is there, and freed by [`state::Action::Release`] alone.
 //! * Nothing waits. What takes time is an interruption, or a time-out by [`PassThrough::tick`].
 //!
 //! # Limits

@@ -90,7 +90,7 @@ impl Arena {
                 let crossing = page(first + words - 1) - self.base;
                 first = (crossing as usize / WORD).checked_sub(words)?;
             }
-            if self.address_of(first) % 16 != 0 {
+            if !self.address_of(first).is_multiple_of(16) {
                 first = first.checked_sub(1)?;
             }
         }

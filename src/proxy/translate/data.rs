@@ -189,7 +189,7 @@ impl Translator {
     /// The client's IDAWs. Their number depends on the first one, which is fetched with the others: once.
     fn copy_idaws(&mut self, area: &Area, slot: &mut Slot, window: &Window) -> Result<u32, Full> {
         let size = self.word_size();
-        if area.address % size != 0 {
+        if !area.address.is_multiple_of(size) {
             return Ok(self.misaligned());
         }
         let there = area.address + size <= self.shape.limit;
@@ -197,7 +197,9 @@ impl Translator {
             .then(|| self.read_idaw(area.address, window))
             .flatten();
         let words = word.map_or(1, |word| area.words(word, self.shape.block_mask));
-        self.fetched(area.address, words as u64 * size);
+        if there {
+            self.fetched(area.address, words as u64 * size);
+        }
         let first = self.take(words, slot, false)?;
         self.fill_idaws(area, word, first, words, window);
         Ok(self.arena.address_of(first))
@@ -248,7 +250,7 @@ impl Translator {
 
     /// The client's MIDAWs.
     fn copy_midaws(&mut self, area: &Area, slot: &mut Slot, window: &Window) -> Result<u32, Full> {
-        if area.address % MIDAW != 0 {
+        if !area.address.is_multiple_of(MIDAW) {
             return Ok(self.misaligned());
         }
         // Room for as many as there can be; what was not needed is given back.
@@ -273,7 +275,8 @@ impl Translator {
         let mut left = area.count;
         for used in 0..most {
             let at = area.address + used as u64 * MIDAW;
-            let midaw = if at + MIDAW <= self.shape.limit && (used == 0 || at % PAGE != 0) {
+            let midaw = if at + MIDAW <= self.shape.limit && (used == 0 || !at.is_multiple_of(PAGE))
+            {
                 self.fetched(at, MIDAW);
                 let midaw = window.read::<Midaw>(ClientAddress::new(at)).ok();
                 midaw.and_then(|midaw| self.midaw(area, &midaw))

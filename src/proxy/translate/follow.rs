@@ -25,6 +25,8 @@ pub(super) struct Way {
     pub(super) entry: Transfer,
     /// Reached by chaining alone.
     pub(super) sure: bool,
+    /// Reached by a transfer in channel: another one may not follow.
+    transferred: bool,
     /// The slot whose command chaining leads here.
     leader: usize,
     /// The slot of the command that is going on, and the one whose command chaining leads to that.
@@ -39,6 +41,7 @@ impl Way {
             at,
             entry,
             sure,
+            transferred: false,
             leader: NOBODY,
             command: NOBODY,
             before_command: NOBODY,
@@ -191,6 +194,7 @@ impl Translator {
                         self.postpone(slot + 1);
                     }
                     way.at = target;
+                    way.transferred = true;
                     continue 'segment;
                 }
                 let Ok(placed) = self.place(ccw, &mut new, window) else {
@@ -208,6 +212,7 @@ impl Translator {
                 }
                 (chaining, way.entry) = self.chain(chaining, placed, &new);
                 way.leader = slot;
+                way.transferred = false;
                 way.at += 8;
             }
         }
@@ -232,7 +237,7 @@ impl Translator {
         let good = ccw.command == CommandCode::TIC.0
             && ccw.flags == 0
             && ccw.count.get() == 0
-            && target % 8 == 0
+            && target.is_multiple_of(8)
             && u64::from(target) < self.shape.limit;
         good.then_some(target)
     }
@@ -292,9 +297,11 @@ impl Translator {
         if stop == 0 || stop == NOBODY {
             return;
         }
-        self.arena.set_ccw(stop, INVALID);
-        if let Some(slot) = self.ground.slot_mut(stop) {
-            slot.mark = Mark::Stop;
+        if stop != slot {
+            self.arena.set_ccw(stop, INVALID);
+            if let Some(slot) = self.ground.slot_mut(stop) {
+                slot.mark = Mark::Stop;
+            }
         }
         if leader != NOBODY {
             self.cut(leader);

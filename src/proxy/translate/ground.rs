@@ -79,6 +79,8 @@ pub(super) enum Mark {
     Cut,
     /// Not translated yet: the device may write it first.
     Stop,
+    /// The same, where a transfer in channel leads.
+    StopTransferred,
     /// Not fetched, and invalid whatever it holds.
     Dead,
     /// A link that leads nowhere.
@@ -108,7 +110,7 @@ impl Segment {
     /// The slot of a client address, whatever it holds.
     fn slot(&self, client: u32) -> Option<usize> {
         let index = client.wrapping_sub(self.client) / 8;
-        (client % 8 == 0 && index < self.length).then_some((self.first + index) as usize)
+        (client.is_multiple_of(8) && index < self.length).then_some((self.first + index) as usize)
     }
 }
 
@@ -236,7 +238,7 @@ impl Slot {
     /// Whether the slot is right for a CCW that is reached in the course of `entry`.
     fn is_for(&self, entry: Transfer) -> bool {
         match self.mark {
-            Mark::Stop | Mark::Dead => true,
+            Mark::Stop | Mark::StopTransferred | Mark::Dead => true,
             Mark::IdleLink | Mark::Link => false,
             Mark::Plain | Mark::Cut if super::arena::is_transfer_in_channel(self.client) => {
                 self.entry == entry

@@ -38,6 +38,15 @@ enum Chaining {
     Nothing,
 }
 
+/// Where a chain goes on that was cut.
+struct Next {
+    at: u32,
+    /// A transfer in channel has led there.
+    transferred: bool,
+    /// See [`Split::Start`].
+    interrupts: bool,
+}
+
 /// What a status is.
 #[derive(Clone, Copy, Debug)]
 pub enum Split {
@@ -153,10 +162,13 @@ impl Translator {
         } else {
             self.place(ccw, &mut slot, window).unwrap_or(INVALID)
         };
-        if is_transfer_in_channel(placed) {
-            slot.words = 0;
-        }
         let cut = slot.mark == Mark::Cut;
+        let placed = if cut && ccw.flags().contains(CcwFlags::CD) {
+            // What follows is not translated, and no place for the chain to stop.
+            INVALID
+        } else {
+            placed
+        };
         slot.mark = Mark::Plain;
         if let Some(place) = self.ground.slot_mut(index) {
             *place = slot;
@@ -225,12 +237,10 @@ impl Translator {
         }
     }
 
-    /// Ends the chain behind a CCW that now reads over the program.
+    /// Ends the chain behind a CCW that now reads over the program. In data chaining it cannot be ended: what the
+    /// device writes then is seen when it is looked for again.
     fn cut_behind(&mut self, slot: usize) {
-        let flags = self.ground.slot(slot).client.flags();
-        if flags.contains(CcwFlags::CD) {
-            self.arena.set_ccw(slot, INVALID);
-        } else if flags.contains(CcwFlags::CC) && !is_transfer_in_channel(self.arena.ccw(slot)) {
+        if self.chaining_to(slot + 1, 1).1 == Chaining::Commands {
             self.cut(slot);
         }
     }
@@ -242,17 +252,18 @@ impl Translator {
 
     /// Whether a final status is one of the translator's own stops, and how to go on.
     pub fn split(&mut self, irb: &Irb, window: &Window) -> Split {
-        let Some((next, interrupts)) = self.cut_at(irb) else {
+        let Some(next) = self.cut_at(irb) else {
             return Split::No;
         };
-        match self.begin_again(next, window) {
+        let interrupts = next.interrupts;
+        match self.begin_again(&next, window) {
             Ok(orb) => Split::Start { orb, interrupts },
             Err(refused) => Split::Refused(refused),
         }
     }
 
     /// The client address at which the chain goes on, if it was the translator that stopped it.
-    fn cut_at(&self, irb: &Irb) -> Option<(u32, bool)> {
+    fn cut_at(&self, irb: &Irb) -> Option<Next> {
         if !self.live || !self.watch.has_split() {
             return None;
         }
@@ -274,22 +285,33 @@ impl Translator {
             Mark::Cut if checks.is_empty() && device - DeviceStatus::STATUS_MODIFIER == done => {
                 client + if skip { 16 } else { 8 }
             }
-            Mark::Stop if checks == SubchannelStatus::PROGRAM_CHECK => client,
-            Mark::Plain | Mark::Cut | Mark::Stop | Mark::Dead | Mark::IdleLink | Mark::Link => {
-                return None;
+            Mark::Stop | Mark::StopTransferred if checks == SubchannelStatus::PROGRAM_CHECK => {
+                client
             }
+            Mark::Plain
+            | Mark::Cut
+            | Mark::Stop
+            | Mark::StopTransferred
+            | Mark::Dead
+            | Mark::IdleLink
+            | Mark::Link => return None,
         };
-        Some((next, scsw.subchannel().contains(SubchannelStatus::PCI)))
+        let transferred = self.ground.slot(slot).mark == Mark::StopTransferred;
+        Some(Next {
+            at: next,
+            transferred,
+            interrupts: scsw.subchannel().contains(SubchannelStatus::PCI),
+        })
     }
 
     /// Translates from a CCW on that the chain was cut before. Here it may be a transfer in channel.
-    fn begin_again(&mut self, next: u32, window: &Window) -> Result<Orb, Refused> {
+    fn begin_again(&mut self, next: &Next, window: &Window) -> Result<Orb, Refused> {
         self.live = false;
-        let mut first = next;
-        if u64::from(next) < self.shape.limit {
-            if let Some(ccw) = self.read_ccw(next, window) {
+        let mut first = next.at;
+        if u64::from(first) < self.shape.limit && !next.transferred {
+            if let Some(ccw) = self.read_ccw(first, window) {
                 if is_transfer_in_channel(ccw) {
-                    first = self.target(ccw).ok_or_else(|| self.refuse(next))?;
+                    first = self.target(ccw).ok_or_else(|| self.refuse(next.at))?;
                 }
             }
         }

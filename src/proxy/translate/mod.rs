@@ -104,7 +104,7 @@ impl Shape {
         let format_1 = flags.contains(OrbFlags::FORMAT_1);
         let base = window.absolute_base();
         // A window that does not lie on pages has none that could be used.
-        let length = if base % PAGE == 0 {
+        let length = if base.is_multiple_of(PAGE) {
             window.len().min(base.wrapping_neg().wrapping_sub(PAGE)) & !(PAGE - 1)
         } else {
             0
@@ -217,7 +217,7 @@ impl Translator {
         self.arena.clear();
         self.ground.clear();
         self.watch.clear();
-        let reachable = first % 8 == 0 && u64::from(first) < self.shape.limit;
+        let reachable = first.is_multiple_of(8) && u64::from(first) < self.shape.limit;
         if !reachable {
             return Err(self.refuse(first));
         }
@@ -249,9 +249,8 @@ impl Translator {
 
     fn hardware_orb(&self) -> Orb {
         let client = self.orb.flags();
-        let mut flags = client - OrbFlags::ADDRESS_LIMIT - OrbFlags::IDAW_2K - OrbFlags::MIDAW
-            | OrbFlags::FORMAT_1
-            | OrbFlags::FORMAT_2_IDAW;
+        let mut flags = client | OrbFlags::FORMAT_1 | OrbFlags::FORMAT_2_IDAW;
+        flags.remove(OrbFlags::ADDRESS_LIMIT);
         flags.set(OrbFlags::IDAW_2K, self.shape.block_mask == 2047);
         flags.set(OrbFlags::MIDAW, self.shape.midaws);
         if !self.shape.format_1 {

@@ -7,17 +7,17 @@
 use super::ground::Segment;
 
 /// Ranges that are kept apart; more are joined.
-const RANGES: usize = 32;
+const RANGES: usize = 48;
+/// Address lists that are so near to each other count as one.
+const NEAR: u64 = 256;
 
 /// What the device may have written when the channel gets further.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
-    ranges: heapless::Vec<(u64, u64), RANGES>,
-    /// First byte and the byte behind the last one of all ranges.
-    hull: (u64, u64),
-    /// The same for all address lists of the client.
-    lists: (u64, u64),
-    /// Ranges that were there when the address list was begun.
+    written: Ranges,
+    /// The client's address lists.
+    lists: Ranges,
+    /// How many ranges were written when the address list was begun.
     before_list: usize,
     /// One of them has words of that list.
     awaited: bool,
@@ -27,12 +27,50 @@ pub(super) struct Watch {
     split: bool,
 }
 
-const fn overlap(a: (u64, u64), b: (u64, u64)) -> bool {
+/// First byte and the byte behind the last one.
+type Range = (u64, u64);
+
+/// Parts of the client's storage.
+#[derive(Debug, Default)]
+struct Ranges {
+    parts: heapless::Vec<Range, RANGES>,
+    /// All of them and what is between.
+    hull: Range,
+}
+
+impl Ranges {
+    /// Adds a range, and says whether it is new. One that is near the last one is joined with it.
+    fn add(&mut self, range: Range, near: u64) -> bool {
+        if self
+            .parts
+            .iter()
+            .any(|part| part.0 <= range.0 && range.1 <= part.1)
+        {
+            return false;
+        }
+        self.hull = join(self.hull, range);
+        let full = self.parts.is_full();
+        match self.parts.last_mut() {
+            Some(last) if full || last.1 <= range.0 && range.0 - last.1 < near => {
+                *last = join(*last, range);
+            }
+            // There is room.
+            _ => drop(self.parts.push(range)),
+        }
+        true
+    }
+
+    fn hit(&self, range: Range) -> bool {
+        overlap(self.hull, range) && self.parts.iter().any(|&part| overlap(part, range))
+    }
+}
+
+const fn overlap(a: Range, b: Range) -> bool {
     a.0 < b.1 && b.0 < a.1
 }
 
 /// The smallest range that holds both; an empty one holds nothing.
-fn join(a: (u64, u64), b: (u64, u64)) -> (u64, u64) {
+fn join(a: Range, b: Range) -> Range {
     if a.0 >= a.1 {
         b
     } else {
@@ -47,25 +85,13 @@ impl Watch {
 
     /// Whether anything from `start` up to `end` may have been written.
     pub(super) fn hits(&self, start: u64, end: u64) -> bool {
-        let range = (start, end);
-        overlap(self.hull, range) && self.ranges.iter().any(|&other| overlap(other, range))
+        self.written.hit((start, end))
     }
 
     /// Notes that a range is written, after so much has been translated.
-    pub(super) fn note(&mut self, range: (u64, u64), segments: &[Segment], used: usize) {
-        if self
-            .ranges
-            .iter()
-            .any(|other| other.0 <= range.0 && range.1 <= other.1)
-        {
+    pub(super) fn note(&mut self, range: Range, segments: &[Segment], used: usize) {
+        if !self.written.add(range, 0) {
             return;
-        }
-        self.hull = join(self.hull, range);
-        if let Err(range) = self.ranges.push(range) {
-            // No room: the last one grows.
-            if let Some(last) = self.ranges.last_mut() {
-                *last = join(*last, range);
-            }
         }
         let known = |segment: &Segment| {
             let start = u64::from(segment.client);
@@ -74,21 +100,21 @@ impl Watch {
             let length = u64::from(segment.length) + u64::from(open);
             overlap(range, (start, start + 8 * length))
         };
-        self.overwritten |= overlap(self.lists, range) || segments.iter().any(known);
+        self.overwritten |= self.lists.hit(range) || segments.iter().any(known);
     }
 
     /// An address list begins. What its own data overwrites is not waited for: the list is a snapshot.
     pub(super) fn open_list(&mut self) {
-        self.before_list = self.ranges.len();
+        self.before_list = self.written.parts.len();
         self.awaited = false;
     }
 
     /// Notes that address words have been fetched.
     pub(super) fn fetched(&mut self, start: u64, end: u64) {
         let range = (start, end);
-        self.lists = join(self.lists, range);
-        let earlier = self.ranges.iter().take(self.before_list);
-        self.awaited |= earlier.into_iter().any(|&other| overlap(other, range));
+        self.lists.add(range, NEAR);
+        let mut earlier = self.written.parts.iter().take(self.before_list);
+        self.awaited |= earlier.any(|&part| overlap(part, range));
     }
 
     /// Whether a word of the list that is open may be written by a CCW before.

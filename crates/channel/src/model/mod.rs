@@ -72,6 +72,8 @@ mod subchannel;
 #[cfg(test)]
 mod tests;
 mod trace;
+mod transfer;
+mod work;
 
 pub use css::Model;
 pub use device::{Device, Reply, Script};

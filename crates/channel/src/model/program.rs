@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use super::data::DataArea;
 use super::device::{Device, Reply};
-use super::fetch::{check_of, Fetcher, Word};
+use super::fetch::{Fetcher, Word};
 use super::memory::Memory;
 use super::trace::Trace;
 use crate::{Ccw1, CcwFlags, CommandCode, DeviceStatus, Orb, OrbFlags, SubchannelStatus};
@@ -64,14 +64,14 @@ pub struct Ending {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Chaining {
+pub(super) enum Chaining {
     Start,
     Command,
     Data,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+pub(super) enum State {
     Fetch,
     Issue,
     Transfer,
@@ -88,25 +88,25 @@ enum State {
 #[derive(Clone, Debug)]
 pub struct Interpreter {
     flags: OrbFlags,
-    fetcher: Fetcher,
-    allowed: core::ops::Range<u64>,
-    state: State,
-    chaining: Chaining,
+    pub(super) fetcher: Fetcher,
+    pub(super) allowed: core::ops::Range<u64>,
+    pub(super) state: State,
+    pub(super) chaining: Chaining,
     next: u32,
     last: u32,
     tic: Option<u32>,
-    ccw: Ccw1,
-    command: CommandCode,
-    area: Option<DataArea>,
-    residual: u16,
-    sends: Vec<u8>,
-    sent: usize,
-    takes: usize,
+    pub(super) ccw: Ccw1,
+    pub(super) command: CommandCode,
+    pub(super) area: Option<DataArea>,
+    pub(super) residual: u16,
+    pub(super) sends: Vec<u8>,
+    pub(super) sent: usize,
+    pub(super) takes: usize,
     immediate: bool,
     accepted: bool,
     resumed: bool,
-    check: SubchannelStatus,
-    interrupt: bool,
+    pub(super) check: SubchannelStatus,
+    pub(super) interrupt: bool,
 }
 
 impl Interpreter {
@@ -382,105 +382,6 @@ impl Interpreter {
         self.take_end(status)
     }
 
-    fn wants(&self) -> usize {
-        if self.command.reads() {
-            self.sends.len() - self.sent.min(self.sends.len())
-        } else {
-            self.takes
-        }
-    }
-
-    fn transfer(&mut self, memory: &mut dyn Memory, device: &mut dyn Device) -> Event {
-        if self.residual > 0 && self.wants() > 0 {
-            if !device.ready() {
-                return Event::Waiting;
-            }
-            if let Err(check) = self.move_piece(memory, device) {
-                self.check |= check;
-                self.state = State::Finish;
-            }
-            return Event::Progress;
-        }
-        if self.residual == 0 && self.ccw.flags().contains(CcwFlags::CD) {
-            self.chaining = Chaining::Data;
-            self.state = State::Fetch;
-        } else {
-            self.state = State::Finish;
-        }
-        Event::Progress
-    }
-
-    fn move_piece(
-        &mut self,
-        memory: &mut dyn Memory,
-        device: &mut dyn Device,
-    ) -> Result<(), SubchannelStatus> {
-        let Some(mut area) = self.area else {
-            return Err(SubchannelStatus::PROGRAM_CHECK);
-        };
-        let wanted = usize::from(self.residual).min(self.wants());
-        let piece = area.piece(&mut self.fetcher, memory, wanted, self.residual.into())?;
-        self.interrupt |= core::mem::take(&mut area.interrupt);
-        if let Some(address) = piece.address {
-            let end = address.checked_add(piece.length as u64);
-            if address < self.allowed.start || end.is_none_or(|end| end > self.allowed.end) {
-                return Err(SubchannelStatus::PROGRAM_CHECK);
-            }
-        }
-        if self.command.reads() {
-            self.store(memory, piece.address, piece.length)?;
-        } else {
-            self.load(memory, device, piece.address, piece.length)?;
-        }
-        // A piece is no longer than the residual count.
-        self.residual -= piece.length as u16;
-        let result = area.done(piece.length, self.residual.into());
-        self.area = Some(area);
-        result
-    }
-
-    fn store(
-        &mut self,
-        memory: &mut dyn Memory,
-        address: Option<u64>,
-        length: usize,
-    ) -> Result<(), SubchannelStatus> {
-        let data = self.sends.get(self.sent..).unwrap_or(&[]);
-        let data = data.get(..length).unwrap_or(data);
-        if let Some(address) = address {
-            let key = self.fetcher.key;
-            if low_bits_backward(self.command) {
-                let reversed: Vec<u8> = data.iter().rev().copied().collect();
-                memory.store(key, address, &reversed).map_err(check_of)?;
-            } else {
-                memory.store(key, address, data).map_err(check_of)?;
-            }
-            Trace::add(&mut self.fetcher.trace.writes, address, length);
-        }
-        self.sent += length;
-        Ok(())
-    }
-
-    fn load(
-        &mut self,
-        memory: &dyn Memory,
-        device: &mut dyn Device,
-        address: Option<u64>,
-        length: usize,
-    ) -> Result<(), SubchannelStatus> {
-        let mut data = alloc::vec![0; length];
-        if let Some(address) = address {
-            let fetched = memory.fetch(self.fetcher.key, address, &mut data);
-            fetched.map_err(check_of)?;
-            Trace::add(&mut self.fetcher.trace.reads, address, length);
-        }
-        device.receive(&data);
-        if self.takes != Reply::ANY {
-            self.takes -= length;
-        }
-        Ok(())
-    }
-
     fn finish(&mut self, device: &mut dyn Device) -> Event {
         if !device.ready() {
             return Event::Waiting;
@@ -583,6 +484,6 @@ impl Interpreter {
 }
 
 /// Read backward: the low four bits are 1100.
-const fn low_bits_backward(command: CommandCode) -> bool {
+pub(super) const fn low_bits_backward(command: CommandCode) -> bool {
     command.0 & 0x0F == 0x0C
 }

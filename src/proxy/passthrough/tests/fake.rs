@@ -458,10 +458,8 @@ impl ChannelSubsystem for Fake {
         let status = self.status();
         let scsw = &mut self.schib.scsw;
         let none = StatusControl::empty();
-        if status == INTERMEDIATE | PENDING {
-            let (function, activity) = (scsw.function(), scsw.activity());
-            scsw.set_controls(function, activity, none);
-        } else if scsw.deferred_cc() == 0 && status == ALERT | PENDING {
+        let unsolicited = scsw.deferred_cc() == 0 && status == ALERT | PENDING;
+        if status == INTERMEDIATE | PENDING || unsolicited {
             let (function, activity) = (scsw.function(), scsw.activity());
             scsw.set_controls(function, activity, none);
         } else {

@@ -159,7 +159,7 @@ fn case_17_a_full_arena_refuses_one_program_and_not_the_next() {
     let refused = translator.translate(&orb(0x1000, OrbFlags::empty()), &client.window());
     let scsw = refused.expect_err("arena full").scsw;
     assert_eq!(scsw.subchannel(), CHECK);
-    assert!(scsw.program.get() > 0x1008 && scsw.program.get() % 8 == 0);
+    assert!(scsw.program.get() > 0x1008 && scsw.program.get().is_multiple_of(8));
     assert!(translator
         .translate(&orb(0x4000, OrbFlags::empty()), &client.window())
         .is_ok());

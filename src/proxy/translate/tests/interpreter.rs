@@ -199,7 +199,7 @@ impl Places {
     }
 
     fn idaw(&mut self, memory: &impl Memory) -> Result<(), Check> {
-        if self.next % self.word != 0 || self.next >= self.end {
+        if !self.next.is_multiple_of(self.word) || self.next >= self.end {
             return program_check();
         }
         let mut bytes = [0; 8];
@@ -230,8 +230,8 @@ impl Places {
     }
 
     fn midaw(&mut self, memory: &impl Memory) -> Result<(), Check> {
-        let crossed = !self.first && self.next % 4096 == 0;
-        if self.last || crossed || self.next % 16 != 0 || self.next >= self.end {
+        let crossed = !self.first && self.next.is_multiple_of(4096);
+        if self.last || crossed || !self.next.is_multiple_of(16) || self.next >= self.end {
             return program_check();
         }
         let mut bytes = [0; 16];
@@ -521,7 +521,7 @@ impl<M: Memory> Channel<'_, M> {
             let address = position.next;
             position.next = address.wrapping_add(8);
             let mut bytes = [0; 8];
-            if address % 8 != 0
+            if !address.is_multiple_of(8)
                 || address >= end
                 || !self.memory.fetch(u64::from(address), &mut bytes)
             {

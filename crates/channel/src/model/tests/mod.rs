@@ -1,5 +1,6 @@
 //! What the model does, as facts.
 
+mod any;
 mod codes;
 mod events;
 mod programs;
