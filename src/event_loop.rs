@@ -274,9 +274,10 @@ impl Appliance {
             let sleeps = &mut self.control.about().sleeps;
             sleeps.set(sleeps.get() + 1);
             let now = platform.now();
-            let deadline = now.plus_micros(HEAL_US).min(self.proxy.deadline(now));
+            let heal = now.plus_micros(HEAL_US);
+            let deadline = heal.min(self.proxy.deadline(now));
             let reason = platform.wait(Some(deadline));
-            if matches!(reason, Wake::Deadline) && self.is_late() {
+            if matches!(reason, Wake::Deadline) && deadline == heal && self.is_late() {
                 let healed = &mut self.control.about().healed;
                 healed.set(healed.get() + 1);
             }

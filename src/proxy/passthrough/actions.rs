@@ -71,6 +71,7 @@ impl PassThrough {
             Action::Discard => self.discard(line),
             Action::Release => {
                 self.translator.release();
+                self.suspended = false;
                 self.functions = FunctionControl::empty();
                 None
             }
@@ -223,6 +224,7 @@ impl PassThrough {
         self.translator.refresh(line.window);
         match line.css.resume(id) {
             Ok(()) => {
+                self.suspended = false;
                 self.count_start();
                 self.answer(0, None)
             }
@@ -286,6 +288,7 @@ impl PassThrough {
             }
         }
         let taken = irb.scsw;
+        self.suspended = status::event_of(&taken) == Some(Event::Suspended);
         self.in_clients_terms(&mut irb);
         self.irb = irb;
         self.sample();

@@ -178,6 +178,8 @@ pub struct PassThrough {
     /// What the hardware was given for the program, to start it once more.
     orb: Orb,
     retries: u8,
+    /// The program is suspended: it changes nothing until it is resumed.
+    suspended: bool,
     translator: Translator,
     deadline: Tod,
     reports: Deque<Crw, MAX_REPORTS>,
@@ -205,6 +207,7 @@ impl PassThrough {
             former: None,
             orb: Orb::default(),
             retries: 0,
+            suspended: false,
             translator,
             deadline: Tod::NEVER,
             reports: Deque::new(),
@@ -315,6 +318,7 @@ impl PassThrough {
         if self.is_split(&schib.scsw) {
             event = Event::Split;
         }
+        self.suspended = event == Event::Suspended;
         self.run(event, Operand::None, line);
         let words = scsw_words(&schib.scsw);
         self.trace(line, before, TraceEvent::Interruption, None, &words);
@@ -418,7 +422,7 @@ impl PassThrough {
 
     /// Whether [`Self::tend`] has something to look at.
     pub const fn wants_tending(&self) -> bool {
-        matches!(self.state, State::Busy) && self.translator.is_modifiable()
+        matches!(self.state, State::Busy) && !self.suspended && self.translator.is_modifiable()
     }
 
     /// Whether an interruption may come.
