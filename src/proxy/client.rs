@@ -160,13 +160,21 @@ impl Client {
         around: Surroundings<'_>,
     ) -> Result<(), AreaError> {
         let index = self.subchannels.len() as u16;
+        let mut translator = || {
+            let translator = Translator::new(ARENA_BYTES);
+            if around.platform.has_midaws() {
+                translator
+            } else {
+                translator.without_midaws()
+            }
+        };
         let kind = match owned {
             Some((id, device)) => Kind::PassThrough(Box::new(PassThrough::new(
                 id,
                 index,
                 device,
                 isc,
-                Translator::new(ARENA_BYTES).without_midaws(),
+                translator(),
             ))),
             None => Kind::Nothing,
         };
