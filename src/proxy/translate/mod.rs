@@ -8,13 +8,13 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`arena`] | the storage that the channel fetches from: CCWs and lists |
-//! | [`ground`] | which client address stands where: slots and segments |
-//! | [`follow`] | the chain: CCW after CCW, TIC after TIC, with a work list |
-//! | [`data`] | data addresses: direct, IDAWs, MIDAWs |
-//! | [`watch`] | a program that its own device writes: where the chain has to stop |
-//! | [`live`] | a program that changes while it runs: [`Translator::refresh`], [`Translator::split`] |
-//! | [`back`] | endings in the client's terms |
+//! | `arena` | the storage that the channel fetches from: CCWs and lists |
+//! | `ground` | which client address stands where: slots and segments |
+//! | `follow` | the chain: CCW after CCW, TIC after TIC, with a work list |
+//! | `data` | data addresses: direct, IDAWs, MIDAWs |
+//! | `watch` | a program that its own device writes: where the chain has to stop |
+//! | `live` | a program that changes while it runs: [`Translator::refresh`], [`Translator::split`] |
+//! | `back` | endings in the client's terms |
 //!
 //! # Limits
 //!
