@@ -120,6 +120,19 @@ instructions_per_read() {
     done
 }
 
+# The same for a channel program that is passed through: one CCW; and 64 CCWs with 256 address words.
+instructions_per_program() {
+    local log=$TARGET/bench/proxy.log ccws count
+    timeout 60 qemu-system-s390x -accel tcg -icount shift=1,sleep=off -rtc base=2026-01-01,clock=vm -seed 1 -m 16M \
+        -nodefaults -nographic -no-reboot -action panic=exit-failure -chardev stdio,id=console \
+        -device "sclpconsole,chardev=console" -device virtio-rng-ccw \
+        -kernel "$IMAGE_ELF" -append bench=proxy >"$log" 2>&1 </dev/null || true
+    for ccws in 1 64; do
+        count=$(tr -d '\r' <"$log" | sed -n "s/.*bench: proxy ccws=$ccws .*insns=\([0-9]*\).*/\1/p")
+        value "insns_proxy_${ccws}ccw" "${count:-null}"
+    done
+}
+
 # ---- the results --------------------------------------------------------------------------------------------------
 
 results() {
@@ -172,6 +185,7 @@ if [[ " ${targets[*]} " == *" stellwerk "* ]]; then
     step "bench: image, memory, boot, instructions, idling"
     value image_bytes "$(image_bytes)"
     instructions_per_read
+    instructions_per_program
     idle_and_status
 fi
 all_rounds

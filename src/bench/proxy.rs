@@ -84,6 +84,7 @@ impl Bench {
         // SAFETY: the vectors are set, and this is the one CPU.
         let mut platform = unsafe { Hardware::new(Cr6::ALL_SUBCLASSES) };
         let devices = css::discover(&mut platform).map_err(|error| error.to_string())?;
+        sclp::println!("bench: proxy midaws={}", platform.has_midaws());
         let device = devices.first().ok_or("no subchannel")?;
         let control = area(&mut platform, &plan::control_area(1, 1, 1), Kind::Control)?;
         let area = area(&mut platform, &plan::client_area(1), Kind::Client)?;

@@ -4,8 +4,8 @@ use core::ptr;
 
 use alloc::alloc::{alloc, dealloc, Layout};
 use channel::{
-    ChannelSubsystem, Crw, IoInterruption, Irb, NotOperational, Orb, Refusal, Schib, SubchannelId,
-    Tested,
+    ChannelSubsystem, Crw, IoInterruption, Irb, NotOperational, Orb, OrbFlags, Refusal, Schib,
+    SubchannelId, Tested,
 };
 use s390x::address::{AbsoluteAddress, PAGE_SIZE};
 use s390x::cc::ConditionCode;
@@ -13,7 +13,7 @@ use s390x::clock::Tod;
 use s390x::control::{Cr14, Cr6};
 use s390x::idle::{self, Sources};
 use s390x::io::{self, SubchannelWord};
-use s390x::{diagnose, fence};
+use s390x::{diagnose, fence, probe};
 use window::{ClientAddress, Window};
 
 use super::chsc;
@@ -25,6 +25,7 @@ use crate::driver::{OutOfStorage, Platform, Wake};
 pub struct Hardware {
     kept: Kept,
     highest_set: Option<u8>,
+    midaws: Option<bool>,
 }
 
 impl Hardware {
@@ -44,6 +45,7 @@ impl Hardware {
         Self {
             kept: Kept::new(),
             highest_set: None,
+            midaws: None,
         }
     }
 
@@ -210,6 +212,19 @@ impl Platform for Hardware {
         // SAFETY: the allocation is as long, is never given back, and nobody else knows it. The
         // window's accesses are volatile, so that what is in it is whatever the storage holds.
         Ok(unsafe { Window::new(base, bytes as u64, start.get()) })
+    }
+
+    fn has_midaws(&mut self) -> bool {
+        if let Some(known) = self.midaws {
+            return known;
+        }
+        // The last subchannel there can be, which is not there, or not enabled at least.
+        let nowhere = SubchannelWord::from_raw(0x0001_FFFF);
+        let orb = Orb::format_1(0, 0, OrbFlags::MIDAW, 0);
+        // SAFETY: nothing is started over no path on no subchannel; interruptions are disabled.
+        let known = unsafe { probe::takes_orb(nowhere, ptr::from_ref(&orb)) };
+        self.midaws = Some(known);
+        known
     }
 
     fn highest_set(&mut self) -> u8 {

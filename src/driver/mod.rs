@@ -92,6 +92,11 @@ pub trait Platform: ChannelSubsystem {
         self.storage(pages)
     }
 
+    /// Whether programs may have modified indirect data addressing.
+    fn has_midaws(&mut self) -> bool {
+        false
+    }
+
     /// The highest subchannel set that may be named. Switches the multiple-subchannel-set facility
     /// on if it is there.
     fn highest_set(&mut self) -> u8;

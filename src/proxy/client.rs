@@ -57,6 +57,7 @@ struct Virtual {
     index: u32,
     asked: Word<'static>,
     answered: Word<'static>,
+    condition: Word<'static>,
     pending: Word<'static>,
     functions: Word<'static>,
     /// The SCHIB part says that it is enabled.
@@ -160,13 +161,21 @@ impl Client {
         around: Surroundings<'_>,
     ) -> Result<(), AreaError> {
         let index = self.subchannels.len() as u16;
+        let mut translator = || {
+            let translator = Translator::new(ARENA_BYTES);
+            if around.platform.has_midaws() {
+                translator
+            } else {
+                translator.without_midaws()
+            }
+        };
         let kind = match owned {
             Some((id, device)) => Kind::PassThrough(Box::new(PassThrough::new(
                 id,
                 index,
                 device,
                 isc,
-                Translator::new(ARENA_BYTES).without_midaws(),
+                translator(),
             ))),
             None => Kind::Nothing,
         };
@@ -197,6 +206,7 @@ impl Client {
             index,
             asked: area.word::<Command>(index, offset_of!(Command, sequence))?,
             answered: area.word::<Response>(index, offset_of!(Response, sequence))?,
+            condition: area.word::<Response>(index, offset_of!(Response, condition))?,
             pending: area.word::<Status>(index, offset_of!(Status, pending))?,
             functions: area.word::<SchibPart>(index, offset_of!(SchibPart, functions))?,
             shown_enabled: false,
@@ -466,13 +476,7 @@ impl Virtual {
             self.show(area, line);
         }
         self.tell(area, events, line);
-        let answer = Response {
-            sequence: self.answered.load().into(),
-            condition: condition.into(),
-        };
-        if let Err(error) = area.write(self.index, &answer) {
-            log::error!("response: {error}");
-        }
+        self.condition.store(condition);
         self.answered.store(sequence);
     }
 
@@ -541,11 +545,13 @@ impl Virtual {
     fn tell_pending(&mut self) -> bool {
         let now = (self.is_pending(), self.functions());
         let before = core::mem::replace(&mut self.told, now);
-        if now == before {
-            return false;
+        if now.1 != before.1 {
+            self.functions.store(now.1);
         }
-        self.functions.store(now.1);
-        self.pending.store(u32::from(now.0));
+        // The first time, whatever is there.
+        if now.0 != before.0 || before.1 == u32::MAX {
+            self.pending.store(u32::from(now.0));
+        }
         now.0 && !before.0
     }
 }

@@ -5,7 +5,8 @@
 //! An action does one thing, and says by the event that it returns what came of it.
 
 use channel::{
-    Crw, Emw, FunctionControl, Irb, Orb, PmcwFlags, Refusal, Schib, Scsw, StatusControl, Tested,
+    ActivityControl, Crw, Emw, FunctionControl, Irb, Orb, PmcwFlags, Refusal, Schib, Scsw,
+    StatusControl, Tested,
 };
 use vcss::client::Instruction;
 use vcss::trace::TraceEvent;
@@ -288,7 +289,6 @@ impl PassThrough {
             }
         }
         let taken = irb.scsw;
-        self.suspended = status::event_of(&taken) == Some(Event::Suspended);
         self.in_clients_terms(&mut irb);
         self.irb = irb;
         self.sample();
@@ -401,18 +401,17 @@ impl PassThrough {
 
     /// Whether status is the translator's own.
     pub(super) fn is_split(&self, scsw: &Scsw) -> bool {
-        let irb = Irb {
-            scsw: *scsw,
-            ..Irb::default()
-        };
-        self.state == State::Busy && self.translator.is_split(&irb)
+        self.state == State::Busy && self.translator.is_split(scsw)
     }
 
     /// What is left in progress after this status has been taken.
     pub(super) fn after(&mut self, taken: &Scsw, line: &mut Line<'_>) -> Event {
         let over = match status::over(taken) {
             Over::Yes => true,
-            Over::No => false,
+            Over::No => {
+                self.suspended = taken.activity().contains(ActivityControl::SUSPENDED);
+                false
+            }
             Over::Ask => match self.stored(line) {
                 Some(schib) => schib.scsw.function().is_empty(),
                 None => return Event::Gone,

@@ -290,7 +290,13 @@ impl Translator {
                 (way.command, way.before_command)
             }
         };
-        let mark = if stop == slot { Mark::Stop } else { Mark::Dead };
+        let mark = if stop != slot {
+            Mark::Dead
+        } else if way.transferred {
+            Mark::StopTransferred
+        } else {
+            Mark::Stop
+        };
         self.push_invalid(way.entry, mark);
         self.close();
         // The program's first command has nothing before it.

@@ -13,7 +13,7 @@
 //! Changes use up the arena. When it is full, a changed CCW becomes an invalid one.
 
 use channel::{
-    Ccw1, CcwFlags, DeviceStatus, FunctionControl, Irb, Orb, OrbFlags, StatusControl,
+    Ccw1, CcwFlags, DeviceStatus, FunctionControl, Irb, Orb, OrbFlags, Scsw, StatusControl,
     SubchannelStatus,
 };
 use window::Window;
@@ -246,13 +246,13 @@ impl Translator {
     }
 
     /// Whether a final status is one of the translator's own stops. Nothing is changed yet.
-    pub fn is_split(&self, irb: &Irb) -> bool {
-        self.cut_at(irb).is_some()
+    pub fn is_split(&self, scsw: &Scsw) -> bool {
+        self.cut_at(scsw).is_some()
     }
 
     /// Whether a final status is one of the translator's own stops, and how to go on.
     pub fn split(&mut self, irb: &Irb, window: &Window) -> Split {
-        let Some(next) = self.cut_at(irb) else {
+        let Some(next) = self.cut_at(&irb.scsw) else {
             return Split::No;
         };
         let interrupts = next.interrupts;
@@ -263,11 +263,10 @@ impl Translator {
     }
 
     /// The client address at which the chain goes on, if it was the translator that stopped it.
-    fn cut_at(&self, irb: &Irb) -> Option<Next> {
+    fn cut_at(&self, scsw: &Scsw) -> Option<Next> {
         if !self.live || !self.watch.has_split() {
             return None;
         }
-        let scsw = &irb.scsw;
         let final_status = scsw.ended()
             && scsw.status().contains(StatusControl::PRIMARY)
             && scsw.function() == FunctionControl::START

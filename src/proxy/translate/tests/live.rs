@@ -115,3 +115,30 @@ fn a_changed_address_word_is_stored_where_it_is() {
     assert_eq!(word(&translator, hardware.program.get()) as u32, list);
     assert_eq!(word(&translator, list + 8), HIGH + 0xB000);
 }
+
+#[test]
+fn two_transfers_in_a_row_stay_a_check_where_the_device_has_written_the_second() {
+    for modifier in [false, true] {
+        let mut client = Client::new(0x10000, LOW);
+        client.program(
+            0x1000,
+            &[
+                ccw(NOP, CC | SLI, 1, 0),
+                ccw(READ, CC | SLI, 0x1000, 0x3000),
+                ccw(NOP, CC | SLI, 1, 0),
+                tic(0x3800),
+            ],
+        );
+        client.program(0x3800, &[tic(0x1000)]);
+        let read = Act {
+            modifier,
+            ..Act::moves(4)
+        };
+        let run = same(
+            &mut client,
+            &orb_live(0x1000),
+            &[Act::moves(1), read, Act::moves(1)],
+        );
+        assert_eq!(run.ending.unwrap().program, 0x3808);
+    }
+}
