@@ -80,11 +80,15 @@ def nervous(peer, asked=[]):
     moments = random.Random(3270)
     peer.settimeout(LIFETIME)
     if asked:
-        while ASK_TERMINAL_TYPE not in peer.recv(4096):
-            pass
+        data = b""
+        while ASK_TERMINAL_TYPE not in data:
+            chunk = peer.recv(4096)
+            if not chunk:
+                return True
+            data += chunk
         peer.sendall(TERMINAL_TYPE)
         # What comes together with it, QEMU takes for a part of it.
-        time.sleep(0.05)
+        time.sleep(0.2)
     elif next(prompts(peer), False):
         asked.append(True)
     else:
