@@ -281,22 +281,15 @@ impl Subchannel {
 
     /// The only unit check there is: command reject.
     fn concurrent_sense(&mut self) {
-        const ECW_STORED: u32 = 0x0002_0000;
-        const ONE_SENSE_BYTE: u32 = 0x0101_0000;
-        let control = self.schib.scsw.control.get() | ECW_STORED;
-        self.schib.scsw.control = U32::new(control);
-        let [_, erw, ..] = &mut self.irb.esw;
-        *erw = U32::new(ONE_SENSE_BYTE);
-        self.irb.ecw[0] = COMMAND_REJECT;
+        self.irb.set_concurrent_sense(&[COMMAND_REJECT]);
+        self.schib.scsw.set_ecw_stored(true);
     }
 
     /// None of the paths that the ORB allows is there: deferred condition code 3.
     fn no_path(&mut self) {
-        const DEFERRED_CC_3: u32 = 0x0300_0000;
-        const PATH_NOT_OPERATIONAL: u32 = 0x0001_0000;
         let scsw = &mut self.schib.scsw;
-        let control = scsw.control.get() | DEFERRED_CC_3 | PATH_NOT_OPERATIONAL;
-        scsw.control = U32::new(control);
+        scsw.set_deferred_cc(3);
+        scsw.set_path_not_operational(true);
         scsw.set_controls(
             FunctionControl::START,
             ActivityControl::empty(),

@@ -48,7 +48,9 @@ impl CommandCode {
 }
 
 /// A format-1 CCW: 31-bit data address.
-#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct Ccw1 {
     /// Command code.
@@ -81,7 +83,9 @@ impl Ccw1 {
 }
 
 /// A format-0 CCW: 24-bit data address.
-#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct Ccw0 {
     /// Command code.
@@ -147,6 +151,23 @@ mod tests {
         }
         for other in [0x01, 0x03, 0x08, 0x63, 0x31] {
             assert!(!CommandCode(other).reads(), "{other:02x}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_format_0_ccw_means_the_same_in_format_1(bytes: [u8; 8]) {
+            let ccw0 = Ccw0::read_from_bytes(&bytes).unwrap();
+            proptest::prop_assert_eq!(ccw0.as_bytes(), bytes.as_slice());
+            let ccw = Ccw1::from(ccw0);
+            let again = Ccw1::read_from_bytes(ccw.as_bytes()).unwrap();
+            proptest::prop_assert_eq!(again, ccw);
+            proptest::prop_assert!(ccw.address.get() <= 0x00FF_FFFF);
+            if ccw.command != CommandCode::TIC.0 {
+                proptest::prop_assert_eq!(ccw.command, bytes[0]);
+                proptest::prop_assert_eq!(ccw.flags().bits(), bytes[4]);
+                proptest::prop_assert_eq!(ccw.count, ccw0.count);
+            }
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Channel-report words (*Principles of Operation*, chapter 17, "Channel report").
 
+use crate::SubchannelId;
+
 bitflags::bitflags! {
     /// Bits 1 to 3 and 8 of a channel-report word.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,15 +34,144 @@ pub enum ReportingSource {
     Other(u8),
 }
 
+impl ReportingSource {
+    const fn of(code: u8) -> Self {
+        match code {
+            2 => Self::Monitoring,
+            3 => Self::Subchannel,
+            4 => Self::ChannelPath,
+            9 => Self::ConfigurationAlert,
+            11 => Self::ChannelSubsystem,
+            other => Self::Other(other),
+        }
+    }
+
+    const fn code(self) -> u8 {
+        match self {
+            Self::Monitoring => 2,
+            Self::Subchannel => 3,
+            Self::ChannelPath => 4,
+            Self::ConfigurationAlert => 9,
+            Self::ChannelSubsystem => 11,
+            Self::Other(code) => code & 0x0F,
+        }
+    }
+}
+
+/// Error-recovery code: the state of the reporting source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecoveryCode {
+    /// Event information is pending: ask with CHSC.
+    EventInformation,
+    /// Available.
+    Available,
+    /// Initialized.
+    Initialized,
+    /// Temporary error.
+    TemporaryError,
+    /// Installed parameters initialized: of a subchannel, look at it anew with STORE SUBCHANNEL.
+    ParametersInitialized,
+    /// Terminal.
+    Terminal,
+    /// Permanent error, facility not initialized.
+    PermanentErrorNotInitialized,
+    /// Permanent error, facility initialized.
+    PermanentErrorInitialized,
+    /// Installed parameters modified.
+    ParametersModified,
+    /// Any other code.
+    Other(u8),
+}
+
+impl RecoveryCode {
+    const NAMED: [Self; 9] = [
+        Self::EventInformation,
+        Self::Available,
+        Self::Initialized,
+        Self::TemporaryError,
+        Self::ParametersInitialized,
+        Self::Terminal,
+        Self::PermanentErrorNotInitialized,
+        Self::PermanentErrorInitialized,
+        Self::ParametersModified,
+    ];
+
+    /// What a code means.
+    pub fn of(code: u8) -> Self {
+        match Self::NAMED.get(usize::from(code)) {
+            Some(named) => *named,
+            None => Self::Other(code),
+        }
+    }
+
+    /// The six-bit code.
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::EventInformation => 0,
+            Self::Available => 1,
+            Self::Initialized => 2,
+            Self::TemporaryError => 3,
+            Self::ParametersInitialized => 4,
+            Self::Terminal => 5,
+            Self::PermanentErrorNotInitialized => 6,
+            Self::PermanentErrorInitialized => 7,
+            Self::ParametersModified => 8,
+            Self::Other(code) => code & 0x3F,
+        }
+    }
+}
+
 /// A channel-report word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Crw(pub u32);
 
 impl Crw {
-    /// Error-recovery code: installed parameters initialised.
-    pub const ERC_INIT: u8 = 0x02;
-    /// Error-recovery code: installed parameters modified.
-    pub const ERC_MODIFIED: u8 = 0x04;
+    /// A report from its parts.
+    pub const fn new(
+        flags: CrwFlags,
+        source: ReportingSource,
+        recovery: RecoveryCode,
+        source_id: u16,
+    ) -> Self {
+        Self(
+            flags.bits()
+                | (source.code() as u32) << 24
+                | (recovery.code() as u32) << 16
+                | source_id as u32,
+        )
+    }
+
+    /// The report of a subchannel: one word, or two chained ones when its set is not 0; bits 26 and
+    /// 27 of the second are the set.
+    pub const fn of_subchannel(
+        id: SubchannelId,
+        flags: CrwFlags,
+        recovery: RecoveryCode,
+    ) -> (Self, Option<Self>) {
+        let source = ReportingSource::Subchannel;
+        if id.set() == 0 {
+            return (Self::new(flags, source, recovery, id.number()), None);
+        }
+        let first = Self::new(
+            flags.union(CrwFlags::CHAINED),
+            source,
+            recovery,
+            id.number(),
+        );
+        let second = Self::new(flags, source, recovery, (id.set() as u16) << 4);
+        (first, Some(second))
+    }
+
+    /// The report of a channel path.
+    pub const fn of_channel_path(chpid: u8, flags: CrwFlags, recovery: RecoveryCode) -> Self {
+        Self::new(flags, ReportingSource::ChannelPath, recovery, chpid as u16)
+    }
+
+    /// The same report with the overflow flag: reports before it were lost.
+    #[must_use]
+    pub const fn with_overflow(self) -> Self {
+        Self(self.0 | CrwFlags::OVERFLOW.bits())
+    }
 
     /// The flags.
     pub const fn flags(self) -> CrwFlags {
@@ -49,17 +180,15 @@ impl Crw {
 
     /// Who reports.
     pub const fn source(self) -> ReportingSource {
-        match (self.0 >> 24) as u8 & 0x0F {
-            2 => ReportingSource::Monitoring,
-            3 => ReportingSource::Subchannel,
-            4 => ReportingSource::ChannelPath,
-            9 => ReportingSource::ConfigurationAlert,
-            11 => ReportingSource::ChannelSubsystem,
-            other => ReportingSource::Other(other),
-        }
+        ReportingSource::of((self.0 >> 24) as u8 & 0x0F)
     }
 
-    /// Error-recovery code.
+    /// What the report says of its source.
+    pub fn recovery(self) -> RecoveryCode {
+        RecoveryCode::of(self.recovery_code())
+    }
+
+    /// Error-recovery code, as the number it is.
     pub const fn recovery_code(self) -> u8 {
         (self.0 >> 16) as u8 & 0x3F
     }
@@ -73,13 +202,34 @@ impl Crw {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn a_hot_unplug_reports_its_subchannel() {
         let crw = Crw(0x0384_0001);
         assert_eq!(crw.source(), ReportingSource::Subchannel);
-        assert_eq!(crw.recovery_code(), Crw::ERC_MODIFIED);
+        assert_eq!(crw.recovery(), RecoveryCode::ParametersInitialized);
         assert!(crw.flags().contains(CrwFlags::ANCILLARY));
         assert_eq!(crw.source_id(), 1);
+    }
+
+    #[test]
+    fn a_subchannel_of_a_higher_set_takes_two_words() {
+        let id = SubchannelId::new(2, 0x1234).unwrap();
+        let (first, second) =
+            Crw::of_subchannel(id, CrwFlags::ANCILLARY, RecoveryCode::ParametersInitialized);
+        assert_eq!((first, second), (Crw(0x1384_1234), Some(Crw(0x0384_0020))));
+        let id = SubchannelId::new(0, 7).unwrap();
+        let (first, second) = Crw::of_subchannel(id, CrwFlags::empty(), RecoveryCode::Available);
+        assert_eq!((first, second), (Crw(0x0301_0007), None));
+    }
+
+    proptest! {
+        #[test]
+        fn a_report_is_the_sum_of_its_parts(word: u32) {
+            let crw = Crw(word & 0x7FBF_FFFF);
+            let again = Crw::new(crw.flags(), crw.source(), crw.recovery(), crw.source_id());
+            prop_assert_eq!(again, crw);
+        }
     }
 }

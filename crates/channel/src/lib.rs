@@ -4,13 +4,16 @@
 //!
 //! # Scope
 //!
-//! Formats and the trait. Who carries the instructions out is elsewhere: the appliance's `css` module
-//! issues them, the `vcss` crate carries them through shared memory. Drivers are written against the
-//! trait and never know which it is.
+//! Formats, the trait, and, with the feature `model`, a software channel subsystem for tests
+//! (`model::Model`), whose interpreter of channel programs (`model::interpret`) also stands alone. Who
+//! else carries the instructions out is elsewhere: the appliance's `css` module issues them, the `vcss`
+//! crate carries them through shared memory. Drivers are written against the trait and never know
+//! which it is.
 //!
 //! # Limits
 //!
-//! Command mode. Transport mode (TCW) is recognised in an ORB and not built.
+//! Command mode. Of transport mode there are the shapes (ORB, SCSW, TCW) and nothing that builds or
+//! runs it.
 //!
 //! # Rule
 //!
@@ -18,24 +21,39 @@
 //! same bytes on the machine and on the developer's host.
 #![no_std]
 
+#[cfg(feature = "model")]
+extern crate alloc;
+
 mod ccw;
 mod crw;
+mod esw;
+mod idaw;
 mod irb;
+#[cfg(feature = "model")]
+pub mod model;
 mod orb;
 mod schib;
 mod scsw;
 mod sense;
 mod subsystem;
+mod tcw;
 
 pub use ccw::{Ccw0, Ccw1, CcwFlags, CommandCode};
-pub use crw::{Crw, CrwFlags, ReportingSource};
-pub use irb::Irb;
-pub use orb::{Orb, OrbFlags};
-pub use schib::{Pmcw, PmcwFlags, Schib};
+pub use crw::{Crw, CrwFlags, RecoveryCode, ReportingSource};
+pub use esw::{
+    Emw, Erw, ErwFlags, Esw, EswContext, EswFormat, ExtendedStatusFlags, FieldValidity,
+    MeasurementBlock1, StorageAccess, SubchannelLogout, Termination,
+};
+pub use idaw::{Idaw1, Idaw2, Midaw, MidawFlags};
+pub use irb::{Ecw, Irb};
+pub use orb::{IdawFormat, OperandException, Orb, OrbFlags, OrbMode};
+pub use schib::{Pmcw, PmcwCharacteristics, PmcwFlags, Schib};
 pub use scsw::{
-    ActivityControl, DeviceStatus, FunctionControl, Scsw, StatusControl, SubchannelStatus,
+    ActivityControl, DeviceStatus, FunctionControl, Scsw, ScswFlags, ScswView, StatusControl,
+    SubchannelStatus, TransportScsw,
 };
 pub use sense::SenseId;
 pub use subsystem::{
     ChannelSubsystem, DeviceNumber, IoInterruption, NotOperational, Refusal, SubchannelId, Tested,
 };
+pub use tcw::{Dcw, TccbHeader, Tcw};

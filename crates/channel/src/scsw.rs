@@ -1,8 +1,10 @@
-//! The command-mode subchannel-status word (*Principles of Operation*, chapter 16,
+//! The subchannel-status word, command mode and transport mode (*Principles of Operation*, chapter 16,
 //! "Subchannel-status word").
 
 use zerocopy::big_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::{Orb, OrbFlags};
 
 bitflags::bitflags! {
     /// Function-control field: what has been asked for.
@@ -93,8 +95,10 @@ bitflags::bitflags! {
     }
 }
 
-/// A command-mode subchannel-status word.
-#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+/// A command-mode subchannel-status word. [`Self::view`] tells it from a transport-mode one.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C, align(4))]
 pub struct Scsw {
     /// Key, flags, deferred condition code and the three control fields.
@@ -111,26 +115,139 @@ pub struct Scsw {
 
 const _: () = assert!(size_of::<Scsw>() == 12);
 
+bitflags::bitflags! {
+    /// The single bits of word 0 of a command-mode SCSW. S, F, P, I, A and U repeat the ORB's.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct ScswFlags: u32 {
+        /// S: suspend control.
+        const SUSPEND_CONTROL = 0x0800_0000;
+        /// L: the ESW has format 0 and holds a subchannel logout.
+        const LOGOUT_STORED = 0x0400_0000;
+        /// F: format-1 CCWs.
+        const FORMAT_1 = 0x0080_0000;
+        /// P: prefetch.
+        const PREFETCH = 0x0040_0000;
+        /// I: initial-status interruption.
+        const INITIAL_STATUS = 0x0020_0000;
+        /// A: address-limit checking.
+        const ADDRESS_LIMIT = 0x0010_0000;
+        /// U: suppress the suspended interruption.
+        const SUPPRESS_SUSPENDED = 0x0008_0000;
+        /// Z: zero condition code: the initial status was zero.
+        const ZERO_CONDITION_CODE = 0x0004_0000;
+        /// E: the extended-control word holds information.
+        const ECW_STORED = 0x0002_0000;
+        /// N: a path was not operational.
+        const PATH_NOT_OPERATIONAL = 0x0001_0000;
+    }
+}
+
+/// An SCSW, in the mode that its X bit says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScswView {
+    /// Command mode.
+    Command(Scsw),
+    /// Transport mode.
+    Transport(TransportScsw),
+}
+
 impl Scsw {
+    const KEY: u32 = 0xF000_0000;
     const DEFERRED_CC_SHIFT: u32 = 24;
-    const ECW_STORED: u32 = 0x0002_0000;
-    const PATH_NOT_OPERATIONAL: u32 = 0x0001_0000;
     const FUNCTION_SHIFT: u32 = 12;
     const ACTIVITY_SHIFT: u32 = 5;
+    /// What START SUBCHANNEL takes from the ORB.
+    const FROM_ORB: OrbFlags = OrbFlags::SUSPEND_CONTROL
+        .union(OrbFlags::FORMAT_1)
+        .union(OrbFlags::PREFETCH)
+        .union(OrbFlags::INITIAL_STATUS)
+        .union(OrbFlags::ADDRESS_LIMIT)
+        .union(OrbFlags::SUPPRESS_SUSPENDED);
+
+    /// The word that START SUBCHANNEL makes of a command-mode ORB: key and flags repeated, the start
+    /// function pending.
+    pub fn of_start(orb: &Orb) -> Self {
+        // The bits stand at the same places in both.
+        let flags = orb.flags().intersection(Self::FROM_ORB);
+        let mut scsw = Self {
+            control: U32::new(orb.control.get() & Self::KEY | flags.bits()),
+            ..Self::default()
+        };
+        scsw.set_controls(
+            FunctionControl::START,
+            ActivityControl::START_PENDING,
+            StatusControl::empty(),
+        );
+        scsw
+    }
+
+    /// The word in the mode that it has. X is bit 11, which a command-mode word uses for A: whoever
+    /// started a command-mode program with address-limit checking knows better.
+    pub fn view(&self) -> ScswView {
+        if self.control.get() & TransportScsw::X == 0 {
+            return ScswView::Command(*self);
+        }
+        let [fcx_status, extended_status] = self.count.get().to_be_bytes();
+        ScswView::Transport(TransportScsw {
+            control: self.control,
+            tcw: self.program,
+            device_status: self.device_status,
+            subchannel_status: self.subchannel_status,
+            fcx_status,
+            extended_status,
+        })
+    }
+
+    /// The subchannel key (0 to 15).
+    pub const fn key(&self) -> u8 {
+        (self.control.get() >> 28) as u8
+    }
+
+    /// The single bits of word 0.
+    pub const fn flags(&self) -> ScswFlags {
+        ScswFlags::from_bits_truncate(self.control.get())
+    }
+
+    /// Sets or clears single bits of word 0.
+    pub fn set_flag(&mut self, flag: ScswFlags, on: bool) {
+        let rest = self.control.get() & !flag.bits();
+        self.control = U32::new(if on { rest | flag.bits() } else { rest });
+    }
 
     /// Deferred condition code (0, 1 or 3).
     pub const fn deferred_cc(&self) -> u8 {
         (self.control.get() >> Self::DEFERRED_CC_SHIFT) as u8 & 3
     }
 
+    /// Sets the deferred condition code; only the low two bits count.
+    pub fn set_deferred_cc(&mut self, cc: u8) {
+        let rest = self.control.get() & !(3 << Self::DEFERRED_CC_SHIFT);
+        self.control = U32::new(rest | u32::from(cc & 3) << Self::DEFERRED_CC_SHIFT);
+    }
+
+    /// L: the ESW has format 0.
+    pub const fn logout_stored(&self) -> bool {
+        self.flags().contains(ScswFlags::LOGOUT_STORED)
+    }
+
     /// E: the extended-control word holds information.
     pub const fn ecw_stored(&self) -> bool {
-        self.control.get() & Self::ECW_STORED != 0
+        self.flags().contains(ScswFlags::ECW_STORED)
+    }
+
+    /// Sets E.
+    pub fn set_ecw_stored(&mut self, on: bool) {
+        self.set_flag(ScswFlags::ECW_STORED, on);
     }
 
     /// N: a path was not operational.
     pub const fn path_not_operational(&self) -> bool {
-        self.control.get() & Self::PATH_NOT_OPERATIONAL != 0
+        self.flags().contains(ScswFlags::PATH_NOT_OPERATIONAL)
+    }
+
+    /// Sets N.
+    pub fn set_path_not_operational(&mut self, on: bool) {
+        self.set_flag(ScswFlags::PATH_NOT_OPERATIONAL, on);
     }
 
     /// Function control.
@@ -173,21 +290,146 @@ impl Scsw {
         SubchannelStatus::from_bits_retain(self.subchannel_status)
     }
 
-    /// Whether the start function has ended: primary and secondary status, nothing active. A
-    /// suspended program is *not* ended.
+    /// Whether the functions have ended with this status: pending, nothing active, and nothing
+    /// waiting. A suspended program is *not* ended, unless a halt function has ended it: what waited
+    /// is then shown until TEST SUBCHANNEL has taken the status.
     pub fn ended(&self) -> bool {
         let live = ActivityControl::SUBCHANNEL_ACTIVE
             | ActivityControl::DEVICE_ACTIVE
-            | ActivityControl::SUSPENDED
+            | ActivityControl::HALT_PENDING
+            | ActivityControl::CLEAR_PENDING;
+        let waiting = ActivityControl::SUSPENDED
             | ActivityControl::START_PENDING
             | ActivityControl::RESUME_PENDING;
-        self.status().contains(StatusControl::PENDING) && !self.activity().intersects(live)
+        let stopped = self
+            .function()
+            .intersects(FunctionControl::HALT | FunctionControl::CLEAR);
+        self.status().contains(StatusControl::PENDING)
+            && !self.activity().intersects(live)
+            && (stopped || !self.activity().intersects(waiting))
+    }
+}
+
+/// A transport-mode subchannel-status word.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C, align(4))]
+pub struct TransportScsw {
+    /// Key, format, flags, deferred condition code and the three control fields.
+    pub control: U32,
+    /// TCW address.
+    pub tcw: U32,
+    /// Device status; see [`DeviceStatus`].
+    pub device_status: u8,
+    /// Subchannel status; see [`SubchannelStatus`].
+    pub subchannel_status: u8,
+    /// FCX status.
+    pub fcx_status: u8,
+    /// Subchannel-extended status.
+    pub extended_status: u8,
+}
+
+const _: () = assert!(size_of::<TransportScsw>() == size_of::<Scsw>());
+
+impl TransportScsw {
+    const X: u32 = 0x0010_0000;
+    const Q: u32 = 0x0008_0000;
+
+    /// FMT: the format of a transport-mode word (bits 8 to 10).
+    pub const fn format(&self) -> u8 {
+        (self.control.get() >> 21) as u8 & 7
+    }
+
+    /// X: the IRB is a transport-mode one.
+    pub const fn is_transport(&self) -> bool {
+        self.control.get() & Self::X != 0
+    }
+
+    /// Q: an interrogate function is complete.
+    pub const fn interrogate_complete(&self) -> bool {
+        self.control.get() & Self::Q != 0
+    }
+
+    /// The fields that both modes have at the same places: key, deferred condition code, L, E, N,
+    /// the control fields and the two status bytes.
+    pub fn common(&self) -> Scsw {
+        Scsw {
+            control: self.control,
+            program: self.tcw,
+            device_status: self.device_status,
+            subchannel_status: self.subchannel_status,
+            count: U16::ZERO,
+        }
+    }
+
+    /// The word as an IRB holds it.
+    pub fn raw(&self) -> Scsw {
+        Scsw {
+            count: U16::from_bytes([self.fcx_status, self.extended_status]),
+            ..self.common()
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_flags_stand_where_the_manual_puts_them() {
+        let mut scsw = Scsw::default();
+        scsw.set_ecw_stored(true);
+        assert_eq!(scsw.control.get(), 0x0002_0000, "bit 14");
+        scsw.set_path_not_operational(true);
+        assert_eq!(scsw.control.get(), 0x0003_0000, "bit 15");
+        scsw.set_deferred_cc(3);
+        assert_eq!(scsw.as_bytes()[..4], [3, 3, 0, 0]);
+    }
+
+    #[test]
+    fn a_start_repeats_the_orb() {
+        let flags = OrbFlags::all() - OrbFlags::TRANSPORT;
+        let mut orb = Orb::format_1(0, 0x1000, flags, 0xFF);
+        orb.set_key(9);
+        let scsw = Scsw::of_start(&orb);
+        assert_eq!(scsw.control.get(), 0x98F8_4400);
+        assert_eq!(scsw.key(), 9);
+    }
+
+    #[test]
+    fn the_x_bit_makes_a_transport_mode_word() {
+        let scsw = Scsw {
+            control: U32::new(0x0038_4007),
+            count: U16::new(0x0102),
+            ..Scsw::default()
+        };
+        let ScswView::Transport(word) = scsw.view() else {
+            panic!("command mode");
+        };
+        assert_eq!(
+            (word.format(), word.fcx_status, word.extended_status),
+            (1, 1, 2)
+        );
+        assert!(word.is_transport() && word.interrogate_complete());
+        assert_eq!(word.common().function(), FunctionControl::START);
+        assert_eq!(word.raw(), scsw);
+        assert_eq!(Scsw::default().view(), ScswView::Command(Scsw::default()));
+    }
+
+    proptest! {
+        #[test]
+        fn setting_the_controls_touches_nothing_else(control: u32, function in 0..8u8, activity in 0..128u8, status in 0..32u8) {
+            let mut scsw = Scsw { control: U32::new(control), ..Scsw::default() };
+            let function = FunctionControl::from_bits_truncate(function);
+            let activity = ActivityControl::from_bits_truncate(activity);
+            let status = StatusControl::from_bits_truncate(status);
+            scsw.set_controls(function, activity, status);
+            prop_assert_eq!((scsw.function(), scsw.activity(), scsw.status()), (function, activity, status));
+            prop_assert_eq!(scsw.control.get() >> 15, control >> 15);
+        }
+    }
 
     #[test]
     fn the_control_fields_stand_where_the_manual_puts_them() {
@@ -214,5 +456,8 @@ mod tests {
         );
         assert_eq!(scsw.activity(), ActivityControl::SUSPENDED);
         assert!(!scsw.ended());
+        let halted = FunctionControl::START | FunctionControl::HALT;
+        scsw.set_controls(halted, ActivityControl::SUSPENDED, StatusControl::PENDING);
+        assert!(scsw.ended(), "a halt function has ended it");
     }
 }

@@ -141,6 +141,12 @@ impl fmt::Display for NotOperational {
 
 impl core::error::Error for NotOperational {}
 
+impl From<NotOperational> for Refusal {
+    fn from(_: NotOperational) -> Self {
+        Self::NotOperational
+    }
+}
+
 /// What TEST SUBCHANNEL answered.
 #[derive(Clone, Debug)]
 pub enum Tested {

@@ -83,9 +83,7 @@ impl Subchannel {
         irb.scsw.device_status = device.bits();
         irb.scsw.count = (count as u16).into();
         if device.contains(DeviceStatus::UNIT_CHECK) && !self.mishaps.no_concurrent_sense {
-            irb.scsw.control = (irb.scsw.control.get() | 0x0001_0000).into();
-            irb.esw[1] = 0x0101_0000.into();
-            irb.ecw[0] = 0x80;
+            irb.set_concurrent_sense(&[0x80]);
         }
         self.status = Some(irb);
     }

@@ -1,0 +1,7 @@
+//! What the model does, as facts.
+
+mod any;
+mod codes;
+mod events;
+mod programs;
+mod scene;
