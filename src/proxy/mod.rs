@@ -5,6 +5,7 @@
 //! | [`client`] | one client: its area, its window, its virtual channel subsystem |
 //! | [`subchannel`] | a virtual subchannel's architected state and condition codes |
 //! | [`program`] | the channel of an emulated control unit |
+//! | [`translate`] | channel programs of a client made into programs that the hardware runs |
 //! | [`virtio_blk`] | the virtio block device behind a virtual subchannel, and the block service |
 //!
 //! # The rules
@@ -17,6 +18,7 @@
 pub mod client;
 pub mod program;
 pub mod subchannel;
+pub mod translate;
 pub mod virtio_blk;
 
 #[cfg(test)]

@@ -1,0 +1,249 @@
+//! Known ground: which of the client's CCWs have been translated, and where they stand.
+//!
+//! A *slot* is a CCW of the arena. Slots never move. A *segment* is a run of adjacent client CCWs in adjacent slots,
+//! followed by two *link* slots: there the chain goes on when what follows stands elsewhere, or when a status modifier leads past
+//! the segment's end. So within a segment and its links, the client's address grows with the slot.
+
+use alloc::boxed::Box;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use channel::{Ccw1, CommandCode};
+
+use super::{MAX_CCWS, MAX_DETOUR, MAX_SEGMENTS};
+
+/// Link slots at the end of a segment.
+pub(super) const LINKS: usize = 2;
+/// Slots that are kept free, so that whatever ends in the middle can be closed.
+pub(super) const RESERVE: usize = 8;
+const SLOTS: usize = MAX_CCWS + MAX_DETOUR + LINKS * MAX_SEGMENTS + RESERVE;
+
+/// Which way the data of a CCW goes. It is the CCW's own command that says so, unless data chaining
+/// leads to it: then it is that of the CCW before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Transfer {
+    /// Nothing is going on: a new command. Of a CCW: the command code is invalid.
+    #[default]
+    None,
+    /// Out of storage: write, control.
+    Output,
+    /// Into storage: read, sense.
+    Input,
+    /// Into storage, downward.
+    Backward,
+}
+
+impl Transfer {
+    /// What a command code says.
+    pub(super) const fn of(command: u8) -> Self {
+        match command & 0x0F {
+            0x00 => Self::None,
+            0x0C => Self::Backward,
+            _ if CommandCode(command).reads() => Self::Input,
+            _ => Self::Output,
+        }
+    }
+
+    /// What is transferred by a CCW with this command that is reached in the course of `self`.
+    pub(super) const fn by(self, command: u8) -> Self {
+        match self {
+            Self::None => Self::of(command),
+            Self::Output | Self::Input | Self::Backward => self,
+        }
+    }
+}
+
+/// What is known of a slot besides its CCW.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Slot {
+    /// The client's CCW as it was read, in format 1.
+    pub(super) client: Ccw1,
+    /// Its address list: first word in the arena, and words.
+    pub(super) list: u32,
+    pub(super) words: u16,
+    /// What was going on when it is reached.
+    pub(super) entry: Transfer,
+    /// What it does.
+    pub(super) transfer: Transfer,
+    pub(super) mark: Mark,
+}
+
+/// What a slot is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Mark {
+    /// A translated CCW.
+    #[default]
+    Plain,
+    /// A translated CCW without its chaining: the device may write what follows.
+    Cut,
+    /// Not translated yet: the device may write it first.
+    Stop,
+    /// The same, where a transfer in channel leads.
+    StopTransferred,
+    /// Not fetched, and invalid whatever it holds.
+    Dead,
+    /// A link that leads nowhere.
+    IdleLink,
+    /// A link.
+    Link,
+}
+
+impl Mark {
+    pub(super) const fn is_link(self) -> bool {
+        matches!(self, Self::IdleLink | Self::Link)
+    }
+}
+
+/// A run of adjacent CCWs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Segment {
+    /// Client address of the first one.
+    pub(super) client: u32,
+    /// Its slot.
+    pub(super) first: u32,
+    /// CCWs, links not counted.
+    pub(super) length: u32,
+}
+
+impl Segment {
+    /// The slot of a client address, whatever it holds.
+    fn slot(&self, client: u32) -> Option<usize> {
+        let index = client.wrapping_sub(self.client) / 8;
+        (client.is_multiple_of(8) && index < self.length).then_some((self.first + index) as usize)
+    }
+}
+
+/// All slots and segments of a program.
+#[derive(Debug)]
+pub(super) struct Ground {
+    slots: Box<[Slot]>,
+    segments: Vec<Segment>,
+    /// Slots in use.
+    used: usize,
+    /// Links that wait for their target to be translated.
+    pub(super) pending: Vec<u32>,
+    /// CCWs that chaining reaches.
+    pub(super) chained: usize,
+    /// CCWs that only a status modifier reaches.
+    pub(super) detours: usize,
+}
+
+impl Ground {
+    pub(super) fn new() -> Self {
+        Self {
+            slots: vec![Slot::default(); SLOTS].into_boxed_slice(),
+            segments: Vec::with_capacity(MAX_SEGMENTS),
+            used: 0,
+            pending: Vec::with_capacity(LINKS * MAX_SEGMENTS),
+            chained: 0,
+            detours: 0,
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.segments.clear();
+        self.pending.clear();
+        self.used = 0;
+        self.chained = 0;
+        self.detours = 0;
+    }
+
+    pub(super) const fn used(&self) -> usize {
+        self.used
+    }
+
+    pub(super) fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    /// Whether there is room for a few more slots in an arena with so many words for them.
+    #[inline]
+    pub(super) fn has_room(&self, words: usize) -> bool {
+        self.used + RESERVE <= self.slots.len().min(words)
+    }
+
+    pub(super) fn has_segment(&self) -> bool {
+        self.segments.len() < MAX_SEGMENTS
+    }
+
+    /// Begins a segment, for which there is room.
+    pub(super) fn open(&mut self, client: u32) {
+        if self.has_segment() {
+            self.segments.push(Segment {
+                client,
+                first: self.used as u32,
+                length: 0,
+            });
+        }
+    }
+
+    /// Appends a slot to the segment that is open.
+    #[inline]
+    pub(super) fn push(&mut self, slot: Slot) {
+        if let Some(place) = self.slots.get_mut(self.used) {
+            *place = slot;
+            self.used += 1;
+            if let (false, Some(segment)) = (slot.mark.is_link(), self.segments.last_mut()) {
+                segment.length += 1;
+            }
+        }
+    }
+
+    pub(super) fn slot(&self, index: usize) -> Slot {
+        self.slots.get(index).copied().unwrap_or_default()
+    }
+
+    pub(super) fn slot_mut(&mut self, index: usize) -> Option<&mut Slot> {
+        self.slots.get_mut(index)
+    }
+
+    /// The slot of a client's CCW that is reached in the course of `entry`.
+    pub(super) fn find(&self, client: u32, entry: Transfer) -> Option<usize> {
+        self.segments
+            .iter()
+            .rev()
+            .filter_map(|segment| segment.slot(client))
+            .find(|&index| self.slot(index).is_for(entry))
+    }
+
+    /// Where the next segment begins beyond an address.
+    pub(super) fn next_after(&self, client: u32) -> u32 {
+        let beyond = |segment: &Segment| (segment.client > client).then_some(segment.client);
+        self.segments
+            .iter()
+            .filter_map(beyond)
+            .min()
+            .unwrap_or(u32::MAX)
+    }
+
+    /// The client's address of a slot, links included.
+    pub(super) fn client_address(&self, slot: usize) -> Option<u32> {
+        if slot >= self.used {
+            return None;
+        }
+        let after = self
+            .segments
+            .partition_point(|segment| segment.first as usize <= slot);
+        let segment = self.segments.get(after.checked_sub(1)?)?;
+        Some(
+            segment
+                .client
+                .wrapping_add((slot as u32 - segment.first) * 8),
+        )
+    }
+}
+
+impl Slot {
+    /// Whether the slot is right for a CCW that is reached in the course of `entry`.
+    fn is_for(&self, entry: Transfer) -> bool {
+        match self.mark {
+            Mark::Stop | Mark::StopTransferred | Mark::Dead => true,
+            Mark::IdleLink | Mark::Link => false,
+            Mark::Plain | Mark::Cut if super::arena::is_transfer_in_channel(self.client) => {
+                self.entry == entry
+            }
+            Mark::Plain | Mark::Cut => self.transfer == entry.by(self.client.command),
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! A program that changes while it runs.
+//!
+//! Without prefetch the channel fetches a CCW, and an address word, when it gets there. [`Translator::refresh`] looks at the
+//! client's words again and stores what has changed, each CCW and each address word by one store of eight bytes: the channel sees
+//! it as it would see a store of the client's that came a little later. A suspended program is the same case, whatever its ORB says
+//! about prefetch: refresh it before it is resumed.
+//!
+//! Where the device writes the program, the chain was cut. [`Translator::split`] knows an ending that is such a cut,
+//! translates from there, and gives the ORB of a second start. To the device that is the end of a chain and the begin of another.
+//!
+//! # Limits
+//!
+//! Changes use up the arena. When it is full, a changed CCW becomes an invalid one.
+
+use channel::{
+    Ccw1, CcwFlags, DeviceStatus, FunctionControl, Irb, Orb, OrbFlags, StatusControl,
+    SubchannelStatus,
+};
+use window::Window;
+
+use super::arena::{is_transfer_in_channel, is_valid_transfer, INVALID};
+use super::follow::Way;
+use super::ground::{Mark, Segment, Slot, Transfer, LINKS};
+use super::{Refused, Translator};
+
+/// What [`Translator::refresh`] found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Refreshed {
+    /// CCWs that were translated anew or have another address list.
+    pub changed: u32,
+}
+
+/// How a CCW leads to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Chaining {
+    Data,
+    Commands,
+    Nothing,
+}
+
+/// Where a chain goes on that was cut.
+struct Next {
+    at: u32,
+    /// A transfer in channel has led there.
+    transferred: bool,
+    /// See [`Split::Start`].
+    interrupts: bool,
+}
+
+/// What a status is.
+#[derive(Clone, Copy, Debug)]
+pub enum Split {
+    /// The client's.
+    No,
+    /// The translator's own stop: to be taken, and followed by a start of this ORB.
+    Start {
+        /// The ORB for the hardware.
+        orb: Orb,
+        /// The status that was taken shows a program-controlled interruption, which is the client's.
+        interrupts: bool,
+    },
+    /// The translator's own stop, and the chain does not go on: the status of the client.
+    Refused(Refused),
+}
+
+impl Translator {
+    /// Compares the client's program with what was translated, and translates again what has changed.
+    pub fn refresh(&mut self, window: &Window) -> Refreshed {
+        let mut refreshed = Refreshed::default();
+        if !self.live {
+            return refreshed;
+        }
+        self.ground.chained = 0;
+        self.ground.detours = 0;
+        // What is appended now is new.
+        let known = self.ground.segments().len();
+        for number in 0..known {
+            if let Some(&segment) = self.ground.segments().get(number) {
+                self.refresh_segment(segment, window, &mut refreshed);
+            }
+        }
+        // A link may lead to what changed in a later segment, and there may be new ones.
+        let mut number = 0;
+        while let Some(segment) = self.ground.segments().get(number) {
+            let end = segment.first + segment.length;
+            self.refresh_links(end as usize, window);
+            number += 1;
+        }
+        refreshed
+    }
+
+    fn refresh_segment(&mut self, segment: Segment, window: &Window, refreshed: &mut Refreshed) {
+        let first = segment.first as usize;
+        let end = first + segment.length as usize;
+        for slot in first..end {
+            let known = self.ground.slot(slot);
+            if !matches!(known.mark, Mark::Plain | Mark::Cut) {
+                continue;
+            }
+            let at = segment.client + 8 * (slot - first) as u32;
+            let Some(ccw) = self.read_ccw(at, window) else {
+                continue;
+            };
+            let entry = self.entry_now(slot);
+            let sound = self.watch.overwritten();
+            let same = bytes(ccw) == bytes(known.client) && entry == known.entry;
+            if !same || !self.refill(&known, window) {
+                self.change(slot, Slot { entry, ..known }, ccw, end, window);
+                refreshed.changed += 1;
+            }
+            if self.watch.overwritten() != sound {
+                self.cut_behind(slot);
+            }
+        }
+    }
+
+    /// What is going on at a slot, as the CCWs before it are now.
+    fn entry_now(&self, slot: usize) -> Transfer {
+        let (before, chaining) = self.chaining_to(slot, 1);
+        match chaining {
+            Chaining::Data => before.transfer,
+            Chaining::Commands => Transfer::None,
+            Chaining::Nothing if self.skips_to(slot) => Transfer::None,
+            Chaining::Nothing => self.ground.slot(slot).entry,
+        }
+    }
+
+    /// Whether a status modifier leads to a slot.
+    fn skips_to(&self, slot: usize) -> bool {
+        self.chaining_to(slot, 2).1 == Chaining::Commands
+    }
+
+    /// How the CCW `distance` before a slot chains. Before a segment there are links, which do not.
+    fn chaining_to(&self, slot: usize, distance: usize) -> (Slot, Chaining) {
+        let Some(before) = slot.checked_sub(distance) else {
+            return (Slot::default(), Chaining::Nothing);
+        };
+        let known = self.ground.slot(before);
+        let flags = known.client.flags();
+        let chaining = if known.mark != Mark::Plain || is_transfer_in_channel(known.client) {
+            Chaining::Nothing
+        } else if flags.contains(CcwFlags::CD) {
+            Chaining::Data
+        } else if flags.contains(CcwFlags::CC) {
+            Chaining::Commands
+        } else {
+            Chaining::Nothing
+        };
+        (known, chaining)
+    }
+
+    /// Translates a changed CCW. What it leads to is there before the CCW is.
+    fn change(&mut self, index: usize, mut slot: Slot, ccw: Ccw1, end: usize, window: &Window) {
+        let placed = if is_transfer_in_channel(ccw) {
+            slot.client = ccw;
+            slot.transfer = slot.entry;
+            slot.words = 0;
+            let known = self
+                .target(ccw)
+                .and_then(|at| self.reach(at, slot.entry, true, window));
+            known.map_or(INVALID, |known| self.transfer_to(known))
+        } else {
+            self.place(ccw, &mut slot, window).unwrap_or(INVALID)
+        };
+        let cut = slot.mark == Mark::Cut;
+        let placed = if cut && ccw.flags().contains(CcwFlags::CD) {
+            // What follows is not translated, and no place for the chain to stop.
+            INVALID
+        } else {
+            placed
+        };
+        slot.mark = Mark::Plain;
+        if let Some(place) = self.ground.slot_mut(index) {
+            *place = slot;
+        }
+        if index + 2 >= end {
+            self.refresh_links(end, window);
+        }
+        if is_valid_transfer(placed) {
+            self.redirect_links(index, placed);
+        }
+        self.arena.set_ccw(index, placed);
+        if cut {
+            self.cut_behind(index);
+        }
+    }
+
+    /// Puts into the links that lead to a slot what the slot is going to be: a transfer in channel, to which none may lead.
+    fn redirect_links(&self, index: usize, placed: Ccw1) {
+        let leads_here = bytes(self.transfer_to(index));
+        for segment in self.ground.segments() {
+            let end = (segment.first + segment.length) as usize;
+            for link in end..end + LINKS {
+                let leads = self.ground.slot(link).mark == Mark::Link;
+                if leads && bytes(self.arena.ccw(link)) == leads_here {
+                    self.arena.set_ccw(link, placed);
+                }
+            }
+        }
+    }
+
+    /// The slot of a client's CCW, translated now if it is not yet. `transferred`: a transfer in channel leads there.
+    fn reach(
+        &mut self,
+        at: u32,
+        entry: Transfer,
+        transferred: bool,
+        window: &Window,
+    ) -> Option<usize> {
+        if let Some(known) = self.ground.find(at, entry) {
+            return Some(known);
+        }
+        if !self.may_open(at) {
+            return None;
+        }
+        let first = self.ground.used();
+        // What is beyond a limit is an invalid CCW there.
+        let mut way = Way::to(at, entry, true);
+        way.transferred = transferred;
+        let _ = self.follow(way, window);
+        self.follow_detours(window);
+        Some(first)
+    }
+
+    /// Makes the links of the segment that ends at `end` lead on, as far as its last CCWs do.
+    fn refresh_links(&mut self, end: usize, window: &Window) {
+        let (last, chaining) = self.chaining_to(end, 1);
+        let entry = match chaining {
+            Chaining::Data => Some(last.transfer),
+            Chaining::Commands => Some(Transfer::None),
+            Chaining::Nothing => self.skips_to(end).then_some(Transfer::None),
+        };
+        if let Some(entry) = entry {
+            self.refresh_link(end, entry, window);
+        }
+        if chaining == Chaining::Commands {
+            self.refresh_link(end + 1, Transfer::None, window);
+        }
+    }
+
+    fn refresh_link(&mut self, link: usize, entry: Transfer, window: &Window) {
+        let target = self.ground.client_address(link);
+        if let Some(known) = target.and_then(|at| self.reach(at, entry, false, window)) {
+            self.set_link(link, known);
+        }
+    }
+
+    /// Ends the chain behind a CCW that now reads over the program. In data chaining it cannot be ended: what the
+    /// device writes then is seen when it is looked for again.
+    fn cut_behind(&mut self, slot: usize) {
+        if self.chaining_to(slot + 1, 1).1 == Chaining::Commands {
+            self.cut(slot);
+        }
+    }
+
+    /// Whether a final status is one of the translator's own stops, and how to go on.
+    pub fn split(&mut self, irb: &Irb, window: &Window) -> Split {
+        let Some(next) = self.cut_at(irb) else {
+            return Split::No;
+        };
+        let interrupts = next.interrupts;
+        match self.begin_again(&next, window) {
+            Ok(orb) => Split::Start { orb, interrupts },
+            Err(refused) => Split::Refused(refused),
+        }
+    }
+
+    /// The client address at which the chain goes on, if it was the translator that stopped it.
+    fn cut_at(&self, irb: &Irb) -> Option<Next> {
+        if !self.live || !self.watch.has_split() {
+            return None;
+        }
+        let scsw = &irb.scsw;
+        let final_status = scsw.ended()
+            && scsw.status().contains(StatusControl::PRIMARY)
+            && scsw.function() == FunctionControl::START
+            && scsw.deferred_cc() == 0;
+        if !final_status {
+            return None;
+        }
+        let slot = self.slot_before(scsw.program.get())?;
+        let client = self.ground.client_address(slot)?;
+        let checks = scsw.subchannel() - SubchannelStatus::PCI;
+        let device = scsw.device();
+        let done = DeviceStatus::CHANNEL_END | DeviceStatus::DEVICE_END;
+        let skip = device.contains(DeviceStatus::STATUS_MODIFIER);
+        let next = match self.ground.slot(slot).mark {
+            Mark::Cut if checks.is_empty() && device - DeviceStatus::STATUS_MODIFIER == done => {
+                client + if skip { 16 } else { 8 }
+            }
+            Mark::Stop | Mark::StopTransferred if checks == SubchannelStatus::PROGRAM_CHECK => {
+                client
+            }
+            Mark::Plain
+            | Mark::Cut
+            | Mark::Stop
+            | Mark::StopTransferred
+            | Mark::Dead
+            | Mark::IdleLink
+            | Mark::Link => return None,
+        };
+        let transferred = self.ground.slot(slot).mark == Mark::StopTransferred;
+        Some(Next {
+            at: next,
+            transferred,
+            interrupts: scsw.subchannel().contains(SubchannelStatus::PCI),
+        })
+    }
+
+    /// Translates from a CCW on that the chain was cut before. Here it may be a transfer in channel.
+    fn begin_again(&mut self, next: &Next, window: &Window) -> Result<Orb, Refused> {
+        self.live = false;
+        let mut first = next.at;
+        if u64::from(first) < self.shape.limit && !next.transferred {
+            if let Some(ccw) = self.read_ccw(first, window) {
+                if is_transfer_in_channel(ccw) {
+                    first = self.target(ccw).ok_or_else(|| self.refuse(next.at))?;
+                }
+            }
+        }
+        let mut orb = self.begin(first, window)?;
+        // The client has had its interruption for the initial status.
+        orb.set_flags(orb.flags() - OrbFlags::INITIAL_STATUS);
+        Ok(orb)
+    }
+}
+
+fn bytes(ccw: Ccw1) -> [u8; 8] {
+    zerocopy::transmute!(ccw)
+}

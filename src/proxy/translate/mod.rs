@@ -1,0 +1,276 @@
+//! Channel-program translation: from a client's program in its window to one that the hardware runs.
+//!
+//! # Purpose
+//!
+//! A client's START names CCWs and address lists in the client's own storage. [`Translator::translate`] copies them
+//! once, checks them, and writes a program of the same shape, with the appliance's addresses, into an arena of
+//! its own. [`Translator::back`] puts the addresses of the ending back into the client's terms.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | `arena` | the storage that the channel fetches from: CCWs and lists |
+//! | `ground` | which client address stands where: slots and segments |
+//! | `follow` | the chain: CCW after CCW, TIC after TIC, with a work list |
+//! | `data` | data addresses: direct, IDAWs, MIDAWs |
+//! | `watch` | a program that its own device writes: where the chain has to stop |
+//! | `live` | a program that changes while it runs: [`Translator::refresh`], [`Translator::split`] |
+//! | `back` | endings in the client's terms |
+//!
+//! # Limits
+//!
+//! [`MAX_CCWS`] CCWs that chaining reaches and [`MAX_DETOUR`] more that only a status modifier reaches, [`MAX_SEGMENTS`]
+//! runs of adjacent CCWs, and address words as far as the arena goes. What exceeds a limit on the way of chaining
+//! refuses the start, with a program check and the address of the CCW that was one too many. Command mode only.
+//!
+//! # The rule
+//!
+//! *Every word of the client's is fetched once, and what was checked is what is used.* Whatever is wrong with a CCW is
+//! found by the channel when it gets there, as on real hardware: a CCW that cannot be translated becomes one that gives
+//! the same check. No address that is not inside the window or the arena ever reaches the hardware. Nothing
+//! recurses, and nothing is allocated after [`Translator::new`].
+
+mod arena;
+mod back;
+mod data;
+mod follow;
+mod ground;
+mod live;
+#[cfg(test)]
+mod tests;
+mod watch;
+
+use channel::{ActivityControl, FunctionControl, SubchannelStatus};
+use channel::{Ccw0, Ccw1, IdawFormat, Orb, OrbFlags, OrbMode, Scsw, StatusControl};
+use window::{ClientAddress, Window};
+use zerocopy::big_endian::U32;
+
+pub use live::{Refreshed, Split};
+
+use arena::Arena;
+use ground::Ground;
+use watch::Watch;
+
+/// CCWs, transfers in channel included, that one program may chain to.
+pub const MAX_CCWS: usize = 4096;
+/// Further CCWs that only a status modifier leads to.
+pub const MAX_DETOUR: usize = 256;
+/// Runs of adjacent CCWs.
+pub const MAX_SEGMENTS: usize = 128;
+/// An arena in which [`MAX_CCWS`] CCWs have room for 24,000 address words.
+pub const ARENA_BYTES: usize = 256 << 10;
+
+/// A page: what a window has to be a multiple of.
+const PAGE: u64 = 4096;
+/// Where the addresses end that a CCW can hold.
+const END_31: u64 = 1 << 31;
+/// The same in format 0.
+const END_24: u64 = 1 << 24;
+
+/// The start ends at once, with this status for the client.
+#[derive(Clone, Copy, Debug)]
+pub struct Refused {
+    /// Program check, and the CCW address in the client's terms.
+    pub scsw: Scsw,
+}
+
+/// A CCW at which translation has to end.
+#[derive(Clone, Copy, Debug)]
+struct Limit(u32);
+
+/// What of ORB and window is the same for all CCWs of a program.
+#[derive(Clone, Copy, Debug, Default)]
+struct Shape {
+    format_1: bool,
+    /// Address words have 64 bits.
+    wide_words: bool,
+    /// Block that an address word stands for, less one.
+    block_mask: u64,
+    /// Modified indirect data addressing.
+    midaws: bool,
+    /// No prefetch: the program may change while it runs.
+    modifiable: bool,
+    /// Client addresses that a CCW can name end here, at a page's end.
+    limit: u64,
+    /// Client addresses that a 64-bit address word can name end here.
+    wide_limit: u64,
+    /// Absolute address of client address 0.
+    base: u64,
+}
+
+impl Shape {
+    fn new(orb: &Orb, window: &Window, midaws: bool) -> Self {
+        let flags = orb.flags();
+        let format = orb.idaw_format();
+        let format_1 = flags.contains(OrbFlags::FORMAT_1);
+        let base = window.absolute_base();
+        // A window that does not lie on pages has none that could be used.
+        let length = if base.is_multiple_of(PAGE) {
+            window.len().min(base.wrapping_neg().wrapping_sub(PAGE)) & !(PAGE - 1)
+        } else {
+            0
+        };
+        Self {
+            format_1,
+            wide_words: format != IdawFormat::Format1,
+            block_mask: match format {
+                IdawFormat::Format2Of4K => 4095,
+                IdawFormat::Format1 | IdawFormat::Format2Of2K => 2047,
+            },
+            midaws: midaws && flags.contains(OrbFlags::MIDAW),
+            modifiable: !flags.contains(OrbFlags::PREFETCH),
+            limit: length.min(if format_1 { END_31 } else { END_24 }),
+            wide_limit: length,
+            base,
+        }
+    }
+}
+
+/// The translator of one owned subchannel: at most one program at a time.
+#[derive(Debug)]
+pub struct Translator {
+    arena: Arena,
+    ground: Ground,
+    watch: Watch,
+    shape: Shape,
+    /// The client's ORB.
+    orb: Orb,
+    /// MIDAWs may be given to the hardware.
+    midaws: bool,
+    /// A program is there.
+    live: bool,
+}
+
+impl Translator {
+    /// A translator with an arena of so many bytes, which has to lie below 2 GiB: in the image all
+    /// of the heap does. Storage is allocated here and nowhere else.
+    pub fn new(arena_bytes: usize) -> Self {
+        Self::with_arena(Arena::new(arena_bytes))
+    }
+
+    /// The same, with an arena that the channel finds at `base`: for a channel subsystem of software.
+    pub fn at(arena_bytes: usize, base: u32) -> Self {
+        Self::with_arena(Arena::at(arena_bytes, base))
+    }
+
+    fn with_arena(arena: Arena) -> Self {
+        Self {
+            ground: Ground::new(),
+            arena,
+            watch: Watch::default(),
+            shape: Shape::default(),
+            orb: Orb::default(),
+            midaws: true,
+            live: false,
+        }
+    }
+
+    /// For a channel subsystem without modified indirect data addressing: an ORB that asks for it must
+    /// not reach the hardware. MIDAWs are program checks then.
+    #[must_use]
+    pub const fn without_midaws(mut self) -> Self {
+        self.midaws = false;
+        self
+    }
+
+    /// Whether a program is there that has not been [released](Self::release).
+    pub const fn is_live(&self) -> bool {
+        self.live
+    }
+
+    /// Whether the program may change while it runs, because its ORB does not allow prefetching: to be
+    /// [refreshed](Self::refresh) again and again until it ends.
+    pub const fn is_modifiable(&self) -> bool {
+        self.live && self.shape.modifiable
+    }
+
+    /// Copies `bytes.len()` bytes of the arena, as the channel would. `None` outside of it.
+    pub fn fetch(&self, address: u32, bytes: &mut [u8]) -> Option<()> {
+        self.arena.fetch(address, bytes)
+    }
+
+    /// Translates the program that a client's ORB names. The answer is the ORB for the hardware: same
+    /// interruption parameter, paths, priorities and controls; key 0, format-1 CCWs, format-2 IDAWs, no address limit.
+    ///
+    /// The program before has to have been released.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`]: an ORB that the hardware would not take, a first CCW that fails at once, or
+    /// a program beyond the limits.
+    pub fn translate(&mut self, orb: &Orb, window: &Window) -> Result<Orb, Refused> {
+        debug_assert!(!self.live, "the program before is still in use");
+        self.orb = *orb;
+        if orb.check() != Ok(OrbMode::Command) {
+            return Err(self.refuse(orb.program.get()));
+        }
+        self.begin(orb.program.get(), window)
+    }
+
+    /// Frees the program: its final status has been taken.
+    pub fn release(&mut self) {
+        self.live = false;
+    }
+
+    /// Translates anew, from a first CCW on.
+    fn begin(&mut self, first: u32, window: &Window) -> Result<Orb, Refused> {
+        self.shape = Shape::new(&self.orb, window, self.midaws);
+        self.arena.clear();
+        self.ground.clear();
+        self.watch.clear();
+        let reachable = first.is_multiple_of(8) && u64::from(first) < self.shape.limit;
+        if !reachable {
+            return Err(self.refuse(first));
+        }
+        if let Err(Limit(at)) = self.follow_all(first, window) {
+            return Err(self.refuse(at));
+        }
+        // A transfer in channel may not be the first CCW, and an invalid CCW is written as one.
+        if arena::is_transfer_in_channel(self.arena.ccw(0)) {
+            return Err(self.refuse(first));
+        }
+        self.live = true;
+        Ok(self.hardware_orb())
+    }
+
+    fn refuse(&self, ccw: u32) -> Refused {
+        let mut scsw = Scsw::of_start(&self.orb);
+        scsw.set_controls(
+            FunctionControl::START,
+            ActivityControl::empty(),
+            StatusControl::ALERT
+                | StatusControl::PRIMARY
+                | StatusControl::SECONDARY
+                | StatusControl::PENDING,
+        );
+        scsw.program = U32::new(ccw.wrapping_add(8) & 0x7FFF_FFFF);
+        scsw.subchannel_status = SubchannelStatus::PROGRAM_CHECK.bits();
+        Refused { scsw }
+    }
+
+    fn hardware_orb(&self) -> Orb {
+        let client = self.orb.flags();
+        let mut flags = client | OrbFlags::FORMAT_1 | OrbFlags::FORMAT_2_IDAW;
+        flags.remove(OrbFlags::ADDRESS_LIMIT);
+        flags.set(OrbFlags::IDAW_2K, self.shape.block_mask == 2047);
+        flags.set(OrbFlags::MIDAW, self.shape.midaws);
+        if !self.shape.format_1 {
+            // In format 0, an immediate operation never shows an incorrect length.
+            flags |= OrbFlags::LENGTH_SUPPRESSION;
+        }
+        let mut orb = self.orb;
+        orb.set_key(0);
+        orb.set_flags(flags);
+        orb.program = U32::new(self.arena.address_of(0));
+        orb
+    }
+
+    /// Reads one CCW, which lies below the limit. `None`: the channel would not take it.
+    fn read_ccw(&self, at: u32, window: &Window) -> Option<Ccw1> {
+        let place = ClientAddress::new(u64::from(at));
+        if self.shape.format_1 {
+            window.read::<Ccw1>(place).ok()
+        } else {
+            Some(Ccw1::from(window.read::<Ccw0>(place).ok()?))
+        }
+    }
+}

@@ -1,0 +1,582 @@
+//! A channel of its own: runs a program byte by byte as the *Principles of Operation* says, on any memory, and
+//! writes down what it touched. It shares nothing with the translation but the formats.
+
+use channel::{
+    Ccw0, Ccw1, CcwFlags, DeviceStatus, IdawFormat, Midaw, MidawFlags, Orb, OrbFlags,
+    SubchannelStatus,
+};
+use zerocopy::{FromBytes, IntoBytes};
+
+/// Storage as the channel reaches it.
+pub trait Memory {
+    /// Fetches; `false`: not provided.
+    fn load(&self, address: u64, bytes: &mut [u8]) -> bool;
+    /// Stores; `false`: not provided.
+    fn store(&mut self, address: u64, bytes: &[u8]) -> bool;
+    /// The client's address of a data address.
+    fn client(&self, address: u64) -> u64;
+    /// Fetches a CCW or an address word.
+    fn fetch(&self, address: u64, bytes: &mut [u8]) -> bool {
+        self.load(address, bytes)
+    }
+    /// What the device gives for the first command; else numbers.
+    fn record(&self) -> Option<&[u8]> {
+        None
+    }
+    /// Called before the channel fetches the CCW of a command, with the number of commands so far: what
+    /// others do meanwhile.
+    fn tick(&mut self, _commands: usize) {}
+}
+
+/// What the device does with a command: one entry for each, around and around.
+#[derive(Clone, Copy, Debug)]
+pub struct Act {
+    /// Bytes it wants to move.
+    pub wants: u32,
+    /// Ends with status modifier.
+    pub modifier: bool,
+    /// Ends with unit check.
+    pub unit_check: bool,
+    /// Ends at once, without data.
+    pub immediate: bool,
+}
+
+impl Act {
+    pub const fn moves(wants: u32) -> Self {
+        Self {
+            wants,
+            modifier: false,
+            unit_check: false,
+            immediate: false,
+        }
+    }
+
+    pub const fn skips(self) -> Self {
+        Self {
+            modifier: true,
+            ..self
+        }
+    }
+}
+
+/// One stretch of data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Touch {
+    /// The lowest client address.
+    pub address: u64,
+    pub length: u64,
+    pub kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Fetched,
+    Stored,
+    StoredBackward,
+}
+
+/// How it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ending {
+    /// CCW address.
+    pub program: u32,
+    /// Residual count; `None`: unpredictable.
+    pub count: Option<u16>,
+    pub device: DeviceStatus,
+    pub subchannel: SubchannelStatus,
+    pub suspended: bool,
+}
+
+/// A run.
+#[derive(Clone, Debug, Default)]
+pub struct Run {
+    /// Commands that the device got.
+    pub commands: Vec<u8>,
+    pub touched: Vec<Touch>,
+    /// CCW addresses with which a PCI would be shown.
+    pub interruptions: Vec<u32>,
+    /// Bytes that the device got, summed up in their order.
+    pub sum: u64,
+    /// Bytes that the device gave.
+    pub source: u8,
+    pub ending: Option<Ending>,
+}
+
+/// Commands after which a program counts as endless.
+const MOST_COMMANDS: usize = 300;
+const DONE: DeviceStatus = DeviceStatus::CHANNEL_END.union(DeviceStatus::DEVICE_END);
+
+/// A check: the subchannel status.
+#[derive(Debug)]
+struct Check(SubchannelStatus);
+
+fn program_check<T>() -> Result<T, Check> {
+    Err(Check(SubchannelStatus::PROGRAM_CHECK))
+}
+
+/// Where the data of a CCW is.
+struct Places {
+    ccw: Ccw1,
+    input: bool,
+    backward: bool,
+    skip: bool,
+    block: u64,
+    word: u64,
+    /// Direct addresses end here.
+    end: u64,
+    /// Lists: the next entry.
+    next: u64,
+    /// The current piece: next byte and bytes left.
+    at: u64,
+    left: u64,
+    /// The list has no more.
+    last: bool,
+    first: bool,
+    /// MIDAW whose data goes nowhere.
+    lost: bool,
+}
+
+impl Places {
+    fn new(ccw: Ccw1, input: bool, backward: bool, orb: &Orb) -> Self {
+        let format = orb.idaw_format();
+        let format_1 = orb.flags().contains(OrbFlags::FORMAT_1);
+        Self {
+            input,
+            backward,
+            skip: ccw.flags().contains(CcwFlags::SKIP),
+            block: if format == IdawFormat::Format2Of4K {
+                4096
+            } else {
+                2048
+            },
+            word: if format == IdawFormat::Format1 { 4 } else { 8 },
+            end: if format_1 { 1 << 31 } else { 1 << 24 },
+            next: u64::from(ccw.address.get()),
+            at: u64::from(ccw.address.get()),
+            left: 0,
+            last: false,
+            first: true,
+            lost: false,
+            ccw,
+        }
+    }
+
+    /// The next piece of at most `most` bytes: lowest address, length.
+    fn piece(&mut self, most: u64, memory: &impl Memory) -> Result<(u64, u64), Check> {
+        let flags = self.ccw.flags();
+        if flags.contains(CcwFlags::IDA) {
+            if self.left == 0 {
+                self.idaw(memory)?;
+            }
+        } else if flags.contains(CcwFlags::MIDA) {
+            if self.left == 0 {
+                self.midaw(memory)?;
+            }
+        } else {
+            // Byte by byte, up to what an address can name.
+            if self.at >= self.end {
+                return program_check();
+            }
+            self.left = if self.backward {
+                self.at + 1
+            } else {
+                self.end - self.at
+            };
+        }
+        let length = most.min(self.left);
+        let start = if self.backward {
+            self.at + 1 - length
+        } else {
+            self.at
+        };
+        self.left -= length;
+        self.at = if self.backward {
+            self.at.wrapping_sub(length)
+        } else {
+            self.at.wrapping_add(length)
+        };
+        Ok((start, length))
+    }
+
+    fn idaw(&mut self, memory: &impl Memory) -> Result<(), Check> {
+        if !self.next.is_multiple_of(self.word) || self.next >= self.end {
+            return program_check();
+        }
+        let mut bytes = [0; 8];
+        let Some(part) = bytes.get_mut(8 - self.word as usize..) else {
+            unreachable!()
+        };
+        if !memory.fetch(self.next, part) {
+            return program_check();
+        }
+        let word = u64::from_be_bytes(bytes);
+        if self.word == 4 && word & 0x8000_0000 != 0 {
+            return program_check();
+        }
+        let within = word % self.block;
+        let start = if self.backward { self.block - 1 } else { 0 };
+        if !self.first && within != start {
+            return program_check();
+        }
+        self.first = false;
+        self.next += self.word;
+        self.at = word;
+        self.left = if self.backward {
+            within + 1
+        } else {
+            self.block - within
+        };
+        Ok(())
+    }
+
+    fn midaw(&mut self, memory: &impl Memory) -> Result<(), Check> {
+        let crossed = !self.first && self.next.is_multiple_of(4096);
+        if self.last || crossed || !self.next.is_multiple_of(16) || self.next >= self.end {
+            return program_check();
+        }
+        let mut bytes = [0; 16];
+        if !memory.fetch(self.next, &mut bytes) {
+            return program_check();
+        }
+        let midaw = Midaw::read_from_bytes(&bytes).unwrap();
+        let (address, count) = (midaw.address.get(), u64::from(midaw.count.get()));
+        if !midaw.is_well_formed() {
+            return program_check();
+        }
+        self.lost = self.input && midaw.flags().contains(MidawFlags::SKIP);
+        let within = address % 4096;
+        let fits = if self.backward {
+            count <= within + 1
+        } else {
+            within + count <= 4096
+        };
+        if !fits && !self.lost {
+            return program_check();
+        }
+        self.first = false;
+        self.next += 16;
+        self.at = address;
+        self.left = count;
+        self.last = midaw.flags().contains(MidawFlags::LAST);
+        Ok(())
+    }
+}
+
+struct Channel<'a, M> {
+    memory: &'a mut M,
+    orb: Orb,
+    run: &'a mut Run,
+}
+
+/// Runs the program of an ORB, and adds it to `run`: what went before was the part of it before a cut.
+pub fn run<M: Memory>(memory: &mut M, orb: &Orb, acts: &[Act], run: &mut Run) {
+    let mut channel = Channel {
+        memory,
+        orb: *orb,
+        run,
+    };
+    let ending = channel.program(acts);
+    run.ending = ending;
+}
+
+/// Where the channel is.
+struct Position {
+    next: u32,
+    after_tic: bool,
+}
+
+impl<M: Memory> Channel<'_, M> {
+    fn flag(&self, flag: OrbFlags) -> bool {
+        self.orb.flags().contains(flag)
+    }
+
+    /// `None`: it never ended.
+    fn program(&mut self, acts: &[Act]) -> Option<Ending> {
+        let mut position = Position {
+            next: self.orb.program.get(),
+            after_tic: true,
+        };
+        for act in acts.iter().cycle().skip(self.run.commands.len()) {
+            if self.run.commands.len() >= MOST_COMMANDS {
+                return None;
+            }
+            self.memory.tick(self.run.commands.len());
+            let first = match self.fetch(&mut position, false) {
+                Ok(ccw) => ccw,
+                Err(Check(check)) => {
+                    return Some(end(&position, None, DeviceStatus::empty(), check))
+                }
+            };
+            if first.flags().contains(CcwFlags::SUSPEND) {
+                let allowed = self.flag(OrbFlags::SUSPEND_CONTROL);
+                let check = if allowed {
+                    SubchannelStatus::empty()
+                } else {
+                    SubchannelStatus::PROGRAM_CHECK
+                };
+                return Some(Ending {
+                    suspended: allowed,
+                    ..end(&position, None, DeviceStatus::empty(), check)
+                });
+            }
+            self.run.commands.push(first.command);
+            let (ccw, residual, check) = match self.command(first, act, &mut position) {
+                Ok(done) => done,
+                Err(ending) => return Some(ending),
+            };
+            let mut device = DONE;
+            device.set(DeviceStatus::STATUS_MODIFIER, act.modifier);
+            device.set(DeviceStatus::UNIT_CHECK, act.unit_check);
+            let flags = ccw.flags();
+            let chains = flags.contains(CcwFlags::CC) && !flags.contains(CcwFlags::CD);
+            if !check.is_empty() || act.unit_check || !chains {
+                return Some(end(&position, Some(residual), device, check));
+            }
+            if act.modifier {
+                position.next += 8;
+            }
+        }
+        None
+    }
+
+    /// One command with its data chaining: the CCW it ended with, residual count, checks.
+    fn command(
+        &mut self,
+        first: Ccw1,
+        act: &Act,
+        position: &mut Position,
+    ) -> Result<(Ccw1, u16, SubchannelStatus), Ending> {
+        let input = matches!(first.command & 0x03, 2) || matches!(first.command & 0x0F, 4 | 12);
+        let backward = first.command & 0x0F == 0x0C;
+        let mut ccw = first;
+        let mut wants = if act.immediate {
+            0
+        } else {
+            u64::from(act.wants)
+        };
+        loop {
+            let mut left = u64::from(ccw.count.get());
+            let mut places = Places::new(ccw, input, backward, &self.orb);
+            while wants > 0 && left > 0 {
+                let moved = self.piece(&mut places, wants.min(left), input);
+                match moved {
+                    Ok(length) => {
+                        wants -= length;
+                        left -= length;
+                    }
+                    Err(Check(check)) => {
+                        let device = DeviceStatus::empty();
+                        return Err(end(position, Some(left as u16), device, check));
+                    }
+                }
+            }
+            let flags = ccw.flags();
+            if left > 0 || !flags.contains(CcwFlags::CD) {
+                let suppressed = act.immediate
+                    && (!self.flag(OrbFlags::FORMAT_1) || self.flag(OrbFlags::LENGTH_SUPPRESSION));
+                let wrong = (left > 0 || wants > 0) && !suppressed;
+                let sli = flags.contains(CcwFlags::SLI) && !flags.contains(CcwFlags::CD);
+                let mut check = SubchannelStatus::empty();
+                check.set(SubchannelStatus::INCORRECT_LENGTH, wrong && !sli);
+                return Ok((ccw, left as u16, check));
+            }
+            // The count is used up, and there is more to come: or so the CD flag says.
+            match self.fetch(position, true) {
+                Ok(next) if next.count.get() > 0 && !next.flags().contains(CcwFlags::SUSPEND) => {
+                    ccw = next;
+                }
+                Ok(_) | Err(Check(_)) => {
+                    let check = SubchannelStatus::PROGRAM_CHECK;
+                    return Err(end(position, None, DeviceStatus::empty(), check));
+                }
+            }
+        }
+    }
+
+    fn piece(&mut self, places: &mut Places, most: u64, input: bool) -> Result<u64, Check> {
+        if input && places.skip {
+            self.run.source = self.run.source.wrapping_add(most as u8);
+            return Ok(most);
+        }
+        let (start, length) = places.piece(most, self.memory)?;
+        let mut bytes = vec![0; length as usize];
+        if input {
+            let mut give = || {
+                self.run.source = self.run.source.wrapping_add(1);
+                self.run.source
+            };
+            if places.backward {
+                bytes.iter_mut().rev().for_each(|byte| *byte = give());
+            } else {
+                bytes.iter_mut().for_each(|byte| *byte = give());
+            }
+            if let Some(record) = self
+                .memory
+                .record()
+                .filter(|_| self.run.commands.len() == 1)
+            {
+                bytes.copy_from_slice(&record[..length as usize]);
+            }
+            if places.lost {
+                return Ok(length);
+            }
+        }
+        // What is not provided is found out at the first byte that is not.
+        let there = self.provided(start, length, places.backward);
+        let kind = match (input, places.backward) {
+            (false, _) => Kind::Fetched,
+            (true, false) => Kind::Stored,
+            (true, true) => Kind::StoredBackward,
+        };
+        if there > 0 {
+            let (low, part) = if places.backward {
+                (
+                    start + length - there,
+                    &mut bytes[(length - there) as usize..],
+                )
+            } else {
+                (start, &mut bytes[..there as usize])
+            };
+            if input {
+                assert!(self.memory.store(low, part));
+            } else {
+                assert!(self.memory.load(low, part));
+                for &byte in part.iter() {
+                    self.run.sum = self.run.sum.wrapping_mul(31).wrapping_add(u64::from(byte));
+                }
+            }
+            self.touch(Touch {
+                address: self.memory.client(low),
+                length: there,
+                kind,
+            });
+        }
+        if there == 0 {
+            return program_check();
+        }
+        if there < length {
+            // The rest of the piece is for the next call, which finds nothing there.
+            places.left += length - there;
+            places.at = if places.backward {
+                start + length - there - 1
+            } else {
+                start + there
+            };
+        }
+        Ok(there)
+    }
+
+    /// How many bytes of a piece are provided, from where the transfer begins.
+    fn provided(&self, start: u64, length: u64, backward: bool) -> u64 {
+        let there = |count: u64| {
+            let low = if backward {
+                start + length - count
+            } else {
+                start
+            };
+            let mut byte = [0];
+            count == 0 || {
+                let ends = [low, low + count - 1];
+                ends.iter().all(|&end| self.memory.load(end, &mut byte))
+            }
+        };
+        if there(length) {
+            return length;
+        }
+        let (mut good, mut bad) = (0, length);
+        while bad - good > 1 {
+            let middle = (good + bad) / 2;
+            if there(middle) {
+                good = middle;
+            } else {
+                bad = middle;
+            }
+        }
+        good
+    }
+
+    fn touch(&mut self, touch: Touch) {
+        if let Some(last) = self.run.touched.last_mut() {
+            if last.kind == touch.kind {
+                if touch.kind == Kind::StoredBackward {
+                    if touch.address + touch.length == last.address {
+                        last.address = touch.address;
+                        last.length += touch.length;
+                        return;
+                    }
+                } else if last.address + last.length == touch.address {
+                    last.length += touch.length;
+                    return;
+                }
+            }
+        }
+        self.run.touched.push(touch);
+    }
+
+    /// The next CCW that is not a transfer in channel. `position` is 8 beyond what was looked at last.
+    fn fetch(&mut self, position: &mut Position, data: bool) -> Result<Ccw1, Check> {
+        let format_1 = self.flag(OrbFlags::FORMAT_1);
+        let end: u32 = if format_1 { 1 << 31 } else { 1 << 24 };
+        loop {
+            let address = position.next;
+            position.next = address.wrapping_add(8);
+            let mut bytes = [0; 8];
+            if !address.is_multiple_of(8)
+                || address >= end
+                || !self.memory.fetch(u64::from(address), &mut bytes)
+            {
+                return program_check();
+            }
+            let ccw = if format_1 {
+                Ccw1::read_from_bytes(&bytes).unwrap()
+            } else {
+                let ccw = Ccw0::read_from_bytes(&bytes).unwrap();
+                if ccw.count.get() == 0 && ccw.command & 0x0F != 8 {
+                    return program_check();
+                }
+                Ccw1::from(ccw)
+            };
+            if ccw.command & 0x0F == 8 {
+                let target = ccw.address.get();
+                let plain = ccw.as_bytes()[..4] == [8, 0, 0, 0];
+                let mut byte = [0];
+                let there = target < end
+                    && target % 8 == 0
+                    && self.memory.fetch(u64::from(target), &mut byte);
+                if !plain || position.after_tic || !there {
+                    return program_check();
+                }
+                position.next = target;
+                position.after_tic = true;
+                continue;
+            }
+            position.after_tic = false;
+            let flags = ccw.flags();
+            let both = CcwFlags::IDA | CcwFlags::MIDA;
+            let midaw = flags.contains(CcwFlags::MIDA) && !self.flag(OrbFlags::MIDAW);
+            let code = ccw.command & 0x0F == 0 && !data;
+            if ccw.address.get() >= 1 << 31 || flags.contains(both) || midaw || code {
+                return program_check();
+            }
+            if flags.contains(CcwFlags::PCI) {
+                self.run.interruptions.push(position.next);
+            }
+            return Ok(ccw);
+        }
+    }
+}
+
+fn end(
+    position: &Position,
+    count: Option<u16>,
+    device: DeviceStatus,
+    subchannel: SubchannelStatus,
+) -> Ending {
+    Ending {
+        program: position.next,
+        count,
+        device,
+        subchannel,
+        suspended: false,
+    }
+}

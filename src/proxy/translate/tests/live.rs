@@ -1,0 +1,144 @@
+//! Programs that change while they run.
+
+use channel::{Ccw1, OrbFlags, SubchannelStatus};
+use zerocopy::IntoBytes;
+
+use super::interpreter::Act;
+use super::scene::*;
+
+/// An ORB without prefetch.
+fn orb_live(program: u32) -> channel::Orb {
+    let mut orb = orb(program, OrbFlags::empty());
+    orb.set_flags(orb.flags() - OrbFlags::PREFETCH);
+    orb
+}
+
+fn store(before: usize, address: u32, ccw: Ccw1) -> CpuStore {
+    let mut value = [0; 8];
+    value.copy_from_slice(ccw.as_bytes());
+    CpuStore {
+        before,
+        address,
+        value,
+    }
+}
+
+#[test]
+fn an_endless_program_ends_when_the_client_takes_its_loop_away() {
+    for change in [
+        store(10, 0x1008, ccw(NOP, SLI, 1, 0)),
+        store(10, 0x1000, ccw(NOP, SLI, 1, 0)),
+        store(10, 0x1008, tic(0x2000)),
+        store(10, 0x1008, ccw(WRITE, CC | SLI, 4, 0x8000)),
+    ] {
+        let mut client = Client::new(0x10000, LOW);
+        client.program(
+            0x1000,
+            &[ccw(NOP, CC | SLI, 1, 0), tic(0x1000), ccw(NOP, SLI, 1, 0)],
+        );
+        client.program(0x2000, &[ccw(WRITE, SLI, 4, 0x8000)]);
+        client.stores.push(change);
+        let run = same(&mut client, &orb_live(0x1000), &[Act::moves(1)]);
+        assert!(run.commands.len() <= 14, "{change:x?}");
+        assert_eq!(run.ending.unwrap().subchannel, SubchannelStatus::empty());
+    }
+}
+
+#[test]
+fn read_ipl_runs_what_it_has_just_read() {
+    // Format 0, at address 0: 24 bytes over itself, a PSW and two CCWs, of which the second is a
+    // transfer in channel to a program that is there already.
+    let mut client = Client::new(0x10000, LOW);
+    client.program_0(0, &[ccw(READ, CC | SLI, 24, 0)]);
+    client.program_0(0x2000, &[ccw(WRITE, SLI, 4, 0x8000)]);
+    let mut record = Client::new(24, 0);
+    record.program_0(8, &[ccw(NOP, CC | SLI, 1, 0), tic(0x2000)]);
+    let mut orb = orb_0(0, OrbFlags::empty());
+    orb.set_flags(orb.flags() - OrbFlags::PREFETCH);
+    client.record = Some(record.bytes);
+    let run = same(
+        &mut client,
+        &orb,
+        &[Act::moves(24), Act::moves(1), Act::moves(4)],
+    );
+    assert_eq!(run.commands, [READ, NOP, WRITE]);
+    assert_eq!(run.ending.unwrap().program, 0x2008);
+}
+
+#[test]
+fn a_suspended_program_is_looked_at_before_it_is_resumed() {
+    let suspend = channel::CcwFlags::SUSPEND;
+    let mut client = Client::new(0x10000, LOW);
+    client.program(
+        0x1000,
+        &[
+            ccw(NOP, CC | SLI, 1, 0),
+            ccw(NOP, CC | SLI | suspend, 1, 0),
+            ccw(NOP, SLI, 1, 0),
+        ],
+    );
+    let orb = orb(0x1000, OrbFlags::SUSPEND_CONTROL);
+    let run = same(&mut client, &orb, &[Act::moves(1)]);
+    let ending = run.ending.unwrap();
+    assert!(ending.suspended);
+    assert_eq!(ending.program, 0x1010);
+
+    let mut translator = translator();
+    let hardware = translator.translate(&orb, &client.window()).expect("good");
+    client.program(0x1008, &[ccw(READ, SLI, 4, 0x8000)]);
+    assert_eq!(translator.refresh(&client.window()).changed, 1);
+    assert_eq!(translator.refresh(&client.window()).changed, 0);
+    let mut resumed = [0; 8];
+    translator
+        .fetch(hardware.program.get() + 8, &mut resumed)
+        .unwrap();
+    assert_eq!(resumed, [READ, 0x20, 0, 4, 0x10, 0, 0x80, 0]);
+}
+
+#[test]
+fn a_changed_address_word_is_stored_where_it_is() {
+    let mut client = Client::new(0x10000, HIGH);
+    client.idaws_2(0x2000, &[0x8000, 0x9000]);
+    client.program(0x1000, &[ccw(WRITE, IDA | SLI, 0x1010, 0x2000)]);
+    let mut orb = orb_live(0x1000);
+    orb.set_flags(orb.flags() | OrbFlags::FORMAT_2_IDAW);
+    let mut translator = translator();
+    let hardware = translator.translate(&orb, &client.window()).expect("good");
+    let word = |translator: &super::translate::Translator, at: u32| {
+        let mut bytes = [0; 8];
+        translator.fetch(at, &mut bytes).unwrap();
+        u64::from_be_bytes(bytes)
+    };
+    let list = word(&translator, hardware.program.get()) as u32;
+    client.idaws_2(0x2008, &[0xB000]);
+    assert_eq!(translator.refresh(&client.window()).changed, 0);
+    assert_eq!(word(&translator, hardware.program.get()) as u32, list);
+    assert_eq!(word(&translator, list + 8), HIGH + 0xB000);
+}
+
+#[test]
+fn two_transfers_in_a_row_stay_a_check_where_the_device_has_written_the_second() {
+    for modifier in [false, true] {
+        let mut client = Client::new(0x10000, LOW);
+        client.program(
+            0x1000,
+            &[
+                ccw(NOP, CC | SLI, 1, 0),
+                ccw(READ, CC | SLI, 0x1000, 0x3000),
+                ccw(NOP, CC | SLI, 1, 0),
+                tic(0x3800),
+            ],
+        );
+        client.program(0x3800, &[tic(0x1000)]);
+        let read = Act {
+            modifier,
+            ..Act::moves(4)
+        };
+        let run = same(
+            &mut client,
+            &orb_live(0x1000),
+            &[Act::moves(1), read, Act::moves(1)],
+        );
+        assert_eq!(run.ending.unwrap().program, 0x3808);
+    }
+}

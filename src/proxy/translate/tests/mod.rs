@@ -1,0 +1,10 @@
+//! Facts about translation.
+
+use super as translate;
+
+mod cases;
+mod differential;
+mod interpreter;
+mod live;
+mod programs;
+mod scene;
