@@ -103,21 +103,11 @@ idle_and_status() {
     value boot_ms "$(jq -r '.appliance.boot_ms // "null"' <<<"$status")"
 }
 
-# Counted by the appliance itself, with the clock that QEMU derives from the number of instructions, on a disk that
-# answers at once.
+# For each read one at a time, and with 32 at once: see tests/guest/insns.sh.
 instructions_per_read() {
-    local log=$TARGET/bench/read4k.log depth key count
-    timeout 60 qemu-system-s390x -accel tcg -icount shift=1,sleep=off -rtc base=2026-01-01,clock=vm -seed 1 -m 16M \
-        -nodefaults -nographic -no-reboot -action panic=exit-failure -chardev stdio,id=console \
-        -device "sclpconsole,chardev=console" \
-        -blockdev driver=null-co,node-name=null,size=67108864,read-zeroes=on -device virtio-blk-ccw,drive=null \
-        -kernel "$IMAGE_ELF" -append bench=read4k >"$log" 2>&1 </dev/null || true
-    for depth in 1 32; do
-        key=insns_per_read_4k
-        [[ $depth == 1 ]] || key+=_qd$depth
-        count=$(tr -d '\r' <"$log" | sed -n "s/.*bench: read4k depth=$depth .*insns=\([0-9]*\).*/\1/p")
-        value "$key" "${count:-null}"
-    done
+    local log=$TARGET/bench/read4k.log
+    value insns_per_read_4k "$("$ROOT/tests/guest/insns.sh" "$IMAGE_ELF" "$log" || echo null)"
+    value insns_per_read_4k_qd32 "$(sed -n 's/^bench: read4k depth=32 .*insns=\([0-9]*\)$/\1/p' "$log" | grep . || echo null)"
 }
 
 # The same for a channel program that is passed through: one CCW; and 64 CCWs with 256 address words.

@@ -218,6 +218,7 @@ impl Appliance {
         }
         self.proxy.get_up();
         let mut last_work = now;
+        let mut deadline = now.plus_micros(HEAL_US);
         let mut turns: u32 = 0;
         loop {
             turns = turns.wrapping_add(1);
@@ -250,7 +251,11 @@ impl Appliance {
                 continue;
             }
             self.show(turns);
-            if let Some(wake) = self.sleep(platform) {
+            // The clock comparator is left alone as long as it will do.
+            if platform.now().plus_micros(HEAL_US / 2) > deadline {
+                deadline = platform.now().plus_micros(HEAL_US);
+            }
+            if let Some(wake) = self.sleep(platform, deadline) {
                 idle_work(wake);
             }
             if self.control.is_to_stop() {
@@ -261,8 +266,8 @@ impl Appliance {
         self.stop(platform);
     }
 
-    /// Sleeps until an interruption, unless there is work.
-    fn sleep(&mut self, platform: &mut dyn Platform) -> Option<Wake> {
+    /// Sleeps until an interruption, the slow timer or the deadline of something in progress, unless there is work.
+    fn sleep(&mut self, platform: &mut dyn Platform, heal: Tod) -> Option<Wake> {
         let mut waiting = self.control.lie_down();
         for disk in &mut self.disks {
             waiting |= disk.interrupts(true);
@@ -273,9 +278,7 @@ impl Appliance {
         if !waiting {
             let sleeps = &mut self.control.about().sleeps;
             sleeps.set(sleeps.get() + 1);
-            let now = platform.now();
-            let heal = now.plus_micros(HEAL_US);
-            let deadline = heal.min(self.proxy.deadline(now));
+            let deadline = heal.min(self.proxy.deadline(platform.now()));
             let reason = platform.wait(Some(deadline));
             if matches!(reason, Wake::Deadline) && deadline == heal && self.is_late() {
                 let healed = &mut self.control.about().healed;

@@ -136,7 +136,7 @@ pub use instructions::*;
 #[cfg(target_arch = "s390x")]
 mod instructions {
     use super::{ExternalCode, ExternalInterruption, Sources, Wake};
-    use crate::clock::{sckc, Tod};
+    use crate::clock::{sckc, stckc, Tod};
     use crate::control::Cr0;
     use crate::io::IoInterruption;
     use crate::lowcore::{self, Lowcore};
@@ -261,7 +261,9 @@ mod instructions {
     pub fn wait(sources: Sources, deadline: Option<Tod>) -> Wake {
         let mut subclasses = sources.external_subclasses();
         if let Some(deadline) = deadline {
-            sckc(deadline);
+            if stckc() != deadline {
+                sckc(deadline);
+            }
             subclasses |= Cr0::CLOCK_COMPARATOR;
         }
         let mut mask = PswMask::DISABLED_WAIT;
@@ -273,13 +275,17 @@ mod instructions {
         mask.set(PswMask::EXTERNAL, !subclasses.is_empty());
         let psw = Psw::new(mask, __s390x_idle_wait as *const () as usize as u64);
 
-        // SAFETY: the subclasses interrupt only while the wait PSW is loaded, and the new PSWs for
-        // that are installed.
-        let before = unsafe { Cr0::update(|cr0| (cr0 - Cr0::EXTERNAL_SUBCLASSES) | subclasses) };
+        // Loading a control register can cost a hypervisor its translation buffers; mostly it holds
+        // what is wanted from the wait before.
+        let cr0 = Cr0::read();
+        let wanted = (cr0 - Cr0::EXTERNAL_SUBCLASSES) | subclasses;
+        if cr0 != wanted {
+            // SAFETY: the subclasses interrupt only while the wait PSW is loaded, and the new PSWs
+            // for that are installed.
+            unsafe { wanted.write() };
+        }
         // SAFETY: comes back like any function, by way of one of the stubs.
         let class = unsafe { __s390x_idle_wait(&psw) };
-        // SAFETY: as it was before.
-        unsafe { before.write() };
 
         match class {
             EXTERNAL => {

@@ -292,7 +292,7 @@ impl ChannelSubsystem for Machine {
     }
 
     fn halt(&mut self, _: SubchannelId) -> Result<(), Refusal> {
-        unimplemented!("no driver halts")
+        Err(Refusal::NotOperational)
     }
 
     fn clear(&mut self, id: SubchannelId) -> Result<(), NotOperational> {
@@ -304,11 +304,11 @@ impl ChannelSubsystem for Machine {
     }
 
     fn cancel(&mut self, _: SubchannelId) -> Result<(), Refusal> {
-        unimplemented!("no driver cancels")
+        Err(Refusal::NotOperational)
     }
 
     fn resume(&mut self, _: SubchannelId) -> Result<(), Refusal> {
-        unimplemented!("no driver resumes")
+        Err(Refusal::NotOperational)
     }
 
     fn store(&mut self, id: SubchannelId) -> Result<Schib, NotOperational> {

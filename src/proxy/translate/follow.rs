@@ -26,7 +26,7 @@ pub(super) struct Way {
     /// Reached by chaining alone.
     pub(super) sure: bool,
     /// Reached by a transfer in channel: another one may not follow.
-    transferred: bool,
+    pub(super) transferred: bool,
     /// The slot whose command chaining leads here.
     leader: usize,
     /// The slot of the command that is going on, and the one whose command chaining leads to that.

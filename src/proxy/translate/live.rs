@@ -157,7 +157,7 @@ impl Translator {
             slot.words = 0;
             let known = self
                 .target(ccw)
-                .and_then(|at| self.reach(at, slot.entry, window));
+                .and_then(|at| self.reach(at, slot.entry, true, window));
             known.map_or(INVALID, |known| self.transfer_to(known))
         } else {
             self.place(ccw, &mut slot, window).unwrap_or(INVALID)
@@ -199,8 +199,14 @@ impl Translator {
         }
     }
 
-    /// The slot of a client's CCW, translated now if it is not yet.
-    fn reach(&mut self, at: u32, entry: Transfer, window: &Window) -> Option<usize> {
+    /// The slot of a client's CCW, translated now if it is not yet. `transferred`: a transfer in channel leads there.
+    fn reach(
+        &mut self,
+        at: u32,
+        entry: Transfer,
+        transferred: bool,
+        window: &Window,
+    ) -> Option<usize> {
         if let Some(known) = self.ground.find(at, entry) {
             return Some(known);
         }
@@ -209,7 +215,9 @@ impl Translator {
         }
         let first = self.ground.used();
         // What is beyond a limit is an invalid CCW there.
-        let _ = self.follow(Way::to(at, entry, true), window);
+        let mut way = Way::to(at, entry, true);
+        way.transferred = transferred;
+        let _ = self.follow(way, window);
         self.follow_detours(window);
         Some(first)
     }
@@ -232,7 +240,7 @@ impl Translator {
 
     fn refresh_link(&mut self, link: usize, entry: Transfer, window: &Window) {
         let target = self.ground.client_address(link);
-        if let Some(known) = target.and_then(|at| self.reach(at, entry, window)) {
+        if let Some(known) = target.and_then(|at| self.reach(at, entry, false, window)) {
             self.set_link(link, known);
         }
     }
