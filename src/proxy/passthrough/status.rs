@@ -66,9 +66,13 @@ pub fn over(scsw: &Scsw) -> Over {
     Over::Yes
 }
 
-/// Alert status that belongs to no function.
+/// Alert status that belongs to no function. With a halt or clear function it can be that function's end: QEMU leaves the alert bit of
+/// status that a clear function wipes.
 pub fn is_unsolicited(scsw: &Scsw) -> bool {
-    scsw.deferred_cc() == 0 && scsw.status() == StatusControl::ALERT.union(StatusControl::PENDING)
+    let ending = FunctionControl::HALT.union(FunctionControl::CLEAR);
+    scsw.deferred_cc() == 0
+        && scsw.status() == StatusControl::ALERT.union(StatusControl::PENDING)
+        && !scsw.function().intersects(ending)
 }
 
 /// Whether a deferred condition code 1 can be repeated without the client losing anything: the device was busy
@@ -118,4 +122,41 @@ pub fn lost(function: FunctionControl) -> Irb {
     irb.scsw
         .set_controls(function, ActivityControl::empty(), status);
     irb
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scsw(function: FunctionControl, activity: ActivityControl, status: StatusControl) -> Scsw {
+        let mut scsw = Scsw::default();
+        scsw.set_controls(function, activity, status | StatusControl::PENDING);
+        scsw
+    }
+
+    #[test]
+    fn alert_status_alone_ends_no_start() {
+        for activity in [ActivityControl::empty(), ActivityControl::START_PENDING] {
+            let status = scsw(FunctionControl::START, activity, StatusControl::ALERT);
+            assert_eq!(over(&status), Over::No);
+            assert_eq!(event_of(&status), Some(Event::Unsolicited));
+        }
+    }
+
+    #[test]
+    fn alert_status_that_outlived_a_clear_does_not_hide_its_end() {
+        let none = ActivityControl::empty();
+        let status = scsw(FunctionControl::CLEAR, none, StatusControl::ALERT);
+        assert_eq!(over(&status), Over::Yes);
+        let pending = ActivityControl::HALT_PENDING;
+        let status = scsw(FunctionControl::HALT, pending, StatusControl::ALERT);
+        assert_eq!(over(&status), Over::Ask);
+    }
+
+    #[test]
+    fn channel_end_ends_the_program_though_the_device_is_active() {
+        let active = ActivityControl::DEVICE_ACTIVE;
+        let status = scsw(FunctionControl::START, active, StatusControl::PRIMARY);
+        assert_eq!(over(&status), Over::Yes);
+    }
 }
