@@ -7,6 +7,7 @@
 #   unit                                      the workspace's tests on this machine
 #   build                                     the image and the host program
 #   guest                                     the image's own tests, in QEMU (and Hercules)
+#   channel                                   channel I/O for clients and the host; see tests/channel/run.sh
 #   e2e                                       stock Linux clients; see tests/e2e/run.sh
 #   demo                                      the main job, scripts/run-qemu.sh --check
 #
@@ -42,6 +43,7 @@ stage_guest() {
     done
     return "$status"
 }
+stage_channel() { tests/channel/run.sh; }
 stage_e2e() { tests/e2e/run.sh; }
 stage_demo() { scripts/run-qemu.sh --check </dev/null; }
 
@@ -58,7 +60,7 @@ run_stage() {
     local stage=$1 log=$LOGS/$1.log started=$SECONDS status=0 good bad
     step "test: $stage"
     # What takes minutes shows its lines; the others are quiet until something is wrong.
-    if [[ $stage == e2e || $stage == guest || $stage == demo ]]; then
+    if [[ $stage == e2e || $stage == channel || $stage == guest || $stage == demo ]]; then
         ("stage_$stage" 2>&1 | tee "$log") || status=$?
     else
         quietly "$log" "stage_$stage" || status=$?
@@ -72,7 +74,7 @@ run_stage() {
 }
 
 stages=("$@")
-((${#stages[@]})) || stages=(format clippy clippy-image docs scripts unit build guest e2e demo)
+((${#stages[@]})) || stages=(format clippy clippy-image docs scripts unit build guest channel e2e demo)
 for stage in "${stages[@]}"; do declare -F "stage_$stage" >/dev/null || die "there is no stage $stage"; done
 use_toolchain test
 mkdir -p "$LOGS"

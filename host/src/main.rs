@@ -112,7 +112,7 @@ enum Command {
         #[arg(required = true)]
         program: Vec<String>,
         /// Seconds that the program may take; then it is cleared
-        #[arg(long, default_value_t = 10)]
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
         timeout: u64,
         /// Let CCWs have the suspend flag (ORB bit S)
         #[arg(long)]

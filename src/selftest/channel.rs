@@ -3,16 +3,15 @@
 //! The area is where `area=` on the command line says. Whatever asks it goes through [`Remote`]; the machine's own
 //! channel subsystem has the clock, the wait and the serial port over which client and daemon wake each other.
 
-use super::css::Subchannel;
 use super::liballoc::boxed::Box;
-use super::{ensure, expect, test, Outcome, Tally, Test, Why};
+use super::{Tally, Why};
 use appliance::css::{self, Hardware};
 use appliance::driver::virtio_ccw::Settings;
 use appliance::driver::virtio_serial::{VirtioSerial, LINK_PORT};
 use appliance::driver::{OutOfStorage, Platform, Wake};
 use channel::{
-    ChannelSubsystem, Crw, IoInterruption, NotOperational, Orb, OrbFlags, Refusal, Schib,
-    SubchannelId, Tested,
+    ChannelSubsystem, Crw, IoInterruption, NotOperational, Orb, Refusal, Schib, SubchannelId,
+    Tested,
 };
 use s390x::clock::Tod;
 use s390x::control::Cr6;
@@ -163,7 +162,7 @@ impl Platform for Client {
 /// Tests every virtual subchannel.
 pub(super) fn run(tally: &mut Tally, settings: Settings, area: Option<u64>) {
     match client(settings, area) {
-        Ok(client) => super::css::run_on(tally, Box::new(client), TESTS),
+        Ok(client) => super::css::run_on(tally, Box::new(client)),
         Err(why) => tally.note("", "there is an area to test", Err(why)),
     }
 }
@@ -207,62 +206,4 @@ fn open(address: u64) -> Result<Area<'static>, Why> {
     };
     let header: Header = window(size_of::<Header>() as u64).read(ClientAddress::new(0))?;
     Ok(Area::open(window(header.length.get()), Kind::Client)?)
-}
-
-/// What cannot be asked of the instructions themselves: there a wrong operand interrupts the program.
-const TESTS: &[Test<Subchannel>] = &[
-    test(
-        "an ORB with reserved bits is refused, and nothing is started",
-        reserved_bits,
-    ),
-    test("an ORB of transport mode is refused", transport),
-    test(
-        "an ORB whose program address is beyond 31 bits is refused",
-        address,
-    ),
-    test(
-        "a SCHIB with reserved bits is refused, and changes nothing",
-        schib,
-    ),
-];
-
-/// START has refused it, and nothing has come of it.
-#[inline(never)]
-fn refused(scene: &mut Subchannel, orb: &Orb) -> Outcome {
-    ensure("refused", scene.start_orb(orb).is_err())?;
-    expect("function", scene.schib()?.scsw.function().bits(), 0)?;
-    scene.start(&[scene.sense_id()])?;
-    scene.status().map(drop)
-}
-
-fn reserved_bits(scene: &mut Subchannel) -> Outcome {
-    for bits in [0x0000_0004, 0x0000_003E] {
-        let mut orb = scene.orb();
-        orb.control.set(orb.control.get() | bits);
-        refused(scene, &orb)?;
-    }
-    Ok(())
-}
-
-fn transport(scene: &mut Subchannel) -> Outcome {
-    let mut orb = scene.orb();
-    let transport = OrbFlags::TRANSPORT.bits();
-    orb.control.set(orb.control.get() | transport);
-    refused(scene, &orb)
-}
-
-fn address(scene: &mut Subchannel) -> Outcome {
-    let mut orb = scene.orb();
-    orb.program.set(orb.program.get() | 0x8000_0000);
-    refused(scene, &orb)
-}
-
-fn schib(scene: &mut Subchannel) -> Outcome {
-    let before = scene.schib()?.pmcw.isc();
-    let wrong = scene.modify(&|schib| {
-        schib.pmcw.set_isc(7);
-        schib.pmcw.flags.set(schib.pmcw.flags.get() | 0x4000);
-    });
-    ensure("refused", wrong.is_err())?;
-    expect("ISC", scene.schib()?.pmcw.isc(), before)
 }

@@ -22,6 +22,7 @@ mod attention;
 mod codes;
 mod interruptions;
 mod programs;
+mod remote;
 mod running;
 mod terminal;
 
@@ -63,7 +64,7 @@ impl Subchannel {
         Ccw1::new(command, flags, count, self.base() + Self::DATA)
     }
 
-    pub(super) fn sense_id(&self) -> Ccw1 {
+    fn sense_id(&self) -> Ccw1 {
         self.ccw(CommandCode::SENSE_ID, CcwFlags::SLI, 7)
     }
 
@@ -72,14 +73,14 @@ impl Subchannel {
     }
 
     /// The ORB of a program at the start of the page.
-    pub(super) fn orb(&self) -> Orb {
+    fn orb(&self) -> Orb {
         let paths = self.device.path_mask;
         Orb::format_1(PARAMETER, self.base(), OrbFlags::PREFETCH, paths)
     }
 
     /// Writes a program and starts it.
     #[inline(never)]
-    pub(super) fn start(&mut self, program: &[Ccw1]) -> Result<(), Refusal> {
+    fn start(&mut self, program: &[Ccw1]) -> Result<(), Refusal> {
         self.put(program.as_bytes());
         let orb = self.orb();
         self.start_orb(&orb)
@@ -93,7 +94,7 @@ impl Subchannel {
     }
 
     #[inline(never)]
-    pub(super) fn start_orb(&mut self, orb: &Orb) -> Result<(), Refusal> {
+    fn start_orb(&mut self, orb: &Orb) -> Result<(), Refusal> {
         // SAFETY: whatever the program says, the data of its CCWs is in the page, outside of all
         // storage, or nowhere.
         unsafe { self.platform.start(self.id, orb) }
@@ -101,7 +102,7 @@ impl Subchannel {
 
     /// The status that comes next.
     #[inline(never)]
-    pub(super) fn status(&mut self) -> Result<Irb, Why> {
+    fn status(&mut self) -> Result<Irb, Why> {
         let deadline = self.platform.now().plus_micros(SOON);
         loop {
             if let Tested::Status(irb) = self.platform.test(self.id)? {
@@ -147,7 +148,7 @@ impl Subchannel {
     }
 
     #[inline(never)]
-    pub(super) fn schib(&mut self) -> Result<Schib, NotOperational> {
+    fn schib(&mut self) -> Result<Schib, NotOperational> {
         self.platform.store(self.id)
     }
 
@@ -157,7 +158,7 @@ impl Subchannel {
     }
 
     #[inline(never)]
-    pub(super) fn modify(&mut self, change: &dyn Fn(&mut Schib)) -> Result<(), Why> {
+    fn modify(&mut self, change: &dyn Fn(&mut Schib)) -> Result<(), Why> {
         let mut schib = self.schib()?;
         change(&mut schib);
         Ok(self.platform.modify(self.id, &schib)?)
@@ -187,9 +188,9 @@ pub(super) fn run(tally: &mut Tally) {
     run_with(tally, scene(Box::new(platform), true), &[]);
 }
 
-/// The same over a channel subsystem that is not the machine's, and `more`.
-pub(super) fn run_on(tally: &mut Tally, platform: Box<dyn Platform>, more: &[Test<Subchannel>]) {
-    run_with(tally, scene(platform, false), more);
+/// The same over a channel subsystem that is not the machine's, and what cannot be asked of that.
+pub(super) fn run_on(tally: &mut Tally, platform: Box<dyn Platform>) {
+    run_with(tally, scene(platform, false), remote::TESTS);
 }
 
 /// Tests the terminal of a channel subsystem that is not the machine's, at which somebody types all the time.

@@ -72,12 +72,14 @@ client() {
     wait_gone "$REPLY" "$PATIENCE" || { tail -n 5 "$log"; return 1; }
     # What led to a failure is in the trace.
     "$HOST_PROGRAM" trace --once "$CONFIG" >"$SCENE/trace"
-    ! grep -E '^FAIL' "$log"
+    silent "$log" '^FAIL'
     says "$log" '^[1-9][0-9]* passed, 0 failed'
     [[ $REPLY == 0 ]]
 }
 
 says() { tr -d '\r' <"$1" | grep -qE -- "$2" || { warn "nothing says: $2"; tail -n 5 "$1"; return 1; }; }
+
+silent() { ! grep -E -- "$2" "$1" || { warn "something says: $2"; return 1; }; }
 
 # host COMMAND ARGUMENT…: a command of the host's, with its output in $SCENE/out.
 host() {
@@ -134,7 +136,7 @@ case_client() { # condition codes, programs, wrong operands, halt, clear, suspen
 case_attention() { # ATTENTION before, while and after starts, halts and clears
     up nervous client
     client attention
-    ! grep -q '^SKIP' "$SCENE/client.attention.log"
+    silent "$SCENE/client.attention.log" '^SKIP'
     down
 }
 

@@ -63,7 +63,7 @@ def prompts(peer):
             if PROMPT in record:
                 # The write ends first: QEMU would put the key into its status.
                 time.sleep(0.02)
-                yield
+                yield True
 
 
 def terminal(peer):
@@ -74,17 +74,27 @@ def terminal(peer):
     return False
 
 
-def nervous(peer):
-    """Once asked, presses ENTER again and again, at moments that are the same in each run."""
+def nervous(peer, asked=[]):
+    """Once asked, presses ENTER again and again, at moments that are the same in each run; true when QEMU hangs up,
+    which it does now and then."""
     moments = random.Random(3270)
     peer.settimeout(LIFETIME)
-    next(prompts(peer), None)
+    if asked:
+        while ASK_TERMINAL_TYPE not in peer.recv(4096):
+            pass
+        peer.sendall(TERMINAL_TYPE)
+        # What comes together with it, QEMU takes for a part of it.
+        time.sleep(0.05)
+    elif next(prompts(peer), False):
+        asked.append(True)
+    else:
+        return False
     peer.setblocking(False)
     while True:
         time.sleep(moments.uniform(0.001, 0.008))
         try:
             if not peer.recv(4096):
-                return False
+                return True
         except BlockingIOError:
             pass
         try:

@@ -126,3 +126,55 @@ impl Answer {
                 .intersects(rustix::event::PollFlags::HUP | rustix::event::PollFlags::ERR)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A server that says a word and, of a trace, goes on as long as somebody listens.
+    fn server(dir: &Path) -> (Server, PathBuf) {
+        let path = dir.join("control.sock");
+        let server = Server::start(&path, |request, answer| match request {
+            Request::Trace { .. } => {
+                while answer.is_wanted(Duration::from_millis(1)) {}
+                Ok(())
+            }
+            _ => answer.send(Ok("fine")),
+        });
+        (server.unwrap(), path)
+    }
+
+    fn asked(path: &Path, request: &str) -> String {
+        let mut stream = UnixStream::connect(path).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
+    }
+
+    #[test]
+    fn a_request_is_answered_while_another_one_takes_its_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_server, path) = server(dir.path());
+        let mut slow = UnixStream::connect(&path).unwrap();
+        slow.write_all(b"{\"trace\":{\"follow\":true}}\n").unwrap();
+        assert_eq!(asked(&path, "\"status\"\n"), "{\"Ok\":\"fine\"}\n");
+    }
+
+    #[test]
+    fn what_is_no_request_is_told_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_server, path) = server(dir.path());
+        let answer = asked(&path, "{\"reboot\":1}\n");
+        assert!(
+            answer.starts_with("{\"Err\":\"the request cannot be read"),
+            "{answer}"
+        );
+        assert_eq!(
+            asked(&path, ""),
+            "",
+            "somebody who only looks whether it lives"
+        );
+    }
+}

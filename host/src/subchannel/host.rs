@@ -19,7 +19,7 @@ use vcss::control::{self, Life};
 use vcss::{AreaError, Remote, Wake, Word};
 use window::{ClientAddress, Window};
 
-use super::program::Program;
+use super::program::{Program, MAX_CCWS};
 use super::view::{bytes, hex};
 use super::{Data, IrbView, Outcome, SchibView};
 use crate::admin::Function;
@@ -45,7 +45,7 @@ const CHECKS: SubchannelStatus = SubchannelStatus::PCI
     .union(SubchannelStatus::INCORRECT_LENGTH)
     .complement();
 
-const _: () = assert!(super::program::MAX_CCWS * size_of::<Ccw1>() <= DATA as usize);
+const _: () = assert!(MAX_CCWS * size_of::<Ccw1>() <= DATA as usize);
 
 /// How the daemon gets the appliance's attention for its own area.
 #[derive(Debug)]
@@ -398,6 +398,10 @@ impl HostClient {
 
     fn write(&self, id: SubchannelId, program: &Program) -> Result<Orb> {
         let (window, at, start) = self.part(id);
+        ensure!(
+            (1..=MAX_CCWS).contains(&program.ccws.len()),
+            "a program has 1 to {MAX_CCWS} CCWs"
+        );
         let mut next = DATA;
         for (number, step) in program.ccws.iter().enumerate() {
             let address = match step.target {

@@ -3,7 +3,9 @@
 use super::super::{test, Outcome, Test, Why};
 use super::Subchannel;
 use appliance::driver::Wake;
-use channel::{CcwFlags, CommandCode, DeviceStatus, FunctionControl, StatusControl, Tested};
+use channel::{
+    CcwFlags, CommandCode, DeviceStatus, FunctionControl, Refusal, StatusControl, Tested,
+};
 use s390x::ebcdic::CP037;
 use window::ClientAddress;
 
@@ -57,6 +59,10 @@ fn prompt(scene: &mut Subchannel) -> Outcome {
     let place = ClientAddress::new(Subchannel::DATA.into());
     scene.page.write_bytes(place, &data)?;
     let orb = scene.orb();
-    scene.start_orb(&orb)?;
+    if scene.start_orb(&orb) == Err(Refusal::StatusPending) {
+        // Somebody has sat down at the terminal meanwhile.
+        scene.status()?;
+        scene.start_orb(&orb)?;
+    }
     scene.status().map(drop)
 }

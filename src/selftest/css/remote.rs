@@ -1,0 +1,85 @@
+//! What is asked of virtual subchannels only.
+
+use super::super::{ensure, expect, test, Outcome, Test, Why};
+use super::Subchannel;
+use channel::{CcwFlags, CommandCode, DeviceStatus, Orb, OrbFlags};
+use window::ClientAddress;
+
+/// The tests. A wrong operand cannot be given to the instructions themselves: there it interrupts the program.
+pub(super) const TESTS: &[Test<Subchannel>] = &[
+    test(
+        "an ORB with reserved bits is refused, and nothing is started",
+        reserved_bits,
+    ),
+    test("an ORB of transport mode is refused", transport),
+    test(
+        "an ORB whose program address is beyond 31 bits is refused",
+        address,
+    ),
+    test(
+        "a SCHIB with reserved bits is refused, and changes nothing",
+        schib,
+    ),
+    test("READ CONF of a virtio control unit", configuration),
+];
+
+/// START has refused it, and nothing has come of it.
+#[inline(never)]
+fn refused(scene: &mut Subchannel, orb: &Orb) -> Outcome {
+    ensure("refused", scene.start_orb(orb).is_err())?;
+    expect("function", scene.schib()?.scsw.function().bits(), 0)?;
+    scene.start(&[scene.sense_id()])?;
+    scene.status().map(drop)
+}
+
+fn reserved_bits(scene: &mut Subchannel) -> Outcome {
+    for bits in [0x0000_0004, 0x0000_003E] {
+        let mut orb = scene.orb();
+        orb.control.set(orb.control.get() | bits);
+        refused(scene, &orb)?;
+    }
+    Ok(())
+}
+
+fn transport(scene: &mut Subchannel) -> Outcome {
+    let mut orb = scene.orb();
+    let transport = OrbFlags::TRANSPORT.bits();
+    orb.control.set(orb.control.get() | transport);
+    refused(scene, &orb)
+}
+
+fn address(scene: &mut Subchannel) -> Outcome {
+    let mut orb = scene.orb();
+    orb.program.set(orb.program.get() | 0x8000_0000);
+    refused(scene, &orb)
+}
+
+fn schib(scene: &mut Subchannel) -> Outcome {
+    let before = scene.schib()?.pmcw.isc();
+    let wrong = scene.modify(&|schib| {
+        schib.pmcw.set_isc(7);
+        schib.pmcw.flags.set(schib.pmcw.flags.get() | 0x4000);
+    });
+    ensure("refused", wrong.is_err())?;
+    expect("ISC", scene.schib()?.pmcw.isc(), before)
+}
+
+/// virtio's command to read the configuration space, and the serial device's, whose third field is a number of ports.
+const READ_CONF: CommandCode = CommandCode(0x22);
+const SERIAL: u8 = 3;
+const PORTS: usize = 4;
+
+fn configuration(scene: &mut Subchannel) -> Outcome {
+    let Some(virtio) = scene.device.virtio_id() else {
+        return Err(Why::Skip("no virtio control unit"));
+    };
+    scene.start(&[scene.ccw(READ_CONF, CcwFlags::SLI, 8)])?;
+    let irb = scene.status()?;
+    let ended = DeviceStatus::CHANNEL_END | DeviceStatus::DEVICE_END;
+    expect("device status", irb.scsw.device(), ended)?;
+    let place = ClientAddress::new(Subchannel::DATA.into());
+    let space: [u8; 8] = scene.page.read(place)?;
+    // Of which byte order they are depends on the revision.
+    let ports = space[PORTS..].iter().any(|byte| *byte > 0);
+    ensure("ports", virtio != SERIAL || ports)
+}
