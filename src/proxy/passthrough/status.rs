@@ -66,13 +66,13 @@ pub fn over(scsw: &Scsw) -> Over {
     Over::Yes
 }
 
-/// Alert status that belongs to no function. The end of a halt or clear function is status pending alone; alert status
-/// that comes with it does not keep it from being that.
+/// Alert status that belongs to no function. With a halt or clear function it can be that function's end: QEMU leaves the alert bit of
+/// status that a clear function wipes.
 pub fn is_unsolicited(scsw: &Scsw) -> bool {
-    let ends = FunctionControl::HALT.union(FunctionControl::CLEAR);
+    let ending = FunctionControl::HALT.union(FunctionControl::CLEAR);
     scsw.deferred_cc() == 0
-        && !scsw.function().intersects(ends)
         && scsw.status() == StatusControl::ALERT.union(StatusControl::PENDING)
+        && !scsw.function().intersects(ending)
 }
 
 /// Whether a deferred condition code 1 can be repeated without the client losing anything: the device was busy
@@ -128,14 +128,35 @@ pub fn lost(function: FunctionControl) -> Irb {
 mod tests {
     use super::*;
 
-    #[test]
-    fn attention_that_comes_with_the_end_of_a_clear_does_not_hide_it() {
+    fn scsw(function: FunctionControl, activity: ActivityControl, status: StatusControl) -> Scsw {
         let mut scsw = Scsw::default();
-        let alert = StatusControl::ALERT | StatusControl::PENDING;
-        scsw.set_controls(FunctionControl::CLEAR, ActivityControl::empty(), alert);
-        assert_eq!(over(&scsw), Over::Yes);
-        assert_eq!(event_of(&scsw), Some(Event::Final));
-        scsw.set_controls(FunctionControl::empty(), ActivityControl::empty(), alert);
-        assert_eq!(event_of(&scsw), Some(Event::Unsolicited));
+        scsw.set_controls(function, activity, status | StatusControl::PENDING);
+        scsw
+    }
+
+    #[test]
+    fn alert_status_alone_ends_no_start() {
+        for activity in [ActivityControl::empty(), ActivityControl::START_PENDING] {
+            let status = scsw(FunctionControl::START, activity, StatusControl::ALERT);
+            assert_eq!(over(&status), Over::No);
+            assert_eq!(event_of(&status), Some(Event::Unsolicited));
+        }
+    }
+
+    #[test]
+    fn alert_status_that_outlived_a_clear_does_not_hide_its_end() {
+        let none = ActivityControl::empty();
+        let status = scsw(FunctionControl::CLEAR, none, StatusControl::ALERT);
+        assert_eq!(over(&status), Over::Yes);
+        let pending = ActivityControl::HALT_PENDING;
+        let status = scsw(FunctionControl::HALT, pending, StatusControl::ALERT);
+        assert_eq!(over(&status), Over::Ask);
+    }
+
+    #[test]
+    fn channel_end_ends_the_program_though_the_device_is_active() {
+        let active = ActivityControl::DEVICE_ACTIVE;
+        let status = scsw(FunctionControl::START, active, StatusControl::PRIMARY);
+        assert_eq!(over(&status), Over::Yes);
     }
 }
