@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes the stock client: Debian's own s390x kernel and an initramfs of Debian's own s390x programs.
 #
-#   scripts/client.sh [--with-fio] [--refresh]
+#   scripts/client.sh [--with-fio] [--with-vfio-ccw] [--refresh]
 #
 # Nothing of ours is in it but the init script (tests/e2e/client-init.sh). The packages are fetched with a private apt
 # state, so that the machine's own package lists and architectures stay as they are, and no root is needed. The kernel
@@ -11,8 +11,9 @@
 #   vmlinuz     the kernel                        kernel-version   its version
 #   base.cpio   busybox, mke2fs, sfdisk, blkdiscard, the kernel modules for the disk, /init
 #   fio.cpio    fio, static (with --with-fio); to be appended to base.cpio
+#   vfio-ccw.cpio   QEMU and the modules of vfio-ccw (with --with-vfio-ccw); to be appended to base.cpio
 #
-# A second run does nothing; --refresh looks for newer packages.
+# A second run does nothing; --refresh looks for newer packages. Exit status 75: packages cannot be had.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -21,16 +22,23 @@ OUT=$TARGET/client
 INIT=$ROOT/tests/e2e/client-init.sh
 MODULES=(virtio_blk ext4 crc32c_generic)
 
-with_fio='' refresh=''
+with_fio='' with_vfio_ccw='' refresh=''
 for arg; do
     case $arg in
         --with-fio) with_fio=yes ;;
+        --with-vfio-ccw) with_vfio_ccw=yes ;;
         --refresh) refresh=yes ;;
         *) die "unknown argument $arg" ;;
     esac
 done
 
 # ---- packages -----------------------------------------------------------------------------------------------------
+
+# cannot_be_had WHAT: the end, and nobody's fault here.
+cannot_be_had() {
+    warn "$1 cannot be had from Debian's archive"
+    exit 75
+}
 
 # The mirror and release the machine itself uses, as apt knows them: "URI SUITE" lines. DEBIAN_MIRROR and DEBIAN_SUITE
 # help where the machine is no Debian.
@@ -70,7 +78,7 @@ private_apt() {
         die "apt knows no Debian archive here: set DEBIAN_MIRROR and DEBIAN_SUITE (for example trixie)"
     cat >"$apt/apt.conf" <<CONF
 APT::Architecture "s390x";
-APT::Architectures { "s390x"; };
+APT::Architectures { "s390x"; ${with_vfio_ccw:+"\"$(dpkg --print-architecture)\";"} };
 APT::Default-Release "";
 APT::Sandbox::User "";
 APT::Install-Recommends "false";
@@ -115,20 +123,22 @@ fetch_kernel() {
         (cd "$OUT" && quietly "$OUT/log/kernel" apt-get -q download "$kernel") && break
         kernel=
     done < <(kernels)
-    [[ -n ${kernel:-} ]] || die "no s390x kernel package can be had from this Debian release"
+    [[ -n ${kernel:-} ]] || cannot_be_had "an s390x kernel"
     unpack "$dir" "$OUT"/linux-image-*.deb
     rm -f "$OUT"/linux-image-*.deb
     # Debian 13 has /lib merged into /usr in its packages, Debian 12 not.
     [[ -d $dir/usr/lib/modules ]] || { mkdir -p "$dir/usr/lib" && mv "$dir/lib/modules" "$dir/usr/lib/"; }
     release=$(ls "$dir/usr/lib/modules")
     cp "$dir/boot/vmlinuz-$release" "$OUT/vmlinuz"
+    printf '%s\n' "${kernel#*=}" >"$OUT/kernel-package-version"
     printf '%s\n' "$release" >"$OUT/kernel-version"
 }
 
 fetch_programs() {
     local dir=$OUT/programs
     rm -rf "$dir" "$OUT"/apt/debs/*.deb
-    quietly "$OUT/log/programs" apt-get -q -y --download-only install busybox-static e2fsprogs fdisk
+    quietly "$OUT/log/programs" apt-get -q -y --download-only install busybox-static e2fsprogs fdisk ||
+        cannot_be_had "busybox or mke2fs"
     unpack "$dir" "$OUT"/apt/debs/*.deb
     (cd "$OUT" && quietly "$OUT/log/util-linux" apt-get -q download util-linux && unpack "$dir" util-linux_*.deb)
     rm -f "$OUT"/util-linux_*.deb "$OUT"/apt/debs/*.deb
@@ -136,16 +146,17 @@ fetch_programs() {
 
 # ---- the initramfs ------------------------------------------------------------------------------------------------
 
-# copy_program PATH-UNDER-PROGRAMS: into the initramfs, with the shared libraries that it names.
+# copy_program PATH [ROOT]: into the initramfs, with the shared libraries that it names; from the programs, or from ROOT.
 copy_program() {
-    local todo=("$OUT/programs/$1") file name found
-    cp "$OUT/programs/$1" "$tree/bin/"
+    local root=${2:-$OUT/programs} file name found
+    local todo=("$root/$1")
+    cp "$root/$1" "$tree/bin/"
     while ((${#todo[@]})); do
         file=${todo[0]}
         todo=("${todo[@]:1}")
         while read -r name; do
             [[ -e $tree/lib/$name ]] && continue
-            found=$(find "$OUT/programs" -name "$name" -print -quit)
+            found=$(find "$root" -name "$name" -print -quit)
             [[ -n $found ]] || die "the library $name, which $1 needs, is in no package that was fetched"
             cp -L "$found" "$tree/lib/$name"
             todo+=("$found")
@@ -225,6 +236,61 @@ build_fio() {
     rm -rf "$src"
 }
 
+# ---- vfio-ccw -----------------------------------------------------------------------------------------------------
+
+# What a host of vfio-ccw needs. Debian builds its s390x kernels without vfio_ccw and mdev, so the two modules are built
+# from the unmodified source package of the very kernel, against its headers. QEMU is the s390x build; where the
+# release's own is older than what the host has, the one in backports.
+fetch_vfio_ccw() {
+    local dir=$OUT/vfio-ccw version release release_of_qemu=''
+    version=$(<"$OUT/kernel-package-version") release=$(<"$OUT/kernel-version")
+    rm -rf "$dir" "$OUT"/apt/debs/*.deb
+    mkdir -p "$dir/debs"
+    (cd "$dir/debs" && quietly "$OUT/log/vfio-ccw-kernel" apt-get -q download "linux-headers-$release=$version" \
+        "linux-headers-${release%-s390x}-common=$version" "linux-source-$(cut -d. -f1,2 <<<"$version")=$version" \
+        "linux-kbuild-${release%-s390x}:$(dpkg --print-architecture)=$version") ||
+        cannot_be_had "the source and the headers of Linux $version"
+    release_of_qemu=$(sed -n 's/.* \([a-z]*-backports\) main$/\1/p' "$OUT/apt/sources.list" | head -n 1)
+    quietly "$OUT/log/vfio-ccw-qemu" apt-get -q -y --download-only -o "APT::Default-Release=$release_of_qemu" \
+        install qemu-system-s390x || cannot_be_had "QEMU for s390x"
+    unpack "$dir/programs" "$OUT"/apt/debs/*.deb
+    rm -f "$OUT"/apt/debs/*.deb
+}
+
+build_vfio_ccw() {
+    local dir=$OUT/vfio-ccw tree=$OUT/vfio-ccw-tree release cross=s390x-linux-gnu- headers module added=''
+    release=$(<"$OUT/kernel-version")
+    [[ $(uname -m) != s390x ]] || cross=
+    rm -rf "$tree" "$dir"/{headers,source,build}
+    mkdir -p "$tree"/{bin,lib,mod,usr/share/qemu} "$dir"/{source,build/mdev,build/cio}
+
+    unpack "$dir/headers" "$dir"/debs/linux-{headers,kbuild}-*.deb
+    headers=$dir/headers/usr/src/linux-headers-$release
+    # It includes the common part by an absolute path.
+    printf 'include %s/Makefile\n' "${headers%-s390x}-common" >"$headers/Makefile"
+    dpkg-deb --fsys-tarfile "$dir"/debs/linux-source-*.deb | tar -xO --wildcards '*/linux-source-*.tar.xz' |
+        tar -xJ -C "$dir/source" --strip-components=1 --wildcards '*/drivers/s390/cio' '*/drivers/vfio/mdev'
+    cp "$dir"/source/drivers/vfio/mdev/*.[ch] "$dir/build/mdev/"
+    cp "$dir"/source/drivers/s390/cio/{*.h,vfio_ccw*.c} "$dir/build/cio/"
+    printf 'obj-m := mdev/ cio/\n' >"$dir/build/Kbuild"
+    printf 'obj-m := mdev.o\nmdev-y := mdev_core.o mdev_sysfs.o mdev_driver.o\n' >"$dir/build/mdev/Kbuild"
+    # shellcheck disable=SC2016 # make's variable, not the shell's
+    printf '%s\n' 'CFLAGS_vfio_ccw_trace.o := -I$(src)' 'obj-m := vfio_ccw.o' \
+        "vfio_ccw-y := $(cd "$dir/build/cio" && printf '%s ' vfio_ccw*.c | sed 's/\.c /.o /g')" >"$dir/build/cio/Kbuild"
+    quietly "$OUT/log/vfio-ccw-make" make -C "$headers" M="$dir/build" ARCH=s390 CROSS_COMPILE=$cross \
+        CONFIG_DEBUG_INFO_BTF_MODULES='' CONFIG_MODULE_SIG_ALL='' modules
+
+    add_module vfio_iommu_type1
+    for module in mdev/mdev cio/vfio_ccw; do
+        "${cross}strip" --strip-debug -o "$tree/mod/${module#*/}.ko" "$dir/build/$module.ko"
+        printf '%s\n' "${module#*/}" >>"$tree/mod/order"
+    done
+    mv "$tree/mod/order" "$tree/mod/vfio-ccw"
+    copy_program usr/bin/qemu-system-s390x "$dir/programs"
+    cp "$(find "$dir/programs" -name s390-ccw.img -print -quit)" "$tree/usr/share/qemu/"
+    pack "$tree" "$OUT/vfio-ccw.cpio"
+}
+
 # ---- what has to be done ------------------------------------------------------------------------------------------
 
 # recipe FUNCTION… [-- FILE…]: what a result depends on, as one line: the steps that make it and the files they read.
@@ -255,7 +321,7 @@ make_result() {
 }
 
 main() {
-    local kernel programs base fio
+    local kernel programs base fio modules
     kernel=$(recipe fetch_kernel kernels)
     programs=$(recipe fetch_programs)
     fio=$(recipe build_fio pack)
@@ -264,7 +330,10 @@ main() {
     exec 9>"$OUT/lock"
     flock 9
     [[ -z $refresh ]] || rm -f "$OUT"/*.recipe
-    if ! made vmlinuz "$kernel" || ! made programs "$programs" || { [[ -n $with_fio ]] && ! made fio.cpio "$fio"; }; then
+    # These follow the kernel, so a kernel that has yet to be fetched lets them be made anew.
+    vfio_ccw() { recipe fetch_vfio_ccw -- "$OUT/kernel-package-version"; }
+    if ! made vmlinuz "$kernel" || ! made programs "$programs" || { [[ -n $with_fio ]] && ! made fio.cpio "$fio"; } ||
+        { [[ -n $with_vfio_ccw ]] && ! made vfio-ccw "$(vfio_ccw)"; }; then
         step "client: reading Debian's package lists for s390x"
         private_apt
     fi
@@ -274,6 +343,11 @@ main() {
     make_result base.cpio "$base" "building the initramfs" build_base
     [[ -z $with_fio ]] ||
         make_result fio.cpio "$fio" "building fio for s390x from Debian's source (about a minute)" build_fio
+    [[ -z $with_vfio_ccw ]] || {
+        make_result vfio-ccw "$(vfio_ccw)" "fetching QEMU for s390x, and the kernel's source and headers" fetch_vfio_ccw
+        modules=$(recipe build_vfio_ccw copy_program add_module pack -- "$OUT/vfio-ccw.recipe")
+        make_result vfio-ccw.cpio "$modules" "building vfio-ccw from Debian's source of the kernel" build_vfio_ccw
+    }
 }
 
 main

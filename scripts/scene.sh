@@ -190,6 +190,7 @@ client_arguments() {
         ccw) ARGUMENTS=(-machine s390-ccw-virtio -m "$memory" -smp "1,maxcpus=2") ;;
     esac
     while read -ra words; do
+        ((${#words[@]})) || continue # a client without a disk
         if [[ $BACKEND == qsd ]]; then
             ARGUMENTS+=(-chardev "socket,id=disk$index,path=$(socket_of "$name" "$index"),reconnect-ms=200"
                 -device "vhost-user-blk-pci,chardev=disk$index,num-queues=$(key queues 1 "${words[@]}")")
