@@ -128,6 +128,10 @@ pub enum SelfTest {
     Channel,
     /// `attention`: a terminal among them, at which keys are pressed all the time.
     Attention,
+    /// `proxy`: the same, the image being appliance and client at once.
+    Proxy,
+    /// `proxy-attention`: as `attention`, in that way.
+    ProxyAttention,
     /// `disk`: the virtio disk driver against an image that the host knows.
     Disk,
     /// `link`: wake-up bytes in both directions.
@@ -156,6 +160,8 @@ impl SelfTest {
             "css" => Self::Css,
             "channel" => Self::Channel,
             "attention" => Self::Attention,
+            "proxy" => Self::Proxy,
+            "proxy-attention" => Self::ProxyAttention,
             "disk" => Self::Disk,
             "link" => Self::Link,
             "idle" => Self::Idle,

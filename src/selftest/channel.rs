@@ -34,8 +34,8 @@ struct Machine {
     began: Tod,
 }
 
-impl Machine {
-    /// Sleeps until the appliance rings, at most until `deadline`.
+impl Waiting for Machine {
+    /// Sleeps until the appliance rings.
     fn sleep(&mut self, deadline: Tod) {
         self.bell.lie_down();
         let nap = self.hardware.now().plus_micros(NAP);
@@ -49,6 +49,10 @@ impl Machine {
         self.serial.take_wakes(&mut self.hardware);
         self.bell.get_up();
         self.bell.heard();
+    }
+
+    fn storage(&mut self, pages: usize) -> Result<Window, OutOfStorage> {
+        self.hardware.storage(pages)
     }
 }
 
@@ -72,10 +76,19 @@ impl vcss::Wake for Machine {
     }
 }
 
-/// The virtual channel subsystem, as a platform for whatever is written for one.
-struct Client(Remote<'static, Machine>);
+/// What a client does when it has nothing to do, and where its storage is.
+pub(super) trait Waiting: vcss::Wake {
+    /// Lets time pass until something may have come, at most until `deadline`.
+    fn sleep(&mut self, deadline: Tod);
 
-impl ChannelSubsystem for Client {
+    /// As [`Platform::storage`], by the client's addresses.
+    fn storage(&mut self, pages: usize) -> Result<Window, OutOfStorage>;
+}
+
+/// The virtual channel subsystem, as a platform for whatever is written for one.
+pub(super) struct Client<W>(pub(super) Remote<'static, W>);
+
+impl<W: Waiting> ChannelSubsystem for Client<W> {
     unsafe fn start(&mut self, id: SubchannelId, orb: &Orb) -> Result<(), Refusal> {
         // SAFETY: the caller's.
         unsafe { self.0.start(id, orb) }
@@ -118,7 +131,7 @@ impl ChannelSubsystem for Client {
     }
 }
 
-impl Platform for Client {
+impl<W: Waiting> Platform for Client<W> {
     fn notify(&mut self, _: SubchannelId, _: u16, _: i64) -> i64 {
         // There is no such hypercall to another VM.
         -1
@@ -151,7 +164,7 @@ impl Platform for Client {
     }
 
     fn storage(&mut self, pages: usize) -> Result<Window, OutOfStorage> {
-        self.0.wake().hardware.storage(pages)
+        self.0.wake().storage(pages)
     }
 
     fn highest_set(&mut self) -> u8 {
@@ -176,7 +189,7 @@ pub(super) fn run_attention(tally: &mut Tally, settings: Settings, area: Option<
 }
 
 #[inline(never)]
-fn client(settings: Settings, area: Option<u64>) -> Result<Client, Why> {
+fn client(settings: Settings, area: Option<u64>) -> Result<Client<Machine>, Why> {
     let area = open(area.ok_or("no area= on the command line")?)?;
     // SAFETY: the vectors are set, and this is the one CPU.
     let mut hardware = unsafe { Hardware::new(Cr6::ALL_SUBCLASSES) };

@@ -29,6 +29,8 @@ pub(super) fn run(test: SelfTest) {
         | SelfTest::Css
         | SelfTest::Channel
         | SelfTest::Attention
+        | SelfTest::Proxy
+        | SelfTest::ProxyAttention
         | SelfTest::Disk
         | SelfTest::Link
         | SelfTest::Idle

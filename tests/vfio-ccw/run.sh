@@ -55,6 +55,10 @@ case_direct() { # condition codes, programs, halt, clear and interruptions; a te
     image css terminal "$TERMINAL,$RNG,$SERIAL"
 }
 
+case_client() { # the same for a client: over state machine and translation of the appliance
+    image proxy terminal "$TERMINAL,$RNG,$SERIAL"
+}
+
 # ---- running the cases --------------------------------------------------------------------------------------------
 
 run_case() {
