@@ -10,6 +10,7 @@
 //! | `patience_us=` | how long to poll for requests in flight before sleeping | what the event loop decides |
 //! | `noadapter` | | use no adapter interruptions |
 //! | `selftest=` | one of [`SelfTest`]'s names: test the image, or crash on purpose | none |
+//! | `vfio` | | for tests of subchannels: they are those of a vfio-ccw, which cannot do everything | |
 //! | `bench=` | one of [`Bench`]'s names: measure, and shut down | none |
 //!
 //! The rule this module lives by: no line stops the boot. What is not understood is named in a
@@ -37,6 +38,8 @@ pub struct Options {
     pub adapter: bool,
     /// A test instead of the work.
     pub selftest: Option<SelfTest>,
+    /// The subchannels that are tested are those of a vfio-ccw.
+    pub vfio: bool,
     /// A measurement instead of the work.
     pub bench: Option<Bench>,
 }
@@ -52,6 +55,7 @@ impl Options {
         patience_us: None,
         adapter: true,
         selftest: None,
+        vfio: false,
         bench: None,
     };
 
@@ -87,8 +91,9 @@ impl Options {
             "patience_us" => self.patience_us = Some(text.parse().map_err(|_| BadValue)?),
             "selftest" => self.selftest = Some(SelfTest::from_name(text).ok_or(BadValue)?),
             "bench" => self.bench = Some(Bench::from_name(text).ok_or(BadValue)?),
-            "noadapter" if value.is_some() => return Err(UnexpectedValue),
+            "noadapter" | "vfio" if value.is_some() => return Err(UnexpectedValue),
             "noadapter" => self.adapter = false,
+            "vfio" => self.vfio = true,
             _ => return Err(UnknownKey),
         }
         Ok(())

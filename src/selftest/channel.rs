@@ -175,7 +175,7 @@ impl<W: Waiting> Platform for Client<W> {
 /// Tests every virtual subchannel.
 pub(super) fn run(tally: &mut Tally, settings: Settings, area: Option<u64>) {
     match client(settings, area) {
-        Ok(client) => super::css::run_on(tally, Box::new(client)),
+        Ok(client) => super::css::run_on(tally, Box::new(client), false),
         Err(why) => tally.note("", "there is an area to test", Err(why)),
     }
 }

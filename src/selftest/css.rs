@@ -48,12 +48,22 @@ pub(super) struct Subchannel {
     page: Window,
     /// The channel subsystem is this machine's own, not another's.
     own: bool,
+    /// Behind it is a vfio-ccw.
+    vfio: bool,
 }
 
 impl Subchannel {
     /// Pages of storage; the last one is for data.
     const PAGES: usize = 4;
     const DATA: u32 = 4096 * (Self::PAGES as u32 - 1);
+
+    /// Skips what vfio-ccw cannot do.
+    fn skip_for_vfio(&self, why: &'static str) -> Outcome {
+        match self.vfio {
+            true => Err(Why::Skip(why)),
+            false => Ok(()),
+        }
+    }
 
     fn base(&self) -> u32 {
         self.page.absolute_base() as u32
@@ -182,20 +192,20 @@ impl Scene for Subchannel {
 }
 
 /// Tests every subchannel that has a device.
-pub(super) fn run(tally: &mut Tally) {
+pub(super) fn run(tally: &mut Tally, vfio: bool) {
     // SAFETY: the vectors are set, and this is the one CPU.
     let platform = unsafe { Hardware::new(Cr6::ALL_SUBCLASSES) };
-    run_with(tally, scene(Box::new(platform), true), &[]);
+    run_with(tally, scene(Box::new(platform), true, vfio), &[]);
 }
 
 /// The same over a channel subsystem that is not the machine's, and what cannot be asked of that.
-pub(super) fn run_on(tally: &mut Tally, platform: Box<dyn Platform>) {
-    run_with(tally, scene(platform, false), remote::TESTS);
+pub(super) fn run_on(tally: &mut Tally, platform: Box<dyn Platform>, vfio: bool) {
+    run_with(tally, scene(platform, false, vfio), remote::TESTS);
 }
 
 /// Tests the terminal of a channel subsystem that is not the machine's, at which somebody types all the time.
 pub(super) fn run_attention(tally: &mut Tally, platform: Box<dyn Platform>) {
-    let terminal = scene(platform, false).and_then(|mut scene| {
+    let terminal = scene(platform, false, false).and_then(|mut scene| {
         let is_terminal = |device: &Device| {
             let identity = device.identity.as_ref();
             identity.is_ok_and(|it| it.cu_type.get() == terminal::CONTROL_UNIT_TYPE)
@@ -244,7 +254,7 @@ fn run_with(tally: &mut Tally, scene: Result<Subchannel, Why>, more: &[Test<Subc
 }
 
 #[inline(never)]
-fn scene(mut platform: Box<dyn Platform>, own: bool) -> Result<Subchannel, Why> {
+fn scene(mut platform: Box<dyn Platform>, own: bool, vfio: bool) -> Result<Subchannel, Why> {
     let devices = css::discover(platform.as_mut())?;
     let device = devices.first().cloned().ok_or("no device")?;
     let absent = SubchannelId::all_of_set(0).find(|&id| platform.store(id).is_err());
@@ -257,5 +267,6 @@ fn scene(mut platform: Box<dyn Platform>, own: bool) -> Result<Subchannel, Why> 
         page: platform.storage(Subchannel::PAGES)?,
         platform,
         own,
+        vfio,
     })
 }

@@ -130,10 +130,10 @@ pub fn run(test: SelfTest, options: &Options) -> ! {
     let mut tally = Tally::default();
     match test {
         SelfTest::Exit => crate::boot::shut_down(),
-        SelfTest::Css => css::run(&mut tally),
+        SelfTest::Css => css::run(&mut tally, options.vfio),
         SelfTest::Channel => channel::run(&mut tally, settings, options.area),
         SelfTest::Attention => channel::run_attention(&mut tally, settings, options.area),
-        SelfTest::Proxy => proxy::run(&mut tally),
+        SelfTest::Proxy => proxy::run(&mut tally, options.vfio),
         SelfTest::ProxyAttention => proxy::run_attention(&mut tally),
         SelfTest::Disk => disk::run(&mut tally, settings),
         SelfTest::Link => link::run(&mut tally, settings),

@@ -31,9 +31,9 @@ const ISC: u8 = 3;
 const PAGES: usize = 32;
 
 /// Tests every subchannel, as a client of it.
-pub(super) fn run(tally: &mut Tally) {
+pub(super) fn run(tally: &mut Tally, vfio: bool) {
     match client() {
-        Ok(client) => super::css::run_on(tally, Box::new(client)),
+        Ok(client) => super::css::run_on(tally, Box::new(client), vfio),
         Err(why) => tally.note("", "there are subchannels to pass through", Err(why)),
     }
 }

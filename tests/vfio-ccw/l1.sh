@@ -29,7 +29,7 @@ done
 # shellcheck disable=SC2086 # words
 image() {
     "$@" qemu-system-s390x -accel tcg -m 16M -nodefaults -nographic -no-reboot -action panic=exit-failure \
-        -kernel /image -append "selftest=$selftest" $arguments \
+        -kernel /image -append "selftest=$selftest vfio" $arguments \
         -chardev stdio,id=console,signal=off -device sclpconsole,chardev=console </dev/null
 }
 

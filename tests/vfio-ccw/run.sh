@@ -59,6 +59,14 @@ case_client() { # the same for a client: over state machine and translation of t
     image proxy terminal "$TERMINAL,$RNG,$SERIAL"
 }
 
+case_attention() { # for a client: a key before, while and after starts, halts and clears
+    image proxy-attention nervous "$TERMINAL"
+}
+
+case_killed() { # what a machine that is killed at work leaves behind is brought to rest, and the next one finds all in order
+    image proxy terminal "$TERMINAL,$RNG" runs=3
+}
+
 # ---- running the cases --------------------------------------------------------------------------------------------
 
 run_case() {

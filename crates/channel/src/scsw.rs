@@ -292,15 +292,19 @@ impl Scsw {
 
     /// Whether the functions have ended with this status: pending, nothing active, and nothing
     /// waiting. A suspended program is *not* ended, unless a halt function has ended it: what waited
-    /// is then shown until TEST SUBCHANNEL has taken the status.
+    /// is then shown until TEST SUBCHANNEL has taken the status. Neither is a program waiting to start that has
+    /// primary and secondary status: QEMU shows one so that vfio-ccw has refused.
     pub fn ended(&self) -> bool {
         let live = ActivityControl::SUBCHANNEL_ACTIVE
             | ActivityControl::DEVICE_ACTIVE
             | ActivityControl::HALT_PENDING
             | ActivityControl::CLEAR_PENDING;
-        let waiting = ActivityControl::SUSPENDED
-            | ActivityControl::START_PENDING
-            | ActivityControl::RESUME_PENDING;
+        let both = StatusControl::PRIMARY | StatusControl::SECONDARY;
+        let mut waiting = ActivityControl::SUSPENDED | ActivityControl::RESUME_PENDING;
+        waiting.set(
+            ActivityControl::START_PENDING,
+            !self.status().contains(both),
+        );
         let stopped = self
             .function()
             .intersects(FunctionControl::HALT | FunctionControl::CLEAR);

@@ -233,7 +233,8 @@ impl PassThrough {
             }
             Some(_) => {
                 self.state = State::Standby;
-                self.run(Event::Online, Operand::None, line);
+                let event = self.disable(line).unwrap_or(Event::Online);
+                self.run(event, Operand::None, line);
             }
         }
         self.trace(line, before, TraceEvent::Online, None, &NO_WORDS);

@@ -95,7 +95,8 @@ impl PassThrough {
         })
     }
 
-    /// Disables the subchannel for the next client.
+    /// Disables the subchannel for the next client, which finds all installed paths in the logical-path mask, as after a
+    /// reset. (One of QEMU's vfio-ccw begins without any, and starts programs all the same.)
     pub(super) fn disable(&mut self, line: &mut Line<'_>) -> Option<Event> {
         let id = self.id;
         for _ in 0..DISABLES {
@@ -103,6 +104,7 @@ impl PassThrough {
                 return Some(Event::Gone);
             };
             schib.pmcw.set_flag(PmcwFlags::ENABLED, false);
+            schib.pmcw.lpm = schib.pmcw.pim;
             match line.css.modify(id, &schib) {
                 Ok(()) => return None,
                 Err(Refusal::StatusPending) => {

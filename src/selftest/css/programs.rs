@@ -149,6 +149,9 @@ fn skip(scene: &mut Subchannel) -> Outcome {
 }
 
 fn misaligned(scene: &mut Subchannel) -> Outcome {
+    if scene.own {
+        scene.skip_for_vfio("vfio-ccw runs it")?;
+    }
     let ccw = scene.sense_id();
     scene.put(&[[0; 4].as_slice(), ccw.as_bytes()].concat());
     let orb = Orb {
@@ -178,7 +181,22 @@ fn suspend(scene: &mut Subchannel) -> Outcome {
 fn nowhere(scene: &mut Subchannel) -> Outcome {
     let flags = CcwFlags::SLI;
     scene.start(&[Ccw1::new(CommandCode::SENSE_ID, flags, 7, NOWHERE)])?;
-    program_check(&scene.status()?)
+    let irb = scene.status()?;
+    if scene.vfio {
+        return refused_by_vfio(&irb);
+    }
+    program_check(&irb)
+}
+
+/// How QEMU shows that the kernel's vfio-ccw did not take a program: as if the device had ended it.
+#[inline(never)]
+pub(super) fn refused_by_vfio(irb: &Irb) -> Outcome {
+    expect(
+        "device status",
+        irb.scsw.device(),
+        DeviceStatus::UNIT_EXCEPTION,
+    )?;
+    ensure("ended", irb.scsw.ended())
 }
 
 #[inline(never)]
@@ -206,6 +224,7 @@ fn rejected(scene: &mut Subchannel) -> Outcome {
 }
 
 fn rejected_then_sensed(scene: &mut Subchannel) -> Outcome {
+    scene.skip_for_vfio("vfio-ccw has concurrent sense on at all times")?;
     scene.modify(&|schib| schib.pmcw.set_concurrent_sense(false))?;
     scene.start(&[scene.ccw(UNKNOWN, CcwFlags::SLI, 1)])?;
     let irb = scene.status()?;

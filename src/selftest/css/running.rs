@@ -69,6 +69,7 @@ fn suspend(scene: &mut Subchannel) -> Outcome {
 }
 
 fn suspended(scene: &mut Subchannel) -> Outcome {
+    scene.skip_for_vfio("vfio-ccw resumes nothing")?;
     suspend(scene)?;
     let ccw = scene.sense_id();
     scene.put(ccw.as_bytes());
@@ -89,6 +90,11 @@ fn is_active(scene: &mut Subchannel) -> Result<bool, Why> {
 fn run(scene: &mut Subchannel) -> Outcome {
     let mut long = vec![scene.nop(CcwFlags::CC); LONG];
     long.push(scene.sense_id());
+    if scene.vfio {
+        scene.start(&long)?;
+        super::programs::refused_by_vfio(&scene.status()?)?;
+        return Err(Why::Skip("vfio-ccw takes no program of so many CCWs"));
+    }
     let mut runs = false;
     for _ in 0..ATTEMPTS {
         scene.start(&long)?;
