@@ -11,8 +11,8 @@ use super::{ensure, Outcome, Scene, Tally, Test, Why};
 use appliance::css::{self, Device, Hardware};
 use appliance::driver::Platform;
 use channel::{
-    Ccw1, CcwFlags, CommandCode, IoInterruption, Irb, NotOperational, Orb, OrbFlags, Refusal,
-    Schib, SenseId, StatusControl, SubchannelId, Tested,
+    ActivityControl, Ccw1, CcwFlags, CommandCode, IoInterruption, Irb, NotOperational, Orb,
+    OrbFlags, Refusal, Schib, SenseId, StatusControl, SubchannelId, Tested,
 };
 use s390x::control::Cr6;
 use window::{ClientAddress, Window};
@@ -115,6 +115,12 @@ impl Subchannel {
     fn status(&mut self) -> Result<Irb, Why> {
         let deadline = self.platform.now().plus_micros(SOON);
         loop {
+            // What a CSCH finds pending stays with a vfio-ccw until the clear function has ended.
+            let clearing = ActivityControl::CLEAR_PENDING;
+            while self.vfio && self.schib()?.scsw.activity().contains(clearing) {
+                ensure("cleared", self.platform.now() < deadline)?;
+                self.platform.forget_interruption(self.id);
+            }
             if let Tested::Status(irb) = self.platform.test(self.id)? {
                 self.platform.forget_interruption(self.id);
                 return Ok(irb);

@@ -260,6 +260,22 @@ impl PassThrough {
             self.irb = held;
             return self.answer(0, None);
         }
+        if self.functions.contains(FunctionControl::CLEAR) {
+            let stored = self.stored(line);
+            if let Some(schib) = stored.filter(|schib| status::is_clearing(&schib.scsw)) {
+                let mut scsw = schib.scsw;
+                scsw.set_controls(
+                    FunctionControl::CLEAR,
+                    ActivityControl::CLEAR_PENDING,
+                    StatusControl::empty(),
+                );
+                self.irb = Irb {
+                    scsw: self.client_scsw(scsw),
+                    ..Irb::default()
+                };
+                return self.answer(1, None);
+            }
+        }
         let id = self.id;
         let mut irb = match line.css.test(id) {
             Ok(Tested::Status(irb)) => irb,

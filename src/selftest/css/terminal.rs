@@ -24,8 +24,8 @@ const RESTORE: u8 = 0xC2;
 /// What makes the peer press a key.
 const PROMPT: &str = "PRESS ENTER";
 /// How often it is asked, and how long it has each time, in microseconds.
-const ATTEMPTS: u32 = 20;
-const PATIENCE: u64 = 100_000;
+const ATTEMPTS: u32 = 4;
+const PATIENCE: u64 = 500_000;
 
 fn attention(scene: &mut Subchannel) -> Outcome {
     for _ in 0..ATTEMPTS {
