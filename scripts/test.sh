@@ -45,6 +45,7 @@ stage_guest() {
 }
 stage_channel() { tests/channel/run.sh; }
 stage_e2e() { tests/e2e/run.sh; }
+stage_vfio-ccw() { tests/vfio-ccw/run.sh; }
 stage_demo() { scripts/run-qemu.sh --check </dev/null; }
 
 # counts LOG: "PASSED FAILED" by the closing lines of the test runners in it: nextest's, cargo's and this project's own.
@@ -60,7 +61,7 @@ run_stage() {
     local stage=$1 log=$LOGS/$1.log started=$SECONDS status=0 good bad
     step "test: $stage"
     # What takes minutes shows its lines; the others are quiet until something is wrong.
-    if [[ $stage == e2e || $stage == channel || $stage == guest || $stage == demo ]]; then
+    if [[ $stage == e2e || $stage == channel || $stage == guest || $stage == vfio-ccw || $stage == demo ]]; then
         ("stage_$stage" 2>&1 | tee "$log") || status=$?
     else
         quietly "$log" "stage_$stage" || status=$?
@@ -74,7 +75,7 @@ run_stage() {
 }
 
 stages=("$@")
-((${#stages[@]})) || stages=(format clippy clippy-image docs scripts unit build guest channel e2e demo)
+((${#stages[@]})) || stages=(format clippy clippy-image docs scripts unit build guest channel vfio-ccw e2e demo)
 for stage in "${stages[@]}"; do declare -F "stage_$stage" >/dev/null || die "there is no stage $stage"; done
 use_toolchain test
 mkdir -p "$LOGS"

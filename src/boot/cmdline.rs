@@ -135,8 +135,6 @@ pub enum SelfTest {
     Attention,
     /// `proxy`: the same, the image being appliance and client at once.
     Proxy,
-    /// `proxy-attention`: as `attention`, in that way.
-    ProxyAttention,
     /// `disk`: the virtio disk driver against an image that the host knows.
     Disk,
     /// `link`: wake-up bytes in both directions.
@@ -166,7 +164,6 @@ impl SelfTest {
             "channel" => Self::Channel,
             "attention" => Self::Attention,
             "proxy" => Self::Proxy,
-            "proxy-attention" => Self::ProxyAttention,
             "disk" => Self::Disk,
             "link" => Self::Link,
             "idle" => Self::Idle,
@@ -277,7 +274,7 @@ mod tests {
     #[test]
     fn every_key_is_taken() {
         let (options, warnings) =
-            parse("log=debug heap=4M control=0x1000000 area=3f0000 linger_us=50 patience_us=9 noadapter selftest=stack bench=read4k");
+            parse("log=debug heap=4M control=0x1000000 area=3f0000 linger_us=50 patience_us=9 noadapter selftest=stack vfio bench=read4k");
         assert_eq!(warnings, 0);
         assert_eq!(
             options,
@@ -290,6 +287,7 @@ mod tests {
                 patience_us: Some(9),
                 adapter: false,
                 selftest: Some(SelfTest::Stack),
+                vfio: true,
                 bench: Some(Bench::Read4k),
             }
         );

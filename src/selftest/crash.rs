@@ -30,7 +30,6 @@ pub(super) fn run(test: SelfTest) {
         | SelfTest::Channel
         | SelfTest::Attention
         | SelfTest::Proxy
-        | SelfTest::ProxyAttention
         | SelfTest::Disk
         | SelfTest::Link
         | SelfTest::Idle

@@ -12,7 +12,7 @@ use appliance::css::{self, Device, Hardware};
 use appliance::driver::Platform;
 use channel::{
     ActivityControl, Ccw1, CcwFlags, CommandCode, IoInterruption, Irb, NotOperational, Orb,
-    OrbFlags, Refusal, Schib, SenseId, StatusControl, SubchannelId, Tested,
+    OrbFlags, PmcwFlags, Refusal, Schib, SenseId, StatusControl, SubchannelId, Tested,
 };
 use s390x::control::Cr6;
 use window::{ClientAddress, Window};
@@ -185,8 +185,10 @@ impl Scene for Subchannel {
     /// Enabled, idle, nothing pending.
     #[inline(never)]
     fn fresh(&mut self) -> Outcome {
-        // What a test that failed has left running.
-        if !self.schib()?.scsw.function().is_empty() {
+        // What a test that failed has left running. With a vfio-ccw the SCSW does not always say.
+        let schib = self.schib()?;
+        let enabled = schib.pmcw.flags().contains(PmcwFlags::ENABLED);
+        if !schib.scsw.function().is_empty() || self.vfio && enabled {
             self.platform.clear(self.id)?;
             self.status()?;
         }

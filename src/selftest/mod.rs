@@ -134,7 +134,6 @@ pub fn run(test: SelfTest, options: &Options) -> ! {
         SelfTest::Channel => channel::run(&mut tally, settings, options.area),
         SelfTest::Attention => channel::run_attention(&mut tally, settings, options.area),
         SelfTest::Proxy => proxy::run(&mut tally, options.vfio),
-        SelfTest::ProxyAttention => proxy::run_attention(&mut tally),
         SelfTest::Disk => disk::run(&mut tally, settings),
         SelfTest::Link => link::run(&mut tally, settings),
         SelfTest::Clock | SelfTest::Idle => idle::run(&mut tally),

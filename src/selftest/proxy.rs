@@ -38,14 +38,6 @@ pub(super) fn run(tally: &mut Tally, vfio: bool) {
     }
 }
 
-/// Tests the terminal among them, while keys are pressed.
-pub(super) fn run_attention(tally: &mut Tally) {
-    match client() {
-        Ok(client) => super::css::run_attention(tally, Box::new(client)),
-        Err(why) => tally.note("", "there are subchannels to pass through", Err(why)),
-    }
-}
-
 /// The appliance, and what the client has of its storage.
 struct Machine {
     hardware: Hardware,

@@ -256,6 +256,15 @@ case_css() { # condition codes, status and interruptions of emulated subchannels
     says '^PASS: 0\.0\.0400 .*a key at the terminal ends the wait'
 }
 
+case_proxy() { # the same as appliance and client at once: through state machine and translation
+    peer terminal
+    boot selftest=proxy -device virtio-rng-ccw,devno=fe.0.0100 -device virtio-serial-ccw,devno=fe.0.0200 \
+        -chardev "socket,id=terminal,path=$SOCKET,server=on,wait=off,tn3270=on" \
+        -device x-terminal3270,chardev=terminal,devno=fe.0.0400 </dev/null
+    all_passed
+    says '^PASS: 0\.0\.0400 .*a key at the terminal ends the wait'
+}
+
 # disk_test APPEND: the disk driver, and what is on the disk afterwards.
 disk_test() {
     python3 "$here/disk.py" make "$SCENE/disk.img"

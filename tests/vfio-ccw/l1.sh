@@ -6,7 +6,7 @@
 #   selftest   what the image does
 #   runs       how often, one after the other; each but the last is killed in the middle
 #
-# What the image prints is on the console, behind "L2| ".
+# What the image prints is on the console, between "MARK running" and "MARK ended".
 
 while read -r module; do
     insmod "/mod/$module.ko" || fail "the module $module does not load"
@@ -26,6 +26,7 @@ for device in $(echo "$devices" | tr , ' '); do
     arguments="$arguments -device vfio-ccw,sysfsdev=/sys/bus/mdev/devices/$uuid,devno=fe.0.$device"
 done
 
+# image [exec]: until it has ended.
 # shellcheck disable=SC2086 # words
 image() {
     "$@" qemu-system-s390x -accel tcg -m 16M -nodefaults -nographic -no-reboot -action panic=exit-failure \
@@ -35,12 +36,18 @@ image() {
 
 while [ "${runs:-1}" -gt 1 ]; do
     runs=$((runs - 1))
-    mark "killed at work"
-    image timeout -s KILL 4 >/dev/null 2>&1
+    : >/tmp/killed
+    image exec >/tmp/killed 2>&1 &
+    tenths=300
+    until [ "$(grep -c ^PASS /tmp/killed)" -ge $((10 * runs)) ] || [ $tenths = 0 ]; do
+        tenths=$((tenths - 1))
+        usleep 100000
+    done
+    kill -KILL $! || fail "it has ended before it could be killed"
+    wait
+    mark "killed after $(grep -c ^PASS /tmp/killed) tests"
 done
 mark "running"
-{
-    image
-    mark "ended $?"
-} 2>&1 | sed 's/\r//; /^MARK/!s/^/L2| /'
+image 2>&1
+mark "ended $?"
 dmesg | grep -E 'vfio|BUG|WARNING|Oops' | sed 's/^/dmesg| /'

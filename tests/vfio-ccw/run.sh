@@ -41,7 +41,7 @@ image() {
     CLIENT_LOG[middle]=$SCENE/middle.log CLIENT_PID[middle]=$REPLY
     spawn "$SCENE/peer.log" python3 "$here/../guest/peer.py" "$peer" "$socket"
     client_wait middle "$PATIENCE"
-    client_says middle '^L2\| ' | sed 's/^L2| //' >"$LOG"
+    tr -d '\r' <"$SCENE/middle.log" | sed -n '/^MARK running/,/^MARK ended/p' >"$LOG"
     says '^[1-9][0-9]* passed, 0 failed'
     client_says middle '^MARK ended 0$' >/dev/null
     ! client_says middle '^dmesg\| .*(BUG|WARNING|Oops)'
@@ -59,12 +59,9 @@ case_client() { # the same for a client: over state machine and translation of t
     image proxy terminal "$TERMINAL,$RNG,$SERIAL"
 }
 
-case_attention() { # for a client: a key before, while and after starts, halts and clears
-    image proxy-attention nervous "$TERMINAL"
-}
-
 case_killed() { # what a machine that is killed at work leaves behind is brought to rest, and the next one finds all in order
     image proxy terminal "$TERMINAL,$RNG" runs=3
+    [[ $(client_says middle '^MARK killed after [1-9]' | wc -l) == 2 ]]
 }
 
 # ---- running the cases --------------------------------------------------------------------------------------------
