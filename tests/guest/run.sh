@@ -290,6 +290,16 @@ case_css() { # condition codes, status and interruptions of emulated subchannels
     says '^PASS: 0\.0\.0400 .*a key at the terminal ends the wait'
 }
 
+case_proxy() { # the same through the proxy, the image being its own client, and operands that are wrong on purpose
+    peer terminal
+    boot selftest=proxy -device virtio-rng-ccw,devno=fe.0.0100 -device virtio-serial-ccw,devno=fe.0.0200 \
+        -chardev "socket,id=terminal,path=$SOCKET,server=on,wait=off,tn3270=on" \
+        -device x-terminal3270,chardev=terminal,devno=fe.0.0400 </dev/null
+    all_passed
+    says '^PASS: .*an ORB with any one bit changed harms nobody'
+    says '^PASS: .*a SCHIB with any one bit changed harms nobody'
+}
+
 # disk_test APPEND: the disk driver, and what is on the disk afterwards.
 disk_test() {
     python3 "$here/disk.py" make "$SCENE/disk.img"
@@ -371,6 +381,32 @@ case_hercules_css_async() { # the same with programs that run on their own, and 
     silent '^FAIL'
     says '^[1-9][0-9]* passed, 0 failed'
     says '^PASS: .*CSCH ends a running program'
+}
+
+# A proxy passes them through to the image itself. Each test of virtual subchannels that Hercules can be asked runs.
+proxy_passed() {
+    silent '^FAIL'
+    says '^[1-9][0-9]* passed, 0 failed'
+    says '^PASS: .*an ORB with any one bit changed harms nobody'
+    says '^PASS: .*a SCHIB with any one bit changed harms nobody'
+    says '^PASS: .*a suspended program goes on with RSCH'
+    for fact in 'data chaining across pages' 'format-1 IDAWs' 'format-2 IDAWs of 2 KiB' 'format-2 IDAWs of 4 KiB' MIDAWs \
+        'READ IPL over the program, whose format-0' 'READ IPL over the program, whose format-1'; do
+        says "^PASS: 0\\.0\\.0a80 .*$fact"
+    done
+}
+case_hercules_proxy() { # DASD there, through the proxy to a client in the image
+    hercules FFF selftest=proxy
+    proxy_passed
+}
+case_hercules_proxy_async() { # the same with programs that run on their own: endless ones, and one that the CPU changes
+    hercules FFF selftest=proxy --dasd nosyncio
+    proxy_passed
+    says '^PASS: .*HSCH of a running program'
+    says '^PASS: .*CSCH ends a running program'
+    says '^PASS: .*the CCW that the CPU stores into it'
+    says '^PASS: .*an endless program of seeks is halted'
+    says '^PASS: .*an endless program of seeks is cleared'
 }
 
 # ---- running the cases --------------------------------------------------------------------------------------------
