@@ -383,8 +383,9 @@ case_hercules_css_async() { # the same with programs that run on their own, and 
     says '^PASS: .*CSCH ends a running program'
 }
 
-# A proxy passes them through to the image itself. Each test of virtual subchannels that Hercules can be asked runs.
+# proxy_passed: DASD that are passed through to the image itself have done what the hardware does.
 proxy_passed() {
+    local fact
     silent '^FAIL'
     says '^[1-9][0-9]* passed, 0 failed'
     says '^PASS: .*an ORB with any one bit changed harms nobody'
