@@ -5,6 +5,7 @@
 //! | [`crash`] | each kind of crash ends in its report and its disabled wait |
 //! | [`css`] | condition codes, status and interruptions of the subchannels that are there |
 //! | [`channel`] | the same of virtual subchannels: the image as a client of another appliance |
+//! | [`proxy`] | the same through the proxy, the image being its own client; and what only a DASD can prove |
 //! | [`disk`] | the virtio disk driver, against an image whose contents the host knows |
 //! | [`link`] | wake-up bytes between the image and the host |
 //! | [`idle`] | the wait: it ends when it should, and not before |
@@ -26,6 +27,8 @@ mod disk;
 mod echo;
 mod idle;
 mod link;
+mod proxy;
+mod remote;
 
 use crate::boot::cmdline::{Options, SelfTest};
 use appliance::driver::virtio_ccw::Settings;
@@ -131,6 +134,7 @@ pub fn run(test: SelfTest, options: &Options) -> ! {
         SelfTest::Css => css::run(&mut tally),
         SelfTest::Channel => channel::run(&mut tally, settings, options.area),
         SelfTest::Attention => channel::run_attention(&mut tally, settings, options.area),
+        SelfTest::Proxy => proxy::run(&mut tally),
         SelfTest::Disk => disk::run(&mut tally, settings),
         SelfTest::Link => link::run(&mut tally, settings),
         SelfTest::Clock | SelfTest::Idle => idle::run(&mut tally),

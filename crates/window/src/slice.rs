@@ -30,6 +30,45 @@ unsafe impl Send for WindowSlice<'_> {}
 // SAFETY: as above.
 unsafe impl Sync for WindowSlice<'_> {}
 
+/// Bytes of a line.
+const LINE: u32 = 64;
+
+/// A power of two of lines of eight doublewords each, all of which have been found inside the window.
+#[derive(Clone, Copy, Debug)]
+pub struct Lines<'w> {
+    start: *mut u64,
+    mask: u32,
+    window: &'w Window,
+}
+
+// SAFETY: as for `WindowSlice`.
+unsafe impl Send for Lines<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for Lines<'_> {}
+
+impl Lines<'_> {
+    /// Stores the first six doublewords of line `number`, modulo the ring's length, in their order, and then the first one
+    /// again with another value, which whoever sees it sees the others too. What this costs is what a trace record costs.
+    #[inline(always)]
+    pub fn publish(&self, number: u32, line: [u64; 6], first: u64) {
+        debug_assert!(!self.window.is_empty());
+        let line_start = (number & self.mask) as usize * (LINE / 8) as usize;
+        // SAFETY: `WindowSlice::lines` found the line inside the slice.
+        let target = unsafe { self.start.add(line_start) };
+        macro_rules! store {
+            ($($word:literal)*) => {
+                // SAFETY: the line has eight words, and they are aligned.
+                $( unsafe { target.add($word).write_volatile(line[$word]) }; )*
+            };
+        }
+        // One after the other, not in a loop.
+        store!(0 1 2 3 4 5);
+        fence(Ordering::Release);
+        // SAFETY: as above.
+        unsafe { target.write_volatile(first) };
+    }
+}
+
 macro_rules! words {
     ($word:ident, $atomic:ident, $load:ident, $load_acquire:ident, $store:ident, $store_release:ident) => {
         #[doc = concat!("Loads the little-endian `", stringify!($word), "` number `index` of the slice.")]
@@ -182,27 +221,17 @@ impl<'w> WindowSlice<'w> {
         Ok(())
     }
 
-    /// Stores element number `index` of an array of lines, its words one after the other in their order. What it costs is what a
-    /// trace record costs.
-    ///
-    /// # Errors
-    ///
-    /// [`OutOfWindow`] if any byte of the line lies outside the slice; nothing has been written then.
-    #[inline(always)]
-    pub fn set_line(&self, index: u32, line: &[u64; 8]) -> Result<(), OutOfWindow> {
-        let target = self.element_at::<[u64; 8]>(index)?.cast::<u64>();
-        if !target.is_aligned() {
-            return self.set_element(index, line);
-        }
-        macro_rules! store {
-            ($($word:literal)*) => {
-                // SAFETY: `element_at` found all eight words inside the slice, and they are aligned.
-                $( unsafe { target.add($word).write_volatile(line[$word]) }; )*
-            };
-        }
-        // One after the other, not in a loop.
-        store!(0 1 2 3 4 5 6 7);
-        Ok(())
+    /// The slice as a ring of lines. `None` if it does not lie on a doubleword boundary, or its length is not that of a power
+    /// of two of lines.
+    pub fn lines(&self) -> Option<Lines<'w>> {
+        let start = self.start.cast::<u64>();
+        let count = self.length / LINE;
+        let fits = start.is_aligned() && count.is_power_of_two() && self.length == count * LINE;
+        fits.then(|| Lines {
+            start,
+            mask: count - 1,
+            window: self.window,
+        })
     }
 
     /// Where word number `index` is, if it lies in the slice.
