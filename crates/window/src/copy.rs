@@ -22,6 +22,14 @@ fn aligned(address: *const u8) -> bool {
 pub(crate) unsafe fn from_window(source: *const u8, target: *mut u8, length: usize) {
     let mut done = 0;
     if aligned(source) {
+        if length == WORD {
+            // SAFETY: one aligned word, valid on both sides.
+            unsafe {
+                let word = source.cast::<u64>().read_volatile();
+                target.cast::<u64>().write_unaligned(word);
+            }
+            return;
+        }
         if length == 2 * WORD {
             // A descriptor. Spelled out, because a loop that is optimised for size stays one.
             // SAFETY: two aligned words, valid on both sides.
@@ -43,7 +51,13 @@ pub(crate) unsafe fn from_window(source: *const u8, target: *mut u8, length: usi
             done += WORD;
         }
     }
-    if length == 1 {
+    if length == size_of::<u32>() && source.addr().is_multiple_of(align_of::<u32>()) {
+        // SAFETY: one aligned word of 32 bits, valid on both sides.
+        unsafe {
+            let word = source.cast::<u32>().read_volatile();
+            target.cast::<u32>().write_unaligned(word);
+        }
+    } else if length == 1 {
         // SAFETY: one byte, valid on both sides.
         unsafe { target.write(source.read_volatile()) };
     } else if done < length {

@@ -164,6 +164,23 @@ impl<'w> WindowSlice<'w> {
         Ok(unsafe { value.assume_init() })
     }
 
+    /// Gives `each` the elements of an array of `T` that starts with the slice, one after the other, until it says `false`. The
+    /// range has been checked, so an element costs little. Every byte is fetched at most once, when its element's turn comes.
+    #[inline(always)]
+    pub fn each<T: FromBytes>(&self, mut each: impl FnMut(T) -> bool) {
+        let mut place = self.start;
+        for _ in 0..self.length as usize / size_of::<T>() {
+            let mut value = MaybeUninit::<T>::uninit();
+            // SAFETY: so many whole `T` are in the slice, and this one is at `place`; the target is one.
+            unsafe { copy::from_window(place, value.as_mut_ptr().cast(), size_of::<T>()) };
+            // SAFETY: all bytes of `value` were written, and any bytes are a valid `T: FromBytes`.
+            if !each(unsafe { value.assume_init() }) {
+                return;
+            }
+            place = place.wrapping_add(size_of::<T>());
+        }
+    }
+
     /// Stores element number `index` of an array of `T` that starts with the slice.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 //! reference to its content is ever handed out.
 
 use alloc::boxed::Box;
+use core::num::NonZeroU16;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use channel::{Ccw1, CcwFlags, CommandCode};
@@ -24,6 +25,37 @@ pub(super) const fn is_transfer_in_channel(ccw: Ccw1) -> bool {
 /// Whether a CCW of the arena is a transfer in channel that the channel takes.
 pub(super) const fn is_valid_transfer(ccw: Ccw1) -> bool {
     ccw.command == CommandCode::TIC.0 && ccw.flags == 0
+}
+
+/// An address list in the arena.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct List {
+    pub(super) first: u32,
+    pub(super) words: NonZeroU16,
+}
+
+impl List {
+    pub(super) fn length(self) -> usize {
+        usize::from(self.words.get())
+    }
+}
+
+/// Words of the arena that are being stored.
+pub(super) struct Stores<'a>(core::slice::Iter<'a, AtomicU64>);
+
+impl Stores<'_> {
+    /// Stores the next one, as [`Arena::set`] does, if there is one.
+    #[inline(always)]
+    pub(super) fn store(&mut self, value: u64) {
+        if let Some(word) = self.0.next() {
+            word.store(value.to_be(), Ordering::Release);
+        }
+    }
+
+    /// How many have not been stored.
+    pub(super) fn left(&self) -> usize {
+        self.0.len()
+    }
 }
 
 /// The arena of one subchannel.
@@ -117,6 +149,14 @@ impl Arena {
         if let Some(word) = self.words.get(index) {
             word.store(value.to_be(), Ordering::Release);
         }
+    }
+
+    /// The words of a list, to be stored one after the other.
+    #[inline(always)]
+    pub(super) fn list(&self, list: List) -> Stores<'_> {
+        let first = list.first as usize;
+        let words = self.words.get(first..first + list.length());
+        Stores(words.unwrap_or_default().iter())
     }
 
     #[inline]

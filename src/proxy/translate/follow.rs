@@ -129,6 +129,15 @@ impl Translator {
                     way = Way::to(way.at, Transfer::None, way.sure && looped);
                 }
                 looped = false;
+                let mut fetched = None;
+                if chaining.commands && way.sure {
+                    let straight = self.go_straight(way.at, border, window);
+                    for _ in 0..straight.done.min(2) {
+                        chaining = chaining.after(true, true);
+                    }
+                    way.at += 8 * straight.done;
+                    fetched = straight.next;
+                }
                 let slot = self.ground.used();
                 if way.at == border {
                     if let Some(known) = self.ground.find(way.at, way.entry) {
@@ -150,7 +159,7 @@ impl Translator {
                     self.wait_for_device(&way);
                     return Ok(());
                 }
-                let Some(ccw) = self.read_ccw(way.at, window) else {
+                let Some(ccw) = fetched.or_else(|| self.read_ccw(way.at, window)) else {
                     return self.stop_at_limit(&way);
                 };
                 let mut new = Slot {

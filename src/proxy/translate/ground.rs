@@ -10,6 +10,7 @@ use alloc::vec::Vec;
 
 use channel::{Ccw1, CommandCode};
 
+use super::arena::List;
 use super::{MAX_CCWS, MAX_DETOUR, MAX_SEGMENTS};
 
 /// Link slots at the end of a segment.
@@ -35,18 +36,28 @@ pub(super) enum Transfer {
 }
 
 impl Transfer {
-    /// What a command code says.
-    pub(super) const fn of(command: u8) -> Self {
-        match command & 0x0F {
-            0x00 => Self::None,
-            0x0C => Self::Backward,
-            _ if CommandCode(command).reads() => Self::Input,
-            _ => Self::Output,
-        }
+    /// What a command code says: it is its last four bits that do.
+    #[inline(always)]
+    pub(super) fn of(command: u8) -> Self {
+        const OF: [Transfer; 16] = {
+            let mut all = [Transfer::Output; 16];
+            let mut code = 0;
+            while code < all.len() {
+                if CommandCode(code as u8).reads() {
+                    all[code] = Transfer::Input;
+                }
+                code += 1;
+            }
+            all[0x00] = Transfer::None;
+            all[0x0C] = Transfer::Backward;
+            all
+        };
+        OF[usize::from(command & 0x0F)]
     }
 
     /// What is transferred by a CCW with this command that is reached in the course of `self`.
-    pub(super) const fn by(self, command: u8) -> Self {
+    #[inline(always)]
+    pub(super) fn by(self, command: u8) -> Self {
         match self {
             Self::None => Self::of(command),
             Self::Output | Self::Input | Self::Backward => self,
@@ -59,9 +70,7 @@ impl Transfer {
 pub(super) struct Slot {
     /// The client's CCW as it was read, in format 1.
     pub(super) client: Ccw1,
-    /// Its address list: first word in the arena, and words.
-    pub(super) list: u32,
-    pub(super) words: u16,
+    pub(super) list: Option<List>,
     /// What was going on when it is reached.
     pub(super) entry: Transfer,
     /// What it does.
@@ -163,6 +172,11 @@ impl Ground {
         self.used + RESERVE <= self.slots.len().min(words)
     }
 
+    /// Slots that can still be taken.
+    pub(super) fn room(&self) -> usize {
+        self.slots.len().saturating_sub(self.used + RESERVE)
+    }
+
     pub(super) fn has_segment(&self) -> bool {
         self.segments.len() < MAX_SEGMENTS
     }
@@ -181,12 +195,26 @@ impl Ground {
     /// Appends a slot to the segment that is open.
     #[inline]
     pub(super) fn push(&mut self, slot: Slot) {
+        self.append(slot);
+        if !slot.mark.is_link() {
+            self.lengthen(1);
+        }
+    }
+
+    /// Appends a slot that is not in the segment yet.
+    #[inline(always)]
+    pub(super) fn append(&mut self, slot: Slot) {
         if let Some(place) = self.slots.get_mut(self.used) {
             *place = slot;
             self.used += 1;
-            if let (false, Some(segment)) = (slot.mark.is_link(), self.segments.last_mut()) {
-                segment.length += 1;
-            }
+        }
+    }
+
+    /// Takes so many slots into the segment that is open.
+    #[inline]
+    pub(super) fn lengthen(&mut self, slots: u32) {
+        if let Some(segment) = self.segments.last_mut() {
+            segment.length += slots;
         }
     }
 
