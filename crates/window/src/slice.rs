@@ -164,20 +164,71 @@ impl<'w> WindowSlice<'w> {
         Ok(unsafe { value.assume_init() })
     }
 
-    /// Gives `each` the elements of an array of `T` that starts with the slice, one after the other, until it says `false`. The
-    /// range has been checked, so an element costs little. Every byte is fetched at most once, when its element's turn comes.
+    /// Gives `each` the elements of an array of words that starts with the slice, one after the other, until it says `false` or
+    /// there are no more, and says how many it took.
+    ///
+    /// Range and alignment are checked once, so an element costs little. A word is of 32 or 64 bits, and fetched whole, at most
+    /// once, when its turn comes. An array that is not aligned in this side's memory has no elements.
     #[inline(always)]
-    pub fn each<T: FromBytes>(&self, mut each: impl FnMut(T) -> bool) {
-        let mut place = self.start;
-        for _ in 0..self.length as usize / size_of::<T>() {
-            let mut value = MaybeUninit::<T>::uninit();
-            // SAFETY: so many whole `T` are in the slice, and this one is at `place`; the target is one.
-            unsafe { copy::from_window(place, value.as_mut_ptr().cast(), size_of::<T>()) };
-            // SAFETY: all bytes of `value` were written, and any bytes are a valid `T: FromBytes`.
-            if !each(unsafe { value.assume_init() }) {
-                return;
+    pub fn each<T: FromBytes>(&self, mut each: impl FnMut(T) -> bool) -> usize {
+        let mut taken = 0;
+        while taken < self.words::<T>() {
+            // SAFETY: so many whole `T` are in the slice, and it is aligned.
+            if !each(unsafe {
+                copy::word_from_window(self.start.wrapping_add(taken * size_of::<T>()))
+            }) {
+                break;
             }
-            place = place.wrapping_add(size_of::<T>());
+            taken += 1;
+        }
+        taken
+    }
+
+    /// The same with a place of the caller's for each element; it ends with the places, too.
+    #[inline(always)]
+    pub fn each_with<T: FromBytes, P>(
+        &self,
+        places: &[P],
+        mut each: impl FnMut(T, &P) -> bool,
+    ) -> usize {
+        let most = places.len().min(self.words::<T>());
+        let mut source = self.start;
+        let places = places.get(..most).unwrap_or_default();
+        for (taken, place) in places.iter().enumerate() {
+            // SAFETY: so many whole `T` are in the slice, and it is aligned.
+            if !each(unsafe { copy::word_from_window(source) }, place) {
+                return taken;
+            }
+            source = source.wrapping_add(size_of::<T>());
+        }
+        most
+    }
+
+    /// The first word of an array of words, and the array of the others.
+    #[inline(always)]
+    pub fn split_first<T: FromBytes>(&self) -> Option<(T, Self)> {
+        if self.words::<T>() == 0 {
+            return None;
+        }
+        // SAFETY: at least one whole `T` is in the slice, and it is aligned.
+        let first = unsafe { copy::word_from_window(self.start) };
+        let rest = Self {
+            start: self.start.wrapping_add(size_of::<T>()),
+            address: ClientAddress::new(self.address.value().wrapping_add(size_of::<T>() as u64)),
+            length: self.length - size_of::<T>() as u32,
+            ..*self
+        };
+        Some((first, rest))
+    }
+
+    /// Words of the slice, if it is aligned for them.
+    #[inline(always)]
+    fn words<T>(&self) -> usize {
+        const { assert!(size_of::<T>() == 4 || size_of::<T>() == 8) }
+        if self.start.addr().is_multiple_of(size_of::<T>()) {
+            self.length as usize / size_of::<T>()
+        } else {
+            0
         }
     }
 

@@ -9,6 +9,8 @@ use core::num::NonZeroU16;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use channel::{Ccw1, CcwFlags, CommandCode};
+use window::WindowSlice;
+use zerocopy::FromBytes;
 
 /// Bytes of a word of the arena.
 const WORD: usize = 8;
@@ -37,24 +39,6 @@ pub(super) struct List {
 impl List {
     pub(super) fn length(self) -> usize {
         usize::from(self.words.get())
-    }
-}
-
-/// Words of the arena that are being stored.
-pub(super) struct Stores<'a>(core::slice::Iter<'a, AtomicU64>);
-
-impl Stores<'_> {
-    /// Stores the next one, as [`Arena::set`] does, if there is one.
-    #[inline(always)]
-    pub(super) fn store(&mut self, value: u64) {
-        if let Some(word) = self.0.next() {
-            word.store(value.to_be(), Ordering::Release);
-        }
-    }
-
-    /// How many have not been stored.
-    pub(super) fn left(&self) -> usize {
-        self.0.len()
     }
 }
 
@@ -151,12 +135,30 @@ impl Arena {
         }
     }
 
-    /// The words of a list, to be stored one after the other.
+    /// Stores the first word of a list, and those that the client has behind it, as [`set`](Self::set) does, as long as `place`
+    /// gives what to store. How many words of the list are there then.
     #[inline(always)]
-    pub(super) fn list(&self, list: List) -> Stores<'_> {
+    pub(super) fn copy<W: FromBytes>(
+        &self,
+        list: List,
+        value: u64,
+        words: &WindowSlice<'_>,
+        place: impl Fn(W) -> Option<u64>,
+    ) -> usize {
         let first = list.first as usize;
-        let words = self.words.get(first..first + list.length());
-        Stores(words.unwrap_or_default().iter())
+        let places = self.words.get(first..first + list.length());
+        let Some((first, places)) = places.and_then(|places| places.split_first()) else {
+            return 0;
+        };
+        first.store(value.to_be(), Ordering::Release);
+        let copied = words.each_with(places, |word, target| {
+            let value = place(word);
+            if let Some(value) = value {
+                target.store(value.to_be(), Ordering::Release);
+            }
+            value.is_some()
+        });
+        1 + copied
     }
 
     #[inline]

@@ -9,7 +9,7 @@
 use core::num::NonZeroU16;
 
 use channel::{Ccw1, CcwFlags, Idaw1, Idaw2, Midaw, MidawFlags};
-use window::{ClientAddress, Window};
+use window::{ClientAddress, Window, WindowSlice};
 use zerocopy::{transmute, FromBytes};
 
 use super::arena::{List, INVALID};
@@ -19,6 +19,8 @@ use super::{Shape, Translator, PAGE};
 /// An address that no machine has, and that is no block's start. As the first half of a MIDAW it has
 /// reserved bits.
 const NOWHERE: u64 = 0x7FFF_FFFF_FFFF_F801;
+/// IDAWs that a CCW can have: 65,535 bytes from the last one of a block of 2 KiB on.
+const MOST_WORDS: usize = 33;
 /// Bytes of a MIDAW.
 const MIDAW: u64 = 16;
 /// MIDAWs that fit on a page.
@@ -38,6 +40,8 @@ pub(super) struct Area {
     pub(super) transfer: Transfer,
     /// What is transferred goes nowhere.
     pub(super) skip: bool,
+    /// The last bits of an address word that stands for a whole block: see [`Translator::block_start`].
+    pub(super) start: u64,
 }
 
 impl Area {
@@ -45,17 +49,8 @@ impl Area {
     #[inline(always)]
     fn words(&self, first: u64, shape: &Shape) -> usize {
         let mask = shape.block_mask;
-        let before = (first ^ self.block_start(mask)) & mask;
+        let before = (first ^ self.start) & mask;
         ((before + self.count + mask) >> shape.block_shift) as usize
-    }
-
-    /// The last bits of a word that stands for a whole block.
-    #[inline(always)]
-    fn block_start(&self, mask: u64) -> u64 {
-        match self.transfer {
-            Transfer::Backward => mask,
-            Transfer::None | Transfer::Output | Transfer::Input => 0,
-        }
     }
 
     /// MIDAWs that can be needed: on the page where the list begins, and one to say that there are no more.
@@ -100,6 +95,7 @@ impl Translator {
             count: u64::from(ccw.count.get()).max(1),
             transfer,
             skip: flags.contains(CcwFlags::SKIP),
+            start: self.block_start(transfer),
         };
         let mut placed = ccw;
         let alone = || Transfer::of(ccw.command);
@@ -129,7 +125,13 @@ impl Translator {
             placed.flags = (flags | CcwFlags::IDA).bits();
             self.make_list(&area, old)
         } else if indirect == CcwFlags::IDA && area.address.is_multiple_of(self.word_size()) {
-            self.copy_idaws(&area, old, window)
+            let list = self.copy_idaws(&area, old, window);
+            let noted = self.shape.modifiable && address < self.shape.limit;
+            if let (true, Some(list)) = (noted, list) {
+                self.fetched(address, list.length() as u64 * self.word_size());
+                self.note_idaws(&area, list);
+            }
+            list
         } else if indirect == CcwFlags::MIDA && self.shape.midaws && address.is_multiple_of(MIDAW) {
             self.copy_midaws(&area, window)
         } else if indirect == CcwFlags::IDA || indirect == CcwFlags::MIDA && self.shape.midaws {
@@ -162,6 +164,14 @@ impl Translator {
     fn notes(&self, area: &Area) -> bool {
         let stores = matches!(area.transfer, Transfer::Input | Transfer::Backward);
         self.shape.modifiable && stores && !area.skip
+    }
+
+    /// Where in a block the transfer begins.
+    fn block_start(&self, transfer: Transfer) -> u64 {
+        match transfer {
+            Transfer::Backward => self.shape.block_mask,
+            Transfer::None | Transfer::Output | Transfer::Input => 0,
+        }
     }
 
     /// Notes what a CCW stores into.
@@ -229,75 +239,76 @@ impl Translator {
         old: Option<List>,
         window: &Window,
     ) -> Option<List> {
-        let (first, words) = self.first_word::<W>(area, window);
-        if area.address < self.shape.limit {
-            self.fetched(area.address, (words * size_of::<W>()) as u64);
+        if !area.address.is_multiple_of(size_of::<W>() as u64) {
+            return None;
         }
+        let Some((first, rest)) = self.first_word::<W>(area, window) else {
+            return self.list_of_nothing(old);
+        };
+        let words = area.words(first, &self.shape);
         let list = self.take(words, old)?;
-        self.fill_words::<W>(area, first, list, window);
+        self.fill_words::<W>(area, first, list, &rest);
         Some(list)
     }
 
-    /// The first of the client's IDAWs, [`NOWHERE`] if it names nothing, and how many there are.
+    /// A list the first word of which names nothing.
+    #[inline(never)]
+    fn list_of_nothing(&mut self, old: Option<List>) -> Option<List> {
+        let list = self.take(1, old)?;
+        self.arena.set(list.first as usize, NOWHERE);
+        Some(list)
+    }
+
+    /// The first of the client's IDAWs, if it names anything, and the others, as far as there are any.
     #[inline(always)]
-    fn first_word<W: Word>(&self, area: &Area, window: &Window) -> (u64, usize) {
-        let there = area.address < self.shape.limit;
-        let word = there.then(|| window.read::<W>(ClientAddress::new(area.address)));
-        match word {
-            Some(Ok(word)) if word.names() < self.shape.wide_limit => {
-                (word.names(), area.words(word.names(), &self.shape))
-            }
-            _ => (NOWHERE, 1),
-        }
+    fn first_word<'w, W: Word>(
+        &self,
+        area: &Area,
+        window: &'w Window,
+    ) -> Option<(u64, WindowSlice<'w>)> {
+        let there = self.shape.limit.checked_sub(area.address)?;
+        let bytes = there.min((MOST_WORDS * size_of::<W>()) as u64);
+        let words = window.slice(ClientAddress::new(area.address), bytes as u32);
+        let (first, rest) = words.ok()?.split_first::<W>()?;
+        let first = first.names();
+        (first < self.shape.wide_limit).then_some((first, rest))
     }
 
     /// Stores the words of a list, the first of which has been fetched.
     #[inline(always)]
-    fn fill_words<W: Word>(&mut self, area: &Area, first: u64, list: List, window: &Window) {
-        let mut stores = self.arena.list(list);
-        if first == NOWHERE {
-            stores.store(NOWHERE);
-            return;
-        }
+    fn fill_words<W: Word>(&self, area: &Area, first: u64, list: List, rest: &WindowSlice<'_>) {
         let Shape {
             base,
             wide_limit,
             block_mask,
             ..
         } = self.shape;
-        stores.store(base + first);
-        let at = area.address + size_of::<W>() as u64;
-        let bytes = ((list.length() - 1) * size_of::<W>()) as u64;
-        let there = bytes.min(self.shape.limit.saturating_sub(at));
-        if let Ok(words) = window.slice(ClientAddress::new(at), there as u32) {
-            let start = area.block_start(block_mask);
-            words.each::<W>(|word| {
-                let word = word.names();
-                let good = word & block_mask == start && word < wide_limit;
-                if good {
-                    stores.store(base + word);
-                }
-                good
-            });
-        }
-        let left = stores.left();
-        if left > 0 {
-            stores.store(NOWHERE);
-        }
-        if self.notes(area) {
-            self.note_idaws(area, list, left);
+        let start = area.start;
+        let stored = self.arena.copy(list, base + first, rest, |word: W| {
+            let word = word.names();
+            (word & block_mask == start && word < wide_limit).then(|| base + word)
+        });
+        let at = list.first as usize;
+        if stored < list.length() {
+            self.arena.set(at + stored, NOWHERE);
         }
     }
 
-    /// Notes what a list of IDAWs stores into, without the last `left` words.
+    /// Notes what the IDAWs of a list store into.
     #[inline(never)]
-    fn note_idaws(&mut self, area: &Area, list: List, left: usize) {
+    fn note_idaws(&mut self, area: &Area, list: List) {
+        if !self.notes(area) {
+            return;
+        }
+        let mut left = area.count;
         let first = list.first as usize;
-        let mut count = area.count;
-        for index in first..first + list.length() - left {
-            let word = self.arena.get(index) - self.shape.base;
-            let (start, end) = area.reach(word, self.shape.block_mask, count);
-            count -= end - start;
+        for index in first..first + list.length() {
+            let word = self.arena.get(index);
+            if word == NOWHERE {
+                break;
+            }
+            let (start, end) = area.reach(word - self.shape.base, self.shape.block_mask, left);
+            left -= end - start;
             self.note(area, (start, end));
         }
     }
@@ -353,6 +364,7 @@ impl Translator {
             count: u64::from(slot.client.count.get()).max(1),
             transfer: slot.transfer,
             skip: flags.contains(CcwFlags::SKIP),
+            start: self.block_start(slot.transfer),
         };
         let Some(list) = slot.list else {
             return true;
@@ -373,12 +385,15 @@ impl Translator {
     }
 
     fn refill_words<W: Word>(&mut self, area: &Area, list: List, window: &Window) -> bool {
-        let (first, words) = self.first_word::<W>(area, window);
-        let same = words == list.length();
-        if same {
-            self.fill_words::<W>(area, first, list, window);
+        match self.first_word::<W>(area, window) {
+            Some((first, rest)) if area.words(first, &self.shape) == list.length() => {
+                self.fill_words::<W>(area, first, list, &rest);
+            }
+            None if list.length() == 1 => self.arena.set(list.first as usize, NOWHERE),
+            Some(_) | None => return false,
         }
-        same
+        self.note_idaws(area, list);
+        true
     }
 
     /// A MIDAW in the appliance's addresses.

@@ -130,13 +130,19 @@ impl Translator {
                 }
                 looped = false;
                 let mut fetched = None;
-                if chaining.commands && way.sure {
+                if way.entry == Transfer::None && way.sure {
                     let straight = self.go_straight(way.at, border, window);
-                    for _ in 0..straight.done.min(2) {
-                        chaining = chaining.after(true, true);
-                    }
-                    way.at += 8 * straight.done;
                     fetched = straight.next;
+                    if straight.done > 0 {
+                        if straight.done > 1 {
+                            chaining = chaining.after(true, true);
+                        }
+                        chaining = chaining.after(straight.chains, straight.chains);
+                        way.at += 8 * straight.done;
+                        if !straight.chains {
+                            continue;
+                        }
+                    }
                 }
                 let slot = self.ground.used();
                 if way.at == border {

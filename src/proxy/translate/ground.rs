@@ -24,15 +24,15 @@ const SLOTS: usize = MAX_CCWS + MAX_DETOUR + LINKS * MAX_SEGMENTS + RESERVE;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Transfer {
-    /// Nothing is going on: a new command. Of a CCW: the command code is invalid.
+    /// Nothing is going on: a new command. Of a CCW: the command code is invalid, or a transfer in channel.
     #[default]
     None,
+    /// Into storage, downward.
+    Backward,
     /// Out of storage: write, control.
     Output,
     /// Into storage: read, sense.
     Input,
-    /// Into storage, downward.
-    Backward,
 }
 
 impl Transfer {
@@ -49,6 +49,7 @@ impl Transfer {
                 code += 1;
             }
             all[0x00] = Transfer::None;
+            all[CommandCode::TIC.0 as usize] = Transfer::None;
             all[0x0C] = Transfer::Backward;
             all
         };
@@ -169,7 +170,13 @@ impl Ground {
     /// Whether there is room for a few more slots in an arena with so many words for them.
     #[inline]
     pub(super) fn has_room(&self, words: usize) -> bool {
-        self.used + RESERVE <= self.slots.len().min(words)
+        self.fits(words) && self.used + RESERVE <= self.slots.len()
+    }
+
+    /// Whether an arena with so many words for them has room for a few more slots.
+    #[inline(always)]
+    pub(super) fn fits(&self, words: usize) -> bool {
+        self.used + RESERVE <= words
     }
 
     /// Slots that can still be taken.

@@ -1,13 +1,12 @@
 //! The straight way: what nearly every program is made of, in a short loop.
 //!
 //! A CCW goes the straight way if the program cannot change, the CCW has format 1, begins a command that does not read backward,
-//! chains to another, and its data is where a direct address may be, or in IDAWs. That is a part of what
+//! does not chain data, and its data is where a direct address may be, or in IDAWs. That is a part of what
 //! [`Translator::follow`] does, and comes to the same; whatever else there is stays for it, already fetched.
 
 use channel::{Ccw1, CcwFlags};
 use window::{ClientAddress, Window};
 
-use super::arena::is_transfer_in_channel;
 use super::data::Area;
 use super::ground::{Slot, Transfer};
 use super::{Translator, END_31, MAX_CCWS};
@@ -17,6 +16,8 @@ use super::{Translator, END_31, MAX_CCWS};
 pub(super) struct Straight {
     /// CCWs that have been translated.
     pub(super) done: u32,
+    /// The last one of them chains commands.
+    pub(super) chains: bool,
     /// The one behind them, if it has been fetched.
     pub(super) next: Option<Ccw1>,
 }
@@ -38,12 +39,20 @@ impl Translator {
         let Ok(ccws) = window.slice(place, bytes) else {
             return straight;
         };
-        ccws.each(|ccw| {
-            let placed = self.place_straight(ccw, window).is_some();
-            if !placed {
+        let mut area = Area {
+            address: 0,
+            count: 0,
+            transfer: Transfer::None,
+            skip: false,
+            start: 0,
+        };
+        ccws.each(|ccw: Ccw1| {
+            if self.place_straight(ccw, &mut area, window).is_none() {
                 straight.next = Some(ccw);
+                return false;
             }
-            placed
+            straight.chains = ccw.flags().contains(CcwFlags::CC);
+            straight.chains
         });
         straight.done = (self.ground.used() - first) as u32;
         self.ground.lengthen(straight.done);
@@ -53,13 +62,12 @@ impl Translator {
 
     /// Appends a CCW, if it is one for the straight way. Else nothing has been changed.
     #[inline(always)]
-    fn place_straight(&mut self, ccw: Ccw1, window: &Window) -> Option<()> {
+    fn place_straight(&mut self, ccw: Ccw1, area: &mut Area, window: &Window) -> Option<()> {
         let flags = ccw.flags();
-        let chains = flags & (CcwFlags::CC | CcwFlags::CD | CcwFlags::MIDA) == CcwFlags::CC;
+        let ordinary = !flags.intersects(CcwFlags::CD | CcwFlags::MIDA);
         let transfer = Transfer::of(ccw.command);
         let forward = matches!(transfer, Transfer::Output | Transfer::Input);
-        let ordinary = chains && forward && !is_transfer_in_channel(ccw);
-        if !ordinary || !self.ground.has_room(self.arena.room()) {
+        if !ordinary || !forward || !self.ground.fits(self.arena.room()) {
             return None;
         }
         let address = u64::from(ccw.address.get());
@@ -71,16 +79,11 @@ impl Translator {
         };
         let mut placed = ccw;
         if flags.contains(CcwFlags::IDA) {
-            if address >= END_31 || !address.is_multiple_of(self.word_size()) {
+            if address >= END_31 {
                 return None;
             }
-            let area = Area {
-                address,
-                count,
-                transfer,
-                skip: false,
-            };
-            let list = self.copy_idaws(&area, None, window)?;
+            (area.address, area.count, area.transfer) = (address, count, transfer);
+            let list = self.copy_idaws(area, None, window)?;
             slot.list = Some(list);
             placed.address = self.list_address(list).into();
         } else {
