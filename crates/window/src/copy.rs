@@ -55,13 +55,7 @@ pub(crate) unsafe fn from_window(source: *const u8, target: *mut u8, length: usi
             done += WORD;
         }
     }
-    if length == size_of::<u32>() && source.addr().is_multiple_of(align_of::<u32>()) {
-        // SAFETY: one aligned word of 32 bits, valid on both sides.
-        unsafe {
-            let word = source.cast::<u32>().read_volatile();
-            target.cast::<u32>().write_unaligned(word);
-        }
-    } else if length == 1 {
+    if length == 1 {
         // SAFETY: one byte, valid on both sides.
         unsafe { target.write(source.read_volatile()) };
     } else if done < length {

@@ -171,17 +171,14 @@ impl<'w> WindowSlice<'w> {
     /// once, when its turn comes. An array that is not aligned in this side's memory has no elements.
     #[inline(always)]
     pub fn each<T: FromBytes>(&self, mut each: impl FnMut(T) -> bool) -> usize {
-        let mut taken = 0;
-        while taken < self.words::<T>() {
+        for taken in 0..self.words::<T>() {
+            let place = self.start.wrapping_add(taken * size_of::<T>());
             // SAFETY: so many whole `T` are in the slice, and it is aligned.
-            if !each(unsafe {
-                copy::word_from_window(self.start.wrapping_add(taken * size_of::<T>()))
-            }) {
-                break;
+            if !each(unsafe { copy::word_from_window(place) }) {
+                return taken;
             }
-            taken += 1;
         }
-        taken
+        self.words::<T>()
     }
 
     /// The same with a place of the caller's for each element; it ends with the places, too.
