@@ -203,6 +203,71 @@ impl<'w> WindowSlice<'w> {
         Ok(unsafe { value.assume_init() })
     }
 
+    /// Gives `each` the elements of an array of words that starts with the slice, one after the other, until it says `false` or
+    /// there are no more, and says how many it took.
+    ///
+    /// Range and alignment are checked once, so an element costs little. A word is of 32 or 64 bits, and fetched whole, at most
+    /// once, when its turn comes. An array that is not aligned in this side's memory has no elements.
+    #[inline(always)]
+    pub fn each<T: FromBytes>(&self, mut each: impl FnMut(T) -> bool) -> usize {
+        for taken in 0..self.words::<T>() {
+            let place = self.start.wrapping_add(taken * size_of::<T>());
+            // SAFETY: so many whole `T` are in the slice, and it is aligned.
+            if !each(unsafe { copy::word_from_window(place) }) {
+                return taken;
+            }
+        }
+        self.words::<T>()
+    }
+
+    /// The same with a place of the caller's for each element; it ends with the places, too.
+    #[inline(always)]
+    pub fn each_with<T: FromBytes, P>(
+        &self,
+        places: &[P],
+        mut each: impl FnMut(T, &P) -> bool,
+    ) -> usize {
+        let most = places.len().min(self.words::<T>());
+        let mut source = self.start;
+        let places = places.get(..most).unwrap_or_default();
+        for (taken, place) in places.iter().enumerate() {
+            // SAFETY: so many whole `T` are in the slice, and it is aligned.
+            if !each(unsafe { copy::word_from_window(source) }, place) {
+                return taken;
+            }
+            source = source.wrapping_add(size_of::<T>());
+        }
+        most
+    }
+
+    /// The first word of an array of words, and the array of the others.
+    #[inline(always)]
+    pub fn split_first<T: FromBytes>(&self) -> Option<(T, Self)> {
+        if self.words::<T>() == 0 {
+            return None;
+        }
+        // SAFETY: at least one whole `T` is in the slice, and it is aligned.
+        let first = unsafe { copy::word_from_window(self.start) };
+        let rest = Self {
+            start: self.start.wrapping_add(size_of::<T>()),
+            address: ClientAddress::new(self.address.value().wrapping_add(size_of::<T>() as u64)),
+            length: self.length - size_of::<T>() as u32,
+            ..*self
+        };
+        Some((first, rest))
+    }
+
+    /// Words of the slice, if it is aligned for them.
+    #[inline(always)]
+    fn words<T>(&self) -> usize {
+        const { assert!(size_of::<T>() == 4 || size_of::<T>() == 8) }
+        if self.start.addr().is_multiple_of(size_of::<T>()) {
+            self.length as usize / size_of::<T>()
+        } else {
+            0
+        }
+    }
+
     /// Stores element number `index` of an array of `T` that starts with the slice.
     ///
     /// # Errors

@@ -164,7 +164,7 @@ impl Translator {
         let placed = if is_transfer_in_channel(ccw) {
             slot.client = ccw;
             slot.transfer = slot.entry;
-            slot.words = 0;
+            slot.list = None;
             let known = self
                 .target(ccw)
                 .and_then(|at| self.reach(at, slot.entry, true, window));
