@@ -133,7 +133,8 @@ pub enum SelfTest {
     Channel,
     /// `attention`: a terminal among them, at which keys are pressed all the time.
     Attention,
-    /// `proxy`: the same, the image being appliance and client at once.
+    /// `proxy`: the same of subchannels that the proxy passes through to the image itself. Writes to the first track of
+    /// each DASD.
     Proxy,
     /// `disk`: the virtio disk driver against an image that the host knows.
     Disk,

@@ -20,6 +20,8 @@ use zerocopy::IntoBytes;
 
 mod attention;
 mod codes;
+mod dasd;
+mod hostile;
 mod interruptions;
 mod programs;
 mod remote;
@@ -50,6 +52,8 @@ pub(super) struct Subchannel {
     own: bool,
     /// Behind it is a vfio-ccw.
     vfio: bool,
+    /// Nothing there is of value to anybody.
+    writes: bool,
 }
 
 impl Subchannel {
@@ -207,8 +211,17 @@ pub(super) fn run(tally: &mut Tally, vfio: bool) {
 }
 
 /// The same over a channel subsystem that is not the machine's, and what cannot be asked of that.
-pub(super) fn run_on(tally: &mut Tally, platform: Box<dyn Platform>, vfio: bool) {
-    run_with(tally, scene(platform, false, vfio), remote::TESTS);
+pub(super) fn run_on(tally: &mut Tally, platform: Box<dyn Platform>) {
+    run_with(tally, scene(platform, false, false), remote::TESTS);
+}
+
+/// The same over the proxy in this image, which is tried harder; DASD are written to.
+pub(super) fn run_through(tally: &mut Tally, platform: Box<dyn Platform>, vfio: bool) {
+    let mut scene = scene(platform, false, vfio);
+    if let Ok(scene) = &mut scene {
+        scene.writes = true;
+    }
+    run_with(tally, scene, remote::TESTS);
 }
 
 /// Tests the terminal of a channel subsystem that is not the machine's, at which somebody types all the time.
@@ -258,6 +271,12 @@ fn run_with(tally: &mut Tally, scene: Result<Subchannel, Why>, more: &[Test<Subc
         tally.run(&of, &mut scene, running::TESTS);
         tally.run(&of, &mut scene, interruptions::TESTS);
         tally.run(&of, &mut scene, more);
+        if scene.writes {
+            tally.run(&of, &mut scene, hostile::TESTS);
+            if dasd::CONTROL_UNITS.contains(&identity.cu_type.get()) {
+                tally.run(&of, &mut scene, dasd::TESTS);
+            }
+        }
     }
 }
 
@@ -276,5 +295,6 @@ fn scene(mut platform: Box<dyn Platform>, own: bool, vfio: bool) -> Result<Subch
         platform,
         own,
         vfio,
+        writes: false,
     })
 }

@@ -5,7 +5,7 @@
 //! | [`crash`] | each kind of crash ends in its report and its disabled wait |
 //! | [`css`] | condition codes, status and interruptions of the subchannels that are there |
 //! | [`channel`] | the same of virtual subchannels: the image as a client of another appliance |
-//! | [`proxy`] | the same: the image as appliance and client at once |
+//! | [`proxy`] | the same through the proxy, the image being its own client; and what only a DASD can prove |
 //! | [`disk`] | the virtio disk driver, against an image whose contents the host knows |
 //! | [`link`] | wake-up bytes between the image and the host |
 //! | [`idle`] | the wait: it ends when it should, and not before |
@@ -28,6 +28,7 @@ mod echo;
 mod idle;
 mod link;
 mod proxy;
+mod remote;
 
 use crate::boot::cmdline::{Options, SelfTest};
 use appliance::driver::virtio_ccw::Settings;
