@@ -130,6 +130,10 @@ pub enum SelfTest {
     Attention,
     /// `disk`: the virtio disk driver against an image that the host knows.
     Disk,
+    /// `dasd`: the driver of count-key-data disks, on every one that is there.
+    Dasd,
+    /// `dasd-errors`: the same on volumes that the host has damaged.
+    DasdErrors,
     /// `link`: wake-up bytes in both directions.
     Link,
     /// `idle`: the wait ends when it should, and takes no processor time.
@@ -157,6 +161,8 @@ impl SelfTest {
             "channel" => Self::Channel,
             "attention" => Self::Attention,
             "disk" => Self::Disk,
+            "dasd" => Self::Dasd,
+            "dasd-errors" => Self::DasdErrors,
             "link" => Self::Link,
             "idle" => Self::Idle,
             "echo" => Self::Echo,

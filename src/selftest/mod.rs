@@ -6,6 +6,7 @@
 //! | [`css`] | condition codes, status and interruptions of the subchannels that are there |
 //! | [`channel`] | the same of virtual subchannels: the image as a client of another appliance |
 //! | [`disk`] | the virtio disk driver, against an image whose contents the host knows |
+//! | [`dasd`] | the driver of count-key-data disks, on volumes that the host looks at afterwards |
 //! | [`link`] | wake-up bytes between the image and the host |
 //! | [`idle`] | the wait: it ends when it should, and not before |
 //! | [`echo`] | the console's input |
@@ -22,6 +23,7 @@ extern crate alloc as liballoc;
 mod channel;
 mod crash;
 mod css;
+mod dasd;
 mod disk;
 mod echo;
 mod idle;
@@ -132,6 +134,8 @@ pub fn run(test: SelfTest, options: &Options) -> ! {
         SelfTest::Channel => channel::run(&mut tally, settings, options.area),
         SelfTest::Attention => channel::run_attention(&mut tally, settings, options.area),
         SelfTest::Disk => disk::run(&mut tally, settings),
+        SelfTest::Dasd => dasd::run(&mut tally, dasd::TESTS),
+        SelfTest::DasdErrors => dasd::run(&mut tally, dasd::ERRORS),
         SelfTest::Link => link::run(&mut tally, settings),
         SelfTest::Clock | SelfTest::Idle => idle::run(&mut tally),
         SelfTest::Echo => echo::run(&mut tally),
