@@ -29,6 +29,8 @@ pub mod format;
 pub mod probe;
 pub mod program;
 pub mod recovery;
+#[cfg(test)]
+mod tests;
 pub mod volume;
 
 use alloc::boxed::Box;
