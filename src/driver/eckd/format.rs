@@ -164,7 +164,7 @@ pub struct Characteristics {
     pub class: u8,
     /// Device type code.
     pub code: u8,
-    /// Primary cylinders; [`Self::LONG`] if they do not fit.
+    /// Primary cylinders; X'FFFE' if they do not fit.
     pub cylinders: U16,
     /// Tracks of a cylinder.
     pub heads: U16,

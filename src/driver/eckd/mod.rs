@@ -2,7 +2,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`format`](self::format) | commands, parameters and sense data |
+//! | [`format`] | commands, parameters and sense data |
 //! | [`probe`] | channel programs of bring-up |
 //! | [`volume`] | what the volume is, and which of its records are served |
 //! | [`program`] | the channel program of reads and writes |
