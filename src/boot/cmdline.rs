@@ -134,6 +134,8 @@ pub enum SelfTest {
     Dasd,
     /// `dasd-errors`: the same on volumes that the host has damaged.
     DasdErrors,
+    /// `dasd-served`: a virtio disk over such a volume, which a client in the image reads and writes.
+    DasdServed,
     /// `link`: wake-up bytes in both directions.
     Link,
     /// `idle`: the wait ends when it should, and takes no processor time.
@@ -163,6 +165,7 @@ impl SelfTest {
             "disk" => Self::Disk,
             "dasd" => Self::Dasd,
             "dasd-errors" => Self::DasdErrors,
+            "dasd-served" => Self::DasdServed,
             "link" => Self::Link,
             "idle" => Self::Idle,
             "echo" => Self::Echo,

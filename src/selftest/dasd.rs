@@ -20,8 +20,10 @@ use s390x::control::Cr6;
 use window::{ClientAddress, Segment, Window};
 
 mod errors;
+mod served;
 
 pub(super) use errors::TESTS as ERRORS;
+pub(super) use served::run as run_served;
 
 /// Interruption subclass.
 const ISC: u8 = 3;
@@ -82,7 +84,7 @@ pub(super) fn run(tally: &mut Tally, tests: &[Test<Dasd>]) {
             Err(error) => return tally.note("", "there is storage", Err(error.into())),
         };
         tally.run(&format!("{number}: "), &mut scene, tests);
-        let hash = scene.hash();
+        let hash = hash(&scene.written);
         sclp::println!("dasd: {number} wrote {hash:016x}");
         let counters = *scene.disk.counters();
         sclp::println!("dasd: {number} {counters:?}");
@@ -277,47 +279,24 @@ impl Dasd {
             .ok_or("no such block")?;
         *written += 1;
         let written = *written;
-        let mut state = seed(block, written);
-        let start = number * self.block();
-        for offset in (0..self.block()).step_by(8) {
-            let word = match offset {
-                0 => MAGIC,
-                8 => block,
-                16 => u64::from(written),
-                _ => step(&mut state),
-            };
-            self.memory
-                .write_bytes(ClientAddress::new(start + offset), &word.to_be_bytes())?;
-        }
-        Ok(())
+        fill(
+            &self.memory,
+            number * self.block(),
+            self.block(),
+            (block, written),
+        )
     }
 
     /// The storage at place `number` is what was last written to the block.
     #[inline(never)]
     fn check(&mut self, number: u64, block: u64) -> Outcome {
         let written = *self.written.get(block as usize).ok_or("no such block")?;
-        let mut state = seed(block, written);
-        let start = number * self.block();
-        for offset in (0..self.block()).step_by(8) {
-            let mut word = [0; 8];
-            self.memory
-                .read_bytes(ClientAddress::new(start + offset), &mut word)?;
-            let found = u64::from_be_bytes(word);
-            let wanted = match offset {
-                _ if written == 0 => 0,
-                0 => MAGIC,
-                8 => block,
-                16 => u64::from(written),
-                _ => step(&mut state),
-            };
-            if found != wanted {
-                return Err(format!(
-                    "block {block}, written {written} times: {found:016x} at {offset}, not {wanted:016x}"
-                )
-                .into());
-            }
-        }
-        Ok(())
+        compare(
+            &self.memory,
+            number * self.block(),
+            self.block(),
+            (block, written),
+        )
     }
 
     /// Copies between the front of the storage, whole, and segments of it.
@@ -423,17 +402,59 @@ impl Dasd {
             self.disk.recheck(&mut self.platform);
         }
     }
+}
 
-    /// What the host checks its own count against: FNV-1a over how often each block was written.
-    #[inline(never)]
-    fn hash(&self) -> u64 {
-        let mut hash = 0xCBF2_9CE4_8422_2325_u64;
-        for written in &self.written {
-            for byte in written.to_be_bytes() {
-                hash = (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3);
-            }
+/// What the host checks its own count against: FNV-1a over how often each block was written.
+#[inline(never)]
+fn hash(written: &[u32]) -> u64 {
+    let mut hash = 0xCBF2_9CE4_8422_2325_u64;
+    for byte in written.iter().flat_map(|written| written.to_be_bytes()) {
+        hash = (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3);
+    }
+    hash
+}
+
+/// Makes a block, named by its number and how often it was written.
+#[inline(never)]
+fn fill(memory: &Window, start: u64, length: u64, block: (u64, u32)) -> Outcome {
+    let mut state = seed(block.0, block.1);
+    for offset in (0..length).step_by(8) {
+        let word = word(offset, block, &mut state).to_be_bytes();
+        memory.write_bytes(ClientAddress::new(start + offset), &word)?;
+    }
+    Ok(())
+}
+
+/// The storage is that block, or zero if it was never written.
+#[inline(never)]
+fn compare(memory: &Window, start: u64, length: u64, block: (u64, u32)) -> Outcome {
+    let mut state = seed(block.0, block.1);
+    for offset in (0..length).step_by(8) {
+        let mut bytes = [0; 8];
+        memory.read_bytes(ClientAddress::new(start + offset), &mut bytes)?;
+        let found = u64::from_be_bytes(bytes);
+        let wanted = match block.1 {
+            0 => 0,
+            _ => word(offset, block, &mut state),
+        };
+        if found != wanted {
+            let (number, written) = block;
+            return Err(format!(
+                "block {number}, written {written} times: {found:016x} at {offset}, not {wanted:016x}"
+            )
+            .into());
         }
-        hash
+    }
+    Ok(())
+}
+
+/// The word of a block at an offset.
+fn word(offset: u64, block: (u64, u32), state: &mut u64) -> u64 {
+    match offset {
+        0 => MAGIC,
+        8 => block.0,
+        16 => block.1.into(),
+        _ => step(state),
     }
 }
 

@@ -136,6 +136,7 @@ pub fn run(test: SelfTest, options: &Options) -> ! {
         SelfTest::Disk => disk::run(&mut tally, settings),
         SelfTest::Dasd => dasd::run(&mut tally, dasd::TESTS),
         SelfTest::DasdErrors => dasd::run(&mut tally, dasd::ERRORS),
+        SelfTest::DasdServed => dasd::run_served(&mut tally),
         SelfTest::Link => link::run(&mut tally, settings),
         SelfTest::Clock | SelfTest::Idle => idle::run(&mut tally),
         SelfTest::Echo => echo::run(&mut tally),

@@ -384,6 +384,24 @@ case_hercules_dasd_async() { # the same with programs that run on their own
     dasd_test --dasd nosyncio
 }
 
+# dasd_served OPTION…: a virtio disk over a volume, read and written by a client in the image.
+dasd_served() {
+    local volume=$SCENE/served.3390
+    python3 "$here/dasd.py" make-linux "$volume" LINUX1 12
+    hercules FFF selftest=dasd-served "$@" --volume "$volume"
+    silent '^(FAIL|SKIP)'
+    says '^3 passed, 0 failed'
+    python3 "$here/dasd.py" check "$volume" 24 "$LOG" served
+    rm "$volume"
+}
+
+case_hercules_dasd_served() { # a virtio disk over a volume, as a client sees it; the host finds its blocks on the volume
+    dasd_served
+}
+case_hercules_dasd_served_async() { # the same with programs that run on their own
+    dasd_served --dasd nosyncio
+}
+
 # dasd_errors DASD-OPTIONS [OPTION…]: damaged records fail alone and with their place.
 dasd_errors() {
     local volume=$SCENE/damaged.3390 options=$1 lost
