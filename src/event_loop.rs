@@ -60,7 +60,7 @@ impl Default for Tuning {
                 adapter: true,
             },
             linger_us: 1000,
-            patience_us: 30,
+            patience_us: 0,
         }
     }
 }

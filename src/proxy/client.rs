@@ -242,12 +242,18 @@ impl Client {
         self.passed_through().any(|(_, subject)| fact(subject))
     }
 
+    /// Whether [`Self::hear`] would find something: the quick look of each turn.
+    #[inline]
+    pub fn has_news(&self) -> bool {
+        self.bell.rings() || self.active
+    }
+
     /// Carries out what the client asks its subchannels, if it rang. Returns whether anything was done.
     pub fn hear(&mut self, around: &mut Surroundings<'_>) -> bool {
-        let rang = self.bell.heard();
-        if !rang && !self.active {
+        if !self.has_news() {
             return false;
         }
+        let rang = self.bell.heard();
         if rang && self.bell.began_anew() {
             self.each_pass_through(around, PassThrough::reset);
         }

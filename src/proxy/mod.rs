@@ -230,6 +230,9 @@ impl Proxy {
 
     /// The clients' requests to their subchannels, and what is due there.
     fn listen(&mut self, platform: &mut dyn Platform, turn: &mut Turn) {
+        if !self.passes_through && !self.clients.iter().any(Client::has_news) {
+            return;
+        }
         let passes_through = self.passes_through;
         let heard = self.each(platform, |client, around| {
             let heard = client.hear(around);
@@ -250,12 +253,15 @@ impl Proxy {
             }
             turn.worked = true;
         }
-        for number in 0..disks.len() {
-            while let Some(done) = disks.get_mut(number).and_then(|disk| disk.poll()) {
-                turn.worked = true;
-                if !self.finish(disks, done) {
-                    self.postponed.push(done);
-                }
+        let mut number = 0;
+        while let Some(disk) = disks.get_mut(number) {
+            let Some(done) = disk.poll() else {
+                number += 1;
+                continue;
+            };
+            turn.worked = true;
+            if !self.finish(disks, done) {
+                self.postponed.push(done);
             }
         }
     }

@@ -54,7 +54,9 @@ pub fn appliance(
     );
     add(
         "-device",
-        format!("virtio-serial-ccw,id=serial,devno=fe.0.{LINK_DEVICE:04x},max_ports=2"),
+        format!(
+            "virtio-serial-ccw,id=serial,devno=fe.0.{LINK_DEVICE:04x},max_ports=2,ioeventfd=off"
+        ),
     );
     add(
         "-device",
