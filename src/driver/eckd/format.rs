@@ -10,7 +10,7 @@ use zerocopy::big_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Control-unit types that take these commands: storage controls, and the one built into a 9343.
-pub const CONTROL_UNITS: [u16; 6] = [0x3880, 0x3990, 0x9343, 0x2105, 0x2107, 0x1750];
+pub const CONTROL_UNITS: [u16; 5] = [0x3990, 0x9343, 0x2105, 0x2107, 0x1750];
 
 /// DEFINE EXTENT.
 pub const DEFINE_EXTENT: CommandCode = CommandCode(0x63);
