@@ -13,6 +13,8 @@ mod bench;
 #[cfg(target_os = "none")]
 mod boot;
 #[cfg(target_os = "none")]
+mod loopback;
+#[cfg(target_os = "none")]
 mod selftest;
 
 #[cfg(target_os = "none")]

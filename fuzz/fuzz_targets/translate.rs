@@ -11,6 +11,8 @@ mod differential;
 #[path = "../../src/proxy/translate/tests/interpreter.rs"]
 #[allow(dead_code)]
 mod interpreter;
+#[path = "../../src/proxy/translate/tests/places.rs"]
+mod places;
 #[path = "../../src/proxy/translate/tests/scene.rs"]
 #[allow(dead_code)]
 mod scene;

@@ -8,31 +8,22 @@
 //! Counted is what the event loop does for the program: the turns that take START and TEST, and the one that takes the
 //! interruption. The device's own time is not: QEMU runs the program within START SUBCHANNEL, at no instruction of ours.
 
-use super::liballoc::boxed::Box;
 use super::liballoc::string::{String, ToString};
-use super::liballoc::vec::Vec;
 use super::{lap, Scale};
+use crate::loopback::Loopback;
 use appliance::css::{self, Hardware};
 use appliance::driver::Platform;
-use appliance::proxy::client::{Client, Surroundings};
-use appliance::proxy::Proxy;
-use channel::{Ccw1, CcwFlags, ChannelSubsystem, CommandCode, Orb, OrbFlags, PmcwFlags, Schib};
+use channel::{Ccw1, CcwFlags, CommandCode, Orb, OrbFlags, PmcwFlags, Schib};
 use core::mem::offset_of;
 use s390x::clock::Tod;
 use s390x::control::Cr6;
 use vcss::client::{Command, Instruction, Response, SchibPart, Status};
-use vcss::layout::Kind;
-use vcss::plan::{self, AreaPlan};
-use vcss::trace::Recorder;
-use vcss::{Area, Bell};
-use window::{ClientAddress, Window};
+use window::ClientAddress;
 use zerocopy::big_endian::U64;
 use zerocopy::IntoBytes;
 
 /// Programs of each kind.
 const PROGRAMS: u32 = 64;
-/// Interruption subclass.
-const ISC: u8 = 3;
 /// Where things are in the client's window.
 const CCWS: u32 = 0;
 const LISTS: u32 = 0x1000;
@@ -60,23 +51,8 @@ pub fn run(scale: &Scale) -> Result<(), String> {
 }
 
 struct Bench {
-    platform: Hardware,
-    proxy: Proxy,
-    area: Area<'static>,
-    bell: Bell<'static>,
-    window: &'static Window,
+    both: Loopback,
     sequence: u32,
-}
-
-fn area(platform: &mut dyn Platform, plan: &AreaPlan, kind: Kind) -> Result<Area<'static>, String> {
-    let memory = share(platform, (plan.length() / 4096) as usize)?;
-    plan.write(memory).map_err(|error| error.to_string())?;
-    Area::open(memory, kind).map_err(|error| error.to_string())
-}
-
-fn share(platform: &mut dyn Platform, pages: usize) -> Result<&'static Window, String> {
-    let window = platform.storage(pages).map_err(|error| error.to_string())?;
-    Ok(Box::leak(Box::new(window)))
 }
 
 impl Bench {
@@ -85,38 +61,17 @@ impl Bench {
         let mut platform = unsafe { Hardware::new(Cr6::ALL_SUBCLASSES) };
         let devices = css::discover(&mut platform).map_err(|error| error.to_string())?;
         sclp::println!("bench: proxy midaws={}", platform.has_midaws());
-        let device = devices.first().ok_or("no subchannel")?;
-        let control = area(&mut platform, &plan::control_area(1, 1, 1), Kind::Control)?;
-        let area = area(&mut platform, &plan::client_area(1), Kind::Client)?;
-        let window = share(&mut platform, PAGES)?;
-        let mut trace = Recorder::open(&control).ok();
-        let mut client = Client::new("bench".to_string(), 0, area.clone(), window, window)
-            .map_err(|error| error.to_string())?;
-        let around = Surroundings {
-            now: platform.now(),
-            platform: &mut platform,
-            trace: trace.as_mut(),
-        };
-        let owned = Some((device.id, device.number.number));
-        client
-            .add_pass_through(owned, ISC, around)
-            .map_err(|error| error.to_string())?;
-        let clients = super::liballoc::vec![client];
+        let device = devices.get(..1).ok_or("no subchannel")?;
         let mut bench = Self {
-            proxy: Proxy::new(clients, &[], trace),
-            platform,
-            bell: Bell::of_client(&area).map_err(|error| error.to_string())?,
-            area,
-            window,
+            both: Loopback::new(platform, device, PAGES)?,
             sequence: 0,
         };
-        bench.proxy.get_up();
         bench.enable()?;
         Ok(bench)
     }
 
     fn enable(&mut self) -> Result<(), String> {
-        let part: SchibPart = self.area.read(0).map_err(|error| error.to_string())?;
+        let part: SchibPart = self.both.area.read(0).map_err(|error| error.to_string())?;
         let mut schib: Schib = part.schib;
         schib.pmcw.set_flag(PmcwFlags::ENABLED, true);
         self.ask(Instruction::Modify, schib.as_bytes())?;
@@ -127,7 +82,7 @@ impl Bench {
     fn program(&mut self, ccws: u16, words: u16) -> Result<(), String> {
         let write = |at: u32, bytes: &[u8]| {
             let place = ClientAddress::new(u64::from(at));
-            let written = self.window.write_bytes(place, bytes);
+            let written = self.both.window.write_bytes(place, bytes);
             written.map_err(|error| error.to_string())
         };
         for number in 0..ccws {
@@ -156,9 +111,10 @@ impl Bench {
         let orb = Orb::format_1(1, CCWS, flags, 0xFF);
         let (condition, started) = self.ask(Instruction::Start, orb.as_bytes())?;
         let start = Tod::now();
-        self.drain();
+        self.both.drain();
         let drained = lap(start, Tod::now());
         let pending = self
+            .both
             .area
             .word::<Status>(0, offset_of!(Status, pending))
             .map_err(|error| error.to_string())?;
@@ -166,21 +122,12 @@ impl Bench {
             return Err("the program did not end".to_string());
         }
         let (condition, tested) = self.ask(Instruction::Test, &[])?;
-        let status: Status = self.area.read(0).map_err(|error| error.to_string())?;
+        let status: Status = self.both.area.read(0).map_err(|error| error.to_string())?;
         let scsw = status.irb.scsw;
         if condition != 0 || scsw.device_status != 0x0C || scsw.subchannel_status != 0 {
             return Err(super::liballoc::format!("ended with {scsw:?}"));
         }
         Ok(started + drained + tested)
-    }
-
-    /// What the event loop does with interruptions.
-    fn drain(&mut self) {
-        if self.proxy.is_expecting() {
-            while let Some(interruption) = self.platform.pending_interruption() {
-                self.proxy.interruption(&mut self.platform, &interruption);
-            }
-        }
     }
 
     /// A request; its condition code, and the clock units of the turn.
@@ -195,14 +142,17 @@ impl Bench {
             *to = *from;
         }
         let wrong = |error: vcss::AreaError| error.to_string();
-        self.area.write(0, &command).map_err(wrong)?;
-        let asked = self.area.word::<Command>(0, offset_of!(Command, sequence));
+        self.both.area.write(0, &command).map_err(wrong)?;
+        let asked = self
+            .both
+            .area
+            .word::<Command>(0, offset_of!(Command, sequence));
         asked.map_err(wrong)?.store(self.sequence);
-        let _ = self.bell.ring();
+        let _ = self.both.bell.ring();
         let start = Tod::now();
-        self.proxy.turn(&mut Vec::new(), &mut self.platform, true);
+        self.both.turn();
         let cost = lap(start, Tod::now());
-        let response: Response = self.area.read(0).map_err(wrong)?;
+        let response: Response = self.both.area.read(0).map_err(wrong)?;
         if response.sequence.get() != self.sequence {
             return Err("no answer".to_string());
         }

@@ -128,6 +128,9 @@ pub enum SelfTest {
     Channel,
     /// `attention`: a terminal among them, at which keys are pressed all the time.
     Attention,
+    /// `proxy`: the same of subchannels that the proxy passes through to the image itself. Writes to the first track of
+    /// each DASD.
+    Proxy,
     /// `disk`: the virtio disk driver against an image that the host knows.
     Disk,
     /// `dasd`: the driver of count-key-data disks, on every one that is there.
@@ -162,6 +165,7 @@ impl SelfTest {
             "css" => Self::Css,
             "channel" => Self::Channel,
             "attention" => Self::Attention,
+            "proxy" => Self::Proxy,
             "disk" => Self::Disk,
             "dasd" => Self::Dasd,
             "dasd-errors" => Self::DasdErrors,

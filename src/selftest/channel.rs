@@ -4,15 +4,13 @@
 //! channel subsystem has the clock, the wait and the serial port over which client and daemon wake each other.
 
 use super::liballoc::boxed::Box;
+use super::remote::{self, Client, Machine as _, NAP};
 use super::{Tally, Why};
 use appliance::css::{self, Hardware};
 use appliance::driver::virtio_ccw::Settings;
 use appliance::driver::virtio_serial::{VirtioSerial, LINK_PORT};
-use appliance::driver::{OutOfStorage, Platform, Wake};
-use channel::{
-    ChannelSubsystem, Crw, IoInterruption, NotOperational, Orb, Refusal, Schib, SubchannelId,
-    Tested,
-};
+use appliance::driver::{OutOfStorage, Platform};
+use channel::ChannelSubsystem;
 use s390x::clock::Tod;
 use s390x::control::Cr6;
 use vcss::layout::{Header, Kind};
@@ -23,8 +21,6 @@ use window::{ClientAddress, Window};
 const PATIENCE: u64 = 10_000_000;
 /// How long to poll before sleeping, in microseconds.
 const LINGER: u64 = 500;
-/// The longest sleep, in microseconds: a wake-up that was lost costs no more.
-const NAP: u64 = 500_000;
 
 /// What the machine itself is for: time, and waking each other.
 struct Machine {
@@ -34,8 +30,7 @@ struct Machine {
     began: Tod,
 }
 
-impl Machine {
-    /// Sleeps until the appliance rings, at most until `deadline`.
+impl remote::Machine for Machine {
     fn sleep(&mut self, deadline: Tod) {
         self.bell.lie_down();
         let nap = self.hardware.now().plus_micros(NAP);
@@ -49,6 +44,10 @@ impl Machine {
         self.serial.take_wakes(&mut self.hardware);
         self.bell.get_up();
         self.bell.heard();
+    }
+
+    fn storage(&mut self, pages: usize) -> Result<Window, OutOfStorage> {
+        self.hardware.storage(pages)
     }
 }
 
@@ -72,93 +71,6 @@ impl vcss::Wake for Machine {
     }
 }
 
-/// The virtual channel subsystem, as a platform for whatever is written for one.
-struct Client(Remote<'static, Machine>);
-
-impl ChannelSubsystem for Client {
-    unsafe fn start(&mut self, id: SubchannelId, orb: &Orb) -> Result<(), Refusal> {
-        // SAFETY: the caller's.
-        unsafe { self.0.start(id, orb) }
-    }
-
-    fn halt(&mut self, id: SubchannelId) -> Result<(), Refusal> {
-        self.0.halt(id)
-    }
-
-    fn clear(&mut self, id: SubchannelId) -> Result<(), NotOperational> {
-        self.0.clear(id)
-    }
-
-    fn cancel(&mut self, id: SubchannelId) -> Result<(), Refusal> {
-        self.0.cancel(id)
-    }
-
-    fn resume(&mut self, id: SubchannelId) -> Result<(), Refusal> {
-        self.0.resume(id)
-    }
-
-    fn store(&mut self, id: SubchannelId) -> Result<Schib, NotOperational> {
-        self.0.store(id)
-    }
-
-    fn modify(&mut self, id: SubchannelId, schib: &Schib) -> Result<(), Refusal> {
-        self.0.modify(id, schib)
-    }
-
-    fn test(&mut self, id: SubchannelId) -> Result<Tested, NotOperational> {
-        self.0.test(id)
-    }
-
-    fn pending_interruption(&mut self) -> Option<IoInterruption> {
-        self.0.pending_interruption()
-    }
-
-    fn channel_report(&mut self) -> Option<Crw> {
-        self.0.channel_report()
-    }
-}
-
-impl Platform for Client {
-    fn notify(&mut self, _: SubchannelId, _: u16, _: i64) -> i64 {
-        // There is no such hypercall to another VM.
-        -1
-    }
-
-    fn now(&self) -> Tod {
-        Tod::now()
-    }
-
-    fn wait(&mut self, deadline: Option<Tod>) -> Wake {
-        loop {
-            if self.0.has_news() {
-                return Wake::Io;
-            }
-            let now = self.now();
-            if deadline.is_some_and(|deadline| now >= deadline) {
-                return Wake::Deadline;
-            }
-            let nap = now.plus_micros(NAP);
-            self.0.wake().sleep(deadline.unwrap_or(nap));
-        }
-    }
-
-    fn pause(&mut self, deadline: Tod) {
-        self.wait(Some(deadline));
-    }
-
-    fn forget_interruption(&mut self, id: SubchannelId) -> bool {
-        self.0.forget_interruption(id)
-    }
-
-    fn storage(&mut self, pages: usize) -> Result<Window, OutOfStorage> {
-        self.0.wake().hardware.storage(pages)
-    }
-
-    fn highest_set(&mut self) -> u8 {
-        0
-    }
-}
-
 /// Tests every virtual subchannel.
 pub(super) fn run(tally: &mut Tally, settings: Settings, area: Option<u64>) {
     match client(settings, area) {
@@ -176,7 +88,7 @@ pub(super) fn run_attention(tally: &mut Tally, settings: Settings, area: Option<
 }
 
 #[inline(never)]
-fn client(settings: Settings, area: Option<u64>) -> Result<Client, Why> {
+fn client(settings: Settings, area: Option<u64>) -> Result<Client<Machine>, Why> {
     let area = open(area.ok_or("no area= on the command line")?)?;
     // SAFETY: the vectors are set, and this is the one CPU.
     let mut hardware = unsafe { Hardware::new(Cr6::ALL_SUBCLASSES) };

@@ -29,6 +29,7 @@ pub(super) fn run(test: SelfTest) {
         | SelfTest::Css
         | SelfTest::Channel
         | SelfTest::Attention
+        | SelfTest::Proxy
         | SelfTest::Disk
         | SelfTest::Link
         | SelfTest::Idle

@@ -20,6 +20,8 @@ use zerocopy::IntoBytes;
 
 mod attention;
 mod codes;
+mod dasd;
+mod hostile;
 mod interruptions;
 mod programs;
 mod remote;
@@ -48,6 +50,8 @@ pub(super) struct Subchannel {
     page: Window,
     /// The channel subsystem is this machine's own, not another's.
     own: bool,
+    /// Nothing there is of value to anybody.
+    writes: bool,
 }
 
 impl Subchannel {
@@ -193,6 +197,15 @@ pub(super) fn run_on(tally: &mut Tally, platform: Box<dyn Platform>) {
     run_with(tally, scene(platform, false), remote::TESTS);
 }
 
+/// The same over the proxy in this image, which is tried harder; DASD are written to.
+pub(super) fn run_through(tally: &mut Tally, platform: Box<dyn Platform>) {
+    let mut scene = scene(platform, false);
+    if let Ok(scene) = &mut scene {
+        scene.writes = true;
+    }
+    run_with(tally, scene, remote::TESTS);
+}
+
 /// Tests the terminal of a channel subsystem that is not the machine's, at which somebody types all the time.
 pub(super) fn run_attention(tally: &mut Tally, platform: Box<dyn Platform>) {
     let terminal = scene(platform, false).and_then(|mut scene| {
@@ -240,6 +253,12 @@ fn run_with(tally: &mut Tally, scene: Result<Subchannel, Why>, more: &[Test<Subc
         tally.run(&of, &mut scene, running::TESTS);
         tally.run(&of, &mut scene, interruptions::TESTS);
         tally.run(&of, &mut scene, more);
+        if scene.writes {
+            tally.run(&of, &mut scene, hostile::TESTS);
+            if dasd::CONTROL_UNITS.contains(&identity.cu_type.get()) {
+                tally.run(&of, &mut scene, dasd::TESTS);
+            }
+        }
     }
 }
 
@@ -257,5 +276,6 @@ fn scene(mut platform: Box<dyn Platform>, own: bool) -> Result<Subchannel, Why> 
         page: platform.storage(Subchannel::PAGES)?,
         platform,
         own,
+        writes: false,
     })
 }

@@ -5,6 +5,7 @@
 //! | [`crash`] | each kind of crash ends in its report and its disabled wait |
 //! | [`css`] | condition codes, status and interruptions of the subchannels that are there |
 //! | [`channel`] | the same of virtual subchannels: the image as a client of another appliance |
+//! | [`proxy`] | the same through the proxy, the image being its own client; and what only a DASD can prove |
 //! | [`disk`] | the virtio disk driver, against an image whose contents the host knows |
 //! | [`dasd`] | the driver of count-key-data disks, on volumes that the host looks at afterwards |
 //! | [`link`] | wake-up bytes between the image and the host |
@@ -28,6 +29,8 @@ mod disk;
 mod echo;
 mod idle;
 mod link;
+mod proxy;
+mod remote;
 
 use crate::boot::cmdline::{Options, SelfTest};
 use appliance::driver::virtio_ccw::Settings;
@@ -133,6 +136,7 @@ pub fn run(test: SelfTest, options: &Options) -> ! {
         SelfTest::Css => css::run(&mut tally),
         SelfTest::Channel => channel::run(&mut tally, settings, options.area),
         SelfTest::Attention => channel::run_attention(&mut tally, settings, options.area),
+        SelfTest::Proxy => proxy::run(&mut tally),
         SelfTest::Disk => disk::run(&mut tally, settings),
         SelfTest::Dasd => dasd::run(&mut tally, dasd::TESTS),
         SelfTest::DasdErrors => dasd::run(&mut tally, dasd::ERRORS),

@@ -44,6 +44,15 @@ boot() {
 says() { grep -qE -- "$1" "$LOG" || { warn "nothing says: $1"; return 1; }; }
 silent() { ! grep -E -- "$1" "$LOG" || { warn "something says: $1"; return 1; }; }
 
+# hercules CODE COMMAND-LINE [OPTION…]: list-directed IPL with two 3390, up to the disabled wait CODE.
+hercules() {
+    local code=$1 line=$2
+    shift 2
+    timeout --kill-after=5 "$PATIENCE" python3 "$here/hercules.py" "$(dirname "$IMAGE")" "$SCENE/hercules" \
+        --append "$line" "$@" >"$LOG"
+    says "^hercules: disabled wait $code\$"
+}
+
 # shut_down: the machine has ended in order, and QEMU found no fault with the guest.
 shut_down() {
     [[ $STATUS == 0 ]] || { warn "exit status $STATUS"; return 1; }
@@ -175,8 +184,8 @@ case_power_down() { # the host's wish for an end arrives
 
 # ---- crashes ------------------------------------------------------------------------------------------------------
 
-# report TITLE CODE: the report is complete, with names, and the machine stopped with its code.
-report() {
+# says_report TITLE CODE: the report is complete, with names.
+says_report() {
     says "^==== stellwerk [0-9.]+ stopped: $1 ===="
     says '^PSW  [0-9a-f]{16} [0-9a-f]{16}$'
     says '^r0   [0-9a-f]{16}  [0-9a-f]{16}'
@@ -184,28 +193,49 @@ report() {
     says '^cr0  [0-9a-f]{16}  cr6 '
     says '^call chain:$'
     says '^  [0-9]+ +[0-9a-f]{16} stellwerk_appliance::boot::entry::enter\+0x'
+    says ' _start\+0x'
     says '^last log records:$'
     says '^  \[ .*INFO  boot: stellwerk'
     says "^==== $1: disabled wait $2 ===="
-    stopped "$2"
+}
+
+# ends KIND CODE FACT…: selftest=KIND ends in the disabled wait CODE with each kind of console, and on Hercules if that is
+# installed; FACT is a function that is called each time, with the arguments behind it.
+ends() {
+    local kind=$1 code=$2 console
+    shift 2
+    for console in sclpconsole sclplmconsole; do
+        say "$kind, $console"
+        CONSOLE=$console boot "selftest=$kind" </dev/null
+        "$@"
+        if [[ $code == FFF ]]; then shut_down; else stopped "$code"; fi
+    done
+    command -v hercules >/dev/null || return 0
+    say "$kind, Hercules"
+    hercules "$code" "selftest=$kind"
+    "$@"
+}
+
+# crashed TITLE CODE [PATTERN…]: there is a report, and it says that.
+crashed() {
+    local title=$1 code=$2 pattern
+    shift 2
+    says_report "$title" "$code"
+    for pattern in 'selftest::run\+0x' "$@"; do says "$pattern"; done
 }
 
 # crash KIND TITLE CODE [PATTERN…]
 crash() {
-    local kind=$1 title=$2 code=$3 pattern
-    shift 3
-    boot "selftest=$kind" </dev/null
-    report "$title" "$code"
-    for pattern in 'selftest::run\+0x' "$@"; do says "$pattern"; done
+    local kind=$1
+    shift
+    ends "$kind" "$2" crashed "$@"
 }
 
 case_panic() { # a panic while the console is in use
     crash panic panic E01 '^panicked at src/selftest/crash\.rs:' 'a panic with the console in use'
 }
 case_panic_in_report() { # a panic in the report of a panic ends at once
-    boot selftest=nested </dev/null
-    says 'stopped: panic'
-    stopped E0F
+    ends nested E0F says 'stopped: panic'
 }
 case_out_of_memory() { # more heap than there is
     crash oom panic E01 'memory allocation of [0-9]+ bytes failed' 'handle_alloc_error'
@@ -231,9 +261,13 @@ case_machine_check() { # a machine check while an instruction is executed
 case_damage() { # a machine check in the wait, after which nothing can be trusted
     crash damage 'machine check' E04 'SYSTEM_DAMAGE' 'fatal_machine_check'
 }
+case_exit() { # an end in order
+    ends exit FFF says 'selftest: Exit'
+}
 case_restart() { # the operator's restart, while the CPU waits
     host_wants inject-nmi
-    report 'restart interruption' E06
+    says_report 'restart interruption' E06
+    stopped E06
     says 's390x::idle::.*wait'
 }
 case_selftest_failed() { # a test that fails is a failure
@@ -254,6 +288,16 @@ case_css() { # condition codes, status and interruptions of emulated subchannels
         -device x-terminal3270,chardev=terminal,devno=fe.0.0400 </dev/null
     all_passed
     says '^PASS: 0\.0\.0400 .*a key at the terminal ends the wait'
+}
+
+case_proxy() { # the same through the proxy, the image being its own client, and operands that are wrong on purpose
+    peer terminal
+    boot selftest=proxy -device virtio-rng-ccw,devno=fe.0.0100 -device virtio-serial-ccw,devno=fe.0.0200 \
+        -chardev "socket,id=terminal,path=$SOCKET,server=on,wait=off,tn3270=on" \
+        -device x-terminal3270,chardev=terminal,devno=fe.0.0400 </dev/null
+    all_passed
+    says '^PASS: .*an ORB with any one bit changed harms nobody'
+    says '^PASS: .*a SCHIB with any one bit changed harms nobody'
 }
 
 # disk_test APPEND: the disk driver, and what is on the disk afterwards.
@@ -315,15 +359,6 @@ case_instructions() { # the number of instructions for a read is the same twice
 
 # ---- Hercules -----------------------------------------------------------------------------------------------------
 
-# hercules CODE COMMAND-LINE [OPTION…]: list-directed IPL with two 3390, up to the disabled wait CODE.
-hercules() {
-    local code=$1 line=$2
-    shift 2
-    timeout --kill-after=5 "$PATIENCE" python3 "$here/hercules.py" "$(dirname "$IMAGE")" "$SCENE/hercules" \
-        --append "$line" "$@" >"$LOG"
-    says "^hercules: disabled wait $code\$"
-}
-
 case_hercules_boot() { # list-directed IPL on Hercules: banner and subchannels
     hercules FFF ''
     says 'boot: stellwerk [0-9]'
@@ -331,12 +366,6 @@ case_hercules_boot() { # list-directed IPL on Hercules: banner and subchannels
     says 'css: 0\.0\.0a80 0\.0\.0000 +3990/.. 3390/.. '
     says 'css: 0\.0\.0a81 0\.0\.0001 +3990/'
     says 'nothing to serve'
-}
-case_hercules_crash() { # a crash report there
-    hercules E02 selftest=pgm
-    says 'stopped: program interruption'
-    says '^code 0001'
-    says 'boot::entry::enter\+0x'
 }
 case_hercules_input() { # what the operator types there arrives
     hercules FFF selftest=echo --type 'echo: type=>.ready for 42' --type 'echo: ready=>.end'
@@ -424,11 +453,38 @@ case_hercules_dasd_errors() { # damaged records
     says '^2 passed, 0 failed'
     says 'dasd: a write ends with Ok'
 }
-case_hercules_dasd_errors_async() { # the same with programs that run on their own, read-only, and unplugged under load
+case_hercules_dasd_errors_async() { # the same with programs that run on their own, read-only, and unplugged in the end
     dasd_errors 'nosyncio ro' --type 'dasd: may go=>detach 0A80'
     says '^3 passed, 0 failed'
     says 'write inhibited at cylinder 3 head 14 record 12'
     says 'dasd: a write ends with IoError'
+}
+
+# proxy_passed: DASD that are passed through to the image itself have done what the hardware does.
+proxy_passed() {
+    local fact
+    silent '^FAIL'
+    says '^[1-9][0-9]* passed, 0 failed'
+    says '^PASS: .*an ORB with any one bit changed harms nobody'
+    says '^PASS: .*a SCHIB with any one bit changed harms nobody'
+    says '^PASS: .*a suspended program goes on with RSCH'
+    for fact in 'data chaining across pages' 'format-1 IDAWs' 'format-2 IDAWs of 2 KiB' 'format-2 IDAWs of 4 KiB' MIDAWs \
+        'READ IPL over the program, whose format-0' 'READ IPL over the program, whose format-1'; do
+        says "^PASS: 0\\.0\\.0a80 .*$fact"
+    done
+}
+case_hercules_proxy() { # DASD there, through the proxy to a client in the image
+    hercules FFF selftest=proxy
+    proxy_passed
+}
+case_hercules_proxy_async() { # the same with programs that run on their own: endless ones, and one that the CPU changes
+    hercules FFF selftest=proxy --dasd nosyncio
+    proxy_passed
+    says '^PASS: .*HSCH of a running program'
+    says '^PASS: .*CSCH ends a running program'
+    says '^PASS: .*the CCW that the CPU stores into it'
+    says '^PASS: .*an endless program of seeks is halted'
+    says '^PASS: .*an endless program of seeks is cleared'
 }
 
 # ---- running the cases --------------------------------------------------------------------------------------------

@@ -8,10 +8,7 @@ use crate::{Crw, Irb, Orb, Schib};
 ///
 /// *Principles of Operation*, chapter 14, "Subsystem-identification word".
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SubchannelId {
-    set: u8,
-    number: u16,
-}
+pub struct SubchannelId(u32);
 
 impl SubchannelId {
     /// The highest subchannel-set identifier.
@@ -22,7 +19,7 @@ impl SubchannelId {
         if set > Self::MAX_SET {
             None
         } else {
-            Some(Self { set, number })
+            Some(Self(0x0001_0000 | (set as u32) << 17 | number as u32))
         }
     }
 
@@ -30,10 +27,7 @@ impl SubchannelId {
     /// the channel-subsystem-image part is zero, as in an image without the multiple-CSS facility.
     pub const fn from_word(word: u32) -> Option<Self> {
         if word & 0xFFF9_0000 == 0x0001_0000 {
-            Some(Self {
-                set: (word >> 17) as u8 & 3,
-                number: word as u16,
-            })
+            Some(Self(word))
         } else {
             None
         }
@@ -41,17 +35,17 @@ impl SubchannelId {
 
     /// The subsystem-identification word, as the I/O instructions take it in general register 1.
     pub const fn word(self) -> u32 {
-        0x0001_0000 | (self.set as u32) << 17 | self.number as u32
+        self.0
     }
 
     /// The subchannel-set identifier (0 to 3).
     pub const fn set(self) -> u8 {
-        self.set
+        (self.0 >> 17) as u8 & 3
     }
 
     /// The subchannel number within its set.
     pub const fn number(self) -> u16 {
-        self.number
+        self.0 as u16
     }
 
     /// All subchannels of a set, in order.
@@ -62,7 +56,7 @@ impl SubchannelId {
 
 impl fmt::Display for SubchannelId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "0.{:x}.{:04x}", self.set, self.number)
+        write!(f, "0.{:x}.{:04x}", self.set(), self.number())
     }
 }
 

@@ -10,7 +10,7 @@
 use core::mem::offset_of;
 use core::sync::atomic::{fence, Ordering};
 
-use window::WindowSlice;
+use window::{Lines, WindowSlice};
 use zerocopy::big_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -213,10 +213,52 @@ const fn following(number: u32) -> u32 {
     }
 }
 
+/// What a record says.
+#[derive(Clone, Copy, Debug)]
+pub struct Record {
+    /// See [`TraceEntry::subchannel`].
+    pub subchannel: u32,
+    /// TOD clock.
+    pub tod: u64,
+    /// What happened.
+    pub event: TraceEvent,
+    /// State before.
+    pub before: DriverState,
+    /// State after.
+    pub after: DriverState,
+    /// See [`TraceEntry::condition`].
+    pub condition: u8,
+    /// See [`TraceEntry::client`].
+    pub client: u16,
+    /// [`TraceEntry::words`], two in each; the last half is zero.
+    pub words: [u64; 3],
+}
+
+impl Record {
+    /// The first six doublewords of its [`TraceEntry`]; the others are never written.
+    #[inline(always)]
+    const fn line(&self) -> [u64; 6] {
+        let what = (self.event.number() as u64) << 48
+            | (self.before as u64) << 40
+            | (self.after as u64) << 32
+            | (self.condition as u64) << 24
+            | self.client as u64;
+        let [first, second, third] = self.words;
+        [
+            (self.subchannel as u64).to_be(),
+            self.tod.to_be(),
+            what.to_be(),
+            first.to_be(),
+            second.to_be(),
+            third.to_be(),
+        ]
+    }
+}
+
 /// The appliance's side: writes records.
 #[derive(Clone, Debug)]
 pub struct Recorder<'w> {
-    ring: Ring<'w>,
+    lines: Lines<'w>,
     next: u32,
 }
 
@@ -230,26 +272,19 @@ impl<'w> Recorder<'w> {
         let ring = Ring::open(area)?;
         Ok(Self {
             next: following(ring.newest()),
-            ring,
+            lines: ring
+                .entries
+                .lines()
+                .ok_or(AreaError::Missing { id: TraceEntry::ID })?,
         })
     }
 
-    /// Writes a record; its number is set here.
-    #[inline]
-    pub fn record(&mut self, entry: &TraceEntry) {
-        let place = self.next & self.ring.mask;
-        // The entry's number is 0 and stored first; so no reader takes the mixture for either record.
-        let stored = self
-            .ring
-            .entries
-            .set_line(place, &zerocopy::transmute!(*entry));
-        fence(Ordering::Release);
-        let word = place * Ring::WORDS;
-        let numbered = self
-            .ring
-            .entries
-            .store_u32_release(word, self.next.swap_bytes());
-        debug_assert!(entry.sequence.get() == 0 && stored.is_ok() && numbered.is_ok());
+    /// Writes a record.
+    #[inline(always)]
+    pub fn record(&mut self, record: &Record) {
+        let number = (self.next as u64) << 32 | record.subchannel as u64;
+        // The number is 0 and stored first; so no reader takes the mixture for either record.
+        self.lines.publish(self.next, record.line(), number.to_be());
         self.next = following(self.next);
     }
 }
@@ -341,9 +376,15 @@ mod tests {
     }
 
     fn record(recorder: &mut Recorder<'_>, tod: u64) {
-        recorder.record(&TraceEntry {
-            tod: tod.into(),
-            ..TraceEntry::default()
+        recorder.record(&Record {
+            subchannel: 0x0001_0000,
+            tod,
+            event: TraceEvent::Gone,
+            before: DriverState::Idle,
+            after: DriverState::NotOperational,
+            condition: TraceEntry::NO_CONDITION,
+            client: 7,
+            words: [0x1_0000_0002, 0x3_0000_0004, 0x5_0000_0000],
         });
     }
 
@@ -365,6 +406,24 @@ mod tests {
             assert_eq!(tod(&mut follower), Some(11));
             assert_eq!(tod(&mut follower), Some(12));
             assert!(matches!(follower.follow(), Followed::Nothing));
+        });
+    }
+
+    #[test]
+    fn a_record_is_an_entry_of_the_area() {
+        with_area(|area| {
+            let mut recorder = Recorder::open(area).unwrap();
+            let mut follower = Follower::open(area).unwrap();
+            record(&mut recorder, 11);
+            let Followed::Record(entry) = follower.follow() else {
+                panic!("no record");
+            };
+            assert_eq!(entry.sequence.get(), 1);
+            assert_eq!(entry.subchannel.get(), 0x0001_0000);
+            assert_eq!(entry.event.get(), 0x22);
+            assert_eq!((entry.before, entry.after), (2, 0));
+            assert_eq!((entry.condition, entry.client.get()), (0xFF, 7));
+            assert_eq!(entry.words.map(U32::get), [1, 2, 3, 4, 5]);
         });
     }
 

@@ -4,6 +4,10 @@
 //! the value that is used, however fast the other side changes its memory. Where the window's
 //! pointer is aligned, as all that is used often is, eight bytes go at a time; otherwise one.
 
+use core::mem::transmute_copy;
+
+use zerocopy::FromBytes;
+
 const WORD: usize = size_of::<u64>();
 
 /// Whether `address` can be reached with 64-bit accesses.
@@ -22,6 +26,14 @@ fn aligned(address: *const u8) -> bool {
 pub(crate) unsafe fn from_window(source: *const u8, target: *mut u8, length: usize) {
     let mut done = 0;
     if aligned(source) {
+        if length == WORD {
+            // SAFETY: one aligned word, valid on both sides.
+            unsafe {
+                let word = source.cast::<u64>().read_volatile();
+                target.cast::<u64>().write_unaligned(word);
+            }
+            return;
+        }
         if length == 2 * WORD {
             // A descriptor. Spelled out, because a loop that is optimised for size stays one.
             // SAFETY: two aligned words, valid on both sides.
@@ -49,6 +61,23 @@ pub(crate) unsafe fn from_window(source: *const u8, target: *mut u8, length: usi
     } else if done < length {
         // SAFETY: what is left starts at `done`, inside both ranges.
         unsafe { bytes_from_window(source.add(done), target.add(done), length - done) };
+    }
+}
+
+/// Copies one word of 32 or 64 bits from window memory.
+///
+/// # Safety
+///
+/// `source` is valid for a volatile read of a `T`, and a multiple of its size, which is 4 or 8.
+#[inline(always)]
+pub(crate) unsafe fn word_from_window<T: FromBytes>(source: *const u8) -> T {
+    // SAFETY: valid and aligned, as the caller promises; any bytes are a valid `T`, and no more are copied than were read.
+    unsafe {
+        if size_of::<T>() == size_of::<u32>() {
+            transmute_copy(&source.cast::<u32>().read_volatile())
+        } else {
+            transmute_copy(&source.cast::<u64>().read_volatile())
+        }
     }
 }
 

@@ -30,6 +30,45 @@ unsafe impl Send for WindowSlice<'_> {}
 // SAFETY: as above.
 unsafe impl Sync for WindowSlice<'_> {}
 
+/// Bytes of a line.
+const LINE: u32 = 64;
+
+/// A power of two of lines of eight doublewords each, all of which have been found inside the window.
+#[derive(Clone, Copy, Debug)]
+pub struct Lines<'w> {
+    start: *mut u64,
+    mask: u32,
+    window: &'w Window,
+}
+
+// SAFETY: as for `WindowSlice`.
+unsafe impl Send for Lines<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for Lines<'_> {}
+
+impl Lines<'_> {
+    /// Stores the first six doublewords of line `number`, modulo the ring's length, in their order, and then the first one
+    /// again with another value, which whoever sees it sees the others too. What this costs is what a trace record costs.
+    #[inline(always)]
+    pub fn publish(&self, number: u32, line: [u64; 6], first: u64) {
+        debug_assert!(!self.window.is_empty());
+        let line_start = (number & self.mask) as usize * (LINE / 8) as usize;
+        // SAFETY: `WindowSlice::lines` found the line inside the slice.
+        let target = unsafe { self.start.add(line_start) };
+        macro_rules! store {
+            ($($word:literal)*) => {
+                // SAFETY: the line has eight words, and they are aligned.
+                $( unsafe { target.add($word).write_volatile(line[$word]) }; )*
+            };
+        }
+        // One after the other, not in a loop.
+        store!(0 1 2 3 4 5);
+        fence(Ordering::Release);
+        // SAFETY: as above.
+        unsafe { target.write_volatile(first) };
+    }
+}
+
 macro_rules! words {
     ($word:ident, $atomic:ident, $load:ident, $load_acquire:ident, $store:ident, $store_release:ident) => {
         #[doc = concat!("Loads the little-endian `", stringify!($word), "` number `index` of the slice.")]
@@ -164,6 +203,71 @@ impl<'w> WindowSlice<'w> {
         Ok(unsafe { value.assume_init() })
     }
 
+    /// Gives `each` the elements of an array of words that starts with the slice, one after the other, until it says `false` or
+    /// there are no more, and says how many it took.
+    ///
+    /// Range and alignment are checked once, so an element costs little. A word is of 32 or 64 bits, and fetched whole, at most
+    /// once, when its turn comes. An array that is not aligned in this side's memory has no elements.
+    #[inline(always)]
+    pub fn each<T: FromBytes>(&self, mut each: impl FnMut(T) -> bool) -> usize {
+        for taken in 0..self.words::<T>() {
+            let place = self.start.wrapping_add(taken * size_of::<T>());
+            // SAFETY: so many whole `T` are in the slice, and it is aligned.
+            if !each(unsafe { copy::word_from_window(place) }) {
+                return taken;
+            }
+        }
+        self.words::<T>()
+    }
+
+    /// The same with a place of the caller's for each element; it ends with the places, too.
+    #[inline(always)]
+    pub fn each_with<T: FromBytes, P>(
+        &self,
+        places: &[P],
+        mut each: impl FnMut(T, &P) -> bool,
+    ) -> usize {
+        let most = places.len().min(self.words::<T>());
+        let mut source = self.start;
+        let places = places.get(..most).unwrap_or_default();
+        for (taken, place) in places.iter().enumerate() {
+            // SAFETY: so many whole `T` are in the slice, and it is aligned.
+            if !each(unsafe { copy::word_from_window(source) }, place) {
+                return taken;
+            }
+            source = source.wrapping_add(size_of::<T>());
+        }
+        most
+    }
+
+    /// The first word of an array of words, and the array of the others.
+    #[inline(always)]
+    pub fn split_first<T: FromBytes>(&self) -> Option<(T, Self)> {
+        if self.words::<T>() == 0 {
+            return None;
+        }
+        // SAFETY: at least one whole `T` is in the slice, and it is aligned.
+        let first = unsafe { copy::word_from_window(self.start) };
+        let rest = Self {
+            start: self.start.wrapping_add(size_of::<T>()),
+            address: ClientAddress::new(self.address.value().wrapping_add(size_of::<T>() as u64)),
+            length: self.length - size_of::<T>() as u32,
+            ..*self
+        };
+        Some((first, rest))
+    }
+
+    /// Words of the slice, if it is aligned for them.
+    #[inline(always)]
+    fn words<T>(&self) -> usize {
+        const { assert!(size_of::<T>() == 4 || size_of::<T>() == 8) }
+        if self.start.addr().is_multiple_of(size_of::<T>()) {
+            self.length as usize / size_of::<T>()
+        } else {
+            0
+        }
+    }
+
     /// Stores element number `index` of an array of `T` that starts with the slice.
     ///
     /// # Errors
@@ -182,27 +286,17 @@ impl<'w> WindowSlice<'w> {
         Ok(())
     }
 
-    /// Stores element number `index` of an array of lines, its words one after the other in their order. What it costs is what a
-    /// trace record costs.
-    ///
-    /// # Errors
-    ///
-    /// [`OutOfWindow`] if any byte of the line lies outside the slice; nothing has been written then.
-    #[inline(always)]
-    pub fn set_line(&self, index: u32, line: &[u64; 8]) -> Result<(), OutOfWindow> {
-        let target = self.element_at::<[u64; 8]>(index)?.cast::<u64>();
-        if !target.is_aligned() {
-            return self.set_element(index, line);
-        }
-        macro_rules! store {
-            ($($word:literal)*) => {
-                // SAFETY: `element_at` found all eight words inside the slice, and they are aligned.
-                $( unsafe { target.add($word).write_volatile(line[$word]) }; )*
-            };
-        }
-        // One after the other, not in a loop.
-        store!(0 1 2 3 4 5 6 7);
-        Ok(())
+    /// The slice as a ring of lines. `None` if it does not lie on a doubleword boundary, or its length is not that of a power
+    /// of two of lines.
+    pub fn lines(&self) -> Option<Lines<'w>> {
+        let start = self.start.cast::<u64>();
+        let count = self.length / LINE;
+        let fits = start.is_aligned() && count.is_power_of_two() && self.length == count * LINE;
+        fits.then(|| Lines {
+            start,
+            mask: count - 1,
+            window: self.window,
+        })
     }
 
     /// Where word number `index` is, if it lies in the slice.

@@ -201,6 +201,35 @@ fn a_slice_counts_from_its_own_start() {
 }
 
 #[test]
+fn the_words_of_a_slice_come_in_their_order_until_one_is_refused() {
+    scene(40, 0, |window| {
+        let slice = window.slice(at(8), 28).unwrap();
+        let mut seen = Vec::new();
+        let all = slice.each(|word: [u8; 8]| {
+            seen.push(word[0]);
+            true
+        });
+        assert_eq!((all, seen), (3, vec![8, 16, 24]));
+        assert_eq!(slice.each(|word: [u8; 8]| word[0] < 16), 1);
+        let places = slice.each_with(&[8, 12], |word: [u8; 4], first| word[0] == *first);
+        assert_eq!(places, 2);
+        let (first, rest) = slice.split_first::<[u8; 8]>().unwrap();
+        assert_eq!((first[0], rest.len(), rest.address()), (8, 20, at(16)));
+    });
+}
+
+#[test]
+fn a_slice_that_is_short_or_not_aligned_has_no_words() {
+    scene(40, 0, |window| {
+        let short = window.slice(at(8), 7).unwrap();
+        assert!(short.split_first::<U64>().is_none());
+        let skewed = window.slice(at(4), 16).unwrap();
+        assert_eq!(skewed.each(|_: U64| true), 0);
+        assert_eq!(skewed.each(|_: U32| true), 4);
+    });
+}
+
+#[test]
 fn another_thread_sees_what_a_release_store_announces() {
     let mut memory = vec![0; 64];
     let window = Window::borrowed(&mut memory, 0);

@@ -384,25 +384,28 @@ fn the_trace_names_device_client_event_and_state() {
     let names = vec!["linux1".into(), "host".into()];
     let mut tracer = Tracer::open(control, names).unwrap();
     assert_eq!(tracer.line(), None);
-    let mut entry = TraceEntry {
-        subchannel: 0x0001_3270.into(),
-        event: TraceEvent::Request(Instruction::Start).number().into(),
-        before: DriverState::Idle as u8,
-        after: DriverState::Busy as u8,
-        client: HOST_CLIENT.into(),
-        tod: ((3661 * 1_000_000 + 5) << 12).into(),
-        ..TraceEntry::default()
-    };
-    entry.words[1] = 0xC0_8000.into();
-    recorder.record(&entry);
-    recorder.record(&TraceEntry {
+    recorder.record(&vcss::trace::Record {
+        subchannel: 0x0001_3270,
+        event: TraceEvent::Request(Instruction::Start),
+        before: DriverState::Idle,
+        after: DriverState::Busy,
+        condition: 0,
+        client: HOST_CLIENT,
+        tod: (3661 * 1_000_000 + 5) << 12,
+        words: [0xC0_8000, 0, 0],
+    });
+    // What no appliance writes today.
+    let entry: TraceEntry = control.read(1).unwrap();
+    let unknown = TraceEntry {
+        sequence: 2.into(),
         event: 0x7FFF.into(),
         condition: TraceEntry::NO_CONDITION,
         client: TraceEntry::NO_CLIENT.into(),
         before: 77,
         after: 77,
         ..entry
-    });
+    };
+    control.write(2, &unknown).unwrap();
     let line = tracer.line().unwrap().to_string();
     assert!(
         line.starts_with("01:01:01.000005  0.0.3270  host "),

@@ -355,7 +355,7 @@ impl PassThrough {
         }
         let event = TraceEvent::Own(Instruction::Start);
         let condition = Some(Refusal::cc(started));
-        self.trace(line, self.state, event, condition, &orb_words(&orb));
+        self.trace(line, self.state, event, condition, orb_words(&orb));
         self.deadline = line.now.plus_micros(HEAL_US);
         started
     }
@@ -491,7 +491,7 @@ impl PassThrough {
         let before = self.state;
         if before != State::NotOperational {
             self.run(Event::Gone, Operand::None, line);
-            self.trace(line, before, TraceEvent::Gone, None, &NO_WORDS);
+            self.trace(line, before, TraceEvent::Gone, None, NO_WORDS);
         }
     }
 

@@ -42,7 +42,7 @@ use channel::{
 use heapless::Deque;
 use s390x::clock::Tod;
 use vcss::client::{Instruction, Measurement};
-use vcss::trace::{DriverState, Recorder, TraceEntry, TraceEvent};
+use vcss::trace::{DriverState, Record, Recorder, TraceEntry, TraceEvent};
 use window::Window;
 use zerocopy::big_endian::U32;
 
@@ -236,7 +236,7 @@ impl PassThrough {
                 self.run(Event::Online, Operand::None, line);
             }
         }
-        self.trace(line, before, TraceEvent::Online, None, &NO_WORDS);
+        self.trace(line, before, TraceEvent::Online, None, NO_WORDS);
     }
 
     /// Carries out a request; the condition code, or [`OPERAND`].
@@ -275,7 +275,7 @@ impl PassThrough {
             before,
             TraceEvent::Request(instruction),
             condition,
-            &words,
+            words,
         );
         self.condition
     }
@@ -321,7 +321,7 @@ impl PassThrough {
         self.suspended = event == Event::Suspended;
         self.run(event, Operand::None, line);
         let words = scsw_words(&schib.scsw);
-        self.trace(line, before, TraceEvent::Interruption, None, &words);
+        self.trace(line, before, TraceEvent::Interruption, None, words);
     }
 
     /// A channel report about the owned subchannel: looks whether the device is there.
@@ -337,7 +337,7 @@ impl PassThrough {
                 State::NotOperational,
                 TraceEvent::Back,
                 None,
-                &NO_WORDS,
+                NO_WORDS,
             );
         }
     }
@@ -360,7 +360,7 @@ impl PassThrough {
                 Operand::Path(report)
             };
             self.run(Event::Path, operand, line);
-            self.trace(line, before, TraceEvent::Path, None, &NO_WORDS);
+            self.trace(line, before, TraceEvent::Path, None, NO_WORDS);
         }
         has_it
     }
@@ -369,7 +369,7 @@ impl PassThrough {
     pub fn reset(&mut self, line: &mut Line<'_>) {
         let before = self.state;
         self.run(Event::Reset, Operand::None, line);
-        self.trace(line, before, TraceEvent::Reset, None, &NO_WORDS);
+        self.trace(line, before, TraceEvent::Reset, None, NO_WORDS);
     }
 
     /// The subchannel is taken from the client, for good.
@@ -377,7 +377,7 @@ impl PassThrough {
         let before = self.state;
         self.owned = false;
         self.run(Event::Offline, Operand::None, line);
-        self.trace(line, before, TraceEvent::Offline, None, &NO_WORDS);
+        self.trace(line, before, TraceEvent::Offline, None, NO_WORDS);
     }
 
     /// Whether [`Self::tick`] or [`Self::tend`] has something to do.
@@ -398,7 +398,7 @@ impl PassThrough {
                 self.interruption(line);
                 if self.state == before {
                     self.run(Event::TimeOut, Operand::None, line);
-                    self.trace(line, before, TraceEvent::TimeOut, None, &NO_WORDS);
+                    self.trace(line, before, TraceEvent::TimeOut, None, NO_WORDS);
                 }
             }
             State::Busy => {
@@ -504,60 +504,57 @@ impl PassThrough {
     }
 
     /// Writes a trace record.
+    #[inline(always)]
     fn trace(
         &mut self,
         line: &mut Line<'_>,
         before: State,
         event: TraceEvent,
         condition: Option<u8>,
-        words: &[U32; 5],
+        words: Words,
     ) {
         let Some(recorder) = line.trace.as_deref_mut() else {
             return;
         };
-        recorder.record(&TraceEntry {
-            sequence: U32::ZERO,
-            subchannel: self.id.word().into(),
-            tod: line.now.units().into(),
-            event: event.number().into(),
-            before: driver_state(before) as u8,
-            after: driver_state(self.state) as u8,
+        recorder.record(&Record {
+            subchannel: self.id.word(),
+            tod: line.now.units(),
+            event,
+            before: driver_state(before),
+            after: driver_state(self.state),
             condition: condition.unwrap_or(TraceEntry::NO_CONDITION),
-            client: line.client.into(),
-            words: *words,
-            ..TraceEntry::default()
+            client: line.client,
+            words,
         });
     }
 }
 
-const NO_WORDS: [U32; 5] = [U32::ZERO; 5];
+/// The words of a trace record, two in each.
+type Words = [u64; 3];
 
-const fn orb_words(orb: &Orb) -> [U32; 5] {
-    [
-        orb.parameter,
-        orb.control,
-        orb.program,
-        U32::ZERO,
-        U32::ZERO,
-    ]
+const NO_WORDS: Words = [0; 3];
+
+const fn pair(high: U32, low: U32) -> u64 {
+    (high.get() as u64) << 32 | low.get() as u64
 }
 
-fn scsw_words(scsw: &Scsw) -> [U32; 5] {
-    let last = u32::from(scsw.device_status) << 24
-        | u32::from(scsw.subchannel_status) << 16
-        | u32::from(scsw.count.get());
-    [
-        scsw.control,
-        scsw.program,
-        last.into(),
-        U32::ZERO,
-        U32::ZERO,
-    ]
+const fn orb_words(orb: &Orb) -> Words {
+    let first = pair(orb.parameter, orb.control);
+    [first, pair(orb.program, U32::ZERO), 0]
 }
 
-fn irb_words(irb: &Irb) -> [U32; 5] {
-    let [control, program, last, ..] = scsw_words(&irb.scsw);
-    [control, program, last, irb.esw.word_0, irb.esw.erw.0]
+const fn scsw_words(scsw: &Scsw) -> Words {
+    let last = (scsw.device_status as u64) << 56
+        | (scsw.subchannel_status as u64) << 48
+        | (scsw.count.get() as u64) << 32;
+    [pair(scsw.control, scsw.program), last, 0]
+}
+
+const fn irb_words(irb: &Irb) -> Words {
+    let [first, last, _] = scsw_words(&irb.scsw);
+    let esw = &irb.esw;
+    let second = last | esw.word_0.get() as u64;
+    [first, second, pair(esw.erw.0, U32::ZERO)]
 }
 
 /// Whether somebody left the subchannel enabled, or a function in progress.

@@ -118,6 +118,6 @@ impl PassThrough {
 
     fn trace_own(&mut self, instruction: Instruction, condition: u8, line: &mut Line<'_>) {
         let event = TraceEvent::Own(instruction);
-        self.trace(line, self.state, event, Some(condition), &NO_WORDS);
+        self.trace(line, self.state, event, Some(condition), NO_WORDS);
     }
 }

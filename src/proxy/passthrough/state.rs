@@ -20,8 +20,9 @@ pub const HALTS: u8 = 3;
 /// How often CLEAR SUBCHANNEL is tried when quiescing.
 pub const CLEARS: u8 = 4;
 
-/// The driver's state.
+/// The driver's state. In the order of [`DriverState`](vcss::trace::DriverState), so that a trace record has it for a load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
 pub enum State {
     /// There is no device.
     NotOperational,

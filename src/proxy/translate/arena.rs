@@ -5,9 +5,12 @@
 //! reference to its content is ever handed out.
 
 use alloc::boxed::Box;
+use core::num::NonZeroU16;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use channel::{Ccw1, CcwFlags, CommandCode};
+use window::WindowSlice;
+use zerocopy::FromBytes;
 
 /// Bytes of a word of the arena.
 const WORD: usize = 8;
@@ -24,6 +27,19 @@ pub(super) const fn is_transfer_in_channel(ccw: Ccw1) -> bool {
 /// Whether a CCW of the arena is a transfer in channel that the channel takes.
 pub(super) const fn is_valid_transfer(ccw: Ccw1) -> bool {
     ccw.command == CommandCode::TIC.0 && ccw.flags == 0
+}
+
+/// An address list in the arena.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct List {
+    pub(super) first: u32,
+    pub(super) words: NonZeroU16,
+}
+
+impl List {
+    pub(super) fn length(self) -> usize {
+        usize::from(self.words.get())
+    }
 }
 
 /// The arena of one subchannel.
@@ -117,6 +133,32 @@ impl Arena {
         if let Some(word) = self.words.get(index) {
             word.store(value.to_be(), Ordering::Release);
         }
+    }
+
+    /// Stores the first word of a list, and those that the client has behind it, as [`set`](Self::set) does, as long as `place`
+    /// gives what to store. How many words of the list are there then.
+    #[inline(always)]
+    pub(super) fn copy<W: FromBytes>(
+        &self,
+        list: List,
+        value: u64,
+        words: &WindowSlice<'_>,
+        place: impl Fn(W) -> Option<u64>,
+    ) -> usize {
+        let first = list.first as usize;
+        let places = self.words.get(first..first + list.length());
+        let Some((first, places)) = places.and_then(|places| places.split_first()) else {
+            return 0;
+        };
+        first.store(value.to_be(), Ordering::Release);
+        let copied = words.each_with(places, |word, target| {
+            let value = place(word);
+            if let Some(value) = value {
+                target.store(value.to_be(), Ordering::Release);
+            }
+            value.is_some()
+        });
+        1 + copied
     }
 
     #[inline]

@@ -6,17 +6,21 @@
 //! window becomes [`NOWHERE`], and the list ends with it: what lies before it is transferred, then the channel
 //! finds an address that does not exist, as it would with the client's word.
 
-use channel::{Ccw1, CcwFlags, Idaw1, Idaw2, Midaw, MidawFlags};
-use window::{ClientAddress, Window};
-use zerocopy::transmute;
+use core::num::NonZeroU16;
 
-use super::arena::INVALID;
+use channel::{Ccw1, CcwFlags, Idaw1, Idaw2, Midaw, MidawFlags};
+use window::{ClientAddress, Window, WindowSlice};
+use zerocopy::{transmute, FromBytes};
+
+use super::arena::{List, INVALID};
 use super::ground::{Slot, Transfer, RESERVE};
-use super::{Translator, PAGE};
+use super::{Shape, Translator, PAGE};
 
 /// An address that no machine has, and that is no block's start. As the first half of a MIDAW it has
 /// reserved bits.
 const NOWHERE: u64 = 0x7FFF_FFFF_FFFF_F801;
+/// IDAWs that a CCW can have: 65,535 bytes from the last one of a block of 2 KiB on.
+const MOST_WORDS: usize = 33;
 /// Bytes of a MIDAW.
 const MIDAW: u64 = 16;
 /// MIDAWs that fit on a page.
@@ -28,33 +32,25 @@ pub(super) struct Full;
 
 /// The data of one CCW.
 #[derive(Clone, Copy)]
-struct Area {
+pub(super) struct Area {
     /// The address of the CCW: of the data or of the list.
-    address: u64,
+    pub(super) address: u64,
     /// Bytes, at least one.
-    count: u64,
-    transfer: Transfer,
+    pub(super) count: u64,
+    pub(super) transfer: Transfer,
     /// What is transferred goes nowhere.
-    skip: bool,
+    pub(super) skip: bool,
+    /// The last bits of an address word that stands for a whole block: see [`Translator::block_start`].
+    pub(super) start: u64,
 }
 
 impl Area {
     /// Words that a list needs when its first one is `first`.
-    fn words(&self, first: u64, mask: u64) -> usize {
-        let before = match self.transfer {
-            Transfer::Backward => mask - (first & mask),
-            Transfer::None | Transfer::Output | Transfer::Input => first & mask,
-        };
-        ((before + self.count + mask) / (mask + 1)) as usize
-    }
-
-    /// Whether a word that is not the first stands for a whole block.
-    fn is_block(&self, word: u64, mask: u64) -> bool {
-        word & mask
-            == match self.transfer {
-                Transfer::Backward => mask,
-                Transfer::None | Transfer::Output | Transfer::Input => 0,
-            }
+    #[inline(always)]
+    fn words(&self, first: u64, shape: &Shape) -> usize {
+        let mask = shape.block_mask;
+        let before = (first ^ self.start) & mask;
+        ((before + self.count + mask) >> shape.block_shift) as usize
     }
 
     /// MIDAWs that can be needed: on the page where the list begins, and one to say that there are no more.
@@ -77,7 +73,7 @@ impl Area {
 impl Translator {
     /// The hardware's CCW for one of the client's that is not a transfer in channel. Notes in `slot`
     /// what has to be known of it.
-    #[inline]
+    #[inline(never)]
     pub(super) fn place(
         &mut self,
         ccw: Ccw1,
@@ -85,6 +81,7 @@ impl Translator {
         window: &Window,
     ) -> Result<Ccw1, Full> {
         let transfer = slot.entry.by(ccw.command);
+        let old = slot.list.take();
         slot.client = ccw;
         slot.transfer = transfer;
         let address = u64::from(ccw.address.get());
@@ -98,10 +95,13 @@ impl Translator {
             count: u64::from(ccw.count.get()).max(1),
             transfer,
             skip: flags.contains(CcwFlags::SKIP),
+            start: self.block_start(transfer),
         };
         let mut placed = ccw;
-        let alone = Transfer::of(ccw.command);
-        if (alone == Transfer::Backward) != (transfer == Transfer::Backward) {
+        let alone = || Transfer::of(ccw.command);
+        if slot.entry != Transfer::None
+            && (alone() == Transfer::Backward) != (transfer == Transfer::Backward)
+        {
             // In data chaining the channel ignores the code. Should a status modifier lead here, it is
             // an invalid one, so that the data never goes another way than was checked.
             placed.command = 0;
@@ -120,23 +120,38 @@ impl Translator {
             if start < end && end <= self.shape.limit && self.shape.base + end <= super::END_31 {
                 self.note(&area, (start, end));
                 placed.address = ((self.shape.base + address) as u32).into();
-                slot.words = 0;
                 return Ok(placed);
             }
             placed.flags = (flags | CcwFlags::IDA).bits();
-            self.make_list(&area, slot)?
-        } else if indirect == CcwFlags::IDA {
-            self.copy_idaws(&area, slot, window)?
-        } else if indirect == CcwFlags::MIDA && self.shape.midaws {
-            self.copy_midaws(&area, slot, window)?
+            self.make_list(&area, old)
+        } else if indirect == CcwFlags::IDA && area.address.is_multiple_of(self.word_size()) {
+            let list = self.copy_idaws(&area, old, window);
+            let noted = self.shape.modifiable && address < self.shape.limit;
+            if let (true, Some(list)) = (noted, list) {
+                self.fetched(address, list.length() as u64 * self.word_size());
+                self.note_idaws(&area, list);
+            }
+            list
+        } else if indirect == CcwFlags::MIDA && self.shape.midaws && address.is_multiple_of(MIDAW) {
+            self.copy_midaws(&area, window)
+        } else if indirect == CcwFlags::IDA || indirect == CcwFlags::MIDA && self.shape.midaws {
+            // A list that is not where a list may be, for one of the client's that is not.
+            placed.address = (self.arena.address_of(0) | 1).into();
+            return Ok(placed);
         } else {
             return Ok(INVALID);
         };
-        placed.address = list.into();
+        slot.list = list.or(old);
+        placed.address = self.list_address(list.ok_or(Full)?).into();
         Ok(placed)
     }
 
-    const fn word_size(&self) -> u64 {
+    /// Where the channel finds a list.
+    pub(super) const fn list_address(&self, list: List) -> u32 {
+        self.arena.address_of(list.first as usize)
+    }
+
+    pub(super) const fn word_size(&self) -> u64 {
         if self.shape.wide_words {
             8
         } else {
@@ -144,11 +159,25 @@ impl Translator {
         }
     }
 
-    /// Notes what a CCW stores into, in a program that may change.
+    /// Whether it matters what a CCW stores into: in a program that may change.
+    #[inline]
+    fn notes(&self, area: &Area) -> bool {
+        let stores = matches!(area.transfer, Transfer::Input | Transfer::Backward);
+        self.shape.modifiable && stores && !area.skip
+    }
+
+    /// Where in a block the transfer begins.
+    fn block_start(&self, transfer: Transfer) -> u64 {
+        match transfer {
+            Transfer::Backward => self.shape.block_mask,
+            Transfer::None | Transfer::Output | Transfer::Input => 0,
+        }
+    }
+
+    /// Notes what a CCW stores into.
     #[inline]
     fn note(&mut self, area: &Area, range: (u64, u64)) {
-        let stores = matches!(area.transfer, Transfer::Input | Transfer::Backward);
-        if self.shape.modifiable && stores && !area.skip {
+        if self.notes(area) {
             self.watch
                 .note(range, self.ground.segments(), self.ground.used());
         }
@@ -163,12 +192,13 @@ impl Translator {
     }
 
     /// IDAWs for data that a direct address cannot name. Beyond the window they name nothing.
-    fn make_list(&mut self, area: &Area, slot: &mut Slot) -> Result<u32, Full> {
+    #[inline(never)]
+    fn make_list(&mut self, area: &Area, old: Option<List>) -> Option<List> {
         let mask = self.shape.block_mask;
-        let words = area.words(area.address, mask);
-        let first = self.take(words, slot, false)?;
+        let words = area.words(area.address, &self.shape);
+        let list = self.take(words, old)?;
         let (mut at, mut left) = (area.address, area.count);
-        for index in first..first + words {
+        for index in list.first as usize..list.first as usize + words {
             if at >= self.shape.limit {
                 self.arena.set(index, NOWHERE);
                 break;
@@ -183,84 +213,116 @@ impl Translator {
                 Transfer::None | Transfer::Output | Transfer::Input => (at | mask) + 1,
             };
         }
-        Ok(self.arena.address_of(first))
+        Some(list)
     }
 
-    /// The client's IDAWs. Their number depends on the first one, which is fetched with the others: once.
-    fn copy_idaws(&mut self, area: &Area, slot: &mut Slot, window: &Window) -> Result<u32, Full> {
-        let size = self.word_size();
-        if !area.address.is_multiple_of(size) {
-            return Ok(self.misaligned());
-        }
-        let there = area.address + size <= self.shape.limit;
-        let word = there
-            .then(|| self.read_idaw(area.address, window))
-            .flatten();
-        let words = word.map_or(1, |word| area.words(word, self.shape.block_mask));
-        if there {
-            self.fetched(area.address, words as u64 * size);
-        }
-        let first = self.take(words, slot, false)?;
-        self.fill_idaws(area, word, first, words, window);
-        Ok(self.arena.address_of(first))
-    }
-
-    /// Stores `words` IDAWs, the first of which has been fetched.
-    fn fill_idaws(
+    /// The client's IDAWs, at a multiple of their size.
+    #[inline(always)]
+    pub(super) fn copy_idaws(
         &mut self,
         area: &Area,
-        mut word: Option<u64>,
-        first: usize,
-        words: usize,
+        old: Option<List>,
         window: &Window,
-    ) {
-        let mask = self.shape.block_mask;
-        let size = self.word_size();
-        let (mut at, mut left) = (area.address, area.count);
-        for index in first..first + words {
-            let good = word.filter(|&word| {
-                word < self.shape.wide_limit && (index == first || area.is_block(word, mask))
-            });
-            let Some(good) = good else {
-                self.arena.set(index, NOWHERE);
-                return;
-            };
-            let (start, end) = area.reach(good, mask, left);
+    ) -> Option<List> {
+        if self.shape.wide_words {
+            self.copy_words::<Idaw2>(area, old, window)
+        } else {
+            self.copy_words::<Idaw1>(area, old, window)
+        }
+    }
+
+    /// Their number depends on the first one, which is fetched with the others: once.
+    #[inline(never)]
+    fn copy_words<W: Word>(
+        &mut self,
+        area: &Area,
+        old: Option<List>,
+        window: &Window,
+    ) -> Option<List> {
+        if !area.address.is_multiple_of(size_of::<W>() as u64) {
+            return None;
+        }
+        let Some((first, rest)) = self.first_word::<W>(area, window) else {
+            return self.list_of_nothing(old);
+        };
+        let words = area.words(first, &self.shape);
+        let list = self.take(words, old)?;
+        self.fill_words::<W>(area, first, list, &rest);
+        Some(list)
+    }
+
+    /// A list the first word of which names nothing.
+    #[inline(never)]
+    fn list_of_nothing(&mut self, old: Option<List>) -> Option<List> {
+        let list = self.take(1, old)?;
+        self.arena.set(list.first as usize, NOWHERE);
+        Some(list)
+    }
+
+    /// The first of the client's IDAWs, if it names anything, and the others, as far as there are any.
+    #[inline(always)]
+    fn first_word<'w, W: Word>(
+        &self,
+        area: &Area,
+        window: &'w Window,
+    ) -> Option<(u64, WindowSlice<'w>)> {
+        let there = self.shape.limit.checked_sub(area.address)?;
+        let bytes = there.min((MOST_WORDS * size_of::<W>()) as u64);
+        let words = window.slice(ClientAddress::new(area.address), bytes as u32);
+        let (first, rest) = words.ok()?.split_first::<W>()?;
+        let first = first.names();
+        (first < self.shape.wide_limit).then_some((first, rest))
+    }
+
+    /// Stores the words of a list, the first of which has been fetched.
+    #[inline(always)]
+    fn fill_words<W: Word>(&self, area: &Area, first: u64, list: List, rest: &WindowSlice<'_>) {
+        let Shape {
+            base,
+            wide_limit,
+            block_mask,
+            ..
+        } = self.shape;
+        let start = area.start;
+        let stored = self.arena.copy(list, base + first, rest, |word: W| {
+            let word = word.names();
+            (word & block_mask == start && word < wide_limit).then(|| base + word)
+        });
+        let at = list.first as usize;
+        if stored < list.length() {
+            self.arena.set(at + stored, NOWHERE);
+        }
+    }
+
+    /// Notes what the IDAWs of a list store into.
+    #[inline(never)]
+    fn note_idaws(&mut self, area: &Area, list: List) {
+        if !self.notes(area) {
+            return;
+        }
+        let mut left = area.count;
+        let first = list.first as usize;
+        for index in first..first + list.length() {
+            let word = self.arena.get(index);
+            if word == NOWHERE {
+                break;
+            }
+            let (start, end) = area.reach(word - self.shape.base, self.shape.block_mask, left);
             left -= end - start;
             self.note(area, (start, end));
-            self.arena.set(index, self.shape.base + good);
-            at += size;
-            let more = index + 1 < first + words && at + size <= self.shape.limit;
-            word = more.then(|| self.read_idaw(at, window)).flatten();
         }
     }
 
-    /// One of the client's IDAWs, if it is there and well-formed.
-    #[inline]
-    pub(super) fn read_idaw(&self, at: u64, window: &Window) -> Option<u64> {
-        let place = ClientAddress::new(at);
-        if self.shape.wide_words {
-            return Some(window.read::<Idaw2>(place).ok()?.address());
-        }
-        // One word of 32 bits, fetched at once.
-        let word = window.slice(place, 4).ok()?.load_u32(0).ok()?;
-        let word: Idaw1 = transmute!(word.to_le_bytes());
-        word.address().map(u64::from)
-    }
-
-    /// The client's MIDAWs.
-    fn copy_midaws(&mut self, area: &Area, slot: &mut Slot, window: &Window) -> Result<u32, Full> {
-        if !area.address.is_multiple_of(MIDAW) {
-            return Ok(self.misaligned());
-        }
+    /// The client's MIDAWs, at a multiple of their size.
+    #[inline(never)]
+    fn copy_midaws(&mut self, area: &Area, window: &Window) -> Option<List> {
         // Room for as many as there can be; what was not needed is given back.
         let most = area.midaws();
-        let first = self.take(2 * most, slot, true)?;
+        let ccws = self.ground.used() + RESERVE;
+        let first = self.arena.take(2 * most, ccws, true)?;
         let used = self.fill_midaws(area, first, most, window).unwrap_or(most);
         let first = self.arena.give_back(first, 2 * most, 2 * used);
-        slot.list = first as u32;
-        slot.words = 2 * used as u16;
-        Ok(self.arena.address_of(first))
+        list(first, 2 * used)
     }
 
     /// Stores MIDAWs up to the last one, the one that completes the count, or the end of the page, and says how
@@ -302,26 +364,36 @@ impl Translator {
             count: u64::from(slot.client.count.get()).max(1),
             transfer: slot.transfer,
             skip: flags.contains(CcwFlags::SKIP),
+            start: self.block_start(slot.transfer),
         };
-        let (first, words) = (slot.list as usize, usize::from(slot.words));
-        if words == 0 {
+        let Some(list) = slot.list else {
             return true;
-        }
+        };
         if flags.contains(CcwFlags::IDA) {
-            let there = area.address + self.word_size() <= self.shape.limit;
-            let word = there
-                .then(|| self.read_idaw(area.address, window))
-                .flatten();
-            let now = word.map_or(1, |word| area.words(word, self.shape.block_mask));
-            if now == words {
-                self.fill_idaws(&area, word, first, words, window);
+            if self.shape.wide_words {
+                self.refill_words::<Idaw2>(&area, list, window)
+            } else {
+                self.refill_words::<Idaw1>(&area, list, window)
             }
-            now == words
         } else if flags.contains(CcwFlags::MIDA) {
-            self.fill_midaws(&area, first, words / 2, window).is_some()
+            let first = list.first as usize;
+            self.fill_midaws(&area, first, list.length() / 2, window)
+                .is_some()
         } else {
             true
         }
+    }
+
+    fn refill_words<W: Word>(&mut self, area: &Area, list: List, window: &Window) -> bool {
+        match self.first_word::<W>(area, window) {
+            Some((first, rest)) if area.words(first, &self.shape) == list.length() => {
+                self.fill_words::<W>(area, first, list, &rest);
+            }
+            None if list.length() == 1 => self.arena.set(list.first as usize, NOWHERE),
+            Some(_) | None => return false,
+        }
+        self.note_idaws(area, list);
+        true
     }
 
     /// A MIDAW in the appliance's addresses.
@@ -365,22 +437,44 @@ impl Translator {
         self.arena.set(index, u64::from_be_bytes(low));
     }
 
-    /// Takes room for a list. Of a CCW that had one, the old one serves when there is no other.
-    fn take(&mut self, words: usize, slot: &mut Slot, whole: bool) -> Result<usize, Full> {
+    /// Takes room for a list of IDAWs. Of a CCW that had one, the old one serves when there is no other.
+    #[inline(always)]
+    fn take(&mut self, words: usize, old: Option<List>) -> Option<List> {
         let ccws = self.ground.used() + RESERVE;
-        let first = match self.arena.take(words, ccws, whole) {
-            Some(first) => first,
-            None if !whole && words <= usize::from(slot.words) => slot.list as usize,
-            None => return Err(Full),
-        };
-        slot.list = first as u32;
-        slot.words = words as u16;
-        Ok(first)
+        match self.arena.take(words, ccws, false) {
+            Some(first) => list(first, words),
+            None => {
+                let old = old.filter(|old| words <= old.length())?;
+                list(old.first as usize, words)
+            }
+        }
     }
+}
 
-    /// The address of a list that is not where a list may be.
-    const fn misaligned(&self) -> u32 {
-        self.arena.address_of(0) | 1
+fn list(first: usize, words: usize) -> Option<List> {
+    Some(List {
+        first: first as u32,
+        words: NonZeroU16::new(words as u16)?,
+    })
+}
+
+/// An IDAW of the client's.
+trait Word: FromBytes + Copy {
+    /// The address, or one that is outside of every window.
+    fn names(self) -> u64;
+}
+
+impl Word for Idaw1 {
+    #[inline(always)]
+    fn names(self) -> u64 {
+        self.address().map_or(NOWHERE, u64::from)
+    }
+}
+
+impl Word for Idaw2 {
+    #[inline(always)]
+    fn names(self) -> u64 {
+        self.address()
     }
 }
 

@@ -129,6 +129,21 @@ impl Translator {
                     way = Way::to(way.at, Transfer::None, way.sure && looped);
                 }
                 looped = false;
+                let mut fetched = None;
+                if way.entry == Transfer::None && way.sure {
+                    let straight = self.go_straight(way.at, border, window);
+                    fetched = straight.next;
+                    if straight.done > 0 {
+                        if straight.done > 1 {
+                            chaining = chaining.after(true, true);
+                        }
+                        chaining = chaining.after(straight.chains, straight.chains);
+                        way.at += 8 * straight.done;
+                        if !straight.chains {
+                            continue;
+                        }
+                    }
+                }
                 let slot = self.ground.used();
                 if way.at == border {
                     if let Some(known) = self.ground.find(way.at, way.entry) {
@@ -150,7 +165,7 @@ impl Translator {
                     self.wait_for_device(&way);
                     return Ok(());
                 }
-                let Some(ccw) = self.read_ccw(way.at, window) else {
+                let Some(ccw) = fetched.or_else(|| self.read_ccw(way.at, window)) else {
                     return self.stop_at_limit(&way);
                 };
                 let mut new = Slot {

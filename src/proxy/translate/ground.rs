@@ -10,6 +10,7 @@ use alloc::vec::Vec;
 
 use channel::{Ccw1, CommandCode};
 
+use super::arena::List;
 use super::{MAX_CCWS, MAX_DETOUR, MAX_SEGMENTS};
 
 /// Link slots at the end of a segment.
@@ -23,30 +24,41 @@ const SLOTS: usize = MAX_CCWS + MAX_DETOUR + LINKS * MAX_SEGMENTS + RESERVE;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Transfer {
-    /// Nothing is going on: a new command. Of a CCW: the command code is invalid.
+    /// Nothing is going on: a new command. Of a CCW: the command code is invalid, or a transfer in channel.
     #[default]
     None,
+    /// Into storage, downward.
+    Backward,
     /// Out of storage: write, control.
     Output,
     /// Into storage: read, sense.
     Input,
-    /// Into storage, downward.
-    Backward,
 }
 
 impl Transfer {
-    /// What a command code says.
-    pub(super) const fn of(command: u8) -> Self {
-        match command & 0x0F {
-            0x00 => Self::None,
-            0x0C => Self::Backward,
-            _ if CommandCode(command).reads() => Self::Input,
-            _ => Self::Output,
-        }
+    /// What a command code says: it is its last four bits that do.
+    #[inline(always)]
+    pub(super) fn of(command: u8) -> Self {
+        const OF: [Transfer; 16] = {
+            let mut all = [Transfer::Output; 16];
+            let mut code = 0;
+            while code < all.len() {
+                if CommandCode(code as u8).reads() {
+                    all[code] = Transfer::Input;
+                }
+                code += 1;
+            }
+            all[0x00] = Transfer::None;
+            all[CommandCode::TIC.0 as usize] = Transfer::None;
+            all[0x0C] = Transfer::Backward;
+            all
+        };
+        OF[usize::from(command & 0x0F)]
     }
 
     /// What is transferred by a CCW with this command that is reached in the course of `self`.
-    pub(super) const fn by(self, command: u8) -> Self {
+    #[inline(always)]
+    pub(super) fn by(self, command: u8) -> Self {
         match self {
             Self::None => Self::of(command),
             Self::Output | Self::Input | Self::Backward => self,
@@ -59,9 +71,7 @@ impl Transfer {
 pub(super) struct Slot {
     /// The client's CCW as it was read, in format 1.
     pub(super) client: Ccw1,
-    /// Its address list: first word in the arena, and words.
-    pub(super) list: u32,
-    pub(super) words: u16,
+    pub(super) list: Option<List>,
     /// What was going on when it is reached.
     pub(super) entry: Transfer,
     /// What it does.
@@ -160,7 +170,18 @@ impl Ground {
     /// Whether there is room for a few more slots in an arena with so many words for them.
     #[inline]
     pub(super) fn has_room(&self, words: usize) -> bool {
-        self.used + RESERVE <= self.slots.len().min(words)
+        self.fits(words) && self.used + RESERVE <= self.slots.len()
+    }
+
+    /// Whether an arena with so many words for them has room for a few more slots.
+    #[inline(always)]
+    pub(super) fn fits(&self, words: usize) -> bool {
+        self.used + RESERVE <= words
+    }
+
+    /// Slots that can still be taken.
+    pub(super) fn room(&self) -> usize {
+        self.slots.len().saturating_sub(self.used + RESERVE)
     }
 
     pub(super) fn has_segment(&self) -> bool {
@@ -181,12 +202,26 @@ impl Ground {
     /// Appends a slot to the segment that is open.
     #[inline]
     pub(super) fn push(&mut self, slot: Slot) {
+        self.append(slot);
+        if !slot.mark.is_link() {
+            self.lengthen(1);
+        }
+    }
+
+    /// Appends a slot that is not in the segment yet.
+    #[inline(always)]
+    pub(super) fn append(&mut self, slot: Slot) {
         if let Some(place) = self.slots.get_mut(self.used) {
             *place = slot;
             self.used += 1;
-            if let (false, Some(segment)) = (slot.mark.is_link(), self.segments.last_mut()) {
-                segment.length += 1;
-            }
+        }
+    }
+
+    /// Takes so many slots into the segment that is open.
+    #[inline]
+    pub(super) fn lengthen(&mut self, slots: u32) {
+        if let Some(segment) = self.segments.last_mut() {
+            segment.length += slots;
         }
     }
 

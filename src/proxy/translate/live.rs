@@ -101,6 +101,9 @@ impl Translator {
             let Some(ccw) = self.read_ccw(at, window) else {
                 continue;
             };
+            if self.overwrites_itself(&known, at) {
+                continue;
+            }
             let entry = self.entry_now(slot);
             let sound = self.watch.overwritten();
             let same = bytes(ccw) == bytes(known.client) && entry == known.entry;
@@ -112,6 +115,13 @@ impl Translator {
                 self.cut_behind(slot);
             }
         }
+    }
+
+    /// Whether a CCW lies where its own command stores, as a READ IPL does that reads to its own place. The channel has fetched
+    /// it before the device stores there, so what is there afterwards is none of its business.
+    fn overwrites_itself(&self, known: &Slot, at: u32) -> bool {
+        let stores = known.mark == Mark::Cut || known.client.flags().contains(CcwFlags::CD);
+        stores && self.watch.hits(at.into(), u64::from(at) + 8)
     }
 
     /// What is going on at a slot, as the CCWs before it are now.
@@ -154,7 +164,7 @@ impl Translator {
         let placed = if is_transfer_in_channel(ccw) {
             slot.client = ccw;
             slot.transfer = slot.entry;
-            slot.words = 0;
+            slot.list = None;
             let known = self
                 .target(ccw)
                 .and_then(|at| self.reach(at, slot.entry, true, window));

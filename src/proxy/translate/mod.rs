@@ -11,6 +11,7 @@
 //! | `arena` | the storage that the channel fetches from: CCWs and lists |
 //! | `ground` | which client address stands where: slots and segments |
 //! | `follow` | the chain: CCW after CCW, TIC after TIC, with a work list |
+//! | `straight` | the same for what is ordinary, quickly |
 //! | `data` | data addresses: direct, IDAWs, MIDAWs |
 //! | `watch` | a program that its own device writes: where the chain has to stop |
 //! | `live` | a program that changes while it runs: [`Translator::refresh`], [`Translator::split`] |
@@ -35,6 +36,7 @@ mod data;
 mod follow;
 mod ground;
 mod live;
+mod straight;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -83,8 +85,9 @@ struct Shape {
     format_1: bool,
     /// Address words have 64 bits.
     wide_words: bool,
-    /// Block that an address word stands for, less one.
+    /// Block that an address word stands for, less one, and as a power of two.
     block_mask: u64,
+    block_shift: u32,
     /// Modified indirect data addressing.
     midaws: bool,
     /// No prefetch: the program may change while it runs.
@@ -109,13 +112,15 @@ impl Shape {
         } else {
             0
         };
+        let block_shift = match format {
+            IdawFormat::Format2Of4K => 12,
+            IdawFormat::Format1 | IdawFormat::Format2Of2K => 11,
+        };
         Self {
             format_1,
             wide_words: format != IdawFormat::Format1,
-            block_mask: match format {
-                IdawFormat::Format2Of4K => 4095,
-                IdawFormat::Format1 | IdawFormat::Format2Of2K => 2047,
-            },
+            block_mask: (1 << block_shift) - 1,
+            block_shift,
             midaws: midaws && flags.contains(OrbFlags::MIDAW),
             modifiable: !flags.contains(OrbFlags::PREFETCH),
             limit: length.min(if format_1 { END_31 } else { END_24 }),
@@ -265,6 +270,7 @@ impl Translator {
     }
 
     /// Reads one CCW, which lies below the limit. `None`: the channel would not take it.
+    #[inline(always)]
     fn read_ccw(&self, at: u32, window: &Window) -> Option<Ccw1> {
         let place = ClientAddress::new(u64::from(at));
         if self.shape.format_1 {

@@ -45,7 +45,7 @@ pub(super) const TESTS: &[Test<Subchannel>] = &[
 
 /// The program has ended well.
 #[inline(never)]
-fn well(irb: &Irb) -> Outcome {
+pub(super) fn well(irb: &Irb) -> Outcome {
     let ended = DeviceStatus::CHANNEL_END | DeviceStatus::DEVICE_END;
     expect("device status", irb.scsw.device(), ended)?;
     let subchannel = irb.scsw.subchannel();
@@ -57,7 +57,7 @@ fn well(irb: &Irb) -> Outcome {
 
 /// It was stopped by a program check at the CCW before `address`.
 #[inline(never)]
-fn program_check(irb: &Irb) -> Outcome {
+pub(super) fn program_check(irb: &Irb) -> Outcome {
     let check = SubchannelStatus::PROGRAM_CHECK;
     expect("subchannel status", irb.scsw.subchannel(), check)?;
     let wanted = StatusControl::ALERT | StatusControl::PENDING;

@@ -5,10 +5,12 @@
 
 use super::super::liballoc::vec;
 use super::super::{ensure, expect, test, Outcome, Test, Why};
+use super::programs::well;
 use super::{Subchannel, SOON};
 use channel::{
     ActivityControl, Ccw1, CcwFlags, CommandCode, FunctionControl, Irb, OrbFlags, Refusal, Tested,
 };
+use window::ClientAddress;
 use zerocopy::IntoBytes;
 
 /// CCWs of a program that takes a while.
@@ -33,6 +35,10 @@ pub(super) const TESTS: &[Test<Subchannel>] = &[
         halted,
     ),
     test("CSCH ends a running program", cleared),
+    test(
+        "a program without prefetch that loops goes on to the CCW that the CPU stores into it",
+        changed,
+    ),
 ];
 
 /// Starts a program of SENSE ID that is suspended before it.
@@ -84,9 +90,9 @@ fn is_active(scene: &mut Subchannel) -> Result<bool, Why> {
     Ok(scene.schib()?.scsw.activity().intersects(active))
 }
 
-/// Starts a program without an end.
+/// Starts a program without an end, which takes the device.
 #[inline(never)]
-fn run(scene: &mut Subchannel) -> Outcome {
+pub(super) fn run(scene: &mut Subchannel, endless: &[Ccw1], flags: OrbFlags) -> Outcome {
     let mut long = vec![scene.nop(CcwFlags::CC); LONG];
     long.push(scene.sense_id());
     let mut runs = false;
@@ -101,8 +107,10 @@ fn run(scene: &mut Subchannel) -> Outcome {
     if !runs {
         return Err(Why::Skip("programs run within SSCH"));
     }
-    let back = Ccw1::new(CommandCode::TIC, CcwFlags::empty(), 0, scene.base());
-    scene.start(&[scene.nop(CcwFlags::CC), back])?;
+    scene.put(endless.as_bytes());
+    let mut orb = scene.orb();
+    orb.set_flags(flags | OrbFlags::FORMAT_1);
+    scene.start_orb(&orb)?;
     let deadline = scene.platform.now().plus_micros(SOON);
     while !scene
         .schib()?
@@ -115,6 +123,13 @@ fn run(scene: &mut Subchannel) -> Outcome {
     Ok(())
 }
 
+/// The same with one that does nothing.
+#[inline(never)]
+fn run_idly(scene: &mut Subchannel, flags: OrbFlags) -> Outcome {
+    let back = Ccw1::new(CommandCode::TIC, CcwFlags::empty(), 0, scene.base());
+    run(scene, &[scene.nop(CcwFlags::CC), back], flags)
+}
+
 /// Ends it, and gives its last status.
 #[inline(never)]
 fn end(scene: &mut Subchannel) -> Result<Irb, Why> {
@@ -124,7 +139,7 @@ fn end(scene: &mut Subchannel) -> Result<Irb, Why> {
 }
 
 fn busy(scene: &mut Subchannel) -> Outcome {
-    run(scene)?;
+    run_idly(scene, OrbFlags::PREFETCH)?;
     let orb = scene.orb();
     expect("SSCH", scene.start_orb(&orb), Err(Refusal::Busy))?;
     let schib = scene.schib()?;
@@ -134,7 +149,7 @@ fn busy(scene: &mut Subchannel) -> Outcome {
 }
 
 fn not_cancelled(scene: &mut Subchannel) -> Outcome {
-    run(scene)?;
+    run_idly(scene, OrbFlags::PREFETCH)?;
     let cancelled = scene.platform.cancel(scene.id);
     expect("XSCH", cancelled, Err(Refusal::Busy))?;
     let resumed = scene.platform.resume(scene.id);
@@ -143,7 +158,7 @@ fn not_cancelled(scene: &mut Subchannel) -> Outcome {
 }
 
 fn tested(scene: &mut Subchannel) -> Outcome {
-    run(scene)?;
+    run_idly(scene, OrbFlags::PREFETCH)?;
     match scene.platform.test(scene.id)? {
         Tested::Nothing(irb) => {
             expect("function", irb.scsw.function(), FunctionControl::START)?;
@@ -154,7 +169,7 @@ fn tested(scene: &mut Subchannel) -> Outcome {
 }
 
 fn halted(scene: &mut Subchannel) -> Outcome {
-    run(scene)?;
+    run_idly(scene, OrbFlags::PREFETCH)?;
     scene.platform.halt(scene.id)?;
     let scsw = scene.status()?.scsw;
     let both = FunctionControl::START | FunctionControl::HALT;
@@ -163,8 +178,20 @@ fn halted(scene: &mut Subchannel) -> Outcome {
 }
 
 fn cleared(scene: &mut Subchannel) -> Outcome {
-    run(scene)?;
+    run_idly(scene, OrbFlags::PREFETCH)?;
     let scsw = end(scene)?.scsw;
     expect("function", scsw.function(), FunctionControl::CLEAR)?;
     ensure("ended", !is_active(scene)?)
+}
+
+fn changed(scene: &mut Subchannel) -> Outcome {
+    run_idly(scene, OrbFlags::empty())?;
+    ensure("it still runs", is_active(scene)?)?;
+    // Over the TIC, by one store.
+    let ccw = scene.sense_id();
+    scene.page.write(ClientAddress::new(8), &ccw)?;
+    let irb = scene.status()?;
+    well(&irb)?;
+    expect("CCW address", irb.scsw.program.get(), scene.base() + 16)?;
+    ensure("identity", scene.identity()?.is_valid())
 }

@@ -142,3 +142,24 @@ fn two_transfers_in_a_row_stay_a_check_where_the_device_has_written_the_second()
         assert_eq!(run.ending.unwrap().program, 0x3808);
     }
 }
+
+#[test]
+fn a_transfer_that_the_cpu_makes_to_another_is_a_check_where_the_device_may_have_written_that() {
+    for before in 1..=3 {
+        let mut client = Client::new(0x10000, LOW);
+        client.program(
+            0x1000,
+            &[
+                ccw(NOP, CC | SLI, 1, 0),
+                ccw(READ, CC | SLI, 0x1000, 0x3000),
+                ccw(NOP, CC | SLI, 1, 0),
+                ccw(NOP, SLI, 1, 0),
+            ],
+        );
+        client.program(0x3800, &[tic(0x1000)]);
+        client.stores.push(store(before, 0x1018, tic(0x3800)));
+        let acts = [Act::moves(1), Act::moves(4), Act::moves(1)];
+        let run = same(&mut client, &orb_live(0x1000), &acts);
+        assert_eq!(run.ending.unwrap().program, 0x3808);
+    }
+}

@@ -6,5 +6,6 @@ mod cases;
 mod differential;
 mod interpreter;
 mod live;
+mod places;
 mod programs;
 mod scene;

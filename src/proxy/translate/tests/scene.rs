@@ -245,6 +245,10 @@ pub fn translated(client: &mut Client, orb: &Orb, acts: &[Act]) -> Run {
         let Some(ending) = &mut run.ending else {
             return run;
         };
+        // The appliance may look at the program once more before it takes the status.
+        if translator.is_modifiable() {
+            translator.refresh(&client.window());
+        }
         // If there is a next command, this is before it is fetched.
         let before = client.bytes.clone();
         client.tick(run.commands.len());

@@ -1,0 +1,101 @@
+//! The image as its own client: subchannels that the proxy passes through, and the area and the memory of a client that
+//! reaches them.
+//!
+//! # Scope
+//!
+//! What a host daemon and another VM would provide: a control area with the trace, a client area, and a window, all in
+//! pages of the heap. Client address 0 is the window's beginning, so no address of the client's is one of the machine's.
+//!
+//! # Limits
+//!
+//! One client, pass-through subchannels only. Channel reports are not listened to.
+
+extern crate alloc as liballoc;
+
+use appliance::css::{Device, Hardware};
+use appliance::driver::Platform;
+use appliance::proxy::client::{Client, Surroundings};
+use appliance::proxy::Proxy;
+use channel::ChannelSubsystem;
+use liballoc::boxed::Box;
+use liballoc::string::{String, ToString};
+use liballoc::vec::Vec;
+use vcss::layout::Kind;
+use vcss::plan::{self, AreaPlan};
+use vcss::trace::Recorder;
+use vcss::{Area, Bell};
+use window::Window;
+
+/// Interruption subclass of the owned subchannels.
+const ISC: u8 = 3;
+
+/// Both sides.
+pub struct Loopback {
+    /// The machine.
+    pub platform: Hardware,
+    /// The appliance.
+    pub proxy: Proxy,
+    /// What the two talk through.
+    pub area: Area<'static>,
+    /// The client's end of the area's bell.
+    pub bell: Bell<'static>,
+    /// The client's memory.
+    pub window: &'static Window,
+}
+
+impl Loopback {
+    /// Passes `devices` through, in that order, to a client with so many pages.
+    pub fn new(mut platform: Hardware, devices: &[Device], pages: usize) -> Result<Self, String> {
+        let control = area(&mut platform, &plan::control_area(1, 1, 1), Kind::Control)?;
+        let count = devices.len() as u32;
+        let area = area(&mut platform, &plan::client_area(count), Kind::Client)?;
+        let window = share(&mut platform, pages)?;
+        let mut trace = Recorder::open(&control).ok();
+        let mut client = Client::new("loopback".to_string(), 0, area.clone(), window, window)
+            .map_err(|error| error.to_string())?;
+        for device in devices {
+            let around = Surroundings {
+                now: platform.now(),
+                platform: &mut platform,
+                trace: trace.as_mut(),
+            };
+            client
+                .add_pass_through(Some((device.id, device.number.number)), ISC, around)
+                .map_err(|error| error.to_string())?;
+        }
+        let mut proxy = Proxy::new(liballoc::vec![client], &[], trace);
+        proxy.get_up();
+        Ok(Self {
+            platform,
+            proxy,
+            bell: Bell::of_client(&area).map_err(|error| error.to_string())?,
+            area,
+            window,
+        })
+    }
+
+    /// A turn of the appliance.
+    pub fn turn(&mut self) {
+        self.proxy.turn(&mut Vec::new(), &mut self.platform, true);
+    }
+
+    /// What the event loop does with interruptions.
+    pub fn drain(&mut self) {
+        if self.proxy.is_expecting() {
+            while let Some(interruption) = self.platform.pending_interruption() {
+                self.proxy.interruption(&mut self.platform, &interruption);
+            }
+        }
+    }
+}
+
+fn area(platform: &mut dyn Platform, plan: &AreaPlan, kind: Kind) -> Result<Area<'static>, String> {
+    let memory = share(platform, (plan.length() / 4096) as usize)?;
+    plan.write(memory).map_err(|error| error.to_string())?;
+    Area::open(memory, kind).map_err(|error| error.to_string())
+}
+
+fn share(platform: &mut dyn Platform, pages: usize) -> Result<&'static Window, String> {
+    let window = platform.storage(pages).map_err(|error| error.to_string())?;
+    Ok(Box::leak(Box::new(window)))
+}

@@ -1,0 +1,100 @@
+//! The straight way: what nearly every program is made of, in a short loop.
+//!
+//! A CCW goes the straight way if the program cannot change, the CCW has format 1, begins a command that does not read backward,
+//! does not chain data, and its data is where a direct address may be, or in IDAWs. That is a part of what
+//! [`Translator::follow`] does, and comes to the same; whatever else there is stays for it, already fetched.
+
+use channel::{Ccw1, CcwFlags};
+use window::{ClientAddress, Window};
+
+use super::data::Area;
+use super::ground::{Slot, Transfer};
+use super::{Translator, END_31, MAX_CCWS};
+
+/// How far the straight way led.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Straight {
+    /// CCWs that have been translated.
+    pub(super) done: u32,
+    /// The last one of them chains commands.
+    pub(super) chains: bool,
+    /// The one behind them, if it has been fetched.
+    pub(super) next: Option<Ccw1>,
+}
+
+impl Translator {
+    /// Translates CCWs from `at` on, where a command begins, up to the client address `border` at most.
+    #[inline(never)]
+    pub(super) fn go_straight(&mut self, at: u32, border: u32, window: &Window) -> Straight {
+        let mut straight = Straight::default();
+        if self.shape.modifiable || !self.shape.format_1 {
+            return straight;
+        }
+        // Both are below 2 GiB, but for a border that is not there.
+        let end = u64::from(border).min(self.shape.limit) as u32;
+        let most = (MAX_CCWS.saturating_sub(self.ground.chained)).min(self.ground.room());
+        let bytes = (end.saturating_sub(at) & !7).min(8 * most as u32);
+        let first = self.ground.used();
+        let place = ClientAddress::new(u64::from(at));
+        let Ok(ccws) = window.slice(place, bytes) else {
+            return straight;
+        };
+        let mut area = Area {
+            address: 0,
+            count: 0,
+            transfer: Transfer::None,
+            skip: false,
+            start: 0,
+        };
+        ccws.each(|ccw: Ccw1| {
+            if self.place_straight(ccw, &mut area, window).is_none() {
+                straight.next = Some(ccw);
+                return false;
+            }
+            straight.chains = ccw.flags().contains(CcwFlags::CC);
+            straight.chains
+        });
+        straight.done = (self.ground.used() - first) as u32;
+        self.ground.lengthen(straight.done);
+        self.ground.chained += straight.done as usize;
+        straight
+    }
+
+    /// Appends a CCW, if it is one for the straight way. Else nothing has been changed.
+    #[inline(always)]
+    fn place_straight(&mut self, ccw: Ccw1, area: &mut Area, window: &Window) -> Option<()> {
+        let flags = ccw.flags();
+        let ordinary = !flags.intersects(CcwFlags::CD | CcwFlags::MIDA);
+        let transfer = Transfer::of(ccw.command);
+        let forward = matches!(transfer, Transfer::Output | Transfer::Input);
+        if !ordinary || !forward || !self.ground.fits(self.arena.room()) {
+            return None;
+        }
+        let address = u64::from(ccw.address.get());
+        let count = u64::from(ccw.count.get()).max(1);
+        let mut slot = Slot {
+            client: ccw,
+            transfer,
+            ..Slot::default()
+        };
+        let mut placed = ccw;
+        if flags.contains(CcwFlags::IDA) {
+            if address >= END_31 {
+                return None;
+            }
+            (area.address, area.count, area.transfer) = (address, count, transfer);
+            let list = self.copy_idaws(area, None, window)?;
+            slot.list = Some(list);
+            placed.address = self.list_address(list).into();
+        } else {
+            let end = address + count;
+            if end > self.shape.limit || self.shape.base + end > END_31 {
+                return None;
+            }
+            placed.address = ((self.shape.base + address) as u32).into();
+        }
+        self.arena.set_ccw(self.ground.used(), placed);
+        self.ground.append(slot);
+        Some(())
+    }
+}

@@ -1,0 +1,343 @@
+//! What only a DASD can prove: programs that move data, and programs that come from the disk.
+//!
+//! **The tests write to records 1 and 2 of the first track**, which have 24 and 144 bytes of data, as a volume has them
+//! that was made for IPL. Each record is written before it is read.
+
+use super::super::liballoc::vec::Vec;
+use super::super::{ensure, expect, test, Outcome, Test, Why};
+use super::programs::well;
+use super::{running, Subchannel};
+use channel::{
+    Ccw0, Ccw1, CcwFlags, CommandCode, FunctionControl, Idaw1, Idaw2, IdawFormat, Irb, Midaw,
+    MidawFlags, OrbFlags, SubchannelStatus,
+};
+use window::ClientAddress;
+use zerocopy::{FromZeros, IntoBytes};
+
+/// Control-unit types that have count-key-data tracks.
+pub(super) const CONTROL_UNITS: [u16; 2] = [0x3990, 0x2105];
+
+/// The tests.
+pub(super) const TESTS: &[Test<Subchannel>] = &[
+    test("a record is read as it was written", written),
+    test("a buffer across pages", across_pages),
+    test("data chaining across pages, written and read", chained),
+    test("format-1 IDAWs", idaws_1),
+    test("format-2 IDAWs of 2 KiB", idaws_2_of_2k),
+    test("format-2 IDAWs of 4 KiB", idaws_2_of_4k),
+    test("MIDAWs", midaws),
+    test("an endless program of seeks is halted", seeks_halted),
+    test("an endless program of seeks is cleared", seeks_cleared),
+    test(
+        "READ IPL over the program, whose format-1 CCWs search anew",
+        ipl_1,
+    ),
+    test(
+        "READ IPL over the program, whose format-0 CCWs search anew",
+        ipl_0,
+    ),
+];
+
+const SEEK: CommandCode = CommandCode(0x07);
+const SEARCH_ID_EQUAL: CommandCode = CommandCode(0x31);
+const READ_IPL: CommandCode = CommandCode(0x02);
+const WRITE_DATA: CommandCode = CommandCode(0x05);
+const READ_DATA: CommandCode = CommandCode(0x06);
+
+/// Bytes of record 1 and of record 2.
+const FIRST: u16 = 24;
+const SECOND: u16 = 144;
+
+/// Where things are in the pages of the scene, besides the program.
+const BOOTSTRAP: u32 = 0x100;
+const LOADED: u32 = 0x200;
+const LIST: u32 = 0x800;
+/// Seek and search arguments of records 1 and 2: block, cylinder, head, record. Then those of another cylinder.
+const ARGUMENTS: u32 = Subchannel::DATA + 0x800;
+const ARGUMENT: u32 = 16;
+/// What is written.
+const OUT: u32 = 0xF00;
+const PAGE_1: u32 = 0x1000;
+const PAGE_2: u32 = 0x2000;
+
+fn at(offset: u32) -> ClientAddress {
+    ClientAddress::new(offset.into())
+}
+
+/// Bytes that are told apart.
+fn pattern(seed: u8) -> [u8; SECOND as usize] {
+    core::array::from_fn(|place| (place as u8).wrapping_mul(7).wrapping_add(seed))
+}
+
+fn to(scene: &Subchannel, command: CommandCode, flags: CcwFlags, count: u16, offset: u32) -> Ccw1 {
+    Ccw1::new(command, flags, count, scene.base() + offset)
+}
+
+fn tic(scene: &Subchannel, offset: u32) -> Ccw1 {
+    to(scene, CommandCode::TIC, CcwFlags::empty(), 0, offset)
+}
+
+/// The CCWs, for the place `offset`, that find a record of the first track, and then `rest`.
+fn on_record(scene: &Subchannel, record: u32, offset: u32, rest: &[Ccw1]) -> Vec<Ccw1> {
+    let argument = ARGUMENTS + record * ARGUMENT;
+    let mut bytes = [0; 7];
+    bytes[6] = record as u8;
+    // The page is longer.
+    let _ = scene.page.write_bytes(at(argument), &bytes);
+    let mut program = super::super::liballoc::vec![
+        to(scene, SEEK, CcwFlags::CC, 6, argument),
+        to(scene, SEARCH_ID_EQUAL, CcwFlags::CC, 5, argument + 2),
+        tic(scene, offset + 8),
+    ];
+    program.extend_from_slice(rest);
+    program
+}
+
+/// Runs a program on a record, which has to end well.
+#[inline(never)]
+fn run(scene: &mut Subchannel, record: u32, flags: OrbFlags, rest: &[Ccw1]) -> Result<Irb, Why> {
+    let program = on_record(scene, record, 0, rest);
+    scene.put(program.as_bytes());
+    let mut orb = scene.orb();
+    orb.set_flags(flags | OrbFlags::FORMAT_1);
+    scene.start_orb(&orb)?;
+    scene.status()
+}
+
+fn write(scene: &mut Subchannel, record: u32, data: &[u8]) -> Outcome {
+    scene.page.write_bytes(at(OUT), data)?;
+    let ccw = to(scene, WRITE_DATA, CcwFlags::empty(), data.len() as u16, OUT);
+    well(&run(scene, record, OrbFlags::PREFETCH, &[ccw])?)
+}
+
+/// The storage at these places holds the pattern, piece after piece.
+#[inline(never)]
+fn holds(scene: &Subchannel, seed: u8, pieces: &[(u32, usize)]) -> Outcome {
+    let wanted = pattern(seed);
+    let mut found = [0; SECOND as usize];
+    let mut done = 0;
+    for &(offset, length) in pieces {
+        let piece = found.get_mut(done..done + length).ok_or("too long")?;
+        scene.page.read_bytes(at(offset), piece)?;
+        done += length;
+    }
+    expect("bytes", done, wanted.len())?;
+    expect("data", found, wanted)
+}
+
+fn written(scene: &mut Subchannel) -> Outcome {
+    for seed in [1, 2] {
+        write(scene, 2, &pattern(seed))?;
+        let ccw = to(
+            scene,
+            READ_DATA,
+            CcwFlags::empty(),
+            SECOND,
+            Subchannel::DATA,
+        );
+        let irb = run(scene, 2, OrbFlags::PREFETCH, &[ccw])?;
+        well(&irb)?;
+        expect("CCW address", irb.scsw.program.get(), scene.base() + 32)?;
+        expect("residual count", irb.scsw.count.get(), 0)?;
+        holds(scene, seed, &[(Subchannel::DATA, SECOND.into())])?;
+    }
+    Ok(())
+}
+
+fn across_pages(scene: &mut Subchannel) -> Outcome {
+    write(scene, 2, &pattern(3))?;
+    let place = PAGE_2 - 70;
+    let ccw = to(scene, READ_DATA, CcwFlags::empty(), SECOND, place);
+    well(&run(scene, 2, OrbFlags::PREFETCH, &[ccw])?)?;
+    holds(scene, 3, &[(place, SECOND.into())])
+}
+
+/// Three pieces, the second one across a page's end.
+fn pieces(scene: &Subchannel, command: CommandCode) -> [Ccw1; 3] {
+    [
+        to(scene, command, CcwFlags::CD, 50, PAGE_1 + 100),
+        to(scene, command, CcwFlags::CD, 44, PAGE_2 - 20),
+        to(scene, command, CcwFlags::empty(), 50, Subchannel::DATA + 3),
+    ]
+}
+
+const PIECES: [(u32, usize); 3] = [
+    (PAGE_1 + 100, 50),
+    (PAGE_2 - 20, 44),
+    (Subchannel::DATA + 3, 50),
+];
+
+fn chained(scene: &mut Subchannel) -> Outcome {
+    write(scene, 2, &pattern(4))?;
+    let read = pieces(scene, READ_DATA);
+    well(&run(scene, 2, OrbFlags::PREFETCH, &read)?)?;
+    holds(scene, 4, &PIECES)?;
+    // `put` clears the beginning of the last piece, so the pieces are written from elsewhere.
+    let other = pattern(5);
+    let (first, rest) = other.split_at(50);
+    scene.page.write_bytes(at(PAGE_1 + 100), first)?;
+    scene.page.write_bytes(at(PAGE_2 - 20), rest)?;
+    let write = [
+        to(scene, WRITE_DATA, CcwFlags::CD, 50, PAGE_1 + 100),
+        to(scene, WRITE_DATA, CcwFlags::empty(), 94, PAGE_2 - 20),
+    ];
+    well(&run(scene, 2, OrbFlags::PREFETCH, &write)?)?;
+    let read = pieces(scene, READ_DATA);
+    well(&run(scene, 2, OrbFlags::PREFETCH, &read)?)?;
+    holds(scene, 5, &PIECES)
+}
+
+/// Reads to the end of a block and on in another page.
+#[inline(never)]
+fn idaws(scene: &mut Subchannel, seed: u8, format: IdawFormat, flags: OrbFlags) -> Outcome {
+    write(scene, 2, &pattern(seed))?;
+    let end = PAGE_1 + format.block();
+    let words = [end - 70, Subchannel::DATA].map(|offset| scene.base() + offset);
+    let list = match format {
+        IdawFormat::Format1 => words.map(Idaw1::new).as_bytes().to_vec(),
+        IdawFormat::Format2Of2K | IdawFormat::Format2Of4K => words
+            .map(|word| Idaw2::new(word.into()))
+            .as_bytes()
+            .to_vec(),
+    };
+    scene.page.write_bytes(at(LIST), &list)?;
+    let ccw = to(scene, READ_DATA, CcwFlags::IDA, SECOND, LIST);
+    well(&run(scene, 2, OrbFlags::PREFETCH | flags, &[ccw])?)?;
+    holds(scene, seed, &[(end - 70, 70), (Subchannel::DATA, 74)])
+}
+
+fn idaws_1(scene: &mut Subchannel) -> Outcome {
+    idaws(scene, 6, IdawFormat::Format1, OrbFlags::empty())
+}
+
+fn idaws_2_of_2k(scene: &mut Subchannel) -> Outcome {
+    let flags = OrbFlags::FORMAT_2_IDAW | OrbFlags::IDAW_2K;
+    idaws(scene, 7, IdawFormat::Format2Of2K, flags)
+}
+
+fn idaws_2_of_4k(scene: &mut Subchannel) -> Outcome {
+    idaws(scene, 8, IdawFormat::Format2Of4K, OrbFlags::FORMAT_2_IDAW)
+}
+
+fn midaws(scene: &mut Subchannel) -> Outcome {
+    write(scene, 2, &pattern(9))?;
+    let places = [
+        (PAGE_1 + 5, 11),
+        (PAGE_2 - 100, 100),
+        (Subchannel::DATA + 1, 33),
+    ];
+    let last = places.len() - 1;
+    for (number, (offset, count)) in places.into_iter().enumerate() {
+        let mut flags = MidawFlags::empty();
+        flags.set(MidawFlags::LAST, number == last);
+        let word = Midaw::new(flags, count as u16, u64::from(scene.base() + offset));
+        scene.page.write(at(LIST + number as u32 * 16), &word)?;
+    }
+    let ccw = to(scene, READ_DATA, CcwFlags::MIDA, SECOND, LIST);
+    let flags = OrbFlags::PREFETCH | OrbFlags::MIDAW | OrbFlags::FORMAT_2_IDAW;
+    let irb = run(scene, 2, flags, &[ccw])?;
+    if irb.scsw.subchannel() == SubchannelStatus::PROGRAM_CHECK {
+        return Err(Why::Skip("the machine has none"));
+    }
+    well(&irb)?;
+    holds(scene, 9, &places)
+}
+
+/// Starts a program that seeks to and fro without an end.
+#[inline(never)]
+fn seek_without_end(scene: &mut Subchannel) -> Outcome {
+    let other = ARGUMENTS + 3 * ARGUMENT;
+    scene.page.write_bytes(at(ARGUMENTS), &[0; 6])?;
+    scene.page.write_bytes(at(other), &[0, 0, 0, 5, 0, 1])?;
+    let program = [
+        to(scene, SEEK, CcwFlags::CC, 6, ARGUMENTS),
+        to(scene, SEEK, CcwFlags::CC, 6, other),
+        tic(scene, 0),
+    ];
+    running::run(scene, &program, OrbFlags::PREFETCH)
+}
+
+fn seeks_halted(scene: &mut Subchannel) -> Outcome {
+    seek_without_end(scene)?;
+    scene.platform.halt(scene.id)?;
+    let both = FunctionControl::START | FunctionControl::HALT;
+    expect("function", scene.status()?.scsw.function(), both)?;
+    // And the device works.
+    written(scene)
+}
+
+fn seeks_cleared(scene: &mut Subchannel) -> Outcome {
+    seek_without_end(scene)?;
+    scene.platform.clear(scene.id)?;
+    let function = scene.status()?.scsw.function();
+    expect("function", function, FunctionControl::CLEAR)?;
+    written(scene)
+}
+
+/// In the format that the program has.
+fn encoded(program: &[Ccw1], format_1: bool) -> Vec<u8> {
+    if format_1 {
+        return program.as_bytes().to_vec();
+    }
+    let narrow = |ccw: &Ccw1| {
+        let [_, address @ ..] = ccw.address.get().to_be_bytes();
+        Ccw0 {
+            command: ccw.command,
+            address,
+            flags: ccw.flags,
+            count: ccw.count,
+            ..Ccw0::new_zeroed()
+        }
+    };
+    let program: Vec<Ccw0> = program.iter().map(narrow).collect();
+    program.as_bytes().to_vec()
+}
+
+/// Writes two programs to the disk as records 1 and 2, and runs them as the CPU does for IPL: from a READ IPL on, at the
+/// place to which that reads. The first one loads the second one, which ends in a SENSE ID.
+#[inline(never)]
+fn ipl(scene: &mut Subchannel, format_1: bool) -> Outcome {
+    let first = [scene.nop(CcwFlags::CC), tic(scene, BOOTSTRAP)];
+    let psw = [0, 0x0A, 0, 0, 0, 0, 0, 0x0F];
+    let mut record = psw.to_vec();
+    record.extend(encoded(&first, format_1));
+    write(scene, 1, &record)?;
+    let sense_id = [scene.nop(CcwFlags::CC), scene.sense_id()];
+    let mut record = encoded(&sense_id, format_1);
+    record.resize(SECOND.into(), 0xEE);
+    write(scene, 2, &record)?;
+
+    scene.page.fill(at(LOADED), SECOND.into(), 0)?;
+    let read = to(scene, READ_DATA, CcwFlags::CC, SECOND, LOADED);
+    let rest = [read, tic(scene, LOADED)];
+    let bootstrap = on_record(scene, 2, BOOTSTRAP, &rest);
+    let bootstrap = encoded(&bootstrap, format_1);
+    let start = to(scene, READ_IPL, CcwFlags::CC | CcwFlags::SLI, FIRST, 0);
+    // Nothing leads on but what the disk has.
+    let mut start = encoded(&[start], format_1);
+    start.resize(FIRST.into(), 0);
+    scene.put(&start);
+    scene.page.write_bytes(at(BOOTSTRAP), &bootstrap)?;
+    let mut orb = scene.orb();
+    let format = if format_1 {
+        OrbFlags::FORMAT_1
+    } else {
+        OrbFlags::empty()
+    };
+    orb.set_flags(format);
+    scene.start_orb(&orb)?;
+    let irb = scene.status()?;
+    well(&irb)?;
+    let end = scene.base() + LOADED + 16;
+    expect("CCW address", irb.scsw.program.get(), end)?;
+    expect("PSW", scene.page.read::<[u8; 8]>(at(0))?, psw)?;
+    ensure("identity", scene.identity()?.is_valid())
+}
+
+fn ipl_1(scene: &mut Subchannel) -> Outcome {
+    ipl(scene, true)
+}
+
+fn ipl_0(scene: &mut Subchannel) -> Outcome {
+    ipl(scene, false)
+}

@@ -1,0 +1,105 @@
+//! The image as its own client: every subchannel of the machine is the proxy's, and the tests of subchannels run over the
+//! area, in the client's terms.
+//!
+//! While the client waits, the appliance turns. Besides what is asked of each subchannel: programs that try to harm the
+//! appliance ([`super::css`]'s `hostile`), and programs that only a DASD can run (`dasd`), which write to the first track
+//! of each.
+
+use super::liballoc::boxed::Box;
+use super::liballoc::vec::Vec;
+use super::remote::{Client, Machine};
+use super::{Tally, Why};
+use crate::loopback::Loopback;
+use appliance::css::{self, Device, Hardware};
+use appliance::driver::{OutOfStorage, Platform};
+use s390x::clock::Tod;
+use s390x::control::Cr6;
+use vcss::Remote;
+use window::Window;
+
+/// Pages of the client's memory.
+const PAGES: usize = 64;
+const PAGE: u64 = 4096;
+/// How long the appliance may take for a request, in microseconds.
+const PATIENCE: u64 = 2_000_000;
+/// Between two turns of an appliance that has nothing to do, in microseconds.
+const REST: u64 = 200;
+
+/// Both sides, and how much of the client's memory is in use.
+struct Both {
+    loopback: Loopback,
+    used: usize,
+    began: Tod,
+}
+
+impl Both {
+    fn turn(&mut self) {
+        self.loopback.turn();
+        self.loopback.drain();
+    }
+}
+
+impl vcss::Wake for Both {
+    fn ring(&mut self) {
+        // The appliance turns when it is waited for.
+        let _ = self.loopback.bell.ring();
+        self.turn();
+    }
+
+    fn begin(&mut self) {
+        self.began = self.loopback.platform.now();
+    }
+
+    fn pass(&mut self) -> bool {
+        self.turn();
+        self.loopback.platform.now() < self.began.plus_micros(PATIENCE)
+    }
+}
+
+impl Machine for Both {
+    fn sleep(&mut self, deadline: Tod) {
+        let rest = self.loopback.platform.now().plus_micros(REST);
+        self.loopback.platform.pause(deadline.min(rest));
+        self.turn();
+    }
+
+    fn storage(&mut self, pages: usize) -> Result<Window, OutOfStorage> {
+        let error = OutOfStorage { pages };
+        let end = self.used.checked_add(pages).filter(|&end| end <= PAGES);
+        let offset = self.used as u64 * PAGE;
+        self.used = end.ok_or(error)?;
+        let base = self.loopback.window.absolute_base() + offset;
+        let base = core::ptr::with_exposed_provenance_mut(base as usize);
+        // SAFETY: pages of a window that is never given back; no others have been given out for them.
+        Ok(unsafe { Window::new(base, pages as u64 * PAGE, offset) })
+    }
+}
+
+/// Tests every subchannel, through the proxy.
+pub(super) fn run(tally: &mut Tally) {
+    match client() {
+        Ok(client) => super::css::run_through(tally, Box::new(client)),
+        Err(why) => tally.note("", "there are subchannels to pass through", Err(why)),
+    }
+}
+
+#[inline(never)]
+fn client() -> Result<Client<Both>, Why> {
+    // SAFETY: the vectors are set, and this is the one CPU.
+    let mut platform = unsafe { Hardware::new(Cr6::ALL_SUBCLASSES) };
+    let devices: Vec<Device> = css::discover(&mut platform)?
+        .into_iter()
+        .filter(|device| device.identity.is_ok())
+        .collect();
+    let began = platform.now();
+    let loopback = Loopback::new(platform, &devices, PAGES)?;
+    Ok(Client(Remote::new(
+        loopback.area.clone(),
+        Both {
+            loopback,
+            // Address 0 means nothing.
+            used: 1,
+            began,
+        },
+    )))
+}
