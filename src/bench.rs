@@ -31,7 +31,7 @@
 
 extern crate alloc as liballoc;
 
-mod client;
+pub(crate) mod client;
 mod proxy;
 
 use crate::boot::cmdline::{Bench, Options};
@@ -165,7 +165,7 @@ fn asleep(appliance: &RefCell<Appliance>, client: &mut Client) -> Result<(u32, u
 }
 
 /// The appliance's side, without control area and link.
-struct Appliance {
+pub(crate) struct Appliance {
     platform: Hardware,
     proxy: Proxy,
     disks: Vec<Box<dyn BlockDevice>>,
@@ -173,7 +173,7 @@ struct Appliance {
 
 impl Appliance {
     /// A turn; how many clock units it took, if it did anything.
-    fn turn(&mut self) -> Option<u64> {
+    pub(crate) fn turn(&mut self) -> Option<u64> {
         let start = Tod::now();
         let turn = self.proxy.turn(&mut self.disks, &mut self.platform, true);
         let end = Tod::now();
@@ -188,7 +188,7 @@ impl Appliance {
     }
 
     /// Time for the disk, in which the CPU executes nothing.
-    fn let_pass(&mut self, micros: u64) {
+    pub(crate) fn let_pass(&mut self, micros: u64) {
         let deadline = self.platform.now().plus_micros(micros);
         self.platform.wait(Some(deadline));
         while self.platform.pending_interruption().is_some() {}
@@ -279,10 +279,19 @@ fn scene(options: &Options) -> Result<(Rc<RefCell<Appliance>>, Client), String> 
     };
     let disk = VirtioBlk::open(&mut platform, device.id, settings, 4)
         .map_err(|error| liballoc::format!("{}: {error}", device.number))?;
+    serve(platform, Box::new(disk), true)
+}
+
+/// A disk, the proxy that serves it, and a client that has negotiated.
+pub(crate) fn serve(
+    mut platform: Hardware,
+    disk: Box<dyn BlockDevice>,
+    read_only: bool,
+) -> Result<(Rc<RefCell<Appliance>>, Client), String> {
     let geometry = disk.geometry().clone();
-    let disks: Vec<Box<dyn BlockDevice>> = liballoc::vec![Box::new(disk)];
+    let disks = liballoc::vec![disk];
     let memory = client::Memory::new(&mut platform).map_err(|error| error.to_string())?;
-    let served = memory.appliance_side(&geometry)?;
+    let served = memory.appliance_side(&geometry, read_only)?;
     let appliance = Rc::new(RefCell::new(Appliance {
         proxy: Proxy::new(liballoc::vec![served], &disks, None),
         platform,

@@ -22,6 +22,7 @@ use vcss::control::{Counters, Life};
 use crate::control::{Control, Exported, Storage};
 use crate::css::{self, Device, Report};
 use crate::driver::block::{BlockDevice, BlockStatus, Operation, Token};
+use crate::driver::eckd::{is_eckd, Eckd};
 use crate::driver::virtio_blk::VirtioBlk;
 use crate::driver::virtio_ccw::Settings;
 use crate::driver::virtio_serial::{VirtioSerial, LINK_PORT};
@@ -490,6 +491,11 @@ fn open_disk(
     match device.virtio_id() {
         Some(virtio::blk::DEVICE_ID) => {
             VirtioBlk::open(platform, device.id, tuning.settings, DISK_QUEUES)
+                .map(|disk| Box::new(disk) as Box<dyn BlockDevice>)
+                .map_err(|error| error.to_string())
+        }
+        _ if device.identity.as_ref().is_ok_and(is_eckd) => {
+            Eckd::open(platform, device.id, tuning.settings.isc)
                 .map(|disk| Box::new(disk) as Box<dyn BlockDevice>)
                 .map_err(|error| error.to_string())
         }

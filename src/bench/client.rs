@@ -76,12 +76,12 @@ impl Memory {
     }
 
     /// The appliance's end: one subchannel with all of the disk behind it.
-    pub fn appliance_side(&self, disk: &Geometry) -> Result<Served, String> {
+    pub fn appliance_side(&self, disk: &Geometry, read_only: bool) -> Result<Served, String> {
         let export = Export {
             disk: 0,
             start: 0,
             sectors: disk.sectors,
-            read_only: true,
+            read_only,
             queues: 1,
             serial: [0; 20],
         };
@@ -224,24 +224,42 @@ impl Client {
 
     /// Asks for a block anywhere on the disk; [`ring`](Self::ring) tells.
     pub fn read(&mut self) -> Result<(), String> {
+        let block = self.next_block();
+        let data = self.vacant()?;
+        self.ask(RequestType::In, block, data)
+    }
+
+    /// Where the data of the next request is, in the window.
+    pub fn vacant(&self) -> Result<u64, String> {
+        let head = self.queue.vacant().ok_or("no room in the client's ring")?;
+        Ok(DATA + u64::from(head) * u64::from(BLOCK))
+    }
+
+    /// The window.
+    pub const fn window(&self) -> &'static Window {
+        self.window
+    }
+
+    /// Asks to read or write a block, the data being at [`vacant`](Self::vacant); [`ring`](Self::ring) tells.
+    pub fn ask(&mut self, kind: RequestType, block: u64, data: u64) -> Result<(), String> {
         let head = self.queue.vacant().ok_or("no room in the client's ring")?;
         let slot = SLOTS + u64::from(head) * SLOT;
-        let data = DATA + u64::from(head) * u64::from(BLOCK);
-        let sector = self.next_block() * SECTORS_OF_A_BLOCK;
+        let sector = block * SECTORS_OF_A_BLOCK;
+        let reads = u16::from(kind == RequestType::In);
         let table = [
             descriptor(slot, size_of::<RequestHeader>() as u32, 0, Some(1)),
-            descriptor(data, BLOCK, 1, Some(2)),
+            descriptor(data, BLOCK, reads, Some(2)),
             descriptor(slot + STATUS, 1, 1, None),
         ];
         let at = |offset| ClientAddress::new(slot + offset);
         self.window
-            .write(at(0), &RequestHeader::new(RequestType::In, sector))
+            .write(at(0), &RequestHeader::new(kind, sector))
             .and_then(|()| self.window.write(at(STATUS), &0xFF_u8))
             .and_then(|()| self.window.write_bytes(at(TABLE), table.as_bytes()))
             .map_err(|error| error.to_string())?;
         let shape = TableShape {
             count: 3,
-            writable: BLOCK + 1,
+            writable: u32::from(reads) * BLOCK + 1,
         };
         self.queue
             .add_indirect(slot + TABLE, shape)
@@ -257,15 +275,24 @@ impl Client {
         }
     }
 
-    /// Takes what has come back; how much that was.
+    /// Takes the reads that have come back; how many that was.
     pub fn take(&mut self) -> Result<u32, String> {
+        self.take_of(RequestType::In)
+    }
+
+    /// Takes the requests of one kind that have come back; how many that was.
+    pub fn take_of(&mut self, kind: RequestType) -> Result<u32, String> {
+        let bytes = u32::from(kind == RequestType::In) * BLOCK + 1;
         let mut count = 0;
         while let Some(used) = self.queue.poll_used() {
             let used = used.map_err(|error| error.to_string())?;
             let place = SLOTS + u64::from(used.head) * SLOT + STATUS;
             let status: Result<u8, _> = self.window.read(ClientAddress::new(place));
-            if status != Ok(RequestStatus::Ok.into()) || used.len != BLOCK + 1 {
-                return Err(format!("a read ended with {status:?}, {} bytes", used.len));
+            if status != Ok(RequestStatus::Ok.into()) || used.len != bytes {
+                return Err(format!(
+                    "{kind:?} ended with {status:?}, {} bytes",
+                    used.len
+                ));
             }
             count += 1;
         }

@@ -138,6 +138,12 @@ pub enum SelfTest {
     Proxy,
     /// `disk`: the virtio disk driver against an image that the host knows.
     Disk,
+    /// `dasd`: the driver of count-key-data disks, on every one that is there.
+    Dasd,
+    /// `dasd-errors`: the same on volumes that the host has damaged.
+    DasdErrors,
+    /// `dasd-served`: a virtio disk over such a volume, which a client in the image reads and writes.
+    DasdServed,
     /// `link`: wake-up bytes in both directions.
     Link,
     /// `idle`: the wait ends when it should, and takes no processor time.
@@ -166,6 +172,9 @@ impl SelfTest {
             "attention" => Self::Attention,
             "proxy" => Self::Proxy,
             "disk" => Self::Disk,
+            "dasd" => Self::Dasd,
+            "dasd-errors" => Self::DasdErrors,
+            "dasd-served" => Self::DasdServed,
             "link" => Self::Link,
             "idle" => Self::Idle,
             "echo" => Self::Echo,

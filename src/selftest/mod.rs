@@ -7,6 +7,7 @@
 //! | [`channel`] | the same of virtual subchannels: the image as a client of another appliance |
 //! | [`proxy`] | the same through the proxy, the image being its own client; and what only a DASD can prove |
 //! | [`disk`] | the virtio disk driver, against an image whose contents the host knows |
+//! | [`dasd`] | the driver of count-key-data disks, on volumes that the host looks at afterwards |
 //! | [`link`] | wake-up bytes between the image and the host |
 //! | [`idle`] | the wait: it ends when it should, and not before |
 //! | [`echo`] | the console's input |
@@ -23,6 +24,7 @@ extern crate alloc as liballoc;
 mod channel;
 mod crash;
 mod css;
+mod dasd;
 mod disk;
 mod echo;
 mod idle;
@@ -136,6 +138,9 @@ pub fn run(test: SelfTest, options: &Options) -> ! {
         SelfTest::Attention => channel::run_attention(&mut tally, settings, options.area),
         SelfTest::Proxy => proxy::run(&mut tally, options.vfio),
         SelfTest::Disk => disk::run(&mut tally, settings),
+        SelfTest::Dasd => dasd::run(&mut tally, dasd::TESTS),
+        SelfTest::DasdErrors => dasd::run(&mut tally, dasd::ERRORS),
+        SelfTest::DasdServed => dasd::run_served(&mut tally),
         SelfTest::Link => link::run(&mut tally, settings),
         SelfTest::Clock | SelfTest::Idle => idle::run(&mut tally),
         SelfTest::Echo => echo::run(&mut tally),

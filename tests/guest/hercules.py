@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Boots the image on Hercules by list-directed IPL, up to a disabled wait.
 
-    hercules.py IMAGE-DIR SCENE-DIR [--append LINE] [--dasd OPTIONS] [--type 'REGEX=>TEXT']...
+    hercules.py IMAGE-DIR SCENE-DIR [--append LINE] [--dasd OPTIONS] [--volume FILE]... [--type 'REGEX=>TEXT']...
 
-IMAGE-DIR has stellwerk.bin and ipl-psw.bin. There are two 3390 at 0A80 and 0A81. What is to be typed is typed
+IMAGE-DIR has stellwerk.bin and ipl-psw.bin. There are two 3390 at 0A80 and 0A81, or the volumes that are named, from
+0A80 on. What is to be typed is typed
 once, when a line matches. The console is printed, then `hercules: disabled wait CODE`.
 
 Hercules is driven by its panel commands on standard input and ended by "quit"; when that does not help, by a
@@ -39,8 +40,6 @@ HERCPRIO  0
 CPUPRIO   0
 DEVPRIO   0
 TODPRIO   0
-0A80 3390 one.3390 {options}
-0A81 3390 two.3390 {options}
 """
 INS = """\
 ipl-psw.bin 0x00000000
@@ -54,18 +53,21 @@ READY = "HHCPN995E"
 DISABLED_WAIT = "HHCCP011I"
 
 
-def prepare(images, scene, line, options):
+def prepare(images, scene, line, options, volumes):
     scene.mkdir(parents=True, exist_ok=True)
     for name in ("stellwerk.bin", "ipl-psw.bin"):
         shutil.copyfile(images / name, scene / name)
     (scene / "command-line.bin").write_bytes(line.encode("ascii") + b"\0")
     (scene / "image.ins").write_text(INS)
-    (scene / "hercules.cnf").write_text(CONFIGURATION.format(options=options))
-    for name, volume in (("one.3390", "TEST01"), ("two.3390", "TEST02")):
-        (scene / name).unlink(missing_ok=True)
-        subprocess.run(
-            ["dasdinit", "-z", name, "3390-1", volume], cwd=scene, check=True, capture_output=True
-        )
+    if not volumes:
+        volumes = ["one.3390", "two.3390"]
+        for name, volume in zip(volumes, ("TEST01", "TEST02")):
+            (scene / name).unlink(missing_ok=True)
+            subprocess.run(
+                ["dasdinit", "-z", name, "3390-1", volume], cwd=scene, check=True, capture_output=True
+            )
+    lines = (f"{0xA80 + index:04X} 3390 {name} {options}\n" for index, name in enumerate(volumes))
+    (scene / "hercules.cnf").write_text(CONFIGURATION + "".join(lines))
 
 
 class Hercules:
@@ -137,13 +139,14 @@ def main():
     parser.add_argument("scene", type=Path)
     parser.add_argument("--append", default="")
     parser.add_argument("--dasd", default="")
+    parser.add_argument("--volume", action="append", default=[])
     parser.add_argument("--type", action="append", default=[])
     arguments = parser.parse_args()
     rules = []
     for rule in arguments.type:
         pattern, text = rule.split("=>", 1)
         rules.append((re.compile(pattern), text))
-    prepare(arguments.images, arguments.scene, arguments.append, arguments.dasd)
+    prepare(arguments.images, arguments.scene, arguments.append, arguments.dasd, arguments.volume)
     hercules = Hercules(arguments.scene)
     try:
         code = run(hercules, rules)

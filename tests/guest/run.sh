@@ -383,6 +383,83 @@ case_hercules_css_async() { # the same with programs that run on their own, and 
     says '^PASS: .*CSCH ends a running program'
 }
 
+# dasd_test OPTION…: the driver of count-key-data disks on volumes of both layouts, 4096 and 1024 bytes a record, and one
+# that is not formatted; then what is on them.
+dasd_test() {
+    local volumes=$SCENE/volumes
+    mkdir -p "$volumes"
+    python3 "$here/dasd.py" make-linux "$volumes/cdl.3390" LINUX1 12
+    python3 "$here/dasd.py" make-ldl "$volumes/ldl.3390" LINUX2 10 4096
+    python3 "$here/dasd.py" make-ldl "$volumes/small.3390" LINUX3 10 1024
+    python3 "$here/dasd.py" make-empty "$volumes/empty.3390" EMPTY1 10
+    hercules FFF selftest=dasd "$@" --volume "$volumes/cdl.3390" --volume "$volumes/ldl.3390" \
+        --volume "$volumes/small.3390" --volume "$volumes/empty.3390"
+    silent '^(FAIL|SKIP)'
+    says '^24 passed, 0 failed'
+    says 'dasd: 0\.0\.0a80 3390/.. 12 cylinders of 15, VOL1 \(CDL\) LINUX1, 12 records of 4096 a track, 2136 blocks from 24, HRC'
+    says 'dasd: 0\.0\.0a81 3390/.. 10 cylinders of 15, LNX1 \(LDL\) LINUX2, 12 records of 4096 a track, 1797 blocks from 3, HRC'
+    says 'dasd: 0\.0\.0a82 3390/.. 10 cylinders of 15, LNX1 \(LDL\) LINUX3, 33 records of 1024 a track, 4947 blocks from 3, HRC'
+    says 'dasd: 0\.0\.0a83 not formatted: no cylinder 0 head 2 record 1'
+    python3 "$here/dasd.py" check "$volumes/cdl.3390" 24 "$LOG" 0.0.0a80
+    python3 "$here/dasd.py" check "$volumes/ldl.3390" 3 "$LOG" 0.0.0a81
+    python3 "$here/dasd.py" check "$volumes/small.3390" 3 "$LOG" 0.0.0a82
+    rm -r "$volumes"
+}
+
+case_hercules_dasd() { # 3390 volumes read and written there; the host finds on them what it should
+    dasd_test
+}
+case_hercules_dasd_async() { # the same with programs that run on their own
+    dasd_test --dasd nosyncio
+}
+
+# dasd_served OPTION…: a virtio disk over a volume, read and written by a client in the image.
+dasd_served() {
+    local volume=$SCENE/served.3390
+    python3 "$here/dasd.py" make-linux "$volume" LINUX1 12
+    hercules FFF selftest=dasd-served "$@" --volume "$volume"
+    silent '^(FAIL|SKIP)'
+    says '^3 passed, 0 failed'
+    python3 "$here/dasd.py" check "$volume" 24 "$LOG" served
+    rm "$volume"
+}
+
+case_hercules_dasd_served() { # a virtio disk over a volume, as a client sees it; the host finds its blocks on the volume
+    dasd_served
+}
+case_hercules_dasd_served_async() { # the same with programs that run on their own
+    dasd_served --dasd nosyncio
+}
+
+# dasd_errors DASD-OPTIONS [OPTION…]: damaged records fail alone and with their place.
+dasd_errors() {
+    local volume=$SCENE/damaged.3390 options=$1 lost
+    shift
+    python3 "$here/dasd.py" make-linux "$volume" LINUX1 4
+    python3 "$here/dasd.py" damage "$volume" 1 2 count
+    python3 "$here/dasd.py" damage "$volume" 2 3 length
+    hercules FFF selftest=dasd-errors --dasd "$options" --volume "$volume" "$@"
+    silent '^FAIL'
+    says 'no record found at cylinder 1 head 2 record 4,'
+    says 'equipment check at cylinder 2 head 3 record 4,'
+    # Records 4 of one track, and 4 to 12 of the other; the two first tracks are not served.
+    lost=$(sed -n 's/^dasd: lost //p' "$LOG" | tr '\n' ' ')
+    [[ $lost == '183 375 376 377 378 379 380 381 382 383 ' ]] || { warn "lost: $lost"; return 1; }
+    rm "$volume"
+}
+
+case_hercules_dasd_errors() { # damaged records
+    dasd_errors ''
+    says '^2 passed, 0 failed'
+    says 'dasd: a write ends with Ok'
+}
+case_hercules_dasd_errors_async() { # the same with programs that run on their own, read-only, and unplugged in the end
+    dasd_errors 'nosyncio ro' --type 'dasd: may go=>detach 0A80'
+    says '^3 passed, 0 failed'
+    says 'write inhibited at cylinder 3 head 14 record 12'
+    says 'dasd: a write ends with IoError'
+}
+
 # proxy_passed: DASD that are passed through to the image itself have done what the hardware does.
 proxy_passed() {
     local fact

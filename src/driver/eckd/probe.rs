@@ -1,0 +1,100 @@
+//! Channel programs of bring-up: one command, or one record read by DEFINE EXTENT, LOCATE RECORD and a read.
+
+use channel::{Ccw1, CcwFlags, CommandCode, Orb, OrbFlags, SubchannelId};
+use window::{ClientAddress, Window};
+use zerocopy::IntoBytes;
+
+use super::super::program::run_program;
+use super::super::{Channel, Platform, ProgramError};
+use super::format::{DefineExtent, LocateRecord, DEFINE_EXTENT, LOCATE_RECORD};
+use super::volume::VolumeError;
+
+/// How long a program may take, in microseconds.
+const TIMEOUT: u64 = 10_000_000;
+/// Where things are in the page.
+const EXTENT: u32 = 64;
+const LOCATE: u32 = 80;
+const DATA: u32 = 128;
+/// Most bytes that are read.
+const MOST: usize = 1024;
+
+/// The subchannel, as bring-up uses it.
+#[derive(Debug)]
+pub struct Probe {
+    /// For programs of one command.
+    pub channel: Channel,
+    page: Window,
+    id: SubchannelId,
+    path_mask: u8,
+}
+
+impl Probe {
+    /// Two pages for the enabled subchannel `id`.
+    pub(super) fn new(
+        platform: &mut dyn Platform,
+        id: SubchannelId,
+        path_mask: u8,
+    ) -> Result<Self, VolumeError> {
+        let mut page = || platform.storage(1).map_err(VolumeError::Storage);
+        Ok(Self {
+            channel: Channel::new(id, path_mask, page()?),
+            page: page()?,
+            id,
+            path_mask,
+        })
+    }
+
+    /// Locates a record and reads behind it, as many bytes as `data` has at most.
+    pub(super) fn read(
+        &mut self,
+        platform: &mut dyn Platform,
+        locate: &LocateRecord,
+        command: CommandCode,
+        data: &mut [u8],
+    ) -> Result<(), VolumeError> {
+        let too_long = VolumeError::Program("read", ProgramError::TooLong);
+        let count = u16::try_from(data.len().min(MOST)).map_err(|_| too_long)?;
+        let base = u32::try_from(self.page.absolute_base()).map_err(|_| too_long)?;
+        let extent = DefineExtent {
+            mask: DefineExtent::MASK_READ,
+            attributes: DefineExtent::ECKD,
+            first: locate.seek,
+            last: locate.seek,
+            ..DefineExtent::default()
+        };
+        let program = [
+            Ccw1::new(DEFINE_EXTENT, CcwFlags::CC, 16, base + EXTENT),
+            Ccw1::new(LOCATE_RECORD, CcwFlags::CC, 16, base + LOCATE),
+            Ccw1::new(command, CcwFlags::SLI, count, base + DATA),
+        ];
+        let at = |place: u32| ClientAddress::new(place.into());
+        self.page.write(at(EXTENT), &extent)?;
+        self.page.write(at(LOCATE), locate)?;
+        self.page.fill(at(DATA), count.into(), 0)?;
+        self.page.write_bytes(at(0), program.as_bytes())?;
+        let orb = Orb::format_1(self.id.word(), base, OrbFlags::PREFETCH, self.path_mask);
+        // SAFETY: program and data lie in the page, which nobody else uses and which is never given back.
+        match unsafe { run_program(platform, self.id, &orb, TIMEOUT) } {
+            Ok(_) => {}
+            // Without concurrent sense the bytes are still to be asked for.
+            Err(ProgramError::UnitCheck(sense)) if sense.bytes().is_empty() => {
+                let error = ProgramError::UnitCheck(self.sense(platform)?);
+                return Err(VolumeError::Program("read of a record", error));
+            }
+            Err(error) => return Err(VolumeError::Program("read of a record", error)),
+        }
+        Ok(self.page.read_bytes(at(DATA), data)?)
+    }
+
+    /// The sense bytes of the last unit check, by the SENSE command.
+    pub(super) fn sense(
+        &mut self,
+        platform: &mut dyn Platform,
+    ) -> Result<super::super::Sense, VolumeError> {
+        let mut bytes = [0; super::super::Sense::MAX];
+        self.channel
+            .read(platform, CommandCode::SENSE, &mut bytes)
+            .map_err(|error| VolumeError::Program("SENSE", error))?;
+        Ok(super::super::Sense::new(&bytes))
+    }
+}

@@ -1,0 +1,536 @@
+//! The driver on a machine of software.
+
+mod fake;
+
+use std::string::ToString;
+use std::vec::Vec;
+
+use channel::{DeviceStatus, Refusal, SubchannelStatus};
+use proptest::prelude::*;
+use window::{ClientAddress, Segment, Window};
+
+use super::recovery::{Action, ATTEMPTS, TABLE};
+use super::volume::{Label, VolumeError};
+use super::*;
+use crate::driver::block::BlockStatus;
+use fake::{id, Fault, Machine};
+
+const ISC: u8 = 3;
+const BLOCK: u64 = 4096;
+const SECTORS: u64 = 8;
+/// Pages of data.
+const PAGES: usize = 600;
+
+/// A disk, and storage for its data.
+struct Scene {
+    machine: Machine,
+    disk: Eckd,
+    data: Window,
+}
+
+impl Scene {
+    fn new(mut machine: Machine) -> Self {
+        let disk = Eckd::open(&mut machine, id(), ISC).unwrap();
+        let data = machine.storage(PAGES).unwrap();
+        machine.starts = 0;
+        Self {
+            machine,
+            disk,
+            data,
+        }
+    }
+
+    fn cdl() -> Self {
+        Self::new(cdl(6))
+    }
+
+    fn segment(&self, offset: u64, len: u32) -> Segment {
+        self.data
+            .translate(ClientAddress::new(offset), len)
+            .unwrap()
+    }
+
+    /// Submits a request for one block, at its place in the storage.
+    fn one(&mut self, write: bool, block: u64, token: u32) {
+        let segment = self.segment(u64::from(token) * BLOCK, BLOCK as u32);
+        self.submit(write, block, &[segment], token).unwrap();
+    }
+
+    fn submit(
+        &mut self,
+        write: bool,
+        block: u64,
+        segments: &[Segment],
+        token: u32,
+    ) -> Result<(), SubmitError> {
+        let sector = block * SECTORS;
+        let operation = if write {
+            Operation::Write { sector }
+        } else {
+            Operation::Read { sector }
+        };
+        self.disk.submit(0, operation, segments, &[], Token(token))
+    }
+
+    /// Lets time pass until all requests have ended.
+    fn all(&mut self) -> Vec<Done> {
+        let mut done = Vec::new();
+        for _ in 0..10_000 {
+            self.disk.kick(&mut self.machine);
+            done.extend(core::iter::from_fn(|| self.disk.poll()));
+            if self.disk.in_flight() == 0 {
+                return done;
+            }
+            self.machine.micros += 50_000;
+        }
+        panic!("{} requests do not end", self.disk.in_flight());
+    }
+
+    /// How one request for a block ends.
+    fn status(&mut self, write: bool, block: u64) -> BlockStatus {
+        self.one(write, block, 0);
+        let done = self.all();
+        assert_eq!(done.len(), 1);
+        done[0].status
+    }
+}
+
+fn cdl(cylinders: u16) -> Machine {
+    Machine::new(cylinders)
+        .format(2, 4096, 12)
+        .label("VOL1", "VOL1LINUX1")
+}
+
+#[test]
+fn a_cdl_volume_is_served_from_track_2_on() {
+    let volume = Scene::cdl().disk.volume.clone();
+    assert_eq!(volume.label, Label::Cdl);
+    assert_eq!(&volume.serial, b"LINUX1");
+    assert_eq!(volume.layout.origin, 24);
+    assert_eq!(volume.layout.blocks, (6 * 15 - 2) * 12);
+    let last = volume.layout.place(volume.layout.blocks - 1);
+    assert_eq!(last.to_string(), "cylinder 5 head 14 record 12");
+    assert_eq!(
+        volume.layout.place(0).to_string(),
+        "cylinder 0 head 2 record 1"
+    );
+}
+
+#[test]
+fn other_volumes_are_served_behind_their_labels() {
+    let plain = || Machine::new(2).format(0, 4096, 12);
+    for (machine, label, origin) in [
+        (plain().label("", "LNX1LINUX1"), Label::Ldl, 3),
+        (plain().label("", "CMS1LINUX1"), Label::Cms(0), 3),
+        (plain(), Label::None, 0),
+    ] {
+        let volume = Scene::new(machine).disk.volume.clone();
+        assert_eq!((volume.label, volume.layout.origin), (label, origin));
+        assert_eq!(volume.layout.blocks, 2 * 15 * 12 - origin);
+    }
+}
+
+#[test]
+fn a_reserved_cms_file_is_served_from_its_first_block_on() {
+    let mut machine = Machine::new(2).format(0, 4096, 12).label("", "CMS1LINUX1");
+    let label = machine.records.get_mut(&(0, 0, 3)).unwrap();
+    label.data[16..20].copy_from_slice(&77_u32.to_be_bytes());
+    let volume = Scene::new(machine).disk.volume.clone();
+    assert_eq!(volume.layout.origin, 77);
+}
+
+#[test]
+fn a_volume_that_is_not_formatted_is_refused_with_the_place() {
+    let open = |mut machine| Eckd::open(&mut machine, id(), ISC).unwrap_err();
+    let empty = open(Machine::new(2).label("VOL1", "VOL1EMPTY1"));
+    assert_eq!(
+        empty.to_string(),
+        "not formatted: no cylinder 0 head 2 record 1"
+    );
+    let mut short = cdl(2);
+    short.records.remove(&(0, 2, 12));
+    let short = open(short);
+    assert!(
+        matches!(short, VolumeError::NoRecord(place) if place.record == 12),
+        "{short}"
+    );
+    let other = open(Machine::new(2).format(0, 80, 12));
+    assert!(matches!(other, VolumeError::Record(..)), "{other}");
+}
+
+#[test]
+fn a_track_has_as_many_records_as_the_manuals_say() {
+    let mut about = Machine::new(1).about;
+    let of = |about: &format::Characteristics| {
+        [512, 1024, 2048, 4096].map(|data| about.records_of(data).unwrap())
+    };
+    assert_eq!(of(&about), [49, 33, 21, 12], "3390");
+    about.factors = [18, 7, 6, 116];
+    about.track_length = [0, 0xBC, 0x98];
+    assert_eq!(of(&about), [41, 28, 17, 10], "9345");
+    (about.formula, about.factor_1) = (1, 32);
+    about.factors = [0x01, 0xEC, 0, 0xEC];
+    about.track_length = [0, 0xBB, 0x60];
+    assert_eq!(of(&about), [46, 31, 18, 10], "3380");
+    about.formula = 3;
+    assert_eq!(about.records_of(4096), None);
+}
+
+#[test]
+fn cylinders_beyond_65535_have_their_high_bits_in_the_head() {
+    let track = format::TrackAddress::new(0x1_2345, 7);
+    assert_eq!((track.cylinder.get(), track.head.get()), (0x2345, 0x17));
+    let mut about = Machine::new(0xFFFE).about;
+    about.long_cylinders = 262_668.into();
+    assert_eq!(about.cylinders(), 262_668);
+}
+
+#[test]
+fn requests_that_wait_are_one_program() {
+    let mut scene = Scene::cdl();
+    for token in 0..40 {
+        scene.one(token % 2 == 0, u64::from(token) * 7, token);
+    }
+    let done = scene.all();
+    assert!(done.iter().all(|one| one.status == BlockStatus::Ok));
+    let tokens: Vec<u32> = done.iter().map(|one| one.token.0).collect();
+    assert_eq!(tokens, (0..40).collect::<Vec<_>>());
+    assert_eq!(scene.machine.starts, 1);
+}
+
+#[test]
+fn requests_that_follow_each_other_are_one_domain() {
+    let mut scene = Scene::cdl();
+    for token in 0..30 {
+        scene.one(false, 100 + u64::from(token), token);
+    }
+    scene.all();
+    // DEFINE EXTENT, LOCATE RECORD, and one for each block.
+    assert_eq!(scene.disk.counters.ccws, 32);
+}
+
+#[test]
+fn a_request_longer_than_a_program_or_a_domain_is_served() {
+    let mut scene = Scene::cdl();
+    let blocks = 300;
+    let mut whole = vec![0_u8; (blocks * BLOCK) as usize];
+    for (number, byte) in whole.iter_mut().enumerate() {
+        *byte = (number / 4096 + number) as u8;
+    }
+    scene
+        .data
+        .write_bytes(ClientAddress::new(0), &whole)
+        .unwrap();
+    let segment = scene.segment(0, whole.len() as u32);
+    scene.submit(true, 5, &[segment], 1).unwrap();
+    assert_eq!(scene.all()[0].status, BlockStatus::Ok);
+    scene
+        .data
+        .fill(ClientAddress::new(0), whole.len() as u64, 0)
+        .unwrap();
+    // The same storage again and again: more than any program holds.
+    let segments = [segment; 3];
+    assert_eq!(scene.submit(false, 5, &segments, 2), Ok(()));
+    assert_eq!(scene.all()[0].status, BlockStatus::Ok);
+    scene.submit(false, 5, &[segment], 3).unwrap();
+    scene.all();
+    let mut found = vec![0; whole.len()];
+    scene
+        .data
+        .read_bytes(ClientAddress::new(0), &mut found)
+        .unwrap();
+    assert!(found == whole);
+}
+
+#[test]
+fn what_is_not_in_the_volume_is_refused() {
+    let mut scene = Scene::cdl();
+    let blocks = scene.disk.volume.layout.blocks;
+    let one = scene.segment(0, BLOCK as u32);
+    let half = scene.segment(0, BLOCK as u32 / 2);
+    let too_large = Err(SubmitError::TooLarge);
+    assert_eq!(scene.submit(false, blocks, &[one], 0), too_large);
+    assert_eq!(scene.submit(false, blocks - 1, &[one, one], 0), too_large);
+    assert_eq!(scene.submit(false, 0, &[half], 0), too_large);
+    assert_eq!(
+        scene.submit(false, u64::MAX / SECTORS, &[one], 0),
+        too_large
+    );
+    assert_eq!(scene.disk.in_flight(), 0);
+}
+
+#[test]
+fn a_full_queue_takes_no_more_until_an_ending_is_taken() {
+    let mut scene = Scene::cdl();
+    for token in 0..QUEUE_SIZE as u32 {
+        scene.one(false, u64::from(token), token);
+    }
+    let one = scene.segment(0, BLOCK as u32);
+    assert_eq!(scene.submit(false, 0, &[one], 99), Err(SubmitError::Full));
+    scene.disk.kick(&mut scene.machine);
+    assert_eq!(scene.submit(false, 0, &[one], 99), Err(SubmitError::Full));
+    assert!(scene.disk.poll().is_some());
+    assert_eq!(scene.submit(false, 0, &[one], 99), Ok(()));
+}
+
+/// Sense bytes with the bit of a row.
+fn sense_of(number: usize) -> Vec<u8> {
+    const BITS: [(usize, u8); TABLE.len()] = [
+        (0, 0x80),
+        (1, 0x02),
+        (1, 0x04),
+        (1, 0x08),
+        (1, 0x40),
+        (1, 0x20),
+        (1, 0x80),
+        (2, 0x10),
+        (0, 0x40),
+        (0, 0x10),
+        (0, 0x08),
+        (0, 0x20),
+        (0, 0x04),
+        (0, 0x01),
+        (1, 0x10),
+    ];
+    let (byte, mask) = BITS[number];
+    let mut sense = vec![0; 24];
+    sense[byte] = mask;
+    sense
+}
+
+#[test]
+fn every_row_of_the_table_does_what_it_says() {
+    for (number, row) in TABLE.iter().enumerate() {
+        let sense = sense_of(number);
+        assert_eq!(super::recovery::row_of(&sense).reason, row.reason);
+        let once = match row.action {
+            Action::Retry => BlockStatus::Ok,
+            Action::Fail => BlockStatus::IoError,
+        };
+        for (times, status) in [(1, once), (ATTEMPTS, BlockStatus::IoError)] {
+            let mut scene = Scene::cdl();
+            scene.machine.faults = vec![Fault::UnitCheck(sense.clone()); times as usize].into();
+            assert_eq!(
+                scene.status(true, 9),
+                status,
+                "{}, {times} times",
+                row.reason
+            );
+            scene.machine.faults.clear();
+            assert_eq!(
+                scene.status(false, 9),
+                BlockStatus::Ok,
+                "after {}",
+                row.reason
+            );
+        }
+    }
+}
+
+#[test]
+fn write_inhibited_is_not_an_equipment_check() {
+    assert_eq!(
+        super::recovery::row_of(&[0x10, 0x02]).reason,
+        "write inhibited"
+    );
+    assert_eq!(super::recovery::row_of(&[]).action, Action::Retry);
+}
+
+#[test]
+fn sense_that_does_not_come_by_itself_is_asked_for() {
+    let mut scene = Scene::cdl();
+    scene.machine.concurrent_sense = false;
+    scene.machine.faults.push_back(Fault::UnitCheck(vec![0x80]));
+    assert_eq!(scene.status(false, 9), BlockStatus::IoError);
+    assert_eq!(scene.machine.starts, 1);
+}
+
+#[test]
+fn what_the_channel_reports_is_retried_or_fails() {
+    use SubchannelStatus as Channel;
+    let both = DeviceStatus::CHANNEL_END | DeviceStatus::DEVICE_END;
+    for (fault, status) in [
+        (Fault::Channel(Channel::PROGRAM_CHECK), BlockStatus::IoError),
+        (
+            Fault::Channel(Channel::PROTECTION_CHECK),
+            BlockStatus::IoError,
+        ),
+        (
+            Fault::Channel(Channel::INCORRECT_LENGTH),
+            BlockStatus::IoError,
+        ),
+        (Fault::Channel(Channel::CHANNEL_DATA_CHECK), BlockStatus::Ok),
+        (
+            Fault::Channel(Channel::CHANNEL_CONTROL_CHECK),
+            BlockStatus::Ok,
+        ),
+        (
+            Fault::Channel(Channel::INTERFACE_CONTROL_CHECK),
+            BlockStatus::Ok,
+        ),
+        (Fault::Channel(Channel::CHAINING_CHECK), BlockStatus::Ok),
+        (Fault::Device(DeviceStatus::BUSY), BlockStatus::Ok),
+        (
+            Fault::Device(both | DeviceStatus::UNIT_EXCEPTION),
+            BlockStatus::IoError,
+        ),
+        (Fault::Deferred(1), BlockStatus::Ok),
+        (Fault::Refused(Refusal::Busy), BlockStatus::Ok),
+    ] {
+        let mut scene = Scene::cdl();
+        scene.machine.faults.push_back(fault.clone());
+        assert_eq!(scene.status(false, 9), status, "{fault:?}");
+        assert_eq!(scene.status(false, 9), BlockStatus::Ok, "after {fault:?}");
+    }
+}
+
+#[test]
+fn of_many_requests_only_the_one_without_its_record_fails() {
+    let mut scene = Scene::cdl();
+    let place = scene.disk.volume.layout.place(70);
+    let address = (place.cylinder as u16, place.head, place.record);
+    scene.machine.records.remove(&address);
+    for token in 0..60 {
+        scene.one(token % 3 == 0, u64::from(token) * 2, token);
+    }
+    let done = scene.all();
+    assert_eq!(done.len(), 60);
+    for one in done {
+        let lost = one.token.0 == 35;
+        assert_eq!(one.status == BlockStatus::IoError, lost, "{one:?}");
+    }
+    assert_eq!(scene.disk.counters.failures, 1);
+}
+
+#[test]
+fn of_blocks_that_follow_each_other_those_of_an_unformatted_track_fail() {
+    let mut scene = Scene::cdl();
+    scene.machine.records.retain(|at, _| (at.0, at.1) != (0, 4));
+    for token in 0..60 {
+        scene.one(false, u64::from(token), token);
+    }
+    for one in scene.all() {
+        let lost = (24..36).contains(&one.token.0);
+        assert_eq!(one.status == BlockStatus::IoError, lost, "{one:?}");
+    }
+}
+
+#[test]
+fn a_program_that_does_not_end_is_halted_and_tried_again() {
+    let mut scene = Scene::cdl();
+    scene.machine.faults.push_back(Fault::Hang);
+    assert_eq!(scene.status(true, 1), BlockStatus::Ok);
+    assert_eq!((scene.machine.halts, scene.machine.clears), (1, 0));
+    assert_eq!(scene.disk.counters.timeouts, 1);
+    assert!(scene.machine.micros > super::recovery::PROGRAM_TIMEOUT);
+}
+
+#[test]
+fn a_halt_that_does_not_end_is_followed_by_a_clear() {
+    let mut scene = Scene::cdl();
+    scene.machine.halt_stuck = true;
+    scene.machine.faults.push_back(Fault::Hang);
+    assert_eq!(scene.status(true, 1), BlockStatus::Ok);
+    assert_eq!((scene.machine.halts, scene.machine.clears), (1, 1));
+}
+
+#[test]
+fn a_disk_that_cannot_be_stopped_is_given_up() {
+    let mut scene = Scene::cdl();
+    scene.machine.halt_stuck = true;
+    scene.machine.clear_stuck = true;
+    scene.machine.faults.push_back(Fault::Hang);
+    scene.one(false, 1, 0);
+    scene.one(false, 2, 1);
+    let done = scene.all();
+    assert!(done.iter().all(|one| one.status == BlockStatus::IoError));
+    assert_eq!(
+        (done.len(), scene.machine.clears),
+        (2, super::recovery::CLEARS)
+    );
+    let one = scene.segment(0, BLOCK as u32);
+    assert_eq!(scene.submit(false, 0, &[one], 9), Err(SubmitError::Broken));
+}
+
+#[test]
+fn a_program_that_never_ends_fails_in_the_end() {
+    let mut scene = Scene::cdl();
+    scene.machine.faults = vec![Fault::Hang; ATTEMPTS as usize].into();
+    assert_eq!(scene.status(false, 1), BlockStatus::IoError);
+    assert_eq!(scene.status(false, 1), BlockStatus::Ok);
+}
+
+#[test]
+fn a_disk_that_is_gone_fails_its_requests_and_takes_no_more() {
+    for fault in [Fault::Deferred(3), Fault::Refused(Refusal::NotOperational)] {
+        let mut scene = Scene::cdl();
+        scene.machine.faults.push_back(fault);
+        assert_eq!(scene.status(false, 1), BlockStatus::IoError);
+        let one = scene.segment(0, BLOCK as u32);
+        assert_eq!(scene.submit(false, 0, &[one], 9), Err(SubmitError::Broken));
+    }
+    let mut scene = Scene::cdl();
+    scene.one(false, 1, 0);
+    scene.machine.gone = true;
+    scene.disk.recheck(&mut scene.machine);
+    assert_eq!(scene.all()[0].status, BlockStatus::IoError);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever the pieces, and with either way to name small ones, the data is where it should be.
+    #[test]
+    fn data_in_any_pieces_is_transferred(
+        midaws: bool,
+        block in 0_u64..900,
+        start in 0_u64..5000,
+        cuts in proptest::collection::vec((1_u32..6000, 0_u64..5000), 1..20),
+    ) {
+        let mut machine = cdl(6);
+        machine.midaws = midaws;
+        let mut scene = Scene::new(machine);
+        let mut segments = Vec::new();
+        let (mut place, mut total) = (start, 0);
+        for (length, gap) in cuts {
+            segments.push(scene.segment(place, length));
+            place += u64::from(length) + gap;
+            total += length;
+        }
+        // Up to whole blocks.
+        let rest = total.next_multiple_of(BLOCK as u32) - total;
+        if rest > 0 {
+            segments.push(scene.segment(place, rest));
+            total += rest;
+        }
+        let window = scene.machine.window();
+        let mut wanted = Vec::new();
+        for (number, segment) in segments.iter().enumerate() {
+            let bytes: Vec<u8> = (0..segment.len).map(|at| (at as usize * 7 + number) as u8).collect();
+            window.write_bytes(ClientAddress::new(segment.absolute), &bytes).unwrap();
+            wanted.extend(bytes);
+        }
+        scene.submit(true, block, &segments, 1).unwrap();
+        prop_assert_eq!(scene.all()[0].status, BlockStatus::Ok);
+        let layout = scene.disk.volume.layout;
+        for number in 0..u64::from(total) / BLOCK {
+            let at = layout.place(block + number);
+            let record = &scene.machine.records[&(at.cylinder as u16, at.head, at.record)];
+            let from = (number * BLOCK) as usize;
+            prop_assert!(record.data == wanted[from..from + BLOCK as usize], "block {}", number);
+        }
+        for segment in &segments {
+            let place = ClientAddress::new(segment.absolute);
+            scene.machine.window().fill(place, segment.len.into(), 0xAA).unwrap();
+        }
+        scene.submit(false, block, &segments, 2).unwrap();
+        prop_assert_eq!(scene.all()[0].status, BlockStatus::Ok);
+        let mut found = Vec::new();
+        for segment in &segments {
+            let mut bytes = vec![0; segment.len as usize];
+            scene.machine.window().read_bytes(ClientAddress::new(segment.absolute), &mut bytes).unwrap();
+            found.extend(bytes);
+        }
+        prop_assert!(found == wanted);
+    }
+}

@@ -1,0 +1,135 @@
+#!/usr/bin/env python3
+"""Volumes for the image's own tests, and what is on them afterwards.
+
+    dasd.py make-linux IMAGE SERIAL CYLINDERS       a CDL volume, by dasdinit -linux
+    dasd.py make-ldl IMAGE SERIAL CYLINDERS BLOCK   a volume made by dasdinit, its tracks formatted for Linux's own layout
+    dasd.py make-empty IMAGE SERIAL CYLINDERS       a volume made by dasdinit, tracks without records
+    dasd.py check IMAGE FIRST CONSOLE-LOG NUMBER    records from number FIRST on are what the test of device NUMBER wrote
+    dasd.py damage IMAGE CYLINDER HEAD KIND         count: a count field is wrong; length: a record is longer than its track
+
+Images are uncompressed: 512 bytes of header, then tracks: home address of 5 bytes, records of count field (cylinder, head,
+record, key length, data length), key and data, and eight bytes X'FF'.
+"""
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+HEADER = 512
+END = b"\xff" * 8
+MAGIC = 0x4441534474657374
+MASK = (1 << 64) - 1
+# Records of a 3390 track.
+RECORDS = {4096: 12, 2048: 21, 1024: 33, 512: 49}
+
+
+class Image:
+    def __init__(self, path):
+        self.file = open(path, "r+b")
+        header = self.file.read(HEADER)
+        if header[:8] != b"CKD_P370":
+            raise SystemExit(f"{path}: not an uncompressed volume")
+        self.heads, self.track_size = struct.unpack_from("<II", header, 8)
+        self.file.seek(0, 2)
+        self.tracks = (self.file.tell() - HEADER) // self.track_size
+
+    def track(self, number):
+        self.file.seek(HEADER + number * self.track_size)
+        return self.file.read(self.track_size)
+
+    def write(self, number, track):
+        self.file.seek(HEADER + number * self.track_size)
+        self.file.write(track.ljust(self.track_size, b"\0"))
+
+    def records(self, number):
+        """Offset, record number, key length and data of each record."""
+        track = self.track(number)
+        offset = 5
+        while track[offset : offset + 8] != END:
+            record, key, data = struct.unpack_from(">BBH", track, offset + 4)
+            start = offset + 8 + key
+            yield offset, record, key, track[start : start + data]
+            offset = start + data
+
+    def blocks(self):
+        for number in range(self.tracks):
+            for _, record, _, data in self.records(number):
+                if record > 0:
+                    yield data
+
+
+def dasdinit(path, serial, cylinders, *options):
+    Path(path).unlink(missing_ok=True)
+    command = ["dasdinit", *options, path, "3390", serial, cylinders]
+    subprocess.run(command, check=True, capture_output=True)
+
+
+def make_ldl(path, serial, cylinders, block):
+    dasdinit(path, serial, cylinders)
+    image = Image(path)
+    block = int(block)
+    for number in range(image.tracks):
+        where = struct.pack(">HH", number // image.heads, number % image.heads)
+        track = b"\0" + where + where + struct.pack(">BBH", 0, 0, 8) + bytes(8)
+        for record in range(1, RECORDS[block] + 1):
+            data = bytearray(block)
+            if number == 0 and record == 3:
+                label = ("LNX1" + serial.ljust(6)).encode("cp037")
+                data[: len(label)] = label
+            track += where + struct.pack(">BBH", record, 0, block) + data
+        image.write(number, track + END)
+
+
+def step(state):
+    state ^= state << 13 & MASK
+    state ^= state >> 7
+    return state ^ (state << 17 & MASK)
+
+
+def block_of(number, written, length):
+    state = (number << 32 | written) * 0x9E3779B97F4A7C15 & MASK | 1
+    words = [MAGIC, number, written]
+    for _ in range(3, length // 8):
+        state = step(state)
+        words.append(state)
+    return struct.pack(f">{length // 8}Q", *words)
+
+
+def check(path, first, log, device):
+    digest = 0xCBF29CE484222325
+    changed = number = 0
+    for number, data in enumerate(list(Image(path).blocks())[int(first) :]):
+        written = 0
+        if any(data):
+            magic, name, written = struct.unpack_from(">QQQ", data)
+            if magic != MAGIC or name != number or data != block_of(number, written, len(data)):
+                raise SystemExit(f"{path}: block {number} is not what was written")
+            changed += 1
+        for byte in struct.pack(">I", written):
+            digest = (digest ^ byte) * 0x100000001B3 & MASK
+    line = f"dasd: {device} wrote {digest:016x}"
+    if line not in Path(log).read_text(encoding="latin-1").splitlines():
+        raise SystemExit(f"{path}: blocks are missing: nothing says {line}")
+    print(f"{path}: {number + 1} blocks, {changed} of them written, are as the guest says")
+
+
+def damage(path, cylinder, head, kind):
+    image = Image(path)
+    number = int(cylinder) * image.heads + int(head)
+    track = bytearray(image.track(number))
+    offset = list(image.records(number))[4][0]
+    if kind == "count":
+        track[offset : offset + 5] = b"\xde\xad\xbe\xef\x77"
+    else:
+        track[offset + 6 : offset + 8] = b"\xff\xf0"
+    image.write(number, bytes(track))
+
+
+COMMANDS = {
+    "make-linux": lambda path, serial, cylinders: dasdinit(path, serial, cylinders, "-linux"),
+    "make-ldl": make_ldl,
+    "make-empty": dasdinit,
+    "check": check,
+    "damage": damage,
+}
+COMMANDS[sys.argv[1]](*sys.argv[2:])
