@@ -87,12 +87,12 @@ fn read4k(options: &Options) -> Result<(), String> {
     for (depth, reads) in [(1, WARM_UP), (1, READS), (32, READS)] {
         let cost = awake(&appliance, &mut client, depth, reads)?;
         if reads == READS {
-            let insns = scale.instructions(cost).div_ceil(u64::from(reads));
+            let insns = nearest(scale.instructions(cost), reads);
             sclp::println!("bench: read4k depth={depth} reads={reads} insns={insns}");
         }
     }
     let (reads, cost) = asleep(&appliance, &mut client)?;
-    let insns = scale.instructions(cost).div_ceil(u64::from(reads.max(1)));
+    let insns = nearest(scale.instructions(cost), reads.max(1));
     sclp::println!("bench: read4k-sleeping depth=1 reads={reads} insns={insns}");
     let idle = appliance.borrow_mut().idle_turn();
     sclp::println!("bench: idle-turn insns={}", scale.instructions(idle));
@@ -240,6 +240,11 @@ fn lap(start: Tod, end: Tod) -> u64 {
     let (one, two) = (Tod::now(), Tod::now());
     let looking = two.units() - one.units();
     (end.units() - start.units()).saturating_sub(looking)
+}
+
+/// The share of each of so many, to the nearest: the clock's grain is far below one instruction.
+fn nearest(instructions: u64, many: u32) -> u64 {
+    (instructions + u64::from(many) / 2) / u64::from(many)
 }
 
 /// How many clock units [`KNOWN`] instructions take.

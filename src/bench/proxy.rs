@@ -9,7 +9,7 @@
 //! interruption. The device's own time is not: QEMU runs the program within START SUBCHANNEL, at no instruction of ours.
 
 use super::liballoc::string::{String, ToString};
-use super::{lap, Scale};
+use super::{lap, nearest, Scale};
 use crate::loopback::Loopback;
 use appliance::css::{self, Hardware};
 use appliance::driver::Platform;
@@ -43,7 +43,7 @@ pub fn run(scale: &Scale) -> Result<(), String> {
         for _ in 0..PROGRAMS {
             cost += bench.once()?;
         }
-        let insns = scale.instructions(cost).div_ceil(u64::from(PROGRAMS));
+        let insns = nearest(scale.instructions(cost), PROGRAMS);
         let words = ccws * words;
         sclp::println!("bench: proxy ccws={ccws} idaws={words} insns={insns}");
     }
