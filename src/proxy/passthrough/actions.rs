@@ -8,6 +8,7 @@ use channel::{
     ActivityControl, Crw, Emw, FunctionControl, Irb, Orb, PmcwFlags, Refusal, Schib, Scsw,
     StatusControl, Tested,
 };
+use s390x::clock::Tod;
 use vcss::client::Instruction;
 use vcss::trace::TraceEvent;
 use zerocopy::big_endian::U32;
@@ -262,7 +263,7 @@ impl PassThrough {
         }
         if self.functions.contains(FunctionControl::CLEAR) {
             let stored = self.stored(line);
-            if let Some(schib) = stored.filter(|schib| status::is_clearing(&schib.scsw)) {
+            if let Some(schib) = stored.filter(|schib| self.holds_back(&schib.scsw, line.now)) {
                 let mut scsw = schib.scsw;
                 scsw.set_controls(
                     FunctionControl::CLEAR,
@@ -502,6 +503,17 @@ impl PassThrough {
         schib
     }
 
+    /// Whether this status may be older than a clear function that has not ended. It is not held back for ever: on
+    /// Hercules the activity can stand beside the clear function's own end.
+    pub(super) fn holds_back(&mut self, scsw: &Scsw, now: Tod) -> bool {
+        let clearing = status::is_clearing(scsw);
+        if clearing && !self.holding {
+            self.held_until = now.plus_micros(HOLD_US);
+        }
+        self.holding = clearing;
+        clearing && now < self.held_until
+    }
+
     /// The device has gone.
     pub(super) fn gone(&mut self, line: &mut Line<'_>) {
         let before = self.state;
@@ -547,5 +559,7 @@ impl PassThrough {
     }
 }
 
+/// How long status may be held back for a clear function to end, in microseconds.
+const HOLD_US: u64 = 100_000;
 /// Reporting source subchannel, ancillary report, installed parameters initialised.
 const ABOUT_SUBCHANNEL: u32 = 0x0384_0000;

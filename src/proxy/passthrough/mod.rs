@@ -180,6 +180,9 @@ pub struct PassThrough {
     retries: u8,
     /// The program is suspended: it changes nothing until it is resumed.
     suspended: bool,
+    /// Until when status is held back that may be older than a clear function, and whether there is any.
+    held_until: Tod,
+    holding: bool,
     translator: Translator,
     deadline: Tod,
     reports: Deque<Crw, MAX_REPORTS>,
@@ -208,6 +211,8 @@ impl PassThrough {
             orb: Orb::default(),
             retries: 0,
             suspended: false,
+            held_until: Tod::NEVER,
+            holding: false,
             translator,
             deadline: Tod::NEVER,
             reports: Deque::new(),
@@ -312,6 +317,9 @@ impl PassThrough {
         let Some(schib) = self.looked(line) else {
             return;
         };
+        if self.holds_back(&schib.scsw, line.now) {
+            return;
+        }
         let Some(mut event) = status::event_of(&schib.scsw) else {
             // The status has been taken already.
             return;
@@ -416,14 +424,17 @@ impl PassThrough {
 
     /// Looks at the client's words of a program that may change while it runs.
     pub fn tend(&mut self, line: &mut Line<'_>) {
-        if self.wants_tending() {
+        if self.holding {
+            self.interruption(line);
+        } else if self.wants_tending() {
             self.translator.refresh(line.window);
         }
     }
 
     /// Whether [`Self::tend`] has something to look at.
     pub const fn wants_tending(&self) -> bool {
-        matches!(self.state, State::Busy) && !self.suspended && self.translator.is_modifiable()
+        let changing = !self.suspended && self.translator.is_modifiable();
+        self.holding || (matches!(self.state, State::Busy) && changing)
     }
 
     /// Whether an interruption may come.
