@@ -226,7 +226,7 @@ impl Client {
     pub fn read(&mut self) -> Result<(), String> {
         let block = self.next_block();
         let data = self.vacant()?;
-        self.ask(RequestType::In, block, data)
+        self.ask(RequestType::In, block, data, BLOCK)
     }
 
     /// Where the data of the next request is, in the window.
@@ -240,15 +240,22 @@ impl Client {
         self.window
     }
 
-    /// Asks to read or write a block, the data being at [`vacant`](Self::vacant); [`ring`](Self::ring) tells.
-    pub fn ask(&mut self, kind: RequestType, block: u64, data: u64) -> Result<(), String> {
+    /// Asks to read or write so many bytes from a block on, the data being at [`vacant`](Self::vacant), where there is room for
+    /// one block, or wherever the caller knows of room; [`ring`](Self::ring) tells.
+    pub fn ask(
+        &mut self,
+        kind: RequestType,
+        block: u64,
+        data: u64,
+        bytes: u32,
+    ) -> Result<(), String> {
         let head = self.queue.vacant().ok_or("no room in the client's ring")?;
         let slot = SLOTS + u64::from(head) * SLOT;
         let sector = block * SECTORS_OF_A_BLOCK;
         let reads = u16::from(kind == RequestType::In);
         let table = [
             descriptor(slot, size_of::<RequestHeader>() as u32, 0, Some(1)),
-            descriptor(data, BLOCK, reads, Some(2)),
+            descriptor(data, bytes, reads, Some(2)),
             descriptor(slot + STATUS, 1, 1, None),
         ];
         let at = |offset| ClientAddress::new(slot + offset);
@@ -259,7 +266,7 @@ impl Client {
             .map_err(|error| error.to_string())?;
         let shape = TableShape {
             count: 3,
-            writable: u32::from(reads) * BLOCK + 1,
+            writable: u32::from(reads) * bytes + 1,
         };
         self.queue
             .add_indirect(slot + TABLE, shape)
@@ -277,12 +284,12 @@ impl Client {
 
     /// Takes the reads that have come back; how many that was.
     pub fn take(&mut self) -> Result<u32, String> {
-        self.take_of(RequestType::In)
+        self.take_of(RequestType::In, BLOCK)
     }
 
-    /// Takes the requests of one kind that have come back; how many that was.
-    pub fn take_of(&mut self, kind: RequestType) -> Result<u32, String> {
-        let bytes = u32::from(kind == RequestType::In) * BLOCK + 1;
+    /// Takes the requests of one kind and of so many bytes that have come back; how many that was.
+    pub fn take_of(&mut self, kind: RequestType, bytes: u32) -> Result<u32, String> {
+        let bytes = u32::from(kind == RequestType::In) * bytes + 1;
         let mut count = 0;
         while let Some(used) = self.queue.poll_used() {
             let used = used.map_err(|error| error.to_string())?;

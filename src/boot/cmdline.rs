@@ -190,6 +190,8 @@ pub enum Bench {
     Read4k,
     /// `proxy`: instructions for each channel program that is passed through.
     Proxy,
+    /// `eckd`: instructions, starts and CCWs for reads of a count-key-data disk.
+    Eckd,
 }
 
 impl Bench {
@@ -197,6 +199,7 @@ impl Bench {
         match name {
             "read4k" => Some(Self::Read4k),
             "proxy" => Some(Self::Proxy),
+            "eckd" => Some(Self::Eckd),
             _ => None,
         }
     }

@@ -357,6 +357,18 @@ case_instructions() { # the number of instructions for a read is the same twice
     [[ $first == "$second" && $first -gt 0 ]]
 }
 
+case_costs_of_eckd() { # a count-key-data disk costs no more than it may: instructions, starts, CCWs
+    local read bytes blocks starts ccws
+    boot bench=eckd -icount shift=0,sleep=off -rtc base=2026-01-01,clock=vm </dev/null
+    shut_down
+    read=$(sed -nE 's/^bench: eckd depth=1 .*insns=([0-9]+)$/\1/p' "$LOG")
+    read -r bytes blocks starts ccws < <(sed -nE '/^bench: eckd sequential /{ s///; s/[a-z]+=//gp }' "$LOG")
+    printf '%s instructions for a read of 4 KiB; %s bytes, %s blocks: %s starts, %s CCWs\n' "$read" "$bytes" "$blocks" "$starts" "$ccws"
+    ((read > 0 && read <= 4000))
+    ((starts > 0 && starts * 1048576 <= 2 * bytes))
+    ((blocks > 0 && ccws * 10 <= blocks * 11))
+}
+
 # ---- Hercules -----------------------------------------------------------------------------------------------------
 
 case_hercules_boot() { # list-directed IPL on Hercules: banner and subchannels

@@ -67,7 +67,7 @@ fn scene() -> Result<Served, Why> {
     let block_size = u64::from(disk.geometry().block_size);
     ensure("blocks of 4096 bytes", block_size == BLOCK)?;
     let blocks = disk.volume().layout.blocks as usize;
-    let (appliance, client) = serve(platform, Box::new(disk), false)?;
+    let (appliance, client) = serve(Box::new(platform), Box::new(disk), false)?;
     Ok(Served {
         appliance,
         client,
@@ -128,11 +128,11 @@ impl Served {
     /// A request from beginning to end.
     #[inline(never)]
     fn request(&mut self, kind: RequestType, block: u64, data: u64) -> Outcome {
-        self.client.ask(kind, block, data)?;
+        self.client.ask(kind, block, data, BLOCK as u32)?;
         self.client.ring();
         for _ in 0..TURNS {
             self.appliance.borrow_mut().turn();
-            if self.client.take_of(kind)? > 0 {
+            if self.client.take_of(kind, BLOCK as u32)? > 0 {
                 return Ok(());
             }
             self.appliance.borrow_mut().let_pass(PAUSE);
