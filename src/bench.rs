@@ -192,6 +192,11 @@ impl Appliance {
         lap(start, Tod::now())
     }
 
+    /// The machine.
+    pub(crate) fn platform(&mut self) -> &mut dyn Platform {
+        self.platform.as_mut()
+    }
+
     /// Time for the disk, in which the CPU executes nothing.
     pub(crate) fn let_pass(&mut self, micros: u64) {
         let deadline = self.platform.now().plus_micros(micros);
@@ -289,18 +294,21 @@ fn scene(options: &Options) -> Result<(Rc<RefCell<Appliance>>, Client), String> 
     };
     let disk = VirtioBlk::open(&mut platform, device.id, settings, 4)
         .map_err(|error| liballoc::format!("{}: {error}", device.number))?;
-    serve(Box::new(platform), Box::new(disk), true)
+    let pages = client::Memory::BLOCKS;
+    serve(Box::new(platform), Box::new(disk), true, pages)
 }
 
-/// A disk, the proxy that serves it, and a client that has negotiated.
+/// A disk, the proxy that serves it, and a client that has negotiated, with so many pages for data.
 pub(crate) fn serve(
     mut platform: Box<dyn Platform>,
     disk: Box<dyn BlockDevice>,
     read_only: bool,
+    pages: usize,
 ) -> Result<(Rc<RefCell<Appliance>>, Client), String> {
     let geometry = disk.geometry().clone();
     let disks = liballoc::vec![disk];
-    let memory = client::Memory::new(platform.as_mut()).map_err(|error| error.to_string())?;
+    let memory =
+        client::Memory::new(platform.as_mut(), pages).map_err(|error| error.to_string())?;
     let served = memory.appliance_side(&geometry, read_only)?;
     let appliance = Rc::new(RefCell::new(Appliance {
         proxy: Proxy::new(liballoc::vec![served], &disks, None),

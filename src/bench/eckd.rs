@@ -14,7 +14,7 @@
 //!
 //! A storage control that accepts what it is given. What it would not accept is for the unit tests and for Hercules.
 
-use super::client::Client;
+use super::client::{Client, Memory, DATA};
 use super::liballoc::boxed::Box;
 use super::liballoc::format;
 use super::liballoc::rc::Rc;
@@ -50,6 +50,8 @@ const LONG: u32 = 512 << 10;
 const LONG_DEPTH: u32 = 2;
 const LONG_READS: u32 = 64;
 
+const _: () = assert!(LONG as usize <= Memory::BLOCKS * 4096);
+
 /// Measures and prints.
 pub fn run(scale: &Scale) -> Result<(), String> {
     // SAFETY: the vectors are set, and this is the one CPU.
@@ -57,7 +59,7 @@ pub fn run(scale: &Scale) -> Result<(), String> {
     let counters = Rc::new(Counters::default());
     let mut control = Control::new(hardware, counters.clone());
     let disk = Eckd::open(&mut control, id(), ISC).map_err(|error| error.to_string())?;
-    let (appliance, mut client) = serve(Box::new(control), Box::new(disk), true)?;
+    let (appliance, mut client) = serve(Box::new(control), Box::new(disk), true, Memory::BLOCKS)?;
     appliance.borrow_mut().proxy.get_up();
     for (depth, reads) in [(1, WARM_UP), (1, READS), (32, READS)] {
         let before = counters.units.get();
@@ -83,17 +85,16 @@ pub fn run(scale: &Scale) -> Result<(), String> {
 /// Long reads that follow each other on the disk.
 fn sequential(appliance: &RefCell<Appliance>, client: &mut Client) -> Result<(), String> {
     let (mut asked, mut done, mut turns) = (0, 0, 0);
-    let data = client.vacant()?;
     while done < LONG_READS {
         while asked < LONG_READS && asked - done < LONG_DEPTH {
             let block = u64::from(asked) * u64::from(LONG / u32::from(BLOCK));
-            client.ask(RequestType::In, block, data, LONG)?;
+            client.ask(RequestType::In, block, &[(DATA, LONG)])?;
             asked += 1;
         }
         client.ring();
         let mut appliance = appliance.borrow_mut();
         appliance.turn();
-        done += client.take_of(RequestType::In, LONG)?;
+        done += client.take_of(LONG)?;
         if done < asked {
             appliance.let_pass(DISK_TIME);
         }
