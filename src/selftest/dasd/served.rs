@@ -158,7 +158,7 @@ fn random(served: &mut Served) -> Outcome {
         } else {
             served.next() % (last + 1)
         };
-        let write = served.next() % 2 == 0;
+        let write = served.next().is_multiple_of(2);
         served.ask(write, block, count)?;
         if number % 64 == 21 {
             served.settle(0)?;
@@ -278,7 +278,7 @@ impl Served {
     fn start(&mut self, asked: &Asked) -> Result<u16, Why> {
         let mut pieces: heapless::Vec<(u64, u32), MOST_PIECES> = heapless::Vec::new();
         let (mut place, mut left) = (asked.place, asked.count * BLOCK);
-        if self.next() % 4 == 0 {
+        if self.next().is_multiple_of(4) {
             for _ in 1..MOST_PIECES {
                 let length = 1 + self.next() % left;
                 if length < left && pieces.push((place, length as u32)).is_ok() {
