@@ -446,8 +446,8 @@ dasd_served() {
     PATIENCE=$((40 + requests / 100))
     python3 "$here/dasd.py" make-linux "$volume" LINUX1 30
     hercules FFF "selftest=dasd-served requests=$requests" "$@" --volume "$volume" --patience $((PATIENCE - 5))
-    silent "$LOG" \'^(FAIL|SKIP)'
-    says "$LOG" \'^4 passed, 0 failed'
+    silent "$LOG" '^(FAIL|SKIP)'
+    says "$LOG" '^4 passed, 0 failed'
     python3 "$here/dasd.py" check "$volume" 24 "$LOG" served
     rm "$volume"
 }
@@ -469,8 +469,8 @@ dasd_copy() {
     python3 "$here/dasd.py" make-linux "$from" LINUX2 40
     python3 "$here/dasd.py" put "$from" 24 "$SCENE/made.ext4"
     hercules FFF selftest=dasd-copy "$@" --volume "$to" --volume "$from"
-    silent "$LOG" \'^(FAIL|SKIP)'
-    says "$LOG" \'^1 passed, 0 failed'
+    silent "$LOG" '^(FAIL|SKIP)'
+    says "$LOG" '^1 passed, 0 failed'
     python3 "$here/dasd.py" get "$to" 24 "$SCENE/found.ext4"
     cmp "$SCENE/made.ext4" "$SCENE/found.ext4"
     e2fsck -fn "$SCENE/found.ext4"
