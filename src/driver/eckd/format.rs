@@ -1,7 +1,7 @@
 //! Commands and formats of count-key-data disks behind a 3990 storage control or what stands for one.
 //!
-//! Sources: *3990 Storage Control Reference* (GA32-0274) and *System/390 Command Reference 2105* (SC26-7298). Nobody
-//! else spells an offset.
+//! Sources: *3990 Storage Control Reference* (GA32-0274), *System/390 Command Reference 2105* (SC26-7298) and *Internal Disk
+//! Subsystem Reference Guide* (SA22-1025). Nobody else spells an offset.
 
 use core::fmt;
 
@@ -26,6 +26,13 @@ pub const READ_COUNT: CommandCode = CommandCode(0x12);
 pub const READ_CKD: CommandCode = CommandCode(0x1E);
 /// READ DEVICE CHARACTERISTICS.
 pub const READ_CHARACTERISTICS: CommandCode = CommandCode(0x64);
+
+/// PREFIX: the parameters of DEFINE EXTENT and of LOCATE RECORD EXTENDED in one command.
+pub const PREFIX: CommandCode = CommandCode(0xE7);
+/// SENSE PATH GROUP ID.
+pub const SENSE_PATH_GROUP: CommandCode = CommandCode(0x34);
+/// SET PATH GROUP ID.
+pub const SET_PATH_GROUP: CommandCode = CommandCode(0xAF);
 
 /// Where a track is. A cylinder number of more than 16 bits has its high 12 bits in front of the head.
 #[derive(
@@ -128,6 +135,70 @@ impl LocateRecord {
     pub const MOST: u32 = 255;
 }
 
+/// Parameters of PREFIX, format 1, but for those of LOCATE RECORD EXTENDED behind them.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct PrefixExtent {
+    /// [`Self::FORMAT`].
+    pub format: u8,
+    /// Which parts count: [`Self::EXTENT_VALID`].
+    pub validity: u8,
+    /// Zero: address and subsystem of a base device, when an alias is to verify them, and an auxiliary byte.
+    pub base: [u8; 10],
+    /// The parameters of DEFINE EXTENT.
+    pub extent: DefineExtent,
+    /// Zero.
+    pub reserved: [u8; 16],
+}
+
+const _: () = assert!(size_of::<PrefixExtent>() == 44);
+
+impl PrefixExtent {
+    /// DEFINE EXTENT and LOCATE RECORD EXTENDED.
+    pub const FORMAT: u8 = 1;
+    /// The parameters of DEFINE EXTENT count.
+    pub const EXTENT_VALID: u8 = 0x80;
+}
+
+/// Parameters of LOCATE RECORD EXTENDED, for operations that LOCATE RECORD has too.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct LocateExtended {
+    /// What LOCATE RECORD has.
+    pub locate: LocateRecord,
+    /// Zero: extended operation, length of its parameters.
+    pub extended: [u8; 4],
+}
+
+const _: () = assert!(size_of::<PrefixExtent>() + size_of::<LocateExtended>() == 64);
+
+/// What SENSE PATH GROUP ID gives and SET PATH GROUP ID takes.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct PathGroup {
+    /// Sensed: state of the path. Set: one of the functions.
+    pub control: u8,
+    /// The group's identifier.
+    pub id: [u8; 11],
+}
+
+const _: () = assert!(size_of::<PathGroup>() == 12);
+
+impl PathGroup {
+    /// State, bits 0 and 1: the path belongs to a group.
+    pub const GROUPED: u8 = 0xC0;
+    /// Function: establish a group whose paths serve in place of each other.
+    pub const MULTIPATH: u8 = 0x80;
+    /// Function: establish a group, each operation staying on its path.
+    pub const SINGLE_PATH: u8 = 0;
+}
+
 /// The count field of a record.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
@@ -204,6 +275,11 @@ impl Characteristics {
             Self::LONG => self.long_cylinders.get(),
             cylinders => cylinders as u32,
         }
+    }
+
+    /// Whether the storage control has PREFIX (byte 6, bit 6).
+    pub const fn has_prefix(&self) -> bool {
+        self.facilities.get() & 0x0200_0000 != 0
     }
 
     /// How many records without key, of `data` bytes each, fit on a track (*Device characteristics*, "track capacity

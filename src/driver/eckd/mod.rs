@@ -5,8 +5,10 @@
 //! | [`format`] | commands, parameters and sense data |
 //! | [`probe`] | channel programs of bring-up |
 //! | [`volume`] | what the volume is, and which of its records are served |
+//! | [`paths`] | the paths to it, and their group |
 //! | [`program`] | the channel program of reads and writes |
 //! | `ending` | endings of programs and requests, and time-outs |
+//! | `incident` | what is said of that to whoever looks |
 //! | [`recovery`] | what is done about a program that did not end as it should |
 //!
 //! # Scope
@@ -18,8 +20,8 @@
 //! # Limits
 //!
 //! * [`QUEUE_SIZE`] requests, [`SEGMENTS`] data segments each, one queue.
-//! * Update writes only: nothing here formats. DEFINE EXTENT and LOCATE RECORD, no PREFIX, no aliases, no path group, no reservations.
-//! * A disk that is gone is given up; it is not brought up anew.
+//! * Update writes only: nothing here formats. No aliases, no reservations.
+//! * A disk that is gone fails its requests. When it is back with the same volume, it is brought up again.
 //!
 //! # The rule
 //!
@@ -28,6 +30,8 @@
 
 mod ending;
 pub mod format;
+mod incident;
+pub mod paths;
 pub mod probe;
 pub mod program;
 pub mod recovery;
@@ -45,12 +49,17 @@ use s390x::clock::Tod;
 use window::Segment;
 
 use super::block::{
-    BlockDevice, BlockStatus, Done, Geometry, Operation, Range, SubmitError, Token, SECTOR,
+    BlockDevice, BlockStatus, Done, Geometry, Operation, Range, Recoveries, SubmitError, Token,
+    SECTOR,
 };
 use super::Platform;
 use crate::css;
+use incident::{Cause, Incidents};
+use paths::Paths;
 use probe::Probe;
 use program::{Cursor, Program};
+use recovery::Action;
+use vcss::trace::{DriverState, Record, TraceEvent};
 use volume::{Volume, VolumeError};
 
 /// Requests that can be in flight.
@@ -86,6 +95,8 @@ struct Part {
 enum State {
     /// Nothing; the next start is not before this time.
     Idle(Tod),
+    /// Nothing, until status says that something has changed, or until this time.
+    Waiting(Tod),
     /// A program; it has to end before this time.
     Running(Tod),
     /// A halt function.
@@ -96,26 +107,21 @@ enum State {
     GivenUp,
 }
 
-/// What has happened to a disk, for whoever wants to know.
+/// What was started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Programs started.
+    /// Programs.
     pub starts: u64,
     /// CCWs in them.
     pub ccws: u64,
-    /// Programs that were tried again.
-    pub retries: u64,
-    /// Requests that failed.
-    pub failures: u64,
-    /// Programs that did not end in time.
-    pub timeouts: u64,
 }
 
 /// A count-key-data disk.
 #[derive(Debug)]
 pub struct Eckd {
     id: SubchannelId,
-    path_mask: u8,
+    isc: u8,
+    paths: Paths,
     probe: Probe,
     volume: Volume,
     geometry: Geometry,
@@ -136,6 +142,8 @@ pub struct Eckd {
     /// How often the first request was tried.
     attempts: u32,
     counters: Counters,
+    recoveries: Recoveries,
+    incidents: Incidents,
 }
 
 /// Whether a control unit is one for these disks.
@@ -158,17 +166,19 @@ impl Eckd {
         let path_mask = css::path_mask(&schib);
         let mut probe = Probe::new(platform, id, path_mask)?;
         let volume = Volume::identify(platform, &mut probe)?;
+        paths::group(platform, &mut probe.channel, path_mask);
         let pages = program::PAGES;
         let storage = platform
             .storage_as_is(pages)
             .map_err(VolumeError::Storage)?;
         let midaws = platform.has_midaws();
-        let program = Program::new(storage, midaws)
+        let program = Program::new(storage, midaws, volume.prefix)
             .ok_or(VolumeError::Storage(super::OutOfStorage { pages }))?;
         let requests: Vec<Request> = (0..QUEUE_SIZE).map(|_| Request::default()).collect();
         Ok(Self {
             id,
-            path_mask,
+            isc,
+            paths: Paths::new(path_mask),
             probe,
             geometry: geometry(&volume),
             volume,
@@ -184,7 +194,29 @@ impl Eckd {
             alone: 0,
             attempts: 0,
             counters: Counters::default(),
+            recoveries: Recoveries::default(),
+            incidents: Incidents::new(),
         })
+    }
+
+    /// After the disk was gone: the same bring-up, on the same storage.
+    ///
+    /// # Errors
+    ///
+    /// As for [`open`](Self::open), and [`VolumeError::Other`] if it is another volume.
+    fn come_back(&mut self, platform: &mut dyn Platform) -> Result<(), VolumeError> {
+        let schib = css::enable(platform, self.id, self.isc).map_err(VolumeError::Enable)?;
+        let path_mask = css::path_mask(&schib);
+        self.probe.set_path_mask(path_mask);
+        let volume = Volume::identify(platform, &mut self.probe)?;
+        if volume != self.volume {
+            return Err(VolumeError::Other);
+        }
+        paths::group(platform, &mut self.probe.channel, path_mask);
+        self.paths = Paths::new(path_mask);
+        self.state = State::Idle(platform.now());
+        self.recoveries.broken = false;
+        Ok(())
     }
 
     /// What the volume is.
@@ -192,7 +224,7 @@ impl Eckd {
         &self.volume
     }
 
-    /// What has happened to it.
+    /// What was started on it.
     pub const fn counters(&self) -> &Counters {
         &self.counters
     }
@@ -257,7 +289,8 @@ impl Eckd {
             }
         }
         let layout = &self.volume.layout;
-        let orb = self.program.finish(layout, self.id.word(), self.path_mask);
+        let paths = self.paths.mask(platform);
+        let orb = self.program.finish(layout, self.id.word(), paths);
         let Ok(Some(orb)) = orb else {
             // A request whose storage makes no records: it was checked, so there is none.
             self.fail("no program");
@@ -278,8 +311,12 @@ impl Eckd {
             Err(Refusal::StatusPending) => {
                 let _ = self.take(platform);
             }
-            Err(Refusal::Busy) => self.again(platform, "subchannel busy"),
-            Err(Refusal::NotOperational) => self.give_up("not operational"),
+            Err(Refusal::Busy) => {
+                let (reason, irb) = ("subchannel busy", &Irb::default());
+                let sense = None;
+                self.again(platform, Action::Retry, &Cause { reason, irb, sense });
+            }
+            Err(Refusal::NotOperational) => self.give_up(platform, "not operational"),
         }
     }
 
@@ -288,7 +325,7 @@ impl Eckd {
         self.looked = platform.now();
         match platform.test(self.id) {
             Err(_) => {
-                self.give_up("not operational");
+                self.give_up(platform, "not operational");
                 None
             }
             Ok(Tested::Nothing(_)) => None,
@@ -309,6 +346,7 @@ impl Eckd {
             State::Idle(_) | State::GivenUp => {
                 log::debug!("disk {}: unsolicited {:?}", self.id, irb.scsw.device());
             }
+            State::Waiting(_) => self.state = State::Idle(platform.now()),
             State::Running(_) if function.contains(FunctionControl::START) => {
                 self.status.0 |= irb.scsw.device_status;
                 self.status.1 |= irb.scsw.subchannel_status;
@@ -322,7 +360,10 @@ impl Eckd {
             State::Halting(_) | State::Clearing(..) => {
                 if !function.is_empty() && irb.scsw.ended() {
                     self.state = State::Idle(platform.now());
-                    self.again(platform, "missing interruption");
+                    let (reason, irb) = ("missing interruption", &irb);
+                    self.paths.leave(irb.esw.last_path_used(), self.looked);
+                    let sense = None;
+                    self.again(platform, Action::OtherPath, &Cause { reason, irb, sense });
                 }
             }
         }
@@ -405,8 +446,8 @@ impl BlockDevice for Eckd {
     fn kick(&mut self, platform: &mut dyn Platform) {
         match self.state {
             State::GivenUp => {}
-            State::Idle(_) if self.queue.is_empty() => {}
-            State::Idle(from) => {
+            State::Idle(_) | State::Waiting(_) if self.queue.is_empty() => {}
+            State::Idle(from) | State::Waiting(from) => {
                 if platform.now() >= from {
                     self.start(platform);
                 }
@@ -446,12 +487,26 @@ impl BlockDevice for Eckd {
         }
     }
 
+    fn recoveries(&self) -> Recoveries {
+        self.recoveries
+    }
+
+    fn incident(&mut self) -> Option<Record> {
+        self.incidents.pop_front()
+    }
+
     fn recheck(&mut self, platform: &mut dyn Platform) {
-        let there = platform.store(self.id).is_ok_and(|schib| {
-            schib.pmcw.has_device() && schib.pmcw.flags().contains(PmcwFlags::ENABLED)
-        });
-        if !there && self.state != State::GivenUp {
-            self.give_up("the device is gone");
+        let schib = platform.store(self.id);
+        let there = schib.is_ok_and(|schib| schib.pmcw.has_device());
+        let enabled = schib.is_ok_and(|schib| schib.pmcw.flags().contains(PmcwFlags::ENABLED));
+        match (there, self.state == State::GivenUp) {
+            (true, true) => match self.come_back(platform) {
+                Ok(()) => self.note(platform, TraceEvent::Back, DriverState::Idle),
+                Err(error) => log::error!("disk {} is not brought up again: {error}", self.id),
+            },
+            (true, false) if enabled => {}
+            (_, false) => self.give_up(platform, "the device is gone"),
+            (false, true) => {}
         }
     }
 }

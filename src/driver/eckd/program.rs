@@ -10,6 +10,8 @@
 //!     …
 //! ```
 //!
+//! Where the storage control has PREFIX, that stands for DEFINE EXTENT and the first LOCATE RECORD.
+//!
 //! # Limits
 //!
 //! What fits: [`MOST_DOMAINS`] domains, [`MOST_CCWS`] CCWs, and 32 KiB of address lists. A record for which there is no room is left
@@ -24,13 +26,16 @@ use channel::{Ccw1, CcwFlags, CommandCode, Idaw2, Midaw, MidawFlags, Orb, OrbFla
 use window::{ClientAddress, OutOfWindow, Segment, Window};
 
 use super::format::{
-    DefineExtent, LocateRecord, Place, DEFINE_EXTENT, LOCATE_RECORD, READ_DATA, WRITE_DATA,
+    DefineExtent, LocateExtended, LocateRecord, Place, PrefixExtent, DEFINE_EXTENT, LOCATE_RECORD,
+    PREFIX, READ_DATA, WRITE_DATA,
 };
 use super::volume::Layout;
 
 const PAGE: u64 = 4096;
-/// Where things are in the storage: parameters, CCWs, address lists.
-const PARAMETERS: u32 = 0;
+/// Where things are in the storage: parameters of the first command, of LOCATE RECORD; CCWs, address lists.
+const HEAD: u32 = 0;
+const HEAD_LOCATE: u32 = HEAD + size_of::<PrefixExtent>() as u32;
+const PARAMETERS: u32 = HEAD_LOCATE + size_of::<LocateExtended>() as u32;
 const PARAMETER: u32 = 16;
 const CCWS: u32 = 4096;
 const CCW: u32 = 8;
@@ -42,7 +47,7 @@ const IDAW: u32 = 8;
 /// Pages of storage for a program.
 pub const PAGES: usize = (END / 4096) as usize;
 /// Most domains of a program.
-pub const MOST_DOMAINS: u32 = (CCWS - PARAMETERS) / PARAMETER - 1;
+pub const MOST_DOMAINS: u32 = (CCWS - PARAMETERS) / PARAMETER;
 /// Most CCWs of a program.
 pub const MOST_CCWS: u32 = 1024;
 
@@ -100,6 +105,7 @@ pub struct Program {
     storage: Window,
     base: u32,
     midaws: bool,
+    prefix: bool,
     ccws: u32,
     lists: u32,
     domains: u32,
@@ -110,8 +116,9 @@ pub struct Program {
 }
 
 impl Program {
-    /// An empty program in `storage` of [`PAGES`] pages below 2 GiB. `None` if it is elsewhere.
-    pub fn new(storage: Window, midaws: bool) -> Option<Self> {
+    /// An empty program in `storage` of [`PAGES`] pages below 2 GiB, with MIDAWs and PREFIX if they may be used. `None` if the
+    /// storage is elsewhere.
+    pub fn new(storage: Window, midaws: bool, prefix: bool) -> Option<Self> {
         let base = u32::try_from(storage.absolute_base()).ok()?;
         let end = base.checked_add(END)?;
         let fits = end <= 0x8000_0000 && storage.len() >= u64::from(END);
@@ -119,6 +126,7 @@ impl Program {
             storage,
             base,
             midaws,
+            prefix,
             ccws: 0,
             lists: LISTS,
             domains: 0,
@@ -136,6 +144,11 @@ impl Program {
         self.domain = None;
         self.extent = None;
         self.writes = false;
+    }
+
+    /// From now on without PREFIX. Says whether it was used until now.
+    pub fn drop_prefix(&mut self) -> bool {
+        core::mem::take(&mut self.prefix)
     }
 
     /// Adds a record. Gives the place behind its storage; `None` if the program has no room for it.
@@ -200,9 +213,22 @@ impl Program {
             next: block + 1,
             count: 1,
         });
-        let parameter = self.base + PARAMETERS + self.domains * PARAMETER;
+        if self.prefix && self.domains == 1 {
+            return Ok(());
+        }
+        let parameter = self.base + self.parameters();
         let count = PARAMETER as u16;
         self.push(Ccw1::new(LOCATE_RECORD, CcwFlags::CC, count, parameter))
+    }
+
+    /// Where the parameters of the last domain are.
+    #[inline]
+    const fn parameters(&self) -> u32 {
+        if self.prefix && self.domains == 1 {
+            HEAD_LOCATE
+        } else {
+            PARAMETERS + self.domains.saturating_sub(1) * PARAMETER
+        }
     }
 
     /// Writes the parameters of the open domain.
@@ -227,9 +253,8 @@ impl Program {
             sector: LocateRecord::ANY_SECTOR,
             transfer_length: layout.block.into(),
         };
-        let place = PARAMETERS + self.domains * PARAMETER;
-        self.storage
-            .write(ClientAddress::new(place.into()), &locate)
+        let place = ClientAddress::new(self.parameters().into());
+        self.storage.write(place, &locate)
     }
 
     #[inline]
@@ -337,9 +362,22 @@ impl Program {
             ..DefineExtent::default()
         };
         let at = |place: u32| ClientAddress::new(place.into());
-        self.storage.write(at(PARAMETERS), &extent)?;
-        let parameters = self.base + PARAMETERS;
-        let define = Ccw1::new(DEFINE_EXTENT, CcwFlags::CC, PARAMETER as u16, parameters);
+        let (command, count) = if self.prefix {
+            let prefix = PrefixExtent {
+                format: PrefixExtent::FORMAT,
+                validity: PrefixExtent::EXTENT_VALID,
+                extent,
+                ..PrefixExtent::default()
+            };
+            self.storage.write(at(HEAD), &prefix)?;
+            let extended = LocateExtended::default().extended;
+            self.storage.write(at(HEAD_LOCATE + PARAMETER), &extended)?;
+            (PREFIX, PARAMETERS - HEAD)
+        } else {
+            self.storage.write(at(HEAD), &extent)?;
+            (DEFINE_EXTENT, PARAMETER)
+        };
+        let define = Ccw1::new(command, CcwFlags::CC, count as u16, self.base + HEAD);
         self.storage.write(at(CCWS), &define)?;
         let end = at(CCWS + (self.ccws - 1) * CCW);
         let mut last: Ccw1 = self.storage.read(end)?;
