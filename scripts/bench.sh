@@ -106,7 +106,7 @@ idle_and_status() {
 # For each read one at a time, and with 32 at once: see tests/guest/insns.sh.
 instructions_per_read() {
     local log=$TARGET/bench/read4k.log
-    value insns_per_read_4k "$("$ROOT/tests/guest/insns.sh" "$IMAGE_ELF" "$log" || echo null)"
+    value insns_per_read_4k "$("$ROOT/tests/guest/insns.sh" "$TEST_IMAGE_ELF" "$log" || echo null)"
     value insns_per_read_4k_qd32 "$(sed -n 's/^bench: read4k depth=32 .*insns=\([0-9]*\)$/\1/p' "$log" | grep . || echo null)"
 }
 
@@ -116,7 +116,7 @@ instructions_per_program() {
     timeout 60 qemu-system-s390x -accel tcg -icount shift=1,sleep=off -rtc base=2026-01-01,clock=vm -seed 1 -m 16M \
         -nodefaults -nographic -no-reboot -action panic=exit-failure -chardev stdio,id=console \
         -device "sclpconsole,chardev=console" -device virtio-rng-ccw \
-        -kernel "$IMAGE_ELF" -append bench=proxy >"$log" 2>&1 </dev/null || true
+        -kernel "$TEST_IMAGE_ELF" -append bench=proxy >"$log" 2>&1 </dev/null || true
     for ccws in 1 64; do
         count=$(tr -d '\r' <"$log" | sed -n "s/.*bench: proxy ccws=$ccws .*insns=\([0-9]*\).*/\1/p")
         value "insns_proxy_${ccws}ccw" "${count:-null}"
@@ -157,7 +157,7 @@ table() {
 }
 
 use_toolchain bench
-[[ " ${targets[*]} " != *" stellwerk "* ]] || "$ROOT/scripts/build.sh"
+[[ " ${targets[*]} " != *" stellwerk "* ]] || "$ROOT/scripts/build.sh" image test-image host
 "$ROOT/scripts/client.sh" --with-fio
 
 scene "$TARGET/bench"

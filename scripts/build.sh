@@ -1,20 +1,31 @@
 #!/usr/bin/env bash
 # Builds the appliance image and the host program.
 #
-#   scripts/build.sh [image|host]          both, when nothing is named
+#   scripts/build.sh [image|test-image|host]…       image and host, when nothing is named
 #
-#   target/image/stellwerk.{elf,bin,ins}   the image: for QEMU's -kernel, raw, and for list-directed IPL
-#   target/release/stellwerk               the host program
+#   target/image/stellwerk.{elf,bin,ins}            the image: for QEMU's -kernel, raw, and for list-directed IPL
+#   target/image-selftest/stellwerk.{elf,bin,ins}   the image with its tests and benchmarks in it
+#   target/release/stellwerk                        the host program
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 use_toolchain run
 cd "$ROOT"
 
+# loadable OUT [LIMIT] [OPTION…]: what QEMU and IPL load, at most LIMIT KiB of it.
+loadable() {
+    image_cargo build --profile appliance -p stellwerk-appliance --bin stellwerk-appliance "${@:3}"
+    "$CARGO" run -q --release -p xtask -- image "$TARGET/$IMAGE_TARGET/appliance/stellwerk-appliance" "$1" ${2:+"$2"}
+}
+
 build_image() {
     step "build: the appliance image"
-    image_cargo build --profile appliance -p stellwerk-appliance --bin stellwerk-appliance
-    "$CARGO" run -q --release -p xtask -- image "$TARGET/$IMAGE_TARGET/appliance/stellwerk-appliance" --out "$TARGET/image"
+    loadable "$(dirname "$IMAGE_ELF")" 512
+}
+
+build_test-image() {
+    step "build: the image with its tests"
+    loadable "$(dirname "$TEST_IMAGE_ELF")" '' --features selftest
 }
 
 build_host() {
@@ -22,12 +33,9 @@ build_host() {
     "$CARGO" build --release -p stellwerk
 }
 
-case ${1:-all} in
-    image) build_image ;;
-    host) build_host ;;
-    all)
-        build_image
-        build_host
-        ;;
-    *) die "usage: scripts/build.sh [image|host]" ;;
-esac
+parts=("$@")
+((${#parts[@]})) || parts=(image host)
+for part in "${parts[@]}"; do
+    declare -F "build_$part" >/dev/null || die "usage: scripts/build.sh [image|test-image|host]…"
+done
+for part in "${parts[@]}"; do "build_$part"; done

@@ -5,7 +5,7 @@
 #
 #   format clippy clippy-image docs scripts   what the tools say, without a warning
 #   unit                                      the workspace's tests on this machine
-#   build                                     the image and the host program
+#   build                                     the images and the host program
 #   guest                                     the image's own tests, in QEMU (and Hercules)
 #   channel                                   channel I/O for clients and the host; see tests/channel/run.sh
 #   e2e                                       stock Linux clients; see tests/e2e/run.sh
@@ -20,11 +20,14 @@ LOGS=$TARGET/test
 
 stage_format() { "$CARGO" fmt --all --check; }
 stage_clippy() { "$CARGO" clippy --workspace --keep-going --all-targets -- -D warnings; }
-stage_clippy-image() { image_cargo clippy --keep-going -p stellwerk-appliance -- -D warnings; }
+stage_clippy-image() {
+    image_cargo clippy --keep-going -p stellwerk-appliance -- -D warnings
+    image_cargo clippy --keep-going -p stellwerk-appliance --features selftest -- -D warnings
+}
 stage_docs() {
     export RUSTDOCFLAGS='-D warnings'
     "$CARGO" doc --workspace --no-deps --keep-going
-    image_cargo doc --no-deps -p stellwerk-appliance -p s390x -p sclp
+    image_cargo doc --no-deps -p stellwerk-appliance -p s390x -p sclp --features stellwerk-appliance/selftest
 }
 stage_scripts() { find scripts tests .ci -type f \( -name '*.sh' -o -path '*/.ci/run' \) -exec shellcheck -x {} +; }
 stage_unit() {
@@ -35,7 +38,7 @@ stage_unit() {
         "$CARGO" test --workspace --no-fail-fast
     fi
 }
-stage_build() { scripts/build.sh; }
+stage_build() { scripts/build.sh image test-image host; }
 stage_guest() { tests/guest/run.sh; }
 stage_channel() { tests/channel/run.sh; }
 stage_e2e() { tests/e2e/run.sh; }

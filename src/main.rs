@@ -8,13 +8,13 @@
 
 #[cfg(target_os = "none")]
 mod alloc;
-#[cfg(target_os = "none")]
+#[cfg(all(target_os = "none", feature = "selftest"))]
 mod bench;
 #[cfg(target_os = "none")]
 mod boot;
-#[cfg(target_os = "none")]
+#[cfg(all(target_os = "none", feature = "selftest"))]
 mod loopback;
-#[cfg(target_os = "none")]
+#[cfg(all(target_os = "none", feature = "selftest"))]
 mod selftest;
 
 #[cfg(target_os = "none")]
@@ -30,6 +30,10 @@ use {
 /// The version that banner and report show.
 #[cfg(target_os = "none")]
 const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Where it ends when it is to run tests, of which it has none.
+#[cfg(all(target_os = "none", not(feature = "selftest")))]
+const NO_TESTS: s390x::cpu::WaitCode = s390x::cpu::WaitCode::new(0xE21);
 
 /// Where [`boot::entry`] goes when the CPU is set up.
 #[cfg(target_os = "none")]
@@ -55,11 +59,19 @@ fn kmain() -> ! {
     let size = unsafe { alloc::init(heap, s390x::address::AbsoluteAddress::new(end)) };
     log::info!(target: "boot", "heap {} KiB at {heap}", size >> 10);
 
-    if let Some(test) = options.selftest {
-        selftest::run(test, &options);
+    #[cfg(feature = "selftest")]
+    {
+        if let Some(test) = options.selftest {
+            selftest::run(test, &options);
+        }
+        if let Some(bench) = options.bench {
+            bench::run(bench, &options);
+        }
     }
-    if let Some(bench) = options.bench {
-        bench::run(bench, &options);
+    #[cfg(not(feature = "selftest"))]
+    if options.selftest.is_some() || options.bench.is_some() {
+        log::error!(target: "boot", "selftest= and bench= are for the image with the tests, and this is the other one");
+        s390x::cpu::disabled_wait(NO_TESTS);
     }
     // SAFETY: the vectors are set, and this is the one CPU.
     let mut platform = unsafe { Hardware::new(Cr6::ALL_SUBCLASSES) };

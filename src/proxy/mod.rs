@@ -38,7 +38,9 @@ use crate::driver::Platform;
 
 use self::client::{Client, Surroundings};
 use self::passthrough::PassThrough;
-use self::virtio_blk::service::{Context, Scratch, Table};
+use self::virtio_blk::request::Scratch;
+use self::virtio_blk::service::Context;
+use self::virtio_blk::table::Table;
 
 /// While a program that may change runs, it is looked at so often at least, in microseconds.
 const TEND_US: u64 = 1_000;

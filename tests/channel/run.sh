@@ -11,15 +11,16 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=scripts/lib.sh
 source "$here/../../scripts/lib.sh"
+# shellcheck source=scripts/cases.sh
+source "$here/../../scripts/cases.sh"
 
-[[ -f $IMAGE_ELF ]] || die "there is no image $IMAGE_ELF; scripts/build.sh makes one"
+for image in "$IMAGE_ELF" "$TEST_IMAGE_ELF"; do [[ -f $image ]] || die "there is no image $image; scripts/build.sh makes it"; done
 [[ -x $HOST_PROGRAM ]] || die "there is no program $HOST_PROGRAM; scripts/build.sh makes one"
 for tool in qemu-system-s390x python3 jq; do command -v "$tool" >/dev/null || die "$tool is missing"; done
 PATIENCE=60 # seconds for one client
 
 # ---- what a case is written with ----------------------------------------------------------------------------------
 
-# Each statement of a case has to succeed: none is a condition of another one, where a failure would be none.
 SCENE='' CONFIG='' RUN='' POOL='' DAEMON=''
 
 # up TERMINAL-PEER TERMINAL-OWNER: the daemon with four subchannels; the client "bare" has 0.0.0200 and 0.0.0201 (as
@@ -62,7 +63,7 @@ client_start() {
     # Printed ready for a shell, so a shell takes it apart.
     eval "arguments=($("$HOST_PROGRAM" client-args "$CONFIG" bare --append "selftest=$2"))"
     spawn "$1" qemu-system-s390x "${arguments[@]}" -nodefaults -nographic -no-reboot -action panic=exit-failure \
-        -kernel "$IMAGE_ELF" -chardev stdio,id=console,signal=off -device sclpconsole,chardev=console
+        -kernel "$TEST_IMAGE_ELF" -chardev stdio,id=console,signal=off -device sclpconsole,chardev=console
 }
 
 # client TEST: boot the client; all its tests pass.
@@ -76,10 +77,6 @@ client() {
     says "$log" '^[1-9][0-9]* passed, 0 failed'
     [[ $REPLY == 0 ]]
 }
-
-says() { tr -d '\r' <"$1" | grep -qE -- "$2" || { warn "nothing says: $2"; tail -n 5 "$1"; return 1; }; }
-
-silent() { ! grep -E -- "$2" "$1" || { warn "something says: $2"; return 1; }; }
 
 # host COMMAND ARGUMENT…: a command of the host's, with its output in $SCENE/out.
 host() {
@@ -242,31 +239,11 @@ case_restart() { # an appliance that is killed is started again, and both kinds 
 # ---- running the cases --------------------------------------------------------------------------------------------
 
 run_case() {
-    set -eEuo pipefail
     trap 'end_all; rm -rf "${RUN:-/nonexistent}" "${POOL:-/nonexistent}"' EXIT
-    trap 'warn "line $LINENO: $BASH_COMMAND"' ERR
     SCENE=$TARGET/channel/$1
     rm -rf "$SCENE"
     mkdir -p "$SCENE"
     "case_$1"
 }
 
-mkdir -p "$TARGET/channel"
-wanted=" $* "
-passed=0 failed=()
-while read -r name what; do
-    [[ $wanted == '  ' || $wanted == *" $name "* ]] || continue
-    started=$(now_ms)
-    (run_case "$name") >"$TARGET/channel/$name.log" 2>&1 &
-    if wait $!; then
-        passed=$((passed + 1)) verdict=ok
-    else
-        failed+=("$name") verdict=FAILED
-    fi
-    ms=$(($(now_ms) - started))
-    printf '%-7s %-12s %2d.%d s  %s\n' "$verdict" "$name" $((ms / 1000)) $((ms % 1000 / 100)) "$what"
-    [[ $verdict == ok ]] || tail -n 30 "$TARGET/channel/$name.log" | sed 's/^/        /'
-done < <(sed -nE 's/^case_([a-z_]+)\(\) \{ # (.*)/\1 \2/p' "${BASH_SOURCE[0]}")
-((${#failed[@]} == 0)) || say "failed: ${failed[*]} (logs in $TARGET/channel)"
-say "$passed passed, ${#failed[@]} failed"
-((${#failed[@]} == 0))
+run_cases "$TARGET/channel" "$@" < <(cases_of "${BASH_SOURCE[0]}")

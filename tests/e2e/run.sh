@@ -13,6 +13,8 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=scripts/lib.sh
 source "$here/../../scripts/lib.sh"
+# shellcheck source=scripts/cases.sh
+source "$here/../../scripts/cases.sh"
 # shellcheck source=scripts/scene.sh
 source "$ROOT/scripts/scene.sh"
 
@@ -29,56 +31,29 @@ expect() { [[ $1 == "$2" ]] || { warn "$3: $1, not $2"; return 1; }; }
 # ---- running the cases --------------------------------------------------------------------------------------------
 
 run_case() {
-    set -eEuo pipefail
     trap scene_end EXIT
-    trap 'warn "$(basename "${BASH_SOURCE[0]}"), line $LINENO: $BASH_COMMAND"' ERR
-    scene "$TARGET/e2e/$BACKEND/$(basename "$1" .sh)"
+    rm -rf "$TARGET/e2e/$BACKEND/$1"
+    scene "$TARGET/e2e/$BACKEND/$1"
     # shellcheck source=/dev/null
-    source "$1"
+    source "$here/cases/$1.sh"
     # Nobody is left, and the back end ends in order.
     backend_stop
+    rm -f "$SCENE"/*.{img,initrd}
 }
 
-cases=()
-while (($#)); do
+while [[ ${1:-} == -* ]]; do
     case $1 in
-        --backend)
-            BACKEND=$2
-            shift
-            ;;
-        -*) die "unknown option $1" ;;
-        *) cases+=("$here/cases/$1.sh") ;;
+        --backend) BACKEND=$2 ;;
+        *) die "unknown option $1" ;;
     esac
-    shift
+    shift 2
 done
-((${#cases[@]})) || cases=("$here"/cases/*.sh)
 
 use_toolchain test
 "$ROOT/scripts/client.sh" --with-fio
-
-passed=0 failed=() running=
-trap '[[ -z $running ]] || { kill -TERM "$running" && wait "$running"; } 2>/dev/null || true' EXIT
-for file in "${cases[@]}"; do
-    name=$(basename "$file" .sh)
-    what=$(sed -n 's/^proves "\(.*\)"$/\1/p' "$file")
-    started=$SECONDS
-    mkdir -p "$TARGET/e2e/$BACKEND"
-    log=$TARGET/e2e/$BACKEND/$name.log
-    rm -rf "$TARGET/e2e/$BACKEND/$name"
-    (run_case "$file") >"$log" 2>&1 &
-    running=$!
-    if wait "$running"; then
-        running=
-        passed=$((passed + 1))
-        printf 'ok      %-18s %3d s  %s\n' "$name" $((SECONDS - started)) "$what"
-        rm -f "$TARGET/e2e/$BACKEND/$name"/*.{img,initrd}
-    else
-        running=
-        failed+=("$name")
-        printf 'FAILED  %-18s %3d s  %s\n' "$name" $((SECONDS - started)) "$what"
-        tail -n 30 "$log" | sed 's/^/        /'
-    fi
-done
-((${#failed[@]} == 0)) || say "failed: ${failed[*]} (logs in $TARGET/e2e/$BACKEND)"
-say "$passed passed, ${#failed[@]} failed"
-((${#failed[@]} == 0))
+cases=$(
+    for file in "$here"/cases/*.sh; do
+        printf '%s %s\n' "$(basename "$file" .sh)" "$(sed -n 's/^proves "\(.*\)"$/\1/p' "$file")"
+    done
+)
+run_cases "$TARGET/e2e/$BACKEND" "$@" <<<"$cases"

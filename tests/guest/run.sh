@@ -1,27 +1,31 @@
 #!/usr/bin/env bash
 # The image alone in a machine: boot, console, crash reports, and its own tests.
 #
-#   tests/guest/run.sh [IMAGE]
+#   tests/guest/run.sh [CASE…]
 #
-# IMAGE is the finished image (`scripts/build.sh image` makes it); beside it are the files for a list-directed IPL. Each
+# It boots the image that is installed and the one with the tests in it. Beside them are the files for a list-directed IPL. Each
 # case is a function below and boots a machine of its own, in QEMU and, where that is installed, in Hercules; what the machine
 # printed stays in target/guest/. The last line counts the cases; what the image's own tests count is in their logs.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=scripts/lib.sh
 source "$here/../../scripts/lib.sh"
+# shellcheck source=scripts/cases.sh
+source "$here/../../scripts/cases.sh"
 
-IMAGE=$(readlink -f "${1:-$IMAGE_ELF}")
-[[ -f $IMAGE ]] || die "there is no image $IMAGE; scripts/build.sh image makes one"
+IMAGE=$TEST_IMAGE_ELF
+for image in "$IMAGE_ELF" "$IMAGE"; do [[ -f $image ]] || die "there is no image $image; scripts/build.sh makes it"; done
 for tool in qemu-system-s390x python3; do command -v "$tool" >/dev/null || die "$tool is missing"; done
 SCENE=$TARGET/guest
 PATIENCE=40 # seconds for one machine
 
 # ---- what a case is written with ----------------------------------------------------------------------------------
 
-# Each statement of a case has to succeed: none is a condition of another one, where a failure would be none.
 # Within a case: the console's output, and QEMU's own complaints about the guest.
 LOG='' GUEST_ERRORS=''
+
+# product: the case is about the image that is installed.
+product() { IMAGE=$IMAGE_ELF; }
 
 # machine OPTION…: run QEMU to its end; its exit status is in $STATUS.
 machine() {
@@ -40,17 +44,13 @@ boot() {
     sed -i 's/\r//g' "$LOG"
 }
 
-# says PATTERN: some line of the console matches the extended regular expression.
-says() { grep -qE -- "$1" "$LOG" || { warn "nothing says: $1"; return 1; }; }
-silent() { ! grep -E -- "$1" "$LOG" || { warn "something says: $1"; return 1; }; }
-
 # hercules CODE COMMAND-LINE [OPTION…]: list-directed IPL with two 3390, up to the disabled wait CODE.
 hercules() {
     local code=$1 line=$2
     shift 2
     timeout --kill-after=5 "$PATIENCE" python3 "$here/hercules.py" "$(dirname "$IMAGE")" "$SCENE/hercules" \
         --append "$line" "$@" >"$LOG"
-    says "^hercules: disabled wait $code\$"
+    says "$LOG" "^hercules: disabled wait $code\$"
 }
 
 # shut_down: the machine has ended in order, and QEMU found no fault with the guest.
@@ -67,8 +67,8 @@ stopped() {
 
 # all_passed: the image's own tests were run, and none failed.
 all_passed() {
-    silent '^FAIL'
-    says '^[1-9][0-9]* passed, 0 failed'
+    silent "$LOG" '^FAIL'
+    says "$LOG" '^[1-9][0-9]* passed, 0 failed'
     shut_down
 }
 
@@ -84,56 +84,61 @@ DEVICES=(-device "virtio-rng-ccw,devno=fe.0.0100" -device "virtio-serial-ccw,dev
     -device "virtio-balloon-ccw,devno=fe.1.0300")
 
 lists_devices() {
-    says 'boot: stellwerk [0-9]'
-    says 'boot: 16 MiB of storage, 1 CPU'
-    says 'css: Device +Subchan\. +CU Type'
-    says 'css: 0\.0\.0100 0\.0\.0000 +3832/04 0000/00 80 '
-    says 'css: 0\.0\.0200 0\.0\.0001 +3832/03 '
-    says 'css: 0\.1\.0300 0\.1\.0000 +3832/05 '
-    says 'boot: no control area: nothing to serve'
+    says "$LOG" 'boot: stellwerk [0-9]'
+    says "$LOG" 'boot: 16 MiB of storage, 1 CPU'
+    says "$LOG" 'css: Device +Subchan\. +CU Type'
+    says "$LOG" 'css: 0\.0\.0100 0\.0\.0000 +3832/04 0000/00 80 '
+    says "$LOG" 'css: 0\.0\.0200 0\.0\.0001 +3832/03 '
+    says "$LOG" 'css: 0\.1\.0300 0\.1\.0000 +3832/05 '
+    says "$LOG" 'boot: no control area: nothing to serve'
 }
 
 case_boot_ascii() { # banner and subchannels of all sets, on the ASCII console
+    product
     boot '' "${DEVICES[@]}" </dev/null
     lists_devices
     shut_down
 }
 
 case_boot_line() { # the same, on the line-mode console
+    product
     CONSOLE=sclplmconsole boot '' "${DEVICES[@]}" </dev/null
     lists_devices
     shut_down
 }
 
 case_boot_alone() { # without any device, and without a console
+    product
     boot '' </dev/null
-    says 'nothing to serve'
+    says "$LOG" 'nothing to serve'
     shut_down
     machine -append '' >"$LOG" </dev/null
     shut_down
 }
 
 case_memory() { # storage above 2 GiB is there, and the heap below
+    product
     boot '' -m 4G </dev/null
-    says 'boot: 4096 MiB of storage'
-    says 'boot: heap 209[0-9]{4} KiB'
+    says "$LOG" 'boot: 4096 MiB of storage'
+    says "$LOG" 'boot: heap 209[0-9]{4} KiB'
     shut_down
 }
 
 case_command_line() { # -append is honoured, and what it does not know is named and harmless
+    product
     boot 'log=debug heap=1M bogus=1 linger_us=x' </dev/null
-    says 'command line: log=debug heap=1M'
-    says 'DEBUG'
-    says 'heap 1024 KiB'
-    says 'WARN .*unknown key "bogus"'
-    says 'WARN .*linger_us=x'
+    says "$LOG" 'command line: log=debug heap=1M'
+    says "$LOG" 'DEBUG'
+    says "$LOG" 'heap 1024 KiB'
+    says "$LOG" 'WARN .*unknown key "bogus"'
+    says "$LOG" 'WARN .*linger_us=x'
     shut_down
     boot 'log=warn bogus=1' </dev/null
-    says 'WARN .*unknown key "bogus"'
-    silent 'INFO'
+    says "$LOG" 'WARN .*unknown key "bogus"'
+    silent "$LOG" 'INFO'
     shut_down
     boot 'log=off' </dev/null
-    silent .
+    silent "$LOG" .
     shut_down
 }
 
@@ -150,14 +155,14 @@ type_lines() { # END-OF-LINE
 case_input_ascii() { # what is typed at the ASCII console arrives
     : >"$LOG"
     boot selftest=echo < <(type_lines '\r')
-    says '^echo: ready, \[x\] = 42\?$'
+    says "$LOG" '^echo: ready, \[x\] = 42\?$'
     all_passed
 }
 
 case_input_line() { # what is typed at the line-mode console arrives
     : >"$LOG"
     CONSOLE=sclplmconsole boot selftest=echo < <(type_lines '\n')
-    says '^echo: ready, \[x\] = 42\?' # behind which QEMU shows what is typed next
+    says "$LOG" '^echo: ready, \[x\] = 42\?' # behind which QEMU shows what is typed next
     all_passed
 }
 
@@ -178,25 +183,33 @@ host_wants() {
 
 case_power_down() { # the host's wish for an end arrives
     host_wants system_powerdown
-    says '^echo: the host wants an end'
+    says "$LOG" '^echo: the host wants an end'
     all_passed
+}
+
+case_no_tests() { # the image that is installed has no tests, and says so
+    product
+    boot selftest=disk </dev/null
+    says "$LOG" 'ERROR .*selftest= and bench= are for the image with the tests'
+    silent "$LOG" '(passed|bench:)'
+    stopped E21
 }
 
 # ---- crashes ------------------------------------------------------------------------------------------------------
 
 # says_report TITLE CODE: the report is complete, with names.
 says_report() {
-    says "^==== stellwerk [0-9.]+ stopped: $1 ===="
-    says '^PSW  [0-9a-f]{16} [0-9a-f]{16}$'
-    says '^r0   [0-9a-f]{16}  [0-9a-f]{16}'
-    says '^r12  [0-9a-f]{16}'
-    says '^cr0  [0-9a-f]{16}  cr6 '
-    says '^call chain:$'
-    says '^  [0-9]+ +[0-9a-f]{16} stellwerk_appliance::boot::entry::enter\+0x'
-    says ' _start\+0x'
-    says '^last log records:$'
-    says '^  \[ .*INFO  boot: stellwerk'
-    says "^==== $1: disabled wait $2 ===="
+    says "$LOG" "^==== stellwerk [0-9.]+ stopped: $1 ===="
+    says "$LOG" '^PSW  [0-9a-f]{16} [0-9a-f]{16}$'
+    says "$LOG" '^r0   [0-9a-f]{16}  [0-9a-f]{16}'
+    says "$LOG" '^r12  [0-9a-f]{16}'
+    says "$LOG" '^cr0  [0-9a-f]{16}  cr6 '
+    says "$LOG" '^call chain:$'
+    says "$LOG" '^  [0-9]+ +[0-9a-f]{16} stellwerk_appliance::boot::entry::enter\+0x'
+    says "$LOG" ' _start\+0x'
+    says "$LOG" '^last log records:$'
+    says "$LOG" '^  \[ .*INFO  boot: stellwerk'
+    says "$LOG" "^==== $1: disabled wait $2 ===="
 }
 
 # ends KIND CODE FACT…: selftest=KIND ends in the disabled wait CODE with each kind of console, and on Hercules if that is
@@ -221,7 +234,7 @@ crashed() {
     local title=$1 code=$2 pattern
     shift 2
     says_report "$title" "$code"
-    for pattern in 'selftest::run\+0x' "$@"; do says "$pattern"; done
+    for pattern in 'selftest::run\+0x' "$@"; do says "$LOG" "$pattern"; done
 }
 
 # crash KIND TITLE CODE [PATTERN…]
@@ -235,7 +248,7 @@ case_panic() { # a panic while the console is in use
     crash panic panic E01 '^panicked at src/selftest/crash\.rs:' 'a panic with the console in use'
 }
 case_panic_in_report() { # a panic in the report of a panic ends at once
-    ends nested E0F says 'stopped: panic'
+    ends nested E0F says "$LOG" 'stopped: panic'
 }
 case_out_of_memory() { # more heap than there is
     crash oom panic E01 'memory allocation of [0-9]+ bytes failed' 'handle_alloc_error'
@@ -262,18 +275,18 @@ case_damage() { # a machine check in the wait, after which nothing can be truste
     crash damage 'machine check' E04 'SYSTEM_DAMAGE' 'fatal_machine_check'
 }
 case_exit() { # an end in order
-    ends exit FFF says 'selftest: Exit'
+    ends exit FFF says "$LOG" 'selftest: Exit'
 }
 case_restart() { # the operator's restart, while the CPU waits
     host_wants inject-nmi
     says_report 'restart interruption' E06
     stopped E06
-    says 's390x::idle::.*wait'
+    says "$LOG" 's390x::idle::.*wait'
 }
 case_selftest_failed() { # a test that fails is a failure
     boot selftest=disk </dev/null
-    says '^FAIL: there is a disk to test'
-    says '^0 passed, 1 failed'
+    says "$LOG" '^FAIL: there is a disk to test'
+    says "$LOG" '^0 passed, 1 failed'
     stopped E20
 }
 
@@ -287,7 +300,7 @@ case_css() { # condition codes, status and interruptions of emulated subchannels
         -chardev "socket,id=terminal,path=$SOCKET,server=on,wait=off,tn3270=on" \
         -device x-terminal3270,chardev=terminal,devno=fe.0.0400 </dev/null
     all_passed
-    says '^PASS: 0\.0\.0400 .*a key at the terminal ends the wait'
+    says "$LOG" '^PASS: 0\.0\.0400 .*a key at the terminal ends the wait'
 }
 
 case_proxy() { # the same through the proxy, the image being its own client, and operands that are wrong on purpose
@@ -296,8 +309,8 @@ case_proxy() { # the same through the proxy, the image being its own client, and
         -chardev "socket,id=terminal,path=$SOCKET,server=on,wait=off,tn3270=on" \
         -device x-terminal3270,chardev=terminal,devno=fe.0.0400 </dev/null
     all_passed
-    says '^PASS: .*an ORB with any one bit changed harms nobody'
-    says '^PASS: .*a SCHIB with any one bit changed harms nobody'
+    says "$LOG" '^PASS: .*an ORB with any one bit changed harms nobody'
+    says "$LOG" '^PASS: .*a SCHIB with any one bit changed harms nobody'
 }
 
 # disk_test APPEND: the disk driver, and what is on the disk afterwards.
@@ -310,7 +323,7 @@ disk_test() {
         -blockdev "driver=file,filename=$SCENE/read-only.img,node-name=other,read-only=on" \
         -device virtio-blk-ccw,drive=other </dev/null
     all_passed
-    silent '^SKIP'
+    silent "$LOG" '^SKIP'
     python3 "$here/disk.py" check "$SCENE/disk.img" "$LOG"
     python3 "$here/disk.py" check "$SCENE/read-only.img" /dev/null
 }
@@ -329,7 +342,7 @@ link_test() {
         -chardev "socket,id=link,path=$SOCKET,server=on,wait=off" \
         -device virtserialport,name=org.stellwerk.link,chardev=link </dev/null
     all_passed
-    silent '^SKIP'
+    silent "$LOG" '^SKIP'
 }
 
 case_link() { # wake-up bytes, with adapter interruptions
@@ -360,27 +373,28 @@ case_instructions() { # the number of instructions for a read is the same twice
 # ---- Hercules -----------------------------------------------------------------------------------------------------
 
 case_hercules_boot() { # list-directed IPL on Hercules: banner and subchannels
+    product
     hercules FFF ''
-    says 'boot: stellwerk [0-9]'
-    says 'boot: 64 MiB of storage'
-    says 'css: 0\.0\.0a80 0\.0\.0000 +3990/.. 3390/.. '
-    says 'css: 0\.0\.0a81 0\.0\.0001 +3990/'
-    says 'nothing to serve'
+    says "$LOG" 'boot: stellwerk [0-9]'
+    says "$LOG" 'boot: 64 MiB of storage'
+    says "$LOG" 'css: 0\.0\.0a80 0\.0\.0000 +3990/.. 3390/.. '
+    says "$LOG" 'css: 0\.0\.0a81 0\.0\.0001 +3990/'
+    says "$LOG" 'nothing to serve'
 }
 case_hercules_input() { # what the operator types there arrives
     hercules FFF selftest=echo --type 'echo: type=>.ready for 42' --type 'echo: ready=>.end'
-    says '^echo: ready for 42$'
+    says "$LOG" '^echo: ready for 42$'
 }
 case_hercules_css() { # subchannels of DASD there, whose programs run within START SUBCHANNEL
     hercules FFF selftest=css
-    silent '^FAIL'
-    says '^[1-9][0-9]* passed, 0 failed'
+    silent "$LOG" '^FAIL'
+    says "$LOG" '^[1-9][0-9]* passed, 0 failed'
 }
 case_hercules_css_async() { # the same with programs that run on their own, and can be busy, halted and cleared
     hercules FFF selftest=css --dasd nosyncio
-    silent '^FAIL'
-    says '^[1-9][0-9]* passed, 0 failed'
-    says '^PASS: .*CSCH ends a running program'
+    silent "$LOG" '^FAIL'
+    says "$LOG" '^[1-9][0-9]* passed, 0 failed'
+    says "$LOG" '^PASS: .*CSCH ends a running program'
 }
 
 # dasd_test OPTION…: the driver of count-key-data disks on volumes of both layouts, 4096 and 1024 bytes a record, and one
@@ -394,12 +408,12 @@ dasd_test() {
     python3 "$here/dasd.py" make-empty "$volumes/empty.3390" EMPTY1 10
     hercules FFF selftest=dasd "$@" --volume "$volumes/cdl.3390" --volume "$volumes/ldl.3390" \
         --volume "$volumes/small.3390" --volume "$volumes/empty.3390"
-    silent '^(FAIL|SKIP)'
-    says '^24 passed, 0 failed'
-    says 'dasd: 0\.0\.0a80 3390/.. 12 cylinders of 15, VOL1 \(CDL\) LINUX1, 12 records of 4096 a track, 2136 blocks from 24, HRC'
-    says 'dasd: 0\.0\.0a81 3390/.. 10 cylinders of 15, LNX1 \(LDL\) LINUX2, 12 records of 4096 a track, 1797 blocks from 3, HRC'
-    says 'dasd: 0\.0\.0a82 3390/.. 10 cylinders of 15, LNX1 \(LDL\) LINUX3, 33 records of 1024 a track, 4947 blocks from 3, HRC'
-    says 'dasd: 0\.0\.0a83 not formatted: no cylinder 0 head 2 record 1'
+    silent "$LOG" '^(FAIL|SKIP)'
+    says "$LOG" '^24 passed, 0 failed'
+    says "$LOG" 'dasd: 0\.0\.0a80 3390/.. 12 cylinders of 15, VOL1 \(CDL\) LINUX1, 12 records of 4096 a track, 2136 blocks from 24, HRC'
+    says "$LOG" 'dasd: 0\.0\.0a81 3390/.. 10 cylinders of 15, LNX1 \(LDL\) LINUX2, 12 records of 4096 a track, 1797 blocks from 3, HRC'
+    says "$LOG" 'dasd: 0\.0\.0a82 3390/.. 10 cylinders of 15, LNX1 \(LDL\) LINUX3, 33 records of 1024 a track, 4947 blocks from 3, HRC'
+    says "$LOG" 'dasd: 0\.0\.0a83 not formatted: no cylinder 0 head 2 record 1'
     python3 "$here/dasd.py" check "$volumes/cdl.3390" 24 "$LOG" 0.0.0a80
     python3 "$here/dasd.py" check "$volumes/ldl.3390" 3 "$LOG" 0.0.0a81
     python3 "$here/dasd.py" check "$volumes/small.3390" 3 "$LOG" 0.0.0a82
@@ -418,8 +432,8 @@ dasd_served() {
     local volume=$SCENE/served.3390
     python3 "$here/dasd.py" make-linux "$volume" LINUX1 12
     hercules FFF selftest=dasd-served "$@" --volume "$volume"
-    silent '^(FAIL|SKIP)'
-    says '^3 passed, 0 failed'
+    silent "$LOG" '^(FAIL|SKIP)'
+    says "$LOG" '^3 passed, 0 failed'
     python3 "$here/dasd.py" check "$volume" 24 "$LOG" served
     rm "$volume"
 }
@@ -439,9 +453,9 @@ dasd_errors() {
     python3 "$here/dasd.py" damage "$volume" 1 2 count
     python3 "$here/dasd.py" damage "$volume" 2 3 length
     hercules FFF selftest=dasd-errors --dasd "$options" --volume "$volume" "$@"
-    silent '^FAIL'
-    says 'no record found at cylinder 1 head 2 record 4,'
-    says 'equipment check at cylinder 2 head 3 record 4,'
+    silent "$LOG" '^FAIL'
+    says "$LOG" 'no record found at cylinder 1 head 2 record 4,'
+    says "$LOG" 'equipment check at cylinder 2 head 3 record 4,'
     # Records 4 of one track, and 4 to 12 of the other; the two first tracks are not served.
     lost=$(sed -n 's/^dasd: lost //p' "$LOG" | tr '\n' ' ')
     [[ $lost == '183 375 376 377 378 379 380 381 382 383 ' ]] || { warn "lost: $lost"; return 1; }
@@ -450,27 +464,27 @@ dasd_errors() {
 
 case_hercules_dasd_errors() { # damaged records
     dasd_errors ''
-    says '^2 passed, 0 failed'
-    says 'dasd: a write ends with Ok'
+    says "$LOG" '^2 passed, 0 failed'
+    says "$LOG" 'dasd: a write ends with Ok'
 }
 case_hercules_dasd_errors_async() { # the same with programs that run on their own, read-only, and unplugged in the end
     dasd_errors 'nosyncio ro' --type 'dasd: may go=>detach 0A80'
-    says '^3 passed, 0 failed'
-    says 'write inhibited at cylinder 3 head 14 record 12'
-    says 'dasd: a write ends with IoError'
+    says "$LOG" '^3 passed, 0 failed'
+    says "$LOG" 'write inhibited at cylinder 3 head 14 record 12'
+    says "$LOG" 'dasd: a write ends with IoError'
 }
 
 # proxy_passed: DASD that are passed through to the image itself have done what the hardware does.
 proxy_passed() {
     local fact
-    silent '^FAIL'
-    says '^[1-9][0-9]* passed, 0 failed'
-    says '^PASS: .*an ORB with any one bit changed harms nobody'
-    says '^PASS: .*a SCHIB with any one bit changed harms nobody'
-    says '^PASS: .*a suspended program goes on with RSCH'
+    silent "$LOG" '^FAIL'
+    says "$LOG" '^[1-9][0-9]* passed, 0 failed'
+    says "$LOG" '^PASS: .*an ORB with any one bit changed harms nobody'
+    says "$LOG" '^PASS: .*a SCHIB with any one bit changed harms nobody'
+    says "$LOG" '^PASS: .*a suspended program goes on with RSCH'
     for fact in 'data chaining across pages' 'format-1 IDAWs' 'format-2 IDAWs of 2 KiB' 'format-2 IDAWs of 4 KiB' MIDAWs \
         'READ IPL over the program, whose format-0' 'READ IPL over the program, whose format-1'; do
-        says "^PASS: 0\\.0\\.0a80 .*$fact"
+        says "$LOG" "^PASS: 0\\.0\\.0a80 .*$fact"
     done
 }
 case_hercules_proxy() { # DASD there, through the proxy to a client in the image
@@ -480,43 +494,27 @@ case_hercules_proxy() { # DASD there, through the proxy to a client in the image
 case_hercules_proxy_async() { # the same with programs that run on their own: endless ones, and one that the CPU changes
     hercules FFF selftest=proxy --dasd nosyncio
     proxy_passed
-    says '^PASS: .*HSCH of a running program'
-    says '^PASS: .*CSCH ends a running program'
-    says '^PASS: .*the CCW that the CPU stores into it'
-    says '^PASS: .*an endless program of seeks is halted'
-    says '^PASS: .*an endless program of seeks is cleared'
+    says "$LOG" '^PASS: .*HSCH of a running program'
+    says "$LOG" '^PASS: .*CSCH ends a running program'
+    says "$LOG" '^PASS: .*the CCW that the CPU stores into it'
+    says "$LOG" '^PASS: .*an endless program of seeks is halted'
+    says "$LOG" '^PASS: .*an endless program of seeks is cleared'
 }
 
 # ---- running the cases --------------------------------------------------------------------------------------------
 
 run_case() {
-    set -eEuo pipefail
     trap end_all EXIT
-    trap 'warn "line $LINENO: $BASH_COMMAND"' ERR
     LOG=$SCENE/$1.console GUEST_ERRORS=$SCENE/$1.errors
     "case_$1"
 }
 
 mkdir -p "$SCENE"
 rm -f "$SCENE"/*.{console,errors,log}
-passed=0 failed=()
-while read -r name what; do
-    if [[ $name == hercules_* ]] && ! command -v hercules >/dev/null; then
-        printf 'skipped %-20s       %s (there is no Hercules)\n' "$name" "$what"
-        continue
-    fi
-    started=$(now_ms)
-    (run_case "$name") >"$SCENE/$name.log" 2>&1 &
-    if wait $!; then
-        passed=$((passed + 1)) verdict=ok
-    else
-        failed+=("$name") verdict=FAILED
-    fi
-    ms=$(($(now_ms) - started))
-    printf '%-7s %-20s %2d.%d s  %s\n' "$verdict" "$name" $((ms / 1000)) $((ms % 1000 / 100)) "$what"
-    [[ $verdict == ok ]] || cat "$SCENE/$name.log" <(grep -h '^FAIL' "$SCENE/$name.console" 2>/dev/null) | sed 's/^/        /'
-done < <(sed -nE 's/^case_([a-z_]+)\(\) \{ # (.*)/\1 \2/p' "${BASH_SOURCE[0]}")
+cases=$(cases_of "${BASH_SOURCE[0]}")
+if ! command -v hercules >/dev/null; then
+    say 'SKIPPED: there is no Hercules, and nothing is tested on it'
+    cases=$(sed '/^hercules_/d' <<<"$cases")
+fi
+run_cases "$SCENE" "$@" <<<"$cases" || exit
 rm -f "$SCENE"/*.img
-((${#failed[@]} == 0)) || say "failed: ${failed[*]} (logs in $SCENE)"
-say "$passed passed, ${#failed[@]} failed"
-((${#failed[@]} == 0))

@@ -14,10 +14,12 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=scripts/lib.sh
 source "$here/../../scripts/lib.sh"
+# shellcheck source=scripts/cases.sh
+source "$here/../../scripts/cases.sh"
 # shellcheck source=scripts/scene.sh
 source "$here/../../scripts/scene.sh"
 
-[[ -f $IMAGE_ELF ]] || die "there is no image $IMAGE_ELF; scripts/build.sh image makes one"
+[[ -f $TEST_IMAGE_ELF ]] || die "there is no image $TEST_IMAGE_ELF; scripts/build.sh test-image makes it"
 for tool in qemu-system-s390x python3 cpio; do command -v "$tool" >/dev/null || die "$tool is missing"; done
 OUT=$TARGET/vfio-ccw
 PATIENCE=120 # seconds for one machine
@@ -42,12 +44,10 @@ image() {
     spawn "$SCENE/peer.log" python3 "$here/../guest/peer.py" "$peer" "$socket"
     client_wait middle "$PATIENCE"
     tr -d '\r' <"$SCENE/middle.log" | sed -n '/^MARK running/,/^MARK ended/p' >"$LOG"
-    says '^[1-9][0-9]* passed, 0 failed'
+    says "$LOG" '^[1-9][0-9]* passed, 0 failed'
     client_says middle '^MARK ended 0$' >/dev/null
     ! client_says middle '^dmesg\| .*(BUG|WARNING|Oops)'
 }
-
-says() { grep -qE -- "$1" "$LOG" || { warn "nothing says: $1"; grep -E '^FAIL' "$LOG" || tail -n 10 "$LOG"; return 1; }; }
 
 # ---- the cases ----------------------------------------------------------------------------------------------------
 
@@ -67,9 +67,7 @@ case_killed() { # what a machine that is killed at work leaves behind is brought
 # ---- running the cases --------------------------------------------------------------------------------------------
 
 run_case() {
-    set -eEuo pipefail
     trap scene_end EXIT
-    trap 'warn "line $LINENO: $BASH_COMMAND"' ERR
     BACKEND=ccw
     scene "$OUT/$1"
     rm -f "$SCENE"/*.log
@@ -88,23 +86,7 @@ if ((status == 75)); then
 fi
 ((status == 0)) || exit "$status"
 mkdir -p "$OUT/tree"
-"${CROSS:-s390x-linux-gnu-}strip" -o "$OUT/tree/image" "$IMAGE_ELF" 2>/dev/null || cp "$IMAGE_ELF" "$OUT/tree/image"
+"${CROSS:-s390x-linux-gnu-}strip" -o "$OUT/tree/image" "$TEST_IMAGE_ELF" 2>/dev/null || cp "$TEST_IMAGE_ELF" "$OUT/tree/image"
 (cd "$OUT/tree" && echo image | cpio --create --format=newc --quiet) >"$OUT/image.cpio"
 
-passed=0 failed=()
-while read -r name what; do
-    (($# == 0)) || [[ " $* " == *" $name "* ]] || continue
-    started=$(now_ms)
-    (run_case "$name") >"$OUT/$name.log" 2>&1 &
-    if wait $!; then
-        passed=$((passed + 1)) verdict=ok
-    else
-        failed+=("$name") verdict=FAILED
-    fi
-    ms=$(($(now_ms) - started))
-    printf '%-7s %-20s %2d.%d s  %s\n' "$verdict" "$name" $((ms / 1000)) $((ms % 1000 / 100)) "$what"
-    [[ $verdict == ok ]] || sed 's/^/        /' "$OUT/$name.log"
-done < <(sed -nE 's/^case_([a-z_]+)\(\) \{ # (.*)/\1 \2/p' "${BASH_SOURCE[0]}")
-((${#failed[@]} == 0)) || say "failed: ${failed[*]} (logs in $OUT)"
-say "$passed passed, ${#failed[@]} failed"
-((${#failed[@]} == 0))
+run_cases "$OUT" "$@" < <(cases_of "${BASH_SOURCE[0]}")

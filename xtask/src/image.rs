@@ -3,7 +3,7 @@
 //! Rule: the loadable bytes are the linker's, moved nowhere; only the symbol table's section is
 //! filled in, and everything behind the last segment is cut off.
 
-use anyhow::{bail, ensure, Context, Result};
+use anyhow::{ensure, Context, Result};
 use object::elf::{FileHeader64, PT_LOAD};
 use object::read::elf::{FileHeader, ProgramHeader};
 use object::{BigEndian, Object, ObjectSection};
@@ -11,9 +11,6 @@ use s390x::psw::{PswMask, ShortPsw};
 
 /// Where the image begins: the one place every loader agrees on.
 pub const BASE: u64 = 0x10000;
-
-/// The most bytes the image may load.
-pub const LIMIT: usize = 512 * 1024;
 
 /// The control file of a list-directed IPL.
 pub const INS: &str = "\
@@ -68,7 +65,7 @@ impl Image {
             .with_context(|| format!("{name} is empty"))?;
         ensure!(
             contents.len() as u64 <= size,
-            "{name} has {size} bytes, {} too few",
+            "{name} has {size} bytes, {} too few: raise SECTION_SIZE in src/boot/symbols.rs",
             contents.len() as u64 - size
         );
         let offset = usize::try_from(offset)?;
@@ -99,12 +96,6 @@ impl Image {
         for segment in self.segments()? {
             let start = usize::try_from(segment.address - BASE)?;
             let end = start + segment.size;
-            if end > LIMIT {
-                bail!(
-                    "the image loads {end} bytes, {} more than its limit",
-                    end - LIMIT
-                );
-            }
             if flat.len() < end {
                 flat.resize(end, 0);
             }
