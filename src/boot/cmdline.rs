@@ -144,6 +144,8 @@ pub enum SelfTest {
     DasdErrors,
     /// `dasd-served`: a virtio disk over such a volume, which a client in the image reads and writes.
     DasdServed,
+    /// `dasd-admin`: such disks formatted, looked at and reserved.
+    DasdAdmin,
     /// `link`: wake-up bytes in both directions.
     Link,
     /// `idle`: the wait ends when it should, and takes no processor time.
@@ -175,6 +177,7 @@ impl SelfTest {
             "dasd" => Self::Dasd,
             "dasd-errors" => Self::DasdErrors,
             "dasd-served" => Self::DasdServed,
+            "dasd-admin" => Self::DasdAdmin,
             "link" => Self::Link,
             "idle" => Self::Idle,
             "echo" => Self::Echo,
