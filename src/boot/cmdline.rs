@@ -149,6 +149,8 @@ pub enum SelfTest {
     DasdErrors,
     /// `dasd-served`: a virtio disk over such a volume, which a client in the image reads and writes.
     DasdServed,
+    /// `dasd-admin`: such disks formatted, looked at and reserved.
+    DasdAdmin,
     /// `dasd-copy`: the same, copying all of the second such volume to the first.
     DasdCopy,
     /// `link`: wake-up bytes in both directions.
@@ -182,6 +184,7 @@ impl SelfTest {
             "dasd" => Self::Dasd,
             "dasd-errors" => Self::DasdErrors,
             "dasd-served" => Self::DasdServed,
+            "dasd-admin" => Self::DasdAdmin,
             "dasd-copy" => Self::DasdCopy,
             "link" => Self::Link,
             "idle" => Self::Idle,

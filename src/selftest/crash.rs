@@ -36,6 +36,7 @@ pub(super) fn run(test: SelfTest) {
         | SelfTest::Dasd
         | SelfTest::DasdErrors
         | SelfTest::DasdServed
+        | SelfTest::DasdAdmin
         | SelfTest::DasdCopy
         | SelfTest::Echo => {}
     }

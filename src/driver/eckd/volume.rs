@@ -221,7 +221,7 @@ impl Volume {
                 blocks: all.saturating_sub(origin),
             },
             name,
-            prefix: about.has_prefix(),
+            prefix: super::format::has_prefix(&about),
         })
     }
 }
@@ -257,7 +257,7 @@ fn read(
     match probe.read(platform, &locate, command, data) {
         Ok(()) => Ok(()),
         Err(VolumeError::Program(_, ProgramError::UnitCheck(sense)))
-            if super::recovery::is_no_record_found(sense.bytes()) =>
+            if super::super::dasd::recovery::is_no_record_found(sense.bytes()) =>
         {
             Err(VolumeError::NoRecord(place))
         }

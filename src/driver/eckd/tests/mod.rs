@@ -12,7 +12,8 @@ use window::{ClientAddress, Segment, Window};
 
 use super::volume::{Label, VolumeError};
 use super::*;
-use crate::driver::block::BlockStatus;
+use crate::driver::block::{BlockDevice, BlockStatus, Done, Operation, SubmitError, Token};
+use crate::driver::dasd::QUEUE_SIZE;
 use fake::{id, Machine};
 
 const ISC: u8 = 3;
@@ -104,7 +105,7 @@ fn cdl(cylinders: u16) -> Machine {
 
 #[test]
 fn a_cdl_volume_is_served_from_track_2_on() {
-    let volume = Scene::cdl().disk.volume.clone();
+    let volume = Scene::cdl().disk.volume().clone();
     assert_eq!(volume.label, Label::Cdl);
     assert_eq!(&volume.serial, b"LINUX1");
     assert_eq!(volume.layout.origin, 24);
@@ -125,7 +126,7 @@ fn other_volumes_are_served_behind_their_labels() {
         (plain().label("", "CMS1LINUX1"), Label::Cms(0), 3),
         (plain(), Label::None, 0),
     ] {
-        let volume = Scene::new(machine).disk.volume.clone();
+        let volume = Scene::new(machine).disk.volume().clone();
         assert_eq!((volume.label, volume.layout.origin), (label, origin));
         assert_eq!(volume.layout.blocks, 2 * 15 * 12 - origin);
     }
@@ -136,7 +137,7 @@ fn a_reserved_cms_file_is_served_from_its_first_block_on() {
     let mut machine = Machine::new(2).format(0, 4096, 12).label("", "CMS1LINUX1");
     let label = machine.records.get_mut(&(0, 0, 3)).unwrap();
     label.data[16..20].copy_from_slice(&77_u32.to_be_bytes());
-    let volume = Scene::new(machine).disk.volume.clone();
+    let volume = Scene::new(machine).disk.volume().clone();
     assert_eq!(volume.layout.origin, 77);
 }
 
@@ -207,7 +208,7 @@ fn requests_that_follow_each_other_are_one_domain() {
     }
     scene.all();
     // DEFINE EXTENT, LOCATE RECORD, and one for each block.
-    assert_eq!(scene.disk.counters.ccws, 32);
+    assert_eq!(scene.disk.counters().ccws, 32);
 }
 
 #[test]
@@ -246,7 +247,7 @@ fn a_request_longer_than_a_program_or_a_domain_is_served() {
 #[test]
 fn what_is_not_in_the_volume_is_refused() {
     let mut scene = Scene::cdl();
-    let blocks = scene.disk.volume.layout.blocks;
+    let blocks = scene.disk.volume().layout.blocks;
     let one = scene.segment(0, BLOCK as u32);
     let half = scene.segment(0, BLOCK as u32 / 2);
     let too_large = Err(SubmitError::TooLarge);
@@ -310,7 +311,7 @@ proptest! {
         }
         scene.submit(true, block, &segments, 1).unwrap();
         prop_assert_eq!(scene.all()[0].status, BlockStatus::Ok);
-        let layout = scene.disk.volume.layout;
+        let layout = scene.disk.volume().layout;
         for number in 0..u64::from(total) / BLOCK {
             let at = layout.place(block + number);
             let record = &scene.machine.records[&(at.cylinder as u16, at.head, at.record)];

@@ -1,7 +1,7 @@
 //! Path groups, and PREFIX.
 
 use super::super::format::PathGroup;
-use super::super::paths::{group, Group};
+use super::super::group::{group, Group};
 use super::fake::{id, Groups, Machine};
 use super::{cdl, Scene};
 use crate::driver::block::BlockStatus;
@@ -83,7 +83,7 @@ fn where_prefix_is_offered_it_stands_for_two_commands() {
     let done = scene.all();
     assert!(done.iter().all(|one| one.status == BlockStatus::Ok));
     // PREFIX, a domain of 30 blocks, and ten of one each with their LOCATE RECORD.
-    assert_eq!(scene.disk.counters.ccws, 1 + 30 + 10 * 2);
+    assert_eq!(scene.disk.counters().ccws, 1 + 30 + 10 * 2);
     assert_eq!(scene.machine.starts, 1);
 }
 
@@ -93,7 +93,7 @@ fn prefix_is_not_tried_where_it_is_not_offered() {
     machine.prefix = true;
     let mut scene = Scene::new(machine);
     assert_eq!(scene.status(true, 5), BlockStatus::Ok);
-    assert_eq!(scene.disk.counters.ccws, 3);
+    assert_eq!(scene.disk.counters().ccws, 3);
 }
 
 #[test]

@@ -5,11 +5,10 @@ use std::vec::Vec;
 use channel::{DeviceStatus, Refusal, SubchannelStatus};
 use vcss::trace::{Record, TraceEvent};
 
-use super::super::recovery::{self, Action, ATTEMPTS, CHANGE_US, PROGRAM_TIMEOUT, TABLE};
-use super::super::{BlockDevice, Recoveries};
 use super::fake::Fault;
 use super::{cdl, Scene, SubmitError, BLOCK};
-use crate::driver::block::BlockStatus;
+use crate::driver::block::{BlockDevice, BlockStatus, Recoveries};
+use crate::driver::dasd::recovery::{self, Action, ATTEMPTS, CHANGE_US, PROGRAM_TIMEOUT, TABLE};
 
 /// Sense bytes with the bits of a row, and of no row before it.
 const SENSE: [[u8; 3]; TABLE.len()] = [
@@ -321,7 +320,7 @@ fn what_the_channel_reports_is_retried_or_fails() {
 #[test]
 fn of_many_requests_only_the_one_without_its_record_fails() {
     let mut scene = Scene::cdl();
-    let place = scene.disk.volume.layout.place(70);
+    let place = scene.disk.volume().layout.place(70);
     let address = (place.cylinder as u16, place.head, place.record);
     scene.machine.records.remove(&address);
     for token in 0..60 {
@@ -333,7 +332,7 @@ fn of_many_requests_only_the_one_without_its_record_fails() {
         let lost = one.token.0 == 35;
         assert_eq!(one.status == BlockStatus::IoError, lost, "{one:?}");
     }
-    assert_eq!(scene.disk.recoveries.failures, 1);
+    assert_eq!(scene.disk.recoveries().failures, 1);
 }
 
 #[test]
@@ -355,7 +354,7 @@ fn a_program_that_does_not_end_is_halted_and_tried_again() {
     scene.machine.faults.push_back(Fault::Hang);
     assert_eq!(scene.status(true, 1), BlockStatus::Ok);
     assert_eq!((scene.machine.halts, scene.machine.clears), (1, 0));
-    assert_eq!(scene.disk.recoveries.timeouts, 1);
+    assert_eq!(scene.disk.recoveries().timeouts, 1);
     assert!(scene.machine.micros > PROGRAM_TIMEOUT);
 }
 

@@ -6,7 +6,7 @@ use channel::CommandCode;
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::super::super::format::{
-    self, CountField, DefineExtent, LocateExtended, LocateRecord, PathGroup, PrefixExtent,
+    self, CountField, DefineExtent, LocateRecord, PathGroup, Prefix,
 };
 use super::{Address, Groups, Machine, Running, Stop};
 
@@ -42,14 +42,11 @@ impl Machine {
                 Ok(Vec::new())
             }
             format::PREFIX if !open && self.prefix => {
-                let (prefix, rest) = PrefixExtent::read_from_prefix(data).map_err(|_| reject())?;
-                let extended = LocateExtended::read_from_bytes(rest).map_err(|_| reject())?;
-                let zero = (prefix.base, prefix.reserved, extended.extended);
-                assert_eq!(zero, Default::default());
-                assert_eq!((prefix.format, prefix.validity), (1, 0x80));
+                let prefix = Prefix::read_from_bytes(data).map_err(|_| reject())?;
+                assert_eq!(prefix, Prefix::new(prefix.extent, prefix.locate));
                 assert_eq!(prefix.extent.attributes, DefineExtent::ECKD);
                 *extent = Some(prefix.extent);
-                self.locate(extended.locate, program)
+                self.locate(prefix.locate, program)
             }
             format::LOCATE_RECORD if !open && extent.is_some() => {
                 let locate = LocateRecord::read_from_bytes(data).map_err(|_| reject())?;

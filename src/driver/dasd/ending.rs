@@ -6,9 +6,9 @@ use vcss::trace::{DriverState, TraceEvent};
 use super::super::{Platform, Sense};
 use super::incident::Cause;
 use super::recovery::{self, Action, Ending};
-use super::{BlockStatus, Done, Eckd, Request, State, QUEUE_SIZE};
+use super::{BlockStatus, Disk, Done, Medium, Request, State, QUEUE_SIZE};
 
-impl Eckd {
+impl<M: Medium> Disk<M> {
     /// The program has ended.
     pub(super) fn ended(&mut self, platform: &mut dyn Platform, irb: &Irb) {
         let (reason, action, sense) = match recovery::ending(irb) {
@@ -22,7 +22,7 @@ impl Eckd {
             Ending::UnitCheck => {
                 let sense = match irb.concurrent_sense() {
                     Some(bytes) => Ok(Sense::new(bytes)),
-                    None => self.probe.sense(platform),
+                    None => self.medium.channel().sense(platform),
                 };
                 match sense {
                     Ok(sense) => {
@@ -36,8 +36,8 @@ impl Eckd {
                 }
             }
         };
-        if sense.is_some_and(|sense| sense.is_command_reject()) && self.program.drop_prefix() {
-            log::warn!("disk {}: PREFIX is not used any more", self.id);
+        if sense.is_some_and(|sense| sense.is_command_reject()) && self.medium.do_without() {
+            log::warn!("disk {}: {reason}: tried in another way", self.id);
             self.parts.clear();
             return;
         }
@@ -135,8 +135,8 @@ impl Eckd {
             return;
         };
         if self.attempts == 0 {
-            let at = self.program.record_at(cause.irb.scsw.program.get());
-            let place = self.volume.layout.place(request.block + at);
+            let at = self.medium.block_at(cause.irb.scsw.program.get());
+            let place = self.medium.place(request.block + at);
             let bytes = cause.sense.unwrap_or(Sense::new(&[]));
             log::warn!("disk {}: {} at {place}, {bytes:?}", self.id, cause.reason);
         }

@@ -9,7 +9,7 @@ use vcss::trace::{DriverState, Record, TraceEntry, TraceEvent};
 
 use super::super::{Platform, Sense};
 use super::recovery::Action;
-use super::Eckd;
+use super::Disk;
 
 /// Records that are kept.
 const MOST: usize = 8;
@@ -27,7 +27,7 @@ pub struct Cause<'a> {
     pub sense: Option<Sense>,
 }
 
-impl Eckd {
+impl<M> Disk<M> {
     /// A record about the disk itself.
     pub(super) fn note(
         &mut self,
