@@ -19,6 +19,7 @@ use vcss::{Area, AreaError, Bell, Word};
 use window::Window;
 
 use crate::css::Device;
+use crate::driver::block::Recoveries;
 use crate::proxy::client::Client;
 use crate::proxy::passthrough::{driver_state, PassThrough};
 use crate::proxy::virtio_blk::Export;
@@ -298,11 +299,37 @@ impl Control {
                 client: control::Device::NO_CLIENT.into(),
                 index: 0.into(),
                 chpids: device.chpids,
-                reserved: [0; 24],
+                recoveries: control::Recoveries::default(),
+                reserved: [0; 4],
             };
             // More devices than there is room for are served all the same.
             let _ = self.area.write(index as u32, &entry);
         }
+    }
+
+    /// Shows what the driver of the disk on a subchannel has done to get requests through.
+    pub fn show_disk(&self, id: SubchannelId, done: &Recoveries) {
+        let Some(number) = self.shown.iter().position(|(shown, _)| *shown == id) else {
+            return;
+        };
+        let number = number as u32;
+        let Ok(mut entry) = self.area.read::<control::Device>(number) else {
+            return;
+        };
+        entry.recoveries = control::Recoveries {
+            retries: done.retries.into(),
+            other_paths: done.other_paths.into(),
+            waits: done.waits.into(),
+            timeouts: done.timeouts.into(),
+            failures: done.failures.into(),
+        };
+        let life = if done.broken {
+            DeviceLife::Failed
+        } else {
+            DeviceLife::Online
+        };
+        entry.life = life as u8;
+        let _ = self.area.write(number, &entry);
     }
 
     /// Shows whose the owned subchannels are, and their drivers' states, as far as they have changed: client, virtual

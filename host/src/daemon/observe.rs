@@ -7,7 +7,7 @@ use vcss::control::{self, DeviceLife, Life, HOST};
 
 use super::Shared;
 use crate::areas;
-use crate::status::{Appliance, Client, Counters, Daemon, Device, Disk, Status};
+use crate::status::{Appliance, Client, Counters, Daemon, Device, Disk, Recoveries, Status};
 use crate::subchannel::{driver_state, hex};
 
 pub fn status(shared: &Shared) -> Status {
@@ -95,6 +95,13 @@ fn devices(shared: &Shared) -> Vec<(Device, usize)> {
             state: device_life(entry.life).into(),
             disk: disk.map(|disk| disk.name.clone()),
             sectors: entry.sectors.get(),
+            recoveries: Recoveries {
+                retries: entry.recoveries.retries.get(),
+                other_paths: entry.recoveries.other_paths.get(),
+                waits: entry.recoveries.waits.get(),
+                timeouts: entry.recoveries.timeouts.get(),
+                failures: entry.recoveries.failures.get(),
+            },
             pim: format!("{:02x}", entry.pim),
             pam: format!("{:02x}", entry.pam),
             pom: format!("{:02x}", entry.pom),
