@@ -79,6 +79,13 @@ pub enum ControlError {
         /// The index.
         index: u16,
     },
+    /// A partition that its disk has not.
+    Partition {
+        /// The disk.
+        disk: String,
+        /// The partition.
+        number: u8,
+    },
     /// An export beyond its disk's end.
     Slice {
         /// The disk.
@@ -100,6 +107,12 @@ impl fmt::Display for ControlError {
                 "{of}: {length:#x} bytes at {offset:#x} are not where they may be"
             ),
             Self::Index { of, index } => write!(f, "no {of} {index}"),
+            Self::Partition { disk, number } => {
+                write!(
+                    f,
+                    "disk {disk} has no partition {number} that can be served"
+                )
+            }
             Self::Slice { disk, sectors } => write!(
                 f,
                 "a slice of disk {disk} ends beyond its {sectors} sectors"
@@ -207,11 +220,12 @@ impl Control {
             .collect()
     }
 
-    /// The exports, checked against the disks' names and sizes: index of the client, virtual device
-    /// number, and what it gets.
+    /// The exports, checked against the disks' names, sizes and partitions (first sector and how many, of the index of a disk and
+    /// a number): index of the client, virtual device number, and what it gets.
     pub fn exports(
         &self,
         disks: &[(String, u64)],
+        partition: impl Fn(usize, u8) -> Option<(u64, u64)>,
     ) -> Result<Vec<(usize, u16, Exported)>, ControlError> {
         (0..self.area.count::<control::Export>())
             .map(|index| {
@@ -240,8 +254,14 @@ impl Control {
                     of: "disk",
                     index: entry.disk.get(),
                 })?;
-                let start = entry.start.get();
-                let sectors = match entry.sectors.get() {
+                let (start, sectors) = match entry.partition {
+                    0 => (entry.start.get(), entry.sectors.get()),
+                    number => partition(disk, number).ok_or_else(|| ControlError::Partition {
+                        disk: name.clone(),
+                        number,
+                    })?,
+                };
+                let sectors = match sectors {
                     0 => size.saturating_sub(start),
                     sectors => sectors,
                 };

@@ -159,7 +159,10 @@ impl Appliance {
             disks.push(disk);
         }
         let mut clients = control.clients().map_err(|error| words(&error))?;
-        let exports = control.exports(&sizes).map_err(|error| words(&error))?;
+        let partition = |disk: usize, number| disks.get(disk)?.partition(number);
+        let exports = control
+            .exports(&sizes, partition)
+            .map_err(|error| words(&error))?;
         let mut trace = control.recorder();
         let mut free = Free::new(devices, &ids, link, &exports);
         for (client, number, export) in exports {

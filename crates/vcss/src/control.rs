@@ -82,8 +82,10 @@ pub struct Export {
     pub owned_device: U16,
     /// [`ExportKind::PassThrough`]: the owned device's subchannel set.
     pub owned_set: u8,
+    /// [`ExportKind::Block`]: not 0, a partition of the disk; `start` and `sectors` are 0 then.
+    pub partition: u8,
     /// Zero.
-    pub reserved: [u8; 9],
+    pub reserved: [u8; 8],
 }
 
 const _: () = assert!(size_of::<Export>() == 64);

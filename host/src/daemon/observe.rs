@@ -158,11 +158,13 @@ fn clients(shared: &Shared, devices: &[(Device, usize)]) -> Vec<Client> {
         let mut disks = Vec::new();
         for (index, export) in client.exports.iter().enumerate() {
             let size = devices.iter().find(|(_, disk)| *disk == export.disk);
-            let rest = size.map_or(0, |(device, _)| device.sectors.saturating_sub(export.start));
+            let rest = size.filter(|_| export.partition.is_none());
+            let rest = rest.map_or(0, |(device, _)| device.sectors.saturating_sub(export.start));
             disks.push(Disk {
                 disk: shared.config.disks[export.disk].name.clone(),
                 socket: shared.config.socket(client, index),
                 connected: connected.get(server).copied().unwrap_or(false),
+                partition: export.partition,
                 start: export.start,
                 sectors: export.sectors.unwrap_or(rest),
                 readonly: export.read_only,

@@ -165,9 +165,11 @@ pub struct Disk {
     pub socket: PathBuf,
     /// Whether the client's VM is connected to it.
     pub connected: bool,
+    /// The partition of the disk; where that is the appliance knows.
+    pub partition: Option<u8>,
     /// First sector on the disk.
     pub start: u64,
-    /// Sectors; 0 while the size of the disk is not known.
+    /// Sectors; 0 while the size of the disk is not known, and of a partition.
     pub sectors: u64,
     /// Whether the client may only read.
     pub readonly: bool,

@@ -126,8 +126,14 @@ fn client(client: &Client) -> Vec<Vec<String>> {
             client.name.clone(),
             disk.disk.clone(),
             yes_no(disk.connected),
-            disk.start.to_string(),
-            show_size(disk.sectors * SECTOR),
+            match disk.partition {
+                Some(partition) => format!("partition {partition}"),
+                None => disk.start.to_string(),
+            },
+            match disk.sectors {
+                0 => "-".into(),
+                sectors => show_size(sectors * SECTOR),
+            },
             if disk.readonly { "ro" } else { "rw" }.into(),
             disk.queues.to_string(),
             counters.reads.to_string(),
