@@ -434,3 +434,6 @@ impl Control {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;
