@@ -8,6 +8,7 @@
 //! | [`dasd`] | disks driven by channel programs: queue, endings, recovery |
 //! | [`eckd`] | a count-key-data disk (3390 and its like) as a [`block::BlockDevice`] |
 //! | [`virtio_serial`] | the port over which the host daemon and the appliance wake each other |
+//! | [`disk`] | which of them a disk has |
 //! | [`block`] | the seam to the block service: what every disk driver offers |
 //!
 //! # Scope
@@ -26,6 +27,7 @@
 
 pub mod block;
 pub mod dasd;
+pub mod disk;
 pub mod eckd;
 #[cfg(test)]
 pub(crate) mod fake;

@@ -75,6 +75,15 @@ impl Eckd {
         let midaws = platform.has_midaws();
         let program =
             Program::new(storage, midaws).ok_or(VolumeError::Storage(OutOfStorage { pages }))?;
+        log::info!(
+            target: "disk",
+            "{id}: {:04x}/{:02x}, {} cylinders, {} {}",
+            volume.device.0,
+            volume.device.1,
+            volume.cylinders,
+            volume.label,
+            core::str::from_utf8(&volume.serial).unwrap_or(""),
+        );
         let medium = Ckd {
             probe,
             volume,
