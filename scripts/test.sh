@@ -45,8 +45,8 @@ stage_channel() { tests/channel/run.sh; }
 stage_e2e() { tests/e2e/run.sh; }
 stage_vfio-ccw() { tests/vfio-ccw/run.sh; }
 stage_hercules() {
-    scripts/run-hercules.sh --check
-    scripts/run-hercules.sh --check --ipl dasd --nosyncio
+    scripts/run-hercules.sh --check &&
+        scripts/run-hercules.sh --check --ipl dasd --nosyncio
 }
 stage_demo() { scripts/run-qemu.sh --check </dev/null; }
 
