@@ -370,6 +370,18 @@ case_instructions() { # the number of instructions for a read is the same twice
     [[ $first == "$second" && $first -gt 0 ]]
 }
 
+case_costs_of_eckd() { # a count-key-data disk costs no more than it may: instructions, starts, CCWs
+    local read bytes blocks starts ccws
+    boot bench=eckd -icount shift=0,sleep=off -rtc base=2026-01-01,clock=vm </dev/null
+    shut_down
+    read=$(sed -nE 's/^bench: eckd depth=1 .*insns=([0-9]+)$/\1/p' "$LOG")
+    read -r bytes blocks starts ccws < <(sed -nE '/^bench: eckd sequential /{ s///; s/[a-z]+=//gp }' "$LOG")
+    printf '%s instructions for a read of 4 KiB; %s bytes, %s blocks: %s starts, %s CCWs\n' "$read" "$bytes" "$blocks" "$starts" "$ccws"
+    ((read > 0 && read <= 4000))
+    ((starts > 0 && starts * 1048576 <= 2 * bytes))
+    ((blocks > 0 && ccws * 10 <= blocks * 11))
+}
+
 # ---- Hercules -----------------------------------------------------------------------------------------------------
 
 case_hercules_boot() { # list-directed IPL on Hercules: banner and subchannels
@@ -380,6 +392,37 @@ case_hercules_boot() { # list-directed IPL on Hercules: banner and subchannels
     says "$LOG" 'css: 0\.0\.0a80 0\.0\.0000 +3990/.. 3390/.. '
     says "$LOG" 'css: 0\.0\.0a81 0\.0\.0001 +3990/'
     says "$LOG" 'nothing to serve'
+}
+
+# ipl_dasd OPTION…: IPL from volumes that mkipl has made ready, of either image: from tracks that are in the VTOC, and of a
+# volume that has none.
+ipl_dasd() {
+    local volumes=$SCENE/ipl images
+    images=$(dirname "$IMAGE_ELF")
+    mkdir -p "$volumes"
+    python3 "$here/dasd.py" make-linux "$volumes/listed.3390" LISTED 4
+    python3 "$here/dasd.py" make-empty "$volumes/empty.3390" EMPTY1 4
+    "$HOST_PROGRAM" mkipl "$images/stellwerk.bin" "$volumes/listed.3390" --append log=debug
+    "$HOST_PROGRAM" mkipl "$(dirname "$IMAGE")/stellwerk.bin" "$volumes/empty.3390" --append selftest=exit
+    # What is on the command line of list-directed IPL is not for these.
+    hercules FFF nothing --volume "$volumes/listed.3390" --ipl 0A80 "$@"
+    says "$LOG" 'boot: stellwerk [0-9]'
+    says "$LOG" 'boot: command line: log=debug$'
+    says "$LOG" 'css: 0\.0\.0a80 0\.0\.0000 +3990/.. 3390/.. '
+    says "$LOG" 'disk: 0\.0\.0a80 2784 KiB in blocks of 4096'
+    hercules FFF nothing --volume "$volumes/listed.3390" --volume "$volumes/empty.3390" --ipl 0A81 "$@"
+    says "$LOG" 'selftest: Exit'
+    # Hercules's own tools see the data set.
+    dasdls "$volumes/listed.3390" >"$LOG.vtoc" 2>&1
+    says "$LOG.vtoc" '^STELLWERK\.IPL *$'
+    rm -r "$volumes"
+}
+
+case_hercules_ipl() { # IPL from DASD there, the command line included
+    ipl_dasd
+}
+case_hercules_ipl_async() { # the same with programs that run on their own
+    ipl_dasd --dasd nosyncio
 }
 case_hercules_input() { # what the operator types there arrives
     hercules FFF selftest=echo --type 'echo: type=>.ready for 42' --type 'echo: ready=>.end'
@@ -427,13 +470,15 @@ case_hercules_dasd_async() { # the same with programs that run on their own
     dasd_test --dasd nosyncio
 }
 
-# dasd_served OPTION…: a virtio disk over a volume, read and written by a client in the image.
+# dasd_served OPTION…: a virtio disk over a volume, read and written by a client in the image; as many requests at random as
+# STELLWERK_DASD_REQUESTS says.
 dasd_served() {
-    local volume=$SCENE/served.3390
-    python3 "$here/dasd.py" make-linux "$volume" LINUX1 12
-    hercules FFF selftest=dasd-served "$@" --volume "$volume"
+    local volume=$SCENE/served.3390 requests=${STELLWERK_DASD_REQUESTS:-4096} PATIENCE
+    PATIENCE=$((40 + requests / 100))
+    python3 "$here/dasd.py" make-linux "$volume" LINUX1 30
+    hercules FFF "selftest=dasd-served requests=$requests" "$@" --volume "$volume" --patience $((PATIENCE - 5))
     silent "$LOG" '^(FAIL|SKIP)'
-    says "$LOG" '^3 passed, 0 failed'
+    says "$LOG" '^4 passed, 0 failed'
     python3 "$here/dasd.py" check "$volume" 24 "$LOG" served
     rm "$volume"
 }
@@ -443,6 +488,31 @@ case_hercules_dasd_served() { # a virtio disk over a volume, as a client sees it
 }
 case_hercules_dasd_served_async() { # the same with programs that run on their own
     dasd_served --dasd nosyncio
+}
+
+# dasd_copy OPTION…: a file system that the host has put on one volume is copied to another one, through a virtio disk, and is
+# taken from there again.
+dasd_copy() {
+    local to=$SCENE/to.3390 from=$SCENE/from.3390 blocks=$(((40 * 15 - 2) * 12))
+    rm -f "$SCENE"/{made,found}.ext4
+    mke2fs -q -t ext4 -b 4096 -d "$here/.." "$SCENE/made.ext4" $blocks
+    python3 "$here/dasd.py" make-linux "$to" LINUX1 40
+    python3 "$here/dasd.py" make-linux "$from" LINUX2 40
+    python3 "$here/dasd.py" put "$from" 24 "$SCENE/made.ext4"
+    hercules FFF selftest=dasd-copy "$@" --volume "$to" --volume "$from"
+    silent "$LOG" '^(FAIL|SKIP)'
+    says "$LOG" '^1 passed, 0 failed'
+    python3 "$here/dasd.py" get "$to" 24 "$SCENE/found.ext4"
+    cmp "$SCENE/made.ext4" "$SCENE/found.ext4"
+    e2fsck -fn "$SCENE/found.ext4"
+    rm "$to" "$from" "$SCENE"/{made,found}.ext4
+}
+
+case_hercules_dasd_copy() { # an ext4 file system of the host's, written through a virtio disk over a volume and taken out again
+    dasd_copy
+}
+case_hercules_dasd_copy_async() { # the same with programs that run on their own
+    dasd_copy --dasd nosyncio
 }
 
 # dasd_errors DASD-OPTIONS [OPTION…]: damaged records fail alone and with their place.

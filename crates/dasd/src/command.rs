@@ -21,8 +21,6 @@ pub const READ_DATA: CommandCode = CommandCode(0x86);
 pub const WRITE_DATA: CommandCode = CommandCode(0x85);
 /// READ COUNT.
 pub const READ_COUNT: CommandCode = CommandCode(0x12);
-/// READ COUNT, multitrack.
-pub const READ_COUNT_MULTITRACK: CommandCode = CommandCode(0x92);
 /// READ COUNT, KEY AND DATA.
 pub const READ_CKD: CommandCode = CommandCode(0x1E);
 /// WRITE COUNT, KEY AND DATA: makes a record, and ends the track behind it.

@@ -10,8 +10,10 @@
 //! | [`vtoc`] | the volume table of contents: data-set control blocks |
 //! | [`format`] | which records a formatted volume has, track by track |
 //! | [`command`] | commands and their parameters |
+//! | [`program`] | channel programs of them |
+//! | [`admin`] | what administrators do: reserve, look, format |
 //!
-//! All of it is data: nothing here touches a device, and nothing allocates.
+//! Nothing here touches a device: channel programs are run by whoever can ([`admin::Runner`]). Nothing allocates.
 //!
 //! # Limits
 //!
@@ -28,10 +30,12 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod admin;
 pub mod characteristics;
 pub mod command;
 pub mod format;
 pub mod label;
+pub mod program;
 #[cfg(test)]
 mod tests;
 pub mod track;
@@ -40,5 +44,6 @@ pub mod vtoc;
 pub use characteristics::Characteristics;
 pub use format::{Format, FormatError, Layout, Record};
 pub use label::Label;
+pub use program::Program;
 pub use track::{CountField, Place, RecordAddress, TrackAddress};
 pub use vtoc::{Dscb, Extent};
