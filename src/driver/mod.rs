@@ -103,6 +103,12 @@ pub trait Platform: ChannelSubsystem {
         false
     }
 
+    /// The identifier of the path groups of this machine: the same for all its devices, and another one than any other
+    /// machine has, or had. Zero is that of a machine that has no disks to share.
+    fn path_group(&self) -> [u8; 11] {
+        [0; 11]
+    }
+
     /// The highest subchannel set that may be named. Switches the multiple-subchannel-set facility
     /// on if it is there.
     fn highest_set(&mut self) -> u8;

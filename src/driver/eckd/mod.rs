@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`format`] | commands, parameters and sense data |
 //! | [`probe`] | channel programs of bring-up |
+//! | [`group`] | the group that the paths to it are |
 //! | [`volume`] | what the volume is, and which of its records are served |
 //! | [`program`] | the channel program of reads and writes |
 //!
@@ -16,15 +17,17 @@
 //!
 //! # Limits
 //!
-//! Update writes only: nothing here formats. DEFINE EXTENT and LOCATE RECORD, no PREFIX, no aliases, no path group, no reservations.
+//! Update writes only: nothing here formats. No aliases, no reservations.
 
 pub mod format;
+pub mod group;
 pub mod probe;
 pub mod program;
 #[cfg(test)]
 mod tests;
 pub mod volume;
 
+use alloc::string::{String, ToString};
 use core::fmt;
 
 use channel::{Orb, SenseId, SubchannelId};
@@ -43,6 +46,8 @@ pub type Eckd = Disk<Ckd>;
 /// A volume, and the program that reads and writes it.
 #[derive(Debug)]
 pub struct Ckd {
+    id: SubchannelId,
+    isc: u8,
     probe: Probe,
     volume: Volume,
     program: Program,
@@ -68,13 +73,14 @@ impl Eckd {
         let path_mask = css::path_mask(&schib);
         let mut probe = Probe::new(platform, id, path_mask)?;
         let volume = Volume::identify(platform, &mut probe)?;
+        group::group(platform, &mut probe.channel, path_mask);
         let pages = program::PAGES;
         let storage = platform
             .storage_as_is(pages)
             .map_err(VolumeError::Storage)?;
         let midaws = platform.has_midaws();
-        let program =
-            Program::new(storage, midaws).ok_or(VolumeError::Storage(OutOfStorage { pages }))?;
+        let program = Program::new(storage, midaws, volume.prefix)
+            .ok_or(VolumeError::Storage(OutOfStorage { pages }))?;
         log::info!(
             target: "disk",
             "{id}: {:04x}/{:02x}, {} cylinders, {} {}",
@@ -85,6 +91,8 @@ impl Eckd {
             core::str::from_utf8(&volume.serial).unwrap_or(""),
         );
         let medium = Ckd {
+            id,
+            isc,
             probe,
             volume,
             program,
@@ -148,5 +156,28 @@ impl Medium for Ckd {
 
     fn channel(&mut self) -> &mut Channel {
         &mut self.probe.channel
+    }
+
+    fn do_without(&mut self) -> bool {
+        self.program.drop_prefix()
+    }
+
+    fn come_back(&mut self, platform: &mut dyn Platform) -> Result<u8, String> {
+        self.bring_up_again(platform)
+            .map_err(|error| error.to_string())
+    }
+}
+
+impl Ckd {
+    /// The bring-up, on the same storage, of the same volume.
+    fn bring_up_again(&mut self, platform: &mut dyn Platform) -> Result<u8, VolumeError> {
+        let schib = css::enable(platform, self.id, self.isc).map_err(VolumeError::Enable)?;
+        let path_mask = css::path_mask(&schib);
+        self.probe.set_path_mask(path_mask);
+        if Volume::identify(platform, &mut self.probe)? != self.volume {
+            return Err(VolumeError::Other);
+        }
+        group::group(platform, &mut self.probe.channel, path_mask);
+        Ok(path_mask)
     }
 }

@@ -41,6 +41,8 @@ pub enum VolumeError {
     NoRecord(Place),
     /// A record is not what blocks are made of.
     Record(Place, CountField),
+    /// It is another one than before.
+    Other,
 }
 
 impl fmt::Display for VolumeError {
@@ -58,6 +60,7 @@ impl fmt::Display for VolumeError {
                 "not formatted for Linux: {place} is number {} with {} bytes of key and {} of data",
                 count.record, count.key, count.data
             ),
+            Self::Other => f.write_str("another volume than before"),
         }
     }
 }
@@ -127,7 +130,7 @@ impl Layout {
 }
 
 /// A volume.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Volume {
     /// Device type, 3390 for example, and model.
     pub device: (u16, u8),
@@ -141,6 +144,8 @@ pub struct Volume {
     pub layout: Layout,
     /// The device's own name out of READ CONFIGURATION DATA: manufacturer, plant, sequence number. Blanks where it has none.
     pub name: [u8; Self::NAME],
+    /// Whether the storage control says that it has PREFIX.
+    pub prefix: bool,
 }
 
 impl Volume {
@@ -216,6 +221,7 @@ impl Volume {
                 blocks: all.saturating_sub(origin),
             },
             name,
+            prefix: super::format::has_prefix(&about),
         })
     }
 }
