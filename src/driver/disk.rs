@@ -5,6 +5,7 @@ use alloc::string::{String, ToString};
 
 use super::block::BlockDevice;
 use super::eckd::{self, Eckd};
+use super::fba::{self, Fba};
 use super::virtio_blk::VirtioBlk;
 use super::virtio_ccw::Settings;
 use super::Platform;
@@ -20,6 +21,8 @@ pub enum Kind {
     Virtio,
     /// [`Eckd`].
     Eckd,
+    /// [`Fba`].
+    Fba,
 }
 
 impl Kind {
@@ -30,7 +33,12 @@ impl Kind {
             Some(_) => None,
             None => {
                 let identity = device.identity.as_ref().ok()?;
-                eckd::is_eckd(identity).then_some(Self::Eckd)
+                // A storage control can have both kinds of disks behind it.
+                match (fba::is_fba(identity), eckd::is_eckd(identity)) {
+                    (true, _) => Some(Self::Fba),
+                    (false, true) => Some(Self::Eckd),
+                    (false, false) => None,
+                }
             }
         }
     }
@@ -51,6 +59,9 @@ pub fn open(
             .map(|disk| Box::new(disk) as Box<dyn BlockDevice>)
             .map_err(|error| error.to_string()),
         Some(Kind::Eckd) => Eckd::open(platform, device.id, settings.isc)
+            .map(|disk| Box::new(disk) as Box<dyn BlockDevice>)
+            .map_err(|error| error.to_string()),
+        Some(Kind::Fba) => Fba::open(platform, device.id, settings.isc)
             .map(|disk| Box::new(disk) as Box<dyn BlockDevice>)
             .map_err(|error| error.to_string()),
         None => Err("no driver for this control unit".to_string()),

@@ -24,7 +24,7 @@ pub mod group;
 pub mod probe;
 pub mod program;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 pub mod volume;
 
 use alloc::string::{String, ToString};
