@@ -7,7 +7,9 @@
 //! | [`virtio_blk`] | a virtio disk as a [`block::BlockDevice`] |
 //! | [`dasd`] | disks driven by channel programs: queue, endings, recovery |
 //! | [`eckd`] | a count-key-data disk (3390 and its like) as a [`block::BlockDevice`] |
+//! | [`fba`] | a fixed-block disk (3370, 9336) as a [`block::BlockDevice`] |
 //! | [`virtio_serial`] | the port over which the host daemon and the appliance wake each other |
+//! | [`disk`] | which of them a disk has |
 //! | [`block`] | the seam to the block service: what every disk driver offers |
 //!
 //! # Scope
@@ -26,9 +28,11 @@
 
 pub mod block;
 pub mod dasd;
+pub mod disk;
 pub mod eckd;
 #[cfg(test)]
 pub(crate) mod fake;
+pub mod fba;
 pub mod program;
 pub mod virtio_blk;
 pub mod virtio_ccw;

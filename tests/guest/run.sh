@@ -14,7 +14,7 @@ source "$here/../../scripts/lib.sh"
 source "$here/../../scripts/cases.sh"
 
 IMAGE=$TEST_IMAGE_ELF
-for image in "$IMAGE_ELF" "$IMAGE"; do [[ -f $image ]] || die "there is no image $image; scripts/build.sh makes it"; done
+for file in "$IMAGE_ELF" "$IMAGE" "$HOST_PROGRAM"; do [[ -f $file ]] || die "there is no $file; scripts/build.sh makes it"; done
 for tool in qemu-system-s390x python3; do command -v "$tool" >/dev/null || die "$tool is missing"; done
 SCENE=$TARGET/guest
 PATIENCE=40 # seconds for one machine
@@ -393,6 +393,37 @@ case_hercules_boot() { # list-directed IPL on Hercules: banner and subchannels
     says "$LOG" 'css: 0\.0\.0a81 0\.0\.0001 +3990/'
     says "$LOG" 'nothing to serve'
 }
+
+# ipl_dasd OPTION…: IPL from volumes that mkipl has made ready, of either image: from tracks that are in the VTOC, and of a
+# volume that has none.
+ipl_dasd() {
+    local volumes=$SCENE/ipl images
+    images=$(dirname "$IMAGE_ELF")
+    mkdir -p "$volumes"
+    python3 "$here/dasd.py" make-linux "$volumes/listed.3390" LISTED 4
+    python3 "$here/dasd.py" make-empty "$volumes/empty.3390" EMPTY1 4
+    "$HOST_PROGRAM" mkipl "$images/stellwerk.bin" "$volumes/listed.3390" --append log=debug
+    "$HOST_PROGRAM" mkipl "$(dirname "$IMAGE")/stellwerk.bin" "$volumes/empty.3390" --append selftest=exit
+    # What is on the command line of list-directed IPL is not for these.
+    hercules FFF nothing --volume "$volumes/listed.3390" --ipl 0A80 "$@"
+    says "$LOG" 'boot: stellwerk [0-9]'
+    says "$LOG" 'boot: command line: log=debug$'
+    says "$LOG" 'css: 0\.0\.0a80 0\.0\.0000 +3990/.. 3390/.. '
+    says "$LOG" 'disk: 0\.0\.0a80 2784 KiB in blocks of 4096'
+    hercules FFF nothing --volume "$volumes/listed.3390" --volume "$volumes/empty.3390" --ipl 0A81 "$@"
+    says "$LOG" 'selftest: Exit'
+    # Hercules's own tools see the data set.
+    dasdls "$volumes/listed.3390" >"$LOG.vtoc" 2>&1
+    says "$LOG.vtoc" '^STELLWERK\.IPL *$'
+    rm -r "$volumes"
+}
+
+case_hercules_ipl() { # IPL from DASD there, the command line included
+    ipl_dasd
+}
+case_hercules_ipl_async() { # the same with programs that run on their own
+    ipl_dasd --dasd nosyncio
+}
 case_hercules_input() { # what the operator types there arrives
     hercules FFF selftest=echo --type 'echo: type=>.ready for 42' --type 'echo: ready=>.end'
     says "$LOG" '^echo: ready for 42$'
@@ -578,5 +609,6 @@ if ! command -v hercules >/dev/null; then
     say 'SKIPPED: there is no Hercules, and nothing is tested on it'
     cases=$(sed '/^hercules_/d' <<<"$cases")
 fi
-run_cases "$SCENE" "$@" <<<"$cases" || exit
+# In a condition, or before `||`, the statements of a case could fail unnoticed.
+run_cases "$SCENE" "$@" <<<"$cases"
 rm -f "$SCENE"/*.img

@@ -11,7 +11,7 @@
 //! # Scope
 //!
 //! A [`Disk`] has the queue: requests wait, as many as fit are one channel program, and one program is in flight. What a program
-//! looks like is its [`Medium`]'s business: [`eckd`](super::eckd).
+//! looks like is its [`Medium`]'s business: [`eckd`](super::eckd), [`fba`](super::fba).
 //!
 //! # Limits
 //!

@@ -26,7 +26,7 @@ pub mod partitions;
 pub mod probe;
 pub mod program;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 pub mod volume;
 
 use alloc::string::{String, ToString};
@@ -83,6 +83,15 @@ impl Eckd {
         let midaws = platform.has_midaws();
         let program = Program::new(storage, midaws, volume.prefix)
             .ok_or(VolumeError::Storage(OutOfStorage { pages }))?;
+        log::info!(
+            target: "disk",
+            "{id}: {:04x}/{:02x}, {} cylinders, {} {}",
+            volume.device.0,
+            volume.device.1,
+            volume.cylinders,
+            volume.label,
+            core::str::from_utf8(&volume.serial).unwrap_or(""),
+        );
         let medium = Ckd {
             id,
             isc,

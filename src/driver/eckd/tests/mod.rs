@@ -1,6 +1,6 @@
 //! The driver on a machine of software.
 
-mod fake;
+pub mod fake;
 mod paths;
 mod recovery;
 

@@ -3,6 +3,7 @@
 
 mod control;
 
+use std::boxed::Box;
 use std::collections::{BTreeMap, VecDeque};
 use std::vec::Vec;
 
@@ -44,6 +45,9 @@ pub enum Groups {
     Multipath,
 }
 
+/// A control unit of another kind: a command and its data in, data or sense bytes out.
+pub type Control = Box<dyn FnMut(CommandCode, &[u8]) -> Result<Vec<u8>, Vec<u8>>>;
+
 /// What a program has said so far.
 #[derive(Default)]
 struct Running {
@@ -76,6 +80,8 @@ pub struct Machine {
     pub paths: BTreeMap<u8, PathGroup>,
     /// The storage control takes PREFIX.
     pub prefix: bool,
+    /// In place of the storage control.
+    pub control: Option<Control>,
     pub concurrent_sense: bool,
     pub midaws: bool,
     /// Halt and clear functions do not end.
@@ -138,6 +144,7 @@ impl Machine {
             groups: Groups::Multipath,
             paths: BTreeMap::new(),
             prefix: false,
+            control: None,
             concurrent_sense: true,
             midaws: true,
             halt_stuck: false,
@@ -344,7 +351,10 @@ impl Machine {
                 data.extend(bytes);
             }
             let code = CommandCode(first.command);
-            let answer = self.command(code, &data, &mut program);
+            let answer = match &mut self.control {
+                Some(control) => control(code, &data).map_err(Stop::Sense),
+                None => self.command(code, &data, &mut program),
+            };
             match answer {
                 Err(stop) => return (at, Err(stop)),
                 Ok(answer) => {
