@@ -21,7 +21,7 @@ use vcss::control::{Counters, Life};
 
 use crate::control::{Control, Exported, Storage};
 use crate::css::{self, Device, Report};
-use crate::driver::block::{BlockDevice, BlockStatus, Operation, Token};
+use crate::driver::block::{BlockDevice, BlockStatus, Operation, Recoveries, Token};
 use crate::driver::virtio_ccw::Settings;
 use crate::driver::virtio_serial::{VirtioSerial, LINK_PORT};
 use crate::driver::{disk, Platform, Wake};
@@ -70,6 +70,8 @@ pub struct Appliance {
     disks: Vec<Box<dyn BlockDevice>>,
     /// The disks' subchannels.
     ids: Vec<SubchannelId>,
+    /// What was shown of them.
+    recoveries: Vec<Recoveries>,
     proxy: Proxy,
     link: VirtioSerial,
     tuning: Tuning,
@@ -107,6 +109,7 @@ impl Appliance {
         match Self::assemble(platform, devices, &mut control, link.id(), tuning) {
             Ok((disks, ids, proxy)) => Ok(Self {
                 control,
+                recoveries: disks.iter().map(|_| Recoveries::default()).collect(),
                 disks,
                 ids,
                 proxy,
@@ -152,7 +155,10 @@ impl Appliance {
             disks.push(disk);
         }
         let mut clients = control.clients().map_err(|error| words(&error))?;
-        let exports = control.exports(&sizes).map_err(|error| words(&error))?;
+        let partition = |disk: usize, number| disks.get(disk)?.partition(number);
+        let exports = control
+            .exports(&sizes, partition)
+            .map_err(|error| words(&error))?;
         let mut trace = control.recorder();
         let mut free = Free::new(devices, &ids, link, &exports);
         for (client, number, export) in exports {
@@ -371,8 +377,25 @@ impl Appliance {
                 }
             });
         self.control.show(counters);
+        self.show_disks();
         self.control
             .show_passed_through(self.proxy.passed_through());
+    }
+
+    /// Publishes what the disks' drivers have done to get requests through, where that was anything.
+    fn show_disks(&mut self) {
+        let disks = self.disks.iter_mut().zip(&self.ids);
+        for ((disk, &id), shown) in disks.zip(&mut self.recoveries) {
+            let done = disk.recoveries();
+            if done == *shown {
+                continue;
+            }
+            *shown = done;
+            self.control.show_disk(id, &done);
+            while let Some(record) = disk.incident() {
+                self.proxy.record(&record);
+            }
+        }
     }
 
     /// Lets requests end, flushes every disk, and says so.

@@ -233,6 +233,12 @@ pub trait BlockDevice {
     /// An adapter interruption belongs to no one device; after one, poll them all.
     fn interruption(&mut self, platform: &mut dyn Platform, interruption: &IoInterruption) -> bool;
 
+    /// The first sector of a partition that the disk knows of by itself, and how many it has.
+    fn partition(&self, number: u8) -> Option<(u64, u64)> {
+        let _ = number;
+        None
+    }
+
     /// What was done to get requests through.
     fn recoveries(&self) -> Recoveries {
         Recoveries::default()

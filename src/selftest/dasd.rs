@@ -154,6 +154,15 @@ fn open_eckd(platform: &mut Hardware, device: &Device) -> Result<Box<dyn Countin
         layout.origin,
         text(&volume.name),
     );
+    for partition in &volume.partitions {
+        sclp::println!(
+            "dasd: {} partition {}: {} blocks from {}",
+            device.number,
+            partition.number,
+            partition.blocks,
+            partition.block
+        );
+    }
     Ok(Box::new(disk))
 }
 

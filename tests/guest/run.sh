@@ -470,6 +470,24 @@ case_hercules_dasd_async() { # the same with programs that run on their own
     dasd_test --dasd nosyncio
 }
 
+case_hercules_dasd_partitions() { # the data sets of a VTOC are partitions: those that Linux makes, and those of dasdload
+    local linux=$SCENE/linux.3390 zos=$SCENE/zos.3390
+    python3 "$here/dasd.py" make-linux "$linux" LINUX1 12
+    # In one piece and not; by format 1 and format 8; before the first track that is served, and behind the last.
+    python3 "$here/dasd.py" partition "$linux" 1:2-89 8:90-179 1:90-99,110-120 1:1-3 1:170-180 1:179-179
+    python3 "$here/dasd.py" make-zos "$zos" ZVOL01 4
+    hercules FFF selftest=dasd-errors --dasd ro --volume "$linux" --volume "$zos"
+    sed -n 's/^dasd: \(.* partition .*\)/\1/p' "$LOG" >"$LOG.partitions"
+    diff - "$LOG.partitions" <<'END'
+0.0.0a80 partition 1: 1056 blocks from 0
+0.0.0a80 partition 2: 1080 blocks from 1056
+0.0.0a80 partition 6: 12 blocks from 2124
+0.0.0a81 partition 2: 240 blocks from 132
+0.0.0a81 partition 3: 180 blocks from 516
+END
+    rm "$linux" "$zos"
+}
+
 # dasd_served OPTION…: a virtio disk over a volume, read and written by a client in the image; as many requests at random as
 # STELLWERK_DASD_REQUESTS says.
 dasd_served() {

@@ -142,6 +142,11 @@ pub trait Medium: fmt::Debug {
     fn block_at(&self, ccw: u32) -> u64;
     /// Where a block is, for messages.
     fn place(&self, block: u64) -> impl fmt::Display;
+    /// The first block of a partition, and how many it has.
+    fn partition(&self, number: u8) -> Option<(u64, u64)> {
+        let _ = number;
+        None
+    }
     /// For commands between programs.
     fn channel(&mut self) -> &mut Channel;
     /// A program has ended with a command reject: does without a command that it need not have had, from now on. `false`: there
@@ -495,6 +500,12 @@ impl<M: Medium> BlockDevice for Disk<M> {
             }
             IoInterruption::Subchannel { .. } | IoInterruption::Adapter { .. } => false,
         }
+    }
+
+    fn partition(&self, number: u8) -> Option<(u64, u64)> {
+        let (block, blocks) = self.medium.partition(number)?;
+        let sectors = u64::from(self.medium.block() / SECTOR);
+        Some((block * sectors, blocks * sectors))
     }
 
     fn recoveries(&self) -> Recoveries {

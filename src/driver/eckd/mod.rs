@@ -6,6 +6,7 @@
 //! | [`probe`] | channel programs of bring-up |
 //! | [`group`] | the group that the paths to it are |
 //! | [`volume`] | what the volume is, and which of its records are served |
+//! | [`partitions`] | the partitions that its VTOC names |
 //! | [`program`] | the channel program of reads and writes |
 //!
 //! Queue, endings and recovery are those of all [`Disk`]s.
@@ -21,6 +22,7 @@
 
 pub mod format;
 pub mod group;
+pub mod partitions;
 pub mod probe;
 pub mod program;
 #[cfg(test)]
@@ -152,6 +154,12 @@ impl Medium for Ckd {
 
     fn place(&self, block: u64) -> impl fmt::Display {
         self.volume.layout.place(block)
+    }
+
+    fn partition(&self, number: u8) -> Option<(u64, u64)> {
+        let mut all = self.volume.partitions.iter();
+        let found = all.find(|one| one.number == number)?;
+        Some((found.block, found.blocks))
     }
 
     fn channel(&mut self) -> &mut Channel {
