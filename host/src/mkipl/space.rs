@@ -60,10 +60,11 @@ impl Space {
         let mut space = Self {
             serial: label.serial,
             entries: entries(volume, label.vtoc)?,
-            // The label's track.
-            taken: vec![0..1],
+            taken: Vec::new(),
             own: Vec::new(),
         };
+        // The label's track.
+        space.taken.push(0..1);
         for entry in &space.entries {
             let (extents, own) = match &entry.dscb {
                 Dscb::Format1(set) | Dscb::Format8(set) => {
