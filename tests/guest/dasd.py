@@ -8,6 +8,8 @@
                                                     data sets into the VTOC of a CDL volume: DSCBs of format 1 or 8, with extents
     dasd.py make-empty IMAGE SERIAL CYLINDERS       a volume made by dasdinit, tracks without records
     dasd.py check IMAGE FIRST CONSOLE-LOG NUMBER    records from number FIRST on are what the test of device NUMBER wrote
+    dasd.py make-fixed IMAGE SERIAL BLOCKS          a fixed-block volume, of the type that the file's name ends with
+    dasd.py check-fixed IMAGE SIZE LOG NUMBER       the same of blocks of SIZE bytes behind the label of a fixed-block volume
     dasd.py put IMAGE FIRST FILE                    the file into the records from number FIRST on
     dasd.py get IMAGE FIRST FILE                    the records from number FIRST on into the file
     dasd.py damage IMAGE CYLINDER HEAD KIND         count: a count field is wrong; length: a record is longer than its track;
@@ -26,6 +28,8 @@ END = b"\xff" * 8
 MAGIC = 0x4441534474657374
 MASK = (1 << 64) - 1
 STEP = 0x9E3779B97F4A7C15
+# What is before the data of a fixed-block volume.
+FIXED_DATA = 2 * 512
 # Records of a 3390 track.
 RECORDS = {4096: 12, 2048: 21, 1024: 33, 512: 49}
 
@@ -139,10 +143,25 @@ def block_of(number, written, length):
     return struct.pack(f">{length // 8}Q", MAGIC, number, written, *words)
 
 
+def make_fixed(path, serial, blocks):
+    Path(path).unlink(missing_ok=True)
+    subprocess.run(["dasdinit", path, Path(path).suffix[1:], serial, blocks], check=True, capture_output=True)
+
+
+def check_fixed(path, size, log, device):
+    content, size = Path(path).read_bytes()[FIXED_DATA:], int(size)
+    blocks = [content[at : at + size] for at in range(0, len(content) - size + 1, size)]
+    compare(path, blocks, log, device)
+
+
 def check(path, first, log, device):
+    compare(path, list(Image(path).blocks())[int(first) :], log, device)
+
+
+def compare(path, blocks, log, device):
     digest = 0xCBF29CE484222325
     changed = number = 0
-    for number, data in enumerate(list(Image(path).blocks())[int(first) :]):
+    for number, data in enumerate(blocks):
         written = 0
         if any(data):
             magic, name, written = struct.unpack_from(">QQQ", data)
@@ -200,6 +219,8 @@ COMMANDS = {
     "partition": partition,
     "make-empty": dasdinit,
     "check": check,
+    "make-fixed": make_fixed,
+    "check-fixed": check_fixed,
     "put": put,
     "get": get,
     "damage": damage,

@@ -66,16 +66,15 @@ pub fn mkipl(image: &Path, volume: &Path, line: &str, yes: bool) -> Result<Strin
         let heads = u32::from(volume::HEADS);
         format!("cylinder {} head {}", track / heads, track % heads)
     };
+    let listed = match written.listed {
+        true => format!("data set {}", space::NAME),
+        false => "the volume has no VTOC to list them in".to_owned(),
+    };
     Ok(format!(
-        "{}: {} KiB from {} to {}, {}; IPL it by its device number\n",
-        volume.display(),
+        "{} KiB on {} to {}: {listed}\n",
         written.bytes.div_ceil(1024),
         place(start),
         place(end - 1),
-        match written.listed {
-            true => format!("data set {}", space::NAME),
-            false => "which nothing lists: the volume has no VTOC".to_owned(),
-        }
     ))
 }
 
@@ -125,7 +124,7 @@ fn write(volume: &mut Volume, image: &[u8], yes: bool) -> Result<Written> {
     let program = loader::program(&tracks, blocks - 1)?;
     let written_over = before.filter(|_| !space.is_listed()).unwrap_or_default();
     for number in tracks.clone() {
-        let foreign = !written_over.contains(&number) && !space.is_own(number);
+        let foreign = !written_over.contains(&number) && !space.own().any(|own| own == number);
         if foreign && !yes && volume.track(number)?.has_data() {
             bail!(
                 "there is data on tracks {} to {}, though they belong to no data set; --yes overwrites it",
@@ -149,6 +148,14 @@ fn write(volume: &mut Volume, image: &[u8], yes: bool) -> Result<Written> {
                 .push(Record::new(number, record, &[], data, BLOCK));
         }
         volume.put(number, &track)?;
+    }
+    // What an image before this one had and this one has not.
+    for number in space
+        .own()
+        .chain(written_over)
+        .filter(|one| !tracks.contains(one))
+    {
+        volume.put(number, &space.blank(number))?;
     }
     let listed = space.list(volume, &tracks, blocks)?;
     volume.sync()?;

@@ -221,6 +221,24 @@ fn another_image_takes_the_place_of_the_one_before() {
 }
 
 #[test]
+fn a_smaller_image_leaves_nothing_of_a_larger_one() {
+    for scene in [Scene::formatted(50, Layout::Cdl), Scene::empty(50)] {
+        let before = std::fs::read(scene.path("volume")).unwrap();
+        scene.mkipl("", false).unwrap();
+        std::fs::write(scene.path("image"), &scene.bytes[..2 * BLOCK]).unwrap();
+        scene.mkipl("", false).unwrap();
+        let after = std::fs::read(scene.path("volume")).unwrap();
+        // Label and VTOC apart, only the last track is another one.
+        let first = 512 + 2 * TRACK;
+        let last = 512 + (TRACKS as usize - 1) * TRACK;
+        assert!(before[first..last] == after[first..last]);
+        // And it can grow again.
+        std::fs::write(scene.path("image"), &scene.bytes).unwrap();
+        scene.mkipl("", false).unwrap();
+    }
+}
+
+#[test]
 fn data_sets_are_never_overwritten() {
     let scene = Scene::formatted(20, Layout::Cdl);
     // A data set of somebody else at the end.
