@@ -147,7 +147,7 @@ enum Command {
     Cancel(Instruct),
     /// RESUME SUBCHANNEL
     Resume(Instruct),
-    /// Write the appliance's image onto a 3390 volume, so that a machine can IPL from it. Nobody may have the volume in use
+    /// Write the appliance's image onto a 3390 or FBA volume, so that a machine can IPL from it. Nobody may have the volume in use
     Mkipl {
         /// The image: stellwerk.bin
         image: PathBuf,

@@ -424,6 +424,15 @@ case_hercules_ipl() { # IPL from DASD there, the command line included
 case_hercules_ipl_async() { # the same with programs that run on their own
     ipl_dasd --dasd nosyncio
 }
+case_hercules_ipl_fixed() { # IPL from a fixed-block disk there
+    local volume=$SCENE/ipl.9336
+    python3 "$here/dasd.py" make-fixed "$volume" FIXED1 5001
+    "$HOST_PROGRAM" mkipl "$(dirname "$IMAGE_ELF")/stellwerk.bin" "$volume" --append log=debug
+    hercules FFF nothing --volume "$volume" --ipl 0A80
+    says "$LOG" 'boot: command line: log=debug$'
+    says "$LOG" 'disk: 0\.0\.0a80 2499 KiB in blocks of 512'
+    rm "$volume"
+}
 case_hercules_input() { # what the operator types there arrives
     hercules FFF selftest=echo --type 'echo: type=>.ready for 42' --type 'echo: ready=>.end'
     says "$LOG" '^echo: ready for 42$'
