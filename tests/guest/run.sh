@@ -445,6 +445,40 @@ case_hercules_dasd_served_async() { # the same with programs that run on their o
     dasd_served --dasd nosyncio
 }
 
+# dasd_admin OPTION…: volumes made by dasdinit, which are not formatted, are formatted in the image, in four ways; then all of their
+# records are compared with those of other programs, and Hercules' own tools read them.
+dasd_admin() {
+    local volumes=$SCENE/admin layout block volume options=()
+    rm -rf "$volumes"
+    mkdir -p "$volumes"
+    for volume in cdl-4096 ldl-4096 cdl-512 ldl-1024; do
+        # The first one is large enough for a mark in the middle.
+        python3 "$here/dasd.py" make-empty "$volumes/$volume" EMPTY1 "$([[ $volume == cdl-4096 ]] && echo 25 || echo 10)"
+        options+=(--volume "$volumes/$volume")
+    done
+    hercules FFF selftest=dasd-admin "$@" "${options[@]}"
+    silent "$LOG" '^(FAIL|SKIP)'
+    says "$LOG" '^28 passed, 0 failed'
+    says "$LOG" '^dasd: 0\.0\.0a80 formatted cdl 4096 375 tracks, went on at 3[0-9][0-9]$'
+    for volume in cdl-4096 ldl-4096 cdl-512 ldl-1024; do
+        IFS=- read -r layout block <<<"$volume"
+        python3 "$here/dasd.py" formatted "$volumes/$volume" "$layout" "$block" LINUX1
+    done
+    dasdls "$volumes/cdl-4096" >"$LOG.dasdls" 2>&1
+    says "$LOG.dasdls" 'VOLSER=LINUX1'
+    (cd "$volumes" && dasdseq cdl-4096 -abs 0 2 373 blocks) >"$LOG.dasdseq" 2>&1
+    says "$LOG.dasdseq" 'wrote 4476 records'
+    cmp -n $((4476 * 4096)) "$volumes/blocks" /dev/zero
+    rm -r "$volumes"
+}
+
+case_hercules_dasd_admin() { # 3390 volumes formatted there have the records that other programs make
+    dasd_admin
+}
+case_hercules_dasd_admin_async() { # the same with programs that run on their own
+    dasd_admin --dasd nosyncio
+}
+
 # dasd_errors DASD-OPTIONS [OPTION…]: damaged records fail alone and with their place.
 dasd_errors() {
     local volume=$SCENE/damaged.3390 options=$1 lost
