@@ -5,6 +5,7 @@
 //! | [`program`] | one channel program from START SUBCHANNEL to its final status, bounded in time |
 //! | [`virtio_ccw`] | the virtio transport over channel programs: revision, features, queues, indicators |
 //! | [`virtio_blk`] | a virtio disk as a [`block::BlockDevice`] |
+//! | [`dasd`] | disks driven by channel programs: queue, endings, recovery |
 //! | [`eckd`] | a count-key-data disk (3390 and its like) as a [`block::BlockDevice`] |
 //! | [`virtio_serial`] | the port over which the host daemon and the appliance wake each other |
 //! | [`block`] | the seam to the block service: what every disk driver offers |
@@ -24,6 +25,7 @@
 //!   after it was given up hits nothing but storage that was its own, or the client's whose request it is.
 
 pub mod block;
+pub mod dasd;
 pub mod eckd;
 #[cfg(test)]
 pub(crate) mod fake;

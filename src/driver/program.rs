@@ -386,6 +386,17 @@ impl Channel {
         Ok(id)
     }
 
+    /// The sense bytes of the last unit check.
+    ///
+    /// # Errors
+    ///
+    /// [`ProgramError`].
+    pub fn sense(&mut self, platform: &mut dyn Platform) -> Result<Sense, ProgramError> {
+        let mut bytes = [0; Sense::MAX];
+        self.read(platform, CommandCode::SENSE, &mut bytes)?;
+        Ok(Sense::new(&bytes))
+    }
+
     fn put(&self, data: &[u8]) -> Result<(), ProgramError> {
         if self.stuck {
             return Err(ProgramError::Stuck);

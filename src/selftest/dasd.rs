@@ -23,7 +23,7 @@ mod errors;
 mod served;
 
 pub(super) use errors::TESTS as ERRORS;
-pub(super) use served::run as run_served;
+pub(super) use served::{run as run_served, run_copy};
 
 /// Interruption subclass.
 const ISC: u8 = 3;
@@ -256,7 +256,6 @@ impl Dasd {
         self.block() / SECTOR
     }
 
-    /// Marsaglia's xorshift.
     fn next(&mut self) -> u64 {
         step(&mut self.random)
     }
@@ -414,13 +413,19 @@ fn hash(written: &[u32]) -> u64 {
     hash
 }
 
+/// Bytes of a block that are made or compared at a time.
+const PART: usize = 512;
+
 /// Makes a block, named by its number and how often it was written.
 #[inline(never)]
 fn fill(memory: &Window, start: u64, length: u64, block: (u64, u32)) -> Outcome {
     let mut state = seed(block.0, block.1);
-    for offset in (0..length).step_by(8) {
-        let word = word(offset, block, &mut state).to_be_bytes();
-        memory.write_bytes(ClientAddress::new(start + offset), &word)?;
+    for offset in (0..length).step_by(PART) {
+        let mut part = [0; PART];
+        for (at, bytes) in (offset..).step_by(8).zip(part.chunks_exact_mut(8)) {
+            bytes.copy_from_slice(&word(at, block, &mut state).to_be_bytes());
+        }
+        memory.write_bytes(ClientAddress::new(start + offset), &part)?;
     }
     Ok(())
 }
@@ -429,23 +434,28 @@ fn fill(memory: &Window, start: u64, length: u64, block: (u64, u32)) -> Outcome 
 #[inline(never)]
 fn compare(memory: &Window, start: u64, length: u64, block: (u64, u32)) -> Outcome {
     let mut state = seed(block.0, block.1);
-    for offset in (0..length).step_by(8) {
-        let mut bytes = [0; 8];
-        memory.read_bytes(ClientAddress::new(start + offset), &mut bytes)?;
-        let found = u64::from_be_bytes(bytes);
-        let wanted = match block.1 {
-            0 => 0,
-            _ => word(offset, block, &mut state),
-        };
-        if found != wanted {
-            let (number, written) = block;
-            return Err(format!(
-                "block {number}, written {written} times: {found:016x} at {offset}, not {wanted:016x}"
-            )
-            .into());
+    for offset in (0..length).step_by(PART) {
+        let mut part = [0; PART];
+        memory.read_bytes(ClientAddress::new(start + offset), &mut part)?;
+        for (at, bytes) in (offset..).step_by(8).zip(part.chunks_exact(8)) {
+            let found = bytes.try_into().map_or(0, u64::from_be_bytes);
+            let wanted = match block.1 {
+                0 => 0,
+                _ => word(at, block, &mut state),
+            };
+            if found != wanted {
+                return Err(differs(block, at, found, wanted));
+            }
         }
     }
     Ok(())
+}
+
+#[cold]
+fn differs((number, written): (u64, u32), at: u64, found: u64, wanted: u64) -> Why {
+    let text =
+        format!("block {number}, written {written} times: {found:016x} at {at}, not {wanted:016x}");
+    text.into()
 }
 
 /// The word of a block at an offset.
@@ -454,15 +464,22 @@ fn word(offset: u64, block: (u64, u32), state: &mut u64) -> u64 {
         0 => MAGIC,
         8 => block.0,
         16 => block.1.into(),
-        _ => step(state),
+        _ => {
+            *state = state.wrapping_add(STEP);
+            *state
+        }
     }
 }
 
+/// From one word of a block to the next, and far from there to the next block.
+const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
+
 /// Where the words of a block begin.
 fn seed(block: u64, written: u32) -> u64 {
-    (block << 32 | u64::from(written)).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1
+    (block << 32 | u64::from(written)).wrapping_mul(STEP)
 }
 
+/// Marsaglia's xorshift.
 fn step(state: &mut u64) -> u64 {
     *state ^= *state << 13;
     *state ^= *state >> 7;

@@ -5,6 +5,8 @@
     dasd.py make-ldl IMAGE SERIAL CYLINDERS BLOCK   a volume made by dasdinit, its tracks formatted for Linux's own layout
     dasd.py make-empty IMAGE SERIAL CYLINDERS       a volume made by dasdinit, tracks without records
     dasd.py check IMAGE FIRST CONSOLE-LOG NUMBER    records from number FIRST on are what the test of device NUMBER wrote
+    dasd.py put IMAGE FIRST FILE                    the file into the records from number FIRST on
+    dasd.py get IMAGE FIRST FILE                    the records from number FIRST on into the file
     dasd.py damage IMAGE CYLINDER HEAD KIND         count: a count field is wrong; length: a record is longer than its track
     dasd.py formatted IMAGE LAYOUT BLOCK SERIAL     all records, count fields included, are those of such a volume of others:
                                                     cdl with 4096 bytes of dasdinit -linux, else as dasdfmt of Linux makes it
@@ -21,6 +23,7 @@ HEADER = 512
 END = b"\xff" * 8
 MAGIC = 0x4441534474657374
 MASK = (1 << 64) - 1
+STEP = 0x9E3779B97F4A7C15
 # Records of a 3390 track.
 RECORDS = {4096: 12, 2048: 21, 1024: 33, 512: 49}
 
@@ -82,19 +85,10 @@ def make_ldl(path, serial, cylinders, block):
         image.write(number, track + END)
 
 
-def step(state):
-    state ^= state << 13 & MASK
-    state ^= state >> 7
-    return state ^ (state << 17 & MASK)
-
-
 def block_of(number, written, length):
-    state = (number << 32 | written) * 0x9E3779B97F4A7C15 & MASK | 1
-    words = [MAGIC, number, written]
-    for _ in range(3, length // 8):
-        state = step(state)
-        words.append(state)
-    return struct.pack(f">{length // 8}Q", *words)
+    state = (number << 32 | written) * STEP & MASK
+    words = [state + count * STEP & MASK for count in range(1, length // 8 - 2)]
+    return struct.pack(f">{length // 8}Q", MAGIC, number, written, *words)
 
 
 def check(path, first, log, device):
@@ -113,6 +107,27 @@ def check(path, first, log, device):
     if line not in Path(log).read_text(encoding="latin-1").splitlines():
         raise SystemExit(f"{path}: blocks are missing: nothing says {line}")
     print(f"{path}: {number + 1} blocks, {changed} of them written, are as the guest says")
+
+
+def put(path, first, file):
+    image, content = Image(path), Path(file).read_bytes()
+    number = at = 0
+    for track in range(image.tracks):
+        changed = bytearray(image.track(track))
+        for offset, record, key, data in list(image.records(track)):
+            if record > 0 and number >= int(first):
+                start = offset + 8 + key
+                piece = content[at : at + len(data)]
+                changed[start : start + len(piece)] = piece
+                at += len(data)
+            number += record > 0
+        image.write(track, bytes(changed))
+    if at != len(content):
+        raise SystemExit(f"{path}: {file} has {len(content)} bytes, not {at}")
+
+
+def get(path, first, file):
+    Path(file).write_bytes(b"".join(list(Image(path).blocks())[int(first) :]))
 
 
 def damage(path, cylinder, head, kind):
@@ -226,6 +241,8 @@ COMMANDS = {
     "make-ldl": make_ldl,
     "make-empty": dasdinit,
     "check": check,
+    "put": put,
+    "get": get,
     "damage": damage,
     "formatted": formatted,
 }

@@ -2,6 +2,7 @@
 """Boots the image on Hercules by list-directed IPL, up to a disabled wait.
 
     hercules.py IMAGE-DIR SCENE-DIR [--append LINE] [--dasd OPTIONS] [--volume FILE]... [--type 'REGEX=>TEXT']...
+                [--patience SECONDS]
 
 IMAGE-DIR has stellwerk.bin and ipl-psw.bin. There are two 3390 at 0A80 and 0A81, or the volumes that are named, from
 0A80 on. What is to be typed is typed
@@ -21,7 +22,6 @@ import threading
 import time
 from pathlib import Path
 
-PATIENCE = 30
 # Hercules 3.13 executes code for newer machines wrongly; the page shows brackets as they are.
 CONFIGURATION = """\
 ARCHMODE  z/Arch
@@ -111,9 +111,9 @@ class Hercules:
             self.process.wait()
 
 
-def run(hercules, rules):
+def run(hercules, rules, patience):
     """Boots, types, prints; the code of the disabled wait, or None."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + patience
     started = waits = False
     while (line := hercules.line(end)) is not None:
         if PANEL.match(line):
@@ -140,6 +140,7 @@ def main():
     parser.add_argument("--append", default="")
     parser.add_argument("--dasd", default="")
     parser.add_argument("--volume", action="append", default=[])
+    parser.add_argument("--patience", type=float, default=30)
     parser.add_argument("--type", action="append", default=[])
     arguments = parser.parse_args()
     rules = []
@@ -149,7 +150,7 @@ def main():
     prepare(arguments.images, arguments.scene, arguments.append, arguments.dasd, arguments.volume)
     hercules = Hercules(arguments.scene)
     try:
-        code = run(hercules, rules)
+        code = run(hercules, rules, arguments.patience)
     finally:
         hercules.end()
     if code is None:

@@ -370,6 +370,18 @@ case_instructions() { # the number of instructions for a read is the same twice
     [[ $first == "$second" && $first -gt 0 ]]
 }
 
+case_costs_of_eckd() { # a count-key-data disk costs no more than it may: instructions, starts, CCWs
+    local read bytes blocks starts ccws
+    boot bench=eckd -icount shift=0,sleep=off -rtc base=2026-01-01,clock=vm </dev/null
+    shut_down
+    read=$(sed -nE 's/^bench: eckd depth=1 .*insns=([0-9]+)$/\1/p' "$LOG")
+    read -r bytes blocks starts ccws < <(sed -nE '/^bench: eckd sequential /{ s///; s/[a-z]+=//gp }' "$LOG")
+    printf '%s instructions for a read of 4 KiB; %s bytes, %s blocks: %s starts, %s CCWs\n' "$read" "$bytes" "$blocks" "$starts" "$ccws"
+    ((read > 0 && read <= 4000))
+    ((starts > 0 && starts * 1048576 <= 2 * bytes))
+    ((blocks > 0 && ccws * 10 <= blocks * 11))
+}
+
 # ---- Hercules -----------------------------------------------------------------------------------------------------
 
 case_hercules_boot() { # list-directed IPL on Hercules: banner and subchannels
@@ -427,13 +439,15 @@ case_hercules_dasd_async() { # the same with programs that run on their own
     dasd_test --dasd nosyncio
 }
 
-# dasd_served OPTION…: a virtio disk over a volume, read and written by a client in the image.
+# dasd_served OPTION…: a virtio disk over a volume, read and written by a client in the image; as many requests at random as
+# STELLWERK_DASD_REQUESTS says.
 dasd_served() {
-    local volume=$SCENE/served.3390
-    python3 "$here/dasd.py" make-linux "$volume" LINUX1 12
-    hercules FFF selftest=dasd-served "$@" --volume "$volume"
+    local volume=$SCENE/served.3390 requests=${STELLWERK_DASD_REQUESTS:-4096} PATIENCE
+    PATIENCE=$((40 + requests / 100))
+    python3 "$here/dasd.py" make-linux "$volume" LINUX1 30
+    hercules FFF "selftest=dasd-served requests=$requests" "$@" --volume "$volume" --patience $((PATIENCE - 5))
     silent "$LOG" '^(FAIL|SKIP)'
-    says "$LOG" '^3 passed, 0 failed'
+    says "$LOG" '^4 passed, 0 failed'
     python3 "$here/dasd.py" check "$volume" 24 "$LOG" served
     rm "$volume"
 }
@@ -477,6 +491,31 @@ case_hercules_dasd_admin() { # 3390 volumes formatted there have the records tha
 }
 case_hercules_dasd_admin_async() { # the same with programs that run on their own
     dasd_admin --dasd nosyncio
+}
+
+# dasd_copy OPTION…: a file system that the host has put on one volume is copied to another one, through a virtio disk, and is
+# taken from there again.
+dasd_copy() {
+    local to=$SCENE/to.3390 from=$SCENE/from.3390 blocks=$(((40 * 15 - 2) * 12))
+    rm -f "$SCENE"/{made,found}.ext4
+    mke2fs -q -t ext4 -b 4096 -d "$here/.." "$SCENE/made.ext4" $blocks
+    python3 "$here/dasd.py" make-linux "$to" LINUX1 40
+    python3 "$here/dasd.py" make-linux "$from" LINUX2 40
+    python3 "$here/dasd.py" put "$from" 24 "$SCENE/made.ext4"
+    hercules FFF selftest=dasd-copy "$@" --volume "$to" --volume "$from"
+    silent "$LOG" '^(FAIL|SKIP)'
+    says "$LOG" '^1 passed, 0 failed'
+    python3 "$here/dasd.py" get "$to" 24 "$SCENE/found.ext4"
+    cmp "$SCENE/made.ext4" "$SCENE/found.ext4"
+    e2fsck -fn "$SCENE/found.ext4"
+    rm "$to" "$from" "$SCENE"/{made,found}.ext4
+}
+
+case_hercules_dasd_copy() { # an ext4 file system of the host's, written through a virtio disk over a volume and taken out again
+    dasd_copy
+}
+case_hercules_dasd_copy_async() { # the same with programs that run on their own
+    dasd_copy --dasd nosyncio
 }
 
 # dasd_errors DASD-OPTIONS [OPTION…]: damaged records fail alone and with their place.

@@ -251,7 +251,7 @@ fn read(
     match probe.read(platform, &locate, command, data) {
         Ok(()) => Ok(()),
         Err(VolumeError::Program(_, ProgramError::UnitCheck(sense)))
-            if super::recovery::is_no_record_found(sense.bytes()) =>
+            if super::super::dasd::recovery::is_no_record_found(sense.bytes()) =>
         {
             Err(VolumeError::NoRecord(place))
         }

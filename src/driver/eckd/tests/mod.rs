@@ -9,10 +9,11 @@ use channel::{DeviceStatus, Refusal, SubchannelStatus};
 use proptest::prelude::*;
 use window::{ClientAddress, Segment, Window};
 
-use super::recovery::{Action, ATTEMPTS, TABLE};
 use super::volume::{Label, VolumeError};
 use super::*;
-use crate::driver::block::BlockStatus;
+use crate::driver::block::{BlockDevice, BlockStatus, Done, Operation, SubmitError, Token};
+use crate::driver::dasd::recovery::{self, Action, ATTEMPTS, TABLE};
+use crate::driver::dasd::QUEUE_SIZE;
 use fake::{id, Fault, Machine};
 
 const ISC: u8 = 3;
@@ -103,7 +104,7 @@ fn cdl(cylinders: u16) -> Machine {
 
 #[test]
 fn a_cdl_volume_is_served_from_track_2_on() {
-    let volume = Scene::cdl().disk.volume.clone();
+    let volume = Scene::cdl().disk.volume().clone();
     assert_eq!(volume.label, Label::Cdl);
     assert_eq!(&volume.serial, b"LINUX1");
     assert_eq!(volume.layout.origin, 24);
@@ -124,7 +125,7 @@ fn other_volumes_are_served_behind_their_labels() {
         (plain().label("", "CMS1LINUX1"), Label::Cms(0), 3),
         (plain(), Label::None, 0),
     ] {
-        let volume = Scene::new(machine).disk.volume.clone();
+        let volume = Scene::new(machine).disk.volume().clone();
         assert_eq!((volume.label, volume.layout.origin), (label, origin));
         assert_eq!(volume.layout.blocks, 2 * 15 * 12 - origin);
     }
@@ -135,7 +136,7 @@ fn a_reserved_cms_file_is_served_from_its_first_block_on() {
     let mut machine = Machine::new(2).format(0, 4096, 12).label("", "CMS1LINUX1");
     let label = machine.records.get_mut(&(0, 0, 3)).unwrap();
     label.data[16..20].copy_from_slice(&77_u32.to_be_bytes());
-    let volume = Scene::new(machine).disk.volume.clone();
+    let volume = Scene::new(machine).disk.volume().clone();
     assert_eq!(volume.layout.origin, 77);
 }
 
@@ -206,7 +207,7 @@ fn requests_that_follow_each_other_are_one_domain() {
     }
     scene.all();
     // DEFINE EXTENT, LOCATE RECORD, and one for each block.
-    assert_eq!(scene.disk.counters.ccws, 32);
+    assert_eq!(scene.disk.counters().ccws, 32);
 }
 
 #[test]
@@ -245,7 +246,7 @@ fn a_request_longer_than_a_program_or_a_domain_is_served() {
 #[test]
 fn what_is_not_in_the_volume_is_refused() {
     let mut scene = Scene::cdl();
-    let blocks = scene.disk.volume.layout.blocks;
+    let blocks = scene.disk.volume().layout.blocks;
     let one = scene.segment(0, BLOCK as u32);
     let half = scene.segment(0, BLOCK as u32 / 2);
     let too_large = Err(SubmitError::TooLarge);
@@ -302,7 +303,7 @@ fn sense_of(number: usize) -> Vec<u8> {
 fn every_row_of_the_table_does_what_it_says() {
     for (number, row) in TABLE.iter().enumerate() {
         let sense = sense_of(number);
-        assert_eq!(super::recovery::row_of(&sense).reason, row.reason);
+        assert_eq!(recovery::row_of(&sense).reason, row.reason);
         let once = match row.action {
             Action::Retry => BlockStatus::Ok,
             Action::Fail => BlockStatus::IoError,
@@ -329,11 +330,8 @@ fn every_row_of_the_table_does_what_it_says() {
 
 #[test]
 fn write_inhibited_is_not_an_equipment_check() {
-    assert_eq!(
-        super::recovery::row_of(&[0x10, 0x02]).reason,
-        "write inhibited"
-    );
-    assert_eq!(super::recovery::row_of(&[]).action, Action::Retry);
+    assert_eq!(recovery::row_of(&[0x10, 0x02]).reason, "write inhibited");
+    assert_eq!(recovery::row_of(&[]).action, Action::Retry);
 }
 
 #[test]
@@ -387,7 +385,7 @@ fn what_the_channel_reports_is_retried_or_fails() {
 #[test]
 fn of_many_requests_only_the_one_without_its_record_fails() {
     let mut scene = Scene::cdl();
-    let place = scene.disk.volume.layout.place(70);
+    let place = scene.disk.volume().layout.place(70);
     let address = (place.cylinder as u16, place.head, place.record);
     scene.machine.records.remove(&address);
     for token in 0..60 {
@@ -399,7 +397,7 @@ fn of_many_requests_only_the_one_without_its_record_fails() {
         let lost = one.token.0 == 35;
         assert_eq!(one.status == BlockStatus::IoError, lost, "{one:?}");
     }
-    assert_eq!(scene.disk.counters.failures, 1);
+    assert_eq!(scene.disk.counters().failures, 1);
 }
 
 #[test]
@@ -421,8 +419,8 @@ fn a_program_that_does_not_end_is_halted_and_tried_again() {
     scene.machine.faults.push_back(Fault::Hang);
     assert_eq!(scene.status(true, 1), BlockStatus::Ok);
     assert_eq!((scene.machine.halts, scene.machine.clears), (1, 0));
-    assert_eq!(scene.disk.counters.timeouts, 1);
-    assert!(scene.machine.micros > super::recovery::PROGRAM_TIMEOUT);
+    assert_eq!(scene.disk.counters().timeouts, 1);
+    assert!(scene.machine.micros > recovery::PROGRAM_TIMEOUT);
 }
 
 #[test]
@@ -444,10 +442,7 @@ fn a_disk_that_cannot_be_stopped_is_given_up() {
     scene.one(false, 2, 1);
     let done = scene.all();
     assert!(done.iter().all(|one| one.status == BlockStatus::IoError));
-    assert_eq!(
-        (done.len(), scene.machine.clears),
-        (2, super::recovery::CLEARS)
-    );
+    assert_eq!((done.len(), scene.machine.clears), (2, recovery::CLEARS));
     let one = scene.segment(0, BLOCK as u32);
     assert_eq!(scene.submit(false, 0, &[one], 9), Err(SubmitError::Broken));
 }
@@ -512,7 +507,7 @@ proptest! {
         }
         scene.submit(true, block, &segments, 1).unwrap();
         prop_assert_eq!(scene.all()[0].status, BlockStatus::Ok);
-        let layout = scene.disk.volume.layout;
+        let layout = scene.disk.volume().layout;
         for number in 0..u64::from(total) / BLOCK {
             let at = layout.place(block + number);
             let record = &scene.machine.records[&(at.cylinder as u16, at.head, at.record)];

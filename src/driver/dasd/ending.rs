@@ -4,9 +4,9 @@ use channel::{Irb, Refusal};
 
 use super::super::{Platform, Sense};
 use super::recovery::{self, Action, Ending};
-use super::{BlockStatus, Done, Eckd, Request, State, QUEUE_SIZE};
+use super::{BlockStatus, Disk, Done, Medium, Request, State, QUEUE_SIZE};
 
-impl Eckd {
+impl<M: Medium> Disk<M> {
     /// The program has ended.
     pub(super) fn ended(&mut self, platform: &mut dyn Platform, irb: &Irb) {
         match recovery::ending(irb) {
@@ -16,7 +16,7 @@ impl Eckd {
             Ending::UnitCheck => {
                 let sense = match irb.concurrent_sense() {
                     Some(bytes) => Ok(Sense::new(bytes)),
-                    None => self.probe.sense(platform),
+                    None => self.medium.channel().sense(platform),
                 };
                 match sense {
                     Ok(sense) => {
@@ -80,8 +80,8 @@ impl Eckd {
         }
         let first = self.queue.front().map(|&number| usize::from(number));
         if let Some(request) = first.and_then(|number| self.requests.get(number)) {
-            let block = request.block + self.program.record_at(irb.scsw.program.get());
-            let place = self.volume.layout.place(block);
+            let block = request.block + self.medium.block_at(irb.scsw.program.get());
+            let place = self.medium.place(block);
             let id = self.id;
             let bytes = sense.unwrap_or(Sense::new(&[]));
             if self.attempts == 0 {
