@@ -12,4 +12,5 @@ pub mod control;
 pub mod css;
 pub mod driver;
 pub mod event_loop;
+pub mod loans;
 pub mod proxy;

@@ -60,7 +60,7 @@ impl Loopback {
                 trace: trace.as_mut(),
             };
             client
-                .add_pass_through(Some((device.id, device.number.number)), ISC, around)
+                .add_pass_through(Some((device.id, device.number.number)), false, ISC, around)
                 .map_err(|error| error.to_string())?;
         }
         let mut proxy = Proxy::new(liballoc::vec![client], &[], trace);

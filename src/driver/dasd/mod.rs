@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`chain`] | a channel program in storage, and how it names data |
 //! | `ending` | endings of programs and requests, and time-outs |
+//! | `lending` | the subchannel lent to somebody else, and back |
 //! | [`recovery`] | what is done about a program that did not end as it should |
 //!
 //! # Scope
@@ -23,9 +24,11 @@
 
 pub mod chain;
 mod ending;
+mod lending;
 pub mod recovery;
 
 use alloc::boxed::Box;
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -80,6 +83,8 @@ enum State {
     Halting(Tod),
     /// A clear function, and how many more are tried.
     Clearing(Tod, u32),
+    /// Somebody else has the subchannel.
+    Lent,
     /// Gone, or it cannot be stopped.
     GivenUp,
 }
@@ -138,6 +143,15 @@ pub trait Medium: fmt::Debug {
     fn place(&self, block: u64) -> impl fmt::Display;
     /// For commands between programs.
     fn channel(&mut self) -> &mut Channel;
+    /// Whether it is the volume that it was when the disk was opened.
+    ///
+    /// # Errors
+    ///
+    /// What is different.
+    fn is_same(&mut self, platform: &mut dyn Platform) -> Result<(), String> {
+        let _ = platform;
+        Ok(())
+    }
 }
 
 /// A disk.
@@ -155,6 +169,8 @@ pub struct Disk<M> {
     /// The running program's share of the first requests of the queue.
     parts: heapless::Vec<Part, QUEUE_SIZE>,
     state: State,
+    /// The subchannel is to be lent.
+    lending: bool,
     /// Status of the running program so far.
     status: (u8, u8),
     looked: Tod,
@@ -187,6 +203,7 @@ impl<M: Medium> Disk<M> {
             done: heapless::Deque::new(),
             parts: heapless::Vec::new(),
             state: State::Idle(platform.now()),
+            lending: false,
             status: (0, 0),
             looked: platform.now(),
             alone: 0,
@@ -308,7 +325,7 @@ impl<M: Medium> Disk<M> {
         };
         let function = irb.scsw.function();
         match self.state {
-            State::Idle(_) | State::GivenUp => {
+            State::Idle(_) | State::Lent | State::GivenUp => {
                 log::debug!("disk {}: unsolicited {:?}", self.id, irb.scsw.device());
             }
             State::Running(_) if function.contains(FunctionControl::START) => {
@@ -406,8 +423,8 @@ impl<M: Medium> BlockDevice for Disk<M> {
     #[inline]
     fn kick(&mut self, platform: &mut dyn Platform) {
         match self.state {
-            State::GivenUp => {}
-            State::Idle(_) if self.queue.is_empty() => {}
+            State::Lent | State::GivenUp => {}
+            State::Idle(_) if self.queue.is_empty() || self.lending => {}
             State::Idle(from) => {
                 if platform.now() >= from {
                     self.start(platform);
@@ -434,13 +451,16 @@ impl<M: Medium> BlockDevice for Disk<M> {
     }
 
     fn interrupts(&mut self, on: bool) -> bool {
-        let startable = matches!(self.state, State::Idle(_)) && !self.queue.is_empty();
+        let idle = matches!(self.state, State::Idle(_)) && !self.lending;
+        let startable = idle && !self.queue.is_empty();
         on && (!self.done.is_empty() || startable)
     }
 
     fn interruption(&mut self, platform: &mut dyn Platform, interruption: &IoInterruption) -> bool {
         match interruption {
-            IoInterruption::Subchannel { id, .. } if *id == self.id => {
+            IoInterruption::Subchannel { id, .. }
+                if *id == self.id && self.state != State::Lent =>
+            {
                 self.look(platform);
                 true
             }
@@ -448,11 +468,20 @@ impl<M: Medium> BlockDevice for Disk<M> {
         }
     }
 
+    fn lend(&mut self) -> Option<bool> {
+        Some(self.let_go())
+    }
+
+    fn take_back(&mut self, platform: &mut dyn Platform, isc: u8, changed: bool) {
+        self.back(platform, isc, changed);
+    }
+
     fn recheck(&mut self, platform: &mut dyn Platform) {
         let there = platform.store(self.id).is_ok_and(|schib| {
             schib.pmcw.has_device() && schib.pmcw.flags().contains(PmcwFlags::ENABLED)
         });
-        if !there && self.state != State::GivenUp {
+        // Who has it lent hears of it, too.
+        if !there && !matches!(self.state, State::Lent | State::GivenUp) {
             self.give_up("the device is gone");
         }
     }

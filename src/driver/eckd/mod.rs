@@ -25,6 +25,8 @@ pub mod program;
 mod tests;
 pub mod volume;
 
+use alloc::format;
+use alloc::string::{String, ToString};
 use core::fmt;
 
 use channel::{Orb, SenseId, SubchannelId};
@@ -139,5 +141,17 @@ impl Medium for Ckd {
 
     fn channel(&mut self) -> &mut Channel {
         &mut self.probe.channel
+    }
+
+    fn is_same(&mut self, platform: &mut dyn Platform) -> Result<(), String> {
+        let now = Volume::identify(platform, &mut self.probe).map_err(|error| error.to_string())?;
+        if now.layout != self.volume.layout {
+            return Err(format!(
+                "{:?} instead of {:?}",
+                now.layout, self.volume.layout
+            ));
+        }
+        self.volume = now;
+        Ok(())
     }
 }
