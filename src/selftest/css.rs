@@ -54,6 +54,8 @@ pub(super) struct Subchannel {
     vfio: bool,
     /// Nothing there is of value to anybody.
     writes: bool,
+    /// Whether programs run while the CPU goes on, as soon as that is known.
+    asynchronous: Option<bool>,
 }
 
 impl Subchannel {
@@ -263,6 +265,7 @@ fn run_with(tally: &mut Tally, scene: Result<Subchannel, Why>, more: &[Test<Subc
         scene.neighbour = Some(scene.id).filter(|&id| id != device.id);
         scene.id = device.id;
         scene.device = device;
+        scene.asynchronous = None;
         if identity.cu_type.get() == terminal::CONTROL_UNIT_TYPE {
             tally.run(&of, &mut scene, terminal::TESTS);
         }
@@ -296,5 +299,6 @@ fn scene(mut platform: Box<dyn Platform>, own: bool, vfio: bool) -> Result<Subch
         own,
         vfio,
         writes: false,
+        asynchronous: None,
     })
 }

@@ -2,7 +2,9 @@
 //! downward.
 //!
 //! The channel fetches from it at any time, so every store is one of eight bytes and atomic, and no
-//! reference to its content is ever handed out.
+//! reference to its content is ever handed out. Several CCWs of a running program that change together are held back until all
+//! of them are known ([`Arena::hold`]), and then stored in an order in which the channel finds new ground before what leads
+//! there.
 
 use alloc::boxed::Box;
 use core::num::NonZeroU16;
@@ -14,6 +16,8 @@ use zerocopy::FromBytes;
 
 /// Bytes of a word of the arena.
 const WORD: usize = 8;
+/// CCWs that are held back at most; with one more, those so far are stored.
+const HELD: usize = 32;
 
 /// An invalid CCW: a transfer in channel with everything wrong that can be, so that it is a program
 /// check for a command, in data chaining, and after another transfer.
@@ -50,6 +54,10 @@ pub(super) struct Arena {
     base: u32,
     /// Words from here on are lists.
     lists: usize,
+    /// Words below are CCWs that the channel may be at.
+    running: usize,
+    /// What is to be stored there.
+    held: heapless::Vec<(usize, Ccw1), HELD>,
 }
 
 impl Arena {
@@ -73,6 +81,8 @@ impl Arena {
             lists: words.len(),
             words,
             base,
+            running: 0,
+            held: heapless::Vec::new(),
         }
     }
 
@@ -173,8 +183,47 @@ impl Arena {
         self.set(index, u64::from_be_bytes(zerocopy::transmute!(ccw)));
     }
 
+    /// The CCW at a word, or what is held back for it.
     pub(super) fn ccw(&self, index: usize) -> Ccw1 {
-        zerocopy::transmute!(self.get(index).to_be_bytes())
+        match self.held.iter().find(|held| held.0 == index) {
+            Some(&(_, ccw)) => ccw,
+            None => zerocopy::transmute!(self.get(index).to_be_bytes()),
+        }
+    }
+
+    /// From now on, holds back what replaces one of the first `ccws` words.
+    pub(super) fn hold(&mut self, ccws: usize) {
+        self.running = ccws;
+    }
+
+    /// Stores a CCW over another one, now or with [`Self::store_held`].
+    pub(super) fn replace_ccw(&mut self, index: usize, ccw: Ccw1) {
+        if index >= self.running {
+            self.set_ccw(index, ccw);
+            return;
+        }
+        if let Some(held) = self.held.iter_mut().find(|held| held.0 == index) {
+            held.1 = ccw;
+            return;
+        }
+        if self.held.is_full() {
+            self.store_all();
+        }
+        // There is room.
+        let _ = self.held.push((index, ccw));
+    }
+
+    /// Stores what was held back, and holds back no more.
+    pub(super) fn store_held(&mut self) {
+        self.store_all();
+        self.running = 0;
+    }
+
+    fn store_all(&mut self) {
+        for (index, ccw) in in_order(&self.held) {
+            self.set_ccw(index, ccw);
+        }
+        self.held.clear();
     }
 
     pub(super) fn fetch(&self, address: u32, bytes: &mut [u8]) -> Option<()> {
@@ -187,9 +236,19 @@ impl Arena {
     }
 }
 
+/// The order in which CCWs that replace others are stored. Programs mostly chain forward, and new ground comes before what leads
+/// there: so what is ahead comes first, and transfers in channel last.
+fn in_order(held: &[(usize, Ccw1)]) -> impl Iterator<Item = (usize, Ccw1)> + '_ {
+    [false, true].into_iter().flat_map(move |transfers| {
+        let wanted = move |held: &&(usize, Ccw1)| is_transfer_in_channel(held.1) == transfers;
+        held.iter().rev().filter(wanted).copied()
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::vec::Vec;
 
     #[test]
     fn a_list_of_midaws_lies_on_one_page() {
@@ -210,6 +269,47 @@ mod tests {
         let mut arena = Arena::at(64, 0x1000);
         assert_eq!(arena.take(5, 3, false), Some(3));
         assert_eq!(arena.take(1, 3, false), None);
+    }
+
+    fn command(code: u8) -> Ccw1 {
+        Ccw1::new(CommandCode(code), CcwFlags::SLI, 1, 0)
+    }
+
+    #[test]
+    fn a_transfer_is_stored_after_the_ground_to_which_it_leads() {
+        let tic = Ccw1::new(CommandCode::TIC, CcwFlags::empty(), 0, 0x1000);
+        let held = [(1, tic), (2, command(3)), (5, tic), (6, command(4))];
+        let order: Vec<usize> = in_order(&held).map(|(index, _)| index).collect();
+        assert_eq!(order, [6, 2, 5, 1]);
+    }
+
+    #[test]
+    fn the_channel_sees_what_is_held_back_when_all_of_it_is_there() {
+        let mut arena = Arena::at(64, 0x1000);
+        (0..8).for_each(|index| arena.set_ccw(index, command(1)));
+        arena.hold(4);
+        arena.replace_ccw(1, command(2));
+        arena.replace_ccw(1, command(3));
+        arena.replace_ccw(5, command(3));
+        let seen = |arena: &Arena, index| arena.get(index).to_be_bytes()[0];
+        assert_eq!(seen(&arena, 1), 1);
+        assert_eq!(arena.ccw(1).command, 3);
+        // The channel cannot be there yet.
+        assert_eq!(seen(&arena, 5), 3);
+        arena.store_held();
+        assert_eq!(seen(&arena, 1), 3);
+        arena.replace_ccw(1, command(4));
+        assert_eq!(seen(&arena, 1), 4);
+    }
+
+    #[test]
+    fn more_than_can_be_held_back_is_stored() {
+        let mut arena = Arena::at(8 * 64, 0x1000);
+        arena.hold(64);
+        (0..64).for_each(|index| arena.replace_ccw(index, command(7)));
+        arena.store_held();
+        assert!((0..64).all(|index| arena.ccw(index).command == 7));
+        assert!(arena.held.is_empty());
     }
 
     #[test]

@@ -334,7 +334,7 @@ impl Translator {
     pub(super) fn cut(&mut self, slot: usize) {
         let mut ccw = self.arena.ccw(slot);
         ccw.flags &= !CcwFlags::CC.bits();
-        self.arena.set_ccw(slot, ccw);
+        self.arena.replace_ccw(slot, ccw);
         if let Some(slot) = self.ground.slot_mut(slot) {
             slot.mark = Mark::Cut;
         }
@@ -373,7 +373,7 @@ impl Translator {
         } else {
             self.transfer_to(known)
         };
-        self.arena.set_ccw(link, ccw);
+        self.arena.replace_ccw(link, ccw);
         if let Some(slot) = self.ground.slot_mut(link) {
             slot.mark = Mark::Link;
         }

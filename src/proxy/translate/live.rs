@@ -5,12 +5,17 @@
 //! it as it would see a store of the client's that came a little later. A suspended program is the same case, whatever its ORB says
 //! about prefetch: refresh it before it is resumed.
 //!
+//! Who changes a running program prepares what is ahead, and then stores the one CCW that leads there. So a changed CCW is not stored before
+//! everything has been compared once more without a change: whatever the client stored earlier is there then. And of
+//! several that changed, the one that leads to the others comes last.
+//!
 //! Where the device writes the program, the chain was cut. [`Translator::split`] knows an ending that is such a cut,
 //! translates from there, and gives the ORB of a second start. To the device that is the end of a chain and the begin of another.
 //!
 //! # Limits
 //!
-//! Changes use up the arena. When it is full, a changed CCW becomes an invalid one.
+//! Changes use up the arena. When it is full, a changed CCW becomes an invalid one. Of more than 32 CCWs that changed together,
+//! or of a program that changes faster than it can be compared, the channel may find some before those that they lead to.
 
 use channel::{
     Ccw1, CcwFlags, DeviceStatus, FunctionControl, Irb, Orb, OrbFlags, Scsw, StatusControl,
@@ -22,6 +27,9 @@ use super::arena::{is_transfer_in_channel, is_valid_transfer, INVALID};
 use super::follow::Way;
 use super::ground::{Mark, Segment, Slot, Transfer, LINKS};
 use super::{Refused, Translator};
+
+/// How often a program is compared that keeps changing meanwhile, before what has been found is stored all the same.
+const LOOKS: u32 = 4;
 
 /// What [`Translator::refresh`] found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -72,11 +80,25 @@ impl Translator {
         }
         self.ground.chained = 0;
         self.ground.detours = 0;
+        self.arena.hold(self.ground.used());
+        for _ in 0..LOOKS {
+            let before = refreshed.changed;
+            self.look(window, &mut refreshed);
+            if refreshed.changed == before {
+                break;
+            }
+        }
+        self.arena.store_held();
+        refreshed
+    }
+
+    /// Compares everything once.
+    fn look(&mut self, window: &Window, refreshed: &mut Refreshed) {
         // What is appended now is new.
         let known = self.ground.segments().len();
         for number in 0..known {
             if let Some(&segment) = self.ground.segments().get(number) {
-                self.refresh_segment(segment, window, &mut refreshed);
+                self.refresh_segment(segment, window, refreshed);
             }
         }
         // A link may lead to what changed in a later segment, and there may be new ones.
@@ -86,7 +108,6 @@ impl Translator {
             self.refresh_links(end as usize, window);
             number += 1;
         }
-        refreshed
     }
 
     fn refresh_segment(&mut self, segment: Segment, window: &Window, refreshed: &mut Refreshed) {
@@ -189,23 +210,25 @@ impl Translator {
         if is_valid_transfer(placed) {
             self.redirect_links(index, placed);
         }
-        self.arena.set_ccw(index, placed);
+        self.arena.replace_ccw(index, placed);
         if cut {
             self.cut_behind(index);
         }
     }
 
     /// Puts into the links that lead to a slot what the slot is going to be: a transfer in channel, to which none may lead.
-    fn redirect_links(&self, index: usize, placed: Ccw1) {
+    fn redirect_links(&mut self, index: usize, placed: Ccw1) {
         let leads_here = bytes(self.transfer_to(index));
-        for segment in self.ground.segments() {
+        let mut number = 0;
+        while let Some(segment) = self.ground.segments().get(number) {
             let end = (segment.first + segment.length) as usize;
             for link in end..end + LINKS {
                 let leads = self.ground.slot(link).mark == Mark::Link;
                 if leads && bytes(self.arena.ccw(link)) == leads_here {
-                    self.arena.set_ccw(link, placed);
+                    self.arena.replace_ccw(link, placed);
                 }
             }
+            number += 1;
         }
     }
 
