@@ -9,6 +9,7 @@ use vcss::control::HOST;
 
 use super::{observe, Shared};
 use crate::admin::{Answer, Request};
+use crate::disks::{self, format::Use, FormatOrder, View};
 use crate::subchannel::{HostClient, Tracer};
 
 /// How often a trace that is followed is looked at.
@@ -35,8 +36,94 @@ pub fn answer(
         Request::Instruct { device, function } => {
             answer.send(said(host.instruct(&device, function)))
         }
+        Request::Reserve { disk, how, seconds } => {
+            let limit = Duration::from_secs(seconds);
+            answer.send(said(shared.reservations.apply(host, &disk, how, limit)))
+        }
+        Request::Format { disk, order } => format(shared, host, &disk, &order, answer),
+        Request::View { disk } => answer.send(said(view(host, &disk))),
         Request::Trace { follow } => trace(shared, follow, answer),
     }
+}
+
+fn view(host: &HostClient, name: &str) -> anyhow::Result<View> {
+    let mut disk = host.borrow_disk(name, false)?;
+    let device = disk.device();
+    disks::view::look(&mut disk, name, &device)
+}
+
+/// Formats a disk that no client is connected to.
+fn format(
+    shared: &Shared,
+    host: &HostClient,
+    name: &str,
+    order: &FormatOrder,
+    answer: &mut Answer,
+) -> io::Result<()> {
+    let used = match formattable(shared, host, name) {
+        Ok(used) => used,
+        Err(error) => return answer.send::<()>(Err(format!("{error:#}"))),
+    };
+    let mut disk = match host.borrow_disk(name, true) {
+        Ok(disk) => disk,
+        Err(error) => return answer.send::<()>(Err(format!("{error:#}"))),
+    };
+    tracing::info!("disk \"{name}\" is being formatted");
+    let device = disk.device();
+    let formatted = disks::format::format(&mut disk, &device, order, used, |line| {
+        answer.send(Ok(line))
+    });
+    match formatted {
+        Err(error) => {
+            tracing::warn!("disk \"{name}\": formatting was broken off");
+            Err(error)
+        }
+        Ok(Err(error)) => {
+            tracing::error!("disk \"{name}\" is not formatted: {error:#}");
+            answer.send::<()>(Err(format!("{error:#}")))
+        }
+        Ok(Ok(())) => {
+            tracing::info!("disk \"{name}\" is formatted");
+            Ok(())
+        }
+    }
+}
+
+/// What the configuration has to do with a disk that is to be formatted: nobody uses it.
+fn formattable(shared: &Shared, host: &HostClient, name: &str) -> anyhow::Result<Use> {
+    let Some(disk) = host.disk(name) else {
+        return Ok(Use {
+            sectors: None,
+            exported: 0,
+        });
+    };
+    let status = observe::status(shared);
+    let device = status
+        .devices
+        .iter()
+        .find(|it| it.disk.as_deref() == Some(name));
+    let users = status.clients.iter().filter(|client| {
+        let mut disks = client.disks.iter();
+        disks.any(|it| it.disk == name && it.connected)
+    });
+    let users: Vec<&str> = users.map(|client| client.name.as_str()).collect();
+    anyhow::ensure!(
+        users.is_empty(),
+        "disk \"{name}\" is in use by {}: stop it first",
+        users.join(", ")
+    );
+    let exports = shared
+        .config
+        .clients
+        .iter()
+        .flat_map(|client| &client.exports);
+    let ends = exports
+        .filter(|export| export.disk == disk)
+        .map(|export| export.start + export.sectors.unwrap_or(1));
+    Ok(Use {
+        sectors: device.map(|device| device.sectors),
+        exported: ends.max().unwrap_or(0),
+    })
 }
 
 fn trace(shared: &Shared, follow: bool, answer: &mut Answer) -> io::Result<()> {
