@@ -493,6 +493,25 @@ case_hercules_dasd_admin_async() { # the same with programs that run on their ow
     dasd_admin --dasd nosyncio
 }
 
+# dasd_lending OPTION…: a volume is lent to a client between the programs of its driver, and formatted by it in the end.
+dasd_lending() {
+    local volume=$SCENE/lent.3390
+    python3 "$here/dasd.py" make-linux "$volume" LINUX1 10
+    hercules FFF selftest=dasd-lending "$@" --volume "$volume"
+    silent "$LOG" '^(FAIL|SKIP)'
+    says "$LOG" '^6 passed, 0 failed'
+    says "$LOG" 'given up: its volume is another one'
+    python3 "$here/dasd.py" formatted "$volume" ldl 1024 LINUX1
+    rm "$volume"
+}
+
+case_hercules_dasd_lending() { # a volume lent to a client, which reserves, shows and formats it through the proxy
+    dasd_lending
+}
+case_hercules_dasd_lending_async() { # the same with programs that run on their own
+    dasd_lending --dasd nosyncio
+}
+
 # dasd_copy OPTION…: a file system that the host has put on one volume is copied to another one, through a virtio disk, and is
 # taken from there again.
 dasd_copy() {

@@ -145,10 +145,11 @@ impl Medium for Ckd {
 
     fn is_same(&mut self, platform: &mut dyn Platform) -> Result<(), String> {
         let now = Volume::identify(platform, &mut self.probe).map_err(|error| error.to_string())?;
-        if now.layout != self.volume.layout {
+        let (new, old) = (&now.layout, &self.volume.layout);
+        if new != old {
             return Err(format!(
-                "{:?} instead of {:?}",
-                now.layout, self.volume.layout
+                "{} blocks of {} bytes instead of {} of {}",
+                new.blocks, new.block, old.blocks, old.block
             ));
         }
         self.volume = now;
