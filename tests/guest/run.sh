@@ -462,15 +462,15 @@ case_hercules_dasd_served_async() { # the same with programs that run on their o
 # dasd_admin OPTION…: volumes made by dasdinit, which are not formatted, are formatted in the image, in four ways; then all of their
 # records are compared with those of other programs, and Hercules' own tools read them.
 dasd_admin() {
-    local volumes=$SCENE/admin layout block volume options=()
+    local volumes=$SCENE/admin layout block volume made=()
     rm -rf "$volumes"
     mkdir -p "$volumes"
     for volume in cdl-4096 ldl-4096 cdl-512 ldl-1024; do
         # The first one is large enough for a mark in the middle.
         python3 "$here/dasd.py" make-empty "$volumes/$volume" EMPTY1 "$([[ $volume == cdl-4096 ]] && echo 25 || echo 10)"
-        options+=(--volume "$volumes/$volume")
+        made+=(--volume "$volumes/$volume")
     done
-    hercules FFF selftest=dasd-admin "$@" "${options[@]}"
+    hercules FFF selftest=dasd-admin "$@" "${made[@]}"
     silent "$LOG" '^(FAIL|SKIP)'
     says "$LOG" '^28 passed, 0 failed'
     says "$LOG" '^dasd: 0\.0\.0a80 formatted cdl 4096 375 tracks, went on at 3[0-9][0-9]$'

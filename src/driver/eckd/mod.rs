@@ -25,7 +25,6 @@ pub mod program;
 mod tests;
 pub mod volume;
 
-use alloc::format;
 use alloc::string::{String, ToString};
 use core::fmt;
 
@@ -147,7 +146,7 @@ impl Medium for Ckd {
         let now = Volume::identify(platform, &mut self.probe).map_err(|error| error.to_string())?;
         let (new, old) = (&now.layout, &self.volume.layout);
         if new != old {
-            return Err(format!(
+            return Err(alloc::format!(
                 "{} blocks of {} bytes instead of {} of {}",
                 new.blocks, new.block, old.blocks, old.block
             ));
