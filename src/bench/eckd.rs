@@ -362,6 +362,10 @@ impl Platform for Control {
         self.hardware.has_midaws()
     }
 
+    fn path_group(&self) -> [u8; 11] {
+        self.hardware.path_group()
+    }
+
     fn highest_set(&mut self) -> u8 {
         0
     }

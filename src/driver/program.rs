@@ -308,6 +308,11 @@ impl Channel {
         (!self.stuck).then_some(self.page)
     }
 
+    /// From now on over these paths.
+    pub const fn set_path_mask(&mut self, mask: u8) {
+        self.path_mask = mask;
+    }
+
     /// Which subchannel.
     pub const fn id(&self) -> SubchannelId {
         self.id

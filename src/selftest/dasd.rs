@@ -113,6 +113,15 @@ fn describe(device: &Device, disk: &Eckd) {
         layout.origin,
         text(&volume.name),
     );
+    for partition in &volume.partitions {
+        sclp::println!(
+            "dasd: {} partition {}: {} blocks from {}",
+            device.number,
+            partition.number,
+            partition.blocks,
+            partition.block
+        );
+    }
 }
 
 pub(super) const TESTS: &[Test<Dasd>] = &[

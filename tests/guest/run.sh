@@ -14,7 +14,7 @@ source "$here/../../scripts/lib.sh"
 source "$here/../../scripts/cases.sh"
 
 IMAGE=$TEST_IMAGE_ELF
-for image in "$IMAGE_ELF" "$IMAGE"; do [[ -f $image ]] || die "there is no image $image; scripts/build.sh makes it"; done
+for file in "$IMAGE_ELF" "$IMAGE" "$HOST_PROGRAM"; do [[ -f $file ]] || die "there is no $file; scripts/build.sh makes it"; done
 for tool in qemu-system-s390x python3; do command -v "$tool" >/dev/null || die "$tool is missing"; done
 SCENE=$TARGET/guest
 PATIENCE=40 # seconds for one machine
@@ -393,6 +393,37 @@ case_hercules_boot() { # list-directed IPL on Hercules: banner and subchannels
     says "$LOG" 'css: 0\.0\.0a81 0\.0\.0001 +3990/'
     says "$LOG" 'nothing to serve'
 }
+
+# ipl_dasd OPTION…: IPL from volumes that mkipl has made ready, of either image: from tracks that are in the VTOC, and of a
+# volume that has none.
+ipl_dasd() {
+    local volumes=$SCENE/ipl images
+    images=$(dirname "$IMAGE_ELF")
+    mkdir -p "$volumes"
+    python3 "$here/dasd.py" make-linux "$volumes/listed.3390" LISTED 4
+    python3 "$here/dasd.py" make-empty "$volumes/empty.3390" EMPTY1 4
+    "$HOST_PROGRAM" mkipl "$images/stellwerk.bin" "$volumes/listed.3390" --append log=debug
+    "$HOST_PROGRAM" mkipl "$(dirname "$IMAGE")/stellwerk.bin" "$volumes/empty.3390" --append selftest=exit
+    # What is on the command line of list-directed IPL is not for these.
+    hercules FFF nothing --volume "$volumes/listed.3390" --ipl 0A80 "$@"
+    says "$LOG" 'boot: stellwerk [0-9]'
+    says "$LOG" 'boot: command line: log=debug$'
+    says "$LOG" 'css: 0\.0\.0a80 0\.0\.0000 +3990/.. 3390/.. '
+    says "$LOG" 'disk: 0\.0\.0a80 2784 KiB in blocks of 4096'
+    hercules FFF nothing --volume "$volumes/listed.3390" --volume "$volumes/empty.3390" --ipl 0A81 "$@"
+    says "$LOG" 'selftest: Exit'
+    # Hercules's own tools see the data set.
+    dasdls "$volumes/listed.3390" >"$LOG.vtoc" 2>&1
+    says "$LOG.vtoc" '^STELLWERK\.IPL *$'
+    rm -r "$volumes"
+}
+
+case_hercules_ipl() { # IPL from DASD there, the command line included
+    ipl_dasd
+}
+case_hercules_ipl_async() { # the same with programs that run on their own
+    ipl_dasd --dasd nosyncio
+}
 case_hercules_input() { # what the operator types there arrives
     hercules FFF selftest=echo --type 'echo: type=>.ready for 42' --type 'echo: ready=>.end'
     says "$LOG" '^echo: ready for 42$'
@@ -437,6 +468,24 @@ case_hercules_dasd() { # 3390 volumes read and written there; the host finds on 
 }
 case_hercules_dasd_async() { # the same with programs that run on their own
     dasd_test --dasd nosyncio
+}
+
+case_hercules_dasd_partitions() { # the data sets of a VTOC are partitions: those that Linux makes, and those of dasdload
+    local linux=$SCENE/linux.3390 zos=$SCENE/zos.3390
+    python3 "$here/dasd.py" make-linux "$linux" LINUX1 12
+    # In one piece and not; by format 1 and format 8; before the first track that is served, and behind the last.
+    python3 "$here/dasd.py" partition "$linux" 1:2-89 8:90-179 1:90-99,110-120 1:1-3 1:170-180 1:179-179
+    python3 "$here/dasd.py" make-zos "$zos" ZVOL01 4
+    hercules FFF selftest=dasd-errors --dasd ro --volume "$linux" --volume "$zos"
+    sed -n 's/^dasd: \(.* partition .*\)/\1/p' "$LOG" >"$LOG.partitions"
+    diff - "$LOG.partitions" <<'END'
+0.0.0a80 partition 1: 1056 blocks from 0
+0.0.0a80 partition 2: 1080 blocks from 1056
+0.0.0a80 partition 6: 12 blocks from 2124
+0.0.0a81 partition 2: 240 blocks from 132
+0.0.0a81 partition 3: 180 blocks from 516
+END
+    rm "$linux" "$zos"
 }
 
 # dasd_served OPTION…: a virtio disk over a volume, read and written by a client in the image; as many requests at random as
@@ -500,7 +549,7 @@ dasd_lending() {
     hercules FFF selftest=dasd-lending "$@" --volume "$volume"
     silent "$LOG" '^(FAIL|SKIP)'
     says "$LOG" '^6 passed, 0 failed'
-    says "$LOG" 'given up: its volume is another one'
+    says "$LOG" 'given up: it did not come back as it was'
     python3 "$here/dasd.py" formatted "$volume" ldl 1024 LINUX1
     rm "$volume"
 }

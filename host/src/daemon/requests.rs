@@ -9,11 +9,13 @@ use vcss::control::HOST;
 
 use super::{observe, Shared};
 use crate::admin::{Answer, Request};
-use crate::disks::{self, format::Use, FormatOrder, View};
+use crate::disks::{self, format::Use, FormatLine, FormatOrder, View};
 use crate::subchannel::{HostClient, Tracer};
 
 /// How often a trace that is followed is looked at.
 const TRACE_TICK: Duration = Duration::from_millis(20);
+/// How many such ticks the appliance may take to show that it has given up a disk.
+const SHOWN_SOON: u32 = 20;
 
 /// Answers one request.
 pub fn answer(
@@ -70,23 +72,40 @@ fn format(
     };
     tracing::info!("disk \"{name}\" is being formatted");
     let device = disk.device();
-    let formatted = disks::format::format(&mut disk, &device, order, used, |line| {
-        answer.send(Ok(line))
+    let mut complete = None;
+    let formatted = disks::format::format(&mut disk, &device, order, used, |line| match line {
+        // Whether the appliance goes on with the disk shows when it has it back.
+        FormatLine::Complete { .. } => Ok(complete = Some(line)),
+        line => answer.send(Ok(line)),
     });
-    match formatted {
-        Err(error) => {
+    drop(disk);
+    match (formatted, complete) {
+        (Err(error), _) => {
             tracing::warn!("disk \"{name}\": formatting was broken off");
             Err(error)
         }
-        Ok(Err(error)) => {
+        (Ok(Err(error)), _) => {
             tracing::error!("disk \"{name}\" is not formatted: {error:#}");
             answer.send::<()>(Err(format!("{error:#}")))
         }
-        Ok(Ok(())) => {
+        (Ok(Ok(())), Some(FormatLine::Complete { blocks, anew })) => {
             tracing::info!("disk \"{name}\" is formatted");
-            Ok(())
+            let anew = anew || is_given_up(shared, name);
+            answer.send(Ok(FormatLine::Complete { blocks, anew }))
         }
+        (Ok(Ok(())), _) => Ok(()),
     }
+}
+
+/// Whether the appliance has given up a disk, which it says soon.
+fn is_given_up(shared: &Shared, name: &str) -> bool {
+    let mut tries = 0..SHOWN_SOON;
+    tries.any(|_| {
+        std::thread::sleep(TRACE_TICK);
+        let devices = observe::status(shared).devices;
+        let disk = devices.iter().find(|it| it.disk.as_deref() == Some(name));
+        disk.is_some_and(|disk| disk.state == "failed")
+    })
 }
 
 /// What the configuration has to do with a disk that is to be formatted: nobody uses it.

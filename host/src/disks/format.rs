@@ -48,7 +48,7 @@ pub enum FormatLine {
     Complete {
         /// Blocks that will be served.
         blocks: u64,
-        /// The appliance serves the disk with another size: it has to be started anew.
+        /// The appliance had another volume there, by size, serial or partitions: it has to be started anew.
         anew: bool,
     },
 }
@@ -208,7 +208,7 @@ impl Progress {
             FormatLine::Done(done) => self.done(*done),
             FormatLine::Complete { blocks, anew } => {
                 let anew = match anew {
-                    true => "The disk has another size now: start the appliance anew to serve it (stellwerk up)\n",
+                    true => "The volume is another one now: end the daemon and start it anew, to serve it\n",
                     false => "",
                 };
                 format!("Formatted and read back; {blocks} blocks\n{anew}")

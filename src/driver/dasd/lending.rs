@@ -9,7 +9,7 @@ impl<M: Medium> Disk<M> {
     pub(super) fn let_go(&mut self) -> bool {
         self.lending = true;
         match self.state {
-            State::Idle(_) | State::GivenUp => {
+            State::Idle(_) | State::Waiting(_) | State::GivenUp => {
                 self.state = State::Lent;
                 true
             }
@@ -24,15 +24,14 @@ impl<M: Medium> Disk<M> {
         if self.state != State::Lent {
             return;
         }
-        self.state = State::Idle(platform.now());
-        if css::enable(platform, self.id, isc).is_err() {
-            return self.give_up("it did not come back");
+        self.state = State::GivenUp;
+        if changed || self.recoveries.broken {
+            self.come_back(platform);
+        } else if css::enable(platform, self.id, isc).is_ok() {
+            self.state = State::Idle(platform.now());
         }
-        if changed {
-            if let Err(what) = self.medium.is_same(platform) {
-                log::warn!("disk {}: {what}", self.id);
-                self.give_up("its volume is another one: start anew to serve it");
-            }
+        if self.state == State::GivenUp {
+            self.give_up(platform, "it did not come back as it was");
         }
     }
 }

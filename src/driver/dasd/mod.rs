@@ -4,18 +4,20 @@
 //! |---|---|
 //! | [`chain`] | a channel program in storage, and how it names data |
 //! | `ending` | endings of programs and requests, and time-outs |
+//! | `incident` | what is said of that to whoever looks |
 //! | `lending` | the subchannel lent to somebody else, and back |
+//! | [`paths`] | the channel paths that are used |
 //! | [`recovery`] | what is done about a program that did not end as it should |
 //!
 //! # Scope
 //!
 //! A [`Disk`] has the queue: requests wait, as many as fit are one channel program, and one program is in flight. What a program
-//! looks like is its [`Medium`]'s business: [`eckd`](super::eckd).
+//! looks like is its [`Medium`]'s business: [`eckd`](super::eckd), [`fba`](super::fba).
 //!
 //! # Limits
 //!
 //! * [`QUEUE_SIZE`] requests, [`SEGMENTS`] data segments each, one queue.
-//! * A disk that is gone is given up; it is not brought up anew.
+//! * A disk that is gone fails its requests. When it is back, its medium says whether it can be brought up again.
 //!
 //! # The rule
 //!
@@ -24,11 +26,13 @@
 
 pub mod chain;
 mod ending;
+mod incident;
 mod lending;
+pub mod paths;
 pub mod recovery;
 
 use alloc::boxed::Box;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -39,10 +43,15 @@ use s390x::clock::Tod;
 use window::{OutOfWindow, Segment};
 
 use super::block::{
-    BlockDevice, BlockStatus, Done, Geometry, Operation, Range, SubmitError, Token, SECTOR,
+    BlockDevice, BlockStatus, Done, Geometry, Operation, Range, Recoveries, SubmitError, Token,
+    SECTOR,
 };
 use super::{Channel, Platform};
 pub use chain::Cursor;
+use incident::{Cause, Incidents};
+use paths::Paths;
+use recovery::Action;
+use vcss::trace::{DriverState, Record, TraceEvent};
 
 /// Requests that can be in flight.
 pub const QUEUE_SIZE: usize = 64;
@@ -77,6 +86,8 @@ struct Part {
 enum State {
     /// Nothing; the next start is not before this time.
     Idle(Tod),
+    /// Nothing, until status says that something has changed, or until this time.
+    Waiting(Tod),
     /// A program; it has to end before this time.
     Running(Tod),
     /// A halt function.
@@ -89,19 +100,13 @@ enum State {
     GivenUp,
 }
 
-/// What has happened to a disk, for whoever wants to know.
+/// What was started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Programs started.
+    /// Programs.
     pub starts: u64,
     /// CCWs in them.
     pub ccws: u64,
-    /// Programs that were tried again.
-    pub retries: u64,
-    /// Requests that failed.
-    pub failures: u64,
-    /// Programs that did not end in time.
-    pub timeouts: u64,
 }
 
 /// What is behind the queue: its blocks, and the program that reads and writes them.
@@ -141,16 +146,26 @@ pub trait Medium: fmt::Debug {
     fn block_at(&self, ccw: u32) -> u64;
     /// Where a block is, for messages.
     fn place(&self, block: u64) -> impl fmt::Display;
+    /// The first block of a partition, and how many it has.
+    fn partition(&self, number: u8) -> Option<(u64, u64)> {
+        let _ = number;
+        None
+    }
     /// For commands between programs.
     fn channel(&mut self) -> &mut Channel;
-    /// Whether it is the volume that it was when the disk was opened.
+    /// A program has ended with a command reject: does without a command that it need not have had, from now on. `false`: there
+    /// is none.
+    fn do_without(&mut self) -> bool {
+        false
+    }
+    /// The device is there again: brings it up, and gives its paths.
     ///
     /// # Errors
     ///
-    /// What is different.
-    fn is_same(&mut self, platform: &mut dyn Platform) -> Result<(), String> {
+    /// Why that cannot be, in words.
+    fn come_back(&mut self, platform: &mut dyn Platform) -> Result<u8, String> {
         let _ = platform;
-        Ok(())
+        Err("the driver cannot do that".to_string())
     }
 }
 
@@ -158,7 +173,7 @@ pub trait Medium: fmt::Debug {
 #[derive(Debug)]
 pub struct Disk<M> {
     id: SubchannelId,
-    path_mask: u8,
+    paths: Paths,
     medium: M,
     geometry: Geometry,
     requests: Box<[Request]>,
@@ -179,6 +194,8 @@ pub struct Disk<M> {
     /// How often the first request was tried.
     attempts: u32,
     counters: Counters,
+    recoveries: Recoveries,
+    incidents: Incidents,
 }
 
 impl<M> Disk<M> {
@@ -194,7 +211,7 @@ impl<M: Medium> Disk<M> {
         let requests: Vec<Request> = (0..QUEUE_SIZE).map(|_| Request::default()).collect();
         Self {
             id,
-            path_mask,
+            paths: Paths::new(path_mask),
             geometry: geometry(&medium),
             medium,
             requests: requests.into_boxed_slice(),
@@ -209,10 +226,12 @@ impl<M: Medium> Disk<M> {
             alone: 0,
             attempts: 0,
             counters: Counters::default(),
+            recoveries: Recoveries::default(),
+            incidents: Incidents::new(),
         }
     }
 
-    /// What has happened to it.
+    /// What was started on it.
     pub const fn counters(&self) -> &Counters {
         &self.counters
     }
@@ -276,7 +295,8 @@ impl<M: Medium> Disk<M> {
                 break;
             }
         }
-        let orb = self.medium.finish(self.id.word(), self.path_mask);
+        let paths = self.paths.mask(platform);
+        let orb = self.medium.finish(self.id.word(), paths);
         let Ok(Some(orb)) = orb else {
             // A request whose storage makes no records: it was checked, so there is none.
             self.fail("no program");
@@ -297,8 +317,12 @@ impl<M: Medium> Disk<M> {
             Err(Refusal::StatusPending) => {
                 let _ = self.take(platform);
             }
-            Err(Refusal::Busy) => self.again(platform, "subchannel busy"),
-            Err(Refusal::NotOperational) => self.give_up("not operational"),
+            Err(Refusal::Busy) => {
+                let (reason, irb) = ("subchannel busy", &Irb::default());
+                let sense = None;
+                self.again(platform, Action::Retry, &Cause { reason, irb, sense });
+            }
+            Err(Refusal::NotOperational) => self.give_up(platform, "not operational"),
         }
     }
 
@@ -307,7 +331,7 @@ impl<M: Medium> Disk<M> {
         self.looked = platform.now();
         match platform.test(self.id) {
             Err(_) => {
-                self.give_up("not operational");
+                self.give_up(platform, "not operational");
                 None
             }
             Ok(Tested::Nothing(_)) => None,
@@ -328,6 +352,7 @@ impl<M: Medium> Disk<M> {
             State::Idle(_) | State::Lent | State::GivenUp => {
                 log::debug!("disk {}: unsolicited {:?}", self.id, irb.scsw.device());
             }
+            State::Waiting(_) => self.state = State::Idle(platform.now()),
             State::Running(_) if function.contains(FunctionControl::START) => {
                 self.status.0 |= irb.scsw.device_status;
                 self.status.1 |= irb.scsw.subchannel_status;
@@ -341,9 +366,28 @@ impl<M: Medium> Disk<M> {
             State::Halting(_) | State::Clearing(..) => {
                 if !function.is_empty() && irb.scsw.ended() {
                     self.state = State::Idle(platform.now());
-                    self.again(platform, "missing interruption");
+                    let (reason, irb) = ("missing interruption", &irb);
+                    self.paths.leave(irb.esw.last_path_used(), self.looked);
+                    let sense = None;
+                    self.again(platform, Action::OtherPath, &Cause { reason, irb, sense });
                 }
             }
+        }
+    }
+}
+
+impl<M: Medium> Disk<M> {
+    /// The disk was given up, and a device is there.
+    fn come_back(&mut self, platform: &mut dyn Platform) {
+        match self.medium.come_back(platform) {
+            Ok(path_mask) => {
+                log::info!("disk {} is back", self.id);
+                self.paths = Paths::new(path_mask);
+                self.state = State::Idle(platform.now());
+                self.recoveries.broken = false;
+                self.note(platform, TraceEvent::Back, DriverState::Idle);
+            }
+            Err(error) => log::error!("disk {} is not brought up again: {error}", self.id),
         }
     }
 }
@@ -424,8 +468,8 @@ impl<M: Medium> BlockDevice for Disk<M> {
     fn kick(&mut self, platform: &mut dyn Platform) {
         match self.state {
             State::Lent | State::GivenUp => {}
-            State::Idle(_) if self.queue.is_empty() || self.lending => {}
-            State::Idle(from) => {
+            State::Idle(_) | State::Waiting(_) if self.queue.is_empty() || self.lending => {}
+            State::Idle(from) | State::Waiting(from) => {
                 if platform.now() >= from {
                     self.start(platform);
                 }
@@ -476,13 +520,33 @@ impl<M: Medium> BlockDevice for Disk<M> {
         self.back(platform, isc, changed);
     }
 
+    fn partition(&self, number: u8) -> Option<(u64, u64)> {
+        let (block, blocks) = self.medium.partition(number)?;
+        let sectors = u64::from(self.medium.block() / SECTOR);
+        Some((block * sectors, blocks * sectors))
+    }
+
+    fn recoveries(&self) -> Recoveries {
+        self.recoveries
+    }
+
+    fn incident(&mut self) -> Option<Record> {
+        self.incidents.pop_front()
+    }
+
     fn recheck(&mut self, platform: &mut dyn Platform) {
-        let there = platform.store(self.id).is_ok_and(|schib| {
-            schib.pmcw.has_device() && schib.pmcw.flags().contains(PmcwFlags::ENABLED)
-        });
-        // Who has it lent hears of it, too.
-        if !there && !matches!(self.state, State::Lent | State::GivenUp) {
-            self.give_up("the device is gone");
+        if self.state == State::Lent {
+            // It is looked at when it is back.
+            return;
+        }
+        let schib = platform.store(self.id);
+        let there = schib.is_ok_and(|schib| schib.pmcw.has_device());
+        let enabled = schib.is_ok_and(|schib| schib.pmcw.flags().contains(PmcwFlags::ENABLED));
+        match (there, self.state == State::GivenUp) {
+            (true, true) => self.come_back(platform),
+            (true, false) if enabled => {}
+            (_, false) => self.give_up(platform, "the device is gone"),
+            (false, true) => {}
         }
     }
 }

@@ -4,7 +4,9 @@
 //! |---|---|
 //! | [`format`] | commands, parameters and sense data |
 //! | [`probe`] | channel programs of bring-up |
+//! | [`group`] | the group that the paths to it are |
 //! | [`volume`] | what the volume is, and which of its records are served |
+//! | [`partitions`] | the partitions that its VTOC names |
 //! | [`program`] | the channel program of reads and writes |
 //!
 //! Queue, endings and recovery are those of all [`Disk`]s.
@@ -16,13 +18,15 @@
 //!
 //! # Limits
 //!
-//! Update writes only: nothing here formats. DEFINE EXTENT and LOCATE RECORD, no PREFIX, no aliases, no path group, no reservations.
+//! Update writes only: nothing here formats. No aliases, no reservations.
 
 pub mod format;
+pub mod group;
+pub mod partitions;
 pub mod probe;
 pub mod program;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 pub mod volume;
 
 use alloc::string::{String, ToString};
@@ -44,6 +48,8 @@ pub type Eckd = Disk<Ckd>;
 /// A volume, and the program that reads and writes it.
 #[derive(Debug)]
 pub struct Ckd {
+    id: SubchannelId,
+    isc: u8,
     probe: Probe,
     volume: Volume,
     program: Program,
@@ -69,14 +75,26 @@ impl Eckd {
         let path_mask = css::path_mask(&schib);
         let mut probe = Probe::new(platform, id, path_mask)?;
         let volume = Volume::identify(platform, &mut probe)?;
+        group::group(platform, &mut probe.channel, path_mask);
         let pages = program::PAGES;
         let storage = platform
             .storage_as_is(pages)
             .map_err(VolumeError::Storage)?;
         let midaws = platform.has_midaws();
-        let program =
-            Program::new(storage, midaws).ok_or(VolumeError::Storage(OutOfStorage { pages }))?;
+        let program = Program::new(storage, midaws, volume.prefix)
+            .ok_or(VolumeError::Storage(OutOfStorage { pages }))?;
+        log::info!(
+            target: "disk",
+            "{id}: {:04x}/{:02x}, {} cylinders, {} {}",
+            volume.device.0,
+            volume.device.1,
+            volume.cylinders,
+            volume.label,
+            core::str::from_utf8(&volume.serial).unwrap_or(""),
+        );
         let medium = Ckd {
+            id,
+            isc,
             probe,
             volume,
             program,
@@ -138,20 +156,36 @@ impl Medium for Ckd {
         self.volume.layout.place(block)
     }
 
+    fn partition(&self, number: u8) -> Option<(u64, u64)> {
+        let mut all = self.volume.partitions.iter();
+        let found = all.find(|one| one.number == number)?;
+        Some((found.block, found.blocks))
+    }
+
     fn channel(&mut self) -> &mut Channel {
         &mut self.probe.channel
     }
 
-    fn is_same(&mut self, platform: &mut dyn Platform) -> Result<(), String> {
-        let now = Volume::identify(platform, &mut self.probe).map_err(|error| error.to_string())?;
-        let (new, old) = (&now.layout, &self.volume.layout);
-        if new != old {
-            return Err(alloc::format!(
-                "{} blocks of {} bytes instead of {} of {}",
-                new.blocks, new.block, old.blocks, old.block
-            ));
+    fn do_without(&mut self) -> bool {
+        self.program.drop_prefix()
+    }
+
+    fn come_back(&mut self, platform: &mut dyn Platform) -> Result<u8, String> {
+        self.bring_up_again(platform)
+            .map_err(|error| error.to_string())
+    }
+}
+
+impl Ckd {
+    /// The bring-up, on the same storage, of the same volume.
+    fn bring_up_again(&mut self, platform: &mut dyn Platform) -> Result<u8, VolumeError> {
+        let schib = css::enable(platform, self.id, self.isc).map_err(VolumeError::Enable)?;
+        let path_mask = css::path_mask(&schib);
+        self.probe.set_path_mask(path_mask);
+        if Volume::identify(platform, &mut self.probe)? != self.volume {
+            return Err(VolumeError::Other);
         }
-        self.volume = now;
-        Ok(())
+        group::group(platform, &mut self.probe.channel, path_mask);
+        Ok(path_mask)
     }
 }

@@ -44,6 +44,12 @@ impl Probe {
         })
     }
 
+    /// From now on over these paths.
+    pub(super) fn set_path_mask(&mut self, mask: u8) {
+        self.channel.set_path_mask(mask);
+        self.path_mask = mask;
+    }
+
     /// Locates a record and reads behind it, as many bytes as `data` has at most.
     pub(super) fn read(
         &mut self,

@@ -10,6 +10,8 @@
 //!     …
 //! ```
 //!
+//! Where the storage control has PREFIX, that stands for DEFINE EXTENT and the first LOCATE RECORD.
+//!
 //! # Limits
 //!
 //! What fits: [`MOST_DOMAINS`] domains, and what a [`Chain`] takes. A record for which there is no room is left for the next program.
@@ -20,12 +22,15 @@ use window::{OutOfWindow, Segment, Window};
 use super::super::dasd::chain::{Chain, Cursor, Pieces, MOST_PARAMETERS, PARAMETER};
 pub use super::super::dasd::chain::{MOST_CCWS, PAGES};
 use super::format::{
-    DefineExtent, LocateRecord, Place, DEFINE_EXTENT, LOCATE_RECORD, READ_DATA, WRITE_DATA,
+    DefineExtent, LocateRecord, Place, Prefix, DEFINE_EXTENT, LOCATE_RECORD, PREFIX, READ_DATA,
+    WRITE_DATA,
 };
 use super::volume::Layout;
 
+/// Parameter blocks of the first command, DEFINE EXTENT or PREFIX.
+const HEAD: u32 = size_of::<Prefix>() as u32 / PARAMETER;
 /// Most domains of a program.
-pub const MOST_DOMAINS: u32 = MOST_PARAMETERS - 1;
+pub const MOST_DOMAINS: u32 = MOST_PARAMETERS - HEAD;
 
 /// Records one after the other, in one direction.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +46,9 @@ struct Domain {
 #[derive(Debug)]
 pub struct Program {
     chain: Chain,
+    /// Whether it begins with PREFIX, and the first domain, which is then part of that.
+    prefix: bool,
+    first: LocateRecord,
     domains: u32,
     domain: Option<Domain>,
     /// The blocks of the extent.
@@ -49,10 +57,13 @@ pub struct Program {
 }
 
 impl Program {
-    /// An empty program in `storage` of [`PAGES`] pages below 2 GiB. `None` if it is elsewhere.
-    pub fn new(storage: Window, midaws: bool) -> Option<Self> {
+    /// An empty program in `storage` of [`PAGES`] pages below 2 GiB, with MIDAWs and PREFIX if they may be used. `None` if the
+    /// storage is elsewhere.
+    pub fn new(storage: Window, midaws: bool, prefix: bool) -> Option<Self> {
         Some(Self {
             chain: Chain::new(storage, midaws)?,
+            prefix,
+            first: LocateRecord::default(),
             domains: 0,
             domain: None,
             extent: None,
@@ -67,6 +78,11 @@ impl Program {
         self.domain = None;
         self.extent = None;
         self.writes = false;
+    }
+
+    /// From now on without PREFIX. Says whether it was used until now.
+    pub const fn drop_prefix(&mut self) -> bool {
+        core::mem::replace(&mut self.prefix, false)
     }
 
     /// Adds a record. Gives the place behind its storage; `None` if the program has no room for it.
@@ -123,9 +139,17 @@ impl Program {
             next: block + 1,
             count: 1,
         });
-        let count = PARAMETER as u16;
-        let ccw = self.chain.command(LOCATE_RECORD, self.domains, count);
+        if self.prefix && self.domains == 1 {
+            return Ok(());
+        }
+        let (place, count) = (self.parameters(), PARAMETER as u16);
+        let ccw = self.chain.command(LOCATE_RECORD, place, count);
         self.chain.push(ccw)
+    }
+
+    /// The parameter block of the last domain.
+    const fn parameters(&self) -> u32 {
+        HEAD + self.domains - 1
     }
 
     /// Writes the parameters of the open domain.
@@ -150,7 +174,11 @@ impl Program {
             sector: LocateRecord::ANY_SECTOR,
             transfer_length: layout.block.into(),
         };
-        self.chain.parameter(self.domains, &locate)
+        if self.prefix && self.domains == 1 {
+            self.first = locate;
+            return Ok(());
+        }
+        self.chain.parameter(self.parameters(), &locate)
     }
 
     /// Writes what only the end knows. Gives the ORB; `None` if nothing was added.
@@ -180,9 +208,15 @@ impl Program {
             last: layout.place(last).track(),
             ..DefineExtent::default()
         };
-        self.chain.parameter(0, &extent)?;
-        let define = self.chain.command(DEFINE_EXTENT, 0, PARAMETER as u16);
-        self.chain.put(0, define)?;
+        let (command, count) = if self.prefix {
+            self.chain.parameter(0, &Prefix::new(extent, self.first))?;
+            (PREFIX, HEAD * PARAMETER)
+        } else {
+            self.chain.parameter(0, &extent)?;
+            (DEFINE_EXTENT, PARAMETER)
+        };
+        let first = self.chain.command(command, 0, count as u16);
+        self.chain.put(0, first)?;
         self.chain.finish(parameter, path_mask).map(Some)
     }
 
