@@ -9,6 +9,9 @@
 //! Memory layout: `link.ld`. The parameter area at 0x10400 is the loader's: nothing is trusted there
 //! but a command line that looks like one.
 //!
+//! **Program interruptions** end the image with a report, but for one: an operand exception of START or MODIFY SUBCHANNEL, which
+//! becomes that instruction's answer ([`s390x::io::OperandException`]).
+//!
 //! **Stack guard.** The stack lies directly above the lowcore and grows down. With low-address
 //! protection on, an overflow ends in a protection exception before it can touch a new PSW: a
 //! store to 4096-4607 or 0-511. A frame that jumps over both wraps around to the end of the
@@ -22,6 +25,7 @@ use s390x::address::AbsoluteAddress;
 use s390x::clock::Tod;
 use s390x::control::Cr0;
 use s390x::idle::{self, Unexpected};
+use s390x::io;
 use s390x::lowcore::Lowcore;
 use s390x::psw::{Psw, PswMask};
 
@@ -53,6 +57,9 @@ const EMERGENCY_STACK_SIZE: usize = 16 * 1024;
 struct EmergencyStack([u8; EMERGENCY_STACK_SIZE]);
 
 static mut EMERGENCY_STACK: EmergencyStack = EmergencyStack([0; EMERGENCY_STACK_SIZE]);
+
+/// The program-interruption code of an operand exception.
+const OPERAND_EXCEPTION: u16 = 0x15;
 
 /// Which way the CPU came into [`super::report`]; the numbers are in the stubs below.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,22 +152,44 @@ _start:                                     # 0x10000, in whatever mode
     # Where what must not happen goes: keep the registers, change the stack, report. No register
     # can be trusted, not even r15.
     .pushsection .text.boot_stubs, "ax", @progbits
-    .macro stub name, number
+    .macro entry name
     .balign 8
     .globl  \name
     .type   \name, @function
 \name:
     stmg    %r0,%r15,{registers}
+    .endm
+    .macro stub name, number
+    entry   \name
     lghi    %r2,\number
     lghi    %r3,0
     j       7f
     .endm
     stub __boot_restart, 1
     stub __boot_svc, 2
-    stub __boot_program, 3
     stub __boot_external, 4
     stub __boot_io, 5
     stub __boot_machine_check, 6
+
+    # An operand exception of START or MODIFY SUBCHANNEL is an answer. They are called as functions, which leaves r1 and r2 free.
+    entry   __boot_program
+    llgh    %r1,{program_code}
+    chi     %r1,{operand_exception}
+    jne     8f
+    lg      %r1,{program_old}+8
+    larl    %r2,{guarded_ssch}
+    cgr     %r1,%r2
+    je      9f
+    larl    %r2,{guarded_msch}
+    cgr     %r1,%r2
+    jne     8f
+9:  larl    %r1,10f
+    lpswe   0(%r1)
+8:  lghi    %r2,3
+    lghi    %r3,0
+    j       7f
+    .balign 8
+10: .quad   {disabled}, {refused}
 
     # fn __boot_stop(entry: u64, info: *const ()) -> !: the same, for those who call.
     .balign 8
@@ -177,6 +206,12 @@ __boot_stop:
     set_architecture = const s390x::cpu::Order::SetArchitecture as u8,
     restart_new = const offset_of!(Lowcore, restart_new),
     registers = const offset_of!(Lowcore, report_registers),
+    program_code = const offset_of!(Lowcore, program_code),
+    program_old = const offset_of!(Lowcore, program_old),
+    operand_exception = const OPERAND_EXCEPTION,
+    guarded_ssch = sym io::s390x_io_guarded_ssch,
+    guarded_msch = sym io::s390x_io_guarded_msch,
+    refused = sym io::s390x_io_refused,
     disabled = const PswMask::DISABLED.bits(),
     first_instruction = sym FIRST_INSTRUCTION,
     stack = const STACK_TOP - CALLER_FRAME,

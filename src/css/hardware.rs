@@ -12,8 +12,8 @@ use s390x::cc::ConditionCode;
 use s390x::clock::Tod;
 use s390x::control::{Cr14, Cr6};
 use s390x::idle::{self, Sources};
-use s390x::io::{self, SubchannelWord};
-use s390x::{cpu, diagnose, fence, probe};
+use s390x::io::{self, OperandException, SubchannelWord};
+use s390x::{cpu, diagnose, fence};
 use window::{ClientAddress, Window};
 
 use super::chsc;
@@ -75,6 +75,21 @@ const fn refusal(cc: ConditionCode) -> Result<(), Refusal> {
     Refusal::from_cc(cc.bits())
 }
 
+/// The answer of an instruction that can find its operand wrong. All operands here are checked before, so the machine lacks
+/// something that nobody knew of; to whoever asked, that is a subchannel that cannot be used so.
+fn checked(
+    id: SubchannelId,
+    answer: Result<ConditionCode, OperandException>,
+) -> Result<(), Refusal> {
+    match answer {
+        Ok(cc) => refusal(cc),
+        Err(exception) => {
+            log::debug!("{id}: {exception}");
+            Err(Refusal::NotOperational)
+        }
+    }
+}
+
 fn interruption(code: &io::IoInterruption) -> Option<IoInterruption> {
     IoInterruption::from_words(
         code.subsystem_id.get(),
@@ -86,7 +101,7 @@ fn interruption(code: &io::IoInterruption) -> Option<IoInterruption> {
 impl ChannelSubsystem for Hardware {
     unsafe fn start(&mut self, id: SubchannelId, orb: &Orb) -> Result<(), Refusal> {
         // SAFETY: the ORB is one; its program is the caller's care.
-        refusal(unsafe { io::ssch(word(id), ptr::from_ref(orb)) })
+        checked(id, unsafe { io::ssch(word(id), ptr::from_ref(orb)) })
     }
 
     fn halt(&mut self, id: SubchannelId) -> Result<(), Refusal> {
@@ -121,7 +136,7 @@ impl ChannelSubsystem for Hardware {
     fn modify(&mut self, id: SubchannelId, schib: &Schib) -> Result<(), Refusal> {
         // SAFETY: a SCHIB, word aligned by its type. Measurement blocks are not switched on by
         // anyone here.
-        refusal(unsafe { io::msch(word(id), ptr::from_ref(schib)) })
+        checked(id, unsafe { io::msch(word(id), ptr::from_ref(schib)) })
     }
 
     fn test(&mut self, id: SubchannelId) -> Result<Tested, NotOperational> {
@@ -232,8 +247,8 @@ impl Platform for Hardware {
         // The last subchannel there can be, which is not there, or not enabled at least.
         let nowhere = SubchannelWord::from_raw(0x0001_FFFF);
         let orb = Orb::format_1(0, 0, OrbFlags::MIDAW, 0);
-        // SAFETY: nothing is started over no path on no subchannel; interruptions are disabled.
-        let known = unsafe { probe::takes_orb(nowhere, ptr::from_ref(&orb)) };
+        // SAFETY: nothing is started over no path on no subchannel.
+        let known = unsafe { io::ssch(nowhere, ptr::from_ref(&orb)) }.is_ok();
         self.midaws = Some(known);
         known
     }

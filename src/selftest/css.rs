@@ -274,9 +274,13 @@ fn run_with(tally: &mut Tally, scene: Result<Subchannel, Why>, more: &[Test<Subc
         tally.run(&of, &mut scene, running::TESTS);
         tally.run(&of, &mut scene, interruptions::TESTS);
         tally.run(&of, &mut scene, more);
+        let is_dasd = dasd::CONTROL_UNITS.contains(&identity.cu_type.get());
+        if is_dasd {
+            tally.run(&of, &mut scene, dasd::READS);
+        }
         if scene.writes {
             tally.run(&of, &mut scene, hostile::TESTS);
-            if dasd::CONTROL_UNITS.contains(&identity.cu_type.get()) {
+            if is_dasd {
                 tally.run(&of, &mut scene, dasd::TESTS);
             }
         }

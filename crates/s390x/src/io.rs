@@ -122,21 +122,33 @@ impl IoInterruption {
     }
 }
 
+/// The CPU recognised an operand exception: the operand asks for something that the machine does not have. Nothing was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OperandException;
+
+impl core::fmt::Display for OperandException {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("operand exception")
+    }
+}
+
+impl core::error::Error for OperandException {}
+
 #[cfg(target_arch = "s390x")]
 pub use instructions::*;
 
 #[cfg(target_arch = "s390x")]
 mod instructions {
-    use super::{IoInterruption, SubchannelWord};
+    use super::{IoInterruption, OperandException, SubchannelWord};
     use crate::cc::ConditionCode;
-    use core::arch::asm;
+    use core::arch::{asm, global_asm};
 
     /// One wrapper: the subchannel in r1 and one operand in storage.
     macro_rules! subchannel_and_operand {
-        ($(#[$meta:meta])* $name:ident, $mnemonic:literal, dirty $dirty:literal, *$mutability:ident) => {
+        ($(#[$meta:meta])* $name:ident, $mnemonic:literal, dirty $dirty:literal) => {
             $(#[$meta])*
             #[inline]
-            pub unsafe fn $name<T>(schid: SubchannelWord, operand: *$mutability T) -> ConditionCode {
+            pub unsafe fn $name<T>(schid: SubchannelWord, operand: *mut T) -> ConditionCode {
                 let ipm: u64;
                 // SAFETY: the caller vouches for the operand; the instruction changes no register.
                 unsafe {
@@ -178,27 +190,92 @@ mod instructions {
         };
     }
 
-    subchannel_and_operand! {
-        /// START SUBCHANNEL: start the channel program that the ORB at `operand` designates.
-        ///
-        /// cc 0: start function initiated. cc 1: status pending. cc 2: function in progress.
-        /// cc 3: not operational.
-        ///
-        /// # Safety
-        /// `operand` points to an ORB (32 bytes, word aligned), and everything its channel program
-        /// reads or writes stays valid and is not otherwise used until the program has ended.
-        ssch, "ssch", dirty 3u64, *const
+    // START and MODIFY SUBCHANNEL recognise an operand exception for what an ORB or SCHIB asks and the machine does not have.
+    // Whoever takes program interruptions sends one at `s390x_io_guarded_*` on to `s390x_io_refused`.
+    global_asm!(
+        ".section .text.s390x_io_guarded,\"ax\",@progbits",
+        ".macro guarded name",
+        ".globl s390x_io_\\name, s390x_io_guarded_\\name",
+        ".type s390x_io_\\name,@function",
+        "s390x_io_\\name:",
+        "lgr     %r1,%r2",
+        "lghi    %r0,3",
+        "tmll    %r0,3",
+        "\\name 0(%r3)",
+        "s390x_io_guarded_\\name:", // what the old PSW names then
+        "ipm     %r2",
+        "br      %r14",
+        ".size s390x_io_\\name,.-s390x_io_\\name",
+        ".endm",
+        "guarded ssch",
+        "guarded msch",
+        ".purgem guarded",
+        ".globl s390x_io_refused",
+        ".type s390x_io_refused,@function",
+        "s390x_io_refused:",
+        "lghi    %r2,-1",
+        "br      %r14",
+        ".size s390x_io_refused,.-s390x_io_refused",
+        ".previous",
+    );
+
+    extern "C" {
+        fn s390x_io_ssch(id: u64, operand: *const ()) -> u64;
+        fn s390x_io_msch(id: u64, operand: *const ()) -> u64;
+        /// Behind START SUBCHANNEL: where the program-old PSW points after its operand exception.
+        pub fn s390x_io_guarded_ssch();
+        /// The same of MODIFY SUBCHANNEL.
+        pub fn s390x_io_guarded_msch();
+        /// Where the program goes on then, with any contents of general registers 0 to 5.
+        pub fn s390x_io_refused();
     }
 
-    subchannel_and_operand! {
-        /// MODIFY SUBCHANNEL: set the modifiable fields from the SCHIB at `operand`.
-        ///
-        /// cc 0: done. cc 1: status pending. cc 2: function in progress. cc 3: not operational.
-        ///
-        /// # Safety
-        /// `operand` points to a SCHIB (52 bytes, word aligned); a measurement block it designates
-        /// belongs to the channel subsystem from now on.
-        msch, "msch", dirty 3u64, *const
+    const fn guarded(result: u64) -> Result<ConditionCode, OperandException> {
+        match result {
+            u64::MAX => Err(OperandException),
+            ipm => Ok(ConditionCode::from_ipm(ipm)),
+        }
+    }
+
+    /// START SUBCHANNEL: start the channel program that the ORB at `operand` designates.
+    ///
+    /// cc 0: start function initiated. cc 1: status pending. cc 2: function in progress.
+    /// cc 3: not operational.
+    ///
+    /// # Errors
+    /// The ORB is none that the machine takes; nothing has been done.
+    ///
+    /// # Safety
+    /// * `operand` points to an ORB (32 bytes, word aligned), and everything its channel program
+    ///   reads or writes stays valid and is not otherwise used until the program has ended.
+    /// * The program-interruption handler goes on at [`s390x_io_refused`].
+    #[inline]
+    pub unsafe fn ssch<T>(
+        schid: SubchannelWord,
+        operand: *const T,
+    ) -> Result<ConditionCode, OperandException> {
+        // SAFETY: the caller vouches for the operand.
+        guarded(unsafe { s390x_io_ssch(schid.raw().into(), operand.cast()) })
+    }
+
+    /// MODIFY SUBCHANNEL: set the modifiable fields from the SCHIB at `operand`.
+    ///
+    /// cc 0: done. cc 1: status pending. cc 2: function in progress. cc 3: not operational.
+    ///
+    /// # Errors
+    /// The SCHIB is none that the machine takes; nothing has been done.
+    ///
+    /// # Safety
+    /// * `operand` points to a SCHIB (52 bytes, word aligned); a measurement block it designates
+    ///   belongs to the channel subsystem from now on.
+    /// * The program-interruption handler goes on at [`s390x_io_refused`].
+    #[inline]
+    pub unsafe fn msch<T>(
+        schid: SubchannelWord,
+        operand: *const T,
+    ) -> Result<ConditionCode, OperandException> {
+        // SAFETY: the caller vouches for the operand.
+        guarded(unsafe { s390x_io_msch(schid.raw().into(), operand.cast()) })
     }
 
     subchannel_and_operand! {
@@ -208,7 +285,7 @@ mod instructions {
         ///
         /// # Safety
         /// `operand` is valid for a write of 52 bytes and word aligned.
-        stsch, "stsch", dirty 2u64, *mut
+        stsch, "stsch", dirty 2u64
     }
 
     subchannel_and_operand! {
@@ -219,7 +296,7 @@ mod instructions {
         ///
         /// # Safety
         /// `operand` is valid for a write of 96 bytes and word aligned.
-        tsch, "tsch", dirty 2u64, *mut
+        tsch, "tsch", dirty 2u64
     }
 
     subchannel_only! {

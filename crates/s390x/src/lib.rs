@@ -47,8 +47,6 @@ pub mod idle;
 pub mod io;
 pub mod lowcore;
 pub mod machine_check;
-#[cfg(target_arch = "s390x")]
-pub mod probe;
 pub mod program;
 pub mod psw;
 pub mod service;

@@ -376,8 +376,10 @@ fn a_block_in_pieces_needs_midaws() {
     }
 }
 
-/// Requests: direction, block, and the lengths of the segments and the gaps before them.
-fn requests() -> impl Strategy<Value = Vec<(bool, u64, Vec<(u32, u64)>)>> {
+/// A request: direction, block, and the lengths of the segments and the gaps before them.
+type Asked = (bool, u64, Vec<(u32, u64)>);
+
+fn requests() -> impl Strategy<Value = Vec<Asked>> {
     let whole = (1..9_u32, 0..3_u64).prop_map(|(pages, gap)| (pages * 4096, gap * 4096));
     let blocks = (1..300_u32, 0..3_u64).prop_map(|(blocks, gap)| (blocks * 512, gap * 512));
     let odd = (1..2000_u32, 0..700_u64);

@@ -341,6 +341,13 @@ impl Translator {
         self.watch.set_split();
     }
 
+    /// Makes a segment of a place where the chain stops, and ends it.
+    pub(super) fn push_stop(&mut self) {
+        self.push_invalid(Transfer::None, Mark::Stop);
+        self.close();
+        self.watch.set_split();
+    }
+
     fn push_invalid(&mut self, entry: Transfer, mark: Mark) {
         self.arena.set_ccw(self.ground.used(), INVALID);
         self.ground.push(Slot {

@@ -122,13 +122,16 @@ impl Translator {
             let Some(ccw) = self.read_ccw(at, window) else {
                 continue;
             };
+            let same = bytes(ccw) == bytes(known.client);
             if self.overwrites_itself(&known, at) {
+                if !same && known.mark == Mark::Cut {
+                    self.take_back(slot, at);
+                }
                 continue;
             }
             let entry = self.entry_now(slot);
             let sound = self.watch.overwritten();
-            let same = bytes(ccw) == bytes(known.client) && entry == known.entry;
-            if !same || !self.refill(&known, window) {
+            if !same || entry != known.entry || !self.refill(&known, window) {
                 self.change(slot, Slot { entry, ..known }, ccw, end, window);
                 refreshed.changed += 1;
             }
@@ -138,11 +141,23 @@ impl Translator {
         }
     }
 
-    /// Whether a CCW lies where its own command stores, as a READ IPL does that reads to its own place. The channel has fetched
-    /// it before the device stores there, so what is there afterwards is none of its business.
+    /// Whether a CCW lies where its own command stores, as a READ IPL does that reads to its own place. When it changes, that was
+    /// the device, after the channel had fetched it, or the CPU, before it: see [`Self::take_back`].
     fn overwrites_itself(&self, known: &Slot, at: u32) -> bool {
         let stores = known.mark == Mark::Cut || known.client.flags().contains(CcwFlags::CD);
         stores && self.watch.hits(at.into(), u64::from(at) + 8)
+    }
+
+    /// Lets a CCW lead to a stop for the same place. If the channel has it already, the chain ends where it is cut, as if nothing
+    /// had happened; if not, it ends at the stop, and goes on with what the CPU has stored.
+    fn take_back(&mut self, slot: usize, at: u32) {
+        if is_transfer_in_channel(self.arena.ccw(slot)) || !self.may_open(at) {
+            return;
+        }
+        let stop = self.ground.used();
+        self.ground.open(at);
+        self.push_stop();
+        self.arena.replace_ccw(slot, self.transfer_to(stop));
     }
 
     /// What is going on at a slot, as the CCWs before it are now.

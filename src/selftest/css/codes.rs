@@ -36,6 +36,10 @@ pub(super) const TESTS: &[Test<Subchannel>] = &[
     test("RSCH with nothing suspended has no effect", resume_idle),
     test("RSCH with status pending is refused", resume_pending),
     test("STCRW has nothing to report", no_report),
+    test(
+        "an operand exception of SSCH or MSCH is an answer, and nothing is done",
+        operand_exceptions,
+    ),
 ];
 
 fn absent(scene: &mut Subchannel) -> Outcome {
@@ -200,4 +204,23 @@ fn resume_pending(scene: &mut Subchannel) -> Outcome {
 
 fn no_report(scene: &mut Subchannel) -> Outcome {
     ensure("none", scene.platform.channel_report().is_none())
+}
+
+fn operand_exceptions(scene: &mut Subchannel) -> Outcome {
+    let mut orb = scene.orb();
+    orb.program.set(orb.program.get() | 1 << 31);
+    ensure("SSCH", scene.start_orb(&orb).is_err())?;
+    let mut schib = scene.schib()?;
+    // Reserved bits, and both limits, which cannot be.
+    let wrong = PmcwFlags::from_bits_retain(0x0760);
+    schib.pmcw.set_flag(wrong, true);
+    let modified = scene.platform.modify(scene.id, &schib);
+    ensure("MSCH", modified.is_err())?;
+    expect(
+        "function",
+        scene.schib()?.scsw.function(),
+        FunctionControl::empty(),
+    )?;
+    scene.start(&[scene.sense_id()])?;
+    ensure("ended", scene.status()?.scsw.ended())
 }

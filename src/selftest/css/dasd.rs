@@ -1,6 +1,6 @@
 //! What only a DASD can prove: programs that move data, and programs that come from the disk.
 //!
-//! **The tests write to records 1 and 2 of the first track**, which have 24 and 144 bytes of data, as a volume has them
+//! **[`TESTS`] write to records 1 and 2 of the first track**, which have 24 and 144 bytes of data, as a volume has them
 //! that was made for IPL. Each record is written before it is read.
 
 use super::super::liballoc::vec::Vec;
@@ -8,8 +8,8 @@ use super::super::{ensure, expect, test, Outcome, Test, Why};
 use super::programs::well;
 use super::{running, Subchannel};
 use channel::{
-    Ccw0, Ccw1, CcwFlags, CommandCode, FunctionControl, Idaw1, Idaw2, IdawFormat, Irb, Midaw,
-    MidawFlags, OrbFlags, SubchannelStatus,
+    Ccw0, Ccw1, CcwFlags, CommandCode, DeviceStatus, FunctionControl, Idaw1, Idaw2, IdawFormat,
+    Irb, Midaw, MidawFlags, OrbFlags, SubchannelStatus,
 };
 use window::ClientAddress;
 use zerocopy::{FromZeros, IntoBytes};
@@ -17,7 +17,19 @@ use zerocopy::{FromZeros, IntoBytes};
 /// Control-unit types that have count-key-data tracks.
 pub(super) const CONTROL_UNITS: [u16; 2] = [0x3990, 0x2105];
 
-/// The tests.
+/// Tests that only read.
+pub(super) const READS: &[Test<Subchannel>] = &[
+    test(
+        "a READ IPL leads to the next record in its chain",
+        ipl_chained,
+    ),
+    test(
+        "a suspension ends the chain at the device: after RSCH that record is not found any more",
+        ipl_suspended,
+    ),
+];
+
+/// Tests that write.
 pub(super) const TESTS: &[Test<Subchannel>] = &[
     test("a record is read as it was written", written),
     test("a buffer across pages", across_pages),
@@ -272,6 +284,40 @@ fn seeks_cleared(scene: &mut Subchannel) -> Outcome {
     let function = scene.status()?.scsw.function();
     expect("function", function, FunctionControl::CLEAR)?;
     written(scene)
+}
+
+/// Starts a program that reads record 1, and then what follows it, without a search.
+#[inline(never)]
+fn start_ipl(scene: &mut Subchannel, flags: CcwFlags) -> Outcome {
+    let sli = CcwFlags::SLI;
+    let program = [
+        to(scene, READ_IPL, CcwFlags::CC | sli, FIRST, PAGE_1),
+        to(scene, READ_DATA, flags | sli, SECOND, Subchannel::DATA),
+    ];
+    scene.put(program.as_bytes());
+    let mut orb = scene.orb();
+    let wanted = OrbFlags::FORMAT_1 | OrbFlags::SUSPEND_CONTROL | OrbFlags::SUPPRESS_SUSPENDED;
+    orb.set_flags(wanted);
+    Ok(scene.start_orb(&orb)?)
+}
+
+fn ipl_chained(scene: &mut Subchannel) -> Outcome {
+    start_ipl(scene, CcwFlags::empty())?;
+    well(&scene.status()?)
+}
+
+fn ipl_suspended(scene: &mut Subchannel) -> Outcome {
+    if scene.asynchronous != Some(true) {
+        // Hercules begins such a program within SSCH and cannot go on with it.
+        return Err(Why::Skip("programs run within SSCH"));
+    }
+    start_ipl(scene, CcwFlags::SUSPEND)?;
+    running::until_suspended(scene)?;
+    let ccw = to(scene, READ_DATA, CcwFlags::SLI, SECOND, Subchannel::DATA);
+    scene.page.write(at(8), &ccw)?;
+    scene.platform.resume(scene.id)?;
+    let device = scene.status()?.scsw.device();
+    ensure("unit check", device.contains(DeviceStatus::UNIT_CHECK))
 }
 
 /// In the format that the program has.

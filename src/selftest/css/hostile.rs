@@ -1,9 +1,9 @@
 //! Operands and programs that are wrong on purpose, given to a virtual subchannel: whatever the client gets for them, the
 //! appliance goes on.
 //!
-//! The appliance's own START and MODIFY SUBCHANNEL would interrupt *its* program if they were given an operand that the
-//! machine does not take, and it would end there. So each bit is tried, and the subchannel has to work afterwards. Of bad CCWs, the
-//! check and its CCW address are asked for, in the client's terms.
+//! What the appliance does not refuse goes to its own START and MODIFY SUBCHANNEL, which may not take it. So each bit is
+//! tried, and the subchannel has to work afterwards. Of bad CCWs, the check and its CCW address are asked for, in the
+//! client's terms.
 
 use super::super::liballoc::format;
 use super::super::{ensure, expect, test, Outcome, Scene, Test, Why};

@@ -74,6 +74,12 @@ pub(super) fn start_suspended(scene: &mut Subchannel) -> Result<(), Refusal> {
 #[inline(never)]
 fn suspend(scene: &mut Subchannel) -> Outcome {
     start_suspended(scene)?;
+    until_suspended(scene)
+}
+
+/// Waits until the program is suspended.
+#[inline(never)]
+pub(super) fn until_suspended(scene: &mut Subchannel) -> Outcome {
     let deadline = scene.platform.now().plus_micros(SOON);
     while !scene
         .schib()?

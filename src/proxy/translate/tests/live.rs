@@ -163,3 +163,24 @@ fn a_transfer_that_the_cpu_makes_to_another_is_a_check_where_the_device_may_have
         assert_eq!(run.ending.unwrap().program, 0x3808);
     }
 }
+
+#[test]
+fn a_ccw_that_reads_over_itself_is_the_one_that_the_cpu_stored_before_it_was_fetched() {
+    for before in 1..=2 {
+        let mut client = Client::new(0x10000, LOW);
+        client.program(
+            0x1000,
+            &[
+                ccw(NOP, CC | SLI, 1, 0),
+                ccw(READ, CC | SLI, 0x1000, 0x1000),
+                ccw(NOP, SLI, 1, 0),
+            ],
+        );
+        let stored = ccw(WRITE, SLI, 4, 0x8000);
+        client.stores.push(store(before, 0x1008, stored));
+        let acts = [Act::moves(1), Act::moves(0x1000), Act::moves(1)];
+        let run = same(&mut client, &orb_live(0x1000), &acts);
+        let second = if before == 1 { WRITE } else { READ };
+        assert_eq!(run.commands.get(1), Some(&second));
+    }
+}
