@@ -75,7 +75,10 @@ fn format(
     let mut complete = None;
     let formatted = disks::format::format(&mut disk, &device, order, used, |line| match line {
         // Whether the appliance goes on with the disk shows when it has it back.
-        FormatLine::Complete { .. } => Ok(complete = Some(line)),
+        FormatLine::Complete { .. } => {
+            complete = Some(line);
+            Ok(())
+        }
         line => answer.send(Ok(line)),
     });
     drop(disk);
