@@ -10,7 +10,8 @@
     dasd.py check IMAGE FIRST CONSOLE-LOG NUMBER    records from number FIRST on are what the test of device NUMBER wrote
     dasd.py put IMAGE FIRST FILE                    the file into the records from number FIRST on
     dasd.py get IMAGE FIRST FILE                    the records from number FIRST on into the file
-    dasd.py damage IMAGE CYLINDER HEAD KIND         count: a count field is wrong; length: a record is longer than its track
+    dasd.py damage IMAGE CYLINDER HEAD KIND         count: a count field is wrong; length: a record is longer than its track;
+                                                    erase: there are no records
     dasd.py formatted IMAGE LAYOUT BLOCK SERIAL     all records, count fields included, are those of such a volume of others:
                                                     cdl with 4096 bytes of dasdinit -linux, else as dasdfmt of Linux makes it
 
@@ -184,7 +185,10 @@ def damage(path, cylinder, head, kind):
     number = int(cylinder) * image.heads + int(head)
     track = bytearray(image.track(number))
     offset = list(image.records(number))[4][0]
-    if kind == "count":
+    if kind == "erase":
+        first = list(image.records(number))[1][0]
+        track[first:] = END
+    elif kind == "count":
         track[offset : offset + 5] = b"\xde\xad\xbe\xef\x77"
     else:
         track[offset + 6 : offset + 8] = b"\xff\xf0"
