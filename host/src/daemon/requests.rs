@@ -62,7 +62,7 @@ fn format(
     order: &FormatOrder,
     answer: &mut Answer,
 ) -> io::Result<()> {
-    let used = match formattable(shared, host, name) {
+    let used = match Use::of(&shared.config, &observe::status(shared), name) {
         Ok(used) => used,
         Err(error) => return answer.send::<()>(Err(format!("{error:#}"))),
     };
@@ -108,43 +108,6 @@ fn is_given_up(shared: &Shared, name: &str) -> bool {
         let devices = observe::status(shared).devices;
         let disk = devices.iter().find(|it| it.disk.as_deref() == Some(name));
         disk.is_some_and(|disk| disk.state == "failed")
-    })
-}
-
-/// What the configuration has to do with a disk that is to be formatted: nobody uses it.
-fn formattable(shared: &Shared, host: &HostClient, name: &str) -> anyhow::Result<Use> {
-    let Some(disk) = host.disk(name) else {
-        return Ok(Use {
-            sectors: None,
-            exported: 0,
-        });
-    };
-    let status = observe::status(shared);
-    let device = status
-        .devices
-        .iter()
-        .find(|it| it.disk.as_deref() == Some(name));
-    let users = status.clients.iter().filter(|client| {
-        let mut disks = client.disks.iter();
-        disks.any(|it| it.disk == name && it.connected)
-    });
-    let users: Vec<&str> = users.map(|client| client.name.as_str()).collect();
-    anyhow::ensure!(
-        users.is_empty(),
-        "disk \"{name}\" is in use by {}: stop it first",
-        users.join(", ")
-    );
-    let exports = shared
-        .config
-        .clients
-        .iter()
-        .flat_map(|client| &client.exports);
-    let ends = exports
-        .filter(|export| export.disk == disk)
-        .map(|export| export.start + export.sectors.unwrap_or(1));
-    Ok(Use {
-        sectors: device.map(|device| device.sectors),
-        exported: ends.max().unwrap_or(0),
     })
 }
 

@@ -9,6 +9,9 @@ use dasd::{label, Format, Layout, Program};
 use s390x::ebcdic::Text;
 use serde::{Deserialize, Serialize};
 
+use crate::config::Config;
+use crate::status::{Client, Status};
+
 /// How often a line says how far it is.
 const TICK: Duration = Duration::from_millis(200);
 /// Columns of the bar.
@@ -60,6 +63,47 @@ pub struct Use {
     pub sectors: Option<u64>,
     /// The sector behind the last that is exported to a client.
     pub exported: u64,
+}
+
+impl Use {
+    /// That of a disk that is to be formatted, if no client uses it.
+    ///
+    /// # Errors
+    ///
+    /// Says which clients are connected to it.
+    pub fn of(config: &Config, status: &Status, name: &str) -> Result<Self> {
+        let Some(disk) = config.disks.iter().position(|disk| disk.name == name) else {
+            return Ok(Self {
+                sectors: None,
+                exported: 0,
+            });
+        };
+        let is_user = |client: &&Client| {
+            let mut disks = client.disks.iter();
+            disks.any(|it| it.disk == name && it.connected)
+        };
+        let users: Vec<&str> = status
+            .clients
+            .iter()
+            .filter(is_user)
+            .map(|client| client.name.as_str())
+            .collect();
+        ensure!(
+            users.is_empty(),
+            "disk \"{name}\" is in use by {}: stop it first",
+            users.join(", ")
+        );
+        let mut devices = status.devices.iter();
+        let device = devices.find(|it| it.disk.as_deref() == Some(name));
+        let exports = config.clients.iter().flat_map(|client| &client.exports);
+        let ends = exports
+            .filter(|export| export.disk == disk)
+            .map(|export| export.start + export.sectors.unwrap_or(1));
+        Ok(Self {
+            sectors: device.map(|device| device.sectors),
+            exported: ends.max().unwrap_or(0),
+        })
+    }
 }
 
 impl FormatOrder {

@@ -10,6 +10,7 @@ use super::format::{format, Progress, Use};
 use super::reserve::Holder;
 use super::view::{look, Parts};
 use super::*;
+use crate::status::Status;
 
 const UNUSED: Use = Use {
     sectors: None,
@@ -106,6 +107,38 @@ fn what_cannot_be_formatted_is_refused_before_anything_is_written() {
         exported,
         "would have 4128 sectors, and clients are given 5000",
     );
+}
+
+#[test]
+fn a_disk_that_a_client_is_connected_to_is_not_formatted() {
+    let scene = crate::testing::Scene::new();
+    let disk = |connected| crate::status::Disk {
+        disk: "data".into(),
+        connected,
+        ..Default::default()
+    };
+    let mut status = Status {
+        devices: vec![crate::status::Device {
+            disk: Some("data".into()),
+            sectors: 4128,
+            ..Default::default()
+        }],
+        clients: vec![crate::status::Client {
+            name: "linux1".into(),
+            disks: vec![disk(true)],
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let refused = Use::of(&scene.config, &status, "data").unwrap_err();
+    let wanted = "disk \"data\" is in use by linux1: stop it first";
+    assert_eq!(refused.to_string(), wanted);
+    status.clients[0].disks = vec![disk(false)];
+    let used = Use::of(&scene.config, &status, "data").unwrap();
+    // The client is given all of it, whatever that is.
+    assert_eq!((used.sectors, used.exported), (Some(4128), 1));
+    let free = Use::of(&scene.config, &status, "0.0.0a80").unwrap();
+    assert_eq!((free.sectors, free.exported), (None, 0));
 }
 
 #[test]
