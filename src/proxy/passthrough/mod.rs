@@ -6,6 +6,7 @@
 //! | [`state`] | the driver's state machine, one pure function |
 //! | `actions` | what the state machine's actions do to the hardware |
 //! | `quiesce` | the actions that end what a client left running |
+//! | `lending` | a disk's subchannel, which is there only while it is lent |
 //! | [`status`] | what a subchannel-status word says; status that the appliance makes |
 //! | [`schib`] | which fields of the SCHIB are the client's |
 //!
@@ -28,6 +29,7 @@
 //! Command mode. One function of the client's at a time, as the subchannel has it.
 
 mod actions;
+mod lending;
 mod quiesce;
 pub mod schib;
 pub mod state;
@@ -46,6 +48,7 @@ use vcss::trace::{DriverState, Record, Recorder, TraceEntry, TraceEvent};
 use window::Window;
 use zerocopy::big_endian::U32;
 
+use self::lending::Lending;
 use self::schib::Virtual;
 use self::state::{transition, Event, State};
 use super::translate::Translator;
@@ -166,6 +169,8 @@ pub struct PassThrough {
     state: State,
     /// It is for somebody: on its way out of standby it is given to the client.
     owned: bool,
+    /// It is a disk's, and whose it is now.
+    lending: Lending,
     own: Virtual,
     /// Status that is not the hardware's any more, or never was. It comes before what the hardware has.
     held: Option<Irb>,
@@ -203,6 +208,7 @@ impl PassThrough {
             isc,
             state: State::NotOperational,
             owned: true,
+            lending: Lending::Never,
             own: Virtual::reset(device),
             held: None,
             announced: false,
@@ -313,6 +319,9 @@ impl PassThrough {
 
     /// An interruption of the owned subchannel: looks what it is.
     pub fn interruption(&mut self, line: &mut Line<'_>) {
+        if self.is_away() {
+            return;
+        }
         let before = self.state;
         let Some(schib) = self.looked(line) else {
             return;
@@ -335,6 +344,9 @@ impl PassThrough {
 
     /// A channel report about the owned subchannel: looks whether the device is there.
     pub fn report(&mut self, line: &mut Line<'_>) {
+        if self.is_away() {
+            return;
+        }
         if self.stored(line).is_none() {
             self.gone(line);
         }
@@ -354,6 +366,9 @@ impl PassThrough {
     /// A channel report about a path. Returns whether the subchannel has it; the client hears of it unless it has been
     /// `told` already.
     pub fn path(&mut self, report: Crw, told: bool, line: &mut Line<'_>) -> bool {
+        if self.is_away() {
+            return false;
+        }
         let before = self.state;
         let Some(schib) = self.looked(line) else {
             return false;
