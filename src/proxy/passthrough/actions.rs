@@ -503,15 +503,16 @@ impl PassThrough {
         schib
     }
 
-    /// Whether this status may be older than a clear function that has not ended. It is not held back for ever: on
-    /// Hercules the activity can stand beside the clear function's own end.
+    /// Whether pending status is not shown yet, because it may be older than a clear function that has not ended: see
+    /// [`status::is_clearing`]. That is for [`HOLD_US`] from the first look at it; by then the function has ended, or the
+    /// activity stands beside its very end, as it can on Hercules.
     pub(super) fn holds_back(&mut self, scsw: &Scsw, now: Tod) -> bool {
-        let clearing = status::is_clearing(scsw);
-        if clearing && !self.holding {
-            self.held_until = now.plus_micros(HOLD_US);
+        if !status::is_clearing(scsw) {
+            self.held_until = None;
+            return false;
         }
-        self.holding = clearing;
-        clearing && now < self.held_until
+        let until = self.held_until.get_or_insert(now.plus_micros(HOLD_US));
+        now < *until
     }
 
     /// The device has gone.
@@ -560,6 +561,6 @@ impl PassThrough {
 }
 
 /// How long status may be held back for a clear function to end, in microseconds.
-const HOLD_US: u64 = 100_000;
+pub(super) const HOLD_US: u64 = 100_000;
 /// Reporting source subchannel, ancillary report, installed parameters initialised.
 const ABOUT_SUBCHANNEL: u32 = 0x0384_0000;

@@ -180,9 +180,8 @@ pub struct PassThrough {
     retries: u8,
     /// The program is suspended: it changes nothing until it is resumed.
     suspended: bool,
-    /// Until when status is held back that may be older than a clear function, and whether there is any.
-    held_until: Tod,
-    holding: bool,
+    /// Until when status is held back that may be older than a clear function, if there is any.
+    held_until: Option<Tod>,
     translator: Translator,
     deadline: Tod,
     reports: Deque<Crw, MAX_REPORTS>,
@@ -211,8 +210,7 @@ impl PassThrough {
             orb: Orb::default(),
             retries: 0,
             suspended: false,
-            held_until: Tod::NEVER,
-            holding: false,
+            held_until: None,
             translator,
             deadline: Tod::NEVER,
             reports: Deque::new(),
@@ -424,17 +422,22 @@ impl PassThrough {
 
     /// Looks at the client's words of a program that may change while it runs.
     pub fn tend(&mut self, line: &mut Line<'_>) {
-        if self.holding {
+        if self.is_holding() {
             self.interruption(line);
         } else if self.wants_tending() {
             self.translator.refresh(line.window);
         }
     }
 
+    /// Whether status is held back of which no interruption will tell.
+    const fn is_holding(&self) -> bool {
+        self.held_until.is_some() && !self.announced
+    }
+
     /// Whether [`Self::tend`] has something to look at.
     pub const fn wants_tending(&self) -> bool {
         let changing = !self.suspended && self.translator.is_modifiable();
-        self.holding || (matches!(self.state, State::Busy) && changing)
+        self.is_holding() || (matches!(self.state, State::Busy) && changing)
     }
 
     /// Whether an interruption may come.

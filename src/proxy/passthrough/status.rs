@@ -66,11 +66,12 @@ pub fn over(scsw: &Scsw) -> Over {
     Over::Yes
 }
 
-/// Whether a clear function has not ended yet. What is pending then is older and void: CSCH wipes it, but with a
-/// vfio-ccw QEMU leaves it standing until the clear function ends. TEST would take it for the end, and that would come when the
+/// Whether status is pending beside a clear function that has not ended yet. It is older and void: CSCH wipes it, but with
+/// a vfio-ccw QEMU leaves it standing until the clear function ends. TEST would take it for the end, and that would come when the
 /// subchannel is perhaps disabled, from where QEMU lets nobody take it. Alert status alone may be newer.
 pub fn is_clearing(scsw: &Scsw) -> bool {
     scsw.activity().contains(ActivityControl::CLEAR_PENDING)
+        && scsw.status().contains(StatusControl::PENDING)
         && scsw.status() != StatusControl::ALERT.union(StatusControl::PENDING)
 }
 
