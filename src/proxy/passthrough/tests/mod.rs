@@ -3,6 +3,7 @@
 mod cases;
 mod codes;
 mod fake;
+mod model;
 mod more_cases;
 mod scene;
 mod sequences;
