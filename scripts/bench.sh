@@ -13,7 +13,8 @@
 #
 # JSON keys: iops (by target, pattern, depth), ratio_vs_qsd_qd1 and ratio_vs_qsd_qd32 (4 KiB random read, the median of
 # the rounds' ratios), image_bytes, private_bytes, boot_ms, insns_per_read_4k (one at a time; with _qd32, 32 at once),
-# idle_cpu_percent (the daemon and the appliance, beside a client that has a disk and does nothing).
+# insns_proxy_1ccw and insns_proxy_64ccw (a channel program that is passed through), insns_eckd_4k (a read from a
+# count-key-data disk), starts_per_mib and ccws_per_block (of long sequential reads from one), idle_cpu_percent (the daemon and the appliance, beside a client that has a disk and does nothing).
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -110,17 +111,32 @@ instructions_per_read() {
     value insns_per_read_4k_qd32 "$(sed -n 's/^bench: read4k depth=32 .*insns=\([0-9]*\)$/\1/p' "$log" | grep . || echo null)"
 }
 
-# The same for a channel program that is passed through: one CCW; and 64 CCWs with 256 address words.
-instructions_per_program() {
-    local log=$TARGET/bench/proxy.log ccws count
+# image_counts BENCH LOG: the image alone, counting instructions; see src/bench.rs.
+image_counts() {
     timeout 60 qemu-system-s390x -accel tcg -icount shift=1,sleep=off -rtc base=2026-01-01,clock=vm -seed 1 -m 16M \
         -nodefaults -nographic -no-reboot -action panic=exit-failure -chardev stdio,id=console \
         -device "sclpconsole,chardev=console" -device virtio-rng-ccw \
-        -kernel "$TEST_IMAGE_ELF" -append bench=proxy >"$log" 2>&1 </dev/null || true
+        -kernel "$TEST_IMAGE_ELF" -append "bench=$1" 2>&1 </dev/null | tr -d '\r' >"$2" || true
+}
+
+# The same for a channel program that is passed through: one CCW; and 64 CCWs with 256 address words.
+instructions_per_program() {
+    local log=$TARGET/bench/proxy.log ccws count
+    image_counts proxy "$log"
     for ccws in 1 64; do
-        count=$(tr -d '\r' <"$log" | sed -n "s/.*bench: proxy ccws=$ccws .*insns=\([0-9]*\).*/\1/p")
+        count=$(sed -n "s/.*bench: proxy ccws=$ccws .*insns=\([0-9]*\).*/\1/p" "$log")
         value "insns_proxy_${ccws}ccw" "${count:-null}"
     done
+}
+
+# For each random read of a count-key-data disk; for sequential ones of 512 KiB, its starts and CCWs. See src/bench/eckd.rs.
+costs_of_eckd() {
+    local log=$TARGET/bench/eckd.log long
+    image_counts eckd "$log"
+    value insns_eckd_4k "$(sed -n 's/^bench: eckd depth=1 .*insns=\([0-9]*\)$/\1/p' "$log" | grep . || echo null)"
+    long=$(sed -nE 's/^bench: eckd sequential bytes=([0-9]+) blocks=([0-9]+) starts=([0-9]+) ccws=([0-9]+)$/\1 \2 \3 \4/p' "$log")
+    value starts_per_mib "$(awk 'NF == 4 { printf "%.3f", $3 / ($1 / 1048576); next } { print "null" }' <<<"$long")"
+    value ccws_per_block "$(awk 'NF == 4 { printf "%.3f", $4 / $2; next } { print "null" }' <<<"$long")"
 }
 
 # ---- the results --------------------------------------------------------------------------------------------------
@@ -176,6 +192,7 @@ if [[ " ${targets[*]} " == *" stellwerk "* ]]; then
     value image_bytes "$(image_bytes)"
     instructions_per_read
     instructions_per_program
+    costs_of_eckd
     idle_and_status
 fi
 all_rounds

@@ -92,11 +92,12 @@ version_at_least() { [[ $(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1) == 
 # started, can be ended by id and by nothing else.
 SPAWNED=()
 
-# spawn LOG COMMAND…: start COMMAND in the background with its output in LOG; its id is in $REPLY.
+# spawn LOG COMMAND…: start COMMAND in the background with its output in LOG, which is there from now on; its id is in $REPLY.
 spawn() {
     local log=$1
     shift
-    setsid "$@" >"$log" 2>&1 </dev/null &
+    : >"$log"
+    setsid "$@" >>"$log" 2>&1 </dev/null &
     REPLY=$!
     SPAWNED+=("$REPLY")
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Finds everything that the other scripts need, installs what is missing when it may, and says what to install when not.
 #
-#   scripts/setup.sh [run|test|bench]      run: the main job; test and bench need more
+#   scripts/setup.sh [run|hercules|test|bench]      run: the main job; the others need more
 #
 # What it looks for and takes: a Rust toolchain with the sources of the standard library (a rustup toolchain with the
 # component rust-src, or Debian's rustc-web, cargo-web and rust-web-src), a linker for s390x, QEMU 8.1 or newer for s390x,
@@ -19,8 +19,8 @@ QEMU_MIN=8.1
 
 LEVEL=${1:-run}
 case $LEVEL in
-    run | test | bench) ;;
-    *) die "usage: scripts/setup.sh [run|test|bench]" ;;
+    run | hercules | test | bench) ;;
+    *) die "usage: scripts/setup.sh [run|hercules|test|bench]" ;;
 esac
 NATIVE=
 [[ $(uname -m) != s390x ]] || NATIVE=yes
@@ -57,13 +57,14 @@ check_small_tools() {
     [[ -e /etc/ssl/certs/ca-certificates.crt || -e /etc/pki/tls/certs/ca-bundle.crt || -e /etc/ssl/cert.pem ]] ||
         lacks "certificates, for fetching crates" ca-certificates
     [[ $LEVEL == run ]] && return
+    [[ $LEVEL == bench ]] || tool hercules hercules
+    [[ $LEVEL == hercules ]] && return
     tool jq jq
     tool make make
     [[ -n $NATIVE ]] || tool s390x-linux-gnu-gcc gcc-s390x-linux-gnu "a C compiler for s390x, to build the client's fio"
     [[ -n $NATIVE || -e /usr/s390x-linux-gnu/include/stdlib.h ]] ||
         lacks "the C library's headers for s390x" libc6-dev-s390x-cross
     [[ $LEVEL == bench ]] && return
-    tool hercules hercules
     tool shellcheck shellcheck
 }
 
@@ -82,7 +83,7 @@ find_linker() {
 find_qemu() {
     local program version
     for program in qemu-system-s390x qemu-storage-daemon; do
-        [[ $program == qemu-system-s390x || $LEVEL != run ]] || continue
+        [[ $program == qemu-system-s390x || $LEVEL == test || $LEVEL == bench ]] || continue
         version=$("$program" --version 2>/dev/null | sed -n '1s/.*version \([0-9.]*\).*/\1/p') || version=
         [[ -n $version ]] && version_at_least "$version" "$QEMU_MIN" && continue
         missing+=("$program $QEMU_MIN or newer${version:+ (there is $version)}")

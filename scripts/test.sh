@@ -9,6 +9,7 @@
 #   guest                                     the image's own tests, in QEMU (and Hercules)
 #   channel                                   channel I/O for clients and the host; see tests/channel/run.sh
 #   e2e                                       stock Linux clients; see tests/e2e/run.sh
+#   hercules                                  the image on Hercules, scripts/run-hercules.sh --check
 #   demo                                      the main job, scripts/run-qemu.sh --check
 #
 # A stage that fails does not keep the others from running. Output is in target/test/; the last line adds everything up.
@@ -43,6 +44,10 @@ stage_guest() { tests/guest/run.sh; }
 stage_channel() { tests/channel/run.sh; }
 stage_e2e() { tests/e2e/run.sh; }
 stage_vfio-ccw() { tests/vfio-ccw/run.sh; }
+stage_hercules() {
+    scripts/run-hercules.sh --check &&
+        scripts/run-hercules.sh --check --ipl dasd --nosyncio
+}
 stage_demo() { scripts/run-qemu.sh --check </dev/null; }
 
 # counts LOG: "PASSED FAILED" by the closing lines of the test runners in it: nextest's, cargo's and this project's own.
@@ -58,7 +63,7 @@ run_stage() {
     local stage=$1 log=$LOGS/$1.log started=$SECONDS status=0 good bad
     step "test: $stage"
     # What takes minutes shows its lines; the others are quiet until something is wrong.
-    if [[ $stage == e2e || $stage == channel || $stage == guest || $stage == vfio-ccw || $stage == demo ]]; then
+    if [[ $stage == e2e || $stage == channel || $stage == guest || $stage == vfio-ccw || $stage == hercules || $stage == demo ]]; then
         ("stage_$stage" 2>&1 | tee "$log") || status=$?
     else
         quietly "$log" "stage_$stage" || status=$?
@@ -72,7 +77,7 @@ run_stage() {
 }
 
 stages=("$@")
-((${#stages[@]})) || stages=(format clippy clippy-image docs scripts unit build guest channel vfio-ccw e2e demo)
+((${#stages[@]})) || stages=(format clippy clippy-image docs scripts unit build guest channel vfio-ccw e2e hercules demo)
 for stage in "${stages[@]}"; do declare -F "stage_$stage" >/dev/null || die "there is no stage $stage"; done
 use_toolchain test
 mkdir -p "$LOGS"

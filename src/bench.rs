@@ -6,7 +6,8 @@
 //! pages of its heap are a client's area and window, and [`client`] drives the virtual subchannel in
 //! them as any client does. The disk behind it is the first virtio disk there is.
 //!
-//! [`Bench::Proxy`]: what a channel program costs that is passed through; see [`proxy`].
+//! [`Bench::Proxy`]: what a channel program costs that is passed through; see [`proxy`]. [`Bench::Eckd`]: a count-key-data disk; see
+//! [`eckd`].
 //!
 //! # How instructions are counted
 //!
@@ -32,6 +33,7 @@
 extern crate alloc as liballoc;
 
 pub(crate) mod client;
+mod eckd;
 mod proxy;
 
 use crate::boot::cmdline::{Bench, Options};
@@ -41,7 +43,6 @@ use appliance::driver::virtio_blk::VirtioBlk;
 use appliance::driver::virtio_ccw::Settings;
 use appliance::driver::{Platform, Wake};
 use appliance::proxy::Proxy;
-use channel::ChannelSubsystem;
 use client::Client;
 use core::cell::RefCell;
 use liballoc::boxed::Box;
@@ -67,6 +68,7 @@ pub fn run(bench: Bench, options: &Options) -> ! {
     let done = match bench {
         Bench::Read4k => read4k(options),
         Bench::Proxy => proxy::run(&measured_scale()),
+        Bench::Eckd => eckd::run(&measured_scale()),
     };
     match done {
         Ok(()) => crate::boot::shut_down(),
@@ -166,7 +168,7 @@ fn asleep(appliance: &RefCell<Appliance>, client: &mut Client) -> Result<(u32, u
 
 /// The appliance's side, without control area and link.
 pub(crate) struct Appliance {
-    platform: Hardware,
+    platform: Box<dyn Platform>,
     proxy: Proxy,
     disks: Vec<Box<dyn BlockDevice>>,
 }
@@ -175,7 +177,9 @@ impl Appliance {
     /// A turn; how many clock units it took, if it did anything.
     pub(crate) fn turn(&mut self) -> Option<u64> {
         let start = Tod::now();
-        let turn = self.proxy.turn(&mut self.disks, &mut self.platform, true);
+        let turn = self
+            .proxy
+            .turn(&mut self.disks, self.platform.as_mut(), true);
         let end = Tod::now();
         turn.worked.then(|| lap(start, end))
     }
@@ -183,8 +187,14 @@ impl Appliance {
     /// What a turn without work takes.
     fn idle_turn(&mut self) -> u64 {
         let start = Tod::now();
-        self.proxy.turn(&mut self.disks, &mut self.platform, true);
+        self.proxy
+            .turn(&mut self.disks, self.platform.as_mut(), true);
         lap(start, Tod::now())
+    }
+
+    /// The machine.
+    pub(crate) fn platform(&mut self) -> &mut dyn Platform {
+        self.platform.as_mut()
     }
 
     /// Time for the disk, in which the CPU executes nothing.
@@ -212,7 +222,7 @@ impl Appliance {
         let awake = Tod::now();
         while let Some(interruption) = self.platform.pending_interruption() {
             for disk in &mut self.disks {
-                disk.interruption(&mut self.platform, &interruption);
+                disk.interruption(self.platform.as_mut(), &interruption);
             }
         }
         for disk in &mut self.disks {
@@ -284,18 +294,21 @@ fn scene(options: &Options) -> Result<(Rc<RefCell<Appliance>>, Client), String> 
     };
     let disk = VirtioBlk::open(&mut platform, device.id, settings, 4)
         .map_err(|error| liballoc::format!("{}: {error}", device.number))?;
-    serve(platform, Box::new(disk), true)
+    let pages = client::Memory::BLOCKS;
+    serve(Box::new(platform), Box::new(disk), true, pages)
 }
 
-/// A disk, the proxy that serves it, and a client that has negotiated.
+/// A disk, the proxy that serves it, and a client that has negotiated, with so many pages for data.
 pub(crate) fn serve(
-    mut platform: Hardware,
+    mut platform: Box<dyn Platform>,
     disk: Box<dyn BlockDevice>,
     read_only: bool,
+    pages: usize,
 ) -> Result<(Rc<RefCell<Appliance>>, Client), String> {
     let geometry = disk.geometry().clone();
     let disks = liballoc::vec![disk];
-    let memory = client::Memory::new(&mut platform).map_err(|error| error.to_string())?;
+    let memory =
+        client::Memory::new(platform.as_mut(), pages).map_err(|error| error.to_string())?;
     let served = memory.appliance_side(&geometry, read_only)?;
     let appliance = Rc::new(RefCell::new(Appliance {
         proxy: Proxy::new(liballoc::vec![served], &disks, None),

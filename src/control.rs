@@ -19,6 +19,7 @@ use vcss::{Area, AreaError, Bell, Word};
 use window::Window;
 
 use crate::css::Device;
+use crate::driver::block::Recoveries;
 use crate::proxy::client::Client;
 use crate::proxy::passthrough::{driver_state, PassThrough};
 use crate::proxy::virtio_blk::Export;
@@ -78,6 +79,13 @@ pub enum ControlError {
         /// The index.
         index: u16,
     },
+    /// A partition that its disk has not.
+    Partition {
+        /// The disk.
+        disk: String,
+        /// The partition.
+        number: u8,
+    },
     /// An export beyond its disk's end.
     Slice {
         /// The disk.
@@ -99,6 +107,12 @@ impl fmt::Display for ControlError {
                 "{of}: {length:#x} bytes at {offset:#x} are not where they may be"
             ),
             Self::Index { of, index } => write!(f, "no {of} {index}"),
+            Self::Partition { disk, number } => {
+                write!(
+                    f,
+                    "disk {disk} has no partition {number} that can be served"
+                )
+            }
             Self::Slice { disk, sectors } => write!(
                 f,
                 "a slice of disk {disk} ends beyond its {sectors} sectors"
@@ -206,11 +220,12 @@ impl Control {
             .collect()
     }
 
-    /// The exports, checked against the disks' names and sizes: index of the client, virtual device
-    /// number, and what it gets.
+    /// The exports, checked against the disks' names, sizes and partitions (first sector and how many, of the index of a disk and
+    /// a number): index of the client, virtual device number, and what it gets.
     pub fn exports(
         &self,
         disks: &[(String, u64)],
+        partition: impl Fn(usize, u8) -> Option<(u64, u64)>,
     ) -> Result<Vec<(usize, u16, Exported)>, ControlError> {
         (0..self.area.count::<control::Export>())
             .map(|index| {
@@ -239,8 +254,14 @@ impl Control {
                     of: "disk",
                     index: entry.disk.get(),
                 })?;
-                let start = entry.start.get();
-                let sectors = match entry.sectors.get() {
+                let (start, sectors) = match entry.partition {
+                    0 => (entry.start.get(), entry.sectors.get()),
+                    number => partition(disk, number).ok_or_else(|| ControlError::Partition {
+                        disk: name.clone(),
+                        number,
+                    })?,
+                };
+                let sectors = match sectors {
                     0 => size.saturating_sub(start),
                     sectors => sectors,
                 };
@@ -298,11 +319,37 @@ impl Control {
                 client: control::Device::NO_CLIENT.into(),
                 index: 0.into(),
                 chpids: device.chpids,
-                reserved: [0; 24],
+                recoveries: control::Recoveries::default(),
+                reserved: [0; 4],
             };
             // More devices than there is room for are served all the same.
             let _ = self.area.write(index as u32, &entry);
         }
+    }
+
+    /// Shows what the driver of the disk on a subchannel has done to get requests through.
+    pub fn show_disk(&self, id: SubchannelId, done: &Recoveries) {
+        let Some(number) = self.shown.iter().position(|(shown, _)| *shown == id) else {
+            return;
+        };
+        let number = number as u32;
+        let Ok(mut entry) = self.area.read::<control::Device>(number) else {
+            return;
+        };
+        entry.recoveries = control::Recoveries {
+            retries: done.retries.into(),
+            other_paths: done.other_paths.into(),
+            waits: done.waits.into(),
+            timeouts: done.timeouts.into(),
+            failures: done.failures.into(),
+        };
+        let life = if done.broken {
+            DeviceLife::Failed
+        } else {
+            DeviceLife::Online
+        };
+        entry.life = life as u8;
+        let _ = self.area.write(number, &entry);
     }
 
     /// Shows whose the owned subchannels are, and their drivers' states, as far as they have changed: client, virtual
@@ -387,3 +434,6 @@ impl Control {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

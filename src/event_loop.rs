@@ -21,12 +21,10 @@ use vcss::control::{Counters, Life};
 
 use crate::control::{Control, Exported, Storage};
 use crate::css::{self, Device, Report};
-use crate::driver::block::{BlockDevice, BlockStatus, Operation, Token};
-use crate::driver::eckd::{is_eckd, Eckd};
-use crate::driver::virtio_blk::VirtioBlk;
+use crate::driver::block::{BlockDevice, BlockStatus, Operation, Recoveries, Token};
 use crate::driver::virtio_ccw::Settings;
 use crate::driver::virtio_serial::{VirtioSerial, LINK_PORT};
-use crate::driver::{Platform, Wake};
+use crate::driver::{disk, Platform, Wake};
 use crate::proxy::client::Surroundings;
 use crate::proxy::Proxy;
 
@@ -34,8 +32,6 @@ use crate::proxy::Proxy;
 const HEAL_US: u64 = 1_000_000;
 /// Turns of the loop between two looks at orders, and two publishings of counters.
 const HOUSEKEEPING_TURNS: u32 = 1024;
-/// Queues of a disk that are used.
-const DISK_QUEUES: u16 = 4;
 /// The token of the flush at the end, which is no client's.
 const LAST_FLUSH: Token = Token(u32::MAX);
 /// How long the end may take to let requests end.
@@ -74,6 +70,8 @@ pub struct Appliance {
     disks: Vec<Box<dyn BlockDevice>>,
     /// The disks' subchannels.
     ids: Vec<SubchannelId>,
+    /// What was shown of them.
+    recoveries: Vec<Recoveries>,
     proxy: Proxy,
     link: VirtioSerial,
     tuning: Tuning,
@@ -111,6 +109,7 @@ impl Appliance {
         match Self::assemble(platform, devices, &mut control, link.id(), tuning) {
             Ok((disks, ids, proxy)) => Ok(Self {
                 control,
+                recoveries: disks.iter().map(|_| Recoveries::default()).collect(),
                 disks,
                 ids,
                 proxy,
@@ -140,7 +139,7 @@ impl Appliance {
                 .iter()
                 .find(|device| device.number.set == set && device.number.number == number)
                 .ok_or_else(|| format!("disk {name}: no device 0.{set:x}.{number:04x}"))?;
-            let disk = open_disk(platform, device, tuning)
+            let disk = disk::open(platform, device, tuning.settings)
                 .map_err(|error| format!("disk {name} ({}): {error}", device.number))?;
             let geometry = disk.geometry();
             log::info!(
@@ -156,7 +155,10 @@ impl Appliance {
             disks.push(disk);
         }
         let mut clients = control.clients().map_err(|error| words(&error))?;
-        let exports = control.exports(&sizes).map_err(|error| words(&error))?;
+        let partition = |disk: usize, number| disks.get(disk)?.partition(number);
+        let exports = control
+            .exports(&sizes, partition)
+            .map_err(|error| words(&error))?;
         let mut trace = control.recorder();
         let mut free = Free::new(devices, &ids, link, &exports);
         for (client, number, export) in exports {
@@ -375,8 +377,25 @@ impl Appliance {
                 }
             });
         self.control.show(counters);
+        self.show_disks();
         self.control
             .show_passed_through(self.proxy.passed_through());
+    }
+
+    /// Publishes what the disks' drivers have done to get requests through, where that was anything.
+    fn show_disks(&mut self) {
+        let disks = self.disks.iter_mut().zip(&self.ids);
+        for ((disk, &id), shown) in disks.zip(&mut self.recoveries) {
+            let done = disk.recoveries();
+            if done == *shown {
+                continue;
+            }
+            *shown = done;
+            self.control.show_disk(id, &done);
+            while let Some(record) = disk.incident() {
+                self.proxy.record(&record);
+            }
+        }
     }
 
     /// Lets requests end, flushes every disk, and says so.
@@ -481,24 +500,4 @@ fn open_link(
         .ok_or("no virtio console device for the link to the host daemon")?;
     VirtioSerial::open(platform, device.id, tuning.settings, LINK_PORT)
         .map_err(|error| format!("link ({}): {error}", device.number))
-}
-
-fn open_disk(
-    platform: &mut dyn Platform,
-    device: &Device,
-    tuning: Tuning,
-) -> Result<Box<dyn BlockDevice>, String> {
-    match device.virtio_id() {
-        Some(virtio::blk::DEVICE_ID) => {
-            VirtioBlk::open(platform, device.id, tuning.settings, DISK_QUEUES)
-                .map(|disk| Box::new(disk) as Box<dyn BlockDevice>)
-                .map_err(|error| error.to_string())
-        }
-        _ if device.identity.as_ref().is_ok_and(is_eckd) => {
-            Eckd::open(platform, device.id, tuning.settings.isc)
-                .map(|disk| Box::new(disk) as Box<dyn BlockDevice>)
-                .map_err(|error| error.to_string())
-        }
-        _ => Err("no driver for this control unit".to_string()),
-    }
 }

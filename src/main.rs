@@ -21,7 +21,7 @@ mod selftest;
 use {
     appliance::control::Storage,
     appliance::css::{self, Device, Hardware},
-    appliance::driver::Wake,
+    appliance::driver::{disk, Wake},
     appliance::event_loop::{Appliance, Tuning},
     s390x::control::Cr6,
     s390x::idle::ExternalCode,
@@ -81,6 +81,7 @@ fn kmain() -> ! {
     };
     list(&devices);
     let Some(start) = options.control else {
+        list_disks(&mut platform, &devices, tuning(&options));
         log::info!(target: "boot", "no control area: nothing to serve");
         boot::shut_down()
     };
@@ -114,6 +115,24 @@ fn list(devices: &[Device]) {
                 identity.dev_model,
             ),
             Err(error) => log::warn!(target: "css", "{number} {id}  {error}"),
+        }
+    }
+}
+
+/// Logs the disks, or why there is none where one should be.
+#[cfg(target_os = "none")]
+fn list_disks(platform: &mut Hardware, devices: &[Device], tuning: Tuning) {
+    for device in devices
+        .iter()
+        .filter(|device| disk::Kind::of(device).is_some())
+    {
+        let number = device.number;
+        match disk::open(platform, device, tuning.settings) {
+            Ok(disk) => {
+                let (blocks, size) = (disk.geometry().block_size, disk.geometry().sectors / 2);
+                log::info!(target: "disk", "{number} {size} KiB in blocks of {blocks}");
+            }
+            Err(error) => log::warn!(target: "disk", "{number} {error}"),
         }
     }
 }

@@ -202,6 +202,7 @@ fn exports(config: &Config) -> impl Iterator<Item = control::Export> + '_ {
             kind: U32::new(ExportKind::Block as u32),
             start: U64::new(export.start),
             sectors: U64::new(export.sectors.unwrap_or(0)),
+            partition: export.partition.unwrap_or(0),
             serial: serial(config, client, device),
             ..no_disk(number)
         });
@@ -235,7 +236,8 @@ fn no_disk(client: usize) -> control::Export {
         serial: [0; 20],
         owned_device: U16::ZERO,
         owned_set: 0,
-        reserved: [0; 9],
+        partition: 0,
+        reserved: [0; 8],
     }
 }
 

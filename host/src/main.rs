@@ -22,6 +22,7 @@
 //! | [`status`] | `stellwerk status`, `stellwerk lscss` |
 //! | [`subchannel`] | the daemon as a client: `stellwerk ccw`, `schib`, `halt`, `clear`, `cancel`, `resume`, `trace` |
 //! | [`client_args`] | `stellwerk client-args` |
+//! | [`mkipl`] | `stellwerk mkipl` |
 //!
 //! # The rule
 //!
@@ -35,6 +36,7 @@ mod client_args;
 mod config;
 mod daemon;
 mod device;
+mod mkipl;
 mod pool;
 mod status;
 mod subchannel;
@@ -145,6 +147,19 @@ enum Command {
     Cancel(Instruct),
     /// RESUME SUBCHANNEL
     Resume(Instruct),
+    /// Write the appliance's image onto a 3390 volume, so that a machine can IPL from it. Nobody may have the volume in use
+    Mkipl {
+        /// The image: stellwerk.bin
+        image: PathBuf,
+        /// The volume: a file of Hercules, not compressed
+        volume: PathBuf,
+        /// The command line of the image
+        #[arg(long, default_value = "", hide_default_value = true)]
+        append: String,
+        /// Overwrite data that is in no data set, and the IPL program of somebody else
+        #[arg(long)]
+        yes: bool,
+    },
     /// Follow what happens to the subchannels that are passed through
     Trace {
         /// The configuration that the daemon runs with
@@ -243,6 +258,12 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Clear(this) => instruct(this, Function::Clear),
         Command::Cancel(this) => instruct(this, Function::Cancel),
         Command::Resume(this) => instruct(this, Function::Resume),
+        Command::Mkipl {
+            image,
+            volume,
+            append,
+            yes,
+        } => print(&mkipl::mkipl(&image, &volume, &append, yes)?).map(drop),
         Command::Trace { config, json, once } => trace(&config, json, !once),
     }
 }

@@ -280,6 +280,7 @@ mod tests {
     fn config(private: u64, clients: &[(u64, usize, usize)]) -> Config {
         let export = || Export {
             disk: 0,
+            partition: None,
             start: 0,
             sectors: None,
             read_only: false,

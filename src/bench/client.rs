@@ -38,11 +38,15 @@ const SLOTS: u64 = RING + RING_PAGES * 4096;
 const SLOT: u64 = 128;
 const STATUS: u64 = 16;
 const TABLE: u64 = 32;
-const DATA: u64 = SLOTS + ENTRIES as u64 * SLOT;
-const WINDOW_PAGES: usize = (DATA / 4096) as usize + ENTRIES as usize;
+/// Where the data of requests is.
+pub const DATA: u64 = SLOTS + ENTRIES as u64 * SLOT;
+/// Pieces of data that a request can be in.
+pub const MOST_PIECES: usize = 4;
 
 const _: () = assert!(QueueLayout::contiguous_bytes(ENTRIES) as u64 <= RING_PAGES * 4096);
 const _: () = assert!(DATA.is_multiple_of(4096));
+const _: () =
+    assert!(TABLE as usize + (MOST_PIECES + 2) * size_of::<Descriptor>() <= SLOT as usize);
 
 /// Place of the data of a channel program, behind its CCW.
 const PROGRAM_DATA: u32 = 0x100;
@@ -59,8 +63,11 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Pages of the heap, laid out as a client's area, window and program window.
-    pub fn new(platform: &mut dyn Platform) -> Result<Self, OutOfStorage> {
+    /// Pages for one block for each entry of the ring.
+    pub const BLOCKS: usize = ENTRIES as usize;
+
+    /// Pages of the heap, laid out as a client's area, window and program window; `data` of them for the data of requests.
+    pub fn new(platform: &mut dyn Platform, data: usize) -> Result<Self, OutOfStorage> {
         let plan = plan::client_area(1);
         let pages = (plan.length() / 4096) as usize;
         let mut share = |pages| platform.storage(pages).map(|it| &*Box::leak(Box::new(it)));
@@ -70,7 +77,7 @@ impl Memory {
         let area = area.and_then(|()| Area::open(memory, Kind::Client).ok());
         Ok(Self {
             area: area.ok_or(OutOfStorage { pages })?,
-            window: share(WINDOW_PAGES)?,
+            window: share((DATA / 4096) as usize + data)?,
             program: share(1)?,
         })
     }
@@ -117,6 +124,17 @@ impl Wake for Turning {
     fn begin(&mut self) {
         self.turns = 0;
     }
+}
+
+/// A request that has come back.
+#[derive(Clone, Copy, Debug)]
+pub struct Taken {
+    /// Its name.
+    pub name: u16,
+    /// Its status byte.
+    pub status: u8,
+    /// The bytes that the device says it has written.
+    pub bytes: u32,
 }
 
 /// The client.
@@ -226,31 +244,47 @@ impl Client {
     pub fn read(&mut self) -> Result<(), String> {
         let block = self.next_block();
         let data = self.vacant()?;
-        self.ask(RequestType::In, block, data)
+        self.ask(RequestType::In, block, &[(data, BLOCK)]).map(drop)
     }
 
-    /// Where the data of the next request is, in the window.
+    /// Where there is room for a block of the next request, in the window.
     pub fn vacant(&self) -> Result<u64, String> {
         let head = self.queue.vacant().ok_or("no room in the client's ring")?;
         Ok(DATA + u64::from(head) * u64::from(BLOCK))
     }
 
-    /// The window.
+    /// The window; data of requests is at [`DATA`] in it.
     pub const fn window(&self) -> &'static Window {
         self.window
     }
 
-    /// Asks to read or write a block, the data being at [`vacant`](Self::vacant); [`ring`](Self::ring) tells.
-    pub fn ask(&mut self, kind: RequestType, block: u64, data: u64) -> Result<(), String> {
+    /// Asks to read or write from a block on: the data is in at most [`MOST_PIECES`] pieces, each with its place in the window
+    /// and its length. [`ring`](Self::ring) tells. Gives the name by which the request comes back.
+    pub fn ask(
+        &mut self,
+        kind: RequestType,
+        block: u64,
+        pieces: &[(u64, u32)],
+    ) -> Result<u16, String> {
         let head = self.queue.vacant().ok_or("no room in the client's ring")?;
         let slot = SLOTS + u64::from(head) * SLOT;
         let sector = block * SECTORS_OF_A_BLOCK;
         let reads = u16::from(kind == RequestType::In);
-        let table = [
-            descriptor(slot, size_of::<RequestHeader>() as u32, 0, Some(1)),
-            descriptor(data, BLOCK, reads, Some(2)),
-            descriptor(slot + STATUS, 1, 1, None),
-        ];
+        let mut table: heapless::Vec<Descriptor, { MOST_PIECES + 2 }> = heapless::Vec::new();
+        let mut bytes = 0;
+        let header = size_of::<RequestHeader>() as u32;
+        let data = pieces.iter().map(|&(place, len)| (place, len, reads));
+        let ends = |place, len, writable| core::iter::once((place, len, writable));
+        let parts = ends(slot, header, 0)
+            .chain(data)
+            .chain(ends(slot + STATUS, 1, 1));
+        for ((place, len, writable), next) in parts.zip(1_u16..) {
+            let next = (usize::from(next) < pieces.len() + 2).then_some(next);
+            bytes += u32::from(writable) * len;
+            table
+                .push(descriptor(place, len, writable, next))
+                .map_err(|_| "too many pieces")?;
+        }
         let at = |offset| ClientAddress::new(slot + offset);
         self.window
             .write(at(0), &RequestHeader::new(kind, sector))
@@ -258,13 +292,13 @@ impl Client {
             .and_then(|()| self.window.write_bytes(at(TABLE), table.as_bytes()))
             .map_err(|error| error.to_string())?;
         let shape = TableShape {
-            count: 3,
-            writable: u32::from(reads) * BLOCK + 1,
+            count: table.len() as u16,
+            writable: bytes,
         };
         self.queue
             .add_indirect(slot + TABLE, shape)
             .map_err(|error| error.to_string())?;
-        Ok(())
+        Ok(head)
     }
 
     /// Shows the appliance what was asked for, and rings if it wants that.
@@ -275,28 +309,36 @@ impl Client {
         }
     }
 
-    /// Takes the reads that have come back; how many that was.
+    /// Takes the reads of a block that have come back; how many that was.
     pub fn take(&mut self) -> Result<u32, String> {
-        self.take_of(RequestType::In)
+        self.take_of(BLOCK)
     }
 
-    /// Takes the requests of one kind that have come back; how many that was.
-    pub fn take_of(&mut self, kind: RequestType) -> Result<u32, String> {
-        let bytes = u32::from(kind == RequestType::In) * BLOCK + 1;
+    /// Takes the reads of so many bytes that have come back, all of which have to have ended well; how many that was.
+    pub fn take_of(&mut self, bytes: u32) -> Result<u32, String> {
         let mut count = 0;
-        while let Some(used) = self.queue.poll_used() {
-            let used = used.map_err(|error| error.to_string())?;
-            let place = SLOTS + u64::from(used.head) * SLOT + STATUS;
-            let status: Result<u8, _> = self.window.read(ClientAddress::new(place));
-            if status != Ok(RequestStatus::Ok.into()) || used.len != bytes {
-                return Err(format!(
-                    "{kind:?} ended with {status:?}, {} bytes",
-                    used.len
-                ));
+        while let Some(taken) = self.poll()? {
+            if taken.status != RequestStatus::Ok.into() || taken.bytes != bytes + 1 {
+                return Err(format!("a read ended with {taken:?}"));
             }
             count += 1;
         }
         Ok(count)
+    }
+
+    /// Takes a request that has come back.
+    pub fn poll(&mut self) -> Result<Option<Taken>, String> {
+        let Some(used) = self.queue.poll_used() else {
+            return Ok(None);
+        };
+        let used = used.map_err(|error| error.to_string())?;
+        let place = SLOTS + u64::from(used.head) * SLOT + STATUS;
+        let status: Result<u8, _> = self.window.read(ClientAddress::new(place));
+        Ok(Some(Taken {
+            name: used.head,
+            status: status.map_err(|error| error.to_string())?,
+            bytes: used.len,
+        }))
     }
 
     /// Marsaglia's xorshift: the same blocks each time.

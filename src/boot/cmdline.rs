@@ -10,6 +10,7 @@
 //! | `patience_us=` | how long to poll for requests in flight before sleeping | what the event loop decides |
 //! | `noadapter` | | use no adapter interruptions |
 //! | `selftest=` | one of [`SelfTest`]'s names: test the image, or crash on purpose | none |
+//! | `requests=` | for tests that make requests at random: how many | what the test decides |
 //! | `vfio` | | for tests of subchannels: they are those of a vfio-ccw, which cannot do everything | |
 //! | `bench=` | one of [`Bench`]'s names: measure, and shut down | none |
 //!
@@ -38,6 +39,8 @@ pub struct Options {
     pub adapter: bool,
     /// A test instead of the work.
     pub selftest: Option<SelfTest>,
+    /// How many requests such a test makes.
+    pub requests: Option<u32>,
     /// The subchannels that are tested are those of a vfio-ccw.
     pub vfio: bool,
     /// A measurement instead of the work.
@@ -55,6 +58,7 @@ impl Options {
         patience_us: None,
         adapter: true,
         selftest: None,
+        requests: None,
         vfio: false,
         bench: None,
     };
@@ -90,6 +94,7 @@ impl Options {
             "linger_us" => self.linger_us = Some(text.parse().map_err(|_| BadValue)?),
             "patience_us" => self.patience_us = Some(text.parse().map_err(|_| BadValue)?),
             "selftest" => self.selftest = Some(SelfTest::from_name(text).ok_or(BadValue)?),
+            "requests" => self.requests = Some(text.parse().map_err(|_| BadValue)?),
             "bench" => self.bench = Some(Bench::from_name(text).ok_or(BadValue)?),
             "noadapter" | "vfio" if value.is_some() => return Err(UnexpectedValue),
             "noadapter" => self.adapter = false,
@@ -144,6 +149,10 @@ pub enum SelfTest {
     DasdErrors,
     /// `dasd-served`: a virtio disk over such a volume, which a client in the image reads and writes.
     DasdServed,
+    /// `dasd-admin`: such disks formatted, looked at and reserved.
+    DasdAdmin,
+    /// `dasd-copy`: the same, copying all of the second such volume to the first.
+    DasdCopy,
     /// `link`: wake-up bytes in both directions.
     Link,
     /// `idle`: the wait ends when it should, and takes no processor time.
@@ -175,6 +184,8 @@ impl SelfTest {
             "dasd" => Self::Dasd,
             "dasd-errors" => Self::DasdErrors,
             "dasd-served" => Self::DasdServed,
+            "dasd-admin" => Self::DasdAdmin,
+            "dasd-copy" => Self::DasdCopy,
             "link" => Self::Link,
             "idle" => Self::Idle,
             "echo" => Self::Echo,
@@ -190,6 +201,8 @@ pub enum Bench {
     Read4k,
     /// `proxy`: instructions for each channel program that is passed through.
     Proxy,
+    /// `eckd`: instructions, starts and CCWs for reads of a count-key-data disk.
+    Eckd,
 }
 
 impl Bench {
@@ -197,6 +210,7 @@ impl Bench {
         match name {
             "read4k" => Some(Self::Read4k),
             "proxy" => Some(Self::Proxy),
+            "eckd" => Some(Self::Eckd),
             _ => None,
         }
     }
@@ -284,7 +298,7 @@ mod tests {
     #[test]
     fn every_key_is_taken() {
         let (options, warnings) =
-            parse("log=debug heap=4M control=0x1000000 area=3f0000 linger_us=50 patience_us=9 noadapter selftest=stack vfio bench=read4k");
+            parse("log=debug heap=4M control=0x1000000 area=3f0000 linger_us=50 patience_us=9 noadapter selftest=stack requests=7 vfio bench=read4k");
         assert_eq!(warnings, 0);
         assert_eq!(
             options,
@@ -297,6 +311,7 @@ mod tests {
                 patience_us: Some(9),
                 adapter: false,
                 selftest: Some(SelfTest::Stack),
+                requests: Some(7),
                 vfio: true,
                 bench: Some(Bench::Read4k),
             }

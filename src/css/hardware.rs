@@ -13,7 +13,7 @@ use s390x::clock::Tod;
 use s390x::control::{Cr14, Cr6};
 use s390x::idle::{self, Sources};
 use s390x::io::{self, OperandException, SubchannelWord};
-use s390x::{diagnose, fence};
+use s390x::{cpu, diagnose, fence};
 use window::{ClientAddress, Window};
 
 use super::chsc;
@@ -26,6 +26,7 @@ pub struct Hardware {
     kept: Kept,
     highest_set: Option<u8>,
     midaws: Option<bool>,
+    path_group: [u8; 11],
 }
 
 impl Hardware {
@@ -46,6 +47,7 @@ impl Hardware {
             kept: Kept::new(),
             highest_set: None,
             midaws: None,
+            path_group: path_group(),
         }
     }
 
@@ -54,6 +56,15 @@ impl Hardware {
     pub const fn lost_interruptions(&self) -> u32 {
         self.kept.lost()
     }
+}
+
+/// The CPU's identification and type, which virtual machines may share, and the clock to 16 microseconds.
+fn path_group() -> [u8; 11] {
+    let id = cpu::stidp();
+    let [_, a, b, c] = id.identification().to_be_bytes();
+    let [one, two] = id.machine_type().to_be_bytes();
+    let [t0, t1, t2, t3, t4, t5, ..] = Tod::now().units().to_be_bytes();
+    [t4, t5, a, b, c, one, two, t0, t1, t2, t3]
 }
 
 const fn word(id: SubchannelId) -> SubchannelWord {
@@ -240,6 +251,10 @@ impl Platform for Hardware {
         let known = unsafe { io::ssch(nowhere, ptr::from_ref(&orb)) }.is_ok();
         self.midaws = Some(known);
         known
+    }
+
+    fn path_group(&self) -> [u8; 11] {
+        self.path_group
     }
 
     fn highest_set(&mut self) -> u8 {

@@ -23,6 +23,7 @@
 use core::fmt;
 
 use channel::IoInterruption;
+use vcss::trace::Record;
 use window::Segment;
 
 use super::Platform;
@@ -143,6 +144,23 @@ pub struct Done {
     pub status: BlockStatus,
 }
 
+/// What a driver has done to get requests through, since bring-up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Recoveries {
+    /// Requests, or several of them together, that were tried again.
+    pub retries: u32,
+    /// Of these, over another path.
+    pub other_paths: u32,
+    /// Of these, after a wait for the device.
+    pub waits: u32,
+    /// Operations that did not end in time.
+    pub timeouts: u32,
+    /// Requests that failed all the same.
+    pub failures: u32,
+    /// The disk cannot be used.
+    pub broken: bool,
+}
+
 /// Why a request was not accepted. Nothing of it has reached the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SubmitError {
@@ -215,8 +233,25 @@ pub trait BlockDevice {
     /// An adapter interruption belongs to no one device; after one, poll them all.
     fn interruption(&mut self, platform: &mut dyn Platform, interruption: &IoInterruption) -> bool;
 
+    /// The first sector of a partition that the disk knows of by itself, and how many it has.
+    fn partition(&self, number: u8) -> Option<(u64, u64)> {
+        let _ = number;
+        None
+    }
+
+    /// What was done to get requests through.
+    fn recoveries(&self) -> Recoveries {
+        Recoveries::default()
+    }
+
+    /// The next record for the trace, of what was done to get requests through.
+    fn incident(&mut self) -> Option<Record> {
+        None
+    }
+
     /// Looks whether the device is still there: after a channel report about its subchannel, or when
-    /// reports were lost. Requests of one that is not end with the next [`kick`](Self::kick).
+    /// reports were lost. Requests of one that is not end with the next [`kick`](Self::kick). One that was gone and is back may be
+    /// brought up again, which waits, in bounds.
     fn recheck(&mut self, platform: &mut dyn Platform) {
         let _ = platform;
     }

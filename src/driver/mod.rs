@@ -5,8 +5,11 @@
 //! | [`program`] | one channel program from START SUBCHANNEL to its final status, bounded in time |
 //! | [`virtio_ccw`] | the virtio transport over channel programs: revision, features, queues, indicators |
 //! | [`virtio_blk`] | a virtio disk as a [`block::BlockDevice`] |
+//! | [`dasd`] | disks driven by channel programs: queue, endings, recovery |
 //! | [`eckd`] | a count-key-data disk (3390 and its like) as a [`block::BlockDevice`] |
+//! | [`fba`] | a fixed-block disk (3370, 9336) as a [`block::BlockDevice`] |
 //! | [`virtio_serial`] | the port over which the host daemon and the appliance wake each other |
+//! | [`disk`] | which of them a disk has |
 //! | [`block`] | the seam to the block service: what every disk driver offers |
 //!
 //! # Scope
@@ -24,9 +27,12 @@
 //!   after it was given up hits nothing but storage that was its own, or the client's whose request it is.
 
 pub mod block;
+pub mod dasd;
+pub mod disk;
 pub mod eckd;
 #[cfg(test)]
 pub(crate) mod fake;
+pub mod fba;
 pub mod program;
 pub mod virtio_blk;
 pub mod virtio_ccw;
@@ -97,6 +103,12 @@ pub trait Platform: ChannelSubsystem {
     /// Whether programs may have modified indirect data addressing.
     fn has_midaws(&mut self) -> bool {
         false
+    }
+
+    /// The identifier of the path groups of this machine: the same for all its devices, and another one than any other
+    /// machine has, or had. Zero is that of a machine that has no disks to share.
+    fn path_group(&self) -> [u8; 11] {
+        [0; 11]
     }
 
     /// The highest subchannel set that may be named. Switches the multiple-subchannel-set facility

@@ -308,6 +308,11 @@ impl Channel {
         (!self.stuck).then_some(self.page)
     }
 
+    /// From now on over these paths.
+    pub const fn set_path_mask(&mut self, mask: u8) {
+        self.path_mask = mask;
+    }
+
     /// Which subchannel.
     pub const fn id(&self) -> SubchannelId {
         self.id
@@ -384,6 +389,17 @@ impl Channel {
         let mut id = SenseId::new_zeroed();
         self.read(platform, CommandCode::SENSE_ID, id.as_mut_bytes())?;
         Ok(id)
+    }
+
+    /// The sense bytes of the last unit check.
+    ///
+    /// # Errors
+    ///
+    /// [`ProgramError`].
+    pub fn sense(&mut self, platform: &mut dyn Platform) -> Result<Sense, ProgramError> {
+        let mut bytes = [0; Sense::MAX];
+        self.read(platform, CommandCode::SENSE, &mut bytes)?;
+        Ok(Sense::new(&bytes))
     }
 
     fn put(&self, data: &[u8]) -> Result<(), ProgramError> {

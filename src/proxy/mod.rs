@@ -31,14 +31,16 @@ use alloc::vec::Vec;
 
 use channel::{Crw, IoInterruption, SubchannelId};
 use s390x::clock::Tod;
-use vcss::trace::Recorder;
+use vcss::trace::{Record, Recorder};
 
 use crate::driver::block::{BlockDevice, Done};
 use crate::driver::Platform;
 
 use self::client::{Client, Surroundings};
 use self::passthrough::PassThrough;
-use self::virtio_blk::service::{Context, Scratch, Table};
+use self::virtio_blk::request::Scratch;
+use self::virtio_blk::service::Context;
+use self::virtio_blk::table::Table;
 
 /// While a program that may change runs, it is looked at so often at least, in microseconds.
 const TEND_US: u64 = 1_000;
@@ -92,6 +94,13 @@ impl Proxy {
     /// The clients.
     pub fn clients(&self) -> &[Client] {
         &self.clients
+    }
+
+    /// Writes a record of what was not done for a client.
+    pub fn record(&mut self, record: &Record) {
+        if let Some(trace) = &mut self.trace {
+            trace.record(record);
+        }
     }
 
     /// Requests in flight at the disks, and programs that have to be looked after while they run.

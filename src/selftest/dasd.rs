@@ -13,9 +13,10 @@ use super::liballoc::vec::Vec;
 use super::{ensure, expect, test, Outcome, Scene, Tally, Test, Why};
 use appliance::css::{self, Device, Hardware};
 use appliance::driver::block::{BlockDevice, BlockStatus, Done, Operation, SubmitError, Token};
+use appliance::driver::dasd::recovery;
 use appliance::driver::eckd::{is_eckd, Eckd};
 use appliance::driver::{Platform, Wake};
-use channel::ChannelSubsystem;
+use channel::{ChannelSubsystem, SubchannelId};
 use s390x::control::Cr6;
 use window::{ClientAddress, Segment, Window};
 
@@ -23,7 +24,7 @@ mod errors;
 mod served;
 
 pub(super) use errors::TESTS as ERRORS;
-pub(super) use served::run as run_served;
+pub(super) use served::{run as run_served, run_copy};
 
 /// Interruption subclass.
 const ISC: u8 = 3;
@@ -31,6 +32,8 @@ const ISC: u8 = 3;
 const PAGES: usize = 272;
 /// How long requests may take, in microseconds.
 const SOON: u64 = 20_000_000;
+/// How long the event loop sleeps at most, in microseconds.
+const HEAL: u64 = 1_000_000;
 const SECTOR: u64 = 512;
 /// "DASDtest".
 const MAGIC: u64 = 0x4441_5344_7465_7374;
@@ -38,6 +41,7 @@ const MAGIC: u64 = 0x4441_5344_7465_7374;
 /// A disk, storage for its data, and what is known of its blocks.
 pub(super) struct Dasd {
     platform: Hardware,
+    id: SubchannelId,
     disk: Eckd,
     memory: Window,
     /// How often each block was written.
@@ -76,6 +80,7 @@ pub(super) fn run(tally: &mut Tally, tests: &[Test<Dasd>]) {
             Ok(memory) => Dasd {
                 written: vec![0; disk.volume().layout.blocks as usize],
                 platform,
+                id: device.id,
                 disk,
                 memory,
                 random: 0x9E37_79B9_7F4A_7C15,
@@ -86,8 +91,8 @@ pub(super) fn run(tally: &mut Tally, tests: &[Test<Dasd>]) {
         tally.run(&format!("{number}: "), &mut scene, tests);
         let hash = hash(&scene.written);
         sclp::println!("dasd: {number} wrote {hash:016x}");
-        let counters = *scene.disk.counters();
-        sclp::println!("dasd: {number} {counters:?}");
+        let (counters, recoveries) = (scene.disk.counters(), scene.disk.recoveries());
+        sclp::println!("dasd: {number} {counters:?} {recoveries:?}");
         memory = Some(scene.memory);
         platform = scene.platform;
     }
@@ -113,6 +118,15 @@ fn describe(device: &Device, disk: &Eckd) {
         layout.origin,
         text(&volume.name),
     );
+    for partition in &volume.partitions {
+        sclp::println!(
+            "dasd: {} partition {}: {} blocks from {}",
+            device.number,
+            partition.number,
+            partition.blocks,
+            partition.block
+        );
+    }
 }
 
 pub(super) const TESTS: &[Test<Dasd>] = &[
@@ -123,6 +137,10 @@ pub(super) const TESTS: &[Test<Dasd>] = &[
     test("requests that wait are one start", together),
     test("data in small pieces anywhere is read and written", pieces),
     test("random writes are read back", random),
+    test(
+        "programs that are halted or cleared are tried again",
+        broken_off,
+    ),
     test("the whole volume is as it was written", everything),
 ];
 
@@ -232,6 +250,33 @@ fn random(dasd: &mut Dasd) -> Outcome {
     Ok(())
 }
 
+/// By somebody else than the driver, which is not told. Hercules can lose the program that is started next: so the driver has a
+/// missing interruption to find, too, and does not wait for it as long as it would on a real disk.
+fn broken_off(dasd: &mut Dasd) -> Outcome {
+    const ROUNDS: u64 = 4;
+    const EXPIRES: u64 = 1_000_000;
+    let count = (1 << 20) / dasd.block();
+    dasd.disk.set_expires(EXPIRES);
+    for round in 0..ROUNDS {
+        let block = round * 3;
+        for number in 0..count {
+            dasd.put(number, block + number)?;
+        }
+        let sector = block * dasd.sectors();
+        dasd.submit(Operation::Write { sector }, 0, count)?;
+        dasd.disk.kick(&mut dasd.platform);
+        // What has ended already is not there to be broken off.
+        let _ = match round % 2 {
+            0 => dasd.platform.halt(dasd.id),
+            _ => dasd.platform.clear(dasd.id).map_err(Into::into),
+        };
+        dasd.all_good(1)?;
+        dasd.read(block, count)?;
+    }
+    dasd.disk.set_expires(recovery::PROGRAM_TIMEOUT);
+    Ok(())
+}
+
 fn everything(dasd: &mut Dasd) -> Outcome {
     let most = (1 << 20) / dasd.block();
     let mut block = 0;
@@ -256,7 +301,6 @@ impl Dasd {
         self.block() / SECTOR
     }
 
-    /// Marsaglia's xorshift.
     fn next(&mut self) -> u64 {
         step(&mut self.random)
     }
@@ -382,9 +426,11 @@ impl Dasd {
                 return Ok(done);
             }
             if !self.disk.interrupts(true) {
-                match self.platform.wait(Some(deadline)) {
+                let heal = self.platform.now().plus_micros(HEAL);
+                match self.platform.wait(Some(heal)) {
                     Wake::Io | Wake::External(_) => {}
                     Wake::MachineCheck(_) => self.reports(),
+                    Wake::Deadline if self.platform.now() < deadline => {}
                     Wake::Deadline => return Err("no interruption".into()),
                 }
             }
@@ -414,13 +460,19 @@ fn hash(written: &[u32]) -> u64 {
     hash
 }
 
+/// Bytes of a block that are made or compared at a time.
+const PART: usize = 512;
+
 /// Makes a block, named by its number and how often it was written.
 #[inline(never)]
 fn fill(memory: &Window, start: u64, length: u64, block: (u64, u32)) -> Outcome {
     let mut state = seed(block.0, block.1);
-    for offset in (0..length).step_by(8) {
-        let word = word(offset, block, &mut state).to_be_bytes();
-        memory.write_bytes(ClientAddress::new(start + offset), &word)?;
+    for offset in (0..length).step_by(PART) {
+        let mut part = [0; PART];
+        for (at, bytes) in (offset..).step_by(8).zip(part.chunks_exact_mut(8)) {
+            bytes.copy_from_slice(&word(at, block, &mut state).to_be_bytes());
+        }
+        memory.write_bytes(ClientAddress::new(start + offset), &part)?;
     }
     Ok(())
 }
@@ -429,23 +481,28 @@ fn fill(memory: &Window, start: u64, length: u64, block: (u64, u32)) -> Outcome 
 #[inline(never)]
 fn compare(memory: &Window, start: u64, length: u64, block: (u64, u32)) -> Outcome {
     let mut state = seed(block.0, block.1);
-    for offset in (0..length).step_by(8) {
-        let mut bytes = [0; 8];
-        memory.read_bytes(ClientAddress::new(start + offset), &mut bytes)?;
-        let found = u64::from_be_bytes(bytes);
-        let wanted = match block.1 {
-            0 => 0,
-            _ => word(offset, block, &mut state),
-        };
-        if found != wanted {
-            let (number, written) = block;
-            return Err(format!(
-                "block {number}, written {written} times: {found:016x} at {offset}, not {wanted:016x}"
-            )
-            .into());
+    for offset in (0..length).step_by(PART) {
+        let mut part = [0; PART];
+        memory.read_bytes(ClientAddress::new(start + offset), &mut part)?;
+        for (at, bytes) in (offset..).step_by(8).zip(part.chunks_exact(8)) {
+            let found = bytes.try_into().map_or(0, u64::from_be_bytes);
+            let wanted = match block.1 {
+                0 => 0,
+                _ => word(at, block, &mut state),
+            };
+            if found != wanted {
+                return Err(differs(block, at, found, wanted));
+            }
         }
     }
     Ok(())
+}
+
+#[cold]
+fn differs((number, written): (u64, u32), at: u64, found: u64, wanted: u64) -> Why {
+    let text =
+        format!("block {number}, written {written} times: {found:016x} at {at}, not {wanted:016x}");
+    text.into()
 }
 
 /// The word of a block at an offset.
@@ -454,15 +511,22 @@ fn word(offset: u64, block: (u64, u32), state: &mut u64) -> u64 {
         0 => MAGIC,
         8 => block.0,
         16 => block.1.into(),
-        _ => step(state),
+        _ => {
+            *state = state.wrapping_add(STEP);
+            *state
+        }
     }
 }
 
+/// From one word of a block to the next, and far from there to the next block.
+const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
+
 /// Where the words of a block begin.
 fn seed(block: u64, written: u32) -> u64 {
-    (block << 32 | u64::from(written)).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1
+    (block << 32 | u64::from(written)).wrapping_mul(STEP)
 }
 
+/// Marsaglia's xorshift.
 fn step(state: &mut u64) -> u64 {
     *state ^= *state << 13;
     *state ^= *state >> 7;

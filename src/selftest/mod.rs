@@ -8,6 +8,7 @@
 //! | [`proxy`] | the same through the proxy, the image being its own client; and what only a DASD can prove |
 //! | [`disk`] | the virtio disk driver, against an image whose contents the host knows |
 //! | [`dasd`] | the driver of count-key-data disks, on volumes that the host looks at afterwards |
+//! | [`dasd_admin`] | such disks formatted, looked at and reserved; the host compares the volumes with others' |
 //! | [`link`] | wake-up bytes between the image and the host |
 //! | [`idle`] | the wait: it ends when it should, and not before |
 //! | [`echo`] | the console's input |
@@ -25,6 +26,7 @@ mod channel;
 mod crash;
 mod css;
 mod dasd;
+mod dasd_admin;
 mod disk;
 mod echo;
 mod idle;
@@ -140,7 +142,9 @@ pub fn run(test: SelfTest, options: &Options) -> ! {
         SelfTest::Disk => disk::run(&mut tally, settings),
         SelfTest::Dasd => dasd::run(&mut tally, dasd::TESTS),
         SelfTest::DasdErrors => dasd::run(&mut tally, dasd::ERRORS),
-        SelfTest::DasdServed => dasd::run_served(&mut tally),
+        SelfTest::DasdAdmin => dasd_admin::run(&mut tally),
+        SelfTest::DasdServed => dasd::run_served(&mut tally, options.requests),
+        SelfTest::DasdCopy => dasd::run_copy(&mut tally),
         SelfTest::Link => link::run(&mut tally, settings),
         SelfTest::Clock | SelfTest::Idle => idle::run(&mut tally),
         SelfTest::Echo => echo::run(&mut tally),

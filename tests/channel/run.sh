@@ -98,11 +98,17 @@ json() { jq -e "$1" "$SCENE/out" >/dev/null || { warn "not so: $1"; cat "$SCENE/
 
 status() { "$HOST_PROGRAM" status --json "$CONFIG" | jq -r "$1"; }
 
-# suspended_program DEVICE [OPTION…]: a program that is suspended before its only CCW, in the background; $REPLY.
-suspended_program() {
+# suspending_program DEVICE [OPTION…]: a program that is to be suspended before its only CCW, in the background; $REPLY.
+suspending_program() {
     local device=$1
     shift
     spawn "$SCENE/program.json" "$HOST_PROGRAM" ccw "$CONFIG" "$device" --json --suspend --no-prefetch "$@" e422000700000000
+}
+
+# suspended_program DEVICE: the same, and it is suspended.
+suspended_program() {
+    local device=$1
+    suspending_program "$device"
     local program=$REPLY deadline=$((SECONDS + 10))
     until host schib "$device" --json && jq -e '.scsw.activity == ["suspended"]' "$SCENE/out" >/dev/null; do
         ((SECONDS < deadline)) || { warn 'it is not suspended'; cat "$SCENE/out" "$SCENE/program.json"; return 1; }
@@ -212,7 +218,7 @@ case_functions() { # a suspended program is resumed, halted, cleared, cancelled,
         program=$REPLY
         host cancel "$device"
         ended "$program" 1 'the program was cancelled'
-        suspended_program "$device" --timeout 1
+        suspending_program "$device" --timeout 1
         ended "$REPLY" 1 'did not end within 1 s and was cleared'
         host ccw "$device" sense-id
     done

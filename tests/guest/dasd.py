@@ -3,9 +3,15 @@
 
     dasd.py make-linux IMAGE SERIAL CYLINDERS       a CDL volume, by dasdinit -linux
     dasd.py make-ldl IMAGE SERIAL CYLINDERS BLOCK   a volume made by dasdinit, its tracks formatted for Linux's own layout
+    dasd.py make-zos IMAGE SERIAL CYLINDERS         data sets made by dasdload, VTOC between them; the other tracks formatted for Linux
+    dasd.py partition IMAGE FORMAT:FIRST-LAST[,FIRST-LAST]...
+                                                    data sets into the VTOC of a CDL volume: DSCBs of format 1 or 8, with extents
     dasd.py make-empty IMAGE SERIAL CYLINDERS       a volume made by dasdinit, tracks without records
     dasd.py check IMAGE FIRST CONSOLE-LOG NUMBER    records from number FIRST on are what the test of device NUMBER wrote
-    dasd.py damage IMAGE CYLINDER HEAD KIND         count: a count field is wrong; length: a record is longer than its track
+    dasd.py put IMAGE FIRST FILE                    the file into the records from number FIRST on
+    dasd.py get IMAGE FIRST FILE                    the records from number FIRST on into the file
+    dasd.py damage IMAGE CYLINDER HEAD KIND         count: a count field is wrong; length: a record is longer than its track;
+                                                    erase: there are no records
 
 Images are uncompressed: 512 bytes of header, then tracks: home address of 5 bytes, records of count field (cylinder, head,
 record, key length, data length), key and data, and eight bytes X'FF'.
@@ -19,6 +25,7 @@ HEADER = 512
 END = b"\xff" * 8
 MAGIC = 0x4441534474657374
 MASK = (1 << 64) - 1
+STEP = 0x9E3779B97F4A7C15
 # Records of a 3390 track.
 RECORDS = {4096: 12, 2048: 21, 1024: 33, 512: 49}
 
@@ -51,6 +58,14 @@ class Image:
             yield offset, record, key, track[start : start + data]
             offset = start + data
 
+    def change(self, number, wanted, front):
+        """The front of key and data of a record."""
+        track = bytearray(self.track(number))
+        for offset, record, _, _ in self.records(number):
+            if record == wanted:
+                track[offset + 8 : offset + 8 + len(front)] = front
+        self.write(number, bytes(track))
+
     def blocks(self):
         for number in range(self.tracks):
             for _, record, _, data in self.records(number):
@@ -64,35 +79,64 @@ def dasdinit(path, serial, cylinders, *options):
     subprocess.run(command, check=True, capture_output=True)
 
 
+def formatted(image, number, block):
+    """A track of blocks, as dasdfmt makes it."""
+    where = struct.pack(">HH", number // image.heads, number % image.heads)
+    track = b"\0" + where + where + struct.pack(">BBH", 0, 0, 8) + bytes(8)
+    records = [where + struct.pack(">BBH", record, 0, block) for record in range(1, RECORDS[block] + 1)]
+    return track + b"".join(record + bytes(block) for record in records) + END
+
+
 def make_ldl(path, serial, cylinders, block):
     dasdinit(path, serial, cylinders)
     image = Image(path)
-    block = int(block)
     for number in range(image.tracks):
-        where = struct.pack(">HH", number // image.heads, number % image.heads)
-        track = b"\0" + where + where + struct.pack(">BBH", 0, 0, 8) + bytes(8)
-        for record in range(1, RECORDS[block] + 1):
-            data = bytearray(block)
-            if number == 0 and record == 3:
-                label = ("LNX1" + serial.ljust(6)).encode("cp037")
-                data[: len(label)] = label
-            track += where + struct.pack(">BBH", record, 0, block) + data
-        image.write(number, track + END)
+        image.write(number, formatted(image, number, int(block)))
+    image.change(0, 3, ("LNX1" + serial.ljust(6)).encode("cp037"))
 
 
-def step(state):
-    state ^= state << 13 & MASK
-    state ^= state >> 7
-    return state ^ (state << 17 & MASK)
+def make_zos(path, serial, cylinders):
+    Path(path).unlink(missing_ok=True)
+    sets = ["ONE.DATA EMPTY TRK 10 {}", "SYSVTOC VTOC TRK 2", "TWO.DATA EMPTY TRK 20 {}", "THREE.DATA EMPTY CYL 1 {}"]
+    lines = [f"{serial} 3390-1 {cylinders}", *sets]
+    control = Path(path).with_suffix(".ctl")
+    control.write_text("\n".join(lines).format(*["0 0 PS F 4096 4096 0"] * 3) + "\n")
+    subprocess.run(["dasdload", control, path], check=True, capture_output=True)
+    control.unlink()
+    image = Image(path)
+    for number in range(1, image.tracks):
+        keys = [key for _, record, key, _ in image.records(number) if record > 0]
+        if not any(keys):
+            image.write(number, formatted(image, number, 4096))
+
+
+def extent(image, sequence, first, last):
+    ends = [part for track in (first, last) for part in divmod(track, image.heads)]
+    return struct.pack(">BBHHHH", 1, sequence, *ends)
+
+
+def partition(path, *sets):
+    image = Image(path)
+    record = 3
+    for number, text in enumerate(sets, 1):
+        kind, pieces = text.split(":")
+        pieces = [[int(track) for track in piece.split("-")] for piece in pieces.split(",")]
+        extents = b"".join(extent(image, sequence, *piece) for sequence, piece in enumerate(pieces))
+        dscb = f"LINUX.VLINUX1.PART{number:04}.NATIVE".ljust(44).encode("cp037")
+        dscb += bytes([0xF0 + int(kind)]) + "LINUX1".encode("cp037") + b"\0\1"
+        dscb = dscb.ljust(59, b"\0") + bytes([len(pieces)])
+        dscb = dscb.ljust(105, b"\0") + extents
+        image.change(1, record, dscb.ljust(140, b"\0"))
+        record += 1
+        if kind == "8":
+            image.change(1, record, b"\x09\1\1".ljust(44, b"\0") + b"\xf9")
+            record += 1
 
 
 def block_of(number, written, length):
-    state = (number << 32 | written) * 0x9E3779B97F4A7C15 & MASK | 1
-    words = [MAGIC, number, written]
-    for _ in range(3, length // 8):
-        state = step(state)
-        words.append(state)
-    return struct.pack(f">{length // 8}Q", *words)
+    state = (number << 32 | written) * STEP & MASK
+    words = [state + count * STEP & MASK for count in range(1, length // 8 - 2)]
+    return struct.pack(f">{length // 8}Q", MAGIC, number, written, *words)
 
 
 def check(path, first, log, device):
@@ -113,12 +157,36 @@ def check(path, first, log, device):
     print(f"{path}: {number + 1} blocks, {changed} of them written, are as the guest says")
 
 
+def put(path, first, file):
+    image, content = Image(path), Path(file).read_bytes()
+    number = at = 0
+    for track in range(image.tracks):
+        changed = bytearray(image.track(track))
+        for offset, record, key, data in list(image.records(track)):
+            if record > 0 and number >= int(first):
+                start = offset + 8 + key
+                piece = content[at : at + len(data)]
+                changed[start : start + len(piece)] = piece
+                at += len(data)
+            number += record > 0
+        image.write(track, bytes(changed))
+    if at != len(content):
+        raise SystemExit(f"{path}: {file} has {len(content)} bytes, not {at}")
+
+
+def get(path, first, file):
+    Path(file).write_bytes(b"".join(list(Image(path).blocks())[int(first) :]))
+
+
 def damage(path, cylinder, head, kind):
     image = Image(path)
     number = int(cylinder) * image.heads + int(head)
     track = bytearray(image.track(number))
     offset = list(image.records(number))[4][0]
-    if kind == "count":
+    if kind == "erase":
+        first = list(image.records(number))[1][0]
+        track[first:] = END
+    elif kind == "count":
         track[offset : offset + 5] = b"\xde\xad\xbe\xef\x77"
     else:
         track[offset + 6 : offset + 8] = b"\xff\xf0"
@@ -128,8 +196,12 @@ def damage(path, cylinder, head, kind):
 COMMANDS = {
     "make-linux": lambda path, serial, cylinders: dasdinit(path, serial, cylinders, "-linux"),
     "make-ldl": make_ldl,
+    "make-zos": make_zos,
+    "partition": partition,
     "make-empty": dasdinit,
     "check": check,
+    "put": put,
+    "get": get,
     "damage": damage,
 }
 COMMANDS[sys.argv[1]](*sys.argv[2:])

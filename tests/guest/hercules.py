@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Boots the image on Hercules by list-directed IPL, up to a disabled wait.
+"""Boots the image on Hercules, up to a disabled wait.
 
-    hercules.py IMAGE-DIR SCENE-DIR [--append LINE] [--dasd OPTIONS] [--volume FILE]... [--type 'REGEX=>TEXT']...
+    hercules.py IMAGE-DIR SCENE-DIR [--append LINE] [--dasd OPTIONS] [--volume FILE]... [--ipl DEVICE]
+                [--type 'REGEX=>TEXT']... [--patience SECONDS]
 
 IMAGE-DIR has stellwerk.bin and ipl-psw.bin. There are two 3390 at 0A80 and 0A81, or the volumes that are named, from
-0A80 on. What is to be typed is typed
-once, when a line matches. The console is printed, then `hercules: disabled wait CODE`.
+0A80 on: FILE.3390, FILE.3370, and so on by their type. IPL is list-directed, or from the volume at DEVICE. What is to be typed
+is typed once, when a line matches. The console is printed, then `hercules: disabled wait CODE`.
 
 Hercules is driven by its panel commands on standard input and ended by "quit"; when that does not help, by a
 signal to the process started here. Exit status: 0 for a disabled wait, whatever its code, 3 for none in time.
@@ -21,7 +22,6 @@ import threading
 import time
 from pathlib import Path
 
-PATIENCE = 30
 # Hercules 3.13 executes code for newer machines wrongly; the page shows brackets as they are.
 CONFIGURATION = """\
 ARCHMODE  z/Arch
@@ -66,7 +66,9 @@ def prepare(images, scene, line, options, volumes):
             subprocess.run(
                 ["dasdinit", "-z", name, "3390-1", volume], cwd=scene, check=True, capture_output=True
             )
-    lines = (f"{0xA80 + index:04X} 3390 {name} {options}\n" for index, name in enumerate(volumes))
+    lines = (
+        f"{0xA80 + index:04X} {Path(name).suffix[1:]} {name} {options}\n" for index, name in enumerate(volumes)
+    )
     (scene / "hercules.cnf").write_text(CONFIGURATION + "".join(lines))
 
 
@@ -111,16 +113,16 @@ class Hercules:
             self.process.wait()
 
 
-def run(hercules, rules):
+def run(hercules, ipl, rules, patience):
     """Boots, types, prints; the code of the disabled wait, or None."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + patience
     started = waits = False
     while (line := hercules.line(end)) is not None:
         if PANEL.match(line):
             continue
         if not started and READY in line:
             started = True
-            hercules.command("ipl image.ins")
+            hercules.command(f"ipl {ipl}")
         elif started:
             print(line, flush=True)
         for rule in [rule for rule in rules if rule[0].search(line)]:
@@ -140,6 +142,8 @@ def main():
     parser.add_argument("--append", default="")
     parser.add_argument("--dasd", default="")
     parser.add_argument("--volume", action="append", default=[])
+    parser.add_argument("--ipl", default="image.ins")
+    parser.add_argument("--patience", type=float, default=30)
     parser.add_argument("--type", action="append", default=[])
     arguments = parser.parse_args()
     rules = []
@@ -149,7 +153,7 @@ def main():
     prepare(arguments.images, arguments.scene, arguments.append, arguments.dasd, arguments.volume)
     hercules = Hercules(arguments.scene)
     try:
-        code = run(hercules, rules)
+        code = run(hercules, arguments.ipl, rules, arguments.patience)
     finally:
         hercules.end()
     if code is None:

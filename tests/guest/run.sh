@@ -14,7 +14,7 @@ source "$here/../../scripts/lib.sh"
 source "$here/../../scripts/cases.sh"
 
 IMAGE=$TEST_IMAGE_ELF
-for image in "$IMAGE_ELF" "$IMAGE"; do [[ -f $image ]] || die "there is no image $image; scripts/build.sh makes it"; done
+for file in "$IMAGE_ELF" "$IMAGE" "$HOST_PROGRAM"; do [[ -f $file ]] || die "there is no $file; scripts/build.sh makes it"; done
 for tool in qemu-system-s390x python3; do command -v "$tool" >/dev/null || die "$tool is missing"; done
 SCENE=$TARGET/guest
 PATIENCE=40 # seconds for one machine
@@ -370,6 +370,18 @@ case_instructions() { # the number of instructions for a read is the same twice
     [[ $first == "$second" && $first -gt 0 ]]
 }
 
+case_costs_of_eckd() { # a count-key-data disk costs no more than it may: instructions, starts, CCWs
+    local read bytes blocks starts ccws
+    boot bench=eckd -icount shift=0,sleep=off -rtc base=2026-01-01,clock=vm </dev/null
+    shut_down
+    read=$(sed -nE 's/^bench: eckd depth=1 .*insns=([0-9]+)$/\1/p' "$LOG")
+    read -r bytes blocks starts ccws < <(sed -nE '/^bench: eckd sequential /{ s///; s/[a-z]+=//gp }' "$LOG")
+    printf '%s instructions for a read of 4 KiB; %s bytes, %s blocks: %s starts, %s CCWs\n' "$read" "$bytes" "$blocks" "$starts" "$ccws"
+    ((read > 0 && read <= 4000))
+    ((starts > 0 && starts * 1048576 <= 2 * bytes))
+    ((blocks > 0 && ccws * 10 <= blocks * 11))
+}
+
 # ---- Hercules -----------------------------------------------------------------------------------------------------
 
 case_hercules_boot() { # list-directed IPL on Hercules: banner and subchannels
@@ -380,6 +392,37 @@ case_hercules_boot() { # list-directed IPL on Hercules: banner and subchannels
     says "$LOG" 'css: 0\.0\.0a80 0\.0\.0000 +3990/.. 3390/.. '
     says "$LOG" 'css: 0\.0\.0a81 0\.0\.0001 +3990/'
     says "$LOG" 'nothing to serve'
+}
+
+# ipl_dasd OPTION…: IPL from volumes that mkipl has made ready, of either image: from tracks that are in the VTOC, and of a
+# volume that has none.
+ipl_dasd() {
+    local volumes=$SCENE/ipl images
+    images=$(dirname "$IMAGE_ELF")
+    mkdir -p "$volumes"
+    python3 "$here/dasd.py" make-linux "$volumes/listed.3390" LISTED 4
+    python3 "$here/dasd.py" make-empty "$volumes/empty.3390" EMPTY1 4
+    "$HOST_PROGRAM" mkipl "$images/stellwerk.bin" "$volumes/listed.3390" --append log=debug
+    "$HOST_PROGRAM" mkipl "$(dirname "$IMAGE")/stellwerk.bin" "$volumes/empty.3390" --append selftest=exit
+    # What is on the command line of list-directed IPL is not for these.
+    hercules FFF nothing --volume "$volumes/listed.3390" --ipl 0A80 "$@"
+    says "$LOG" 'boot: stellwerk [0-9]'
+    says "$LOG" 'boot: command line: log=debug$'
+    says "$LOG" 'css: 0\.0\.0a80 0\.0\.0000 +3990/.. 3390/.. '
+    says "$LOG" 'disk: 0\.0\.0a80 2784 KiB in blocks of 4096'
+    hercules FFF nothing --volume "$volumes/listed.3390" --volume "$volumes/empty.3390" --ipl 0A81 "$@"
+    says "$LOG" 'selftest: Exit'
+    # Hercules's own tools see the data set.
+    dasdls "$volumes/listed.3390" >"$LOG.vtoc" 2>&1
+    says "$LOG.vtoc" '^STELLWERK\.IPL *$'
+    rm -r "$volumes"
+}
+
+case_hercules_ipl() { # IPL from DASD there, the command line included
+    ipl_dasd
+}
+case_hercules_ipl_async() { # the same with programs that run on their own
+    ipl_dasd --dasd nosyncio
 }
 case_hercules_input() { # what the operator types there arrives
     hercules FFF selftest=echo --type 'echo: type=>.ready for 42' --type 'echo: ready=>.end'
@@ -409,7 +452,7 @@ dasd_test() {
     hercules FFF selftest=dasd "$@" --volume "$volumes/cdl.3390" --volume "$volumes/ldl.3390" \
         --volume "$volumes/small.3390" --volume "$volumes/empty.3390"
     silent "$LOG" '^(FAIL|SKIP)'
-    says "$LOG" '^24 passed, 0 failed'
+    says "$LOG" '^27 passed, 0 failed'
     says "$LOG" 'dasd: 0\.0\.0a80 3390/.. 12 cylinders of 15, VOL1 \(CDL\) LINUX1, 12 records of 4096 a track, 2136 blocks from 24, HRC'
     says "$LOG" 'dasd: 0\.0\.0a81 3390/.. 10 cylinders of 15, LNX1 \(LDL\) LINUX2, 12 records of 4096 a track, 1797 blocks from 3, HRC'
     says "$LOG" 'dasd: 0\.0\.0a82 3390/.. 10 cylinders of 15, LNX1 \(LDL\) LINUX3, 33 records of 1024 a track, 4947 blocks from 3, HRC'
@@ -423,17 +466,38 @@ dasd_test() {
 case_hercules_dasd() { # 3390 volumes read and written there; the host finds on them what it should
     dasd_test
 }
-case_hercules_dasd_async() { # the same with programs that run on their own
+case_hercules_dasd_async() { # the same with programs that run on their own, some of which are halted and cleared
     dasd_test --dasd nosyncio
+    says "$LOG" '^dasd: 0\.0\.0a80 .* retries: [1-9]'
 }
 
-# dasd_served OPTION…: a virtio disk over a volume, read and written by a client in the image.
+case_hercules_dasd_partitions() { # the data sets of a VTOC are partitions: those that Linux makes, and those of dasdload
+    local linux=$SCENE/linux.3390 zos=$SCENE/zos.3390
+    python3 "$here/dasd.py" make-linux "$linux" LINUX1 12
+    # In one piece and not; by format 1 and format 8; before the first track that is served, and behind the last.
+    python3 "$here/dasd.py" partition "$linux" 1:2-89 8:90-179 1:90-99,110-120 1:1-3 1:170-180 1:179-179
+    python3 "$here/dasd.py" make-zos "$zos" ZVOL01 4
+    hercules FFF selftest=dasd-errors --dasd ro --volume "$linux" --volume "$zos"
+    sed -n 's/^dasd: \(.* partition .*\)/\1/p' "$LOG" >"$LOG.partitions"
+    diff - "$LOG.partitions" <<'END'
+0.0.0a80 partition 1: 1056 blocks from 0
+0.0.0a80 partition 2: 1080 blocks from 1056
+0.0.0a80 partition 6: 12 blocks from 2124
+0.0.0a81 partition 2: 240 blocks from 132
+0.0.0a81 partition 3: 180 blocks from 516
+END
+    rm "$linux" "$zos"
+}
+
+# dasd_served OPTION…: a virtio disk over a volume, read and written by a client in the image; as many requests at random as
+# STELLWERK_DASD_REQUESTS says.
 dasd_served() {
-    local volume=$SCENE/served.3390
-    python3 "$here/dasd.py" make-linux "$volume" LINUX1 12
-    hercules FFF selftest=dasd-served "$@" --volume "$volume"
+    local volume=$SCENE/served.3390 requests=${STELLWERK_DASD_REQUESTS:-4096} PATIENCE
+    PATIENCE=$((40 + requests / 100))
+    python3 "$here/dasd.py" make-linux "$volume" LINUX1 30
+    hercules FFF "selftest=dasd-served requests=$requests" "$@" --volume "$volume" --patience $((PATIENCE - 5))
     silent "$LOG" '^(FAIL|SKIP)'
-    says "$LOG" '^3 passed, 0 failed'
+    says "$LOG" '^4 passed, 0 failed'
     python3 "$here/dasd.py" check "$volume" 24 "$LOG" served
     rm "$volume"
 }
@@ -445,6 +509,31 @@ case_hercules_dasd_served_async() { # the same with programs that run on their o
     dasd_served --dasd nosyncio
 }
 
+# dasd_copy OPTION…: a file system that the host has put on one volume is copied to another one, through a virtio disk, and is
+# taken from there again.
+dasd_copy() {
+    local to=$SCENE/to.3390 from=$SCENE/from.3390 blocks=$(((40 * 15 - 2) * 12))
+    rm -f "$SCENE"/{made,found}.ext4
+    mke2fs -q -t ext4 -b 4096 -d "$here/.." "$SCENE/made.ext4" $blocks
+    python3 "$here/dasd.py" make-linux "$to" LINUX1 40
+    python3 "$here/dasd.py" make-linux "$from" LINUX2 40
+    python3 "$here/dasd.py" put "$from" 24 "$SCENE/made.ext4"
+    hercules FFF selftest=dasd-copy "$@" --volume "$to" --volume "$from"
+    silent "$LOG" '^(FAIL|SKIP)'
+    says "$LOG" '^1 passed, 0 failed'
+    python3 "$here/dasd.py" get "$to" 24 "$SCENE/found.ext4"
+    cmp "$SCENE/made.ext4" "$SCENE/found.ext4"
+    e2fsck -fn "$SCENE/found.ext4"
+    rm "$to" "$from" "$SCENE"/{made,found}.ext4
+}
+
+case_hercules_dasd_copy() { # an ext4 file system of the host's, written through a virtio disk over a volume and taken out again
+    dasd_copy
+}
+case_hercules_dasd_copy_async() { # the same with programs that run on their own
+    dasd_copy --dasd nosyncio
+}
+
 # dasd_errors DASD-OPTIONS [OPTION…]: damaged records fail alone and with their place.
 dasd_errors() {
     local volume=$SCENE/damaged.3390 options=$1 lost
@@ -452,24 +541,28 @@ dasd_errors() {
     python3 "$here/dasd.py" make-linux "$volume" LINUX1 4
     python3 "$here/dasd.py" damage "$volume" 1 2 count
     python3 "$here/dasd.py" damage "$volume" 2 3 length
+    python3 "$here/dasd.py" damage "$volume" 3 4 erase
     hercules FFF selftest=dasd-errors --dasd "$options" --volume "$volume" "$@"
     silent "$LOG" '^FAIL'
     says "$LOG" 'no record found at cylinder 1 head 2 record 4,'
     says "$LOG" 'equipment check at cylinder 2 head 3 record 4,'
-    # Records 4 of one track, and 4 to 12 of the other; the two first tracks are not served.
-    lost=$(sed -n 's/^dasd: lost //p' "$LOG" | tr '\n' ' ')
-    [[ $lost == '183 375 376 377 378 379 380 381 382 383 ' ]] || { warn "lost: $lost"; return 1; }
+    says "$LOG" 'no record found at cylinder 3 head 4 record 1,'
+    # Records 4 of one track, 4 to 12 of another one, and all of the third; the two first tracks are not served.
+    lost=$(sed -nE 's/^dasd: lost ([0-9]+)$/\1/p' "$LOG" | tr '\n' ' ')
+    [[ $lost == "183 $(seq -s ' ' 375 383) $(seq -s ' ' 564 575) " ]] || { warn "lost: $lost"; return 1; }
+    says "$LOG" '^dasd: lost 3 long requests$'
     rm "$volume"
 }
 
 case_hercules_dasd_errors() { # damaged records
     dasd_errors ''
-    says "$LOG" '^2 passed, 0 failed'
+    says "$LOG" '^3 passed, 0 failed'
     says "$LOG" 'dasd: a write ends with Ok'
 }
-case_hercules_dasd_errors_async() { # the same with programs that run on their own, read-only, and unplugged in the end
-    dasd_errors 'nosyncio ro' --type 'dasd: may go=>detach 0A80'
-    says "$LOG" '^3 passed, 0 failed'
+case_hercules_dasd_errors_async() { # the same with programs that run on their own, read-only, unplugged and plugged in again
+    dasd_errors 'nosyncio ro' --type 'dasd: may go=>detach 0A80' \
+        --type "dasd: may come back=>attach 0A80 3390 $SCENE/damaged.3390 nosyncio ro"
+    says "$LOG" '^5 passed, 0 failed'
     says "$LOG" 'write inhibited at cylinder 3 head 14 record 12'
     says "$LOG" 'dasd: a write ends with IoError'
 }

@@ -82,8 +82,10 @@ pub struct Export {
     pub owned_device: U16,
     /// [`ExportKind::PassThrough`]: the owned device's subchannel set.
     pub owned_set: u8,
+    /// [`ExportKind::Block`]: not 0, a partition of the disk; `start` and `sectors` are 0 then.
+    pub partition: u8,
     /// Zero.
-    pub reserved: [u8; 9],
+    pub reserved: [u8; 8],
 }
 
 const _: () = assert!(size_of::<Export>() == 64);
@@ -237,6 +239,24 @@ impl DeviceLife {
     }
 }
 
+/// What the driver of a disk has done to get requests through, since the appliance started.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Recoveries {
+    /// Requests, or several of them together, that were tried again.
+    pub retries: U32,
+    /// Of these, over another path.
+    pub other_paths: U32,
+    /// Of these, after a wait for the device.
+    pub waits: U32,
+    /// Operations that did not end in time.
+    pub timeouts: U32,
+    /// Requests that failed all the same.
+    pub failures: U32,
+}
+
 /// An owned subchannel.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -275,8 +295,10 @@ pub struct Device {
     pub index: U16,
     /// Channel-path identifiers.
     pub chpids: [u8; 8],
+    /// What the driver of a disk has done to get requests through.
+    pub recoveries: Recoveries,
     /// Zero.
-    pub reserved: [u8; 24],
+    pub reserved: [u8; 4],
 }
 
 const _: () = assert!(size_of::<Device>() == 64);

@@ -41,8 +41,8 @@ pub struct TraceEntry {
     pub reserved: u8,
     /// Index of the client that it was done for, or [`TraceEntry::NO_CLIENT`].
     pub client: U16,
-    /// START: words 0 to 2 of the ORB. Interruption and TEST: the SCSW, then words 0 and 1 of the ESW. Else
-    /// zero.
+    /// START: words 0 to 2 of the ORB. Interruption and TEST: the SCSW, then words 0 and 1 of the ESW. Recovery: see
+    /// `docs/protocol.md`. Else zero.
     pub words: [U32; 5],
     /// Zero.
     pub reserved2: [u8; 20],
@@ -117,6 +117,8 @@ pub enum TraceEvent {
     Back,
     /// 0x24: something did not happen in time.
     TimeOut,
+    /// 0x25: a disk's driver deals with a program that did not end as it should.
+    Recovery,
 }
 
 impl TraceEvent {
@@ -135,6 +137,7 @@ impl TraceEvent {
             Self::Gone => 0x22,
             Self::Back => 0x23,
             Self::TimeOut => 0x24,
+            Self::Recovery => 0x25,
         }
     }
 
@@ -149,6 +152,7 @@ impl TraceEvent {
             0x22 => Self::Gone,
             0x23 => Self::Back,
             0x24 => Self::TimeOut,
+            0x25 => Self::Recovery,
             _ => match Instruction::from_number((number & !Self::OWN) as u32) {
                 Some(instruction) if number & Self::OWN != 0 => Self::Own(instruction),
                 Some(instruction) => Self::Request(instruction),

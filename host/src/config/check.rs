@@ -54,6 +54,7 @@ struct Slice {
     span: Range<usize>,
     disk: usize,
     sectors: Range<u64>,
+    partition: Option<u8>,
     read_only: bool,
     shared: bool,
     client: String,
@@ -96,6 +97,7 @@ impl Check<'_, '_> {
             self.socket_path(&client.name, &appliance.run_dir);
             clients.push(self.client(client, &known, &mut slices, &mut book));
         }
+        self.partitions(&slices, &disks);
         self.overlaps(&slices, &disks);
         Config {
             appliance,
@@ -246,6 +248,7 @@ impl Check<'_, '_> {
             let help = "leave size out to reach to the end of the disk";
             self.problems.add(size.span(), "a slice of 0 sectors", help);
         }
+        let partition = self.partition(&raw);
         let sectors = raw.size.map(Spanned::into_inner);
         let end = sectors.map_or(Some(u64::MAX), |sectors| raw.start.checked_add(sectors));
         if end.is_none() {
@@ -257,12 +260,14 @@ impl Check<'_, '_> {
             span: raw.disk.span(),
             disk,
             sectors: raw.start..end.unwrap_or(u64::MAX),
+            partition,
             read_only: raw.readonly,
             shared: raw.shared,
             client: client.to_owned(),
         };
         let export = Export {
             disk,
+            partition,
             start: raw.start,
             sectors,
             read_only: raw.readonly,
@@ -271,12 +276,41 @@ impl Check<'_, '_> {
         (export, slice)
     }
 
+    fn partition(&mut self, raw: &raw::ClientDisk) -> Option<u8> {
+        let partition = raw.partition.as_ref()?;
+        if *partition.get_ref() == 0 {
+            let help = "a volume's partitions are numbered from 1";
+            self.problems.add(partition.span(), "partition 0", help);
+        }
+        if raw.start != 0 || raw.size.is_some() {
+            let help = "leave start and size out: the volume says where its partition is";
+            let message = "a partition and a slice of it";
+            self.problems.add(partition.span(), message, help);
+        }
+        Some(*partition.get_ref())
+    }
+
+    fn partitions(&mut self, slices: &[Slice], disks: &[Disk]) {
+        for slice in slices.iter().filter(|slice| slice.partition.is_some()) {
+            let disk = disks.get(slice.disk);
+            if let Some(disk) = disk.filter(|disk| matches!(disk.source, Source::Image { .. })) {
+                self.problems.add(
+                    slice.span.clone(),
+                    format!("a partition of \"{}\", which is an image", disk.name),
+                    "only DASD have partitions here: choose start and size",
+                );
+            }
+        }
+    }
+
     fn overlaps(&mut self, slices: &[Slice], disks: &[Disk]) {
         for (at, second) in slices.iter().enumerate() {
             let clash = slices[..at].iter().find(|first| {
                 first.disk == second.disk
                     && first.sectors.start < second.sectors.end
                     && second.sectors.start < first.sectors.end
+                    // Where partitions are is not known here: they lie apart from each other, and nowhere else.
+                    && (first.partition.is_none() || second.partition.is_none() || first.partition == second.partition)
                     && !(first.read_only && second.read_only)
                     && !(first.shared && second.shared)
             });

@@ -239,6 +239,8 @@ impl Client {
 pub struct Export {
     /// Index in [`Config::disks`].
     pub disk: usize,
+    /// A partition that the volume's own table of contents names, instead of the next two.
+    pub partition: Option<u8>,
     /// First sector.
     pub start: u64,
     /// Sectors; `None` to the end of the disk.

@@ -87,6 +87,7 @@ pub struct ClientSubchannel {
 #[serde(deny_unknown_fields)]
 pub struct ClientDisk {
     pub disk: Spanned<String>,
+    pub partition: Option<Spanned<u8>>,
     #[serde(default)]
     pub start: u64,
     pub size: Option<Spanned<u64>>,

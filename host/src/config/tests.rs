@@ -170,6 +170,25 @@ fn overlapping_slices_are_refused_unless_shared_or_never_written() {
 }
 
 #[test]
+fn a_partition_is_one_of_a_dasd_and_no_slice_beside_it() {
+    let one = GOOD.replace("readonly = true", "partition = 1");
+    let two = one.clone() + "[[client.disk]]\ndisk = \"dasd\"\npartition = 2\n";
+    let config = read(&two).unwrap();
+    let given: Vec<_> = config.exports().map(|(_, e)| e.partition).collect();
+    assert_eq!(given, [None, Some(1), None, Some(2)]);
+    let text = |text: &str| read(text).unwrap_err().to_string();
+    let same = two.replace("partition = 2", "partition = 1");
+    assert!(text(&same).contains("same sectors"), "{}", text(&same));
+    let whole = two.replace("partition = 2", "size = 8");
+    assert!(text(&whole).contains("same sectors"), "{}", text(&whole));
+    let slice = two.replace("partition = 2", "partition = 2\nsize = 8");
+    assert!(text(&slice).contains("and a slice"), "{}", text(&slice));
+    assert!(text(&one.replace("partition = 1", "partition = 0")).contains("from 1"));
+    let image = GOOD.replace("size = 1000", "partition = 1");
+    assert!(text(&image).contains("is an image"), "{}", text(&image));
+}
+
+#[test]
 fn slices_and_queues_have_their_limits() {
     assert!(problem("size = 1000", "size = 0").2.contains("0 sectors"));
     assert!(problem("queues = 4", "queues = 9").2.contains("1 to 8"));

@@ -7,7 +7,7 @@ use vcss::control::{self, DeviceLife, Life, HOST};
 
 use super::Shared;
 use crate::areas;
-use crate::status::{Appliance, Client, Counters, Daemon, Device, Disk, Status};
+use crate::status::{Appliance, Client, Counters, Daemon, Device, Disk, Recoveries, Status};
 use crate::subchannel::{driver_state, hex};
 
 pub fn status(shared: &Shared) -> Status {
@@ -95,6 +95,13 @@ fn devices(shared: &Shared) -> Vec<(Device, usize)> {
             state: device_life(entry.life).into(),
             disk: disk.map(|disk| disk.name.clone()),
             sectors: entry.sectors.get(),
+            recoveries: Recoveries {
+                retries: entry.recoveries.retries.get(),
+                other_paths: entry.recoveries.other_paths.get(),
+                waits: entry.recoveries.waits.get(),
+                timeouts: entry.recoveries.timeouts.get(),
+                failures: entry.recoveries.failures.get(),
+            },
             pim: format!("{:02x}", entry.pim),
             pam: format!("{:02x}", entry.pam),
             pom: format!("{:02x}", entry.pom),
@@ -151,11 +158,13 @@ fn clients(shared: &Shared, devices: &[(Device, usize)]) -> Vec<Client> {
         let mut disks = Vec::new();
         for (index, export) in client.exports.iter().enumerate() {
             let size = devices.iter().find(|(_, disk)| *disk == export.disk);
-            let rest = size.map_or(0, |(device, _)| device.sectors.saturating_sub(export.start));
+            let rest = size.filter(|_| export.partition.is_none());
+            let rest = rest.map_or(0, |(device, _)| device.sectors.saturating_sub(export.start));
             disks.push(Disk {
                 disk: shared.config.disks[export.disk].name.clone(),
                 socket: shared.config.socket(client, index),
                 connected: connected.get(server).copied().unwrap_or(false),
+                partition: export.partition,
                 start: export.start,
                 sectors: export.sectors.unwrap_or(rest),
                 readonly: export.read_only,

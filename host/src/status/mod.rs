@@ -104,6 +104,8 @@ pub struct Device {
     pub disk: Option<String>,
     /// Its size.
     pub sectors: u64,
+    /// What its driver has done to get requests through.
+    pub recoveries: Recoveries,
     /// What it is called in the configuration, if it is passed through by its name.
     pub name: Option<String>,
     /// State of the driver that passes it through.
@@ -120,6 +122,21 @@ pub struct Device {
     pub pom: String,
     /// Channel-path identifiers.
     pub chpids: String,
+}
+
+/// What the driver of a disk has done to get requests through, since the appliance started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recoveries {
+    /// Requests, or several of them together, that were tried again.
+    pub retries: u32,
+    /// Of these, over another path.
+    pub other_paths: u32,
+    /// Of these, after a wait for the device.
+    pub waits: u32,
+    /// Operations that did not end in time.
+    pub timeouts: u32,
+    /// Requests that failed all the same.
+    pub failures: u32,
 }
 
 /// A client.
@@ -148,9 +165,11 @@ pub struct Disk {
     pub socket: PathBuf,
     /// Whether the client's VM is connected to it.
     pub connected: bool,
+    /// The partition of the disk; where that is the appliance knows.
+    pub partition: Option<u8>,
     /// First sector on the disk.
     pub start: u64,
-    /// Sectors; 0 while the size of the disk is not known.
+    /// Sectors; 0 while the size of the disk is not known, and of a partition.
     pub sectors: u64,
     /// Whether the client may only read.
     pub readonly: bool,

@@ -1,6 +1,6 @@
 //! The status for people: aligned tables, in the manner of `lscss` and `lsdasd`.
 
-use super::{Client, Device, Status};
+use super::{Client, Device, Recoveries, Status};
 use crate::config::{show_size, SECTOR};
 
 /// The whole report.
@@ -9,7 +9,7 @@ pub fn table(status: &Status) -> String {
     text.push('\n');
     text.push_str(&aligned(
         &[
-            "Device", "Subchan.", "DevType", "CU Type", "State", "Disk", "Size",
+            "Device", "Subchan.", "DevType", "CU Type", "State", "Disk", "Size", "Recovery",
         ],
         status.devices.iter().map(device).collect(),
     ));
@@ -94,7 +94,28 @@ fn device(device: &Device) -> Vec<String> {
             0 => "-".into(),
             sectors => show_size(sectors * SECTOR),
         },
+        recovery(&device.recoveries),
     ]
+}
+
+/// What is not zero of it.
+fn recovery(done: &Recoveries) -> String {
+    let counts = [
+        ("retries", done.retries),
+        ("other paths", done.other_paths),
+        ("waits", done.waits),
+        ("time-outs", done.timeouts),
+        ("failed", done.failures),
+    ];
+    let words: Vec<String> = counts
+        .iter()
+        .filter(|(_, count)| *count > 0)
+        .map(|(what, count)| format!("{count} {what}"))
+        .collect();
+    match words.is_empty() {
+        true => "-".into(),
+        false => words.join(", "),
+    }
 }
 
 fn client(client: &Client) -> Vec<Vec<String>> {
@@ -105,8 +126,14 @@ fn client(client: &Client) -> Vec<Vec<String>> {
             client.name.clone(),
             disk.disk.clone(),
             yes_no(disk.connected),
-            disk.start.to_string(),
-            show_size(disk.sectors * SECTOR),
+            match disk.partition {
+                Some(partition) => format!("partition {partition}"),
+                None => disk.start.to_string(),
+            },
+            match disk.sectors {
+                0 => "-".into(),
+                sectors => show_size(sectors * SECTOR),
+            },
             if disk.readonly { "ro" } else { "rw" }.into(),
             disk.queues.to_string(),
             counters.reads.to_string(),
@@ -215,7 +242,7 @@ mod tests {
         let text = table(&status);
         let lines: Vec<&str> = text.lines().collect();
         assert!(
-            text.contains("0.0.0100  0.0.0003  0000/00  3832/02  online  data  1M"),
+            text.contains("0.0.0100  0.0.0003  0000/00  3832/02  online  data  1M    -"),
             "{text}"
         );
         assert!(text.contains("1.5 KiB"), "{text}");
@@ -228,6 +255,18 @@ mod tests {
             .find(|line| line.starts_with("a-client"))
             .unwrap();
         assert_eq!(head.find("Device"), row.find("data"));
+    }
+
+    #[test]
+    fn what_was_done_to_get_requests_through_is_counted_in_words() {
+        assert_eq!(recovery(&Recoveries::default()), "-");
+        let done = Recoveries {
+            retries: 3,
+            waits: 1,
+            failures: 2,
+            ..Recoveries::default()
+        };
+        assert_eq!(recovery(&done), "3 retries, 1 waits, 2 failed");
     }
 
     #[test]

@@ -146,6 +146,7 @@ fn event(number: u16) -> String {
         Some(TraceEvent::Gone) => "gone",
         Some(TraceEvent::Back) => "back",
         Some(TraceEvent::TimeOut) => "time-out",
+        Some(TraceEvent::Recovery) => "recovery",
         None => return format!("event {number:#x}"),
     };
     name.into()

@@ -1,141 +1,58 @@
-//! A count-key-data disk (3390 and its like) as a [`BlockDevice`].
+//! A count-key-data disk (3390 and its like) as a [`BlockDevice`](super::block::BlockDevice).
 //!
 //! | module | what it is |
 //! |---|---|
 //! | [`format`] | commands, parameters and sense data |
 //! | [`probe`] | channel programs of bring-up |
+//! | [`group`] | the group that the paths to it are |
 //! | [`volume`] | what the volume is, and which of its records are served |
+//! | [`partitions`] | the partitions that its VTOC names |
 //! | [`program`] | the channel program of reads and writes |
-//! | `ending` | endings of programs and requests, and time-outs |
-//! | [`recovery`] | what is done about a program that did not end as it should |
+//!
+//! Queue, endings and recovery are those of all [`Disk`]s.
 //!
 //! # Scope
 //!
-//! Reads and writes of whole records of a formatted volume. Requests are queued; as many as fit are one channel program, and
-//! one program is in flight. A write is on stable storage, as far as the storage control has any, when it has ended: there is no
-//! flush.
+//! Reads and writes of whole records of a formatted volume. A write is on stable storage, as far as the storage control has any,
+//! when it has ended: there is no flush.
 //!
 //! # Limits
 //!
-//! * [`QUEUE_SIZE`] requests, [`SEGMENTS`] data segments each, one queue.
-//! * Update writes only: nothing here formats. DEFINE EXTENT and LOCATE RECORD, no PREFIX, no aliases, no path group, no reservations.
-//! * A disk that is gone is given up; it is not brought up anew.
-//!
-//! # The rule
-//!
-//! Each request ends once. A program that fails is taken apart: its requests are tried one by one, so that only the one that
-//! cannot be done fails, with the place of its record in the log. Storage is given back when the program has ended, and not before.
+//! Update writes only: nothing here formats. No aliases, no reservations.
 
-mod ending;
 pub mod format;
+pub mod group;
+pub mod partitions;
 pub mod probe;
 pub mod program;
-pub mod recovery;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 pub mod volume;
 
-use alloc::boxed::Box;
-use alloc::vec::Vec;
+use alloc::string::{String, ToString};
+use core::fmt;
 
-use channel::{
-    FunctionControl, IoInterruption, Irb, PmcwFlags, Refusal, SenseId, SubchannelId, Tested,
-};
-use s390x::clock::Tod;
-use window::Segment;
+use channel::{Orb, SenseId, SubchannelId};
+use window::{OutOfWindow, Segment};
 
-use super::block::{
-    BlockDevice, BlockStatus, Done, Geometry, Operation, Range, SubmitError, Token, SECTOR,
-};
-use super::Platform;
+use super::dasd::{Cursor, Disk, Medium};
+use super::{Channel, OutOfStorage, Platform};
 use crate::css;
 use probe::Probe;
-use program::{Cursor, Program};
+use program::Program;
 use volume::{Volume, VolumeError};
 
-/// Requests that can be in flight.
-pub const QUEUE_SIZE: usize = 64;
-/// Data segments of a request.
-pub const SEGMENTS: usize = 128;
-/// How long the status of a running program is not asked for again, in microseconds: interruptions announce it.
-const LOOK_US: u64 = 20;
-
-/// A request.
-#[derive(Debug, Default)]
-struct Request {
-    token: Option<Token>,
-    write: bool,
-    /// Its next block, and how many are left.
-    block: u64,
-    left: u32,
-    /// Where in the segments that is.
-    at: Cursor,
-    segments: heapless::Vec<Segment, SEGMENTS>,
-}
-
-/// What of a request is in the running program.
-#[derive(Clone, Copy, Debug)]
-struct Part {
-    blocks: u32,
-    /// Where in the segments it ends.
-    end: Cursor,
-}
-
-/// What the subchannel does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    /// Nothing; the next start is not before this time.
-    Idle(Tod),
-    /// A program; it has to end before this time.
-    Running(Tod),
-    /// A halt function.
-    Halting(Tod),
-    /// A clear function, and how many more are tried.
-    Clearing(Tod, u32),
-    /// Gone, or it cannot be stopped.
-    GivenUp,
-}
-
-/// What has happened to a disk, for whoever wants to know.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Programs started.
-    pub starts: u64,
-    /// CCWs in them.
-    pub ccws: u64,
-    /// Programs that were tried again.
-    pub retries: u64,
-    /// Requests that failed.
-    pub failures: u64,
-    /// Programs that did not end in time.
-    pub timeouts: u64,
-}
-
 /// A count-key-data disk.
+pub type Eckd = Disk<Ckd>;
+
+/// A volume, and the program that reads and writes it.
 #[derive(Debug)]
-pub struct Eckd {
+pub struct Ckd {
     id: SubchannelId,
-    path_mask: u8,
+    isc: u8,
     probe: Probe,
     volume: Volume,
-    geometry: Geometry,
     program: Program,
-    requests: Box<[Request]>,
-    free: heapless::Vec<u8, QUEUE_SIZE>,
-    /// Requests in the order in which they came.
-    queue: heapless::Deque<u8, QUEUE_SIZE>,
-    done: heapless::Deque<Done, QUEUE_SIZE>,
-    /// The running program's share of the first requests of the queue.
-    parts: heapless::Vec<Part, QUEUE_SIZE>,
-    state: State,
-    /// Status of the running program so far.
-    status: (u8, u8),
-    looked: Tod,
-    /// How many requests go alone, since they were in a program that failed.
-    alone: usize,
-    /// How often the first request was tried.
-    attempts: u32,
-    counters: Counters,
 }
 
 /// Whether a control unit is one for these disks.
@@ -158,300 +75,117 @@ impl Eckd {
         let path_mask = css::path_mask(&schib);
         let mut probe = Probe::new(platform, id, path_mask)?;
         let volume = Volume::identify(platform, &mut probe)?;
+        group::group(platform, &mut probe.channel, path_mask);
         let pages = program::PAGES;
         let storage = platform
             .storage_as_is(pages)
             .map_err(VolumeError::Storage)?;
         let midaws = platform.has_midaws();
-        let program = Program::new(storage, midaws)
-            .ok_or(VolumeError::Storage(super::OutOfStorage { pages }))?;
-        let requests: Vec<Request> = (0..QUEUE_SIZE).map(|_| Request::default()).collect();
-        Ok(Self {
+        let program = Program::new(storage, midaws, volume.prefix)
+            .ok_or(VolumeError::Storage(OutOfStorage { pages }))?;
+        log::info!(
+            target: "disk",
+            "{id}: {:04x}/{:02x}, {} cylinders, {} {}",
+            volume.device.0,
+            volume.device.1,
+            volume.cylinders,
+            volume.label,
+            core::str::from_utf8(&volume.serial).unwrap_or(""),
+        );
+        let medium = Ckd {
             id,
-            path_mask,
+            isc,
             probe,
-            geometry: geometry(&volume),
             volume,
             program,
-            requests: requests.into_boxed_slice(),
-            free: (0..QUEUE_SIZE as u8).collect(),
-            queue: heapless::Deque::new(),
-            done: heapless::Deque::new(),
-            parts: heapless::Vec::new(),
-            state: State::Idle(platform.now()),
-            status: (0, 0),
-            looked: platform.now(),
-            alone: 0,
-            attempts: 0,
-            counters: Counters::default(),
-        })
+        };
+        Ok(Self::new(platform, id, path_mask, medium))
     }
 
     /// What the volume is.
     pub const fn volume(&self) -> &Volume {
-        &self.volume
+        &self.medium().volume
+    }
+}
+
+impl Medium for Ckd {
+    fn block(&self) -> u32 {
+        self.volume.layout.block.into()
     }
 
-    /// What has happened to it.
-    pub const fn counters(&self) -> &Counters {
-        &self.counters
+    fn blocks(&self) -> u64 {
+        self.volume.layout.blocks
     }
 
-    /// Takes a request into a free place.
-    fn accept(
+    fn best(&self) -> u32 {
+        self.volume.layout.records.into()
+    }
+
+    fn begin(&mut self) {
+        self.program.begin();
+    }
+
+    #[inline]
+    fn add(
         &mut self,
         write: bool,
-        sector: u64,
+        block: u64,
+        _: u32,
         segments: &[Segment],
-        token: Token,
-    ) -> Result<(), SubmitError> {
-        let block = u64::from(self.volume.layout.block);
-        let sectors = block / u64::from(SECTOR);
-        let bytes: u64 = segments.iter().map(|one| u64::from(one.len)).sum();
-        let blocks = bytes / block;
-        let first = sector / sectors;
-        let inside = first
-            .checked_add(blocks)
-            .is_some_and(|end| end <= self.volume.layout.blocks);
-        if !bytes.is_multiple_of(block) || !sector.is_multiple_of(sectors) || !inside {
-            return Err(SubmitError::TooLarge);
-        }
-        let left = u32::try_from(blocks).map_err(|_| SubmitError::TooLarge)?;
-        if left == 0 {
-            return Err(SubmitError::Unsupported);
-        }
-        let copy = heapless::Vec::from_slice(segments).map_err(|_| SubmitError::TooLarge)?;
-        let number = self.free.pop().ok_or(SubmitError::Full)?;
-        if let Some(place) = self.requests.get_mut(usize::from(number)) {
-            *place = Request {
-                token: Some(token),
-                write,
-                block: first,
-                left,
-                at: Cursor::default(),
-                segments: copy,
-            };
-        }
-        // As long as there are free requests, there is room.
-        let _ = self.queue.push_back(number);
-        Ok(())
-    }
-
-    /// Makes a program of what waits, and starts it.
-    fn start(&mut self, platform: &mut dyn Platform) {
-        self.parts.clear();
-        self.program.begin();
-        let most = if self.alone > 0 { 1 } else { QUEUE_SIZE };
-        for &number in self.queue.iter().take(most) {
-            let Some(request) = self.requests.get(usize::from(number)) else {
-                break;
-            };
-            let (part, full) = add(&mut self.program, &self.volume, request);
-            let whole = part.blocks == request.left;
-            if part.blocks > 0 {
-                // There are no more parts than requests.
-                let _ = self.parts.push(part);
-            }
-            if full || !whole {
-                break;
-            }
-        }
+        at: Cursor,
+    ) -> Result<Option<(u32, Cursor)>, OutOfWindow> {
         let layout = &self.volume.layout;
-        let orb = self.program.finish(layout, self.id.word(), self.path_mask);
-        let Ok(Some(orb)) = orb else {
-            // A request whose storage makes no records: it was checked, so there is none.
-            self.fail("no program");
-            return;
-        };
-        // SAFETY: the program lies in storage of its own, which stays as it is until its final status; its data is in the requests'
-        // segments, which are the device's until the requests have ended, and they end after that status.
-        match unsafe { platform.start(self.id, &orb) } {
-            Ok(()) => {
-                self.counters.starts += 1;
-                self.counters.ccws += u64::from(self.program.ccws());
-                self.status = (0, 0);
-                let now = platform.now();
-                self.state = State::Running(now.plus_micros(recovery::PROGRAM_TIMEOUT));
-                // What runs within START SUBCHANNEL has ended by now.
-                self.look(platform);
-            }
-            Err(Refusal::StatusPending) => {
-                let _ = self.take(platform);
-            }
-            Err(Refusal::Busy) => self.again(platform, "subchannel busy"),
-            Err(Refusal::NotOperational) => self.give_up("not operational"),
-        }
+        let end = self.program.add(layout, write, block, segments, at)?;
+        Ok(end.map(|end| (1, end)))
     }
 
-    /// Takes the status that is pending, whatever it is.
-    fn take(&mut self, platform: &mut dyn Platform) -> Option<Irb> {
-        self.looked = platform.now();
-        match platform.test(self.id) {
-            Err(_) => {
-                self.give_up("not operational");
-                None
-            }
-            Ok(Tested::Nothing(_)) => None,
-            Ok(Tested::Status(irb)) => {
-                platform.forget_interruption(self.id);
-                Some(irb)
-            }
-        }
+    fn finish(&mut self, parameter: u32, path_mask: u8) -> Result<Option<Orb>, OutOfWindow> {
+        let layout = &self.volume.layout;
+        self.program.finish(layout, parameter, path_mask)
     }
 
-    /// Looks how the function in progress is getting on.
-    fn look(&mut self, platform: &mut dyn Platform) {
-        let Some(mut irb) = self.take(platform) else {
-            return;
-        };
-        let function = irb.scsw.function();
-        match self.state {
-            State::Idle(_) | State::GivenUp => {
-                log::debug!("disk {}: unsolicited {:?}", self.id, irb.scsw.device());
-            }
-            State::Running(_) if function.contains(FunctionControl::START) => {
-                self.status.0 |= irb.scsw.device_status;
-                self.status.1 |= irb.scsw.subchannel_status;
-                if irb.scsw.ended() {
-                    (irb.scsw.device_status, irb.scsw.subchannel_status) = self.status;
-                    self.state = State::Idle(platform.now());
-                    self.ended(platform, &irb);
-                }
-            }
-            State::Running(_) => {}
-            State::Halting(_) | State::Clearing(..) => {
-                if !function.is_empty() && irb.scsw.ended() {
-                    self.state = State::Idle(platform.now());
-                    self.again(platform, "missing interruption");
-                }
-            }
-        }
+    fn ccws(&self) -> u32 {
+        self.program.ccws()
+    }
+
+    fn block_at(&self, ccw: u32) -> u64 {
+        self.program.record_at(ccw)
+    }
+
+    fn place(&self, block: u64) -> impl fmt::Display {
+        self.volume.layout.place(block)
+    }
+
+    fn partition(&self, number: u8) -> Option<(u64, u64)> {
+        let mut all = self.volume.partitions.iter();
+        let found = all.find(|one| one.number == number)?;
+        Some((found.block, found.blocks))
+    }
+
+    fn channel(&mut self) -> &mut Channel {
+        &mut self.probe.channel
+    }
+
+    fn do_without(&mut self) -> bool {
+        self.program.drop_prefix()
+    }
+
+    fn come_back(&mut self, platform: &mut dyn Platform) -> Result<u8, String> {
+        self.bring_up_again(platform)
+            .map_err(|error| error.to_string())
     }
 }
 
-/// Adds as many blocks of a request as fit; says whether the program is full.
-fn add(program: &mut Program, volume: &Volume, request: &Request) -> (Part, bool) {
-    let mut part = Part {
-        blocks: 0,
-        end: request.at,
-    };
-    while part.blocks < request.left {
-        let block = request.block + u64::from(part.blocks);
-        let layout = &volume.layout;
-        match program.add(layout, request.write, block, &request.segments, part.end) {
-            Ok(Some(end)) => part.end = end,
-            Ok(None) | Err(_) => return (part, true),
+impl Ckd {
+    /// The bring-up, on the same storage, of the same volume.
+    fn bring_up_again(&mut self, platform: &mut dyn Platform) -> Result<u8, VolumeError> {
+        let schib = css::enable(platform, self.id, self.isc).map_err(VolumeError::Enable)?;
+        let path_mask = css::path_mask(&schib);
+        self.probe.set_path_mask(path_mask);
+        if Volume::identify(platform, &mut self.probe)? != self.volume {
+            return Err(VolumeError::Other);
         }
-        part.blocks += 1;
-    }
-    (part, false)
-}
-
-fn geometry(volume: &Volume) -> Geometry {
-    let layout = &volume.layout;
-    let sectors_of_block = u64::from(u32::from(layout.block) / SECTOR);
-    Geometry {
-        sectors: layout.blocks * sectors_of_block,
-        block_size: layout.block.into(),
-        physical_block_exp: 0,
-        alignment_offset: 0,
-        min_io: 1,
-        opt_io: layout.records.into(),
-        seg_max: SEGMENTS as u16,
-        size_max: 1 << 20,
-        read_only: false,
-        flush: false,
-        discard: None,
-        write_zeroes: None,
-        queues: 1,
-        queue_size: QUEUE_SIZE as u16,
-    }
-}
-
-impl BlockDevice for Eckd {
-    fn geometry(&self) -> &Geometry {
-        &self.geometry
-    }
-
-    #[inline]
-    fn submit(
-        &mut self,
-        queue: u16,
-        operation: Operation,
-        segments: &[Segment],
-        _: &[Range],
-        token: Token,
-    ) -> Result<(), SubmitError> {
-        if self.state == State::GivenUp {
-            return Err(SubmitError::Broken);
-        }
-        // Endings that were not taken have their places too.
-        if queue != 0 {
-            return Err(SubmitError::Unsupported);
-        }
-        if self.queue.len() + self.done.len() >= QUEUE_SIZE {
-            return Err(SubmitError::Full);
-        }
-        match operation {
-            Operation::Read { sector } => self.accept(false, sector, segments, token),
-            Operation::Write { sector } => self.accept(true, sector, segments, token),
-            Operation::Flush | Operation::Discard | Operation::WriteZeroes | Operation::GetId => {
-                Err(SubmitError::Unsupported)
-            }
-        }
-    }
-
-    #[inline]
-    fn kick(&mut self, platform: &mut dyn Platform) {
-        match self.state {
-            State::GivenUp => {}
-            State::Idle(_) if self.queue.is_empty() => {}
-            State::Idle(from) => {
-                if platform.now() >= from {
-                    self.start(platform);
-                }
-            }
-            State::Running(deadline) | State::Halting(deadline) | State::Clearing(deadline, _) => {
-                let now = platform.now();
-                if now >= deadline {
-                    self.overdue(platform);
-                } else if now.micros_since(self.looked) >= LOOK_US {
-                    self.look(platform);
-                }
-            }
-        }
-    }
-
-    #[inline]
-    fn poll(&mut self) -> Option<Done> {
-        self.done.pop_front()
-    }
-
-    fn in_flight(&self) -> u32 {
-        (self.queue.len() + self.done.len()) as u32
-    }
-
-    fn interrupts(&mut self, on: bool) -> bool {
-        let startable = matches!(self.state, State::Idle(_)) && !self.queue.is_empty();
-        on && (!self.done.is_empty() || startable)
-    }
-
-    fn interruption(&mut self, platform: &mut dyn Platform, interruption: &IoInterruption) -> bool {
-        match interruption {
-            IoInterruption::Subchannel { id, .. } if *id == self.id => {
-                self.look(platform);
-                true
-            }
-            IoInterruption::Subchannel { .. } | IoInterruption::Adapter { .. } => false,
-        }
-    }
-
-    fn recheck(&mut self, platform: &mut dyn Platform) {
-        let there = platform.store(self.id).is_ok_and(|schib| {
-            schib.pmcw.has_device() && schib.pmcw.flags().contains(PmcwFlags::ENABLED)
-        });
-        if !there && self.state != State::GivenUp {
-            self.give_up("the device is gone");
-        }
+        group::group(platform, &mut self.probe.channel, path_mask);
+        Ok(path_mask)
     }
 }

@@ -44,6 +44,12 @@ impl Probe {
         })
     }
 
+    /// From now on over these paths.
+    pub(super) fn set_path_mask(&mut self, mask: u8) {
+        self.channel.set_path_mask(mask);
+        self.path_mask = mask;
+    }
+
     /// Locates a record and reads behind it, as many bytes as `data` has at most.
     pub(super) fn read(
         &mut self,
@@ -78,23 +84,13 @@ impl Probe {
             Ok(_) => {}
             // Without concurrent sense the bytes are still to be asked for.
             Err(ProgramError::UnitCheck(sense)) if sense.bytes().is_empty() => {
-                let error = ProgramError::UnitCheck(self.sense(platform)?);
+                let sense = self.channel.sense(platform);
+                let sense = sense.map_err(|error| VolumeError::Program("SENSE", error))?;
+                let error = ProgramError::UnitCheck(sense);
                 return Err(VolumeError::Program("read of a record", error));
             }
             Err(error) => return Err(VolumeError::Program("read of a record", error)),
         }
         Ok(self.page.read_bytes(at(DATA), data)?)
-    }
-
-    /// The sense bytes of the last unit check, by the SENSE command.
-    pub(super) fn sense(
-        &mut self,
-        platform: &mut dyn Platform,
-    ) -> Result<super::super::Sense, VolumeError> {
-        let mut bytes = [0; super::super::Sense::MAX];
-        self.channel
-            .read(platform, CommandCode::SENSE, &mut bytes)
-            .map_err(|error| VolumeError::Program("SENSE", error))?;
-        Ok(super::super::Sense::new(&bytes))
     }
 }

@@ -17,12 +17,14 @@
 use core::fmt;
 
 use channel::CommandCode;
+use dasd::RecordAddress;
 use s390x::ebcdic::CP037;
 use window::OutOfWindow;
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 use super::super::{OutOfStorage, Platform, ProgramError};
 use super::format::{Characteristics, CountField, LocateRecord, Place, READ_CKD, READ_COUNT};
+use super::partitions::{partitions, Partitions};
 use super::probe::Probe;
 use crate::css::EnableError;
 
@@ -41,6 +43,8 @@ pub enum VolumeError {
     NoRecord(Place),
     /// A record is not what blocks are made of.
     Record(Place, CountField),
+    /// It is another one than before.
+    Other,
 }
 
 impl fmt::Display for VolumeError {
@@ -58,6 +62,7 @@ impl fmt::Display for VolumeError {
                 "not formatted for Linux: {place} is number {} with {} bytes of key and {} of data",
                 count.record, count.key, count.data
             ),
+            Self::Other => f.write_str("another volume than before"),
         }
     }
 }
@@ -127,7 +132,7 @@ impl Layout {
 }
 
 /// A volume.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Volume {
     /// Device type, 3390 for example, and model.
     pub device: (u16, u8),
@@ -139,8 +144,12 @@ pub struct Volume {
     pub serial: [u8; 6],
     /// What is served.
     pub layout: Layout,
+    /// The partitions of it that the VTOC names.
+    pub partitions: Partitions,
     /// The device's own name out of READ CONFIGURATION DATA: manufacturer, plant, sequence number. Blanks where it has none.
     pub name: [u8; Self::NAME],
+    /// Whether the storage control says that it has PREFIX.
+    pub prefix: bool,
 }
 
 impl Volume {
@@ -172,7 +181,7 @@ impl Volume {
             return Err(VolumeError::Characteristics);
         }
         let name = name(platform, probe);
-        let (label, serial) = label(platform, probe)?;
+        let (label, serial, vtoc) = label(platform, probe)?;
         let first = match label {
             Label::Cdl => Self::CDL_TRACKS,
             Label::Ldl | Label::Cms(_) | Label::None => 0,
@@ -203,25 +212,32 @@ impl Volume {
             Label::Cms(offset) => offset.into(),
             Label::None => 0,
         };
+        let layout = Layout {
+            heads,
+            records,
+            block,
+            origin,
+            blocks: all.saturating_sub(origin),
+        };
+        let partitions = match label {
+            Label::Cdl => partitions(platform, probe, &layout, vtoc),
+            Label::Ldl | Label::Cms(_) | Label::None => Partitions::new(),
+        };
         Ok(Self {
             device: (about.device.get(), about.device_model),
             cylinders,
             label,
             serial,
-            layout: Layout {
-                heads,
-                records,
-                block,
-                origin,
-                blocks: all.saturating_sub(origin),
-            },
+            layout,
+            partitions,
             name,
+            prefix: super::format::has_prefix(&about),
         })
     }
 }
 
 /// The count field of a record.
-fn count_of(
+pub(super) fn count_of(
     platform: &mut dyn Platform,
     probe: &mut Probe,
     place: Place,
@@ -232,7 +248,7 @@ fn count_of(
 }
 
 /// Reads a record with its count field. The one before it is located: reading begins with the next count field.
-fn read(
+pub(super) fn read(
     platform: &mut dyn Platform,
     probe: &mut Probe,
     command: CommandCode,
@@ -251,7 +267,7 @@ fn read(
     match probe.read(platform, &locate, command, data) {
         Ok(()) => Ok(()),
         Err(VolumeError::Program(_, ProgramError::UnitCheck(sense)))
-            if super::recovery::is_no_record_found(sense.bytes()) =>
+            if super::super::dasd::recovery::is_no_record_found(sense.bytes()) =>
         {
             Err(VolumeError::NoRecord(place))
         }
@@ -259,9 +275,13 @@ fn read(
     }
 }
 
-/// The label, and the volume serial in it.
-fn label(platform: &mut dyn Platform, probe: &mut Probe) -> Result<(Label, [u8; 6]), VolumeError> {
+/// The label, and in it the volume serial and, of CDL, the address of the VTOC.
+fn label(
+    platform: &mut dyn Platform,
+    probe: &mut Probe,
+) -> Result<(Label, [u8; 6], RecordAddress), VolumeError> {
     const BLANK: [u8; 6] = [b' '; 6];
+    let none = (Label::None, BLANK, RecordAddress::default());
     let place = Place {
         cylinder: 0,
         head: 0,
@@ -271,14 +291,14 @@ fn label(platform: &mut dyn Platform, probe: &mut Probe) -> Result<(Label, [u8; 
     let mut bytes = [0; 36];
     match read(platform, probe, READ_CKD, place, &mut bytes) {
         Ok(()) => {}
-        Err(VolumeError::NoRecord(_)) => return Ok((Label::None, BLANK)),
+        Err(VolumeError::NoRecord(_)) => return Ok(none),
         Err(error) => return Err(error),
     }
     let Ok((count, rest)) = CountField::read_from_prefix(&bytes) else {
-        return Ok((Label::None, BLANK));
+        return Ok(none);
     };
     let Some(data) = rest.get(usize::from(count.key)..) else {
-        return Ok((Label::None, BLANK));
+        return Ok(none);
     };
     let mut text = [0; 10];
     for (to, &from) in text.iter_mut().zip(data) {
@@ -294,9 +314,11 @@ fn label(platform: &mut dyn Platform, probe: &mut Probe) -> Result<(Label, [u8; 
             let origin = data.get(16..20).and_then(|word| word.try_into().ok());
             Label::Cms(origin.map_or(0, u32::from_be_bytes))
         }
-        _ => return Ok((Label::None, BLANK)),
+        _ => return Ok(none),
     };
-    Ok((label, serial))
+    let vtoc = data.get(11..16).map(RecordAddress::read_from_bytes);
+    let vtoc = vtoc.and_then(Result::ok).unwrap_or_default();
+    Ok((label, serial, vtoc))
 }
 
 /// The name of the device out of its configuration data: nothing depends on it.

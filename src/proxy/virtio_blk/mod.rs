@@ -3,7 +3,8 @@
 //! # Scope
 //!
 //! [`VirtioBlk`] is the device; [`Unit`] is its control unit, which the virtual subchannel's channel
-//! drives; `queue` keeps one virtqueue and what of it must outlive the appliance; `service`
+//! drives; `queue` keeps one virtqueue and what of it must outlive the appliance; `request` takes a
+//! descriptor chain apart, `table` has the requests in flight, and `service`
 //! moves requests between queues and the disk.
 //!
 //! # Limits
@@ -12,7 +13,9 @@
 //! SET_IND_ADAPTER are rejected.
 
 mod queue;
+pub mod request;
 pub mod service;
+pub mod table;
 
 use alloc::vec::Vec;
 
@@ -289,13 +292,13 @@ fn offer(export: &Export, disk: &Geometry) -> (Features, Config) {
         if let Some(limits) = &disk.discard {
             features |= BlkFeatures::DISCARD;
             config.max_discard_sectors = limits.max_sectors.into();
-            config.max_discard_seg = service::ranges(limits.max_segments).into();
+            config.max_discard_seg = request::ranges(limits.max_segments).into();
             config.discard_sector_alignment = limits.alignment.into();
         }
         if let Some(limits) = &disk.write_zeroes {
             features |= BlkFeatures::WRITE_ZEROES;
             config.max_write_zeroes_sectors = limits.max_sectors.into();
-            config.max_write_zeroes_seg = service::ranges(limits.max_segments).into();
+            config.max_write_zeroes_seg = request::ranges(limits.max_segments).into();
             config.write_zeroes_may_unmap = u8::from(limits.may_unmap);
         }
     }

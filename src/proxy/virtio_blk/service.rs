@@ -12,130 +12,19 @@
 //! A request gets exactly one ending. What is wrong with a request ends that request; what is wrong
 //! with a ring ends the device, until its driver resets it.
 
-use alloc::boxed::Box;
-use alloc::vec::Vec;
-
 use vcss::Area;
-use virtio::blk::{
-    Range as WireRange, RangeFlags, RequestHeader, RequestStatus, RequestType, SECTOR,
-};
-use virtio::ring::device::{Buffer, Chain, PopError};
-use window::{ClientAddress, Segment, Window};
+use virtio::blk::{Range as WireRange, RangeFlags, RequestStatus, RequestType, SECTOR};
+use virtio::ring::device::{Buffer, PopError};
+use window::{ClientAddress, Window};
 use zerocopy::IntoBytes;
 
+use super::request::{copy_out, gather, shape, Refused, Scratch, Shape, MAX_RANGES};
+use super::table::{Kind, Origin, Request, Table};
 use super::{sectors, VirtioBlk};
-use crate::driver::block::{BlockDevice, BlockStatus, Done, Operation, Range, SubmitError, Token};
+use crate::driver::block::{BlockDevice, BlockStatus, Done, Operation, Range, SubmitError};
 
-/// Data segments that a request may have, whatever the disk allows.
-const MAX_SEGMENTS: usize = 128;
-/// Ranges that a discard may have, whatever the disk allows.
-const MAX_RANGES: usize = 16;
 /// Requests taken from one queue before the next one's turn.
 const BUDGET: u32 = 32;
-
-/// How many of a disk's ranges per request the service passes on.
-pub const fn ranges(disk: u32) -> u32 {
-    if disk < MAX_RANGES as u32 {
-        disk
-    } else {
-        MAX_RANGES as u32
-    }
-}
-
-/// Who asked: indices of client, its subchannel and its queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Origin {
-    /// The client.
-    pub client: u16,
-    /// Its virtual subchannel.
-    pub subchannel: u16,
-    /// The queue.
-    pub queue: u16,
-}
-
-/// A request in flight.
-#[derive(Clone, Copy, Debug)]
-pub struct Request {
-    /// Who asked.
-    pub origin: Origin,
-    head: u16,
-    kind: Kind,
-    /// Bytes that the disk writes into the client's buffers.
-    data: u32,
-    status: ClientAddress,
-    /// A flush is to follow, or is under way.
-    through: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Read,
-    Write { bytes: u32 },
-    Flush,
-    Discard,
-}
-
-/// The requests in flight; a [`Token`] is an index.
-#[derive(Debug)]
-pub struct Table {
-    requests: Vec<Option<Request>>,
-    vacant: Vec<u32>,
-}
-
-impl Table {
-    /// A table for so many requests.
-    pub fn new(capacity: usize) -> Self {
-        Self {
-            requests: (0..capacity).map(|_| None).collect(),
-            vacant: (0..capacity as u32).rev().collect(),
-        }
-    }
-
-    /// Requests in flight.
-    pub fn in_flight(&self) -> usize {
-        self.requests.len() - self.vacant.len()
-    }
-
-    /// Who made a request.
-    pub fn origin(&self, token: Token) -> Option<Origin> {
-        let request = self.requests.get(token.0 as usize)?.as_ref()?;
-        Some(request.origin)
-    }
-
-    fn insert(&mut self, request: Request) -> Option<Token> {
-        let token = self.vacant.pop()?;
-        *self.requests.get_mut(token as usize)? = Some(request);
-        Some(Token(token))
-    }
-
-    fn get_mut(&mut self, token: Token) -> Option<&mut Request> {
-        self.requests.get_mut(token.0 as usize)?.as_mut()
-    }
-
-    fn remove(&mut self, token: Token) -> Option<Request> {
-        let request = self.requests.get_mut(token.0 as usize)?.take()?;
-        self.vacant.push(token.0);
-        Some(request)
-    }
-}
-
-/// Where a request is taken apart. One for all, so that nothing is cleared that need not be.
-#[derive(Debug)]
-pub struct Scratch {
-    chain: Box<Chain<{ MAX_SEGMENTS + 2 }>>,
-    segments: Box<heapless::Vec<Segment, MAX_SEGMENTS>>,
-    ranges: heapless::Vec<Range, MAX_RANGES>,
-}
-
-impl Default for Scratch {
-    fn default() -> Self {
-        Self {
-            chain: Box::new(Chain::new()),
-            segments: Box::new(heapless::Vec::new()),
-            ranges: heapless::Vec::new(),
-        }
-    }
-}
 
 /// What the service works with for one client.
 pub struct Context<'a> {
@@ -160,30 +49,6 @@ impl core::fmt::Debug for Context<'_> {
     }
 }
 
-/// Why a request ends without the disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Refused {
-    /// The chain has no place for header or status.
-    Shape,
-    /// With this status.
-    Status(RequestStatus),
-}
-
-impl From<RequestStatus> for Refused {
-    fn from(status: RequestStatus) -> Self {
-        Self::Status(status)
-    }
-}
-
-/// Where a chain's parts are.
-#[derive(Clone, Copy, Debug)]
-struct Shape {
-    header: RequestHeader,
-    /// Of the readable buffers, how many are all header, and the bytes of the next that are.
-    skip: (usize, u32),
-    status: ClientAddress,
-}
-
 impl VirtioBlk {
     /// Whether [`Self::serve`] would find something in a queue: the quick look of each turn.
     #[inline]
@@ -203,7 +68,7 @@ impl VirtioBlk {
             let Some(served) = slot.served.as_mut().filter(|queue| queue.is_taking()) else {
                 break;
             };
-            if context.table.vacant.is_empty() {
+            if context.table.is_full() {
                 break;
             }
             let taken = served.take(context.window, &mut context.scratch.chain);
@@ -619,100 +484,4 @@ impl VirtioBlk {
     fn served_mut(&mut self, queue: u16) -> Option<&mut super::ServedQueue> {
         self.queues.get_mut(usize::from(queue))?.served.as_mut()
     }
-}
-
-/// Finds header and status byte in a chain. The usual case, a buffer for each, is the quick one.
-#[inline]
-fn shape<const N: usize>(window: &Window, chain: &Chain<N>) -> Result<Shape, Refused> {
-    const HEADER: usize = size_of::<RequestHeader>();
-    let last = chain.writable().last().ok_or(Refused::Shape)?;
-    // The status is the last byte that may be written; an empty buffer has none.
-    let status = (last.len.checked_sub(1))
-        .and_then(|offset| last.address.checked_add(u64::from(offset)))
-        .ok_or(Refused::Shape)?;
-    let first = chain.readable().first().ok_or(Refused::Shape)?;
-    if first.len as usize == HEADER {
-        let header = window.read(first.address).map_err(|_| Refused::Shape)?;
-        return Ok(Shape {
-            header,
-            skip: (1, 0),
-            status,
-        });
-    }
-    let mut bytes = [0; HEADER];
-    let mut filled = 0;
-    for (number, buffer) in chain.readable().iter().enumerate() {
-        let length = (HEADER - filled).min(buffer.len as usize);
-        let part = bytes.get_mut(filled..filled + length);
-        window
-            .read_bytes(buffer.address, part.ok_or(Refused::Shape)?)
-            .map_err(|_| Refused::Shape)?;
-        filled += length;
-        if filled == HEADER {
-            return Ok(Shape {
-                header: zerocopy::transmute!(bytes),
-                skip: (number, length as u32),
-                status,
-            });
-        }
-    }
-    Err(Refused::Shape)
-}
-
-/// Buffers into segments, without the bytes to skip in front and to trim at the end. Returns how many
-/// bytes they have.
-#[inline]
-fn gather(
-    window: &Window,
-    buffers: &[Buffer],
-    (skip, front): (usize, u32),
-    trim: u32,
-    segments: &mut heapless::Vec<Segment, MAX_SEGMENTS>,
-) -> Result<u32, Refused> {
-    const BAD: Refused = Refused::Status(RequestStatus::IoError);
-    let buffers = buffers.get(skip..).unwrap_or_default();
-    let last = buffers.len().wrapping_sub(1);
-    let mut total: u32 = 0;
-    for (number, buffer) in buffers.iter().enumerate() {
-        let mut start = buffer.address;
-        let mut length = buffer.len;
-        if number == 0 && front != 0 {
-            start = start.checked_add(u64::from(front)).ok_or(BAD)?;
-            length -= front;
-        }
-        if number == last {
-            length -= trim;
-        }
-        if length == 0 {
-            continue;
-        }
-        let segment = window.translate(start, length).map_err(|_| BAD)?;
-        segments.push(segment).map_err(|_| BAD)?;
-        total = total.checked_add(length).ok_or(BAD)?;
-    }
-    Ok(total)
-}
-
-/// Copies what buffers hold, all of it, without the bytes to skip. Returns how much there was.
-fn copy_out(
-    window: &Window,
-    buffers: &[Buffer],
-    (skip, mut front): (usize, u32),
-    bytes: &mut [u8],
-) -> Result<usize, Refused> {
-    const BAD: Refused = Refused::Status(RequestStatus::IoError);
-    let mut filled = 0;
-    for buffer in buffers.get(skip..).unwrap_or_default() {
-        let start = buffer.address.checked_add(u64::from(front)).ok_or(BAD)?;
-        let length = (buffer.len - front) as usize;
-        front = 0;
-        let part = bytes
-            .get_mut(filled..)
-            .and_then(|rest| rest.get_mut(..length));
-        window
-            .read_bytes(start, part.ok_or(BAD)?)
-            .map_err(|_| BAD)?;
-        filled += length;
-    }
-    Ok(filled)
 }

@@ -1,19 +1,20 @@
 //! The driver on a machine of software.
 
-mod fake;
+pub mod fake;
+mod paths;
+mod recovery;
 
 use std::string::ToString;
 use std::vec::Vec;
 
-use channel::{DeviceStatus, Refusal, SubchannelStatus};
 use proptest::prelude::*;
 use window::{ClientAddress, Segment, Window};
 
-use super::recovery::{Action, ATTEMPTS, TABLE};
 use super::volume::{Label, VolumeError};
 use super::*;
-use crate::driver::block::BlockStatus;
-use fake::{id, Fault, Machine};
+use crate::driver::block::{BlockDevice, BlockStatus, Done, Operation, SubmitError, Token};
+use crate::driver::dasd::QUEUE_SIZE;
+use fake::{id, Machine};
 
 const ISC: u8 = 3;
 const BLOCK: u64 = 4096;
@@ -33,6 +34,7 @@ impl Scene {
         let disk = Eckd::open(&mut machine, id(), ISC).unwrap();
         let data = machine.storage(PAGES).unwrap();
         machine.starts = 0;
+        machine.taken.clear();
         Self {
             machine,
             disk,
@@ -103,7 +105,7 @@ fn cdl(cylinders: u16) -> Machine {
 
 #[test]
 fn a_cdl_volume_is_served_from_track_2_on() {
-    let volume = Scene::cdl().disk.volume.clone();
+    let volume = Scene::cdl().disk.volume().clone();
     assert_eq!(volume.label, Label::Cdl);
     assert_eq!(&volume.serial, b"LINUX1");
     assert_eq!(volume.layout.origin, 24);
@@ -124,7 +126,7 @@ fn other_volumes_are_served_behind_their_labels() {
         (plain().label("", "CMS1LINUX1"), Label::Cms(0), 3),
         (plain(), Label::None, 0),
     ] {
-        let volume = Scene::new(machine).disk.volume.clone();
+        let volume = Scene::new(machine).disk.volume().clone();
         assert_eq!((volume.label, volume.layout.origin), (label, origin));
         assert_eq!(volume.layout.blocks, 2 * 15 * 12 - origin);
     }
@@ -135,7 +137,7 @@ fn a_reserved_cms_file_is_served_from_its_first_block_on() {
     let mut machine = Machine::new(2).format(0, 4096, 12).label("", "CMS1LINUX1");
     let label = machine.records.get_mut(&(0, 0, 3)).unwrap();
     label.data[16..20].copy_from_slice(&77_u32.to_be_bytes());
-    let volume = Scene::new(machine).disk.volume.clone();
+    let volume = Scene::new(machine).disk.volume().clone();
     assert_eq!(volume.layout.origin, 77);
 }
 
@@ -206,7 +208,7 @@ fn requests_that_follow_each_other_are_one_domain() {
     }
     scene.all();
     // DEFINE EXTENT, LOCATE RECORD, and one for each block.
-    assert_eq!(scene.disk.counters.ccws, 32);
+    assert_eq!(scene.disk.counters().ccws, 32);
 }
 
 #[test]
@@ -245,7 +247,7 @@ fn a_request_longer_than_a_program_or_a_domain_is_served() {
 #[test]
 fn what_is_not_in_the_volume_is_refused() {
     let mut scene = Scene::cdl();
-    let blocks = scene.disk.volume.layout.blocks;
+    let blocks = scene.disk.volume().layout.blocks;
     let one = scene.segment(0, BLOCK as u32);
     let half = scene.segment(0, BLOCK as u32 / 2);
     let too_large = Err(SubmitError::TooLarge);
@@ -271,209 +273,6 @@ fn a_full_queue_takes_no_more_until_an_ending_is_taken() {
     assert_eq!(scene.submit(false, 0, &[one], 99), Err(SubmitError::Full));
     assert!(scene.disk.poll().is_some());
     assert_eq!(scene.submit(false, 0, &[one], 99), Ok(()));
-}
-
-/// Sense bytes with the bit of a row.
-fn sense_of(number: usize) -> Vec<u8> {
-    const BITS: [(usize, u8); TABLE.len()] = [
-        (0, 0x80),
-        (1, 0x02),
-        (1, 0x04),
-        (1, 0x08),
-        (1, 0x40),
-        (1, 0x20),
-        (1, 0x80),
-        (2, 0x10),
-        (0, 0x40),
-        (0, 0x10),
-        (0, 0x08),
-        (0, 0x20),
-        (0, 0x04),
-        (0, 0x01),
-        (1, 0x10),
-    ];
-    let (byte, mask) = BITS[number];
-    let mut sense = vec![0; 24];
-    sense[byte] = mask;
-    sense
-}
-
-#[test]
-fn every_row_of_the_table_does_what_it_says() {
-    for (number, row) in TABLE.iter().enumerate() {
-        let sense = sense_of(number);
-        assert_eq!(super::recovery::row_of(&sense).reason, row.reason);
-        let once = match row.action {
-            Action::Retry => BlockStatus::Ok,
-            Action::Fail => BlockStatus::IoError,
-        };
-        for (times, status) in [(1, once), (ATTEMPTS, BlockStatus::IoError)] {
-            let mut scene = Scene::cdl();
-            scene.machine.faults = vec![Fault::UnitCheck(sense.clone()); times as usize].into();
-            assert_eq!(
-                scene.status(true, 9),
-                status,
-                "{}, {times} times",
-                row.reason
-            );
-            scene.machine.faults.clear();
-            assert_eq!(
-                scene.status(false, 9),
-                BlockStatus::Ok,
-                "after {}",
-                row.reason
-            );
-        }
-    }
-}
-
-#[test]
-fn write_inhibited_is_not_an_equipment_check() {
-    assert_eq!(
-        super::recovery::row_of(&[0x10, 0x02]).reason,
-        "write inhibited"
-    );
-    assert_eq!(super::recovery::row_of(&[]).action, Action::Retry);
-}
-
-#[test]
-fn sense_that_does_not_come_by_itself_is_asked_for() {
-    let mut scene = Scene::cdl();
-    scene.machine.concurrent_sense = false;
-    scene.machine.faults.push_back(Fault::UnitCheck(vec![0x80]));
-    assert_eq!(scene.status(false, 9), BlockStatus::IoError);
-    assert_eq!(scene.machine.starts, 1);
-}
-
-#[test]
-fn what_the_channel_reports_is_retried_or_fails() {
-    use SubchannelStatus as Channel;
-    let both = DeviceStatus::CHANNEL_END | DeviceStatus::DEVICE_END;
-    for (fault, status) in [
-        (Fault::Channel(Channel::PROGRAM_CHECK), BlockStatus::IoError),
-        (
-            Fault::Channel(Channel::PROTECTION_CHECK),
-            BlockStatus::IoError,
-        ),
-        (
-            Fault::Channel(Channel::INCORRECT_LENGTH),
-            BlockStatus::IoError,
-        ),
-        (Fault::Channel(Channel::CHANNEL_DATA_CHECK), BlockStatus::Ok),
-        (
-            Fault::Channel(Channel::CHANNEL_CONTROL_CHECK),
-            BlockStatus::Ok,
-        ),
-        (
-            Fault::Channel(Channel::INTERFACE_CONTROL_CHECK),
-            BlockStatus::Ok,
-        ),
-        (Fault::Channel(Channel::CHAINING_CHECK), BlockStatus::Ok),
-        (Fault::Device(DeviceStatus::BUSY), BlockStatus::Ok),
-        (
-            Fault::Device(both | DeviceStatus::UNIT_EXCEPTION),
-            BlockStatus::IoError,
-        ),
-        (Fault::Deferred(1), BlockStatus::Ok),
-        (Fault::Refused(Refusal::Busy), BlockStatus::Ok),
-    ] {
-        let mut scene = Scene::cdl();
-        scene.machine.faults.push_back(fault.clone());
-        assert_eq!(scene.status(false, 9), status, "{fault:?}");
-        assert_eq!(scene.status(false, 9), BlockStatus::Ok, "after {fault:?}");
-    }
-}
-
-#[test]
-fn of_many_requests_only_the_one_without_its_record_fails() {
-    let mut scene = Scene::cdl();
-    let place = scene.disk.volume.layout.place(70);
-    let address = (place.cylinder as u16, place.head, place.record);
-    scene.machine.records.remove(&address);
-    for token in 0..60 {
-        scene.one(token % 3 == 0, u64::from(token) * 2, token);
-    }
-    let done = scene.all();
-    assert_eq!(done.len(), 60);
-    for one in done {
-        let lost = one.token.0 == 35;
-        assert_eq!(one.status == BlockStatus::IoError, lost, "{one:?}");
-    }
-    assert_eq!(scene.disk.counters.failures, 1);
-}
-
-#[test]
-fn of_blocks_that_follow_each_other_those_of_an_unformatted_track_fail() {
-    let mut scene = Scene::cdl();
-    scene.machine.records.retain(|at, _| (at.0, at.1) != (0, 4));
-    for token in 0..60 {
-        scene.one(false, u64::from(token), token);
-    }
-    for one in scene.all() {
-        let lost = (24..36).contains(&one.token.0);
-        assert_eq!(one.status == BlockStatus::IoError, lost, "{one:?}");
-    }
-}
-
-#[test]
-fn a_program_that_does_not_end_is_halted_and_tried_again() {
-    let mut scene = Scene::cdl();
-    scene.machine.faults.push_back(Fault::Hang);
-    assert_eq!(scene.status(true, 1), BlockStatus::Ok);
-    assert_eq!((scene.machine.halts, scene.machine.clears), (1, 0));
-    assert_eq!(scene.disk.counters.timeouts, 1);
-    assert!(scene.machine.micros > super::recovery::PROGRAM_TIMEOUT);
-}
-
-#[test]
-fn a_halt_that_does_not_end_is_followed_by_a_clear() {
-    let mut scene = Scene::cdl();
-    scene.machine.halt_stuck = true;
-    scene.machine.faults.push_back(Fault::Hang);
-    assert_eq!(scene.status(true, 1), BlockStatus::Ok);
-    assert_eq!((scene.machine.halts, scene.machine.clears), (1, 1));
-}
-
-#[test]
-fn a_disk_that_cannot_be_stopped_is_given_up() {
-    let mut scene = Scene::cdl();
-    scene.machine.halt_stuck = true;
-    scene.machine.clear_stuck = true;
-    scene.machine.faults.push_back(Fault::Hang);
-    scene.one(false, 1, 0);
-    scene.one(false, 2, 1);
-    let done = scene.all();
-    assert!(done.iter().all(|one| one.status == BlockStatus::IoError));
-    assert_eq!(
-        (done.len(), scene.machine.clears),
-        (2, super::recovery::CLEARS)
-    );
-    let one = scene.segment(0, BLOCK as u32);
-    assert_eq!(scene.submit(false, 0, &[one], 9), Err(SubmitError::Broken));
-}
-
-#[test]
-fn a_program_that_never_ends_fails_in_the_end() {
-    let mut scene = Scene::cdl();
-    scene.machine.faults = vec![Fault::Hang; ATTEMPTS as usize].into();
-    assert_eq!(scene.status(false, 1), BlockStatus::IoError);
-    assert_eq!(scene.status(false, 1), BlockStatus::Ok);
-}
-
-#[test]
-fn a_disk_that_is_gone_fails_its_requests_and_takes_no_more() {
-    for fault in [Fault::Deferred(3), Fault::Refused(Refusal::NotOperational)] {
-        let mut scene = Scene::cdl();
-        scene.machine.faults.push_back(fault);
-        assert_eq!(scene.status(false, 1), BlockStatus::IoError);
-        let one = scene.segment(0, BLOCK as u32);
-        assert_eq!(scene.submit(false, 0, &[one], 9), Err(SubmitError::Broken));
-    }
-    let mut scene = Scene::cdl();
-    scene.one(false, 1, 0);
-    scene.machine.gone = true;
-    scene.disk.recheck(&mut scene.machine);
-    assert_eq!(scene.all()[0].status, BlockStatus::IoError);
 }
 
 proptest! {
@@ -512,7 +311,7 @@ proptest! {
         }
         scene.submit(true, block, &segments, 1).unwrap();
         prop_assert_eq!(scene.all()[0].status, BlockStatus::Ok);
-        let layout = scene.disk.volume.layout;
+        let layout = scene.disk.volume().layout;
         for number in 0..u64::from(total) / BLOCK {
             let at = layout.place(block + number);
             let record = &scene.machine.records[&(at.cylinder as u16, at.head, at.record)];

@@ -1,20 +1,23 @@
 //! A machine with one volume: the channel and the storage control interpret the programs that the driver starts, and fail
 //! when the test says so.
 
+mod control;
+
+use std::boxed::Box;
 use std::collections::{BTreeMap, VecDeque};
 use std::vec::Vec;
 
 use channel::{
-    ActivityControl, Ccw1, CcwFlags, ChannelSubsystem, CommandCode, Crw, DeviceStatus,
+    ActivityControl, Ccw1, CcwFlags, ChannelSubsystem, CommandCode, Crw, DeviceStatus, Esw,
     FunctionControl, Idaw2, IoInterruption, Irb, Midaw, MidawFlags, NotOperational, Orb, OrbFlags,
     PmcwFlags, Refusal, Schib, StatusControl, SubchannelId, SubchannelStatus, Tested,
 };
 use s390x::clock::Tod;
 use s390x::ebcdic::CP037;
 use window::{ClientAddress, Segment, Window};
-use zerocopy::{FromBytes, FromZeros, IntoBytes};
+use zerocopy::FromZeros;
 
-use super::super::format::{self, Characteristics, CountField, DefineExtent, LocateRecord};
+use super::super::format::{self, Characteristics, DefineExtent, LocateRecord, PathGroup};
 use crate::driver::{OutOfStorage, Platform, Wake};
 
 /// What happens to a program of reads and writes instead of its work.
@@ -34,6 +37,26 @@ pub enum Fault {
     Hang,
 }
 
+/// What the storage control knows of path groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Groups {
+    Unknown,
+    SinglePath,
+    Multipath,
+}
+
+/// A control unit of another kind: a command and its data in, data or sense bytes out.
+pub type Control = Box<dyn FnMut(CommandCode, &[u8]) -> Result<Vec<u8>, Vec<u8>>>;
+
+/// What a program has said so far.
+#[derive(Default)]
+struct Running {
+    path: u8,
+    extent: Option<DefineExtent>,
+    domain: Option<LocateRecord>,
+    next: Option<Address>,
+}
+
 /// A record: key and data.
 #[derive(Clone, Debug, Default)]
 pub struct Record {
@@ -48,6 +71,17 @@ pub struct Machine {
     pub records: BTreeMap<Address, Record>,
     pub about: Characteristics,
     pub faults: VecDeque<Fault>,
+    /// What happens to every such program on a path.
+    pub path_faults: BTreeMap<u8, Fault>,
+    /// The paths that such programs took.
+    pub taken: Vec<u8>,
+    pub groups: Groups,
+    /// What each path was told of its group.
+    pub paths: BTreeMap<u8, PathGroup>,
+    /// The storage control takes PREFIX.
+    pub prefix: bool,
+    /// In place of the storage control.
+    pub control: Option<Control>,
     pub concurrent_sense: bool,
     pub midaws: bool,
     /// Halt and clear functions do not end.
@@ -75,11 +109,11 @@ enum Stop {
 }
 
 const STORAGE: usize = 8 << 20;
-const COMMAND_REJECT: u8 = 0x80;
-/// Bytes 0 and 1.
-const NO_RECORD: [u8; 2] = [0, 0x08];
-const FILE_PROTECTED: [u8; 2] = [0, 0x04];
-const INVALID_FORMAT: [u8; 2] = [0, 0x40];
+
+/// The path that the channel subsystem takes.
+fn first_path(mask: u8) -> u8 {
+    0x80_u8.checked_shr(mask.leading_zeros()).unwrap_or(0)
+}
 
 pub fn id() -> SubchannelId {
     SubchannelId::new(0, 3).unwrap()
@@ -105,6 +139,12 @@ impl Machine {
             records: BTreeMap::new(),
             about,
             faults: VecDeque::new(),
+            path_faults: BTreeMap::new(),
+            taken: Vec::new(),
+            groups: Groups::Multipath,
+            paths: BTreeMap::new(),
+            prefix: false,
+            control: None,
             concurrent_sense: true,
             midaws: true,
             halt_stuck: false,
@@ -122,6 +162,32 @@ impl Machine {
             base,
             free: 4096,
         }
+    }
+
+    /// With these paths.
+    pub fn over(mut self, paths: u8) -> Self {
+        self.schib.pmcw.lpm = paths;
+        self.schib.pmcw.pam = paths;
+        self
+    }
+
+    /// Where the storage control says that it has PREFIX.
+    pub fn offering_prefix(mut self) -> Self {
+        self.about.facilities = 0x0200_0000.into();
+        self
+    }
+
+    /// Status that no program asked for.
+    pub fn alert(&mut self, device: DeviceStatus) {
+        self.end(FunctionControl::empty(), device, SubchannelStatus::empty());
+    }
+
+    /// Takes the device away; the subchannel is disabled with it.
+    pub fn unplug(&mut self) {
+        self.gone = true;
+        self.running = false;
+        self.status = None;
+        self.schib.pmcw.set_flag(PmcwFlags::ENABLED, false);
     }
 
     /// Formats all tracks from number `first` on.
@@ -181,6 +247,34 @@ impl Machine {
         }
     }
 
+    fn fail(&mut self, fault: Fault) -> Result<(), Refusal> {
+        let nothing = SubchannelStatus::empty();
+        let ended = DeviceStatus::CHANNEL_END | DeviceStatus::DEVICE_END;
+        match fault {
+            Fault::UnitCheck(sense) => self.check(sense),
+            Fault::Channel(status) => self.end(FunctionControl::START, ended, status),
+            Fault::Device(status) => self.end(FunctionControl::START, status, nothing),
+            Fault::Deferred(cc) => {
+                self.end(FunctionControl::START, DeviceStatus::empty(), nothing);
+                self.status.as_mut().unwrap().scsw.set_deferred_cc(cc);
+            }
+            Fault::Refused(refusal) => return Err(refusal),
+            Fault::Hang => self.running = true,
+        }
+        Ok(())
+    }
+
+    fn work(&mut self, orb: &Orb) {
+        let ended = DeviceStatus::CHANNEL_END | DeviceStatus::DEVICE_END;
+        let (address, outcome) = self.run(orb);
+        match outcome {
+            Ok(()) => self.end(FunctionControl::START, ended, SubchannelStatus::empty()),
+            Err(Stop::Sense(sense)) => self.check(sense),
+            Err(Stop::Channel(status)) => self.end(FunctionControl::START, ended, status),
+        }
+        self.status.as_mut().unwrap().scsw.program = address.into();
+    }
+
     fn ccw(&self, address: u32) -> Ccw1 {
         self.storage
             .read(ClientAddress::new(address.into()))
@@ -235,7 +329,10 @@ impl Machine {
     /// Runs the program; gives the CCW address at its end.
     fn run(&mut self, orb: &Orb) -> (u32, Result<(), Stop>) {
         let mut at = orb.program.get();
-        let (mut extent, mut domain, mut next) = (None, None::<LocateRecord>, None::<Address>);
+        let mut program = Running {
+            path: first_path(orb.path_mask()),
+            ..Running::default()
+        };
         loop {
             let first = self.ccw(at);
             let mut pieces = self.pieces(&first, orb.flags());
@@ -254,7 +351,10 @@ impl Machine {
                 data.extend(bytes);
             }
             let code = CommandCode(first.command);
-            let answer = self.command(code, &data, &mut extent, &mut domain, &mut next);
+            let answer = match &mut self.control {
+                Some(control) => control(code, &data).map_err(Stop::Sense),
+                None => self.command(code, &data, &mut program),
+            };
             match answer {
                 Err(stop) => return (at, Err(stop)),
                 Ok(answer) => {
@@ -275,120 +375,11 @@ impl Machine {
             }
             if !last.flags().contains(CcwFlags::CC) {
                 assert!(
-                    domain.is_none_or(|domain| domain.count == 0),
+                    program.domain.is_none_or(|domain| domain.count == 0),
                     "half a domain"
                 );
                 return (at, Ok(()));
             }
-        }
-    }
-
-    fn command(
-        &mut self,
-        code: CommandCode,
-        data: &[u8],
-        extent: &mut Option<DefineExtent>,
-        domain: &mut Option<LocateRecord>,
-        next: &mut Option<Address>,
-    ) -> Result<Vec<u8>, Stop> {
-        let reject = || Stop::Sense(vec![COMMAND_REJECT]);
-        let open = domain.is_some_and(|domain| domain.count > 0);
-        match code {
-            CommandCode::SENSE => Ok(core::mem::take(&mut self.sense)),
-            CommandCode::SENSE_ID => Ok(vec![0xFF, 0x39, 0x90, 2, 0x33, 0x90, 2]),
-            format::READ_CHARACTERISTICS => Ok(self.about.as_bytes().to_vec()),
-            format::DEFINE_EXTENT if !open => {
-                let parameters = DefineExtent::read_from_bytes(data).map_err(|_| reject())?;
-                assert_eq!(parameters.attributes, DefineExtent::ECKD);
-                *extent = Some(parameters);
-                Ok(Vec::new())
-            }
-            format::LOCATE_RECORD if !open && extent.is_some() => {
-                let locate = LocateRecord::read_from_bytes(data).map_err(|_| reject())?;
-                assert!(locate.count > 0);
-                let place = (
-                    locate.seek.cylinder.get(),
-                    locate.seek.head.get(),
-                    locate.record,
-                );
-                self.protect(extent, place)?;
-                if locate.record > 0 && !self.records.contains_key(&place) {
-                    return Err(Stop::Sense(NO_RECORD.to_vec()));
-                }
-                *next = Some(place);
-                *domain = Some(locate);
-                Ok(Vec::new())
-            }
-            format::READ_COUNT | format::READ_CKD if open => {
-                domain.as_mut().ok_or_else(reject)?.count -= 1;
-                let (cylinder, head, record) = next.ok_or_else(reject)?;
-                let mut behind = self.records.range((cylinder, head, record + 1)..);
-                let found = behind
-                    .next()
-                    .filter(|(at, _)| (at.0, at.1) == (cylinder, head));
-                let (at, found) = found.ok_or(Stop::Sense(NO_RECORD.to_vec()))?;
-                let count = CountField {
-                    track: format::TrackAddress::new(at.0.into(), at.1),
-                    record: at.2,
-                    key: found.key.len() as u8,
-                    data: (found.data.len() as u16).into(),
-                };
-                let mut answer = count.as_bytes().to_vec();
-                if code == format::READ_CKD {
-                    answer.extend(&found.key);
-                    answer.extend(&found.data);
-                }
-                Ok(answer)
-            }
-            format::READ_DATA | format::WRITE_DATA if open => {
-                let locate = domain.as_mut().ok_or_else(reject)?;
-                let writes = code == format::WRITE_DATA;
-                let operation = if writes {
-                    LocateRecord::WRITE_DATA
-                } else {
-                    LocateRecord::READ_DATA
-                };
-                assert_eq!(locate.operation, operation);
-                let place = next.ok_or_else(reject)?;
-                self.protect(extent, place)?;
-                let length = usize::from(locate.transfer_length.get());
-                let record = self.records.get_mut(&place);
-                let record = record.ok_or(Stop::Sense(NO_RECORD.to_vec()))?;
-                locate.count -= 1;
-                let answer = if writes {
-                    if extent.is_none_or(|extent| extent.mask != DefineExtent::MASK_UPDATE) {
-                        return Err(Stop::Sense(FILE_PROTECTED.to_vec()));
-                    }
-                    if record.data.len() != length {
-                        return Err(Stop::Sense(INVALID_FORMAT.to_vec()));
-                    }
-                    record.data.copy_from_slice(data);
-                    Vec::new()
-                } else {
-                    record.data.clone()
-                };
-                // What comes next on the track, whatever its number, or the first of the next track.
-                let track = place.0 * 15 + place.1 + 1;
-                let other = (track / 15, track % 15, 1);
-                let mut behind = self.records.range((place.0, place.1, place.2 + 1)..);
-                let found = behind.next().map_or(other, |(at, _)| *at);
-                let same = (found.0, found.1) == (place.0, place.1);
-                *next = Some(if same { found } else { other });
-                Ok(answer)
-            }
-            _ => Err(reject()),
-        }
-    }
-
-    fn protect(&self, extent: &Option<DefineExtent>, place: Address) -> Result<(), Stop> {
-        let track = |at: format::TrackAddress| (at.cylinder.get(), at.head.get());
-        let inside = extent.is_some_and(|extent| {
-            (track(extent.first)..=track(extent.last)).contains(&(place.0, place.1))
-        });
-        if inside {
-            Ok(())
-        } else {
-            Err(Stop::Sense(FILE_PROTECTED.to_vec()))
         }
     }
 
@@ -410,33 +401,24 @@ impl ChannelSubsystem for Machine {
         if self.running {
             return Err(Refusal::Busy);
         }
-        let extended = self.ccw(orb.program.get()).command == format::DEFINE_EXTENT.0;
-        let nothing = SubchannelStatus::empty();
-        let ended = DeviceStatus::CHANNEL_END | DeviceStatus::DEVICE_END;
-        if extended {
+        let path = first_path(orb.path_mask() & self.schib.pmcw.pam);
+        assert!(path != 0, "a program over no path");
+        let first = CommandCode(self.ccw(orb.program.get()).command);
+        let fault = if matches!(first, format::DEFINE_EXTENT | format::PREFIX) {
             self.starts += 1;
-            if let Some(fault) = self.faults.pop_front() {
-                match fault {
-                    Fault::UnitCheck(sense) => self.check(sense),
-                    Fault::Channel(status) => self.end(FunctionControl::START, ended, status),
-                    Fault::Device(status) => self.end(FunctionControl::START, status, nothing),
-                    Fault::Deferred(cc) => {
-                        self.end(FunctionControl::START, DeviceStatus::empty(), nothing);
-                        self.status.as_mut().unwrap().scsw.set_deferred_cc(cc);
-                    }
-                    Fault::Refused(refusal) => return Err(refusal),
-                    Fault::Hang => self.running = true,
-                }
-                return Ok(());
-            }
+            self.taken.push(path);
+            let of_path = || self.path_faults.get(&path).cloned();
+            self.faults.pop_front().or_else(of_path)
+        } else {
+            None
+        };
+        match fault {
+            Some(fault) => self.fail(fault)?,
+            None => self.work(orb),
         }
-        let (address, outcome) = self.run(orb);
-        match outcome {
-            Ok(()) => self.end(FunctionControl::START, ended, nothing),
-            Err(Stop::Sense(sense)) => self.check(sense),
-            Err(Stop::Channel(status)) => self.end(FunctionControl::START, ended, status),
+        if let Some(irb) = &mut self.status {
+            irb.esw = Esw::of_path(path, irb.esw.erw);
         }
-        self.status.as_mut().unwrap().scsw.program = address.into();
         Ok(())
     }
 
@@ -530,6 +512,10 @@ impl Platform for Machine {
 
     fn has_midaws(&mut self) -> bool {
         self.midaws
+    }
+
+    fn path_group(&self) -> [u8; 11] {
+        *b"this system"
     }
 
     fn highest_set(&mut self) -> u8 {

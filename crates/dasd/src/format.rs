@@ -1,0 +1,301 @@
+//! Which records a formatted volume has, track by track: what dasdfmt of Linux makes.
+//!
+//! | | CDL | LDL |
+//! |---|---|---|
+//! | track 0 | IPL records of 4+24 and 4+144 bytes (key and data), label of 4+80, then blocks | blocks: IPL data in 1 and 2, label in 3 |
+//! | track 1 | VTOC: as many records of 44+96 as blocks fit on a track | blocks |
+//! | the others | blocks | blocks |
+//!
+//! A *block* is a record without key. As many as fit by the device's track-capacity formula are on a track. Everything that is
+//! not named is zero. Home address and R0 stay as they are.
+
+use core::fmt;
+
+use heapless::Vec;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use crate::characteristics::Characteristics;
+use crate::label::{self, VolumeLabel};
+use crate::track::{CountField, TrackAddress};
+use crate::vtoc;
+
+/// The block sizes that Linux knows.
+pub const BLOCK_SIZES: [u16; 4] = [512, 1024, 2048, 4096];
+
+/// How a volume is laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// Compatible disk layout: other systems see a volume with a label and a VTOC.
+    Cdl,
+    /// Linux disk layout.
+    Ldl,
+}
+
+impl Layout {
+    /// In words.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Cdl => "cdl",
+            Self::Ldl => "ldl",
+        }
+    }
+}
+
+/// Why a volume cannot have that format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FormatError {
+    /// The characteristics are those of no disk that is known.
+    Characteristics,
+    /// Not one of [`BLOCK_SIZES`].
+    BlockSize(u16),
+    /// The volume has not even the tracks for label and VTOC.
+    TooSmall,
+}
+
+impl fmt::Display for FormatError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Characteristics => {
+                f.write_str("READ DEVICE CHARACTERISTICS: no disk that is known")
+            }
+            Self::BlockSize(size) => write!(f, "blocks of {size} bytes: 512, 1024, 2048 or 4096"),
+            Self::TooSmall => f.write_str("too small for a label and a VTOC"),
+        }
+    }
+}
+
+impl core::error::Error for FormatError {}
+
+/// A format of a volume.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Format {
+    about: Characteristics,
+    layout: Layout,
+    block: u16,
+    records: u8,
+    serial: [u8; 6],
+}
+
+/// A record of a formatted volume.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Its count field.
+    pub count: CountField,
+    /// The front of key and data; the rest is zero.
+    pub content: Vec<u8, { Self::MOST }>,
+}
+
+impl Record {
+    /// Most bytes of [`content`](Self::content).
+    pub const MOST: usize = 148;
+    /// Bytes of the keys of IPL records and a CDL label.
+    const KEY: u8 = 4;
+    const IPL_1: u16 = 24;
+    const IPL_2: u16 = 144;
+    const LABEL: u16 = 80;
+}
+
+/// The front of the first IPL record: an IPL PSW that waits disabled with code F, and a CCW that does nothing. The volume is
+/// not for IPL.
+const IPL_1: [u8; 16] = [0, 0x0A, 0, 0, 0, 0, 0, 0x0F, 3, 0, 0, 0, 0, 0, 0, 1];
+/// `IPL1` and `IPL2`.
+const IPL_KEYS: [[u8; 4]; 2] = [[0xC9, 0xD7, 0xD3, 0xF1], [0xC9, 0xD7, 0xD3, 0xF2]];
+
+impl Format {
+    /// Such a volume of a device. `serial` is in EBCDIC: [`label::serial`] makes it.
+    ///
+    /// # Errors
+    ///
+    /// [`FormatError`].
+    pub fn new(
+        about: Characteristics,
+        layout: Layout,
+        block: u16,
+        serial: [u8; 6],
+    ) -> Result<Self, FormatError> {
+        if !about.are_sound() {
+            return Err(FormatError::Characteristics);
+        }
+        if !BLOCK_SIZES.contains(&block) {
+            return Err(FormatError::BlockSize(block));
+        }
+        let records = about.records_of(block.into()).unwrap_or(0);
+        let records = u8::try_from(records).unwrap_or(0);
+        if records < label::RECORD + 1 {
+            return Err(FormatError::Characteristics);
+        }
+        let format = Self {
+            about,
+            layout,
+            block,
+            records,
+            serial,
+        };
+        if format.tracks() < 3 {
+            return Err(FormatError::TooSmall);
+        }
+        Ok(format)
+    }
+
+    /// The device.
+    pub const fn about(&self) -> &Characteristics {
+        &self.about
+    }
+
+    /// The layout.
+    pub const fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// Bytes of a block.
+    pub const fn block(&self) -> u16 {
+        self.block
+    }
+
+    /// Records of a track.
+    pub const fn records(&self) -> u8 {
+        self.records
+    }
+
+    /// Volume serial, in EBCDIC.
+    pub const fn serial(&self) -> [u8; 6] {
+        self.serial
+    }
+
+    /// Tracks of the volume.
+    pub fn tracks(&self) -> u32 {
+        let heads = u32::from(self.about.heads.get());
+        // Fewer than 2^28 cylinders of at most 15: it fits.
+        self.about.cylinders().saturating_mul(heads)
+    }
+
+    /// Blocks of the volume that are served: see the table of `docs/dasd.md`.
+    pub fn blocks(&self) -> u64 {
+        let records = u64::from(self.records);
+        let hidden = match self.layout {
+            Layout::Cdl => 2 * records,
+            Layout::Ldl => label::RECORD.into(),
+        };
+        (u64::from(self.tracks()) * records).saturating_sub(hidden)
+    }
+
+    /// The address of a track.
+    pub const fn address(&self, track: u32) -> TrackAddress {
+        TrackAddress::of_number(track, self.about.heads.get())
+    }
+
+    /// The records of a track, in the order of their numbers, from 1.
+    pub fn track(&self, track: u32) -> impl Iterator<Item = Record> + '_ {
+        let address = self.address(track);
+        (1..=self.records).map(move |record| self.record(track, address, record))
+    }
+
+    fn record(&self, track: u32, address: TrackAddress, record: u8) -> Record {
+        let (key, data) = match (self.layout, track, record) {
+            (Layout::Cdl, 0, 1) => (Record::KEY, Record::IPL_1),
+            (Layout::Cdl, 0, 2) => (Record::KEY, Record::IPL_2),
+            (Layout::Cdl, 0, label::RECORD) => (Record::KEY, Record::LABEL),
+            (Layout::Cdl, 1, _) => (vtoc::KEY, vtoc::DATA),
+            _ => (0, self.block),
+        };
+        Record {
+            count: CountField {
+                track: address,
+                record,
+                key,
+                data: data.into(),
+            },
+            content: self.content(track, record),
+        }
+    }
+
+    fn content(&self, track: u32, record: u8) -> Vec<u8, { Record::MOST }> {
+        let mut to = Vec::new();
+        // Each of them is shorter than the most.
+        let mut put = |bytes: &[u8]| drop(to.extend_from_slice(bytes));
+        match (self.layout, track, record) {
+            (Layout::Cdl, 0, 1) => {
+                put(&IPL_KEYS[0]);
+                put(&IPL_1);
+            }
+            (Layout::Cdl, 0, 2) => put(&IPL_KEYS[1]),
+            (Layout::Cdl, 0, label::RECORD) => {
+                let label = VolumeLabel::cdl(self.serial);
+                put(&label.name);
+                put(&label.as_bytes()[..VolumeLabel::CDL]);
+            }
+            (Layout::Cdl, 1, 1) => {
+                put(vtoc::format_4(&self.about, self.block, self.records).as_bytes());
+            }
+            (Layout::Cdl, 1, 2) => put(vtoc::format_5(&self.about).as_bytes()),
+            (Layout::Cdl, 1, 3) => {
+                if let Some(dscb) = vtoc::format_7(&self.about) {
+                    put(dscb.as_bytes());
+                }
+            }
+            (Layout::Ldl, 0, 1) => put(&IPL_1),
+            (Layout::Ldl, 0, label::RECORD) => {
+                let blocks = u64::from(self.tracks()) * u64::from(self.records);
+                put(VolumeLabel::ldl(self.serial, blocks).as_bytes());
+            }
+            _ => {}
+        }
+        to
+    }
+}
+
+/// What stands on track 0, as its only record, while a volume is being formatted: how far that has come. A volume with it has no
+/// label, so nobody takes it for one.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
+)]
+#[repr(C)]
+pub struct Mark {
+    /// [`Mark::NAME`].
+    pub name: [u8; 4],
+    /// Volume serial that it is to get.
+    pub serial: [u8; 6],
+    /// [`Layout`]: `C` or `L` in EBCDIC.
+    pub layout: u8,
+    /// Zero.
+    pub reserved: u8,
+    /// Bytes of a block.
+    pub block: zerocopy::big_endian::U16,
+    /// The first track that is not known to be formatted.
+    pub next: zerocopy::big_endian::U32,
+}
+
+const _: () = assert!(size_of::<Mark>() == 18);
+
+impl Mark {
+    /// `FMT1` in EBCDIC.
+    pub const NAME: [u8; 4] = [0xC6, 0xD4, 0xE3, 0xF1];
+
+    /// The mark of a volume whose tracks are formatted from 1 up to `next`.
+    pub fn new(format: &Format, next: u32) -> Self {
+        Self {
+            name: Self::NAME,
+            serial: format.serial,
+            layout: match format.layout {
+                Layout::Cdl => 0xC3,
+                Layout::Ldl => 0xD3,
+            },
+            reserved: 0,
+            block: format.block.into(),
+            next: next.into(),
+        }
+    }
+
+    /// Reads the data of record 1 of track 0.
+    pub fn parse(data: &[u8]) -> Option<Self> {
+        let (mark, _) = Self::read_from_prefix(data).ok()?;
+        (mark.name == Self::NAME).then_some(mark)
+    }
+
+    /// Where to go on, if the volume was being formatted like this.
+    pub fn resumes(&self, format: &Format) -> Option<u32> {
+        let next = self.next.get();
+        let same = *self == Self::new(format, next);
+        (same && (1..=format.tracks()).contains(&next)).then_some(next)
+    }
+}

@@ -1,0 +1,325 @@
+//! Volumes as dasdinit makes them, and an IPL of them.
+
+use std::path::PathBuf;
+
+use channel::{Ccw0, CcwFlags, CommandCode};
+use dasd::vtoc::{Dscb, DSCB};
+use dasd::{label, Characteristics, Format, Layout};
+use proptest::prelude::*;
+use tempfile::TempDir;
+use zerocopy::{FromBytes, FromZeros, IntoBytes};
+
+use super::volume::{Record, Track, Volume, HEADS};
+use super::*;
+
+const CYLINDERS: u16 = 3;
+const TRACK: usize = 56_832;
+const TRACKS: u32 = CYLINDERS as u32 * HEADS as u32;
+
+/// A volume and an image in a directory.
+struct Scene {
+    directory: TempDir,
+    bytes: Vec<u8>,
+}
+
+impl Scene {
+    /// A volume whose tracks are these; `blocks` records of 4096 bytes are the image.
+    fn new(blocks: usize, track: impl Fn(u32) -> Track) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let mut bytes: Vec<u8> = (0..blocks * BLOCK).map(|at| (at / 7 + at) as u8).collect();
+        bytes[LINE..HEAD].fill(0);
+        let scene = Self { directory, bytes };
+        std::fs::write(scene.path("image"), &scene.bytes).unwrap();
+        let mut header = [0_u8; 512];
+        header[..8].copy_from_slice(b"CKD_P370");
+        header[8] = HEADS as u8;
+        header[12..16].copy_from_slice(&(TRACK as u32).to_le_bytes());
+        header[16] = 0x90;
+        let file = [header.as_slice(), &vec![0; TRACK * TRACKS as usize]].concat();
+        std::fs::write(scene.path("volume"), file).unwrap();
+        let mut volume = scene.volume();
+        for number in 0..TRACKS {
+            volume.put(number, &track(number)).unwrap();
+        }
+        scene
+    }
+
+    /// As dasdfmt and dasdinit -linux format it.
+    fn formatted(blocks: usize, layout: Layout) -> Self {
+        let format = Format::new(about(), layout, 4096, label::serial("linux1").unwrap()).unwrap();
+        Self::new(blocks, |number| {
+            let mut track = Track::empty(number);
+            for record in format.track(number) {
+                let length = usize::from(record.count.key) + usize::from(record.count.data.get());
+                let mut content = record.content.to_vec();
+                content.resize(length, 0);
+                let count = record.count;
+                track.records.push(Record { count, content });
+            }
+            track
+        })
+    }
+
+    /// As dasdinit makes it: a label, and tracks without records.
+    fn empty(blocks: usize) -> Self {
+        let formatted = Self::formatted(1, Layout::Cdl);
+        let label = formatted.volume().track(0).unwrap();
+        Self::new(blocks, |number| match number {
+            0 => label.clone(),
+            _ => Track::empty(number),
+        })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn volume(&self) -> Volume {
+        Volume::open(&self.path("volume")).unwrap()
+    }
+
+    fn mkipl(&self, line: &str, yes: bool) -> Result<String> {
+        mkipl(&self.path("image"), &self.path("volume"), line, yes)
+    }
+
+    fn refused(&self) -> String {
+        let before = std::fs::read(self.path("volume")).unwrap();
+        let error = format!("{:#}", self.mkipl("", false).unwrap_err());
+        assert!(std::fs::read(self.path("volume")).unwrap() == before);
+        error
+    }
+
+    /// Changes a track.
+    fn change(&self, number: u32, change: impl FnOnce(&mut Track)) {
+        let mut volume = self.volume();
+        let mut track = volume.track(number).unwrap();
+        change(&mut track);
+        volume.put(number, &track).unwrap();
+    }
+
+    fn dscbs(&self) -> Vec<Dscb> {
+        let track = self.volume().track(1).unwrap();
+        let bytes = track.records.iter().skip(1).map(|record| &record.content);
+        bytes
+            .map(|content| Dscb::parse(content.as_slice().first_chunk::<DSCB>().unwrap()))
+            .collect()
+    }
+
+    /// What the image should be in storage.
+    fn image(&self, line: &str) -> Vec<u8> {
+        let mut bytes = self.bytes.clone();
+        bytes[LINE..LINE + line.len()].copy_from_slice(line.as_bytes());
+        bytes
+    }
+}
+
+fn about() -> Characteristics {
+    let mut about = Characteristics::new_zeroed();
+    about.device = 0x3390.into();
+    about.cylinders = CYLINDERS.into();
+    about.long_cylinders = u32::from(CYLINDERS).into();
+    about.heads = HEADS.into();
+    about.track_length = [0, 0xE5, 0xA2];
+    (about.formula, about.factor_1, about.factor_6) = (2, 34, 6);
+    about.factors = [19, 9, 6, 116];
+    about
+}
+
+/// What a channel does at IPL: storage afterwards.
+fn ipl(volume: &Volume) -> Vec<u8> {
+    let mut storage = vec![0; END as usize];
+    let first = volume.track(0).unwrap().record(1).unwrap().data().to_vec();
+    storage[..24].copy_from_slice(&first);
+    // Where the channel and the disk are; a search that succeeds skips a CCW.
+    let (mut at, mut track, mut record) = (8, 0, 1_u8);
+    for _ in 0..1000 {
+        let ccw = Ccw0::read_from_bytes(&storage[at..at + 8]).unwrap();
+        let [high, middle, low] = ccw.address;
+        let address = u32::from_be_bytes([0, high, middle, low]) as usize;
+        at += 8;
+        match CommandCode(ccw.command) {
+            CommandCode::TIC => {
+                at = address;
+                continue;
+            }
+            CommandCode(0x07) => {
+                let seek = &storage[address..address + 6];
+                let half = |at: usize| u16::from_be_bytes([seek[at], seek[at + 1]]);
+                assert_eq!((half(0), ccw.count.get()), (0, 6));
+                (track, record) = (u32::from(half(2)) * 15 + u32::from(half(4)), 0);
+            }
+            CommandCode(0x31) => {
+                let wanted = storage[address + 4];
+                let there = volume.track(track).unwrap();
+                let found = there.records.iter().find(|one| one.count.record == wanted);
+                let count = &found.unwrap().count;
+                assert_eq!(&count.as_bytes()[..5], &storage[address..address + 5]);
+                record = wanted - 1;
+                at += 8;
+            }
+            CommandCode(0x06) => {
+                record += 1;
+                let mut there = volume.track(track).unwrap();
+                let data = there.record(record).unwrap().data().to_vec();
+                assert_eq!(data.len(), usize::from(ccw.count.get()));
+                storage[address..address + data.len()].copy_from_slice(&data);
+            }
+            other => panic!("{other:?}"),
+        }
+        if ccw.flags & CcwFlags::CC.bits() == 0 {
+            return storage;
+        }
+    }
+    panic!("the program does not end");
+}
+
+#[test]
+fn what_is_loaded_is_the_image_with_its_command_line() {
+    for blocks in [2, 12, 13, 40, 150] {
+        for scene in [Scene::formatted(blocks, Layout::Cdl), Scene::empty(blocks)] {
+            scene.mkipl("log=debug", false).unwrap();
+            let storage = ipl(&scene.volume());
+            assert_eq!(storage[..8], [0, 8, 0, 0, 0x80, 1, 0, 0]);
+            let image = scene.image("log=debug");
+            assert!(storage[BASE as usize..][..image.len()] == image, "{blocks}");
+        }
+    }
+}
+
+#[test]
+fn the_image_is_a_data_set_on_the_last_free_tracks() {
+    let scene = Scene::formatted(20, Layout::Cdl);
+    let said = scene.mkipl("", false).unwrap();
+    assert!(said.contains("data set STELLWERK.IPL"), "{said}");
+    let dscbs = scene.dscbs();
+    let [Dscb::Format4(vtoc), Dscb::Format5(free), Dscb::Format1(set), Dscb::Free, ..] =
+        dscbs.as_slice()
+    else {
+        panic!("{dscbs:?}");
+    };
+    // The last two of 45 tracks; those from track 2 to 42 are free.
+    assert_eq!(set.extent[0].tracks(HEADS), Some((43, 44)));
+    assert_eq!((vtoc.free.get(), vtoc.highest.record), (9, 3));
+    let piece = free.free[0];
+    assert_eq!(
+        (piece.first.get(), piece.cylinders.get(), piece.tracks),
+        (2, 2, 11)
+    );
+    assert_eq!(free.free[1].cylinders.get(), 0);
+}
+
+#[test]
+fn another_image_takes_the_place_of_the_one_before() {
+    for scene in [Scene::formatted(30, Layout::Cdl), Scene::empty(30)] {
+        scene.mkipl("", false).unwrap();
+        let before = scene.dscbs();
+        scene.mkipl("heap=4M", false).unwrap();
+        assert_eq!(scene.dscbs(), before);
+        let image = scene.image("heap=4M");
+        assert!(ipl(&scene.volume())[BASE as usize..][..image.len()] == image);
+    }
+}
+
+#[test]
+fn data_sets_are_never_overwritten() {
+    let scene = Scene::formatted(20, Layout::Cdl);
+    // A data set of somebody else at the end.
+    let mut other = space::data_set([0x40; 6], &(40..45), 1);
+    other.name[0] = 0xC1;
+    scene.change(1, |track| {
+        track
+            .record(3)
+            .unwrap()
+            .content
+            .copy_from_slice(other.as_bytes());
+    });
+    scene.change(44, |track| track.record(1).unwrap().set_data(b"data"));
+    scene.mkipl("", true).unwrap();
+    assert_eq!(
+        &scene.volume().track(44).unwrap().records[1].data()[..4],
+        b"data"
+    );
+    let Dscb::Format1(set) = scene.dscbs()[3] else {
+        panic!("no data set");
+    };
+    assert_eq!(set.extent[0].tracks(HEADS), Some((38, 39)));
+    // And one that leaves no room.
+    other.extent[0].lower = dasd::TrackAddress::of_number(2, HEADS);
+    let scene = Scene::formatted(20, Layout::Cdl);
+    scene.change(1, |track| {
+        track
+            .record(3)
+            .unwrap()
+            .content
+            .copy_from_slice(other.as_bytes());
+    });
+    assert!(scene.refused().contains("takes 2 tracks, and at most 0"));
+}
+
+#[test]
+fn data_outside_of_data_sets_is_overwritten_only_when_that_was_asked_for() {
+    let scene = Scene::formatted(20, Layout::Cdl);
+    scene.change(44, |track| track.record(12).unwrap().set_data(b"data"));
+    assert!(scene.refused().contains("there is data on tracks 43 to 44"));
+    scene.mkipl("", true).unwrap();
+}
+
+#[test]
+fn an_ipl_program_of_somebody_else_is_overwritten_only_when_that_was_asked_for() {
+    let scene = Scene::formatted(20, Layout::Cdl);
+    scene.change(0, |track| track.record(2).unwrap().set_data(&[7]));
+    assert!(scene.refused().contains("an IPL program of somebody else"));
+    scene.mkipl("", true).unwrap();
+}
+
+#[test]
+fn a_volume_that_is_something_else_is_refused_by_name() {
+    let put = |at: usize, bytes: &[u8]| {
+        let scene = Scene::formatted(2, Layout::Cdl);
+        let mut file = std::fs::read(scene.path("volume")).unwrap();
+        file[at..at + bytes.len()].copy_from_slice(bytes);
+        std::fs::write(scene.path("volume"), file).unwrap();
+        scene.refused()
+    };
+    assert!(put(0, b"CKD_C370").contains("is compressed"));
+    assert!(put(0, b"\0\0\0\0\0\0\0\0").contains("FBA disks"));
+    assert!(put(16, &[0x80]).contains("is not a 3390"));
+    assert!(put(17, &[1]).contains("one of several files"));
+    // The length of record 1 of track 0.
+    assert!(put(512 + 5 + 16 + 6, &[0xFF, 0xFF]).contains("track 0 is damaged"));
+    let ldl = Scene::formatted(2, Layout::Ldl);
+    assert!(ldl.refused().contains("its label is LNX1"));
+    let large = Scene::formatted(43 * RECORDS, Layout::Cdl);
+    assert!(large.refused().contains("takes 44 tracks, and at most 43"));
+    let short = Scene::formatted(2, Layout::Cdl);
+    std::fs::write(short.path("volume"), b"CKD_P370").unwrap();
+    assert!(short.refused().contains("too short"));
+}
+
+#[test]
+fn a_file_that_is_no_image_is_refused() {
+    let scene = Scene::formatted(2, Layout::Cdl);
+    let image = |bytes: &[u8]| {
+        std::fs::write(scene.path("image"), bytes).unwrap();
+        scene.refused()
+    };
+    assert!(image(b"\x7fELF").contains("stellwerk.bin"));
+    assert!(image(&[0; 100]).contains("no image"));
+    assert!(image(&[1; 8192]).contains("no image"));
+    std::fs::write(scene.path("image"), &scene.bytes).unwrap();
+    let long = "x".repeat(LINE_MOST + 1);
+    assert!(scene.mkipl(&long, false).is_err());
+    assert!(scene.mkipl("line\nend", false).is_err());
+}
+
+proptest! {
+    #[test]
+    fn no_track_makes_it_panic(number in 0..3_u32, at in 0..1000_usize, bytes: [u8; 8]) {
+        let scene = Scene::formatted(2, Layout::Cdl);
+        let mut file = std::fs::read(scene.path("volume")).unwrap();
+        let at = 512 + number as usize * TRACK + at;
+        file[at..at + 8].copy_from_slice(&bytes);
+        std::fs::write(scene.path("volume"), file).unwrap();
+        let _ = scene.mkipl("", true);
+    }
+}

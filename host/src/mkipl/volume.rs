@@ -1,0 +1,249 @@
+//! A count-key-data volume as Hercules keeps it, not compressed.
+//!
+//! A header of 512 bytes, then tracks of one size: home address (a zero and the track's address), records of count field, key and
+//! data from R0 on, and eight bytes X'FF' behind the last.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use anyhow::{bail, ensure, Context, Result};
+use dasd::{CountField, TrackAddress};
+use zerocopy::big_endian::U16;
+use zerocopy::{FromBytes, IntoBytes};
+
+/// Tracks of a cylinder of a 3390.
+pub const HEADS: u16 = 15;
+/// Most tracks of a volume that is taken.
+pub const MOST_TRACKS: u64 = dasd::vtoc::BIG as u64;
+const HEADER: u64 = 512;
+const MAGIC: &[u8; 8] = b"CKD_P370";
+const COMPRESSED: [&[u8; 8]; 2] = [b"CKD_C370", b"CKD_S370"];
+/// Bytes of a track of a 3390 in the file.
+const TRACK: u32 = 56_832;
+const DEVICE_3390: u8 = 0x90;
+const HOME: usize = 5;
+const COUNT: usize = size_of::<CountField>();
+const TRACK_END: [u8; 8] = [0xFF; 8];
+
+/// A record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Its count field.
+    pub count: CountField,
+    /// Key and data.
+    pub content: Vec<u8>,
+}
+
+impl Record {
+    /// A record with `length` bytes of data, of which the front is given.
+    pub fn new(track: u32, number: u8, key: &[u8], mut data: Vec<u8>, length: usize) -> Self {
+        data.resize(length, 0);
+        Self {
+            count: CountField {
+                track: TrackAddress::of_number(track, HEADS),
+                record: number,
+                key: key.len() as u8,
+                data: U16::new(length as u16),
+            },
+            content: [key, &data].concat(),
+        }
+    }
+
+    /// Its data.
+    pub fn data(&self) -> &[u8] {
+        &self.content[usize::from(self.count.key)..]
+    }
+
+    /// Puts bytes at the front of its data, and zeros behind them.
+    pub fn set_data(&mut self, bytes: &[u8]) {
+        let data = &mut self.content[usize::from(self.count.key)..];
+        data.fill(0);
+        data[..bytes.len()].copy_from_slice(bytes);
+    }
+}
+
+/// A track.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Track {
+    home: [u8; HOME],
+    /// Its records, R0 first.
+    pub records: Vec<Record>,
+}
+
+impl Track {
+    /// A track with R0 only.
+    pub fn empty(number: u32) -> Self {
+        let address = TrackAddress::of_number(number, HEADS);
+        let mut home = [0; HOME];
+        home[1..].copy_from_slice(address.as_bytes());
+        Self {
+            home,
+            records: vec![Record::new(number, 0, &[], Vec::new(), 8)],
+        }
+    }
+
+    /// The record with this number.
+    pub fn record(&mut self, number: u8) -> Option<&mut Record> {
+        self.records
+            .iter_mut()
+            .find(|record| record.count.record == number)
+    }
+
+    /// Whether there is anything but zeros behind R0.
+    pub fn has_data(&self) -> bool {
+        let behind = self.records.iter().skip(1);
+        behind
+            .flat_map(|record| &record.content)
+            .any(|&byte| byte != 0)
+    }
+
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        let (home, mut rest) = bytes.split_first_chunk()?;
+        let mut records = Vec::new();
+        while !rest.starts_with(&TRACK_END) {
+            let (count, behind) = CountField::read_from_prefix(rest).ok()?;
+            let length = usize::from(count.key) + usize::from(count.data.get());
+            let (content, behind) = behind.split_at_checked(length)?;
+            records.push(Record {
+                count,
+                content: content.to_vec(),
+            });
+            rest = behind;
+        }
+        Some(Self {
+            home: *home,
+            records,
+        })
+    }
+
+    fn to_bytes(&self) -> Option<Vec<u8>> {
+        let mut bytes = self.home.to_vec();
+        for record in &self.records {
+            bytes.extend(record.count.as_bytes());
+            bytes.extend(&record.content);
+        }
+        bytes.extend(TRACK_END);
+        let fits = bytes.len() <= TRACK as usize;
+        bytes.resize(TRACK as usize, 0);
+        fits.then_some(bytes)
+    }
+}
+
+/// A volume.
+#[derive(Debug)]
+pub struct Volume {
+    file: File,
+    tracks: u32,
+}
+
+impl Volume {
+    /// Opens one for reading and writing.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be opened, or it is not a 3390 of a size that is taken.
+    pub fn open(path: &Path) -> Result<Self> {
+        let name = path.display();
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(path)
+            .with_context(|| format!("opening {name}"))?;
+        let mut header = [0; HEADER as usize];
+        let length = file.metadata()?.len();
+        if length < HEADER || file.read_exact_at(&mut header, 0).is_err() {
+            bail!("{name} is too short for a volume");
+        }
+        let magic = &header[..8];
+        if COMPRESSED.iter().any(|one| magic == one.as_slice()) {
+            bail!("{name} is compressed: \"dasdcopy -0 {name} NEW\" makes one that is not");
+        }
+        ensure!(
+            magic == MAGIC,
+            "{name} is no volume of a count-key-data disk (FBA disks cannot be IPLed from)"
+        );
+        let word = |at: usize| u32::from_le_bytes([0, 1, 2, 3].map(|byte| header[at + byte]));
+        let [device, part] = [header[16], header[17]];
+        ensure!(
+            device == DEVICE_3390 && word(8) == u32::from(HEADS) && word(12) == TRACK,
+            "{name} is not a 3390: it has {} tracks of {} bytes in a cylinder",
+            word(8),
+            word(12)
+        );
+        ensure!(part == 0, "{name} is one of several files of a volume");
+        let tracks = (length - HEADER) / u64::from(TRACK);
+        ensure!(
+            (length - HEADER).is_multiple_of(u64::from(TRACK)) && tracks > 0,
+            "{name} ends within a track"
+        );
+        ensure!(
+            tracks <= MOST_TRACKS,
+            "{name} has {tracks} tracks, at most {MOST_TRACKS} can be"
+        );
+        Ok(Self {
+            file,
+            tracks: tracks as u32,
+        })
+    }
+
+    /// How many tracks it has.
+    pub const fn tracks(&self) -> u32 {
+        self.tracks
+    }
+
+    /// Reads a track.
+    ///
+    /// # Errors
+    ///
+    /// There is no such track, it cannot be read, or it is damaged.
+    pub fn track(&self, number: u32) -> Result<Track> {
+        let mut bytes = vec![0; TRACK as usize];
+        self.file
+            .read_exact_at(&mut bytes, self.offset(number)?)
+            .with_context(|| format!("reading track {number}"))?;
+        Track::parse(&bytes).with_context(|| format!("track {number} is damaged"))
+    }
+
+    /// Whether a track has records behind R0.
+    ///
+    /// # Errors
+    ///
+    /// As for [`track`](Self::track).
+    pub fn has_records(&self, number: u32) -> Result<bool> {
+        const R0: usize = 8;
+        let mut front = [0; HOME + COUNT + R0 + TRACK_END.len()];
+        self.file
+            .read_exact_at(&mut front, self.offset(number)?)
+            .with_context(|| format!("reading track {number}"))?;
+        Ok(!front.ends_with(&TRACK_END))
+    }
+
+    /// Writes a track.
+    ///
+    /// # Errors
+    ///
+    /// There is no such track, its records do not fit, or it cannot be written.
+    pub fn put(&mut self, number: u32, track: &Track) -> Result<()> {
+        let bytes = track
+            .to_bytes()
+            .with_context(|| format!("too much for track {number}"))?;
+        self.file
+            .write_all_at(&bytes, self.offset(number)?)
+            .with_context(|| format!("writing track {number}"))
+    }
+
+    /// Brings what was written onto the medium.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be.
+    pub fn sync(&self) -> Result<()> {
+        self.file.sync_data().context("writing")
+    }
+
+    fn offset(&self, number: u32) -> Result<u64> {
+        ensure!(number < self.tracks, "there is no track {number}");
+        Ok(HEADER + u64::from(number) * u64::from(TRACK))
+    }
+}

@@ -1,0 +1,261 @@
+//! How programs and requests end: well, by the [table](super::recovery) of errors, or because their time is over.
+
+use channel::{Irb, Refusal};
+use vcss::trace::{DriverState, TraceEvent};
+
+use super::super::{Platform, Sense};
+use super::incident::Cause;
+use super::recovery::{self, Action, Ending};
+use super::{BlockStatus, Disk, Done, Medium, Request, State, QUEUE_SIZE};
+
+impl<M: Medium> Disk<M> {
+    /// The program has ended.
+    pub(super) fn ended(&mut self, platform: &mut dyn Platform, irb: &Irb) {
+        let (reason, action, sense) = match recovery::ending(irb) {
+            Ending::Good => return self.complete(),
+            Ending::Gone if self.paths.is_whole() => {
+                return self.give_up(platform, "no path is operational")
+            }
+            // The other paths may be.
+            Ending::Gone => ("path not operational", Action::OtherPath, None),
+            Ending::Bad(reason, action) => (reason, action, None),
+            Ending::UnitCheck => {
+                let sense = match irb.concurrent_sense() {
+                    Some(bytes) => Ok(Sense::new(bytes)),
+                    None => self.medium.channel().sense(platform),
+                };
+                match sense {
+                    Ok(sense) => {
+                        let row = recovery::row_of(sense.bytes());
+                        (row.reason, row.action, Some(sense))
+                    }
+                    Err(error) => {
+                        log::warn!("disk {}: {error}", self.id);
+                        ("no sense data", Action::Retry, None)
+                    }
+                }
+            }
+        };
+        if sense.is_some_and(|sense| sense.is_command_reject()) && self.medium.do_without() {
+            log::warn!("disk {}: {reason}: tried in another way", self.id);
+            self.parts.clear();
+            return;
+        }
+        let cause = Cause { reason, irb, sense };
+        self.recover(platform, action, &cause);
+    }
+
+    /// The program has done its work: so have the requests that are whole.
+    fn complete(&mut self) {
+        self.attempts = 0;
+        self.alone = self.alone.saturating_sub(1);
+        for part in &self.parts {
+            let Some(&number) = self.queue.front() else {
+                break;
+            };
+            let Some(request) = self.requests.get_mut(usize::from(number)) else {
+                break;
+            };
+            request.at = part.end;
+            request.block += u64::from(part.blocks);
+            request.left = request.left.saturating_sub(part.blocks);
+            if request.left == 0 {
+                finish(
+                    &mut self.queue,
+                    &mut self.free,
+                    &mut self.done,
+                    request,
+                    BlockStatus::Ok,
+                );
+            } else if self.alone > 0 {
+                // It still goes alone.
+                self.alone += 1;
+            }
+        }
+        self.parts.clear();
+    }
+
+    /// What the table says is done.
+    pub(super) fn recover(
+        &mut self,
+        platform: &mut dyn Platform,
+        action: Action,
+        cause: &Cause<'_>,
+    ) {
+        let used = cause.irb.esw.last_path_used();
+        let now = platform.now();
+        let action = match action {
+            Action::OtherPath => {
+                self.paths.leave(used, now);
+                action
+            }
+            Action::UntriedPath => {
+                if self.attempts == 0 {
+                    self.paths.reset();
+                }
+                match self.paths.leave(used, now) {
+                    true => action,
+                    false => Action::Fail,
+                }
+            }
+            Action::Retry | Action::AwaitChange | Action::Fail => action,
+        };
+        // What is wrong with the device is not the fault of any one request.
+        if self.parts.len() <= 1 || action == Action::AwaitChange {
+            self.warn(cause);
+            match action {
+                Action::Fail => {
+                    self.note_recovery(platform, action, cause);
+                    self.fail(cause.reason);
+                }
+                _ => self.again(platform, action, cause),
+            }
+            return;
+        }
+        log::debug!(
+            "disk {}: {}: its requests one by one",
+            self.id,
+            cause.reason
+        );
+        self.alone = self.parts.len();
+        self.parts.clear();
+        let action = match action {
+            Action::Fail => Action::Retry,
+            other => other,
+        };
+        self.count(action);
+        self.note_recovery(platform, action, cause);
+    }
+
+    /// Says where on the disk it was.
+    #[cold]
+    fn warn(&self, cause: &Cause<'_>) {
+        let first = self.queue.front().map(|&number| usize::from(number));
+        let Some(request) = first.and_then(|number| self.requests.get(number)) else {
+            return;
+        };
+        if self.attempts == 0 {
+            let at = self.medium.block_at(cause.irb.scsw.program.get());
+            let place = self.medium.place(request.block + at);
+            let bytes = cause.sense.unwrap_or(Sense::new(&[]));
+            log::warn!("disk {}: {} at {place}, {bytes:?}", self.id, cause.reason);
+        }
+    }
+
+    fn count(&mut self, action: Action) {
+        let all = &mut self.recoveries;
+        all.retries += 1;
+        match action {
+            Action::OtherPath | Action::UntriedPath => all.other_paths += 1,
+            Action::AwaitChange => all.waits += 1,
+            Action::Retry | Action::Fail => {}
+        }
+    }
+
+    /// Tries the program's requests again, if they were not tried too often: otherwise they all fail.
+    #[cold]
+    pub(super) fn again(&mut self, platform: &mut dyn Platform, action: Action, cause: &Cause<'_>) {
+        self.attempts += 1;
+        if self.attempts >= recovery::ATTEMPTS {
+            self.note_recovery(platform, Action::Fail, cause);
+            for _ in 0..self.parts.len().max(1) {
+                self.fail(cause.reason);
+            }
+            self.parts.clear();
+            return;
+        }
+        self.parts.clear();
+        self.count(action);
+        self.note_recovery(platform, action, cause);
+        log::debug!("disk {}: {}: {action:?}", self.id, cause.reason);
+        self.state = if action == Action::AwaitChange {
+            State::Waiting(platform.now().plus_micros(recovery::CHANGE_US))
+        } else {
+            let pause = recovery::pause_us(self.attempts);
+            State::Idle(platform.now().plus_micros(pause))
+        };
+    }
+
+    /// The first request fails.
+    #[cold]
+    pub(super) fn fail(&mut self, reason: &'static str) {
+        self.attempts = 0;
+        self.alone = self.alone.saturating_sub(1);
+        let first = self.queue.front().map(|&number| usize::from(number));
+        if let Some(request) = first.and_then(|number| self.requests.get_mut(number)) {
+            self.recoveries.failures += 1;
+            log::error!("disk {}: request failed: {reason}", self.id);
+            finish(
+                &mut self.queue,
+                &mut self.free,
+                &mut self.done,
+                request,
+                BlockStatus::IoError,
+            );
+        }
+    }
+
+    /// Nothing can be done with the disk any more: all its requests fail.
+    #[cold]
+    pub(super) fn give_up(&mut self, platform: &mut dyn Platform, reason: &'static str) {
+        log::error!("disk {} is given up: {reason}", self.id);
+        self.state = State::GivenUp;
+        self.recoveries.broken = true;
+        self.note(platform, TraceEvent::Gone, DriverState::Disconnected);
+        self.parts.clear();
+        for _ in 0..self.queue.len() {
+            self.fail(reason);
+        }
+    }
+
+    /// The time of a function is over: the next harder one.
+    #[cold]
+    pub(super) fn overdue(&mut self, platform: &mut dyn Platform) {
+        let deadline = platform.now().plus_micros(recovery::STOP_TIMEOUT);
+        let clears = match self.state {
+            State::Idle(_) | State::Waiting(_) | State::GivenUp => return,
+            State::Running(_) => {
+                self.recoveries.timeouts += 1;
+                self.note(platform, TraceEvent::TimeOut, DriverState::Busy);
+                self.alone = self.alone.max(self.parts.len());
+                log::warn!("disk {}: missing interruption: halt", self.id);
+                match platform.halt(self.id) {
+                    Ok(()) => {
+                        self.state = State::Halting(deadline);
+                        return;
+                    }
+                    Err(Refusal::NotOperational) => {
+                        return self.give_up(platform, "not operational")
+                    }
+                    // Status came after all.
+                    Err(Refusal::StatusPending) => return self.look(platform),
+                    Err(Refusal::Busy) => recovery::CLEARS,
+                }
+            }
+            State::Halting(_) => recovery::CLEARS,
+            State::Clearing(_, left) => left,
+        };
+        if clears == 0 {
+            return self.give_up(platform, "its program cannot be stopped");
+        }
+        log::warn!("disk {}: missing interruption: clear", self.id);
+        match platform.clear(self.id) {
+            Ok(()) => self.state = State::Clearing(deadline, clears - 1),
+            Err(_) => self.give_up(platform, "not operational"),
+        }
+    }
+}
+
+/// The first request of the queue ends. There is room for as many endings as there are requests.
+fn finish(
+    queue: &mut heapless::Deque<u8, QUEUE_SIZE>,
+    free: &mut heapless::Vec<u8, QUEUE_SIZE>,
+    done: &mut heapless::Deque<Done, QUEUE_SIZE>,
+    request: &mut Request,
+    status: BlockStatus,
+) {
+    if let (Some(number), Some(token)) = (queue.pop_front(), request.token.take()) {
+        let _ = free.push(number);
+        let _ = done.push_back(Done { token, status });
+    }
+}

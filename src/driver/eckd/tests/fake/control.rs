@@ -1,0 +1,157 @@
+//! The storage control: what each command does.
+
+use std::vec::Vec;
+
+use channel::CommandCode;
+use zerocopy::{FromBytes, IntoBytes};
+
+use super::super::super::format::{
+    self, CountField, DefineExtent, LocateRecord, PathGroup, Prefix,
+};
+use super::{Address, Groups, Machine, Running, Stop};
+
+const COMMAND_REJECT: u8 = 0x80;
+/// Bytes 0 and 1.
+const NO_RECORD: [u8; 2] = [0, 0x08];
+const FILE_PROTECTED: [u8; 2] = [0, 0x04];
+const INVALID_FORMAT: [u8; 2] = [0, 0x40];
+
+impl Machine {
+    pub(super) fn command(
+        &mut self,
+        code: CommandCode,
+        data: &[u8],
+        program: &mut Running,
+    ) -> Result<Vec<u8>, Stop> {
+        let reject = || Stop::Sense(vec![COMMAND_REJECT]);
+        let Running {
+            path,
+            extent,
+            domain,
+            next,
+        } = program;
+        let open = domain.is_some_and(|domain| domain.count > 0);
+        match code {
+            CommandCode::SENSE => Ok(core::mem::take(&mut self.sense)),
+            CommandCode::SENSE_ID => Ok(vec![0xFF, 0x39, 0x90, 2, 0x33, 0x90, 2]),
+            format::READ_CHARACTERISTICS => Ok(self.about.as_bytes().to_vec()),
+            format::DEFINE_EXTENT if !open => {
+                let parameters = DefineExtent::read_from_bytes(data).map_err(|_| reject())?;
+                assert_eq!(parameters.attributes, DefineExtent::ECKD);
+                *extent = Some(parameters);
+                Ok(Vec::new())
+            }
+            format::PREFIX if !open && self.prefix => {
+                let prefix = Prefix::read_from_bytes(data).map_err(|_| reject())?;
+                assert_eq!(prefix, Prefix::new(prefix.extent, prefix.locate));
+                assert_eq!(prefix.extent.attributes, DefineExtent::ECKD);
+                *extent = Some(prefix.extent);
+                self.locate(prefix.locate, program)
+            }
+            format::LOCATE_RECORD if !open && extent.is_some() => {
+                let locate = LocateRecord::read_from_bytes(data).map_err(|_| reject())?;
+                self.locate(locate, program)
+            }
+            format::SENSE_PATH_GROUP if self.groups != Groups::Unknown => {
+                let group = self.paths.get(path).copied().unwrap_or_default();
+                Ok(group.as_bytes().to_vec())
+            }
+            format::SET_PATH_GROUP if self.groups != Groups::Unknown => {
+                let mut group = PathGroup::read_from_bytes(data).map_err(|_| reject())?;
+                let multipath = group.control == PathGroup::MULTIPATH;
+                if multipath && self.groups == Groups::SinglePath {
+                    return Err(reject());
+                }
+                group.control |= PathGroup::GROUPED;
+                self.paths.insert(*path, group);
+                Ok(Vec::new())
+            }
+            format::READ_COUNT | format::READ_CKD if open => {
+                domain.as_mut().ok_or_else(reject)?.count -= 1;
+                let (cylinder, head, record) = next.ok_or_else(reject)?;
+                let mut behind = self.records.range((cylinder, head, record + 1)..);
+                let found = behind
+                    .next()
+                    .filter(|(at, _)| (at.0, at.1) == (cylinder, head));
+                let (at, found) = found.ok_or(Stop::Sense(NO_RECORD.to_vec()))?;
+                let count = CountField {
+                    track: format::TrackAddress::new(at.0.into(), at.1),
+                    record: at.2,
+                    key: found.key.len() as u8,
+                    data: (found.data.len() as u16).into(),
+                };
+                let mut answer = count.as_bytes().to_vec();
+                if code == format::READ_CKD {
+                    answer.extend(&found.key);
+                    answer.extend(&found.data);
+                }
+                Ok(answer)
+            }
+            format::READ_DATA | format::WRITE_DATA if open => {
+                let locate = domain.as_mut().ok_or_else(reject)?;
+                let writes = code == format::WRITE_DATA;
+                let operation = if writes {
+                    LocateRecord::WRITE_DATA
+                } else {
+                    LocateRecord::READ_DATA
+                };
+                assert_eq!(locate.operation, operation);
+                let place = next.ok_or_else(reject)?;
+                self.protect(extent, place)?;
+                let length = usize::from(locate.transfer_length.get());
+                let record = self.records.get_mut(&place);
+                let record = record.ok_or(Stop::Sense(NO_RECORD.to_vec()))?;
+                locate.count -= 1;
+                let answer = if writes {
+                    if extent.is_none_or(|extent| extent.mask != DefineExtent::MASK_UPDATE) {
+                        return Err(Stop::Sense(FILE_PROTECTED.to_vec()));
+                    }
+                    if record.data.len() != length {
+                        return Err(Stop::Sense(INVALID_FORMAT.to_vec()));
+                    }
+                    record.data.copy_from_slice(data);
+                    Vec::new()
+                } else {
+                    record.data.clone()
+                };
+                // What comes next on the track, whatever its number, or the first of the next track.
+                let track = place.0 * 15 + place.1 + 1;
+                let other = (track / 15, track % 15, 1);
+                let mut behind = self.records.range((place.0, place.1, place.2 + 1)..);
+                let found = behind.next().map_or(other, |(at, _)| *at);
+                let same = (found.0, found.1) == (place.0, place.1);
+                *next = Some(if same { found } else { other });
+                Ok(answer)
+            }
+            _ => Err(reject()),
+        }
+    }
+
+    fn locate(&self, locate: LocateRecord, program: &mut Running) -> Result<Vec<u8>, Stop> {
+        assert!(locate.count > 0);
+        let place = (
+            locate.seek.cylinder.get(),
+            locate.seek.head.get(),
+            locate.record,
+        );
+        self.protect(&program.extent, place)?;
+        if locate.record > 0 && !self.records.contains_key(&place) {
+            return Err(Stop::Sense(NO_RECORD.to_vec()));
+        }
+        program.next = Some(place);
+        program.domain = Some(locate);
+        Ok(Vec::new())
+    }
+
+    fn protect(&self, extent: &Option<DefineExtent>, place: Address) -> Result<(), Stop> {
+        let track = |at: format::TrackAddress| (at.cylinder.get(), at.head.get());
+        let inside = extent.is_some_and(|extent| {
+            (track(extent.first)..=track(extent.last)).contains(&(place.0, place.1))
+        });
+        if inside {
+            Ok(())
+        } else {
+            Err(Stop::Sense(FILE_PROTECTED.to_vec()))
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Path groups, and PREFIX.
+
+use super::super::format::PathGroup;
+use super::super::group::{group, Group};
+use super::fake::{id, Groups, Machine};
+use super::{cdl, Scene};
+use crate::driver::block::BlockStatus;
+use crate::driver::{Channel, Platform};
+
+fn grouped(machine: &mut Machine, mask: u8) -> Group {
+    let page = machine.storage(1).unwrap();
+    let mut channel = Channel::new(id(), mask, page);
+    group(machine, &mut channel, mask)
+}
+
+fn told(machine: &Machine) -> Vec<(u8, [u8; 11])> {
+    let paths = machine.paths.iter();
+    paths.map(|(path, group)| (*path, group.id)).collect()
+}
+
+#[test]
+fn every_path_is_told_the_identifier_of_this_system() {
+    let mut machine = cdl(2).over(0xA0);
+    assert_eq!(grouped(&mut machine, 0xA0), Group::Multipath);
+    let id = *b"this system";
+    assert_eq!(told(&machine), [(0x20, id), (0x80, id)]);
+}
+
+#[test]
+fn a_storage_control_of_single_paths_gets_what_it_takes() {
+    let mut machine = cdl(2).over(0xC0);
+    machine.groups = Groups::SinglePath;
+    assert_eq!(grouped(&mut machine, 0xC0), Group::SinglePath);
+    assert_eq!(machine.paths.len(), 2);
+}
+
+#[test]
+fn a_storage_control_without_path_groups_is_driven_all_the_same() {
+    let mut machine = cdl(2).over(0xC0);
+    machine.groups = Groups::Unknown;
+    assert_eq!(grouped(&mut machine, 0xC0), Group::None);
+    let mut scene = Scene::new(machine);
+    assert_eq!(scene.status(true, 5), BlockStatus::Ok);
+    assert_eq!(scene.machine.taken, [0x80]);
+}
+
+#[test]
+fn the_identifier_of_an_earlier_life_is_kept() {
+    let mut machine = cdl(2).over(0xC0);
+    let earlier = PathGroup {
+        control: PathGroup::GROUPED,
+        id: *b"before this",
+    };
+    machine.paths.insert(0x40, earlier);
+    assert_eq!(grouped(&mut machine, 0xC0), Group::Multipath);
+    let id = *b"before this";
+    assert_eq!(told(&machine), [(0x40, id), (0x80, id)]);
+}
+
+#[test]
+fn paths_of_several_groups_are_left_as_they_are() {
+    let mut machine = cdl(2).over(0xC0);
+    for (path, id) in [(0x80, *b"one of them"), (0x40, *b"the other 1")] {
+        let control = PathGroup::GROUPED;
+        machine.paths.insert(path, PathGroup { control, id });
+    }
+    let before = told(&machine);
+    assert_eq!(grouped(&mut machine, 0xC0), Group::None);
+    assert_eq!(told(&machine), before);
+}
+
+#[test]
+fn where_prefix_is_offered_it_stands_for_two_commands() {
+    let mut machine = cdl(6).offering_prefix();
+    machine.prefix = true;
+    let mut scene = Scene::new(machine);
+    for token in 0..30 {
+        scene.one(true, 100 + u64::from(token), token);
+    }
+    for token in 30..40 {
+        scene.one(false, u64::from(token) * 7, token);
+    }
+    let done = scene.all();
+    assert!(done.iter().all(|one| one.status == BlockStatus::Ok));
+    // PREFIX, a domain of 30 blocks, and ten of one each with their LOCATE RECORD.
+    assert_eq!(scene.disk.counters().ccws, 1 + 30 + 10 * 2);
+    assert_eq!(scene.machine.starts, 1);
+}
+
+#[test]
+fn prefix_is_not_tried_where_it_is_not_offered() {
+    let mut machine = cdl(6);
+    machine.prefix = true;
+    let mut scene = Scene::new(machine);
+    assert_eq!(scene.status(true, 5), BlockStatus::Ok);
+    assert_eq!(scene.disk.counters().ccws, 3);
+}
+
+#[test]
+fn prefix_that_is_rejected_is_not_tried_again() {
+    let mut scene = Scene::new(cdl(6).offering_prefix());
+    for token in 0..3 {
+        scene.one(true, u64::from(token) * 5, token);
+    }
+    let done = scene.all();
+    assert!(done.iter().all(|one| one.status == BlockStatus::Ok));
+    assert_eq!(scene.machine.starts, 2, "all together, once each way");
+    assert_eq!(scene.status(false, 5), BlockStatus::Ok);
+    assert_eq!(scene.machine.starts, 3);
+}

@@ -1,0 +1,91 @@
+//! Requests in flight: who asked, and what is owed to them.
+//!
+//! Rule: a fixed number of places, made at the start; nothing is allocated for a request.
+
+use alloc::vec::Vec;
+
+use window::ClientAddress;
+
+use crate::driver::block::Token;
+
+/// Who asked: indices of client, its subchannel and its queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The client.
+    pub client: u16,
+    /// Its virtual subchannel.
+    pub subchannel: u16,
+    /// The queue.
+    pub queue: u16,
+}
+
+/// A request in flight.
+#[derive(Clone, Copy, Debug)]
+pub struct Request {
+    /// Who asked.
+    pub origin: Origin,
+    pub(super) head: u16,
+    pub(super) kind: Kind,
+    /// Bytes that the disk writes into the client's buffers.
+    pub(super) data: u32,
+    pub(super) status: ClientAddress,
+    /// A flush is to follow, or is under way.
+    pub(super) through: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Read,
+    Write { bytes: u32 },
+    Flush,
+    Discard,
+}
+
+/// The requests in flight; a [`Token`] is an index.
+#[derive(Debug)]
+pub struct Table {
+    requests: Vec<Option<Request>>,
+    vacant: Vec<u32>,
+}
+
+impl Table {
+    /// A table for so many requests.
+    pub fn new(capacity: usize) -> Self {
+        Self {
+            requests: (0..capacity).map(|_| None).collect(),
+            vacant: (0..capacity as u32).rev().collect(),
+        }
+    }
+
+    /// Requests in flight.
+    pub fn in_flight(&self) -> usize {
+        self.requests.len() - self.vacant.len()
+    }
+
+    /// Whether there is no room for another one.
+    pub(super) fn is_full(&self) -> bool {
+        self.vacant.is_empty()
+    }
+
+    /// Who made a request.
+    pub fn origin(&self, token: Token) -> Option<Origin> {
+        let request = self.requests.get(token.0 as usize)?.as_ref()?;
+        Some(request.origin)
+    }
+
+    pub(super) fn insert(&mut self, request: Request) -> Option<Token> {
+        let token = self.vacant.pop()?;
+        *self.requests.get_mut(token as usize)? = Some(request);
+        Some(Token(token))
+    }
+
+    pub(super) fn get_mut(&mut self, token: Token) -> Option<&mut Request> {
+        self.requests.get_mut(token.0 as usize)?.as_mut()
+    }
+
+    pub(super) fn remove(&mut self, token: Token) -> Option<Request> {
+        let request = self.requests.get_mut(token.0 as usize)?.take()?;
+        self.vacant.push(token.0);
+        Some(request)
+    }
+}
