@@ -33,7 +33,7 @@ impl<M: Medium> Disk<M> {
         };
         let function = irb.scsw.function();
         match self.state {
-            State::Idle(_) | State::GivenUp => {
+            State::Idle(_) | State::Lent | State::GivenUp => {
                 log::debug!("disk {}: unsolicited {:?}", self.id, irb.scsw.device());
             }
             State::Waiting(_) => self.state = State::Idle(platform.now()),
