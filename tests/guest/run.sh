@@ -452,14 +452,14 @@ case_hercules_css_async() { # the same with programs that run on their own, and 
 # dasd_test OPTION…: the driver of count-key-data disks on volumes of both layouts, 4096 and 1024 bytes a record, and one
 # that is not formatted; then what is on them.
 dasd_test() {
-    local volumes=$SCENE/volumes
+    local volumes=$SCENE/volumes PATIENCE=80
     mkdir -p "$volumes"
     python3 "$here/dasd.py" make-linux "$volumes/cdl.3390" LINUX1 12
     python3 "$here/dasd.py" make-ldl "$volumes/ldl.3390" LINUX2 10 4096
     python3 "$here/dasd.py" make-ldl "$volumes/small.3390" LINUX3 10 1024
     python3 "$here/dasd.py" make-empty "$volumes/empty.3390" EMPTY1 10
     hercules FFF selftest=dasd "$@" --volume "$volumes/cdl.3390" --volume "$volumes/ldl.3390" \
-        --volume "$volumes/small.3390" --volume "$volumes/empty.3390"
+        --volume "$volumes/small.3390" --volume "$volumes/empty.3390" --patience 70
     silent "$LOG" '^(FAIL|SKIP)'
     says "$LOG" '^27 passed, 0 failed'
     says "$LOG" 'dasd: 0\.0\.0a80 3390/.. 12 cylinders of 15, VOL1 \(CDL\) LINUX1, 12 records of 4096 a track, 2136 blocks from 24, HRC'
