@@ -286,7 +286,7 @@ def made_by_dasdfmt(image, layout, block, serial):
         yield records
 
 
-def formatted(path, layout, block, serial):
+def check_format(path, layout, block, serial):
     image = Image(path)
     block = int(block)
     if (layout, block) == ("cdl", 4096):
@@ -320,6 +320,6 @@ COMMANDS = {
     "put": put,
     "get": get,
     "damage": damage,
-    "formatted": formatted,
+    "formatted": check_format,
 }
 COMMANDS[sys.argv[1]](*sys.argv[2:])

@@ -524,22 +524,22 @@ dasd_admin() {
     local volumes=$SCENE/admin layout block volume made=()
     rm -rf "$volumes"
     mkdir -p "$volumes"
-    for volume in cdl-4096 ldl-4096 cdl-512 ldl-1024; do
+    for volume in {cdl-4096,ldl-4096,cdl-512,ldl-1024}.3390; do
         # The first one is large enough for a mark in the middle.
-        python3 "$here/dasd.py" make-empty "$volumes/$volume" EMPTY1 "$([[ $volume == cdl-4096 ]] && echo 25 || echo 10)"
+        python3 "$here/dasd.py" make-empty "$volumes/$volume" EMPTY1 "$([[ $volume == cdl-4096.3390 ]] && echo 25 || echo 10)"
         made+=(--volume "$volumes/$volume")
     done
     hercules FFF selftest=dasd-admin "$@" "${made[@]}"
     silent "$LOG" '^(FAIL|SKIP)'
     says "$LOG" '^28 passed, 0 failed'
     says "$LOG" '^dasd: 0\.0\.0a80 formatted cdl 4096 375 tracks, went on at 3[0-9][0-9]$'
-    for volume in cdl-4096 ldl-4096 cdl-512 ldl-1024; do
-        IFS=- read -r layout block <<<"$volume"
+    for volume in {cdl-4096,ldl-4096,cdl-512,ldl-1024}.3390; do
+        IFS=- read -r layout block <<<"${volume%.3390}"
         python3 "$here/dasd.py" formatted "$volumes/$volume" "$layout" "$block" LINUX1
     done
-    dasdls "$volumes/cdl-4096" >"$LOG.dasdls" 2>&1
+    dasdls "$volumes/cdl-4096.3390" >"$LOG.dasdls" 2>&1
     says "$LOG.dasdls" 'VOLSER=LINUX1'
-    (cd "$volumes" && dasdseq cdl-4096 -abs 0 2 373 blocks) >"$LOG.dasdseq" 2>&1
+    (cd "$volumes" && dasdseq cdl-4096.3390 -lrecl 4096 -abs 0 2 373 blocks) >"$LOG.dasdseq" 2>&1
     says "$LOG.dasdseq" 'wrote 4476 records'
     cmp -n $((4476 * 4096)) "$volumes/blocks" /dev/zero
     rm -r "$volumes"
