@@ -16,12 +16,12 @@ use appliance::css::{self, Device, Hardware};
 use appliance::driver::block::{
     BlockDevice, BlockStatus, Done, Geometry, Operation, SubmitError, Token,
 };
-use appliance::driver::dasd::{Counters, Disk, Medium};
+use appliance::driver::dasd::{recovery, Counters, Disk, Medium};
 use appliance::driver::disk::Kind;
 use appliance::driver::eckd::Eckd;
 use appliance::driver::fba::Fba;
 use appliance::driver::{Platform, Wake};
-use channel::ChannelSubsystem;
+use channel::{ChannelSubsystem, SubchannelId};
 use s390x::control::Cr6;
 use s390x::ebcdic::Text;
 use window::{ClientAddress, Segment, Window};
@@ -38,6 +38,8 @@ const ISC: u8 = 3;
 const PAGES: usize = 272;
 /// How long requests may take, in microseconds.
 const SOON: u64 = 20_000_000;
+/// How long the event loop sleeps at most, in microseconds.
+const HEAL: u64 = 1_000_000;
 const SECTOR: u64 = 512;
 /// "DASDtest".
 const MAGIC: u64 = 0x4441_5344_7465_7374;
@@ -45,17 +47,23 @@ const MAGIC: u64 = 0x4441_5344_7465_7374;
 /// A disk that says what was started on it.
 trait Counting: BlockDevice {
     fn counters(&self) -> Counters;
+    fn set_expires(&mut self, micros: u64);
 }
 
 impl<M: Medium> Counting for Disk<M> {
     fn counters(&self) -> Counters {
         *Self::counters(self)
     }
+
+    fn set_expires(&mut self, micros: u64) {
+        Self::set_expires(self, micros);
+    }
 }
 
 /// A disk, storage for its data, and what is known of its blocks.
 pub(super) struct Dasd {
     platform: Hardware,
+    id: SubchannelId,
     disk: Box<dyn Counting>,
     memory: Window,
     /// How often each block was written.
@@ -99,6 +107,7 @@ pub(super) fn run(tally: &mut Tally, tests: &[Test<Dasd>]) {
             Ok(memory) => Dasd {
                 written: vec![0; blocks_of(disk.geometry()) as usize],
                 platform,
+                id: device.id,
                 disk,
                 memory,
                 readable: 0,
@@ -110,8 +119,8 @@ pub(super) fn run(tally: &mut Tally, tests: &[Test<Dasd>]) {
         tally.run(&format!("{number}: "), &mut scene, tests);
         let hash = hash(&scene.written);
         sclp::println!("dasd: {number} wrote {hash:016x}");
-        let counters = scene.disk.counters();
-        sclp::println!("dasd: {number} {counters:?}");
+        let (counters, recoveries) = (scene.disk.counters(), scene.disk.recoveries());
+        sclp::println!("dasd: {number} {counters:?} {recoveries:?}");
         memory = Some(scene.memory);
         platform = scene.platform;
     }
@@ -174,6 +183,10 @@ pub(super) const TESTS: &[Test<Dasd>] = &[
     test("requests that wait are one start", together),
     test("data in small pieces anywhere is read and written", pieces),
     test("random writes are read back", random),
+    test(
+        "programs that are halted or cleared are tried again",
+        broken_off,
+    ),
     test("the whole volume is as it was written", everything),
 ];
 
@@ -284,6 +297,33 @@ fn random(dasd: &mut Dasd) -> Outcome {
         }
         dasd.read(block, count)?;
     }
+    Ok(())
+}
+
+/// By somebody else than the driver, which is not told. Hercules can lose the program that is started next: so the driver has a
+/// missing interruption to find, too, and does not wait for it as long as it would on a real disk.
+fn broken_off(dasd: &mut Dasd) -> Outcome {
+    const ROUNDS: u64 = 4;
+    const EXPIRES: u64 = 1_000_000;
+    let count = (1 << 20) / dasd.block();
+    dasd.disk.set_expires(EXPIRES);
+    for round in 0..ROUNDS {
+        let block = round * 3;
+        for number in 0..count {
+            dasd.put(number, block + number)?;
+        }
+        let sector = block * dasd.sectors();
+        dasd.submit(Operation::Write { sector }, 0, count)?;
+        dasd.disk.kick(&mut dasd.platform);
+        // What has ended already is not there to be broken off.
+        let _ = match round % 2 {
+            0 => dasd.platform.halt(dasd.id),
+            _ => dasd.platform.clear(dasd.id).map_err(Into::into),
+        };
+        dasd.all_good(1)?;
+        dasd.read(block, count)?;
+    }
+    dasd.disk.set_expires(recovery::PROGRAM_TIMEOUT);
     Ok(())
 }
 
@@ -436,9 +476,11 @@ impl Dasd {
                 return Ok(done);
             }
             if !self.disk.interrupts(true) {
-                match self.platform.wait(Some(deadline)) {
+                let heal = self.platform.now().plus_micros(HEAL);
+                match self.platform.wait(Some(heal)) {
                     Wake::Io | Wake::External(_) => {}
                     Wake::MachineCheck(_) => self.reports(),
+                    Wake::Deadline if self.platform.now() < deadline => {}
                     Wake::Deadline => return Err("no interruption".into()),
                 }
             }

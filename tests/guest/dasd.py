@@ -12,7 +12,8 @@
     dasd.py check-fixed IMAGE SIZE LOG NUMBER       the same of blocks of SIZE bytes behind the label of a fixed-block volume
     dasd.py put IMAGE FIRST FILE                    the file into the records from number FIRST on
     dasd.py get IMAGE FIRST FILE                    the records from number FIRST on into the file
-    dasd.py damage IMAGE CYLINDER HEAD KIND         count: a count field is wrong; length: a record is longer than its track
+    dasd.py damage IMAGE CYLINDER HEAD KIND         count: a count field is wrong; length: a record is longer than its track;
+                                                    erase: there are no records
 
 Images are uncompressed: 512 bytes of header, then tracks: home address of 5 bytes, records of count field (cylinder, head,
 record, key length, data length), key and data, and eight bytes X'FF'.
@@ -201,7 +202,10 @@ def damage(path, cylinder, head, kind):
     number = int(cylinder) * image.heads + int(head)
     track = bytearray(image.track(number))
     offset = list(image.records(number))[4][0]
-    if kind == "count":
+    if kind == "erase":
+        first = list(image.records(number))[1][0]
+        track[first:] = END
+    elif kind == "count":
         track[offset : offset + 5] = b"\xde\xad\xbe\xef\x77"
     else:
         track[offset + 6 : offset + 8] = b"\xff\xf0"

@@ -187,6 +187,8 @@ pub struct Disk<M> {
     alone: usize,
     /// How often the first request was tried.
     attempts: u32,
+    /// The missing-interruption time, in microseconds.
+    expires: u64,
     counters: Counters,
     recoveries: Recoveries,
     incidents: Incidents,
@@ -218,10 +220,16 @@ impl<M: Medium> Disk<M> {
             looked: platform.now(),
             alone: 0,
             attempts: 0,
+            expires: recovery::PROGRAM_TIMEOUT,
             counters: Counters::default(),
             recoveries: Recoveries::default(),
             incidents: Incidents::new(),
         }
+    }
+
+    /// From now on, programs that take longer than so many microseconds are missing their interruption.
+    pub const fn set_expires(&mut self, micros: u64) {
+        self.expires = micros;
     }
 
     /// What was started on it.
@@ -303,7 +311,7 @@ impl<M: Medium> Disk<M> {
                 self.counters.ccws += u64::from(self.medium.ccws());
                 self.status = (0, 0);
                 let now = platform.now();
-                self.state = State::Running(now.plus_micros(recovery::PROGRAM_TIMEOUT));
+                self.state = State::Running(now.plus_micros(self.expires));
                 // What runs within START SUBCHANNEL has ended by now.
                 self.look(platform);
             }
@@ -346,7 +354,7 @@ impl<M: Medium> Disk<M> {
                 log::debug!("disk {}: unsolicited {:?}", self.id, irb.scsw.device());
             }
             State::Waiting(_) => self.state = State::Idle(platform.now()),
-            State::Running(_) if function.contains(FunctionControl::START) => {
+            State::Running(_) if function == FunctionControl::START => {
                 self.status.0 |= irb.scsw.device_status;
                 self.status.1 |= irb.scsw.subchannel_status;
                 if irb.scsw.ended() {
@@ -355,17 +363,30 @@ impl<M: Medium> Disk<M> {
                     self.ended(platform, &irb);
                 }
             }
-            State::Running(_) => {}
-            State::Halting(_) | State::Clearing(..) => {
-                if !function.is_empty() && irb.scsw.ended() {
+            State::Running(_) | State::Halting(_) | State::Clearing(..) => {
+                if !function.is_empty() && self.is_idle(platform, &irb) {
+                    let (reason, action) = match self.state {
+                        State::Running(_) => ("halted or cleared", Action::Retry),
+                        _ => ("missing interruption", Action::OtherPath),
+                    };
+                    if action == Action::OtherPath {
+                        self.paths.leave(irb.esw.last_path_used(), self.looked);
+                    }
                     self.state = State::Idle(platform.now());
-                    let (reason, irb) = ("missing interruption", &irb);
-                    self.paths.leave(irb.esw.last_path_used(), self.looked);
-                    let sense = None;
-                    self.again(platform, Action::OtherPath, &Cause { reason, irb, sense });
+                    let (irb, sense) = (&irb, None);
+                    self.again(platform, action, &Cause { reason, irb, sense });
                 }
             }
         }
+    }
+
+    /// Whether the subchannel has no function any more, the status of a halt or clear function having been taken. Hercules shows a
+    /// halted program as active in that status.
+    fn is_idle(&self, platform: &mut dyn Platform, irb: &Irb) -> bool {
+        irb.scsw.ended()
+            || platform
+                .store(self.id)
+                .is_ok_and(|schib| schib.scsw.function().is_empty())
     }
 }
 

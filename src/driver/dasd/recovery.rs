@@ -10,7 +10,7 @@ use channel::{DeviceStatus, Irb, SubchannelStatus};
 
 /// How often a request is tried before it fails.
 pub const ATTEMPTS: u32 = 5;
-/// How long a program may take, in microseconds: the missing-interruption time.
+/// How long a program may take, in microseconds, if nobody says another time: the missing-interruption time.
 pub const PROGRAM_TIMEOUT: u64 = 30_000_000;
 /// How long a change of state is waited for.
 pub const CHANGE_US: u64 = 5_000_000;

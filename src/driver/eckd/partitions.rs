@@ -6,7 +6,7 @@
 //!
 //! # Limits
 //!
-//! [`MOST`] partitions, out of at most `MOST_DSCBS` DSCBs: Linux makes three. Read at bring-up.
+//! [`MOST`] partitions, out of the first 256 DSCBs: Linux makes three. Read at bring-up.
 
 use dasd::vtoc::{Dscb, Format1, DSCB};
 use dasd::RecordAddress;

@@ -10,8 +10,10 @@ use channel::ChannelSubsystem;
 
 pub(in super::super) const TESTS: &[Test<Dasd>] = &[
     test("what cannot be read fails alone", each),
+    test("of long requests those fail that meet it", long),
     test("a write that fails harms nothing", write),
     test("a disk that is gone takes no more requests", gone),
+    test("a disk that is back is served again", back),
 ];
 
 /// Requests that are submitted together.
@@ -43,6 +45,22 @@ fn each(dasd: &mut Dasd) -> Outcome {
         }
         first += count;
     }
+    Ok(())
+}
+
+fn long(dasd: &mut Dasd) -> Outcome {
+    const COUNT: u64 = 100;
+    let mut first = 0;
+    let mut lost = 0;
+    while first + COUNT <= dasd.blocks() {
+        let sector = first * dasd.sectors();
+        dasd.submit(Operation::Read { sector }, 0, COUNT)?;
+        for done in dasd.completions(1)? {
+            lost += u64::from(done.status != BlockStatus::Ok);
+        }
+        first += COUNT;
+    }
+    sclp::println!("dasd: lost {lost} long requests");
     Ok(())
 }
 
@@ -81,4 +99,21 @@ fn gone(dasd: &mut Dasd) -> Outcome {
         while dasd.platform.pending_interruption().is_some() {}
     }
     Err(Why::Skip("nobody took it away"))
+}
+
+fn back(dasd: &mut Dasd) -> Outcome {
+    if !dasd.disk.recoveries().broken {
+        return Err(Why::Skip("nobody took it away"));
+    }
+    sclp::println!("dasd: may come back");
+    let deadline = dasd.platform.now().plus_micros(PATIENCE);
+    while dasd.disk.recoveries().broken {
+        match dasd.platform.wait(Some(deadline)) {
+            Wake::MachineCheck(_) => dasd.reports(),
+            Wake::Io | Wake::External(_) => {}
+            Wake::Deadline => return Err("it does not come back".into()),
+        }
+        while dasd.platform.pending_interruption().is_some() {}
+    }
+    dasd.read(0, 48)
 }

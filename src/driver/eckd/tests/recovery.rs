@@ -2,7 +2,7 @@
 
 use std::vec::Vec;
 
-use channel::{DeviceStatus, Refusal, SubchannelStatus};
+use channel::{ChannelSubsystem, DeviceStatus, Refusal, SubchannelStatus};
 use vcss::trace::{Record, TraceEvent};
 
 use super::fake::Fault;
@@ -248,6 +248,40 @@ fn a_disk_that_is_back_is_brought_up_again() {
     let events: Vec<TraceEvent> =
         core::iter::from_fn(|| scene.disk.incident().map(|record| record.event)).collect();
     assert_eq!(events, [TraceEvent::Gone, TraceEvent::Back]);
+}
+
+#[test]
+fn a_disk_that_goes_while_a_program_runs_fails_all_requests_and_can_come_back() {
+    let mut scene = Scene::cdl();
+    scene.machine.faults.push_back(Fault::Hang);
+    for token in 0..30 {
+        scene.one(token % 2 == 0, u64::from(token) * 3, token);
+    }
+    scene.disk.kick(&mut scene.machine);
+    scene.machine.unplug();
+    let done = scene.all();
+    assert_eq!(done.len(), 30);
+    assert!(done.iter().all(|one| one.status == BlockStatus::IoError));
+    scene.machine.gone = false;
+    scene.disk.recheck(&mut scene.machine);
+    assert_eq!(scene.status(true, 1), BlockStatus::Ok);
+}
+
+#[test]
+fn a_program_that_somebody_else_halts_or_clears_is_tried_again() {
+    for clear in [false, true] {
+        let mut scene = Scene::cdl();
+        scene.machine.faults.push_back(Fault::Hang);
+        scene.one(true, 9, 0);
+        scene.disk.kick(&mut scene.machine);
+        if clear {
+            scene.machine.clear(super::id()).unwrap();
+        } else {
+            scene.machine.halt(super::id()).unwrap();
+        }
+        assert_eq!(scene.all()[0].status, BlockStatus::Ok);
+        assert_eq!(scene.disk.recoveries().timeouts, 0);
+    }
 }
 
 #[test]

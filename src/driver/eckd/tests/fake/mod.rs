@@ -185,6 +185,8 @@ impl Machine {
     /// Takes the device away; the subchannel is disabled with it.
     pub fn unplug(&mut self) {
         self.gone = true;
+        self.running = false;
+        self.status = None;
         self.schib.pmcw.set_flag(PmcwFlags::ENABLED, false);
     }
 
