@@ -104,10 +104,10 @@ class Hercules:
         self.process.stdin.flush()
 
     def end(self):
-        # A channel program that never ends can keep it from ending in order.
+        # Compressed volumes are written back now. A channel program that never ends can keep it from ending in order.
         try:
             self.command("quit")
-            self.process.wait(timeout=1)
+            self.process.wait(timeout=5)
         except (OSError, subprocess.TimeoutExpired):
             self.process.kill()
             self.process.wait()
