@@ -44,7 +44,7 @@ const SECTOR: u64 = 512;
 /// "DASDtest".
 const MAGIC: u64 = 0x4441_5344_7465_7374;
 
-/// A disk that says what was started on it.
+/// A disk that says what was started on it, and can be made impatient.
 trait Counting: BlockDevice {
     fn counters(&self) -> Counters;
     fn set_expires(&mut self, micros: u64);

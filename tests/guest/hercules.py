@@ -108,7 +108,7 @@ class Hercules:
         # Compressed volumes are written back now. A channel program that never ends can keep it from ending in order.
         try:
             self.command("quit")
-            self.process.wait(timeout=5)
+            self.process.wait(timeout=10)
         except (OSError, subprocess.TimeoutExpired):
             self.process.kill()
             self.process.wait()

@@ -286,9 +286,9 @@ impl<'w> Recorder<'w> {
     /// Writes a record.
     #[inline(always)]
     pub fn record(&mut self, record: &Record) {
-        let number = (self.next as u64) << 32 | record.subchannel as u64;
-        // The number is 0 and stored first; so no reader takes the mixture for either record.
-        self.lines.publish(self.next, record.line(), number.to_be());
+        // The number is 0 at first; so no reader takes the mixture for either record.
+        self.lines
+            .publish(self.next, record.line(), self.next.to_be());
         self.next = following(self.next);
     }
 }

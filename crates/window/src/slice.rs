@@ -47,10 +47,10 @@ unsafe impl Send for Lines<'_> {}
 unsafe impl Sync for Lines<'_> {}
 
 impl Lines<'_> {
-    /// Stores the first six doublewords of line `number`, modulo the ring's length, in their order, and then the first one
+    /// Stores the first six doublewords of line `number`, modulo the ring's length, in their order, and then its first word
     /// again with another value, which whoever sees it sees the others too. What this costs is what a trace record costs.
     #[inline(always)]
-    pub fn publish(&self, number: u32, line: [u64; 6], first: u64) {
+    pub fn publish(&self, number: u32, line: [u64; 6], first: u32) {
         debug_assert!(!self.window.is_empty());
         let line_start = (number & self.mask) as usize * (LINE / 8) as usize;
         // SAFETY: `WindowSlice::lines` found the line inside the slice.
@@ -65,7 +65,7 @@ impl Lines<'_> {
         store!(0 1 2 3 4 5);
         fence(Ordering::Release);
         // SAFETY: as above.
-        unsafe { target.write_volatile(first) };
+        unsafe { target.cast::<u32>().write_volatile(first) };
     }
 }
 

@@ -5,22 +5,20 @@
 //! An action does one thing, and says by the event that it returns what came of it.
 
 use channel::{
-    ActivityControl, Crw, Emw, FunctionControl, Irb, Orb, PmcwFlags, Refusal, Schib, Scsw,
+    ActivityControl, Crw, FunctionControl, Irb, Orb, PmcwFlags, Refusal, Schib, Scsw,
     StatusControl, Tested,
 };
 use s390x::clock::Tod;
-use vcss::client::Instruction;
 use vcss::trace::TraceEvent;
 use zerocopy::big_endian::U32;
 
-use super::super::translate::Split;
+use super::again::RETRIES;
+use super::record::NO_WORDS;
+use super::request::Operand;
 use super::schib::{self, Virtual};
 use super::state::{Action, Event, State};
 use super::status::{self, Over, CONCLUSIVE};
-use super::{orb_words, Line, Operand, PassThrough, HEAL_US, NO_WORDS};
-
-/// How often a start that was turned away later on is repeated.
-pub const RETRIES: u8 = 8;
+use super::{Line, PassThrough, HEAL_US};
 
 /// Condition code of a refusal.
 pub(super) const fn code(refusal: Refusal) -> u32 {
@@ -313,114 +311,6 @@ impl PassThrough {
         self.answer(0, Some(follows))
     }
 
-    /// The deferred condition code 1 is taken and the program started once more, if nobody loses anything.
-    fn retry(&mut self, line: &mut Line<'_>) -> Option<Event> {
-        let id = self.id;
-        let Some(schib) = self.stored(line) else {
-            return Some(Event::Gone);
-        };
-        if !self.may_retry(&schib.scsw) {
-            self.announced = true;
-            return None;
-        }
-        match line.css.test(id) {
-            Ok(Tested::Status(irb)) => self.retry_with(irb, line),
-            Ok(Tested::Nothing(_)) => None,
-            Err(_) => Some(Event::Gone),
-        }
-    }
-
-    fn retry_with(&mut self, irb: Irb, line: &mut Line<'_>) -> Option<Event> {
-        self.retries = self.retries.saturating_sub(1);
-        let mut instead = irb;
-        self.in_clients_terms(&mut instead);
-        match self.start_again(line) {
-            Ok(()) => None,
-            Err(Refusal::NotOperational) if self.stored(line).is_none() => Some(Event::Gone),
-            Err(refusal) => {
-                if refusal == Refusal::NotOperational {
-                    instead.scsw.set_deferred_cc(3);
-                }
-                self.hold(instead)
-            }
-        }
-    }
-
-    fn may_retry(&self, scsw: &Scsw) -> bool {
-        self.retries > 0 && status::is_retryable(scsw)
-    }
-
-    /// The program has ended, with this status for the client.
-    fn hold(&mut self, irb: Irb) -> Option<Event> {
-        self.held = Some(irb);
-        Some(Event::Ended)
-    }
-
-    /// Starts the translated program, or the rest of it, for the client.
-    fn start_again(&mut self, line: &mut Line<'_>) -> Result<(), Refusal> {
-        let orb = self.orb;
-        // SAFETY: as for the first start: the translator keeps the program.
-        let mut started = unsafe { line.css.start(self.id, &orb) };
-        if started == Err(Refusal::StatusPending) && self.held.is_none() {
-            // Something unsolicited got in between. The client's program is running: it has that status besides.
-            if let Ok(Tested::Status(mut irb)) = line.css.test(self.id) {
-                self.in_clients_terms(&mut irb);
-                self.held = Some(irb);
-            }
-            // SAFETY: as before.
-            started = unsafe { line.css.start(self.id, &orb) };
-        }
-        let event = TraceEvent::Own(Instruction::Start);
-        let condition = Some(Refusal::cc(started));
-        self.trace(line, self.state, event, condition, orb_words(&orb));
-        self.deadline = line.now.plus_micros(HEAL_US);
-        started
-    }
-
-    /// Takes the translator's own status and lets the program go on.
-    fn proceed(&mut self, line: &mut Line<'_>) -> Option<Event> {
-        match line.css.test(self.id) {
-            Ok(Tested::Status(irb)) => self.proceed_with(irb, line),
-            Ok(Tested::Nothing(_)) => None,
-            Err(_) => Some(Event::Gone),
-        }
-    }
-
-    fn proceed_with(&mut self, irb: Irb, line: &mut Line<'_>) -> Option<Event> {
-        let mut shown = irb;
-        self.in_clients_terms(&mut shown);
-        let interrupts = match self.translator.split(&irb, line.window) {
-            Split::No => return self.hold(shown),
-            Split::Refused(refused) => {
-                return self.hold(Irb {
-                    scsw: refused.scsw,
-                    ..Irb::default()
-                })
-            }
-            Split::Start { orb, interrupts } => {
-                self.orb = orb;
-                self.orb.parameter = U32::new(self.id.word());
-                interrupts
-            }
-        };
-        match self.start_again(line) {
-            Ok(()) => {
-                if interrupts && self.held.is_none() {
-                    // What else the status says is the client's.
-                    self.held = Some(status::still_running(shown));
-                }
-                None
-            }
-            Err(Refusal::NotOperational) if self.stored(line).is_none() => Some(Event::Gone),
-            Err(_) => self.hold(status::broken_off(shown)),
-        }
-    }
-
-    /// Whether status is the translator's own.
-    pub(super) fn is_split(&self, scsw: &Scsw) -> bool {
-        self.state == State::Busy && self.translator.is_split(scsw)
-    }
-
     /// What is left in progress after this status has been taken.
     pub(super) fn after(&mut self, taken: &Scsw, line: &mut Line<'_>) -> Event {
         let over = match status::over(taken) {
@@ -457,7 +347,7 @@ impl PassThrough {
     }
 
     /// Puts status into the client's terms. Only that of a start function says anything of its ORB.
-    fn in_clients_terms(&self, irb: &mut Irb) {
+    pub(super) fn in_clients_terms(&self, irb: &mut Irb) {
         if irb.scsw.function().contains(FunctionControl::START) {
             self.translator.back(irb);
         } else {
@@ -503,15 +393,16 @@ impl PassThrough {
         schib
     }
 
-    /// Whether this status may be older than a clear function that has not ended. It is not held back for ever: on
-    /// Hercules the activity can stand beside the clear function's own end.
+    /// Whether pending status is not shown yet, because it may be older than a clear function that has not ended: see
+    /// [`status::is_clearing`]. That is for [`HOLD_US`] from the first look at it; by then the function has ended, or the
+    /// activity stands beside its very end, as it can on Hercules.
     pub(super) fn holds_back(&mut self, scsw: &Scsw, now: Tod) -> bool {
-        let clearing = status::is_clearing(scsw);
-        if clearing && !self.holding {
-            self.held_until = now.plus_micros(HOLD_US);
+        if !status::is_clearing(scsw) {
+            self.held_until = None;
+            return false;
         }
-        self.holding = clearing;
-        clearing && now < self.held_until
+        let until = self.held_until.get_or_insert(now.plus_micros(HOLD_US));
+        now < *until
     }
 
     /// The device has gone.
@@ -522,44 +413,9 @@ impl PassThrough {
             self.trace(line, before, TraceEvent::Gone, None, NO_WORDS);
         }
     }
-
-    fn count_start(&mut self) {
-        self.measured_anew = true;
-        let starts = &mut self.measured.starts;
-        starts.set(starts.get().wrapping_add(1));
-    }
-
-    /// Adds the extended-measurement word of a primary status, if there is one.
-    fn sample(&mut self) {
-        if !self.irb.scsw.status().contains(StatusControl::PRIMARY) {
-            return;
-        }
-        let times = &self.irb.emw;
-        if *times == Emw::default() {
-            return;
-        }
-        self.measured_anew = true;
-        let measured = &mut self.measured;
-        for (sum, time) in [
-            (&mut measured.connect, times.device_connect),
-            (&mut measured.pending, times.function_pending),
-            (&mut measured.disconnect, times.device_disconnect),
-            (&mut measured.queuing, times.control_unit_queuing),
-            (&mut measured.active_only, times.device_active_only),
-            (&mut measured.busy, times.device_busy),
-            (
-                &mut measured.initial_response,
-                times.initial_command_response,
-            ),
-        ] {
-            sum.set(sum.get().wrapping_add(time.get()));
-        }
-        let samples = &mut measured.samples;
-        samples.set(samples.get().wrapping_add(1));
-    }
 }
 
 /// How long status may be held back for a clear function to end, in microseconds.
-const HOLD_US: u64 = 100_000;
+pub(super) const HOLD_US: u64 = 100_000;
 /// Reporting source subchannel, ancillary report, installed parameters initialised.
 const ABOUT_SUBCHANNEL: u32 = 0x0384_0000;

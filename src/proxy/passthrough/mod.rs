@@ -4,8 +4,12 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`state`] | the driver's state machine, one pure function |
+//! | `request` | what a client asks |
 //! | `actions` | what the state machine's actions do to the hardware |
-//! | `quiesce` | the actions that end what a client left running |
+//! | `again` | those that start a program again |
+//! | `quiesce` | those that end what a client left running |
+//! | `lending` | a disk's subchannel, which is there only while it is lent |
+//! | `measure`, `record` | counts; trace records |
 //! | [`status`] | what a subchannel-status word says; status that the appliance makes |
 //! | [`schib`] | which fields of the SCHIB are the client's |
 //!
@@ -28,7 +32,12 @@
 //! Command mode. One function of the client's at a time, as the subchannel has it.
 
 mod actions;
+mod again;
+mod lending;
+mod measure;
 mod quiesce;
+mod record;
+mod request;
 pub mod schib;
 pub mod state;
 pub mod status;
@@ -36,16 +45,19 @@ pub mod status;
 #[cfg(test)]
 mod tests;
 
-use channel::{
-    ChannelSubsystem, Crw, FunctionControl, Irb, Orb, OrbMode, Schib, Scsw, SubchannelId,
-};
+use channel::{ChannelSubsystem, Crw, FunctionControl, Irb, Orb, Schib, Scsw, SubchannelId};
 use heapless::Deque;
 use s390x::clock::Tod;
 use vcss::client::{Instruction, Measurement};
-use vcss::trace::{DriverState, Record, Recorder, TraceEntry, TraceEvent};
+use vcss::trace::{Recorder, TraceEvent};
 use window::Window;
-use zerocopy::big_endian::U32;
 
+pub use self::record::driver_state;
+pub use self::request::Request;
+
+use self::lending::Lending;
+use self::record::{irb_words, orb_words, scsw_words, NO_WORDS};
+use self::request::Operand;
 use self::schib::Virtual;
 use self::state::{transition, Event, State};
 use super::translate::Translator;
@@ -59,69 +71,6 @@ const MAX_CHAIN: usize = 16;
 const MAX_REPORTS: usize = 4;
 /// After so long without an interruption a busy subchannel is looked at all the same, in microseconds.
 const HEAL_US: u64 = 1_000_000;
-
-/// A request of the client's.
-#[derive(Clone, Copy, Debug)]
-pub enum Request<'a> {
-    /// START SUBCHANNEL.
-    Start(&'a Orb),
-    /// HALT SUBCHANNEL.
-    Halt,
-    /// CLEAR SUBCHANNEL.
-    Clear,
-    /// CANCEL SUBCHANNEL.
-    Cancel,
-    /// RESUME SUBCHANNEL.
-    Resume,
-    /// STORE SUBCHANNEL.
-    Store,
-    /// MODIFY SUBCHANNEL.
-    Modify(&'a Schib),
-    /// TEST SUBCHANNEL.
-    Test,
-}
-
-impl Request<'_> {
-    const fn event(&self) -> Event {
-        match self {
-            Self::Start(_) => Event::Start,
-            Self::Halt => Event::Halt,
-            Self::Clear => Event::Clear,
-            Self::Cancel => Event::Cancel,
-            Self::Resume => Event::Resume,
-            Self::Store => Event::Store,
-            Self::Modify(_) => Event::Modify,
-            Self::Test => Event::Test,
-        }
-    }
-
-    /// Whether a subchannel that is not enabled takes it.
-    const fn needs_enabled(&self) -> bool {
-        !matches!(self, Self::Store | Self::Modify(_))
-    }
-
-    /// Whether the hardware's condition code depends on status that may be the appliance's own.
-    const fn wants_a_look(&self) -> bool {
-        matches!(self, Self::Halt | Self::Cancel | Self::Resume)
-    }
-
-    /// Whether its operand is one.
-    fn is_valid(&self) -> bool {
-        match self {
-            Self::Start(orb) => orb_is_valid(orb),
-            Self::Modify(schib) => schib.check().is_ok(),
-            Self::Halt | Self::Clear | Self::Cancel | Self::Resume | Self::Store | Self::Test => {
-                true
-            }
-        }
-    }
-}
-
-/// Whether START SUBCHANNEL takes the operand; else an operand exception is recognised. Transport mode is refused as in a
-/// configuration without the fibre-channel extensions.
-fn orb_is_valid(orb: &Orb) -> bool {
-    orb.check() == Ok(OrbMode::Command)
-}
 
 /// What a subchannel works with while it is called.
 pub struct Line<'a> {
@@ -145,15 +94,6 @@ impl core::fmt::Debug for Line<'_> {
     }
 }
 
-/// What an event brings along.
-#[derive(Clone, Copy)]
-enum Operand<'a> {
-    None,
-    Orb(&'a Orb),
-    Schib(&'a Schib),
-    Path(Crw),
-}
-
 /// A virtual subchannel of the pass-through kind.
 #[derive(Debug)]
 pub struct PassThrough {
@@ -166,6 +106,8 @@ pub struct PassThrough {
     state: State,
     /// It is for somebody: on its way out of standby it is given to the client.
     owned: bool,
+    /// It is a disk's, and whose it is now.
+    lending: Lending,
     own: Virtual,
     /// Status that is not the hardware's any more, or never was. It comes before what the hardware has.
     held: Option<Irb>,
@@ -180,9 +122,8 @@ pub struct PassThrough {
     retries: u8,
     /// The program is suspended: it changes nothing until it is resumed.
     suspended: bool,
-    /// Until when status is held back that may be older than a clear function, and whether there is any.
-    held_until: Tod,
-    holding: bool,
+    /// Until when status is held back that may be older than a clear function, if there is any.
+    held_until: Option<Tod>,
     translator: Translator,
     deadline: Tod,
     reports: Deque<Crw, MAX_REPORTS>,
@@ -203,6 +144,7 @@ impl PassThrough {
             isc,
             state: State::NotOperational,
             owned: true,
+            lending: Lending::Never,
             own: Virtual::reset(device),
             held: None,
             announced: false,
@@ -211,8 +153,7 @@ impl PassThrough {
             orb: Orb::default(),
             retries: 0,
             suspended: false,
-            held_until: Tod::NEVER,
-            holding: false,
+            held_until: None,
             translator,
             deadline: Tod::NEVER,
             reports: Deque::new(),
@@ -313,6 +254,9 @@ impl PassThrough {
 
     /// An interruption of the owned subchannel: looks what it is.
     pub fn interruption(&mut self, line: &mut Line<'_>) {
+        if self.is_away() {
+            return;
+        }
         let before = self.state;
         let Some(schib) = self.looked(line) else {
             return;
@@ -335,6 +279,9 @@ impl PassThrough {
 
     /// A channel report about the owned subchannel: looks whether the device is there.
     pub fn report(&mut self, line: &mut Line<'_>) {
+        if self.is_away() {
+            return;
+        }
         if self.stored(line).is_none() {
             self.gone(line);
         }
@@ -354,6 +301,9 @@ impl PassThrough {
     /// A channel report about a path. Returns whether the subchannel has it; the client hears of it unless it has been
     /// `told` already.
     pub fn path(&mut self, report: Crw, told: bool, line: &mut Line<'_>) -> bool {
+        if self.is_away() {
+            return false;
+        }
         let before = self.state;
         let Some(schib) = self.looked(line) else {
             return false;
@@ -424,17 +374,22 @@ impl PassThrough {
 
     /// Looks at the client's words of a program that may change while it runs.
     pub fn tend(&mut self, line: &mut Line<'_>) {
-        if self.holding {
+        if self.is_holding() {
             self.interruption(line);
         } else if self.wants_tending() {
             self.translator.refresh(line.window);
         }
     }
 
+    /// Whether status is held back of which no interruption will tell.
+    const fn is_holding(&self) -> bool {
+        self.held_until.is_some() && !self.announced
+    }
+
     /// Whether [`Self::tend`] has something to look at.
     pub const fn wants_tending(&self) -> bool {
         let changing = !self.suspended && self.translator.is_modifiable();
-        self.holding || (matches!(self.state, State::Busy) && changing)
+        self.is_holding() || (matches!(self.state, State::Busy) && changing)
     }
 
     /// Whether an interruption may come.
@@ -514,74 +469,9 @@ impl PassThrough {
         }
         debug_assert!(next.is_none(), "events without end");
     }
-
-    /// Writes a trace record.
-    #[inline(always)]
-    fn trace(
-        &mut self,
-        line: &mut Line<'_>,
-        before: State,
-        event: TraceEvent,
-        condition: Option<u8>,
-        words: Words,
-    ) {
-        let Some(recorder) = line.trace.as_deref_mut() else {
-            return;
-        };
-        recorder.record(&Record {
-            subchannel: self.id.word(),
-            tod: line.now.units(),
-            event,
-            before: driver_state(before),
-            after: driver_state(self.state),
-            condition: condition.unwrap_or(TraceEntry::NO_CONDITION),
-            client: line.client,
-            words,
-        });
-    }
-}
-
-/// The words of a trace record, two in each.
-type Words = [u64; 3];
-
-const NO_WORDS: Words = [0; 3];
-
-const fn pair(high: U32, low: U32) -> u64 {
-    (high.get() as u64) << 32 | low.get() as u64
-}
-
-const fn orb_words(orb: &Orb) -> Words {
-    let first = pair(orb.parameter, orb.control);
-    [first, pair(orb.program, U32::ZERO), 0]
-}
-
-const fn scsw_words(scsw: &Scsw) -> Words {
-    let last = (scsw.device_status as u64) << 56
-        | (scsw.subchannel_status as u64) << 48
-        | (scsw.count.get() as u64) << 32;
-    [pair(scsw.control, scsw.program), last, 0]
-}
-
-const fn irb_words(irb: &Irb) -> Words {
-    let [first, last, _] = scsw_words(&irb.scsw);
-    let esw = &irb.esw;
-    let second = last | esw.word_0.get() as u64;
-    [first, second, pair(esw.erw.0, U32::ZERO)]
 }
 
 /// Whether somebody left the subchannel enabled, or a function in progress.
 fn is_in_use(schib: &Schib) -> bool {
     schib.pmcw.flags().contains(channel::PmcwFlags::ENABLED) || !schib.scsw.function().is_empty()
-}
-
-/// The state as an area has it.
-pub const fn driver_state(state: State) -> DriverState {
-    match state {
-        State::NotOperational => DriverState::NotOperational,
-        State::Standby => DriverState::Standby,
-        State::Idle => DriverState::Idle,
-        State::Busy => DriverState::Busy,
-        State::Quiescing(_) => DriverState::Quiescing,
-        State::Disconnected => DriverState::Disconnected,
-    }
 }

@@ -9,8 +9,9 @@ use channel::{FunctionControl, PmcwFlags, Refusal, StatusControl};
 use vcss::client::Instruction;
 use vcss::trace::TraceEvent;
 
+use super::record::NO_WORDS;
 use super::state::Event;
-use super::{Line, PassThrough, NO_WORDS};
+use super::{Line, PassThrough};
 
 /// How long a halt function may take, in microseconds.
 pub const HALT_US: u64 = 500_000;

@@ -214,6 +214,26 @@ const fn to(next: State, actions: &'static [Action]) -> Transition {
     Transition { next, actions }
 }
 
+/// The requests that only a subchannel with a device can carry out. Not MODIFY: what is not there may be modified.
+macro_rules! operational {
+    () => {
+        Event::Start | Event::Halt | Event::Clear | Event::Cancel | Event::Resume | Event::Test
+    };
+}
+
+/// Pending status, of whatever kind.
+macro_rules! status {
+    () => {
+        Event::Final
+            | Event::Intermediate
+            | Event::Suspended
+            | Event::Unsolicited
+            | Event::DeferredOne
+            | Event::DeferredThree
+            | Event::Split
+    };
+}
+
 /// State and actions that `event` leads to in `state`.
 pub const fn transition(state: State, event: Event) -> Transition {
     match state {
@@ -229,9 +249,7 @@ pub const fn transition(state: State, event: Event) -> Transition {
 const fn not_operational(event: Event) -> Transition {
     const STAY: State = State::NotOperational;
     match event {
-        Event::Start | Event::Halt | Event::Clear | Event::Cancel | Event::Resume | Event::Test => {
-            to(STAY, &[Action::NotOperational])
-        }
+        operational!() => to(STAY, &[Action::NotOperational]),
         Event::Store => to(STAY, &[Action::Show]),
         Event::Modify => to(STAY, &[Action::Ignore]),
         Event::Offline | Event::Reset => to(STAY, &[Action::ResetVirtual]),
@@ -240,13 +258,7 @@ const fn not_operational(event: Event) -> Transition {
         | Event::Accepted
         | Event::Cancelled
         | Event::Refused
-        | Event::Final
-        | Event::Intermediate
-        | Event::Suspended
-        | Event::Unsolicited
-        | Event::DeferredOne
-        | Event::DeferredThree
-        | Event::Split
+        | status!()
         | Event::Ended
         | Event::Continues
         | Event::Path
@@ -268,13 +280,7 @@ const fn standby(event: Event) -> Transition {
         | Event::Test => to(STAY, &[Action::NotOperational]),
         Event::Store => to(STAY, &[Action::Show]),
         Event::Offline | Event::Reset => to(STAY, &[Action::ResetVirtual]),
-        Event::Final
-        | Event::Intermediate
-        | Event::Suspended
-        | Event::Unsolicited
-        | Event::DeferredOne
-        | Event::DeferredThree
-        | Event::Split => to(STAY, &[Action::Discard]),
+        status!() => to(STAY, &[Action::Discard]),
         Event::Gone => GONE,
         Event::Accepted
         | Event::Cancelled
@@ -311,13 +317,7 @@ const fn idle(event: Event) -> Transition {
         Event::Accepted => to(State::Busy, &[]),
         // A start that was refused after its program had been translated.
         Event::Refused => to(STAY, &[Action::Release]),
-        Event::Final
-        | Event::Intermediate
-        | Event::Suspended
-        | Event::Unsolicited
-        | Event::DeferredOne
-        | Event::DeferredThree
-        | Event::Split => to(STAY, &[Action::Announce]),
+        status!() => to(STAY, &[Action::Announce]),
         Event::Path => to(STAY, &[Action::ReportPath]),
         Event::Gone => GONE,
         Event::Online
@@ -362,9 +362,7 @@ const fn busy(event: Event) -> Transition {
 const fn quiescing(stage: Stage, event: Event) -> Transition {
     let stay = State::Quiescing(stage);
     match event {
-        Event::Start | Event::Halt | Event::Clear | Event::Cancel | Event::Resume | Event::Test => {
-            to(stay, &[Action::NotOperational])
-        }
+        operational!() => to(stay, &[Action::NotOperational]),
         Event::Store => to(stay, &[Action::Show]),
         Event::Modify => to(stay, &[Action::InUse]),
         Event::Offline | Event::Reset => to(stay, &[Action::ResetVirtual]),
@@ -374,13 +372,7 @@ const fn quiescing(stage: Stage, event: Event) -> Transition {
             // Status is in the way, or the function is in progress already.
             Stage::Halt { left: _ } | Stage::Clear { left: _ } => to(stay, &[Action::Discard]),
         },
-        Event::Final
-        | Event::Intermediate
-        | Event::Suspended
-        | Event::Unsolicited
-        | Event::DeferredOne
-        | Event::DeferredThree
-        | Event::Split => to(stay, &[Action::Discard]),
+        status!() => to(stay, &[Action::Discard]),
         Event::TimeOut => next_try(stage),
         Event::Gone => GONE,
         Event::Online | Event::Accepted | Event::Continues | Event::Path | Event::Back => {
@@ -411,20 +403,12 @@ const fn disconnected(event: Event) -> Transition {
     /// Perhaps it works now.
     const AGAIN: State = State::Quiescing(Stage::Clear { left: CLEARS - 1 });
     match event {
-        Event::Start | Event::Halt | Event::Clear | Event::Cancel | Event::Resume | Event::Test => {
-            to(STAY, &[Action::NotOperational])
-        }
+        operational!() => to(STAY, &[Action::NotOperational]),
         Event::Store => to(STAY, &[Action::Show]),
         Event::Modify => to(STAY, &[Action::Ignore]),
         Event::Offline | Event::Reset => to(AGAIN, &[Action::ResetVirtual, Action::QuiesceClear]),
         Event::Path => to(AGAIN, &[Action::QuiesceClear]),
-        Event::Final
-        | Event::Intermediate
-        | Event::Suspended
-        | Event::Unsolicited
-        | Event::DeferredOne
-        | Event::DeferredThree
-        | Event::Split => to(STAY, &[Action::Discard]),
+        status!() => to(STAY, &[Action::Discard]),
         // The clear function has ended after all.
         Event::Ended => to(
             State::Standby,

@@ -57,7 +57,10 @@ pub fn over(scsw: &Scsw) -> Over {
     }
     let intermediate_only =
         status.contains(StatusControl::INTERMEDIATE) && !status.intersects(CONCLUSIVE);
-    if is_unsolicited(scsw) || intermediate_only {
+    // A suspended program that has been halted shows no more than that, and is over all the same.
+    let halted = scsw.function().contains(FunctionControl::HALT)
+        && scsw.activity().contains(ActivityControl::SUSPENDED);
+    if is_unsolicited(scsw) || intermediate_only && !halted {
         return Over::No;
     }
     if scsw.activity().intersects(LIVE) {
@@ -66,11 +69,12 @@ pub fn over(scsw: &Scsw) -> Over {
     Over::Yes
 }
 
-/// Whether a clear function has not ended yet. What is pending then is older and void: CSCH wipes it, but with a
-/// vfio-ccw QEMU leaves it standing until the clear function ends. TEST would take it for the end, and that would come when the
+/// Whether status is pending beside a clear function that has not ended yet. It is older and void: CSCH wipes it, but with
+/// a vfio-ccw QEMU leaves it standing until the clear function ends. TEST would take it for the end, and that would come when the
 /// subchannel is perhaps disabled, from where QEMU lets nobody take it. Alert status alone may be newer.
 pub fn is_clearing(scsw: &Scsw) -> bool {
     scsw.activity().contains(ActivityControl::CLEAR_PENDING)
+        && scsw.status().contains(StatusControl::PENDING)
         && scsw.status() != StatusControl::ALERT.union(StatusControl::PENDING)
 }
 
@@ -159,6 +163,20 @@ mod tests {
         let pending = ActivityControl::HALT_PENDING;
         let status = scsw(FunctionControl::HALT, pending, StatusControl::ALERT);
         assert_eq!(over(&status), Over::Ask);
+    }
+
+    #[test]
+    fn a_suspended_program_that_was_halted_may_be_over() {
+        let both = FunctionControl::START | FunctionControl::HALT;
+        let suspended = ActivityControl::SUSPENDED;
+        let status = scsw(both, suspended, StatusControl::INTERMEDIATE);
+        assert_eq!(over(&status), Over::Ask);
+        let status = scsw(
+            FunctionControl::START,
+            suspended,
+            StatusControl::INTERMEDIATE,
+        );
+        assert_eq!(over(&status), Over::No);
     }
 
     #[test]

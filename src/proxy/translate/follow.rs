@@ -102,7 +102,7 @@ impl Translator {
                 }
                 None => continue,
             };
-            self.set_link(link, known);
+            self.set_link(link, known, Transfer::None);
         }
     }
 
@@ -288,7 +288,7 @@ impl Translator {
         }
         let link = self.ground.used();
         self.close();
-        self.set_link(link, known);
+        self.set_link(link, known, way.entry);
         if chaining.commands {
             self.postpone(link + 1);
         }
@@ -372,8 +372,8 @@ impl Translator {
     }
 
     /// Makes a link lead to a slot. What stands there and is a transfer in channel itself has to stand in the
-    /// link, because one may not lead to another. What is invalid is met where it is.
-    pub(super) fn set_link(&mut self, link: usize, known: usize) {
+    /// link, because one may not lead to another. What is invalid is met where it is. `entry`: what is going on there.
+    pub(super) fn set_link(&mut self, link: usize, known: usize, entry: Transfer) {
         let there = self.arena.ccw(known);
         let ccw = if arena::is_valid_transfer(there) {
             there
@@ -383,6 +383,7 @@ impl Translator {
         self.arena.replace_ccw(link, ccw);
         if let Some(slot) = self.ground.slot_mut(link) {
             slot.mark = Mark::Link;
+            slot.entry = entry;
         }
     }
 

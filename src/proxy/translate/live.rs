@@ -270,8 +270,15 @@ impl Translator {
         Some(first)
     }
 
-    /// Makes the links of the segment that ends at `end` lead on, as far as its last CCWs do.
+    /// Makes the links of the segment that ends at `end` lead on, as far as its last CCWs do, or did: the channel may have
+    /// fetched them before they changed.
     fn refresh_links(&mut self, end: usize, window: &Window) {
+        for link in end..end + LINKS {
+            let slot = self.ground.slot(link);
+            if slot.mark == Mark::Link {
+                self.refresh_link(link, slot.entry, window);
+            }
+        }
         let (last, chaining) = self.chaining_to(end, 1);
         let entry = match chaining {
             Chaining::Data => Some(last.transfer),
@@ -289,7 +296,7 @@ impl Translator {
     fn refresh_link(&mut self, link: usize, entry: Transfer, window: &Window) {
         let target = self.ground.client_address(link);
         if let Some(known) = target.and_then(|at| self.reach(at, entry, false, window)) {
-            self.set_link(link, known);
+            self.set_link(link, known, entry);
         }
     }
 

@@ -180,12 +180,10 @@ pub(super) fn apply(scsw: &mut Scsw, program: &Interpreter, event: Event, flags:
 }
 
 /// A start that was not carried out: deferred condition code 1 (the device has status) or 3 (no
-/// path).
+/// path). Either is alert status alone, as with QEMU, and as Linux takes it for an ending: no function has got
+/// as far as primary status.
 pub(super) fn turned_away(scsw: &mut Scsw, cc: u8, status: DeviceStatus) {
-    let mut pending = StatusControl::ALERT | StatusControl::PENDING;
-    if cc == 3 {
-        pending |= StatusControl::PRIMARY | StatusControl::SECONDARY;
-    }
+    let pending = StatusControl::ALERT | StatusControl::PENDING;
     scsw.set_deferred_cc(cc);
     scsw.device_status = status.bits();
     scsw.set_controls(FunctionControl::START, ActivityControl::empty(), pending);

@@ -3,6 +3,8 @@
 mod cases;
 mod codes;
 mod fake;
+mod lending;
+mod model;
 mod more_cases;
 mod scene;
 mod sequences;

@@ -4,6 +4,7 @@ use channel::{ActivityControl, FunctionControl, Orb, OrbFlags, PmcwFlags, Schib,
 
 use super::fake::{Step, CSCH, HSCH, SSCH, XSCH};
 use super::scene::{Scene, DEVICE, PROGRAM};
+use crate::proxy::passthrough::actions::HOLD_US;
 use crate::proxy::passthrough::state::State;
 use crate::proxy::passthrough::{Request, OPERAND};
 
@@ -84,6 +85,34 @@ fn case_34_clear_sets_the_clear_function_alone() {
     assert_eq!(condition, 0);
     assert_eq!(irb.scsw.function(), FunctionControl::CLEAR);
     assert_eq!(irb.scsw.status(), StatusControl::PENDING);
+    assert_eq!(scene.state(), State::Idle);
+}
+
+/// With a vfio-ccw QEMU leaves status standing until the clear function ends; on Hercules the activity can stand beside the
+/// clear function's own end. So it is held back, but not for ever.
+#[test]
+fn case_34_status_beside_a_clear_function_is_held_back_for_100_ms() {
+    let mut scene = Scene::running();
+    assert_eq!(scene.clear(), 0);
+    let pending = ActivityControl::CLEAR_PENDING;
+    let scsw = &mut scene.fake.schib.scsw;
+    scsw.set_controls(FunctionControl::CLEAR, pending, StatusControl::PENDING);
+    scene.fake.interruption = true;
+    scene.look();
+    let began = scene.now;
+    for after in [0, HOLD_US - 1] {
+        scene.now = began.plus_micros(after);
+        scene.with(|subject, line| subject.tend(line));
+        assert!(scene.subject.wants_tending() && !scene.subject.is_pending());
+        let (condition, irb) = scene.test();
+        assert_eq!(condition, 1);
+        assert_eq!(irb.scsw.status(), StatusControl::empty());
+    }
+    scene.now = began.plus_micros(HOLD_US);
+    scene.with(|subject, line| subject.tend(line));
+    assert!(scene.subject.is_pending());
+    assert!(!scene.subject.wants_tending(), "the client has been told");
+    assert_eq!(scene.test().0, 0);
     assert_eq!(scene.state(), State::Idle);
 }
 

@@ -344,7 +344,7 @@ fn no_living_path_is_deferred_condition_code_3() {
     let scsw = scene.test().scsw;
     assert_eq!(scsw.deferred_cc(), 3);
     assert!(scsw.path_not_operational());
-    assert_eq!(scsw.status(), ended() | StatusControl::ALERT);
+    assert_eq!(scsw.status(), StatusControl::ALERT | StatusControl::PENDING);
     assert!(
         !scene.scsw().path_not_operational(),
         "taken with the status"

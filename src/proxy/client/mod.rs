@@ -5,22 +5,22 @@
 //! A request is copied once out of the area. What is answered, shown and reported is written before the word that
 //! announces it.
 
-use core::mem::offset_of;
+mod place;
 
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use channel::{Crw, IoInterruption, Irb, Orb, Schib, SubchannelId};
+use channel::{Crw, IoInterruption, SubchannelId};
 use s390x::clock::Tod;
-use vcss::client::{Command, Instruction, Measurement, Response, SchibPart, Status};
+use vcss::client::SchibPart;
 use vcss::events::EventSource;
 use vcss::trace::Recorder;
-use vcss::{Area, AreaError, Bell, Word};
+use vcss::{Area, AreaError, Bell};
 use window::Window;
-use zerocopy::FromBytes;
 
-use super::passthrough::{Line, PassThrough, Request};
+use self::place::{part, Kind, Virtual};
+use super::passthrough::{Line, PassThrough};
 use super::subchannel::Subchannel;
 use super::translate::{Translator, ARENA_BYTES};
 use super::virtio_blk::request::Scratch;
@@ -50,33 +50,6 @@ pub struct Client {
     pub(super) devices: Vec<VirtioBlk>,
     /// Channel reports, where the area has room for them.
     events: Option<EventSource<'static>>,
-}
-
-/// A virtual subchannel and its place in the area.
-#[derive(Debug)]
-struct Virtual {
-    kind: Kind,
-    index: u32,
-    asked: Word<'static>,
-    answered: Word<'static>,
-    condition: Word<'static>,
-    pending: Word<'static>,
-    functions: Word<'static>,
-    /// The SCHIB part says that it is enabled.
-    shown_enabled: bool,
-    /// What the words in the area say: pending, and functions.
-    told: (bool, u32),
-}
-
-/// What stands behind a virtual subchannel.
-#[derive(Debug)]
-enum Kind {
-    /// A virtio-ccw device: the subchannel, and which of the devices.
-    Virtio(Box<Subchannel>, usize),
-    /// An owned subchannel.
-    PassThrough(Box<PassThrough>),
-    /// Nothing, ever: the device number is not valid.
-    Nothing,
 }
 
 /// What serving pass-through subchannels needs.
@@ -144,14 +117,15 @@ impl Client {
         }
         let part = part(*subchannel.store(), 0);
         let kind = Kind::Virtio(Box::new(subchannel), self.devices.len());
-        let place = self.place(kind)?;
+        let place = Virtual::new(&self.area, self.subchannels.len() as u32, kind)?;
         self.area.write(index, &part)?;
         self.subchannels.push(place);
         self.devices.push(virtio);
         Ok(())
     }
 
-    /// Adds a virtual subchannel that stands for an owned one, or for nothing.
+    /// Adds a virtual subchannel that stands for an owned one, or for nothing. One that is `lent` is a disk's, and stands for
+    /// nothing yet.
     ///
     /// # Errors
     ///
@@ -159,6 +133,7 @@ impl Client {
     pub fn add_pass_through(
         &mut self,
         owned: Option<(SubchannelId, u16)>,
+        lent: bool,
         isc: u8,
         around: Surroundings<'_>,
     ) -> Result<(), AreaError> {
@@ -172,16 +147,13 @@ impl Client {
             }
         };
         let kind = match owned {
-            Some((id, device)) => Kind::PassThrough(Box::new(PassThrough::new(
-                id,
-                index,
-                device,
-                isc,
-                translator(),
-            ))),
+            Some((id, device)) => {
+                let subject = PassThrough::new(id, index, device, isc, translator());
+                Kind::PassThrough(Box::new(if lent { subject.away() } else { subject }))
+            }
             None => Kind::Nothing,
         };
-        let mut place = self.place(kind)?;
+        let mut place = Virtual::new(&self.area, self.subchannels.len() as u32, kind)?;
         let mut line = Line {
             css: around.platform,
             window: self.program,
@@ -189,7 +161,7 @@ impl Client {
             trace: around.trace,
             client: self.number,
         };
-        if let Kind::PassThrough(subject) = &mut place.kind {
+        if let (Kind::PassThrough(subject), false) = (&mut place.kind, lent) {
             let former = self.area.read::<SchibPart>(place.index).ok();
             let former = former.map(|part| (part.schib, part.functions.get() as u8));
             subject.open(former, &mut line);
@@ -198,23 +170,6 @@ impl Client {
         place.tell(&self.area, &mut self.events, &mut line);
         self.subchannels.push(place);
         Ok(())
-    }
-
-    /// The next virtual subchannel's place in the area.
-    fn place(&self, kind: Kind) -> Result<Virtual, AreaError> {
-        let (area, index) = (&self.area, self.subchannels.len() as u32);
-        Ok(Virtual {
-            kind,
-            index,
-            asked: area.word::<Command>(index, offset_of!(Command, sequence))?,
-            answered: area.word::<Response>(index, offset_of!(Response, sequence))?,
-            condition: area.word::<Response>(index, offset_of!(Response, condition))?,
-            pending: area.word::<Status>(index, offset_of!(Status, pending))?,
-            functions: area.word::<SchibPart>(index, offset_of!(SchibPart, functions))?,
-            shown_enabled: false,
-            // Whatever is there, it is not that.
-            told: (false, u32::MAX),
-        })
     }
 
     /// The devices of the virtio-ccw kind, in the order of their subchannels.
@@ -426,223 +381,4 @@ impl Client {
             device.expect_bells(false, &self.area, self.window);
         }
     }
-}
-
-impl Virtual {
-    /// Carries out one request.
-    fn answer(
-        &mut self,
-        area: &Area<'static>,
-        window: &'static Window,
-        devices: &mut [VirtioBlk],
-        events: &mut Option<EventSource<'static>>,
-        line: &mut Line<'_>,
-    ) {
-        let sequence = self.asked.load();
-        let command = area.read::<Command>(self.index).ok();
-        let instruction = command
-            .as_ref()
-            .and_then(|command| Instruction::from_number(command.instruction.get()));
-        let condition = match (command, instruction) {
-            (Some(command), Some(instruction)) => {
-                let operand = &command.operand;
-                match &mut self.kind {
-                    Kind::Virtio(subchannel, device) => match devices.get_mut(*device) {
-                        Some(device) => {
-                            let mut unit = Unit {
-                                device,
-                                area,
-                                window,
-                            };
-                            let (condition, irb) =
-                                emulate(subchannel, instruction, operand, line.window, &mut unit);
-                            if instruction == Instruction::Test {
-                                let pending = subchannel.is_pending();
-                                show_status(area, self.index, &irb, pending);
-                            }
-                            condition
-                        }
-                        None => Response::INVALID,
-                    },
-                    Kind::PassThrough(subject) => {
-                        let condition = pass(subject, instruction, operand, line);
-                        if instruction == Instruction::Test {
-                            let pending = subject.is_pending();
-                            show_status(area, self.index, subject.irb(), pending);
-                        }
-                        condition
-                    }
-                    Kind::Nothing => match instruction {
-                        Instruction::Store | Instruction::Modify => 0,
-                        _ => 3,
-                    },
-                }
-            }
-            _ => Response::INVALID,
-        };
-        if matches!(instruction, Some(Instruction::Store | Instruction::Modify)) {
-            self.show(area, line);
-        }
-        self.tell(area, events, line);
-        self.condition.store(condition);
-        self.answered.store(sequence);
-    }
-
-    fn is_pending(&self) -> bool {
-        match &self.kind {
-            Kind::Virtio(subchannel, _) => subchannel.is_pending(),
-            Kind::PassThrough(subject) => subject.is_pending(),
-            Kind::Nothing => false,
-        }
-    }
-
-    /// What the appliance has to know in its next life.
-    fn functions(&self) -> u32 {
-        match &self.kind {
-            Kind::PassThrough(subject) => u32::from(subject.functions().bits()),
-            Kind::Virtio(..) | Kind::Nothing => 0,
-        }
-    }
-
-    /// Writes the SCHIB part.
-    fn show(&mut self, area: &Area<'static>, line: &mut Line<'_>) {
-        let schib = match &mut self.kind {
-            Kind::Virtio(subchannel, _) => *subchannel.store(),
-            Kind::PassThrough(subject) => {
-                let schib = subject.schib(line);
-                self.shown_enabled = subject.is_enabled();
-                schib
-            }
-            Kind::Nothing => Schib::default(),
-        };
-        if let Err(error) = area.write(self.index, &part(schib, self.functions())) {
-            log::error!("schib: {error}");
-        }
-    }
-
-    /// Tells the client what became of a pass-through subchannel. Returns whether there is anything to ring for.
-    fn tell(
-        &mut self,
-        area: &Area<'static>,
-        events: &mut Option<EventSource<'static>>,
-        line: &mut Line<'_>,
-    ) -> bool {
-        if let Kind::PassThrough(subject) = &self.kind {
-            if subject.is_enabled() != self.shown_enabled {
-                self.show(area, line);
-            }
-        }
-        let mut ring = self.tell_pending();
-        let Kind::PassThrough(subject) = &mut self.kind else {
-            return false;
-        };
-        while let Some(report) = subject.take_report() {
-            if let Some(events) = events {
-                events.report(report);
-            }
-            ring = true;
-        }
-        if let Some(measurement) = subject.take_measurement() {
-            let _ = area.write::<Measurement>(self.index, measurement);
-        }
-        ring
-    }
-
-    /// Stores the words that say whether status is pending and what is in progress, if they have changed. Returns whether status
-    /// has become pending.
-    fn tell_pending(&mut self) -> bool {
-        let now = (self.is_pending(), self.functions());
-        let before = core::mem::replace(&mut self.told, now);
-        if now.1 != before.1 {
-            self.functions.store(now.1);
-        }
-        // The first time, whatever is there.
-        if now.0 != before.0 || before.1 == u32::MAX {
-            self.pending.store(u32::from(now.0));
-        }
-        now.0 && !before.0
-    }
-}
-
-/// Writes what TEST stores, and whether more is pending.
-fn show_status(area: &Area<'static>, index: u32, irb: &Irb, pending: bool) {
-    let status = Status {
-        pending: u32::from(pending).into(),
-        reserved: [0.into(); 7],
-        irb: *irb,
-    };
-    if let Err(error) = area.write(index, &status) {
-        log::error!("status: {error}");
-    }
-}
-
-fn part(schib: Schib, functions: u32) -> SchibPart {
-    SchibPart {
-        schib,
-        functions: functions.into(),
-        reserved: [0; 8],
-    }
-}
-
-/// A request to a virtual subchannel of the virtio-ccw kind: condition code, and what TEST stores.
-fn emulate(
-    subchannel: &mut Subchannel,
-    instruction: Instruction,
-    operand: &[u8],
-    program: &Window,
-    unit: &mut Unit<'_>,
-) -> (u32, Irb) {
-    let condition = match instruction {
-        Instruction::Start => match Orb::read_from_prefix(operand) {
-            Ok((orb, _)) => subchannel.start(&orb, program, unit),
-            Err(_) => 3,
-        },
-        Instruction::Halt => subchannel.halt(),
-        Instruction::Clear => subchannel.clear(),
-        Instruction::Cancel => subchannel.cancel(),
-        Instruction::Resume => subchannel.resume(),
-        Instruction::Store => 0,
-        Instruction::Modify => match Schib::read_from_prefix(operand) {
-            Ok((schib, _)) => subchannel.modify(&schib),
-            Err(_) => 3,
-        },
-        Instruction::Test => {
-            let (condition, irb) = subchannel.test();
-            return (condition.into(), irb);
-        }
-    };
-    (condition.into(), Irb::default())
-}
-
-/// A request to a virtual subchannel of the pass-through kind: its condition code.
-fn pass(
-    subject: &mut PassThrough,
-    instruction: Instruction,
-    operand: &[u8],
-    line: &mut Line<'_>,
-) -> u32 {
-    let (orb, schib);
-    let request = match instruction {
-        Instruction::Start => match Orb::read_from_prefix(operand) {
-            Ok((operand, _)) => {
-                orb = operand;
-                Request::Start(&orb)
-            }
-            Err(_) => return Response::INVALID,
-        },
-        Instruction::Halt => Request::Halt,
-        Instruction::Clear => Request::Clear,
-        Instruction::Cancel => Request::Cancel,
-        Instruction::Resume => Request::Resume,
-        Instruction::Store => Request::Store,
-        Instruction::Modify => match Schib::read_from_prefix(operand) {
-            Ok((operand, _)) => {
-                schib = operand;
-                Request::Modify(&schib)
-            }
-            Err(_) => return Response::INVALID,
-        },
-        Instruction::Test => Request::Test,
-    };
-    subject.request(request, line)
 }

@@ -1,0 +1,278 @@
+//! A virtual subchannel's place in the area: its requests come from there, and what it shows is written there.
+
+use core::mem::offset_of;
+
+use alloc::boxed::Box;
+
+use channel::{Irb, Orb, Schib};
+use vcss::client::{Command, Instruction, Measurement, Response, SchibPart, Status};
+use vcss::events::EventSource;
+use vcss::{Area, AreaError, Word};
+use window::Window;
+use zerocopy::FromBytes;
+
+use super::super::passthrough::{Line, PassThrough, Request};
+use super::super::subchannel::Subchannel;
+use super::super::virtio_blk::{Unit, VirtioBlk};
+
+/// A virtual subchannel and its place in the area.
+#[derive(Debug)]
+pub(super) struct Virtual {
+    pub(super) kind: Kind,
+    pub(super) index: u32,
+    pub(super) asked: Word<'static>,
+    pub(super) answered: Word<'static>,
+    condition: Word<'static>,
+    pending: Word<'static>,
+    functions: Word<'static>,
+    /// The SCHIB part says that it is enabled.
+    shown_enabled: bool,
+    /// What the words in the area say: pending, and functions.
+    told: (bool, u32),
+}
+
+/// What stands behind a virtual subchannel.
+#[derive(Debug)]
+pub(super) enum Kind {
+    /// A virtio-ccw device: the subchannel, and which of the devices.
+    Virtio(Box<Subchannel>, usize),
+    /// An owned subchannel.
+    PassThrough(Box<PassThrough>),
+    /// Nothing, ever: the device number is not valid.
+    Nothing,
+}
+
+impl Virtual {
+    /// The virtual subchannel with number `index`.
+    pub(super) fn new(area: &Area<'static>, index: u32, kind: Kind) -> Result<Self, AreaError> {
+        Ok(Self {
+            kind,
+            index,
+            asked: area.word::<Command>(index, offset_of!(Command, sequence))?,
+            answered: area.word::<Response>(index, offset_of!(Response, sequence))?,
+            condition: area.word::<Response>(index, offset_of!(Response, condition))?,
+            pending: area.word::<Status>(index, offset_of!(Status, pending))?,
+            functions: area.word::<SchibPart>(index, offset_of!(SchibPart, functions))?,
+            shown_enabled: false,
+            // Whatever is there, it is not that.
+            told: (false, u32::MAX),
+        })
+    }
+
+    /// Carries out one request.
+    pub(super) fn answer(
+        &mut self,
+        area: &Area<'static>,
+        window: &'static Window,
+        devices: &mut [VirtioBlk],
+        events: &mut Option<EventSource<'static>>,
+        line: &mut Line<'_>,
+    ) {
+        let sequence = self.asked.load();
+        let command = area.read::<Command>(self.index).ok();
+        let instruction = command
+            .as_ref()
+            .and_then(|command| Instruction::from_number(command.instruction.get()));
+        let condition = match (command, instruction) {
+            (Some(command), Some(instruction)) => {
+                let operand = &command.operand;
+                match &mut self.kind {
+                    Kind::Virtio(subchannel, device) => match devices.get_mut(*device) {
+                        Some(device) => {
+                            let mut unit = Unit {
+                                device,
+                                area,
+                                window,
+                            };
+                            let (condition, irb) =
+                                emulate(subchannel, instruction, operand, line.window, &mut unit);
+                            if instruction == Instruction::Test {
+                                let pending = subchannel.is_pending();
+                                show_status(area, self.index, &irb, pending);
+                            }
+                            condition
+                        }
+                        None => Response::INVALID,
+                    },
+                    Kind::PassThrough(subject) => {
+                        let condition = pass(subject, instruction, operand, line);
+                        if instruction == Instruction::Test {
+                            let pending = subject.is_pending();
+                            show_status(area, self.index, subject.irb(), pending);
+                        }
+                        condition
+                    }
+                    Kind::Nothing => match instruction {
+                        Instruction::Store | Instruction::Modify => 0,
+                        _ => 3,
+                    },
+                }
+            }
+            _ => Response::INVALID,
+        };
+        if matches!(instruction, Some(Instruction::Store | Instruction::Modify)) {
+            self.show(area, line);
+        }
+        self.tell(area, events, line);
+        self.condition.store(condition);
+        self.answered.store(sequence);
+    }
+
+    pub(super) fn is_pending(&self) -> bool {
+        match &self.kind {
+            Kind::Virtio(subchannel, _) => subchannel.is_pending(),
+            Kind::PassThrough(subject) => subject.is_pending(),
+            Kind::Nothing => false,
+        }
+    }
+
+    /// What the appliance has to know in its next life.
+    pub(super) fn functions(&self) -> u32 {
+        match &self.kind {
+            Kind::PassThrough(subject) => u32::from(subject.functions().bits()),
+            Kind::Virtio(..) | Kind::Nothing => 0,
+        }
+    }
+
+    /// Writes the SCHIB part.
+    pub(super) fn show(&mut self, area: &Area<'static>, line: &mut Line<'_>) {
+        let schib = match &mut self.kind {
+            Kind::Virtio(subchannel, _) => *subchannel.store(),
+            Kind::PassThrough(subject) => {
+                let schib = subject.schib(line);
+                self.shown_enabled = subject.is_enabled();
+                schib
+            }
+            Kind::Nothing => Schib::default(),
+        };
+        if let Err(error) = area.write(self.index, &part(schib, self.functions())) {
+            log::error!("schib: {error}");
+        }
+    }
+
+    /// Tells the client what became of a pass-through subchannel. Returns whether there is anything to ring for.
+    pub(super) fn tell(
+        &mut self,
+        area: &Area<'static>,
+        events: &mut Option<EventSource<'static>>,
+        line: &mut Line<'_>,
+    ) -> bool {
+        if let Kind::PassThrough(subject) = &self.kind {
+            if subject.is_enabled() != self.shown_enabled {
+                self.show(area, line);
+            }
+        }
+        let mut ring = self.tell_pending();
+        let Kind::PassThrough(subject) = &mut self.kind else {
+            return false;
+        };
+        while let Some(report) = subject.take_report() {
+            if let Some(events) = events {
+                events.report(report);
+            }
+            ring = true;
+        }
+        if let Some(measurement) = subject.take_measurement() {
+            let _ = area.write::<Measurement>(self.index, measurement);
+        }
+        ring
+    }
+
+    /// Stores the words that say whether status is pending and what is in progress, if they have changed. Returns whether status
+    /// has become pending.
+    pub(super) fn tell_pending(&mut self) -> bool {
+        let now = (self.is_pending(), self.functions());
+        let before = core::mem::replace(&mut self.told, now);
+        if now.1 != before.1 {
+            self.functions.store(now.1);
+        }
+        // The first time, whatever is there.
+        if now.0 != before.0 || before.1 == u32::MAX {
+            self.pending.store(u32::from(now.0));
+        }
+        now.0 && !before.0
+    }
+}
+
+/// Writes what TEST stores, and whether more is pending.
+fn show_status(area: &Area<'static>, index: u32, irb: &Irb, pending: bool) {
+    let status = Status {
+        pending: u32::from(pending).into(),
+        reserved: [0.into(); 7],
+        irb: *irb,
+    };
+    if let Err(error) = area.write(index, &status) {
+        log::error!("status: {error}");
+    }
+}
+
+pub(super) fn part(schib: Schib, functions: u32) -> SchibPart {
+    SchibPart {
+        schib,
+        functions: functions.into(),
+        reserved: [0; 8],
+    }
+}
+
+/// A request to a virtual subchannel of the virtio-ccw kind: condition code, and what TEST stores.
+fn emulate(
+    subchannel: &mut Subchannel,
+    instruction: Instruction,
+    operand: &[u8],
+    program: &Window,
+    unit: &mut Unit<'_>,
+) -> (u32, Irb) {
+    let condition = match instruction {
+        Instruction::Start => match Orb::read_from_prefix(operand) {
+            Ok((orb, _)) => subchannel.start(&orb, program, unit),
+            Err(_) => 3,
+        },
+        Instruction::Halt => subchannel.halt(),
+        Instruction::Clear => subchannel.clear(),
+        Instruction::Cancel => subchannel.cancel(),
+        Instruction::Resume => subchannel.resume(),
+        Instruction::Store => 0,
+        Instruction::Modify => match Schib::read_from_prefix(operand) {
+            Ok((schib, _)) => subchannel.modify(&schib),
+            Err(_) => 3,
+        },
+        Instruction::Test => {
+            let (condition, irb) = subchannel.test();
+            return (condition.into(), irb);
+        }
+    };
+    (condition.into(), Irb::default())
+}
+
+/// A request to a virtual subchannel of the pass-through kind: its condition code.
+fn pass(
+    subject: &mut PassThrough,
+    instruction: Instruction,
+    operand: &[u8],
+    line: &mut Line<'_>,
+) -> u32 {
+    let (orb, schib);
+    let request = match instruction {
+        Instruction::Start => match Orb::read_from_prefix(operand) {
+            Ok((operand, _)) => {
+                orb = operand;
+                Request::Start(&orb)
+            }
+            Err(_) => return Response::INVALID,
+        },
+        Instruction::Halt => Request::Halt,
+        Instruction::Clear => Request::Clear,
+        Instruction::Cancel => Request::Cancel,
+        Instruction::Resume => Request::Resume,
+        Instruction::Store => Request::Store,
+        Instruction::Modify => match Schib::read_from_prefix(operand) {
+            Ok((operand, _)) => {
+                schib = operand;
+                Request::Modify(&schib)
+            }
+            Err(_) => return Response::INVALID,
+        },
+        Instruction::Test => Request::Test,
+    };
+    subject.request(request, line)
+}
