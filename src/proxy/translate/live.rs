@@ -350,11 +350,11 @@ impl Translator {
             Mark::Stop | Mark::StopTransferred if checks == SubchannelStatus::PROGRAM_CHECK => {
                 client
             }
-            // It was taken back, and a transfer in channel leads to it. Only a direct address cannot have given the check.
+            // It was taken back, and a transfer in channel leads to it. Its data cannot have given the check.
             Mark::Cut
                 if checks == SubchannelStatus::PROGRAM_CHECK
                     && is_transfer_in_channel(self.arena.ccw(slot))
-                    && self.ground.slot(slot).list.is_none()
+                    && self.data_is_sound(&self.ground.slot(slot))
                     && self.chaining_to(slot, 1).1 == Chaining::Nothing
                     && !self.skips_to(slot) =>
             {
