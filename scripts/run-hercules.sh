@@ -78,7 +78,7 @@ if [[ -n $ipl ]]; then
     # Its tracks have no records, but for those that are booted from: it is not served.
     step "making a volume to boot from"
     volume "$SCENE/ipl.3390" IPLVOL
-    "$HOST_PROGRAM" mkipl "$(dirname "$image")/stellwerk.bin" "$SCENE/ipl.3390" --append "$line"
+    "$HOST_PROGRAM" mkipl "$(dirname "$image")/stellwerk.bin" "$SCENE/ipl.3390" --append "$line" | sed 's/^/    /'
     arguments+=(--volume "$SCENE/ipl.3390" --ipl 0A81)
 else
     arguments+=(--append "$line")

@@ -6,6 +6,7 @@
 //! where windows and areas may be is refused with its name, before anything is touched there.
 
 use core::fmt;
+use core::mem::offset_of;
 
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
@@ -46,6 +47,8 @@ pub enum Exported {
     PassThrough(DeviceNumber),
     /// Whatever owned subchannel nobody else was given.
     Any,
+    /// The subchannel of the disk with this index, while it is lent.
+    Lent(usize),
 }
 
 /// Where areas and windows may be: absolute storage from `start` to `end`.
@@ -242,6 +245,10 @@ impl Control {
                         return Ok((client, number, Exported::PassThrough(owned)));
                     }
                     Some(ExportKind::Any) => return Ok((client, number, Exported::Any)),
+                    Some(ExportKind::Lent) => {
+                        let disk = usize::from(entry.disk.get());
+                        return Ok((client, number, Exported::Lent(disk)));
+                    }
                     None => {
                         return Err(ControlError::Index {
                             of: "kind of export",
@@ -358,7 +365,7 @@ impl Control {
         &mut self,
         all: impl Iterator<Item = (u16, u16, &'a PassThrough)>,
     ) {
-        for (client, index, subject) in all {
+        for (client, index, subject) in all.filter(|(_, _, it)| !it.is_of_a_disk()) {
             let state = driver_state(subject.state());
             let mut entries = self.shown.iter_mut().zip(0..);
             let entry = entries.find(|((id, shown), _)| *id == subject.id() && *shown != state);
@@ -409,6 +416,17 @@ impl Control {
         for (index, counters) in counters.enumerate() {
             let _ = self.area.write(index as u32, &counters);
         }
+    }
+
+    /// The words of the disks' loans: what is wanted, and what is done. None where the area has no such part.
+    pub fn loans(&self) -> Vec<(Word<'static>, Word<'static>)> {
+        let word = |index, at| self.area.word::<control::Loan>(index, at).ok();
+        (0..self.area.count::<control::Loan>())
+            .filter_map(|index| {
+                let wanted = word(index, offset_of!(control::Loan, wanted))?;
+                Some((wanted, word(index, offset_of!(control::Loan, state))?))
+            })
+            .collect()
     }
 
     /// Whether the daemon wants the appliance to stop.

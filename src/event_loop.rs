@@ -25,6 +25,7 @@ use crate::driver::block::{BlockDevice, BlockStatus, Operation, Recoveries, Toke
 use crate::driver::virtio_ccw::Settings;
 use crate::driver::virtio_serial::{VirtioSerial, LINK_PORT};
 use crate::driver::{disk, Platform, Wake};
+use crate::loans::Loans;
 use crate::proxy::client::Surroundings;
 use crate::proxy::Proxy;
 
@@ -74,6 +75,7 @@ pub struct Appliance {
     recoveries: Vec<Recoveries>,
     proxy: Proxy,
     link: VirtioSerial,
+    loans: Loans,
     tuning: Tuning,
 }
 
@@ -108,6 +110,7 @@ impl Appliance {
         };
         match Self::assemble(platform, devices, &mut control, link.id(), tuning) {
             Ok((disks, ids, proxy)) => Ok(Self {
+                loans: Loans::new(control.loans(), tuning.settings.isc),
                 control,
                 recoveries: disks.iter().map(|_| Recoveries::default()).collect(),
                 disks,
@@ -173,8 +176,10 @@ impl Appliance {
                 }
                 Exported::PassThrough(owned) => find(devices, owned).map(|id| (id, number)),
                 Exported::Any => free.next(),
+                Exported::Lent(disk) => ids.get(disk).and_then(|&id| lendable(devices, id)),
             };
-            if let Some((id, number)) = owned {
+            let lent = matches!(export, Exported::Lent(_));
+            if let (Some((id, number)), false) = (owned, lent) {
                 log::info!(
                     "client {}: {id} passed through as {number:04x}",
                     client.name
@@ -186,7 +191,7 @@ impl Appliance {
                 trace: trace.as_mut(),
             };
             client
-                .add_pass_through(owned, tuning.settings.isc, around)
+                .add_pass_through(owned, lent, tuning.settings.isc, around)
                 .map_err(|error| format!("client {}: {error}", client.name))?;
         }
         control.show_devices(devices, |device| {
@@ -237,6 +242,7 @@ impl Appliance {
                 // What a loop that never sleeps would never hear of.
                 self.drain(platform);
                 self.reports(platform);
+                self.lend(platform);
                 if self.control.is_to_stop() {
                     break;
                 }
@@ -261,6 +267,7 @@ impl Appliance {
             if let Some(wake) = self.sleep(platform, deadline) {
                 idle_work(wake);
             }
+            self.lend(platform);
             if self.control.is_to_stop() {
                 break;
             }
@@ -315,6 +322,12 @@ impl Appliance {
                 log::trace!("{interruption:?}");
             }
         }
+    }
+
+    /// Lends disks' subchannels, and takes them back.
+    fn lend(&mut self, platform: &mut dyn Platform) {
+        self.loans
+            .turn(&mut self.disks, &self.ids, &mut self.proxy, platform);
     }
 
     /// Reads the channel reports, and takes them to those that they are about.
@@ -452,6 +465,13 @@ fn find(devices: &[Device], number: DeviceNumber) -> Option<SubchannelId> {
         log::warn!("no device {number} to pass through");
     }
     device.map(|device| device.id)
+}
+
+/// The subchannel of a disk that can be lent. That of a virtio disk cannot.
+fn lendable(devices: &[Device], id: SubchannelId) -> Option<(SubchannelId, u16)> {
+    let device = devices.iter().find(|device| device.id == id)?;
+    let other = device.virtio_id().is_none();
+    other.then_some((id, device.number.number))
 }
 
 /// The owned subchannels that nobody was given by name.

@@ -60,7 +60,7 @@ impl Loopback {
                 trace: trace.as_mut(),
             };
             client
-                .add_pass_through(Some((device.id, device.number.number)), ISC, around)
+                .add_pass_through(Some((device.id, device.number.number)), false, ISC, around)
                 .map_err(|error| error.to_string())?;
         }
         let mut proxy = Proxy::new(liballoc::vec![client], &[], trace);
@@ -89,13 +89,19 @@ impl Loopback {
     }
 }
 
-fn area(platform: &mut dyn Platform, plan: &AreaPlan, kind: Kind) -> Result<Area<'static>, String> {
+/// A new area.
+pub fn area(
+    platform: &mut dyn Platform,
+    plan: &AreaPlan,
+    kind: Kind,
+) -> Result<Area<'static>, String> {
     let memory = share(platform, (plan.length() / 4096) as usize)?;
     plan.write(memory).map_err(|error| error.to_string())?;
     Area::open(memory, kind).map_err(|error| error.to_string())
 }
 
-fn share(platform: &mut dyn Platform, pages: usize) -> Result<&'static Window, String> {
+/// Pages that both sides reach, for good.
+pub fn share(platform: &mut dyn Platform, pages: usize) -> Result<&'static Window, String> {
     let window = platform.storage(pages).map_err(|error| error.to_string())?;
     Ok(Box::leak(Box::new(window)))
 }

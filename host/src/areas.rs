@@ -4,7 +4,7 @@ use std::mem::offset_of;
 
 use anyhow::{Context, Result};
 use vcss::client::{Command, ProgramByte};
-use vcss::control::{self, ExportKind, Life, Order, HOST};
+use vcss::control::{self, ExportKind, Life, Loan, LoanState, Order, HOST};
 use vcss::layout::{Doorbell, DoorbellHalf, Kind, Name};
 use vcss::{plan, Area, Word};
 use window::Window;
@@ -17,7 +17,7 @@ use crate::pool::{Layout, Pool, Span};
 pub const LINK_DEVICE: u16 = 0x0002;
 /// The device number of the first disk; the others follow.
 pub const FIRST_DEVICE: u16 = 0x0100;
-/// Virtual subchannels of the client that is the daemon itself.
+/// Virtual subchannels of the client that is the daemon itself, for what nobody else was given. Behind them is one for each disk.
 pub const HOST_SUBCHANNELS: u32 = 16;
 /// Bytes of program window that each of them has.
 pub const HOST_PROGRAM_BYTES: u32 = 128 * 1024;
@@ -48,7 +48,7 @@ pub fn control_plan(config: &Config) -> plan::AreaPlan {
     plan::control_area(
         config.clients.len() as u32 + 1,
         config.disks.len() as u32,
-        exports as u32 + HOST_SUBCHANNELS,
+        exports as u32 + host_subchannels(config),
     )
 }
 
@@ -62,8 +62,12 @@ pub fn client_plan(client: &config::Client) -> plan::AreaPlan {
 }
 
 /// The daemon's own area.
-pub fn host_plan() -> plan::AreaPlan {
-    plan::client_area_with(HOST_SUBCHANNELS, HOST_PROGRAM_BYTES)
+pub fn host_plan(config: &Config) -> plan::AreaPlan {
+    plan::client_area_with(host_subchannels(config), HOST_PROGRAM_BYTES)
+}
+
+fn host_subchannels(config: &Config) -> u32 {
+    HOST_SUBCHANNELS + config.disks.len() as u32
 }
 
 /// Virtual subchannels of a client.
@@ -87,7 +91,7 @@ impl Areas {
         let areas = Self {
             control: control.area,
             clients,
-            host: open(pool, layout.host, &host_plan(), Kind::Client)?,
+            host: open(pool, layout.host, &host_plan(config), Kind::Client)?,
         };
         areas.describe(config, layout).context("control area")?;
         Ok(areas)
@@ -179,6 +183,28 @@ impl Areas {
         Ok(())
     }
 
+    /// Says whether a disk's subchannel is to be lent: [`Loan::NONE`] and its like. The bell is the caller's to ring.
+    ///
+    /// # Errors
+    ///
+    /// The control area has no such part.
+    pub fn want_loan(&self, disk: usize, wanted: u32) -> Result<()> {
+        let at = offset_of!(Loan, wanted);
+        self.control.word::<Loan>(disk as u32, at)?.store(wanted);
+        Ok(())
+    }
+
+    /// Whether it is.
+    ///
+    /// # Errors
+    ///
+    /// As for [`want_loan`](Self::want_loan).
+    pub fn loan(&self, disk: usize) -> Result<LoanState> {
+        let at = offset_of!(Loan, state);
+        let state = self.control.word::<Loan>(disk as u32, at)?.load();
+        LoanState::from_number(state).context("the area is damaged")
+    }
+
     fn life_word(&self) -> Result<Word<'static>> {
         let at = offset_of!(control::Appliance, life);
         Ok(self.control.word::<control::Appliance>(0, at)?)
@@ -219,7 +245,15 @@ fn exports(config: &Config) -> impl Iterator<Item = control::Export> + '_ {
         disks.chain(subchannels)
     });
     let host = no_disk(config.clients.len());
-    given.chain(std::iter::repeat_n(host, HOST_SUBCHANNELS as usize))
+    let lent = (0..config.disks.len()).map(move |disk| control::Export {
+        disk: U16::new(disk as u16),
+        device: U16::new(device_number(disk)),
+        kind: U32::new(ExportKind::Lent as u32),
+        ..host
+    });
+    given
+        .chain(std::iter::repeat_n(host, HOST_SUBCHANNELS as usize))
+        .chain(lent)
 }
 
 /// An export of whatever subchannel is left.

@@ -17,6 +17,7 @@
 //! | [`bell`] | the wake-up thread, the one hot path |
 //! | [`device`] | channel programs that set a virtio device up |
 //! | [`vhost`] | vhost-user, turned into such programs |
+//! | [`disks`] | disks for their administrators: `stellwerk reserve`, `release`, `steal`, `dasdfmt`, `dasdview` |
 //! | [`daemon`] | all of it together: `stellwerk up` |
 //! | [`admin`] | the control socket, by which the other commands ask the daemon |
 //! | [`status`] | `stellwerk status`, `stellwerk lscss` |
@@ -36,6 +37,7 @@ mod client_args;
 mod config;
 mod daemon;
 mod device;
+mod disks;
 mod mkipl;
 mod pool;
 mod status;
@@ -53,6 +55,9 @@ use serde::Serialize;
 use tracing::level_filters::LevelFilter;
 
 use admin::{Function, Request};
+use disks::format::Progress;
+use disks::view::Parts;
+use disks::{FormatLine, FormatOrder, How, View};
 use status::Status;
 use subchannel::{Line, Outcome, Program, SchibView};
 
@@ -147,7 +152,58 @@ enum Command {
     Cancel(Instruct),
     /// RESUME SUBCHANNEL
     Resume(Instruct),
-    /// Write the appliance's image onto a 3390 volume, so that a machine can IPL from it. Nobody may have the volume in use
+    /// Reserve a disk for this system: no other one gets at it
+    Reserve(Reserve),
+    /// Release a disk that was reserved
+    Release(Reserve),
+    /// Reserve a disk that another system has reserved (UNCONDITIONAL RESERVE)
+    Steal(Reserve),
+    /// Format a DASD: everything on it is lost
+    Dasdfmt {
+        /// The configuration that the daemon runs with
+        config: PathBuf,
+        /// A disk of the configuration, or the number of a device that nobody has
+        disk: String,
+        /// Compatible or Linux disk layout
+        #[arg(long, value_parser = ["cdl", "ldl"], default_value = "cdl")]
+        layout: String,
+        /// Bytes of a block: 512, 1024, 2048 or 4096
+        #[arg(long, default_value_t = 4096)]
+        blocksize: u16,
+        /// Volume serial [default: 0X and the device number]
+        #[arg(long)]
+        label: Option<String>,
+        /// Really format it
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Show a DASD: characteristics, volume label, VTOC
+    Dasdview {
+        /// The configuration that the daemon runs with
+        config: PathBuf,
+        /// A disk of the configuration, or the number of a device that nobody has
+        disk: String,
+        /// General information and geometry [default, with -l and -t info]
+        #[arg(short = 'i', long)]
+        info: bool,
+        /// Extended information
+        #[arg(short = 'x', long)]
+        extended: bool,
+        /// Volume serial only
+        #[arg(short = 'j', long, conflicts_with_all = ["info", "extended", "label", "vtoc"])]
+        volser: bool,
+        /// Volume label
+        #[arg(short = 'l', long)]
+        label: bool,
+        /// The VTOC: a summary, entries of one format, or everything
+        #[arg(short = 't', long, value_name = "SPEC",
+            value_parser = ["info", "f1", "f3", "f4", "f5", "f7", "f8", "f9", "all"])]
+        vtoc: Option<String>,
+        /// Everything, as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write the appliance's image onto a 3390 or FBA volume, so that a machine can IPL from it. Nobody may have the volume in use
     Mkipl {
         /// The image: stellwerk.bin
         image: PathBuf,
@@ -179,6 +235,17 @@ struct Instruct {
     config: PathBuf,
     /// The device number, as 0.0.3270
     device: String,
+}
+
+#[derive(Debug, Args)]
+struct Reserve {
+    /// The configuration that the daemon runs with
+    config: PathBuf,
+    /// A disk of the configuration, or the number of a device that nobody has
+    disk: String,
+    /// Seconds that a reservation of another system is waited for
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(0..=86_400))]
+    wait: u64,
 }
 
 fn path_mask(text: &str) -> Result<u8, String> {
@@ -258,6 +325,51 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Clear(this) => instruct(this, Function::Clear),
         Command::Cancel(this) => instruct(this, Function::Cancel),
         Command::Resume(this) => instruct(this, Function::Resume),
+        Command::Reserve(this) => reserve(this, How::Reserve),
+        Command::Release(this) => reserve(this, How::Release),
+        Command::Steal(this) => reserve(this, How::Steal),
+        Command::Dasdfmt {
+            config,
+            disk,
+            layout,
+            blocksize,
+            label,
+            yes,
+        } => {
+            anyhow::ensure!(
+                yes,
+                "dasdfmt destroys everything on \"{disk}\": if that is what you want, add --yes"
+            );
+            let order = FormatOrder {
+                layout,
+                block: blocksize,
+                serial: label,
+            };
+            dasdfmt(&config, disk, order)
+        }
+        Command::Dasdview {
+            config,
+            disk,
+            info,
+            extended,
+            volser,
+            label,
+            vtoc,
+            json,
+        } => {
+            let view: View = admin::ask(&config, &Request::View { disk })?;
+            let all = !(info || extended || label || vtoc.is_some());
+            let parts = Parts {
+                general: info || all,
+                extended,
+                label: label || all,
+                vtoc: vtoc.as_deref().or(all.then_some("info")),
+            };
+            show(&view, json, || match volser {
+                true => format!("{}\n", view.serial),
+                false => view.text(parts),
+            })
+        }
         Command::Mkipl {
             image,
             volume,
@@ -271,6 +383,30 @@ fn run(command: Command) -> anyhow::Result<()> {
 fn instruct(this: Instruct, function: Function) -> anyhow::Result<()> {
     let device = this.device;
     admin::ask(&this.config, &Request::Instruct { device, function })
+}
+
+fn reserve(this: Reserve, how: How) -> anyhow::Result<()> {
+    let request = Request::Reserve {
+        disk: this.disk,
+        how,
+        seconds: this.wait,
+    };
+    admin::ask(&this.config, &request)
+}
+
+fn dasdfmt(config: &Path, disk: String, order: FormatOrder) -> anyhow::Result<()> {
+    let mut progress = Progress::new(std::io::stdout().is_terminal());
+    let mut complete = false;
+    admin::follow(
+        config,
+        &Request::Format { disk, order },
+        |line: FormatLine| {
+            complete = matches!(line, FormatLine::Complete { .. });
+            print(&progress.text(&line))
+        },
+    )?;
+    anyhow::ensure!(complete, "broken off; the same command goes on from there");
+    Ok(())
 }
 
 fn trace(config: &Path, json: bool, follow: bool) -> anyhow::Result<()> {

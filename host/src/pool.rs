@@ -80,7 +80,7 @@ impl Layout {
             Span { offset, length }
         };
         let control = take(control_plan(config).length(), PAGE);
-        let host = take(host_plan().length(), PAGE);
+        let host = take(host_plan(config).length(), PAGE);
         let apart: Vec<Option<Span>> = config
             .clients
             .iter()

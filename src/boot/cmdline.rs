@@ -151,6 +151,8 @@ pub enum SelfTest {
     DasdServed,
     /// `dasd-admin`: such disks formatted, looked at and reserved.
     DasdAdmin,
+    /// `dasd-lending`: a disk lent to a client in the image.
+    DasdLending,
     /// `dasd-copy`: the same, copying all of the second such volume to the first.
     DasdCopy,
     /// `link`: wake-up bytes in both directions.
@@ -185,6 +187,7 @@ impl SelfTest {
             "dasd-errors" => Self::DasdErrors,
             "dasd-served" => Self::DasdServed,
             "dasd-admin" => Self::DasdAdmin,
+            "dasd-lending" => Self::DasdLending,
             "dasd-copy" => Self::DasdCopy,
             "link" => Self::Link,
             "idle" => Self::Idle,

@@ -233,6 +233,18 @@ pub trait BlockDevice {
     /// An adapter interruption belongs to no one device; after one, poll them all.
     fn interruption(&mut self, platform: &mut dyn Platform, interruption: &IoInterruption) -> bool;
 
+    /// Lets go of the subchannel, so that somebody else can use it: as soon as nothing of this driver's is in progress there,
+    /// which `true` says. It takes requests all the same, and starts nothing until it [has it back](Self::take_back). `None`: this
+    /// is none that can be lent.
+    fn lend(&mut self) -> Option<bool> {
+        None
+    }
+
+    /// Gets the subchannel back, with interruptions in subclass `isc`. The volume may be another one if it was `changed`.
+    fn take_back(&mut self, platform: &mut dyn Platform, isc: u8, changed: bool) {
+        let _ = (platform, isc, changed);
+    }
+
     /// The first sector of a partition that the disk knows of by itself, and how many it has.
     fn partition(&self, number: u8) -> Option<(u64, u64)> {
         let _ = number;

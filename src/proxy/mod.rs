@@ -182,6 +182,23 @@ impl Proxy {
         });
     }
 
+    /// Lends a disk's subchannel to whom it can be lent, or takes it back, and says whether that is done. To be called until it is.
+    pub fn lend(&mut self, platform: &mut dyn Platform, id: SubchannelId, on: bool) -> bool {
+        let mut done = true;
+        self.each(platform, |client, around| {
+            client.each_pass_through(around, |subject, line| {
+                if subject.id() != id || !subject.is_of_a_disk() {
+                } else if on {
+                    subject.lend(line);
+                } else {
+                    done &= subject.give_back(line);
+                }
+            });
+            false
+        });
+        done
+    }
+
     /// Takes all owned subchannels from their clients.
     pub fn offline(&mut self, platform: &mut dyn Platform) {
         self.each(platform, |client, around| {

@@ -37,6 +37,7 @@ pub(super) fn run(test: SelfTest) {
         | SelfTest::DasdErrors
         | SelfTest::DasdServed
         | SelfTest::DasdAdmin
+        | SelfTest::DasdLending
         | SelfTest::DasdCopy
         | SelfTest::Echo => {}
     }

@@ -244,14 +244,14 @@ fn resumed(disk: &mut Disk) -> Outcome {
     ensure("behind the begin", at >= 300 || format.tracks() < 340)?;
     while disk.step(&mut formatter)? {}
     expect("tracks", formatter.tracks_done(), format.tracks())?;
-    sclp::println!(
-        "dasd: {} formatted {} {} {} tracks, went on at {at}",
-        disk.number,
-        format.layout().name(),
-        format.block(),
-        format.tracks(),
-    );
+    announce(&disk.number, &format, at);
     Ok(())
+}
+
+/// For the host, which compares.
+pub(super) fn announce(number: &str, format: &Format, at: u32) {
+    let (layout, block, tracks) = (format.layout().name(), format.block(), format.tracks());
+    sclp::println!("dasd: {number} formatted {layout} {block} {tracks} tracks, went on at {at}");
 }
 
 fn shown(disk: &mut Disk) -> Outcome {

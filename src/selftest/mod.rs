@@ -9,6 +9,7 @@
 //! | [`disk`] | the virtio disk driver, against an image whose contents the host knows |
 //! | [`dasd`] | the driver of count-key-data disks, on volumes that the host looks at afterwards |
 //! | [`dasd_admin`] | such disks formatted, looked at and reserved; the host compares the volumes with others' |
+//! | [`dasd_lending`] | a disk's subchannel lent to a client between the disk's own programs |
 //! | [`link`] | wake-up bytes between the image and the host |
 //! | [`idle`] | the wait: it ends when it should, and not before |
 //! | [`echo`] | the console's input |
@@ -27,6 +28,7 @@ mod crash;
 mod css;
 mod dasd;
 mod dasd_admin;
+mod dasd_lending;
 mod disk;
 mod echo;
 mod idle;
@@ -143,6 +145,7 @@ pub fn run(test: SelfTest, options: &Options) -> ! {
         SelfTest::Dasd => dasd::run(&mut tally, dasd::TESTS),
         SelfTest::DasdErrors => dasd::run(&mut tally, dasd::ERRORS),
         SelfTest::DasdAdmin => dasd_admin::run(&mut tally),
+        SelfTest::DasdLending => dasd_lending::run(&mut tally),
         SelfTest::DasdServed => dasd::run_served(&mut tally, options.requests),
         SelfTest::DasdCopy => dasd::run_copy(&mut tally),
         SelfTest::Link => link::run(&mut tally, settings),

@@ -30,9 +30,11 @@ up() {
     RUN=$(mktemp -d /tmp/stellwerk.XXXXXX)
     POOL=/dev/shm/$(basename "$RUN")
     CONFIG=$SCENE/channel.toml
+    truncate -s 1M "$SCENE/disk.img"
     {
         printf '[appliance]\nimage = "%s"\naccel = "tcg"\nrun_dir = "%s"\npool = "%s"\n' "$IMAGE_ELF" "$RUN" "$POOL"
         printf 'qemu_args = ["-chardev", "socket,id=terminal,path=%s/terminal,server=on,wait=off,tn3270=on"]\n' "$RUN"
+        printf '\n[[disk]]\nname = "data"\nimage = "%s"\nformat = "raw"\n' "$SCENE/disk.img"
         subchannel rng 0200 virtio-rng-ccw
         subchannel serial 0201 virtio-serial-ccw
         subchannel balloon 0300 virtio-balloon-ccw
@@ -194,6 +196,23 @@ case_host() { # lscss, ccw, schib and trace, and what they say when they cannot
     refused 'resume 0\.0\.0300: busy \(cc 2\)' resume 0.0.0300
     host trace --once
     says "$SCENE/out" '0\.0\.3270  host +start +cc 0  idle > busy'
+    down
+}
+
+case_disks() { # what is no DASD is not administered, and says so
+    up terminal host
+    local command
+    for command in reserve release steal dasdview 'dasdfmt --yes'; do
+        # shellcheck disable=SC2086 # a command and its option
+        refused 'disk "data" is no DASD' $command data
+    done
+    refused '"dta" is no disk of the configuration, nor a device that is free' dasdview dta
+    refused '0\.0\.0100 is disk "data".*name it "data"' ccw 0.0.0100 nop
+    refused 'READ DEVICE CHARACTERISTICS: unit check, command reject, sense 80' dasdview 0.0.0300
+    refused 'dasdfmt destroys everything on "data".*add --yes' dasdfmt data
+    refused "'xdl' for '--layout" dasdfmt data --layout xdl
+    # It was not lent, and serves as before.
+    [[ $(status '.devices[] | select(.disk == "data").state') == online ]]
     down
 }
 

@@ -8,10 +8,14 @@
                                                     data sets into the VTOC of a CDL volume: DSCBs of format 1 or 8, with extents
     dasd.py make-empty IMAGE SERIAL CYLINDERS       a volume made by dasdinit, tracks without records
     dasd.py check IMAGE FIRST CONSOLE-LOG NUMBER    records from number FIRST on are what the test of device NUMBER wrote
+    dasd.py make-fixed IMAGE SERIAL BLOCKS          a fixed-block volume, of the type that the file's name ends with
+    dasd.py check-fixed IMAGE SIZE LOG NUMBER       the same of blocks of SIZE bytes behind the label of a fixed-block volume
     dasd.py put IMAGE FIRST FILE                    the file into the records from number FIRST on
     dasd.py get IMAGE FIRST FILE                    the records from number FIRST on into the file
     dasd.py damage IMAGE CYLINDER HEAD KIND         count: a count field is wrong; length: a record is longer than its track;
                                                     erase: there are no records
+    dasd.py formatted IMAGE LAYOUT BLOCK SERIAL     all records, count fields included, are those of such a volume of others:
+                                                    cdl with 4096 bytes of dasdinit -linux, else as dasdfmt of Linux makes it
 
 Images are uncompressed: 512 bytes of header, then tracks: home address of 5 bytes, records of count field (cylinder, head,
 record, key length, data length), key and data, and eight bytes X'FF'.
@@ -26,6 +30,8 @@ END = b"\xff" * 8
 MAGIC = 0x4441534474657374
 MASK = (1 << 64) - 1
 STEP = 0x9E3779B97F4A7C15
+# What is before the data of a fixed-block volume.
+FIXED_DATA = 2 * 512
 # Records of a 3390 track.
 RECORDS = {4096: 12, 2048: 21, 1024: 33, 512: 49}
 
@@ -139,10 +145,25 @@ def block_of(number, written, length):
     return struct.pack(f">{length // 8}Q", MAGIC, number, written, *words)
 
 
+def make_fixed(path, serial, blocks):
+    Path(path).unlink(missing_ok=True)
+    subprocess.run(["dasdinit", path, Path(path).suffix[1:], serial, blocks], check=True, capture_output=True)
+
+
+def check_fixed(path, size, log, device):
+    content, size = Path(path).read_bytes()[FIXED_DATA:], int(size)
+    blocks = [content[at : at + size] for at in range(0, len(content) - size + 1, size)]
+    compare(path, blocks, log, device)
+
+
 def check(path, first, log, device):
+    compare(path, list(Image(path).blocks())[int(first) :], log, device)
+
+
+def compare(path, blocks, log, device):
     digest = 0xCBF29CE484222325
     changed = number = 0
-    for number, data in enumerate(list(Image(path).blocks())[int(first) :]):
+    for number, data in enumerate(blocks):
         written = 0
         if any(data):
             magic, name, written = struct.unpack_from(">QQQ", data)
@@ -193,6 +214,100 @@ def damage(path, cylinder, head, kind):
     image.write(number, bytes(track))
 
 
+# What dasdfmt of s390-tools writes otherwise than dasdinit -linux: track, record, offset in key and data, theirs, ours.
+OTHERWISE = [
+    (0, 1, 4 + 1, b"\x06", b"\x0a"),  # the IPL PSW is one of the extended-control mode
+    (0, 3, 4 + 41, "HERCULES".encode("cp037"), b"\x40" * 8),  # no owner in the label
+    (1, 1, 44 + 88, bytes(4), None),  # DS4DCYL: cylinders once more, in four bytes
+    (1, 1, 44 + 94, b"\0", b"\x40"),  # DS4DEVF2: there may be format-8 and format-9 DSCBs
+]
+
+
+def content_of(image, number):
+    """Count field, key and data of each record of a track, R0 included."""
+    track = image.track(number)
+    return [track[:5]] + [
+        (track[offset : offset + 8], track[offset + 8 : offset + 8 + key] + data)
+        for offset, _, key, data in image.records(number)
+    ]
+
+
+def made_by_dasdinit(image, path, serial):
+    """The records of a volume made by dasdinit -linux, with what is OTHERWISE put into them."""
+    other = f"{path}.reference"
+    cylinders = image.tracks // image.heads
+    dasdinit(other, serial, str(cylinders), "-linux")
+    other = Image(other)
+    for number in range(other.tracks):
+        records = content_of(other, number)
+        for track, record, offset, theirs, ours in OTHERWISE:
+            if track == number:
+                count, content = records[1 + record]
+                end = offset + len(theirs)
+                assert content[offset:end] == theirs, (track, record, content.hex())
+                ours = ours or struct.pack(">I", cylinders)
+                records[1 + record] = (count, content[:offset] + ours + content[end:])
+        yield records
+
+
+def made_by_dasdfmt(image, layout, block, serial):
+    """The same of other formats: the specials are those of dasdfmt, the rest is blocks of zeros."""
+    name = serial.ljust(6).encode("cp037")
+    psw = bytes.fromhex("000a00000000000f0300000000000001")
+    blank = b"\x40"
+    special = {}
+    if layout == "cdl":
+        special[0, 1] = (4, 24, "IPL1".encode("cp037") + psw)
+        special[0, 2] = (4, 144, "IPL2".encode("cp037"))
+        label = "VOL1VOL1".encode("cp037") + name + blank + b"\0\0\0\1\1" + blank * 64
+        special[0, 3] = (4, 80, label)
+        records, tracks = RECORDS[block], image.tracks
+        four = struct.pack(
+            ">44sB5xH6xxB2xHHH3xB2xB20xxx", b"\4" * 44, 0xF4, records - 2, 1, tracks // 15, 15, 0xE5A2, 0x30, records
+        )
+        four = four.ljust(105, b"\0") + b"\1\0\0\0\0\1\0\0\0\1"
+        special[1, 1] = four.ljust(132, b"\0") + struct.pack(">I2xBx", tracks // 15, 0x40)
+        free = tracks - 2
+        special[1, 2] = b"\5" * 4 + struct.pack(">HHB", 2, free // 15, free % 15).ljust(40, b"\0") + b"\xf5"
+        for record in range(1, records + 1):
+            special[1, record] = (44, 96, special.get((1, record), b""))
+    else:
+        blocks = image.tracks * RECORDS[block]
+        special[0, 1] = (0, block, psw)
+        label = "LNX1".encode("cp037") + name + blank * 69 + b"\xf2" + struct.pack(">Q", blocks)
+        special[0, 3] = (0, block, label)
+    for number in range(image.tracks):
+        where = struct.pack(">HH", number // image.heads, number % image.heads)
+        records = [b"\0" + where, (where + b"\0\0\0\x08", bytes(8))]
+        for record in range(1, RECORDS[block] + 1):
+            key, data, content = special.get((number, record), (0, block, b""))
+            count = where + struct.pack(">BBH", record, key, data)
+            records.append((count, content.ljust(key + data, b"\0")))
+        yield records
+
+
+def formatted(path, layout, block, serial):
+    image = Image(path)
+    block = int(block)
+    if (layout, block) == ("cdl", 4096):
+        reference, of = made_by_dasdinit(image, path, serial), "dasdinit -linux"
+    else:
+        reference, of = made_by_dasdfmt(image, layout, block, serial), "dasdfmt"
+    count = 0
+    for number, wanted in enumerate(reference):
+        found = content_of(image, number)
+        for record, (one, other) in enumerate(zip(found[1:], wanted[1:])):
+            if one != other:
+                for what, (fields, content) in (("is", one), ("not", other)):
+                    print(f"track {number} record {record} {what} {fields.hex()} {content.rstrip(bytes(1)).hex()}")
+        if found != wanted:
+            raise SystemExit(f"{path}: track {number} has not the records that it should have")
+        count += len(found) - 1
+    if number + 1 != image.tracks:
+        raise SystemExit(f"{path}: {image.tracks} tracks, and there are {number + 1}")
+    print(f"{path}: {count} records of {image.tracks} tracks are as {of} makes them")
+
+
 COMMANDS = {
     "make-linux": lambda path, serial, cylinders: dasdinit(path, serial, cylinders, "-linux"),
     "make-ldl": make_ldl,
@@ -200,8 +315,11 @@ COMMANDS = {
     "partition": partition,
     "make-empty": dasdinit,
     "check": check,
+    "make-fixed": make_fixed,
+    "check-fixed": check_fixed,
     "put": put,
     "get": get,
     "damage": damage,
+    "formatted": formatted,
 }
 COMMANDS[sys.argv[1]](*sys.argv[2:])

@@ -6,7 +6,7 @@
 
 IMAGE-DIR has stellwerk.bin and ipl-psw.bin. There are two 3390 at 0A80 and 0A81, or the volumes that are named, from
 0A80 on: FILE.3390, FILE.3370, and so on by their type. IPL is list-directed, or from the volume at DEVICE. What is to be typed
-is typed once, when a line matches. The console is printed, then `hercules: disabled wait CODE`.
+is typed once, when a line matches; before the IPL for HHCPN995E, when the volumes are attached. The console is printed, then `hercules: disabled wait CODE`.
 
 Hercules is driven by its panel commands on standard input and ended by "quit"; when that does not help, by a
 signal to the process started here. Exit status: 0 for a disabled wait, whatever its code, 3 for none in time.
@@ -107,7 +107,7 @@ class Hercules:
         # A channel program that never ends can keep it from ending in order.
         try:
             self.command("quit")
-            self.process.wait(timeout=1)
+            self.process.wait(timeout=10)
         except (OSError, subprocess.TimeoutExpired):
             self.process.kill()
             self.process.wait()
@@ -120,14 +120,14 @@ def run(hercules, ipl, rules, patience):
     while (line := hercules.line(end)) is not None:
         if PANEL.match(line):
             continue
-        if not started and READY in line:
-            started = True
-            hercules.command(f"ipl {ipl}")
-        elif started:
+        if started:
             print(line, flush=True)
         for rule in [rule for rule in rules if rule[0].search(line)]:
             rules.remove(rule)
             hercules.command(rule[1])
+        if not started and READY in line:
+            started = True
+            hercules.command(f"ipl {ipl}")
         waits = waits or DISABLED_WAIT in line
         psw = re.search(r"PSW=\w{8} \w{8} (\w{16})", line)
         if waits and psw:

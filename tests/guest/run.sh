@@ -424,6 +424,15 @@ case_hercules_ipl() { # IPL from DASD there, the command line included
 case_hercules_ipl_async() { # the same with programs that run on their own
     ipl_dasd --dasd nosyncio
 }
+case_hercules_ipl_fixed() { # IPL from a fixed-block disk there
+    local volume=$SCENE/ipl.9336
+    python3 "$here/dasd.py" make-fixed "$volume" FIXED1 5001
+    "$HOST_PROGRAM" mkipl "$(dirname "$IMAGE_ELF")/stellwerk.bin" "$volume" --append log=debug
+    hercules FFF nothing --volume "$volume" --ipl 0A80
+    says "$LOG" 'boot: command line: log=debug$'
+    says "$LOG" 'disk: 0\.0\.0a80 2499 KiB in blocks of 512'
+    rm "$volume"
+}
 case_hercules_input() { # what the operator types there arrives
     hercules FFF selftest=echo --type 'echo: type=>.ready for 42' --type 'echo: ready=>.end'
     says "$LOG" '^echo: ready for 42$'
@@ -509,6 +518,59 @@ case_hercules_dasd_served_async() { # the same with programs that run on their o
     dasd_served --dasd nosyncio
 }
 
+# dasd_admin OPTION…: volumes made by dasdinit, which are not formatted, are formatted in the image, in four ways; then all of their
+# records are compared with those of other programs, and Hercules' own tools read them.
+dasd_admin() {
+    local volumes=$SCENE/admin layout block volume made=()
+    rm -rf "$volumes"
+    mkdir -p "$volumes"
+    for volume in cdl-4096 ldl-4096 cdl-512 ldl-1024; do
+        # The first one is large enough for a mark in the middle.
+        python3 "$here/dasd.py" make-empty "$volumes/$volume" EMPTY1 "$([[ $volume == cdl-4096 ]] && echo 25 || echo 10)"
+        made+=(--volume "$volumes/$volume")
+    done
+    hercules FFF selftest=dasd-admin "$@" "${made[@]}"
+    silent "$LOG" '^(FAIL|SKIP)'
+    says "$LOG" '^28 passed, 0 failed'
+    says "$LOG" '^dasd: 0\.0\.0a80 formatted cdl 4096 375 tracks, went on at 3[0-9][0-9]$'
+    for volume in cdl-4096 ldl-4096 cdl-512 ldl-1024; do
+        IFS=- read -r layout block <<<"$volume"
+        python3 "$here/dasd.py" formatted "$volumes/$volume" "$layout" "$block" LINUX1
+    done
+    dasdls "$volumes/cdl-4096" >"$LOG.dasdls" 2>&1
+    says "$LOG.dasdls" 'VOLSER=LINUX1'
+    (cd "$volumes" && dasdseq cdl-4096 -abs 0 2 373 blocks) >"$LOG.dasdseq" 2>&1
+    says "$LOG.dasdseq" 'wrote 4476 records'
+    cmp -n $((4476 * 4096)) "$volumes/blocks" /dev/zero
+    rm -r "$volumes"
+}
+
+case_hercules_dasd_admin() { # 3390 volumes formatted there have the records that other programs make
+    dasd_admin
+}
+case_hercules_dasd_admin_async() { # the same with programs that run on their own
+    dasd_admin --dasd nosyncio
+}
+
+# dasd_lending OPTION…: a volume is lent to a client between the programs of its driver, and formatted by it in the end.
+dasd_lending() {
+    local volume=$SCENE/lent.3390
+    python3 "$here/dasd.py" make-linux "$volume" LINUX1 10
+    hercules FFF selftest=dasd-lending "$@" --volume "$volume"
+    silent "$LOG" '^(FAIL|SKIP)'
+    says "$LOG" '^6 passed, 0 failed'
+    says "$LOG" 'given up: it did not come back as it was'
+    python3 "$here/dasd.py" formatted "$volume" ldl 1024 LINUX1
+    rm "$volume"
+}
+
+case_hercules_dasd_lending() { # a volume lent to a client, which reserves, shows and formats it through the proxy
+    dasd_lending
+}
+case_hercules_dasd_lending_async() { # the same with programs that run on their own
+    dasd_lending --dasd nosyncio
+}
+
 # dasd_copy OPTION…: a file system that the host has put on one volume is copied to another one, through a virtio disk, and is
 # taken from there again.
 dasd_copy() {
@@ -565,6 +627,72 @@ case_hercules_dasd_errors_async() { # the same with programs that run on their o
     says "$LOG" '^5 passed, 0 failed'
     says "$LOG" 'write inhibited at cylinder 3 head 14 record 12'
     says "$LOG" 'dasd: a write ends with IoError'
+}
+
+case_hercules_fba() { # fixed-block disks of every type that Hercules has; the host finds on them what it should
+    local type volumes=()
+    for type in 3370 9336 3310 9313 9332 9335 0671; do
+        python3 "$here/dasd.py" make-fixed "$SCENE/fixed.$type" FIXED1 5001
+        volumes+=(--volume "$SCENE/fixed.$type")
+    done
+    hercules FFF selftest=dasd "${volumes[@]}"
+    silent "$LOG" '^(FAIL|SKIP)'
+    says "$LOG" '^63 passed, 0 failed'
+    says "$LOG" 'dasd: 0\.0\.0a80 5001 blocks, VOL1 FIXED1, 4999 blocks from 2'
+    python3 "$here/dasd.py" check-fixed "$SCENE/fixed.3370" 512 "$LOG" 0.0.0a80
+    python3 "$here/dasd.py" check-fixed "$SCENE/fixed.9336" 512 "$LOG" 0.0.0a81
+    rm "$SCENE"/fixed.*
+}
+
+case_hercules_fba_compressed() { # one in a compressed file, which Hercules's own tool expands for the host
+    local volume=$SCENE/packed.9336
+    rm -f "$volume"
+    dasdinit -z "$volume" 9336 FIXED1 5001
+    hercules FFF selftest=dasd --volume "$volume"
+    silent "$LOG" '^(FAIL|SKIP)'
+    says "$LOG" '^9 passed, 0 failed'
+    rm -f "$SCENE/plain.9336"
+    dasdcopy -o FBA "$volume" "$SCENE/plain.9336" >"$LOG.copy" 2>&1
+    python3 "$here/dasd.py" check-fixed "$SCENE/plain.9336" 512 "$LOG" 0.0.0a80
+    rm "$volume" "$SCENE/plain.9336"
+}
+
+case_hercules_fba_sync() { # programs that run within START SUBCHANNEL, as far as Hercules gets with them
+    local volume=$SCENE/packed.9336
+    rm -f "$volume"
+    dasdinit -z "$volume" 9336 FIXED1 5001
+    # A transfer that goes on in the next group of 120 blocks ends too early there; its requests get through one by one.
+    hercules FFF selftest=dasd-errors --dasd syncio --volume "$volume"
+    silent "$LOG" '^FAIL'
+    says "$LOG" '^3 passed, 0 failed'
+    silent "$LOG" '^dasd: lost [0-9]+$'
+    rm "$volume"
+}
+
+case_hercules_fba_served() { # a virtio disk over a fixed-block one, as a client sees it
+    local volume=$SCENE/served.9336
+    python3 "$here/dasd.py" make-fixed "$volume" FIXED1 50001
+    hercules FFF "selftest=dasd-served requests=1000" --volume "$volume"
+    silent "$LOG" '^(FAIL|SKIP)'
+    says "$LOG" '^4 passed, 0 failed'
+    python3 "$here/dasd.py" check-fixed "$volume" 4096 "$LOG" served
+    rm "$volume"
+}
+
+case_hercules_fba_errors() { # one whose file the host cuts off, and which is unplugged, and plugged in again when it is whole
+    local volume=$SCENE/cut.9336 lost
+    python3 "$here/dasd.py" make-fixed "$volume" FIXED1 4930
+    # Hercules reads groups of 120 blocks: of the last one, nothing is there.
+    hercules FFF selftest=dasd-errors --volume "$volume" --type "HHCPN995E=>sh truncate -s $((4920 * 512)) $volume" \
+        --type 'dasd: may go=>detach 0A80' --type "dasd: may come back=>sh truncate -s $((4930 * 512)) $volume" \
+        --type "dasd: may come back=>attach 0A80 9336 $volume"
+    silent "$LOG" '^FAIL'
+    says "$LOG" '^5 passed, 0 failed'
+    says "$LOG" 'equipment check at block 4920 or behind'
+    says "$LOG" 'dasd: a write ends with Ok'
+    lost=$(sed -nE 's/^dasd: lost ([0-9]+)$/\1/p' "$LOG" | tr '\n' ' ')
+    [[ $lost == '4918 4919 4920 4921 4922 4923 4924 4925 4926 4927 ' ]] || { warn "lost: $lost"; return 1; }
+    rm "$volume"
 }
 
 # proxy_passed: DASD that are passed through to the image itself have done what the hardware does.

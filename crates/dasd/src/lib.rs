@@ -12,6 +12,7 @@
 //! | [`command`] | commands and their parameters |
 //! | [`program`] | channel programs of them |
 //! | [`admin`] | what administrators do: reserve, look, format |
+//! | `model` | a volume in memory, for tests (feature `model`) |
 //!
 //! Nothing here touches a device: channel programs are run by whoever can ([`admin::Runner`]). Nothing allocates.
 //!
@@ -30,11 +31,16 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
+extern crate std;
+
 pub mod admin;
 pub mod characteristics;
 pub mod command;
 pub mod format;
 pub mod label;
+#[cfg(any(test, feature = "model"))]
+pub mod model;
 pub mod program;
 #[cfg(test)]
 mod tests;

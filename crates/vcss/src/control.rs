@@ -2,7 +2,7 @@
 //! appliance tells the daemon about itself.
 //!
 //! [`Client`], [`Disk`] and [`Export`] are written by the daemon before it starts the appliance
-//! and are not changed while it runs. [`Order`] is written by the daemon at any time. The rest is written by
+//! and are not changed while it runs. [`Order`], and its word of each [`Loan`], are written by the daemon at any time. The rest is written by
 //! the appliance at any time, for `stellwerk status` and `stellwerk lscss`; so is the
 //! [trace](crate::trace).
 
@@ -62,7 +62,7 @@ impl Entry for Disk {
 pub struct Export {
     /// Index of the client.
     pub client: U16,
-    /// Index of the disk, or [`Export::NO_DISK`].
+    /// Index of the disk, or [`Export::NO_DISK`]. Of an [`ExportKind::Lent`] the disk's subchannel is meant.
     pub disk: U16,
     /// Virtual device number. Of an [`ExportKind::Any`] it is the owned device's.
     pub device: U16,
@@ -107,6 +107,8 @@ pub enum ExportKind {
     PassThrough = 1,
     /// The k-th such export of a client gets the k-th owned subchannel that nobody else was given.
     Any = 2,
+    /// The subchannel of the disk that the export names, as long as it is [lent](Loan).
+    Lent = 3,
 }
 
 impl ExportKind {
@@ -116,6 +118,7 @@ impl ExportKind {
             0 => Some(Self::Block),
             1 => Some(Self::PassThrough),
             2 => Some(Self::Any),
+            3 => Some(Self::Lent),
             _ => None,
         }
     }
@@ -147,6 +150,62 @@ impl Order {
 
 impl Entry for Order {
     const ID: CapabilityId = CapabilityId::Order;
+}
+
+/// A disk's subchannel, lent to the client that has an [`ExportKind::Lent`] of it. One entry for each disk.
+///
+/// The disk's own driver lets go of the subchannel between two programs, and keeps its requests until it has it again.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Loan {
+    /// What the daemon wants: [`Loan::NONE`], [`Loan::WANTED`] or [`Loan::FORMAT`].
+    pub wanted: U32,
+    /// What the appliance has done: [`LoanState`].
+    pub state: U32,
+    /// Zero.
+    pub reserved: U64,
+}
+
+const _: () = assert!(size_of::<Loan>() == 16);
+
+impl Loan {
+    /// The disk's driver has its subchannel.
+    pub const NONE: u32 = 0;
+    /// The subchannel is to be lent.
+    pub const WANTED: u32 = 1;
+    /// The same, and the volume may be another one afterwards: the driver has to look.
+    pub const FORMAT: u32 = 2;
+}
+
+impl Entry for Loan {
+    const ID: CapabilityId = CapabilityId::Loans;
+}
+
+/// How far a [`Loan`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum LoanState {
+    /// The disk's driver has the subchannel.
+    Own = 0,
+    /// The client has it.
+    Lent = 1,
+    /// On the way from one to the other.
+    Changing = 2,
+    /// The disk has none that could be lent.
+    Refused = 3,
+}
+
+impl LoanState {
+    /// The state of a number read from an area.
+    pub const fn from_number(number: u32) -> Option<Self> {
+        match number {
+            0 => Some(Self::Own),
+            1 => Some(Self::Lent),
+            2 => Some(Self::Changing),
+            3 => Some(Self::Refused),
+            _ => None,
+        }
+    }
 }
 
 /// The appliance's state of life.

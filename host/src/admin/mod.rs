@@ -17,12 +17,16 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
+use crate::disks::{FormatOrder, How};
 use crate::subchannel::Program;
 
 pub use server::{Answer, Server};
 
 /// How long the daemon may take to answer, beyond what was asked for.
 const PATIENCE: Duration = Duration::from_secs(15);
+
+/// The same for a disk, whose driver has to let go of it first, and which may be slow.
+const DISK_PATIENCE: Duration = Duration::from_secs(120);
 
 /// What is asked of the daemon.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -50,6 +54,27 @@ pub enum Request {
         device: String,
         /// Which one.
         function: Function,
+    },
+    /// Reserve, release or steal a disk.
+    Reserve {
+        /// Its name, or a device number.
+        disk: String,
+        /// Which of them.
+        how: How,
+        /// How long a reservation that is held elsewhere is waited for.
+        seconds: u64,
+    },
+    /// Format a disk; the answer comes line by line. It is broken off when nobody reads them any more.
+    Format {
+        /// Its name, or a device number.
+        disk: String,
+        /// How.
+        order: FormatOrder,
+    },
+    /// What is on a disk.
+    View {
+        /// Its name, or a device number.
+        disk: String,
     },
     /// The trace.
     Trace {
@@ -97,6 +122,8 @@ pub fn socket(config: &Config) -> PathBuf {
 pub fn ask<T: DeserializeOwned>(config_file: &Path, request: &Request) -> Result<T> {
     let patience = match request {
         Request::Run { seconds, .. } => PATIENCE + Duration::from_secs(*seconds),
+        Request::Reserve { seconds, .. } => DISK_PATIENCE + Duration::from_secs(*seconds),
+        Request::View { .. } => DISK_PATIENCE,
         _ => PATIENCE,
     };
     let mut line = String::new();

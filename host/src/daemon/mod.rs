@@ -3,8 +3,8 @@
 //! # The order of things
 //!
 //! Up: pool and areas, wake-up thread, control socket, the appliance's VM, and when that serves, the clients'
-//! sockets. Down: the clients' sockets with their queues drained, the appliance by an order in the control area,
-//! its VM, the rest.
+//! sockets. Down: the clients' sockets with their queues drained, disks' reservations, the appliance by an order in the control
+//! area, its VM, the rest.
 //!
 //! An appliance that dies is started again in the same pool. Areas outlive it, and the clients' connections
 //! with them.
@@ -32,6 +32,7 @@ use crate::areas::Areas;
 use crate::bell::{self, new_eventfd, BellHandle, Ringer};
 use crate::config::{show_size, Config, SubchannelSource};
 use crate::device::{Device, Patience};
+use crate::disks::Book;
 use crate::pool::{FileIdentity, Layout, Pool};
 use crate::subchannel::HostClient;
 use crate::vhost::{self, Identity, Memory, Server, Session};
@@ -48,6 +49,7 @@ struct Shared {
     bell: BellHandle,
     started: Instant,
     appliance: Mutex<Run>,
+    reservations: Book,
     /// One for each export, once the appliance serves.
     servers: Mutex<Vec<Server>>,
 }
@@ -105,13 +107,16 @@ pub fn up(config_file: &Path) -> Result<()> {
         bell,
         started: Instant::now(),
         appliance: Mutex::default(),
+        reservations: Book::default(),
         servers: Mutex::default(),
     });
     let observed = Arc::clone(&shared);
     let host = HostClient::new(&shared.config, &shared.areas, shared.bell.clone())?;
+    let host = Arc::new(host);
+    let answering = Arc::clone(&host);
     let socket = admin::socket(&shared.config);
     let control = admin::Server::start(&socket, move |request, answer| {
-        requests::answer(&observed, &host, request, answer)
+        requests::answer(&observed, &answering, request, answer)
     })
     .with_context(|| socket.display().to_string())?;
 
@@ -132,6 +137,8 @@ pub fn up(config_file: &Path) -> Result<()> {
     for mut server in servers {
         server.join();
     }
+    // Nobody is served any more: other systems may have what was reserved for clients.
+    shared.reservations.release_all(&host);
     let ended = supervisor.shut_down();
     shared.bell.stop();
     if thread.join().is_err() {

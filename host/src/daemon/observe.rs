@@ -72,6 +72,7 @@ fn daemon(shared: &Shared) -> Daemon {
 /// The owned subchannels, each with the index of the disk that it is.
 fn devices(shared: &Shared) -> Vec<(Device, usize)> {
     let control = &shared.areas.control;
+    let reserved = shared.reservations.entries();
     let mut devices = Vec::new();
     for index in 0..control.count::<control::Device>() {
         let Ok(entry) = control.read::<control::Device>(index) else {
@@ -95,6 +96,9 @@ fn devices(shared: &Shared) -> Vec<(Device, usize)> {
             state: device_life(entry.life).into(),
             disk: disk.map(|disk| disk.name.clone()),
             sectors: entry.sectors.get(),
+            reserved: reserved
+                .get(disk.map_or(&number.to_string(), |disk| &disk.name))
+                .copied(),
             recoveries: Recoveries {
                 retries: entry.recoveries.retries.get(),
                 other_paths: entry.recoveries.other_paths.get(),

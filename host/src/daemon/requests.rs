@@ -9,10 +9,13 @@ use vcss::control::HOST;
 
 use super::{observe, Shared};
 use crate::admin::{Answer, Request};
+use crate::disks::{self, format::Use, FormatLine, FormatOrder, View};
 use crate::subchannel::{HostClient, Tracer};
 
 /// How often a trace that is followed is looked at.
 const TRACE_TICK: Duration = Duration::from_millis(20);
+/// How many such ticks the appliance may take to show that it has given up a disk.
+const SHOWN_SOON: u32 = 20;
 
 /// Answers one request.
 pub fn answer(
@@ -35,8 +38,77 @@ pub fn answer(
         Request::Instruct { device, function } => {
             answer.send(said(host.instruct(&device, function)))
         }
+        Request::Reserve { disk, how, seconds } => {
+            let limit = Duration::from_secs(seconds);
+            answer.send(said(shared.reservations.apply(host, &disk, how, limit)))
+        }
+        Request::Format { disk, order } => format(shared, host, &disk, &order, answer),
+        Request::View { disk } => answer.send(said(view(host, &disk))),
         Request::Trace { follow } => trace(shared, follow, answer),
     }
+}
+
+fn view(host: &HostClient, name: &str) -> anyhow::Result<View> {
+    let mut disk = host.borrow_disk(name, false)?;
+    let device = disk.device();
+    disks::view::look(&mut disk, name, &device)
+}
+
+/// Formats a disk that no client is connected to.
+fn format(
+    shared: &Shared,
+    host: &HostClient,
+    name: &str,
+    order: &FormatOrder,
+    answer: &mut Answer,
+) -> io::Result<()> {
+    let used = match Use::of(&shared.config, &observe::status(shared), name) {
+        Ok(used) => used,
+        Err(error) => return answer.send::<()>(Err(format!("{error:#}"))),
+    };
+    let mut disk = match host.borrow_disk(name, true) {
+        Ok(disk) => disk,
+        Err(error) => return answer.send::<()>(Err(format!("{error:#}"))),
+    };
+    tracing::info!("disk \"{name}\" is being formatted");
+    let device = disk.device();
+    let mut complete = None;
+    let formatted = disks::format::format(&mut disk, &device, order, used, |line| match line {
+        // Whether the appliance goes on with the disk shows when it has it back.
+        FormatLine::Complete { .. } => {
+            complete = Some(line);
+            Ok(())
+        }
+        line => answer.send(Ok(line)),
+    });
+    drop(disk);
+    match (formatted, complete) {
+        (Err(error), _) => {
+            tracing::warn!("disk \"{name}\": formatting was broken off");
+            Err(error)
+        }
+        (Ok(Err(error)), _) => {
+            tracing::error!("disk \"{name}\" is not formatted: {error:#}");
+            answer.send::<()>(Err(format!("{error:#}")))
+        }
+        (Ok(Ok(())), Some(FormatLine::Complete { blocks, anew })) => {
+            tracing::info!("disk \"{name}\" is formatted");
+            let anew = anew || is_given_up(shared, name);
+            answer.send(Ok(FormatLine::Complete { blocks, anew }))
+        }
+        (Ok(Ok(())), _) => Ok(()),
+    }
+}
+
+/// Whether the appliance has given up a disk, which it says soon.
+fn is_given_up(shared: &Shared, name: &str) -> bool {
+    let mut tries = 0..SHOWN_SOON;
+    tries.any(|_| {
+        std::thread::sleep(TRACE_TICK);
+        let devices = observe::status(shared).devices;
+        let disk = devices.iter().find(|it| it.disk.as_deref() == Some(name));
+        disk.is_some_and(|disk| disk.state == "failed")
+    })
 }
 
 fn trace(shared: &Shared, follow: bool, answer: &mut Answer) -> io::Result<()> {

@@ -29,7 +29,7 @@ const READ_DATA: CommandCode = CommandCode(0x06);
 const SEEK: CommandCode = CommandCode(0x07);
 const SEARCH_ID_EQUAL: CommandCode = CommandCode(0x31);
 /// Where the second IPL record and the program are.
-const SECOND: u32 = 0x2000;
+pub const SECOND: u32 = 0x2000;
 const PROGRAM: u32 = 0x3000;
 /// Bytes of the IPL records.
 const FIRST_BYTES: u16 = 24;
@@ -46,8 +46,11 @@ struct Sought {
     unused: u8,
 }
 
+/// Most tracks of an image: each has more than one parameter in the program.
+const MOST_TRACKS: usize = BLOCK / size_of::<Sought>();
 const SOUGHT: u32 = size_of::<Sought>() as u32;
-const CCW: u32 = size_of::<Ccw0>() as u32;
+/// Bytes of a CCW.
+pub const CCW: u32 = size_of::<Ccw0>() as u32;
 
 impl Sought {
     fn new(track: u32, record: u8) -> Self {
@@ -60,7 +63,7 @@ impl Sought {
     }
 }
 
-/// At the end of the second IPL record: that the program is ours, and where the image is.
+/// At the end of the second IPL record, or of block 0: that the program is ours, and where the image is.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct Signature {
@@ -76,6 +79,21 @@ impl Signature {
         name
     }
 
+    /// For an image on these tracks or blocks.
+    pub fn new(place: &Range<u32>) -> Self {
+        Self {
+            name: Self::name(),
+            first: U32::new(place.start),
+            count: U32::new(place.end - place.start),
+        }
+    }
+
+    /// What is at the end of these bytes.
+    pub fn of(bytes: &[u8]) -> Option<Self> {
+        let (_, found) = Self::read_from_suffix(bytes).ok()?;
+        (found.name == Self::name()).then_some(found)
+    }
+
     /// What is on a volume.
     ///
     /// # Errors
@@ -84,15 +102,15 @@ impl Signature {
     pub fn find(volume: &Volume) -> Result<Option<Self>> {
         let mut track = volume.track(0)?;
         let [_, second] = records(&mut track)?;
-        let found = Self::read_from_suffix(second.data());
-        Ok(found
-            .ok()
-            .map(|(_, found)| found)
-            .filter(|found| found.name == Self::name()))
+        let sound = |one: &Self| {
+            let place = one.place();
+            place.start > 0 && place.end <= volume.tracks() && place.len() <= MOST_TRACKS
+        };
+        Ok(Self::of(second.data()).filter(sound))
     }
 
-    /// The tracks where the image is.
-    pub fn tracks(&self) -> Range<u32> {
+    /// The tracks or blocks where the image is.
+    pub fn place(&self) -> Range<u32> {
         let first = self.first.get();
         first..first.saturating_add(self.count.get())
     }
@@ -139,12 +157,10 @@ pub fn erase(volume: &mut Volume) -> Result<()> {
 ///
 /// As for [`erase`].
 pub fn install(volume: &mut Volume, tracks: &Range<u32>) -> Result<()> {
-    let psw = ShortPsw::new(PswMask::BASIC_ADDRESSING, BASE.into())
-        .context("the image is too high for an IPL PSW")?;
     let mut first = Ccws::new(8);
     first.push(READ_DATA, SECOND, SECOND_BYTES);
     first.push(CommandCode::TIC, SECOND, 0);
-    let first = [psw.to_bytes().as_slice(), &first.bytes].concat();
+    let first = [psw()?.as_slice(), &first.bytes].concat();
 
     let mut second = Ccws::new(SECOND);
     let sought = SECOND + 5 * CCW;
@@ -153,11 +169,7 @@ pub fn install(volume: &mut Volume, tracks: &Range<u32>) -> Result<()> {
     second.push(CommandCode::TIC, PROGRAM, 0);
     let mut second = second.bytes;
     second.extend(Sought::new(tracks.start, 1).as_bytes());
-    let signature = Signature {
-        name: Signature::name(),
-        first: U32::new(tracks.start),
-        count: U32::new(tracks.end - tracks.start),
-    };
+    let signature = Signature::new(tracks);
     second.resize(usize::from(SECOND_BYTES) - size_of::<Signature>(), 0);
     second.extend(signature.as_bytes());
     set(volume, &first, &second)
@@ -203,22 +215,36 @@ pub fn program(tracks: &Range<u32>, blocks: usize) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// The PSW with which the image begins.
+///
+/// # Errors
+///
+/// None that can happen: the image is below 2 GiB.
+pub fn psw() -> Result<[u8; 8]> {
+    let psw = ShortPsw::new(PswMask::BASIC_ADDRESSING, BASE.into());
+    Ok(psw
+        .context("the image is too high for an IPL PSW")?
+        .to_bytes())
+}
+
 /// CCWs one behind the other, each chained to the next.
-struct Ccws {
+pub struct Ccws {
     base: u32,
-    bytes: Vec<u8>,
+    /// What they are in storage.
+    pub bytes: Vec<u8>,
 }
 
 impl Ccws {
     /// At this address.
-    const fn new(base: u32) -> Self {
+    pub const fn new(base: u32) -> Self {
         Self {
             base,
             bytes: Vec::new(),
         }
     }
 
-    fn push(&mut self, command: CommandCode, address: u32, count: u16) {
+    /// Adds one.
+    pub fn push(&mut self, command: CommandCode, address: u32, count: u16) {
         let [_, high, middle, low] = address.to_be_bytes();
         let transfer = command.0 != CommandCode::TIC.0;
         let ccw = Ccw0 {
@@ -240,7 +266,7 @@ impl Ccws {
     }
 
     /// The bytes; the last CCW is the last.
-    fn end(mut self) -> Vec<u8> {
+    pub fn end(mut self) -> Vec<u8> {
         let last = self.bytes.len().saturating_sub(CCW as usize);
         if let Some(flags) = self.bytes.get_mut(last + 4) {
             *flags &= !CcwFlags::CC.bits();

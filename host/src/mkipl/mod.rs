@@ -5,10 +5,11 @@
 //! | `volume` | a volume as Hercules keeps it: a file of tracks |
 //! | `space` | which of its tracks are free: the VTOC, and a data set in it for the image |
 //! | `loader` | the channel program that loads the image |
+//! | `fixed` | all of that on a fixed-block volume |
 //!
 //! # Scope
 //!
-//! 3390 volumes with a `VOL1` label, not compressed, of up to 65,536 tracks. The volume must be in use by nobody.
+//! 3390 volumes of up to 65,536 tracks and fixed-block volumes, with a `VOL1` label, not compressed. The volume must be in use by nobody.
 //!
 //! # The rule
 //!
@@ -16,6 +17,7 @@
 //! them, and IPL records of others, are overwritten only when that was asked for. IPL records are written last, so a volume
 //! on which only half of an image is has none.
 
+mod fixed;
 mod loader;
 mod space;
 #[cfg(test)]
@@ -27,6 +29,7 @@ use std::path::Path;
 
 use anyhow::{bail, ensure, Context, Result};
 
+use fixed::Fixed;
 use space::Space;
 use volume::{Record, Track, Volume};
 
@@ -59,6 +62,15 @@ struct Written {
 /// The image or the volume is not what it has to be, or there is something on the volume that was not to be overwritten.
 pub fn mkipl(image: &Path, volume: &Path, line: &str, yes: bool) -> Result<String> {
     let bytes = load(image, line)?;
+    if let Some(this) = Fixed::open(volume)? {
+        let blocks = this.write(&bytes, yes);
+        let Range { start, end } = blocks.with_context(|| volume.display().to_string())?;
+        return Ok(format!(
+            "{} KiB on blocks {start} to {}: a fixed-block volume has no VTOC to list them in\n",
+            bytes.len().div_ceil(1024),
+            end - 1
+        ));
+    }
     let mut this = Volume::open(volume)?;
     let written = write(&mut this, &bytes, yes).with_context(|| volume.display().to_string())?;
     let Range { start, end } = written.tracks;
@@ -66,16 +78,15 @@ pub fn mkipl(image: &Path, volume: &Path, line: &str, yes: bool) -> Result<Strin
         let heads = u32::from(volume::HEADS);
         format!("cylinder {} head {}", track / heads, track % heads)
     };
+    let listed = match written.listed {
+        true => format!("data set {}", space::NAME),
+        false => "the volume has no VTOC to list them in".to_owned(),
+    };
     Ok(format!(
-        "{}: {} KiB from {} to {}, {}; IPL it by its device number\n",
-        volume.display(),
+        "{} KiB on {} to {}: {listed}\n",
         written.bytes.div_ceil(1024),
         place(start),
         place(end - 1),
-        match written.listed {
-            true => format!("data set {}", space::NAME),
-            false => "which nothing lists: the volume has no VTOC".to_owned(),
-        }
     ))
 }
 
@@ -120,12 +131,12 @@ fn write(volume: &mut Volume, image: &[u8], yes: bool) -> Result<Written> {
     // In front of the image, the channel program that loads it.
     let blocks = 1 + image.len().div_ceil(BLOCK);
     let count = u32::try_from(blocks.div_ceil(RECORDS))?;
-    let before = ours.map(|signature| signature.tracks());
+    let before = ours.map(|signature| signature.place());
     let tracks = space.find(volume, count, before.as_ref())?;
     let program = loader::program(&tracks, blocks - 1)?;
     let written_over = before.filter(|_| !space.is_listed()).unwrap_or_default();
     for number in tracks.clone() {
-        let foreign = !written_over.contains(&number) && !space.is_own(number);
+        let foreign = !written_over.contains(&number) && !space.own().any(|own| own == number);
         if foreign && !yes && volume.track(number)?.has_data() {
             bail!(
                 "there is data on tracks {} to {}, though they belong to no data set; --yes overwrites it",
@@ -149,6 +160,14 @@ fn write(volume: &mut Volume, image: &[u8], yes: bool) -> Result<Written> {
                 .push(Record::new(number, record, &[], data, BLOCK));
         }
         volume.put(number, &track)?;
+    }
+    // What an image before this one had and this one has not.
+    for number in space
+        .own()
+        .chain(written_over)
+        .filter(|one| !tracks.contains(one))
+    {
+        volume.put(number, &space.blank(number))?;
     }
     let listed = space.list(volume, &tracks, blocks)?;
     volume.sync()?;

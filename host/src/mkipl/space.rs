@@ -11,7 +11,7 @@ use s390x::ebcdic::CP037;
 use zerocopy::big_endian::U16;
 use zerocopy::{FromZeros, IntoBytes};
 
-use super::volume::{Volume, HEADS};
+use super::volume::{Record, Track, Volume, HEADS};
 use super::{BLOCK, RECORDS};
 
 /// Name of the data set.
@@ -60,10 +60,11 @@ impl Space {
         let mut space = Self {
             serial: label.serial,
             entries: entries(volume, label.vtoc)?,
-            // The label's track.
-            taken: vec![0..1],
+            taken: Vec::new(),
             own: Vec::new(),
         };
+        // The label's track.
+        space.taken.push(0..1);
         for entry in &space.entries {
             let (extents, own) = match &entry.dscb {
                 Dscb::Format1(set) | Dscb::Format8(set) => {
@@ -91,9 +92,19 @@ impl Space {
         !self.entries.is_empty()
     }
 
-    /// Whether a track is in the image's data set.
-    pub fn is_own(&self, track: u32) -> bool {
-        self.own.iter().any(|tracks| tracks.contains(&track))
+    /// The tracks of the image's data set.
+    pub fn own(&self) -> impl Iterator<Item = u32> {
+        self.own.clone().into_iter().flatten()
+    }
+
+    /// A free track: of a volume with a VTOC it is formatted.
+    pub fn blank(&self, number: u32) -> Track {
+        let mut track = Track::empty(number);
+        if self.is_listed() {
+            let record = |record| Record::new(number, record, &[], Vec::new(), BLOCK);
+            track.records.extend((1..=RECORDS as u8).map(record));
+        }
+        track
     }
 
     /// The last `count` tracks that are free; `before` are those where an image is already.

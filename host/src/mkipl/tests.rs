@@ -6,6 +6,7 @@ use channel::{Ccw0, CcwFlags, CommandCode};
 use dasd::vtoc::{Dscb, DSCB};
 use dasd::{label, Characteristics, Format, Layout};
 use proptest::prelude::*;
+use s390x::ebcdic::CP037;
 use tempfile::TempDir;
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
@@ -221,6 +222,38 @@ fn another_image_takes_the_place_of_the_one_before() {
 }
 
 #[test]
+fn a_smaller_image_leaves_nothing_of_a_larger_one() {
+    for scene in [Scene::formatted(50, Layout::Cdl), Scene::empty(50)] {
+        let before = std::fs::read(scene.path("volume")).unwrap();
+        scene.mkipl("", false).unwrap();
+        std::fs::write(scene.path("image"), &scene.bytes[..2 * BLOCK]).unwrap();
+        scene.mkipl("", false).unwrap();
+        let after = std::fs::read(scene.path("volume")).unwrap();
+        // Label and VTOC apart, only the last track is another one.
+        let first = 512 + 2 * TRACK;
+        let last = 512 + (TRACKS as usize - 1) * TRACK;
+        assert!(before[first..last] == after[first..last]);
+        // And it can grow again.
+        std::fs::write(scene.path("image"), &scene.bytes).unwrap();
+        scene.mkipl("", false).unwrap();
+    }
+}
+
+#[test]
+fn a_signature_that_names_other_tracks_is_not_ours() {
+    let scene = Scene::empty(2);
+    for place in [0..3, 44..46, 1..1000] {
+        let signature = loader::Signature::new(&place);
+        scene.change(0, |track| {
+            let mut data = vec![0; 144];
+            data[120..].copy_from_slice(signature.as_bytes());
+            track.record(2).unwrap().set_data(&data);
+        });
+        assert!(scene.refused().contains("an IPL program of somebody else"));
+    }
+}
+
+#[test]
 fn data_sets_are_never_overwritten() {
     let scene = Scene::formatted(20, Layout::Cdl);
     // A data set of somebody else at the end.
@@ -282,7 +315,7 @@ fn a_volume_that_is_something_else_is_refused_by_name() {
         scene.refused()
     };
     assert!(put(0, b"CKD_C370").contains("is compressed"));
-    assert!(put(0, b"\0\0\0\0\0\0\0\0").contains("FBA disks"));
+    assert!(put(0, b"\0\0\0\0\0\0\0\0").contains("neither a count-key-data volume"));
     assert!(put(16, &[0x80]).contains("is not a 3390"));
     assert!(put(17, &[1]).contains("one of several files"));
     // The length of record 1 of track 0.
@@ -310,6 +343,91 @@ fn a_file_that_is_no_image_is_refused() {
     let long = "x".repeat(LINE_MOST + 1);
     assert!(scene.mkipl(&long, false).is_err());
     assert!(scene.mkipl("line\nend", false).is_err());
+}
+
+const FIXED_BLOCKS: usize = 2000;
+
+/// A fixed-block volume with that label, and an image of so many records.
+fn fixed(blocks: usize, label: &str) -> Scene {
+    let scene = Scene::empty(blocks);
+    let mut bytes = vec![0; FIXED_BLOCKS * fixed::BLOCK];
+    CP037.encode(label, &mut bytes[fixed::BLOCK..]);
+    std::fs::write(scene.path("volume"), bytes).unwrap();
+    scene
+}
+
+/// What a channel does at IPL from a fixed-block volume: storage afterwards.
+fn ipl_fixed(scene: &Scene) -> Vec<u8> {
+    let disk = std::fs::read(scene.path("volume")).unwrap();
+    let mut storage = vec![0; END as usize];
+    storage[..24].copy_from_slice(&disk[..24]);
+    let (mut at, mut located) = (8, None);
+    for _ in 0..100 {
+        let ccw = Ccw0::read_from_bytes(&storage[at..at + 8]).unwrap();
+        let [high, middle, low] = ccw.address;
+        let address = u32::from_be_bytes([0, high, middle, low]) as usize;
+        let length = usize::from(ccw.count.get());
+        at += 8;
+        match ccw.command {
+            0x08 => {
+                at = address;
+                continue;
+            }
+            0x02 => storage[address..address + length].copy_from_slice(&disk[..length]),
+            0x43 => {
+                let sought = &storage[address..address + 8];
+                assert_eq!((sought[0], length), (6, 8));
+                let count = usize::from(u16::from_be_bytes([sought[2], sought[3]]));
+                let block = u32::from_be_bytes([sought[4], sought[5], sought[6], sought[7]]);
+                located = Some((block as usize, count));
+            }
+            0x42 => {
+                let (block, count) = located.take().unwrap();
+                assert_eq!(length, count * fixed::BLOCK);
+                let data = &disk[block * fixed::BLOCK..][..length];
+                storage[address..address + length].copy_from_slice(data);
+            }
+            other => panic!("{other:02x}"),
+        }
+        if ccw.flags & CcwFlags::CC.bits() == 0 {
+            return storage;
+        }
+    }
+    panic!("the program does not end");
+}
+
+#[test]
+fn an_image_is_loaded_from_a_fixed_block_volume_too() {
+    for blocks in [2, 16, 100, 240] {
+        let scene = fixed(blocks, "VOL1FIXED1");
+        scene.mkipl("log=debug", false).unwrap();
+        let storage = ipl_fixed(&scene);
+        assert_eq!(storage[..8], [0, 8, 0, 0, 0x80, 1, 0, 0]);
+        let image = scene.image("log=debug");
+        assert!(storage[BASE as usize..][..image.len()] == image, "{blocks}");
+    }
+}
+
+#[test]
+fn what_is_on_a_fixed_block_volume_is_overwritten_only_when_that_was_asked_for() {
+    for (at, said) in [(0, "somebody else"), (1999, "data on blocks 1999 to 1999")] {
+        let scene = fixed(2, "VOL1FIXED1");
+        let mut disk = std::fs::read(scene.path("volume")).unwrap();
+        disk[at * fixed::BLOCK + 7] = 1;
+        std::fs::write(scene.path("volume"), disk).unwrap();
+        assert!(scene.refused().contains(said));
+        scene.mkipl("", true).unwrap();
+        // Nothing lists an image: it is data as well.
+        assert!(scene.refused().contains("there is data on blocks"));
+    }
+    for (label, said) in [
+        ("LNX1FIXED1", "all of it is data"),
+        ("CMS1FIXED1", "all of it is data"),
+        ("", "neither a count-key-data volume"),
+    ] {
+        assert!(fixed(2, label).refused().contains(said));
+    }
+    assert!(fixed(250, "VOL1FIXED1").refused().contains("too small"));
 }
 
 proptest! {

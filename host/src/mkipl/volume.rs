@@ -18,7 +18,7 @@ pub const HEADS: u16 = 15;
 pub const MOST_TRACKS: u64 = dasd::vtoc::BIG as u64;
 const HEADER: u64 = 512;
 const MAGIC: &[u8; 8] = b"CKD_P370";
-const COMPRESSED: [&[u8; 8]; 2] = [b"CKD_C370", b"CKD_S370"];
+const COMPRESSED: [&[u8; 8]; 3] = [b"CKD_C370", b"CKD_S370", b"FBA_C370"];
 /// Bytes of a track of a 3390 in the file.
 const TRACK: u32 = 56_832;
 const DEVICE_3390: u8 = 0x90;
@@ -161,7 +161,7 @@ impl Volume {
         }
         ensure!(
             magic == MAGIC,
-            "{name} is no volume of a count-key-data disk (FBA disks cannot be IPLed from)"
+            "{name} is neither a count-key-data volume nor a fixed-block one with a label"
         );
         let word = |at: usize| u32::from_le_bytes([0, 1, 2, 3].map(|byte| header[at + byte]));
         let [device, part] = [header[16], header[17]];

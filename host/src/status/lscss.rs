@@ -2,6 +2,7 @@
 
 use super::table::aligned;
 use super::Device;
+use crate::disks::reserve::Holder;
 use vcss::control::HOST;
 
 /// The list.
@@ -43,6 +44,11 @@ fn owner(device: &Device) -> String {
         },
         (None, None) => "appliance".into(),
     };
+    match device.reserved {
+        Some(Holder::Us) => owner.push_str(" (reserved)"),
+        Some(Holder::Other) => owner.push_str(" (reserved elsewhere)"),
+        None => {}
+    }
     let notable = ["quiescing", "disconnected", "not-operational"];
     if let Some(driver) = device.driver.as_deref().filter(|it| notable.contains(it)) {
         owner.push_str(&format!(" ({driver})"));

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::disks::reserve::Holder;
+
 pub use lscss::lscss;
 pub use table::table;
 
@@ -104,6 +106,9 @@ pub struct Device {
     pub disk: Option<String>,
     /// Its size.
     pub sectors: u64,
+    /// Who has reserved it, as far as the daemon knows: `us` or `other`.
+    #[serde(default)]
+    pub reserved: Option<Holder>,
     /// What its driver has done to get requests through.
     pub recoveries: Recoveries,
     /// What it is called in the configuration, if it is passed through by its name.

@@ -2,6 +2,7 @@
 
 use super::{Client, Device, Recoveries, Status};
 use crate::config::{show_size, SECTOR};
+use crate::disks::reserve::Holder;
 
 /// The whole report.
 pub fn table(status: &Status) -> String {
@@ -88,7 +89,11 @@ fn device(device: &Device) -> Vec<String> {
         device.subchannel.clone(),
         format!("{}/{}", device.dev_type, device.dev_model),
         format!("{}/{}", device.cu_type, device.cu_model),
-        device.state.clone(),
+        match device.reserved {
+            None => device.state.clone(),
+            Some(Holder::Us) => format!("{}, reserved", device.state),
+            Some(Holder::Other) => format!("{}, reserved elsewhere", device.state),
+        },
         device.disk.clone().unwrap_or_else(|| "-".into()),
         match device.sectors {
             0 => "-".into(),

@@ -7,6 +7,7 @@
 //! * Every wait has an end. A program that takes longer than it was given is cleared.
 
 use std::collections::hash_map::{Entry, HashMap};
+use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -73,8 +74,11 @@ impl Wake for Knock {
 /// The daemon's virtual channel subsystem.
 #[derive(Debug)]
 pub struct HostClient {
-    areas: Areas,
-    names: Names,
+    pub(super) areas: Areas,
+    pub(super) names: Names,
+    pub(super) bell: BellHandle,
+    /// Disks whose subchannels are lent.
+    pub(super) lent: Mutex<HashSet<usize>>,
     remote: Mutex<Remote<'static, Knock>>,
     generation: Word<'static>,
     /// Subchannels with a program.
@@ -83,9 +87,9 @@ pub struct HostClient {
 
 /// What clients and disks are called, for messages.
 #[derive(Debug)]
-struct Names {
+pub(super) struct Names {
     clients: Vec<String>,
-    disks: Vec<String>,
+    pub(super) disks: Vec<String>,
 }
 
 /// What is known of a program that runs.
@@ -116,7 +120,7 @@ impl HostClient {
     /// The area has no doorbell.
     pub fn new(config: &Config, areas: &Areas, bell: BellHandle) -> Result<Self, AreaError> {
         let knock = Knock {
-            bell,
+            bell: bell.clone(),
             number: areas.clients.len() + 1,
             began: Instant::now(),
         };
@@ -128,6 +132,8 @@ impl HostClient {
             generation: areas::generation(&areas.host.area)?,
             remote: Mutex::new(Remote::new(areas.host.area.clone(), knock)),
             areas: areas.clone(),
+            bell,
+            lent: Mutex::default(),
             running: Mutex::default(),
         })
     }
@@ -194,7 +200,17 @@ impl HostClient {
     ///
     /// The device is not the daemon's or is busy, the program does not fit, was refused, or did not end in time.
     pub fn run(&self, device: &str, program: &Program, limit: Duration) -> Result<Outcome> {
-        let id = self.find(device)?;
+        self.run_on(self.find(device)?, device, program, limit)
+    }
+
+    /// The same on a subchannel that is known.
+    pub(super) fn run_on(
+        &self,
+        id: SubchannelId,
+        device: &str,
+        program: &Program,
+        limit: Duration,
+    ) -> Result<Outcome> {
         match lock(&self.running).entry(id.number()) {
             Entry::Occupied(_) => {
                 bail!("a program runs on {device}: halt or clear it, or wait for its end")
@@ -224,17 +240,23 @@ impl HostClient {
         Ok(outcome)
     }
 
-    /// The virtual subchannel that stands for a device.
-    fn find(&self, device: &str) -> Result<SubchannelId> {
-        let wanted = parse_device(device).with_context(|| {
-            format!("\"{device}\" is no device number: write it as lscss does, 0.0.3270")
-        })?;
+    /// The appliance serves.
+    pub(super) fn is_served(&self) -> Result<()> {
         let life = self.areas.life();
         ensure!(
             life == Life::Serving,
             "the appliance does not serve: it is {}",
             format!("{life:?}").to_lowercase()
         );
+        Ok(())
+    }
+
+    /// The virtual subchannel that stands for a device.
+    pub(super) fn find(&self, device: &str) -> Result<SubchannelId> {
+        let wanted = parse_device(device).with_context(|| {
+            format!("\"{device}\" is no device number: write it as lscss does, 0.0.3270")
+        })?;
+        self.is_served()?;
         let mut known = Vec::new();
         for index in 0..self.areas.control.count::<control::Device>() {
             let entry: control::Device = self.areas.control.read(index)?;
@@ -258,7 +280,7 @@ impl HostClient {
 
     fn ours(&self, number: DeviceNumber, entry: &control::Device) -> Result<SubchannelId> {
         if let Some(disk) = self.names.disks.get(usize::from(entry.disk.get())) {
-            bail!("{number} is disk \"{disk}\": the appliance's own driver uses it");
+            bail!("{number} is disk \"{disk}\": the appliance's own driver uses it; to administer it, name it \"{disk}\"");
         }
         let client = usize::from(entry.client.get());
         if let Some(client) = self.names.clients.get(client) {
@@ -465,6 +487,6 @@ impl HostClient {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

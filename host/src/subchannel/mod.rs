@@ -5,6 +5,7 @@
 //! | [`program`] | channel programs as they are written on the command line |
 //! | [`view`] | IRB and SCHIB, decoded, as JSON and as text |
 //! | [`host`] | the daemon as a client of the appliance: it carries the requests out |
+//! | [`loan`] | a disk of the appliance's, borrowed to be administered |
 //! | [`trace`] | what happened to the subchannels, record by record |
 //!
 //! # The rule
@@ -13,6 +14,7 @@
 //! translates the programs. A device that belongs to somebody else is out of its reach.
 
 mod host;
+mod loan;
 mod program;
 mod trace;
 mod view;

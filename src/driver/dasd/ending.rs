@@ -213,7 +213,7 @@ impl<M: Medium> Disk<M> {
     pub(super) fn overdue(&mut self, platform: &mut dyn Platform) {
         let deadline = platform.now().plus_micros(recovery::STOP_TIMEOUT);
         let clears = match self.state {
-            State::Idle(_) | State::Waiting(_) | State::GivenUp => return,
+            State::Idle(_) | State::Waiting(_) | State::Lent | State::GivenUp => return,
             State::Running(_) => {
                 self.recoveries.timeouts += 1;
                 self.note(platform, TraceEvent::TimeOut, DriverState::Busy);

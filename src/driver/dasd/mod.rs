@@ -5,6 +5,7 @@
 //! | [`chain`] | a channel program in storage, and how it names data |
 //! | `ending` | endings of programs and requests, and time-outs |
 //! | `incident` | what is said of that to whoever looks |
+//! | `lending` | the subchannel lent to somebody else, and back |
 //! | [`paths`] | the channel paths that are used |
 //! | [`recovery`] | what is done about a program that did not end as it should |
 //!
@@ -26,6 +27,7 @@
 pub mod chain;
 mod ending;
 mod incident;
+mod lending;
 pub mod paths;
 pub mod recovery;
 
@@ -92,6 +94,8 @@ enum State {
     Halting(Tod),
     /// A clear function, and how many more are tried.
     Clearing(Tod, u32),
+    /// Somebody else has the subchannel.
+    Lent,
     /// Gone, or it cannot be stopped.
     GivenUp,
 }
@@ -180,6 +184,8 @@ pub struct Disk<M> {
     /// The running program's share of the first requests of the queue.
     parts: heapless::Vec<Part, QUEUE_SIZE>,
     state: State,
+    /// The subchannel is to be lent.
+    lending: bool,
     /// Status of the running program so far.
     status: (u8, u8),
     looked: Tod,
@@ -216,6 +222,7 @@ impl<M: Medium> Disk<M> {
             done: heapless::Deque::new(),
             parts: heapless::Vec::new(),
             state: State::Idle(platform.now()),
+            lending: false,
             status: (0, 0),
             looked: platform.now(),
             alone: 0,
@@ -350,7 +357,7 @@ impl<M: Medium> Disk<M> {
         };
         let function = irb.scsw.function();
         match self.state {
-            State::Idle(_) | State::GivenUp => {
+            State::Idle(_) | State::Lent | State::GivenUp => {
                 log::debug!("disk {}: unsolicited {:?}", self.id, irb.scsw.device());
             }
             State::Waiting(_) => self.state = State::Idle(platform.now()),
@@ -481,8 +488,8 @@ impl<M: Medium> BlockDevice for Disk<M> {
     #[inline]
     fn kick(&mut self, platform: &mut dyn Platform) {
         match self.state {
-            State::GivenUp => {}
-            State::Idle(_) | State::Waiting(_) if self.queue.is_empty() => {}
+            State::Lent | State::GivenUp => {}
+            State::Idle(_) | State::Waiting(_) if self.queue.is_empty() || self.lending => {}
             State::Idle(from) | State::Waiting(from) => {
                 if platform.now() >= from {
                     self.start(platform);
@@ -509,18 +516,29 @@ impl<M: Medium> BlockDevice for Disk<M> {
     }
 
     fn interrupts(&mut self, on: bool) -> bool {
-        let startable = matches!(self.state, State::Idle(_)) && !self.queue.is_empty();
+        let idle = matches!(self.state, State::Idle(_)) && !self.lending;
+        let startable = idle && !self.queue.is_empty();
         on && (!self.done.is_empty() || startable)
     }
 
     fn interruption(&mut self, platform: &mut dyn Platform, interruption: &IoInterruption) -> bool {
         match interruption {
-            IoInterruption::Subchannel { id, .. } if *id == self.id => {
+            IoInterruption::Subchannel { id, .. }
+                if *id == self.id && self.state != State::Lent =>
+            {
                 self.look(platform);
                 true
             }
             IoInterruption::Subchannel { .. } | IoInterruption::Adapter { .. } => false,
         }
+    }
+
+    fn lend(&mut self) -> Option<bool> {
+        Some(self.let_go())
+    }
+
+    fn take_back(&mut self, platform: &mut dyn Platform, isc: u8, changed: bool) {
+        self.back(platform, isc, changed);
     }
 
     fn partition(&self, number: u8) -> Option<(u64, u64)> {
@@ -538,6 +556,10 @@ impl<M: Medium> BlockDevice for Disk<M> {
     }
 
     fn recheck(&mut self, platform: &mut dyn Platform) {
+        if self.state == State::Lent {
+            // It is looked at when it is back.
+            return;
+        }
         let schib = platform.store(self.id);
         let there = schib.is_ok_and(|schib| schib.pmcw.has_device());
         let enabled = schib.is_ok_and(|schib| schib.pmcw.flags().contains(PmcwFlags::ENABLED));

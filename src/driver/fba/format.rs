@@ -29,7 +29,9 @@ pub struct DefineExtent {
     /// File mask: one of the `MASK` constants.
     pub mask: u8,
     /// Zero.
-    pub reserved: [u8; 3],
+    pub reserved: u8,
+    /// Bytes of a block.
+    pub block: U16,
     /// Where the extent begins on the disk.
     pub origin: U32,
     /// The number that LOCATE has for its first block.

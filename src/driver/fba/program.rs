@@ -219,7 +219,8 @@ impl Program {
             } else {
                 DefineExtent::MASK_READ
             },
-            reserved: [0; 3],
+            reserved: 0,
+            block: (BLOCK as u16).into(),
             origin: first.into(),
             first: first.into(),
             last: last.into(),

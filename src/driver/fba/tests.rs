@@ -64,6 +64,7 @@ impl Drive {
             READ_CHARACTERISTICS => Ok(self.about.as_bytes().to_vec()),
             DEFINE_EXTENT => {
                 let extent = DefineExtent::read_from_bytes(data).unwrap();
+                assert_eq!(extent.block.get(), 512);
                 let fits = extent.first <= extent.last && extent.last.get() < BLOCKS as u32;
                 self.extent = Some(extent).filter(|_| fits && extent.origin == extent.first);
                 self.extent.map(|_| Vec::new()).ok_or_else(reject)

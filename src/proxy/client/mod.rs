@@ -124,7 +124,8 @@ impl Client {
         Ok(())
     }
 
-    /// Adds a virtual subchannel that stands for an owned one, or for nothing.
+    /// Adds a virtual subchannel that stands for an owned one, or for nothing. One that is `lent` is a disk's, and stands for
+    /// nothing yet.
     ///
     /// # Errors
     ///
@@ -132,6 +133,7 @@ impl Client {
     pub fn add_pass_through(
         &mut self,
         owned: Option<(SubchannelId, u16)>,
+        lent: bool,
         isc: u8,
         around: Surroundings<'_>,
     ) -> Result<(), AreaError> {
@@ -145,13 +147,10 @@ impl Client {
             }
         };
         let kind = match owned {
-            Some((id, device)) => Kind::PassThrough(Box::new(PassThrough::new(
-                id,
-                index,
-                device,
-                isc,
-                translator(),
-            ))),
+            Some((id, device)) => {
+                let subject = PassThrough::new(id, index, device, isc, translator());
+                Kind::PassThrough(Box::new(if lent { subject.away() } else { subject }))
+            }
             None => Kind::Nothing,
         };
         let mut place = Virtual::new(&self.area, self.subchannels.len() as u32, kind)?;
@@ -162,7 +161,7 @@ impl Client {
             trace: around.trace,
             client: self.number,
         };
-        if let Kind::PassThrough(subject) = &mut place.kind {
+        if let (Kind::PassThrough(subject), false) = (&mut place.kind, lent) {
             let former = self.area.read::<SchibPart>(place.index).ok();
             let former = former.map(|part| (part.schib, part.functions.get() as u8));
             subject.open(former, &mut line);

@@ -8,6 +8,7 @@
 //! | `actions` | what the state machine's actions do to the hardware |
 //! | `again` | those that start a program again |
 //! | `quiesce` | those that end what a client left running |
+//! | `lending` | a disk's subchannel, which is there only while it is lent |
 //! | `measure`, `record` | counts; trace records |
 //! | [`status`] | what a subchannel-status word says; status that the appliance makes |
 //! | [`schib`] | which fields of the SCHIB are the client's |
@@ -32,6 +33,7 @@
 
 mod actions;
 mod again;
+mod lending;
 mod measure;
 mod quiesce;
 mod record;
@@ -53,6 +55,7 @@ use window::Window;
 pub use self::record::driver_state;
 pub use self::request::Request;
 
+use self::lending::Lending;
 use self::record::{irb_words, orb_words, scsw_words, NO_WORDS};
 use self::request::Operand;
 use self::schib::Virtual;
@@ -103,6 +106,8 @@ pub struct PassThrough {
     state: State,
     /// It is for somebody: on its way out of standby it is given to the client.
     owned: bool,
+    /// It is a disk's, and whose it is now.
+    lending: Lending,
     own: Virtual,
     /// Status that is not the hardware's any more, or never was. It comes before what the hardware has.
     held: Option<Irb>,
@@ -139,6 +144,7 @@ impl PassThrough {
             isc,
             state: State::NotOperational,
             owned: true,
+            lending: Lending::Never,
             own: Virtual::reset(device),
             held: None,
             announced: false,
@@ -248,6 +254,9 @@ impl PassThrough {
 
     /// An interruption of the owned subchannel: looks what it is.
     pub fn interruption(&mut self, line: &mut Line<'_>) {
+        if self.is_away() {
+            return;
+        }
         let before = self.state;
         let Some(schib) = self.looked(line) else {
             return;
@@ -270,6 +279,9 @@ impl PassThrough {
 
     /// A channel report about the owned subchannel: looks whether the device is there.
     pub fn report(&mut self, line: &mut Line<'_>) {
+        if self.is_away() {
+            return;
+        }
         if self.stored(line).is_none() {
             self.gone(line);
         }
@@ -289,6 +301,9 @@ impl PassThrough {
     /// A channel report about a path. Returns whether the subchannel has it; the client hears of it unless it has been
     /// `told` already.
     pub fn path(&mut self, report: Crw, told: bool, line: &mut Line<'_>) -> bool {
+        if self.is_away() {
+            return false;
+        }
         let before = self.state;
         let Some(schib) = self.looked(line) else {
             return false;

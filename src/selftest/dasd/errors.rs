@@ -4,7 +4,7 @@
 
 use super::super::{ensure, expect, test, Outcome, Test, Why};
 use super::Dasd;
-use appliance::driver::block::{BlockDevice, BlockStatus, Operation, SubmitError};
+use appliance::driver::block::{BlockStatus, Operation, SubmitError};
 use appliance::driver::{Platform, Wake};
 use channel::ChannelSubsystem;
 
@@ -35,7 +35,10 @@ fn each(dasd: &mut Dasd) -> Outcome {
             let number = u64::from(done.token.0.wrapping_sub(base + 1));
             ensure("the token is one of these", number < count)?;
             match done.status {
-                BlockStatus::Ok => dasd.check(number, first + number)?,
+                BlockStatus::Ok => {
+                    dasd.check(number, first + number)?;
+                    dasd.readable = dasd.readable.max(first + number);
+                }
                 BlockStatus::IoError => sclp::println!("dasd: lost {}", first + number),
                 BlockStatus::Unsupported => return Err("unsupported".into()),
             }
@@ -62,7 +65,7 @@ fn long(dasd: &mut Dasd) -> Outcome {
 }
 
 fn write(dasd: &mut Dasd) -> Outcome {
-    let block = dasd.blocks() - 1;
+    let block = dasd.readable;
     dasd.put(0, block)?;
     let sector = block * dasd.sectors();
     dasd.submit(Operation::Write { sector }, 0, 1)?;

@@ -12,12 +12,13 @@ use super::super::liballoc::string::ToString;
 use super::super::liballoc::vec;
 use super::super::liballoc::vec::Vec;
 use super::super::{ensure, expect, test, Outcome, Scene, Tally, Test, Why};
-use super::{compare, fill, hash, step, ISC};
+use super::{compare, fill, hash, step};
 use crate::bench::client::{Client, Taken, DATA, MOST_PIECES};
 use crate::bench::{serve, Appliance};
 use appliance::css::{self, Device, Hardware};
 use appliance::driver::block::{BlockDevice, BlockStatus, Operation, Token};
-use appliance::driver::eckd::{is_eckd, Eckd};
+use appliance::driver::disk;
+use appliance::driver::virtio_ccw::Settings;
 use core::cell::RefCell;
 use s390x::control::Cr6;
 use virtio::blk::{RequestStatus, RequestType};
@@ -47,7 +48,7 @@ struct Served {
     /// In flight.
     asked: heapless::Vec<Asked, DEPTH>,
     /// Another volume, as its driver has it.
-    source: Option<Box<Eckd>>,
+    source: Option<Box<dyn BlockDevice>>,
 }
 
 /// A request.
@@ -105,14 +106,15 @@ fn scene(requests: u32) -> Result<Served, Why> {
     // SAFETY: the vectors are set, and this is the one CPU.
     let mut platform = unsafe { Hardware::new(Cr6::ALL_SUBCLASSES) };
     let devices = css::discover(&mut platform)?;
-    let is_disk = |device: &&Device| device.identity.as_ref().is_ok_and(is_eckd);
-    let mut disks = devices.iter().filter(is_disk);
+    let mut disks = devices
+        .iter()
+        .filter(|device| disk::Kind::of(device).is_some());
     let disk = open(&mut platform, disks.next().ok_or("no disk")?)?;
     let source = disks.next().map(|device| open(&mut platform, device));
     let source = source.transpose()?;
     let block_size = u64::from(disk.geometry().block_size);
-    ensure("blocks of 4096 bytes", block_size == BLOCK)?;
-    let blocks = disk.volume().layout.blocks as usize;
+    ensure("blocks of 4096 bytes or less", block_size <= BLOCK)?;
+    let blocks = (disk.geometry().sectors / SECTORS) as usize;
     let (appliance, client) = serve(Box::new(platform), disk, false, PAGES)?;
     Ok(Served {
         appliance,
@@ -125,10 +127,9 @@ fn scene(requests: u32) -> Result<Served, Why> {
     })
 }
 
-/// On the heap, since it is large.
 #[inline(never)]
-fn open(platform: &mut Hardware, device: &Device) -> Result<Box<Eckd>, Why> {
-    Ok(Box::new(Eckd::open(platform, device.id, ISC)?))
+fn open(platform: &mut Hardware, device: &Device) -> Result<Box<dyn BlockDevice>, Why> {
+    Ok(disk::open(platform, device, Settings::default())?)
 }
 
 fn ends(served: &mut Served) -> Outcome {
@@ -191,7 +192,11 @@ fn everything(served: &mut Served) -> Outcome {
 
 fn copy(served: &mut Served) -> Outcome {
     let mut source = served.source.take().ok_or(Why::Skip("no other volume"))?;
-    expect("blocks", source.volume().layout.blocks, served.blocks())?;
+    expect(
+        "blocks",
+        source.geometry().sectors / SECTORS,
+        served.blocks(),
+    )?;
     let mut block = 0;
     while block < served.blocks() {
         let count = (1 + served.next() % LONGEST).min(served.blocks() - block);

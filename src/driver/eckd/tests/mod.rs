@@ -1,6 +1,7 @@
 //! The driver on a machine of software.
 
 pub mod fake;
+mod lending;
 mod paths;
 mod recovery;
 

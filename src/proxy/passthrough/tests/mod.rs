@@ -3,6 +3,7 @@
 mod cases;
 mod codes;
 mod fake;
+mod lending;
 mod model;
 mod more_cases;
 mod scene;

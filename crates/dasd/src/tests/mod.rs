@@ -1,34 +1,23 @@
 //! Formats against facts that stand in the manuals or were seen on volumes that other programs made.
 
-extern crate std;
+mod admin;
 
 use std::string::ToString;
 use std::vec::Vec;
 
 use proptest::prelude::*;
 use s390x::ebcdic::Text;
-use zerocopy::{FromBytes, FromZeros, IntoBytes};
+use zerocopy::{FromBytes, IntoBytes};
 
 use crate::format::{Mark, BLOCK_SIZES};
 use crate::label::{serial, Label, VolumeLabel};
+use crate::model::Volume;
 use crate::vtoc::{self, Dscb, DSCB};
 use crate::{Characteristics, Format, FormatError, Layout, TrackAddress};
 
 /// A 3390.
 fn about(cylinders: u32) -> Characteristics {
-    let mut about = Characteristics::new_zeroed();
-    about.device = 0x3390.into();
-    about.cylinders = u16::try_from(cylinders)
-        .ok()
-        .filter(|it| *it < 0xFFFE)
-        .unwrap_or(0xFFFE)
-        .into();
-    about.long_cylinders = cylinders.into();
-    about.heads = 15.into();
-    about.track_length = [0, 0xE5, 0xA2];
-    (about.formula, about.factor_1, about.factor_6) = (2, 34, 6);
-    about.factors = [19, 9, 6, 116];
-    about
+    Volume::new(cylinders).about
 }
 
 fn format(cylinders: u32, layout: Layout, block: u16) -> Format {

@@ -2,7 +2,7 @@
 
 use std::mem::offset_of;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -10,13 +10,16 @@ use channel::{
     ActivityControl, Ccw1, CcwFlags, CommandCode, DeviceStatus, FunctionControl, Irb, Orb,
     PmcwFlags, Schib, StatusControl,
 };
+use dasd::model::Volume;
 use vcss::client::{Command, Instruction, Response, SchibPart, Status};
 use vcss::control::Device;
 use vcss::trace::{DriverState, Recorder, TraceEntry, TraceEvent};
+use vcss::Area;
 use window::ClientAddress;
 use zerocopy::{FromBytes, FromZeros};
 
 use super::*;
+mod loan;
 use crate::admin::Function;
 use crate::areas::{program_offset, ClientArea};
 use crate::testing::{eventually, Scene};
@@ -29,6 +32,10 @@ const PLACE: u32 = 2;
 
 struct Terminal {
     client: ClientArea,
+    /// The virtual subchannel.
+    place: u32,
+    /// What it really is, and the control area with its loan.
+    disk: Option<(Arc<Mutex<Volume>>, Area<'static>)>,
     stop: Arc<AtomicBool>,
     schib: Schib,
     /// A program without end runs.
@@ -53,29 +60,30 @@ fn ended(function: FunctionControl, device: DeviceStatus, at: u32, count: u16) -
 
 impl Terminal {
     fn serve(mut self) {
-        let area = self.client.area.clone();
-        let word = |at| area.word::<Command>(PLACE, at).unwrap();
+        let (area, place) = (self.client.area.clone(), self.place);
+        let word = |at| area.word::<Command>(place, at).unwrap();
         let asked = word(offset_of!(Command, sequence));
         let answered = area
-            .word::<Response>(PLACE, offset_of!(Response, sequence))
+            .word::<Response>(self.place, offset_of!(Response, sequence))
             .unwrap();
         let pending = area
-            .word::<Status>(PLACE, offset_of!(Status, pending))
+            .word::<Status>(self.place, offset_of!(Status, pending))
             .unwrap();
         while !self.stop.load(Ordering::Relaxed) {
+            self.lend();
             if asked.load() == answered.load() {
                 std::thread::sleep(Duration::from_micros(100));
                 continue;
             }
             let sequence = asked.load();
-            let command: Command = area.read(PLACE).unwrap();
+            let command: Command = area.read(self.place).unwrap();
             let condition = self.instruction(&command);
             pending.store(u32::from(self.pending.is_some()));
             let response = Response {
                 sequence: answered.load().into(),
                 condition: condition.into(),
             };
-            area.write(PLACE, &response).unwrap();
+            area.write(self.place, &response).unwrap();
             answered.store(sequence);
         }
     }
@@ -93,7 +101,7 @@ impl Terminal {
                     functions: 0.into(),
                     reserved: [0; 8],
                 };
-                self.client.area.write(PLACE, &part).unwrap();
+                self.client.area.write(self.place, &part).unwrap();
                 return 0;
             }
             _ if !enabled => return 3,
@@ -104,7 +112,7 @@ impl Terminal {
                     reserved: [0.into(); 7],
                     irb: self.pending.take().unwrap_or_default(),
                 };
-                self.client.area.write(PLACE, &status).unwrap();
+                self.client.area.write(self.place, &status).unwrap();
                 return u32::from(none);
             }
             Instruction::Clear => {
@@ -129,6 +137,10 @@ impl Terminal {
     }
 
     fn start(&mut self, orb: &Orb) {
+        if let Some((volume, _)) = &self.disk {
+            self.pending = Some(loan::run(&self.client, &volume.clone(), orb));
+            return;
+        }
         let base = program_offset(&self.client.area);
         let fine = DeviceStatus::CHANNEL_END | DeviceStatus::DEVICE_END;
         let mut at = orb.program.get();
@@ -170,10 +182,17 @@ struct Stage {
     thread: Option<JoinHandle<()>>,
 }
 
-impl Drop for Stage {
-    fn drop(&mut self) {
+impl Stage {
+    /// Ends the stand-in.
+    fn end(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.take().unwrap().join().unwrap();
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
@@ -204,6 +223,8 @@ fn stage() -> Stage {
     let runs = Arc::new(AtomicBool::new(false));
     let terminal = Terminal {
         client: scene.areas.host.clone(),
+        place: PLACE,
+        disk: None,
         stop: Arc::clone(&stop),
         schib: Schib::default(),
         runs: Arc::clone(&runs),
