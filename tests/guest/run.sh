@@ -661,7 +661,7 @@ case_hercules_fba_sync() { # programs that run within START SUBCHANNEL, as far a
     local volume=$SCENE/packed.9336
     rm -f "$volume"
     dasdinit -z "$volume" 9336 FIXED1 5001
-    # A transfer that goes on in the next group of 120 blocks ends too early there; its requests get through one by one.
+    # A transfer that goes on in the next group of 120 blocks ends too early there. Short requests get through one by one.
     hercules FFF selftest=dasd-errors --dasd syncio --volume "$volume"
     silent "$LOG" '^FAIL'
     says "$LOG" '^3 passed, 0 failed'

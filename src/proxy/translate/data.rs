@@ -146,6 +146,15 @@ impl Translator {
         Ok(placed)
     }
 
+    /// Whether the channel finds nothing wrong with the data addresses of a CCW, however far it gets.
+    pub(super) fn data_is_sound(&self, slot: &Slot) -> bool {
+        let Some(list) = slot.list else { return true };
+        let first = list.first as usize;
+        let mut words = first..first + list.length();
+        let midaws = slot.client.flags().contains(CcwFlags::MIDA);
+        !midaws && words.all(|word| self.arena.get(word) != NOWHERE)
+    }
+
     /// Where the channel finds a list.
     pub(super) const fn list_address(&self, list: List) -> u32 {
         self.arena.address_of(list.first as usize)

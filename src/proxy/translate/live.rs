@@ -350,6 +350,16 @@ impl Translator {
             Mark::Stop | Mark::StopTransferred if checks == SubchannelStatus::PROGRAM_CHECK => {
                 client
             }
+            // It was taken back, and a transfer in channel leads to it. Its data cannot have given the check.
+            Mark::Cut
+                if checks == SubchannelStatus::PROGRAM_CHECK
+                    && is_transfer_in_channel(self.arena.ccw(slot))
+                    && self.data_is_sound(&self.ground.slot(slot))
+                    && self.chaining_to(slot, 1).1 == Chaining::Nothing
+                    && !self.skips_to(slot) =>
+            {
+                client
+            }
             Mark::Plain
             | Mark::Cut
             | Mark::Stop
@@ -358,7 +368,11 @@ impl Translator {
             | Mark::IdleLink
             | Mark::Link => return None,
         };
-        let transferred = self.ground.slot(slot).mark == Mark::StopTransferred;
+        let transferred = match self.ground.slot(slot).mark {
+            Mark::StopTransferred => true,
+            Mark::Cut => checks == SubchannelStatus::PROGRAM_CHECK,
+            Mark::Plain | Mark::Stop | Mark::Dead | Mark::IdleLink | Mark::Link => false,
+        };
         Some(Next {
             at: next,
             transferred,
