@@ -294,9 +294,10 @@ impl Proxy {
 
     /// Ends the request of a completion. `false`: it needs room on the disk first.
     fn finish(&mut self, disks: &mut [Box<dyn BlockDevice>], done: Done) -> bool {
-        let Some(origin) = self.table.origin(done.token) else {
+        let Some(request) = self.table.remove(done.token) else {
             return true;
         };
+        let origin = request.origin;
         let Some(client) = self.clients.get_mut(usize::from(origin.client)) else {
             return true;
         };
@@ -313,7 +314,7 @@ impl Proxy {
             table: &mut self.table,
             scratch: &mut self.scratch,
         };
-        device.complete(done, &mut context)
+        device.complete(&request, done.status, &mut context)
     }
 
     /// Before sleeping: asks every client to ring. Returns whether there is work after all.

@@ -21,7 +21,7 @@ use zerocopy::IntoBytes;
 use super::request::{copy_out, gather, shape, Refused, Scratch, Shape, MAX_RANGES};
 use super::table::{Kind, Origin, Request, Table};
 use super::{sectors, VirtioBlk};
-use crate::driver::block::{BlockDevice, BlockStatus, Done, Operation, Range, SubmitError};
+use crate::driver::block::{BlockDevice, BlockStatus, Operation, Range, SubmitError};
 
 /// Requests taken from one queue before the next one's turn.
 const BUDGET: u32 = 32;
@@ -307,26 +307,28 @@ impl VirtioBlk {
         Ok(())
     }
 
-    /// A disk's completion of one of this device's requests. `false`: its flush could not be
+    /// A disk's completion of one of this device's requests, which is not in the table any more. `false`: its flush could not be
     /// submitted; give the same completion again.
-    pub fn complete(&mut self, done: Done, context: &mut Context<'_>) -> bool {
-        let Some(request) = context.table.remove(done.token) else {
-            return true;
-        };
-        let mut status = match done.status {
+    pub fn complete(
+        &mut self,
+        request: &Request,
+        status: BlockStatus,
+        context: &mut Context<'_>,
+    ) -> bool {
+        let mut status = match status {
             BlockStatus::Ok => RequestStatus::Ok,
             BlockStatus::IoError => RequestStatus::IoError,
             BlockStatus::Unsupported => RequestStatus::Unsupported,
         };
         if request.through && status == RequestStatus::Ok {
-            match self.flush(&request, context) {
+            match self.flush(request, context) {
                 Ok(()) => return true,
                 Err(SubmitError::Full) => return false,
                 Err(_) => status = RequestStatus::IoError,
             }
         }
         let written = if status == RequestStatus::Ok {
-            self.count(&request);
+            self.count(request);
             request.data.saturating_add(1)
         } else {
             self.counters.errors += 1;

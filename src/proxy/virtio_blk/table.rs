@@ -67,12 +67,6 @@ impl Table {
         self.vacant.is_empty()
     }
 
-    /// Who made a request.
-    pub fn origin(&self, token: Token) -> Option<Origin> {
-        let request = self.requests.get(token.0 as usize)?.as_ref()?;
-        Some(request.origin)
-    }
-
     pub(super) fn insert(&mut self, request: Request) -> Option<Token> {
         let token = self.vacant.pop()?;
         *self.requests.get_mut(token as usize)? = Some(request);
@@ -83,7 +77,8 @@ impl Table {
         self.requests.get_mut(token.0 as usize)?.as_mut()
     }
 
-    pub(super) fn remove(&mut self, token: Token) -> Option<Request> {
+    /// Takes out a request that has ended.
+    pub fn remove(&mut self, token: Token) -> Option<Request> {
         let request = self.requests.get_mut(token.0 as usize)?.take()?;
         self.vacant.push(token.0);
         Some(request)
