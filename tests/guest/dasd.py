@@ -7,8 +7,8 @@
     dasd.py partition IMAGE FORMAT:FIRST-LAST[,FIRST-LAST]...
                                                     data sets into the VTOC of a CDL volume: DSCBs of format 1 or 8, with extents
     dasd.py make-empty IMAGE SERIAL CYLINDERS       a volume made by dasdinit, tracks without records
-    dasd.py check IMAGE FIRST CONSOLE-LOG NUMBER    records from number FIRST on are what the test of device NUMBER wrote
     dasd.py make-fixed IMAGE SERIAL BLOCKS          a fixed-block volume, of the type that the file's name ends with
+    dasd.py check IMAGE FIRST CONSOLE-LOG NUMBER    records from number FIRST on are what the test of device NUMBER wrote
     dasd.py check-fixed IMAGE SIZE LOG NUMBER       the same of blocks of SIZE bytes behind the label of a fixed-block volume
     dasd.py put IMAGE FIRST FILE                    the file into the records from number FIRST on
     dasd.py get IMAGE FIRST FILE                    the records from number FIRST on into the file
@@ -286,7 +286,7 @@ def made_by_dasdfmt(image, layout, block, serial):
         yield records
 
 
-def formatted(path, layout, block, serial):
+def check_format(path, layout, block, serial):
     image = Image(path)
     block = int(block)
     if (layout, block) == ("cdl", 4096):
@@ -320,6 +320,6 @@ COMMANDS = {
     "put": put,
     "get": get,
     "damage": damage,
-    "formatted": formatted,
+    "formatted": check_format,
 }
 COMMANDS[sys.argv[1]](*sys.argv[2:])

@@ -6,7 +6,8 @@
 
 IMAGE-DIR has stellwerk.bin and ipl-psw.bin. There are two 3390 at 0A80 and 0A81, or the volumes that are named, from
 0A80 on: FILE.3390, FILE.3370, and so on by their type. IPL is list-directed, or from the volume at DEVICE. What is to be typed
-is typed once, when a line matches; before the IPL for HHCPN995E, when the volumes are attached. The console is printed, then `hercules: disabled wait CODE`.
+is typed once, when a line matches; before the IPL for HHCPN995E, when the volumes are attached. The console is printed, then
+`hercules: disabled wait CODE`.
 
 Hercules is driven by its panel commands on standard input and ended by "quit"; when that does not help, by a
 signal to the process started here. Exit status: 0 for a disabled wait, whatever its code, 3 for none in time.
@@ -104,7 +105,7 @@ class Hercules:
         self.process.stdin.flush()
 
     def end(self):
-        # A channel program that never ends can keep it from ending in order.
+        # Compressed volumes are written back now. A channel program that never ends can keep it from ending in order.
         try:
             self.command("quit")
             self.process.wait(timeout=10)

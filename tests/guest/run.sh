@@ -452,14 +452,14 @@ case_hercules_css_async() { # the same with programs that run on their own, and 
 # dasd_test OPTION…: the driver of count-key-data disks on volumes of both layouts, 4096 and 1024 bytes a record, and one
 # that is not formatted; then what is on them.
 dasd_test() {
-    local volumes=$SCENE/volumes
+    local volumes=$SCENE/volumes PATIENCE=80
     mkdir -p "$volumes"
     python3 "$here/dasd.py" make-linux "$volumes/cdl.3390" LINUX1 12
     python3 "$here/dasd.py" make-ldl "$volumes/ldl.3390" LINUX2 10 4096
     python3 "$here/dasd.py" make-ldl "$volumes/small.3390" LINUX3 10 1024
     python3 "$here/dasd.py" make-empty "$volumes/empty.3390" EMPTY1 10
     hercules FFF selftest=dasd "$@" --volume "$volumes/cdl.3390" --volume "$volumes/ldl.3390" \
-        --volume "$volumes/small.3390" --volume "$volumes/empty.3390"
+        --volume "$volumes/small.3390" --volume "$volumes/empty.3390" --patience 70
     silent "$LOG" '^(FAIL|SKIP)'
     says "$LOG" '^27 passed, 0 failed'
     says "$LOG" 'dasd: 0\.0\.0a80 3390/.. 12 cylinders of 15, VOL1 \(CDL\) LINUX1, 12 records of 4096 a track, 2136 blocks from 24, HRC'
@@ -524,22 +524,22 @@ dasd_admin() {
     local volumes=$SCENE/admin layout block volume made=()
     rm -rf "$volumes"
     mkdir -p "$volumes"
-    for volume in cdl-4096 ldl-4096 cdl-512 ldl-1024; do
+    for volume in {cdl-4096,ldl-4096,cdl-512,ldl-1024}.3390; do
         # The first one is large enough for a mark in the middle.
-        python3 "$here/dasd.py" make-empty "$volumes/$volume" EMPTY1 "$([[ $volume == cdl-4096 ]] && echo 25 || echo 10)"
+        python3 "$here/dasd.py" make-empty "$volumes/$volume" EMPTY1 "$([[ $volume == cdl-4096.3390 ]] && echo 25 || echo 10)"
         made+=(--volume "$volumes/$volume")
     done
     hercules FFF selftest=dasd-admin "$@" "${made[@]}"
     silent "$LOG" '^(FAIL|SKIP)'
     says "$LOG" '^28 passed, 0 failed'
     says "$LOG" '^dasd: 0\.0\.0a80 formatted cdl 4096 375 tracks, went on at 3[0-9][0-9]$'
-    for volume in cdl-4096 ldl-4096 cdl-512 ldl-1024; do
-        IFS=- read -r layout block <<<"$volume"
+    for volume in {cdl-4096,ldl-4096,cdl-512,ldl-1024}.3390; do
+        IFS=- read -r layout block <<<"${volume%.3390}"
         python3 "$here/dasd.py" formatted "$volumes/$volume" "$layout" "$block" LINUX1
     done
-    dasdls "$volumes/cdl-4096" >"$LOG.dasdls" 2>&1
+    dasdls "$volumes/cdl-4096.3390" >"$LOG.dasdls" 2>&1
     says "$LOG.dasdls" 'VOLSER=LINUX1'
-    (cd "$volumes" && dasdseq cdl-4096 -abs 0 2 373 blocks) >"$LOG.dasdseq" 2>&1
+    (cd "$volumes" && dasdseq cdl-4096.3390 -lrecl 4096 -abs 0 2 373 blocks) >"$LOG.dasdseq" 2>&1
     says "$LOG.dasdseq" 'wrote 4476 records'
     cmp -n $((4476 * 4096)) "$volumes/blocks" /dev/zero
     rm -r "$volumes"
@@ -661,7 +661,7 @@ case_hercules_fba_sync() { # programs that run within START SUBCHANNEL, as far a
     local volume=$SCENE/packed.9336
     rm -f "$volume"
     dasdinit -z "$volume" 9336 FIXED1 5001
-    # A transfer that goes on in the next group of 120 blocks ends too early there; its requests get through one by one.
+    # A transfer that goes on in the next group of 120 blocks ends too early there. Short requests get through one by one.
     hercules FFF selftest=dasd-errors --dasd syncio --volume "$volume"
     silent "$LOG" '^FAIL'
     says "$LOG" '^3 passed, 0 failed'

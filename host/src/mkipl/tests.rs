@@ -314,7 +314,8 @@ fn a_volume_that_is_something_else_is_refused_by_name() {
         std::fs::write(scene.path("volume"), file).unwrap();
         scene.refused()
     };
-    assert!(put(0, b"CKD_C370").contains("is compressed"));
+    assert!(put(0, b"CKD_C370").contains("is compressed: \"dasdcopy -o CKD "));
+    assert!(put(0, b"FBA_C370").contains("is compressed: \"dasdcopy -o FBA "));
     assert!(put(0, b"\0\0\0\0\0\0\0\0").contains("neither a count-key-data volume"));
     assert!(put(16, &[0x80]).contains("is not a 3390"));
     assert!(put(17, &[1]).contains("one of several files"));

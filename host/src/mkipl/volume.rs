@@ -157,7 +157,8 @@ impl Volume {
         }
         let magic = &header[..8];
         if COMPRESSED.iter().any(|one| magic == one.as_slice()) {
-            bail!("{name} is compressed: \"dasdcopy -0 {name} NEW\" makes one that is not");
+            let kind = String::from_utf8_lossy(&magic[..3]);
+            bail!("{name} is compressed: \"dasdcopy -o {kind} {name} NEW\" makes one that is not");
         }
         ensure!(
             magic == MAGIC,

@@ -7,6 +7,7 @@
 //! | `incident` | what is said of that to whoever looks |
 //! | `lending` | the subchannel lent to somebody else, and back |
 //! | [`paths`] | the channel paths that are used |
+//! | `status` | what the subchannel says |
 //! | [`recovery`] | what is done about a program that did not end as it should |
 //!
 //! # Scope
@@ -30,15 +31,14 @@ mod incident;
 mod lending;
 pub mod paths;
 pub mod recovery;
+mod status;
 
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
-use channel::{
-    FunctionControl, IoInterruption, Irb, Orb, PmcwFlags, Refusal, SubchannelId, Tested,
-};
+use channel::{IoInterruption, Irb, Orb, PmcwFlags, Refusal, SubchannelId};
 use s390x::clock::Tod;
 use window::{OutOfWindow, Segment};
 
@@ -51,7 +51,7 @@ pub use chain::Cursor;
 use incident::{Cause, Incidents};
 use paths::Paths;
 use recovery::Action;
-use vcss::trace::{DriverState, Record, TraceEvent};
+use vcss::trace::Record;
 
 /// Requests that can be in flight.
 pub const QUEUE_SIZE: usize = 64;
@@ -331,84 +331,6 @@ impl<M: Medium> Disk<M> {
                 self.again(platform, Action::Retry, &Cause { reason, irb, sense });
             }
             Err(Refusal::NotOperational) => self.give_up(platform, "not operational"),
-        }
-    }
-
-    /// Takes the status that is pending, whatever it is.
-    fn take(&mut self, platform: &mut dyn Platform) -> Option<Irb> {
-        self.looked = platform.now();
-        match platform.test(self.id) {
-            Err(_) => {
-                self.give_up(platform, "not operational");
-                None
-            }
-            Ok(Tested::Nothing(_)) => None,
-            Ok(Tested::Status(irb)) => {
-                platform.forget_interruption(self.id);
-                Some(irb)
-            }
-        }
-    }
-
-    /// Looks how the function in progress is getting on.
-    fn look(&mut self, platform: &mut dyn Platform) {
-        let Some(mut irb) = self.take(platform) else {
-            return;
-        };
-        let function = irb.scsw.function();
-        match self.state {
-            State::Idle(_) | State::Lent | State::GivenUp => {
-                log::debug!("disk {}: unsolicited {:?}", self.id, irb.scsw.device());
-            }
-            State::Waiting(_) => self.state = State::Idle(platform.now()),
-            State::Running(_) if function == FunctionControl::START => {
-                self.status.0 |= irb.scsw.device_status;
-                self.status.1 |= irb.scsw.subchannel_status;
-                if irb.scsw.ended() {
-                    (irb.scsw.device_status, irb.scsw.subchannel_status) = self.status;
-                    self.state = State::Idle(platform.now());
-                    self.ended(platform, &irb);
-                }
-            }
-            State::Running(_) | State::Halting(_) | State::Clearing(..) => {
-                if !function.is_empty() && self.is_idle(platform, &irb) {
-                    let (reason, action) = match self.state {
-                        State::Running(_) => ("halted or cleared", Action::Retry),
-                        _ => ("missing interruption", Action::OtherPath),
-                    };
-                    if action == Action::OtherPath {
-                        self.paths.leave(irb.esw.last_path_used(), self.looked);
-                    }
-                    self.state = State::Idle(platform.now());
-                    let (irb, sense) = (&irb, None);
-                    self.again(platform, action, &Cause { reason, irb, sense });
-                }
-            }
-        }
-    }
-
-    /// Whether the subchannel has no function any more, the status of a halt or clear function having been taken. Hercules shows a
-    /// halted program as active in that status.
-    fn is_idle(&self, platform: &mut dyn Platform, irb: &Irb) -> bool {
-        irb.scsw.ended()
-            || platform
-                .store(self.id)
-                .is_ok_and(|schib| schib.scsw.function().is_empty())
-    }
-}
-
-impl<M: Medium> Disk<M> {
-    /// The disk was given up, and a device is there.
-    fn come_back(&mut self, platform: &mut dyn Platform) {
-        match self.medium.come_back(platform) {
-            Ok(path_mask) => {
-                log::info!("disk {} is back", self.id);
-                self.paths = Paths::new(path_mask);
-                self.state = State::Idle(platform.now());
-                self.recoveries.broken = false;
-                self.note(platform, TraceEvent::Back, DriverState::Idle);
-            }
-            Err(error) => log::error!("disk {} is not brought up again: {error}", self.id),
         }
     }
 }

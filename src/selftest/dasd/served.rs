@@ -12,7 +12,7 @@ use super::super::liballoc::string::ToString;
 use super::super::liballoc::vec;
 use super::super::liballoc::vec::Vec;
 use super::super::{ensure, expect, test, Outcome, Scene, Tally, Test, Why};
-use super::{compare, fill, hash, step};
+use super::pattern::{compare, fill, hash, step};
 use crate::bench::client::{Client, Taken, DATA, MOST_PIECES};
 use crate::bench::{serve, Appliance};
 use appliance::css::{self, Device, Hardware};

@@ -2,6 +2,7 @@
 //! when the test says so.
 
 mod control;
+mod platform;
 
 use std::boxed::Box;
 use std::collections::{BTreeMap, VecDeque};
@@ -12,13 +13,11 @@ use channel::{
     FunctionControl, Idaw2, IoInterruption, Irb, Midaw, MidawFlags, NotOperational, Orb, OrbFlags,
     PmcwFlags, Refusal, Schib, StatusControl, SubchannelId, SubchannelStatus, Tested,
 };
-use s390x::clock::Tod;
 use s390x::ebcdic::CP037;
 use window::{ClientAddress, Segment, Window};
 use zerocopy::FromZeros;
 
 use super::super::format::{self, Characteristics, DefineExtent, LocateRecord, PathGroup};
-use crate::driver::{OutOfStorage, Platform, Wake};
 
 /// What happens to a program of reads and writes instead of its work.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -475,50 +474,5 @@ impl ChannelSubsystem for Machine {
 
     fn channel_report(&mut self) -> Option<Crw> {
         None
-    }
-}
-
-impl Platform for Machine {
-    fn notify(&mut self, _: SubchannelId, _: u16, _: i64) -> i64 {
-        -22
-    }
-
-    fn now(&self) -> Tod {
-        Tod::from_micros(self.micros)
-    }
-
-    fn wait(&mut self, _: Option<Tod>) -> Wake {
-        Wake::Deadline
-    }
-
-    fn pause(&mut self, deadline: Tod) {
-        self.micros = self.micros.max(deadline.as_micros());
-    }
-
-    fn forget_interruption(&mut self, _: SubchannelId) -> bool {
-        false
-    }
-
-    fn storage(&mut self, pages: usize) -> Result<Window, OutOfStorage> {
-        let bytes = pages as u64 * 4096;
-        if self.free + bytes > STORAGE as u64 {
-            return Err(OutOfStorage { pages });
-        }
-        let start = self.free;
-        self.free += bytes;
-        // SAFETY: within the leaked bytes, which nobody has a reference to.
-        Ok(unsafe { Window::new(self.base.add(start as usize), bytes, start) })
-    }
-
-    fn has_midaws(&mut self) -> bool {
-        self.midaws
-    }
-
-    fn path_group(&self) -> [u8; 11] {
-        *b"this system"
-    }
-
-    fn highest_set(&mut self) -> u8 {
-        0
     }
 }
