@@ -130,12 +130,12 @@ impl Translator {
                 continue;
             }
             let entry = self.entry_now(slot);
-            let sound = self.watch.overwritten();
+            self.watch.take_fresh();
             if !same || entry != known.entry || !self.refill(&known, window) {
                 self.change(slot, Slot { entry, ..known }, ccw, end, window);
                 refreshed.changed += 1;
             }
-            if self.watch.overwritten() != sound {
+            if self.watch.take_fresh() {
                 self.cut_behind(slot);
             }
         }

@@ -23,6 +23,8 @@ pub(super) struct Watch {
     awaited: bool,
     /// Something that was translated has been written since.
     overwritten: bool,
+    /// The same, since this was last asked.
+    fresh: bool,
     /// The program has a place where the chain is cut.
     split: bool,
 }
@@ -90,9 +92,7 @@ impl Watch {
 
     /// Notes that a range is written, after so much has been translated.
     pub(super) fn note(&mut self, range: Range, segments: &[Segment], used: usize) {
-        if !self.written.add(range, 0) {
-            return;
-        }
+        self.written.add(range, 0);
         let known = |segment: &Segment| {
             let start = u64::from(segment.client);
             // The segment that is open has the CCW that stores, too.
@@ -100,7 +100,9 @@ impl Watch {
             let length = u64::from(segment.length) + u64::from(open);
             overlap(range, (start, start + 8 * length))
         };
-        self.overwritten |= self.lists.hit(range) || segments.iter().any(known);
+        let overwritten = self.lists.hit(range) || segments.iter().any(known);
+        self.overwritten |= overwritten;
+        self.fresh |= overwritten;
     }
 
     /// An address list begins. What its own data overwrites is not waited for: the list is a snapshot.
@@ -125,6 +127,11 @@ impl Watch {
     /// Whether known ground may no longer be true.
     pub(super) const fn overwritten(&self) -> bool {
         self.overwritten
+    }
+
+    /// Whether anything that was translated since the last call writes over known ground.
+    pub(super) fn take_fresh(&mut self) -> bool {
+        core::mem::take(&mut self.fresh)
     }
 
     pub(super) fn set_split(&mut self) {
