@@ -27,6 +27,13 @@ run_cases() {
     shift
     left=" $* "
     mkdir -p "$out"
+    # In a condition, or before `||`, nothing that fails within a case would end it.
+    (
+        set -e
+        false
+        true
+    ) &
+    if wait $!; then die "run_cases is called where failures go unnoticed"; fi
     CASE_RUNNING=''
     trap '[[ -z $CASE_RUNNING ]] || { kill -TERM "$CASE_RUNNING" && wait "$CASE_RUNNING"; } 2>/dev/null || true' EXIT
     while read -r name what; do

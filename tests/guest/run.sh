@@ -737,6 +737,5 @@ if ! command -v hercules >/dev/null; then
     say 'SKIPPED: there is no Hercules, and nothing is tested on it'
     cases=$(sed '/^hercules_/d' <<<"$cases")
 fi
-# In a condition, or before `||`, the statements of a case could fail unnoticed.
 run_cases "$SCENE" "$@" <<<"$cases"
 rm -f "$SCENE"/*.img
