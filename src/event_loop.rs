@@ -221,6 +221,8 @@ impl Appliance {
         about.image_bytes.set(image_bytes);
         about.heap_bytes.set(heap_bytes);
         log::info!("serving after {} us", now.micros_since(started));
+        // Who looks as soon as it serves sees whose what is.
+        self.show(0);
         if self.control.set_life(Life::Serving) {
             self.wake(platform);
         }
