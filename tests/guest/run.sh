@@ -501,7 +501,7 @@ END
 # dasd_served OPTION…: a virtio disk over a volume, read and written by a client in the image; as many requests at random as
 # STELLWERK_DASD_REQUESTS says.
 dasd_served() {
-    local volume=$SCENE/served.3390 requests=${STELLWERK_DASD_REQUESTS:-4096} PATIENCE
+    local volume=$SCENE/served.3390 requests=${STELLWERK_DASD_REQUESTS:-16384} PATIENCE
     PATIENCE=$((40 + requests / 100))
     python3 "$here/dasd.py" make-linux "$volume" LINUX1 30
     hercules FFF "selftest=dasd-served requests=$requests" "$@" --volume "$volume" --patience $((PATIENCE - 5))

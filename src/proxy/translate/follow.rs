@@ -342,8 +342,8 @@ impl Translator {
     }
 
     /// Makes a segment of a place where the chain stops, and ends it.
-    pub(super) fn push_stop(&mut self) {
-        self.push_invalid(Transfer::None, Mark::Stop);
+    pub(super) fn push_stop(&mut self, mark: Mark) {
+        self.push_invalid(Transfer::None, mark);
         self.close();
         self.watch.set_split();
     }

@@ -148,16 +148,39 @@ impl Translator {
         stores && self.watch.hits(at.into(), u64::from(at) + 8)
     }
 
-    /// Lets a CCW lead to a stop for the same place. If the channel has it already, the chain ends where it is cut, as if nothing
-    /// had happened; if not, it ends at the stop, and goes on with what the CPU has stored.
+    /// Lets a CCW, and the transfers in channel that lead to it, lead to a stop for the same place. If the channel has it already, the
+    /// chain ends where it is cut, as if nothing had happened; if not, it ends at the stop, and goes on with what the CPU has stored.
     fn take_back(&mut self, slot: usize, at: u32) {
-        if is_transfer_in_channel(self.arena.ccw(slot)) || !self.may_open(at) {
+        if is_transfer_in_channel(self.arena.ccw(slot)) {
             return;
         }
-        let stop = self.ground.used();
-        self.ground.open(at);
-        self.push_stop();
+        let leads_here = bytes(self.transfer_to(slot));
+        let used = self.ground.used();
+        let Some(stop) = self.add_stop(at, Mark::Stop) else {
+            return;
+        };
+        let after_transfer = self.add_stop(at, Mark::StopTransferred).unwrap_or(stop);
+        for leader in 0..used {
+            let leads = matches!(self.ground.slot(leader).mark, Mark::Plain | Mark::Link);
+            if !leads || bytes(self.arena.ccw(leader)) != leads_here {
+                continue;
+            }
+            // A link that continues a segment stands for this place itself, and not for a transfer of the client's.
+            let chained = self.ground.client_address(leader) == Some(at);
+            let to = if chained { stop } else { after_transfer };
+            self.arena.replace_ccw(leader, self.transfer_to(to));
+        }
         self.arena.replace_ccw(slot, self.transfer_to(stop));
+    }
+
+    /// A segment that is a place where the chain stops.
+    fn add_stop(&mut self, at: u32, mark: Mark) -> Option<usize> {
+        self.may_open(at).then(|| {
+            let stop = self.ground.used();
+            self.ground.open(at);
+            self.push_stop(mark);
+            stop
+        })
     }
 
     /// What is going on at a slot, as the CCWs before it are now.
