@@ -17,8 +17,8 @@ says() {
 # silent LOG PATTERN: no line does.
 silent() { ! grep -E -- "$2" "$1" || { warn "something says: $2"; return 1; }; }
 
-# cases_of SCRIPT: "NAME WHAT" for each function `case_NAME() { # WHAT` of a script.
-cases_of() { sed -nE 's/^case_([a-z_]+)\(\) \{ # (.*)/\1 \2/p' "$1"; }
+# cases_of SCRIPT…: "NAME WHAT" for each function `case_NAME() { # WHAT` of scripts.
+cases_of() { sed -nE 's/^case_([a-z_]+)\(\) \{ # (.*)/\1 \2/p' "$@"; }
 
 # run_cases OUT [CASE…]: run the cases that standard input names, a line "NAME WHAT" each, or of these the ones asked
 # for. Output goes to OUT/NAME.log. Fails if a case does, or if there is none of that name.
