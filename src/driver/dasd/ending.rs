@@ -9,6 +9,28 @@ use super::recovery::{self, Action, Ending};
 use super::{BlockStatus, Disk, Done, Medium, Request, State, QUEUE_SIZE};
 
 impl<M: Medium> Disk<M> {
+    /// A start was refused.
+    #[cold]
+    pub(super) fn refused(&mut self, platform: &mut dyn Platform, refusal: Refusal) {
+        let (reason, action) = match refusal {
+            Refusal::StatusPending => {
+                let _ = self.take(platform);
+                return;
+            }
+            Refusal::Busy => ("subchannel busy", Action::Retry),
+            Refusal::NotOperational if self.paths.is_whole() => {
+                return self.give_up(platform, "not operational")
+            }
+            // None of the paths in use is available; those that are left out may be.
+            Refusal::NotOperational => {
+                self.paths.reset();
+                ("path not operational", Action::OtherPath)
+            }
+        };
+        let (irb, sense) = (&Irb::default(), None);
+        self.again(platform, action, &Cause { reason, irb, sense });
+    }
+
     /// The program has ended.
     pub(super) fn ended(&mut self, platform: &mut dyn Platform, irb: &Irb) {
         let (reason, action, sense) = match recovery::ending(irb) {

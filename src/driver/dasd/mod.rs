@@ -38,7 +38,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
-use channel::{IoInterruption, Irb, Orb, PmcwFlags, Refusal, SubchannelId};
+use channel::{IoInterruption, Orb, PmcwFlags, SubchannelId};
 use s390x::clock::Tod;
 use window::{OutOfWindow, Segment};
 
@@ -48,9 +48,8 @@ use super::block::{
 };
 use super::{Channel, Platform};
 pub use chain::Cursor;
-use incident::{Cause, Incidents};
+use incident::Incidents;
 use paths::Paths;
-use recovery::Action;
 use vcss::trace::Record;
 
 /// Requests that can be in flight.
@@ -322,15 +321,7 @@ impl<M: Medium> Disk<M> {
                 // What runs within START SUBCHANNEL has ended by now.
                 self.look(platform);
             }
-            Err(Refusal::StatusPending) => {
-                let _ = self.take(platform);
-            }
-            Err(Refusal::Busy) => {
-                let (reason, irb) = ("subchannel busy", &Irb::default());
-                let sense = None;
-                self.again(platform, Action::Retry, &Cause { reason, irb, sense });
-            }
-            Err(Refusal::NotOperational) => self.give_up(platform, "not operational"),
+            Err(refusal) => self.refused(platform, refusal),
         }
     }
 }

@@ -29,6 +29,8 @@ pub struct Reply {
     /// How often the device, when asked to go on, is not ready; [`Reply::NEVER`] for a command
     /// that only a halt or clear signal ends.
     pub waits: usize,
+    /// Sense data of a unit check in it; without, those that [`Script::set_sense`] gave.
+    pub sense: Vec<u8>,
 }
 
 impl Reply {
@@ -51,6 +53,7 @@ impl Reply {
             end: Self::normal_end(),
             later: DeviceStatus::DEVICE_END,
             waits: 0,
+            sense: Vec::new(),
         }
     }
 
@@ -88,6 +91,15 @@ impl Reply {
     #[must_use]
     pub fn ends_with(self, end: DeviceStatus) -> Self {
         Self { end, ..self }
+    }
+
+    /// The same with sense data for its unit check.
+    #[must_use]
+    pub fn with_sense(self, sense: &[u8]) -> Self {
+        Self {
+            sense: sense.to_vec(),
+            ..self
+        }
     }
 
     /// The same, but only after the device was asked `waits` times.
@@ -223,6 +235,9 @@ impl Script {
 impl Device for Script {
     fn command(&mut self, code: u8) -> Reply {
         let reply = self.reply(code);
+        if !reply.sense.is_empty() {
+            self.sense.clone_from(&reply.sense);
+        }
         self.log.push((code, Vec::new()));
         self.current = Some(reply.clone());
         reply

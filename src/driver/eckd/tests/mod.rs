@@ -2,6 +2,7 @@
 
 pub mod fake;
 mod lending;
+mod model;
 mod paths;
 mod recovery;
 

@@ -31,7 +31,7 @@ const SENSE: [[u8; 3]; TABLE.len()] = [
     [0, 0, 0],
 ];
 
-fn sense_of(number: usize) -> Vec<u8> {
+pub(super) fn sense_of(number: usize) -> Vec<u8> {
     let mut sense = SENSE[number].to_vec();
     sense.resize(24, 0);
     sense

@@ -322,6 +322,24 @@ fn unit_check_brings_its_sense_along() {
 }
 
 #[test]
+fn replies_with_unit_check_have_sense_bytes_of_their_own() {
+    let mut scene = Scene::new(&[ccw(0x42, NONE, 4, DATA)]);
+    let check = DeviceStatus::UNIT_CHECK;
+    let late = Reply::sends(&[1; 4]).ends_with(normal() | check);
+    for (reply, sense) in [(Reply::initial(check), [0x10, 1]), (late, [0, 0x80])] {
+        let reply = reply.with_sense(&sense);
+        scene.device.borrow_mut().add(0x42, reply);
+    }
+    for (sense, status) in [([0x10, 1], check), ([0, 0x80], normal() | check)] {
+        scene.start(OrbFlags::empty()).unwrap();
+        scene.steps();
+        let irb = scene.test();
+        assert_eq!(irb.concurrent_sense(), Some(sense.as_slice()));
+        assert_eq!(irb.scsw.device(), status);
+    }
+}
+
+#[test]
 fn a_dead_path_is_passed_over_and_shown() {
     let mut scene = Scene::new(&[nop(NONE)]);
     scene.css.set_path(scene.id, 0, 0x30, PathState::Dead);
