@@ -194,6 +194,15 @@ fn every_row_of_the_table_does_what_it_says_over_one_path_and_over_two() {
 }
 
 #[test]
+fn a_path_that_an_earlier_request_left_out_is_untried() {
+    let [other, _] = checks(&[0x10]);
+    let [untried, _] = checks(&[0x10, 0x80]);
+    let mut bench = Bench::new(2, &[other, good(), untried]);
+    bench.expect(BlockStatus::Ok, &[0x80, 0x40], "both");
+    assert_eq!(bench.machine.taken, [0x80, 0x40, 0x40, 0x80]);
+}
+
+#[test]
 fn sense_that_does_not_come_along_is_asked_for() {
     for (number, row) in TABLE.iter().enumerate() {
         let [check, _] = checks(&sense_of(number));
