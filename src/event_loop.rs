@@ -26,7 +26,7 @@ use crate::driver::virtio_ccw::Settings;
 use crate::driver::virtio_serial::{VirtioSerial, LINK_PORT};
 use crate::driver::{disk, Platform, Wake};
 use crate::loans::Loans;
-use crate::proxy::client::Surroundings;
+use crate::proxy::client::{Owned, Surroundings};
 use crate::proxy::Proxy;
 
 /// How long a lost wake-up can go unnoticed.
@@ -174,12 +174,12 @@ impl Appliance {
                         .map_err(|error| format!("client {}: {error}", client.name))?;
                     continue;
                 }
-                Exported::PassThrough(owned) => find(devices, owned).map(|id| (id, number)),
+                Exported::PassThrough(owned) => find(devices, owned, number),
                 Exported::Any => free.next(),
                 Exported::Lent(disk) => ids.get(disk).and_then(|&id| lendable(devices, id)),
             };
             let lent = matches!(export, Exported::Lent(_));
-            if let (Some((id, number)), false) = (owned, lent) {
+            if let (Some(Owned { id, number, .. }), false) = (owned, lent) {
                 log::info!(
                     "client {}: {id} passed through as {number:04x}",
                     client.name
@@ -461,19 +461,19 @@ impl Appliance {
 }
 
 /// The subchannel of a device number. One that is not there can be plugged in, but is not found by its number then.
-fn find(devices: &[Device], number: DeviceNumber) -> Option<SubchannelId> {
-    let device = devices.iter().find(|device| device.number == number);
+fn find(devices: &[Device], owned: DeviceNumber, number: u16) -> Option<Owned> {
+    let device = devices.iter().find(|device| device.number == owned);
     if device.is_none() {
-        log::warn!("no device {number} to pass through");
+        log::warn!("no device {owned} to pass through");
     }
-    device.map(|device| device.id)
+    device.map(|device| Owned::new(device, number))
 }
 
 /// The subchannel of a disk that can be lent. That of a virtio disk cannot.
-fn lendable(devices: &[Device], id: SubchannelId) -> Option<(SubchannelId, u16)> {
+fn lendable(devices: &[Device], id: SubchannelId) -> Option<Owned> {
     let device = devices.iter().find(|device| device.id == id)?;
     let other = device.virtio_id().is_none();
-    other.then_some((id, device.number.number))
+    other.then(|| Owned::new(device, device.number.number))
 }
 
 /// The owned subchannels that nobody was given by name.
@@ -504,10 +504,10 @@ impl<'a> Free<'a> {
     }
 
     /// The next one, with its device number.
-    fn next(&mut self) -> Option<(SubchannelId, u16)> {
+    fn next(&mut self) -> Option<Owned> {
         let given = &self.given;
         let free = self.devices.find(|device| !given.contains(&device.id))?;
-        Some((free.id, free.number.number))
+        Some(Owned::new(free, free.number.number))
     }
 }
 

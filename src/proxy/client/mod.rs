@@ -22,13 +22,14 @@ use window::Window;
 use self::place::{part, Kind, Virtual};
 use super::passthrough::{Line, PassThrough};
 use super::subchannel::Subchannel;
-use super::translate::{Translator, ARENA_BYTES};
+use super::translate::{Roles, Translator, ARENA_BYTES};
 use super::virtio_blk::request::Scratch;
 use super::virtio_blk::service::Context;
 use super::virtio_blk::table::{Origin, Table};
 use super::virtio_blk::{Export, Unit, VirtioBlk};
+use crate::css::Device;
 use crate::driver::block::{BlockDevice, Geometry};
-use crate::driver::Platform;
+use crate::driver::{disk, Platform};
 
 /// A client.
 #[derive(Debug)]
@@ -50,6 +51,28 @@ pub struct Client {
     pub(super) devices: Vec<VirtioBlk>,
     /// Channel reports, where the area has room for them.
     events: Option<EventSource<'static>>,
+}
+
+/// An owned subchannel that a virtual one stands for.
+#[derive(Clone, Copy, Debug)]
+pub struct Owned {
+    /// The owned subchannel.
+    pub id: SubchannelId,
+    /// The virtual device number.
+    pub number: u16,
+    /// What can be said to the device again.
+    pub roles: Roles,
+}
+
+impl Owned {
+    /// That of a device, with the virtual device number `number`.
+    pub fn new(device: &Device, number: u16) -> Self {
+        Self {
+            id: device.id,
+            number,
+            roles: disk::roles(device),
+        }
+    }
 }
 
 /// What serving pass-through subchannels needs.
@@ -132,14 +155,14 @@ impl Client {
     /// The area has no place for it.
     pub fn add_pass_through(
         &mut self,
-        owned: Option<(SubchannelId, u16)>,
+        owned: Option<Owned>,
         lent: bool,
         isc: u8,
         around: Surroundings<'_>,
     ) -> Result<(), AreaError> {
         let index = self.subchannels.len() as u16;
-        let mut translator = || {
-            let translator = Translator::new(ARENA_BYTES);
+        let mut translator = |roles| {
+            let translator = Translator::new(ARENA_BYTES).repeating(roles);
             if around.platform.has_midaws() {
                 translator
             } else {
@@ -147,8 +170,8 @@ impl Client {
             }
         };
         let kind = match owned {
-            Some((id, device)) => {
-                let subject = PassThrough::new(id, index, device, isc, translator());
+            Some(Owned { id, number, roles }) => {
+                let subject = PassThrough::new(id, index, number, isc, translator(roles));
                 Kind::PassThrough(Box::new(if lent { subject.away() } else { subject }))
             }
             None => Kind::Nothing,

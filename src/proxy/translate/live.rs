@@ -10,7 +10,8 @@
 //! several that changed, the one that leads to the others comes last.
 //!
 //! Where the device writes the program, the chain was cut. [`Translator::split`] knows an ending that is such a cut,
-//! translates from there, and gives the ORB of a second start. To the device that is the end of a chain and the begin of another.
+//! translates from there, and gives the ORB of a second start. To the device that is the end of a chain and the begin of another, which
+//! says to it again, where that is possible, what the first has said: see `repeat`.
 //!
 //! # Limits
 //!
@@ -22,6 +23,7 @@ use channel::{
     SubchannelStatus,
 };
 use window::Window;
+use zerocopy::big_endian::U32;
 
 use super::arena::{is_transfer_in_channel, is_valid_transfer, INVALID};
 use super::follow::Way;
@@ -47,8 +49,14 @@ enum Chaining {
 }
 
 /// Where a chain goes on that was cut.
-struct Next {
+pub(super) struct Next {
     at: u32,
+    /// The slot with which it was stopped.
+    pub(super) slot: usize,
+    /// What stands there has been executed.
+    pub(super) executed: bool,
+    /// And has ended with status modifier.
+    pub(super) modified: bool,
     /// A transfer in channel has led there.
     transferred: bool,
     /// See [`Split::Start`].
@@ -220,6 +228,7 @@ impl Translator {
 
     /// Translates a changed CCW. What it leads to is there before the CCW is.
     fn change(&mut self, index: usize, mut slot: Slot, ccw: Ccw1, end: usize, window: &Window) {
+        self.steady = false;
         let placed = if is_transfer_in_channel(ccw) {
             slot.client = ccw;
             slot.transfer = slot.entry;
@@ -279,7 +288,23 @@ impl Translator {
         window: &Window,
     ) -> Option<usize> {
         if let Some(known) = self.ground.find(at, entry) {
-            return Some(known);
+            let mark = if transferred {
+                Mark::StopTransferred
+            } else {
+                Mark::Stop
+            };
+            let good = match self.ground.slot(known).mark {
+                // When the channel gets there, that may no longer be true.
+                Mark::Plain | Mark::Cut => entry != Transfer::None || !self.watch.overwritten(),
+                Mark::Stop | Mark::StopTransferred => {
+                    entry != Transfer::None || self.ground.slot(known).mark == mark
+                }
+                Mark::Dead | Mark::IdleLink | Mark::Link => true,
+            };
+            if good {
+                return Some(known);
+            }
+            return self.add_stop(at, mark);
         }
         if !self.may_open(at) {
             return None;
@@ -317,8 +342,15 @@ impl Translator {
     }
 
     fn refresh_link(&mut self, link: usize, entry: Transfer, window: &Window) {
-        let target = self.ground.client_address(link);
-        if let Some(known) = target.and_then(|at| self.reach(at, entry, false, window)) {
+        let Some(target) = self.ground.client_address(link) else {
+            return;
+        };
+        let there = self.ground.find(target, entry);
+        let holds = bytes(self.arena.ccw(link));
+        if there.is_some_and(|known| bytes(self.link_to(known)) == holds) {
+            return;
+        }
+        if let Some(known) = self.reach(target, entry, false, window) {
             self.set_link(link, known, entry);
         }
     }
@@ -342,6 +374,9 @@ impl Translator {
             return Split::No;
         };
         let interrupts = next.interrupts;
+        if !self.steady || self.repeat(&next, window).is_none() {
+            self.repeat.clear();
+        }
         match self.begin_again(&next, window) {
             Ok(orb) => Split::Start { orb, interrupts },
             Err(refused) => Split::Refused(refused),
@@ -398,6 +433,9 @@ impl Translator {
         };
         Some(Next {
             at: next,
+            slot,
+            executed: checks.is_empty(),
+            modified: skip,
             transferred,
             interrupts: scsw.subchannel().contains(SubchannelStatus::PCI),
         })
@@ -417,6 +455,7 @@ impl Translator {
         let mut orb = self.begin(first, window)?;
         // The client has had its interruption for the initial status.
         orb.set_flags(orb.flags() - OrbFlags::INITIAL_STATUS);
+        orb.program = U32::new(self.repeat.lead_to(self.arena.address_of(0)));
         Ok(orb)
     }
 }
