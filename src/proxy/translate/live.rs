@@ -19,8 +19,8 @@
 //! or of a program that changes faster than it can be compared, the channel may find some before those that they lead to.
 
 use channel::{
-    Ccw1, CcwFlags, DeviceStatus, FunctionControl, Irb, Orb, OrbFlags, Scsw, StatusControl,
-    SubchannelStatus,
+    Ccw1, CcwFlags, CommandCode, DeviceStatus, FunctionControl, Irb, Orb, OrbFlags, Scsw,
+    StatusControl, SubchannelStatus,
 };
 use window::Window;
 use zerocopy::big_endian::U32;
@@ -28,7 +28,7 @@ use zerocopy::big_endian::U32;
 use super::arena::{is_transfer_in_channel, is_valid_transfer, INVALID};
 use super::follow::Way;
 use super::ground::{Mark, Segment, Slot, Transfer, LINKS};
-use super::{Refused, Translator};
+use super::{Refused, Role, Translator};
 
 /// How often a program is compared that keeps changing meanwhile, before what has been found is stored all the same.
 const LOOKS: u32 = 4;
@@ -57,6 +57,8 @@ pub(super) struct Next {
     pub(super) executed: bool,
     /// And has ended with status modifier.
     pub(super) modified: bool,
+    /// Or with unit check: see [`Translator::ends_domain`].
+    checked: bool,
     /// A transfer in channel has led there.
     transferred: bool,
     /// See [`Split::Start`].
@@ -368,7 +370,8 @@ impl Translator {
         self.cut_at(scsw).is_some()
     }
 
-    /// Whether a final status is one of the translator's own stops, and how to go on.
+    /// Whether a final status is one of the translator's own stops, and how to go on. If it is not, the program is over: the status
+    /// is to be put into the client's terms before this is called.
     pub fn split(&mut self, irb: &Irb, window: &Window) -> Split {
         let Some(next) = self.cut_at(&irb.scsw) else {
             return Split::No;
@@ -376,9 +379,14 @@ impl Translator {
         let interrupts = next.interrupts;
         if !self.steady || self.repeat(&next, window).is_none() {
             self.repeat.clear();
+            if next.checked {
+                return Split::No;
+            }
         }
         match self.begin_again(&next, window) {
             Ok(orb) => Split::Start { orb, interrupts },
+            // The error that the device shows comes first.
+            Err(_) if next.checked => Split::No,
             Err(refused) => Split::Refused(refused),
         }
     }
@@ -405,6 +413,7 @@ impl Translator {
             Mark::Cut if checks.is_empty() && device - DeviceStatus::STATUS_MODIFIER == done => {
                 client + if skip { 16 } else { 8 }
             }
+            Mark::Cut if checks.is_empty() && self.ends_domain(slot, device) => client + 8,
             Mark::Stop | Mark::StopTransferred if checks == SubchannelStatus::PROGRAM_CHECK => {
                 client
             }
@@ -436,9 +445,19 @@ impl Translator {
             slot,
             executed: checks.is_empty(),
             modified: skip,
+            checked: device.contains(DeviceStatus::UNIT_CHECK),
             transferred,
             interrupts: scsw.subchannel().contains(SubchannelStatus::PCI),
         })
+    }
+
+    /// Whether status can be that of a chain that ends within a domain which still has records to come: to a disk an error. If it is
+    /// another error, the device says so again.
+    fn ends_domain(&self, slot: usize, device: DeviceStatus) -> bool {
+        let command = CommandCode(self.ground.slot(slot).client.command);
+        let status =
+            DeviceStatus::CHANNEL_END | DeviceStatus::DEVICE_END | DeviceStatus::UNIT_CHECK;
+        device == status && (self.roles)(command) == Some(Role::Reads)
     }
 
     /// Translates from a CCW on that the chain was cut before. Here it may be a transfer in channel.

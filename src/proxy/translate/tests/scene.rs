@@ -267,6 +267,7 @@ pub fn translated(client: &mut Client, orb: &Orb, acts: &[Act]) -> Run {
         Ok(hardware) => hardware,
         Err(refused) => return refuse(run, &refused),
     };
+    let mut before = client.bytes.clone();
     loop {
         assert!(hardware.is_well_formed());
         let shown = run.interruptions.len();
@@ -281,17 +282,24 @@ pub fn translated(client: &mut Client, orb: &Orb, acts: &[Act]) -> Run {
         let Some(ending) = &mut run.ending else {
             return run;
         };
+        if ending.program > REPEATED && ending.program <= REPEATED + 0x1000 {
+            // It has ended where it had ended: what came before the next command has not come.
+            client.bytes = before;
+            ending.program = back(ending.program, &translator);
+            return run;
+        }
         // The appliance may look at the program once more before it takes the status.
         if translator.is_modifiable() {
             translator.refresh(&client.window());
         }
         // If there is a next command, this is before it is fetched.
-        let before = client.bytes.clone();
+        before.clone_from(&client.bytes);
         client.tick(run.commands.len());
+        let program = back(ending.program, &translator);
         match translator.split(&irb(ending, &hardware), &client.window()) {
             Split::No => {
                 client.bytes = before;
-                ending.program = back(ending.program, &translator);
+                ending.program = program;
                 return run;
             }
             Split::Start { orb, .. } => hardware = orb,
