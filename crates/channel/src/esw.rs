@@ -360,7 +360,8 @@ impl Esw {
 
 /// The extended-measurement word: the times of one start function, or since it was resumed, in units of half a microsecond.
 ///
-/// It is stored with primary status, with secondary status alone, and when a program is suspended.
+/// It is stored with primary status, with secondary status alone, and when a program is suspended, if the timing facility is
+/// there. (*Principles of Operation*, chapter 16, "Extended-measurement word"; the unit is that of US patent 7,886,082.)
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]

@@ -137,10 +137,11 @@ pub fn for_hardware(hardware: &Schib, wanted: &Schib, parameter: u32, isc: u8) -
 }
 
 /// What the hardware is given when its client has gone: disabled, and what was passed on as after a reset. All installed paths
-/// are in the logical-path mask. (That of QEMU's vfio-ccw begins without any, and programs start all the same.)
+/// are in the logical-path mask, and all paths are operational until found otherwise. (That of QEMU's vfio-ccw begins without any, and programs start all the same.)
 pub fn release(schib: &mut Schib) {
     let pmcw = &mut schib.pmcw;
     pmcw.set_flag(PmcwFlags::ENABLED | PmcwFlags::MULTIPATH, false);
     pmcw.lpm = pmcw.pim;
+    pmcw.pom = 0xFF;
     pmcw.characteristics = U32::new(pmcw.characteristics.get() & !PASSED_ON);
 }

@@ -216,7 +216,11 @@ fn a_start_that_is_repeated_for_the_client_is_one_sample() {
 #[test]
 fn the_bit_ends_with_the_client_on_the_hardware_too() {
     let mut walk = Walk::measured();
-    assert_eq!(walk.modify(BLOCK, true), 0);
+    let mut schib = walk.schib();
+    schib.pmcw.pom = 0x80;
+    assert_eq!(walk.ask(Request::Modify(&schib)), 0);
+    assert_eq!(walk.modify(BLOCK | PmcwFlags::MULTIPATH, true), 0);
+    assert_eq!(walk.hardware().pmcw.pom, 0x80);
     assert_eq!(walk.start(PLAIN), 0);
     assert_eq!(walk.block().starts.get(), 1);
     walk.with(|subject, line| subject.reset(line));
@@ -227,8 +231,10 @@ fn the_bit_ends_with_the_client_on_the_hardware_too() {
     }
     assert_eq!(walk.subject.state(), State::Idle);
     for schib in [walk.schib(), walk.hardware()] {
+        assert_eq!((schib.pmcw.lpm, schib.pmcw.pom), (0x80, 0xFF));
         assert_eq!(schib.pmcw.characteristics(), PmcwCharacteristics::empty());
-        assert!(!schib.pmcw.flags().contains(PmcwFlags::ENABLED));
+        let left = PmcwFlags::ENABLED | PmcwFlags::MULTIPATH;
+        assert!(!schib.pmcw.flags().intersects(left));
     }
     assert_eq!(walk.modify(PmcwFlags::empty(), false), 0);
     assert_eq!(walk.run(UNIT).emw, Emw::default());
