@@ -92,7 +92,7 @@ fn client() -> Result<Client<Both>, Why> {
         .filter(|device| device.identity.is_ok())
         .collect();
     let began = platform.now();
-    let loopback = Loopback::new(platform, &devices, PAGES)?;
+    let loopback = Loopback::new(platform, &devices, PAGES, true)?;
     Ok(Client(Remote::new(
         loopback.area.clone(),
         Both {

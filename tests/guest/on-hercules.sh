@@ -61,6 +61,7 @@ case_hercules_css() { # subchannels of DASD there, whose programs run within STA
     hercules FFF selftest=css
     silent "$LOG" '^FAIL'
     says "$LOG" '^[1-9][0-9]* passed, 0 failed'
+    says "$LOG" "$NO_WORD"
 }
 case_hercules_css_async() { # the same with programs that run on their own, and can be busy, halted and cleared
     hercules FFF selftest=css --dasd nosyncio
@@ -322,6 +323,7 @@ proxy_passed() {
     says "$LOG" '^[1-9][0-9]* passed, 0 failed'
     says "$LOG" '^PASS: .*an ORB with any one bit changed harms nobody'
     says "$LOG" '^PASS: .*a SCHIB with any one bit changed harms nobody'
+    says "$LOG" "$NO_WORD"
     says "$LOG" '^PASS: .*a suspended program goes on with RSCH'
     for fact in 'data chaining across pages' 'format-1 IDAWs' 'format-2 IDAWs of 2 KiB' 'format-2 IDAWs of 4 KiB' MIDAWs \
         'READ IPL over the program, whose format-0 CCWs search' 'READ IPL over the program, whose format-1 CCWs search' \
