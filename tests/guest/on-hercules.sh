@@ -345,6 +345,29 @@ case_hercules_proxy_fixed() { # a fixed-block disk there, through the proxy
     says "$LOG" '^PASS: 0\.0\.0a80 .*READ IPL over the program, which goes straight on with LOCATE'
     rm "$volume"
 }
+
+# proxy_ipl VOLUME OPTION…: the installed image, which mkipl has written there, is loaded by a client's channel program.
+proxy_ipl() {
+    local volume=$1 image=${IMAGE_ELF%.elf}.bin
+    shift
+    "$HOST_PROGRAM" mkipl "$image" "$volume"
+    hercules FFF selftest=proxy-ipl --volume "$volume" --patience 25 "$@"
+    says "$LOG" "^proxy-ipl: PSW 0008000080010000, sum $(python3 "$here/dasd.py" loaded "$image" 0xA0000)$"
+    says "$LOG" '^1 passed, 0 failed'
+    rm "$volume"
+}
+case_hercules_proxy_ipl() { # what a 3390 has for IPL, loaded by a client through the proxy
+    python3 "$here/dasd.py" make-linux "$SCENE/listed.3390" LISTED 4
+    proxy_ipl "$SCENE/listed.3390"
+}
+case_hercules_proxy_ipl_async() { # the same with programs that run on their own
+    python3 "$here/dasd.py" make-linux "$SCENE/listed.3390" LISTED 4
+    proxy_ipl "$SCENE/listed.3390" --dasd nosyncio
+}
+case_hercules_proxy_ipl_fixed() { # the same from a fixed-block disk
+    python3 "$here/dasd.py" make-fixed "$SCENE/ipl.9336" FIXED1 5001
+    proxy_ipl "$SCENE/ipl.9336"
+}
 case_hercules_proxy_async() { # the same with programs that run on their own: endless ones, and one that the CPU changes
     hercules FFF selftest=proxy --dasd nosyncio
     proxy_passed
