@@ -17,7 +17,7 @@
 use channel::{Ccw1, CcwFlags, CommandCode};
 use window::{ClientAddress, Window};
 
-use super::arena::{is_transfer_in_channel, transfer_to, Arena, INVALID};
+use super::arena::{is_transfer_in_channel, is_valid_transfer, transfer_to, Arena, INVALID};
 use super::ground::{Mark, Slot, Transfer};
 use super::split::Cut;
 use super::Translator;
@@ -155,12 +155,9 @@ impl Translator {
                 return Some(());
             }
             match slot.mark {
-                Mark::Link => {
-                    let at = self.ground.client_address(walk.slot)?;
-                    walk.slot = self.ground.find(at, slot.entry)?;
-                }
+                Mark::Link => self.repeat_transfer(&mut walk)?,
                 Mark::Plain if is_transfer_in_channel(slot.client) => {
-                    self.repeat_transfer(&slot, &mut walk)?;
+                    self.repeat_transfer(&mut walk)?;
                 }
                 Mark::Plain | Mark::Cut | Mark::CutData if last || slot.mark == Mark::Plain => {
                     self.repeat_command(&slot, &mut walk, last, window)?;
@@ -174,21 +171,22 @@ impl Translator {
         None
     }
 
-    /// A transfer in channel is gone along, and stands for itself only where it closes the loop of a search.
-    fn repeat_transfer(&mut self, slot: &Slot, walk: &mut Walk) -> Option<()> {
-        let target = self.target(slot.client)?;
+    /// A transfer in channel, the client's or a link, is gone along. It stands for itself only where it closes the loop of a search.
+    fn repeat_transfer(&mut self, walk: &mut Walk) -> Option<()> {
+        let ccw = self.arena.ccw(walk.slot);
+        let to = self.arena.index_of(ccw.address.get());
+        let to = to.filter(|_| is_valid_transfer(ccw))?;
         // It may lead to a stop now, and have led around a loop before.
-        let is_there = |slot| self.ground.client_address(slot) == Some(target);
-        let known = walk.places.iter().find(|place| is_there(place.0));
-        match (known, walk.searched) {
+        let client = |slot| self.ground.client_address(slot);
+        let is_there = |place: &&(usize, usize)| client(place.0) == client(to);
+        match (walk.places.iter().find(is_there), walk.searched) {
             (Some(&(_, place)), true) => {
                 let ccw = transfer_to(self.repeat.arena.address_of(place));
-                self.repeat
-                    .push(ccw, self.ground.client_address(walk.slot)?)?;
+                self.repeat.push(ccw, client(walk.slot)?)?;
                 walk.searched = false;
                 walk.slot += 1;
             }
-            (None, false) => walk.slot = self.ground.find(target, slot.entry)?,
+            (None, false) => walk.slot = to,
             (Some(_), false) | (None, true) => return None,
         }
         Some(())

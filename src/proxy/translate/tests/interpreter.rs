@@ -282,6 +282,7 @@ impl<M: Memory> Channel<'_, M> {
                             // What was said again was the begin of this command.
                             assert_eq!(again + 1, self.run.commands.len(), "not all is said again");
                             self.again = None;
+                            self.run.repeated += 1;
                         }
                     }
                 }

@@ -178,3 +178,69 @@ fn an_ending_in_what_is_said_again_has_the_clients_ccw_address() {
     translator.release();
     assert_eq!(back(first + 8, &translator), 0);
 }
+
+#[test]
+fn a_loop_in_data_chaining_that_is_cut_goes_on() {
+    let mut client = disk(LOW);
+    let begin = [
+        ccw(READ, CD, 15, 0xA847),
+        ccw(READ, CD, 7, 0xCF6F),
+        tic(0x1008),
+    ];
+    let around = [
+        ccw(READ, CD, 20, 0x2008),
+        ccw(READ, CD, 14, 0xA964),
+        tic(0x1000),
+    ];
+    client.program(0x2008, &begin);
+    client.program(0x1000, &around);
+    let run = same(&mut client, &orb_live(0x2008), &[Act::moves(160)]);
+    assert_eq!((run.commands.len(), run.repeated), (1, 1));
+}
+
+#[test]
+fn data_chaining_into_what_the_same_command_has_read_is_fetched_then() {
+    for base in BASES {
+        let next = ccw(READ, NONE, 12, 0x3000);
+        let mut client = client_with(base, &[ccw(0, NONE, 0, 0), next]);
+        client.program(0x1000, &[ccw(READ, CD, 16, 0x1000)]);
+        let run = same(&mut client, &orb_live(0x1000), &[Act::moves(28)]);
+        assert_eq!((run.commands, run.repeated), (vec![READ], 1));
+        assert_eq!(run.touched.last().unwrap().address, 0x3000);
+        // A device that gives its data once: a program check at the CCW.
+        client.disk = false;
+        client.program(
+            0x1000,
+            &[ccw(READ, CD, 16, 0x1000), ccw(READ, NONE, 12, 0x3000)],
+        );
+        let run = translated(&mut client, &orb_live(0x1000), &[Act::moves(28)]);
+        let ending = run.ending.unwrap();
+        assert_eq!(ending.program, 0x1010);
+        assert_eq!(ending.subchannel, SubchannelStatus::PROGRAM_CHECK);
+    }
+}
+
+/// What becomes of a unit check of the CCW behind which the chain is cut, after a first CCW.
+fn unit_check_after(first: channel::Ccw1) -> Split {
+    let mut client = disk(LOW);
+    client.program(0x1000, &[first, ccw(READ, CC, 40, 0x1010)]);
+    let mut translator = disk_translator();
+    let orb = orb_live(0x1000);
+    let hardware = translator.translate(&orb, &client.window()).unwrap();
+    let ending = Ending {
+        program: hardware.program.get() + 16,
+        count: Some(0),
+        device: DeviceStatus::CHANNEL_END | DeviceStatus::DEVICE_END | DeviceStatus::UNIT_CHECK,
+        subchannel: SubchannelStatus::empty(),
+        suspended: false,
+    };
+    translator.split(&irb(&ending, &hardware), &client.window())
+}
+
+#[test]
+fn a_unit_check_at_a_cut_is_the_end_of_a_domain_if_the_device_can_say_it_again() {
+    let split = unit_check_after(ccw(SEEK, CC, 6, 0x3000));
+    assert!(matches!(split, Split::Start { .. }), "{split:?}");
+    let split = unit_check_after(ccw(WRITE, CC, 6, 0x3000));
+    assert!(matches!(split, Split::No), "{split:?}");
+}
