@@ -348,11 +348,11 @@ case_hercules_proxy_fixed() { # a fixed-block disk there, through the proxy
 
 # proxy_ipl VOLUME OPTION…: the installed image, which mkipl has written there, is loaded by a client's channel program.
 proxy_ipl() {
-    local volume=$1 image=${IMAGE_ELF%.elf}.bin
+    local volume=$1 binary=${IMAGE_ELF%.elf}.bin
     shift
-    "$HOST_PROGRAM" mkipl "$image" "$volume"
+    "$HOST_PROGRAM" mkipl "$binary" "$volume"
     hercules FFF selftest=proxy-ipl --volume "$volume" --patience 25 "$@"
-    says "$LOG" "^proxy-ipl: PSW 0008000080010000, sum $(python3 "$here/dasd.py" loaded "$image" 0xA0000)$"
+    says "$LOG" "^proxy-ipl: PSW 0008000080010000, sum $(python3 "$here/dasd.py" loaded "$binary" 0xA0000)$"
     says "$LOG" '^1 passed, 0 failed'
     rm "$volume"
 }
