@@ -244,6 +244,19 @@ impl Ground {
             .find(|&index| self.slot(index).is_for(entry))
     }
 
+    /// The same, of those that are translated.
+    pub(super) fn find_translated(&self, client: u32, entry: Transfer) -> Option<usize> {
+        self.segments
+            .iter()
+            .rev()
+            .filter_map(|segment| segment.slot(client))
+            .find(|&index| {
+                let slot = self.slot(index);
+                let translated = matches!(slot.mark, Mark::Plain | Mark::Cut | Mark::CutData);
+                translated && slot.is_for(entry)
+            })
+    }
+
     /// Where the next segment begins beyond an address.
     pub(super) fn next_after(&self, client: u32) -> u32 {
         let beyond = |segment: &Segment| (segment.client > client).then_some(segment.client);

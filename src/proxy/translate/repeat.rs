@@ -155,9 +155,9 @@ impl Translator {
                 return Some(());
             }
             match slot.mark {
-                Mark::Link => self.repeat_transfer(&mut walk)?,
+                Mark::Link => self.repeat_transfer(&slot, cut, &mut walk)?,
                 Mark::Plain if is_transfer_in_channel(slot.client) => {
-                    self.repeat_transfer(&mut walk)?;
+                    self.repeat_transfer(&slot, cut, &mut walk)?;
                 }
                 Mark::Plain | Mark::Cut | Mark::CutData if last || slot.mark == Mark::Plain => {
                     self.repeat_command(&slot, &mut walk, last, window)?;
@@ -172,11 +172,8 @@ impl Translator {
     }
 
     /// A transfer in channel, the client's or a link, is gone along. It stands for itself only where it closes the loop of a search.
-    fn repeat_transfer(&mut self, walk: &mut Walk) -> Option<()> {
-        let ccw = self.arena.ccw(walk.slot);
-        let to = self.arena.index_of(ccw.address.get());
-        let to = to.filter(|_| is_valid_transfer(ccw))?;
-        // It may lead to a stop now, and have led around a loop before.
+    fn repeat_transfer(&mut self, slot: &Slot, cut: &Cut, walk: &mut Walk) -> Option<()> {
+        let to = self.led_to(slot, cut, walk.slot)?;
         let client = |slot| self.ground.client_address(slot);
         let is_there = |place: &&(usize, usize)| client(place.0) == client(to);
         match (walk.places.iter().find(is_there), walk.searched) {
@@ -190,6 +187,29 @@ impl Translator {
             (Some(_), false) | (None, true) => return None,
         }
         Some(())
+    }
+
+    /// Where a transfer in channel has led, before it was perhaps made to lead to a stop.
+    fn led_to(&self, slot: &Slot, cut: &Cut, at: usize) -> Option<usize> {
+        let ccw = self.arena.ccw(at);
+        let to = self.arena.index_of(ccw.address.get());
+        let to = to.filter(|_| is_valid_transfer(ccw))?;
+        let here = self.ground.client_address(at)?;
+        let is_link = slot.mark == Mark::Link;
+        let stands_for_itself = !is_link && self.ground.client_address(to) == Some(here);
+        let stops = matches!(
+            self.ground.slot(to).mark,
+            Mark::Stop | Mark::StopTransferred
+        );
+        if stops && (stands_for_itself || !cut.is_before(to)) {
+            let target = if is_link {
+                here
+            } else {
+                self.target(slot.client)?
+            };
+            return self.ground.find_translated(target, slot.entry);
+        }
+        Some(to)
     }
 
     fn repeat_command(
