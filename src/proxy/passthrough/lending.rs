@@ -2,7 +2,7 @@
 //! otherwise, whatever happens to the disk.
 
 use super::state::{Event, State};
-use super::{Line, PassThrough};
+use super::{Line, Owned, PassThrough};
 
 /// Whose a subchannel is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,8 +39,11 @@ impl PassThrough {
         if self.lending == Lending::Away {
             self.lending = Lending::Lent;
             self.owned = true;
-            // As a device that has come back.
-            self.report(line);
+            let owned = Owned {
+                id: self.id,
+                number: self.number,
+            };
+            self.plug(owned, self.own.device(), line);
         }
     }
 

@@ -45,13 +45,16 @@ pub mod status;
 #[cfg(test)]
 mod tests;
 
-use channel::{ChannelSubsystem, Crw, FunctionControl, Irb, Orb, Schib, Scsw, SubchannelId};
+use channel::{
+    ChannelSubsystem, Crw, DeviceNumber, FunctionControl, Irb, Orb, Schib, Scsw, SubchannelId,
+};
 use heapless::Deque;
 use s390x::clock::Tod;
 use vcss::client::{Instruction, Measurement};
 use vcss::trace::{Recorder, TraceEvent};
 use window::Window;
 
+pub use self::actions::initialised;
 pub use self::record::driver_state;
 pub use self::request::Request;
 
@@ -94,11 +97,22 @@ impl core::fmt::Debug for Line<'_> {
     }
 }
 
+/// An owned subchannel, and the number of the device that is meant there. Another device on that subchannel is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owned {
+    /// The subchannel.
+    pub id: SubchannelId,
+    /// The device number.
+    pub number: u16,
+}
+
 /// A virtual subchannel of the pass-through kind.
 #[derive(Debug)]
 pub struct PassThrough {
     /// The owned subchannel.
     id: SubchannelId,
+    /// The number of the device that has to be there.
+    number: u16,
     /// The number of the virtual subchannel.
     index: u16,
     /// The interruption subclass of the owned subchannel.
@@ -135,11 +149,12 @@ pub struct PassThrough {
 }
 
 impl PassThrough {
-    /// The virtual subchannel with number `index` and this device number, for the owned subchannel `id`, whose interruptions
+    /// The virtual subchannel with number `index` and this device number, for the subchannel `owned`, whose interruptions
     /// come in subclass `isc`. Not yet opened.
-    pub fn new(id: SubchannelId, index: u16, device: u16, isc: u8, translator: Translator) -> Self {
+    pub fn new(owned: Owned, index: u16, device: u16, isc: u8, translator: Translator) -> Self {
         Self {
-            id,
+            id: owned.id,
+            number: owned.number,
             index,
             isc,
             state: State::NotOperational,
@@ -277,25 +292,31 @@ impl PassThrough {
         self.trace(line, before, TraceEvent::Interruption, None, words);
     }
 
-    /// A channel report about the owned subchannel: looks whether the device is there.
+    /// A channel report about the owned subchannel: looks whether the device has gone.
     pub fn report(&mut self, line: &mut Line<'_>) {
-        if self.is_away() {
-            return;
-        }
-        if self.stored(line).is_none() {
+        if !self.is_away() && self.stored(line).is_none() {
             self.gone(line);
         }
-        // Perhaps it is back already.
-        if self.state == State::NotOperational && self.stored(line).is_some() {
-            self.run(Event::Back, Operand::None, line);
-            self.trace(
-                line,
-                State::NotOperational,
-                TraceEvent::Back,
-                None,
-                NO_WORDS,
-            );
+    }
+
+    /// The device is there, or another one for which the virtual subchannel stands from now on: on the subchannel `owned`, and
+    /// with the device number `device` for the client. Nothing happens while there is one already.
+    pub fn plug(&mut self, owned: Owned, device: u16, line: &mut Line<'_>) {
+        if self.is_away() || !self.is_gone() {
+            return;
         }
+        self.id = owned.id;
+        self.number = owned.number;
+        if device != self.own.device() {
+            self.former = None;
+            self.own = Virtual::reset(device);
+        }
+        if self.stored(line).is_none() || self.disable(line).is_some() {
+            return;
+        }
+        let before = self.state;
+        self.run(Event::Back, Operand::None, line);
+        self.trace(line, before, TraceEvent::Back, None, NO_WORDS);
     }
 
     /// A channel report about a path. Returns whether the subchannel has it; the client hears of it unless it has been
@@ -433,9 +454,27 @@ impl PassThrough {
         self.state
     }
 
-    /// The owned subchannel.
+    /// Whether there is no device.
+    pub const fn is_gone(&self) -> bool {
+        matches!(self.state, State::NotOperational)
+    }
+
+    /// The owned subchannel; while there is no device, where it was.
     pub const fn id(&self) -> SubchannelId {
         self.id
+    }
+
+    /// The number of the virtual subchannel.
+    pub const fn index(&self) -> u16 {
+        self.index
+    }
+
+    /// The number of the owned device.
+    pub const fn device(&self) -> DeviceNumber {
+        DeviceNumber {
+            set: self.id.set(),
+            number: self.number,
+        }
     }
 
     /// The measurement block, if it has changed and the client wants it.

@@ -6,6 +6,7 @@ mod fake;
 mod lending;
 mod model;
 mod more_cases;
+mod plugging;
 mod scene;
 mod sequences;
 mod tables;

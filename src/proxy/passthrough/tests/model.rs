@@ -21,7 +21,7 @@ use zerocopy::IntoBytes;
 
 use super::fake::{memory, ARENA_AT};
 use crate::proxy::passthrough::state::{State, CLEARS, HALTS};
-use crate::proxy::passthrough::{status, Line, PassThrough, Request};
+use crate::proxy::passthrough::{status, Line, Owned, PassThrough, Request};
 use crate::proxy::translate::Translator;
 
 const ARENA: usize = 2 << 10;
@@ -152,6 +152,10 @@ impl Draw {
     }
 }
 
+/// The device number, and the one that the client sees.
+const NUMBER: u16 = 0xA80;
+const SEEN: u16 = 0x1234;
+
 struct Walk {
     css: Counted,
     subject: PassThrough,
@@ -178,7 +182,7 @@ impl Walk {
             .on(ENDLESS, Reply::accepted().after(Reply::NEVER));
         let device = Rc::new(RefCell::new(script));
         let mut model = Model::new(storage.clone());
-        model.attach(id, 0xA80, device.clone());
+        model.attach(id, NUMBER, device.clone());
         let translator = Translator::at(ARENA, ARENA_AT);
         let mut walk = Self {
             css: Counted {
@@ -187,7 +191,7 @@ impl Walk {
                 taken: 0,
                 last: Irb::default(),
             },
-            subject: PassThrough::new(id, 5, 0x1234, 3, translator),
+            subject: PassThrough::new(Owned { id, number: NUMBER }, 5, SEEN, 3, translator),
             storage,
             window,
             device,
@@ -364,7 +368,11 @@ impl Walk {
                 self.enabled = false;
                 self.with(|subject, line| subject.report(line));
                 self.css.model.bring_back(self.id);
-                self.with(|subject, line| subject.report(line));
+                let owned = Owned {
+                    id: self.id,
+                    number: NUMBER,
+                };
+                self.with(|subject, line| subject.plug(owned, SEEN, line));
             }
             23..=28 => self.look(),
             _ => self.step(),
