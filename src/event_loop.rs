@@ -452,3 +452,6 @@ impl Appliance {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

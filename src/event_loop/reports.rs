@@ -56,7 +56,10 @@ impl Appliance {
             disk.recheck(platform);
         }
         self.proxy.report(platform, id);
-        if id == self.link.id() || self.ids.contains(&id) || self.proxy.holds(id) {
+        if id == self.link.id() || self.ids.contains(&id) {
+            return self.still_ours(platform, id);
+        }
+        if self.proxy.holds(id) {
             return;
         }
         match self.inventory.look(platform, id) {
@@ -66,6 +69,23 @@ impl Appliance {
                 self.control.forget_device(place);
             }
             Change::Came(place) => self.take_in(platform, place),
+        }
+    }
+
+    /// Says so if somebody else's device is on the subchannel of a disk or of the link.
+    fn still_ours(&self, platform: &mut dyn Platform, id: SubchannelId) {
+        let mut devices = self.inventory.devices().iter();
+        let ours = devices.find(|device| device.id == id);
+        let there = platform.store(id).ok().map(|schib| schib.pmcw);
+        let there = there.filter(|pmcw| pmcw.has_device());
+        if let (Some(ours), Some(there)) = (ours, there) {
+            if ours.number.number != there.device.get() {
+                log::warn!(
+                    "{id} has {:04x} now and is left alone: it is that of {} until the appliance is started again",
+                    there.device.get(),
+                    ours.number
+                );
+            }
         }
     }
 

@@ -182,6 +182,15 @@ impl Proxy {
 
     /// A device that nobody has: the client to whom it is given gets it, or one that gets what is left. Returns whether there is one.
     pub fn plug(&mut self, platform: &mut dyn Platform, device: &Device, isc: u8) -> bool {
+        // Whoever had it elsewhere may not have heard yet that it has gone there.
+        self.each(platform, |client, around| {
+            client.each_pass_through(around, |subject, line| {
+                if subject.device() == device.number {
+                    subject.report(line);
+                }
+            });
+            false
+        });
         let places = (0..).zip(&self.clients).filter_map(|(number, client)| {
             let (fit, index) = client.place_for(device.number)?;
             Some((fit, number, index))

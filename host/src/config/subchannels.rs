@@ -1,7 +1,6 @@
 //! `[[subchannel]]` and `[[client.subchannel]]`, checked.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 
 use channel::DeviceNumber;
 use toml::Spanned;

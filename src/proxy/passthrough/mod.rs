@@ -8,6 +8,7 @@
 //! | `actions` | what the state machine's actions do to the hardware |
 //! | `again` | those that start a program again |
 //! | `quiesce` | those that end what a client left running |
+//! | `plugging` | devices that go and come |
 //! | `lending` | a disk's subchannel, which is there only while it is lent |
 //! | `measure`, `record` | counts; trace records |
 //! | [`status`] | what a subchannel-status word says; status that the appliance makes |
@@ -35,6 +36,7 @@ mod actions;
 mod again;
 mod lending;
 mod measure;
+mod plugging;
 mod quiesce;
 mod record;
 mod request;
@@ -45,9 +47,7 @@ pub mod status;
 #[cfg(test)]
 mod tests;
 
-use channel::{
-    ChannelSubsystem, Crw, DeviceNumber, FunctionControl, Irb, Orb, Schib, Scsw, SubchannelId,
-};
+use channel::{ChannelSubsystem, Crw, FunctionControl, Irb, Orb, Schib, Scsw, SubchannelId};
 use heapless::Deque;
 use s390x::clock::Tod;
 use vcss::client::{Instruction, Measurement};
@@ -55,6 +55,7 @@ use vcss::trace::{Recorder, TraceEvent};
 use window::Window;
 
 pub use self::actions::initialised;
+pub use self::plugging::Owned;
 pub use self::record::driver_state;
 pub use self::request::Request;
 
@@ -95,15 +96,6 @@ impl core::fmt::Debug for Line<'_> {
             .field("now", &self.now)
             .finish_non_exhaustive()
     }
-}
-
-/// An owned subchannel, and the number of the device that is meant there. Another device on that subchannel is none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Owned {
-    /// The subchannel.
-    pub id: SubchannelId,
-    /// The device number.
-    pub number: u16,
 }
 
 /// A virtual subchannel of the pass-through kind.
@@ -292,33 +284,6 @@ impl PassThrough {
         self.trace(line, before, TraceEvent::Interruption, None, words);
     }
 
-    /// A channel report about the owned subchannel: looks whether the device has gone.
-    pub fn report(&mut self, line: &mut Line<'_>) {
-        if !self.is_away() && self.stored(line).is_none() {
-            self.gone(line);
-        }
-    }
-
-    /// The device is there, or another one for which the virtual subchannel stands from now on: on the subchannel `owned`, and
-    /// with the device number `device` for the client. Nothing happens while there is one already.
-    pub fn plug(&mut self, owned: Owned, device: u16, line: &mut Line<'_>) {
-        if self.is_away() || !self.is_gone() {
-            return;
-        }
-        self.id = owned.id;
-        self.number = owned.number;
-        if device != self.own.device() {
-            self.former = None;
-            self.own = Virtual::reset(device);
-        }
-        if self.stored(line).is_none() || self.disable(line).is_some() {
-            return;
-        }
-        let before = self.state;
-        self.run(Event::Back, Operand::None, line);
-        self.trace(line, before, TraceEvent::Back, None, NO_WORDS);
-    }
-
     /// A channel report about a path. Returns whether the subchannel has it; the client hears of it unless it has been
     /// `told` already.
     pub fn path(&mut self, report: Crw, told: bool, line: &mut Line<'_>) -> bool {
@@ -454,11 +419,6 @@ impl PassThrough {
         self.state
     }
 
-    /// Whether there is no device.
-    pub const fn is_gone(&self) -> bool {
-        matches!(self.state, State::NotOperational)
-    }
-
     /// The owned subchannel; while there is no device, where it was.
     pub const fn id(&self) -> SubchannelId {
         self.id
@@ -467,14 +427,6 @@ impl PassThrough {
     /// The number of the virtual subchannel.
     pub const fn index(&self) -> u16 {
         self.index
-    }
-
-    /// The number of the owned device.
-    pub const fn device(&self) -> DeviceNumber {
-        DeviceNumber {
-            set: self.id.set(),
-            number: self.number,
-        }
     }
 
     /// The measurement block, if it has changed and the client wants it.
