@@ -332,6 +332,13 @@ impl Control {
         let _ = self.area.write(index as u32, &entry);
     }
 
+    /// The list ends here: what an earlier life of the appliance had listed behind it is gone.
+    pub fn end_devices(&self) {
+        for index in self.shown.len() as u32..self.area.count::<control::Device>() {
+            let _ = self.area.write(index, &control::Device::new_zeroed());
+        }
+    }
+
     /// Takes a device that has gone off the list. The last one of the list gets its place.
     pub fn forget_device(&mut self, index: usize) {
         if index >= self.shown.len() {

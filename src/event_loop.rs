@@ -211,6 +211,7 @@ impl Appliance {
             let disk = disk.and_then(|index| Some((index as u16, sizes.get(index)?.1)));
             control.show_device(place, device, disk);
         }
+        control.end_devices();
         let proxy = Proxy::new(clients, &disks, trace);
         Ok((disks, ids, proxy))
     }

@@ -118,6 +118,23 @@ fn the_list_has_the_devices_that_are_there() {
 }
 
 #[test]
+fn what_an_earlier_life_had_listed_is_gone() {
+    let scene = Scene::new(export(0));
+    let listed = |index| {
+        let entry: control::Device = scene.area.read(index).unwrap();
+        entry.device.get()
+    };
+    let mut control = Control::open(scene.storage).unwrap();
+    for index in 0..3 {
+        control.show_device(index, &device(index as u16, 0xA80), None);
+    }
+    control = Control::open(scene.storage).unwrap();
+    control.show_device(0, &device(0, 0xB00), None);
+    control.end_devices();
+    assert_eq!([0, 1, 2].map(listed), [0xB00, 0, 0]);
+}
+
+#[test]
 fn what_a_driver_did_to_get_requests_through_is_shown_beside_its_device() {
     let scene = Scene::new(export(0));
     let mut control = Control::open(scene.storage).unwrap();
