@@ -51,10 +51,10 @@ pub enum Fit {
     Given,
     /// It had this device before.
     Former,
+    /// It had another one, which is gone: its storage does for this one.
+    Other,
     /// It never had one.
     Fresh,
-    /// It had another one, which is gone.
-    Other,
 }
 
 /// What stands behind a virtual subchannel.
