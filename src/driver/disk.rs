@@ -4,12 +4,14 @@ use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 
 use super::block::BlockDevice;
+use super::dasd::roles;
 use super::eckd::{self, Eckd};
 use super::fba::{self, Fba};
 use super::virtio_blk::VirtioBlk;
 use super::virtio_ccw::Settings;
 use super::Platform;
 use crate::css::Device;
+use crate::proxy::translate::Roles;
 
 /// Queues of a virtio disk that are used.
 const QUEUES: u16 = 4;
@@ -41,6 +43,15 @@ impl Kind {
                 }
             }
         }
+    }
+}
+
+/// The commands that can be said again to a device whose chain was cut.
+pub fn roles(device: &Device) -> Roles {
+    match Kind::of(device) {
+        Some(Kind::Eckd) => roles::count_key_data,
+        Some(Kind::Fba) => roles::fixed_block,
+        Some(Kind::Virtio) | None => |_| None,
     }
 }
 

@@ -9,6 +9,7 @@ use super::liballoc::format;
 use super::liballoc::vec::Vec;
 use super::{ensure, Outcome, Scene, Tally, Test, Why};
 use appliance::css::{self, Device, Hardware};
+use appliance::driver::fba;
 use appliance::driver::Platform;
 use channel::{
     ActivityControl, Ccw1, CcwFlags, CommandCode, IoInterruption, Irb, NotOperational, Orb,
@@ -23,6 +24,7 @@ mod codes;
 mod dasd;
 mod hostile;
 mod interruptions;
+mod ipl;
 mod programs;
 mod remote;
 mod running;
@@ -276,12 +278,15 @@ fn run_with(tally: &mut Tally, scene: Result<Subchannel, Why>, more: &[Test<Subc
         tally.run(&of, &mut scene, more);
         let is_dasd = dasd::CONTROL_UNITS.contains(&identity.cu_type.get());
         if is_dasd {
-            tally.run(&of, &mut scene, dasd::READS);
+            tally.run(&of, &mut scene, ipl::READS);
         }
         if scene.writes {
             tally.run(&of, &mut scene, hostile::TESTS);
             if is_dasd {
                 tally.run(&of, &mut scene, dasd::TESTS);
+                tally.run(&of, &mut scene, ipl::TESTS);
+            } else if fba::is_fba(&identity) {
+                tally.run(&of, &mut scene, ipl::FIXED);
             }
         }
     }

@@ -324,13 +324,24 @@ proxy_passed() {
     says "$LOG" '^PASS: .*a SCHIB with any one bit changed harms nobody'
     says "$LOG" '^PASS: .*a suspended program goes on with RSCH'
     for fact in 'data chaining across pages' 'format-1 IDAWs' 'format-2 IDAWs of 2 KiB' 'format-2 IDAWs of 4 KiB' MIDAWs \
-        'READ IPL over the program, whose format-0' 'READ IPL over the program, whose format-1'; do
+        'READ IPL over the program, whose format-0 CCWs search' 'READ IPL over the program, whose format-1 CCWs search' \
+        'READ IPL over the program, whose format-0 CCWs go' 'READ IPL over the program, whose format-1 CCWs go' \
+        'in the domain of its LOCATE RECORD'; do
         says "$LOG" "^PASS: 0\\.0\\.0a80 .*$fact"
     done
 }
 case_hercules_proxy() { # DASD there, through the proxy to a client in the image
     hercules FFF selftest=proxy
     proxy_passed
+}
+case_hercules_proxy_fixed() { # a fixed-block disk there, through the proxy
+    local volume=$SCENE/proxied.9336
+    python3 "$here/dasd.py" make-fixed "$volume" FIXED1 5001
+    hercules FFF selftest=proxy --volume "$volume"
+    silent "$LOG" '^FAIL'
+    says "$LOG" '^[1-9][0-9]* passed, 0 failed'
+    says "$LOG" '^PASS: 0\.0\.0a80 .*READ IPL over the program, which goes straight on with LOCATE'
+    rm "$volume"
 }
 case_hercules_proxy_async() { # the same with programs that run on their own: endless ones, and one that the CPU changes
     hercules FFF selftest=proxy --dasd nosyncio

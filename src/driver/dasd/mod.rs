@@ -7,6 +7,7 @@
 //! | `incident` | what is said of that to whoever looks |
 //! | `lending` | the subchannel lent to somebody else, and back |
 //! | [`paths`] | the channel paths that are used |
+//! | [`roles`] | what commands do to the state of a chain |
 //! | `status` | what the subchannel says |
 //! | [`recovery`] | what is done about a program that did not end as it should |
 //!
@@ -31,6 +32,7 @@ mod incident;
 mod lending;
 pub mod paths;
 pub mod recovery;
+pub mod roles;
 mod status;
 
 use alloc::boxed::Box;

@@ -31,7 +31,7 @@ use super::virtio_blk::table::{Origin, Table};
 use super::virtio_blk::{Export, Unit, VirtioBlk};
 use crate::css::Device;
 use crate::driver::block::{BlockDevice, Geometry};
-use crate::driver::Platform;
+use crate::driver::{disk, Platform};
 
 /// Storage that is left to everything else when a device has got its arena.
 const SPARE_BYTES: usize = 64 * 1024;
@@ -464,6 +464,7 @@ fn owned(device: &Device) -> Owned {
     Owned {
         id: device.id,
         number: device.number.number,
+        roles: disk::roles(device),
     }
 }
 

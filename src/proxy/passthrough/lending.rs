@@ -2,7 +2,7 @@
 //! otherwise, whatever happens to the disk.
 
 use super::state::{Event, State};
-use super::{Line, Owned, PassThrough};
+use super::{Line, PassThrough};
 
 /// Whose a subchannel is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,11 +39,7 @@ impl PassThrough {
         if self.lending == Lending::Away {
             self.lending = Lending::Lent;
             self.owned = true;
-            let owned = Owned {
-                id: self.id,
-                number: self.number,
-            };
-            self.plug(owned, self.own.device(), line);
+            self.come(line);
         }
     }
 

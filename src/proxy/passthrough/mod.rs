@@ -161,7 +161,7 @@ impl PassThrough {
             retries: 0,
             suspended: false,
             held_until: None,
-            translator,
+            translator: translator.repeating(owned.roles),
             deadline: Tod::NEVER,
             reports: Deque::new(),
             measured: Measurement::default(),

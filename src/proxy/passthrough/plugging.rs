@@ -12,14 +12,17 @@ use super::request::Operand;
 use super::schib::Virtual;
 use super::state::{Event, State};
 use super::{Line, PassThrough};
+use crate::proxy::translate::Roles;
 
 /// An owned subchannel, and the number of the device that is meant there. Another device on that subchannel is none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct Owned {
     /// The subchannel.
     pub id: SubchannelId,
     /// The device number.
     pub number: u16,
+    /// What can be said to the device again.
+    pub roles: Roles,
 }
 
 impl PassThrough {
@@ -38,10 +41,16 @@ impl PassThrough {
         }
         self.id = owned.id;
         self.number = owned.number;
+        self.translator.set_roles(owned.roles);
         if device != self.own.device() {
             self.former = None;
             self.own = Virtual::reset(device);
         }
+        self.come(line);
+    }
+
+    /// The device is there, disabled whatever it was before.
+    pub(super) fn come(&mut self, line: &mut Line<'_>) {
         if self.stored(line).is_none() || self.disable(line).is_some() {
             return;
         }

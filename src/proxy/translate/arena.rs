@@ -23,6 +23,11 @@ const HELD: usize = 32;
 /// check for a command, in data chaining, and after another transfer.
 pub(super) const INVALID: Ccw1 = Ccw1::new(CommandCode::TIC, CcwFlags::all(), u16::MAX, u32::MAX);
 
+/// A transfer in channel.
+pub(super) const fn transfer_to(address: u32) -> Ccw1 {
+    Ccw1::new(CommandCode::TIC, CcwFlags::empty(), 0, address)
+}
+
 /// Whether the channel takes a CCW for a transfer in channel, valid or not.
 pub(super) const fn is_transfer_in_channel(ccw: Ccw1) -> bool {
     ccw.command & 0x0F == CommandCode::TIC.0

@@ -65,8 +65,10 @@ impl Translator {
 
     /// A CCW address as status has it: 8 beyond a CCW.
     fn client_ccw_address(&self, address: u32) -> u32 {
+        let repeated = || self.repeat.client_address(address.checked_sub(8)?);
         self.slot_before(address)
             .and_then(|slot| self.ground.client_address(slot))
+            .or_else(|| repeated().filter(|_| self.live))
             .map_or(0, |client| client.wrapping_add(8) & 0x7FFF_FFFF)
     }
 

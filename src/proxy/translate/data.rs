@@ -146,6 +146,27 @@ impl Translator {
         Ok(placed)
     }
 
+    /// Where the data of a CCW is that writes a few bytes, piece after piece. `None` if MIDAWs say so, or an address leads nowhere.
+    pub(super) fn areas(&self, slot: &Slot) -> Option<heapless::Vec<(u64, u64), 2>> {
+        let mut areas = heapless::Vec::new();
+        let address = u64::from(slot.client.address.get());
+        let mut left = u64::from(slot.client.count.get());
+        let indirect = slot.client.flags() & (CcwFlags::IDA | CcwFlags::MIDA);
+        if indirect.is_empty() {
+            areas.push((address, address + left)).ok()?;
+            return Some(areas);
+        }
+        let list = slot.list.filter(|_| indirect == CcwFlags::IDA)?;
+        let first = list.first as usize;
+        for index in first..first + list.length() {
+            let word = self.arena.get(index).checked_sub(self.shape.base)?;
+            let end = (word + left).min((word | self.shape.block_mask) + 1);
+            left -= end - word;
+            areas.push((word, end)).ok()?;
+        }
+        Some(areas)
+    }
+
     /// Whether the channel finds nothing wrong with the data addresses of a CCW, however far it gets.
     pub(super) fn data_is_sound(&self, slot: &Slot) -> bool {
         let Some(list) = slot.list else { return true };

@@ -9,7 +9,7 @@
 use channel::{Ccw1, CcwFlags, CommandCode};
 use window::Window;
 
-use super::arena::{self, is_transfer_in_channel, INVALID};
+use super::arena::{self, is_transfer_in_channel, transfer_to, INVALID};
 use super::ground::{Mark, Slot, Transfer, LINKS};
 use super::{Limit, Translator, MAX_CCWS, MAX_DETOUR};
 
@@ -374,26 +374,25 @@ impl Translator {
     /// Makes a link lead to a slot. What stands there and is a transfer in channel itself has to stand in the
     /// link, because one may not lead to another. What is invalid is met where it is. `entry`: what is going on there.
     pub(super) fn set_link(&mut self, link: usize, known: usize, entry: Transfer) {
-        let there = self.arena.ccw(known);
-        let ccw = if arena::is_valid_transfer(there) {
-            there
-        } else {
-            self.transfer_to(known)
-        };
-        self.arena.replace_ccw(link, ccw);
+        self.arena.replace_ccw(link, self.link_to(known));
         if let Some(slot) = self.ground.slot_mut(link) {
             slot.mark = Mark::Link;
             slot.entry = entry;
         }
     }
 
+    /// What a link to a slot holds.
+    pub(super) fn link_to(&self, known: usize) -> Ccw1 {
+        let there = self.arena.ccw(known);
+        if arena::is_valid_transfer(there) {
+            there
+        } else {
+            self.transfer_to(known)
+        }
+    }
+
     /// A transfer in channel to a slot.
     pub(super) const fn transfer_to(&self, slot: usize) -> Ccw1 {
-        Ccw1::new(
-            CommandCode::TIC,
-            CcwFlags::empty(),
-            0,
-            self.arena.address_of(slot),
-        )
+        transfer_to(self.arena.address_of(slot))
     }
 }

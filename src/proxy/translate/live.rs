@@ -10,7 +10,8 @@
 //! several that changed, the one that leads to the others comes last.
 //!
 //! Where the device writes the program, the chain was cut. [`Translator::split`] knows an ending that is such a cut,
-//! translates from there, and gives the ORB of a second start. To the device that is the end of a chain and the begin of another.
+//! translates from there, and gives the ORB of a second start. To the device that is the end of a chain and the begin of another, which
+//! says to it again, where that is possible, what the first has said: see `repeat`.
 //!
 //! # Limits
 //!
@@ -18,15 +19,16 @@
 //! or of a program that changes faster than it can be compared, the channel may find some before those that they lead to.
 
 use channel::{
-    Ccw1, CcwFlags, DeviceStatus, FunctionControl, Irb, Orb, OrbFlags, Scsw, StatusControl,
-    SubchannelStatus,
+    Ccw1, CcwFlags, CommandCode, DeviceStatus, FunctionControl, Irb, Orb, OrbFlags, Scsw,
+    StatusControl, SubchannelStatus,
 };
 use window::Window;
+use zerocopy::big_endian::U32;
 
 use super::arena::{is_transfer_in_channel, is_valid_transfer, INVALID};
 use super::follow::Way;
 use super::ground::{Mark, Segment, Slot, Transfer, LINKS};
-use super::{Refused, Translator};
+use super::{Refused, Role, Translator};
 
 /// How often a program is compared that keeps changing meanwhile, before what has been found is stored all the same.
 const LOOKS: u32 = 4;
@@ -47,8 +49,16 @@ enum Chaining {
 }
 
 /// Where a chain goes on that was cut.
-struct Next {
+pub(super) struct Next {
     at: u32,
+    /// The slot with which it was stopped.
+    pub(super) slot: usize,
+    /// What stands there has been executed.
+    pub(super) executed: bool,
+    /// And has ended with status modifier.
+    pub(super) modified: bool,
+    /// Or with unit check: see [`Translator::ends_domain`].
+    checked: bool,
     /// A transfer in channel has led there.
     transferred: bool,
     /// See [`Split::Start`].
@@ -220,6 +230,7 @@ impl Translator {
 
     /// Translates a changed CCW. What it leads to is there before the CCW is.
     fn change(&mut self, index: usize, mut slot: Slot, ccw: Ccw1, end: usize, window: &Window) {
+        self.steady = false;
         let placed = if is_transfer_in_channel(ccw) {
             slot.client = ccw;
             slot.transfer = slot.entry;
@@ -279,7 +290,23 @@ impl Translator {
         window: &Window,
     ) -> Option<usize> {
         if let Some(known) = self.ground.find(at, entry) {
-            return Some(known);
+            let mark = if transferred {
+                Mark::StopTransferred
+            } else {
+                Mark::Stop
+            };
+            let good = match self.ground.slot(known).mark {
+                // When the channel gets there, that may no longer be true.
+                Mark::Plain | Mark::Cut => entry != Transfer::None || !self.watch.overwritten(),
+                Mark::Stop | Mark::StopTransferred => {
+                    entry != Transfer::None || self.ground.slot(known).mark == mark
+                }
+                Mark::Dead | Mark::IdleLink | Mark::Link => true,
+            };
+            if good {
+                return Some(known);
+            }
+            return self.add_stop(at, mark);
         }
         if !self.may_open(at) {
             return None;
@@ -317,8 +344,15 @@ impl Translator {
     }
 
     fn refresh_link(&mut self, link: usize, entry: Transfer, window: &Window) {
-        let target = self.ground.client_address(link);
-        if let Some(known) = target.and_then(|at| self.reach(at, entry, false, window)) {
+        let Some(target) = self.ground.client_address(link) else {
+            return;
+        };
+        let there = self.ground.find(target, entry);
+        let holds = bytes(self.arena.ccw(link));
+        if there.is_some_and(|known| bytes(self.link_to(known)) == holds) {
+            return;
+        }
+        if let Some(known) = self.reach(target, entry, false, window) {
             self.set_link(link, known, entry);
         }
     }
@@ -336,14 +370,23 @@ impl Translator {
         self.cut_at(scsw).is_some()
     }
 
-    /// Whether a final status is one of the translator's own stops, and how to go on.
+    /// Whether a final status is one of the translator's own stops, and how to go on. If it is not, the program is over: the status
+    /// is to be put into the client's terms before this is called.
     pub fn split(&mut self, irb: &Irb, window: &Window) -> Split {
         let Some(next) = self.cut_at(&irb.scsw) else {
             return Split::No;
         };
         let interrupts = next.interrupts;
+        if !self.steady || self.repeat(&next, window).is_none() {
+            self.repeat.clear();
+            if next.checked {
+                return Split::No;
+            }
+        }
         match self.begin_again(&next, window) {
             Ok(orb) => Split::Start { orb, interrupts },
+            // The error that the device shows comes first.
+            Err(_) if next.checked => Split::No,
             Err(refused) => Split::Refused(refused),
         }
     }
@@ -370,6 +413,7 @@ impl Translator {
             Mark::Cut if checks.is_empty() && device - DeviceStatus::STATUS_MODIFIER == done => {
                 client + if skip { 16 } else { 8 }
             }
+            Mark::Cut if checks.is_empty() && self.ends_domain(slot, device) => client + 8,
             Mark::Stop | Mark::StopTransferred if checks == SubchannelStatus::PROGRAM_CHECK => {
                 client
             }
@@ -398,9 +442,22 @@ impl Translator {
         };
         Some(Next {
             at: next,
+            slot,
+            executed: checks.is_empty(),
+            modified: skip,
+            checked: device.contains(DeviceStatus::UNIT_CHECK),
             transferred,
             interrupts: scsw.subchannel().contains(SubchannelStatus::PCI),
         })
+    }
+
+    /// Whether status can be that of a chain that ends within a domain which still has records to come: to a disk an error. If it is
+    /// another error, the device says so again.
+    fn ends_domain(&self, slot: usize, device: DeviceStatus) -> bool {
+        let command = CommandCode(self.ground.slot(slot).client.command);
+        let status =
+            DeviceStatus::CHANNEL_END | DeviceStatus::DEVICE_END | DeviceStatus::UNIT_CHECK;
+        device == status && (self.roles)(command) == Some(Role::Reads)
     }
 
     /// Translates from a CCW on that the chain was cut before. Here it may be a transfer in channel.
@@ -417,6 +474,7 @@ impl Translator {
         let mut orb = self.begin(first, window)?;
         // The client has had its interruption for the initial status.
         orb.set_flags(orb.flags() - OrbFlags::INITIAL_STATUS);
+        orb.program = U32::new(self.repeat.lead_to(self.arena.address_of(0)));
         Ok(orb)
     }
 }

@@ -14,6 +14,7 @@
 //! | `straight` | the same for what is ordinary, quickly |
 //! | `data` | data addresses: direct, IDAWs, MIDAWs |
 //! | `watch` | a program that its own device writes: where the chain has to stop |
+//! | `repeat` | what is said again to a device whose chain was cut |
 //! | `live` | a program that changes while it runs: [`Translator::refresh`], [`Translator::split`] |
 //! | `back` | endings in the client's terms |
 //!
@@ -36,6 +37,7 @@ mod data;
 mod follow;
 mod ground;
 mod live;
+mod repeat;
 mod straight;
 #[cfg(test)]
 mod tests;
@@ -47,9 +49,11 @@ use window::{ClientAddress, Window};
 use zerocopy::big_endian::U32;
 
 pub use live::{Refreshed, Split};
+pub use repeat::{Role, Roles};
 
 use arena::Arena;
 use ground::Ground;
+use repeat::Repeat;
 use watch::Watch;
 
 /// CCWs, transfers in channel included, that one program may chain to.
@@ -136,6 +140,10 @@ pub struct Translator {
     arena: Arena,
     ground: Ground,
     watch: Watch,
+    repeat: Repeat,
+    roles: Roles,
+    /// No CCW has changed since the program, or the rest of it, was translated.
+    steady: bool,
     shape: Shape,
     /// The client's ORB.
     orb: Orb,
@@ -149,19 +157,26 @@ impl Translator {
     /// A translator with an arena of so many bytes, which has to lie below 2 GiB: in the image all
     /// of the heap does. Storage is allocated here and nowhere else.
     pub fn new(arena_bytes: usize) -> Self {
-        Self::with_arena(Arena::new(arena_bytes))
+        Self::with_arenas(Arena::new(arena_bytes), Arena::new(repeat::BYTES))
     }
 
-    /// The same, with an arena that the channel finds at `base`: for a channel subsystem of software.
+    /// The same, with storage that the channel finds at `base`, for a channel subsystem of software: the arena, and 2 KiB behind it.
     pub fn at(arena_bytes: usize, base: u32) -> Self {
-        Self::with_arena(Arena::at(arena_bytes, base))
+        let behind = base + arena_bytes as u32;
+        Self::with_arenas(
+            Arena::at(arena_bytes, base),
+            Arena::at(repeat::BYTES, behind),
+        )
     }
 
-    fn with_arena(arena: Arena) -> Self {
+    fn with_arenas(arena: Arena, repeat: Arena) -> Self {
         Self {
             ground: Ground::new(),
             arena,
             watch: Watch::default(),
+            repeat: Repeat::new(repeat),
+            roles: |_| None,
+            steady: false,
             shape: Shape::default(),
             orb: Orb::default(),
             midaws: true,
@@ -177,6 +192,18 @@ impl Translator {
         self
     }
 
+    /// For a device to which these commands can be said again: a chain that is cut goes on as the same chain there.
+    #[must_use]
+    pub const fn repeating(mut self, roles: Roles) -> Self {
+        self.set_roles(roles);
+        self
+    }
+
+    /// The same from now on, no program being there: it is another device.
+    pub const fn set_roles(&mut self, roles: Roles) {
+        self.roles = roles;
+    }
+
     /// Whether a program is there that has not been [released](Self::release).
     pub const fn is_live(&self) -> bool {
         self.live
@@ -190,7 +217,8 @@ impl Translator {
 
     /// Copies `bytes.len()` bytes of the arena, as the channel would. `None` outside of it.
     pub fn fetch(&self, address: u32, bytes: &mut [u8]) -> Option<()> {
-        self.arena.fetch(address, bytes)
+        let fetched = self.arena.fetch(address, bytes);
+        fetched.or_else(|| self.repeat.fetch(address, bytes))
     }
 
     /// Translates the program that a client's ORB names. The answer is the ORB for the hardware: same
@@ -205,6 +233,7 @@ impl Translator {
     pub fn translate(&mut self, orb: &Orb, window: &Window) -> Result<Orb, Refused> {
         debug_assert!(!self.live, "the program before is still in use");
         self.orb = *orb;
+        self.repeat.clear();
         if orb.check() != Ok(OrbMode::Command) {
             return Err(self.refuse(orb.program.get()));
         }
@@ -222,6 +251,7 @@ impl Translator {
         self.arena.clear();
         self.ground.clear();
         self.watch.clear();
+        self.steady = true;
         let reachable = first.is_multiple_of(8) && u64::from(first) < self.shape.limit;
         if !reachable {
             return Err(self.refuse(first));

@@ -1,33 +1,21 @@
-//! What only a DASD can prove: programs that move data, and programs that come from the disk.
+//! What only a DASD can prove: programs that move data, of the forms that the device needs.
 //!
 //! **[`TESTS`] write to records 1 and 2 of the first track**, which have 24 and 144 bytes of data, as a volume has them
 //! that was made for IPL. Each record is written before it is read.
 
 use super::super::liballoc::vec::Vec;
-use super::super::{ensure, expect, test, Outcome, Test, Why};
+use super::super::{expect, test, Outcome, Test, Why};
 use super::programs::well;
 use super::{running, Subchannel};
 use channel::{
-    Ccw0, Ccw1, CcwFlags, CommandCode, DeviceStatus, FunctionControl, Idaw1, Idaw2, IdawFormat,
-    Irb, Midaw, MidawFlags, OrbFlags, SubchannelStatus,
+    Ccw1, CcwFlags, CommandCode, FunctionControl, Idaw1, Idaw2, IdawFormat, Irb, Midaw, MidawFlags,
+    OrbFlags, SubchannelStatus,
 };
 use window::ClientAddress;
-use zerocopy::{FromZeros, IntoBytes};
+use zerocopy::IntoBytes;
 
 /// Control-unit types that have count-key-data tracks.
 pub(super) const CONTROL_UNITS: [u16; 2] = [0x3990, 0x2105];
-
-/// Tests that only read.
-pub(super) const READS: &[Test<Subchannel>] = &[
-    test(
-        "a READ IPL leads to the next record in its chain",
-        ipl_chained,
-    ),
-    test(
-        "a suspension ends the chain at the device: after RSCH that record is not found any more",
-        ipl_suspended,
-    ),
-];
 
 /// Tests that write.
 pub(super) const TESTS: &[Test<Subchannel>] = &[
@@ -40,39 +28,28 @@ pub(super) const TESTS: &[Test<Subchannel>] = &[
     test("MIDAWs", midaws),
     test("an endless program of seeks is halted", seeks_halted),
     test("an endless program of seeks is cleared", seeks_cleared),
-    test(
-        "READ IPL over the program, whose format-1 CCWs search anew",
-        ipl_1,
-    ),
-    test(
-        "READ IPL over the program, whose format-0 CCWs search anew",
-        ipl_0,
-    ),
 ];
 
 const SEEK: CommandCode = CommandCode(0x07);
 const SEARCH_ID_EQUAL: CommandCode = CommandCode(0x31);
-const READ_IPL: CommandCode = CommandCode(0x02);
 const WRITE_DATA: CommandCode = CommandCode(0x05);
-const READ_DATA: CommandCode = CommandCode(0x06);
+pub(super) const READ_DATA: CommandCode = CommandCode(0x06);
 
 /// Bytes of record 1 and of record 2.
-const FIRST: u16 = 24;
-const SECOND: u16 = 144;
+pub(super) const FIRST: u16 = 24;
+pub(super) const SECOND: u16 = 144;
 
 /// Where things are in the pages of the scene, besides the program.
-const BOOTSTRAP: u32 = 0x100;
-const LOADED: u32 = 0x200;
 const LIST: u32 = 0x800;
 /// Seek and search arguments of records 1 and 2: block, cylinder, head, record. Then those of another cylinder.
-const ARGUMENTS: u32 = Subchannel::DATA + 0x800;
-const ARGUMENT: u32 = 16;
+pub(super) const ARGUMENTS: u32 = Subchannel::DATA + 0x800;
+pub(super) const ARGUMENT: u32 = 16;
 /// What is written.
 const OUT: u32 = 0xF00;
-const PAGE_1: u32 = 0x1000;
+pub(super) const PAGE_1: u32 = 0x1000;
 const PAGE_2: u32 = 0x2000;
 
-fn at(offset: u32) -> ClientAddress {
+pub(super) fn at(offset: u32) -> ClientAddress {
     ClientAddress::new(offset.into())
 }
 
@@ -81,16 +58,22 @@ fn pattern(seed: u8) -> [u8; SECOND as usize] {
     core::array::from_fn(|place| (place as u8).wrapping_mul(7).wrapping_add(seed))
 }
 
-fn to(scene: &Subchannel, command: CommandCode, flags: CcwFlags, count: u16, offset: u32) -> Ccw1 {
+pub(super) fn to(
+    scene: &Subchannel,
+    command: CommandCode,
+    flags: CcwFlags,
+    count: u16,
+    offset: u32,
+) -> Ccw1 {
     Ccw1::new(command, flags, count, scene.base() + offset)
 }
 
-fn tic(scene: &Subchannel, offset: u32) -> Ccw1 {
+pub(super) fn tic(scene: &Subchannel, offset: u32) -> Ccw1 {
     to(scene, CommandCode::TIC, CcwFlags::empty(), 0, offset)
 }
 
 /// The CCWs, for the place `offset`, that find a record of the first track, and then `rest`.
-fn on_record(scene: &Subchannel, record: u32, offset: u32, rest: &[Ccw1]) -> Vec<Ccw1> {
+pub(super) fn on_record(scene: &Subchannel, record: u32, offset: u32, rest: &[Ccw1]) -> Vec<Ccw1> {
     let argument = ARGUMENTS + record * ARGUMENT;
     let mut bytes = [0; 7];
     bytes[6] = record as u8;
@@ -116,7 +99,7 @@ fn run(scene: &mut Subchannel, record: u32, flags: OrbFlags, rest: &[Ccw1]) -> R
     scene.status()
 }
 
-fn write(scene: &mut Subchannel, record: u32, data: &[u8]) -> Outcome {
+pub(super) fn write(scene: &mut Subchannel, record: u32, data: &[u8]) -> Outcome {
     scene.page.write_bytes(at(OUT), data)?;
     let ccw = to(scene, WRITE_DATA, CcwFlags::empty(), data.len() as u16, OUT);
     well(&run(scene, record, OrbFlags::PREFETCH, &[ccw])?)
@@ -284,106 +267,4 @@ fn seeks_cleared(scene: &mut Subchannel) -> Outcome {
     let function = scene.status()?.scsw.function();
     expect("function", function, FunctionControl::CLEAR)?;
     written(scene)
-}
-
-/// Starts a program that reads record 1, and then what follows it, without a search.
-#[inline(never)]
-fn start_ipl(scene: &mut Subchannel, flags: CcwFlags) -> Outcome {
-    let sli = CcwFlags::SLI;
-    let program = [
-        to(scene, READ_IPL, CcwFlags::CC | sli, FIRST, PAGE_1),
-        to(scene, READ_DATA, flags | sli, SECOND, Subchannel::DATA),
-    ];
-    scene.put(program.as_bytes());
-    let mut orb = scene.orb();
-    let wanted = OrbFlags::FORMAT_1 | OrbFlags::SUSPEND_CONTROL | OrbFlags::SUPPRESS_SUSPENDED;
-    orb.set_flags(wanted);
-    Ok(scene.start_orb(&orb)?)
-}
-
-fn ipl_chained(scene: &mut Subchannel) -> Outcome {
-    start_ipl(scene, CcwFlags::empty())?;
-    well(&scene.status()?)
-}
-
-fn ipl_suspended(scene: &mut Subchannel) -> Outcome {
-    if scene.asynchronous != Some(true) {
-        // Hercules begins such a program within SSCH and cannot go on with it.
-        return Err(Why::Skip("programs run within SSCH"));
-    }
-    start_ipl(scene, CcwFlags::SUSPEND)?;
-    running::until_suspended(scene)?;
-    let ccw = to(scene, READ_DATA, CcwFlags::SLI, SECOND, Subchannel::DATA);
-    scene.page.write(at(8), &ccw)?;
-    scene.platform.resume(scene.id)?;
-    let device = scene.status()?.scsw.device();
-    ensure("unit check", device.contains(DeviceStatus::UNIT_CHECK))
-}
-
-/// In the format that the program has.
-fn encoded(program: &[Ccw1], format_1: bool) -> Vec<u8> {
-    if format_1 {
-        return program.as_bytes().to_vec();
-    }
-    let narrow = |ccw: &Ccw1| {
-        let [_, address @ ..] = ccw.address.get().to_be_bytes();
-        Ccw0 {
-            command: ccw.command,
-            address,
-            flags: ccw.flags,
-            count: ccw.count,
-            ..Ccw0::new_zeroed()
-        }
-    };
-    let program: Vec<Ccw0> = program.iter().map(narrow).collect();
-    program.as_bytes().to_vec()
-}
-
-/// Writes two programs to the disk as records 1 and 2, and runs them as the CPU does for IPL: from a READ IPL on, at the
-/// place to which that reads. The first one loads the second one, which ends in a SENSE ID.
-#[inline(never)]
-fn ipl(scene: &mut Subchannel, format_1: bool) -> Outcome {
-    let first = [scene.nop(CcwFlags::CC), tic(scene, BOOTSTRAP)];
-    let psw = [0, 0x0A, 0, 0, 0, 0, 0, 0x0F];
-    let mut record = psw.to_vec();
-    record.extend(encoded(&first, format_1));
-    write(scene, 1, &record)?;
-    let sense_id = [scene.nop(CcwFlags::CC), scene.sense_id()];
-    let mut record = encoded(&sense_id, format_1);
-    record.resize(SECOND.into(), 0xEE);
-    write(scene, 2, &record)?;
-
-    scene.page.fill(at(LOADED), SECOND.into(), 0)?;
-    let read = to(scene, READ_DATA, CcwFlags::CC, SECOND, LOADED);
-    let rest = [read, tic(scene, LOADED)];
-    let bootstrap = on_record(scene, 2, BOOTSTRAP, &rest);
-    let bootstrap = encoded(&bootstrap, format_1);
-    let start = to(scene, READ_IPL, CcwFlags::CC | CcwFlags::SLI, FIRST, 0);
-    // Nothing leads on but what the disk has.
-    let mut start = encoded(&[start], format_1);
-    start.resize(FIRST.into(), 0);
-    scene.put(&start);
-    scene.page.write_bytes(at(BOOTSTRAP), &bootstrap)?;
-    let mut orb = scene.orb();
-    let format = if format_1 {
-        OrbFlags::FORMAT_1
-    } else {
-        OrbFlags::empty()
-    };
-    orb.set_flags(format);
-    scene.start_orb(&orb)?;
-    let irb = scene.status()?;
-    well(&irb)?;
-    let end = scene.base() + LOADED + 16;
-    expect("CCW address", irb.scsw.program.get(), end)?;
-    expect("PSW", scene.page.read::<[u8; 8]>(at(0))?, psw)?;
-    ensure("identity", scene.identity()?.is_valid())
-}
-
-fn ipl_1(scene: &mut Subchannel) -> Outcome {
-    ipl(scene, true)
-}
-
-fn ipl_0(scene: &mut Subchannel) -> Outcome {
-    ipl(scene, false)
 }

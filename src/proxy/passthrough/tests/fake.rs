@@ -128,6 +128,7 @@ impl Fake {
         Owned {
             id: self.id,
             number: self.schib.pmcw.device.get(),
+            roles: |_| None,
         }
     }
 

@@ -156,6 +156,14 @@ impl Draw {
 const NUMBER: u16 = 0xA80;
 const SEEN: u16 = 0x1234;
 
+fn owned(id: SubchannelId) -> Owned {
+    Owned {
+        id,
+        number: NUMBER,
+        roles: |_| None,
+    }
+}
+
 struct Walk {
     css: Counted,
     subject: PassThrough,
@@ -191,7 +199,7 @@ impl Walk {
                 taken: 0,
                 last: Irb::default(),
             },
-            subject: PassThrough::new(Owned { id, number: NUMBER }, 5, SEEN, 3, translator),
+            subject: PassThrough::new(owned(id), 5, SEEN, 3, translator),
             storage,
             window,
             device,
@@ -368,10 +376,7 @@ impl Walk {
                 self.enabled = false;
                 self.with(|subject, line| subject.report(line));
                 self.css.model.bring_back(self.id);
-                let owned = Owned {
-                    id: self.id,
-                    number: NUMBER,
-                };
+                let owned = owned(self.id);
                 self.with(|subject, line| subject.plug(owned, SEEN, line));
             }
             23..=28 => self.look(),

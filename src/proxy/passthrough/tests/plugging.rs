@@ -55,7 +55,8 @@ fn a_device_that_comes_back_on_another_subchannel_is_served_there() {
     let id = SubchannelId::new(0, 9).unwrap();
     scene.fake.id = id;
     scene.fake.schib.pmcw.device = 0xA80.into();
-    scene.plug(Owned { id, number: 0xA80 });
+    let owned = scene.fake.owned();
+    scene.plug(owned);
     assert_eq!(
         scene.subject.take_report().map(|crw| crw.0),
         Some(0x0384_0005)

@@ -50,13 +50,22 @@ struct Style {
     backward: bool,
     /// Data lies anywhere.
     anywhere: bool,
+    /// Short programs that position, search, and read: over themselves too.
+    disk: bool,
 }
 
-/// Makes a client with a program out of `input`, and compares its run with that of the translation.
+/// Makes clients with a program out of `input`, of every kind and for a disk, and compares their runs with those of the translation.
 pub fn check(input: &[u8]) {
+    compare(input, false);
+    compare(input, true);
+}
+
+/// How many commands were said again.
+fn compare(input: &[u8], disk: bool) -> usize {
     let mut choice = Choice(input);
     let base = choice.of(&[LOW, HIGH, 0, 0x7FFF_0000, 0x7FFE_1000]);
     let mut client = Client::new(WINDOW as usize, base);
+    client.disk = disk;
     let mut flags = OrbFlags::empty();
     for flag in [
         OrbFlags::FORMAT_2_IDAW,
@@ -69,10 +78,11 @@ pub fn check(input: &[u8]) {
         flags.set(flag, choice.byte() % 2 == 0);
     }
     let style = Style {
-        live: choice.one_in(2),
-        chains_data: choice.one_in(2),
-        backward: choice.one_in(3),
+        live: choice.one_in(2) || disk,
+        chains_data: choice.one_in(2) && !disk,
+        backward: choice.one_in(3) && !disk,
         anywhere: choice.one_in(2),
+        disk,
     };
     let apart = style.live && style.chains_data;
     let style = Style {
@@ -103,8 +113,9 @@ pub fn check(input: &[u8]) {
     let shown = Shown {
         text: show(&client, &orb, &places, &acts),
     };
-    same(&mut client, &orb, &acts);
+    let run = same(&mut client, &orb, &acts);
     drop(shown);
+    run.repeated
 }
 
 /// The program, printed when the comparison fails.
@@ -263,6 +274,9 @@ fn any_ccw(choice: &mut Choice<'_>, style: &Style, places: &[u32]) -> Ccw1 {
     if choice.one_in(40) {
         command = choice.byte() & 0xF0;
     }
+    if style.disk && !choice.one_in(8) {
+        return disk_ccw(choice, places);
+    }
     let mut flags = CcwFlags::empty();
     for (flag, many) in [
         (CcwFlags::SLI, 2),
@@ -312,6 +326,20 @@ fn any_ccw(choice: &mut Choice<'_>, style: &Style, places: &[u32]) -> Ccw1 {
     ccw(command, flags, count.min(most), address)
 }
 
+fn disk_ccw(choice: &mut Choice<'_>, places: &[u32]) -> Ccw1 {
+    let command = choice.of(&[READ, READ, READ, SEARCH, SEEK, NOP]);
+    let mut flags = CcwFlags::CC | CcwFlags::SLI;
+    flags.set(CcwFlags::IDA, choice.one_in(12));
+    let address = if flags.contains(CcwFlags::IDA) {
+        LISTS + u32::from(choice.byte() % 4) * LIST_SIZE
+    } else if command == READ && choice.one_in(2) {
+        choice.of(places)
+    } else {
+        DATA + choice.word() % (WINDOW - DATA - 0x80)
+    };
+    ccw(command, flags, u16::from(choice.byte() % 24) + 1, address)
+}
+
 /// What the CPU stores while the program runs.
 fn stores(
     choice: &mut Choice<'_>,
@@ -357,7 +385,7 @@ fn acts(choice: &mut Choice<'_>, style: &Style) -> Vec<Act> {
 
 #[cfg(test)]
 mod tests {
-    use super::check;
+    use super::{check, compare};
 
     /// Bytes that look random, always the same for a seed.
     fn bytes(seed: u64) -> Vec<u8> {
@@ -393,5 +421,11 @@ mod tests {
         for seed in 0..programs() {
             check(&bytes(seed));
         }
+    }
+
+    #[test]
+    fn programs_for_disks_say_again_what_they_said() {
+        let again = (0..3000).map(|seed| compare(&bytes(seed), true));
+        assert!(again.filter(|&commands| commands > 0).count() > 30);
     }
 }

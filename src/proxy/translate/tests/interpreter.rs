@@ -22,6 +22,14 @@ pub trait Memory {
     fn record(&self) -> Option<&[u8]> {
         None
     }
+    /// Whether a command can end with status modifier.
+    fn modifies(&self, _command: u8) -> bool {
+        true
+    }
+    /// Whether a CCW there says again what was said in the part of the program before.
+    fn repeats(&self, _address: u32) -> bool {
+        false
+    }
     /// Called before the channel fetches the CCW of a command, with the number of commands so far: what
     /// others do meanwhile.
     fn tick(&mut self, _commands: usize) {}
@@ -94,8 +102,12 @@ pub struct Run {
     pub touched: Vec<Touch>,
     /// CCW addresses with which a PCI would be shown.
     pub interruptions: Vec<u32>,
-    /// Bytes that the device got, summed up in their order.
-    pub sum: u64,
+    /// Bytes that the device got with each of them, summed up in their order.
+    pub sent: Vec<u64>,
+    /// How many commands there were when the device's present chain began.
+    pub begun: usize,
+    /// How many were said again.
+    pub repeated: usize,
     /// Bytes that the device gave.
     pub source: u8,
     pub ending: Option<Ending>,
@@ -117,6 +129,10 @@ struct Channel<'a, M> {
     memory: &'a mut M,
     orb: Orb,
     run: &'a mut Run,
+    /// The next command that is said again.
+    again: Option<usize>,
+    /// What the device got with it.
+    said: u64,
 }
 
 /// Runs the program of an ORB, and adds it to `run`: what went before was the part of it before a cut.
@@ -124,8 +140,15 @@ pub fn run<M: Memory>(memory: &mut M, orb: &Orb, acts: &[Act], run: &mut Run) {
     let mut channel = Channel {
         memory,
         orb: *orb,
+        again: None,
+        said: 0,
         run,
     };
+    if channel.memory.repeats(orb.program.get()) {
+        channel.again = Some(channel.run.begun);
+    } else {
+        channel.run.begun = channel.run.commands.len();
+    }
     let ending = channel.program(acts);
     run.ending = ending;
 }
@@ -147,17 +170,25 @@ impl<M: Memory> Channel<'_, M> {
             next: self.orb.program.get(),
             after_tic: true,
         };
-        for act in acts.iter().cycle().skip(self.run.commands.len()) {
+        loop {
             if self.run.commands.len() >= MOST_COMMANDS {
                 return None;
             }
-            self.memory.tick(self.run.commands.len());
+            if self.again.is_none() {
+                self.memory.tick(self.run.commands.len());
+            }
             let first = match self.fetch(&mut position, false) {
                 Ok(ccw) => ccw,
                 Err(Check(check)) => {
                     return Some(end(&position, None, DeviceStatus::empty(), check))
                 }
             };
+            if let Some(again) = self.again {
+                if !self.memory.repeats(position.next - 8) {
+                    assert_eq!(again, self.run.commands.len(), "not all is said again");
+                    self.again = None;
+                }
+            }
             if first.flags().contains(CcwFlags::SUSPEND) {
                 let allowed = self.flag(OrbFlags::SUSPEND_CONTROL);
                 let check = if allowed {
@@ -170,24 +201,35 @@ impl<M: Memory> Channel<'_, M> {
                     ..end(&position, None, DeviceStatus::empty(), check)
                 });
             }
-            self.run.commands.push(first.command);
+            let number = self.again.unwrap_or(self.run.commands.len());
+            let act = &acts[number % acts.len()];
+            if self.again.is_none() {
+                self.run.commands.push(first.command);
+                self.run.sent.push(0);
+            }
             let (ccw, residual, check) = match self.command(first, act, &mut position) {
                 Ok(done) => done,
                 Err(ending) => return Some(ending),
             };
+            if let Some(again) = &mut self.again {
+                assert_eq!(first.command, self.run.commands[number]);
+                assert_eq!(std::mem::take(&mut self.said), self.run.sent[number]);
+                self.run.repeated += 1;
+                *again += 1;
+            }
             let mut device = DONE;
-            device.set(DeviceStatus::STATUS_MODIFIER, act.modifier);
+            let modifier = act.modifier && self.memory.modifies(first.command);
+            device.set(DeviceStatus::STATUS_MODIFIER, modifier);
             device.set(DeviceStatus::UNIT_CHECK, act.unit_check);
             let flags = ccw.flags();
             let chains = flags.contains(CcwFlags::CC) && !flags.contains(CcwFlags::CD);
             if !check.is_empty() || act.unit_check || !chains {
                 return Some(end(&position, Some(residual), device, check));
             }
-            if act.modifier {
+            if modifier {
                 position.next += 8;
             }
         }
-        None
     }
 
     /// One command with its data chaining: the CCW it ended with, residual count, checks.
@@ -245,6 +287,10 @@ impl<M: Memory> Channel<'_, M> {
     }
 
     fn piece(&mut self, places: &mut Places, most: u64, input: bool) -> Result<u64, Check> {
+        if self.again.is_some() && input {
+            assert!(places.skip, "it would be stored once more");
+            return Ok(most);
+        }
         if input && places.skip {
             self.run.source = self.run.source.wrapping_add(most as u8);
             return Ok(most);
@@ -292,15 +338,22 @@ impl<M: Memory> Channel<'_, M> {
                 assert!(self.memory.store(low, part));
             } else {
                 assert!(self.memory.load(low, part));
+                let sent = match self.again {
+                    Some(_) => Some(&mut self.said),
+                    None => self.run.sent.last_mut(),
+                };
+                let sent = sent.expect("a command");
                 for &byte in part.iter() {
-                    self.run.sum = self.run.sum.wrapping_mul(31).wrapping_add(u64::from(byte));
+                    *sent = sent.wrapping_mul(31).wrapping_add(u64::from(byte));
                 }
             }
-            self.touch(Touch {
-                address: self.memory.client(low),
-                length: there,
-                kind,
-            });
+            if self.again.is_none() {
+                self.touch(Touch {
+                    address: self.memory.client(low),
+                    length: there,
+                    kind,
+                });
+            }
         }
         if there == 0 {
             return program_check();

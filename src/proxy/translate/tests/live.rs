@@ -1,27 +1,9 @@
 //! Programs that change while they run.
 
-use channel::{Ccw1, OrbFlags, SubchannelStatus};
-use zerocopy::IntoBytes;
+use channel::{OrbFlags, SubchannelStatus};
 
 use super::interpreter::Act;
 use super::scene::*;
-
-/// An ORB without prefetch.
-fn orb_live(program: u32) -> channel::Orb {
-    let mut orb = orb(program, OrbFlags::empty());
-    orb.set_flags(orb.flags() - OrbFlags::PREFETCH);
-    orb
-}
-
-fn store(before: usize, address: u32, ccw: Ccw1) -> CpuStore {
-    let mut value = [0; 8];
-    value.copy_from_slice(ccw.as_bytes());
-    CpuStore {
-        before,
-        address,
-        value,
-    }
-}
 
 #[test]
 fn an_endless_program_ends_when_the_client_takes_its_loop_away() {

@@ -8,4 +8,5 @@ mod interpreter;
 mod live;
 mod places;
 mod programs;
+mod repeat;
 mod scene;

@@ -9,10 +9,12 @@ use zerocopy::big_endian::{U16, U32};
 use zerocopy::IntoBytes;
 
 use super::interpreter::{self, Act, Ending, Memory, Run};
-use super::translate::{Refused, Split, Translator, ARENA_BYTES};
+use super::translate::{Refused, Role, Split, Translator, ARENA_BYTES};
 
 /// Where the arena of a test is.
 pub const ARENA: u32 = 0x7000_0000;
+/// Where what is said again is.
+const REPEATED: u32 = ARENA + ARENA_BYTES as u32;
 /// Where a window is that direct addresses reach, and one that they do not.
 pub const LOW: u64 = 0x1000_0000;
 pub const HIGH: u64 = 0x1_2000_0000;
@@ -27,6 +29,8 @@ pub struct Client {
     pub record: Option<Vec<u8>>,
     /// Stores of the client's CPU.
     pub stores: Vec<CpuStore>,
+    /// Its device is a disk: of its commands only a search ends with status modifier, and what it was told can be said again.
+    pub disk: bool,
 }
 
 /// A doubleword that the client's CPU stores while its program runs.
@@ -47,6 +51,7 @@ impl Client {
             prefetched: None,
             record: None,
             stores: Vec::new(),
+            disk: false,
         }
     }
 
@@ -124,6 +129,10 @@ impl Memory for Client {
         address
     }
 
+    fn modifies(&self, command: u8) -> bool {
+        !self.disk || command == SEARCH
+    }
+
     fn fetch(&self, address: u64, bytes: &mut [u8]) -> bool {
         let Some(prefetched) = &self.prefetched else {
             return self.load(address, bytes);
@@ -156,6 +165,10 @@ pub struct Appliance<'a> {
 
 impl Memory for Appliance<'_> {
     fn load(&self, address: u64, bytes: &mut [u8]) -> bool {
+        if self.repeats(address as u32) {
+            // Arguments that are kept.
+            return self.translator.fetch(address as u32, bytes).is_some();
+        }
         let client = address.wrapping_sub(self.client.base);
         self.client.load(client, bytes)
     }
@@ -169,6 +182,10 @@ impl Memory for Appliance<'_> {
         address - self.client.base
     }
 
+    fn modifies(&self, command: u8) -> bool {
+        self.client.modifies(command)
+    }
+
     fn fetch(&self, address: u64, bytes: &mut [u8]) -> bool {
         // CCWs and address words come from the arena alone.
         let address = u32::try_from(address).expect("31 bits");
@@ -177,6 +194,10 @@ impl Memory for Appliance<'_> {
 
     fn record(&self) -> Option<&[u8]> {
         self.client.record()
+    }
+
+    fn repeats(&self, address: u32) -> bool {
+        (REPEATED..REPEATED + 0x1000).contains(&address)
     }
 
     fn tick(&mut self, commands: usize) {
@@ -195,6 +216,17 @@ impl Memory for Appliance<'_> {
 /// A translator with an arena in the software channel's storage.
 pub fn translator() -> Translator {
     Translator::at(ARENA_BYTES, ARENA)
+}
+
+/// The same, for a disk.
+pub fn disk_translator() -> Translator {
+    translator().repeating(|command| match command.0 {
+        RECALIBRATE => Some(Role::Nothing),
+        READ => Some(Role::Reads),
+        SEEK | NOP => Some(Role::Sets),
+        SEARCH => Some(Role::Searches),
+        _ => None,
+    })
 }
 
 /// The IRB of an ending.
@@ -225,12 +257,17 @@ pub fn irb(ending: &Ending, orb: &Orb) -> Irb {
 
 /// Translates, runs what came out, through as many starts as it takes, and gives the ending in the client's terms.
 pub fn translated(client: &mut Client, orb: &Orb, acts: &[Act]) -> Run {
-    let mut translator = translator();
+    let mut translator = if client.disk {
+        disk_translator()
+    } else {
+        translator()
+    };
     let mut run = Run::default();
     let mut hardware = match translator.translate(orb, &client.window()) {
         Ok(hardware) => hardware,
         Err(refused) => return refuse(run, &refused),
     };
+    let mut before = client.bytes.clone();
     loop {
         assert!(hardware.is_well_formed());
         let shown = run.interruptions.len();
@@ -245,17 +282,24 @@ pub fn translated(client: &mut Client, orb: &Orb, acts: &[Act]) -> Run {
         let Some(ending) = &mut run.ending else {
             return run;
         };
+        if ending.program > REPEATED && ending.program <= REPEATED + 0x1000 {
+            // It has ended where it had ended: what came before the next command has not come.
+            client.bytes = before;
+            ending.program = back(ending.program, &translator);
+            return run;
+        }
         // The appliance may look at the program once more before it takes the status.
         if translator.is_modifiable() {
             translator.refresh(&client.window());
         }
         // If there is a next command, this is before it is fetched.
-        let before = client.bytes.clone();
+        before.clone_from(&client.bytes);
         client.tick(run.commands.len());
+        let program = back(ending.program, &translator);
         match translator.split(&irb(ending, &hardware), &client.window()) {
             Split::No => {
                 client.bytes = before;
-                ending.program = back(ending.program, &translator);
+                ending.program = program;
                 return run;
             }
             Split::Start { orb, .. } => hardware = orb,
@@ -286,7 +330,7 @@ pub fn back(address: u32, translator: &Translator) -> u32 {
 }
 
 /// Runs both and says that they are the same: what was touched, what the device got, and the ending.
-/// The answer is the run of the client's own.
+/// The answer is the run of the client's own, and how many commands the device heard again.
 #[track_caller]
 pub fn same(client: &mut Client, orb: &Orb, acts: &[Act]) -> Run {
     let before = client.bytes.clone();
@@ -295,11 +339,15 @@ pub fn same(client: &mut Client, orb: &Orb, acts: &[Act]) -> Run {
     let ours = translated(client, orb, acts);
     assert_eq!(ours.commands, theirs.commands);
     assert_eq!(ours.touched, theirs.touched);
-    assert_eq!(ours.sum, theirs.sum);
+    assert_eq!(ours.sent, theirs.sent);
     assert_eq!(ours.interruptions, theirs.interruptions);
     assert_eq!(ours.ending, theirs.ending);
     assert!(client.bytes == after, "storage differs");
-    theirs
+    Run {
+        repeated: ours.repeated,
+        begun: ours.begun,
+        ..theirs
+    }
 }
 
 fn format_0(ccw: Ccw1) -> Ccw0 {
@@ -324,6 +372,8 @@ pub const SKIP: CcwFlags = CcwFlags::SKIP;
 pub const WRITE: u8 = 0x01;
 pub const READ: u8 = 0x02;
 pub const NOP: u8 = 0x03;
+pub const RECALIBRATE: u8 = 0x13;
+pub const SEEK: u8 = 0x07;
 pub const BACKWARD: u8 = 0x0C;
 pub const SEARCH: u8 = 0x31;
 
@@ -345,4 +395,22 @@ pub fn orb_0(program: u32, flags: OrbFlags) -> Orb {
     let mut orb = orb(program, flags);
     orb.set_flags(orb.flags() - OrbFlags::FORMAT_1);
     orb
+}
+
+/// An ORB without prefetch.
+pub fn orb_live(program: u32) -> Orb {
+    let mut orb = orb(program, OrbFlags::empty());
+    orb.set_flags(orb.flags() - OrbFlags::PREFETCH);
+    orb
+}
+
+/// What the CPU stores before a command is fetched.
+pub fn store(before: usize, address: u32, ccw: Ccw1) -> CpuStore {
+    let mut value = [0; 8];
+    value.copy_from_slice(ccw.as_bytes());
+    CpuStore {
+        before,
+        address,
+        value,
+    }
 }

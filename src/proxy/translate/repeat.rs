@@ -1,0 +1,248 @@
+//! The chain before a cut, once more.
+//!
+//! To the device a second start is another chain, and what a disk's control unit keeps for the length of a chain would be
+//! gone: the record it has come to, the file mask, the extent, the domain. So what was executed before the cut is put in front of the second
+//! start: positioning and searching with the arguments that they had, reading with the skip flag on, so that nothing is stored twice.
+//! The device comes to the same place by the same way, and goes on from there in one chain.
+//!
+//! That is right for commands that change nothing but this state, and for programs that have gone one way only: forward, and around
+//! loops that a search leaves by its status modifier. The device says by its [`Roles`] which commands these are. Of all other
+//! programs nothing is repeated, and the chain begins behind the cut.
+//!
+//! # Limits
+//!
+//! 64 CCWs before the last cut, arguments of 64 bytes. Arguments that the program itself has read, MIDAWs in them, a CCW with the
+//! suspend flag, and a program that the CPU has changed since it was started: not repeated.
+
+use channel::{Ccw1, CcwFlags, CommandCode};
+use window::{ClientAddress, Window};
+
+use super::arena::{is_transfer_in_channel, transfer_to, Arena, INVALID};
+use super::ground::{Mark, Slot};
+use super::live::Next;
+use super::Translator;
+
+/// CCWs that can be repeated.
+const MOST: usize = 64;
+/// Bytes of arguments that a CCW can have.
+const ARGUMENT: usize = 64;
+/// Words behind the CCWs: what leads to the program, and what a status modifier that was not there before would lead to.
+const BEHIND: usize = 2;
+/// The storage for all of it.
+pub(super) const BYTES: usize = 2048;
+
+/// What a command does to the state of its device that lasts for a chain. Nothing else, or it has none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Nothing, and moves no data.
+    Nothing,
+    /// It reads.
+    Reads,
+    /// It sets the state by its argument.
+    Sets,
+    /// It compares its argument with a record, and ends with status modifier if that is the one.
+    Searches,
+}
+
+/// The commands that can be repeated, and what they do.
+pub type Roles = fn(CommandCode) -> Option<Role>;
+
+/// What is put in front of a start.
+#[derive(Debug)]
+pub(super) struct Repeat {
+    arena: Arena,
+    /// The client's address of each CCW.
+    clients: heapless::Vec<u32, MOST>,
+    /// Words from here on are arguments.
+    arguments: usize,
+}
+
+impl Repeat {
+    pub(super) fn new(arena: Arena) -> Self {
+        Self {
+            arguments: arena.room(),
+            arena,
+            clients: heapless::Vec::new(),
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.clients.clear();
+        self.arguments = self.arena.room();
+    }
+
+    pub(super) fn fetch(&self, address: u32, bytes: &mut [u8]) -> Option<()> {
+        self.arena.fetch(address, bytes)
+    }
+
+    /// The client's address of the CCW at an address.
+    pub(super) fn client_address(&self, address: u32) -> Option<u32> {
+        self.clients.get(self.arena.index_of(address)?).copied()
+    }
+
+    /// Appends a CCW, and says where it stands.
+    fn push(&mut self, ccw: Ccw1, client: u32) -> Option<usize> {
+        let place = self.clients.len();
+        if place + BEHIND >= self.arguments {
+            return None;
+        }
+        self.clients.push(client).ok()?;
+        self.arena.set_ccw(place, ccw);
+        Some(place)
+    }
+
+    /// Stores an argument, and says where.
+    fn keep(&mut self, bytes: &[u8]) -> Option<u32> {
+        let first = self.arguments.checked_sub(bytes.len().div_ceil(8))?;
+        if first < self.clients.len() + BEHIND {
+            return None;
+        }
+        for (index, part) in (first..).zip(bytes.chunks(8)) {
+            let mut word = [0; 8];
+            word.iter_mut().zip(part).for_each(|(to, from)| *to = *from);
+            self.arena.set(index, u64::from_be_bytes(word));
+        }
+        self.arguments = first;
+        Some(self.arena.address_of(first))
+    }
+
+    /// Lets what there is lead to `program`, and says where a start has to begin.
+    pub(super) fn lead_to(&self, program: u32) -> u32 {
+        if self.clients.is_empty() {
+            return program;
+        }
+        self.arena.set_ccw(self.clients.len(), transfer_to(program));
+        self.arena.set_ccw(self.clients.len() + 1, INVALID);
+        self.arena.address_of(0)
+    }
+}
+
+/// Where the walk along the executed program is.
+struct Walk {
+    slot: usize,
+    /// What the command does whose data chaining has led here.
+    chained: Option<Role>,
+    /// The CCW before is a search.
+    searched: bool,
+    /// Which slots have been repeated, and where.
+    places: heapless::Vec<(usize, usize), MOST>,
+}
+
+impl Translator {
+    /// Appends what has been executed since the last start to what is repeated. `None`: that cannot be.
+    pub(super) fn repeat(&mut self, next: &Next, window: &Window) -> Option<()> {
+        if next.modified {
+            return None;
+        }
+        let mut walk = Walk {
+            slot: 0,
+            chained: None,
+            searched: false,
+            places: heapless::Vec::new(),
+        };
+        for _ in 0..2 * MOST {
+            let slot = self.ground.slot(walk.slot);
+            let last = walk.slot == next.slot;
+            if last && !next.executed {
+                return Some(());
+            }
+            match slot.mark {
+                Mark::Link => {
+                    let at = self.ground.client_address(walk.slot)?;
+                    walk.slot = self.ground.find(at, slot.entry)?;
+                }
+                Mark::Plain if is_transfer_in_channel(slot.client) => {
+                    self.repeat_transfer(&slot, &mut walk)?;
+                }
+                Mark::Plain | Mark::Cut if last || slot.mark == Mark::Plain => {
+                    self.repeat_command(&slot, &mut walk, last, window)?;
+                    if last {
+                        return Some(());
+                    }
+                }
+                _ => return None,
+            }
+        }
+        None
+    }
+
+    /// A transfer in channel is gone along, and stands for itself only where it closes the loop of a search.
+    fn repeat_transfer(&mut self, slot: &Slot, walk: &mut Walk) -> Option<()> {
+        let target = self.target(slot.client)?;
+        let to = self.ground.find(target, slot.entry)?;
+        let known = walk.places.iter().find(|place| place.0 == to);
+        match (known, walk.searched) {
+            (Some(&(_, place)), true) => {
+                let ccw = transfer_to(self.repeat.arena.address_of(place));
+                self.repeat
+                    .push(ccw, self.ground.client_address(walk.slot)?)?;
+                walk.searched = false;
+                walk.slot += 1;
+            }
+            (None, false) => walk.slot = to,
+            (Some(_), false) | (None, true) => return None,
+        }
+        Some(())
+    }
+
+    fn repeat_command(
+        &mut self,
+        slot: &Slot,
+        walk: &mut Walk,
+        last: bool,
+        window: &Window,
+    ) -> Option<()> {
+        let ccw = slot.client;
+        let flags = ccw.flags();
+        let chaining = flags & (CcwFlags::CC | CcwFlags::CD);
+        let role = match walk.chained {
+            Some(role) => role,
+            None => (self.roles)(CommandCode(ccw.command))?,
+        };
+        let searches = role == Role::Searches;
+        if walk.searched || flags.contains(CcwFlags::SUSPEND) || chaining.is_empty() {
+            return None;
+        }
+        // After a search it is its status modifier that tells where the program has gone.
+        if last && searches {
+            return None;
+        }
+        let mut placed = ccw;
+        placed.flags = (chaining | flags & CcwFlags::SLI).bits();
+        placed.address = self.repeat.arena.address_of(0).into();
+        match role {
+            Role::Nothing => {}
+            Role::Reads => placed.flags |= CcwFlags::SKIP.bits(),
+            Role::Sets | Role::Searches => {
+                let mut bytes = [0; ARGUMENT];
+                let bytes = bytes.get_mut(..usize::from(ccw.count.get()))?;
+                self.gather(slot, bytes, window)?;
+                placed.address = self.repeat.keep(bytes)?.into();
+            }
+        }
+        let place = self
+            .repeat
+            .push(placed, self.ground.client_address(walk.slot)?)?;
+        walk.places.push((walk.slot, place)).ok()?;
+        let in_data = flags.contains(CcwFlags::CD);
+        walk.chained = in_data.then_some(role);
+        walk.searched = searches && !in_data;
+        walk.slot += 1;
+        Some(())
+    }
+
+    /// Copies the data of a CCW that writes, if it is what it was when the channel fetched it.
+    fn gather(&self, slot: &Slot, bytes: &mut [u8], window: &Window) -> Option<()> {
+        let mut rest = bytes;
+        for (start, end) in self.areas(slot)? {
+            let length = (end - start) as usize;
+            let (part, after) = rest.split_at_mut_checked(length)?;
+            if self.watch.hits(start, end) {
+                return None;
+            }
+            window.read_bytes(ClientAddress::new(start), part).ok()?;
+            rest = after;
+        }
+        rest.is_empty().then_some(())
+    }
+}
