@@ -194,9 +194,6 @@ impl Appliance {
                     (Stands::Lent, id.and_then(|&id| lendable(devices, id)))
                 }
             };
-            if let (Some(device), Stands::For(..) | Stands::Any) = (device, stands) {
-                log::info!("client {}: {} passed through", client.name, device.number);
-            }
             let around = Surroundings {
                 now: platform.now(),
                 platform: &mut *platform,

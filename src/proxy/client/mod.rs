@@ -170,6 +170,9 @@ impl Client {
             Kind::PassThrough(subject) => {
                 let former = former.map(|part| (part.schib, part.functions.get() as u8));
                 subject.open(former, &mut line);
+                if let Some(device) = device {
+                    self.note(stands, device);
+                }
             }
             // An earlier life of the appliance had shown a device.
             Kind::Nothing if former.is_some_and(|part| part.schib.pmcw.has_device()) => {
@@ -183,6 +186,14 @@ impl Client {
         place.tell(&self.area, &mut self.events, &mut line);
         self.subchannels.push(place);
         Ok(())
+    }
+
+    fn note(&self, stands: Stands, device: &Device) {
+        let (number, seen) = (device.number, seen(stands, device.number));
+        log::info!(
+            "client {}: {number} passed through as {seen:04x}",
+            self.name
+        );
     }
 
     /// What passes a device through, if there is storage for it.
@@ -245,8 +256,7 @@ impl Client {
                 subject.plug(owned(device), seen, line);
             }
         });
-        let (id, name) = (device.id, &self.name);
-        log::info!("client {name}: {id} passed through as {seen:04x}");
+        self.note(stands, device);
     }
 
     /// The devices of the virtio-ccw kind, in the order of their subchannels.
