@@ -13,7 +13,7 @@
 #
 # JSON keys: iops (by target, pattern, depth), ratio_vs_qsd_qd1 and ratio_vs_qsd_qd32 (4 KiB random read, the median of
 # the rounds' ratios), image_bytes, private_bytes, boot_ms, insns_per_read_4k (one at a time; with _qd32, 32 at once),
-# insns_proxy_1ccw and insns_proxy_64ccw (a channel program that is passed through), insns_eckd_4k (a read from a
+# insns_proxy_1ccw and insns_proxy_64ccw (a channel program that is passed through), insns_trace_record, insns_eckd_4k (a read from a
 # count-key-data disk), starts_per_mib and ccws_per_block (of long sequential reads from one), idle_cpu_percent (the daemon and the appliance, beside a client that has a disk and does nothing).
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
@@ -119,7 +119,7 @@ image_counts() {
         -kernel "$TEST_IMAGE_ELF" -append "bench=$1" 2>&1 </dev/null | tr -d '\r' >"$2" || true
 }
 
-# The same for a channel program that is passed through: one CCW; and 64 CCWs with 256 address words.
+# The same for a channel program that is passed through: one CCW; and 64 CCWs with 256 address words. And for a trace record.
 instructions_per_program() {
     local log=$TARGET/bench/proxy.log ccws count
     image_counts proxy "$log"
@@ -127,6 +127,7 @@ instructions_per_program() {
         count=$(sed -n "s/.*bench: proxy ccws=$ccws .*insns=\([0-9]*\).*/\1/p" "$log")
         value "insns_proxy_${ccws}ccw" "${count:-null}"
     done
+    value insns_trace_record "$(sed -n 's/^bench: trace .*insns=\([0-9]*\)$/\1/p' "$log" | grep . || echo null)"
 }
 
 # For each random read of a count-key-data disk; for sequential ones of 512 KiB, its starts and CCWs. See src/bench/eckd.rs.

@@ -194,6 +194,7 @@ fn modify(
                 last = EnableError::Refused(refusal);
                 match refusal {
                     Refusal::NotOperational => return Err(EnableError::NoDevice),
+                    Refusal::Operand => return Err(last),
                     Refusal::StatusPending => {
                         platform.test(id).map_err(|_| EnableError::NoDevice)?;
                     }

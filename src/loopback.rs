@@ -22,7 +22,7 @@ use liballoc::string::{String, ToString};
 use liballoc::vec::Vec;
 use vcss::layout::Kind;
 use vcss::plan::{self, AreaPlan};
-use vcss::trace::Recorder;
+use vcss::trace::{Follower, Recorder};
 use vcss::{Area, Bell};
 use window::Window;
 
@@ -41,29 +41,43 @@ pub struct Loopback {
     pub bell: Bell<'static>,
     /// The client's memory.
     pub window: &'static Window,
+    /// Reads the trace, if one is written.
+    pub trace: Option<Follower<'static>>,
 }
 
 impl Loopback {
     /// Passes `devices` through, in that order, to a client with so many pages.
-    pub fn new(mut platform: Hardware, devices: &[Device], pages: usize) -> Result<Self, String> {
+    pub fn new(
+        mut platform: Hardware,
+        devices: &[Device],
+        pages: usize,
+        traced: bool,
+    ) -> Result<Self, String> {
         let control = area(&mut platform, &plan::control_area(1, 1, 1), Kind::Control)?;
         let count = devices.len() as u32;
         let area = area(&mut platform, &plan::client_area(count), Kind::Client)?;
         let window = share(&mut platform, pages)?;
-        let mut trace = Recorder::open(&control).ok();
+        let part = |error: vcss::AreaError| error.to_string();
+        let (mut recorder, follower) = match traced {
+            true => (
+                Some(Recorder::open(&control).map_err(part)?),
+                Some(Follower::open(&control).map_err(part)?),
+            ),
+            false => (None, None),
+        };
         let mut client = Client::new("loopback".to_string(), 0, area.clone(), window, window)
             .map_err(|error| error.to_string())?;
         for device in devices {
             let around = Surroundings {
                 now: platform.now(),
                 platform: &mut platform,
-                trace: trace.as_mut(),
+                trace: recorder.as_mut(),
             };
             client
                 .add_pass_through(Stands::Any, Some(device), ISC, around)
                 .map_err(|error| error.to_string())?;
         }
-        let mut proxy = Proxy::new(liballoc::vec![client], &[], trace);
+        let mut proxy = Proxy::new(liballoc::vec![client], &[], recorder);
         proxy.get_up();
         Ok(Self {
             platform,
@@ -71,6 +85,7 @@ impl Loopback {
             bell: Bell::of_client(&area).map_err(|error| error.to_string())?,
             area,
             window,
+            trace: follower,
         })
     }
 

@@ -3,10 +3,12 @@
 //! # Scope
 //!
 //! Two programs of control commands that do nothing: one CCW; and 64 CCWs with four address words each. The image is
-//! its own client. The device is whatever subchannel there is; it need only know the command NO-OPERATION.
+//! its own client. The trace is written. The device is whatever subchannel there is; it need only know the command NO-OPERATION.
 //!
 //! Counted is what the event loop does for the program: the turns that take START and TEST, and the one that takes the
 //! interruption. The device's own time is not: QEMU runs the program within START SUBCHANNEL, at no instruction of ours.
+//!
+//! A trace record costs what the one-CCW program costs less when no trace is written, for each of its records.
 
 use super::liballoc::string::{String, ToString};
 use super::{lap, nearest, Scale};
@@ -18,6 +20,7 @@ use core::mem::offset_of;
 use s390x::clock::Tod;
 use s390x::control::Cr6;
 use vcss::client::{Command, Instruction, Response, SchibPart, Status};
+use vcss::trace::Followed;
 use window::ClientAddress;
 use zerocopy::big_endian::U64;
 use zerocopy::IntoBytes;
@@ -34,19 +37,18 @@ const WORDS: u16 = 4;
 
 /// Measures and prints.
 pub fn run(scale: &Scale) -> Result<(), String> {
-    let mut bench = Bench::new()?;
-    for (ccws, words) in [(1, 0), (64, WORDS)] {
-        bench.program(ccws, words)?;
-        // The first one is to warm up.
-        bench.once()?;
-        let mut cost = 0;
-        for _ in 0..PROGRAMS {
-            cost += bench.once()?;
-        }
+    let mut bench = Bench::new(true)?;
+    let (short, records) = bench.programs(1, 0)?;
+    let (long, _) = bench.programs(64, WORDS)?;
+    let (untraced, _) = Bench::new(false)?.programs(1, 0)?;
+    for (cost, ccws, words) in [(short, 1, 0), (long, 64, WORDS)] {
         let insns = nearest(scale.instructions(cost), PROGRAMS);
         let words = ccws * words;
         sclp::println!("bench: proxy ccws={ccws} idaws={words} insns={insns}");
     }
+    let insns = scale.instructions(short.saturating_sub(untraced));
+    let insns = nearest(insns, records.max(1));
+    sclp::println!("bench: trace records={records} insns={insns}");
     Ok(())
 }
 
@@ -56,14 +58,14 @@ struct Bench {
 }
 
 impl Bench {
-    fn new() -> Result<Self, String> {
+    fn new(traced: bool) -> Result<Self, String> {
         // SAFETY: the vectors are set, and this is the one CPU.
         let mut platform = unsafe { Hardware::new(Cr6::ALL_SUBCLASSES) };
         let devices = css::discover(&mut platform).map_err(|error| error.to_string())?;
         sclp::println!("bench: proxy midaws={}", platform.has_midaws());
         let device = devices.get(..1).ok_or("no subchannel")?;
         let mut bench = Self {
-            both: Loopback::new(platform, device, PAGES)?,
+            both: Loopback::new(platform, device, PAGES, traced)?,
             sequence: 0,
         };
         bench.enable()?;
@@ -103,6 +105,31 @@ impl Bench {
             }
         }
         Ok(())
+    }
+
+    /// Runs a program of so many CCWs with so many address words each, again and again; clock units that the appliance took,
+    /// and records that it wrote.
+    fn programs(&mut self, ccws: u16, words: u16) -> Result<(u64, u32), String> {
+        self.program(ccws, words)?;
+        // The first one is to warm up.
+        self.once()?;
+        self.records();
+        let mut cost = 0;
+        for _ in 0..PROGRAMS {
+            cost += self.once()?;
+        }
+        Ok((cost, self.records()))
+    }
+
+    /// How many trace records there are that have not been counted. The ring has room for them.
+    fn records(&mut self) -> u32 {
+        let mut count = 0;
+        if let Some(trace) = &mut self.both.trace {
+            while let Followed::Record(_) = trace.follow() {
+                count += 1;
+            }
+        }
+        count
     }
 
     /// Starts the program and takes its status; clock units that the appliance took.

@@ -141,6 +141,8 @@ pub enum SelfTest {
     /// `proxy`: the same of subchannels that the proxy passes through to the image itself. Writes to the first track of
     /// each DASD.
     Proxy,
+    /// `proxy-ipl`: what the first disk has for IPL, run by a client in the image.
+    ProxyIpl,
     /// `disk`: the virtio disk driver against an image that the host knows.
     Disk,
     /// `dasd`: the driver of count-key-data disks, on every one that is there.
@@ -182,6 +184,7 @@ impl SelfTest {
             "channel" => Self::Channel,
             "attention" => Self::Attention,
             "proxy" => Self::Proxy,
+            "proxy-ipl" => Self::ProxyIpl,
             "disk" => Self::Disk,
             "dasd" => Self::Dasd,
             "dasd-errors" => Self::DasdErrors,

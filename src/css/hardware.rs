@@ -75,18 +75,11 @@ const fn refusal(cc: ConditionCode) -> Result<(), Refusal> {
     Refusal::from_cc(cc.bits())
 }
 
-/// The answer of an instruction that can find its operand wrong. All operands here are checked before, so the machine lacks
-/// something that nobody knew of; to whoever asked, that is a subchannel that cannot be used so.
-fn checked(
-    id: SubchannelId,
-    answer: Result<ConditionCode, OperandException>,
-) -> Result<(), Refusal> {
+/// The answer of an instruction that can find its operand wrong.
+fn checked(answer: Result<ConditionCode, OperandException>) -> Result<(), Refusal> {
     match answer {
         Ok(cc) => refusal(cc),
-        Err(exception) => {
-            log::debug!("{id}: {exception}");
-            Err(Refusal::NotOperational)
-        }
+        Err(OperandException) => Err(Refusal::Operand),
     }
 }
 
@@ -101,7 +94,7 @@ fn interruption(code: &io::IoInterruption) -> Option<IoInterruption> {
 impl ChannelSubsystem for Hardware {
     unsafe fn start(&mut self, id: SubchannelId, orb: &Orb) -> Result<(), Refusal> {
         // SAFETY: the ORB is one; its program is the caller's care.
-        checked(id, unsafe { io::ssch(word(id), ptr::from_ref(orb)) })
+        checked(unsafe { io::ssch(word(id), ptr::from_ref(orb)) })
     }
 
     fn halt(&mut self, id: SubchannelId) -> Result<(), Refusal> {
@@ -136,7 +129,7 @@ impl ChannelSubsystem for Hardware {
     fn modify(&mut self, id: SubchannelId, schib: &Schib) -> Result<(), Refusal> {
         // SAFETY: a SCHIB, word aligned by its type. Measurement blocks are not switched on by
         // anyone here.
-        checked(id, unsafe { io::msch(word(id), ptr::from_ref(schib)) })
+        checked(unsafe { io::msch(word(id), ptr::from_ref(schib)) })
     }
 
     fn test(&mut self, id: SubchannelId) -> Result<Tested, NotOperational> {

@@ -192,7 +192,9 @@ unsafe fn run_once(
             return Err(Failure::StatusPending);
         }
         Err(Refusal::Busy) => return Err(Failure::Busy),
-        Err(Refusal::NotOperational) => return Err(Failure::GONE),
+        Err(refusal @ (Refusal::NotOperational | Refusal::Operand)) => {
+            return Err(Failure::Final(ProgramError::Refused(refusal)));
+        }
     }
     let irb = final_status(platform, id, deadline);
     platform.forget_interruption(id);

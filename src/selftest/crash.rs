@@ -30,6 +30,7 @@ pub(super) fn run(test: SelfTest) {
         | SelfTest::Channel
         | SelfTest::Attention
         | SelfTest::Proxy
+        | SelfTest::ProxyIpl
         | SelfTest::Disk
         | SelfTest::Link
         | SelfTest::Idle

@@ -141,6 +141,7 @@ pub fn run(test: SelfTest, options: &Options) -> ! {
         SelfTest::Channel => channel::run(&mut tally, settings, options.area),
         SelfTest::Attention => channel::run_attention(&mut tally, settings, options.area),
         SelfTest::Proxy => proxy::run(&mut tally, options.vfio),
+        SelfTest::ProxyIpl => proxy::run_ipl(&mut tally),
         SelfTest::Disk => disk::run(&mut tally, settings),
         SelfTest::Dasd => dasd::run(&mut tally, dasd::TESTS),
         SelfTest::DasdErrors => dasd::run(&mut tally, dasd::ERRORS),

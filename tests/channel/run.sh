@@ -212,7 +212,7 @@ case_host() { # lscss, ccw, schib and trace, and what they say when they cannot
     says "$SCENE/out" 'sense: +80'
     refused 'program check' ccw 0.0.0300 0800000000000000
     host schib 0.0.3270 --json
-    json '.device == "0.0.3270" and .pim == "80" and (.flags | index("device number valid"))'
+    json '.device == "0.0.3270" and .pim == "80" and (.flags | index("device number valid") and index("concurrent sense"))'
     refused 'belongs to client "bare"' ccw 0.0.0200 nop
     refused 'the appliance uses it itself' schib 0.0.0002
     refused 'has no device 0\.0\.4711; it has 0\.0\.0002' halt 0.0.4711

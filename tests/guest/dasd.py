@@ -308,6 +308,16 @@ def check_format(path, layout, block, serial):
     print(f"{path}: {count} records of {image.tracks} tracks are as {of} makes them")
 
 
+def loaded(image, end):
+    """The sum of an image as a client's storage up to an address has it, behind its PSW: as the self-test proxy-ipl prints it."""
+    with open(image, "rb") as file:
+        content = file.read().ljust(int(end, 0) - 0x10000, bytes(1))
+    total, mask = 0, (1 << 64) - 1
+    for (word,) in struct.iter_unpack(">Q", content):
+        total = ((total << 1 | total >> 63) & mask) ^ word
+    print(f"{total:016x}")
+
+
 COMMANDS = {
     "make-linux": lambda path, serial, cylinders: dasdinit(path, serial, cylinders, "-linux"),
     "make-ldl": make_ldl,
@@ -321,5 +331,6 @@ COMMANDS = {
     "get": get,
     "damage": damage,
     "formatted": check_format,
+    "loaded": loaded,
 }
 COMMANDS[sys.argv[1]](*sys.argv[2:])

@@ -61,6 +61,7 @@ case_hercules_css() { # subchannels of DASD there, whose programs run within STA
     hercules FFF selftest=css
     silent "$LOG" '^FAIL'
     says "$LOG" '^[1-9][0-9]* passed, 0 failed'
+    says "$LOG" "$NO_WORD"
 }
 case_hercules_css_async() { # the same with programs that run on their own, and can be busy, halted and cleared
     hercules FFF selftest=css --dasd nosyncio
@@ -322,6 +323,7 @@ proxy_passed() {
     says "$LOG" '^[1-9][0-9]* passed, 0 failed'
     says "$LOG" '^PASS: .*an ORB with any one bit changed harms nobody'
     says "$LOG" '^PASS: .*a SCHIB with any one bit changed harms nobody'
+    says "$LOG" "$NO_WORD"
     says "$LOG" '^PASS: .*a suspended program goes on with RSCH'
     for fact in 'data chaining across pages' 'format-1 IDAWs' 'format-2 IDAWs of 2 KiB' 'format-2 IDAWs of 4 KiB' MIDAWs \
         'READ IPL over the program, whose format-0 CCWs search' 'READ IPL over the program, whose format-1 CCWs search' \
@@ -342,6 +344,29 @@ case_hercules_proxy_fixed() { # a fixed-block disk there, through the proxy
     says "$LOG" '^[1-9][0-9]* passed, 0 failed'
     says "$LOG" '^PASS: 0\.0\.0a80 .*READ IPL over the program, which goes straight on with LOCATE'
     rm "$volume"
+}
+
+# proxy_ipl VOLUME OPTION…: the installed image, which mkipl has written there, is loaded by a client's channel program.
+proxy_ipl() {
+    local volume=$1 image=${IMAGE_ELF%.elf}.bin
+    shift
+    "$HOST_PROGRAM" mkipl "$image" "$volume"
+    hercules FFF selftest=proxy-ipl --volume "$volume" --patience 25 "$@"
+    says "$LOG" "^proxy-ipl: PSW 0008000080010000, sum $(python3 "$here/dasd.py" loaded "$image" 0xA0000)$"
+    says "$LOG" '^1 passed, 0 failed'
+    rm "$volume"
+}
+case_hercules_proxy_ipl() { # what a 3390 has for IPL, loaded by a client through the proxy
+    python3 "$here/dasd.py" make-linux "$SCENE/listed.3390" LISTED 4
+    proxy_ipl "$SCENE/listed.3390"
+}
+case_hercules_proxy_ipl_async() { # the same with programs that run on their own
+    python3 "$here/dasd.py" make-linux "$SCENE/listed.3390" LISTED 4
+    proxy_ipl "$SCENE/listed.3390" --dasd nosyncio
+}
+case_hercules_proxy_ipl_fixed() { # the same from a fixed-block disk
+    python3 "$here/dasd.py" make-fixed "$SCENE/ipl.9336" FIXED1 5001
+    proxy_ipl "$SCENE/ipl.9336"
 }
 case_hercules_proxy_async() { # the same with programs that run on their own: endless ones, and one that the CPU changes
     hercules FFF selftest=proxy --dasd nosyncio

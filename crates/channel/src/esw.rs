@@ -358,7 +358,10 @@ impl Esw {
     }
 }
 
-/// The extended-measurement word: the times of one start function, in units of 128 microseconds.
+/// The extended-measurement word: the times of one start function, or since it was resumed, in units of half a microsecond.
+///
+/// It is stored with primary status, with secondary status alone, and when a program is suspended, if the timing facility is
+/// there. (*Principles of Operation*, chapter 16, "Extended-measurement word"; the unit is that of US patent 7,886,082.)
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
@@ -395,7 +398,7 @@ pub struct MeasurementBlock1 {
     pub start_count: U32,
     /// Sample count.
     pub sample_count: U32,
-    /// The sums of the samples.
+    /// The sums of the samples, in units of 128 microseconds.
     pub times: Emw,
     /// Reserved.
     pub reserved: [U32; 6],

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::{Crw, Irb, Orb, Schib};
+use crate::{Crw, Irb, OperandException, Orb, Schib};
 
 /// Subchannel set and number: the part of the subsystem-identification word that varies.
 ///
@@ -87,7 +87,7 @@ impl fmt::Debug for DeviceNumber {
     }
 }
 
-/// Why an I/O instruction was not carried out: its condition code, when not 0.
+/// Why an I/O instruction was not carried out: its condition code, when not 0, or the program exception that it ended with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Refusal {
@@ -97,6 +97,9 @@ pub enum Refusal {
     Busy = 2,
     /// Condition code 3: the subchannel is not operational.
     NotOperational = 3,
+    /// No condition code. START or MODIFY recognised an operand exception: the operand is none, or asks for what the machine
+    /// does not have. Nothing was done.
+    Operand = 0xFF,
 }
 
 impl Refusal {
@@ -110,7 +113,7 @@ impl Refusal {
         }
     }
 
-    /// The condition code of an instruction's result.
+    /// The condition code of an instruction's result; X'FF' is none.
     pub const fn cc(result: Result<(), Self>) -> u8 {
         match result {
             Ok(()) => 0,
@@ -125,11 +128,18 @@ impl fmt::Display for Refusal {
             Self::StatusPending => "status pending (cc 1)",
             Self::Busy => "busy (cc 2)",
             Self::NotOperational => "not operational (cc 3)",
+            Self::Operand => "operand exception",
         })
     }
 }
 
 impl core::error::Error for Refusal {}
+
+impl From<OperandException> for Refusal {
+    fn from(_: OperandException) -> Self {
+        Self::Operand
+    }
+}
 
 /// Condition code 3 of an instruction that has no other failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

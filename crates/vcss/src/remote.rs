@@ -48,9 +48,7 @@ pub enum RemoteError {
     Timeout,
     /// The appliance did not know the request.
     Invalid,
-    /// The operand is none for the instruction: a CPU would recognise an operand exception.
-    Operand,
-    /// The instruction was refused with this condition code.
+    /// The instruction was refused.
     Refused(Refusal),
 }
 
@@ -59,7 +57,6 @@ impl fmt::Display for RemoteError {
         match self {
             Self::Area(error) => error.fmt(f),
             Self::Timeout => f.write_str("the appliance did not answer in time"),
-            Self::Operand => f.write_str("the instruction does not take the operand"),
             Self::Invalid => f.write_str("the appliance did not know the request"),
             Self::Refused(refusal) => write!(f, "virtual subchannel: {refusal}"),
         }
@@ -238,7 +235,7 @@ impl<'w, W: Wake> Remote<'w, W> {
         }
         let response: Response = self.area.read(index)?;
         match response.condition.get() {
-            Response::OPERAND => Err(RemoteError::Operand),
+            Response::OPERAND => Err(Refusal::Operand.into()),
             condition => u8::try_from(condition).map_err(|_| RemoteError::Invalid),
         }
     }
@@ -254,47 +251,53 @@ impl<'w, W: Wake> Remote<'w, W> {
         }
     }
 
-    /// For the trait, whose condition codes have no word for a dead appliance and none for an operand exception: not
-    /// operational.
-    fn condition(&mut self, id: SubchannelId, instruction: Instruction, operand: &[u8]) -> u8 {
+    /// For the trait, which has no word for a dead appliance: not operational.
+    fn carry_out(
+        &mut self,
+        id: SubchannelId,
+        instruction: Instruction,
+        operand: &[u8],
+    ) -> Result<(), Refusal> {
         if id.set() != 0 {
-            return 3;
+            return Err(Refusal::NotOperational);
         }
-        self.request(u32::from(id.number()), instruction, operand)
-            .unwrap_or(3)
+        match self.request(u32::from(id.number()), instruction, operand) {
+            Ok(condition) => Refusal::from_cc(condition),
+            Err(RemoteError::Refused(refusal)) => Err(refusal),
+            Err(RemoteError::Area(_) | RemoteError::Timeout | RemoteError::Invalid) => {
+                Err(Refusal::NotOperational)
+            }
+        }
     }
 }
 
 impl<W: Wake> ChannelSubsystem for Remote<'_, W> {
     unsafe fn start(&mut self, id: SubchannelId, orb: &Orb) -> Result<(), Refusal> {
-        Refusal::from_cc(self.condition(id, Instruction::Start, orb.as_bytes()))
+        self.carry_out(id, Instruction::Start, orb.as_bytes())
     }
 
     fn halt(&mut self, id: SubchannelId) -> Result<(), Refusal> {
-        Refusal::from_cc(self.condition(id, Instruction::Halt, &[]))
+        self.carry_out(id, Instruction::Halt, &[])
     }
 
     fn clear(&mut self, id: SubchannelId) -> Result<(), NotOperational> {
         // What is pending goes, and its interruption with it.
         self.set_told(id.number().into(), false);
-        match self.condition(id, Instruction::Clear, &[]) {
-            0 => Ok(()),
-            _ => Err(NotOperational),
-        }
+        self.carry_out(id, Instruction::Clear, &[])
+            .map_err(|_| NotOperational)
     }
 
     fn cancel(&mut self, id: SubchannelId) -> Result<(), Refusal> {
-        Refusal::from_cc(self.condition(id, Instruction::Cancel, &[]))
+        self.carry_out(id, Instruction::Cancel, &[])
     }
 
     fn resume(&mut self, id: SubchannelId) -> Result<(), Refusal> {
-        Refusal::from_cc(self.condition(id, Instruction::Resume, &[]))
+        self.carry_out(id, Instruction::Resume, &[])
     }
 
     fn store(&mut self, id: SubchannelId) -> Result<Schib, NotOperational> {
-        if self.condition(id, Instruction::Store, &[]) != 0 {
-            return Err(NotOperational);
-        }
+        self.carry_out(id, Instruction::Store, &[])
+            .map_err(|_| NotOperational)?;
         self.area
             .read::<SchibPart>(u32::from(id.number()))
             .map(|part| part.schib)
@@ -302,7 +305,7 @@ impl<W: Wake> ChannelSubsystem for Remote<'_, W> {
     }
 
     fn modify(&mut self, id: SubchannelId, schib: &Schib) -> Result<(), Refusal> {
-        Refusal::from_cc(self.condition(id, Instruction::Modify, schib.as_bytes()))
+        self.carry_out(id, Instruction::Modify, schib.as_bytes())
     }
 
     fn test(&mut self, id: SubchannelId) -> Result<Tested, NotOperational> {

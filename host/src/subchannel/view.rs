@@ -47,7 +47,7 @@ pub struct SchibView {
     pub parameter: String,
     /// Interruption subclass.
     pub isc: u8,
-    /// What is enabled, and whether the device number is valid.
+    /// What is enabled and available (words 1 and 6 of the PMCW), and whether the device number is valid.
     pub flags: Vec<String>,
     /// Logical-path mask, hexadecimal as all the others.
     pub lpm: String,
@@ -169,11 +169,14 @@ impl SchibView {
     pub fn new(device: String, schib: &Schib) -> Self {
         let pmcw = &schib.pmcw;
         let mask = |mask: u8| format!("{mask:02x}");
+        let mut flags: Vec<String> = names!(pmcw.flags());
+        let more: Vec<String> = names!(pmcw.characteristics());
+        flags.extend(more);
         Self {
             device,
             parameter: format!("{:08x}", pmcw.parameter.get()),
             isc: pmcw.isc(),
-            flags: names!(pmcw.flags()),
+            flags,
             lpm: mask(pmcw.lpm),
             pnom: mask(pmcw.pnom),
             lpum: mask(pmcw.lpum),

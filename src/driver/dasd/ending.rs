@@ -21,6 +21,7 @@ impl<M: Medium> Disk<M> {
             Refusal::NotOperational if self.paths.is_whole() => {
                 return self.give_up(platform, "not operational")
             }
+            Refusal::Operand => return self.give_up(platform, "operand exception"),
             // None of the paths in use is available; those that are left out may be.
             Refusal::NotOperational => {
                 self.paths.reset();
@@ -246,7 +247,7 @@ impl<M: Medium> Disk<M> {
                         self.state = State::Halting(deadline);
                         return;
                     }
-                    Err(Refusal::NotOperational) => {
+                    Err(Refusal::NotOperational | Refusal::Operand) => {
                         return self.give_up(platform, "not operational")
                     }
                     // Status came after all.

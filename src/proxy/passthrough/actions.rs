@@ -18,11 +18,14 @@ use super::request::Operand;
 use super::schib::{self, Virtual};
 use super::state::{Action, Event, State};
 use super::status::{self, Over, CONCLUSIVE};
-use super::{Line, PassThrough, HEAL_US};
+use super::{Line, PassThrough, HEAL_US, OPERAND};
 
-/// Condition code of a refusal.
+/// The answer to an instruction that was refused.
 pub(super) const fn code(refusal: Refusal) -> u32 {
-    refusal as u32
+    match refusal {
+        Refusal::Operand => OPERAND,
+        Refusal::StatusPending | Refusal::Busy | Refusal::NotOperational => refusal as u32,
+    }
 }
 
 impl PassThrough {
@@ -114,7 +117,7 @@ impl PassThrough {
         self.condition = code(refusal);
         match refusal {
             Refusal::StatusPending => self.announced = true,
-            Refusal::Busy => {}
+            Refusal::Busy | Refusal::Operand => {}
             Refusal::NotOperational if self.stored(line).is_none() => return Some(Event::Gone),
             // The device is there, the paths are not.
             Refusal::NotOperational => {}
@@ -257,6 +260,7 @@ impl PassThrough {
     fn test(&mut self, line: &mut Line<'_>) -> Option<Event> {
         if let Some(held) = self.held.take() {
             self.irb = held;
+            self.sample();
             return self.answer(0, None);
         }
         if self.functions.contains(FunctionControl::CLEAR) {

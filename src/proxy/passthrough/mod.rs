@@ -10,7 +10,7 @@
 //! | `quiesce` | those that end what a client left running |
 //! | `plugging` | devices that go and come |
 //! | `lending` | a disk's subchannel, which is there only while it is lent |
-//! | `measure`, `record` | counts; trace records |
+//! | `measure`, `record` | the measurement block; trace records |
 //! | [`status`] | what a subchannel-status word says; status that the appliance makes |
 //! | [`schib`] | which fields of the SCHIB are the client's |
 //!
@@ -50,7 +50,7 @@ mod tests;
 use channel::{ChannelSubsystem, Crw, FunctionControl, Irb, Orb, Schib, Scsw, SubchannelId};
 use heapless::Deque;
 use s390x::clock::Tod;
-use vcss::client::{Instruction, Measurement};
+use vcss::client::Instruction;
 use vcss::trace::{Recorder, TraceEvent};
 use window::Window;
 
@@ -60,6 +60,7 @@ pub use self::record::driver_state;
 pub use self::request::Request;
 
 use self::lending::Lending;
+use self::measure::Measured;
 use self::record::{irb_words, orb_words, scsw_words, NO_WORDS};
 use self::request::Operand;
 use self::schib::Virtual;
@@ -133,8 +134,7 @@ pub struct PassThrough {
     translator: Translator,
     deadline: Tod,
     reports: Deque<Crw, MAX_REPORTS>,
-    measured: Measurement,
-    measured_anew: bool,
+    measured: Measured,
     /// The answer that is being made.
     condition: u32,
     irb: Irb,
@@ -164,8 +164,7 @@ impl PassThrough {
             translator: translator.repeating(owned.roles),
             deadline: Tod::NEVER,
             reports: Deque::new(),
-            measured: Measurement::default(),
-            measured_anew: false,
+            measured: Measured::default(),
             condition: 0,
             irb: Irb::default(),
         }
@@ -223,7 +222,8 @@ impl PassThrough {
             Request::Modify(_) => (Instruction::Modify, NO_WORDS),
             Request::Test => (Instruction::Test, irb_words(&self.irb)),
         };
-        let condition = Some(self.condition as u8);
+        // None for an operand exception.
+        let condition = u8::try_from(self.condition).ok();
         self.trace(
             line,
             before,
@@ -427,12 +427,6 @@ impl PassThrough {
     /// The number of the virtual subchannel.
     pub const fn index(&self) -> u16 {
         self.index
-    }
-
-    /// The measurement block, if it has changed and the client wants it.
-    pub fn take_measurement(&mut self) -> Option<&Measurement> {
-        let changed = core::mem::take(&mut self.measured_anew);
-        (changed && self.own.is_measured()).then_some(&self.measured)
     }
 
     /// The next channel report for the client.

@@ -7,6 +7,7 @@
 use channel::{DeviceNumber, SubchannelId};
 use vcss::trace::TraceEvent;
 
+use super::measure::Measured;
 use super::record::NO_WORDS;
 use super::request::Operand;
 use super::schib::Virtual;
@@ -45,6 +46,7 @@ impl PassThrough {
         if device != self.own.device() {
             self.former = None;
             self.own = Virtual::reset(device);
+            self.measured = Measured::default();
         }
         self.come(line);
     }

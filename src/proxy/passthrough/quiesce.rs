@@ -5,13 +5,13 @@
 //! Nothing waits here. After HALT and CLEAR a time is set; when it is over, the event loop's tick brings
 //! [`Event::TimeOut`].
 
-use channel::{FunctionControl, PmcwFlags, Refusal, StatusControl};
+use channel::{FunctionControl, Refusal, StatusControl};
 use vcss::client::Instruction;
 use vcss::trace::TraceEvent;
 
 use super::record::NO_WORDS;
 use super::state::Event;
-use super::{Line, PassThrough};
+use super::{schib, Line, PassThrough};
 
 /// How long a halt function may take, in microseconds.
 pub const HALT_US: u64 = 500_000;
@@ -64,7 +64,7 @@ impl PassThrough {
         self.trace_own(Instruction::Cancel, Refusal::cc(cancelled), line);
         Some(match cancelled {
             Ok(()) => Event::Cancelled,
-            Err(Refusal::StatusPending | Refusal::Busy) => Event::Refused,
+            Err(Refusal::StatusPending | Refusal::Busy | Refusal::Operand) => Event::Refused,
             Err(Refusal::NotOperational) => self.lost(line),
         })
     }
@@ -76,7 +76,7 @@ impl PassThrough {
         self.deadline = line.now.plus_micros(HALT_US);
         Some(match halted {
             Ok(()) => Event::Accepted,
-            Err(Refusal::StatusPending | Refusal::Busy) => Event::Refused,
+            Err(Refusal::StatusPending | Refusal::Busy | Refusal::Operand) => Event::Refused,
             Err(Refusal::NotOperational) => self.lost(line),
         })
     }
@@ -96,23 +96,21 @@ impl PassThrough {
         })
     }
 
-    /// Disables the subchannel for the next client, which finds all installed paths in the logical-path mask, as after a
-    /// reset. (One of QEMU's vfio-ccw begins without any, and starts programs all the same.)
+    /// Disables the subchannel for the next client, which finds it as after a reset.
     pub(super) fn disable(&mut self, line: &mut Line<'_>) -> Option<Event> {
         let id = self.id;
         for _ in 0..DISABLES {
             let Some(mut schib) = self.stored(line) else {
                 return Some(Event::Gone);
             };
-            schib.pmcw.set_flag(PmcwFlags::ENABLED, false);
-            schib.pmcw.lpm = schib.pmcw.pim;
+            schib::release(&mut schib);
             match line.css.modify(id, &schib) {
                 Ok(()) => return None,
                 Err(Refusal::StatusPending) => {
                     // Unsolicited, and nobody's.
                     let _ = line.css.test(id);
                 }
-                Err(Refusal::Busy | Refusal::NotOperational) => break,
+                Err(Refusal::Busy | Refusal::NotOperational | Refusal::Operand) => break,
             }
         }
         log::warn!("{id} cannot be disabled");

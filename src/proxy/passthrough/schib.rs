@@ -6,22 +6,32 @@
 //! | enable | the client's | kept, and passed on: a subchannel that is disabled for the client is disabled |
 //! | device number, valid | the virtual device's number | |
 //! | logical-path mask, multipath mode, POM | the hardware's | passed on |
-//! | concurrent sense | the hardware's | passed on |
-//! | extended measurement word | 0 | not taken: hypervisors refuse it with a program check |
+//! | concurrent sense, extended measurement word | the hardware's | passed on |
+//! | timing facility | the hardware's | |
 //! | PNOM, LPUM, PIM, PAM, chpids | the hardware's | |
 //! | limit mode | 0 | not taken: the limit would be one for the appliance's addresses |
 //! | measurement mode, block index, address and format | the client's | kept: the block is in the area |
 //! | SCSW | the hardware's, in the client's terms | |
+//!
+//! A machine without the extended measurement word refuses that bit with an operand exception, and so does MODIFY then; nothing
+//! is changed.
 
-use channel::{Pmcw, PmcwFlags, Schib};
+use channel::{Pmcw, PmcwCharacteristics, PmcwFlags, Schib};
 use zerocopy::big_endian::{U16, U32, U64};
 
 /// PMCW word 6: measurement-block format.
-const FORMAT_1_BLOCK: u32 = 0x4;
-/// PMCW word 6: concurrent sense.
-const PASSED_ON: u32 = 0x1;
-/// PMCW flags that are the hardware's business.
+const FORMAT_1_BLOCK: u32 = PmcwCharacteristics::MEASUREMENT_BLOCK_FORMAT_1.bits();
+/// PMCW word 6: what is passed on.
+const PASSED_ON: u32 = PmcwCharacteristics::CONCURRENT_SENSE
+    .union(PmcwCharacteristics::EXTENDED_MEASUREMENT)
+    .bits();
+/// PMCW flags that are passed on.
 const MULTIPATH: u16 = PmcwFlags::MULTIPATH.bits();
+/// PMCW flags that are shown as the hardware has them.
+const SHOWN: u16 = PmcwFlags::MULTIPATH
+    .union(PmcwFlags::TIMING)
+    .union(PmcwFlags::DEVICE_NUMBER_VALID)
+    .bits();
 /// PMCW flags that are the client's own: ISC, measurement mode.
 const CLIENTS: u16 = 0x3800 | PmcwFlags::MEASUREMENT_BLOCK.bits() | PmcwFlags::CONNECT_TIME.bits();
 
@@ -84,8 +94,7 @@ impl Virtual {
         let mut shown = *hardware;
         let pmcw = &mut shown.pmcw;
         pmcw.parameter = U32::new(self.parameter);
-        let valid = PmcwFlags::DEVICE_NUMBER_VALID.bits();
-        pmcw.flags = U16::new(self.flags | pmcw.flags.get() & (MULTIPATH | valid));
+        pmcw.flags = U16::new(self.flags | pmcw.flags.get() & SHOWN);
         pmcw.device = U16::new(self.device);
         pmcw.mbi = U16::new(self.block_index);
         let format = if self.format_1_block {
@@ -125,4 +134,14 @@ pub fn for_hardware(hardware: &Schib, wanted: &Schib, parameter: u32, isc: u8) -
     let kept = pmcw.characteristics.get() & !PASSED_ON;
     pmcw.characteristics = U32::new(kept | wanted.pmcw.characteristics.get() & PASSED_ON);
     schib
+}
+
+/// What the hardware is given when its client has gone: disabled, and what was passed on as after a reset. All installed paths
+/// are in the logical-path mask, and all paths are operational until found otherwise. (That of QEMU's vfio-ccw begins without any, and programs start all the same.)
+pub fn release(schib: &mut Schib) {
+    let pmcw = &mut schib.pmcw;
+    pmcw.set_flag(PmcwFlags::ENABLED | PmcwFlags::MULTIPATH, false);
+    pmcw.lpm = pmcw.pim;
+    pmcw.pom = 0xFF;
+    pmcw.characteristics = U32::new(pmcw.characteristics.get() & !PASSED_ON);
 }

@@ -1,7 +1,7 @@
 //! What a subchannel-status word says, and the status that the appliance makes itself.
 
 use channel::{
-    ActivityControl, DeviceStatus, FunctionControl, Irb, Scsw, StatusControl, SubchannelStatus,
+    ActivityControl, DeviceStatus, Emw, FunctionControl, Irb, Scsw, StatusControl, SubchannelStatus,
 };
 
 use super::state::Event;
@@ -102,6 +102,7 @@ pub fn is_retryable(scsw: &Scsw) -> bool {
 pub fn still_running(mut irb: Irb) -> Irb {
     irb.scsw.device_status = 0;
     irb.scsw.count = 0.into();
+    irb.emw = Emw::default();
     irb.scsw.set_controls(
         FunctionControl::START,
         ActivityControl::SUBCHANNEL_ACTIVE | ActivityControl::DEVICE_ACTIVE,

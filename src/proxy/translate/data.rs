@@ -414,6 +414,14 @@ impl Translator {
         }
     }
 
+    /// The words of a list, summed up: another sum is another list.
+    pub(super) fn words_of(&self, slot: &Slot) -> u64 {
+        let Some(list) = slot.list else { return 0 };
+        let first = list.first as usize;
+        let words = (first..first + list.length()).map(|word| self.arena.get(word));
+        words.fold(0, |sum: u64, word| sum.wrapping_mul(31).wrapping_add(word))
+    }
+
     fn refill_words<W: Word>(&mut self, area: &Area, list: List, window: &Window) -> bool {
         match self.first_word::<W>(area, window) {
             Some((first, rest)) if area.words(first, &self.shape) == list.length() => {

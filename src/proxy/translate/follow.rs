@@ -80,7 +80,7 @@ impl Chaining {
 impl Translator {
     /// Translates all that can be reached from a first CCW.
     pub(super) fn follow_all(&mut self, first: u32, window: &Window) -> Result<(), Limit> {
-        self.follow(Way::to(first, Transfer::None, true), window)?;
+        self.follow(Way::to(first, self.began, true), window)?;
         self.follow_detours(window);
         Ok(())
     }
@@ -299,6 +299,12 @@ impl Translator {
     /// needs it, or if that is not possible, found invalid.
     fn wait_for_device(&mut self, way: &Way) {
         let slot = self.ground.used();
+        if self.can_cut_data(way) {
+            self.push_invalid(way.entry, Mark::Dead);
+            self.close();
+            self.cut_data(way.leader);
+            return;
+        }
         let (stop, leader) = match way.entry {
             Transfer::None => (slot, way.leader),
             Transfer::Output | Transfer::Input | Transfer::Backward => {
@@ -326,6 +332,29 @@ impl Translator {
         }
         if leader != NOBODY {
             self.cut(leader);
+        }
+        self.watch.set_split();
+    }
+
+    /// Whether it is the program's first command that needs it, so that there is nothing to cut before it, and the device can give that
+    /// command's data once more.
+    fn can_cut_data(&self, way: &Way) -> bool {
+        let reads = match way.command {
+            NOBODY => self.began != Transfer::None && self.steady,
+            0 => self.can_repeat(0),
+            _ => false,
+        };
+        way.entry == Transfer::Input && way.leader != NOBODY && reads
+    }
+
+    /// Takes the data chaining from a CCW. What the device has beyond its count is no error.
+    fn cut_data(&mut self, slot: usize) {
+        let mut ccw = self.arena.ccw(slot);
+        let chaining = CcwFlags::CC | CcwFlags::CD;
+        ccw.flags = ccw.flags & !chaining.bits() | CcwFlags::SLI.bits();
+        self.arena.replace_ccw(slot, ccw);
+        if let Some(slot) = self.ground.slot_mut(slot) {
+            slot.mark = Mark::CutData;
         }
         self.watch.set_split();
     }

@@ -87,6 +87,8 @@ pub(super) enum Mark {
     Plain,
     /// A translated CCW without its chaining: the device may write what follows.
     Cut,
+    /// The same within a command: without its data chaining.
+    CutData,
     /// Not translated yet: the device may write it first.
     Stop,
     /// The same, where a transfer in channel leads.
@@ -275,10 +277,14 @@ impl Slot {
         match self.mark {
             Mark::Stop | Mark::StopTransferred | Mark::Dead => true,
             Mark::IdleLink | Mark::Link => false,
-            Mark::Plain | Mark::Cut if super::arena::is_transfer_in_channel(self.client) => {
+            Mark::Plain | Mark::Cut | Mark::CutData
+                if super::arena::is_transfer_in_channel(self.client) =>
+            {
                 self.entry == entry
             }
-            Mark::Plain | Mark::Cut => self.transfer == entry.by(self.client.command),
+            Mark::Plain | Mark::Cut | Mark::CutData => {
+                self.transfer == entry.by(self.client.command)
+            }
         }
     }
 }

@@ -9,26 +9,18 @@
 //! everything has been compared once more without a change: whatever the client stored earlier is there then. And of
 //! several that changed, the one that leads to the others comes last.
 //!
-//! Where the device writes the program, the chain was cut. [`Translator::split`] knows an ending that is such a cut,
-//! translates from there, and gives the ORB of a second start. To the device that is the end of a chain and the begin of another, which
-//! says to it again, where that is possible, what the first has said: see `repeat`.
-//!
 //! # Limits
 //!
 //! Changes use up the arena. When it is full, a changed CCW becomes an invalid one. Of more than 32 CCWs that changed together,
 //! or of a program that changes faster than it can be compared, the channel may find some before those that they lead to.
 
-use channel::{
-    Ccw1, CcwFlags, CommandCode, DeviceStatus, FunctionControl, Irb, Orb, OrbFlags, Scsw,
-    StatusControl, SubchannelStatus,
-};
+use channel::{Ccw1, CcwFlags};
 use window::Window;
-use zerocopy::big_endian::U32;
 
 use super::arena::{is_transfer_in_channel, is_valid_transfer, INVALID};
 use super::follow::Way;
 use super::ground::{Mark, Segment, Slot, Transfer, LINKS};
-use super::{Refused, Role, Translator};
+use super::Translator;
 
 /// How often a program is compared that keeps changing meanwhile, before what has been found is stored all the same.
 const LOOKS: u32 = 4;
@@ -40,45 +32,24 @@ pub struct Refreshed {
     pub changed: u32,
 }
 
+/// Who has changed a CCW: see [`Translator::doubt`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Doubt {
+    /// The CPU.
+    None,
+    /// Perhaps the device, but not by this command or one after it that the channel comes to without a cut.
+    Device,
+    /// Perhaps the device by this command, as a READ IPL does that reads to its own place. Or it is in data chaining, where the chain
+    /// cannot be stopped.
+    Itself,
+}
+
 /// How a CCW leads to the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Chaining {
     Data,
     Commands,
     Nothing,
-}
-
-/// Where a chain goes on that was cut.
-pub(super) struct Next {
-    at: u32,
-    /// The slot with which it was stopped.
-    pub(super) slot: usize,
-    /// What stands there has been executed.
-    pub(super) executed: bool,
-    /// And has ended with status modifier.
-    pub(super) modified: bool,
-    /// Or with unit check: see [`Translator::ends_domain`].
-    checked: bool,
-    /// A transfer in channel has led there.
-    transferred: bool,
-    /// See [`Split::Start`].
-    interrupts: bool,
-}
-
-/// What a status is.
-#[derive(Clone, Copy, Debug)]
-pub enum Split {
-    /// The client's.
-    No,
-    /// The translator's own stop: to be taken, and followed by a start of this ORB.
-    Start {
-        /// The ORB for the hardware.
-        orb: Orb,
-        /// The status that was taken shows a program-controlled interruption, which is the client's.
-        interrupts: bool,
-    },
-    /// The translator's own stop, and the chain does not go on: the status of the client.
-    Refused(Refused),
 }
 
 impl Translator {
@@ -133,35 +104,50 @@ impl Translator {
                 continue;
             };
             let same = bytes(ccw) == bytes(known.client);
-            if self.overwrites_itself(&known, at) {
-                if !same && known.mark == Mark::Cut {
+            match self.doubt(&known, at) {
+                Doubt::None => {}
+                Doubt::Device if same => {}
+                Doubt::Device => {
                     self.take_back(slot, at);
+                    continue;
                 }
-                continue;
+                Doubt::Itself => {
+                    if !same && known.mark == Mark::Cut {
+                        self.take_back(slot, at);
+                    }
+                    continue;
+                }
             }
             let entry = self.entry_now(slot);
             self.watch.take_fresh();
+            let words = self.words_of(&known);
             if !same || entry != known.entry || !self.refill(&known, window) {
                 self.change(slot, Slot { entry, ..known }, ccw, end, window);
                 refreshed.changed += 1;
             }
+            self.steady &= self.words_of(&known) == words;
             if self.watch.take_fresh() {
                 self.cut_behind(slot);
             }
         }
     }
 
-    /// Whether a CCW lies where its own command stores, as a READ IPL does that reads to its own place. When it changes, that was
-    /// the device, after the channel had fetched it, or the CPU, before it: see [`Self::take_back`].
-    fn overwrites_itself(&self, known: &Slot, at: u32) -> bool {
-        let stores = known.mark == Mark::Cut || known.client.flags().contains(CcwFlags::CD);
-        stores && self.watch.hits(at.into(), u64::from(at) + 8)
+    /// When a CCW changes where the device stores, that was the device, after the channel had been there, or the CPU, before it.
+    fn doubt(&self, known: &Slot, at: u32) -> Doubt {
+        let in_data = known.entry != Transfer::None || known.client.flags().contains(CcwFlags::CD);
+        if !self.watch.hits(at.into(), u64::from(at) + 8) {
+            Doubt::None
+        } else if known.mark == Mark::Cut || in_data {
+            Doubt::Itself
+        } else {
+            Doubt::Device
+        }
     }
 
     /// Lets a CCW, and the transfers in channel that lead to it, lead to a stop for the same place. If the channel has it already, the
     /// chain ends where it is cut, as if nothing had happened; if not, it ends at the stop, and goes on with what the CPU has stored.
     fn take_back(&mut self, slot: usize, at: u32) {
-        if is_transfer_in_channel(self.arena.ccw(slot)) {
+        if self.is_taken_back(slot) {
             return;
         }
         let leads_here = bytes(self.transfer_to(slot));
@@ -181,6 +167,14 @@ impl Translator {
             self.arena.replace_ccw(leader, self.transfer_to(to));
         }
         self.arena.replace_ccw(slot, self.transfer_to(stop));
+    }
+
+    /// Whether a slot leads to a stop.
+    pub(super) fn is_taken_back(&self, slot: usize) -> bool {
+        let ccw = self.arena.ccw(slot);
+        let to = self.arena.index_of(ccw.address.get());
+        let stops = |to| self.ground.slot(to).mark == Mark::Stop;
+        is_valid_transfer(ccw) && to.is_some_and(stops)
     }
 
     /// A segment that is a place where the chain stops.
@@ -207,6 +201,11 @@ impl Translator {
     /// Whether a status modifier leads to a slot.
     fn skips_to(&self, slot: usize) -> bool {
         self.chaining_to(slot, 2).1 == Chaining::Commands
+    }
+
+    /// Whether chaining leads to a slot, or a status modifier.
+    pub(super) fn is_chained_to(&self, slot: usize) -> bool {
+        self.chaining_to(slot, 1).1 != Chaining::Nothing || self.skips_to(slot)
     }
 
     /// How the CCW `distance` before a slot chains. Before a segment there are links, which do not.
@@ -297,7 +296,9 @@ impl Translator {
             };
             let good = match self.ground.slot(known).mark {
                 // When the channel gets there, that may no longer be true.
-                Mark::Plain | Mark::Cut => entry != Transfer::None || !self.watch.overwritten(),
+                Mark::Plain | Mark::Cut | Mark::CutData => {
+                    entry != Transfer::None || !self.watch.overwritten()
+                }
                 Mark::Stop | Mark::StopTransferred => {
                     entry != Transfer::None || self.ground.slot(known).mark == mark
                 }
@@ -353,6 +354,7 @@ impl Translator {
             return;
         }
         if let Some(known) = self.reach(target, entry, false, window) {
+            self.steady = false;
             self.set_link(link, known, entry);
         }
     }
@@ -361,121 +363,9 @@ impl Translator {
     /// device writes then is seen when it is looked for again.
     fn cut_behind(&mut self, slot: usize) {
         if self.chaining_to(slot + 1, 1).1 == Chaining::Commands {
+            self.steady = false;
             self.cut(slot);
         }
-    }
-
-    /// Whether a final status is one of the translator's own stops. Nothing is changed yet.
-    pub fn is_split(&self, scsw: &Scsw) -> bool {
-        self.cut_at(scsw).is_some()
-    }
-
-    /// Whether a final status is one of the translator's own stops, and how to go on. If it is not, the program is over: the status
-    /// is to be put into the client's terms before this is called.
-    pub fn split(&mut self, irb: &Irb, window: &Window) -> Split {
-        let Some(next) = self.cut_at(&irb.scsw) else {
-            return Split::No;
-        };
-        let interrupts = next.interrupts;
-        if !self.steady || self.repeat(&next, window).is_none() {
-            self.repeat.clear();
-            if next.checked {
-                return Split::No;
-            }
-        }
-        match self.begin_again(&next, window) {
-            Ok(orb) => Split::Start { orb, interrupts },
-            // The error that the device shows comes first.
-            Err(_) if next.checked => Split::No,
-            Err(refused) => Split::Refused(refused),
-        }
-    }
-
-    /// The client address at which the chain goes on, if it was the translator that stopped it.
-    fn cut_at(&self, scsw: &Scsw) -> Option<Next> {
-        if !self.live || !self.watch.has_split() {
-            return None;
-        }
-        let final_status = scsw.ended()
-            && scsw.status().contains(StatusControl::PRIMARY)
-            && scsw.function() == FunctionControl::START
-            && scsw.deferred_cc() == 0;
-        if !final_status {
-            return None;
-        }
-        let slot = self.slot_before(scsw.program.get())?;
-        let client = self.ground.client_address(slot)?;
-        let checks = scsw.subchannel() - SubchannelStatus::PCI;
-        let device = scsw.device();
-        let done = DeviceStatus::CHANNEL_END | DeviceStatus::DEVICE_END;
-        let skip = device.contains(DeviceStatus::STATUS_MODIFIER);
-        let next = match self.ground.slot(slot).mark {
-            Mark::Cut if checks.is_empty() && device - DeviceStatus::STATUS_MODIFIER == done => {
-                client + if skip { 16 } else { 8 }
-            }
-            Mark::Cut if checks.is_empty() && self.ends_domain(slot, device) => client + 8,
-            Mark::Stop | Mark::StopTransferred if checks == SubchannelStatus::PROGRAM_CHECK => {
-                client
-            }
-            // It was taken back, and a transfer in channel leads to it. Its data cannot have given the check.
-            Mark::Cut
-                if checks == SubchannelStatus::PROGRAM_CHECK
-                    && is_transfer_in_channel(self.arena.ccw(slot))
-                    && self.data_is_sound(&self.ground.slot(slot))
-                    && self.chaining_to(slot, 1).1 == Chaining::Nothing
-                    && !self.skips_to(slot) =>
-            {
-                client
-            }
-            Mark::Plain
-            | Mark::Cut
-            | Mark::Stop
-            | Mark::StopTransferred
-            | Mark::Dead
-            | Mark::IdleLink
-            | Mark::Link => return None,
-        };
-        let transferred = match self.ground.slot(slot).mark {
-            Mark::StopTransferred => true,
-            Mark::Cut => checks == SubchannelStatus::PROGRAM_CHECK,
-            Mark::Plain | Mark::Stop | Mark::Dead | Mark::IdleLink | Mark::Link => false,
-        };
-        Some(Next {
-            at: next,
-            slot,
-            executed: checks.is_empty(),
-            modified: skip,
-            checked: device.contains(DeviceStatus::UNIT_CHECK),
-            transferred,
-            interrupts: scsw.subchannel().contains(SubchannelStatus::PCI),
-        })
-    }
-
-    /// Whether status can be that of a chain that ends within a domain which still has records to come: to a disk an error. If it is
-    /// another error, the device says so again.
-    fn ends_domain(&self, slot: usize, device: DeviceStatus) -> bool {
-        let command = CommandCode(self.ground.slot(slot).client.command);
-        let status =
-            DeviceStatus::CHANNEL_END | DeviceStatus::DEVICE_END | DeviceStatus::UNIT_CHECK;
-        device == status && (self.roles)(command) == Some(Role::Reads)
-    }
-
-    /// Translates from a CCW on that the chain was cut before. Here it may be a transfer in channel.
-    fn begin_again(&mut self, next: &Next, window: &Window) -> Result<Orb, Refused> {
-        self.live = false;
-        let mut first = next.at;
-        if u64::from(first) < self.shape.limit && !next.transferred {
-            if let Some(ccw) = self.read_ccw(first, window) {
-                if is_transfer_in_channel(ccw) {
-                    first = self.target(ccw).ok_or_else(|| self.refuse(next.at))?;
-                }
-            }
-        }
-        let mut orb = self.begin(first, window)?;
-        // The client has had its interruption for the initial status.
-        orb.set_flags(orb.flags() - OrbFlags::INITIAL_STATUS);
-        orb.program = U32::new(self.repeat.lead_to(self.arena.address_of(0)));
-        Ok(orb)
     }
 }
 

@@ -15,7 +15,8 @@
 //! | `data` | data addresses: direct, IDAWs, MIDAWs |
 //! | `watch` | a program that its own device writes: where the chain has to stop |
 //! | `repeat` | what is said again to a device whose chain was cut |
-//! | `live` | a program that changes while it runs: [`Translator::refresh`], [`Translator::split`] |
+//! | `live` | a program that the CPU changes while it runs: [`Translator::refresh`] |
+//! | `split` | one that its device changes: [`Translator::split`] |
 //! | `back` | endings in the client's terms |
 //!
 //! # Limits
@@ -38,6 +39,7 @@ mod follow;
 mod ground;
 mod live;
 mod repeat;
+mod split;
 mod straight;
 #[cfg(test)]
 mod tests;
@@ -48,11 +50,12 @@ use channel::{Ccw0, Ccw1, IdawFormat, Orb, OrbFlags, OrbMode, Scsw, StatusContro
 use window::{ClientAddress, Window};
 use zerocopy::big_endian::U32;
 
-pub use live::{Refreshed, Split};
+pub use live::Refreshed;
 pub use repeat::{Role, Roles};
+pub use split::Split;
 
 use arena::Arena;
-use ground::Ground;
+use ground::{Ground, Transfer};
 use repeat::Repeat;
 use watch::Watch;
 
@@ -142,6 +145,8 @@ pub struct Translator {
     watch: Watch,
     repeat: Repeat,
     roles: Roles,
+    /// What is going on where the program, or the rest of it, begins.
+    began: Transfer,
     /// No CCW has changed since the program, or the rest of it, was translated.
     steady: bool,
     shape: Shape,
@@ -176,6 +181,7 @@ impl Translator {
             watch: Watch::default(),
             repeat: Repeat::new(repeat),
             roles: |_| None,
+            began: Transfer::None,
             steady: false,
             shape: Shape::default(),
             orb: Orb::default(),
@@ -237,7 +243,7 @@ impl Translator {
         if orb.check() != Ok(OrbMode::Command) {
             return Err(self.refuse(orb.program.get()));
         }
-        self.begin(orb.program.get(), window)
+        self.begin(orb.program.get(), Transfer::None, window)
     }
 
     /// Frees the program: its final status has been taken.
@@ -245,22 +251,24 @@ impl Translator {
         self.live = false;
     }
 
-    /// Translates anew, from a first CCW on.
-    fn begin(&mut self, first: u32, window: &Window) -> Result<Orb, Refused> {
+    /// Translates anew, from a first CCW on, which is reached in the course of `entry`.
+    fn begin(&mut self, first: u32, entry: Transfer, window: &Window) -> Result<Orb, Refused> {
         self.shape = Shape::new(&self.orb, window, self.midaws);
         self.arena.clear();
         self.ground.clear();
         self.watch.clear();
+        self.began = entry;
         self.steady = true;
         let reachable = first.is_multiple_of(8) && u64::from(first) < self.shape.limit;
-        if !reachable {
+        let alone = self.repeat.is_empty();
+        if alone && !reachable {
             return Err(self.refuse(first));
         }
         if let Err(Limit(at)) = self.follow_all(first, window) {
             return Err(self.refuse(at));
         }
         // A transfer in channel may not be the first CCW, and an invalid CCW is written as one.
-        if arena::is_transfer_in_channel(self.arena.ccw(0)) {
+        if alone && arena::is_transfer_in_channel(self.arena.ccw(0)) {
             return Err(self.refuse(first));
         }
         self.live = true;

@@ -18,8 +18,8 @@ use channel::{Ccw1, CcwFlags, CommandCode};
 use window::{ClientAddress, Window};
 
 use super::arena::{is_transfer_in_channel, transfer_to, Arena, INVALID};
-use super::ground::{Mark, Slot};
-use super::live::Next;
+use super::ground::{Mark, Slot, Transfer};
+use super::split::Cut;
 use super::Translator;
 
 /// CCWs that can be repeated.
@@ -66,6 +66,11 @@ impl Repeat {
         }
     }
 
+    /// Whether nothing is put in front of a start.
+    pub(super) fn is_empty(&self) -> bool {
+        self.clients.is_empty()
+    }
+
     pub(super) fn clear(&mut self) {
         self.clients.clear();
         self.arguments = self.arena.room();
@@ -108,7 +113,7 @@ impl Repeat {
 
     /// Lets what there is lead to `program`, and says where a start has to begin.
     pub(super) fn lead_to(&self, program: u32) -> u32 {
-        if self.clients.is_empty() {
+        if self.is_empty() {
             return program;
         }
         self.arena.set_ccw(self.clients.len(), transfer_to(program));
@@ -129,21 +134,24 @@ struct Walk {
 }
 
 impl Translator {
+    /// Whether the device can give once more what a command has read.
+    pub(super) fn can_repeat(&self, slot: usize) -> bool {
+        let command = CommandCode(self.ground.slot(slot).client.command);
+        (self.roles)(command) == Some(Role::Reads)
+    }
+
     /// Appends what has been executed since the last start to what is repeated. `None`: that cannot be.
-    pub(super) fn repeat(&mut self, next: &Next, window: &Window) -> Option<()> {
-        if next.modified {
-            return None;
-        }
+    pub(super) fn repeat(&mut self, cut: &Cut, window: &Window) -> Option<()> {
         let mut walk = Walk {
             slot: 0,
-            chained: None,
+            chained: (self.began != Transfer::None).then_some(Role::Reads),
             searched: false,
             places: heapless::Vec::new(),
         };
         for _ in 0..2 * MOST {
             let slot = self.ground.slot(walk.slot);
-            let last = walk.slot == next.slot;
-            if last && !next.executed {
+            let last = cut.is_behind(walk.slot);
+            if cut.is_before(walk.slot) {
                 return Some(());
             }
             match slot.mark {
@@ -154,7 +162,7 @@ impl Translator {
                 Mark::Plain if is_transfer_in_channel(slot.client) => {
                     self.repeat_transfer(&slot, &mut walk)?;
                 }
-                Mark::Plain | Mark::Cut if last || slot.mark == Mark::Plain => {
+                Mark::Plain | Mark::Cut | Mark::CutData if last || slot.mark == Mark::Plain => {
                     self.repeat_command(&slot, &mut walk, last, window)?;
                     if last {
                         return Some(());
@@ -169,8 +177,9 @@ impl Translator {
     /// A transfer in channel is gone along, and stands for itself only where it closes the loop of a search.
     fn repeat_transfer(&mut self, slot: &Slot, walk: &mut Walk) -> Option<()> {
         let target = self.target(slot.client)?;
-        let to = self.ground.find(target, slot.entry)?;
-        let known = walk.places.iter().find(|place| place.0 == to);
+        // It may lead to a stop now, and have led around a loop before.
+        let is_there = |slot| self.ground.client_address(slot) == Some(target);
+        let known = walk.places.iter().find(|place| is_there(place.0));
         match (known, walk.searched) {
             (Some(&(_, place)), true) => {
                 let ccw = transfer_to(self.repeat.arena.address_of(place));
@@ -179,7 +188,7 @@ impl Translator {
                 walk.searched = false;
                 walk.slot += 1;
             }
-            (None, false) => walk.slot = to,
+            (None, false) => walk.slot = self.ground.find(target, slot.entry)?,
             (Some(_), false) | (None, true) => return None,
         }
         Some(())

@@ -1,8 +1,11 @@
 //! What each instruction answers in each state of the subchannel.
 
-use super::super::{ensure, expect, test, Outcome, Test};
+use super::super::{ensure, expect, test, Outcome, Test, Why};
 use super::{Subchannel, ISC, PARAMETER};
-use channel::{FunctionControl, NotOperational, PmcwFlags, Refusal, StatusControl, Tested};
+use channel::{
+    Emw, FunctionControl, NotOperational, PmcwCharacteristics, PmcwFlags, Refusal, StatusControl,
+    Tested,
+};
 
 /// The tests.
 pub(super) const TESTS: &[Test<Subchannel>] = &[
@@ -40,7 +43,17 @@ pub(super) const TESTS: &[Test<Subchannel>] = &[
         "an operand exception of SSCH or MSCH is an answer, and nothing is done",
         operand_exceptions,
     ),
+    test(
+        "to ask for an extended-measurement word is an operand exception, and changes nothing",
+        no_extended_measurement,
+    ),
+    test(
+        "an extended-measurement word comes with the end of a program",
+        extended_measurement,
+    ),
 ];
+
+const EXTENDED: PmcwCharacteristics = PmcwCharacteristics::EXTENDED_MEASUREMENT;
 
 fn absent(scene: &mut Subchannel) -> Outcome {
     let (id, orb) = (scene.absent, scene.orb());
@@ -209,13 +222,13 @@ fn no_report(scene: &mut Subchannel) -> Outcome {
 fn operand_exceptions(scene: &mut Subchannel) -> Outcome {
     let mut orb = scene.orb();
     orb.program.set(orb.program.get() | 1 << 31);
-    ensure("SSCH", scene.start_orb(&orb).is_err())?;
+    expect("SSCH", scene.start_orb(&orb), Err(Refusal::Operand))?;
     let mut schib = scene.schib()?;
     // Reserved bits, and both limits, which cannot be.
     let wrong = PmcwFlags::from_bits_retain(0x0760);
     schib.pmcw.set_flag(wrong, true);
     let modified = scene.platform.modify(scene.id, &schib);
-    ensure("MSCH", modified.is_err())?;
+    expect("MSCH", modified, Err(Refusal::Operand))?;
     expect(
         "function",
         scene.schib()?.scsw.function(),
@@ -223,4 +236,45 @@ fn operand_exceptions(scene: &mut Subchannel) -> Outcome {
     )?;
     scene.start(&[scene.sense_id()])?;
     ensure("ended", scene.status()?.scsw.ended())
+}
+
+/// Asks for the word, and for other things with it. Whether the machine has it.
+fn asks_for_the_word(scene: &mut Subchannel) -> Result<bool, Why> {
+    let before = scene.schib()?.pmcw;
+    let mut wanted = scene.schib()?;
+    wanted.pmcw.set_characteristic(EXTENDED, true);
+    wanted.pmcw.set_isc(6);
+    wanted.pmcw.parameter = PARAMETER.into();
+    let modified = scene.platform.modify(scene.id, &wanted);
+    if modified == Err(Refusal::Operand) {
+        ensure("as it was", scene.schib()?.pmcw == before)?;
+        return Ok(false);
+    }
+    modified?;
+    let shown = scene.schib()?.pmcw.has_extended_measurement();
+    expect("shown", shown, true).map(|()| shown)
+}
+
+/// The extended-measurement word of a program.
+fn word(scene: &mut Subchannel) -> Result<Emw, Why> {
+    scene.start(&[scene.sense_id()])?;
+    let irb = scene.status()?;
+    ensure("ended", irb.scsw.ended())?;
+    Ok(irb.emw)
+}
+
+fn no_extended_measurement(scene: &mut Subchannel) -> Outcome {
+    if asks_for_the_word(scene)? {
+        return Err(Why::Skip("this machine has the word"));
+    }
+    ensure("no word", word(scene)? == Emw::default())
+}
+
+fn extended_measurement(scene: &mut Subchannel) -> Outcome {
+    if !asks_for_the_word(scene)? {
+        return Err(Why::Skip("this machine does not have it"));
+    }
+    ensure("a word", word(scene)? != Emw::default())?;
+    scene.modify(&|schib| schib.pmcw.set_characteristic(EXTENDED, false))?;
+    ensure("no word", word(scene)? == Emw::default())
 }

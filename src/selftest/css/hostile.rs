@@ -9,7 +9,9 @@ use super::super::liballoc::format;
 use super::super::{ensure, expect, test, Outcome, Scene, Test, Why};
 use super::programs::{program_check, refused_by_vfio};
 use super::Subchannel;
-use channel::{Ccw1, CcwFlags, CommandCode, DeviceStatus, Idaw2, OrbFlags, PmcwFlags, Schib};
+use channel::{
+    Ccw1, CcwFlags, CommandCode, DeviceStatus, Idaw2, OrbFlags, PmcwFlags, Refusal, Schib,
+};
 use window::ClientAddress;
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -135,13 +137,17 @@ fn measurement(scene: &mut Subchannel) -> Outcome {
     // Block format and extended-measurement word; block update, connect time and both limits.
     for characteristics in 0..8 {
         for flags in [0x18, 0x10, 0x08, 0x50, 0x30] {
-            scene.modify(&|schib| {
-                let flags = PmcwFlags::from_bits_retain(flags);
-                schib.pmcw.set_flag(flags, true);
-                schib.pmcw.characteristics.set(characteristics);
-                schib.pmcw.mbi.set(0xFFFF);
-                schib.mba.set(0xFFFF_FFFF_FFFF_FFC0);
-            })?;
+            let mut schib = before;
+            let flags = PmcwFlags::from_bits_retain(flags);
+            schib.pmcw.set_flag(flags, true);
+            schib.pmcw.characteristics.set(characteristics);
+            schib.pmcw.mbi.set(0xFFFF);
+            schib.mba.set(0xFFFF_FFFF_FFFF_FFC0);
+            // The word is not to be had everywhere.
+            match scene.platform.modify(scene.id, &schib) {
+                Err(Refusal::Operand) if schib.pmcw.has_extended_measurement() => {}
+                modified => modified?,
+            }
             scene.start(&[scene.sense_id()])?;
             scene.status()?;
             scene.platform.modify(scene.id, &before)?;

@@ -2,7 +2,7 @@
 
 use super::super::{ensure, expect, test, Outcome, Test, Why};
 use super::Subchannel;
-use channel::{CcwFlags, CommandCode, DeviceStatus, Orb, OrbFlags};
+use channel::{CcwFlags, CommandCode, DeviceStatus, Orb, OrbFlags, Refusal};
 use window::ClientAddress;
 
 /// The tests. A wrong operand cannot be given to the instructions themselves: there it interrupts the program.
@@ -26,7 +26,7 @@ pub(super) const TESTS: &[Test<Subchannel>] = &[
 /// START has refused it, and nothing has come of it.
 #[inline(never)]
 fn refused(scene: &mut Subchannel, orb: &Orb) -> Outcome {
-    ensure("refused", scene.start_orb(orb).is_err())?;
+    expect("SSCH", scene.start_orb(orb), Err(Refusal::Operand))?;
     expect("function", scene.schib()?.scsw.function().bits(), 0)?;
     scene.start(&[scene.sense_id()])?;
     scene.status().map(drop)
@@ -56,11 +56,11 @@ fn address(scene: &mut Subchannel) -> Outcome {
 
 fn schib(scene: &mut Subchannel) -> Outcome {
     let before = scene.schib()?.pmcw.isc();
-    let wrong = scene.modify(&|schib| {
-        schib.pmcw.set_isc(7);
-        schib.pmcw.flags.set(schib.pmcw.flags.get() | 0x4000);
-    });
-    ensure("refused", wrong.is_err())?;
+    let mut wrong = scene.schib()?;
+    wrong.pmcw.set_isc(7);
+    wrong.pmcw.flags.set(wrong.pmcw.flags.get() | 0x4000);
+    let modified = scene.platform.modify(scene.id, &wrong);
+    expect("MSCH", modified, Err(Refusal::Operand))?;
     expect("ISC", scene.schib()?.pmcw.isc(), before)
 }
 

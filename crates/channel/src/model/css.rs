@@ -11,8 +11,8 @@ use super::program::Limits;
 use super::subchannel::{PathState, Subchannel};
 use super::trace::Trace;
 use crate::{
-    ChannelSubsystem, Crw, CrwFlags, DeviceStatus, IoInterruption, NotOperational, Orb,
-    RecoveryCode, Refusal, Schib, SubchannelId, Tested,
+    ChannelSubsystem, Crw, CrwFlags, DeviceStatus, Emw, IoInterruption, NotOperational, Orb,
+    PmcwFlags, RecoveryCode, Refusal, Schib, SubchannelId, Tested,
 };
 
 /// Channel reports that wait; more make an overflow.
@@ -28,9 +28,9 @@ pub struct Model<M> {
     /// Interruption subclasses that [`ChannelSubsystem::pending_interruption`] takes, bit 0 (X'80')
     /// being subclass 0. All at first.
     pub isc_mask: u8,
-    /// How many starts and modifications were refused for reserved bits (condition code 3, where a
-    /// machine recognises an operand exception).
-    pub operand_exceptions: usize,
+    /// Whether the extended-measurement-word facility is installed. Without it, MODIFY SUBCHANNEL takes the bit for a
+    /// reserved one. Off at first.
+    pub extended_measurement: bool,
 }
 
 impl<M: Memory> Model<M> {
@@ -42,7 +42,7 @@ impl<M: Memory> Model<M> {
             reports: VecDeque::new(),
             limits: Limits::default(),
             isc_mask: 0xFF,
-            operand_exceptions: 0,
+            extended_measurement: false,
         }
     }
 
@@ -122,6 +122,15 @@ impl<M: Memory> Model<M> {
     pub fn unsolicited(&mut self, id: SubchannelId, status: DeviceStatus) {
         if let Some(subchannel) = self.subchannels.get_mut(&id) {
             subchannel.unsolicited(status);
+        }
+    }
+
+    /// The times of a start function, or from a resumption on: each status with an extended-measurement word takes the next,
+    /// and has zeros when there is none. Sets the timing-facility bit.
+    pub fn measure(&mut self, id: SubchannelId, times: Emw) {
+        if let Some(subchannel) = self.subchannels.get_mut(&id) {
+            subchannel.pmcw.set_flag(PmcwFlags::TIMING, true);
+            subchannel.times.push_back(times);
         }
     }
 
@@ -218,10 +227,7 @@ impl<M: Memory> Model<M> {
 
 impl<M: Memory> ChannelSubsystem for Model<M> {
     unsafe fn start(&mut self, id: SubchannelId, orb: &Orb) -> Result<(), Refusal> {
-        if orb.check().is_err() {
-            self.operand_exceptions += 1;
-            return Err(Refusal::NotOperational);
-        }
+        orb.check()?;
         let limits = self.limits.clone();
         self.find(id)?.start(orb, &limits)
     }
@@ -247,9 +253,9 @@ impl<M: Memory> ChannelSubsystem for Model<M> {
     }
 
     fn modify(&mut self, id: SubchannelId, schib: &Schib) -> Result<(), Refusal> {
-        if schib.check().is_err() {
-            self.operand_exceptions += 1;
-            return Err(Refusal::NotOperational);
+        schib.check()?;
+        if schib.pmcw.has_extended_measurement() && !self.extended_measurement {
+            return Err(Refusal::Operand);
         }
         self.find(id)?.modify(schib)
     }

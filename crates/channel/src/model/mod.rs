@@ -9,17 +9,16 @@
 //!   pieces. [`Model::run`] and [`Model::run_seeded`] are ready-made schedules.
 //! * Condition codes, the SCSW, and what TEST SUBCHANNEL clears are as the *Principles of Operation*
 //!   (chapters 13 to 17) has them. Suspend and resume, PCI, busy, deferred condition codes, unsolicited
-//!   status, path masks, unit check with concurrent sense, devices that go and come back, and a list of
-//!   [faults](Fault).
+//!   status, path masks, unit check with concurrent sense, extended-measurement words, devices that go and
+//!   come back, and a list of [faults](Fault).
 //! * [`interpret`] runs one program at once and says what it touched: the reference that a translation
 //!   is compared with.
 //!
 //! # Limits
 //!
-//! No timing, no measurement (counts in blocks), no transport mode (such a start ends with a program
-//! check). The trait has no word for an operand exception: it answers condition code 3 and counts
-//! [`Model::operand_exceptions`]. Where the manual leaves a value undefined the model gives one
-//! value always: the count of a CCW that could not be fetched is 0, start pending is off with a deferred
+//! No timing: an extended-measurement word says what the test [says](Model::measure). No measurement blocks, no
+//! transport mode (such a start ends with a program check). Where the manual leaves a value undefined the model gives
+//! one value always: the count of a CCW that could not be fetched is 0, start pending is off with a deferred
 //! condition code. Unsolicited status waits while a program runs or is suspended, as a device in a chain
 //! makes it wait; [`Fault::Alert`] does not wait.
 //!

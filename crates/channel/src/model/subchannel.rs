@@ -9,8 +9,8 @@ use super::device::Device;
 use super::fault::{Fault, Instruction};
 use super::program::{Interpreter, Limits};
 use crate::{
-    ActivityControl, DeviceStatus, Ecw, Esw, FunctionControl, Irb, NotOperational, Orb, OrbFlags,
-    Pmcw, PmcwCharacteristics, PmcwFlags, Refusal, Schib, Scsw, ScswFlags, StatusControl,
+    ActivityControl, DeviceStatus, Ecw, Emw, Esw, FunctionControl, Irb, NotOperational, Orb,
+    OrbFlags, Pmcw, PmcwCharacteristics, PmcwFlags, Refusal, Schib, Scsw, ScswFlags, StatusControl,
     SubchannelStatus, Tested,
 };
 
@@ -39,6 +39,8 @@ pub(super) struct Subchannel {
     /// An interruption is pending and not yet taken.
     pub(super) interruption: bool,
     pub(super) faults: Vec<Fault>,
+    /// What extended-measurement words are to say.
+    pub(super) times: VecDeque<Emw>,
 }
 
 impl Subchannel {
@@ -65,6 +67,7 @@ impl Subchannel {
             stacked: VecDeque::new(),
             interruption: false,
             faults: Vec::new(),
+            times: VecDeque::new(),
         }
     }
 
@@ -350,13 +353,26 @@ impl Subchannel {
         if !self.operational() || self.refused(Instruction::Test).is_err() {
             return Err(NotOperational);
         }
-        let irb = self.irb;
+        let mut irb = self.irb;
         if !self.is_pending() {
             return Ok(Tested::Nothing(irb));
+        }
+        if self.is_measured() {
+            irb.emw = self.times.pop_front().unwrap_or_default();
         }
         self.interruption = false;
         self.taken();
         Ok(Tested::Status(irb))
+    }
+
+    /// Whether the status comes with an extended-measurement word: it is primary, or secondary alone, or says that the program is
+    /// suspended.
+    fn is_measured(&self) -> bool {
+        let status = self.status();
+        let suspended = status.contains(StatusControl::INTERMEDIATE)
+            && self.activity().contains(ActivityControl::SUSPENDED);
+        let ended = status.intersects(StatusControl::PRIMARY | StatusControl::SECONDARY);
+        self.pmcw.has_extended_measurement() && (ended || suspended)
     }
 
     /// What TEST SUBCHANNEL clears. Intermediate status alone ends nothing, nor does an injected alert

@@ -65,7 +65,7 @@ impl<'w> Appliance<'w> {
             }
             Instruction::Test => {
                 condition = u32::from(self.pending(index).load() == 0);
-                self.set_pending(index, 0);
+                self.pending(index).store(0);
             }
             Instruction::Modify if condition == 0 => {
                 let (schib, _) = Schib::read_from_prefix(&command.operand).unwrap();
@@ -242,7 +242,9 @@ fn a_request_that_the_appliance_does_not_know_is_no_condition_code() {
         appliance.condition.set(Response::OPERAND);
         // SAFETY: nobody runs the program.
         let run = unsafe { remote.run(FIRST, &orb()) };
-        assert_eq!(run.err(), Some(RemoteError::Operand));
+        assert_eq!(run.err(), Some(RemoteError::Refused(Refusal::Operand)));
+        let modified = remote.modify(FIRST, &Schib::default());
+        assert_eq!(modified, Err(Refusal::Operand));
     });
 }
 
@@ -258,6 +260,24 @@ fn run_waits_for_the_end_and_wait_for_any_status() {
         assert!(remote.is_pending(FIRST));
         assert!(remote.wait(FIRST).is_ok());
         assert!(!remote.is_pending(FIRST));
+    });
+}
+
+#[test]
+fn test_brings_all_96_bytes_of_the_irb() {
+    scene(|appliance, mut remote| {
+        let bytes: [u8; 96] = core::array::from_fn(|at| at as u8 + 1);
+        let status = Status {
+            pending: 1.into(),
+            reserved: [0.into(); 7],
+            irb: Irb::read_from_bytes(&bytes).unwrap(),
+        };
+        appliance.area.write(1, &status).unwrap();
+        let Ok(Tested::Status(irb)) = remote.test(SubchannelId::new(0, 1).unwrap()) else {
+            panic!("no status");
+        };
+        assert_eq!(irb.as_bytes(), bytes);
+        assert_eq!(irb.emw.device_connect.get(), 0x4142_4344);
     });
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use channel::{
     ActivityControl, Ccw1, CcwFlags, CommandCode, DeviceStatus, FunctionControl, Irb, Orb,
-    PmcwFlags, Schib, StatusControl,
+    PmcwCharacteristics, PmcwFlags, Schib, StatusControl,
 };
 use dasd::model::Volume;
 use vcss::client::{Command, Instruction, Response, SchibPart, Status};
@@ -351,6 +351,21 @@ fn somebody_elses_device_is_out_of_reach() {
     assert!(error("0.0.3271").contains("client \"linux1\""));
     assert!(error("0.0.0002").contains("the appliance uses it itself"));
     assert!(stage.host.schib(TERMINAL).is_ok());
+}
+
+#[test]
+fn a_schib_shows_the_bits_of_both_words() {
+    let mut schib = Schib::default();
+    schib.pmcw.set_flag(PmcwFlags::ENABLED, true);
+    let both = PmcwCharacteristics::EXTENDED_MEASUREMENT | PmcwCharacteristics::CONCURRENT_SENSE;
+    schib.pmcw.set_characteristic(both, true);
+    let view = SchibView::new(TERMINAL.into(), &schib);
+    assert_eq!(
+        view.flags,
+        ["enabled", "extended measurement", "concurrent sense"]
+    );
+    let line = "flags:             enabled, extended measurement, concurrent sense";
+    assert!(view.text().contains(line), "{}", view.text());
 }
 
 #[test]

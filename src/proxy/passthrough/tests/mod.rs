@@ -4,6 +4,7 @@ mod cases;
 mod codes;
 mod fake;
 mod lending;
+mod measure;
 mod model;
 mod more_cases;
 mod plugging;

@@ -45,7 +45,7 @@ const PROGRAMS: [(u32, OrbFlags); 5] = [
 ];
 
 /// What the channel reaches: the client's window, and the translator's arena as it was last copied.
-struct Storage {
+pub struct Storage {
     window: Rc<Window>,
     arena: Vec<u8>,
 }
@@ -80,8 +80,8 @@ impl Memory for Storage {
 }
 
 /// The model, and what it was asked.
-struct Counted {
-    model: Model<Rc<RefCell<Storage>>>,
+pub struct Counted {
+    pub model: Model<Rc<RefCell<Storage>>>,
     /// Condition codes since the last look.
     codes: Vec<u8>,
     /// How often status was taken, and the last.
@@ -164,20 +164,20 @@ fn owned(id: SubchannelId) -> Owned {
     }
 }
 
-struct Walk {
-    css: Counted,
-    subject: PassThrough,
+pub struct Walk {
+    pub css: Counted,
+    pub subject: PassThrough,
     storage: Rc<RefCell<Storage>>,
-    window: Rc<Window>,
-    device: Rc<RefCell<Script>>,
-    id: SubchannelId,
+    pub window: Rc<Window>,
+    pub device: Rc<RefCell<Script>>,
+    pub id: SubchannelId,
     now: Tod,
     /// The client has enabled the subchannel, and nothing has disabled it since.
     enabled: bool,
 }
 
 impl Walk {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let id = SubchannelId::new(0, 7).unwrap();
         let window = Rc::new(memory(MEMORY));
         let storage = Rc::new(RefCell::new(Storage {
@@ -212,6 +212,13 @@ impl Walk {
         walk
     }
 
+    /// A new life of the appliance, on the same machine.
+    pub fn restart(&mut self, former: Option<(Schib, u8)>) {
+        let translator = Translator::at(ARENA, ARENA_AT);
+        self.subject = PassThrough::new(owned(self.id), 5, SEEN, 3, translator);
+        self.with(|subject, line| subject.open(former, line));
+    }
+
     fn write_programs(&self) {
         let ccw = |command: u8, flags, count| Ccw1::new(CommandCode(command), flags, count, DATA);
         let (cc, sli) = (CcwFlags::CC, CcwFlags::SLI);
@@ -237,7 +244,7 @@ impl Walk {
         self.window.write(at, &data).unwrap();
     }
 
-    fn with<T>(&mut self, act: impl FnOnce(&mut PassThrough, &mut Line<'_>) -> T) -> T {
+    pub fn with<T>(&mut self, act: impl FnOnce(&mut PassThrough, &mut Line<'_>) -> T) -> T {
         let mut line = Line {
             css: &mut self.css,
             window: &self.window,
@@ -248,12 +255,12 @@ impl Walk {
         act(&mut self.subject, &mut line)
     }
 
-    fn ask(&mut self, request: Request<'_>) -> u32 {
+    pub fn ask(&mut self, request: Request<'_>) -> u32 {
         self.css.codes.clear();
         self.with(|subject, line| subject.request(request, line))
     }
 
-    fn start(&mut self, program: usize) -> u32 {
+    pub fn start(&mut self, program: usize) -> u32 {
         let (at, flags) = PROGRAMS[program];
         // The split program gets its READ back.
         self.write_programs();
@@ -268,7 +275,7 @@ impl Walk {
         }
     }
 
-    fn step(&mut self) {
+    pub fn step(&mut self) {
         let mut arena = std::mem::take(&mut self.storage.borrow_mut().arena);
         // An arena that holds no program is as good as any.
         let _ = self.subject.translator.fetch(ARENA_AT, &mut arena);
@@ -276,14 +283,14 @@ impl Walk {
         self.css.model.step(self.id);
     }
 
-    fn look(&mut self) {
+    pub fn look(&mut self) {
         if self.css.pending_interruption().is_some() {
             self.with(|subject, line| subject.interruption(line));
         }
         self.with(|subject, line| subject.tend(line));
     }
 
-    fn pass(&mut self) {
+    pub fn pass(&mut self) {
         let deadline = self.subject.deadline();
         if deadline != Tod::NEVER {
             self.now = self.now.max(deadline);

@@ -1,12 +1,17 @@
 //! The defects of QEMU's channel subsystem (29 to 43): what a client sees of the instructions.
 
-use channel::{ActivityControl, FunctionControl, Orb, OrbFlags, PmcwFlags, Schib, StatusControl};
+use channel::{
+    ActivityControl, FunctionControl, Orb, OrbFlags, PmcwCharacteristics, PmcwFlags, Schib,
+    StatusControl,
+};
 
 use super::fake::{Step, CSCH, HSCH, SSCH, XSCH};
 use super::scene::{Scene, DEVICE, PROGRAM};
 use crate::proxy::passthrough::actions::HOLD_US;
 use crate::proxy::passthrough::state::State;
 use crate::proxy::passthrough::{Request, OPERAND};
+
+const EXTENDED: PmcwCharacteristics = PmcwCharacteristics::EXTENDED_MEASUREMENT;
 
 #[test]
 fn case_29_a_refused_start_leaves_the_subchannel_as_it_was() {
@@ -308,9 +313,13 @@ fn store_shows_the_hardwares_paths_and_the_clients_own_fields() {
     let mut scene = Scene::enabled();
     scene.fake.schib.pmcw.pnom = 0x40;
     scene.fake.schib.pmcw.lpum = 0x80;
+    scene.fake.schib.pmcw.set_flag(PmcwFlags::TIMING, true);
+    scene.fake.schib.pmcw.set_characteristic(EXTENDED, true);
     let shown = scene.schib();
     let pmcw = &shown.pmcw;
     assert_eq!((pmcw.pnom, pmcw.lpum, pmcw.pam), (0x40, 0x80, 0xC0));
+    assert!(pmcw.flags().contains(PmcwFlags::TIMING));
+    assert!(pmcw.has_extended_measurement());
     assert_eq!((pmcw.device.get(), pmcw.isc()), (DEVICE, 5));
     assert_eq!(pmcw.parameter.get(), 0xAAAA_0001);
     let hardware = &scene.fake.schib.pmcw;
@@ -325,13 +334,16 @@ fn modify_passes_on_what_is_the_hardwares() {
     schib.pmcw.lpm = 0x40;
     schib.pmcw.set_flag(PmcwFlags::MULTIPATH, true);
     schib.pmcw.set_flag(PmcwFlags::MEASUREMENT_BLOCK, true);
+    schib.pmcw.set_characteristic(EXTENDED, true);
     assert_eq!(scene.ask(Request::Modify(&schib)), 0);
     let hardware = &scene.fake.schib.pmcw;
     assert_eq!(hardware.lpm, 0x40);
     assert!(hardware.flags().contains(PmcwFlags::MULTIPATH));
     assert!(!hardware.flags().contains(PmcwFlags::MEASUREMENT_BLOCK));
     assert!(hardware.has_concurrent_sense());
+    assert!(hardware.has_extended_measurement());
     let shown = scene.schib();
+    assert!(shown.pmcw.has_extended_measurement());
     assert!(shown.pmcw.flags().contains(PmcwFlags::MEASUREMENT_BLOCK));
     assert_eq!(scene.start(), 0);
     assert_eq!(scene.subject.take_measurement().unwrap().starts.get(), 1);
@@ -346,6 +358,7 @@ fn a_reset_gives_a_fresh_subchannel() {
     let schib: Schib = scene.schib();
     assert!(!schib.pmcw.flags().contains(PmcwFlags::ENABLED));
     assert_eq!(schib.pmcw.parameter.get(), 0);
+    assert_eq!(schib.pmcw.characteristics(), PmcwCharacteristics::empty());
     assert!(!scene.subject.is_pending());
     assert_eq!(scene.start(), 3);
 }

@@ -79,12 +79,12 @@ fn compare(input: &[u8], disk: bool) -> usize {
     }
     let style = Style {
         live: choice.one_in(2) || disk,
-        chains_data: choice.one_in(2) && !disk,
+        chains_data: choice.one_in(2),
         backward: choice.one_in(3) && !disk,
         anywhere: choice.one_in(2),
         disk,
     };
-    let apart = style.live && style.chains_data;
+    let apart = style.live && style.chains_data && !disk;
     let style = Style {
         backward: style.backward && !apart,
         ..style
@@ -100,7 +100,8 @@ fn compare(input: &[u8], disk: bool) -> usize {
         flags.contains(OrbFlags::FORMAT_1),
     );
     orb.program = choice.of(&places).into();
-    if style.live {
+    // The comparison cannot say when data chaining fetches a CCW.
+    if style.live && !(disk && style.chains_data) {
         stores(
             &mut choice,
             &mut client,
@@ -113,6 +114,13 @@ fn compare(input: &[u8], disk: bool) -> usize {
     let shown = Shown {
         text: show(&client, &orb, &places, &acts),
     };
+    if disk && style.chains_data {
+        let mut alone = client.clone();
+        if alone.run(&orb, &acts).commands.len() > 16 {
+            // It may be too long to be said again.
+            return 0;
+        }
+    }
     let run = same(&mut client, &orb, &acts);
     drop(shown);
     run.repeated
@@ -274,6 +282,9 @@ fn any_ccw(choice: &mut Choice<'_>, style: &Style, places: &[u32]) -> Ccw1 {
     if choice.one_in(40) {
         command = choice.byte() & 0xF0;
     }
+    if style.disk && style.chains_data {
+        return chaining_disk_ccw(choice, places);
+    }
     if style.disk && !choice.one_in(8) {
         return disk_ccw(choice, places);
     }
@@ -337,6 +348,22 @@ fn disk_ccw(choice: &mut Choice<'_>, places: &[u32]) -> Ccw1 {
     } else {
         DATA + choice.word() % (WINDOW - DATA - 0x80)
     };
+    ccw(command, flags, u16::from(choice.byte() % 24) + 1, address)
+}
+
+/// Of a program that can be said again, wherever it is cut.
+fn chaining_disk_ccw(choice: &mut Choice<'_>, places: &[u32]) -> Ccw1 {
+    let command = choice.of(&[READ, READ, SEEK, NOP]);
+    let (mut flags, mut address) = (CcwFlags::CC | CcwFlags::SLI, DATA);
+    if command == READ {
+        flags.set(CcwFlags::CD, choice.one_in(2));
+        address += 0x1000 + choice.word() % 0x4000;
+        if choice.one_in(2) {
+            address = choice.of(places);
+        }
+    } else {
+        address += choice.word() % 0x800;
+    }
     ccw(command, flags, u16::from(choice.byte() % 24) + 1, address)
 }
 

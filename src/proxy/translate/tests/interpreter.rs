@@ -277,6 +277,13 @@ impl<M: Memory> Channel<'_, M> {
             match self.fetch(position, true) {
                 Ok(next) if next.count.get() > 0 && !next.flags().contains(CcwFlags::SUSPEND) => {
                     ccw = next;
+                    if let Some(again) = self.again {
+                        if !self.memory.repeats(position.next - 8) {
+                            // What was said again was the begin of this command.
+                            assert_eq!(again + 1, self.run.commands.len(), "not all is said again");
+                            self.again = None;
+                        }
+                    }
                 }
                 Ok(_) | Err(Check(_)) => {
                     let check = SubchannelStatus::PROGRAM_CHECK;

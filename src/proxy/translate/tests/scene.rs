@@ -20,6 +20,7 @@ pub const LOW: u64 = 0x1000_0000;
 pub const HIGH: u64 = 0x1_2000_0000;
 
 /// A client's storage.
+#[derive(Clone)]
 pub struct Client {
     pub bytes: Vec<u8>,
     pub base: u64,

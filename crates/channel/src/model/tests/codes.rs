@@ -214,13 +214,13 @@ fn no_path_that_the_orb_allows_is_condition_code_3() {
 }
 
 #[test]
-fn a_reserved_bit_of_an_orb_is_refused_and_counted() {
+fn a_reserved_bit_of_an_orb_is_an_operand_exception() {
     let mut scene = Scene::new(&[nop(CcwFlags::empty())]);
     let mut orb = Orb::format_1(0, PROGRAM, OrbFlags::empty(), 0x80);
     orb.control = (orb.control.get() | 2).into();
     // SAFETY: the model's storage is its own.
-    assert!(unsafe { scene.css.start(scene.id, &orb) }.is_err());
-    assert_eq!(scene.css.operand_exceptions, 1);
+    let result = unsafe { scene.css.start(scene.id, &orb) };
+    assert_eq!(result, Err(Refusal::Operand));
     assert!(scene.scsw().function().is_empty());
 }
 

@@ -3,5 +3,6 @@
 mod any;
 mod codes;
 mod events;
+mod measure;
 mod programs;
 mod scene;
