@@ -18,6 +18,7 @@ use vcss::layout::{Extent, Header, Kind, Name, PAGE};
 use vcss::trace::{DriverState, Recorder};
 use vcss::{Area, AreaError, Bell, Word};
 use window::Window;
+use zerocopy::FromZeros;
 
 use crate::css::Device;
 use crate::driver::block::Recoveries;
@@ -34,8 +35,8 @@ pub struct Control {
     life: Word<'static>,
     storage: Storage,
     about: Appliance,
-    /// The owned subchannels in the order of their entries, with the state that is shown.
-    shown: Vec<(SubchannelId, DriverState)>,
+    /// The owned devices in the order of their entries, with the state that is shown.
+    shown: Vec<(SubchannelId, DeviceNumber, DriverState)>,
 }
 
 /// What a virtual subchannel stands for.
@@ -291,52 +292,70 @@ impl Control {
             .collect()
     }
 
-    /// Lists the owned subchannels. `disk_of` says which disk a device is, and its size.
-    pub fn show_devices(
-        &mut self,
-        devices: &[Device],
-        disk_of: impl Fn(&Device) -> Option<(u16, u64)>,
-    ) {
-        for (index, device) in devices.iter().enumerate() {
-            self.shown.push((device.id, DriverState::Standby));
-            let disk = disk_of(device);
-            let identity = device.identity.as_ref().copied().unwrap_or_default();
-            let life = if disk.is_some() {
-                DeviceLife::Online
-            } else {
-                DeviceLife::Standby
-            };
-            let entry = control::Device {
-                subchannel: device.id.word().into(),
-                device: device.number.number.into(),
-                set: device.number.set,
-                life: life as u8,
-                cu_type: identity.cu_type,
-                cu_model: identity.cu_model,
-                dev_model: identity.dev_model,
-                dev_type: identity.dev_type,
-                disk: disk
-                    .map_or(control::Device::NO_DISK, |(disk, _)| disk)
-                    .into(),
-                sectors: disk.map_or(0, |(_, sectors)| sectors).into(),
-                pim: device.pim,
-                pam: device.pam,
-                pom: device.pom,
-                state: DriverState::Standby as u8,
-                client: control::Device::NO_CLIENT.into(),
-                index: 0.into(),
-                chpids: device.chpids,
-                recoveries: control::Recoveries::default(),
-                reserved: [0; 4],
-            };
-            // More devices than there is room for are served all the same.
+    /// Shows an owned device in its place in the list: one more, or another one than before. `disk` says which disk it is, and its
+    /// size.
+    pub fn show_device(&mut self, index: usize, device: &Device, disk: Option<(u16, u64)>) {
+        let shown = (device.id, device.number, DriverState::Standby);
+        match self.shown.get_mut(index) {
+            Some(place) => *place = shown,
+            None => self.shown.push(shown),
+        }
+        let identity = device.identity.as_ref().copied().unwrap_or_default();
+        let life = if disk.is_some() {
+            DeviceLife::Online
+        } else {
+            DeviceLife::Standby
+        };
+        let entry = control::Device {
+            subchannel: device.id.word().into(),
+            device: device.number.number.into(),
+            set: device.number.set,
+            life: life as u8,
+            cu_type: identity.cu_type,
+            cu_model: identity.cu_model,
+            dev_model: identity.dev_model,
+            dev_type: identity.dev_type,
+            disk: disk
+                .map_or(control::Device::NO_DISK, |(disk, _)| disk)
+                .into(),
+            sectors: disk.map_or(0, |(_, sectors)| sectors).into(),
+            pim: device.pim,
+            pam: device.pam,
+            pom: device.pom,
+            state: DriverState::Standby as u8,
+            client: control::Device::NO_CLIENT.into(),
+            index: 0.into(),
+            chpids: device.chpids,
+            recoveries: control::Recoveries::default(),
+            reserved: [0; 4],
+        };
+        let _ = self.area.write(index as u32, &entry);
+    }
+
+    /// The list ends here: what an earlier life of the appliance had listed behind it is gone.
+    pub fn end_devices(&self) {
+        for index in self.shown.len() as u32..self.area.count::<control::Device>() {
+            let _ = self.area.write(index, &control::Device::new_zeroed());
+        }
+    }
+
+    /// Takes a device that has gone off the list. The last one of the list gets its place.
+    pub fn forget_device(&mut self, index: usize) {
+        if index >= self.shown.len() {
+            return;
+        }
+        self.shown.swap_remove(index);
+        let last = self.shown.len() as u32;
+        if let Ok(entry) = self.area.read::<control::Device>(last) {
+            // Whoever reads meanwhile finds it twice rather than not at all.
             let _ = self.area.write(index as u32, &entry);
         }
+        let _ = self.area.write(last, &control::Device::new_zeroed());
     }
 
     /// Shows what the driver of the disk on a subchannel has done to get requests through.
     pub fn show_disk(&self, id: SubchannelId, done: &Recoveries) {
-        let Some(number) = self.shown.iter().position(|(shown, _)| *shown == id) else {
+        let Some(number) = self.shown.iter().position(|(shown, ..)| *shown == id) else {
             return;
         };
         let number = number as u32;
@@ -368,8 +387,10 @@ impl Control {
         for (client, index, subject) in all.filter(|(_, _, it)| !it.is_of_a_disk()) {
             let state = driver_state(subject.state());
             let mut entries = self.shown.iter_mut().zip(0..);
-            let entry = entries.find(|((id, shown), _)| *id == subject.id() && *shown != state);
-            let Some(((_, shown), number)) = entry else {
+            let entry = entries
+                .find(|((id, number, _), _)| (*id, *number) == (subject.id(), subject.device()));
+            let Some(((.., shown), number)) = entry.filter(|((.., shown), _)| *shown != state)
+            else {
                 continue;
             };
             *shown = state;

@@ -2,8 +2,8 @@
 //!
 //! # Scope
 //!
-//! * [`discover`] lists every subchannel with a device, in all subchannel sets, with what its control
-//!   unit says it is;
+//! * [`discover`] lists the subchannels with a device, in all subchannel sets, with what its control
+//!   unit says it is; an [`Inventory`] is that list, kept as devices come and go;
 //! * [`enable`] and [`disable`] bring one into and out of use;
 //! * [`next_report`] reads channel reports: devices that came, went or changed;
 //! * `Hardware` (on s390x only) is the channel subsystem itself: each method of
@@ -19,31 +19,30 @@
 //! Interruptions stay disabled but in the wait. What a wait or a search has taken and nobody has asked
 //! for yet is kept, at most one interruption for each subchannel and subclass, as the hardware does.
 
-use alloc::vec::Vec;
 use core::fmt;
 
 use channel::{
     Crw, CrwFlags, DeviceNumber, PmcwFlags, Refusal, ReportingSource, Schib, SenseId, SubchannelId,
 };
 
-use crate::driver::{Channel, OutOfStorage, Platform, ProgramError};
+use crate::driver::{Platform, ProgramError};
 
 #[cfg(target_arch = "s390x")]
 mod chsc;
 #[cfg(target_arch = "s390x")]
 mod hardware;
+mod inventory;
 #[cfg(any(target_arch = "s390x", test))]
 mod kept;
 
 #[cfg(target_arch = "s390x")]
 pub use hardware::Hardware;
+pub use inventory::{discover, each_subchannel, Change, Inventory};
 
 /// How often a MODIFY SUBCHANNEL that finds the subchannel busy is repeated.
 const ATTEMPTS: u32 = 16;
 /// Between two of them, in microseconds.
 const RETRY_PAUSE: u64 = 1_000;
-/// Interruption subclass of a subchannel while it is asked what it is.
-const DISCOVERY_ISC: u8 = 3;
 
 /// A subchannel with a device.
 #[derive(Clone, Debug)]
@@ -85,6 +84,8 @@ pub enum IdentityError {
     SenseId(ProgramError),
     /// The answer to SENSE ID is none.
     Invalid,
+    /// It was not asked: devices that never answered have the storage for that.
+    NotAsked,
 }
 
 impl fmt::Display for IdentityError {
@@ -93,6 +94,7 @@ impl fmt::Display for IdentityError {
             Self::Enable(error) => write!(f, "not enabled: {error}"),
             Self::SenseId(error) => write!(f, "SENSE ID: {error}"),
             Self::Invalid => f.write_str("SENSE ID: no valid answer"),
+            Self::NotAsked => f.write_str("not asked: no storage is left for that"),
         }
     }
 }
@@ -121,56 +123,6 @@ impl fmt::Display for EnableError {
 }
 
 impl core::error::Error for EnableError {}
-
-/// Finds all subchannels with a device and asks each what it is. They are left disabled.
-///
-/// # Errors
-///
-/// [`OutOfStorage`]: no page for the channel programs.
-pub fn discover(platform: &mut dyn Platform) -> Result<Vec<Device>, OutOfStorage> {
-    let mut page = platform.storage(1)?;
-    let mut devices = Vec::new();
-    for set in 0..=platform.highest_set().min(SubchannelId::MAX_SET) {
-        for id in SubchannelId::all_of_set(set) {
-            let Ok(schib) = platform.store(id) else { break };
-            if !schib.pmcw.has_device() {
-                continue;
-            }
-            let mut channel = Channel::new(id, path_mask(&schib), page);
-            let identity = identify(platform, &mut channel);
-            page = match channel.into_page() {
-                Some(page) => page,
-                None => platform.storage(1)?,
-            };
-            devices.push(Device {
-                id,
-                number: DeviceNumber {
-                    set,
-                    number: schib.pmcw.device.get(),
-                },
-                path_mask: path_mask(&schib),
-                pim: schib.pmcw.pim,
-                pam: schib.pmcw.pam,
-                pom: schib.pmcw.pom,
-                chpids: schib.pmcw.chpid,
-                identity,
-            });
-        }
-    }
-    Ok(devices)
-}
-
-fn identify(platform: &mut dyn Platform, channel: &mut Channel) -> Result<SenseId, IdentityError> {
-    enable(platform, channel.id(), DISCOVERY_ISC).map_err(IdentityError::Enable)?;
-    let identity = channel.sense_id(platform);
-    // Not being able to disable it again harms nothing: whoever uses it enables it anew.
-    let _ = disable(platform, channel.id());
-    match identity {
-        Ok(id) if id.is_valid() => Ok(id),
-        Ok(_) => Err(IdentityError::Invalid),
-        Err(error) => Err(IdentityError::SenseId(error)),
-    }
-}
 
 /// The logical-path mask to start programs with: the paths that are available.
 pub fn path_mask(schib: &Schib) -> u8 {

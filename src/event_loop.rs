@@ -6,6 +6,11 @@
 //! the rings with notifications suppressed; after [`Tuning::linger_us`] without work it says that it
 //! sleeps, looks once more, and lies down in the wait state until an interruption.
 //!
+//! | module | what it is |
+//! |---|---|
+//! | `owners` | which subchannel is whose at bring-up |
+//! | `reports` | channel reports: devices that go, come, or come back |
+//!
 //! # Limits
 //!
 //! One CPU. A wake-up that was lost is healed by a timer, once a second, and counted.
@@ -15,19 +20,24 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use channel::{DeviceNumber, ReportingSource, SubchannelId};
+use channel::SubchannelId;
 use s390x::clock::Tod;
 use vcss::control::{Counters, Life};
 
 use crate::control::{Control, Exported, Storage};
-use crate::css::{self, Device, Report};
+use crate::css::{Device, Inventory};
 use crate::driver::block::{BlockDevice, BlockStatus, Operation, Recoveries, Token};
 use crate::driver::virtio_ccw::Settings;
-use crate::driver::virtio_serial::{VirtioSerial, LINK_PORT};
+use crate::driver::virtio_serial::VirtioSerial;
 use crate::driver::{disk, Platform, Wake};
 use crate::loans::Loans;
-use crate::proxy::client::{Owned, Surroundings};
+use crate::proxy::client::{Stands, Surroundings};
 use crate::proxy::Proxy;
+
+use self::owners::{find, lendable, open_link, Free};
+
+mod owners;
+mod reports;
 
 /// How long a lost wake-up can go unnoticed.
 const HEAL_US: u64 = 1_000_000;
@@ -67,6 +77,7 @@ type Assembly = (Vec<Box<dyn BlockDevice>>, Vec<SubchannelId>, Proxy);
 
 /// The appliance, up.
 pub struct Appliance {
+    inventory: Inventory,
     control: Control,
     disks: Vec<Box<dyn BlockDevice>>,
     /// The disks' subchannels.
@@ -96,10 +107,11 @@ impl Appliance {
     /// The first thing that does not work, in words; the control area then says FAILED.
     pub fn bring_up(
         platform: &mut dyn Platform,
-        devices: &[Device],
+        inventory: Inventory,
         storage: Storage,
         tuning: Tuning,
     ) -> Result<Self, String> {
+        let devices = inventory.devices();
         let mut control = Control::open(storage).map_err(|error| error.to_string())?;
         let link = match open_link(platform, devices, tuning) {
             Ok(link) => link,
@@ -118,6 +130,7 @@ impl Appliance {
                 proxy,
                 link,
                 tuning,
+                inventory,
             }),
             Err(error) => {
                 control.set_life(Life::Failed);
@@ -166,7 +179,7 @@ impl Appliance {
         let mut free = Free::new(devices, &ids, link, &exports);
         for (client, number, export) in exports {
             let client = clients.get_mut(client).ok_or("an export to no client")?;
-            let owned = match export {
+            let (stands, device) = match export {
                 Exported::Block(export) => {
                     let disk = disks.get(export.disk).ok_or("an export of no disk")?;
                     client
@@ -174,30 +187,28 @@ impl Appliance {
                         .map_err(|error| format!("client {}: {error}", client.name))?;
                     continue;
                 }
-                Exported::PassThrough(owned) => find(devices, owned, number),
-                Exported::Any => free.next(),
-                Exported::Lent(disk) => ids.get(disk).and_then(|&id| lendable(devices, id)),
+                Exported::PassThrough(owned) => (Stands::For(owned, number), find(devices, owned)),
+                Exported::Any => (Stands::Any, free.next()),
+                Exported::Lent(disk) => {
+                    let id = ids.get(disk);
+                    (Stands::Lent, id.and_then(|&id| lendable(devices, id)))
+                }
             };
-            let lent = matches!(export, Exported::Lent(_));
-            if let (Some(Owned { id, number, .. }), false) = (owned, lent) {
-                log::info!(
-                    "client {}: {id} passed through as {number:04x}",
-                    client.name
-                );
-            }
             let around = Surroundings {
                 now: platform.now(),
                 platform: &mut *platform,
                 trace: trace.as_mut(),
             };
             client
-                .add_pass_through(owned, lent, tuning.settings.isc, around)
+                .add_pass_through(stands, device, tuning.settings.isc, around)
                 .map_err(|error| format!("client {}: {error}", client.name))?;
         }
-        control.show_devices(devices, |device| {
-            let index = ids.iter().position(|&id| id == device.id)?;
-            Some((index as u16, sizes.get(index)?.1))
-        });
+        for (place, device) in devices.iter().enumerate() {
+            let disk = ids.iter().position(|&id| id == device.id);
+            let disk = disk.and_then(|index| Some((index as u16, sizes.get(index)?.1)));
+            control.show_device(place, device, disk);
+        }
+        control.end_devices();
         let proxy = Proxy::new(clients, &disks, trace);
         Ok((disks, ids, proxy))
     }
@@ -332,26 +343,6 @@ impl Appliance {
             .turn(&mut self.disks, &self.ids, &mut self.proxy, platform);
     }
 
-    /// Reads the channel reports, and takes them to those that they are about.
-    fn reports(&mut self, platform: &mut dyn Platform) {
-        while let Some(report) = css::next_report(platform) {
-            log::warn!("channel report: {report:?}");
-            for (disk, &id) in self.disks.iter_mut().zip(&self.ids) {
-                if report == Report::Overflow || report == Report::Subchannel(id) {
-                    disk.recheck(platform);
-                }
-            }
-            match report {
-                Report::Subchannel(id) => self.proxy.report(platform, Some(id)),
-                Report::Overflow => self.proxy.report(platform, None),
-                Report::Other(crw) if crw.source() == ReportingSource::ChannelPath => {
-                    self.proxy.path(platform, crw);
-                }
-                Report::Other(_) => {}
-            }
-        }
-    }
-
     /// After the timer: whether there is work that nobody announced.
     fn is_late(&mut self) -> bool {
         let mut waiting = self.proxy.lie_down();
@@ -460,66 +451,5 @@ impl Appliance {
     }
 }
 
-/// The subchannel of a device number. One that is not there can be plugged in, but is not found by its number then.
-fn find(devices: &[Device], owned: DeviceNumber, number: u16) -> Option<Owned> {
-    let device = devices.iter().find(|device| device.number == owned);
-    if device.is_none() {
-        log::warn!("no device {owned} to pass through");
-    }
-    device.map(|device| Owned::new(device, number))
-}
-
-/// The subchannel of a disk that can be lent. That of a virtio disk cannot.
-fn lendable(devices: &[Device], id: SubchannelId) -> Option<Owned> {
-    let device = devices.iter().find(|device| device.id == id)?;
-    let other = device.virtio_id().is_none();
-    other.then(|| Owned::new(device, device.number.number))
-}
-
-/// The owned subchannels that nobody was given by name.
-struct Free<'a> {
-    devices: core::slice::Iter<'a, Device>,
-    given: Vec<SubchannelId>,
-}
-
-impl<'a> Free<'a> {
-    fn new(
-        devices: &'a [Device],
-        disks: &[SubchannelId],
-        link: SubchannelId,
-        exports: &[(usize, u16, Exported)],
-    ) -> Self {
-        let named = devices.iter().filter(|device| {
-            exports.iter().any(|(_, _, export)| {
-                matches!(export, Exported::PassThrough(number) if *number == device.number)
-            })
-        });
-        let mut given: Vec<_> = named.map(|device| device.id).collect();
-        given.extend(disks);
-        given.push(link);
-        Self {
-            devices: devices.iter(),
-            given,
-        }
-    }
-
-    /// The next one, with its device number.
-    fn next(&mut self) -> Option<Owned> {
-        let given = &self.given;
-        let free = self.devices.find(|device| !given.contains(&device.id))?;
-        Some(Owned::new(free, free.number.number))
-    }
-}
-
-fn open_link(
-    platform: &mut dyn Platform,
-    devices: &[Device],
-    tuning: Tuning,
-) -> Result<VirtioSerial, String> {
-    let device = devices
-        .iter()
-        .find(|device| device.virtio_id() == Some(virtio::console::DEVICE_ID))
-        .ok_or("no virtio console device for the link to the host daemon")?;
-    VirtioSerial::open(platform, device.id, tuning.settings, LINK_PORT)
-        .map_err(|error| format!("link ({}): {error}", device.number))
-}
+#[cfg(test)]
+mod tests;

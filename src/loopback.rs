@@ -14,7 +14,7 @@ extern crate alloc as liballoc;
 
 use appliance::css::{Device, Hardware};
 use appliance::driver::Platform;
-use appliance::proxy::client::{Client, Owned, Surroundings};
+use appliance::proxy::client::{Client, Stands, Surroundings};
 use appliance::proxy::Proxy;
 use channel::ChannelSubsystem;
 use liballoc::boxed::Box;
@@ -74,12 +74,7 @@ impl Loopback {
                 trace: recorder.as_mut(),
             };
             client
-                .add_pass_through(
-                    Some(Owned::new(device, device.number.number)),
-                    false,
-                    ISC,
-                    around,
-                )
+                .add_pass_through(Stands::Any, Some(device), ISC, around)
                 .map_err(|error| error.to_string())?;
         }
         let mut proxy = Proxy::new(liballoc::vec![client], &[], recorder);

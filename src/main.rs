@@ -20,7 +20,7 @@ mod selftest;
 #[cfg(target_os = "none")]
 use {
     appliance::control::Storage,
-    appliance::css::{self, Device, Hardware},
+    appliance::css::{Device, Hardware, Inventory},
     appliance::driver::{disk, Wake},
     appliance::event_loop::{Appliance, Tuning},
     s390x::control::Cr6,
@@ -75,19 +75,20 @@ fn kmain() -> ! {
     }
     // SAFETY: the vectors are set, and this is the one CPU.
     let mut platform = unsafe { Hardware::new(Cr6::ALL_SUBCLASSES) };
-    let devices = match css::discover(&mut platform) {
-        Ok(devices) => devices,
+    let inventory = match Inventory::discover(&mut platform) {
+        Ok(inventory) => inventory,
         Err(error) => panic!("discovery: {error}"),
     };
-    list(&devices);
+    let devices = inventory.devices();
+    list(devices);
     let Some(start) = options.control else {
-        list_disks(&mut platform, &devices, tuning(&options));
+        list_disks(&mut platform, devices, tuning(&options));
         log::info!(target: "boot", "no control area: nothing to serve");
         boot::shut_down()
     };
     // SAFETY: the heap ends at `start` at the latest, and everything else is below the heap.
     let storage = unsafe { Storage::new(start, memory) };
-    match Appliance::bring_up(&mut platform, &devices, storage, tuning(&options)) {
+    match Appliance::bring_up(&mut platform, inventory, storage, tuning(&options)) {
         Ok(mut appliance) => {
             let (used, _) = alloc::usage();
             let (first, size) = (boot::first_instruction(), boot::image_size());

@@ -80,25 +80,67 @@ fn a_partition_that_is_not_there_is_refused_by_its_name() {
     assert_eq!(place(3), Err(text.to_string()));
 }
 
-#[test]
-fn what_a_driver_did_to_get_requests_through_is_shown_beside_its_device() {
-    let scene = Scene::new(export(0));
-    let mut control = Control::open(scene.storage).unwrap();
-    let id = SubchannelId::new(0, 7).unwrap();
-    let device = Device {
-        id,
-        number: DeviceNumber {
-            set: 0,
-            number: 0xA80,
-        },
+fn device(subchannel: u16, number: u16) -> Device {
+    Device {
+        id: SubchannelId::new(0, subchannel).unwrap(),
+        number: DeviceNumber { set: 0, number },
         path_mask: 0xC0,
         pim: 0xC0,
         pam: 0xC0,
         pom: 0xC0,
         chpids: [0; 8],
         identity: Ok(SenseId::default()),
+    }
+}
+
+#[test]
+fn the_list_has_the_devices_that_are_there() {
+    let scene = Scene::new(export(0));
+    let mut control = Control::open(scene.storage).unwrap();
+    let listed = || -> std::vec::Vec<u16> {
+        (0..)
+            .map_while(|index| scene.area.read::<control::Device>(index).ok())
+            .take_while(|entry| entry.subchannel.get() != 0)
+            .map(|entry| entry.device.get())
+            .collect()
     };
-    control.show_devices(&[device], |_| Some((0, 1000)));
+    for (index, number) in [0xA80, 0xA81, 0xA82].into_iter().enumerate() {
+        control.show_device(index, &device(index as u16, number), None);
+    }
+    control.forget_device(0);
+    assert_eq!(listed(), [0xA82, 0xA81]);
+    control.forget_device(1);
+    control.show_device(0, &device(2, 0xB00), None);
+    assert_eq!(listed(), [0xB00]);
+    control.forget_device(0);
+    control.forget_device(0);
+    assert_eq!(listed(), []);
+}
+
+#[test]
+fn what_an_earlier_life_had_listed_is_gone() {
+    let scene = Scene::new(export(0));
+    let listed = |index| {
+        let entry: control::Device = scene.area.read(index).unwrap();
+        entry.device.get()
+    };
+    let mut control = Control::open(scene.storage).unwrap();
+    for index in 0..3 {
+        control.show_device(index, &device(index as u16, 0xA80), None);
+    }
+    control = Control::open(scene.storage).unwrap();
+    control.show_device(0, &device(0, 0xB00), None);
+    control.end_devices();
+    assert_eq!([0, 1, 2].map(listed), [0xB00, 0, 0]);
+}
+
+#[test]
+fn what_a_driver_did_to_get_requests_through_is_shown_beside_its_device() {
+    let scene = Scene::new(export(0));
+    let mut control = Control::open(scene.storage).unwrap();
+    let device = device(7, 0xA80);
+    let id = device.id;
+    control.show_device(0, &device, Some((0, 1000)));
     let mut done = Recoveries {
         retries: 5,
         other_paths: 2,

@@ -2,6 +2,8 @@
 
 use channel::{ChannelSubsystem, Crw, PmcwFlags, SubchannelId};
 
+use std::vec::Vec;
+
 use super::*;
 use crate::driver::fake::{Disk, Machine, Model, Virtio};
 
@@ -91,4 +93,71 @@ fn a_chained_report_names_the_set() {
     assert_eq!(next_report(&mut machine), id(2, 2));
     assert_eq!(next_report(&mut machine), Some(Report::Overflow));
     assert_eq!(next_report(&mut machine), None);
+}
+
+/// Everything that a device is known by.
+fn known(inventory: &Inventory) -> Vec<(u16, u16)> {
+    let devices = inventory.devices().iter();
+    devices
+        .map(|device| (device.id.number(), device.number.number))
+        .collect()
+}
+
+#[test]
+fn the_inventory_follows_devices_that_go_come_and_are_exchanged() {
+    let mut machine = Machine::new();
+    let ids = [0x100, 0x101, 0x102].map(|number| machine.attach(0, number, disk()));
+    let mut inventory = Inventory::discover(&mut machine).unwrap();
+    machine.subchannel(ids[0]).mishaps.gone = true;
+    assert_eq!(inventory.look(&mut machine, ids[0]), Change::Gone(0));
+    assert_eq!(inventory.look(&mut machine, ids[0]), Change::Nothing);
+    assert_eq!(known(&inventory), [(2, 0x102), (1, 0x101)]);
+    machine.subchannel(ids[0]).mishaps.gone = false;
+    machine.subchannel(ids[0]).schib.pmcw.device = 0x200.into();
+    assert_eq!(inventory.look(&mut machine, ids[0]), Change::Came(2));
+    machine.subchannel(ids[1]).schib.pmcw.device = 0x201.into();
+    assert_eq!(inventory.look(&mut machine, ids[1]), Change::Came(1));
+    assert_eq!(known(&inventory), [(2, 0x102), (1, 0x201), (0, 0x200)]);
+    assert_eq!(inventory.devices()[2].virtio_id(), Some(2));
+    let flags = machine.store(ids[0]).unwrap().pmcw.flags();
+    assert!(!flags.contains(PmcwFlags::ENABLED));
+}
+
+#[test]
+fn there_are_at_most_256_devices_and_one_that_goes_makes_room() {
+    let mut machine = Machine::new();
+    for number in 0..260 {
+        machine.attach(0, number, disk());
+    }
+    let mut inventory = Inventory::discover(&mut machine).unwrap();
+    assert_eq!(inventory.devices().len(), Inventory::MAX);
+    let id = |number| SubchannelId::new(0, number).unwrap();
+    assert_eq!(inventory.look(&mut machine, id(258)), Change::Nothing);
+    machine.subchannel(id(3)).mishaps.gone = true;
+    assert_eq!(inventory.look(&mut machine, id(3)), Change::Gone(3));
+    assert_eq!(inventory.look(&mut machine, id(258)), Change::Came(255));
+}
+
+#[test]
+fn devices_that_never_answer_get_16_pages_and_no_more() {
+    let mut machine = Machine::new();
+    let mut inventory = Inventory::discover(&mut machine).unwrap();
+    for number in 0..20 {
+        let hangs = machine.attach(0, number, disk());
+        machine.subchannel(hangs).mishaps.hangs = true;
+        machine.subchannel(hangs).mishaps.stuck = true;
+        assert!(matches!(
+            inventory.look(&mut machine, hangs),
+            Change::Came(_)
+        ));
+    }
+    let failures = inventory
+        .devices()
+        .iter()
+        .map(|device| device.identity.unwrap_err());
+    let failures: Vec<_> = failures.collect();
+    let (asked, others) = failures.split_at(usize::from(Inventory::PAGES));
+    let stuck = IdentityError::SenseId(ProgramError::Stuck);
+    assert!(asked.iter().all(|error| *error == stuck));
+    assert!(others.iter().all(|error| *error == IdentityError::NotAsked));
 }

@@ -33,6 +33,7 @@ use channel::{Crw, IoInterruption, SubchannelId};
 use s390x::clock::Tod;
 use vcss::trace::{Record, Recorder};
 
+use crate::css::Device;
 use crate::driver::block::{BlockDevice, Done};
 use crate::driver::Platform;
 
@@ -162,16 +163,50 @@ impl Proxy {
                 .worked
     }
 
-    /// A channel report about a subchannel; `None`: about any of them.
-    pub fn report(&mut self, platform: &mut dyn Platform, about: Option<SubchannelId>) {
+    /// A channel report about a subchannel: whoever has it looks whether its device has gone.
+    pub fn report(&mut self, platform: &mut dyn Platform, about: SubchannelId) {
         self.each(platform, |client, around| {
             client.each_pass_through(around, |subject, line| {
-                if about.is_none_or(|id| id == subject.id()) {
+                if about == subject.id() {
                     subject.report(line);
                 }
             });
             false
         });
+    }
+
+    /// Whether a client has the device of a subchannel.
+    pub fn holds(&self, id: SubchannelId) -> bool {
+        self.any(|subject| subject.id() == id && !subject.is_gone())
+    }
+
+    /// A device that nobody has: the client to whom it is given gets it, or one that gets what is left. Returns whether there is one.
+    pub fn plug(&mut self, platform: &mut dyn Platform, device: &Device, isc: u8) -> bool {
+        // Whoever had it elsewhere may not have heard yet that it has gone there.
+        self.each(platform, |client, around| {
+            client.each_pass_through(around, |subject, line| {
+                if subject.device() == device.number {
+                    subject.report(line);
+                }
+            });
+            false
+        });
+        let places = (0..).zip(&self.clients).filter_map(|(number, client)| {
+            let (fit, index) = client.place_for(device.number)?;
+            Some((fit, number, index))
+        });
+        let Some((_, chosen, index)) = places.min() else {
+            return false;
+        };
+        self.passes_through = true;
+        let mut numbers = 0..;
+        self.each(platform, |client, around| {
+            if numbers.next() == Some(chosen) {
+                client.plug(index, device, isc, around);
+            }
+            false
+        });
+        true
     }
 
     /// A channel report about a path.

@@ -14,7 +14,7 @@ use channel::ChannelSubsystem;
 use s390x::clock::Tod;
 use s390x::control::Cr6;
 use vcss::layout::{Header, Kind};
-use vcss::{Area, Bell, Remote};
+use vcss::{plan, Area, Bell, Remote};
 use window::{ClientAddress, Window};
 
 /// How long the appliance may take for a request, in microseconds.
@@ -104,7 +104,15 @@ fn client(settings: Settings, area: Option<u64>) -> Result<Client<Machine>, Why>
         hardware,
         serial,
     };
-    Ok(Client(Remote::new(area, machine)))
+    let mut remote = Remote::new(area, machine);
+    // What happened before this client is not what is tested, but whoever has plugged devices wants to know.
+    for _ in 0..plan::EVENTS {
+        match remote.channel_report() {
+            Some(report) => sclp::println!("channel report {:08x}", report.0),
+            None => break,
+        }
+    }
+    Ok(Client(remote))
 }
 
 /// The area at an address, behind the heap.

@@ -16,7 +16,7 @@ use appliance::driver::block::{BlockDevice, Operation, SubmitError, Token};
 use appliance::driver::eckd::{is_eckd, Eckd};
 use appliance::driver::Platform;
 use appliance::loans::Loans;
-use appliance::proxy::client::{Client, Owned, Surroundings};
+use appliance::proxy::client::{Client, Stands, Surroundings};
 use appliance::proxy::Proxy;
 use channel::{
     Ccw1, CcwFlags, ChannelSubsystem, DeviceStatus, Orb, OrbFlags, PmcwFlags, SubchannelId,
@@ -137,12 +137,7 @@ fn scene() -> Result<Lending, Why> {
         platform: &mut platform,
         trace: None,
     };
-    client.add_pass_through(
-        Some(Owned::new(device, device.number.number)),
-        true,
-        ISC,
-        around,
-    )?;
+    client.add_pass_through(Stands::Lent, Some(device), ISC, around)?;
     let disks: Vec<Box<dyn BlockDevice>> = vec![disk];
     let word = |at| control.word::<Loan>(0, at);
     let (wanted, state) = (

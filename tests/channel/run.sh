@@ -23,25 +23,28 @@ PATIENCE=60 # seconds for one client
 
 SCENE='' CONFIG='' RUN='' POOL='' DAEMON=''
 
-# up TERMINAL-PEER TERMINAL-OWNER: the daemon with four subchannels; the client "bare" has 0.0.0200 and 0.0.0201 (as
-# 0.0.1001), the host 0.0.0300, and the terminal 0.0.3270 is the client's (as 0.0.1000) or the host's.
+# up TERMINAL-PEER TERMINAL-OWNER [LATER]: the daemon with four subchannels; the client "bare" has 0.0.0200 and 0.0.0201 (as
+# 0.0.1001), the host 0.0.0300, and the terminal 0.0.3270 is the client's (as 0.0.1000) or the host's. With LATER, the client
+# is also given that device number (as 0.0.1002), which is plugged in later.
 up() {
-    local peer=$1 owner=$2
+    local peer=$1 owner=$2 later=${3:-}
     RUN=$(mktemp -d /tmp/stellwerk.XXXXXX)
     POOL=/dev/shm/$(basename "$RUN")
     CONFIG=$SCENE/channel.toml
     truncate -s 1M "$SCENE/disk.img"
     {
         printf '[appliance]\nimage = "%s"\naccel = "tcg"\nrun_dir = "%s"\npool = "%s"\n' "$IMAGE_ELF" "$RUN" "$POOL"
-        printf 'qemu_args = ["-chardev", "socket,id=terminal,path=%s/terminal,server=on,wait=off,tn3270=on"]\n' "$RUN"
+        printf 'qemu_args = ["-chardev", "socket,id=terminal,path=%s/terminal,server=on,wait=off,tn3270=on", "-qmp", "unix:%s/qmp,server=on,wait=off"]\n' "$RUN" "$RUN"
         printf '\n[[disk]]\nname = "data"\nimage = "%s"\nformat = "raw"\n' "$SCENE/disk.img"
         subchannel rng 0200 virtio-rng-ccw
         subchannel serial 0201 virtio-serial-ccw
         subchannel balloon 0300 virtio-balloon-ccw
         subchannel terminal 3270 x-terminal3270,chardev=terminal
+        [[ -z $later ]] || printf '\n[[subchannel]]\nname = "later"\ndevice = "0.0.%s"\nplugged = true\n' "$later"
         printf '\n[[client]]\nname = "bare"\nmemory = "16M"\n'
         printf '[[client.subchannel]]\nsubchannel = "rng"\n'
         printf '[[client.subchannel]]\nsubchannel = "0.0.0201"\ndevice = "0.0.1001"\n'
+        [[ -z $later ]] || printf '[[client.subchannel]]\nsubchannel = "later"\ndevice = "0.0.1002"\n'
         [[ $owner != client ]] || printf '[[client.subchannel]]\nsubchannel = "terminal"\ndevice = "0.0.1000"\n'
     } >"$CONFIG"
     spawn "$SCENE/daemon.log" "$HOST_PROGRAM" up "$CONFIG"
@@ -97,6 +100,26 @@ refused() {
 
 # json FILTER: the filter holds for the output of the last command.
 json() { jq -e "$1" "$SCENE/out" >/dev/null || { warn "not so: $1"; cat "$SCENE/out"; return 1; }; }
+
+# plug NUMBER DRIVER, unplug NUMBER: at the running appliance, as an administrator does it.
+plug() { python3 "$here/qmp.py" "$RUN/qmp" device_add "driver=$2" "id=d$1" "devno=fe.0.$1"; }
+unplug() { python3 "$here/qmp.py" "$RUN/qmp" device_del "id=d$1"; }
+
+# listed PATTERN [no]: lscss shows a device within 10 s, or does not.
+listed() {
+    local deadline=$((SECONDS + 10)) wanted=${2:-yes} is
+    while :; do
+        host lscss
+        is=no
+        ! grep -qE -- "$1" "$SCENE/out" || is=yes
+        [[ $is != "$wanted" ]] || return 0
+        ((SECONDS < deadline)) || { warn "listed: $is, not $wanted: $1"; cat "$SCENE/out"; return 1; }
+        sleep 0.1
+    done
+}
+
+# subchannel_of NUMBER: on which subchannel the appliance has it, as $REPLY.
+subchannel_of() { REPLY=$(status ".devices[] | select(.device == \"0.0.$1\").subchannel"); }
 
 status() { "$HOST_PROGRAM" status --json "$CONFIG" | jq -r "$1"; }
 
@@ -251,13 +274,95 @@ case_restart() { # an appliance that is killed is started again, and both kinds 
     local program=$REPLY
     kill -KILL "$(status .appliance.pid)"
     ended "$program" 1 'the appliance was started anew while the program ran'
+    wait_restarts 1
+    host ccw 0.0.0300 sense-id
+    client channel
+    down
+}
+
+wait_restarts() { # COUNT
     local deadline=$((SECONDS + 30))
-    until [[ $(status .appliance.restarts) == 1 && $(status .appliance.life) == serving ]]; do
+    until [[ $(status .appliance.restarts) == "$1" && $(status .appliance.life) == serving ]]; do
         ((SECONDS < deadline))
         sleep 0.1
     done
+}
+
+case_plugged() { # devices that come after the start, go, change places and come back are whose the configuration says
+    up terminal host 0400
+    refused 'has no device 0\.0\.0400' ccw 0.0.0400 sense-id
+    # The others are served.
     host ccw 0.0.0300 sense-id
     client channel
+    says "$SCENE/client.channel.log" 'PASS: 0\.0\.0200 3832/04 .*: SENSE ID by a format-1 CCW'
+    plug 0400 virtio-rng-ccw
+    listed '^0\.0\.0400 .* 3832/04 .* client bare, as 0\.0\.1002$'
+    refused 'belongs to client "bare"' ccw 0.0.0400 sense-id
+    client channel
+    # Its third virtual subchannel has got a device.
+    says "$SCENE/client.channel.log" '^channel report 03840002'
+    says "$SCENE/client.channel.log" 'PASS: 0\.0\.1002 3832/04 .*: SENSE ID by a format-1 CCW'
+    # What nobody is given is the host's.
+    plug 0500 virtio-rng-ccw
+    listed '^0\.0\.0500 .* host$'
+    host ccw 0.0.0500 --json sense-id
+    json '.data[0].bytes | startswith("ff383204")'
+    # They change places: each stays with whom it belongs to.
+    local later extra
+    subchannel_of 0400
+    later=$REPLY
+    subchannel_of 0500
+    extra=$REPLY
+    unplug 0400
+    unplug 0500
+    listed '^0\.0\.0[45]00 ' no
+    refused 'has no device 0\.0\.0500' ccw 0.0.0500 sense-id
+    plug 0500 virtio-rng-ccw
+    listed "^0\.0\.0500  $later .* host$"
+    host ccw 0.0.0500 sense-id
+    refused 'has no device 0\.0\.0400' ccw 0.0.0400 sense-id
+    plug 0400 virtio-rng-ccw
+    listed "^0\.0\.0400  $extra .* client bare, as 0\.0\.1002$"
+    client channel
+    # Its third virtual subchannel has got a device.
+    says "$SCENE/client.channel.log" '^channel report 03840002'
+    says "$SCENE/client.channel.log" 'PASS: 0\.0\.1002 3832/04 .*: SENSE ID by a format-1 CCW'
+    # One that goes comes back where it was.
+    unplug 0500
+    listed '^0\.0\.0500 ' no
+    plug 0500 virtio-rng-ccw
+    listed "^0\.0\.0500  $later .* host$"
+    host ccw 0.0.0500 sense-id
+    host trace --once
+    says "$SCENE/out" 'gone'
+    says "$SCENE/out" 'back'
+    # An appliance that is started again has what it had at its start. The client hears of it.
+    kill -KILL "$(status .appliance.pid)"
+    wait_restarts 1
+    listed '^0\.0\.0[45]00 ' no
+    client channel
+    says "$SCENE/client.channel.log" '^channel report 03840002'
+    plug 0400 virtio-rng-ccw
+    listed '^0\.0\.0400 .* client bare, as 0\.0\.1002$'
+    down
+}
+
+case_crowded() { # more devices than there are places for: those beyond are nobody's, and a place that gets free is used
+    up terminal host
+    local number
+    # The balloon and the terminal are there: with these there are 16.
+    for number in 05{01..14}; do plug "$number" virtio-rng-ccw; done
+    listed '^0\.0\.0514 .* host$'
+    plug 0515 virtio-rng-ccw
+    listed '^0\.0\.0515 .* appliance$'
+    says "$RUN/console.log" '0\.0\.0515: nobody is given it'
+    refused 'has more devices than it can pass on' ccw 0.0.0515 sense-id
+    host ccw 0.0.0514 sense-id
+    unplug 0501
+    listed '^0\.0\.0501 ' no
+    plug 0516 virtio-rng-ccw
+    listed '^0\.0\.0516 .* host$'
+    host ccw 0.0.0516 sense-id
     down
 }
 

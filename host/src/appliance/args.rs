@@ -87,6 +87,7 @@ pub fn appliance(
             SubchannelSource::Mdev(path) => {
                 format!("vfio-ccw,{devno},sysfsdev={}", comma_escaped(path)?)
             }
+            SubchannelSource::Plugged => continue,
         };
         add("-device", text);
     }

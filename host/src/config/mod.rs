@@ -202,6 +202,8 @@ pub enum SubchannelSource {
     Qemu(String),
     /// A mediated device of vfio-ccw: a real subchannel.
     Mdev(PathBuf),
+    /// Whatever somebody else plugs into the appliance's VM, when they please.
+    Plugged,
 }
 
 /// A subchannel, given to a client.

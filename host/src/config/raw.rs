@@ -63,6 +63,8 @@ pub struct Subchannel {
     pub device: Spanned<String>,
     pub qemu: Option<Spanned<String>>,
     pub mdev: Option<Spanned<String>>,
+    #[serde(default)]
+    pub plugged: bool,
 }
 
 #[derive(Debug, Deserialize)]

@@ -1,7 +1,6 @@
 //! `[[subchannel]]` and `[[client.subchannel]]`, checked.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 
 use channel::DeviceNumber;
 use toml::Spanned;
@@ -106,25 +105,26 @@ impl Check<'_, '_> {
 
     fn source(&mut self, raw: &raw::Subchannel) -> SubchannelSource {
         let name = raw.name.get_ref();
-        match (&raw.qemu, &raw.mdev) {
-            (Some(text), None) => {
+        let what = match (&raw.qemu, &raw.mdev, raw.plugged) {
+            (Some(text), None, false) => {
                 self.device_text(text);
-                SubchannelSource::Qemu(text.get_ref().clone())
+                return SubchannelSource::Qemu(text.get_ref().clone());
             }
-            (None, Some(mdev)) => SubchannelSource::Mdev(whole(mdev.get_ref().into())),
-            (qemu, _) => {
-                let what = match qemu {
-                    Some(_) => "both qemu and mdev",
-                    None => "neither qemu nor mdev",
-                };
-                self.problems.add(
-                    raw.name.span(),
-                    format!("subchannel \"{name}\" has {what}"),
-                    "give it one: qemu = \"x-terminal3270,chardev=…\", or mdev = \"/sys/bus/mdev/devices/UUID\"",
-                );
-                SubchannelSource::Mdev(PathBuf::new())
+            (None, Some(mdev), false) => {
+                return SubchannelSource::Mdev(whole(mdev.get_ref().into()));
             }
-        }
+            (None, None, false) => "neither qemu nor mdev",
+            (Some(_), Some(_), _) => "both qemu and mdev",
+            (Some(_), None, true) => "both qemu and plugged",
+            (None, Some(_), true) => "both mdev and plugged",
+            (None, None, true) => return SubchannelSource::Plugged,
+        };
+        self.problems.add(
+            raw.name.span(),
+            format!("subchannel \"{name}\" has {what}"),
+            "give it one: qemu = \"x-terminal3270,chardev=…\", or mdev = \"/sys/bus/mdev/devices/UUID\", or plugged = true for what comes later",
+        );
+        SubchannelSource::Plugged
     }
 
     fn device_text(&mut self, text: &Spanned<String>) {

@@ -282,6 +282,9 @@ fn a_subchannel_is_one_thing_with_one_number() {
     assert!(channel_problem(qemu, &format!("{qemu}\nmdev = \"/x\""))
         .1
         .contains("both"));
+    assert!(channel_problem(qemu, &format!("{qemu}\nplugged = true"))
+        .1
+        .contains("both qemu and plugged"));
     assert!(channel_problem(qemu, "qemu = \"\"").1.contains("driver"));
     let (line, text) = channel_problem(qemu, "qemu = \"x,devno=fe.0.1\"");
     assert_eq!(line, 11);
@@ -294,6 +297,14 @@ fn a_subchannel_is_one_thing_with_one_number() {
         assert_eq!(line, 10);
         assert!(text.contains("no device number"), "{text}");
     }
+}
+
+#[test]
+fn a_subchannel_can_be_left_to_whoever_plugs_it_in() {
+    let qemu = "qemu = \"x-terminal3270,chardev=t\"";
+    let config = read(&CHANNEL.replacen(qemu, "plugged = true", 1)).unwrap();
+    assert_eq!(config.subchannels[0].source, SubchannelSource::Plugged);
+    assert_eq!(config.clients[0].subchannels[0].device, 0x3270);
 }
 
 #[test]

@@ -171,6 +171,7 @@ impl Machine {
         schib.pmcw.set_flag(PmcwFlags::DEVICE_NUMBER_VALID, true);
         schib.pmcw.device = device.into();
         schib.pmcw.lpm = 0x80;
+        schib.pmcw.pim = 0x80;
         schib.pmcw.pam = 0x80;
         self.subchannels.push(Subchannel {
             id,

@@ -11,7 +11,7 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use channel::{Crw, IoInterruption, SubchannelId};
+use channel::{Crw, DeviceNumber, IoInterruption};
 use s390x::clock::Tod;
 use vcss::client::SchibPart;
 use vcss::events::EventSource;
@@ -19,10 +19,12 @@ use vcss::trace::Recorder;
 use vcss::{Area, AreaError, Bell};
 use window::Window;
 
+pub use self::place::{Fit, Stands};
+
 use self::place::{part, Kind, Virtual};
-use super::passthrough::{Line, PassThrough};
+use super::passthrough::{initialised, Line, Owned, PassThrough};
 use super::subchannel::Subchannel;
-use super::translate::{Roles, Translator, ARENA_BYTES};
+use super::translate::{Translator, ARENA_BYTES};
 use super::virtio_blk::request::Scratch;
 use super::virtio_blk::service::Context;
 use super::virtio_blk::table::{Origin, Table};
@@ -30,6 +32,9 @@ use super::virtio_blk::{Export, Unit, VirtioBlk};
 use crate::css::Device;
 use crate::driver::block::{BlockDevice, Geometry};
 use crate::driver::{disk, Platform};
+
+/// Storage that is left to everything else when a device has got its arena.
+const SPARE_BYTES: usize = 64 * 1024;
 
 /// A client.
 #[derive(Debug)]
@@ -51,28 +56,6 @@ pub struct Client {
     pub(super) devices: Vec<VirtioBlk>,
     /// Channel reports, where the area has room for them.
     events: Option<EventSource<'static>>,
-}
-
-/// An owned subchannel that a virtual one stands for.
-#[derive(Clone, Copy, Debug)]
-pub struct Owned {
-    /// The owned subchannel.
-    pub id: SubchannelId,
-    /// The virtual device number.
-    pub number: u16,
-    /// What can be said to the device again.
-    pub roles: Roles,
-}
-
-impl Owned {
-    /// That of a device, with the virtual device number `number`.
-    pub fn new(device: &Device, number: u16) -> Self {
-        Self {
-            id: device.id,
-            number,
-            roles: disk::roles(device),
-        }
-    }
 }
 
 /// What serving pass-through subchannels needs.
@@ -147,36 +130,34 @@ impl Client {
         Ok(())
     }
 
-    /// Adds a virtual subchannel that stands for an owned one, or for nothing. One that is `lent` is a disk's, and stands for
-    /// nothing yet.
+    /// Adds a virtual subchannel that stands for an owned device, which is there or comes later. It has the device if it is there and
+    /// there is storage for it. A disk's is lent later.
     ///
     /// # Errors
     ///
     /// The area has no place for it.
     pub fn add_pass_through(
         &mut self,
-        owned: Option<Owned>,
-        lent: bool,
+        stands: Stands,
+        device: Option<&Device>,
         isc: u8,
         around: Surroundings<'_>,
     ) -> Result<(), AreaError> {
         let index = self.subchannels.len() as u16;
-        let mut translator = |roles| {
-            let translator = Translator::new(ARENA_BYTES).repeating(roles);
-            if around.platform.has_midaws() {
-                translator
-            } else {
-                translator.without_midaws()
-            }
-        };
-        let kind = match owned {
-            Some(Owned { id, number, roles }) => {
-                let subject = PassThrough::new(id, index, number, isc, translator(roles));
-                Kind::PassThrough(Box::new(if lent { subject.away() } else { subject }))
-            }
+        let subject = device.and_then(|device| {
+            self.subject(around.platform, index, stands, device, isc)
+                .map(|subject| match stands {
+                    Stands::For(..) | Stands::Any => subject,
+                    Stands::Lent => subject.away(),
+                })
+        });
+        let kind = match subject {
+            Some(subject) => Kind::PassThrough(Box::new(subject)),
             None => Kind::Nothing,
         };
-        let mut place = Virtual::new(&self.area, self.subchannels.len() as u32, kind)?;
+        let mut place = Virtual::new(&self.area, u32::from(index), kind)?;
+        place.stands = Some(stands);
+        let former = self.area.read::<SchibPart>(place.index).ok();
         let mut line = Line {
             css: around.platform,
             window: self.program,
@@ -184,15 +165,98 @@ impl Client {
             trace: around.trace,
             client: self.number,
         };
-        if let (Kind::PassThrough(subject), false) = (&mut place.kind, lent) {
-            let former = self.area.read::<SchibPart>(place.index).ok();
-            let former = former.map(|part| (part.schib, part.functions.get() as u8));
-            subject.open(former, &mut line);
+        match &mut place.kind {
+            Kind::PassThrough(_) if stands == Stands::Lent => {}
+            Kind::PassThrough(subject) => {
+                let former = former.map(|part| (part.schib, part.functions.get() as u8));
+                subject.open(former, &mut line);
+                if let Some(device) = device {
+                    self.note(stands, device);
+                }
+            }
+            // An earlier life of the appliance had shown a device.
+            Kind::Nothing if former.is_some_and(|part| part.schib.pmcw.has_device()) => {
+                if let Some(events) = &mut self.events {
+                    events.report(initialised(index));
+                }
+            }
+            Kind::Nothing | Kind::Virtio(..) => {}
         }
         place.show(&self.area, &mut line);
         place.tell(&self.area, &mut self.events, &mut line);
         self.subchannels.push(place);
         Ok(())
+    }
+
+    fn note(&self, stands: Stands, device: &Device) {
+        let (number, seen) = (device.number, seen(stands, device.number));
+        log::info!(
+            "client {}: {number} passed through as {seen:04x}",
+            self.name
+        );
+    }
+
+    /// What passes a device through, if there is storage for it.
+    fn subject(
+        &self,
+        platform: &mut dyn Platform,
+        index: u16,
+        stands: Stands,
+        device: &Device,
+        isc: u8,
+    ) -> Option<PassThrough> {
+        let number = device.number;
+        if !has_room() {
+            log::error!(
+                "client {}: no storage to pass {number} through: the appliance needs more memory",
+                self.name
+            );
+            return None;
+        }
+        let mut translator = Translator::new(ARENA_BYTES);
+        if !platform.has_midaws() {
+            translator = translator.without_midaws();
+        }
+        let seen = seen(stands, number);
+        Some(PassThrough::new(
+            owned(device),
+            index,
+            seen,
+            isc,
+            translator,
+        ))
+    }
+
+    /// The virtual subchannel that does best for a device that nobody has, and how well.
+    pub fn place_for(&self, number: DeviceNumber) -> Option<(Fit, u16)> {
+        let fits = (0..).zip(&self.subchannels);
+        fits.filter_map(|(index, place)| Some((place.fit(number)?, index)))
+            .min()
+    }
+
+    /// Gives a virtual subchannel the device that has been plugged in, and tells the client.
+    pub fn plug(&mut self, index: u16, device: &Device, isc: u8, around: &mut Surroundings<'_>) {
+        let place = self.subchannels.get(usize::from(index));
+        let Some((stands, empty)) =
+            place.and_then(|place| Some((place.stands?, matches!(place.kind, Kind::Nothing))))
+        else {
+            return;
+        };
+        if empty {
+            let subject = self.subject(around.platform, index, stands, device, isc);
+            let place = self.subchannels.get_mut(usize::from(index));
+            let (Some(subject), Some(place)) = (subject, place) else {
+                return;
+            };
+            place.kind = Kind::PassThrough(Box::new(subject));
+        }
+        let seen = seen(stands, device.number);
+        self.each_pass_through(around, |subject, line| {
+            if subject.index() == index {
+                subject.plug(owned(device), seen, line);
+            }
+        });
+        self.note(stands, device);
     }
 
     /// The devices of the virtio-ccw kind, in the order of their subchannels.
@@ -404,4 +468,30 @@ impl Client {
             device.expect_bells(false, &self.area, self.window);
         }
     }
+}
+
+fn owned(device: &Device) -> Owned {
+    Owned {
+        id: device.id,
+        number: device.number.number,
+        roles: disk::roles(device),
+    }
+}
+
+/// The number by which a client sees a device.
+const fn seen(stands: Stands, number: DeviceNumber) -> u16 {
+    match stands {
+        Stands::For(_, seen) => seen,
+        Stands::Any | Stands::Lent => number.number,
+    }
+}
+
+/// Whether an arena can be had, and something be left. Devices can be plugged in at any time: what they need must not be what ends
+/// the appliance.
+fn has_room() -> bool {
+    let mut room: Vec<u8> = Vec::new();
+    let there = room.try_reserve_exact(ARENA_BYTES + SPARE_BYTES).is_ok();
+    // An allocation that nobody uses would not be made.
+    core::hint::black_box(&mut room);
+    there
 }

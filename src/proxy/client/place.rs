@@ -4,7 +4,7 @@ use core::mem::offset_of;
 
 use alloc::boxed::Box;
 
-use channel::{Irb, Orb, Schib};
+use channel::{DeviceNumber, Irb, Orb, Schib};
 use vcss::client::{Command, Instruction, Measurement, Response, SchibPart, Status};
 use vcss::events::EventSource;
 use vcss::{Area, AreaError, Word};
@@ -19,6 +19,8 @@ use super::super::virtio_blk::{Unit, VirtioBlk};
 #[derive(Debug)]
 pub(super) struct Virtual {
     pub(super) kind: Kind,
+    /// For which device it stands, where that is not settled for good.
+    pub(super) stands: Option<Stands>,
     pub(super) index: u32,
     pub(super) asked: Word<'static>,
     pub(super) answered: Word<'static>,
@@ -31,6 +33,30 @@ pub(super) struct Virtual {
     told: (bool, u32),
 }
 
+/// For which owned device a virtual subchannel stands, whenever there is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stands {
+    /// For the one with this number; the client sees it by the other.
+    For(DeviceNumber, u16),
+    /// For one that nobody was given by its number. The client sees it by its own.
+    Any,
+    /// For a disk's, while that is lent. The client sees it by its own number.
+    Lent,
+}
+
+/// How well a virtual subchannel does for a device. The first is the best.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fit {
+    /// It is given to the client.
+    Given,
+    /// It had this device before.
+    Former,
+    /// It had another one, which is gone: its storage does for this one.
+    Other,
+    /// It never had one.
+    Fresh,
+}
+
 /// What stands behind a virtual subchannel.
 #[derive(Debug)]
 pub(super) enum Kind {
@@ -38,7 +64,7 @@ pub(super) enum Kind {
     Virtio(Box<Subchannel>, usize),
     /// An owned subchannel.
     PassThrough(Box<PassThrough>),
-    /// Nothing, ever: the device number is not valid.
+    /// Nothing so far: the device number is not valid.
     Nothing,
 }
 
@@ -47,6 +73,7 @@ impl Virtual {
     pub(super) fn new(area: &Area<'static>, index: u32, kind: Kind) -> Result<Self, AreaError> {
         Ok(Self {
             kind,
+            stands: None,
             index,
             asked: area.word::<Command>(index, offset_of!(Command, sequence))?,
             answered: area.word::<Response>(index, offset_of!(Response, sequence))?,
@@ -57,6 +84,19 @@ impl Virtual {
             // Whatever is there, it is not that.
             told: (false, u32::MAX),
         })
+    }
+
+    /// How well it does for a device that nobody has; `None`: not at all.
+    pub(super) fn fit(&self, number: DeviceNumber) -> Option<Fit> {
+        match (self.stands?, &self.kind) {
+            (Stands::For(wanted, _), _) => (wanted == number).then_some(Fit::Given),
+            (Stands::Any, Kind::Nothing) => Some(Fit::Fresh),
+            (Stands::Any, Kind::PassThrough(subject)) if subject.is_gone() => {
+                let same = subject.device() == number;
+                Some(if same { Fit::Former } else { Fit::Other })
+            }
+            (Stands::Any, Kind::PassThrough(_) | Kind::Virtio(..)) | (Stands::Lent, _) => None,
+        }
     }
 
     /// Carries out one request.

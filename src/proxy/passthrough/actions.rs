@@ -91,7 +91,7 @@ impl PassThrough {
             Action::QuiesceClear => self.quiesce_clear(line),
             Action::ReportGone | Action::ReportBack => {
                 // The same report for both: the client stores the SCHIB to see which it is.
-                self.report_crw(Crw(ABOUT_SUBCHANNEL | u32::from(self.index)))
+                self.report_crw(initialised(self.index))
             }
             Action::ReportPath => match operand {
                 Operand::Path(report) => self.report_crw(report),
@@ -346,7 +346,7 @@ impl PassThrough {
         }
         if !function.is_empty() {
             self.held = Some(status::lost(function));
-            self.report_crw(Crw(ABOUT_SUBCHANNEL | u32::from(self.index)));
+            self.report_crw(initialised(self.index));
         }
     }
 
@@ -381,10 +381,12 @@ impl PassThrough {
         self.answer(if self.held.is_some() || pending { 1 } else { 2 }, None)
     }
 
-    /// The SCHIB, if there is a device, and the same as before: one that was exchanged in between is disabled.
+    /// The SCHIB, if there is a device, and the same as before: one that was exchanged in between is disabled, or has another
+    /// number.
     pub(super) fn stored(&mut self, line: &mut Line<'_>) -> Option<Schib> {
         let schib = line.css.store(self.id).ok()?;
-        let exchanged = self.own.is_enabled() && !schib.pmcw.flags().contains(PmcwFlags::ENABLED);
+        let disabled = self.own.is_enabled() && !schib.pmcw.flags().contains(PmcwFlags::ENABLED);
+        let exchanged = disabled || schib.pmcw.device.get() != self.number;
         (schib.pmcw.has_device() && !exchanged).then_some(schib)
     }
 
@@ -421,5 +423,9 @@ impl PassThrough {
 
 /// How long status may be held back for a clear function to end, in microseconds.
 pub(super) const HOLD_US: u64 = 100_000;
-/// Reporting source subchannel, ancillary report, installed parameters initialised.
-const ABOUT_SUBCHANNEL: u32 = 0x0384_0000;
+
+/// The channel report for a client whose virtual subchannel has got another device, or none: reporting source subchannel, ancillary
+/// report, installed parameters initialised.
+pub const fn initialised(index: u16) -> Crw {
+    Crw(0x0384_0000 | index as u32)
+}

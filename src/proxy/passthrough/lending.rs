@@ -39,8 +39,7 @@ impl PassThrough {
         if self.lending == Lending::Away {
             self.lending = Lending::Lent;
             self.owned = true;
-            // As a device that has come back.
-            self.report(line);
+            self.come(line);
         }
     }
 

@@ -8,6 +8,7 @@
 //! | `actions` | what the state machine's actions do to the hardware |
 //! | `again` | those that start a program again |
 //! | `quiesce` | those that end what a client left running |
+//! | `plugging` | devices that go and come |
 //! | `lending` | a disk's subchannel, which is there only while it is lent |
 //! | `measure`, `record` | the measurement block; trace records |
 //! | [`status`] | what a subchannel-status word says; status that the appliance makes |
@@ -35,6 +36,7 @@ mod actions;
 mod again;
 mod lending;
 mod measure;
+mod plugging;
 mod quiesce;
 mod record;
 mod request;
@@ -52,6 +54,8 @@ use vcss::client::Instruction;
 use vcss::trace::{Recorder, TraceEvent};
 use window::Window;
 
+pub use self::actions::initialised;
+pub use self::plugging::Owned;
 pub use self::record::driver_state;
 pub use self::request::Request;
 
@@ -100,6 +104,8 @@ impl core::fmt::Debug for Line<'_> {
 pub struct PassThrough {
     /// The owned subchannel.
     id: SubchannelId,
+    /// The number of the device that has to be there.
+    number: u16,
     /// The number of the virtual subchannel.
     index: u16,
     /// The interruption subclass of the owned subchannel.
@@ -135,11 +141,12 @@ pub struct PassThrough {
 }
 
 impl PassThrough {
-    /// The virtual subchannel with number `index` and this device number, for the owned subchannel `id`, whose interruptions
+    /// The virtual subchannel with number `index` and this device number, for the subchannel `owned`, whose interruptions
     /// come in subclass `isc`. Not yet opened.
-    pub fn new(id: SubchannelId, index: u16, device: u16, isc: u8, translator: Translator) -> Self {
+    pub fn new(owned: Owned, index: u16, device: u16, isc: u8, translator: Translator) -> Self {
         Self {
-            id,
+            id: owned.id,
+            number: owned.number,
             index,
             isc,
             state: State::NotOperational,
@@ -154,7 +161,7 @@ impl PassThrough {
             retries: 0,
             suspended: false,
             held_until: None,
-            translator,
+            translator: translator.repeating(owned.roles),
             deadline: Tod::NEVER,
             reports: Deque::new(),
             measured: Measured::default(),
@@ -275,27 +282,6 @@ impl PassThrough {
         self.run(event, Operand::None, line);
         let words = scsw_words(&schib.scsw);
         self.trace(line, before, TraceEvent::Interruption, None, words);
-    }
-
-    /// A channel report about the owned subchannel: looks whether the device is there.
-    pub fn report(&mut self, line: &mut Line<'_>) {
-        if self.is_away() {
-            return;
-        }
-        if self.stored(line).is_none() {
-            self.gone(line);
-        }
-        // Perhaps it is back already.
-        if self.state == State::NotOperational && self.stored(line).is_some() {
-            self.run(Event::Back, Operand::None, line);
-            self.trace(
-                line,
-                State::NotOperational,
-                TraceEvent::Back,
-                None,
-                NO_WORDS,
-            );
-        }
     }
 
     /// A channel report about a path. Returns whether the subchannel has it; the client hears of it unless it has been
@@ -433,9 +419,14 @@ impl PassThrough {
         self.state
     }
 
-    /// The owned subchannel.
+    /// The owned subchannel; while there is no device, where it was.
     pub const fn id(&self) -> SubchannelId {
         self.id
+    }
+
+    /// The number of the virtual subchannel.
+    pub const fn index(&self) -> u16 {
+        self.index
     }
 
     /// The next channel report for the client.

@@ -3,5 +3,6 @@
 
 mod facts;
 mod hostile;
+mod plugging;
 mod restart;
 mod scene;

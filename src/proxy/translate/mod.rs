@@ -201,8 +201,13 @@ impl Translator {
     /// For a device to which these commands can be said again: a chain that is cut goes on as the same chain there.
     #[must_use]
     pub const fn repeating(mut self, roles: Roles) -> Self {
-        self.roles = roles;
+        self.set_roles(roles);
         self
+    }
+
+    /// The same from now on, no program being there: it is another device.
+    pub const fn set_roles(&mut self, roles: Roles) {
+        self.roles = roles;
     }
 
     /// Whether a program is there that has not been [released](Self::release).

@@ -6,6 +6,8 @@ use channel::{
     SubchannelStatus, Tested,
 };
 
+use crate::proxy::passthrough::Owned;
+
 const ALERT: StatusControl = StatusControl::ALERT;
 const INTERMEDIATE: StatusControl = StatusControl::INTERMEDIATE;
 const PRIMARY: StatusControl = StatusControl::PRIMARY;
@@ -118,6 +120,15 @@ impl Fake {
             taken: 0,
             last: Irb::default(),
             started: Vec::new(),
+        }
+    }
+
+    /// The subchannel, and the device that is there.
+    pub fn owned(&self) -> Owned {
+        Owned {
+            id: self.id,
+            number: self.schib.pmcw.device.get(),
+            roles: |_| None,
         }
     }
 

@@ -7,6 +7,7 @@ mod lending;
 mod measure;
 mod model;
 mod more_cases;
+mod plugging;
 mod scene;
 mod sequences;
 mod tables;

@@ -21,7 +21,7 @@ use zerocopy::IntoBytes;
 
 use super::fake::{memory, ARENA_AT};
 use crate::proxy::passthrough::state::{State, CLEARS, HALTS};
-use crate::proxy::passthrough::{status, Line, PassThrough, Request};
+use crate::proxy::passthrough::{status, Line, Owned, PassThrough, Request};
 use crate::proxy::translate::Translator;
 
 const ARENA: usize = 2 << 10;
@@ -152,6 +152,18 @@ impl Draw {
     }
 }
 
+/// The device number, and the one that the client sees.
+const NUMBER: u16 = 0xA80;
+const SEEN: u16 = 0x1234;
+
+fn owned(id: SubchannelId) -> Owned {
+    Owned {
+        id,
+        number: NUMBER,
+        roles: |_| None,
+    }
+}
+
 pub struct Walk {
     pub css: Counted,
     pub subject: PassThrough,
@@ -178,7 +190,7 @@ impl Walk {
             .on(ENDLESS, Reply::accepted().after(Reply::NEVER));
         let device = Rc::new(RefCell::new(script));
         let mut model = Model::new(storage.clone());
-        model.attach(id, 0xA80, device.clone());
+        model.attach(id, NUMBER, device.clone());
         let translator = Translator::at(ARENA, ARENA_AT);
         let mut walk = Self {
             css: Counted {
@@ -187,7 +199,7 @@ impl Walk {
                 taken: 0,
                 last: Irb::default(),
             },
-            subject: PassThrough::new(id, 5, 0x1234, 3, translator),
+            subject: PassThrough::new(owned(id), 5, SEEN, 3, translator),
             storage,
             window,
             device,
@@ -203,7 +215,7 @@ impl Walk {
     /// A new life of the appliance, on the same machine.
     pub fn restart(&mut self, former: Option<(Schib, u8)>) {
         let translator = Translator::at(ARENA, ARENA_AT);
-        self.subject = PassThrough::new(self.id, 5, 0x1234, 3, translator);
+        self.subject = PassThrough::new(owned(self.id), 5, SEEN, 3, translator);
         self.with(|subject, line| subject.open(former, line));
     }
 
@@ -371,7 +383,8 @@ impl Walk {
                 self.enabled = false;
                 self.with(|subject, line| subject.report(line));
                 self.css.model.bring_back(self.id);
-                self.with(|subject, line| subject.report(line));
+                let owned = owned(self.id);
+                self.with(|subject, line| subject.plug(owned, SEEN, line));
             }
             23..=28 => self.look(),
             _ => self.step(),

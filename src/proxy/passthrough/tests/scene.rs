@@ -6,7 +6,7 @@ use window::{ClientAddress, Window};
 
 use super::fake::{Fake, Step};
 use crate::proxy::passthrough::state::State;
-use crate::proxy::passthrough::{Line, PassThrough, Request};
+use crate::proxy::passthrough::{Line, Owned, PassThrough, Request};
 use crate::proxy::translate::Translator;
 
 /// Where the program of the client is: two control commands, chained.
@@ -39,7 +39,7 @@ impl Scene {
         window.write(ClientAddress::new(at + 8), &second).unwrap();
         let translator = Translator::at(super::fake::ARENA, super::fake::ARENA_AT);
         Self {
-            subject: PassThrough::new(fake.id, 5, DEVICE, 3, translator),
+            subject: PassThrough::new(fake.owned(), 5, DEVICE, 3, translator),
             fake,
             window,
             now: Tod::from_micros(1),
@@ -144,6 +144,15 @@ impl Scene {
     /// The channel report about the subchannel.
     pub fn report(&mut self) {
         self.with(|subject, line| subject.report(line));
+        let owned = self.fake.owned();
+        if !self.fake.gone {
+            self.plug(owned);
+        }
+    }
+
+    /// A device is there that is the subchannel's.
+    pub fn plug(&mut self, owned: Owned) {
+        self.with(|subject, line| subject.plug(owned, DEVICE, line));
     }
 
     pub fn state(&self) -> State {

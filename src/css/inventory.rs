@@ -1,0 +1,174 @@
+//! The devices of the machine: found at bring-up, taken in when they are plugged in, dropped when they have gone.
+//!
+//! # Limits
+//!
+//! At most [`Inventory::MAX`] devices; those beyond it are left alone, and the log names them. Asking a device what it is waits for
+//! its answer, some seconds at most. One that cannot even be cleared keeps the page it was asked with: after
+//! [`Inventory::PAGES`] of them nobody is asked any more.
+//!
+//! # The rule
+//!
+//! A subchannel that somebody uses is not touched.
+
+use alloc::vec::Vec;
+
+use channel::{DeviceNumber, Schib, SenseId, SubchannelId};
+use window::Window;
+
+use super::{disable, enable, path_mask, Device, IdentityError};
+use crate::driver::{Channel, OutOfStorage, Platform};
+
+/// Interruption subclass of a subchannel while it is asked what it is.
+const DISCOVERY_ISC: u8 = 3;
+
+/// The devices that are known.
+#[derive(Debug)]
+pub struct Inventory {
+    devices: Vec<Device>,
+    /// What devices are asked with.
+    page: Option<Window>,
+    /// How many more pages may be taken for that.
+    pages: u8,
+}
+
+/// What a look at a subchannel has found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Nothing new.
+    Nothing,
+    /// A device, which has this place in the list now.
+    Came(usize),
+    /// The device with this place in the list is gone. The last one of the list has its place now.
+    Gone(usize),
+}
+
+/// Finds all subchannels with a device and asks each what it is. They are left disabled.
+///
+/// # Errors
+///
+/// [`OutOfStorage`]: no page for the channel programs.
+pub fn discover(platform: &mut dyn Platform) -> Result<Vec<Device>, OutOfStorage> {
+    Ok(Inventory::discover(platform)?.devices)
+}
+
+/// Calls `act` for each subchannel of the machine, with a device or without.
+pub fn each_subchannel(
+    platform: &mut dyn Platform,
+    mut act: impl FnMut(&mut dyn Platform, SubchannelId),
+) {
+    for set in 0..=platform.highest_set().min(SubchannelId::MAX_SET) {
+        for id in SubchannelId::all_of_set(set) {
+            if platform.store(id).is_err() {
+                break;
+            }
+            act(platform, id);
+        }
+    }
+}
+
+impl Inventory {
+    /// Devices at most: as many as the control area has room for.
+    pub const MAX: usize = vcss::plan::MAX_DEVICES as usize;
+    /// Pages that devices may keep.
+    pub const PAGES: u8 = 16;
+
+    /// What there is at bring-up.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfStorage`]: no page for the channel programs.
+    pub fn discover(platform: &mut dyn Platform) -> Result<Self, OutOfStorage> {
+        let mut this = Self {
+            devices: Vec::new(),
+            page: Some(platform.storage(1)?),
+            pages: Self::PAGES - 1,
+        };
+        each_subchannel(platform, |platform, id| {
+            this.look(platform, id);
+        });
+        Ok(this)
+    }
+
+    /// The devices. The place of one changes with [`Self::look`] alone.
+    pub fn devices(&self) -> &[Device] {
+        &self.devices
+    }
+
+    /// Looks what is on a subchannel that nobody uses; a device there is asked what it is, and left disabled.
+    pub fn look(&mut self, platform: &mut dyn Platform, id: SubchannelId) -> Change {
+        let known = self.devices.iter().position(|device| device.id == id);
+        let stored = platform.store(id).ok();
+        match (stored.filter(|schib| schib.pmcw.has_device()), known) {
+            (None, None) => Change::Nothing,
+            (None, Some(index)) => {
+                self.devices.swap_remove(index);
+                Change::Gone(index)
+            }
+            (Some(schib), None) if self.devices.len() >= Self::MAX => {
+                let number = schib.pmcw.device.get();
+                log::warn!(
+                    "{number:04x} on {id} is left alone: there are {} devices, and no more can be known",
+                    Self::MAX
+                );
+                Change::Nothing
+            }
+            (Some(schib), None) => {
+                let device = self.describe(platform, id, &schib);
+                self.devices.push(device);
+                Change::Came(self.devices.len() - 1)
+            }
+            (Some(schib), Some(index)) => {
+                let device = self.describe(platform, id, &schib);
+                if let Some(place) = self.devices.get_mut(index) {
+                    *place = device;
+                }
+                Change::Came(index)
+            }
+        }
+    }
+
+    fn describe(&mut self, platform: &mut dyn Platform, id: SubchannelId, schib: &Schib) -> Device {
+        Device {
+            id,
+            number: DeviceNumber {
+                set: id.set(),
+                number: schib.pmcw.device.get(),
+            },
+            path_mask: path_mask(schib),
+            pim: schib.pmcw.pim,
+            pam: schib.pmcw.pam,
+            pom: schib.pmcw.pom,
+            chpids: schib.pmcw.chpid,
+            identity: self.identify(platform, id, path_mask(schib)),
+        }
+    }
+
+    fn identify(
+        &mut self,
+        platform: &mut dyn Platform,
+        id: SubchannelId,
+        path_mask: u8,
+    ) -> Result<SenseId, IdentityError> {
+        if self.page.is_none() && self.pages > 0 {
+            self.pages -= 1;
+            self.page = platform.storage(1).ok();
+        }
+        let page = self.page.take().ok_or(IdentityError::NotAsked)?;
+        let mut channel = Channel::new(id, path_mask, page);
+        let identity = ask(platform, &mut channel);
+        self.page = channel.into_page();
+        identity
+    }
+}
+
+fn ask(platform: &mut dyn Platform, channel: &mut Channel) -> Result<SenseId, IdentityError> {
+    enable(platform, channel.id(), DISCOVERY_ISC).map_err(IdentityError::Enable)?;
+    let identity = channel.sense_id(platform);
+    // Not being able to disable it again harms nothing: whoever uses it enables it anew.
+    let _ = disable(platform, channel.id());
+    match identity {
+        Ok(id) if id.is_valid() => Ok(id),
+        Ok(_) => Err(IdentityError::Invalid),
+        Err(error) => Err(IdentityError::SenseId(error)),
+    }
+}

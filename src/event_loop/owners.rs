@@ -1,0 +1,76 @@
+//! Which subchannel is whose at bring-up.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use channel::{DeviceNumber, SubchannelId};
+
+use super::Tuning;
+use crate::control::Exported;
+use crate::css::Device;
+use crate::driver::virtio_serial::{VirtioSerial, LINK_PORT};
+use crate::driver::Platform;
+
+/// The device with a number. One that is not there can come later.
+pub(super) fn find(devices: &[Device], number: DeviceNumber) -> Option<&Device> {
+    let device = devices.iter().find(|device| device.number == number);
+    if device.is_none() {
+        log::warn!("no device {number} to pass through so far");
+    }
+    device
+}
+
+/// The device of a disk that can be lent. A virtio disk cannot.
+pub(super) fn lendable(devices: &[Device], id: SubchannelId) -> Option<&Device> {
+    let mut disks = devices.iter().filter(|device| device.id == id);
+    disks.find(|device| device.virtio_id().is_none())
+}
+
+/// The owned devices that nobody was given by number.
+pub(super) struct Free<'a> {
+    devices: core::slice::Iter<'a, Device>,
+    given: Vec<SubchannelId>,
+}
+
+impl<'a> Free<'a> {
+    pub(super) fn new(
+        devices: &'a [Device],
+        disks: &[SubchannelId],
+        link: SubchannelId,
+        exports: &[(usize, u16, Exported)],
+    ) -> Self {
+        let named = devices.iter().filter(|device| {
+            exports.iter().any(|(_, _, export)| {
+                matches!(export, Exported::PassThrough(number) if *number == device.number)
+            })
+        });
+        let mut given: Vec<_> = named.map(|device| device.id).collect();
+        given.extend(disks);
+        given.push(link);
+        Self {
+            devices: devices.iter(),
+            given,
+        }
+    }
+
+    /// The next one.
+    pub(super) fn next(&mut self) -> Option<&'a Device> {
+        let given = &self.given;
+        self.devices.find(|device| !given.contains(&device.id))
+    }
+}
+
+/// The link to the host daemon.
+pub(super) fn open_link(
+    platform: &mut dyn Platform,
+    devices: &[Device],
+    tuning: Tuning,
+) -> Result<VirtioSerial, String> {
+    let device = devices
+        .iter()
+        .find(|device| device.virtio_id() == Some(virtio::console::DEVICE_ID))
+        .ok_or("no virtio console device for the link to the host daemon")?;
+    VirtioSerial::open(platform, device.id, tuning.settings, LINK_PORT)
+        .map_err(|error| format!("link ({}): {error}", device.number))
+}

@@ -1,0 +1,119 @@
+//! Channel reports: devices that go, come, or come back.
+//!
+//! # Rules
+//!
+//! * The subchannel of a disk or of the link is its driver's until the next restart, whatever is plugged in there.
+//! * Whoever has a device that has gone hears of it first. Then the subchannel is looked at, and what is there now is given to whom it
+//!   is for: by its number, wherever it is.
+
+use channel::{ReportingSource, SubchannelId};
+
+use super::Appliance;
+use crate::css::{self, Change, Report};
+use crate::driver::Platform;
+
+impl Appliance {
+    /// Reads the channel reports, and takes them to those that they are about.
+    pub(super) fn reports(&mut self, platform: &mut dyn Platform) {
+        while let Some(report) = css::next_report(platform) {
+            log::warn!("channel report: {report:?}");
+            match report {
+                Report::Subchannel(id) => self.look_at(platform, id),
+                Report::Overflow => {
+                    // What has gone goes first: it may have come back elsewhere.
+                    let devices = self.inventory.devices().iter();
+                    let known: alloc::vec::Vec<_> = devices.map(|device| device.id).collect();
+                    for id in known {
+                        self.look_at(platform, id);
+                    }
+                    css::each_subchannel(platform, |platform, id| {
+                        if !self
+                            .inventory
+                            .devices()
+                            .iter()
+                            .any(|device| device.id == id)
+                        {
+                            self.look_at(platform, id);
+                        }
+                    });
+                }
+                Report::Other(crw) if crw.source() == ReportingSource::ChannelPath => {
+                    self.proxy.path(platform, crw);
+                }
+                Report::Other(_) => {}
+            }
+        }
+    }
+
+    /// Something has happened to a subchannel.
+    fn look_at(&mut self, platform: &mut dyn Platform, id: SubchannelId) {
+        for (disk, _) in self
+            .disks
+            .iter_mut()
+            .zip(&self.ids)
+            .filter(|(_, it)| **it == id)
+        {
+            disk.recheck(platform);
+        }
+        self.proxy.report(platform, id);
+        if id == self.link.id() || self.ids.contains(&id) {
+            return self.still_ours(platform, id);
+        }
+        if self.proxy.holds(id) {
+            return;
+        }
+        match self.inventory.look(platform, id) {
+            Change::Nothing => {}
+            Change::Gone(place) => {
+                log::info!("{id}: the device has gone");
+                self.control.forget_device(place);
+            }
+            Change::Came(place) => self.take_in(platform, place),
+        }
+    }
+
+    /// Says so if somebody else's device is on the subchannel of a disk or of the link.
+    fn still_ours(&self, platform: &mut dyn Platform, id: SubchannelId) {
+        let mut devices = self.inventory.devices().iter();
+        let ours = devices.find(|device| device.id == id);
+        let there = platform.store(id).ok().map(|schib| schib.pmcw);
+        let there = there.filter(|pmcw| pmcw.has_device());
+        if let (Some(ours), Some(there)) = (ours, there) {
+            if ours.number.number != there.device.get() {
+                log::warn!(
+                    "{id} has {:04x} now and is left alone: it is that of {} until the appliance is started again",
+                    there.device.get(),
+                    ours.number
+                );
+            }
+        }
+    }
+
+    /// A device has been plugged in.
+    fn take_in(&mut self, platform: &mut dyn Platform, place: usize) {
+        let Some(device) = self.inventory.devices().get(place) else {
+            return;
+        };
+        let (number, id) = (device.number, device.id);
+        match &device.identity {
+            Ok(identity) => log::info!(
+                "{number} on {id}: {:04x}/{:02x}",
+                identity.cu_type,
+                identity.cu_model
+            ),
+            Err(error) => log::warn!("{number} on {id}: {error}"),
+        }
+        self.control.show_device(place, device, None);
+        let disks = self.control.disks().unwrap_or_default();
+        let mut disks = disks.iter().map(|(_, set, number)| (*set, *number));
+        if disks.any(|disk| disk == (number.set, number.number)) {
+            log::warn!(
+                "{number} is a disk, which is opened at bring-up only: restart the appliance"
+            );
+        } else if !self.proxy.plug(platform, device, self.tuning.settings.isc) {
+            log::warn!("{number}: nobody is given it, and whoever gets what is left has no place for one more");
+        }
+        let all = self.proxy.passed_through();
+        self.control.show_passed_through(all);
+    }
+}

@@ -1,0 +1,184 @@
+//! Devices that are plugged in while clients are served: whose they become, and what the clients hear of it.
+
+use std::vec::Vec;
+
+use channel::{DeviceNumber, PmcwFlags, SubchannelId};
+use vcss::client::SchibPart;
+use vcss::events::EventSink;
+use vcss::layout::Kind;
+use vcss::{plan, Area};
+
+use super::scene::memory;
+use crate::css::{Change, Inventory};
+use crate::driver::fake::{Disk, Machine, Model, Virtio};
+use crate::driver::Platform;
+use crate::proxy::client::{Client, Stands, Surroundings};
+use crate::proxy::Proxy;
+
+const ISC: u8 = 3;
+/// What the first client is given by its number, and how it sees it.
+const GIVEN: DeviceNumber = DeviceNumber {
+    set: 0,
+    number: 0x3270,
+};
+const SEEN: u16 = 0x1000;
+
+/// Two clients: the first has one virtual subchannel, for one device; the second two, for what is left.
+struct Scene {
+    machine: Machine,
+    inventory: Inventory,
+    proxy: Proxy,
+    areas: Vec<Area<'static>>,
+}
+
+impl Scene {
+    fn new() -> Self {
+        Self::with_areas(Machine::new(), [1, 2].map(area).into())
+    }
+
+    /// A life of the appliance.
+    fn with_areas(mut machine: Machine, areas: Vec<Area<'static>>) -> Self {
+        let inventory = Inventory::discover(&mut machine).unwrap();
+        let devices = inventory.devices();
+        let mut clients = Vec::new();
+        for (number, area) in (0..).zip(&areas) {
+            let program = memory(4096);
+            let client = Client::new("client".into(), number, area.clone(), program, program);
+            clients.push(client.unwrap());
+        }
+        let given = devices.iter().find(|device| device.number == GIVEN);
+        let mut free = devices.iter().filter(|device| device.number != GIVEN);
+        for (client, stands) in [
+            (0, Stands::For(GIVEN, SEEN)),
+            (1, Stands::Any),
+            (1, Stands::Any),
+        ] {
+            let device = if client == 0 { given } else { free.next() };
+            let around = Surroundings {
+                now: machine.now(),
+                platform: &mut machine,
+                trace: None,
+            };
+            clients[client]
+                .add_pass_through(stands, device, ISC, around)
+                .unwrap();
+        }
+        Self {
+            proxy: Proxy::new(clients, &[], None),
+            inventory,
+            machine,
+            areas,
+        }
+    }
+
+    /// Plugs a device in; whether somebody gets it.
+    fn plug(&mut self, number: u16) -> (SubchannelId, bool) {
+        let id = self
+            .machine
+            .attach(0, number, Virtio::new(Model::Disk(Disk::new(8)), 1));
+        (id, self.take_in(id))
+    }
+
+    fn take_in(&mut self, id: SubchannelId) -> bool {
+        let Change::Came(place) = self.inventory.look(&mut self.machine, id) else {
+            return false;
+        };
+        let device = &self.inventory.devices()[place];
+        self.proxy.plug(&mut self.machine, device, ISC)
+    }
+
+    fn unplug(&mut self, id: SubchannelId) {
+        self.machine.subchannel(id).mishaps.gone = true;
+        self.proxy.report(&mut self.machine, id);
+        self.inventory.look(&mut self.machine, id);
+    }
+
+    /// Who has which device: client, virtual subchannel, device number.
+    fn held(&self) -> Vec<(u16, u16, u16)> {
+        let all = self.proxy.passed_through().filter(|(.., it)| !it.is_gone());
+        all.map(|(client, index, it)| (client, index, it.device().number))
+            .collect()
+    }
+
+    /// Channel reports that a client finds.
+    fn reports(&self, client: usize) -> Vec<u32> {
+        let mut sink = EventSink::open(&self.areas[client]).unwrap();
+        core::iter::from_fn(|| sink.take())
+            .map(|crw| crw.0)
+            .collect()
+    }
+}
+
+fn area(subchannels: u32) -> Area<'static> {
+    let plan = plan::client_area(subchannels);
+    let window = memory(plan.length() as usize);
+    plan.write(window).unwrap();
+    Area::open(window, Kind::Client).unwrap()
+}
+
+#[test]
+fn a_device_goes_to_the_client_that_the_configuration_names() {
+    let mut scene = Scene::new();
+    assert!(scene.held().is_empty());
+    scene.plug(0x200);
+    scene.plug(0x3270);
+    scene.plug(0x201);
+    let all = [(0, 0, 0x3270), (1, 0, 0x200), (1, 1, 0x201)];
+    assert_eq!(scene.held(), all);
+    assert_eq!(scene.reports(0), [0x0384_0000]);
+    assert_eq!(scene.reports(1), [0x0384_0000, 0x0384_0001]);
+}
+
+#[test]
+fn what_is_for_nobody_stays_with_nobody() {
+    let mut scene = Scene::new();
+    assert!(scene.plug(0x200).1 && scene.plug(0x201).1);
+    assert!(
+        !scene.plug(0x202).1,
+        "not even with a place that is another device's"
+    );
+    assert_eq!(scene.held().len(), 2);
+}
+
+#[test]
+fn devices_that_change_places_stay_with_their_clients() {
+    let mut scene = Scene::new();
+    let (one, _) = scene.plug(0x3270);
+    let (two, _) = scene.plug(0x200);
+    for id in [one, two] {
+        scene.unplug(id);
+        scene.machine.subchannel(id).mishaps.gone = false;
+    }
+    scene.machine.subchannel(one).schib.pmcw.device = 0x200.into();
+    scene.machine.subchannel(two).schib.pmcw.device = 0x3270.into();
+    assert!(scene.take_in(one) && scene.take_in(two));
+    assert_eq!(scene.held(), [(0, 0, 0x3270), (1, 0, 0x200)]);
+    assert_eq!(scene.reports(0).len(), 3, "came, gone, came");
+}
+
+#[test]
+fn a_place_whose_device_is_gone_is_given_to_another_one() {
+    let mut scene = Scene::new();
+    let (gone, _) = scene.plug(0x200);
+    scene.plug(0x201);
+    scene.unplug(gone);
+    assert!(scene.plug(0x202).1);
+    assert_eq!(scene.held(), [(1, 0, 0x202), (1, 1, 0x201)]);
+}
+
+#[test]
+fn a_client_whose_device_is_not_there_after_a_restart_hears_of_it() {
+    let areas = [1, 2].map(area);
+    let mut part: SchibPart = areas[0].read(0).unwrap();
+    part.schib.pmcw.device = SEEN.into();
+    let valid = PmcwFlags::DEVICE_NUMBER_VALID;
+    part.schib.pmcw.set_flag(valid, true);
+    areas[0].write(0, &part).unwrap();
+    let mut scene = Scene::with_areas(Machine::new(), areas.into());
+    assert_eq!(scene.reports(0), [0x0384_0000], "gone");
+    let part: SchibPart = scene.areas[0].read(0).unwrap();
+    assert!(!part.schib.pmcw.has_device());
+    scene.plug(0x3270);
+    assert_eq!(scene.held(), [(0, 0, 0x3270)]);
+    assert_eq!(scene.reports(0), [0x0384_0000], "back");
+}
