@@ -147,6 +147,8 @@ pub struct Translator {
     roles: Roles,
     /// What is going on where the program, or the rest of it, begins.
     began: Transfer,
+    /// Slots that were in use when it began.
+    translated: usize,
     /// No CCW has changed since the program, or the rest of it, was translated.
     steady: bool,
     shape: Shape,
@@ -182,6 +184,7 @@ impl Translator {
             repeat: Repeat::new(repeat),
             roles: |_| None,
             began: Transfer::None,
+            translated: 0,
             steady: false,
             shape: Shape::default(),
             orb: Orb::default(),
@@ -272,6 +275,7 @@ impl Translator {
             return Err(self.refuse(first));
         }
         self.live = true;
+        self.translated = self.ground.used();
         Ok(self.hardware_orb())
     }
 

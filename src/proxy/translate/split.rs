@@ -82,7 +82,8 @@ impl Translator {
         let Some(cut) = self.cut_of(&irb.scsw) else {
             return Split::No;
         };
-        let whole = self.steady && self.repeat(&cut, window).is_some();
+        let steady = self.steady && !self.is_changed_at(&cut);
+        let whole = steady && self.repeat(&cut, window).is_some();
         if !whole {
             self.repeat.clear();
         }
@@ -95,6 +96,16 @@ impl Translator {
             // In command chaining, the error that the device shows comes first.
             Ok(_) | Err(_) => Split::No,
         }
+    }
+
+    /// Whether a CCW was met at a cut that has been taken back: so it was the CPU that had changed it.
+    fn is_changed_at(&self, cut: &Cut) -> bool {
+        let met = matches!(cut.came, Came::Met | Came::Transferred);
+        let stop = matches!(
+            self.ground.slot(cut.slot).mark,
+            Mark::Stop | Mark::StopTransferred
+        );
+        met && !(stop && cut.slot < self.translated)
     }
 
     /// The cut that a status shows.
