@@ -194,16 +194,13 @@ impl Translator {
         let ccw = self.arena.ccw(at);
         let to = self.arena.index_of(ccw.address.get());
         let to = to.filter(|_| is_valid_transfer(ccw))?;
-        let here = self.ground.client_address(at)?;
-        let is_link = slot.mark == Mark::Link;
-        let stands_for_itself = !is_link && self.ground.client_address(to) == Some(here);
         let stops = matches!(
             self.ground.slot(to).mark,
             Mark::Stop | Mark::StopTransferred
         );
-        if stops && (stands_for_itself || !cut.is_before(to)) {
-            let target = if is_link {
-                here
+        if stops && !cut.is_before(to) {
+            let target = if slot.mark == Mark::Link {
+                self.ground.client_address(at)?
             } else {
                 self.target(slot.client)?
             };
