@@ -233,16 +233,16 @@ impl Translator {
         }
         let mut placed = ccw;
         placed.flags = (chaining | flags & CcwFlags::SLI).bits();
-        placed.address = self.repeat.arena.address_of(0).into();
-        match role {
-            Role::Nothing => {}
-            Role::Reads => placed.flags |= CcwFlags::SKIP.bits(),
-            Role::Sets | Role::Searches => {
-                let mut bytes = [0; ARGUMENT];
-                let bytes = bytes.get_mut(..usize::from(ccw.count.get()))?;
+        if role == Role::Reads {
+            placed.flags |= CcwFlags::SKIP.bits();
+            placed.address = self.repeat.arena.address_of(0).into();
+        } else {
+            let mut bytes = [0; ARGUMENT];
+            let bytes = bytes.get_mut(..usize::from(ccw.count.get()))?;
+            if role != Role::Nothing {
                 self.gather(slot, bytes, window)?;
-                placed.address = self.repeat.keep(bytes)?.into();
             }
+            placed.address = self.repeat.keep(bytes)?.into();
         }
         let place = self
             .repeat
