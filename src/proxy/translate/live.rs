@@ -134,7 +134,9 @@ impl Translator {
 
     /// When a CCW changes where the device stores, that was the device, after the channel had been there, or the CPU, before it.
     fn doubt(&self, known: &Slot, at: u32) -> Doubt {
-        let in_data = known.entry != Transfer::None || known.client.flags().contains(CcwFlags::CD);
+        let chains = !is_transfer_in_channel(known.client);
+        let in_data =
+            known.entry != Transfer::None || chains && known.client.flags().contains(CcwFlags::CD);
         if !self.watch.hits(at.into(), u64::from(at) + 8) {
             Doubt::None
         } else if known.mark == Mark::Cut || in_data {
