@@ -92,7 +92,7 @@ impl Translator {
             let Some(target) = self.ground.client_address(link) else {
                 continue;
             };
-            let known = match self.ground.find(target, Transfer::None) {
+            let known = match self.ground.find(target, Transfer::None, false) {
                 Some(known) => known,
                 None if self.may_open(target) => {
                     let first = self.ground.used();
@@ -146,7 +146,7 @@ impl Translator {
                 }
                 let slot = self.ground.used();
                 if way.at == border {
-                    if let Some(known) = self.ground.find(way.at, way.entry) {
+                    if let Some(known) = self.ground.find(way.at, way.entry, false) {
                         return self.join(&way, chaining, known);
                     }
                     border = self.ground.next_after(way.at);
@@ -182,7 +182,7 @@ impl Translator {
                         way.at += 8;
                         continue;
                     };
-                    if let Some(known) = self.ground.find(target, way.entry) {
+                    if let Some(known) = self.ground.find(target, way.entry, true) {
                         if self.watch.overwritten() {
                             self.wait_for_device(&way);
                             return Ok(());

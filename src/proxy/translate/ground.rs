@@ -102,6 +102,10 @@ pub(super) enum Mark {
 }
 
 impl Mark {
+    pub(super) const fn is_translated(self) -> bool {
+        matches!(self, Self::Plain | Self::Cut | Self::CutData)
+    }
+
     pub(super) const fn is_link(self) -> bool {
         matches!(self, Self::IdleLink | Self::Link)
     }
@@ -235,26 +239,33 @@ impl Ground {
         self.slots.get_mut(index)
     }
 
-    /// The slot of a client's CCW that is reached in the course of `entry`.
-    pub(super) fn find(&self, client: u32, entry: Transfer) -> Option<usize> {
-        self.segments
-            .iter()
-            .rev()
-            .filter_map(|segment| segment.slot(client))
-            .find(|&index| self.slot(index).is_for(entry))
+    /// The slot of a client's CCW that is reached in the course of `entry`; by a transfer in channel, or not.
+    pub(super) fn find(&self, client: u32, entry: Transfer, transferred: bool) -> Option<usize> {
+        let stop_for_others = if transferred {
+            Mark::Stop
+        } else {
+            Mark::StopTransferred
+        };
+        self.find_where(client, |slot| {
+            let others = entry == Transfer::None && slot.mark == stop_for_others;
+            slot.is_for(entry) && !others
+        })
     }
 
     /// The same, of those that are translated.
     pub(super) fn find_translated(&self, client: u32, entry: Transfer) -> Option<usize> {
+        self.find_where(client, |slot| {
+            slot.mark.is_translated() && slot.is_for(entry)
+        })
+    }
+
+    /// The latest slot of a client's CCW that is right.
+    fn find_where(&self, client: u32, is_right: impl Fn(&Slot) -> bool) -> Option<usize> {
         self.segments
             .iter()
             .rev()
             .filter_map(|segment| segment.slot(client))
-            .find(|&index| {
-                let slot = self.slot(index);
-                let translated = matches!(slot.mark, Mark::Plain | Mark::Cut | Mark::CutData);
-                translated && slot.is_for(entry)
-            })
+            .find(|&index| is_right(&self.slot(index)))
     }
 
     /// Where the next segment begins beyond an address.

@@ -290,26 +290,20 @@ impl Translator {
         transferred: bool,
         window: &Window,
     ) -> Option<usize> {
-        if let Some(known) = self.ground.find(at, entry) {
-            let mark = if transferred {
-                Mark::StopTransferred
-            } else {
-                Mark::Stop
-            };
-            let good = match self.ground.slot(known).mark {
-                // When the channel gets there, that may no longer be true.
-                Mark::Plain | Mark::Cut | Mark::CutData => {
-                    entry != Transfer::None || !self.watch.overwritten()
-                }
-                Mark::Stop | Mark::StopTransferred => {
-                    entry != Transfer::None || self.ground.slot(known).mark == mark
-                }
-                Mark::Dead | Mark::IdleLink | Mark::Link => true,
-            };
-            if good {
+        if let Some(known) = self.ground.find(at, entry, transferred) {
+            let translated = self.ground.slot(known).mark.is_translated();
+            if entry != Transfer::None || !translated || !self.watch.overwritten() {
                 return Some(known);
             }
-            return self.add_stop(at, mark);
+            // When the channel gets there, that may no longer be true.
+            return self.add_stop(
+                at,
+                if transferred {
+                    Mark::StopTransferred
+                } else {
+                    Mark::Stop
+                },
+            );
         }
         if !self.may_open(at) {
             return None;
@@ -350,7 +344,7 @@ impl Translator {
         let Some(target) = self.ground.client_address(link) else {
             return;
         };
-        let there = self.ground.find(target, entry);
+        let there = self.ground.find(target, entry, false);
         let holds = bytes(self.arena.ccw(link));
         if there.is_some_and(|known| bytes(self.link_to(known)) == holds) {
             return;

@@ -166,3 +166,17 @@ fn a_ccw_that_reads_over_itself_is_the_one_that_the_cpu_stored_before_it_was_fet
         assert_eq!(run.commands.get(1), Some(&second));
     }
 }
+
+#[test]
+fn a_status_modifier_comes_to_a_place_otherwise_than_a_transfer_in_channel_does() {
+    // What a read writes over is a transfer to a transfer; a search skips to it, and a transfer in channel leads there.
+    let mut client = Client::new(0x10000, LOW);
+    client.program(
+        0x1000,
+        &[ccw(SEARCH, CC, 5, 0x3000), tic(0x2000), tic(0x1008)],
+    );
+    client.program(0x2000, &[ccw(READ, CC, 0x13, 0x1008), tic(0x2800)]);
+    client.program(0x2800, &[tic(0x1010)]);
+    let run = same(&mut client, &orb_live(0x1000), &[Act::moves(5).skips()]);
+    assert_eq!(run.ending.unwrap().program, 0x1010);
+}
