@@ -311,12 +311,10 @@ impl Translator {
                 (way.command, way.before_command)
             }
         };
-        let mark = if stop != slot {
-            Mark::Dead
-        } else if way.transferred {
-            Mark::StopTransferred
+        let mark = if stop == slot {
+            Mark::stop(way.transferred)
         } else {
-            Mark::Stop
+            Mark::Dead
         };
         self.push_invalid(way.entry, mark);
         self.close();

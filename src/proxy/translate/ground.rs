@@ -102,6 +102,15 @@ pub(super) enum Mark {
 }
 
 impl Mark {
+    /// A stop where a transfer in channel leads, or does not.
+    pub(super) const fn stop(transferred: bool) -> Self {
+        if transferred {
+            Self::StopTransferred
+        } else {
+            Self::Stop
+        }
+    }
+
     pub(super) const fn is_translated(self) -> bool {
         matches!(self, Self::Plain | Self::Cut | Self::CutData)
     }
@@ -241,11 +250,7 @@ impl Ground {
 
     /// The slot of a client's CCW that is reached in the course of `entry`; by a transfer in channel, or not.
     pub(super) fn find(&self, client: u32, entry: Transfer, transferred: bool) -> Option<usize> {
-        let stop_for_others = if transferred {
-            Mark::Stop
-        } else {
-            Mark::StopTransferred
-        };
+        let stop_for_others = Mark::stop(!transferred);
         self.find_where(client, |slot| {
             let others = entry == Transfer::None && slot.mark == stop_for_others;
             slot.is_for(entry) && !others

@@ -296,14 +296,7 @@ impl Translator {
                 return Some(known);
             }
             // When the channel gets there, that may no longer be true.
-            return self.add_stop(
-                at,
-                if transferred {
-                    Mark::StopTransferred
-                } else {
-                    Mark::Stop
-                },
-            );
+            return self.add_stop(at, Mark::stop(transferred));
         }
         if !self.may_open(at) {
             return None;
