@@ -3,7 +3,7 @@
 //!
 //! [`check`] makes a program out of any bytes: what the fuzzer and the property test call.
 
-use channel::{Ccw1, CcwFlags, IdawFormat, Midaw, MidawFlags, Orb, OrbFlags};
+use channel::{Ccw1, CcwFlags, CommandCode, IdawFormat, Midaw, MidawFlags, Orb, OrbFlags};
 
 use super::interpreter::Act;
 use super::scene::*;
@@ -116,8 +116,10 @@ fn compare(input: &[u8], disk: bool) -> usize {
     };
     if disk && style.chains_data {
         let mut alone = client.clone();
-        if alone.run(&orb, &acts).commands.len() > 16 {
-            // It may be too long to be said again.
+        let commands = alone.run(&orb, &acts).commands;
+        let known = |&command: &u8| roles(CommandCode(command)).is_some();
+        if commands.len() > 16 || !commands.iter().all(known) {
+            // It may be too long to be said again, or has what cannot be.
             return 0;
         }
     }

@@ -219,15 +219,20 @@ pub fn translator() -> Translator {
     Translator::at(ARENA_BYTES, ARENA)
 }
 
-/// The same, for a disk.
-pub fn disk_translator() -> Translator {
-    translator().repeating(|command| match command.0 {
+/// What the commands of a disk do.
+pub fn roles(command: CommandCode) -> Option<Role> {
+    match command.0 {
         RECALIBRATE => Some(Role::Nothing),
         READ => Some(Role::Reads),
         SEEK | NOP => Some(Role::Sets),
         SEARCH => Some(Role::Searches),
         _ => None,
-    })
+    }
+}
+
+/// The same, for a disk.
+pub fn disk_translator() -> Translator {
+    translator().repeating(roles)
 }
 
 /// The IRB of an ending.
