@@ -27,9 +27,14 @@ pub struct Owned {
 }
 
 impl PassThrough {
-    /// A channel report about the owned subchannel: looks whether the device has gone.
+    /// A channel report about the owned subchannel: looks whether the device has gone. One that the client has not enabled may be
+    /// another one with its number, and nothing would show it: it is let go, to be asked what it is and to come back.
     pub fn report(&mut self, line: &mut Line<'_>) {
-        if !self.is_away() && self.stored(line).is_none() {
+        if self.is_away() {
+            return;
+        }
+        let unused = self.state == State::Idle && !self.own.is_enabled() && !self.is_of_a_disk();
+        if self.stored(line).is_none() || unused {
             self.gone(line);
         }
     }

@@ -1,6 +1,6 @@
 //! Devices that go, come back elsewhere, or are exchanged: the number says which one is the client's.
 
-use channel::{PmcwFlags, SubchannelId};
+use channel::{FunctionControl, PmcwFlags, StatusControl, SubchannelId};
 
 use super::fake::{Step, SSCH};
 use super::scene::{Scene, DEVICE};
@@ -102,4 +102,36 @@ fn a_device_that_has_gone_again_before_it_is_taken_is_none() {
     scene.plug(owned);
     assert_eq!(scene.state(), State::NotOperational);
     assert_eq!(scene.subject.take_report(), None);
+}
+
+#[test]
+fn a_device_that_goes_while_status_is_held_back_leaves_nothing_to_look_at() {
+    let mut scene = Scene::running();
+    assert_eq!(scene.clear(), 0);
+    // As QEMU does with a vfio-ccw: older status beside a clear function that has not ended.
+    let activity = scene.fake.activity();
+    scene.fake.schib.scsw.set_controls(
+        FunctionControl::CLEAR,
+        activity,
+        StatusControl::PRIMARY | StatusControl::PENDING,
+    );
+    scene.fake.interruption = true;
+    scene.look();
+    assert!(scene.subject.wants_tending());
+    assert!(scene.fake.step(Step::Unplug));
+    scene.with(|subject, line| subject.report(line));
+    assert_eq!(scene.state(), State::NotOperational);
+    assert!(!scene.subject.wants_tending());
+}
+
+/// It is disabled, so that nothing but its number shows whether it is the same.
+#[test]
+fn a_device_that_nobody_uses_may_be_another_one_with_its_number() {
+    let mut scene = Scene::new();
+    scene.with(|subject, line| subject.report(line));
+    assert!(scene.subject.is_gone());
+    let owned = scene.fake.owned();
+    scene.plug(owned);
+    assert_eq!(scene.state(), State::Idle);
+    assert_eq!(seen(&mut scene), Some(DEVICE));
 }
