@@ -75,6 +75,8 @@ impl PassThrough {
             Action::Release => {
                 self.translator.release();
                 self.suspended = false;
+                self.continued = false;
+                self.held_until = None;
                 self.functions = FunctionControl::empty();
                 None
             }
@@ -211,6 +213,9 @@ impl PassThrough {
         if self.held.is_some() {
             return self.answer(1, None);
         }
+        if self.continued {
+            return self.in_use(3, line);
+        }
         let id = self.id;
         match line.css.cancel(id) {
             Ok(()) => self.answer(0, Some(Event::Cancelled)),
@@ -274,6 +279,17 @@ impl PassThrough {
                 );
                 self.irb = Irb {
                     scsw: self.client_scsw(scsw),
+                    ..Irb::default()
+                };
+                return self.answer(1, None);
+            }
+        }
+        if self.translator.is_modifiable() {
+            let stored = self.stored(line);
+            if let Some(schib) = stored.filter(|schib| self.is_half_of_split(&schib.scsw)) {
+                self.announced = false;
+                self.irb = Irb {
+                    scsw: self.client_scsw(status::running(schib.scsw)),
                     ..Irb::default()
                 };
                 return self.answer(1, None);
@@ -354,6 +370,9 @@ impl PassThrough {
     pub(super) fn in_clients_terms(&self, irb: &mut Irb) {
         if irb.scsw.function().contains(FunctionControl::START) {
             self.translator.back(irb);
+            if self.continued && irb.scsw.deferred_cc() != 0 {
+                *irb = status::broken_off(*irb);
+            }
         } else {
             irb.scsw.program = U32::ZERO;
         }
@@ -376,7 +395,7 @@ impl PassThrough {
             return self.answer(gone, Some(Event::Gone));
         };
         let scsw = &schib.scsw;
-        let own = self.is_split(scsw) || self.may_retry(scsw);
+        let own = self.is_split(scsw) || self.is_half_of_split(scsw) || self.may_retry(scsw);
         let pending = scsw.status().contains(StatusControl::PENDING) && !own;
         self.answer(if self.held.is_some() || pending { 1 } else { 2 }, None)
     }

@@ -37,15 +37,15 @@ impl PassThrough {
 
     pub(super) fn retry_with(&mut self, irb: Irb, line: &mut Line<'_>) -> Option<Event> {
         self.retries = self.retries.saturating_sub(1);
-        let mut instead = irb;
-        self.in_clients_terms(&mut instead);
         match self.start_again(line) {
             Ok(()) => None,
             Err(Refusal::NotOperational) if self.stored(line).is_none() => Some(Event::Gone),
             Err(refusal) => {
+                let mut instead = irb;
                 if refusal == Refusal::NotOperational {
                     instead.scsw.set_deferred_cc(3);
                 }
+                self.in_clients_terms(&mut instead);
                 self.hold(instead)
             }
         }
@@ -105,6 +105,7 @@ impl PassThrough {
             Split::Start { orb, interrupts } => {
                 self.orb = orb;
                 self.orb.parameter = U32::new(self.id.word());
+                self.continued = true;
                 interrupts
             }
         };
@@ -112,7 +113,7 @@ impl PassThrough {
             Ok(()) => {
                 if interrupts && self.held.is_none() {
                     // What else the status says is the client's.
-                    self.held = Some(status::still_running(shown));
+                    self.held = Some(status::still_running(&shown));
                 }
                 None
             }
@@ -124,5 +125,10 @@ impl PassThrough {
     /// Whether status is the translator's own.
     pub(super) fn is_split(&self, scsw: &Scsw) -> bool {
         self.state == State::Busy && self.translator.is_split(scsw)
+    }
+
+    /// Whether status is the first half of that: the program is going on. It is not taken, so that device end joins it.
+    pub(super) fn is_half_of_split(&self, scsw: &Scsw) -> bool {
+        self.state == State::Busy && self.translator.is_half_of_split(scsw)
     }
 }

@@ -127,6 +127,8 @@ pub struct PassThrough {
     /// What the hardware was given for the program, to start it once more.
     orb: Orb,
     retries: u8,
+    /// What runs is not the program's first part: some of it has been executed.
+    continued: bool,
     /// The program is suspended: it changes nothing until it is resumed.
     suspended: bool,
     /// Until when status is held back that may be older than a clear function, if there is any.
@@ -159,6 +161,7 @@ impl PassThrough {
             former: None,
             orb: Orb::default(),
             retries: 0,
+            continued: false,
             suspended: false,
             held_until: None,
             translator: translator.repeating(owned.roles),
@@ -252,7 +255,13 @@ impl PassThrough {
         let mut schib = self.own.show(&hardware);
         schib.scsw = match (&self.held, self.state) {
             (Some(held), _) => held.scsw,
-            (None, State::Idle | State::Busy) => self.client_scsw(hardware.scsw),
+            (None, State::Idle | State::Busy) => {
+                let mut scsw = hardware.scsw;
+                if self.is_half_of_split(&scsw) {
+                    scsw = status::running(scsw);
+                }
+                self.client_scsw(scsw)
+            }
             // What is being ended is no business of the client's.
             (None, _) => Scsw::default(),
         };
@@ -268,7 +277,7 @@ impl PassThrough {
         let Some(schib) = self.looked(line) else {
             return;
         };
-        if self.holds_back(&schib.scsw, line.now) {
+        if self.holds_back(&schib.scsw, line.now) || self.is_half_of_split(&schib.scsw) {
             return;
         }
         let Some(mut event) = status::event_of(&schib.scsw) else {

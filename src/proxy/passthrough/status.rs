@@ -1,7 +1,8 @@
 //! What a subchannel-status word says, and the status that the appliance makes itself.
 
 use channel::{
-    ActivityControl, DeviceStatus, Emw, FunctionControl, Irb, Scsw, StatusControl, SubchannelStatus,
+    ActivityControl, DeviceStatus, FunctionControl, Irb, Scsw, ScswFlags, StatusControl,
+    SubchannelStatus,
 };
 
 use super::state::Event;
@@ -97,22 +98,40 @@ pub fn is_retryable(scsw: &Scsw) -> bool {
         && scsw.function() == FunctionControl::START
 }
 
-/// Of a status with which the translator stopped a program that goes on now, what is the client's: the program-controlled
-/// interruption.
-pub fn still_running(mut irb: Irb) -> Irb {
-    irb.scsw.device_status = 0;
-    irb.scsw.count = 0.into();
-    irb.emw = Emw::default();
-    irb.scsw.set_controls(
+/// A program that runs, whatever status says that the client is not to see.
+pub fn running(mut scsw: Scsw) -> Scsw {
+    scsw.device_status = 0;
+    scsw.subchannel_status = 0;
+    scsw.set_controls(
         FunctionControl::START,
         ActivityControl::SUBCHANNEL_ACTIVE | ActivityControl::DEVICE_ACTIVE,
-        StatusControl::INTERMEDIATE | StatusControl::PENDING,
+        StatusControl::empty(),
     );
-    irb
+    scsw
 }
 
-/// The ending of a program that the translator stopped and that cannot go on: interface-control check where it stopped.
+/// Of a status with which the translator stopped a program that goes on now, what is the client's: the intermediate status. What
+/// stopped it is not, nor are sense data of that.
+pub fn still_running(irb: &Irb) -> Irb {
+    let mut scsw = running(irb.scsw);
+    scsw.subchannel_status = irb.scsw.subchannel_status & SubchannelStatus::PCI.bits();
+    scsw.count = 0.into();
+    scsw.set_flag(ScswFlags::LOGOUT_STORED | ScswFlags::ECW_STORED, false);
+    scsw.set_controls(
+        scsw.function(),
+        scsw.activity(),
+        StatusControl::INTERMEDIATE | StatusControl::PENDING,
+    );
+    Irb {
+        scsw,
+        ..Irb::default()
+    }
+}
+
+/// The ending of a program that the translator stopped and that cannot go on: interface-control check where it stopped. It is
+/// no deferred condition code: that would say that nothing was executed.
 pub fn broken_off(mut irb: Irb) -> Irb {
+    irb.scsw.set_deferred_cc(0);
     irb.scsw.subchannel_status |= SubchannelStatus::INTERFACE_CONTROL_CHECK.bits();
     irb.scsw.set_controls(
         FunctionControl::START,

@@ -5,7 +5,8 @@
 //! `repeat`.
 
 use channel::{
-    DeviceStatus, FunctionControl, Irb, Orb, OrbFlags, Scsw, StatusControl, SubchannelStatus,
+    ActivityControl, DeviceStatus, FunctionControl, Irb, Orb, OrbFlags, Scsw, StatusControl,
+    SubchannelStatus,
 };
 use window::Window;
 use zerocopy::big_endian::U32;
@@ -23,7 +24,7 @@ pub enum Split {
     Start {
         /// The ORB for the hardware.
         orb: Orb,
-        /// The status that was taken shows a program-controlled interruption, which is the client's.
+        /// The status that was taken shows a program-controlled interruption, or one for the initial status, which is the client's.
         interrupts: bool,
     },
     /// The translator's own stop, and the chain does not go on: the status of the client.
@@ -76,6 +77,21 @@ impl Translator {
         self.cut_of(scsw).is_some()
     }
 
+    /// Whether a status is channel end at one of the translator's own stops, which device end is going to join.
+    pub fn is_half_of_split(&self, scsw: &Scsw) -> bool {
+        let status = scsw.status();
+        let mut whole = *scsw;
+        whole.device_status |= DeviceStatus::DEVICE_END.bits();
+        whole.set_controls(
+            scsw.function(),
+            scsw.activity() - ActivityControl::DEVICE_ACTIVE,
+            status | StatusControl::SECONDARY,
+        );
+        scsw.device() == DeviceStatus::CHANNEL_END
+            && !status.contains(StatusControl::SECONDARY)
+            && self.is_split(&whole)
+    }
+
     /// Whether a final status is one of the translator's own stops, and how to go on. If it is not, the program is over: the status
     /// is to be put into the client's terms before this is called.
     pub fn split(&mut self, irb: &Irb, window: &Window) -> Split {
@@ -90,7 +106,8 @@ impl Translator {
         match self.begin_again(&cut, whole, window) {
             Ok(orb) if whole || !cut.checked => Split::Start {
                 orb,
-                interrupts: irb.scsw.subchannel().contains(SubchannelStatus::PCI),
+                interrupts: irb.scsw.status().contains(StatusControl::INTERMEDIATE)
+                    || irb.scsw.subchannel().contains(SubchannelStatus::PCI),
             },
             Err(refused) if !cut.checked || cut.came == Came::InData => Split::Refused(refused),
             // In command chaining, the error that the device shows comes first.

@@ -2,6 +2,7 @@
 
 mod cases;
 mod codes;
+mod cuts;
 mod fake;
 mod lending;
 mod measure;

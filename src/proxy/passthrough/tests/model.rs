@@ -13,7 +13,7 @@ use channel::model::{Fault, Memory, Model, Reply, Script, StorageError};
 use channel::{
     Ccw1, CcwFlags, ChannelSubsystem, CommandCode, Crw, DeviceStatus, FunctionControl,
     IoInterruption, Irb, NotOperational, Orb, OrbFlags, PmcwFlags, Refusal, Schib, StatusControl,
-    SubchannelId, Tested,
+    SubchannelId, SubchannelStatus, Tested,
 };
 use s390x::clock::Tod;
 use window::{ClientAddress, Window};
@@ -22,9 +22,11 @@ use zerocopy::IntoBytes;
 use super::fake::{memory, ARENA_AT};
 use crate::proxy::passthrough::state::{State, CLEARS, HALTS};
 use crate::proxy::passthrough::{status, Line, Owned, PassThrough, Request};
-use crate::proxy::translate::Translator;
+use crate::proxy::translate::{Role, Translator};
 
 const ARENA: usize = 2 << 10;
+/// What a chain says again, behind it.
+const REPEATED: usize = 2 << 10;
 const MEMORY: usize = 0x4000;
 const WALKS: u64 = 400;
 const DATA: u32 = 0x2000;
@@ -32,16 +34,21 @@ const WRITE: u8 = 0x01;
 const READ: u8 = 0x02;
 /// A command that only a halt or clear signal ends.
 const ENDLESS: u8 = 0x0B;
+/// A command with channel end, and later device end.
+const REWIND: u8 = 0x07;
+/// A program that was executed in part.
+const BROKEN_OFF: SubchannelStatus = SubchannelStatus::INTERFACE_CONTROL_CHECK;
 /// What the device sends.
 const SENT: [u8; 8] = *b"stellwrk";
 
 /// Where the programs are, each with the flags of its ORB.
-const PROGRAMS: [(u32, OrbFlags); 5] = [
+const PROGRAMS: [(u32, OrbFlags); 6] = [
     (0x1000, OrbFlags::PREFETCH),
     (0x1100, OrbFlags::PREFETCH),
     (0x1200, OrbFlags::SUSPEND_CONTROL),
     (0x1300, OrbFlags::PREFETCH),
     (0x1400, OrbFlags::empty()),
+    (0x1500, OrbFlags::INITIAL_STATUS),
 ];
 
 /// What the channel reaches: the client's window, and the translator's arena as it was last copied.
@@ -160,7 +167,11 @@ fn owned(id: SubchannelId) -> Owned {
     Owned {
         id,
         number: NUMBER,
-        roles: |_| None,
+        roles: |command| match command.0 {
+            READ => Some(Role::Reads),
+            0x03 | REWIND => Some(Role::Nothing),
+            _ => None,
+        },
     }
 }
 
@@ -174,6 +185,8 @@ pub struct Walk {
     now: Tod,
     /// The client has enabled the subchannel, and nothing has disabled it since.
     enabled: bool,
+    /// How often a chain that was cut was going on as the same chain, and how often a cut had to wait for device end.
+    went_on: [u64; 2],
 }
 
 impl Walk {
@@ -182,11 +195,17 @@ impl Walk {
         let window = Rc::new(memory(MEMORY));
         let storage = Rc::new(RefCell::new(Storage {
             window: window.clone(),
-            arena: vec![0; ARENA],
+            arena: vec![0; ARENA + REPEATED],
         }));
         let script = Script::new()
             .on(WRITE, Reply::takes(16).after(1))
             .on(READ, Reply::sends(&SENT).after(1))
+            .on(
+                REWIND,
+                Reply::accepted()
+                    .ends_with(DeviceStatus::CHANNEL_END)
+                    .after(2),
+            )
             .on(ENDLESS, Reply::accepted().after(Reply::NEVER));
         let device = Rc::new(RefCell::new(script));
         let mut model = Model::new(storage.clone());
@@ -206,6 +225,7 @@ impl Walk {
             id,
             now: Tod::from_micros(1),
             enabled: false,
+            went_on: [0; 2],
         };
         walk.write_programs();
         walk.with(|subject, line| subject.open(None, line));
@@ -222,7 +242,7 @@ impl Walk {
     fn write_programs(&self) {
         let ccw = |command: u8, flags, count| Ccw1::new(CommandCode(command), flags, count, DATA);
         let (cc, sli) = (CcwFlags::CC, CcwFlags::SLI);
-        let programs: [&[Ccw1]; 5] = [
+        let programs: [&[Ccw1]; 6] = [
             &[ccw(0x03, cc | sli, 1), ccw(WRITE, CcwFlags::empty(), 16)],
             &[ccw(0x03, cc | sli | CcwFlags::PCI, 1), ccw(ENDLESS, sli, 1)],
             &[ccw(0x03, cc | sli, 1), ccw(WRITE, CcwFlags::SUSPEND, 16)],
@@ -231,6 +251,12 @@ impl Walk {
             &[
                 Ccw1::new(CommandCode(READ), cc | sli, 8, 0x1410),
                 ccw(0x03, cc | sli, 1),
+                ccw(0x03, sli, 1),
+            ],
+            // The same, behind a command that has device end later.
+            &[
+                Ccw1::new(CommandCode(READ), cc | sli, 8, 0x1510),
+                ccw(REWIND, cc | sli, 1),
                 ccw(0x03, sli, 1),
             ],
         ];
@@ -278,7 +304,9 @@ impl Walk {
     pub fn step(&mut self) {
         let mut arena = std::mem::take(&mut self.storage.borrow_mut().arena);
         // An arena that holds no program is as good as any.
-        let _ = self.subject.translator.fetch(ARENA_AT, &mut arena);
+        for (at, part) in (ARENA_AT..).step_by(8).zip(arena.chunks_mut(8)) {
+            let _ = self.subject.translator.fetch(at, part);
+        }
         self.storage.borrow_mut().arena = arena;
         self.css.model.step(self.id);
     }
@@ -306,6 +334,7 @@ impl Walk {
     fn is_own(&mut self) -> bool {
         let scsw = self.scsw();
         self.subject.is_split(&scsw)
+            || self.subject.is_half_of_split(&scsw)
             || self.subject.state() == State::Busy
                 && self.subject.retries > 0
                 && status::is_retryable(&scsw)
@@ -356,6 +385,11 @@ impl Walk {
                     let irb = self.subject.irb();
                     whole.scsw.program = irb.scsw.program;
                     whole.scsw.control = irb.scsw.control;
+                    let deferred = self.css.last.scsw.deferred_cc() != 0;
+                    if deferred && irb.scsw.deferred_cc() == 0 {
+                        // The second part of a program was not begun.
+                        whole.scsw.subchannel_status |= BROKEN_OFF.bits();
+                    }
                     assert_eq!(*irb, whole, "an IRB that is not whole");
                     let program = irb.scsw.program.get();
                     assert!(program < MEMORY as u32, "an address of the appliance's");
@@ -374,7 +408,7 @@ impl Walk {
                 let fault = match draw.below(3) {
                     0 => Fault::DeferredStatus(DeviceStatus::BUSY),
                     1 => Fault::DeferredNoPath,
-                    _ => Fault::Check(channel::SubchannelStatus::INTERFACE_CONTROL_CHECK),
+                    _ => Fault::Check(BROKEN_OFF),
                 };
                 self.css.model.inject(self.id, fault);
             }
@@ -398,7 +432,11 @@ impl Walk {
     }
 
     fn invariants(&mut self) {
-        let started = self.scsw().function().contains(FunctionControl::START);
+        let scsw = self.scsw();
+        let started = scsw.function().contains(FunctionControl::START);
+        let repeats = self.subject.orb.program.get() >= ARENA_AT + ARENA as u32;
+        self.went_on[0] += u64::from(repeats && self.subject.continued);
+        self.went_on[1] += u64::from(self.subject.is_half_of_split(&scsw));
         if started && self.css.model.trace(self.id).is_some() {
             let live = self.subject.translator.is_live();
             assert!(live, "the channel runs a program that is freed");
@@ -440,7 +478,7 @@ impl Walk {
 
 #[test]
 fn whatever_happens_to_a_subchannel_of_the_model_it_keeps_the_invariants() {
-    let mut ended = 0;
+    let (mut ended, mut went_on) = (0, [0; 2]);
     for seed in 1..=WALKS {
         let outcome = std::panic::catch_unwind(|| {
             let mut walk = Walk::new();
@@ -448,9 +486,15 @@ fn whatever_happens_to_a_subchannel_of_the_model_it_keeps_the_invariants() {
             walk.enable(true);
             (0..120).for_each(|_| walk.operate(&mut draw));
             walk.works();
-            walk.css.taken
+            (walk.css.taken, walk.went_on)
         });
-        ended += outcome.unwrap_or_else(|_| panic!("seed {seed}"));
+        let (taken, [repeated, halves]) = outcome.unwrap_or_else(|_| panic!("seed {seed}"));
+        ended += taken;
+        went_on = [went_on[0] + repeated, went_on[1] + halves];
     }
+    assert!(
+        went_on.iter().all(|&often| often > WALKS / 20),
+        "{went_on:?}"
+    );
     assert!(u64::from(ended) > 5 * WALKS, "only {ended} times status");
 }
