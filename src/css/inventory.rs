@@ -3,7 +3,8 @@
 //! # Limits
 //!
 //! At most [`Inventory::MAX`] devices; those beyond it are left alone, and the log names them. Asking a device what it is waits for
-//! its answer, some seconds at most. One that cannot even be cleared keeps the page it was asked with: after
+//! its answer: some seconds at bring-up, and half a second when others are served meanwhile. Whoever takes longer then is passed through, and
+//! is not known for what it is. One that cannot even be cleared keeps the page it was asked with: after
 //! [`Inventory::PAGES`] of them nobody is asked any more.
 //!
 //! # The rule
@@ -20,6 +21,10 @@ use crate::driver::{Channel, OutOfStorage, Platform};
 
 /// Interruption subclass of a subchannel while it is asked what it is.
 const DISCOVERY_ISC: u8 = 3;
+/// How long a device may take to say what it is, in microseconds: at bring-up.
+const AT_BRING_UP: u64 = 5_000_000;
+/// The same while clients are served.
+const WHILE_SERVING: u64 = 500_000;
 
 /// The devices that are known.
 #[derive(Debug)]
@@ -29,6 +34,8 @@ pub struct Inventory {
     page: Option<Window>,
     /// How many more pages may be taken for that.
     pages: u8,
+    /// How long they may take to answer, in microseconds.
+    patience: u64,
 }
 
 /// What a look at a subchannel has found.
@@ -82,10 +89,12 @@ impl Inventory {
             devices: Vec::new(),
             page: Some(platform.storage(1)?),
             pages: Self::PAGES - 1,
+            patience: AT_BRING_UP,
         };
         each_subchannel(platform, |platform, id| {
             this.look(platform, id);
         });
+        this.patience = WHILE_SERVING;
         Ok(this)
     }
 
@@ -154,7 +163,7 @@ impl Inventory {
             self.page = platform.storage(1).ok();
         }
         let page = self.page.take().ok_or(IdentityError::NotAsked)?;
-        let mut channel = Channel::new(id, path_mask, page);
+        let mut channel = Channel::new(id, path_mask, page).with_patience(self.patience);
         let identity = ask(platform, &mut channel);
         self.page = channel.into_page();
         identity

@@ -51,6 +51,20 @@ fn a_device_that_hangs_is_listed_and_does_not_stop_the_others() {
 }
 
 #[test]
+fn a_device_that_is_plugged_in_and_hangs_does_not_keep_the_others_waiting_for_long() {
+    let mut machine = Machine::new();
+    machine.attach(0, 0x100, disk());
+    let mut inventory = Inventory::discover(&mut machine).unwrap();
+    let hangs = machine.attach(0, 0x101, disk());
+    machine.subchannel(hangs).mishaps.hangs = true;
+    let before = machine.now();
+    assert_eq!(inventory.look(&mut machine, hangs), Change::Came(1));
+    assert!(machine.now() < before.plus_micros(600_000));
+    let timeout = IdentityError::SenseId(ProgramError::Timeout);
+    assert_eq!(inventory.devices()[1].identity.unwrap_err(), timeout);
+}
+
+#[test]
 fn enabling_goes_on_through_busy_and_pending_status() {
     let (mut machine, id) = Machine::with(disk());
     machine

@@ -29,7 +29,7 @@ use zerocopy::{FromZeros, IntoBytes};
 
 use super::Platform;
 
-/// How long a control command may take, in microseconds.
+/// How long a control command may take if nobody says otherwise, in microseconds.
 const COMMAND_TIMEOUT: u64 = 5_000_000;
 /// How long a clear function may take, in microseconds.
 const CLEAR_TIMEOUT: u64 = 1_000_000;
@@ -285,6 +285,8 @@ pub struct Channel {
     id: SubchannelId,
     path_mask: u8,
     page: Window,
+    /// How long a command may take, in microseconds.
+    patience: u64,
     stuck: bool,
 }
 
@@ -301,8 +303,16 @@ impl Channel {
             id,
             path_mask,
             page,
+            patience: COMMAND_TIMEOUT,
             stuck: false,
         }
+    }
+
+    /// The same for commands that may take so many microseconds.
+    #[must_use]
+    pub const fn with_patience(mut self, patience: u64) -> Self {
+        self.patience = patience;
+        self
     }
 
     /// The page, for the next channel. `None` if a device may still use it.
@@ -459,7 +469,7 @@ impl Channel {
         // SAFETY: the program and its data lie in the page, which only this channel uses, by way of
         // a `Window`. It stays as it is until the program has ended; if that never happens, the page
         // is not used again.
-        let result = unsafe { run_program(platform, self.id, &orb, COMMAND_TIMEOUT) };
+        let result = unsafe { run_program(platform, self.id, &orb, self.patience) };
         self.stuck = matches!(result, Err(ProgramError::Stuck));
         result
     }
