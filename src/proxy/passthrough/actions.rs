@@ -108,7 +108,7 @@ impl PassThrough {
         follows
     }
 
-    fn report_crw(&mut self, report: Crw) -> Option<Event> {
+    pub(super) fn report_crw(&mut self, report: Crw) -> Option<Event> {
         // There is room for as many as one call can make.
         let _ = self.reports.push_back(report);
         None

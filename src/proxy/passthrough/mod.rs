@@ -174,11 +174,18 @@ impl PassThrough {
     }
 
     /// Takes the owned subchannel into use. `former` is what an earlier life of the appliance left in the SCHIB part: the
-    /// SCHIB, and the functions in progress. What is in progress on the hardware is ended first.
+    /// SCHIB, and the functions in progress. What is in progress on the hardware is ended first. If it was another device, the
+    /// client hears of it.
     pub fn open(&mut self, former: Option<(Schib, u8)>, line: &mut Line<'_>) {
+        let former = former.filter(|(schib, _)| schib.pmcw.has_device());
+        let same = |schib: &Schib| schib.pmcw.device.get() == self.own.device();
+        let another = former.is_some_and(|(schib, _)| !same(&schib));
         self.former = former
-            .filter(|(schib, _)| schib.pmcw.device.get() == self.own.device())
+            .filter(|(schib, _)| same(schib))
             .map(|(schib, functions)| (schib, FunctionControl::from_bits_truncate(functions)));
+        if another {
+            self.report_crw(initialised(self.index));
+        }
         let before = self.state;
         match self.stored(line) {
             None => {}

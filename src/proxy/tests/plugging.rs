@@ -182,3 +182,20 @@ fn a_client_whose_device_is_not_there_after_a_restart_hears_of_it() {
     assert_eq!(scene.held(), [(0, 0, 0x3270)]);
     assert_eq!(scene.reports(0), [0x0384_0000], "back");
 }
+
+#[test]
+fn a_client_whose_virtual_subchannel_has_another_device_after_a_restart_hears_of_it() {
+    let areas = [1, 2].map(area);
+    for (index, number) in [(0, 0x200), (1, 0x201)] {
+        let mut part: SchibPart = areas[1].read(index).unwrap();
+        part.schib.pmcw.device = number.into();
+        let valid = PmcwFlags::DEVICE_NUMBER_VALID;
+        part.schib.pmcw.set_flag(valid, true);
+        areas[1].write(index, &part).unwrap();
+    }
+    let mut machine = Machine::new();
+    machine.attach(0, 0x201, Virtio::new(Model::Disk(Disk::new(8)), 1));
+    let scene = Scene::with_areas(machine, areas.into());
+    assert_eq!(scene.held(), [(1, 0, 0x201)]);
+    assert_eq!(scene.reports(1), [0x0384_0000, 0x0384_0001]);
+}

@@ -135,3 +135,13 @@ fn a_device_that_nobody_uses_may_be_another_one_with_its_number() {
     assert_eq!(scene.state(), State::Idle);
     assert_eq!(seen(&mut scene), Some(DEVICE));
 }
+
+#[test]
+fn a_device_in_use_stays_what_it_is() {
+    let mut scene = Scene::enabled();
+    scene.with(|subject, line| subject.report(line));
+    assert_eq!(scene.state(), State::Idle);
+    let mut scene = Scene::running();
+    scene.with(|subject, line| subject.report(line));
+    assert_eq!(scene.state(), State::Busy);
+}
