@@ -25,9 +25,11 @@ impl<M: Medium> Disk<M> {
             return;
         }
         self.state = State::GivenUp;
-        if changed || self.recoveries.broken {
+        let doubtful = core::mem::take(&mut self.doubtful);
+        let there = self.stored(platform).is_some();
+        if changed || doubtful || self.recoveries.broken {
             self.come_back(platform);
-        } else if css::enable(platform, self.id, isc).is_ok() {
+        } else if there && css::enable(platform, self.id, isc).is_ok() {
             self.state = State::Idle(platform.now());
         }
         if self.state == State::GivenUp {

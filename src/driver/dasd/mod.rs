@@ -174,6 +174,8 @@ pub trait Medium: fmt::Debug {
 #[derive(Debug)]
 pub struct Disk<M> {
     id: SubchannelId,
+    /// The number of the device. Another one on the subchannel is not the disk.
+    number: u16,
     paths: Paths,
     medium: M,
     geometry: Geometry,
@@ -187,6 +189,8 @@ pub struct Disk<M> {
     state: State,
     /// The subchannel is to be lent.
     lending: bool,
+    /// Something happened to the subchannel while it was lent: the device may be another one with its number.
+    doubtful: bool,
     /// Status of the running program so far.
     status: (u8, u8),
     looked: Tod,
@@ -210,10 +214,17 @@ impl<M> Disk<M> {
 
 impl<M: Medium> Disk<M> {
     /// A disk whose subchannel is enabled.
-    pub(super) fn new(platform: &dyn Platform, id: SubchannelId, path_mask: u8, medium: M) -> Self {
+    pub(super) fn new(
+        platform: &mut dyn Platform,
+        id: SubchannelId,
+        path_mask: u8,
+        medium: M,
+    ) -> Self {
+        let stored = platform.store(id);
         let requests: Vec<Request> = (0..QUEUE_SIZE).map(|_| Request::default()).collect();
         Self {
             id,
+            number: stored.map_or(0, |schib| schib.pmcw.device.get()),
             paths: Paths::new(path_mask),
             geometry: geometry(&medium),
             medium,
@@ -224,6 +235,7 @@ impl<M: Medium> Disk<M> {
             parts: heapless::Vec::new(),
             state: State::Idle(platform.now()),
             lending: false,
+            doubtful: false,
             status: (0, 0),
             looked: platform.now(),
             alone: 0,
@@ -473,12 +485,12 @@ impl<M: Medium> BlockDevice for Disk<M> {
     fn recheck(&mut self, platform: &mut dyn Platform) {
         if self.state == State::Lent {
             // It is looked at when it is back.
+            self.doubtful = true;
             return;
         }
-        let schib = platform.store(self.id);
-        let there = schib.is_ok_and(|schib| schib.pmcw.has_device());
-        let enabled = schib.is_ok_and(|schib| schib.pmcw.flags().contains(PmcwFlags::ENABLED));
-        match (there, self.state == State::GivenUp) {
+        let there = self.stored(platform);
+        let enabled = there.is_some_and(|schib| schib.pmcw.flags().contains(PmcwFlags::ENABLED));
+        match (there.is_some(), self.state == State::GivenUp) {
             (true, true) => self.come_back(platform),
             (true, false) if enabled => {}
             (_, false) => self.give_up(platform, "the device is gone"),

@@ -1,6 +1,6 @@
 //! What the subchannel says: status, and whether there is still a device.
 
-use channel::{FunctionControl, Irb, Tested};
+use channel::{FunctionControl, Irb, Schib, Tested};
 use vcss::trace::{DriverState, TraceEvent};
 
 use super::super::Platform;
@@ -72,8 +72,22 @@ impl<M: Medium> Disk<M> {
                 .is_ok_and(|schib| schib.scsw.function().is_empty())
     }
 
+    /// The SCHIB, if the disk's device is there.
+    pub(super) fn stored(&self, platform: &mut dyn Platform) -> Option<Schib> {
+        let schib = platform.store(self.id).ok()?;
+        let ours = schib.pmcw.has_device() && schib.pmcw.device.get() == self.number;
+        ours.then_some(schib)
+    }
+
     /// The disk was given up, and a device is there.
     pub(super) fn come_back(&mut self, platform: &mut dyn Platform) {
+        if self.stored(platform).is_none() {
+            log::error!(
+                "disk {} is not brought up again: it has another device",
+                self.id
+            );
+            return;
+        }
         match self.medium.come_back(platform) {
             Ok(path_mask) => {
                 log::info!("disk {} is back", self.id);

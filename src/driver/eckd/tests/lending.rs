@@ -107,3 +107,40 @@ fn a_disk_that_is_gone_when_it_comes_back_is_given_up() {
     scene.disk.take_back(&mut scene.machine, ISC, false);
     assert_eq!(scene.all()[0].status, BlockStatus::IoError);
 }
+
+#[test]
+fn another_volume_that_was_plugged_in_meanwhile_is_not_the_disk() {
+    let mut scene = Scene::cdl();
+    scene.disk.lend();
+    scene.one(true, 5, 0);
+    scene.machine.unplug();
+    scene.disk.recheck(&mut scene.machine);
+    scene.machine.gone = false;
+    let other = cdl(6).label("VOL1", "VOL1OTHER1");
+    scene.machine.records = other.records;
+    scene.return_it(false);
+    assert_eq!(scene.all()[0].status, BlockStatus::IoError);
+}
+
+#[test]
+fn a_device_with_another_number_is_not_the_disk_though_it_may_be_a_copy() {
+    for lent in [false, true] {
+        let mut scene = Scene::cdl();
+        if lent {
+            scene.disk.lend();
+        } else {
+            scene.machine.unplug();
+            scene.disk.recheck(&mut scene.machine);
+            scene.machine.gone = false;
+        }
+        scene.machine.schib.pmcw.device = 0x123.into();
+        if lent {
+            scene.return_it(false);
+        } else {
+            scene.disk.recheck(&mut scene.machine);
+        }
+        let segment = scene.segment(0, 4096);
+        let submitted = scene.submit(true, 0, &[segment], 1);
+        assert_eq!(submitted, Err(SubmitError::Broken), "lent: {lent}");
+    }
+}

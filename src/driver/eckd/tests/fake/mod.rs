@@ -92,7 +92,7 @@ pub struct Machine {
     pub halts: u32,
     pub clears: u32,
     pub micros: u64,
-    schib: Schib,
+    pub schib: Schib,
     status: Option<Irb>,
     sense: Vec<u8>,
     running: bool,
