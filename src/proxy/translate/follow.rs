@@ -221,6 +221,9 @@ impl Translator {
                 }
                 self.arena.set_ccw(slot, placed);
                 self.ground.push(new);
+                if self.shape.modifiable {
+                    self.note_argument(slot, &new, window);
+                }
                 if way.entry == Transfer::None {
                     way.before_command = way.leader;
                     way.command = slot;

@@ -260,6 +260,7 @@ impl Translator {
         self.arena.clear();
         self.ground.clear();
         self.watch.clear();
+        self.repeat.begin();
         self.began = entry;
         self.steady = true;
         let reachable = first.is_multiple_of(8) && u64::from(first) < self.shape.limit;

@@ -11,8 +11,8 @@
 //!
 //! # Limits
 //!
-//! 64 CCWs before the last cut, arguments of 64 bytes. Arguments that the program itself has read, MIDAWs in them, a CCW with the
-//! suspend flag, and a program that the CPU has changed since it was started: not repeated.
+//! 64 CCWs before the last cut, arguments of 64 bytes. Arguments that are not what they were when the program was started, MIDAWs in them,
+//! a CCW with the suspend flag, and a program that the CPU has changed: not repeated.
 
 use channel::{Ccw1, CcwFlags, CommandCode};
 use window::{ClientAddress, Window};
@@ -51,6 +51,8 @@ pub type Roles = fn(CommandCode) -> Option<Role>;
 #[derive(Debug)]
 pub(super) struct Repeat {
     arena: Arena,
+    /// The arguments as they were at the start: slots, and the sums of their bytes.
+    sums: heapless::Vec<(usize, u64), MOST>,
     /// The client's address of each CCW.
     clients: heapless::Vec<u32, MOST>,
     /// Words from here on are arguments.
@@ -62,6 +64,7 @@ impl Repeat {
         Self {
             arguments: arena.room(),
             arena,
+            sums: heapless::Vec::new(),
             clients: heapless::Vec::new(),
         }
     }
@@ -74,6 +77,11 @@ impl Repeat {
     pub(super) fn clear(&mut self) {
         self.clients.clear();
         self.arguments = self.arena.room();
+    }
+
+    /// The program that is started now begins.
+    pub(super) fn begin(&mut self) {
+        self.sums.clear();
     }
 
     pub(super) fn fetch(&self, address: u32, bytes: &mut [u8]) -> Option<()> {
@@ -241,6 +249,8 @@ impl Translator {
             let bytes = bytes.get_mut(..usize::from(ccw.count.get()))?;
             if role != Role::Nothing {
                 self.gather(slot, bytes, window)?;
+                let noted = self.repeat.sums.iter().find(|sum| sum.0 == walk.slot);
+                noted.filter(|noted| noted.1 == sum_of(bytes))?;
             }
             placed.address = self.repeat.keep(bytes)?.into();
         }
@@ -255,18 +265,35 @@ impl Translator {
         Some(())
     }
 
-    /// Copies the data of a CCW that writes, if it is what it was when the channel fetched it.
+    /// Notes the argument of a CCW that may have to be repeated. Who changes it later on shall not send the device elsewhere.
+    #[inline(never)]
+    pub(super) fn note_argument(&mut self, index: usize, slot: &Slot, window: &Window) {
+        let role = (self.roles)(CommandCode(slot.client.command));
+        let sends = matches!(role, Some(Role::Sets | Role::Searches));
+        let mut bytes = [0; ARGUMENT];
+        let bytes = bytes.get_mut(..usize::from(slot.client.count.get()));
+        if let (true, Some(bytes)) = (sends || slot.entry == Transfer::Output, bytes) {
+            if self.gather(slot, bytes, window).is_some() {
+                // What has no place is not repeated.
+                let _ = self.repeat.sums.push((index, sum_of(bytes)));
+            }
+        }
+    }
+
+    /// Copies the data of a CCW that writes.
     fn gather(&self, slot: &Slot, bytes: &mut [u8], window: &Window) -> Option<()> {
         let mut rest = bytes;
         for (start, end) in self.areas(slot)? {
             let length = (end - start) as usize;
             let (part, after) = rest.split_at_mut_checked(length)?;
-            if self.watch.hits(start, end) {
-                return None;
-            }
             window.read_bytes(ClientAddress::new(start), part).ok()?;
             rest = after;
         }
         rest.is_empty().then_some(())
     }
+}
+
+fn sum_of(bytes: &[u8]) -> u64 {
+    let sum = |sum: u64, &byte: &u8| sum.wrapping_mul(31).wrapping_add(byte.into());
+    bytes.iter().fold(0, sum)
 }

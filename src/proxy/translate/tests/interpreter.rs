@@ -108,6 +108,8 @@ pub struct Run {
     pub begun: usize,
     /// How many were said again.
     pub repeated: usize,
+    /// CCWs that were used.
+    pub ccws: usize,
     /// Bytes that the device gave.
     pub source: u8,
     pub ending: Option<Ending>,
@@ -473,6 +475,7 @@ impl<M: Memory> Channel<'_, M> {
             if flags.contains(CcwFlags::PCI) {
                 self.run.interruptions.push(position.next);
             }
+            self.run.ccws += 1;
             return Ok(ccw);
         }
     }

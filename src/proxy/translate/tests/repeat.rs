@@ -94,6 +94,13 @@ fn an_argument_that_the_program_has_read_is_not_what_it_was() {
 }
 
 #[test]
+fn an_argument_that_the_cpu_has_changed_is_not_said_instead() {
+    begins_anew(&search(LOW, |client| {
+        client.stores.push(store(3, 0x3000, ccw(NOP, NONE, 0, 0)));
+    }));
+}
+
+#[test]
 fn a_long_argument_is_not_kept() {
     begins_anew(&search(LOW, |client| {
         client.program(OVER - 0x18, &[ccw(SEEK, CC | SLI, 65, 0x3000)]);
