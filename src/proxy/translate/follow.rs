@@ -93,7 +93,9 @@ impl Translator {
                 continue;
             };
             let known = match self.ground.find(target, Transfer::None, false) {
-                Some(known) => known,
+                Some(known) if self.is_true(known) => known,
+                // When the channel gets there, that may no longer be true.
+                Some(known) => self.add_stop(target, Mark::Stop).unwrap_or(known),
                 None if self.may_open(target) => {
                     let first = self.ground.used();
                     // A detour is never refused.
@@ -104,6 +106,11 @@ impl Translator {
             };
             self.set_link(link, known, Transfer::None);
         }
+    }
+
+    /// Whether what is known of a slot is so whenever the channel gets there: the device does not write it.
+    pub(super) fn is_true(&self, known: usize) -> bool {
+        !self.ground.slot(known).mark.is_translated() || !self.watch.overwritten()
     }
 
     /// Whether a segment can begin at an address.

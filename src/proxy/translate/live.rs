@@ -180,7 +180,7 @@ impl Translator {
     }
 
     /// A segment that is a place where the chain stops.
-    fn add_stop(&mut self, at: u32, mark: Mark) -> Option<usize> {
+    pub(super) fn add_stop(&mut self, at: u32, mark: Mark) -> Option<usize> {
         self.may_open(at).then(|| {
             let stop = self.ground.used();
             self.ground.open(at);
@@ -291,11 +291,9 @@ impl Translator {
         window: &Window,
     ) -> Option<usize> {
         if let Some(known) = self.ground.find(at, entry, transferred) {
-            let translated = self.ground.slot(known).mark.is_translated();
-            if entry != Transfer::None || !translated || !self.watch.overwritten() {
+            if entry != Transfer::None || self.is_true(known) {
                 return Some(known);
             }
-            // When the channel gets there, that may no longer be true.
             return self.add_stop(at, Mark::stop(transferred));
         }
         if !self.may_open(at) {

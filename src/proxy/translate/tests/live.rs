@@ -180,3 +180,24 @@ fn a_status_modifier_comes_to_a_place_otherwise_than_a_transfer_in_channel_does(
     let run = same(&mut client, &orb_live(0x1000), &[Act::moves(5).skips()]);
     assert_eq!(run.ending.unwrap().program, 0x1010);
 }
+
+#[test]
+fn a_status_modifier_does_not_lead_back_to_what_the_device_has_written() {
+    let mut client = Client::new(0x10000, LOW);
+    // Reads over its second CCW, and a search elsewhere skips back to the first one.
+    client.program(
+        0x1000,
+        &[
+            ccw(NOP, CC, 1, 0),
+            ccw(NOP, CC, 1, 0),
+            ccw(READ, CC, 8, 0x1008),
+            tic(0x0FF0),
+        ],
+    );
+    client.program(0x0FF0, &[ccw(SEARCH, CC, 5, 0x3000), tic(0x2000)]);
+    client.program(0x2000, &[ccw(NOP, NONE, 1, 0)]);
+    let acts = [1, 1, 8, 5].map(Act::moves);
+    let acts = [acts[0], acts[1], acts[2], acts[3].skips(), acts[0]];
+    let run = same(&mut client, &orb_live(0x1000), &acts);
+    assert_eq!(run.commands[..5], [NOP, NOP, READ, SEARCH, NOP]);
+}

@@ -197,6 +197,10 @@ impl Memory for Appliance<'_> {
         self.client.record()
     }
 
+    fn sends(&self, command: u8) -> bool {
+        command != RECALIBRATE
+    }
+
     fn repeats(&self, address: u32) -> bool {
         (REPEATED..REPEATED + 0x1000).contains(&address)
     }
