@@ -20,7 +20,7 @@ use window::{ClientAddress, Window};
 use super::arena::{is_transfer_in_channel, is_valid_transfer, transfer_to, Arena, INVALID};
 use super::ground::{Mark, Slot, Transfer};
 use super::split::Cut;
-use super::Translator;
+use super::{Translator, END_31};
 
 /// CCWs that can be repeated.
 const MOST: usize = 64;
@@ -243,7 +243,7 @@ impl Translator {
         placed.flags = (chaining | flags & CcwFlags::SLI).bits();
         if role == Role::Reads {
             placed.flags |= CcwFlags::SKIP.bits();
-            placed.address = self.repeat.arena.address_of(0).into();
+            placed.address = self.unused_address(ccw.count.get()).into();
         } else {
             let mut bytes = [0; ARGUMENT];
             let bytes = bytes.get_mut(..usize::from(ccw.count.get()))?;
@@ -277,6 +277,18 @@ impl Translator {
                 // What has no place is not repeated.
                 let _ = self.repeat.sums.push((index, sum_of(bytes)));
             }
+        }
+    }
+
+    /// The data address of a CCW that skips. The channel does not use it. Should something below take it all the same, what is
+    /// read had better go into the client's window, if a direct address can name that.
+    fn unused_address(&self, count: u16) -> u32 {
+        let count = u64::from(count);
+        let direct = self.shape.base.saturating_add(count) <= END_31;
+        if direct && count <= self.shape.limit {
+            self.shape.base as u32
+        } else {
+            self.repeat.arena.address_of(0)
         }
     }
 

@@ -178,6 +178,14 @@ fn an_ending_in_what_is_said_again_has_the_clients_ccw_address() {
         panic!("{split:?}");
     };
     let first = again.program.get();
+    let mut bytes = [0; 8];
+    translator.fetch(first + 8, &mut bytes).unwrap();
+    let [.., a, b, c, d] = bytes;
+    assert_eq!(
+        u64::from(u32::from_be_bytes([a, b, c, d])),
+        LOW,
+        "what is skipped"
+    );
     assert_eq!(back(first + 8, &translator), 0x1008);
     assert_eq!(back(first + 16, &translator), 0x1010);
     // What leads on from there is nothing of the client's.
