@@ -92,19 +92,21 @@ impl Translator {
             let Some(target) = self.ground.client_address(link) else {
                 continue;
             };
-            let known = match self.ground.find(target, Transfer::None, false) {
-                Some(known) if self.is_true(known) => known,
+            let to = match self.ground.find(target, Transfer::None, false) {
+                Some(known) if self.is_true(known) => Some(known),
                 // When the channel gets there, that may no longer be true.
-                Some(known) => self.add_stop(target, Mark::Stop).unwrap_or(known),
+                Some(_) => self.add_stop(target, Mark::Stop),
                 None if self.may_open(target) => {
                     let first = self.ground.used();
                     // A detour is never refused.
                     let _ = self.follow(Way::to(target, Transfer::None, false), window);
-                    first
+                    Some(first)
                 }
-                None => continue,
+                None => None,
             };
-            self.set_link(link, known, Transfer::None);
+            if let Some(to) = to {
+                self.set_link(link, to, Transfer::None);
+            }
         }
     }
 
