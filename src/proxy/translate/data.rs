@@ -456,15 +456,16 @@ impl Translator {
             return None;
         }
         let mut placed = *midaw;
-        if skip && area.transfer != Transfer::Output {
-            // The address is not used; it may not be seen either.
-            placed.address = self.shape.base.into();
-            return Some(placed);
-        }
-        if address >= self.shape.wide_limit || !on_page {
+        let there = address < self.shape.wide_limit && on_page;
+        let unused = skip && area.transfer != Transfer::Output;
+        if !there && !unused {
             return None;
         }
-        self.note(area, range);
+        if !unused {
+            self.note(area, range);
+        }
+        // One that is not used may not be seen either. But a status modifier may lead into a data chain, to a command that writes.
+        let address = if there { address } else { 0 };
         placed.address = (self.shape.base + address).into();
         Some(placed)
     }
