@@ -317,6 +317,10 @@ impl<M: Memory> Channel<'_, M> {
         if input {
             let mut give = || {
                 self.run.source = self.run.source.wrapping_add(1);
+                // A program that it makes by chance does not read backward: a status modifier into such a chain is not served.
+                if self.run.source & 0x0F == 0x0C {
+                    self.run.source += 1;
+                }
                 self.run.source
             };
             if places.backward {
