@@ -208,6 +208,96 @@ impl LoanState {
     }
 }
 
+/// How a disk, a client or an export fares. The disks stand first, in their order, then the clients, then the exports:
+/// [`Condition::of_disk`] and its like say where.
+///
+/// What has failed is tried again every few seconds, and at once when the daemon changes [`Condition::retry`].
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Condition {
+    /// [`ConditionState`], written last.
+    pub state: U32,
+    /// How often it was tried since the appliance started.
+    pub tries: U32,
+    /// Written by the daemon, when it rings: another value than before asks for a try at once.
+    pub retry: U32,
+    /// Zero.
+    pub reserved: U32,
+    /// Why it failed: UTF-8, padded with NUL.
+    pub reason: [u8; 112],
+}
+
+const _: () = assert!(size_of::<Condition>() == 128);
+
+impl Condition {
+    /// The entry of a disk.
+    pub const fn of_disk(disk: usize) -> u32 {
+        disk as u32
+    }
+
+    /// The entry of a client, where there are so many disks.
+    pub const fn of_client(client: usize, disks: u32) -> u32 {
+        disks + client as u32
+    }
+
+    /// The entry of an export, where there are so many disks and clients.
+    pub const fn of_export(export: usize, disks: u32, clients: u32) -> u32 {
+        disks + clients + export as u32
+    }
+
+    /// A reason as it is stored: what does not fit is cut off between two characters.
+    pub fn pack(text: &str) -> [u8; 112] {
+        let mut reason = [0; 112];
+        let mut end = text.len().min(reason.len());
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        for (to, from) in reason.iter_mut().zip(text.bytes().take(end)) {
+            *to = from;
+        }
+        reason
+    }
+
+    /// The reason as text; what is no UTF-8 is left out.
+    pub fn reason(&self) -> &str {
+        let end = self.reason.iter().position(|&byte| byte == 0);
+        let bytes = self.reason.get(..end.unwrap_or(self.reason.len()));
+        let bytes = bytes.unwrap_or_default();
+        core::str::from_utf8(bytes).unwrap_or_else(|error| {
+            let good = bytes.get(..error.valid_up_to()).unwrap_or_default();
+            core::str::from_utf8(good).unwrap_or_default()
+        })
+    }
+}
+
+impl Entry for Condition {
+    const ID: CapabilityId = CapabilityId::Conditions;
+}
+
+/// State of a [`Condition`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum ConditionState {
+    /// Not looked at yet.
+    Unknown = 0,
+    /// It is served.
+    Good = 1,
+    /// It is not served, for the reason that stands beside.
+    Failed = 2,
+}
+
+impl ConditionState {
+    /// The state of a number read from an area.
+    pub const fn from_number(number: u32) -> Option<Self> {
+        match number {
+            0 => Some(Self::Unknown),
+            1 => Some(Self::Good),
+            2 => Some(Self::Failed),
+            _ => None,
+        }
+    }
+}
+
 /// The appliance's state of life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
@@ -399,4 +489,37 @@ const _: () = assert!(size_of::<Counters>() == 64);
 
 impl Entry for Counters {
     const ID: CapabilityId = CapabilityId::Counters;
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use std::format;
+
+    use zerocopy::FromZeros;
+
+    use super::*;
+
+    #[test]
+    fn a_reason_that_is_too_long_is_cut_between_two_characters() {
+        let long = "é".repeat(80);
+        let mut condition = Condition::new_zeroed();
+        condition.reason = Condition::pack(&long);
+        assert_eq!(condition.reason(), "é".repeat(56));
+        condition.reason = Condition::pack(&"x".repeat(111));
+        assert_eq!(condition.reason().len(), 111);
+        condition.reason = Condition::pack(&format!("{}é", "x".repeat(111)));
+        assert_eq!(condition.reason().len(), 111);
+    }
+
+    #[test]
+    fn a_reason_that_is_no_text_is_as_much_of_it_as_is() {
+        let mut condition = Condition::new_zeroed();
+        condition.reason = [0xFF; 112];
+        assert_eq!(condition.reason(), "");
+        condition.reason = Condition::pack("good");
+        condition.reason[4] = 0xC3;
+        assert_eq!(condition.reason(), "good");
+    }
 }

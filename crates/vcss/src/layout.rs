@@ -9,7 +9,7 @@ pub const MAGIC: [u8; 8] = *b"STLWAREA";
 /// Layouts with another major version are not read.
 pub const VERSION_MAJOR: u16 = 1;
 /// Grows when a capability is added.
-pub const VERSION_MINOR: u16 = 2;
+pub const VERSION_MINOR: u16 = 3;
 /// Areas and windows begin at multiples of this.
 pub const PAGE: u64 = 4096;
 /// A capability list longer than this is an error.
@@ -116,6 +116,8 @@ pub enum CapabilityId {
     Order = 0x13,
     /// [`control::Loan`](crate::control::Loan).
     Loans = 0x14,
+    /// [`control::Condition`](crate::control::Condition).
+    Conditions = 0x15,
     /// [`control::Appliance`](crate::control::Appliance): one entry.
     Appliance = 0x18,
     /// [`control::Device`](crate::control::Device).
@@ -152,13 +154,14 @@ pub enum CapabilityId {
 
 impl CapabilityId {
     /// Every id, in the order of their numbers.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Doorbell,
         Self::Clients,
         Self::Disks,
         Self::Exports,
         Self::Order,
         Self::Loans,
+        Self::Conditions,
         Self::Appliance,
         Self::Devices,
         Self::Counters,

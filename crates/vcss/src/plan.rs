@@ -11,7 +11,7 @@ use crate::client::{
     Command, DeviceState, InFlight, Measurement, Notify, ProgramByte, QueueState, Response,
     SchibPart, Status, MAX_QUEUES, MAX_QUEUE_SIZE,
 };
-use crate::control::{Appliance, Client, Counters, Device, Disk, Export, Loan, Order};
+use crate::control::{Appliance, Client, Condition, Counters, Device, Disk, Export, Loan, Order};
 use crate::events::{Event, EventPositions};
 use crate::layout::{
     Capability, CapabilityId, Doorbell, Entry, Header, Kind, MAGIC, PAGE, VERSION_MAJOR,
@@ -118,6 +118,7 @@ pub fn control_area(clients: u32, disks: u32, exports: u32) -> AreaPlan {
         .with::<Export>(exports)
         .with::<Order>(1)
         .with::<Loan>(disks)
+        .with::<Condition>(disks + clients + exports)
         .with::<Appliance>(1)
         .with::<Device>(MAX_DEVICES)
         .with::<Counters>(exports)
