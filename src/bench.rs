@@ -309,9 +309,13 @@ pub(crate) fn serve(
     let disks = liballoc::vec![disk];
     let memory =
         client::Memory::new(platform.as_mut(), pages).map_err(|error| error.to_string())?;
-    let served = memory.appliance_side(&geometry, read_only)?;
+    let served = memory.appliance_side(read_only)?;
+    let mut proxy = Proxy::new(liballoc::vec![served], &disks, None);
+    let mut fits = Ok(());
+    proxy.attach(0, &disks, |_, _, it| fits = it);
+    fits.map_err(|unfit| unfit.to_string())?;
     let appliance = Rc::new(RefCell::new(Appliance {
-        proxy: Proxy::new(liballoc::vec![served], &disks, None),
+        proxy,
         platform,
         disks,
     }));

@@ -22,9 +22,12 @@ use zerocopy::FromZeros;
 
 use crate::css::Device;
 use crate::driver::block::Recoveries;
-use crate::proxy::client::Client;
 use crate::proxy::passthrough::{driver_state, PassThrough};
 use crate::proxy::virtio_blk::Export;
+
+pub use self::conditions::{Conditions, Subject};
+
+mod conditions;
 
 /// The control area, opened.
 #[derive(Debug)]
@@ -37,6 +40,19 @@ pub struct Control {
     about: Appliance,
     /// The owned devices in the order of their entries, with the state that is shown.
     shown: Vec<(SubchannelId, DeviceNumber, DriverState)>,
+}
+
+/// What a client has to share: its name, area, window and program window.
+#[derive(Debug)]
+pub struct Share {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Its area, not looked at yet.
+    pub area: &'static Window,
+    /// Its window.
+    pub window: &'static Window,
+    /// Its program window.
+    pub program: &'static Window,
 }
 
 /// What a virtual subchannel stands for.
@@ -83,20 +99,6 @@ pub enum ControlError {
         /// The index.
         index: u16,
     },
-    /// A partition that its disk has not.
-    Partition {
-        /// The disk.
-        disk: String,
-        /// The partition.
-        number: u8,
-    },
-    /// An export beyond its disk's end.
-    Slice {
-        /// The disk.
-        disk: String,
-        /// Its size in sectors.
-        sectors: u64,
-    },
 }
 
 impl fmt::Display for ControlError {
@@ -111,16 +113,6 @@ impl fmt::Display for ControlError {
                 "{of}: {length:#x} bytes at {offset:#x} are not where they may be"
             ),
             Self::Index { of, index } => write!(f, "no {of} {index}"),
-            Self::Partition { disk, number } => {
-                write!(
-                    f,
-                    "disk {disk} has no partition {number} that can be served"
-                )
-            }
-            Self::Slice { disk, sectors } => write!(
-                f,
-                "a slice of disk {disk} ends beyond its {sectors} sectors"
-            ),
         }
     }
 }
@@ -194,102 +186,81 @@ impl Control {
         Ok(control)
     }
 
-    /// The disks that are to be driven: name, subchannel set and device number.
-    pub fn disks(&self) -> Result<Vec<(String, u8, u16)>, ControlError> {
+    /// The disks that are to be driven: name and device number.
+    pub fn disks(&self) -> Result<Vec<(String, DeviceNumber)>, ControlError> {
         (0..self.area.count::<control::Disk>())
             .map(|index| {
                 let disk: control::Disk = self.read("disk", index)?;
-                Ok((disk.name.as_str().to_string(), disk.set, disk.device.get()))
-            })
-            .collect()
-    }
-
-    /// The clients, without subchannels.
-    pub fn clients(&self) -> Result<Vec<Client>, ControlError> {
-        let storage = &self.storage;
-        (0..self.area.count::<control::Client>())
-            .map(|index| {
-                let entry: control::Client = self.read("client", index)?;
-                let name = entry.name.as_str().to_string();
-                let wrong = |error| ControlError::Area {
-                    of: name.clone(),
-                    error,
+                let number = DeviceNumber {
+                    set: disk.set,
+                    number: disk.device.get(),
                 };
-                let area = storage.window(&name, entry.area)?;
-                let area = Area::open(area, Kind::Client).map_err(wrong)?;
-                let window = storage.window(&name, entry.window)?;
-                let program = storage.window(&name, entry.program)?;
-                Client::new(name.clone(), index as u16, area, window, program).map_err(wrong)
+                Ok((disk.name.as_str().to_string(), number))
             })
             .collect()
     }
 
-    /// The exports, checked against the disks' names, sizes and partitions (first sector and how many, of the index of a disk and
-    /// a number): index of the client, virtual device number, and what it gets.
-    pub fn exports(
-        &self,
-        disks: &[(String, u64)],
-        partition: impl Fn(usize, u8) -> Option<(u64, u64)>,
-    ) -> Result<Vec<(usize, u16, Exported)>, ControlError> {
+    /// How many clients there are.
+    pub fn client_count(&self) -> u16 {
+        self.area.count::<control::Client>() as u16
+    }
+
+    /// What a client has to share.
+    ///
+    /// # Errors
+    ///
+    /// The entry cannot be read, or what it names lies where it may not.
+    pub fn share(&self, index: u16) -> Result<Share, ControlError> {
+        let entry: control::Client = self.read("client", u32::from(index))?;
+        let name = entry.name.as_str().to_string();
+        Ok(Share {
+            area: self.storage.window(&name, entry.area)?,
+            window: self.storage.window(&name, entry.window)?,
+            program: self.storage.window(&name, entry.program)?,
+            name,
+        })
+    }
+
+    /// The exports: index of the client, virtual device number, and what it gets.
+    ///
+    /// # Errors
+    ///
+    /// One that cannot be read, or of a kind that is not known.
+    pub fn exports(&self) -> Result<Vec<(u16, u16, Exported)>, ControlError> {
         (0..self.area.count::<control::Export>())
             .map(|index| {
                 let entry: control::Export = self.read("export", index)?;
-                let (client, number) = (usize::from(entry.client.get()), entry.device.get());
                 let kind = entry.kind.get();
-                match ExportKind::from_number(kind) {
-                    Some(ExportKind::Block) => {}
-                    Some(ExportKind::PassThrough) => {
-                        let owned = DeviceNumber {
-                            set: entry.owned_set,
-                            number: entry.owned_device.get(),
-                        };
-                        return Ok((client, number, Exported::PassThrough(owned)));
-                    }
-                    Some(ExportKind::Any) => return Ok((client, number, Exported::Any)),
-                    Some(ExportKind::Lent) => {
-                        let disk = usize::from(entry.disk.get());
-                        return Ok((client, number, Exported::Lent(disk)));
-                    }
-                    None => {
-                        return Err(ControlError::Index {
-                            of: "kind of export",
-                            index: kind as u16,
-                        })
-                    }
-                }
-                let disk = usize::from(entry.disk.get());
-                let (name, size) = disks.get(disk).ok_or(ControlError::Index {
-                    of: "disk",
-                    index: entry.disk.get(),
+                let kind = ExportKind::from_number(kind).ok_or(ControlError::Index {
+                    of: "kind of export",
+                    index: kind as u16,
                 })?;
-                let (start, sectors) = match entry.partition {
-                    0 => (entry.start.get(), entry.sectors.get()),
-                    number => partition(disk, number).ok_or_else(|| ControlError::Partition {
-                        disk: name.clone(),
-                        number,
-                    })?,
+                let disk = usize::from(entry.disk.get());
+                let exported = match kind {
+                    ExportKind::Block => Exported::Block(Export {
+                        disk,
+                        start: entry.start.get(),
+                        sectors: entry.sectors.get(),
+                        partition: entry.partition,
+                        read_only: entry.flags.get() & control::Export::READ_ONLY != 0,
+                        queues: entry.queues.get().max(1),
+                        serial: entry.serial,
+                    }),
+                    ExportKind::PassThrough => Exported::PassThrough(DeviceNumber {
+                        set: entry.owned_set,
+                        number: entry.owned_device.get(),
+                    }),
+                    ExportKind::Any => Exported::Any,
+                    ExportKind::Lent => Exported::Lent(disk),
                 };
-                let sectors = match sectors {
-                    0 => size.saturating_sub(start),
-                    sectors => sectors,
-                };
-                if sectors == 0 || start.checked_add(sectors).is_none_or(|end| end > *size) {
-                    return Err(ControlError::Slice {
-                        disk: name.clone(),
-                        sectors: *size,
-                    });
-                }
-                let export = Export {
-                    disk,
-                    start,
-                    sectors,
-                    read_only: entry.flags.get() & control::Export::READ_ONLY != 0,
-                    queues: entry.queues.get().max(1),
-                    serial: entry.serial,
-                };
-                Ok((client, number, Exported::Block(export)))
+                Ok((entry.client.get(), entry.device.get(), exported))
             })
             .collect()
+    }
+
+    /// The conditions of disks, clients and exports.
+    pub fn conditions(&self) -> Conditions {
+        Conditions::new(self.area.clone())
     }
 
     /// Shows an owned device in its place in the list: one more, or another one than before. `disk` says which disk it is, and its
@@ -450,9 +421,14 @@ impl Control {
             .collect()
     }
 
+    /// Takes the daemon's ring. What it has ordered is looked at afterwards: a ring that comes later is another one.
+    pub fn hear(&mut self) {
+        self.bell.heard();
+    }
+
     /// Whether the daemon wants the appliance to stop.
-    pub fn is_to_stop(&mut self) -> bool {
-        self.bell.heard() && self.order.load() == Order::SHUT_DOWN
+    pub fn is_to_stop(&self) -> bool {
+        self.order.load() == Order::SHUT_DOWN
     }
 
     /// Before sleeping. Returns whether the daemon rang.

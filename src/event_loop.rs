@@ -8,6 +8,8 @@
 //!
 //! | module | what it is |
 //! |---|---|
+//! | `clients` | clients put together, and tried again when that fails |
+//! | `disks` | disks opened, and tried again when that fails |
 //! | `owners` | which subchannel is whose at bring-up |
 //! | `reports` | channel reports: devices that go, come, or come back |
 //!
@@ -16,35 +18,40 @@
 //! One CPU. A wake-up that was lost is healed by a timer, once a second, and counted.
 
 use alloc::boxed::Box;
-use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use channel::SubchannelId;
 use s390x::clock::Tod;
 use vcss::control::{Counters, Life};
 
-use crate::control::{Control, Exported, Storage};
-use crate::css::{Device, Inventory};
-use crate::driver::block::{BlockDevice, BlockStatus, Operation, Recoveries, Token};
+use crate::control::{Conditions, Control, ControlError, Exported, Storage};
+use crate::css::Inventory;
+use crate::driver::absent::Absent;
+use crate::driver::block::{BlockDevice, BlockStatus, Operation, Token};
 use crate::driver::virtio_ccw::Settings;
 use crate::driver::virtio_serial::VirtioSerial;
-use crate::driver::{disk, Platform, Wake};
+use crate::driver::{Platform, Wake};
 use crate::loans::Loans;
-use crate::proxy::client::{Stands, Surroundings};
+use crate::proxy::virtio_blk::VirtioBlk;
 use crate::proxy::Proxy;
 
-use self::owners::{find, lendable, open_link, Free};
+use self::clients::Parts;
+use self::disks::{OwnedDisk, Trial};
+use self::owners::{open_link, Free};
 
+mod clients;
+mod disks;
 mod owners;
 mod reports;
 
 /// How long a lost wake-up can go unnoticed.
 const HEAL_US: u64 = 1_000_000;
 /// Turns of the loop between two looks at orders, and two publishings of counters.
-const HOUSEKEEPING_TURNS: u32 = 1024;
+const HOUSEKEEPING_TURNS: u64 = 1024;
 /// The token of the flush at the end, which is no client's.
 const LAST_FLUSH: Token = Token(u32::MAX);
+/// Storage that is left to everything else when a disk has been opened.
+const SPARE_BYTES: usize = 128 * 1024;
 /// How long the end may take to let requests end.
 const STOP_US: u64 = 20_000_000;
 
@@ -72,23 +79,42 @@ impl Default for Tuning {
     }
 }
 
-/// What the control area names, opened: the disks, their subchannels, and the clients they are for.
-type Assembly = (Vec<Box<dyn BlockDevice>>, Vec<SubchannelId>, Proxy);
+/// An export: a virtual subchannel of a client, and what it stands for.
+#[derive(Debug)]
+struct Spec {
+    client: u16,
+    /// The virtual subchannel's number, and its device number.
+    place: u16,
+    number: u16,
+    what: Exported,
+}
 
 /// The appliance, up.
 pub struct Appliance {
     inventory: Inventory,
     control: Control,
+    conditions: Conditions,
+    exports: Vec<Spec>,
+    /// The disks' drivers, and what else is known of each.
     disks: Vec<Box<dyn BlockDevice>>,
-    /// The disks' subchannels.
-    ids: Vec<SubchannelId>,
-    /// What was shown of them.
-    recoveries: Vec<Recoveries>,
+    owned: Vec<OwnedDisk>,
+    /// The tries to put each client together.
+    clients: Vec<Trial>,
     proxy: Proxy,
     link: VirtioSerial,
     loans: Loans,
     tuning: Tuning,
+    turns: u64,
 }
+
+/// What the control area names: exports, disks, the link, clients, and why a client could not be put together.
+type Assembly = (
+    Vec<Spec>,
+    Vec<OwnedDisk>,
+    VirtioSerial,
+    Proxy,
+    Vec<Option<String>>,
+);
 
 impl core::fmt::Debug for Appliance {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
@@ -100,117 +126,98 @@ impl core::fmt::Debug for Appliance {
 }
 
 impl Appliance {
-    /// Brings up what the control area at the start of `storage` names: disks, the link, clients.
+    /// Brings up what the control area at the start of `storage` names: the link, clients, disks. A client or a disk that
+    /// cannot be brought up has failed; it is tried again later.
     ///
     /// # Errors
     ///
-    /// The first thing that does not work, in words; the control area then says FAILED.
+    /// What nothing can be served without does not work; the control area, if there is one, then says FAILED.
     pub fn bring_up(
         platform: &mut dyn Platform,
         inventory: Inventory,
         storage: Storage,
         tuning: Tuning,
     ) -> Result<Self, String> {
-        let devices = inventory.devices();
         let mut control = Control::open(storage).map_err(|error| error.to_string())?;
-        let link = match open_link(platform, devices, tuning) {
-            Ok(link) => link,
-            Err(error) => {
-                control.set_life(Life::Failed);
-                return Err(error);
-            }
+        let brought = Self::assemble(platform, &inventory, &control, tuning);
+        let (exports, owned, link, proxy, failed) = brought.inspect_err(|_| {
+            control.set_life(Life::Failed);
+        })?;
+        for (place, device) in inventory.devices().iter().enumerate() {
+            control.show_device(place, device, None);
+        }
+        control.end_devices();
+        let mut this = Self {
+            conditions: control.conditions(),
+            loans: Loans::new(control.loans(), tuning.settings.isc),
+            disks: owned
+                .iter()
+                .map(|_| Box::new(Absent::new(false)) as Box<dyn BlockDevice>)
+                .collect(),
+            clients: failed.iter().map(|_| Trial::new()).collect(),
+            control,
+            exports,
+            owned,
+            proxy,
+            link,
+            tuning,
+            inventory,
+            turns: 0,
         };
-        match Self::assemble(platform, devices, &mut control, link.id(), tuning) {
-            Ok((disks, ids, proxy)) => Ok(Self {
-                loans: Loans::new(control.loans(), tuning.settings.isc),
-                control,
-                recoveries: disks.iter().map(|_| Recoveries::default()).collect(),
-                disks,
-                ids,
-                proxy,
-                link,
-                tuning,
-                inventory,
-            }),
-            Err(error) => {
-                control.set_life(Life::Failed);
-                Err(error)
+        let now = platform.now();
+        for (number, failed) in (0..).zip(failed) {
+            match failed {
+                None => this.client_works(number),
+                Some(reason) => this.client_failed(number, now, now, reason),
             }
         }
+        for index in 0..this.disks.len() {
+            this.try_disk(platform, index);
+        }
+        Ok(this)
     }
 
     fn assemble(
         platform: &mut dyn Platform,
-        devices: &[Device],
-        control: &mut Control,
-        link: SubchannelId,
+        inventory: &Inventory,
+        control: &Control,
         tuning: Tuning,
     ) -> Result<Assembly, String> {
-        let words = |error: &dyn core::fmt::Display| error.to_string();
-        let mut disks: Vec<Box<dyn BlockDevice>> = Vec::new();
-        let mut sizes = Vec::new();
-        let mut ids = Vec::new();
-        for (name, set, number) in control.disks().map_err(|error| words(&error))? {
-            let device = devices
-                .iter()
-                .find(|device| device.number.set == set && device.number.number == number)
-                .ok_or_else(|| format!("disk {name}: no device 0.{set:x}.{number:04x}"))?;
-            let disk = disk::open(platform, device, tuning.settings)
-                .map_err(|error| format!("disk {name} ({}): {error}", device.number))?;
-            let geometry = disk.geometry();
-            log::info!(
-                "disk {name}: {} on {}, {} sectors, {} queues of {}",
-                device.number,
-                device.id,
-                geometry.sectors,
-                geometry.queues,
-                geometry.queue_size
-            );
-            sizes.push((name, geometry.sectors));
-            ids.push(device.id);
-            disks.push(disk);
-        }
-        let mut clients = control.clients().map_err(|error| words(&error))?;
-        let partition = |disk: usize, number| disks.get(disk)?.partition(number);
-        let exports = control
-            .exports(&sizes, partition)
-            .map_err(|error| words(&error))?;
+        let words = |error: ControlError| error.to_string();
+        let devices = inventory.devices();
+        let link = open_link(platform, devices, tuning)?;
+        let disks = control.disks().map_err(words)?;
+        let numbers: Vec<_> = disks.iter().map(|&(_, number)| number).collect();
+        let exports = specs(control.exports().map_err(words)?);
         let mut trace = control.recorder();
-        let mut free = Free::new(devices, &ids, link, &exports);
-        for (client, number, export) in exports {
-            let client = clients.get_mut(client).ok_or("an export to no client")?;
-            let (stands, device) = match export {
-                Exported::Block(export) => {
-                    let disk = disks.get(export.disk).ok_or("an export of no disk")?;
-                    client
-                        .add(number, export, disk.geometry())
-                        .map_err(|error| format!("client {}: {error}", client.name))?;
-                    continue;
-                }
-                Exported::PassThrough(owned) => (Stands::For(owned, number), find(devices, owned)),
-                Exported::Any => (Stands::Any, free.next()),
-                Exported::Lent(disk) => {
-                    let id = ids.get(disk);
-                    (Stands::Lent, id.and_then(|&id| lendable(devices, id)))
-                }
+        let mut free = Free::new(devices, &numbers, link.id(), &exports, Vec::new());
+        let mut clients = Vec::new();
+        let mut failed = Vec::new();
+        for number in 0..control.client_count() {
+            let client = clients::assemble(
+                number,
+                &mut Parts {
+                    platform: &mut *platform,
+                    control,
+                    exports: &exports,
+                    devices,
+                    disks: &numbers,
+                    free: &mut free,
+                    trace: trace.as_mut(),
+                    isc: tuning.settings.isc,
+                },
+            );
+            let (client, error) = match client {
+                Ok(client) => (Some(client), None),
+                Err(error) => (None, Some(error)),
             };
-            let around = Surroundings {
-                now: platform.now(),
-                platform: &mut *platform,
-                trace: trace.as_mut(),
-            };
-            client
-                .add_pass_through(stands, device, tuning.settings.isc, around)
-                .map_err(|error| format!("client {}: {error}", client.name))?;
+            clients.push(client);
+            failed.push(error);
         }
-        for (place, device) in devices.iter().enumerate() {
-            let disk = ids.iter().position(|&id| id == device.id);
-            let disk = disk.and_then(|index| Some((index as u16, sizes.get(index)?.1)));
-            control.show_device(place, device, disk);
-        }
-        control.end_devices();
-        let proxy = Proxy::new(clients, &disks, trace);
-        Ok((disks, ids, proxy))
+        let owned = disks.into_iter();
+        let owned = owned.map(|(name, number)| OwnedDisk::new(name, number));
+        let proxy = Proxy::new(clients, &[], trace);
+        Ok((exports, owned.collect(), link, proxy, failed))
     }
 
     /// Serves until the daemon orders the end.
@@ -233,16 +240,15 @@ impl Appliance {
         about.heap_bytes.set(heap_bytes);
         log::info!("serving after {} us", now.micros_since(started));
         // Who looks as soon as it serves sees whose what is.
-        self.show(0);
+        self.show();
         if self.control.set_life(Life::Serving) {
             self.wake(platform);
         }
         self.proxy.get_up();
         let mut last_work = now;
         let mut deadline = now.plus_micros(HEAL_US);
-        let mut turns: u32 = 0;
         loop {
-            turns = turns.wrapping_add(1);
+            self.turns += 1;
             if self.proxy.is_expecting() {
                 self.drain(platform);
             }
@@ -250,13 +256,12 @@ impl Appliance {
             if turn.wake {
                 self.wake(platform);
             }
-            if turns.is_multiple_of(HOUSEKEEPING_TURNS) {
-                self.show(turns);
+            if self.turns.is_multiple_of(HOUSEKEEPING_TURNS) {
+                self.show();
                 // What a loop that never sleeps would never hear of.
                 self.drain(platform);
                 self.reports(platform);
-                self.lend(platform);
-                if self.control.is_to_stop() {
+                if self.keep_house(platform) {
                     break;
                 }
             }
@@ -272,16 +277,13 @@ impl Appliance {
             if platform.now().micros_since(last_work) < patience {
                 continue;
             }
-            self.show(turns);
+            self.show();
             // The clock comparator is left alone as long as it will do.
             if platform.now().plus_micros(HEAL_US / 2) > deadline {
                 deadline = platform.now().plus_micros(HEAL_US);
             }
-            if let Some(wake) = self.sleep(platform, deadline) {
-                idle_work(wake);
-            }
-            self.lend(platform);
-            if self.control.is_to_stop() {
+            self.sleep(platform, deadline, &mut idle_work);
+            if self.keep_house(platform) {
                 break;
             }
             last_work = platform.now();
@@ -290,7 +292,7 @@ impl Appliance {
     }
 
     /// Sleeps until an interruption, the slow timer or the deadline of something in progress, unless there is work.
-    fn sleep(&mut self, platform: &mut dyn Platform, heal: Tod) -> Option<Wake> {
+    fn sleep(&mut self, platform: &mut dyn Platform, heal: Tod, idle_work: &mut impl FnMut(Wake)) {
         let mut waiting = self.control.lie_down();
         for disk in &mut self.disks {
             waiting |= disk.interrupts(true);
@@ -303,6 +305,8 @@ impl Appliance {
             sleeps.set(sleeps.get() + 1);
             let deadline = heal.min(self.proxy.deadline(platform.now()));
             let reason = platform.wait(Some(deadline));
+            // First of all: after a fatal machine check nothing else is to be done.
+            idle_work(reason);
             if matches!(reason, Wake::Deadline) && deadline == heal && self.is_late() {
                 let healed = &mut self.control.about().healed;
                 healed.set(healed.get() + 1);
@@ -320,7 +324,16 @@ impl Appliance {
         self.link.interrupts(false);
         self.control.get_up();
         self.proxy.get_up();
-        wake
+    }
+
+    /// What is done now and then: orders, loans, and tries of what has failed. Returns whether the daemon wants the end.
+    fn keep_house(&mut self, platform: &mut dyn Platform) -> bool {
+        // A ring that comes after this is heard next time, so no order that came with one is missed.
+        self.control.hear();
+        self.lend(platform);
+        self.tend_disks(platform);
+        self.tend_clients(platform);
+        self.control.is_to_stop()
     }
 
     /// Takes all pending interruptions to whom they are for.
@@ -339,8 +352,17 @@ impl Appliance {
 
     /// Lends disks' subchannels, and takes them back.
     fn lend(&mut self, platform: &mut dyn Platform) {
-        self.loans
-            .turn(&mut self.disks, &self.ids, &mut self.proxy, platform);
+        let owned = &self.owned;
+        let id = |index: usize| owned.get(index).and_then(|owned| owned.id);
+        let back = self
+            .loans
+            .turn(&mut self.disks, id, &mut self.proxy, platform);
+        if let Some(index) = back {
+            // An administrator may have mended it.
+            if self.disks.get(index).is_some_and(|disk| disk.is_broken()) {
+                self.try_disk_soon(index, platform.now());
+            }
+        }
     }
 
     /// After the timer: whether there is work that nobody announced.
@@ -359,29 +381,13 @@ impl Appliance {
     }
 
     /// Publishes the counters.
-    fn show(&mut self, turns: u32) {
-        self.control.about().turns.set(u64::from(turns));
-        let counters = self
-            .proxy
-            .clients()
-            .iter()
-            .flat_map(|client| client.subchannels())
-            .map(|device| {
-                let Some(device) = device else {
-                    return Counters::default();
-                };
-                let counters = device.counters();
-                Counters {
-                    reads: counters.reads.into(),
-                    writes: counters.writes.into(),
-                    flushes: counters.flushes.into(),
-                    discards: counters.discards.into(),
-                    bytes_read: counters.bytes_read.into(),
-                    bytes_written: counters.bytes_written.into(),
-                    errors: counters.errors.into(),
-                    in_flight: u64::from(device.in_flight()).into(),
-                }
-            });
+    fn show(&mut self) {
+        self.control.about().turns.set(self.turns);
+        let counters = self.exports.iter().map(|export| {
+            let client = self.proxy.client(export.client);
+            let device = client.and_then(|client| client.device(export.place));
+            device.map_or_else(Counters::default, counters)
+        });
         self.control.show(counters);
         self.show_disks();
         self.control
@@ -390,13 +396,12 @@ impl Appliance {
 
     /// Publishes what the disks' drivers have done to get requests through, where that was anything.
     fn show_disks(&mut self) {
-        let disks = self.disks.iter_mut().zip(&self.ids);
-        for ((disk, &id), shown) in disks.zip(&mut self.recoveries) {
+        for (disk, owned) in self.disks.iter_mut().zip(&mut self.owned) {
             let done = disk.recoveries();
-            if done == *shown {
+            let Some(id) = owned.id.filter(|_| done != owned.recoveries) else {
                 continue;
-            }
-            *shown = done;
+            };
+            owned.recoveries = done;
             self.control.show_disk(id, &done);
             while let Some(record) = disk.incident() {
                 self.proxy.record(&record);
@@ -443,11 +448,40 @@ impl Appliance {
                 }
             }
         }
-        self.show(0);
+        self.show();
         log::info!("stopped");
         if self.control.set_life(Life::Stopped) {
             self.wake(platform);
         }
+    }
+}
+
+/// The exports, each with the number of its virtual subchannel: a client's have theirs in the order in which they stand.
+fn specs(exports: Vec<(u16, u16, Exported)>) -> Vec<Spec> {
+    let mut all: Vec<Spec> = Vec::new();
+    for (client, number, what) in exports {
+        let place = all.iter().filter(|it| it.client == client).count() as u16;
+        all.push(Spec {
+            client,
+            place,
+            number,
+            what,
+        });
+    }
+    all
+}
+
+fn counters(device: &VirtioBlk) -> Counters {
+    let counters = device.counters();
+    Counters {
+        reads: counters.reads.into(),
+        writes: counters.writes.into(),
+        flushes: counters.flushes.into(),
+        discards: counters.discards.into(),
+        bytes_read: counters.bytes_read.into(),
+        bytes_written: counters.bytes_written.into(),
+        errors: counters.errors.into(),
+        in_flight: u64::from(device.in_flight()).into(),
     }
 }
 

@@ -51,35 +51,44 @@ impl Loans {
         }
     }
 
-    /// Looks what is wanted, and does what can be done.
+    /// Whether the disk with this index is its driver's.
+    pub fn is_own(&self, index: usize) -> bool {
+        let one = self.all.get(index);
+        one.is_none_or(|one| matches!(one.state, LoanState::Own | LoanState::Refused))
+    }
+
+    /// Looks what is wanted, and does what can be done. Returns the index of a
+    /// disk that has come back.
     pub fn turn(
         &mut self,
         disks: &mut [Box<dyn BlockDevice>],
-        ids: &[SubchannelId],
+        id: impl Fn(usize) -> Option<SubchannelId>,
         proxy: &mut Proxy,
         platform: &mut dyn Platform,
-    ) {
-        for ((one, disk), &id) in self.all.iter_mut().zip(disks).zip(ids) {
+    ) -> Option<usize> {
+        let mut back = None;
+        for (number, (one, disk)) in self.all.iter_mut().zip(disks).enumerate() {
             let wanted = one.wanted.load();
             let is_wanted = wanted != Loan::NONE;
             one.changed |= wanted == Loan::FORMAT;
             let next = match (one.state, is_wanted) {
                 (LoanState::Own, false) | (LoanState::Lent | LoanState::Refused, true) => continue,
-                (LoanState::Own | LoanState::Changing, true) => match disk.lend() {
-                    None => LoanState::Refused,
-                    Some(false) => LoanState::Changing,
-                    Some(true) => {
+                (LoanState::Own | LoanState::Changing, true) => match (disk.lend(), id(number)) {
+                    (None, _) | (_, None) => LoanState::Refused,
+                    (Some(false), _) => LoanState::Changing,
+                    (Some(true), Some(id)) => {
                         proxy.lend(platform, id, true);
-                        log::info!("disk {id}: lent");
+                        log::info!("disk {number} ({id}): lent");
                         LoanState::Lent
                     }
                 },
                 (LoanState::Refused, false) => LoanState::Own,
                 (LoanState::Lent | LoanState::Changing, false) => {
-                    if proxy.lend(platform, id, false) {
+                    if id(number).is_none_or(|id| proxy.lend(platform, id, false)) {
                         let changed = core::mem::take(&mut one.changed);
                         disk.take_back(platform, self.isc, changed);
-                        log::info!("disk {id}: back");
+                        log::info!("disk {number}: back");
+                        back = Some(number);
                         LoanState::Own
                     } else {
                         LoanState::Changing
@@ -89,5 +98,6 @@ impl Loans {
             one.state = next;
             one.shown.store(next as u32);
         }
+        back
     }
 }

@@ -6,7 +6,6 @@ use super::liballoc::format;
 use super::liballoc::rc::Rc;
 use super::liballoc::string::{String, ToString};
 use super::Appliance;
-use appliance::driver::block::Geometry;
 use appliance::driver::{OutOfStorage, Platform};
 use appliance::proxy::client::Client as Served;
 use appliance::proxy::virtio_blk::Export;
@@ -83,11 +82,12 @@ impl Memory {
     }
 
     /// The appliance's end: one subchannel with all of the disk behind it.
-    pub fn appliance_side(&self, disk: &Geometry, read_only: bool) -> Result<Served, String> {
+    pub fn appliance_side(&self, read_only: bool) -> Result<Served, String> {
         let export = Export {
             disk: 0,
             start: 0,
-            sectors: disk.sectors,
+            sectors: 0,
+            partition: 0,
             read_only,
             queues: 1,
             serial: [0; 20],
@@ -95,9 +95,7 @@ impl Memory {
         let area = self.area.clone();
         let mut served = Served::new("bench".to_string(), 0, area, self.window, self.program)
             .map_err(|error| error.to_string())?;
-        served
-            .add(0, export, disk)
-            .map_err(|error| error.to_string())?;
+        served.add(0, export).map_err(|error| error.to_string())?;
         Ok(served)
     }
 }

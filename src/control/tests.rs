@@ -1,5 +1,7 @@
 //! What the appliance takes out of the control area, and what it shows in it.
 
+use core::mem::offset_of;
+
 use std::boxed::Box;
 use std::string::ToString;
 use std::vec;
@@ -10,7 +12,7 @@ use vcss::layout::{Kind, PAGE};
 use vcss::{plan, Area};
 use window::Window;
 
-use super::{Control, Exported, Storage};
+use super::{Control, Storage, Subject};
 use crate::css::Device;
 use crate::driver::block::Recoveries;
 
@@ -55,29 +57,37 @@ fn export(partition: u8) -> control::Export {
     }
 }
 
-/// Where an export of partition `wanted` is, on a disk of 1000 sectors with the partition 2.
-fn place(wanted: u8) -> Result<(u64, u64), String> {
-    let control = Control::open(Scene::new(export(wanted)).storage).unwrap();
-    let disks = [("data".to_string(), 1000)];
-    let partition = |_, number| (number == 2).then_some((96, 480));
-    let exports = control.exports(&disks, partition);
-    let exports = exports.map_err(|error| error.to_string())?;
-    match &exports[0].2 {
-        Exported::Block(export) => Ok((export.start, export.sectors)),
-        other => panic!("{other:?}"),
-    }
-}
-
 #[test]
-fn a_partition_is_where_its_disk_says() {
-    assert_eq!(place(0), Ok((0, 1000)));
-    assert_eq!(place(2), Ok((96, 480)));
-}
-
-#[test]
-fn a_partition_that_is_not_there_is_refused_by_its_name() {
-    let text = "disk data has no partition 3 that can be served";
-    assert_eq!(place(3), Err(text.to_string()));
+fn a_failed_disk_is_shown_with_its_reason_and_is_tried_when_the_daemon_asks() {
+    let scene = Scene::new(export(0));
+    let control = Control::open(scene.storage).unwrap();
+    let mut conditions = control.conditions();
+    let shown = |of| {
+        let entry: control::Condition = scene.area.read(of).unwrap();
+        let state = control::ConditionState::from_number(entry.state.get()).unwrap();
+        (state, entry.tries.get(), entry.reason().to_string())
+    };
+    conditions.failed(Subject::Disk(0), "there is no device 0.0.0100");
+    conditions.good(Subject::Client(0));
+    conditions.failed(Subject::Export(0), "it ends beyond");
+    let failed = control::ConditionState::Failed;
+    assert_eq!(
+        [0, 1, 2].map(shown),
+        [
+            (failed, 1, "there is no device 0.0.0100".to_string()),
+            (control::ConditionState::Good, 1, "".to_string()),
+            (failed, 1, "it ends beyond".to_string()),
+        ]
+    );
+    assert!(!conditions.is_asked(Subject::Disk(0)));
+    let retry = offset_of!(control::Condition, retry);
+    let word = scene.area.word::<control::Condition>(0, retry).unwrap();
+    word.store(word.load().wrapping_add(1));
+    assert!(conditions.is_asked(Subject::Disk(0)));
+    assert!(!conditions.is_asked(Subject::Disk(0)), "asked once");
+    conditions.good(Subject::Disk(0));
+    assert_eq!(shown(0), (control::ConditionState::Good, 2, "".to_string()));
+    assert_eq!(word.load(), 1, "the word is the daemon's");
 }
 
 fn device(subchannel: u16, number: u16) -> Device {

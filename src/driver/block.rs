@@ -224,6 +224,10 @@ pub trait BlockDevice {
     /// Requests that were accepted and have not come back.
     fn in_flight(&self) -> u32;
 
+    /// Whether it has been given up: it takes no requests until it is opened anew, or comes back by itself with a
+    /// [`recheck`](Self::recheck).
+    fn is_broken(&self) -> bool;
+
     /// Wants interruptions, or no longer does. With `on`, returns whether there is something to
     /// [`poll`](Self::poll) already: then do not sleep.
     fn interrupts(&mut self, on: bool) -> bool;

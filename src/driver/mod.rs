@@ -26,6 +26,7 @@
 //! * Storage that a device has been told of is never given back. So a device that goes on writing
 //!   after it was given up hits nothing but storage that was its own, or the client's whose request it is.
 
+pub mod absent;
 pub mod block;
 pub mod dasd;
 pub mod disk;
@@ -127,6 +128,15 @@ pub enum Wake {
     MachineCheck(MachineCheckCode),
     /// An external interruption: the service signal, another CPU, the operator.
     External(ExternalInterruption),
+}
+
+/// Whether so many bytes can be had. What comes while clients are served must not be what ends the appliance: it looks first.
+pub fn has_room(bytes: usize) -> bool {
+    let mut room: alloc::vec::Vec<u8> = alloc::vec::Vec::new();
+    let there = room.try_reserve_exact(bytes).is_ok();
+    // An allocation that nobody uses would not be made.
+    core::hint::black_box(&mut room);
+    there
 }
 
 /// There are not so many contiguous pages below 2 GiB.

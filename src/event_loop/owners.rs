@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use channel::{DeviceNumber, SubchannelId};
 
-use super::Tuning;
+use super::{Spec, Tuning};
 use crate::control::Exported;
 use crate::css::Device;
 use crate::driver::virtio_serial::{VirtioSerial, LINK_PORT};
@@ -21,9 +21,9 @@ pub(super) fn find(devices: &[Device], number: DeviceNumber) -> Option<&Device> 
     device
 }
 
-/// The device of a disk that can be lent. A virtio disk cannot.
-pub(super) fn lendable(devices: &[Device], id: SubchannelId) -> Option<&Device> {
-    let mut disks = devices.iter().filter(|device| device.id == id);
+/// The device of the disk with this number, if it can be lent. A virtio disk cannot.
+pub(super) fn lendable(devices: &[Device], number: DeviceNumber) -> Option<&Device> {
+    let mut disks = devices.iter().filter(|device| device.number == number);
     disks.find(|device| device.virtio_id().is_none())
 }
 
@@ -34,19 +34,22 @@ pub(super) struct Free<'a> {
 }
 
 impl<'a> Free<'a> {
+    /// `disks` are the numbers of the disks; `held` is what somebody has already.
     pub(super) fn new(
         devices: &'a [Device],
-        disks: &[SubchannelId],
+        disks: &[DeviceNumber],
         link: SubchannelId,
-        exports: &[(usize, u16, Exported)],
+        exports: &[Spec],
+        held: Vec<SubchannelId>,
     ) -> Self {
         let named = devices.iter().filter(|device| {
-            exports.iter().any(|(_, _, export)| {
-                matches!(export, Exported::PassThrough(number) if *number == device.number)
-            })
+            let is_given = |export: &Spec| {
+                matches!(&export.what, Exported::PassThrough(number) if *number == device.number)
+            };
+            disks.contains(&device.number) || exports.iter().any(is_given)
         });
         let mut given: Vec<_> = named.map(|device| device.id).collect();
-        given.extend(disks);
+        given.extend(held);
         given.push(link);
         Self {
             devices: devices.iter(),

@@ -2,7 +2,7 @@
 //!
 //! # Rules
 //!
-//! * The subchannel of a disk or of the link is its driver's until the next restart, whatever is plugged in there.
+//! * The subchannel of the link, and that of a disk as long as its driver has it, is left alone, whatever is plugged in there.
 //! * Whoever has a device that has gone hears of it first. Then the subchannel is looked at, and what is there now is given to whom it
 //!   is for: by its number, wherever it is.
 
@@ -47,16 +47,13 @@ impl Appliance {
 
     /// Something has happened to a subchannel.
     fn look_at(&mut self, platform: &mut dyn Platform, id: SubchannelId) {
-        for (disk, _) in self
-            .disks
-            .iter_mut()
-            .zip(&self.ids)
-            .filter(|(_, it)| **it == id)
-        {
-            disk.recheck(platform);
+        for (disk, owned) in self.disks.iter_mut().zip(&self.owned) {
+            if owned.id == Some(id) {
+                disk.recheck(platform);
+            }
         }
         self.proxy.report(platform, id);
-        if id == self.link.id() || self.ids.contains(&id) {
+        if id == self.link.id() || self.is_driven(id) {
             return self.still_ours(platform, id);
         }
         if self.proxy.holds(id) {
@@ -81,7 +78,7 @@ impl Appliance {
         if let (Some(ours), Some(there)) = (ours, there) {
             if ours.number.number != there.device.get() {
                 log::warn!(
-                    "{id} has {:04x} now and is left alone: it is that of {} until the appliance is started again",
+                    "{id} has {:04x} now and is left alone for the time being: it is that of {}",
                     there.device.get(),
                     ours.number
                 );
@@ -90,7 +87,7 @@ impl Appliance {
     }
 
     /// A device has been plugged in.
-    fn take_in(&mut self, platform: &mut dyn Platform, place: usize) {
+    pub(super) fn take_in(&mut self, platform: &mut dyn Platform, place: usize) {
         let Some(device) = self.inventory.devices().get(place) else {
             return;
         };
@@ -104,12 +101,15 @@ impl Appliance {
             Err(error) => log::warn!("{number} on {id}: {error}"),
         }
         self.control.show_device(place, device, None);
-        let disks = self.control.disks().unwrap_or_default();
-        let mut disks = disks.iter().map(|(_, set, number)| (*set, *number));
-        if disks.any(|disk| disk == (number.set, number.number)) {
-            log::warn!(
-                "{number} is a disk, which is opened at bring-up only: restart the appliance"
-            );
+        if let Some(index) = self.owned.iter().position(|disk| disk.number == number) {
+            if self.disks.get(index).is_some_and(|disk| disk.is_broken()) {
+                self.try_disk_soon(index, platform.now());
+            } else {
+                log::warn!(
+                    "{number} is left alone: disk {} has that number",
+                    self.name_of(index)
+                );
+            }
         } else if !self.proxy.plug(platform, device, self.tuning.settings.isc) {
             log::warn!("{number}: nobody is given it, and whoever gets what is left has no place for one more");
         }

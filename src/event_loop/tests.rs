@@ -1,13 +1,14 @@
 //! The appliance on a machine of software, and channel reports.
 
 use std::boxed::Box;
+use std::string::{String, ToString};
 use std::vec::Vec;
 
 use channel::{Crw, PmcwFlags, SubchannelId};
-use vcss::control::{Client, Device, Disk, Export, ExportKind};
+use vcss::control::{Client, Condition, ConditionState, Device, Disk, Export, ExportKind};
 use vcss::layout::{Extent, Kind, Name, PAGE};
 use vcss::{plan, Area};
-use window::Window;
+use window::{ClientAddress, Window};
 use zerocopy::FromZeros;
 
 use super::{Appliance, Tuning};
@@ -15,6 +16,7 @@ use crate::control::Storage;
 use crate::css::Inventory;
 use crate::driver::fake::{self, Console, Machine, Model, Virtio};
 use crate::driver::virtio_serial::LINK_PORT;
+use crate::driver::Platform;
 
 /// The number of the disk, of what the client is given, and of something else.
 const DISK: u16 = 0x100;
@@ -23,31 +25,77 @@ const OTHER: u16 = 0x200;
 /// Channel reports were lost.
 const OVERFLOW: Crw = Crw(0x2384_0000);
 
-/// A link on subchannel 0, a disk on 1; one client, which gets [`GIVEN`] and what is left.
+/// A link on subchannel 0, disks behind it; clients, and what they are given.
 struct Scene {
     machine: Machine,
     control: Area<'static>,
+    /// The clients' areas as memory.
+    shared: Vec<&'static Window>,
     appliance: Appliance,
 }
 
 impl Scene {
+    /// One disk; one client, which gets [`GIVEN`] and what is left.
     fn new() -> Self {
+        let given = [ExportKind::PassThrough, ExportKind::Any].map(|kind| export(kind, 0));
+        Self::with(1, &[DISK], &[DISK], &given, |_, _| {})
+    }
+
+    /// The disks are those that the control area names; of them, those that are there are there. `spoil` gets the control area
+    /// and the clients' areas before the appliance comes up.
+    fn with(
+        clients: u16,
+        disks: &[u16],
+        there: &[u16],
+        exports: &[Export],
+        spoil: impl FnOnce(&Area<'static>, &[&'static Window]),
+    ) -> Self {
         let mut machine = Machine::new();
         machine.attach(
             0,
             2,
             Virtio::new(Model::Console(Console::new(&[LINK_PORT])), 64),
         );
-        machine.attach(0, DISK, disk());
-        let (control, storage) = areas();
+        for &number in there {
+            machine.attach(0, number, disk());
+        }
+        let (control, shared, storage) = areas(clients, disks, exports);
+        spoil(&control, &shared);
         let inventory = Inventory::discover(&mut machine).unwrap();
         let tuning = Tuning::default();
         let appliance = Appliance::bring_up(&mut machine, inventory, storage, tuning).unwrap();
         Self {
             machine,
             control,
+            shared,
             appliance,
         }
+    }
+
+    /// The conditions of disks, clients and exports: whether each is served, or why not.
+    fn conditions(&self) -> Vec<Result<(), String>> {
+        let all = 0..self.control.count::<Condition>();
+        let all = all.map(|index| self.control.read::<Condition>(index).unwrap());
+        all.map(
+            |entry| match ConditionState::from_number(entry.state.get()) {
+                Some(ConditionState::Good | ConditionState::Unknown) => Ok(()),
+                Some(ConditionState::Failed) => Err(entry.reason().to_string()),
+                None => panic!("{entry:?}"),
+            },
+        )
+        .collect()
+    }
+
+    /// So many microseconds later, the house is kept.
+    fn later(&mut self, micros: u64) {
+        self.appliance.drain(&mut self.machine);
+        let then = self.machine.now().plus_micros(micros);
+        self.machine.pause(then);
+        let Self {
+            appliance, machine, ..
+        } = self;
+        appliance.proxy.turn(&mut appliance.disks, machine, true);
+        assert!(!appliance.keep_house(machine));
     }
 
     fn plug(&mut self, number: u16) -> SubchannelId {
@@ -91,50 +139,70 @@ fn disk() -> Virtio {
     Virtio::new(Model::Disk(fake::Disk::new(8)), 64)
 }
 
-/// Control area, client area and a window, as the daemon lays them out.
-fn areas() -> (Area<'static>, Storage) {
-    let (control, client) = (plan::control_area(1, 1, 2), plan::client_area(2));
-    let length = control.length() + client.length() + PAGE;
+/// Control area, client areas with a window each, as the daemon lays them out.
+fn areas(
+    clients: u16,
+    disks: &[u16],
+    exports: &[Export],
+) -> (Area<'static>, Vec<&'static Window>, Storage) {
+    let plan = plan::control_area(clients.into(), disks.len() as u32, exports.len() as u32);
+    let each = plan::client_area(2);
+    let length = plan.length() + u64::from(clients) * (each.length() + PAGE);
     let bytes = std::vec![0_u8; (length + PAGE) as usize].leak();
     let front = bytes.as_ptr().align_offset(PAGE as usize);
     let bytes = &mut bytes[front..front + length as usize];
     let start = bytes.as_mut_ptr().expose_provenance() as u64;
-    let (first, second) = bytes.split_at_mut(control.length() as usize);
+    let (first, mut rest) = bytes.split_at_mut(plan.length() as usize);
     let window: &'static Window = Box::leak(Box::new(Window::leaked(first, start)));
-    control.write(window).unwrap();
-    let there = start + control.length();
-    client.write(&Window::leaked(second, there)).unwrap();
+    plan.write(window).unwrap();
     let area = Area::open(window, Kind::Control).unwrap();
-    describe(&area, there, client.length());
+    let mut shared = Vec::new();
+    for index in 0..clients {
+        let there = rest.as_mut_ptr().expose_provenance() as u64;
+        let (own, behind) = rest.split_at_mut(each.length() as usize);
+        let own: &'static Window = Box::leak(Box::new(Window::leaked(own, there)));
+        each.write(own).unwrap();
+        shared.push(own);
+        rest = behind.split_at_mut(PAGE as usize).1;
+        let memory = Extent::new(there + each.length(), PAGE);
+        let entry = Client {
+            name: Name::new("client").unwrap(),
+            area: Extent::new(there, each.length()),
+            window: memory,
+            program: memory,
+            reserved: [0; 48],
+        };
+        area.write(index.into(), &entry).unwrap();
+    }
+    for (index, &device) in (0..).zip(disks) {
+        let disk = Disk {
+            name: Name::new("data").unwrap(),
+            device: device.into(),
+            set: 0,
+            reserved: [0; 29],
+        };
+        area.write(index, &disk).unwrap();
+    }
+    for (index, export) in (0..).zip(exports) {
+        area.write(index, export).unwrap();
+    }
     // SAFETY: leaked memory, to which there are no references.
-    (area, unsafe { Storage::new(start, start + length) })
+    (area, shared, unsafe { Storage::new(start, start + length) })
 }
 
-fn describe(area: &Area<'_>, client: u64, length: u64) {
-    let memory = Extent::new(client + length, PAGE);
-    let entry = Client {
-        name: Name::new("client").unwrap(),
-        area: Extent::new(client, length),
-        window: memory,
-        program: memory,
-        reserved: [0; 48],
-    };
-    area.write(0, &entry).unwrap();
-    let disk = Disk {
-        name: Name::new("data").unwrap(),
-        device: DISK.into(),
-        set: 0,
-        reserved: [0; 29],
-    };
-    area.write(0, &disk).unwrap();
-    for (index, kind) in [(0, ExportKind::PassThrough), (1, ExportKind::Any)] {
-        let mut export = Export::new_zeroed();
-        export.kind = (kind as u32).into();
-        export.disk = Export::NO_DISK.into();
-        export.device = GIVEN.into();
-        export.owned_device = GIVEN.into();
-        area.write(index, &export).unwrap();
+/// An export to a client: of [`GIVEN`], or of the disk with the client's number.
+fn export(kind: ExportKind, client: u16) -> Export {
+    let mut export = Export::new_zeroed();
+    export.kind = (kind as u32).into();
+    export.client = client.into();
+    export.disk = match kind {
+        ExportKind::Block => client,
+        _ => Export::NO_DISK,
     }
+    .into();
+    export.device = GIVEN.into();
+    export.owned_device = GIVEN.into();
+    export
 }
 
 #[test]
@@ -181,17 +249,155 @@ fn devices_that_have_changed_places_are_told_apart_after_lost_reports() {
 }
 
 #[test]
-fn the_subchannel_of_a_disk_is_not_for_other_devices() {
+fn a_disk_that_was_exchanged_is_found_elsewhere_and_what_is_there_now_goes_to_whom_it_is_for() {
     let mut scene = Scene::new();
     let disk = SubchannelId::new(0, 1).unwrap();
     scene.exchange(disk, OTHER);
     scene.report(disk);
-    assert_eq!(scene.listed(), [(2, 0, None), (DISK, 1, None)]);
-    let pmcw = scene.machine.subchannel(disk).schib.pmcw;
-    assert!(!pmcw.flags().contains(PmcwFlags::ENABLED));
-    // Nor is its number for others, wherever it turns up.
+    assert_eq!(scene.listed(), [(2, 0, None), (OTHER, 1, Some(1))]);
+    scene.later(0);
+    assert!(scene.conditions()[0].is_err());
+    // The disk's number is for the disk, wherever it turns up.
     scene.plug(DISK);
-    assert_eq!(scene.listed()[2..], [(DISK, 2, None)]);
+    scene.later(0);
+    assert_eq!(scene.conditions()[0], Ok(()));
+    assert_eq!(scene.listed()[1..], [(OTHER, 1, Some(1)), (DISK, 2, None)]);
+}
+
+#[test]
+fn a_disk_that_is_not_there_has_failed_and_is_served_when_it_comes() {
+    let given = [0, 1].map(|client| export(ExportKind::Block, client));
+    let mut scene = Scene::with(2, &[DISK, 0x101], &[0x101], &given, |_, _| {});
+    let gone = Err("there is no device 0.0.0100".to_string());
+    let expected = [gone.clone(), Ok(()), Ok(()), Ok(()), gone, Ok(())];
+    assert_eq!(scene.conditions(), expected);
+    let is_ready = |scene: &Scene, client| {
+        let client = scene.appliance.proxy.client(client).unwrap();
+        client.device(0).unwrap().is_ready()
+    };
+    assert!(!is_ready(&scene, 0) && is_ready(&scene, 1));
+    scene.later(4_000_000);
+    assert!(scene.conditions()[0].is_err(), "still");
+    scene.plug(DISK);
+    scene.later(0);
+    assert_eq!(scene.conditions(), [const { Ok(()) }; 6]);
+    assert!(is_ready(&scene, 0));
+}
+
+#[test]
+fn a_failed_disk_is_tried_every_few_seconds_and_when_the_daemon_asks() {
+    let given = [export(ExportKind::Block, 0)];
+    let mut scene = Scene::with(1, &[DISK], &[], &given, |_, _| {});
+    let tries = |scene: &Scene| {
+        let entry: Condition = scene.control.read(0).unwrap();
+        entry.tries.get()
+    };
+    assert_eq!(tries(&scene), 1);
+    scene.later(1_000_000);
+    assert_eq!(tries(&scene), 1);
+    let at = core::mem::offset_of!(Condition, retry);
+    scene.control.word::<Condition>(0, at).unwrap().store(1);
+    scene.later(0);
+    assert_eq!(tries(&scene), 2);
+    scene.later(4_000_000);
+    assert_eq!(tries(&scene), 3);
+    // Nobody has heard of it.
+    let id = scene.machine.attach(0, DISK, disk());
+    scene.appliance.inventory.look(&mut scene.machine, id);
+    scene.later(4_000_000);
+    assert_eq!(scene.conditions()[0], Ok(()));
+}
+
+#[test]
+fn a_disk_that_breaks_is_opened_anew() {
+    let given = [export(ExportKind::Block, 0)];
+    let mut scene = Scene::with(1, &[DISK], &[DISK], &given, |_, _| {});
+    let id = SubchannelId::new(0, 1).unwrap();
+    scene.machine.subchannel(id).mishaps.gone = true;
+    scene.report(id);
+    scene.later(0);
+    assert!(scene.conditions()[0].is_err());
+    scene.later(4_000_000);
+    assert_eq!(
+        scene.conditions()[0],
+        Err("there is no device 0.0.0100".to_string())
+    );
+    scene.machine.subchannel(id).mishaps.gone = false;
+    scene.report(id);
+    scene.later(0);
+    assert_eq!(scene.conditions()[0], Ok(()));
+    assert!(!scene.appliance.disks[0].is_broken());
+}
+
+#[test]
+fn a_slice_that_does_not_fit_is_its_clients_trouble() {
+    // The disks have 8 sectors, which is one block.
+    let mut beyond = export(ExportKind::Block, 0);
+    beyond.start = 4.into();
+    beyond.sectors = 5.into();
+    let mut fits = export(ExportKind::Block, 1);
+    fits.disk = 0.into();
+    let mut within = export(ExportKind::Block, 3);
+    within.disk = 0.into();
+    within.start = 4.into();
+    let mut partition = export(ExportKind::Block, 2);
+    partition.disk = 0.into();
+    partition.partition = 1;
+    let given = [beyond, fits, partition, within];
+    let scene = Scene::with(4, &[DISK], &[DISK], &given, |_, _| {});
+    let conditions = scene.conditions();
+    assert_eq!(conditions[..5], [const { Ok(()) }; 5]);
+    assert_eq!(
+        conditions[5..],
+        [
+            Err("the slice ends beyond the disk's 8 sectors".to_string()),
+            Ok(()),
+            Err("the disk has no partition 1 that can be served".to_string()),
+            Err("the slice does not begin and end on the disk's blocks of 4096 bytes".to_string()),
+        ]
+    );
+}
+
+#[test]
+fn a_client_whose_area_is_spoilt_keeps_nobody_else_from_being_served() {
+    let given = [0, 1].map(|client| export(ExportKind::Block, client));
+    let numbers = [DISK, 0x101];
+    let mut scene = Scene::with(2, &numbers, &numbers, &given, |_, shared| {
+        let nothing = [0; 64];
+        shared[0]
+            .write_bytes(ClientAddress::new(0), &nothing)
+            .unwrap();
+    });
+    let is_served = |scene: &Scene, client| scene.appliance.proxy.client(client).is_some();
+    assert!(!is_served(&scene, 0) && is_served(&scene, 1));
+    let reason = scene.conditions()[2].clone().unwrap_err();
+    assert!(reason.starts_with("its area is spoilt: "), "{reason}");
+    scene.later(4_000_000);
+    assert!(!is_served(&scene, 0));
+    // The daemon writes it anew.
+    plan::client_area(2).write(scene.shared[0]).unwrap();
+    scene.later(4_000_000);
+    assert!(is_served(&scene, 0));
+    assert_eq!(scene.conditions(), [const { Ok(()) }; 6]);
+    let client = scene.appliance.proxy.client(0).unwrap();
+    assert!(client.device(0).unwrap().is_ready());
+}
+
+#[test]
+fn two_disks_that_have_changed_places_are_both_found() {
+    let given = [0, 1].map(|client| export(ExportKind::Block, client));
+    let numbers = [DISK, 0x101];
+    let mut scene = Scene::with(2, &numbers, &numbers, &given, |_, _| {});
+    let ids = [1, 2].map(|number| SubchannelId::new(0, number).unwrap());
+    scene.exchange(ids[0], 0x101);
+    scene.exchange(ids[1], DISK);
+    scene.machine.reports.push_back(OVERFLOW);
+    scene.appliance.reports(&mut scene.machine);
+    scene.later(0);
+    scene.later(4_000_000);
+    scene.later(4_000_000);
+    assert_eq!(scene.conditions(), [const { Ok(()) }; 6]);
+    assert_eq!(scene.listed()[1..], [(0x101, 1, None), (DISK, 2, None)]);
 }
 
 #[test]

@@ -42,13 +42,15 @@ use self::passthrough::PassThrough;
 use self::virtio_blk::request::Scratch;
 use self::virtio_blk::service::Context;
 use self::virtio_blk::table::Table;
+use self::virtio_blk::Unfit;
 
 /// While a program that may change runs, it is looked at so often at least, in microseconds.
 const TEND_US: u64 = 1_000;
 
 /// All clients, and their requests in flight.
 pub struct Proxy {
-    clients: Vec<Client>,
+    /// By their numbers; those that have failed are not there.
+    clients: Vec<Option<Client>>,
     table: Table,
     scratch: Scratch,
     /// Completions whose flush found the disk full. Never more than there are requests.
@@ -68,33 +70,80 @@ pub struct Turn {
 }
 
 impl Proxy {
-    /// Serves these clients from these disks.
+    /// Serves these clients, by their numbers, from these disks. Each disk that is there has still to be [attached](Self::attach).
     pub fn new(
-        clients: Vec<Client>,
+        clients: Vec<impl Into<Option<Client>>>,
         disks: &[Box<dyn BlockDevice>],
         trace: Option<Recorder<'static>>,
     ) -> Self {
-        let capacity = disks
-            .iter()
-            .map(|disk| {
-                usize::from(disk.geometry().queues) * usize::from(disk.geometry().queue_size)
-            })
-            .sum();
-        Self {
-            passes_through: clients
-                .iter()
-                .any(|client| client.passed_through().next().is_some()),
+        let mut this = Self {
+            clients: clients.into_iter().map(Into::into).collect(),
+            passes_through: false,
             trace,
-            clients,
-            table: Table::new(capacity),
+            table: Table::default(),
             scratch: Scratch::default(),
-            postponed: Vec::with_capacity(capacity),
+            postponed: Vec::new(),
+        };
+        this.make_room(disks);
+        let passes_through = this.passed_through().next().is_some();
+        this.passes_through = passes_through;
+        this
+    }
+
+    /// Room for as many requests as the disks can have in flight.
+    fn make_room(&mut self, disks: &[Box<dyn BlockDevice>]) {
+        let requests = disks.iter().map(|disk| {
+            usize::from(disk.geometry().queues) * usize::from(disk.geometry().queue_size)
+        });
+        let capacity = requests.sum();
+        self.table.grow(capacity);
+        self.postponed
+            .reserve_exact(capacity.saturating_sub(self.postponed.len()));
+    }
+
+    /// A disk is there, or is there again: clients are served from it. Tells of each export of it whether it fits, by the numbers
+    /// of client and virtual subchannel.
+    pub fn attach(
+        &mut self,
+        number: usize,
+        disks: &[Box<dyn BlockDevice>],
+        mut tell: impl FnMut(u16, u16, Result<(), Unfit>),
+    ) {
+        let Some(disk) = disks.get(number) else {
+            return;
+        };
+        self.make_room(disks);
+        for client in self.clients.iter_mut().flatten() {
+            let of = client.number();
+            client.attach(number, disk.as_ref(), |index, fits| tell(of, index, fits));
         }
     }
 
-    /// The clients.
-    pub fn clients(&self) -> &[Client] {
-        &self.clients
+    /// A client that had failed is there.
+    pub fn admit(&mut self, client: Client) {
+        let number = usize::from(client.number());
+        self.passes_through |= client.passed_through().next().is_some();
+        if let Some(place) = self.clients.get_mut(number) {
+            *place = Some(client);
+        }
+    }
+
+    /// The clients that are there.
+    pub fn clients(&self) -> impl Iterator<Item = &Client> {
+        self.clients.iter().flatten()
+    }
+
+    /// The client with a number, if it is there.
+    pub fn client(&self, number: u16) -> Option<&Client> {
+        self.clients.get(usize::from(number))?.as_ref()
+    }
+
+    /// Whether a client has a device over a disk in use.
+    pub fn is_in_use(&self, disk: usize) -> bool {
+        self.clients().any(|client| {
+            let mut devices = client.devices().iter();
+            devices.any(|device| device.export().disk == disk && device.is_driven())
+        })
     }
 
     /// Writes a record of what was not done for a client.
@@ -125,10 +174,9 @@ impl Proxy {
 
     /// The pass-through subchannels, with the numbers of client and virtual subchannel.
     pub fn passed_through(&self) -> impl Iterator<Item = (u16, u16, &PassThrough)> {
-        (0..).zip(&self.clients).flat_map(|(number, client)| {
-            client
-                .passed_through()
-                .map(move |(index, subject)| (number, index, subject))
+        self.clients().flat_map(|client| {
+            let all = client.passed_through();
+            all.map(move |(index, subject)| (client.number(), index, subject))
         })
     }
 
@@ -191,17 +239,16 @@ impl Proxy {
             });
             false
         });
-        let places = (0..).zip(&self.clients).filter_map(|(number, client)| {
+        let places = self.clients().filter_map(|client| {
             let (fit, index) = client.place_for(device.number)?;
-            Some((fit, number, index))
+            Some((fit, client.number(), index))
         });
         let Some((_, chosen, index)) = places.min() else {
             return false;
         };
         self.passes_through = true;
-        let mut numbers = 0..;
         self.each(platform, |client, around| {
-            if numbers.next() == Some(chosen) {
+            if client.number() == chosen {
                 client.plug(index, device, isc, around);
             }
             false
@@ -259,7 +306,7 @@ impl Proxy {
             now,
             trace: self.trace.as_mut(),
         };
-        for client in &mut self.clients {
+        for client in self.clients.iter_mut().flatten() {
             turn.worked |= act(client, &mut around);
         }
         turn
@@ -276,14 +323,14 @@ impl Proxy {
         self.collect(disks, &mut turn);
         self.listen(platform, &mut turn);
         if taking {
-            for client in &mut self.clients {
+            for client in self.clients.iter_mut().flatten() {
                 turn.worked |= client.serve(disks, &mut self.table, &mut self.scratch);
             }
         }
         for disk in disks.iter_mut() {
             disk.kick(platform);
         }
-        for client in &mut self.clients {
+        for client in self.clients.iter_mut().flatten() {
             turn.wake |= client.publish();
         }
         turn
@@ -291,7 +338,7 @@ impl Proxy {
 
     /// The clients' requests to their subchannels, and what is due there.
     fn listen(&mut self, platform: &mut dyn Platform, turn: &mut Turn) {
-        if !self.passes_through && !self.clients.iter().any(Client::has_news) {
+        if !self.passes_through && !self.clients().any(Client::has_news) {
             return;
         }
         let passes_through = self.passes_through;
@@ -333,7 +380,8 @@ impl Proxy {
             return true;
         };
         let origin = request.origin;
-        let Some(client) = self.clients.get_mut(usize::from(origin.client)) else {
+        let client = self.clients.get_mut(usize::from(origin.client));
+        let Some(client) = client.and_then(Option::as_mut) else {
             return true;
         };
         let Some(device) = client.devices.get_mut(usize::from(origin.subchannel)) else {
@@ -354,14 +402,13 @@ impl Proxy {
 
     /// Before sleeping: asks every client to ring. Returns whether there is work after all.
     pub fn lie_down(&mut self) -> bool {
-        self.clients
-            .iter_mut()
-            .fold(false, |waiting, client| client.lie_down() | waiting)
+        let clients = self.clients.iter_mut().flatten();
+        clients.fold(false, |waiting, client| client.lie_down() | waiting)
     }
 
     /// After sleeping: no client need ring.
     pub fn get_up(&mut self) {
-        self.clients.iter_mut().for_each(Client::get_up);
+        self.clients.iter_mut().flatten().for_each(Client::get_up);
     }
 }
 

@@ -37,6 +37,8 @@ pub enum Executed {
     Done,
     /// Not a command of this unit, or not now: unit check, command reject.
     Reject,
+    /// What the command needs is not there for now: unit check, intervention required.
+    NotReady,
     /// Not yet: the same command is to be given again later.
     Wait,
     /// The data area is not all there.
@@ -183,6 +185,8 @@ pub struct Ending {
     pub device: DeviceStatus,
     /// Subchannel status.
     pub subchannel: SubchannelStatus,
+    /// Sense byte 0, with a unit check.
+    pub sense: u8,
 }
 
 /// What became of a turn of [`Program::run`].
@@ -248,9 +252,9 @@ impl Program {
                     self.waiting = Some(ccw);
                     return Step::Waiting;
                 }
-                Executed::Reject => {
-                    let status = ENDED | DeviceStatus::UNIT_CHECK;
-                    return self.end(ccw.count.get(), status, SubchannelStatus::empty());
+                Executed::Reject => return self.unit_check(ccw.count.get(), COMMAND_REJECT),
+                Executed::NotReady => {
+                    return self.unit_check(ccw.count.get(), INTERVENTION_REQUIRED)
                 }
                 Executed::Fault(Fault::Short) => {
                     return self.end(residual, ENDED, SubchannelStatus::INCORRECT_LENGTH);
@@ -274,6 +278,17 @@ impl Program {
             count,
             device,
             subchannel,
+            sense: 0,
+        })
+    }
+
+    fn unit_check(&self, count: u16, sense: u8) -> Step {
+        Step::Ended(Ending {
+            ccw_address: self.next,
+            count,
+            device: ENDED | DeviceStatus::UNIT_CHECK,
+            subchannel: SubchannelStatus::empty(),
+            sense,
         })
     }
 
@@ -325,6 +340,8 @@ impl Program {
 }
 
 /// Channel end and device end.
+const COMMAND_REJECT: u8 = 0x80;
+const INTERVENTION_REQUIRED: u8 = 0x40;
 const ENDED: DeviceStatus = DeviceStatus::CHANNEL_END.union(DeviceStatus::DEVICE_END);
 
 #[cfg(test)]

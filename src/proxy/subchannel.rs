@@ -16,8 +16,6 @@ use super::program::{ControlUnit, Ending, Program, Step};
 /// The single path that every virtual subchannel has.
 const PATH: u8 = 0x80;
 
-const COMMAND_REJECT: u8 = 0x80;
-
 /// A condition code.
 pub type Condition = u8;
 
@@ -114,6 +112,7 @@ impl Subchannel {
                 count: 0,
                 device: DeviceStatus::empty(),
                 subchannel: SubchannelStatus::PROGRAM_CHECK,
+                sense: 0,
             });
             return 0;
         }
@@ -275,14 +274,9 @@ impl Subchannel {
         if ending.device.contains(DeviceStatus::UNIT_CHECK)
             && self.schib.pmcw.characteristics.get() & 1 != 0
         {
-            self.concurrent_sense();
+            self.irb.set_concurrent_sense(&[ending.sense]);
+            self.schib.scsw.set_ecw_stored(true);
         }
-    }
-
-    /// The only unit check there is: command reject.
-    fn concurrent_sense(&mut self) {
-        self.irb.set_concurrent_sense(&[COMMAND_REJECT]);
-        self.schib.scsw.set_ecw_stored(true);
     }
 
     /// None of the paths that the ORB allows is there: deferred condition code 3.
@@ -415,7 +409,7 @@ mod tests {
         assert_eq!(scene.start(Executed::Reject, 0xFF), 0);
         let (_, irb) = scene.subchannel.test();
         assert!(irb.scsw.status().contains(StatusControl::ALERT));
-        assert_eq!(irb.concurrent_sense(), Some([COMMAND_REJECT].as_slice()));
+        assert_eq!(irb.concurrent_sense(), Some([0x80].as_slice()));
     }
 
     #[test]

@@ -45,7 +45,7 @@ const REST: u64 = 200;
 struct Machine {
     platform: Hardware,
     disks: Vec<Box<dyn BlockDevice>>,
-    ids: Vec<SubchannelId>,
+    id: SubchannelId,
     proxy: Proxy,
     loans: Loans,
     bell: Bell<'static>,
@@ -72,9 +72,10 @@ impl Machine {
             }
             self.proxy.interruption(&mut self.platform, &interruption);
         }
+        let id = self.id;
         self.loans.turn(
             &mut self.disks,
-            &self.ids,
+            |_| Some(id),
             &mut self.proxy,
             &mut self.platform,
         );
@@ -147,7 +148,7 @@ fn scene() -> Result<Lending, Why> {
     let machine = Machine {
         proxy: Proxy::new(vec![client], &disks, None),
         disks,
-        ids: vec![device.id],
+        id: device.id,
         loans: Loans::new(vec![(wanted.clone(), state.clone())], ISC),
         bell: Bell::of_client(&area)?,
         began: platform.now(),

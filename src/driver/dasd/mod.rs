@@ -442,6 +442,10 @@ impl<M: Medium> BlockDevice for Disk<M> {
         (self.queue.len() + self.done.len()) as u32
     }
 
+    fn is_broken(&self) -> bool {
+        self.state == State::GivenUp
+    }
+
     fn interrupts(&mut self, on: bool) -> bool {
         let idle = matches!(self.state, State::Idle(_)) && !self.lending;
         let startable = idle && !self.queue.is_empty();

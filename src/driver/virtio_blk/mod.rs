@@ -139,11 +139,6 @@ impl VirtioBlk {
         self.transport.id()
     }
 
-    /// Whether the device was found broken and has been given up, or will be.
-    pub fn is_broken(&self) -> bool {
-        self.health != Health::Well
-    }
-
     /// The next completion, when there may be one.
     #[inline]
     fn next_done(&mut self) -> Option<Done> {
@@ -273,6 +268,11 @@ impl BlockDevice for VirtioBlk {
         self.in_flight
     }
 
+    fn is_broken(&self) -> bool {
+        // One that is still to be reset is not done with its subchannel.
+        self.health == Health::GivenUp
+    }
+
     fn interrupts(&mut self, on: bool) -> bool {
         if !on {
             self.queues
@@ -308,8 +308,10 @@ impl BlockDevice for VirtioBlk {
         let there = platform.store(self.transport.id()).is_ok_and(|schib| {
             schib.pmcw.has_device() && schib.pmcw.flags().contains(PmcwFlags::ENABLED)
         });
-        if !there {
-            self.give_up();
+        if !there && self.health != Health::GivenUp {
+            // What is gone, or was disabled, has nothing of ours any more; and a reset would be for what is there now.
+            log::error!("disk {} has gone", self.transport.id());
+            self.health = Health::GivenUp;
         }
     }
 }

@@ -28,10 +28,10 @@ use super::translate::{Translator, ARENA_BYTES};
 use super::virtio_blk::request::Scratch;
 use super::virtio_blk::service::Context;
 use super::virtio_blk::table::{Origin, Table};
-use super::virtio_blk::{Export, Unit, VirtioBlk};
+use super::virtio_blk::{Export, Unfit, Unit, VirtioBlk};
 use crate::css::Device;
-use crate::driver::block::{BlockDevice, Geometry};
-use crate::driver::{disk, Platform};
+use crate::driver::block::BlockDevice;
+use crate::driver::{disk, has_room, Platform};
 
 /// Storage that is left to everything else when a device has got its arena.
 const SPARE_BYTES: usize = 64 * 1024;
@@ -105,14 +105,15 @@ impl Client {
         })
     }
 
-    /// Adds a virtual subchannel with a block device, taking up what an earlier life of the appliance left.
+    /// Adds a virtual subchannel with a block device, taking up what an earlier life of the appliance left. It is served once
+    /// its disk is [attached](Self::attach).
     ///
     /// # Errors
     ///
     /// The area has no place for it.
-    pub fn add(&mut self, device: u16, export: Export, disk: &Geometry) -> Result<(), AreaError> {
+    pub fn add(&mut self, device: u16, export: Export) -> Result<(), AreaError> {
         let index = self.subchannels.len() as u32;
-        let mut virtio = VirtioBlk::new(&self.area, index, export, disk)?;
+        let mut virtio = VirtioBlk::new(&self.area, index, export)?;
         virtio.take_up(&self.area, self.window);
         let mut subchannel = Subchannel::new(device);
         if let Ok(old) = self.area.read::<SchibPart>(index) {
@@ -188,6 +189,11 @@ impl Client {
         Ok(())
     }
 
+    /// Its number.
+    pub const fn number(&self) -> u16 {
+        self.number
+    }
+
     fn note(&self, stands: Stands, device: &Device) {
         let (number, seen) = (device.number, seen(stands, device.number));
         log::info!(
@@ -206,7 +212,7 @@ impl Client {
         isc: u8,
     ) -> Option<PassThrough> {
         let number = device.number;
-        if !has_room() {
+        if !has_room(ARENA_BYTES + SPARE_BYTES) {
             log::error!(
                 "client {}: no storage to pass {number} through: the appliance needs more memory",
                 self.name
@@ -259,17 +265,36 @@ impl Client {
         self.note(stands, device);
     }
 
+    /// A disk is there, or is there again: serves from it what the client is given of it, and tells of each such export whether
+    /// it fits, by the number of its virtual subchannel.
+    pub fn attach(
+        &mut self,
+        number: usize,
+        disk: &dyn BlockDevice,
+        mut tell: impl FnMut(u16, Result<(), Unfit>),
+    ) {
+        for place in &self.subchannels {
+            let Kind::Virtio(_, device) = &place.kind else {
+                continue;
+            };
+            let device = self.devices.get_mut(*device);
+            if let Some(device) = device.filter(|device| device.export().disk == number) {
+                tell(place.index as u16, device.attach(&self.area, disk));
+            }
+        }
+    }
+
     /// The devices of the virtio-ccw kind, in the order of their subchannels.
     pub fn devices(&self) -> &[VirtioBlk] {
         &self.devices
     }
 
-    /// For each virtual subchannel its device, if it is of the virtio-ccw kind.
-    pub fn subchannels(&self) -> impl Iterator<Item = Option<&VirtioBlk>> {
-        self.subchannels.iter().map(|place| match &place.kind {
+    /// The device of a virtual subchannel, if it is of the virtio-ccw kind.
+    pub fn device(&self, index: u16) -> Option<&VirtioBlk> {
+        match &self.subchannels.get(usize::from(index))?.kind {
             Kind::Virtio(_, device) => self.devices.get(*device),
             Kind::PassThrough(_) | Kind::Nothing => None,
-        })
+        }
     }
 
     /// The pass-through subchannels, with their numbers.
@@ -484,14 +509,4 @@ const fn seen(stands: Stands, number: DeviceNumber) -> u16 {
         Stands::For(_, seen) => seen,
         Stands::Any | Stands::Lent => number.number,
     }
-}
-
-/// Whether an arena can be had, and something be left. Devices can be plugged in at any time: what they need must not be what ends
-/// the appliance.
-fn has_room() -> bool {
-    let mut room: Vec<u8> = Vec::new();
-    let there = room.try_reserve_exact(ARENA_BYTES + SPARE_BYTES).is_ok();
-    // An allocation that nobody uses would not be made.
-    core::hint::black_box(&mut room);
-    there
 }

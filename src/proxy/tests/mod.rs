@@ -1,6 +1,7 @@
 //! Clients against the proxy, all in one process: the client's side is `Remote` and the driver half of the
 //! ring, the disk is bytes, and time passes when the client waits.
 
+mod absent;
 mod facts;
 mod hostile;
 mod plugging;

@@ -6,18 +6,13 @@ use vcss::client::{InFlight, MAX_QUEUE_SIZE};
 use virtio::Status;
 
 use super::scene::{Scene, FEATURES};
-use crate::proxy::virtio_blk::VirtioBlk;
 
 const DATA: u64 = 0x8_0000;
 
 fn live(scene: &Scene) -> bool {
     let side = scene.side.borrow();
-    side.proxy
-        .clients()
-        .iter()
-        .flat_map(|client| client.devices())
-        .next()
-        .is_some_and(VirtioBlk::is_live)
+    let client = side.proxy.client(0).unwrap();
+    client.devices()[0].is_live()
 }
 
 #[test]

@@ -233,6 +233,10 @@ impl BlockDevice for RamDisk {
         self.0.borrow().waiting.len() as u32
     }
 
+    fn is_broken(&self) -> bool {
+        false
+    }
+
     fn interrupts(&mut self, _: bool) -> bool {
         false
     }
@@ -303,7 +307,13 @@ impl Scene {
         let window = memory(MEMORY);
         let program = memory(4096);
         let disks = [RamDisk::new(), RamDisk::new()];
-        let side = Rc::new(RefCell::new(appliance(&area, window, program, &disks)));
+        let side = Rc::new(RefCell::new(appliance(
+            &area,
+            window,
+            program,
+            &disks,
+            &[0, 1],
+        )));
         let wake = Turning {
             side: side.clone(),
             bell: vcss::Bell::of_client(&area).unwrap(),
@@ -325,10 +335,23 @@ impl Scene {
 
     /// The appliance dies and comes back; nothing remains but memory and disks.
     pub fn restart(&mut self) {
+        self.restart_with(&[0, 1]);
+    }
+
+    /// The same, but only these disks are there.
+    pub fn restart_with(&mut self, there: &[usize]) {
         for disk in &self.disks {
             disk.0.borrow_mut().waiting.clear();
         }
-        *self.side.borrow_mut() = appliance(&self.area, self.window, self.program, &self.disks);
+        let (area, window) = (&self.area, self.window);
+        *self.side.borrow_mut() = appliance(area, window, self.program, &self.disks, there);
+    }
+
+    /// A disk is there again.
+    pub fn attach(&mut self, disk: usize) {
+        let side = &mut *self.side.borrow_mut();
+        side.proxy
+            .attach(disk, &side.disks, |_, _, fits| fits.unwrap());
     }
 
     fn enable(&mut self, number: u16) {
@@ -444,12 +467,14 @@ fn appliance(
     window: &'static Window,
     program: &'static Window,
     disks: &[RamDisk; 2],
+    there: &[usize],
 ) -> Side {
     let mut client = Client::new("linux".into(), 0, area.clone(), window, program).unwrap();
     let slice = Export {
         disk: 0,
         start: SLICE_START,
         sectors: SLICE_SECTORS,
+        partition: 0,
         read_only: false,
         queues: 4,
         serial: *b"slice of disk zero\0\0",
@@ -458,20 +483,22 @@ fn appliance(
         disk: 1,
         start: 0,
         sectors: DISK_SECTORS,
+        partition: 0,
         read_only: true,
         queues: 1,
         serial: [0; 20],
     };
-    client.add(0x1000, slice, disks[0].geometry()).unwrap();
-    client.add(0x1001, whole, disks[1].geometry()).unwrap();
+    client.add(0x1000, slice).unwrap();
+    client.add(0x1001, whole).unwrap();
     let disks: Vec<Box<dyn BlockDevice>> = disks
         .iter()
         .map(|disk| Box::new(disk.clone()) as Box<dyn BlockDevice>)
         .collect();
-    Side {
-        proxy: Proxy::new(std::vec![client], &disks, None),
-        disks,
+    let mut proxy = Proxy::new(std::vec![client], &disks, None);
+    for &index in there {
+        proxy.attach(index, &disks, |_, _, fits| fits.unwrap());
     }
+    Side { proxy, disks }
 }
 
 /// A block driver in the client: header and status of each head have a fixed place, data goes where

@@ -35,7 +35,7 @@ use zerocopy::{FromBytes, IntoBytes};
 use self::queue::ServedQueue;
 use super::program::{ControlUnit, Data, Executed, Fault};
 use super::subchannel::Subchannel;
-use crate::driver::block::Geometry;
+use crate::driver::block::{BlockDevice, Geometry};
 use channel::CommandCode;
 
 /// What of which disk a client gets.
@@ -45,8 +45,10 @@ pub struct Export {
     pub disk: usize,
     /// First sector on the disk.
     pub start: u64,
-    /// Sectors.
+    /// Sectors; 0 means to the end of the disk.
     pub sectors: u64,
+    /// Not 0: a partition of the disk. `start` and `sectors` are 0 then.
+    pub partition: u8,
     /// No writing.
     pub read_only: bool,
     /// Queues.
@@ -82,9 +84,10 @@ pub struct VirtioBlk {
     index: u32,
     offered: Features,
     config: Config,
-    block_size: u32,
     /// What of the disk each request is measured with.
     disk: Traits,
+    /// The disk is there. Without it nothing is served: requests wait.
+    ready: bool,
     /// Something was given back since the last publishing.
     dirty: bool,
     /// The client is to hear of a configuration change.
@@ -101,6 +104,11 @@ pub struct VirtioBlk {
 /// What of the disk each request is measured with.
 #[derive(Clone, Copy, Debug)]
 struct Traits {
+    /// First sector on the disk.
+    start: u64,
+    /// Sectors.
+    sectors: u64,
+    block_size: u32,
     read_only: bool,
     flush: bool,
     queues: u16,
@@ -115,18 +123,41 @@ struct QueueSlot {
     notify: Word<'static>,
 }
 
+/// Why a client cannot have what it is given of a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unfit {
+    /// The disk has no such partition, or none that can be served.
+    Partition(u8),
+    /// The slice ends beyond the disk's end, at this many sectors.
+    Beyond(u64),
+    /// The slice does not begin and end on blocks, of this many bytes.
+    Blocks(u32),
+}
+
+impl core::fmt::Display for Unfit {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Partition(number) => {
+                write!(f, "the disk has no partition {number} that can be served")
+            }
+            Self::Beyond(sectors) => {
+                write!(f, "the slice ends beyond the disk's {sectors} sectors")
+            }
+            Self::Blocks(bytes) => write!(
+                f,
+                "the slice does not begin and end on the disk's blocks of {bytes} bytes"
+            ),
+        }
+    }
+}
+
 impl VirtioBlk {
-    /// A device over `export`, in its state after reset.
+    /// A device over `export`, in its state after reset. It has no disk until [`Self::attach`].
     ///
     /// # Errors
     ///
     /// The area has no place for it.
-    pub fn new(
-        area: &Area<'static>,
-        index: u32,
-        export: Export,
-        disk: &Geometry,
-    ) -> Result<Self, AreaError> {
+    pub fn new(area: &Area<'static>, index: u32, export: Export) -> Result<Self, AreaError> {
         let word = |offset| area.word::<Notify>(index, offset);
         let mut queues = Vec::with_capacity(MAX_QUEUES);
         for number in 0..usize::from(export.queues).min(MAX_QUEUES) {
@@ -136,17 +167,19 @@ impl VirtioBlk {
                 notify: word(number * size_of::<u32>())?,
             });
         }
-        let (offered, config) = offer(&export, disk);
         Ok(Self {
             index,
-            offered,
-            config,
-            block_size: disk.block_size,
+            offered: Features::empty(),
+            config: Config::default(),
             disk: Traits {
-                read_only: export.read_only || disk.read_only,
-                flush: disk.flush,
-                queues: disk.queues.max(1),
+                start: 0,
+                sectors: 0,
+                block_size: SECTOR,
+                read_only: true,
+                flush: false,
+                queues: 1,
             },
+            ready: false,
             // A queue that is taken up may have something to say.
             dirty: true,
             changed: false,
@@ -159,6 +192,36 @@ impl VirtioBlk {
             counters: Counters::default(),
             export,
         })
+    }
+
+    /// The disk is there, or is there again: it is served from now on.
+    ///
+    /// # Errors
+    ///
+    /// The export does not fit the disk; nothing is served then.
+    pub fn attach(&mut self, area: &Area<'static>, disk: &dyn BlockDevice) -> Result<(), Unfit> {
+        self.ready = false;
+        let geometry = disk.geometry();
+        let (start, sectors) = extent(&self.export, disk)?;
+        let (offered, config) = offer(&self.export, sectors, geometry);
+        self.offered = offered;
+        self.config = config;
+        self.disk = Traits {
+            start,
+            sectors,
+            block_size: geometry.block_size,
+            read_only: self.export.read_only || geometry.read_only,
+            flush: geometry.flush,
+            queues: geometry.queues.max(1),
+        };
+        self.ready = true;
+        if self.status.contains(Status::FEATURES_OK) && !self.acceptable(self.accepted) {
+            self.needs_reset(
+                area,
+                &"the disk does not offer the features any more that were agreed on",
+            );
+        }
+        Ok(())
     }
 
     /// What it serves.
@@ -178,8 +241,18 @@ impl VirtioBlk {
             .sum()
     }
 
+    /// Whether its disk is there.
+    pub const fn is_ready(&self) -> bool {
+        self.ready
+    }
+
     /// Whether rings are to be served.
     pub fn is_live(&self) -> bool {
+        self.ready && self.is_driven()
+    }
+
+    /// Whether a driver has set it up, and has not damaged it.
+    pub fn is_driven(&self) -> bool {
         self.status.contains(Status::DRIVER_OK) && !self.status.contains(Status::DEVICE_NEEDS_RESET)
     }
 
@@ -231,13 +304,6 @@ impl VirtioBlk {
         let features = Features::from_bits_retain(state.features.get());
         self.revision = state.revision.get().min(u32::from(REVISION_READ_STATUS)) as u16;
         self.writeback = state.writeback != 0;
-        if !self.acceptable(features) {
-            self.needs_reset(
-                area,
-                &"features of the earlier life are not offered any more",
-            );
-            return;
-        }
         self.accepted = features;
         self.status = status;
         let options = Options::from(self.accepted);
@@ -264,15 +330,38 @@ impl VirtioBlk {
     }
 }
 
+/// Where on a disk an export lies: first sector, and how many.
+fn extent(export: &Export, disk: &dyn BlockDevice) -> Result<(u64, u64), Unfit> {
+    let geometry = disk.geometry();
+    let size = geometry.sectors;
+    let (start, sectors) = match export.partition {
+        0 => (export.start, export.sectors),
+        number => disk.partition(number).ok_or(Unfit::Partition(number))?,
+    };
+    let sectors = match sectors {
+        0 => size.saturating_sub(start),
+        sectors => sectors,
+    };
+    let end = start.checked_add(sectors);
+    let Some(end) = end.filter(|&end| sectors != 0 && end <= size) else {
+        return Err(Unfit::Beyond(size));
+    };
+    let block = u64::from(geometry.block_size / SECTOR).max(1);
+    if !start.is_multiple_of(block) || !end.is_multiple_of(block) {
+        return Err(Unfit::Blocks(geometry.block_size));
+    }
+    Ok((start, sectors))
+}
+
 /// What the export offers of what the disk can do.
-fn offer(export: &Export, disk: &Geometry) -> (Features, Config) {
+fn offer(export: &Export, sectors: u64, disk: &Geometry) -> (Features, Config) {
     let mut features = BlkFeatures::SEG_MAX
         | BlkFeatures::SIZE_MAX
         | BlkFeatures::BLK_SIZE
         | BlkFeatures::TOPOLOGY
         | BlkFeatures::MQ;
     let mut config = Config {
-        capacity: export.sectors.into(),
+        capacity: sectors.into(),
         size_max: disk.size_max.into(),
         seg_max: u32::from(disk.seg_max).into(),
         blk_size: disk.block_size.into(),
@@ -349,6 +438,9 @@ impl Unit<'_> {
 
     fn virtio(&mut self, command: Command, data: &mut Data<'_>) -> Result<Executed, Fault> {
         let device = &mut *self.device;
+        if !device.ready && needs_disk(command) {
+            return Ok(Executed::NotReady);
+        }
         match command {
             Command::SetRevision => {
                 let revision: Revision = read(data)?;
@@ -426,6 +518,9 @@ impl Unit<'_> {
         }
         let device = &mut *self.device;
         let newly = status - device.status;
+        if newly.contains(Status::FEATURES_OK) && !device.ready {
+            return Executed::NotReady;
+        }
         if newly.contains(Status::FEATURES_OK) && !device.acceptable(device.accepted) {
             return Executed::Reject;
         }
@@ -443,7 +538,8 @@ impl Unit<'_> {
         let place = self.device.index * MAX_QUEUES as u32 + u32::from(info.index.get());
         let (area, window) = (self.area, self.window);
         let options = Options::from(self.device.accepted);
-        let ready = self.device.status.contains(Status::FEATURES_OK);
+        let agreed = self.device.status.contains(Status::FEATURES_OK);
+        let ready = self.device.ready;
         let Some(slot) = self.slot(info.index.get()) else {
             return Executed::Reject;
         };
@@ -457,7 +553,10 @@ impl Unit<'_> {
         if info.size.get() == 0 {
             return Executed::Done;
         }
-        if !ready || usize::from(info.size.get()) > MAX_QUEUE_SIZE {
+        if !ready {
+            return Executed::NotReady;
+        }
+        if !agreed || usize::from(info.size.get()) > MAX_QUEUE_SIZE {
             return Executed::Reject;
         }
         let layout = QueueLayout {
@@ -506,6 +605,25 @@ impl Unit<'_> {
 
     fn slot(&mut self, index: u16) -> Option<&mut QueueSlot> {
         self.device.queues.get_mut(usize::from(index))
+    }
+}
+
+/// Whether a command cannot be answered as long as the disk is not there. Reset, and the release of queues, can.
+const fn needs_disk(command: Command) -> bool {
+    match command {
+        Command::ReadFeatures
+        | Command::WriteFeatures
+        | Command::ReadConfig
+        | Command::WriteConfig => true,
+        Command::SetRevision
+        | Command::ReadStatus
+        | Command::WriteStatus
+        | Command::ReadQueueConfig
+        | Command::SetQueue
+        | Command::Reset
+        | Command::SetIndicators
+        | Command::SetConfigIndicators
+        | Command::SetAdapterIndicators => false,
     }
 }
 

@@ -244,11 +244,12 @@ impl VirtioBlk {
     /// Where on the disk a transfer begins, if it lies within the export.
     #[inline]
     fn place(&self, sector: u64, bytes: u32) -> Result<u64, Refused> {
-        let count = sectors(u64::from(bytes), self.block_size).ok_or(RequestStatus::IoError)?;
-        let block_sectors = u64::from(self.block_size / SECTOR).max(1);
+        let count =
+            sectors(u64::from(bytes), self.disk.block_size).ok_or(RequestStatus::IoError)?;
+        let block_sectors = u64::from(self.disk.block_size / SECTOR).max(1);
         match sector.checked_add(count) {
-            Some(end) if end <= self.export.sectors && sector.is_multiple_of(block_sectors) => {
-                Ok(self.export.start + sector)
+            Some(end) if end <= self.disk.sectors && sector.is_multiple_of(block_sectors) => {
+                Ok(self.disk.start + sector)
             }
             _ => Err(RequestStatus::IoError.into()),
         }
@@ -295,11 +296,11 @@ impl VirtioBlk {
             };
             let count = range.num_sectors.get();
             let end = range.sector.get().checked_add(u64::from(count));
-            if count > most || end.is_none_or(|end| end > self.export.sectors) {
+            if count > most || end.is_none_or(|end| end > self.disk.sectors) {
                 return Err(RequestStatus::IoError.into());
             }
             let _ = ranges.push(Range {
-                sector: self.export.start + range.sector.get(),
+                sector: self.disk.start + range.sector.get(),
                 sectors: count,
                 unmap,
             });

@@ -1,6 +1,6 @@
 //! Requests in flight: who asked, and what is owed to them.
 //!
-//! Rule: a fixed number of places, made at the start; nothing is allocated for a request.
+//! Rule: a fixed number of places, made when a disk is opened; nothing is allocated for a request.
 
 use alloc::vec::Vec;
 
@@ -42,19 +42,20 @@ pub(super) enum Kind {
 }
 
 /// The requests in flight; a [`Token`] is an index.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Table {
     requests: Vec<Option<Request>>,
     vacant: Vec<u32>,
 }
 
 impl Table {
-    /// A table for so many requests.
-    pub fn new(capacity: usize) -> Self {
-        Self {
-            requests: (0..capacity).map(|_| None).collect(),
-            vacant: (0..capacity as u32).rev().collect(),
-        }
+    /// Makes room for so many requests, if it has less.
+    pub fn grow(&mut self, capacity: usize) {
+        let more = self.requests.len()..capacity.max(self.requests.len());
+        self.requests.resize_with(more.end, || None);
+        self.vacant
+            .reserve_exact(capacity.saturating_sub(self.vacant.len()));
+        self.vacant.extend(more.rev().map(|number| number as u32));
     }
 
     /// Requests in flight.
