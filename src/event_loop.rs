@@ -207,12 +207,13 @@ impl Appliance {
                     isc: tuning.settings.isc,
                 },
             );
-            let (client, error) = match client {
-                Ok(client) => (Some(client), None),
-                Err(error) => (None, Some(error)),
-            };
-            clients.push(client);
-            failed.push(error);
+            failed.push(match client {
+                Ok(client) => {
+                    clients.push(client);
+                    None
+                }
+                Err(error) => Some(error),
+            });
         }
         let owned = disks.into_iter();
         let owned = owned.map(|(name, number)| OwnedDisk::new(name, number));

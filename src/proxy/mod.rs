@@ -49,8 +49,8 @@ const TEND_US: u64 = 1_000;
 
 /// All clients, and their requests in flight.
 pub struct Proxy {
-    /// By their numbers; those that have failed are not there.
-    clients: Vec<Option<Client>>,
+    /// Those that are there, in no order. The place of one does not change.
+    clients: Vec<Client>,
     table: Table,
     scratch: Scratch,
     /// Completions whose flush found the disk full. Never more than there are requests.
@@ -70,14 +70,14 @@ pub struct Turn {
 }
 
 impl Proxy {
-    /// Serves these clients, by their numbers, from these disks. Each disk that is there has still to be [attached](Self::attach).
+    /// Serves these clients from these disks. Each disk that is there has still to be [attached](Self::attach).
     pub fn new(
-        clients: Vec<impl Into<Option<Client>>>,
+        clients: Vec<Client>,
         disks: &[Box<dyn BlockDevice>],
         trace: Option<Recorder<'static>>,
     ) -> Self {
         let mut this = Self {
-            clients: clients.into_iter().map(Into::into).collect(),
+            clients: Vec::new(),
             passes_through: false,
             trace,
             table: Table::default(),
@@ -85,8 +85,9 @@ impl Proxy {
             postponed: Vec::new(),
         };
         this.make_room(disks);
-        let passes_through = this.passed_through().next().is_some();
-        this.passes_through = passes_through;
+        for client in clients {
+            this.admit(client);
+        }
         this
     }
 
@@ -113,34 +114,32 @@ impl Proxy {
             return;
         };
         self.make_room(disks);
-        for client in self.clients.iter_mut().flatten() {
+        for client in &mut self.clients {
             let of = client.number();
             client.attach(number, disk.as_ref(), |index, fits| tell(of, index, fits));
         }
     }
 
-    /// A client that had failed is there.
-    pub fn admit(&mut self, client: Client) {
-        let number = usize::from(client.number());
+    /// One more client is there.
+    pub fn admit(&mut self, mut client: Client) {
         self.passes_through |= client.passed_through().next().is_some();
-        if let Some(place) = self.clients.get_mut(number) {
-            *place = Some(client);
-        }
+        client.place = self.clients.len() as u16;
+        self.clients.push(client);
     }
 
     /// The clients that are there.
-    pub fn clients(&self) -> impl Iterator<Item = &Client> {
-        self.clients.iter().flatten()
+    pub fn clients(&self) -> &[Client] {
+        &self.clients
     }
 
     /// The client with a number, if it is there.
     pub fn client(&self, number: u16) -> Option<&Client> {
-        self.clients.get(usize::from(number))?.as_ref()
+        self.clients.iter().find(|client| client.number() == number)
     }
 
     /// Whether a client has a device over a disk in use.
     pub fn is_in_use(&self, disk: usize) -> bool {
-        self.clients().any(|client| {
+        self.clients.iter().any(|client| {
             let mut devices = client.devices().iter();
             devices.any(|device| device.export().disk == disk && device.is_driven())
         })
@@ -174,7 +173,7 @@ impl Proxy {
 
     /// The pass-through subchannels, with the numbers of client and virtual subchannel.
     pub fn passed_through(&self) -> impl Iterator<Item = (u16, u16, &PassThrough)> {
-        self.clients().flat_map(|client| {
+        self.clients.iter().flat_map(|client| {
             let all = client.passed_through();
             all.map(move |(index, subject)| (client.number(), index, subject))
         })
@@ -239,7 +238,7 @@ impl Proxy {
             });
             false
         });
-        let places = self.clients().filter_map(|client| {
+        let places = self.clients.iter().filter_map(|client| {
             let (fit, index) = client.place_for(device.number)?;
             Some((fit, client.number(), index))
         });
@@ -306,7 +305,7 @@ impl Proxy {
             now,
             trace: self.trace.as_mut(),
         };
-        for client in self.clients.iter_mut().flatten() {
+        for client in &mut self.clients {
             turn.worked |= act(client, &mut around);
         }
         turn
@@ -323,14 +322,14 @@ impl Proxy {
         self.collect(disks, &mut turn);
         self.listen(platform, &mut turn);
         if taking {
-            for client in self.clients.iter_mut().flatten() {
+            for client in &mut self.clients {
                 turn.worked |= client.serve(disks, &mut self.table, &mut self.scratch);
             }
         }
         for disk in disks.iter_mut() {
             disk.kick(platform);
         }
-        for client in self.clients.iter_mut().flatten() {
+        for client in &mut self.clients {
             turn.wake |= client.publish();
         }
         turn
@@ -338,7 +337,7 @@ impl Proxy {
 
     /// The clients' requests to their subchannels, and what is due there.
     fn listen(&mut self, platform: &mut dyn Platform, turn: &mut Turn) {
-        if !self.passes_through && !self.clients().any(Client::has_news) {
+        if !self.passes_through && !self.clients.iter().any(Client::has_news) {
             return;
         }
         let passes_through = self.passes_through;
@@ -380,8 +379,7 @@ impl Proxy {
             return true;
         };
         let origin = request.origin;
-        let client = self.clients.get_mut(usize::from(origin.client));
-        let Some(client) = client.and_then(Option::as_mut) else {
+        let Some(client) = self.clients.get_mut(usize::from(origin.client)) else {
             return true;
         };
         let Some(device) = client.devices.get_mut(usize::from(origin.subchannel)) else {
@@ -402,13 +400,14 @@ impl Proxy {
 
     /// Before sleeping: asks every client to ring. Returns whether there is work after all.
     pub fn lie_down(&mut self) -> bool {
-        let clients = self.clients.iter_mut().flatten();
-        clients.fold(false, |waiting, client| client.lie_down() | waiting)
+        self.clients
+            .iter_mut()
+            .fold(false, |waiting, client| client.lie_down() | waiting)
     }
 
     /// After sleeping: no client need ring.
     pub fn get_up(&mut self) {
-        self.clients.iter_mut().flatten().for_each(Client::get_up);
+        self.clients.iter_mut().for_each(Client::get_up);
     }
 }
 

@@ -42,6 +42,8 @@ pub struct Client {
     /// Its name in the configuration.
     pub name: String,
     number: u16,
+    /// Its place in the proxy's list.
+    pub(super) place: u16,
     pub(super) area: Area<'static>,
     pub(super) window: &'static Window,
     program: &'static Window,
@@ -92,6 +94,7 @@ impl Client {
         Ok(Self {
             name,
             number,
+            place: 0,
             bell: Bell::of_appliance(&area)?,
             events: EventSource::open(&area).ok(),
             // An earlier life may have left something unsaid.
@@ -458,7 +461,7 @@ impl Client {
                     scratch,
                 };
                 let origin = Origin {
-                    client: self.number,
+                    client: self.place,
                     subchannel: number as u16,
                     queue,
                 };

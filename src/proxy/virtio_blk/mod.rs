@@ -86,8 +86,8 @@ pub struct VirtioBlk {
     config: Config,
     /// What of the disk each request is measured with.
     disk: Traits,
-    /// The disk is there. Without it nothing is served: requests wait.
-    ready: bool,
+    /// While the disk is not there, the bit that keeps the device from being served: requests wait.
+    withheld: Status,
     /// Something was given back since the last publishing.
     dirty: bool,
     /// The client is to hear of a configuration change.
@@ -179,7 +179,7 @@ impl VirtioBlk {
                 flush: false,
                 queues: 1,
             },
-            ready: false,
+            withheld: Status::DEVICE_NEEDS_RESET,
             // A queue that is taken up may have something to say.
             dirty: true,
             changed: false,
@@ -200,7 +200,7 @@ impl VirtioBlk {
     ///
     /// The export does not fit the disk; nothing is served then.
     pub fn attach(&mut self, area: &Area<'static>, disk: &dyn BlockDevice) -> Result<(), Unfit> {
-        self.ready = false;
+        self.withheld = Status::DEVICE_NEEDS_RESET;
         let geometry = disk.geometry();
         let (start, sectors) = extent(&self.export, disk)?;
         let (offered, config) = offer(&self.export, sectors, geometry);
@@ -214,7 +214,7 @@ impl VirtioBlk {
             flush: geometry.flush,
             queues: geometry.queues.max(1),
         };
-        self.ready = true;
+        self.withheld = Status::empty();
         if self.status.contains(Status::FEATURES_OK) && !self.acceptable(self.accepted) {
             self.needs_reset(
                 area,
@@ -243,12 +243,13 @@ impl VirtioBlk {
 
     /// Whether its disk is there.
     pub const fn is_ready(&self) -> bool {
-        self.ready
+        self.withheld.is_empty()
     }
 
     /// Whether rings are to be served.
     pub fn is_live(&self) -> bool {
-        self.ready && self.is_driven()
+        const LOOKED_AT: Status = Status::DRIVER_OK.union(Status::DEVICE_NEEDS_RESET);
+        (self.status | self.withheld) & LOOKED_AT == Status::DRIVER_OK
     }
 
     /// Whether a driver has set it up, and has not damaged it.
@@ -438,7 +439,7 @@ impl Unit<'_> {
 
     fn virtio(&mut self, command: Command, data: &mut Data<'_>) -> Result<Executed, Fault> {
         let device = &mut *self.device;
-        if !device.ready && needs_disk(command) {
+        if !device.is_ready() && needs_disk(command) {
             return Ok(Executed::NotReady);
         }
         match command {
@@ -518,7 +519,7 @@ impl Unit<'_> {
         }
         let device = &mut *self.device;
         let newly = status - device.status;
-        if newly.contains(Status::FEATURES_OK) && !device.ready {
+        if newly.contains(Status::FEATURES_OK) && !device.is_ready() {
             return Executed::NotReady;
         }
         if newly.contains(Status::FEATURES_OK) && !device.acceptable(device.accepted) {
@@ -539,7 +540,7 @@ impl Unit<'_> {
         let (area, window) = (self.area, self.window);
         let options = Options::from(self.device.accepted);
         let agreed = self.device.status.contains(Status::FEATURES_OK);
-        let ready = self.device.ready;
+        let ready = self.device.is_ready();
         let Some(slot) = self.slot(info.index.get()) else {
             return Executed::Reject;
         };

@@ -8,7 +8,7 @@ use window::ClientAddress;
 
 use crate::driver::block::Token;
 
-/// Who asked: indices of client, its subchannel and its queue.
+/// Who asked: the client's place in the proxy's list, and the indices of its device and queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Origin {
     /// The client.
