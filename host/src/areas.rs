@@ -4,7 +4,9 @@ use std::mem::offset_of;
 
 use anyhow::{Context, Result};
 use vcss::client::{Command, ProgramByte};
-use vcss::control::{self, ExportKind, Life, Loan, LoanState, Order, HOST};
+use vcss::control::{
+    self, Condition, ConditionState, ExportKind, Life, Loan, LoanState, Order, HOST,
+};
 use vcss::layout::{Doorbell, DoorbellHalf, Kind, Name};
 use vcss::{plan, Area, Word};
 use window::Window;
@@ -95,6 +97,46 @@ impl Areas {
         };
         areas.describe(config, layout).context("control area")?;
         Ok(areas)
+    }
+
+    /// Writes header and capability list of each channel-level client's area anew: they lie in memory that is the client's own
+    /// to spoil, and the next life of the appliance needs them. To be called while none runs.
+    ///
+    /// # Errors
+    ///
+    /// The layout and the configuration do not fit each other.
+    pub fn restore(&self, config: &Config) -> Result<()> {
+        for (client, area) in config.clients.iter().zip(&self.clients) {
+            if client.is_channel_level() {
+                client_plan(client).write(area.window)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// How a disk, client or export fares: state, and the reason of a failure.
+    ///
+    /// # Errors
+    ///
+    /// The control area has no such part.
+    pub fn condition(&self, entry: u32) -> Result<(ConditionState, String)> {
+        let entry: Condition = self.control.read(entry)?;
+        let state = ConditionState::from_number(entry.state.get());
+        let state = state.context("the area is damaged")?;
+        Ok((state, entry.reason().to_owned()))
+    }
+
+    /// Asks the appliance to try at once what has failed. The bell is the caller's to ring.
+    ///
+    /// # Errors
+    ///
+    /// As for [`condition`](Self::condition).
+    pub fn retry(&self, entry: u32) -> Result<()> {
+        let word = self
+            .control
+            .word::<Condition>(entry, offset_of!(Condition, retry))?;
+        word.store(word.load().wrapping_add(1));
+        Ok(())
     }
 
     /// All areas in the order of their numbers towards the wake-up thread: the control area, the clients', the daemon's

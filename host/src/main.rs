@@ -100,6 +100,13 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Try at once what has failed: a disk, client or subchannel
+    Retry {
+        /// The configuration that the daemon runs with
+        config: PathBuf,
+        /// Its name in the configuration
+        name: String,
+    },
     /// List the appliance's subchannels, in the columns of lscss, and who has them
     Lscss {
         /// The configuration that the daemon runs with
@@ -320,6 +327,10 @@ fn run(command: Command) -> anyhow::Result<()> {
         } => {
             let schib: SchibView = admin::ask(&config, &Request::Schib { device })?;
             show(&schib, json, || schib.text())
+        }
+        Command::Retry { config, name } => {
+            let came_of_it: String = admin::ask(&config, &Request::Retry { name })?;
+            print(&format!("{came_of_it}\n")).map(drop)
         }
         Command::Halt(this) => instruct(this, Function::Halt),
         Command::Clear(this) => instruct(this, Function::Clear),

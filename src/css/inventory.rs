@@ -91,6 +91,8 @@ impl Inventory {
             pages: Self::PAGES - 1,
             patience: AT_BRING_UP,
         };
+        // What was reported before is about what is looked at now.
+        while platform.channel_report().is_some() {}
         each_subchannel(platform, |platform, id| {
             this.look(platform, id);
         });

@@ -76,6 +76,11 @@ pub enum Request {
         /// Its name, or a device number.
         disk: String,
     },
+    /// Try at once what has failed.
+    Retry {
+        /// The name of a disk, client or subchannel.
+        name: String,
+    },
     /// The trace.
     Trace {
         /// Go on with what comes.
@@ -123,7 +128,7 @@ pub fn ask<T: DeserializeOwned>(config_file: &Path, request: &Request) -> Result
     let patience = match request {
         Request::Run { seconds, .. } => PATIENCE + Duration::from_secs(*seconds),
         Request::Reserve { seconds, .. } => DISK_PATIENCE + Duration::from_secs(*seconds),
-        Request::View { .. } => DISK_PATIENCE,
+        Request::View { .. } | Request::Retry { .. } => DISK_PATIENCE,
         _ => PATIENCE,
     };
     let mut line = String::new();

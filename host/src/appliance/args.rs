@@ -1,32 +1,37 @@
 //! QEMU's command line for the appliance.
 
+use std::os::fd::RawFd;
 use std::path::Path;
 
 use anyhow::{bail, Result};
-use serde_json::{json, Value};
 
-use super::disk::Backing;
-use crate::areas::{device_number, LINK_DEVICE};
-use crate::config::{Config, Disk, Source, SubchannelSource, MIB};
+use crate::areas::LINK_DEVICE;
+use crate::config::{Config, SubchannelSource, MIB};
 use crate::pool::Layout;
 
 /// The name by which the appliance, and a channel-level client, find their serial port.
 pub const LINK_PORT: &str = "org.stellwerk.link";
 
-/// All arguments. `backings` stand beside the configuration's disks.
+/// The file in the run directory that stands in for QEMU's firmware: one byte, which QEMU puts at X'9000' at each reset, where the
+/// image has nothing. An empty file, and /dev/null, are refused by newer versions.
+pub const NO_FIRMWARE: &str = "no-firmware";
+
+/// All arguments, but for what is given to the running VM: see [`Given`](super::Given). The VM waits to be told to run, by the
+/// monitor, which is file descriptor `monitor`.
 ///
 /// # Errors
 ///
 /// A path that QEMU cannot be told.
-pub fn appliance(
-    config: &Config,
-    layout: &Layout,
-    backings: &[Option<Backing>],
-) -> Result<Vec<String>> {
+pub fn appliance(config: &Config, layout: &Layout, monitor: RawFd) -> Result<Vec<String>> {
     let this = &config.appliance;
     let run = |name: &str| comma_escaped(&this.run_dir.join(name));
     let mut args: Vec<String> = Vec::new();
-    let mut add = |option: &str, value: String| args.extend([option.to_owned(), value]);
+    let mut add = |option: &str, value: String| {
+        args.push(option.to_owned());
+        if !value.is_empty() {
+            args.push(value);
+        }
+    };
     let machine = format!(
         "s390-ccw-virtio,memory-backend=pool,accel={}",
         this.accel.name()
@@ -45,6 +50,9 @@ pub fn appliance(
     add("-kernel", text(&this.image)?.into());
     let append = format!("control={:#x} {}", layout.control.offset, this.append);
     add("-append", append.trim_end().into());
+    // QEMU's own firmware would lie in a client's window at each start; it wants a file, and this one harms nobody.
+    add("-bios", text(&this.run_dir.join(NO_FIRMWARE))?.into());
+    add("-S", String::new());
     let log = run("console.log")?;
     add("-chardev", format!("file,id=console,path={log},append=on"));
     add("-device", "sclpconsole,chardev=console".into());
@@ -62,35 +70,18 @@ pub fn appliance(
         "-device",
         format!("virtserialport,bus=serial.0,chardev=link,name={LINK_PORT}"),
     );
-    for (index, (disk, backing)) in config.disks.iter().zip(backings).enumerate() {
-        let devno = format!("devno=fe.0.{:04x}", device_number(index));
-        match (&disk.source, backing) {
-            (Source::Image { path, .. }, Some(backing)) => {
-                add("-blockdev", blockdev(index, path, backing)?.to_string());
-                add("-object", format!("iothread,id=io{index},poll-max-ns=0"));
-                add("-device", virtio_blk(index, disk, &devno));
-            }
-            (Source::Mdev(path), _) => {
-                add(
-                    "-device",
-                    format!("vfio-ccw,{devno},sysfsdev={}", comma_escaped(path)?),
-                );
-            }
-            (Source::Image { path, .. }, None) => bail!("{} was not looked at", path.display()),
-        }
-    }
     for subchannel in &config.subchannels {
         let device = subchannel.device;
         let devno = format!("devno=fe.{}.{:04x}", device.set, device.number);
         let text = match &subchannel.source {
             SubchannelSource::Qemu(text) => format!("{text},{devno}"),
-            SubchannelSource::Mdev(path) => {
-                format!("vfio-ccw,{devno},sysfsdev={}", comma_escaped(path)?)
-            }
-            SubchannelSource::Plugged => continue,
+            // These are given to the running VM.
+            SubchannelSource::Mdev(_) | SubchannelSource::Plugged => continue,
         };
         add("-device", text);
     }
+    add("-chardev", format!("socket,id=monitor,fd={monitor}"));
+    add("-mon", "chardev=monitor,mode=control".into());
     add("-action", "panic=exit-failure".into());
     add("-display", "none".into());
     args.extend([
@@ -102,37 +93,7 @@ pub fn appliance(
     Ok(args)
 }
 
-fn blockdev(index: usize, path: &Path, backing: &Backing) -> Result<Value> {
-    let protocol = if backing.device {
-        "host_device"
-    } else {
-        "file"
-    };
-    Ok(json!({
-        "driver": backing.format.name(),
-        "node-name": format!("disk{index}"),
-        "read-only": backing.read_only,
-        "discard": "unmap",
-        "cache": { "direct": backing.direct, "no-flush": false },
-        "file": {
-            "driver": protocol,
-            "filename": text(path)?,
-            "aio": backing.aio.name(),
-            "read-only": backing.read_only,
-            "discard": "unmap",
-            "cache": { "direct": backing.direct, "no-flush": false },
-        },
-    }))
-}
-
-fn virtio_blk(index: usize, disk: &Disk, devno: &str) -> String {
-    format!(
-        "virtio-blk-ccw,{devno},drive=disk{index},iothread=io{index},num-queues={},discard=on,write-zeroes=on",
-        disk.queues
-    )
-}
-
-fn text(path: &Path) -> Result<&str> {
+pub(super) fn text(path: &Path) -> Result<&str> {
     match path.to_str() {
         Some(text) => Ok(text),
         None => bail!(

@@ -36,6 +36,25 @@ pub struct Backing {
 }
 
 impl Backing {
+    /// Looks again whether the image is there and can be opened, as what it was found to be at first: what the guest has
+    /// written into it since then does not change that.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be.
+    pub fn look_again(&self, path: &Path) -> Result<()> {
+        let file = File::options()
+            .read(true)
+            .write(!self.read_only)
+            .open(path)
+            .with_context(|| path.display().to_string())?;
+        let kind = file.metadata()?.file_type();
+        if kind.is_block_device() != self.device || !(kind.is_file() || self.device) {
+            bail!("{} is not what it was", path.display());
+        }
+        Ok(())
+    }
+
     /// Looks at the image of the disk with this index; `None` for a mediated device.
     ///
     /// # Errors

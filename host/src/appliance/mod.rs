@@ -7,11 +7,13 @@
 
 mod args;
 mod disk;
+mod monitor;
+mod plugs;
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::io::{self, BufRead, BufReader, Seek, SeekFrom};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -20,8 +22,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Context, Result};
 use rustix::process::{pidfd_open, Pid, PidfdFlags, Signal};
 
-pub use args::{appliance as args, comma_escaped, LINK_PORT};
+pub use args::{appliance as args, comma_escaped, LINK_PORT, NO_FIRMWARE};
 pub use disk::{check_mdev, Backing};
+pub use monitor::{Monitor, News};
+pub use plugs::Given;
 
 /// Lines of QEMU's own messages that are kept for an error.
 const KEPT_LINES: usize = 5;
@@ -40,7 +44,8 @@ impl Vm {
     /// # Errors
     ///
     /// There is no such program, or the system refuses.
-    pub fn start(program: &str, args: &[String]) -> Result<Self> {
+    /// `inherited` is open in it too.
+    pub fn start(program: &str, args: &[String], inherited: BorrowedFd<'_>) -> Result<Self> {
         tracing::debug!(%program, ?args, "starting");
         let mut command = Command::new(program);
         command
@@ -51,7 +56,9 @@ impl Vm {
             // Signals from the terminal are the daemon's to handle.
             .process_group(0);
         let parent = rustix::process::getpid();
-        // SAFETY: the closure makes two system calls, which are safe to make between fork and exec.
+        let inherited = inherited.as_raw_fd();
+        // SAFETY: the closure makes three system calls, which are safe to make between fork and exec; the descriptor is open in
+        // the child, a copy of this process.
         unsafe {
             command.pre_exec(move || {
                 rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
@@ -59,6 +66,8 @@ impl Vm {
                 if rustix::process::getppid() != Some(parent) {
                     return Err(io::ErrorKind::BrokenPipe.into());
                 }
+                let inherited = BorrowedFd::borrow_raw(inherited);
+                rustix::io::fcntl_setfd(inherited, rustix::io::FdFlags::empty())?;
                 Ok(())
             });
         }
@@ -132,18 +141,70 @@ fn relay(from: impl io::Read, messages: &Mutex<VecDeque<String>>) {
     }
 }
 
-/// The last lines of the console log, for an error message.
-pub fn last_lines(log: &Path, count: usize) -> String {
-    let Ok(file) = File::open(log) else {
-        return String::new();
+/// Lines of the console in an error, at most.
+const REPORT_LINES: usize = 30;
+/// Of a console without a report, the last ones.
+const LAST_LINES: usize = 8;
+/// How a crash report begins, and where what is less telling begins in it.
+const REPORT: &str = "==== stellwerk ";
+const RECORDS: &str = "last log records:";
+
+/// What the console log has from an offset on, for an error message: the head of the crash report if there is one, without the
+/// registers; else the last lines. `None` if there is nothing.
+pub fn console_report(log: &Path, from: u64) -> Option<String> {
+    let mut file = File::open(log).ok()?;
+    file.seek(SeekFrom::Start(from)).ok()?;
+    let lines = BufReader::new(file).split(b'\n').map_while(Result::ok);
+    let lines: Vec<String> = lines
+        .map(|line| String::from_utf8_lossy(&line).trim_end().to_owned())
+        .collect();
+    let report = lines.iter().position(|line| line.starts_with(REPORT));
+    let is_register = |line: &&String| {
+        let name = line.split_whitespace().next().unwrap_or_default();
+        let number = name.trim_start_matches('c').strip_prefix('r');
+        number.is_some_and(|number| number.parse::<u8>().is_ok())
     };
-    let mut last = VecDeque::new();
-    for line in BufReader::new(file).split(b'\n').map_while(Result::ok) {
-        if last.len() == count {
-            last.pop_front();
+    let said: Vec<&String> = match report {
+        Some(at) => lines[at..]
+            .iter()
+            .take_while(|line| *line != RECORDS)
+            .filter(|line| !line.is_empty() && !is_register(line))
+            .take(REPORT_LINES)
+            .collect(),
+        None => {
+            let said: Vec<_> = lines.iter().filter(|line| !line.is_empty()).collect();
+            said[said.len().saturating_sub(LAST_LINES)..].to_vec()
         }
-        let line = String::from_utf8_lossy(&line);
-        last.push_back(format!("    {}", line.trim_end()));
+    };
+    let said: Vec<String> = said.iter().map(|line| format!("    {line}")).collect();
+    (!said.is_empty()).then(|| said.join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_crash_report_the_head_is_told_and_of_other_consoles_the_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("console.log");
+        let boot: String = (0..20).map(|n| format!("[ 0.0{n}] boot\n")).collect();
+        std::fs::write(&log, &boot).unwrap();
+        let told = console_report(&log, 0).unwrap();
+        assert_eq!(told.lines().count(), LAST_LINES);
+        assert!(told.ends_with("[ 0.019] boot"), "{told}");
+        assert_eq!(console_report(&log, boot.len() as u64), None);
+        let report = "==== stellwerk 0.1.0 stopped: panic ====\nsrc/main.rs:1: no\nPSW  0704\nr0   00  01\ncr0  00\n\
+                      call chain:\n  at   0001\nlast log records:\n[ 0.1] old\n==== panic: disabled wait E02 ====\n";
+        std::fs::write(&log, format!("{boot}{report}")).unwrap();
+        let told = console_report(&log, boot.len() as u64).unwrap();
+        let expected = [
+            "==== stellwerk 0.1.0 stopped: panic ====",
+            "src/main.rs:1: no",
+            "PSW  0704",
+            "call chain:",
+            "at   0001",
+        ];
+        assert_eq!(told.lines().map(str::trim).collect::<Vec<_>>(), expected);
     }
-    Vec::from(last).join("\n")
 }

@@ -9,8 +9,10 @@
 //! An appliance that dies is started again in the same pool. Areas outlive it, and the clients' connections
 //! with them.
 
+mod given;
 mod observe;
 mod requests;
+mod retry;
 mod supervise;
 
 use std::fs::{self, DirBuilder, File};
@@ -27,7 +29,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
 
 use crate::admin;
-use crate::appliance::{self, Backing};
+use crate::appliance::{self, Backing, NO_FIRMWARE};
 use crate::areas::Areas;
 use crate::bell::{self, new_eventfd, BellHandle, Ringer};
 use crate::config::{show_size, Config, SubchannelSource};
@@ -38,6 +40,7 @@ use crate::subchannel::HostClient;
 use crate::vhost::{self, Identity, Memory, Server, Session};
 use vcss::client::MAX_QUEUES;
 
+use given::GivenDevices;
 use supervise::Supervisor;
 
 /// What several threads know of the daemon.
@@ -50,6 +53,7 @@ struct Shared {
     started: Instant,
     appliance: Mutex<Run>,
     reservations: Book,
+    given: GivenDevices,
     /// One for each export, once the appliance serves.
     servers: Mutex<Vec<Server>>,
 }
@@ -59,6 +63,8 @@ struct Shared {
 struct Run {
     pid: u32,
     serving_since: Option<Instant>,
+    /// When it is started again, while none runs.
+    next_start: Option<Instant>,
     restarts: u32,
 }
 
@@ -99,6 +105,9 @@ pub fn up(config_file: &Path) -> Result<()> {
     let areas = Areas::lay_out(&config, &pool)?;
     let bell = BellHandle::new(areas.numbered().count())?;
     let attentions = attention_fds(&config)?;
+    let (nudges, nudge) = UnixStream::pair()?;
+    nudge.set_nonblocking(true)?;
+    let given = GivenDevices::new(&config, nudge);
     let thread = start_bell(&config, &areas, &bell, &attentions)?;
     let shared = Arc::new(Shared {
         config,
@@ -108,6 +117,7 @@ pub fn up(config_file: &Path) -> Result<()> {
         started: Instant::now(),
         appliance: Mutex::default(),
         reservations: Book::default(),
+        given,
         servers: Mutex::default(),
     });
     let observed = Arc::clone(&shared);
@@ -120,12 +130,13 @@ pub fn up(config_file: &Path) -> Result<()> {
     })
     .with_context(|| socket.display().to_string())?;
 
-    let mut supervisor = Supervisor::new(&shared, backings, signals);
-    let outcome = supervisor.start().and_then(|started| match started {
+    let mut supervisor = Supervisor::new(&shared, backings, signals, nudges);
+    let outcome = supervisor.start_first().and_then(|started| match started {
         true => serve(&shared, pool.identity(), attentions).and_then(|()| supervisor.watch()),
         false => Ok(()),
     });
-    if outcome.is_err() {
+    if outcome.is_err() || shared.run().serving_since.is_none() {
+        // Nobody will answer those who wait for the appliance.
         shared.bell.abandon();
     }
     tracing::info!("shutting down");
@@ -232,6 +243,7 @@ fn prepare_run_dir(config: &Config) -> Result<()> {
         );
     }
     File::create(dir.join("console.log")).with_context(at)?;
+    fs::write(dir.join(NO_FIRMWARE), [0]).with_context(at)?;
     Ok(())
 }
 

@@ -1,19 +1,24 @@
 //! The daemon's [`Status`], gathered from the areas and from itself.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use channel::{DeviceNumber, SubchannelId};
-use vcss::control::{self, DeviceLife, Life, HOST};
+use vcss::control::{self, Condition, ConditionState, DeviceLife, Life, HOST};
 
 use super::Shared;
+use crate::appliance::Given;
 use crate::areas;
-use crate::status::{Appliance, Client, Counters, Daemon, Device, Disk, Recoveries, Status};
+use crate::status::{
+    Appliance, Client, Counters, Daemon, Device, Disk, Health, Recoveries, Status,
+};
 use crate::subchannel::{driver_state, hex};
 
 pub fn status(shared: &Shared) -> Status {
     let devices = devices(shared);
     Status {
         appliance: appliance(shared),
+        disks: disks(shared),
         daemon: daemon(shared),
         clients: clients(shared, &devices),
         devices: devices.into_iter().map(|(device, _)| device).collect(),
@@ -25,7 +30,14 @@ fn appliance(shared: &Shared) -> Appliance {
     let first_area = shared.areas.clients.first().map(|client| &client.area);
     let generation = areas::generation(first_area.unwrap_or(&shared.areas.control));
     let mut appliance = Appliance {
-        life: life(shared.areas.life()).into(),
+        life: match run.next_start {
+            Some(_) => "down".into(),
+            None => life(shared.areas.life()).into(),
+        },
+        next_start_ms: run.next_start.map(|next| {
+            let left = next.saturating_duration_since(Instant::now());
+            left.as_millis() as u64
+        }),
         pid: run.pid,
         accel: shared.config.appliance.accel.name().into(),
         uptime_s: run
@@ -50,6 +62,32 @@ fn appliance(shared: &Shared) -> Appliance {
         }
     }
     appliance
+}
+
+fn disks(shared: &Shared) -> Vec<Health> {
+    let disks = shared.config.disks.iter().enumerate();
+    disks
+        .map(|(index, disk)| {
+            let (state, reason) = match shared.given.trouble(Given::Disk(index)) {
+                Some(trouble) => ("failed".into(), Some(trouble)),
+                None => condition(shared, Condition::of_disk(index)),
+            };
+            Health {
+                name: disk.name.clone(),
+                state,
+                reason,
+            }
+        })
+        .collect()
+}
+
+/// State and reason of what has a condition in the control area.
+fn condition(shared: &Shared, entry: u32) -> (String, Option<String>) {
+    match shared.areas.condition(entry) {
+        Ok((ConditionState::Good, _)) => ("online".into(), None),
+        Ok((ConditionState::Failed, reason)) => ("failed".into(), Some(reason)),
+        Ok((ConditionState::Unknown, _)) | Err(_) => ("unknown".into(), None),
+    }
 }
 
 fn daemon(shared: &Shared) -> Daemon {
@@ -156,6 +194,9 @@ fn clients(shared: &Shared, devices: &[(Device, usize)]) -> Vec<Client> {
         .collect();
     // Exports are counted over all kinds, sockets over the disks.
     let (mut number, mut server) = (0, 0);
+    let disk_count = shared.config.disks.len() as u32;
+    // The daemon is one more client.
+    let client_count = shared.config.clients.len() as u32 + 1;
     let mut clients = Vec::new();
     let all = shared.config.clients.iter().zip(&shared.layout.windows);
     for (place, (client, window)) in all.enumerate() {
@@ -164,7 +205,14 @@ fn clients(shared: &Shared, devices: &[(Device, usize)]) -> Vec<Client> {
             let size = devices.iter().find(|(_, disk)| *disk == export.disk);
             let rest = size.filter(|_| export.partition.is_none());
             let rest = rest.map_or(0, |(device, _)| device.sectors.saturating_sub(export.start));
+            let entry = Condition::of_export(number, disk_count, client_count);
+            let (state, reason) = match shared.given.trouble(Given::Disk(export.disk)) {
+                Some(trouble) => ("failed".into(), Some(trouble)),
+                None => condition(shared, entry),
+            };
             disks.push(Disk {
+                state,
+                reason,
                 disk: shared.config.disks[export.disk].name.clone(),
                 socket: shared.config.socket(client, index),
                 connected: connected.get(server).copied().unwrap_or(false),
@@ -180,7 +228,10 @@ fn clients(shared: &Shared, devices: &[(Device, usize)]) -> Vec<Client> {
         }
         number += client.subchannels.len();
         let by_link = shared.bell.is_connected(place + 1);
+        let (state, reason) = condition(shared, Condition::of_client(place, disk_count));
         clients.push(Client {
+            state,
+            reason,
             name: client.name.clone(),
             connected: match client.is_channel_level() {
                 true => by_link,

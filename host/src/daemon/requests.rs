@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 use vcss::control::HOST;
 
-use super::{observe, Shared};
+use super::{observe, retry, Shared};
 use crate::admin::{Answer, Request};
 use crate::disks::{self, format::Use, FormatLine, FormatOrder, View};
 use crate::subchannel::{HostClient, Tracer};
@@ -44,6 +44,7 @@ pub fn answer(
         }
         Request::Format { disk, order } => format(shared, host, &disk, &order, answer),
         Request::View { disk } => answer.send(said(view(host, &disk))),
+        Request::Retry { name } => answer.send(said(retry::retry(shared, &name))),
         Request::Trace { follow } => trace(shared, follow, answer),
     }
 }

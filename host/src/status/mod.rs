@@ -19,10 +19,24 @@ pub struct Status {
     pub appliance: Appliance,
     /// The daemon.
     pub daemon: Daemon,
+    /// The disks of the configuration.
+    #[serde(default)]
+    pub disks: Vec<Health>,
     /// The subchannels that the appliance owns.
     pub devices: Vec<Device>,
     /// Those who are served.
     pub clients: Vec<Client>,
+}
+
+/// How a disk of the configuration fares.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// Its name.
+    pub name: String,
+    /// `online`, `failed`, or `unknown` while the appliance has not looked at it.
+    pub state: String,
+    /// Why it has failed.
+    pub reason: Option<String>,
 }
 
 /// The appliance.
@@ -30,8 +44,11 @@ pub struct Status {
 pub struct Appliance {
     /// Its version.
     pub version: String,
-    /// `starting`, `serving`, `stopping`, `stopped` or `failed`.
+    /// `starting`, `serving`, `stopping`, `stopped` or `failed`; `down` while it has died and is not started again yet.
     pub life: String,
+    /// Milliseconds until it is started again, when it is down.
+    #[serde(default)]
+    pub next_start_ms: Option<u64>,
     /// Seconds since it began to serve.
     pub uptime_s: u64,
     /// Process id of its QEMU.
@@ -151,6 +168,12 @@ pub struct Client {
     pub name: String,
     /// Whether its VM is connected: to all of its disks, or by its link.
     pub connected: bool,
+    /// As of a disk: whether the appliance can serve it.
+    #[serde(default)]
+    pub state: String,
+    /// Why it cannot.
+    #[serde(default)]
+    pub reason: Option<String>,
     /// Where its window begins in the pool.
     pub window_offset: u64,
     /// How long its window is.
@@ -170,6 +193,12 @@ pub struct Disk {
     pub socket: PathBuf,
     /// Whether the client's VM is connected to it.
     pub connected: bool,
+    /// `online`, `failed` or `unknown`, as of the disk; a slice that does not fit fails alone.
+    #[serde(default)]
+    pub state: String,
+    /// Why it has failed.
+    #[serde(default)]
+    pub reason: Option<String>,
     /// The partition of the disk; where that is the appliance knows.
     pub partition: Option<u8>,
     /// First sector on the disk.

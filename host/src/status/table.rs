@@ -22,7 +22,37 @@ pub fn table(status: &Status) -> String {
         ],
         status.clients.iter().flat_map(client).collect(),
     ));
+    text.push_str(&failures(status));
     text
+}
+
+/// What is not served, and why.
+fn failures(status: &Status) -> String {
+    let disks = status.disks.iter().map(|disk| {
+        let reason = disk.reason.as_ref();
+        (format!("disk {}", disk.name), reason)
+    });
+    let clients = status.clients.iter().flat_map(|client| {
+        let own = (format!("client {}", client.name), client.reason.as_ref());
+        // A disk's own trouble is told once.
+        let parts = client.disks.iter().filter(|part| {
+            let mut disks = status.disks.iter();
+            !disks.any(|disk| disk.name == part.disk && disk.reason.is_some())
+        });
+        let parts = parts.map(|part| {
+            let what = format!("client {}, disk {}", client.name, part.disk);
+            (what, part.reason.as_ref())
+        });
+        std::iter::once(own).chain(parts)
+    });
+    let all = disks.chain(clients);
+    let lines: Vec<String> = all
+        .filter_map(|(what, reason)| Some(format!("  {what}: {}\n", reason?)))
+        .collect();
+    match lines.is_empty() {
+        true => String::new(),
+        false => format!("\nNot served:\n{}", lines.concat()),
+    }
 }
 
 fn head(status: &Status) -> String {
@@ -31,10 +61,17 @@ fn head(status: &Status) -> String {
     let lines = [
         (
             "Appliance",
-            format!(
-                "{} {}, {} for {}, pid {} ({})",
-                "stellwerk", this.version, this.life, duration(this.uptime_s), this.pid, this.accel
-            ),
+            match this.next_start_ms {
+                Some(pause) => format!("down; it is started again in {pause} ms"),
+                None => format!(
+                    "stellwerk {}, {} for {}, pid {} ({})",
+                    this.version,
+                    this.life,
+                    duration(this.uptime_s),
+                    this.pid,
+                    this.accel
+                ),
+            },
         ),
         (
             "Start",

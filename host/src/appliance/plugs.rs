@@ -1,0 +1,158 @@
+//! The devices that the running VM is given: disks, and subchannels that are mediated devices.
+//!
+//! They are not on QEMU's command line, where one that cannot be opened would keep the VM from starting.
+
+use anyhow::Result;
+use serde_json::{json, Map, Value};
+
+use super::args::text;
+use super::disk::{check_mdev, Backing};
+use super::monitor::Plug;
+use crate::areas::device_number;
+use crate::config::{Config, Format, Source, SubchannelSource};
+
+/// A device that is given to the VM while it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Given {
+    /// The disk with this index.
+    Disk(usize),
+    /// The subchannel with this index.
+    Subchannel(usize),
+}
+
+impl Given {
+    /// All of a configuration.
+    pub fn all(config: &Config) -> Vec<Self> {
+        let disks = (0..config.disks.len()).map(Self::Disk);
+        let subchannels = config.subchannels.iter().enumerate();
+        let subchannels = subchannels
+            .filter(|(_, subchannel)| matches!(subchannel.source, SubchannelSource::Mdev(_)));
+        disks
+            .chain(subchannels.map(|(index, _)| Self::Subchannel(index)))
+            .collect()
+    }
+
+    /// What it is, for messages.
+    pub fn label(self, config: &Config) -> String {
+        match self {
+            Self::Disk(index) => format!("disk \"{}\"", config.disks[index].name),
+            Self::Subchannel(index) => {
+                format!("subchannel \"{}\"", config.subchannels[index].name)
+            }
+        }
+    }
+
+    /// Its id in QEMU.
+    pub fn id(self) -> String {
+        match self {
+            Self::Disk(index) => format!("given-disk{index}"),
+            Self::Subchannel(index) => format!("given-subchannel{index}"),
+        }
+    }
+
+    /// Looks whether it is there and can be opened, before QEMU is asked, and says how it is plugged in.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be.
+    pub fn plug(self, config: &Config, backings: &[Option<Backing>]) -> Result<Plug> {
+        let id = self.id();
+        match self {
+            Self::Disk(index) => {
+                let disk = &config.disks[index];
+                let devno = format!("fe.0.{:04x}", device_number(index));
+                match (&disk.source, backings.get(index).copied().flatten()) {
+                    (Source::Image { path, .. }, Some(backing)) => {
+                        backing.look_again(path)?;
+                        Ok(Plug {
+                            id,
+                            thread: Some(json!({
+                                "qom-type": "iothread", "id": format!("io{index}"), "poll-max-ns": 0,
+                            })),
+                            node: Some(blockdev(index, text(path)?, &backing)),
+                            device: virtio_blk(index, disk.queues, &devno, &backing),
+                        })
+                    }
+                    (Source::Image { path, .. }, None) => {
+                        anyhow::bail!("{} was not looked at", path.display())
+                    }
+                    (Source::Mdev(path), _) => mdev(id, &self.label(config), path, devno),
+                }
+            }
+            Self::Subchannel(index) => {
+                let subchannel = &config.subchannels[index];
+                let device = subchannel.device;
+                let devno = format!("fe.{}.{:04x}", device.set, device.number);
+                match &subchannel.source {
+                    SubchannelSource::Mdev(path) => mdev(id, &self.label(config), path, devno),
+                    SubchannelSource::Qemu(_) | SubchannelSource::Plugged => {
+                        anyhow::bail!("it is not plugged in by the daemon")
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn mdev(id: String, label: &str, path: &std::path::Path, devno: String) -> Result<Plug> {
+    check_mdev(label, path)?;
+    Ok(Plug {
+        id,
+        device: map(json!({ "driver": "vfio-ccw", "devno": devno, "sysfsdev": text(path)? })),
+        ..Plug::default()
+    })
+}
+
+fn blockdev(index: usize, path: &str, backing: &Backing) -> Value {
+    let protocol = if backing.device {
+        "host_device"
+    } else {
+        "file"
+    };
+    json!({
+        "driver": backing.format.name(),
+        "node-name": format!("disk{index}"),
+        "read-only": backing.read_only,
+        "discard": "unmap",
+        "cache": { "direct": backing.direct, "no-flush": false },
+        "file": {
+            "driver": protocol,
+            "filename": path,
+            "aio": backing.aio.name(),
+            "read-only": backing.read_only,
+            "discard": "unmap",
+            "cache": { "direct": backing.direct, "no-flush": false },
+        },
+    })
+}
+
+/// Errors are the request's: QEMU must not pause the VM, and with it every other disk, because one file system is full.
+///
+/// A format with tables of its own keeps these in QEMU's memory until a flush. When QEMU dies, the flush that a client sends
+/// afterwards reaches another QEMU, which knows nothing of them. So each write is made stable before it is acknowledged.
+fn virtio_blk(index: usize, queues: u16, devno: &str, backing: &Backing) -> Map<String, Value> {
+    let write_back = match backing.format {
+        Format::Raw => "on",
+        Format::Qcow2 => "off",
+    };
+    map(json!({
+        "driver": "virtio-blk-ccw",
+        "devno": devno,
+        "drive": format!("disk{index}"),
+        "iothread": format!("io{index}"),
+        "num-queues": queues,
+        "discard": true,
+        "write-zeroes": true,
+        "werror": "report",
+        "rerror": "report",
+        "write-cache": write_back,
+        "config-wce": backing.format == Format::Raw,
+    }))
+}
+
+fn map(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    }
+}
