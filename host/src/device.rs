@@ -323,6 +323,22 @@ impl Device {
         self.run(&mut [Step::new(Command::WriteConfig, bytes)])
     }
 
+    /// Says that writes may be cached, as they may after a power-on, if the device lets the driver say so. A reset leaves that
+    /// as it is.
+    ///
+    /// # Errors
+    ///
+    /// See [`DeviceError`].
+    pub fn set_write_back(&mut self) -> Result<(), DeviceError> {
+        const WRITEBACK: usize = core::mem::offset_of!(virtio::blk::Config, writeback);
+        let mut config = self.read_config(WRITEBACK + 1)?;
+        match config.get_mut(WRITEBACK) {
+            Some(mode) if *mode == 0 => *mode = 1,
+            _ => return Ok(()),
+        }
+        self.write_config(&config)
+    }
+
     /// The notification counter of a queue.
     ///
     /// # Errors

@@ -51,6 +51,8 @@ const TEND_US: u64 = 1_000;
 pub struct Proxy {
     /// Those that are there, in no order. The place of one does not change.
     clients: Vec<Client>,
+    /// The client whose requests are taken first in the next turn.
+    first: usize,
     table: Table,
     scratch: Scratch,
     /// Completions whose flush found the disk full. Never more than there are requests.
@@ -78,6 +80,7 @@ impl Proxy {
     ) -> Self {
         let mut this = Self {
             clients: Vec::new(),
+            first: 0,
             passes_through: false,
             trace,
             table: Table::default(),
@@ -114,9 +117,12 @@ impl Proxy {
             return;
         };
         self.make_room(disks);
+        let mut first_queue = 0;
         for client in &mut self.clients {
             let of = client.number();
-            client.attach(number, disk.as_ref(), |index, fits| tell(of, index, fits));
+            client.attach(number, disk.as_ref(), &mut first_queue, |index, fits| {
+                tell(of, index, fits);
+            });
         }
     }
 
@@ -322,8 +328,21 @@ impl Proxy {
         self.collect(disks, &mut turn);
         self.listen(platform, &mut turn);
         if taking {
-            for client in &mut self.clients {
-                turn.worked |= client.serve(disks, &mut self.table, &mut self.scratch);
+            let mut full = false;
+            // From the one whose turn it is; those before it come last.
+            let (before, from) = self
+                .clients
+                .split_at_mut_checked(self.first)
+                .unwrap_or_default();
+            for client in from.iter_mut().chain(before) {
+                turn.worked |= client.serve(disks, &mut self.table, &mut self.scratch, &mut full);
+            }
+            if full {
+                // What becomes free is not always the same client's.
+                self.first += 1;
+                if self.first >= self.clients.len() {
+                    self.first = 0;
+                }
             }
         }
         for disk in disks.iter_mut() {
@@ -388,12 +407,15 @@ impl Proxy {
         let Some(disk) = disks.get_mut(device.export().disk) else {
             return true;
         };
+        // Completions have their own way to wait.
+        let mut full = false;
         let mut context = Context {
             area: &client.area,
             window: client.window,
             disk: disk.as_mut(),
             table: &mut self.table,
             scratch: &mut self.scratch,
+            full: &mut full,
         };
         device.complete(&request, done.status, &mut context)
     }

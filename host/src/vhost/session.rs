@@ -129,6 +129,9 @@ impl Session {
             None => {
                 let offered = self.device.features();
                 let offered = offered.map_err(|error| self.failure(&error))?;
+                // What an earlier VM has asked for is not this one's. From here on the peer may read it, and keep a copy.
+                let fresh = self.device.set_write_back();
+                fresh.map_err(|error| self.failure(&error))?;
                 *self.offered.insert(offered)
             }
         };

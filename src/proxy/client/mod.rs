@@ -269,11 +269,12 @@ impl Client {
     }
 
     /// A disk is there, or is there again: serves from it what the client is given of it, and tells of each such export whether
-    /// it fits, by the number of its virtual subchannel.
+    /// it fits, by the number of its virtual subchannel. `first_queue` counts the queues of all that share the disk.
     pub fn attach(
         &mut self,
         number: usize,
         disk: &dyn BlockDevice,
+        first_queue: &mut usize,
         mut tell: impl FnMut(u16, Result<(), Unfit>),
     ) {
         for place in &self.subchannels {
@@ -282,7 +283,11 @@ impl Client {
             };
             let device = self.devices.get_mut(*device);
             if let Some(device) = device.filter(|device| device.export().disk == number) {
-                tell(place.index as u16, device.attach(&self.area, disk));
+                tell(
+                    place.index as u16,
+                    device.attach(&self.area, disk, *first_queue),
+                );
+                *first_queue += usize::from(device.queue_count());
             }
         }
     }
@@ -434,12 +439,13 @@ impl Client {
         });
     }
 
-    /// Takes requests from the client's queues and passes them on.
+    /// Takes requests from the client's queues and passes them on. Sets `full` when one finds its disk full.
     pub fn serve(
         &mut self,
         disks: &mut [Box<dyn BlockDevice>],
         table: &mut Table,
         scratch: &mut Scratch,
+        full: &mut bool,
     ) -> bool {
         let mut worked = false;
         for (number, device) in self.devices.iter_mut().enumerate() {
@@ -459,6 +465,7 @@ impl Client {
                     disk: disk.as_mut(),
                     table,
                     scratch,
+                    full: &mut *full,
                 };
                 let origin = Origin {
                     client: self.place,

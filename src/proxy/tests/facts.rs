@@ -154,11 +154,129 @@ fn unknown_requests_are_unsupported() {
 fn get_id_answers_the_serial() {
     let mut scene = Scene::new();
     let mut driver = scene.bring_up(0, FEATURES);
-    let head = driver.request(RequestType::GetId, 0, &[(DATA, 20)], true);
+    for length in [20, 512] {
+        let head = driver.request(RequestType::GetId, 0, &[(DATA, length)], true);
+        scene.settle();
+        assert_eq!(driver.done(), Some((head, 0, 21)));
+        let id: [u8; 20] = scene.window.read(ClientAddress::new(DATA)).unwrap();
+        assert_eq!(&id, b"slice of disk zero\0\0");
+    }
+}
+
+#[test]
+fn used_lengths_say_what_was_written() {
+    let mut scene = Scene::new();
+    let mut driver = scene.bring_up(0, FEATURES);
+    let long = [(DATA, 512), (DATA + 512, 1024)];
+    for (kind, sector, data, writable, expected) in [
+        (RequestType::In, 1, long.as_slice(), true, (0, 1537)),
+        (RequestType::In, 1, &[], true, (0, 1)),
+        (RequestType::In, SLICE_SECTORS, &long, true, (1, 1)),
+        (RequestType::In, 1, &[(DATA, 100)], true, (1, 1)),
+        (RequestType::Out, 1, &long, false, (0, 1)),
+        (RequestType::Out, 1, &[], false, (0, 1)),
+        (RequestType::Flush, 0, &[], false, (0, 1)),
+        (RequestType::Flush, 0, &[(DATA, 512)], true, (0, 1)),
+        (RequestType::GetId, 0, &[(DATA, 8)], true, (0, 9)),
+        (
+            RequestType::GetId,
+            0,
+            &[(DATA, 8), (DATA + 8, 100)],
+            true,
+            (0, 21),
+        ),
+        (RequestType::GetId, 0, &[], true, (0, 1)),
+        (RequestType::GetLifetime, 0, &[(DATA, 40)], true, (2, 1)),
+        (RequestType::SecureErase, 0, &[(DATA, 16)], false, (2, 1)),
+        (RequestType::Discard, 0, &[], false, (1, 1)),
+    ] {
+        let head = driver.request(kind, sector, data, writable);
+        scene.settle();
+        let (status, written) = expected;
+        assert_eq!(
+            driver.done(),
+            Some((head, status, written)),
+            "{kind:?} {sector} {data:?}"
+        );
+    }
+}
+
+#[test]
+fn a_cache_mode_that_was_asked_for_outlives_a_reset() {
+    let mut scene = Scene::new();
+    let writeback = |scene: &mut Scene| {
+        let mut bytes = [0; size_of::<Config>()];
+        scene.good(0, Command::ReadConfig, &mut bytes);
+        Config::read_from_bytes(&bytes).unwrap().writeback
+    };
+    let mut config = [0; size_of::<Config>()];
+    scene.bring_up(0, FEATURES);
+    scene.good(0, Command::WriteConfig, &mut config);
+    assert_eq!(writeback(&mut scene), 0);
+    // As a guest that is rebooted does it, which may have been told by somebody's copy.
+    let mut driver = scene.bring_up(0, FEATURES);
+    assert_eq!(writeback(&mut scene), 0);
+    driver.write(1, DATA, 512);
     scene.settle();
-    assert_eq!(driver.done(), Some((head, 0, 21)));
-    let id: [u8; 20] = scene.window.read(ClientAddress::new(DATA)).unwrap();
-    assert_eq!(&id, b"slice of disk zero\0\0");
+    assert_eq!(scene.platter(0).log.last(), Some(&Operation::Flush));
+    scene.restart();
+    assert_eq!(writeback(&mut scene), 0);
+    // What is written before the features are agreed on counts too.
+    scene.good(0, Command::Reset, &mut []);
+    config[core::mem::offset_of!(Config, writeback)] = 1;
+    scene.good(0, Command::WriteConfig, &mut config);
+    assert_eq!(writeback(&mut scene), 1);
+}
+
+#[test]
+fn a_driver_without_indirect_descriptors_is_told_of_segments_that_fit_a_small_ring() {
+    let mut scene = Scene::new();
+    scene.platter(0).geometry.seg_max = 126;
+    scene.restart();
+    let seg_max = |scene: &mut Scene| {
+        let mut bytes = [0; size_of::<Config>()];
+        scene.good(0, Command::ReadConfig, &mut bytes);
+        Config::read_from_bytes(&bytes).unwrap().seg_max.get()
+    };
+    scene.bring_up(0, FEATURES);
+    assert_eq!(seg_max(&mut scene), 126);
+    scene.bring_up(0, FEATURES - Features::RING_INDIRECT_DESC);
+    assert_eq!(seg_max(&mut scene), 62);
+}
+
+#[test]
+fn two_clients_that_fill_a_disk_each_get_their_part_of_it() {
+    let [mut one, mut other] = Scene::pair();
+    let mut drivers = [one.bring_up(0, FEATURES), other.bring_up(0, FEATURES)];
+    one.platter(0).capacity = 4;
+    let mut counts = [0, 0];
+    for _ in 0..400 {
+        for (driver, count) in drivers.iter_mut().zip(&mut counts) {
+            while driver.done().is_some() {
+                *count += 1;
+            }
+            while driver.queue.free() >= 3 {
+                driver.read(1, DATA, 512);
+            }
+        }
+        one.side.borrow_mut().turn();
+    }
+    let [first, second] = counts;
+    assert!(first > 0 && second > 0, "{counts:?}");
+    assert!(first <= 2 * second && second <= 2 * first, "{counts:?}");
+}
+
+#[test]
+fn clients_of_one_disk_use_its_queues_side_by_side() {
+    let [mut one, mut other] = Scene::pair();
+    one.platter(0).geometry.queues = 4;
+    one.attach(0);
+    let mut drivers = [one.bring_up(0, FEATURES), other.bring_up(0, FEATURES)];
+    for driver in &mut drivers {
+        driver.read(1, DATA, 512);
+    }
+    one.settle();
+    assert_eq!(one.platter(0).queues_used, [0, 1].into());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::boxed::Box;
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::vec::Vec;
 
@@ -107,6 +107,8 @@ pub struct Platter {
     pub failing: bool,
     /// What was carried out, in order.
     pub log: Vec<Operation>,
+    /// The queues that requests came on.
+    pub queues_used: BTreeSet<u16>,
 }
 
 /// A disk of bytes.
@@ -146,6 +148,7 @@ impl RamDisk {
             stalled: 0,
             failing: false,
             log: Vec::new(),
+            queues_used: BTreeSet::new(),
         })))
     }
 }
@@ -202,6 +205,7 @@ impl BlockDevice for RamDisk {
         if platter.waiting.len() >= platter.capacity {
             return Err(SubmitError::Full);
         }
+        platter.queues_used.insert(queue);
         platter
             .waiting
             .push_back((operation, segments.to_vec(), ranges.to_vec(), token));
@@ -331,6 +335,58 @@ impl Scene {
             scene.enable(number);
         }
         scene
+    }
+
+    /// Two clients, each with its memory, that have all of one disk of a single queue.
+    pub fn pair() -> [Self; 2] {
+        let disk = RamDisk::new();
+        disk.0.borrow_mut().geometry.queues = 1;
+        let plan = plan::client_area(1);
+        let parts = [0, 1].map(|number| {
+            let area_window = memory(plan.length() as usize);
+            plan.write(area_window).unwrap();
+            let area = Area::open(area_window, Kind::Client).unwrap();
+            let (window, program) = (memory(MEMORY), memory(4096));
+            let mut client =
+                Client::new("linux".into(), number, area.clone(), window, program).unwrap();
+            let whole = Export {
+                disk: 0,
+                start: 0,
+                sectors: 0,
+                partition: 0,
+                read_only: false,
+                queues: 1,
+                serial: [0; 20],
+            };
+            client.add(0x1000, whole).unwrap();
+            (client, area, window, program)
+        });
+        let clients = parts.map(|(client, area, window, program)| {
+            let rest = (area, window, program);
+            (client, rest)
+        });
+        let [(first, first_parts), (second, second_parts)] = clients;
+        let disks: Vec<Box<dyn BlockDevice>> = std::vec![Box::new(disk.clone())];
+        let mut proxy = Proxy::new(std::vec![first, second], &disks, None);
+        proxy.attach(0, &disks, |_, _, fits| fits.unwrap());
+        let side = Rc::new(RefCell::new(Side { proxy, disks }));
+        [first_parts, second_parts].map(|(area, window, program)| {
+            let wake = Turning {
+                side: side.clone(),
+                bell: vcss::Bell::of_client(&area).unwrap(),
+                patience: 0,
+            };
+            let mut scene = Self {
+                remote: Remote::new(area.clone(), wake),
+                side: side.clone(),
+                disks: [disk.clone(), disk.clone()],
+                area,
+                window,
+                program,
+            };
+            scene.enable(0);
+            scene
+        })
     }
 
     /// The appliance dies and comes back; nothing remains but memory and disks.

@@ -111,12 +111,16 @@ struct Traits {
     block_size: u32,
     read_only: bool,
     flush: bool,
-    queues: u16,
 }
+
+/// Data segments that fit into any ring that a driver of today makes, of 64 descriptors, beside header and status.
+const DIRECT_SEGMENTS: u32 = 62;
 
 /// One of the device's queues, set up or not.
 #[derive(Debug)]
 struct QueueSlot {
+    /// The disk's queue that its requests go to.
+    disk_queue: u16,
     served: Option<ServedQueue>,
     /// Where the next set-up begins.
     start: u16,
@@ -162,6 +166,7 @@ impl VirtioBlk {
         let mut queues = Vec::with_capacity(MAX_QUEUES);
         for number in 0..usize::from(export.queues).min(MAX_QUEUES) {
             queues.push(QueueSlot {
+                disk_queue: 0,
                 served: None,
                 start: 0,
                 notify: word(number * size_of::<u32>())?,
@@ -177,7 +182,6 @@ impl VirtioBlk {
                 block_size: SECTOR,
                 read_only: true,
                 flush: false,
-                queues: 1,
             },
             withheld: Status::DEVICE_NEEDS_RESET,
             // A queue that is taken up may have something to say.
@@ -194,12 +198,17 @@ impl VirtioBlk {
         })
     }
 
-    /// The disk is there, or is there again: it is served from now on.
+    /// The disk is there, or is there again: it is served from now on. `first_queue` is how many queues others have that share it.
     ///
     /// # Errors
     ///
     /// The export does not fit the disk; nothing is served then.
-    pub fn attach(&mut self, area: &Area<'static>, disk: &dyn BlockDevice) -> Result<(), Unfit> {
+    pub fn attach(
+        &mut self,
+        area: &Area<'static>,
+        disk: &dyn BlockDevice,
+        first_queue: usize,
+    ) -> Result<(), Unfit> {
         self.withheld = Status::DEVICE_NEEDS_RESET;
         let geometry = disk.geometry();
         let (start, sectors) = extent(&self.export, disk)?;
@@ -212,8 +221,13 @@ impl VirtioBlk {
             block_size: geometry.block_size,
             read_only: self.export.read_only || geometry.read_only,
             flush: geometry.flush,
-            queues: geometry.queues.max(1),
         };
+        // Side by side with the queues of whoever else has the disk, so that none of the disk's lies idle.
+        let queues = (0..geometry.queues.max(1)).cycle();
+        let first = first_queue % usize::from(geometry.queues.max(1));
+        for (slot, queue) in self.queues.iter_mut().zip(queues.skip(first)) {
+            slot.disk_queue = queue;
+        }
         self.withheld = Status::empty();
         if self.status.contains(Status::FEATURES_OK) && !self.acceptable(self.accepted) {
             self.needs_reset(
@@ -324,6 +338,12 @@ impl VirtioBlk {
             "virtual subchannel {}: took up {queues} queues, {requests} requests in flight",
             self.index
         );
+    }
+
+    /// Whether the driver puts its requests into the ring itself, and has no indirect descriptors.
+    fn is_direct(&self) -> bool {
+        self.status.contains(Status::FEATURES_OK)
+            && !self.accepted.contains(Features::RING_INDIRECT_DESC)
     }
 
     fn acceptable(&self, features: Features) -> bool {
@@ -467,7 +487,11 @@ impl Unit<'_> {
             }
             Command::ReadConfig => {
                 device.config.writeback = u8::from(device.writeback);
-                let config = device.config;
+                let mut config = device.config;
+                if device.is_direct() {
+                    let most = config.seg_max.get().min(DIRECT_SEGMENTS);
+                    config.seg_max.set(most);
+                }
                 return write_up_to_count(data, config.as_bytes());
             }
             Command::WriteConfig => return self.write_config(data),
@@ -506,7 +530,7 @@ impl Unit<'_> {
         data.read(0, bytes)?;
         let wanted = bytes.get(WRITEBACK).copied();
         let may = Features::from(BlkFeatures::CONFIG_WCE);
-        if let (Some(wanted), true) = (wanted, self.device.accepted.contains(may)) {
+        if let (Some(wanted), true) = (wanted, self.device.offered.contains(may)) {
             self.device.writeback = wanted != 0;
         }
         self.device.persist(self.area);
@@ -599,7 +623,7 @@ impl Unit<'_> {
         device.accepted = Features::empty();
         device.status = Status::empty();
         device.revision = 0;
-        device.writeback = true;
+        // The cache mode stays: a client that is told what it is from a copy goes on being told so.
         device.persist(self.area);
         Executed::Done
     }

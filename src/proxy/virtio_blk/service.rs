@@ -38,6 +38,8 @@ pub struct Context<'a> {
     pub table: &'a mut Table,
     /// The place to take one apart.
     pub scratch: &'a mut Scratch,
+    /// Set when a request finds its disk full.
+    pub full: &'a mut bool,
 }
 
 impl core::fmt::Debug for Context<'_> {
@@ -47,6 +49,14 @@ impl core::fmt::Debug for Context<'_> {
             .field("table", self.table)
             .finish_non_exhaustive()
     }
+}
+
+/// A request that was checked.
+enum Prepared {
+    /// It is the disk's: what it is to do, and how many bytes it writes into the client's buffers.
+    Disk(Operation, Kind, u32),
+    /// It is done, and so many bytes were written into the client's buffers.
+    Done(u32),
 }
 
 impl VirtioBlk {
@@ -69,6 +79,7 @@ impl VirtioBlk {
                 break;
             };
             if context.table.is_full() {
+                *context.full = true;
                 break;
             }
             let taken = served.take(context.window, &mut context.scratch.chain);
@@ -90,6 +101,7 @@ impl VirtioBlk {
             };
             if !self.begin(origin, head, context) {
                 // The disk is full: the request waits in the client's ring.
+                *context.full = true;
                 if let Some(served) = self.served_mut(origin.queue) {
                     served.put_back(head);
                 }
@@ -116,8 +128,10 @@ impl VirtioBlk {
                 return true;
             }
         };
+        // The status byte, and what comes before it.
+        let mut written = 1;
         let ended = match self.prepare(&shape, context) {
-            Ok(Some((operation, kind, data))) => {
+            Ok(Prepared::Disk(operation, kind, data)) => {
                 let request = Request {
                     origin,
                     head,
@@ -131,7 +145,7 @@ impl VirtioBlk {
                 let Some(token) = context.table.insert(request) else {
                     return false;
                 };
-                let queue = origin.queue % self.disk.queues;
+                let queue = self.disk_queue(origin.queue);
                 let Scratch {
                     segments, ranges, ..
                 } = &*context.scratch;
@@ -150,13 +164,12 @@ impl VirtioBlk {
                     }
                 }
             }
-            Ok(None) => RequestStatus::Ok,
+            Ok(Prepared::Done(data)) => {
+                written += data;
+                RequestStatus::Ok
+            }
             Err(Refused::Status(status)) => status,
             Err(Refused::Shape) => RequestStatus::IoError,
-        };
-        let written = match ended {
-            RequestStatus::Ok => context.scratch.chain.writable_len() as u32,
-            _ => 1,
         };
         if ended != RequestStatus::Ok {
             self.counters.errors += 1;
@@ -173,13 +186,9 @@ impl VirtioBlk {
         true
     }
 
-    /// Checks a request and makes the disk's operation of it; `None` when it is done already.
+    /// Checks a request and makes the disk's operation of it, unless it is done already.
     #[inline]
-    fn prepare(
-        &mut self,
-        shape: &Shape,
-        context: &mut Context<'_>,
-    ) -> Result<Option<(Operation, Kind, u32)>, Refused> {
+    fn prepare(&mut self, shape: &Shape, context: &mut Context<'_>) -> Result<Prepared, Refused> {
         let Scratch {
             chain,
             segments,
@@ -196,9 +205,13 @@ impl VirtioBlk {
                 let bytes = gather(window, chain.writable(), (0, 0), 1, segments)?;
                 let sector = self.place(shape.header.sector.get(), bytes)?;
                 if bytes == 0 {
-                    return Ok(None);
+                    return Ok(Prepared::Done(0));
                 }
-                Ok(Some((Operation::Read { sector }, Kind::Read, bytes)))
+                Ok(Prepared::Disk(
+                    Operation::Read { sector },
+                    Kind::Read,
+                    bytes,
+                ))
             }
             RequestType::Out => {
                 if read_only {
@@ -207,21 +220,21 @@ impl VirtioBlk {
                 let bytes = gather(window, chain.readable(), shape.skip, 0, segments)?;
                 let sector = self.place(shape.header.sector.get(), bytes)?;
                 if bytes == 0 {
-                    return Ok(None);
+                    return Ok(Prepared::Done(0));
                 }
                 let kind = Kind::Write { bytes };
-                Ok(Some((Operation::Write { sector }, kind, 0)))
+                Ok(Prepared::Disk(Operation::Write { sector }, kind, 0))
             }
             RequestType::Flush => {
                 if !self.disk.flush {
-                    return Ok(None);
+                    return Ok(Prepared::Done(0));
                 }
-                Ok(Some((Operation::Flush, Kind::Flush, 0)))
+                Ok(Prepared::Disk(Operation::Flush, Kind::Flush, 0))
             }
             RequestType::GetId => {
-                gather(window, chain.writable(), (0, 0), 1, segments)?;
-                self.get_id(window, chain.writable())?;
-                Ok(None)
+                let room = gather(window, chain.writable(), (0, 0), 1, segments)?;
+                let written = self.get_id(window, chain.writable(), room)?;
+                Ok(Prepared::Done(written))
             }
             RequestType::Discard | RequestType::WriteZeroes => {
                 if read_only {
@@ -233,7 +246,7 @@ impl VirtioBlk {
                 } else {
                     Operation::WriteZeroes
                 };
-                Ok(Some((operation, Kind::Discard, 0)))
+                Ok(Prepared::Disk(operation, Kind::Discard, 0))
             }
             RequestType::GetLifetime | RequestType::SecureErase => {
                 Err(RequestStatus::Unsupported.into())
@@ -255,8 +268,11 @@ impl VirtioBlk {
         }
     }
 
-    fn get_id(&self, window: &Window, writable: &[Buffer]) -> Result<(), Refused> {
-        let mut rest = self.export.serial.as_slice();
+    /// Writes as much of the serial as there is room for, and returns how many bytes that is.
+    fn get_id(&self, window: &Window, writable: &[Buffer], room: u32) -> Result<u32, Refused> {
+        let serial = self.export.serial.as_slice();
+        let serial = serial.get(..room as usize).unwrap_or(serial);
+        let mut rest = serial;
         for buffer in writable {
             let length = rest.len().min(buffer.len as usize);
             let (now, later) = rest.split_at(length);
@@ -265,7 +281,7 @@ impl VirtioBlk {
                 .map_err(|_| RequestStatus::IoError)?;
             rest = later;
         }
-        Ok(())
+        Ok((serial.len() - rest.len()) as u32)
     }
 
     /// Copies and checks the ranges of a discard or write-zeroes request.
@@ -350,7 +366,7 @@ impl VirtioBlk {
     /// Lets a flush follow a write. The request stays in the table, under the token that it just had,
     /// unless the flush is refused for good.
     fn flush(&self, request: &Request, context: &mut Context<'_>) -> Result<(), SubmitError> {
-        let queue = request.origin.queue % self.disk.queues;
+        let queue = self.disk_queue(request.origin.queue);
         let token = context.table.insert(*request).ok_or(SubmitError::Broken)?;
         let submitted = context
             .disk
@@ -482,6 +498,12 @@ impl VirtioBlk {
     /// Number of queues to go through.
     pub fn queue_count(&self) -> u16 {
         self.queues.len() as u16
+    }
+
+    #[inline]
+    fn disk_queue(&self, queue: u16) -> u16 {
+        let slot = self.queues.get(usize::from(queue));
+        slot.map_or(0, |slot| slot.disk_queue)
     }
 
     fn served_mut(&mut self, queue: u16) -> Option<&mut super::ServedQueue> {
