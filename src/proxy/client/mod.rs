@@ -5,17 +5,19 @@
 //! A request is copied once out of the area. What is answered, shown and reported is written before the word that
 //! announces it.
 
+mod cut_off;
 mod place;
 
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use channel::{Crw, DeviceNumber, IoInterruption};
+use channel::{Crw, DeviceNumber, FunctionControl, IoInterruption};
 use s390x::clock::Tod;
 use vcss::client::SchibPart;
 use vcss::events::EventSource;
 use vcss::trace::Recorder;
+use vcss::underway::{CutOff, Note};
 use vcss::{Area, AreaError, Bell};
 use window::Window;
 
@@ -58,6 +60,9 @@ pub struct Client {
     pub(super) devices: Vec<VirtioBlk>,
     /// Channel reports, where the area has room for them.
     events: Option<EventSource<'static>>,
+    /// It is no client, but a test of the appliance.
+    #[cfg(feature = "selftest")]
+    trusted: bool,
 }
 
 /// What serving pass-through subchannels needs.
@@ -105,6 +110,8 @@ impl Client {
             program,
             subchannels: Vec::new(),
             devices: Vec::new(),
+            #[cfg(feature = "selftest")]
+            trusted: false,
         })
     }
 
@@ -123,12 +130,15 @@ impl Client {
             // Enabled before is enabled now: the client need not know that there was a restart.
             if old.schib.pmcw.device.get() == device {
                 subchannel.modify(&old.schib);
+                let functions = FunctionControl::from_bits_truncate(old.functions.get() as u8);
+                subchannel.cut_off(functions);
             }
         }
-        let part = part(*subchannel.store(), 0);
+        let part = part(*subchannel.store(), subchannel.functions().bits().into());
         let kind = Kind::Virtio(Box::new(subchannel), self.devices.len());
-        let place = Virtual::new(&self.area, self.subchannels.len() as u32, kind)?;
+        let mut place = Virtual::new(&self.area, self.subchannels.len() as u32, kind)?;
         self.area.write(index, &part)?;
+        place.tell_pending();
         self.subchannels.push(place);
         self.devices.push(virtio);
         Ok(())
@@ -148,6 +158,7 @@ impl Client {
         around: Surroundings<'_>,
     ) -> Result<(), AreaError> {
         let index = self.subchannels.len() as u16;
+        let device = device.filter(|device| self.may_have(device));
         let subject = device.and_then(|device| {
             self.subject(around.platform, index, stands, device, isc)
                 .map(|subject| match stands {
@@ -192,9 +203,58 @@ impl Client {
         Ok(())
     }
 
+    /// From now on, notes what it carries out for the client. `cut` is a request of the client's that an earlier life left unfinished.
+    pub fn note_requests(
+        &mut self,
+        note: &Note,
+        cut: Option<&CutOff>,
+        around: &mut Surroundings<'_>,
+    ) {
+        for place in &mut self.subchannels {
+            place.note = Some((note.clone(), self.number));
+            let cut = cut.filter(|cut| u32::from(cut.subchannel) == place.index);
+            if let Some(cut) = cut {
+                let mut line = Line {
+                    css: &mut *around.platform,
+                    window: self.program,
+                    now: around.now,
+                    trace: around.trace.as_deref_mut(),
+                    client: self.number,
+                };
+                place.cut_off(cut, &self.area, &mut line);
+                self.ring = true;
+            }
+        }
+    }
+
     /// Its number.
     pub const fn number(&self) -> u16 {
         self.number
+    }
+
+    /// Whether a device can be passed through to a client; the log says why not.
+    fn may_have(&self, device: &Device) -> bool {
+        #[cfg(feature = "selftest")]
+        if self.trusted {
+            return true;
+        }
+        let reason = device.reason_to_withhold();
+        if let Some(reason) = reason {
+            log::error!(
+                "client {}: {} is not passed through: {reason}",
+                self.name,
+                device.number
+            );
+        }
+        reason.is_none()
+    }
+
+    /// The client is the appliance itself: it may have any device. For tests and benchmarks.
+    #[cfg(feature = "selftest")]
+    #[must_use]
+    pub const fn trusted(mut self) -> Self {
+        self.trusted = true;
+        self
     }
 
     fn note(&self, stands: Stands, device: &Device) {
@@ -245,6 +305,9 @@ impl Client {
 
     /// Gives a virtual subchannel the device that has been plugged in, and tells the client.
     pub fn plug(&mut self, index: u16, device: &Device, isc: u8, around: &mut Surroundings<'_>) {
+        if !self.may_have(device) {
+            return;
+        }
         let place = self.subchannels.get(usize::from(index));
         let Some((stands, empty)) =
             place.and_then(|place| Some((place.stands?, matches!(place.kind, Kind::Nothing))))
@@ -333,11 +396,23 @@ impl Client {
         let rang = self.bell.heard();
         if rang && self.bell.began_anew() {
             self.each_pass_through(around, PassThrough::reset);
+            for place in &mut self.subchannels {
+                let mut line = Line {
+                    css: &mut *around.platform,
+                    window: self.program,
+                    now: around.now,
+                    trace: around.trace.as_deref_mut(),
+                    client: self.number,
+                };
+                place.begin_reset(&self.area, &mut line);
+            }
         }
         let mut worked = false;
         self.active = false;
         for place in &mut self.subchannels {
             let mut done = false;
+            place.go_on_resetting(&self.area, self.window, &mut self.devices);
+            self.active |= place.resetting;
             if let Kind::Virtio(subchannel, device) = &mut place.kind {
                 if let (true, Some(device)) =
                     (subchannel.is_active(), self.devices.get_mut(*device))
@@ -424,11 +499,21 @@ impl Client {
     /// Does what is due.
     pub fn attend(&mut self, around: &mut Surroundings<'_>) {
         if self.any_passed_through(|subject| subject.is_due(around.now)) {
-            self.each_pass_through(around, |subject, line| {
-                subject.tick(line);
-                subject.tend(line);
-            });
+            self.each_pass_through(around, |subject, line| subject.tick(line));
         }
+    }
+
+    /// Looks at the program of one virtual subchannel, the first from `from` on whose program may change while it runs. Which one that was.
+    pub fn tend(&mut self, from: u16, around: &mut Surroundings<'_>) -> Option<u16> {
+        let mut all = self.passed_through();
+        let (chosen, _) = all.find(|(index, subject)| *index >= from && subject.is_changing())?;
+        drop(all);
+        self.each_pass_through(around, |subject, line| {
+            if subject.index() == chosen {
+                subject.tend(line);
+            }
+        });
+        Some(chosen)
     }
 
     /// A channel report about a path: to each subchannel that has it, and once to the client.
@@ -510,6 +595,7 @@ fn owned(device: &Device) -> Owned {
         id: device.id,
         number: device.number.number,
         roles: disk::roles(device),
+        runs_within_start: device.runs_within_start,
     }
 }
 

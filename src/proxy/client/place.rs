@@ -7,11 +7,13 @@ use alloc::boxed::Box;
 use channel::{DeviceNumber, Irb, Orb, Schib};
 use vcss::client::{Command, Instruction, Measurement, Response, SchibPart, Status};
 use vcss::events::EventSource;
+use vcss::underway::Note;
 use vcss::{Area, AreaError, Word};
 use window::Window;
 use zerocopy::FromBytes;
 
 use super::super::passthrough::{Line, PassThrough, Request};
+use super::super::program::Executed;
 use super::super::subchannel::Subchannel;
 use super::super::virtio_blk::{Unit, VirtioBlk};
 
@@ -24,13 +26,17 @@ pub(super) struct Virtual {
     pub(super) index: u32,
     pub(super) asked: Word<'static>,
     pub(super) answered: Word<'static>,
-    condition: Word<'static>,
+    pub(super) condition: Word<'static>,
     pending: Word<'static>,
     functions: Word<'static>,
     /// The SCHIB part says that it is enabled.
     shown_enabled: bool,
     /// What the words in the area say: pending, and functions.
     told: (bool, u32),
+    /// The client has begun anew, and requests of before are still in flight at the disk.
+    pub(super) resetting: bool,
+    /// Where the next life of the appliance finds what is being carried out, and whose client this is.
+    pub(super) note: Option<(Note, u16)>,
 }
 
 /// For which owned device a virtual subchannel stands, whenever there is one.
@@ -83,6 +89,8 @@ impl Virtual {
             shown_enabled: false,
             // Whatever is there, it is not that.
             told: (false, u32::MAX),
+            resetting: false,
+            note: None,
         })
     }
 
@@ -109,6 +117,9 @@ impl Virtual {
         line: &mut Line<'_>,
     ) {
         let sequence = self.asked.load();
+        if let Some((note, client)) = &self.note {
+            note.begin(*client, self.index as u16, sequence);
+        }
         let command = area.read::<Command>(self.index).ok();
         let instruction = command
             .as_ref()
@@ -117,6 +128,11 @@ impl Virtual {
             (Some(command), Some(instruction)) => {
                 let operand = &command.operand;
                 match &mut self.kind {
+                    Kind::Virtio(..) if self.resetting => match instruction {
+                        Instruction::Store => 0,
+                        Instruction::Modify => 2,
+                        _ => 3,
+                    },
                     Kind::Virtio(subchannel, device) => match devices.get_mut(*device) {
                         Some(device) => {
                             let mut unit = Unit {
@@ -153,9 +169,46 @@ impl Virtual {
         if matches!(instruction, Some(Instruction::Store | Instruction::Modify)) {
             self.show(area, line);
         }
-        self.tell(area, events, line);
         self.condition.store(condition);
+        if let Some((note, _)) = &self.note {
+            note.done(self.functions());
+        }
+        self.tell(area, events, line);
         self.answered.store(sequence);
+        if let Some((note, _)) = &self.note {
+            note.forget();
+        }
+    }
+
+    /// The client begins anew: a virtual subchannel of the virtio-ccw kind is as after a reset, and so is its device when nothing is in
+    /// flight any more, see [`Self::go_on_resetting`].
+    pub(super) fn begin_reset(&mut self, area: &Area<'static>, line: &mut Line<'_>) {
+        if let Kind::Virtio(subchannel, _) = &mut self.kind {
+            **subchannel = Subchannel::new(subchannel.store().pmcw.device.get());
+            self.resetting = true;
+            self.show(area, line);
+            self.tell_pending();
+        }
+    }
+
+    /// Goes on with that.
+    pub(super) fn go_on_resetting(
+        &mut self,
+        area: &Area<'static>,
+        window: &'static Window,
+        devices: &mut [VirtioBlk],
+    ) {
+        if let (true, Kind::Virtio(_, device)) = (self.resetting, &self.kind) {
+            let device = devices.get_mut(*device);
+            self.resetting = device.is_some_and(|device| {
+                let mut unit = Unit {
+                    device,
+                    area,
+                    window,
+                };
+                unit.reset() == Executed::Wait
+            });
+        }
     }
 
     pub(super) fn is_pending(&self) -> bool {
@@ -170,7 +223,8 @@ impl Virtual {
     pub(super) fn functions(&self) -> u32 {
         match &self.kind {
             Kind::PassThrough(subject) => u32::from(subject.functions().bits()),
-            Kind::Virtio(..) | Kind::Nothing => 0,
+            Kind::Virtio(subchannel, _) => u32::from(subchannel.functions().bits()),
+            Kind::Nothing => 0,
         }
     }
 
@@ -178,6 +232,11 @@ impl Virtual {
     pub(super) fn show(&mut self, area: &Area<'static>, line: &mut Line<'_>) {
         let schib = match &mut self.kind {
             Kind::Virtio(subchannel, _) => *subchannel.store(),
+            // What an earlier life has shown holds until it has been taken up: this life may end before that.
+            Kind::PassThrough(subject) if subject.former().is_some() => {
+                self.shown_enabled = subject.is_enabled();
+                subject.former().copied().unwrap_or_default()
+            }
             Kind::PassThrough(subject) => {
                 let schib = subject.schib(line);
                 self.shown_enabled = subject.is_enabled();

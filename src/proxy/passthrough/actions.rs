@@ -74,7 +74,7 @@ impl PassThrough {
             Action::Discard => self.discard(line),
             Action::Release => {
                 self.translator.release();
-                self.suspended = false;
+                self.at_rest = false;
                 self.continued = false;
                 self.held_until = None;
                 self.functions = FunctionControl::empty();
@@ -230,9 +230,10 @@ impl PassThrough {
         let id = self.id;
         // Whoever suspends a program may change it before it goes on.
         self.translator.refresh(line.window);
+        self.translator.end_cycles();
         match line.css.resume(id) {
             Ok(()) => {
-                self.suspended = false;
+                self.at_rest = false;
                 self.count_start();
                 self.answer(0, None)
             }
@@ -336,7 +337,7 @@ impl PassThrough {
         let over = match status::over(taken) {
             Over::Yes => true,
             Over::No => {
-                self.suspended = taken.activity().contains(ActivityControl::SUSPENDED);
+                self.at_rest = taken.activity().contains(ActivityControl::SUSPENDED);
                 false
             }
             Over::Ask => match self.stored(line) {
@@ -357,12 +358,13 @@ impl PassThrough {
         let Some((former, function)) = self.former.take() else {
             return;
         };
-        if !former.pmcw.flags().contains(PmcwFlags::ENABLED) || self.modify(&former, line) != 0 {
+        if !former.pmcw.flags().contains(PmcwFlags::ENABLED) {
             return;
         }
-        if !function.is_empty() {
+        // Whatever it was doing: reservation, path group and mode may be gone.
+        self.report_crw(initialised(self.index));
+        if self.modify(&former, line) == 0 && !function.is_empty() {
             self.held = Some(status::lost(function));
-            self.report_crw(initialised(self.index));
         }
     }
 

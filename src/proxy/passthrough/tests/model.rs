@@ -172,6 +172,7 @@ fn owned(id: SubchannelId) -> Owned {
             0x03 | REWIND => Some(Role::Nothing),
             _ => None,
         },
+        runs_within_start: false,
     }
 }
 
@@ -315,7 +316,10 @@ impl Walk {
         if self.css.pending_interruption().is_some() {
             self.with(|subject, line| subject.interruption(line));
         }
-        self.with(|subject, line| subject.tend(line));
+        self.with(|subject, line| {
+            subject.tick(line);
+            subject.tend(line);
+        });
     }
 
     pub fn pass(&mut self) {
