@@ -390,12 +390,15 @@ impl Proxy {
         if taking {
             let mut full = false;
             // From the one whose turn it is; those before it come last.
-            let (before, from) = self
-                .clients
-                .split_at_mut_checked(self.first)
-                .unwrap_or_default();
-            for client in from.iter_mut().chain(before) {
+            let first = self.first;
+            for client in self.clients.iter_mut().skip(first) {
                 turn.worked |= client.serve(disks, &mut self.table, &mut self.scratch, &mut full);
+            }
+            if first > 0 {
+                for client in self.clients.iter_mut().take(first) {
+                    turn.worked |=
+                        client.serve(disks, &mut self.table, &mut self.scratch, &mut full);
+                }
             }
             if full {
                 // What becomes free is not always the same client's.

@@ -9,10 +9,12 @@ use vcss::control::{self, Condition, ConditionState, DeviceLife, Life, HOST};
 use super::Shared;
 use crate::appliance::Given;
 use crate::areas;
+use crate::bell::Link;
 use crate::status::{
     Appliance, Client, Counters, Daemon, Device, Disk, Health, Recoveries, Status,
 };
 use crate::subchannel::{driver_state, hex};
+use crate::vhost::{Peer, Server};
 
 pub fn status(shared: &Shared) -> Status {
     let devices = devices(shared);
@@ -187,11 +189,7 @@ fn passed_through(shared: &Shared, number: DeviceNumber, entry: &control::Device
 }
 
 fn clients(shared: &Shared, devices: &[(Device, usize)]) -> Vec<Client> {
-    let connected: Vec<bool> = shared
-        .servers()
-        .iter()
-        .map(|server| server.is_connected())
-        .collect();
+    let peers: Vec<Peer> = shared.servers().iter().map(Server::peer).collect();
     // Exports are counted over all kinds, sockets over the disks.
     let (mut number, mut server) = (0, 0);
     let disk_count = shared.config.disks.len() as u32;
@@ -215,7 +213,11 @@ fn clients(shared: &Shared, devices: &[(Device, usize)]) -> Vec<Client> {
                 reason,
                 disk: shared.config.disks[export.disk].name.clone(),
                 socket: shared.config.socket(client, index),
-                connected: connected.get(server).copied().unwrap_or(false),
+                connected: peers.get(server) == Some(&Peer::Connected),
+                refused: match peers.get(server) {
+                    Some(Peer::Refused(why)) => Some(why.clone()),
+                    _ => None,
+                },
                 partition: export.partition,
                 start: export.start,
                 sectors: export.sectors.unwrap_or(rest),
@@ -227,15 +229,25 @@ fn clients(shared: &Shared, devices: &[(Device, usize)]) -> Vec<Client> {
             server += 1;
         }
         number += client.subchannels.len();
-        let by_link = shared.bell.is_connected(place + 1);
+        let area = shared.areas.clients.get(place);
+        let generation = area.and_then(|it| areas::client_generation(&it.area).ok());
+        let generation = generation.map_or(0, |word| word.load());
+        let link = shared.bell.link(place + 1, generation);
         let (state, reason) = condition(shared, Condition::of_client(place, disk_count));
         clients.push(Client {
             state,
             reason,
             name: client.name.clone(),
             connected: match client.is_channel_level() {
-                true => by_link,
+                true => link == Link::Connected,
                 false => !disks.is_empty() && disks.iter().all(|disk| disk.connected),
+            },
+            refused: match link {
+                Link::Elsewhere => Some(
+                    "its memory is not in this daemon's pool: the VM has to be started again"
+                        .into(),
+                ),
+                Link::Nobody | Link::Silent | Link::Connected => None,
             },
             subchannels: client
                 .subchannels
