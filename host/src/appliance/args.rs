@@ -42,7 +42,8 @@ pub fn appliance(
     );
     add("-m", format!("{}M", layout.total / MIB));
     add("-smp", this.accel.smp().into());
-    add("-kernel", text(&this.image)?.into());
+    add("-bios", path_text(&config.no_firmware())?.into());
+    add("-kernel", path_text(&this.image)?.into());
     let append = format!("control={:#x} {}", layout.control.offset, this.append);
     add("-append", append.trim_end().into());
     let log = run("console.log")?;
@@ -116,7 +117,7 @@ fn blockdev(index: usize, path: &Path, backing: &Backing) -> Result<Value> {
         "cache": { "direct": backing.direct, "no-flush": false },
         "file": {
             "driver": protocol,
-            "filename": text(path)?,
+            "filename": path_text(path)?,
             "aio": backing.aio.name(),
             "read-only": backing.read_only,
             "discard": "unmap",
@@ -132,7 +133,12 @@ fn virtio_blk(index: usize, disk: &Disk, devno: &str) -> String {
     )
 }
 
-fn text(path: &Path) -> Result<&str> {
+/// A path as an argument of its own.
+///
+/// # Errors
+///
+/// It is not UTF-8.
+pub fn path_text(path: &Path) -> Result<&str> {
     match path.to_str() {
         Some(text) => Ok(text),
         None => bail!(
@@ -148,5 +154,21 @@ fn text(path: &Path) -> Result<&str> {
 ///
 /// It is not UTF-8.
 pub fn comma_escaped(path: &Path) -> Result<String> {
-    Ok(text(path)?.replace(',', ",,"))
+    Ok(path_text(path)?.replace(',', ",,"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_firmware_is_loaded_into_anybodys_memory() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("alone.toml");
+        std::fs::write(&file, "[appliance]\nimage = \"i\"\nrun_dir = \"/run/x\"\n").unwrap();
+        let config = Config::load(&file).unwrap();
+        let args = appliance(&config, &Layout::of(&config), &[]).unwrap();
+        let at = args.iter().position(|word| word == "-bios").unwrap();
+        assert_eq!(args[at + 1], "/run/x/no-firmware.bin");
+    }
 }

@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Context, Result};
 use rustix::process::{pidfd_open, Pid, PidfdFlags, Signal};
 
-pub use args::{appliance as args, comma_escaped, LINK_PORT};
+pub use args::{appliance as args, comma_escaped, path_text, LINK_PORT};
 pub use disk::{check_mdev, Backing};
 
 /// Lines of QEMU's own messages that are kept for an error.

@@ -32,6 +32,10 @@ pub use memory::{next_good, show as show_size, MIB};
 pub use problem::ConfigError;
 pub use subchannels::parse_device;
 
+/// What stands in place of QEMU's firmware. QEMU loads that at each start, also with `-kernel`, 3 MiB below the end of the
+/// memory or 2 GiB: into a client's window, or the control area. A file of one byte goes to X'9000', where nothing
+/// is yet; an empty one is refused by QEMU 11.
+pub const NO_FIRMWARE: [u8; 1] = [0];
 /// Bytes in a sector, the unit of slices.
 pub const SECTOR: u64 = 512;
 
@@ -279,6 +283,12 @@ impl Config {
     pub fn socket(&self, client: &Client, export: usize) -> PathBuf {
         let name = format!("{}.{export}.sock", client.name);
         self.appliance.run_dir.join(name)
+    }
+
+    /// What QEMU is given in place of its firmware, which it would put into memory that is somebody's: see
+    /// [`NO_FIRMWARE`].
+    pub fn no_firmware(&self) -> PathBuf {
+        self.appliance.run_dir.join("no-firmware.bin")
     }
 
     /// The socket of a channel-level client's wake-ups.

@@ -30,7 +30,7 @@ use crate::admin;
 use crate::appliance::{self, Backing};
 use crate::areas::Areas;
 use crate::bell::{self, new_eventfd, BellHandle, Ringer};
-use crate::config::{show_size, Config, SubchannelSource};
+use crate::config::{show_size, Config, SubchannelSource, NO_FIRMWARE};
 use crate::device::{Device, Patience};
 use crate::disks::Book;
 use crate::pool::{FileIdentity, Layout, Pool};
@@ -232,6 +232,7 @@ fn prepare_run_dir(config: &Config) -> Result<()> {
         );
     }
     File::create(dir.join("console.log")).with_context(at)?;
+    fs::write(config.no_firmware(), NO_FIRMWARE).with_context(at)?;
     Ok(())
 }
 
