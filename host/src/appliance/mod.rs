@@ -21,7 +21,7 @@ use anyhow::{Context, Result};
 use rustix::process::{pidfd_open, Pid, PidfdFlags, Signal};
 
 pub use args::{appliance as args, comma_escaped, path_text, LINK_PORT};
-pub use disk::{check_mdev, Backing};
+pub use disk::{check_mdev, Backing, QCOW2_MAGIC};
 
 /// Lines of QEMU's own messages that are kept for an error.
 const KEPT_LINES: usize = 5;
