@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{bail, Result};
 
-use crate::appliance::{comma_escaped, LINK_PORT, NO_FIRMWARE};
+use crate::appliance::{comma_escaped, path_text, LINK_PORT};
 use crate::config::{Config, MIB};
 use crate::pool::Layout;
 
@@ -80,10 +80,9 @@ pub fn client_args(config: &Config, name: &str, append: &str) -> Result<Vec<Stri
             "-device",
             format!("virtserialport,bus=stellwerk-serial.0,chardev=stellwerk,name={LINK_PORT}"),
         );
-        // QEMU would put its firmware near the end of the memory at each reset, and there is the area.
-        // An empty file would be refused by newer versions.
-        let firmware = config.appliance.run_dir.join(NO_FIRMWARE);
-        add("-bios", firmware.display().to_string());
+        // The firmware would come near the end of the memory at each reset, and there is the area.
+        let firmware = config.no_firmware();
+        add("-bios", path_text(&firmware)?.into());
         let place = format!("area={:#x} {append}", area.offset - window.offset);
         add("-append", place.trim_end().into());
     } else if !append.is_empty() {
@@ -186,7 +185,7 @@ mod tests {
             "{args}"
         );
         assert_eq!(place + area.length, 16 << 20, "at the end of its memory");
-        assert!(args.contains("-bios /run/x/no-firmware"), "{args}");
+        assert!(args.contains("-bios /run/x/no-firmware.bin"), "{args}");
         assert!(
             args.contains("path=/run/x/bare.link.sock,reconnect-ms="),
             "{args}"

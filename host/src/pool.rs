@@ -384,7 +384,9 @@ fn write_zeros(file: &File, span: Span) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Accel, Appliance, Client, Export, Given, Subchannel, SubchannelSource};
+    use crate::config::{
+        Accel, Appliance, Client, Export, Given, Places, Subchannel, SubchannelSource,
+    };
     use channel::DeviceNumber;
 
     const GIVEN: Given = Given {
@@ -420,6 +422,7 @@ mod tests {
                 device: DeviceNumber { set: 0, number: 1 },
                 source: SubchannelSource::Qemu("x".into()),
             }],
+            places: Places::default(),
             clients: clients
                 .iter()
                 .map(|&(memory, exports, subchannels)| Client {

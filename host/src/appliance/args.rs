@@ -12,10 +12,6 @@ use crate::pool::Layout;
 /// The name by which the appliance, and a channel-level client, find their serial port.
 pub const LINK_PORT: &str = "org.stellwerk.link";
 
-/// The file in the run directory that stands in for QEMU's firmware: one byte, which QEMU puts at X'9000' at each reset, where the
-/// image has nothing. An empty file, and /dev/null, are refused by newer versions.
-pub const NO_FIRMWARE: &str = "no-firmware";
-
 /// All arguments, but for what is given to the running VM: see [`Given`](super::Given). The VM waits to be told to run, by the
 /// monitor, which is file descriptor `monitor`.
 ///
@@ -47,11 +43,10 @@ pub fn appliance(config: &Config, layout: &Layout, monitor: RawFd) -> Result<Vec
     );
     add("-m", format!("{}M", layout.total / MIB));
     add("-smp", this.accel.smp().into());
-    add("-kernel", text(&this.image)?.into());
+    add("-bios", path_text(&config.no_firmware())?.into());
+    add("-kernel", path_text(&this.image)?.into());
     let append = format!("control={:#x} {}", layout.control.offset, this.append);
     add("-append", append.trim_end().into());
-    // QEMU's own firmware would lie in a client's window at each start; it wants a file, and this one harms nobody.
-    add("-bios", text(&this.run_dir.join(NO_FIRMWARE))?.into());
     add("-S", String::new());
     let log = run("console.log")?;
     add("-chardev", format!("file,id=console,path={log},append=on"));
@@ -93,7 +88,12 @@ pub fn appliance(config: &Config, layout: &Layout, monitor: RawFd) -> Result<Vec
     Ok(args)
 }
 
-pub(super) fn text(path: &Path) -> Result<&str> {
+/// A path as an argument of its own.
+///
+/// # Errors
+///
+/// It is not UTF-8.
+pub fn path_text(path: &Path) -> Result<&str> {
     match path.to_str() {
         Some(text) => Ok(text),
         None => bail!(
@@ -109,5 +109,21 @@ pub(super) fn text(path: &Path) -> Result<&str> {
 ///
 /// It is not UTF-8.
 pub fn comma_escaped(path: &Path) -> Result<String> {
-    Ok(text(path)?.replace(',', ",,"))
+    Ok(path_text(path)?.replace(',', ",,"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_firmware_is_loaded_into_anybodys_memory() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("alone.toml");
+        std::fs::write(&file, "[appliance]\nimage = \"i\"\nrun_dir = \"/run/x\"\n").unwrap();
+        let config = Config::load(&file).unwrap();
+        let args = appliance(&config, &Layout::of(&config), 3).unwrap();
+        let at = args.iter().position(|word| word == "-bios").unwrap();
+        assert_eq!(args[at + 1], "/run/x/no-firmware.bin");
+    }
 }

@@ -22,8 +22,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Context, Result};
 use rustix::process::{pidfd_open, Pid, PidfdFlags, Signal};
 
-pub use args::{appliance as args, comma_escaped, LINK_PORT, NO_FIRMWARE};
-pub use disk::{check_mdev, Backing};
+pub use args::{appliance as args, comma_escaped, path_text, LINK_PORT};
+pub use disk::{check_mdev, Backing, QCOW2_MAGIC};
 pub use monitor::{Monitor, News};
 pub use plugs::Given;
 

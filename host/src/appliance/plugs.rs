@@ -5,7 +5,7 @@
 use anyhow::Result;
 use serde_json::{json, Map, Value};
 
-use super::args::text;
+use super::args::path_text;
 use super::disk::{check_mdev, Backing};
 use super::monitor::Plug;
 use crate::areas::device_number;
@@ -69,7 +69,7 @@ impl Given {
                             thread: Some(json!({
                                 "qom-type": "iothread", "id": format!("io{index}"), "poll-max-ns": 0,
                             })),
-                            node: Some(blockdev(index, text(path)?, &backing)),
+                            node: Some(blockdev(index, path_text(path)?, &backing)),
                             device: virtio_blk(index, disk.queues, &devno, &backing),
                         })
                     }
@@ -98,7 +98,7 @@ fn mdev(id: String, label: &str, path: &std::path::Path, devno: String) -> Resul
     check_mdev(label, path)?;
     Ok(Plug {
         id,
-        device: map(json!({ "driver": "vfio-ccw", "devno": devno, "sysfsdev": text(path)? })),
+        device: map(json!({ "driver": "vfio-ccw", "devno": devno, "sysfsdev": path_text(path)? })),
         ..Plug::default()
     })
 }
