@@ -1,23 +1,15 @@
 """A scene: disks, clients and the daemon that serves the ones to the others. The words are those of scripts/scene.sh."""
-import fcntl
 import json
-import os
 import re
 import resource
 import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 
-from area import Area, ChannelClient
-from front import LIMIT, Disk, Window, until
-
-ROOT = Path(__file__).resolve().parents[2]
-TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-PROGRAM = TARGET / "release/stellwerk"
-IMAGE = TARGET / "image/stellwerk.elf"
+from front import LIMIT, until
+from service import IMAGE, PROGRAM, Service
 
 
 def said(value):
@@ -25,13 +17,7 @@ def said(value):
     return json.dumps(value)
 
 
-def stopped(pid):
-    """Whether every thread of a process is stopped."""
-    states = [(task / "stat").read_text().rpartition(")")[2].split()[0] for task in Path(f"/proc/{pid}/task").iterdir()]
-    return set(states) == {"T"}
-
-
-class Scene:
+class Scene(Service):
     """One configuration, and what runs by it. To be used by `with`: at its end nothing runs any more."""
 
     def __init__(self, directory):
@@ -41,11 +27,10 @@ class Scene:
         # A socket's path has at most 107 characters.
         self.run = Path(tempfile.mkdtemp(prefix="stellwerk.", dir="/tmp"))
         self.appliance = {"image": str(IMAGE), "accel": "tcg", "run_dir": str(self.run), "pool": f"/dev/shm/{self.run.name}"}
-        self.config = self.directory / "scene.toml"
+        super().__init__(self.directory / "scene.toml")
         self.log_file = self.directory / "daemon.log"
         self.disks, self.clients, self.subchannels = {}, {}, {}
         self.daemon = None
-        self.killed = 0
         self.others, self.mounts = [], []
 
     # ---- what there is ----
@@ -139,93 +124,6 @@ class Scene:
     def log(self):
         """What the daemon has said so far."""
         return self.log_file.read_text(errors="replace")
-
-    def command(self, command, *arguments, seconds=LIMIT):
-        """A command of the program's: its exit status, and what it said."""
-        done = subprocess.run([PROGRAM, command, self.config, *arguments], stdin=subprocess.DEVNULL, text=True,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=seconds, check=False)
-        return done.returncode, done.stdout
-
-    def status(self):
-        """`stellwerk status --json`."""
-        code, said_ = self.command("status", "--json")
-        assert code == 0, said_
-        return json.loads(said_)
-
-    def condition(self, kind, name):
-        """State and reason of one of the `disks` or `clients`."""
-        (found,) = (it for it in self.status()[kind] if it["name"] == name)
-        return found["state"], found["reason"]
-
-    def fails(self, kind, name):
-        """Waits until the status says that this one has failed, and gives the reason."""
-        def failed():
-            state, reason = self.condition(kind, name)
-            return reason if state == "failed" else None
-
-        return until(f"the status says that {name} has failed", failed, pause=0.1)
-
-    def recovers(self, kind, name):
-        """Waits until the status says that this one is online."""
-        until(f"the status says that {name} is online", lambda: self.condition(kind, name)[0] == "online", pause=0.1)
-
-    def kill_appliance(self):
-        """Its QEMU is gone from one instant to the other; the process id that it had."""
-        self.killed = self.serving()
-        os.kill(self.killed, signal.SIGKILL)
-        return self.killed
-
-    def serving(self):
-        """Waits until the appliance serves, another one than was killed; the process id of its QEMU."""
-        def pid():
-            appliance = self.status()["appliance"]
-            return appliance["life"] == "serving" and appliance["pid"] not in (0, self.killed) and appliance["pid"]
-
-        return until("the appliance serves", pid, 90)
-
-    def kill_in_flight(self, least, seconds=1):
-        """Kills the appliance at an instant at which so many requests are in flight, if there is one within the time; how
-        many there were at its end."""
-        pid, areas = self.serving(), self.areas()
-        end = time.monotonic() + seconds
-        while True:
-            # Stopped, it changes nothing any more, and what it has taken can be counted.
-            os.kill(pid, signal.SIGSTOP)
-            until("it has stopped", lambda: stopped(pid), pause=0)
-            count = sum(area.in_flight() for area in areas)
-            if count >= least or time.monotonic() > end:
-                os.kill(pid, signal.SIGKILL)
-                self.killed = pid
-                return count
-            os.kill(pid, signal.SIGCONT)
-            time.sleep(0.002)
-
-    def restart_appliance(self, meanwhile=None):
-        """Kills it, and waits until the next one serves."""
-        self.kill_appliance()
-        if meanwhile:
-            meanwhile()
-        self.serving()
-
-    # ---- the clients ----
-
-    def window(self, client):
-        """The memory of a client."""
-        code, arguments = self.command("client-args", client)
-        assert code == 0, arguments
-        return Window(arguments)
-
-    def connect(self, client, number=0, window=None, **ring):
-        """A client's disk with one started queue."""
-        return Disk(window or self.window(client), number).open(**ring)
-
-    def channel_client(self, client):
-        """A client that drives its area itself, with its link open."""
-        return ChannelClient(self.window(client))
-
-    def areas(self):
-        """The areas of the clients with disks, in their order, as they stand in the pool."""
-        return Area.in_pool(self.appliance["pool"], min(it["window_offset"] for it in self.status()["clients"]))
 
     # ---- others ----
 
