@@ -124,6 +124,8 @@ def case_full_call(scene):
     ring = bad.rings[0]
     os.eventfd_write(ring.call_fd, 0xFFFFFFFFFFFFFFFE)
     for _ in range(5):
+        # The open file is the client's as well: whoever makes it non-blocking has not done so for ever.
+        os.set_blocking(ring.call_fd, True)
         ring.start(READ, 0, 4096)
         ring.kick()
         good.works(seconds=20)
@@ -134,7 +136,11 @@ def case_full_call(scene):
     good.works()
     scene.connect("bad").rings[0].works()
     # Full again, and then the end.
-    bad = None
+    ring = scene.connect("bad", call_flags=0).rings[0]
+    os.eventfd_write(ring.call_fd, 0xFFFFFFFFFFFFFFFE)
+    os.set_blocking(ring.call_fd, True)
+    ring.start(READ, 0, 4096)
+    ring.kick()
     good.works()
     scene.down(30)
 

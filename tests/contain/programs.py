@@ -3,7 +3,7 @@ import os
 import signal
 import time
 
-from area import CHAIN_COMMAND, NOP, PROGRAM_CHECK, SENSE_ID, SUPPRESS_LENGTH, TRANSFER, ccw, subchannel_status
+from area import CHAIN_COMMAND, NOP, PROGRAM_CHECK, SENSE_ID, START, SUPPRESS_LENGTH, TRANSFER, ccw, subchannel_status
 from front import until
 
 FIRST = 0x10000  # where a client's program lies
@@ -48,17 +48,17 @@ def case_request_at_death(scene):
     good = beside_a_disk(scene)
     bare = scene.channel_client("bare")
     bare.enable()
-    bare.area.parts  # the scene's own view of it
     for program in ENDLESS.values():
         orb = bare.program(program)
         pid = scene.serving()
-        # Stopped first, so that the request is open at its end.
+        # Stopped before it is asked: so the request is open at its end.
         os.kill(pid, signal.SIGSTOP)
-        bare.ask(0, 1, orb)
+        bare.ask(0, START, orb)
         os.kill(pid, signal.SIGKILL)
         good.works()
         bare.answer(0)
-        until("it can be used again", lambda: bare.enabled() or bare.enable() or True)
+        if not bare.enabled():
+            bare.enable()
         good.works()
     assert scene.status()["appliance"]["restarts"] == len(ENDLESS), "a death has followed upon a death"
     scene.down()
@@ -124,7 +124,7 @@ def case_client_gone_with_a_program(scene):
         bare = scene.channel_client("bare")
         bare.enable()
         # READ MODIFIED waits for somebody at the terminal, and nobody is there.
-        bare.ask(0, 1, bare.program([ccw(0x06, SUPPRESS_LENGTH, 16, 0x20000)]))
+        bare.ask(0, START, bare.program([ccw(0x06, SUPPRESS_LENGTH, 16, 0x20000)]))
         bare.close()
         good.works(requests=4)
         time.sleep(0.1)

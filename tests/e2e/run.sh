@@ -36,7 +36,7 @@ appliance() { PYTHONDONTWRITEBYTECODE=1 python3 "$ROOT/tests/contain/appliance.p
 kill_often() {
     local kills=$1 many=0 kill count
     for ((kill = 1; kill <= kills; kill++)); do
-        sleep 1
+        sleep 0.5
         count=$(appliance kill 8)
         say "kill $kill: $count requests were in flight"
         ((count > 0)) || { warn "kill $kill met no request"; return 1; }

@@ -10,8 +10,8 @@ gives first one
 gives second two queues=2
 backend_start
 
-start first steady seconds=25
-start second steady seconds=25
+start first steady seconds=15
+start second steady seconds=15
 client_mark first "under load" 60
 client_mark second "under load" 60
 kill_often 6

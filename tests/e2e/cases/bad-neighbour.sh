@@ -8,7 +8,7 @@ gives steady data
 neighbour bare
 backend_start
 
-start steady steady seconds=15
+start steady steady seconds=12
 client_mark steady "under load" 60
 appliance endless bare
 appliance spoil bare

@@ -13,7 +13,7 @@ gives steady good
 gives poor bad
 backend_start
 
-start steady steady seconds=15
+start steady steady seconds=10
 start poor full
 client_mark steady "under load" 60
 client_mark poor "no room" 90

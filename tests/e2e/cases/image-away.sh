@@ -10,8 +10,8 @@ gives steady good
 gives patient bad
 backend_start
 
-start steady steady seconds=20
-start patient steady seconds=20
+start steady steady seconds=12
+start patient steady seconds=12
 client_mark steady "under load" 60
 client_mark patient "under load" 60
 mv "$(image_of bad)" "$(image_of bad).away"
