@@ -6,6 +6,8 @@
 #     client NAME MEMORY                     a stock client
 #     gives CLIENT DISK [KEY=VALUE…]         the client's next disk; keys as in the configuration (start, size,
 #                                            readonly, queues, shared)
+#     neighbour NAME                         a channel-level client, with a 3270 terminal and no disk
+#     small_file_system NAME SIZE            a file system of its own in DIR/NAME
 #     backend_start, backend_stop            serve; end in order, and fail when the order was not kept
 #     client_start NAME [OPTION…]            boot it; see there
 #     client_wait NAME SECONDS               wait until it is off; fails when it did not report success
@@ -35,13 +37,17 @@ scene() {
     DISK_OPTIONS=()
     DISKS=()
     CLIENTS=()
+    NEIGHBOUR=
+    MOUNTS=()
     declare -gA DISK_FORMAT=() CLIENT_MEMORY=() CLIENT_DISKS=() CLIENT_PID=() CLIENT_LOG=() CLIENT_BOOTS=()
     mkdir -p "$SCENE" "$RUN"
     chmod 700 "$RUN"
 }
 
 scene_end() {
+    local place
     end_all
+    for place in "${MOUNTS[@]}"; do umount --lazy "$place"; done
     rm -f "${POOL:-}"
     [[ ${RUN:-} != /tmp/stellwerk.* ]] || rm -rf "$RUN"
 }
@@ -70,6 +76,18 @@ client() {
     CLIENT_MEMORY[$1]=$2
     CLIENT_DISKS[$1]=
     CLIENT_BOOTS[$1]=0
+}
+
+neighbour() {
+    NEIGHBOUR=$1
+    APPLIANCE_ARGS+=(-chardev "socket,id=terminal,path=$RUN/terminal,server=on,wait=off,tn3270=on")
+}
+
+small_file_system() {
+    [[ $EUID -eq 0 ]] || { warn "only root can mount a file system"; return 1; }
+    mkdir -p "$SCENE/$1"
+    mount -t tmpfs -o "size=$2" "$1" "$SCENE/$1"
+    MOUNTS+=("$SCENE/$1")
 }
 
 # Kept as one line per disk: "DISK KEY=VALUE…".
@@ -124,6 +142,10 @@ write_config() {
                 for word in "${words[@]:1}"; do printf '%s = %s\n' "${word%%=*}" "${word#*=}"; done
             done <<<"${CLIENT_DISKS[$name]%$'\n'}"
         done
+        if [[ -n $NEIGHBOUR ]]; then
+            printf '\n[[subchannel]]\nname = "terminal"\ndevice = "0.0.3270"\nqemu = "x-terminal3270,chardev=terminal"\n'
+            printf '\n[[client]]\nname = "%s"\nmemory = "16M"\n[[client.subchannel]]\nsubchannel = "terminal"\n' "$NEIGHBOUR"
+        fi
     } >"$CONFIG"
 }
 

@@ -8,6 +8,7 @@
 #   build                                     the images and the host program
 #   guest                                     the image's own tests, in QEMU (and Hercules)
 #   channel                                   channel I/O for clients and the host; see tests/channel/run.sh
+#   contain                                   faults that stay where they are; see tests/contain/run.sh
 #   vfio-ccw                                  the image on a vfio-ccw inside a VM; see tests/vfio-ccw/run.sh
 #   e2e                                       stock Linux clients; see tests/e2e/run.sh
 #   hercules                                  the image on Hercules, scripts/run-hercules.sh --check
@@ -43,6 +44,7 @@ stage_unit() {
 stage_build() { scripts/build.sh image test-image host; }
 stage_guest() { tests/guest/run.sh; }
 stage_channel() { tests/channel/run.sh; }
+stage_contain() { tests/contain/run.sh; }
 stage_e2e() { tests/e2e/run.sh; }
 stage_vfio-ccw() { tests/vfio-ccw/run.sh; }
 stage_hercules() {
@@ -64,7 +66,7 @@ run_stage() {
     local stage=$1 log=$LOGS/$1.log started=$SECONDS status=0 good bad
     step "test: $stage"
     # What takes minutes shows its lines; the others are quiet until something is wrong.
-    if [[ $stage == e2e || $stage == channel || $stage == guest || $stage == vfio-ccw || $stage == hercules || $stage == demo ]]; then
+    if [[ $stage == e2e || $stage == channel || $stage == contain || $stage == guest || $stage == vfio-ccw || $stage == hercules || $stage == demo ]]; then
         ("stage_$stage" 2>&1 | tee "$log") || status=$?
     else
         quietly "$log" "stage_$stage" || status=$?
@@ -79,7 +81,7 @@ run_stage() {
 
 help_asked "$@"
 stages=("$@")
-((${#stages[@]})) || stages=(format clippy clippy-image docs scripts unit build guest channel vfio-ccw e2e hercules demo)
+((${#stages[@]})) || stages=(format clippy clippy-image docs scripts unit build guest channel contain vfio-ccw e2e hercules demo)
 for stage in "${stages[@]}"; do declare -F "stage_$stage" >/dev/null || die "there is no stage $stage; see --help"; done
 use_toolchain test
 mkdir -p "$LOGS"

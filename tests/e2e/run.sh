@@ -28,6 +28,23 @@ start() { client_start "$1" "script=$here/client/$2.sh" "${@:3}"; }
 # checksums, expect HAVE WANT WHAT
 expect() { [[ $1 == "$2" ]] || { warn "$3: $1, not $2"; return 1; }; }
 
+# appliance COMMAND [WORD…]: what is done to the appliance, and seen of it; see tests/contain/appliance.py.
+appliance() { PYTHONDONTWRITEBYTECODE=1 python3 "$ROOT/tests/contain/appliance.py" "$1" "$CONFIG" "${@:2}"; }
+
+# kill_often KILLS CLIENT…: kill the appliance so often while the clients work, at instants at which requests are in flight:
+# always one, and in half of the cases eight or more.
+kill_often() {
+    local kills=$1 many=0 kill count
+    for ((kill = 1; kill <= kills; kill++)); do
+        sleep 0.5
+        count=$(appliance kill 8)
+        say "kill $kill: $count requests were in flight"
+        ((count > 0)) || { warn "kill $kill met no request"; return 1; }
+        ((count < 8)) || many=$((many + 1))
+    done
+    ((2 * many >= kills)) || { warn "only $many of $kills kills met eight requests or more"; return 1; }
+}
+
 # ---- running the cases --------------------------------------------------------------------------------------------
 
 run_case() {

@@ -1,0 +1,41 @@
+#!/usr/bin/env python3
+"""The cases of this directory: contain.py --list, or contain.py NAME DIRECTORY to run one."""
+import signal
+import sys
+import traceback
+
+import data
+import endings
+import one_for_all
+import peers
+import programs
+from scene import Scene
+
+PREFIX = "case_"
+
+
+def cases():
+    """Each case by its name, in the order in which they are written."""
+    return {name.removeprefix(PREFIX): value for module in (data, one_for_all, endings, peers, programs)
+            for name, value in vars(module).items() if name.startswith(PREFIX)}
+
+
+def main(arguments):
+    """What the command line says."""
+    if arguments == ["--list"]:
+        for name, case in cases().items():
+            print(name, case.__doc__)
+        return 0
+    name, directory = arguments
+    # Ended from outside, a case ends what it has started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    try:
+        with Scene(directory) as scene:
+            cases()[name](scene)
+    except Exception:  # whatever it is, the case has failed
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,333 @@
+"""Peers of the daemon are hostile or poor: none of them stops, floods, spins or kills it."""
+import os
+import re
+import socket
+import time
+
+from front import OK, READ, WRITE, Disk, Refused, Ring, until
+
+
+def pair(scene):
+    """A good client and a bad one, each on its own disk."""
+    for client in ("good", "bad"):
+        scene.disk(client)
+        scene.client(client)
+        scene.gives(client, client)
+    scene.up()
+    good = scene.connect("good")
+    good.rings[0].works()
+    return good.rings[0]
+
+
+def case_full_pool(scene):
+    """the file system of the pool is full: clients connect and are served, and the daemon lives"""
+    place = scene.small_file_system("pool", "40M")
+    scene.appliance["pool"] = str(place / "pool")
+    for client in ("good", "bad"):
+        scene.disk(client, "4M")
+        scene.client(client, "16M")
+        scene.gives(client, client, queues=8)
+    scene.up()
+    # The clients have their memory; what is left is somebody else's.
+    windows = {}
+    for client in ("good", "bad"):
+        windows[client] = scene.window(client)
+        windows[client].put(0, b"\1" * (8 << 20))
+    good = scene.connect("good", window=windows["good"], size=64).rings[0]
+    good.works()
+    try:
+        with (place / "filler").open("wb") as file:
+            while True:
+                file.write(b"\1" * 65536)
+                file.flush()
+    except OSError:
+        pass
+    bad = Disk(windows["bad"]).open(queues=8, size=64).rings[7]
+    bad.works()
+    good.works()
+    assert scene.daemon.poll() is None
+    scene.restart_appliance()
+    good.works()
+    bad.works()
+    scene.down()
+
+
+def case_pool_too_small(scene):
+    """a pool's file system that cannot hold what is the appliance's own: `up` says so and ends"""
+    place = scene.small_file_system("pool", "2M")
+    scene.appliance["pool"] = str(place / "pool")
+    scene.disk("data")
+    scene.client("a", "16M")
+    scene.gives("a", "data")
+    scene.start()
+    status = scene.daemon.wait(60)
+    assert status == 1, f"up has ended with status {status}"
+    assert re.search("pool.*(space|room)|No space left", scene.log()), scene.log()
+    scene.daemon = None
+
+
+def quiet(scene, ring):
+    """Nobody spins: over a second of nothing to do, the daemon and the appliance hardly turn."""
+    def counts():
+        status = scene.status()
+        return status["daemon"]["kicks"], status["daemon"]["sleeps"], status["appliance"]["sleeps"]
+
+    time.sleep(0.3)
+    before = counts()
+    time.sleep(1)
+    after = counts()
+    grown = [now - then for then, now in zip(before, after)]
+    print(f"kicks and sleeps within a second of quiet: {grown}")
+    assert max(grown) < 500, f"somebody spins: {grown} kicks and sleeps within a second"
+    ring.works()
+
+
+def case_semaphore_kick(scene):
+    """a kick eventfd in semaphore mode with a count of 2^40: a few looks at the queue, and quiet"""
+    good = pair(scene)
+    bad = scene.connect("bad", kick_flags=os.EFD_SEMAPHORE | os.EFD_NONBLOCK)
+    bad.rings[0].works()
+    os.eventfd_write(bad.rings[0].kick_fd, 1 << 40)
+    bad.rings[0].works()
+    quiet(scene, good)
+    bad.rings[0].works()
+    # A count that is raised again and again.
+    for _ in range(1000):
+        os.eventfd_write(bad.rings[0].kick_fd, 1 << 20)
+    quiet(scene, good)
+    bad.rings[0].works()
+    scene.down()
+
+
+def case_kick_for_ever(scene):
+    """a kick descriptor that is always readable and no eventfd at all: it is refused, or quiet"""
+    good = pair(scene)
+    for path in ("/dev/zero", "/dev/null"):
+        bad = Disk(scene.window("bad")).negotiate()
+        ring = Ring(bad.window, 0)
+        os.close(ring.kick_fd)
+        ring.kick_fd = os.open(path, os.O_RDWR)
+        try:
+            bad.start(ring)
+        except Refused as refused:
+            print(f"{path}: {refused}")
+        quiet(scene, good)
+        bad.close()
+    scene.connect("bad").rings[0].works()
+    scene.down()
+
+
+def case_full_call(scene):
+    """a call eventfd that is blocking and full: the others are served while it is there, and the daemon ends when told to"""
+    good = pair(scene)
+    bad = scene.connect("bad", call_flags=0)
+    ring = bad.rings[0]
+    os.eventfd_write(ring.call_fd, 0xFFFFFFFFFFFFFFFE)
+    for _ in range(5):
+        # The open file is the client's as well: whoever makes it non-blocking has not done so for ever.
+        os.set_blocking(ring.call_fd, True)
+        ring.start(READ, 0, 4096)
+        ring.kick()
+        good.works(seconds=20)
+        time.sleep(0.2)
+    # It gets what it asked for, and when it is gone everything is as before.
+    assert len(ring.wait(5)) == 5
+    bad.close()
+    good.works()
+    scene.connect("bad").rings[0].works()
+    # Full again, and then the end.
+    ring = scene.connect("bad", call_flags=0).rings[0]
+    os.eventfd_write(ring.call_fd, 0xFFFFFFFFFFFFFFFE)
+    os.set_blocking(ring.call_fd, True)
+    ring.start(READ, 0, 4096)
+    ring.kick()
+    good.works()
+    scene.down(30)
+
+
+def case_second_machine(scene):
+    """a second VM on a disk's socket is refused at once, in words, and the first one notices nothing"""
+    good = pair(scene)
+    began = time.monotonic()
+    try:
+        second = Disk(scene.window("good"))
+        second.socket.settimeout(10)
+        second.open()
+        raise AssertionError("a second VM was served")
+    except Refused as refused:
+        print(f"{refused}, after {time.monotonic() - began:.2f} s")
+    except TimeoutError:
+        raise AssertionError("a second VM was left without an answer for 10 s") from None
+    said = until("the log says so", lambda: [line for line in scene.log().splitlines() if "WARN" in line and "good" in line])
+    print(said[-1])
+    good.works()
+    scene.down()
+
+
+def case_second_channel_client(scene):
+    """a channel-level client that is started twice: the second is refused, and the first one keeps its link"""
+    scene.terminal("bare")
+    scene.up()
+    first = scene.channel_client("bare")
+    first.enable()
+    second = socket.socket(socket.AF_UNIX)
+    second.settimeout(10)
+    second.connect(first.window.sockets[0])
+    try:
+        assert second.recv(1) == b"", "the second link has got something"
+    except ConnectionResetError:
+        pass
+    except TimeoutError:
+        raise AssertionError("the second link is still open after 10 s") from None
+    assert first.enabled(), "the first client was reset"
+    time.sleep(0.2)
+    try:
+        assert first.link.recv(64) != b"", "the link of the first client was closed"
+    except BlockingIOError:
+        pass
+    scene.down()
+
+
+def case_many_descriptors(scene):
+    """64 disks of four queues under a soft limit of 1024 descriptors: all are connected and served, also after a restart"""
+    for number in range(64):
+        scene.disk(f"d{number}", "1M")
+        scene.gives("a" if number < 32 else "b", f"d{number}", queues=4)
+    scene.appliance["memory"] = "128M"
+    scene.up(descriptors=(1024, 20000))
+    disks = []
+    for client in ("a", "b"):
+        window = scene.window(client)
+        for number in range(32):
+            disks.append(Disk(window, number))
+            disks[-1].open(queues=4, size=16)
+    for disk in disks:
+        disk.rings[3].works(requests=1)
+    scene.restart_appliance()
+    for disk in disks:
+        disk.rings[0].works(requests=1)
+    assert len(scene.log()) < 1 << 20, "the log was flooded"
+    scene.down()
+
+
+def case_no_descriptors(scene):
+    """so few descriptors that not everybody can connect: `up` says so, or the log stays short and the others are served"""
+    for number in range(8):
+        scene.disk(f"d{number}", "1M")
+        scene.gives("a", f"d{number}", queues=4)
+    scene.start(descriptors=(64, 64))
+    scene.ready()
+    if scene.daemon.poll() is not None:
+        assert re.search("descriptors|open files", scene.log()), scene.log()
+        scene.daemon = None
+        return
+    window = scene.window("a")
+    first = Disk(window, 0).open(size=16).rings[0]
+    first.works()
+    others = []
+    for number in list(range(1, 8)) * 8:
+        other = socket.socket(socket.AF_UNIX)
+        other.connect(window.sockets[number])
+        others.append(other)
+    time.sleep(2)
+    first.works()
+    assert len(scene.log()) < 256 << 10, "the log was flooded"
+    for other in others:
+        other.close()
+    scene.restart_appliance()
+    first.works()
+    scene.down()
+
+
+def case_many_questions(scene):
+    """forty connections to the control socket that say nothing: status is answered all the same, or says why not"""
+    pair(scene)
+    (path,) = (it for it in scene.run.glob("*.sock") if "control" in it.name or "admin" in it.name)
+    idle = []
+    for _ in range(40):
+        idle.append(socket.socket(socket.AF_UNIX))
+        idle[-1].connect(str(path))
+    code, answer = scene.command("status", seconds=30)
+    assert code == 0 or re.search("connections|busy", answer), answer
+    for one in idle:
+        one.close()
+    until("status is answered again", lambda: scene.command("status")[0] == 0)
+    scene.down()
+
+
+def case_daemon_killed(scene):
+    """after kill -9 of the daemon and a new one, the old VM is refused in words and not shown as connected"""
+    scene.disk("data")
+    scene.client("a")
+    scene.gives("a", "data")
+    scene.up()
+    old = scene.window("a")
+    disk = scene.connect("a", window=old)
+    disk.rings[0].works()
+    scene.daemon.kill()
+    scene.daemon.wait()
+    assert disk.closed()
+    scene.log_file.write_text("")
+    scene.up()
+    again = Disk(old)
+    try:
+        again.open()
+        raise AssertionError("a VM whose memory is not in the pool is served")
+    except Refused:
+        pass
+    until("the log says so", lambda: "not in the pool" in scene.log())
+    assert again.closed(10), "the connection that was refused is still open"
+    assert not scene.status()["clients"][0]["connected"], "it is shown as connected"
+    # One that is started with today's arguments is served.
+    scene.connect("a").rings[0].works()
+    scene.down()
+
+
+def case_two_daemons(scene):
+    """two daemons at once for one configuration: one is ready, the other says that there is one"""
+    scene.disk("data")
+    scene.client("a")
+    scene.gives("a", "data")
+    for _ in range(5):
+        scene.log_file.write_text("")
+        scene.start()
+        first = scene.daemon
+        scene.start()
+        second = scene.daemon
+        until("one of them has ended", lambda: None not in (first.poll(), second.poll()) or first.poll() != second.poll())
+        assert {first.poll(), second.poll()} == {None, 1}, (first.poll(), second.poll(), scene.log())
+        scene.daemon = first if first.poll() is None else second
+        scene.ready()
+        scene.connect("a").rings[0].works()
+        scene.down()
+
+
+def case_refused_messages(scene):
+    """a front end that sends nonsense: the good one is served, and the bad one when it behaves"""
+    good = pair(scene)
+    for size in (0, 12, 4096):
+        bad = Disk(scene.window("bad"))
+        bad.send(5, os.urandom(size))
+        bad.close()
+    bad = Disk(scene.window("bad"))
+    bad.socket.sendall(os.urandom(100_000))
+    bad.close()
+    # Half a message, and then nothing.
+    half = Disk(scene.window("bad"))
+    half.socket.sendall(b"\1\0\0")
+    good.works()
+    half.close()
+    # A queue out of nowhere.
+    bad = Disk(scene.window("bad")).negotiate()
+    ring = Ring(bad.window, 0)
+    ring.descriptors = bad.window.size + 4096
+    try:
+        bad.start(ring)
+    except Refused as refused:
+        print(refused)
+    bad.close()
+    ring = scene.connect("bad").rings[0]
+    ring.works()
+    assert ring.run(WRITE, 0, data=bytes(512)).status == OK
+    good.works()
+    scene.down()

@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Containment: what is wrong with one disk, client, file or peer stays there. Faults on purpose, beside somebody who must
+# not notice.
+#
+#   tests/contain/run.sh [CASE…]
+#
+# The clients are no VMs but vhost-user front ends and drivers of areas in Python (front.py, area.py), against the real
+# daemon and the real appliance in QEMU, so a case takes seconds. The cases are the functions `case_…` of the other files.
+# Each runs in a mount namespace of its own, with a time limit. What failed stays in target/contain/.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=scripts/lib.sh
+source "$here/../../scripts/lib.sh"
+# shellcheck source=scripts/cases.sh
+source "$here/../../scripts/cases.sh"
+
+[[ -f $IMAGE_ELF ]] || die "there is no image $IMAGE_ELF; scripts/build.sh makes it"
+[[ -x $HOST_PROGRAM ]] || die "there is no program $HOST_PROGRAM; scripts/build.sh makes one"
+for tool in qemu-system-s390x qemu-storage-daemon qemu-img python3 unshare; do
+    command -v "$tool" >/dev/null || die "$tool is missing"
+done
+LIMIT=180 # seconds for one case
+NAMESPACE=(unshare --mount)
+[[ $EUID -eq 0 ]] || NAMESPACE+=(--map-root-user)
+export PYTHONDONTWRITEBYTECODE=1
+
+run_case() {
+    "${NAMESPACE[@]}" timeout --kill-after=20 "$LIMIT" python3 "$here/contain.py" "$1" "$TARGET/contain/$1"
+}
+
+cases=$(python3 "$here/contain.py" --list)
+run_cases "$TARGET/contain" "$@" <<<"$cases"
