@@ -103,6 +103,8 @@ pub struct Platter {
     pub capacity: usize,
     /// For so many polls nothing is carried out.
     pub stalled: u32,
+    /// So many are carried out before that.
+    pub first: u32,
     /// Every request fails.
     pub failing: bool,
     /// What was carried out, in order.
@@ -146,6 +148,7 @@ impl RamDisk {
             waiting: VecDeque::new(),
             capacity: 64,
             stalled: 0,
+            first: 0,
             failing: false,
             log: Vec::new(),
             queues_used: BTreeSet::new(),
@@ -216,7 +219,9 @@ impl BlockDevice for RamDisk {
 
     fn poll(&mut self) -> Option<Done> {
         let mut platter = self.0.borrow_mut();
-        if platter.stalled > 0 {
+        if platter.first > 0 {
+            platter.first -= 1;
+        } else if platter.stalled > 0 {
             platter.stalled -= 1;
             return None;
         }
@@ -466,8 +471,33 @@ impl Scene {
         Status::from_bits_truncate(status[0])
     }
 
+    /// Starts one command, which has to wait, and clears the subchannel.
+    pub fn cut_off(&mut self, number: u16, command: Command, data: &mut [u8]) {
+        let code = CommandCode(command.into());
+        let ccw = Ccw1::new(code, CcwFlags::SLI, data.len() as u16, 0x100);
+        self.program.write(ClientAddress::new(0), &ccw).unwrap();
+        self.program
+            .write_bytes(ClientAddress::new(0x100), data)
+            .unwrap();
+        let id = SubchannelId::new(0, number).unwrap();
+        let orb = Orb::format_1(0, 0, OrbFlags::empty(), 0x80);
+        // SAFETY: program and data are in the program window, which lives for ever.
+        unsafe { self.remote.start(id, &orb) }.unwrap();
+        assert!(matches!(self.remote.test(id), Ok(Tested::Nothing(_))));
+        self.remote.clear(id).unwrap();
+        assert!(matches!(self.remote.test(id), Ok(Tested::Status(_))));
+    }
+
     /// Negotiates these features, as a driver does, up to DRIVER_OK, with one queue at 0.
     pub fn bring_up(&mut self, number: u16, features: Features) -> Driver {
+        self.begin(number, features);
+        let driver = self.queue(number, 0, features);
+        self.good(number, Command::WriteStatus, &mut [1 | 2 | 8 | 4]);
+        driver
+    }
+
+    /// Negotiates these features, up to FEATURES_OK.
+    pub fn begin(&mut self, number: u16, features: Features) {
         let mut revision = Revision {
             revision: 2.into(),
             length: 0.into(),
@@ -482,9 +512,6 @@ impl Scene {
             self.good(number, Command::WriteFeatures, block.as_mut_bytes());
         }
         self.good(number, Command::WriteStatus, &mut [1 | 2 | 8]);
-        let driver = self.queue(number, 0, features);
-        self.good(number, Command::WriteStatus, &mut [1 | 2 | 8 | 4]);
-        driver
     }
 
     /// Sets up a queue.
