@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::vec::Vec;
 
 use vcss::client::{InFlight, QueueState, MAX_QUEUE_SIZE};
+use virtio::blk::Config;
 use virtio::ccw::{Command, QueueInfo};
 use virtio::Status;
-use zerocopy::IntoBytes;
+use zerocopy::{FromBytes, IntoBytes};
 
 use super::scene::{Driver, Scene, FEATURES, QUEUE_SIZE};
 
@@ -22,14 +23,7 @@ fn stop(scene: &mut Scene) -> u16 {
 
 /// Sets queue 0 up again, at the position that it has.
 fn go_on(scene: &mut Scene, driver: &Driver) {
-    let addresses = driver.queue.addresses();
-    let mut info = QueueInfo {
-        descriptors: addresses.descriptors.into(),
-        size: QUEUE_SIZE.into(),
-        driver: addresses.driver.into(),
-        device: addresses.device.into(),
-        ..QueueInfo::default()
-    };
+    let mut info = driver.info(0);
     scene.good(0, Command::SetQueue, info.as_mut_bytes());
 }
 
@@ -298,4 +292,16 @@ fn the_position_of_a_queue_that_is_stopped_outlives_the_appliance() {
     let head = driver.read(1, DATA, 512);
     scene.settle();
     assert_eq!(driver.done(), Some((head, 0, 513)));
+}
+
+#[test]
+fn the_cache_mode_that_outlives_a_reset_outlives_a_restart_after_it() {
+    let mut scene = Scene::new();
+    let mut config = [0; size_of::<Config>()];
+    scene.good(0, Command::WriteConfig, &mut config);
+    scene.good(0, Command::Reset, &mut []);
+    scene.restart();
+    scene.good(0, Command::ReadConfig, &mut config);
+    let config = Config::read_from_bytes(&config).unwrap();
+    assert_eq!(config.writeback, 0);
 }

@@ -2,6 +2,7 @@
 //! ring, the disk is bytes, and time passes when the client waits.
 
 mod absent;
+mod cuts;
 mod endings;
 mod facts;
 mod hostile;

@@ -128,7 +128,7 @@ impl ServedQueue {
                 ..QueueState::default()
             },
         )?;
-        for head in 0..MAX_QUEUE_SIZE as u16 {
+        for head in 0..layout.size {
             queue.note(head, InFlight::FREE, 0);
         }
         // From here on there is a queue to be taken up.
