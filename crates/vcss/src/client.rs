@@ -196,8 +196,10 @@ pub struct DeviceState {
     pub status: u8,
     /// Write-back cache: 1 write-back, 0 write-through.
     pub writeback: u8,
+    /// 1 in every state that the appliance has written: one that is all zero is none.
+    pub written: u8,
     /// Zero.
-    pub reserved: [u8; 18],
+    pub reserved: [u8; 17],
 }
 
 const _: () = assert!(size_of::<DeviceState>() == 32);

@@ -8,6 +8,8 @@ use core::mem::transmute_copy;
 
 use zerocopy::FromBytes;
 
+use crate::stores::about_to_store;
+
 const WORD: usize = size_of::<u64>();
 
 /// Whether `address` can be reached with 64-bit accesses.
@@ -104,7 +106,7 @@ unsafe fn bytes_from_window(source: *const u8, target: *mut u8, length: usize) {
 pub(crate) unsafe fn to_window(source: *const u8, target: *mut u8, length: usize) {
     let mut done = 0;
     if aligned(target) {
-        if length == 2 * WORD {
+        if length == 2 * WORD && !cfg!(feature = "stores") {
             // As above.
             // SAFETY: two aligned words, valid on both sides.
             unsafe {
@@ -116,6 +118,7 @@ pub(crate) unsafe fn to_window(source: *const u8, target: *mut u8, length: usize
             return;
         }
         while length - done >= WORD {
+            about_to_store();
             // SAFETY: `done + WORD <= length`, so both sides are valid; the target is aligned,
             // because its start is and `done` is a multiple of the word.
             unsafe {
@@ -126,6 +129,7 @@ pub(crate) unsafe fn to_window(source: *const u8, target: *mut u8, length: usize
         }
     }
     if length == 1 {
+        about_to_store();
         // SAFETY: one byte, valid on both sides.
         unsafe { target.write_volatile(source.read()) };
     } else if done < length {
@@ -142,6 +146,7 @@ pub(crate) unsafe fn to_window(source: *const u8, target: *mut u8, length: usize
 #[inline(never)]
 unsafe fn bytes_to_window(source: *const u8, target: *mut u8, length: usize) {
     for place in 0..length {
+        about_to_store();
         // SAFETY: `place < length`, so both sides are valid.
         unsafe { target.add(place).write_volatile(source.add(place).read()) };
     }
@@ -157,12 +162,14 @@ pub(crate) unsafe fn fill(target: *mut u8, length: usize, byte: u8) {
     let mut done = 0;
     if aligned(target) {
         while length - done >= WORD {
+            about_to_store();
             // SAFETY: `done + WORD <= length`; aligned as in `to_window`.
             unsafe { target.add(done).cast::<u64>().write_volatile(word) };
             done += WORD;
         }
     }
     while done < length {
+        about_to_store();
         // SAFETY: `done < length`.
         unsafe { target.add(done).write_volatile(byte) };
         done += 1;

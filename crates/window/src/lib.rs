@@ -43,6 +43,13 @@ mod address;
 mod copy;
 mod error;
 mod slice;
+#[cfg(not(feature = "stores"))]
+mod stores;
+#[cfg(feature = "stores")]
+pub mod stores;
+
+#[cfg(feature = "stores")]
+extern crate std;
 
 use core::fmt;
 use core::marker::PhantomData;

@@ -113,6 +113,7 @@ macro_rules! words {
                 let address = self.address_of(index, size_of::<$word>());
                 return write_slowly(self.window, address, &value.to_le_bytes());
             }
+            crate::stores::about_to_store();
             // SAFETY: `word` found it inside the slice, and it is aligned; this side never
             // accesses it but by volatile or atomic means.
             let word = unsafe { $atomic::from_ptr(target.cast()) };

@@ -535,6 +535,10 @@ impl Client {
         let mut worked = false;
         for (number, device) in self.devices.iter_mut().enumerate() {
             if !device.is_live() {
+                if !device.is_ready() {
+                    let (area, window) = (&self.area, self.window);
+                    worked |= device.end_rest(self.place, number as u16, area, window, scratch);
+                }
                 continue;
             }
             for queue in 0..device.queue_count() {

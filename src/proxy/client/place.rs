@@ -14,7 +14,7 @@ use zerocopy::FromBytes;
 
 use super::super::passthrough::{Line, PassThrough, Request};
 use super::super::program::Executed;
-use super::super::subchannel::Subchannel;
+use super::super::subchannel::{Condition, Subchannel};
 use super::super::virtio_blk::{Unit, VirtioBlk};
 
 /// A virtual subchannel and its place in the area.
@@ -326,8 +326,8 @@ fn emulate(
             Ok((orb, _)) => subchannel.start(&orb, program, unit),
             Err(_) => 3,
         },
-        Instruction::Halt => subchannel.halt(),
-        Instruction::Clear => subchannel.clear(),
+        Instruction::Halt => cut_off(subchannel.halt(), unit),
+        Instruction::Clear => cut_off(subchannel.clear(), unit),
         Instruction::Cancel => subchannel.cancel(),
         Instruction::Resume => subchannel.resume(),
         Instruction::Store => 0,
@@ -341,6 +341,14 @@ fn emulate(
         }
     };
     (condition.into(), Irb::default())
+}
+
+/// A halt or clear function that was done has ended the program that may have waited for the control unit.
+fn cut_off(condition: Condition, unit: &mut Unit<'_>) -> Condition {
+    if condition == 0 {
+        unit.device.go_on();
+    }
+    condition
 }
 
 /// A request to a virtual subchannel of the pass-through kind: its condition code.

@@ -3,6 +3,8 @@
 
 mod absent;
 mod cut_off;
+mod cuts;
+mod endings;
 mod facts;
 mod hostile;
 mod plugging;

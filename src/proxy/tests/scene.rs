@@ -3,6 +3,7 @@
 use std::boxed::Box;
 use std::cell::RefCell;
 use std::collections::{BTreeSet, VecDeque};
+use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};
 use std::rc::Rc;
 use std::vec::Vec;
 
@@ -12,13 +13,13 @@ use channel::{
 };
 use s390x::clock::Tod;
 use vcss::layout::Kind;
-use vcss::{plan, Area, Remote, Wake};
+use vcss::{plan, Area, Remote, RemoteError, Wake};
 use virtio::blk::{RequestHeader, RequestType};
 use virtio::ccw::{Command, FeatureDescriptor, QueueInfo, Revision};
 use virtio::ring::driver::{Buffer, Queue};
 use virtio::ring::{Options, QueueLayout};
 use virtio::{Features, Status};
-use window::{ClientAddress, Segment, Window};
+use window::{stores, ClientAddress, Segment, Window};
 use zerocopy::IntoBytes;
 
 use crate::driver::block::{
@@ -103,6 +104,8 @@ pub struct Platter {
     pub capacity: usize,
     /// For so many polls nothing is carried out.
     pub stalled: u32,
+    /// So many are carried out before that.
+    pub first: u32,
     /// Every request fails.
     pub failing: bool,
     /// What was carried out, in order.
@@ -146,6 +149,7 @@ impl RamDisk {
             waiting: VecDeque::new(),
             capacity: 64,
             stalled: 0,
+            first: 0,
             failing: false,
             log: Vec::new(),
             queues_used: BTreeSet::new(),
@@ -216,7 +220,9 @@ impl BlockDevice for RamDisk {
 
     fn poll(&mut self) -> Option<Done> {
         let mut platter = self.0.borrow_mut();
-        if platter.stalled > 0 {
+        if platter.first > 0 {
+            platter.first -= 1;
+        } else if platter.stalled > 0 {
             platter.stalled -= 1;
             return None;
         }
@@ -250,17 +256,62 @@ impl BlockDevice for RamDisk {
     }
 }
 
+/// What outlives the appliance.
+#[derive(Clone)]
+pub struct World {
+    pub area: Area<'static>,
+    pub window: &'static Window,
+    program: &'static Window,
+    pub disks: [RamDisk; 2],
+}
+
 /// The appliance's side, shared with the client's `Wake`.
 pub struct Side {
     pub proxy: Proxy,
     pub disks: Vec<Box<dyn BlockDevice>>,
+    /// After how many stores it dies, and its next life after that, and so on.
+    pub cuts: VecDeque<u32>,
+    /// Of an appliance that comes back.
+    world: Option<World>,
 }
 
 impl Side {
     pub fn turn(&mut self) -> bool {
-        self.proxy
-            .turn(&mut self.disks, &mut NoMachine, true)
-            .worked
+        let turned = self.until_cut(|this| {
+            let turn = this.proxy.turn(&mut this.disks, &mut NoMachine, true);
+            turn.worked
+        });
+        turned.unwrap_or_else(|| {
+            let world = self.world.clone().unwrap();
+            for disk in &world.disks {
+                disk.0.borrow_mut().waiting.clear();
+            }
+            while self
+                .until_cut(|this| (this.proxy, this.disks) = world.life(&[0, 1]))
+                .is_none()
+            {}
+            true
+        })
+    }
+
+    /// `None`: the appliance died of it.
+    fn until_cut<T>(&mut self, act: impl FnOnce(&mut Self) -> T) -> Option<T> {
+        stores::cut_after(self.cuts.front().copied());
+        let done = catch_unwind(AssertUnwindSafe(|| act(self)));
+        let left = stores::cut_after(None);
+        match done {
+            Ok(done) => {
+                if let (Some(cut), Some(left)) = (self.cuts.front_mut(), left) {
+                    *cut = left;
+                }
+                Some(done)
+            }
+            Err(cause) if cause.is::<stores::Cut>() => {
+                self.cuts.pop_front();
+                None
+            }
+            Err(cause) => resume_unwind(cause),
+        }
     }
 }
 
@@ -304,20 +355,39 @@ pub struct Scene {
 
 impl Scene {
     pub fn new() -> Self {
-        let plan = plan::client_area(2);
-        let area_window = memory(plan.length() as usize);
-        plan.write(area_window).unwrap();
+        let length = plan::client_area(2).length() as usize;
+        Self::over(
+            memory(length),
+            memory(MEMORY),
+            [RamDisk::new(), RamDisk::new()],
+        )
+    }
+
+    /// A scene in memory that an earlier one may have had.
+    pub fn over(
+        area_window: &'static Window,
+        window: &'static Window,
+        disks: [RamDisk; 2],
+    ) -> Self {
+        area_window
+            .fill(ClientAddress::new(0), area_window.len(), 0)
+            .unwrap();
+        plan::client_area(2).write(area_window).unwrap();
         let area = Area::open(area_window, Kind::Client).unwrap();
-        let window = memory(MEMORY);
         let program = memory(4096);
-        let disks = [RamDisk::new(), RamDisk::new()];
-        let side = Rc::new(RefCell::new(appliance(
-            &area,
+        let world = World {
+            area: area.clone(),
             window,
             program,
-            &disks,
-            &[0, 1],
-        )));
+            disks: disks.clone(),
+        };
+        let (proxy, devices) = world.life(&[0, 1]);
+        let side = Rc::new(RefCell::new(Side {
+            proxy,
+            disks: devices,
+            cuts: VecDeque::new(),
+            world: Some(world),
+        }));
         let wake = Turning {
             side: side.clone(),
             bell: vcss::Bell::of_client(&area).unwrap(),
@@ -369,7 +439,12 @@ impl Scene {
         let disks: Vec<Box<dyn BlockDevice>> = std::vec![Box::new(disk.clone())];
         let mut proxy = Proxy::new(std::vec![first, second], &disks, None);
         proxy.attach(0, &disks, |_, _, fits| fits.unwrap());
-        let side = Rc::new(RefCell::new(Side { proxy, disks }));
+        let side = Rc::new(RefCell::new(Side {
+            proxy,
+            disks,
+            cuts: VecDeque::new(),
+            world: None,
+        }));
         [first_parts, second_parts].map(|(area, window, program)| {
             let wake = Turning {
                 side: side.clone(),
@@ -399,8 +474,8 @@ impl Scene {
         for disk in &self.disks {
             disk.0.borrow_mut().waiting.clear();
         }
-        let (area, window) = (&self.area, self.window);
-        *self.side.borrow_mut() = appliance(area, window, self.program, &self.disks, there);
+        let side = &mut *self.side.borrow_mut();
+        (side.proxy, side.disks) = side.world.as_ref().unwrap().life(there);
     }
 
     /// A disk is there again.
@@ -421,19 +496,34 @@ impl Scene {
 
     /// Runs one command; the data stands at 0x100 of the program window.
     pub fn command(&mut self, number: u16, code: u8, data: &mut [u8]) -> Irb {
+        self.try_command(number, code, data).unwrap()
+    }
+
+    /// The same, of an appliance that may die.
+    pub fn try_command(
+        &mut self,
+        number: u16,
+        code: u8,
+        data: &mut [u8],
+    ) -> Result<Irb, RemoteError> {
+        let (id, orb) = self.program(number, code, data);
+        // SAFETY: program and data are in the program window, which lives for ever.
+        let irb = unsafe { self.remote.run(id, &orb) }?;
+        self.program
+            .read_bytes(ClientAddress::new(0x100), data)
+            .unwrap();
+        Ok(irb)
+    }
+
+    /// Writes a program of one command.
+    fn program(&self, number: u16, code: u8, data: &[u8]) -> (SubchannelId, Orb) {
         let ccw = Ccw1::new(CommandCode(code), CcwFlags::SLI, data.len() as u16, 0x100);
         self.program.write(ClientAddress::new(0), &ccw).unwrap();
         self.program
             .write_bytes(ClientAddress::new(0x100), data)
             .unwrap();
         let id = SubchannelId::new(0, number).unwrap();
-        let orb = Orb::format_1(0, 0, OrbFlags::empty(), 0x80);
-        // SAFETY: program and data are in the program window, which lives for ever.
-        let irb = unsafe { self.remote.run(id, &orb) }.unwrap();
-        self.program
-            .read_bytes(ClientAddress::new(0x100), data)
-            .unwrap();
-        irb
+        (id, Orb::format_1(0, 0, OrbFlags::empty(), 0x80))
     }
 
     /// A command that has to succeed.
@@ -466,8 +556,26 @@ impl Scene {
         Status::from_bits_truncate(status[0])
     }
 
+    /// Starts one command, which has to wait, and clears the subchannel.
+    pub fn cut_off(&mut self, number: u16, command: Command, data: &mut [u8]) {
+        let (id, orb) = self.program(number, command.into(), data);
+        // SAFETY: program and data are in the program window, which lives for ever.
+        unsafe { self.remote.start(id, &orb) }.unwrap();
+        assert!(matches!(self.remote.test(id), Ok(Tested::Nothing(_))));
+        self.remote.clear(id).unwrap();
+        assert!(matches!(self.remote.test(id), Ok(Tested::Status(_))));
+    }
+
     /// Negotiates these features, as a driver does, up to DRIVER_OK, with one queue at 0.
     pub fn bring_up(&mut self, number: u16, features: Features) -> Driver {
+        self.begin(number, features);
+        let driver = self.queue(number, 0, features);
+        self.good(number, Command::WriteStatus, &mut [1 | 2 | 8 | 4]);
+        driver
+    }
+
+    /// Negotiates these features, up to FEATURES_OK.
+    pub fn begin(&mut self, number: u16, features: Features) {
         let mut revision = Revision {
             revision: 2.into(),
             length: 0.into(),
@@ -482,23 +590,12 @@ impl Scene {
             self.good(number, Command::WriteFeatures, block.as_mut_bytes());
         }
         self.good(number, Command::WriteStatus, &mut [1 | 2 | 8]);
-        let driver = self.queue(number, 0, features);
-        self.good(number, Command::WriteStatus, &mut [1 | 2 | 8 | 4]);
-        driver
     }
 
     /// Sets up a queue.
     pub fn queue(&mut self, number: u16, index: u16, features: Features) -> Driver {
         let driver = Driver::new(self.window, number, index, features);
-        let addresses = driver.queue.addresses();
-        let mut info = QueueInfo {
-            descriptors: addresses.descriptors.into(),
-            reserved: 0.into(),
-            index: index.into(),
-            size: QUEUE_SIZE.into(),
-            driver: addresses.driver.into(),
-            device: addresses.device.into(),
-        };
+        let mut info = driver.info(index);
         self.good(number, Command::SetQueue, info.as_mut_bytes());
         driver
     }
@@ -518,43 +615,42 @@ impl Scene {
     }
 }
 
-fn appliance(
-    area: &Area<'static>,
-    window: &'static Window,
-    program: &'static Window,
-    disks: &[RamDisk; 2],
-    there: &[usize],
-) -> Side {
-    let mut client = Client::new("linux".into(), 0, area.clone(), window, program).unwrap();
-    let slice = Export {
-        disk: 0,
-        start: SLICE_START,
-        sectors: SLICE_SECTORS,
-        partition: 0,
-        read_only: false,
-        queues: 4,
-        serial: *b"slice of disk zero\0\0",
-    };
-    let whole = Export {
-        disk: 1,
-        start: 0,
-        sectors: DISK_SECTORS,
-        partition: 0,
-        read_only: true,
-        queues: 1,
-        serial: [0; 20],
-    };
-    client.add(0x1000, slice).unwrap();
-    client.add(0x1001, whole).unwrap();
-    let disks: Vec<Box<dyn BlockDevice>> = disks
-        .iter()
-        .map(|disk| Box::new(disk.clone()) as Box<dyn BlockDevice>)
-        .collect();
-    let mut proxy = Proxy::new(std::vec![client], &disks, None);
-    for &index in there {
-        proxy.attach(index, &disks, |_, _, fits| fits.unwrap());
+impl World {
+    /// A life of the appliance, for which these disks are there.
+    fn life(&self, there: &[usize]) -> (Proxy, Vec<Box<dyn BlockDevice>>) {
+        let (area, window, program) = (self.area.clone(), self.window, self.program);
+        let mut client = Client::new("linux".into(), 0, area, window, program).unwrap();
+        let slice = Export {
+            disk: 0,
+            start: SLICE_START,
+            sectors: SLICE_SECTORS,
+            partition: 0,
+            read_only: false,
+            queues: 4,
+            serial: *b"slice of disk zero\0\0",
+        };
+        let whole = Export {
+            disk: 1,
+            start: 0,
+            sectors: DISK_SECTORS,
+            partition: 0,
+            read_only: true,
+            queues: 1,
+            serial: [0; 20],
+        };
+        client.add(0x1000, slice).unwrap();
+        client.add(0x1001, whole).unwrap();
+        let disks: Vec<Box<dyn BlockDevice>> = self
+            .disks
+            .iter()
+            .map(|disk| Box::new(disk.clone()) as Box<dyn BlockDevice>)
+            .collect();
+        let mut proxy = Proxy::new(std::vec![client], &disks, None);
+        for &index in there {
+            proxy.attach(index, &disks, |_, _, fits| fits.unwrap());
+        }
+        (proxy, disks)
     }
-    Side { proxy, disks }
 }
 
 /// A block driver in the client: header and status of each head have a fixed place, data goes where
@@ -566,7 +662,7 @@ pub struct Driver {
 }
 
 impl Driver {
-    fn new(window: &'static Window, number: u16, index: u16, features: Features) -> Self {
+    pub fn new(window: &'static Window, number: u16, index: u16, features: Features) -> Self {
         let place = (u64::from(number) * 8 + u64::from(index)) * 0x4000;
         let bytes = u64::from(QueueLayout::contiguous_bytes(QUEUE_SIZE));
         window.fill(ClientAddress::new(place), 0x4000, 0).unwrap();
@@ -578,6 +674,19 @@ impl Driver {
             queue: Queue::new(ring, QUEUE_SIZE, Options::from(features)).unwrap(),
             window,
             headers: place + 0x2000,
+        }
+    }
+
+    /// What SET_VQ is given for its queue.
+    pub fn info(&self, index: u16) -> QueueInfo {
+        let addresses = self.queue.addresses();
+        QueueInfo {
+            descriptors: addresses.descriptors.into(),
+            reserved: 0.into(),
+            index: index.into(),
+            size: QUEUE_SIZE.into(),
+            driver: addresses.driver.into(),
+            device: addresses.device.into(),
         }
     }
 

@@ -3,7 +3,8 @@
 //! # Scope
 //!
 //! [`VirtioBlk`] is the device; [`Unit`] is its control unit, which the virtual subchannel's channel
-//! drives; `queue` keeps one virtqueue and what of it must outlive the appliance; `request` takes a
+//! drives; `queue` keeps one virtqueue and what of it must outlive the appliance; `ending` sets queues up, stops them and
+//! resets the device; `request` takes a
 //! descriptor chain apart, `table` has the requests in flight, and `service`
 //! moves requests between queues and the disk.
 //!
@@ -12,6 +13,7 @@
 //! No indicators (see `docs/protocol.md`, "Notifications"): SET_IND, SET_CONF_IND and
 //! SET_IND_ADAPTER are rejected.
 
+mod ending;
 mod queue;
 pub mod request;
 pub mod service;
@@ -27,12 +29,12 @@ use virtio::blk::{Config, Features as BlkFeatures, SECTOR};
 use virtio::ccw::{
     Command, FeatureDescriptor, QueueConfig, QueueInfo, Revision, REVISION_READ_STATUS,
 };
-use virtio::ring::{Options, QueueLayout};
+use virtio::ring::Options;
 use virtio::{Features, Status};
-use window::{ClientAddress, Window};
+use window::Window;
 use zerocopy::{FromBytes, IntoBytes};
 
-use self::queue::ServedQueue;
+use self::queue::{ServedQueue, SetupError};
 use super::program::{ControlUnit, Data, Executed, Fault};
 use super::subchannel::Subchannel;
 use crate::driver::block::{BlockDevice, Geometry};
@@ -286,6 +288,11 @@ impl VirtioBlk {
         log::warn!("virtual subchannel {}: needs reset: {why}", self.index);
         self.status |= Status::DEVICE_NEEDS_RESET;
         self.persist(area);
+        self.tell_of_change();
+    }
+
+    /// Tells the client of a configuration change.
+    fn tell_of_change(&mut self) {
         self.config_notify
             .store(self.config_notify.load().wrapping_add(1));
         self.dirty = true;
@@ -299,6 +306,7 @@ impl VirtioBlk {
             revision: u32::from(self.revision).into(),
             status: self.status.bits(),
             writeback: u8::from(self.writeback),
+            written: 1,
             ..DeviceState::default()
         };
         if let Err(error) = area.write(self.index, &state) {
@@ -312,25 +320,26 @@ impl VirtioBlk {
         let Ok(state) = area.read::<DeviceState>(self.index) else {
             return;
         };
-        let status = Status::from_bits_truncate(state.status);
-        if !status.contains(Status::DRIVER_OK) {
+        let first = self.index * MAX_QUEUES as u32;
+        for (place, slot) in (first..).zip(&mut self.queues) {
+            slot.start = queue::position(area, place);
+        }
+        // No command has come yet: nothing was ever written there.
+        if state.as_bytes().iter().all(|&byte| byte == 0) {
             return;
         }
-        let features = Features::from_bits_retain(state.features.get());
         self.revision = state.revision.get().min(u32::from(REVISION_READ_STATUS)) as u16;
         self.writeback = state.writeback != 0;
-        self.accepted = features;
-        self.status = status;
-        let options = Options::from(self.accepted);
-        for (number, slot) in self.queues.iter_mut().enumerate() {
-            let place = self.index * MAX_QUEUES as u32 + number as u32;
-            match ServedQueue::take_up(area, place, window, options) {
-                Ok(served) => slot.served = served,
-                Err(error) => {
-                    self.needs_reset(area, &error);
-                    return;
-                }
-            }
+        self.accepted = Features::from_bits_retain(state.features.get());
+        self.status = Status::from_bits_truncate(state.status);
+        if self.status.contains(Status::DEVICE_NEEDS_RESET) {
+            // The earlier life may not have come to saying so.
+            self.tell_of_change();
+            return;
+        }
+        if let Err(error) = self.take_up_queues(area, window) {
+            self.needs_reset(area, &error);
+            return;
         }
         let queues = self.served().count();
         let requests = self.in_flight();
@@ -344,6 +353,35 @@ impl VirtioBlk {
     fn is_direct(&self) -> bool {
         self.status.contains(Status::FEATURES_OK)
             && !self.accepted.contains(Features::RING_INDIRECT_DESC)
+    }
+
+    fn take_up_queues(
+        &mut self,
+        area: &Area<'static>,
+        window: &'static Window,
+    ) -> Result<(), SetupError> {
+        let agreed = self.status.contains(Status::FEATURES_OK);
+        let driven = self.status.contains(Status::DRIVER_OK);
+        if driven && !agreed {
+            return Err(SetupError::Record);
+        }
+        let options = Options::from(self.accepted);
+        let first = self.index * MAX_QUEUES as u32;
+        for number in 0..MAX_QUEUES {
+            let place = first + number as u32;
+            let Some(mut served) = ServedQueue::take_up(area, place, window, options)? else {
+                continue;
+            };
+            if !driven {
+                // There is nothing that the driver could have missed.
+                served.take_notify();
+            }
+            match self.queues.get_mut(number) {
+                Some(slot) if agreed => slot.served = Some(served),
+                _ => return Err(SetupError::Record),
+            }
+        }
+        Ok(())
     }
 
     fn acceptable(&self, features: Features) -> bool {
@@ -450,7 +488,11 @@ impl Unit<'_> {
                 let Some(slot) = self.slot(position.index.get()) else {
                     return Ok(Executed::Reject);
                 };
-                slot.start = position.next_avail.get();
+                let start = position.next_avail.get();
+                slot.start = start;
+                if slot.served.is_none() {
+                    queue::forget(self.area, self.place(position.index.get()), start);
+                }
                 Ok(Executed::Done)
             }
             _ => Ok(Executed::Reject),
@@ -554,78 +596,15 @@ impl Unit<'_> {
         {
             return Executed::Reject;
         }
-        device.status = status | (device.status & Status::DEVICE_NEEDS_RESET);
+        // Only a reset takes a bit away.
+        device.status |= status;
         device.persist(self.area);
         Executed::Done
     }
 
-    fn set_queue(&mut self, info: &QueueInfo) -> Executed {
-        let place = self.device.index * MAX_QUEUES as u32 + u32::from(info.index.get());
-        let (area, window) = (self.area, self.window);
-        let options = Options::from(self.device.accepted);
-        let agreed = self.device.status.contains(Status::FEATURES_OK);
-        let ready = self.device.is_ready();
-        let Some(slot) = self.slot(info.index.get()) else {
-            return Executed::Reject;
-        };
-        if let Some(served) = &mut slot.served {
-            if !served.release(area, place) {
-                return Executed::Wait;
-            }
-            slot.start = served.next_avail();
-            slot.served = None;
-        }
-        if info.size.get() == 0 {
-            return Executed::Done;
-        }
-        if !ready {
-            return Executed::NotReady;
-        }
-        if !agreed || usize::from(info.size.get()) > MAX_QUEUE_SIZE {
-            return Executed::Reject;
-        }
-        let layout = QueueLayout {
-            size: info.size.get(),
-            descriptors: ClientAddress::new(info.descriptors.get()),
-            driver: ClientAddress::new(info.driver.get()),
-            device: ClientAddress::new(info.device.get()),
-        };
-        match ServedQueue::set_up(area, place, window, layout, options, slot.start) {
-            Ok(served) => {
-                slot.served = Some(served);
-                Executed::Done
-            }
-            Err(error) => {
-                log::warn!("virtual subchannel {}: {error}", self.device.index);
-                Executed::Reject
-            }
-        }
-    }
-
-    /// Takes no more requests, waits for those in flight, and forgets everything.
-    pub(in crate::proxy) fn reset(&mut self) -> Executed {
-        let first = self.device.index * MAX_QUEUES as u32;
-        let mut drained = true;
-        for (number, slot) in self.device.queues.iter_mut().enumerate() {
-            if let Some(served) = &mut slot.served {
-                if served.release(self.area, first + number as u32) {
-                    slot.served = None;
-                } else {
-                    drained = false;
-                }
-            }
-            slot.start = 0;
-        }
-        if !drained {
-            return Executed::Wait;
-        }
-        let device = &mut *self.device;
-        device.accepted = Features::empty();
-        device.status = Status::empty();
-        device.revision = 0;
-        // The cache mode stays: a client that is told what it is from a copy goes on being told so.
-        device.persist(self.area);
-        Executed::Done
+    /// Where a queue's record stands in the area.
+    fn place(&self, queue: u16) -> u32 {
+        self.device.index * MAX_QUEUES as u32 + u32::from(queue)
     }
 
     fn slot(&mut self, index: u16) -> Option<&mut QueueSlot> {

@@ -2,14 +2,17 @@
 //!
 //! # The record
 //!
-//! For each head an [`InFlight`] entry, and the next available index. The order of the stores makes
-//! every instant a good one to crash in:
+//! For each head an [`InFlight`] entry, and one word with the queue's size and the next available
+//! index. The order of the stores makes every instant a good one to crash in:
 //!
-//! 1. taking a request: entry TAKEN (with its available index), then `next_avail`;
-//! 2. returning it: used-ring entry, then RETURNED (with its used index);
-//! 3. publishing: used index, then the entries become FREE.
+//! * setting up: size 0, addresses, all entries FREE, then the size;
+//! * taking a request: entry TAKEN (with its available index), then `next_avail`;
+//! * returning it: used-ring entry, then RETURNED (with its used index);
+//! * publishing: used index, then the entries become FREE;
+//! * leaving a request that was taken to the ring again: `next_avail`, then the entry becomes FREE;
+//! * giving the queue up: size 0, and nothing else, for nothing else counts then.
 //!
-//! A RETURNED entry whose used index is not yet published was invisible to the client: it is
+//! A RETURNED entry whose used index is not yet published was returned to the client: it is
 //! worked on again. Reads, writes, flushes and discards may all be done twice.
 
 use core::fmt;
@@ -21,7 +24,7 @@ use vcss::{Area, AreaError, Word};
 use virtio::ring::device::{Chain, PopError, Position, Queue, QueueError};
 use virtio::ring::{LayoutError, Options, QueueLayout};
 use window::{ClientAddress, Window, WindowSlice};
-use zerocopy::big_endian::{U16, U32};
+use zerocopy::big_endian::U16;
 
 /// Heads that are remembered between two publishings.
 const BATCH: usize = 64;
@@ -31,16 +34,28 @@ const BATCH: usize = 64;
 pub struct ServedQueue {
     ring: Queue,
     record: WindowSlice<'static>,
-    next_avail: Word<'static>,
+    /// Size and next available index in the record.
+    progress: Word<'static>,
     taken: Taken,
     /// Returned and not yet published.
     returned: heapless::Vec<u16, BATCH>,
-    /// Heads that an earlier life had taken, to be worked on again.
+    /// Heads that were taken and are not at the disk, as they stood in the available ring: those that an earlier life had
+    /// taken, or the one that found the disk full. While there are any, nothing new is taken.
     again: heapless::Deque<u16, MAX_QUEUE_SIZE>,
-    /// Nothing more is taken.
-    stopping: bool,
+    work: Work,
     /// What was published is wanted to be known.
     notify: bool,
+}
+
+/// Which requests are worked on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Work {
+    /// All.
+    All,
+    /// Those that were taken: the queue is being stopped.
+    Taken,
+    /// Those at the disk: the queue is being abandoned.
+    AtDisk,
 }
 
 /// Why a queue cannot be served.
@@ -98,14 +113,26 @@ impl ServedQueue {
             used_idx: layout.used_idx(window)?,
         };
         let ring = Queue::new(window, layout, options, position)?;
-        let queue = Self::over(area, place, ring)?;
-        if queue.ring.in_flight() != 0 {
+        if ring.in_flight() != 0 {
             return Err(SetupError::Record);
         }
-        for head in 0..MAX_QUEUE_SIZE as u16 {
+        let queue = Self::over(area, place, ring)?;
+        queue.progress.store_next(0, start);
+        area.write(
+            place,
+            &QueueState {
+                next_avail: U16::new(start),
+                descriptors: layout.descriptors.value().into(),
+                driver: layout.driver.value().into(),
+                device: layout.device.value().into(),
+                ..QueueState::default()
+            },
+        )?;
+        for head in 0..layout.size {
             queue.note(head, InFlight::FREE, 0);
         }
-        queue.persist(area, place)?;
+        // From here on there is a queue to be taken up.
+        queue.progress.store_next(layout.size, start);
         Ok(queue)
     }
 
@@ -118,7 +145,7 @@ impl ServedQueue {
     ) -> Result<Option<Self>, SetupError> {
         let state: QueueState = area.read(place)?;
         let size = state.size.get();
-        if size == 0 || usize::from(size) > MAX_QUEUE_SIZE {
+        if size == 0 {
             return Ok(None);
         }
         let layout = QueueLayout {
@@ -133,25 +160,35 @@ impl ServedQueue {
 
         // (available index, head) of what the client still waits for.
         let mut open: heapless::Vec<(u16, u16), MAX_QUEUE_SIZE> = heapless::Vec::new();
-        let mut last_avail = state.next_avail.get();
+        // Those of them that were returned, which the record does not say any more when they were taken.
+        let mut returned = Taken::default();
+        let next_avail = state.next_avail.get();
+        let mut beyond = false;
         for head in 0..size {
             let entry: InFlight = record.element(u32::from(head))?;
             let index = entry.index.get();
             match entry.state.get() {
                 InFlight::TAKEN => {
-                    // TAKEN may have been written and `next_avail` not.
-                    if index == last_avail {
-                        last_avail = last_avail.wrapping_add(1);
-                    }
+                    beyond |= index == next_avail;
                     let _ = open.push((index, head));
                 }
                 // Ahead of the used index: not published.
                 InFlight::RETURNED if index.wrapping_sub(used_idx) < size => {
-                    let _ = open.push((index, head));
+                    returned.insert(head);
+                    let _ = open.push((used_idx.wrapping_sub(1), head));
                 }
+                // Published: the client has it back. Left as it is, it would be taken for one ahead 64 Ki requests later.
+                InFlight::RETURNED => record.store_u32_release(u32::from(head), 0)?,
                 _ => {}
             }
         }
+        // TAKEN may have been written and `next_avail` not. How many there are tells that: an old request may have the same index.
+        let counted = next_avail.wrapping_sub(used_idx);
+        let last_avail = if beyond && open.len() == usize::from(counted) + 1 {
+            next_avail.wrapping_add(1)
+        } else {
+            next_avail
+        };
         let position = Position {
             last_avail,
             used_idx,
@@ -160,15 +197,22 @@ impl ServedQueue {
         if usize::from(ring.in_flight()) != open.len() {
             return Err(SetupError::Record);
         }
-        // As the client gave them; those that were RETURNED may go in any order.
-        open.sort_unstable_by_key(|&(index, _)| index.wrapping_sub(used_idx));
+        for (index, head) in ring.popped(window)? {
+            if returned.contains(head) {
+                if let Some(entry) = open.iter_mut().find(|entry| entry.1 == head) {
+                    entry.0 = index;
+                }
+            }
+        }
+        // As the client gave them, the oldest first.
+        open.sort_unstable_by_key(|&(index, _)| index.wrapping_sub(last_avail));
         let mut queue = Self::over(area, place, ring)?;
         for &(index, head) in &open {
             queue.taken.insert(head);
             queue.note(head, InFlight::TAKEN, index);
             let _ = queue.again.push_back(head);
         }
-        queue.next_avail.store_next(size, last_avail);
+        queue.progress.store_next(size, last_avail);
         // The earlier life may have published and not notified.
         queue.notify = true;
         Ok(Some(queue))
@@ -179,45 +223,58 @@ impl ServedQueue {
         Ok(Self {
             ring,
             record: area.array::<InFlight>(first, MAX_QUEUE_SIZE as u32)?,
-            next_avail: area.word::<QueueState>(place, offset_of!(QueueState, size))?,
+            progress: progress(area, place)?,
             taken: Taken::default(),
             returned: heapless::Vec::new(),
             again: heapless::Deque::new(),
-            stopping: false,
+            work: Work::All,
             notify: false,
         })
     }
 
-    fn persist(&self, area: &Area<'static>, place: u32) -> Result<(), AreaError> {
-        let layout = self.ring.layout();
-        area.write(
-            place,
-            &QueueState {
-                size: U16::new(layout.size),
-                next_avail: U16::new(self.ring.last_avail()),
-                reserved: U32::ZERO,
-                descriptors: layout.descriptors.value().into(),
-                driver: layout.driver.value().into(),
-                device: layout.device.value().into(),
-            },
-        )
+    /// Stops: takes nothing new, and works on what was taken. `true` once there is nothing of that any more; to be called until
+    /// then. What was taken last and is not at the disk is left to the ring again: the position that remains names it.
+    pub fn stop(&mut self, window: &Window) -> bool {
+        self.work = Work::Taken;
+        while let Some(&head) = self.again.back() {
+            let last = self
+                .ring
+                .popped(window)
+                .ok()
+                .and_then(|mut all| all.next_back());
+            if last.is_none_or(|(_, last)| last != head) {
+                break;
+            }
+            self.again.pop_back();
+            self.ring.unpop();
+            let next = self.ring.last_avail();
+            self.progress.store_next(self.ring.size(), next);
+            self.taken.remove(head);
+            self.note(head, InFlight::FREE, 0);
+        }
+        self.in_flight() == 0
     }
 
-    /// Takes no more requests. Once none is in flight, forgets the queue in the record, but for its
-    /// position, and says `true`.
-    pub fn release(&mut self, area: &Area<'static>, place: u32) -> bool {
-        self.stopping = true;
-        if self.in_flight() != 0 {
-            return false;
-        }
-        let state = QueueState {
-            next_avail: U16::new(self.ring.last_avail()),
-            ..QueueState::default()
-        };
-        if let Err(error) = area.write(place, &state) {
-            log::error!("queue record: {error}");
-        }
-        true
+    /// Abandons what was taken and is not at the disk. `true` once the disk has nothing of the queue; to be called until then.
+    /// Until then, the record says what it said.
+    pub fn abandon(&mut self) -> bool {
+        self.work = Work::AtDisk;
+        self.is_off_disk()
+    }
+
+    /// Whether the disk has nothing of the queue, and all that it had is published.
+    pub fn is_off_disk(&self) -> bool {
+        usize::from(self.in_flight()) == self.again.len()
+    }
+
+    /// Neither stops nor abandons any more: whoever wanted that does not want it any more.
+    pub fn go_on(&mut self) {
+        self.work = Work::All;
+    }
+
+    /// Whether the queue is being stopped, and there is something to be worked on for that.
+    pub fn has_rest(&self) -> bool {
+        self.work == Work::Taken && !self.again.is_empty()
     }
 
     /// Requests taken and not published.
@@ -230,12 +287,12 @@ impl ServedQueue {
         self.ring.last_avail()
     }
 
-    /// Whether requests are taken.
-    pub const fn is_taking(&self) -> bool {
-        !self.stopping
+    /// Whether new requests are taken.
+    pub fn is_taking(&self) -> bool {
+        self.work == Work::All
     }
 
-    /// Takes the next request.
+    /// Takes the next request that is to be worked on, if [`Self::has_news`] says that there may be one.
     #[inline]
     pub fn take<const N: usize>(
         &mut self,
@@ -244,6 +301,9 @@ impl ServedQueue {
     ) -> Result<Option<u16>, PopError> {
         if let Some(head) = self.again.pop_front() {
             return self.ring.retake(window, head, chain).map(|()| Some(head));
+        }
+        if !self.is_taking() {
+            return Ok(None);
         }
         let popped = self.ring.pop(window, chain);
         let head = match popped {
@@ -256,14 +316,18 @@ impl ServedQueue {
         }
         let next = self.ring.last_avail();
         self.note(head, InFlight::TAKEN, next.wrapping_sub(1));
-        self.next_avail.store_next(self.ring.size(), next);
+        self.progress.store_next(self.ring.size(), next);
         popped
     }
 
     /// Whether there is something to take.
     #[inline]
     pub fn has_news(&self, window: &Window) -> bool {
-        !self.again.is_empty() || self.ring.has_news(window)
+        match self.work {
+            Work::All => !self.again.is_empty() || self.ring.has_news(window),
+            Work::Taken => !self.again.is_empty(),
+            Work::AtDisk => false,
+        }
     }
 
     /// Whether all that was known to be ready has been taken.
@@ -345,6 +409,24 @@ impl ServedQueue {
     }
 }
 
+/// The word of a queue's record that says whether there is a queue, and how far it has come.
+fn progress(area: &Area<'static>, place: u32) -> Result<Word<'static>, AreaError> {
+    area.word::<QueueState>(place, offset_of!(QueueState, size))
+}
+
+/// Forgets whatever queue the record has, but for a position: where the next one begins.
+pub fn forget(area: &Area<'static>, place: u32, next: u16) {
+    match progress(area, place) {
+        Ok(progress) => progress.store_next(0, next),
+        Err(error) => log::error!("queue record: {error}"),
+    }
+}
+
+/// The next available index in the record: where a queue that is not set up begins.
+pub fn position(area: &Area<'static>, place: u32) -> u16 {
+    progress(area, place).map_or(0, |progress| progress.load() as u16)
+}
+
 /// Size and next available index are one word, so that one store changes the latter.
 trait NextAvail {
     fn store_next(&self, size: u16, next: u16);
@@ -372,6 +454,11 @@ impl Taken {
         let new = *word & bit == 0;
         *word |= bit;
         new
+    }
+
+    fn contains(&self, head: u16) -> bool {
+        let word = self.0.get(usize::from(head / 64));
+        word.is_some_and(|word| word & 1 << (head % 64) != 0)
     }
 
     #[inline]

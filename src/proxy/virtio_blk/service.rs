@@ -65,17 +65,17 @@ impl VirtioBlk {
     pub fn has_news(&self, queue: u16, window: &Window) -> bool {
         let slot = self.queues.get(usize::from(queue));
         slot.and_then(|slot| slot.served.as_ref())
-            .is_some_and(|served| served.is_taking() && served.has_news(window))
+            .is_some_and(|served| served.has_news(window))
     }
 
-    /// Takes requests from one queue and passes them on. Returns whether there were any.
+    /// Takes requests from one queue that [has news](Self::has_news), and passes them on. Returns whether there were any.
     pub fn serve(&mut self, origin: Origin, context: &mut Context<'_>) -> bool {
         let mut worked = false;
         for _ in 0..BUDGET {
             let Some(slot) = self.queues.get_mut(usize::from(origin.queue)) else {
                 break;
             };
-            let Some(served) = slot.served.as_mut().filter(|queue| queue.is_taking()) else {
+            let Some(served) = &mut slot.served else {
                 break;
             };
             if context.table.is_full() {
@@ -406,7 +406,7 @@ impl VirtioBlk {
         clippy::too_many_arguments,
         reason = "all of it says where one byte and one entry go"
     )]
-    fn answer(
+    pub(super) fn answer(
         &mut self,
         origin: Origin,
         head: u16,
@@ -423,7 +423,7 @@ impl VirtioBlk {
     }
 
     #[inline]
-    fn give_back(
+    pub(super) fn give_back(
         &mut self,
         origin: Origin,
         head: u16,
@@ -506,7 +506,7 @@ impl VirtioBlk {
         slot.map_or(0, |slot| slot.disk_queue)
     }
 
-    fn served_mut(&mut self, queue: u16) -> Option<&mut super::ServedQueue> {
+    pub(super) fn served_mut(&mut self, queue: u16) -> Option<&mut super::ServedQueue> {
         self.queues.get_mut(usize::from(queue))?.served.as_mut()
     }
 }

@@ -59,7 +59,7 @@ mod tests;
 
 use core::sync::atomic::{fence, Ordering};
 
-use window::Window;
+use window::{OutOfWindow, Window};
 
 pub use chain::{Buffer, Chain};
 pub use error::{ChainError, PopError, QueueError};
@@ -199,6 +199,25 @@ impl Queue {
         if self.in_flight() > 0 {
             self.last_avail = self.last_avail.wrapping_sub(1);
         }
+    }
+
+    /// The last entries of the available ring that were popped, as many as there are requests in flight: index and head, in the
+    /// ring's order. No driver changes them as long as so many requests are in flight. Not each of them need be in flight itself:
+    /// requests may be completed out of order.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfWindow`] if `window` is not the one the queue was made for.
+    pub fn popped<'w>(
+        &self,
+        window: &'w Window,
+    ) -> Result<impl DoubleEndedIterator<Item = (u16, u16)> + use<'w>, OutOfWindow> {
+        let driver = self.areas.driver_area(window)?;
+        let first = self.used_idx;
+        Ok((0..self.in_flight()).filter_map(move |number| {
+            let index = first.wrapping_add(number);
+            Some((index, driver.head(index).ok()?))
+        }))
     }
 
     /// Writes the used entry of a request: `written` bytes of its writable buffers are valid. The

@@ -1,0 +1,196 @@
+//! The appliance dies before any single one of its stores, and again while it takes up what it left: the client, which starts again
+//! what was lost, gets each request back, once, and done.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use vcss::client::QueueState;
+use vcss::plan;
+use virtio::ccw::{Command, FeatureDescriptor, QueueInfo, Revision};
+use virtio::Status;
+use window::{ClientAddress, Window};
+use zerocopy::IntoBytes;
+
+use super::scene::{memory, Driver, RamDisk, Scene, FEATURES, MEMORY, SLICE_START};
+
+const DATA: u64 = 0x8_0000;
+/// More than there are stores in a life.
+const ENDLESS: u32 = 1_000_000;
+
+/// What the lives share.
+struct Stage {
+    area: &'static Window,
+    window: &'static Window,
+    disks: [RamDisk; 2],
+}
+
+impl Stage {
+    fn new() -> Self {
+        Self {
+            area: memory(plan::client_area(2).length() as usize),
+            window: memory(MEMORY),
+            disks: [RamDisk::new(), RamDisk::new()],
+        }
+    }
+
+    /// Plays the client's whole story with an appliance that dies after so many stores. Says whether it died as often.
+    fn play(&self, cuts: &[u32]) -> bool {
+        let mut scene = Scene::over(self.area, self.window, self.disks.clone());
+        {
+            let mut platter = scene.platter(0);
+            platter.waiting.clear();
+            platter.capacity = 64;
+            platter.stalled = 0;
+        }
+        scene.side.borrow_mut().cuts = VecDeque::from(cuts.to_vec());
+        story(&mut scene, cuts);
+        let left = core::mem::take(&mut scene.side.borrow_mut().cuts);
+        assert!(!scene.status(0).contains(Status::DEVICE_NEEDS_RESET));
+        left.is_empty()
+    }
+}
+
+/// A command that is given until it has been carried out.
+fn insist(scene: &mut Scene, command: Command, data: &[u8]) {
+    for _ in 0..4 {
+        let mut data = data.to_vec();
+        if let Ok(irb) = scene.try_command(0, command.into(), &mut data) {
+            let scsw = &irb.scsw;
+            let status = (scsw.device_status, scsw.subchannel_status);
+            assert_eq!(status, (0x0C, 0), "{command:?}");
+            return;
+        }
+    }
+    panic!("{command:?} is never carried out");
+}
+
+fn begin(scene: &mut Scene) {
+    let revision = Revision {
+        revision: 2.into(),
+        length: 0.into(),
+    };
+    insist(scene, Command::Reset, &[]);
+    insist(scene, Command::SetRevision, revision.as_bytes());
+    for index in 0..2 {
+        let block = FeatureDescriptor {
+            features: FEATURES.word(index).into(),
+            index,
+        };
+        insist(scene, Command::WriteFeatures, block.as_bytes());
+    }
+    insist(scene, Command::WriteStatus, &[1 | 2 | 8]);
+}
+
+/// Reads sectors `from` to `from + count`, each into a place of its own.
+fn ask(scene: &Scene, driver: &mut Driver, from: u64, count: u64) -> BTreeSet<u16> {
+    let sectors = from..from + count;
+    let clear = |sector| ClientAddress::new(DATA + sector * 512);
+    sectors
+        .map(|sector| {
+            scene.window.fill(clear(sector), 512, 0xEE).unwrap();
+            driver.read(sector, DATA + sector * 512, 512)
+        })
+        .collect()
+}
+
+/// Everything that came back.
+fn back(driver: &mut Driver, heads: &mut BTreeSet<u16>) {
+    while let Some((head, status, _)) = driver.done() {
+        assert_eq!(status, 0);
+        assert!(heads.insert(head), "head {head} came back twice");
+    }
+}
+
+fn check(scene: &Scene, from: u64, count: u64) {
+    for sector in from..from + count {
+        let at = ClientAddress::new(DATA + sector * 512);
+        let byte: u8 = scene.window.read(at).unwrap();
+        assert_eq!(byte, (SLICE_START + sector) as u8, "sector {sector}");
+    }
+}
+
+/// Set-up, requests, a stop while the disk is full, going on, a reset in the midst of requests, and all again.
+fn story(scene: &mut Scene, cuts: &[u32]) {
+    begin(scene);
+    let mut driver = Driver::new(scene.window, 0, 0, FEATURES);
+    insist(scene, Command::SetQueue, driver.info(0).as_bytes());
+    insist(scene, Command::WriteStatus, &[1 | 2 | 8 | 4]);
+    let expected = ask(scene, &mut driver, 0, 3);
+    scene.settle();
+    let mut done = BTreeSet::new();
+    back(&mut driver, &mut done);
+    assert_eq!(done, expected, "{cuts:?}");
+    check(scene, 0, 3);
+
+    scene.platter(0).capacity = 2;
+    scene.platter(0).stalled = 2;
+    let expected = ask(scene, &mut driver, 3, 5);
+    scene.side.borrow_mut().turn();
+    insist(scene, Command::SetQueue, QueueInfo::default().as_bytes());
+    let state: QueueState = scene.area.read(0).unwrap();
+    assert_eq!(state.size.get(), 0, "{cuts:?}");
+    let mut done = BTreeSet::new();
+    back(&mut driver, &mut done);
+    assert_eq!(
+        3 + done.len(),
+        usize::from(state.next_avail.get()),
+        "{cuts:?}"
+    );
+    insist(scene, Command::SetQueue, driver.info(0).as_bytes());
+    scene.settle();
+    back(&mut driver, &mut done);
+    assert_eq!(done, expected, "{cuts:?}");
+    check(scene, 3, 5);
+
+    scene.platter(0).stalled = 3;
+    ask(scene, &mut driver, 8, 4);
+    scene.side.borrow_mut().turn();
+    begin(scene);
+    for queue in 0..8 {
+        let state: QueueState = scene.area.read(queue).unwrap();
+        assert_eq!(
+            (state.size.get(), state.next_avail.get()),
+            (0, 0),
+            "{cuts:?}"
+        );
+    }
+    let mut driver = Driver::new(scene.window, 0, 0, FEATURES);
+    insist(scene, Command::SetQueue, driver.info(0).as_bytes());
+    insist(scene, Command::WriteStatus, &[1 | 2 | 8 | 4]);
+    let expected = ask(scene, &mut driver, 12, 2);
+    scene.settle();
+    let mut done = BTreeSet::new();
+    back(&mut driver, &mut done);
+    assert_eq!(done, expected, "{cuts:?}");
+    check(scene, 12, 2);
+}
+
+#[test]
+fn every_store_of_a_life_can_be_the_last() {
+    let stage = Stage::new();
+    assert!(!stage.play(&[ENDLESS]));
+    let mut cut = 0;
+    while stage.play(&[cut]) {
+        cut += 1;
+    }
+    std::eprintln!("{cut} stores");
+    assert!(cut > 100, "{cut} stores are no life");
+}
+
+#[test]
+fn the_next_life_can_end_anywhere_too() {
+    let stage = Stage::new();
+    let mut cut = 0;
+    loop {
+        let mut next = 0;
+        while stage.play(&[cut, next]) {
+            next += 5;
+            if next > 60 {
+                break;
+            }
+        }
+        if next == 0 {
+            break;
+        }
+        cut += 7;
+    }
+}
