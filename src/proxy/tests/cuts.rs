@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
+use channel::SubchannelStatus;
 use vcss::client::QueueState;
 use vcss::plan;
 use virtio::ccw::{Command, FeatureDescriptor, QueueInfo, Revision};
@@ -51,10 +52,17 @@ impl Stage {
 
 /// A command that is given until it has been carried out.
 fn insist(scene: &mut Scene, command: Command, data: &[u8]) {
-    for _ in 0..4 {
+    for _ in 0..8 {
         let mut data = data.to_vec();
         if let Ok(irb) = scene.try_command(0, command.into(), &mut data) {
             let scsw = &irb.scsw;
+            // A start that the appliance died of is not carried out again; whoever made it is told.
+            if scsw
+                .subchannel()
+                .contains(SubchannelStatus::INTERFACE_CONTROL_CHECK)
+            {
+                continue;
+            }
             let status = (scsw.device_status, scsw.subchannel_status);
             assert_eq!(status, (0x0C, 0), "{command:?}");
             return;
