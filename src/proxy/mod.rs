@@ -3,6 +3,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`client`] | one client: its area, its window, its virtual channel subsystem |
+//! | `held` | disks that take nothing new until what an earlier life had taken is done |
 //! | [`passthrough`] | a virtual subchannel that stands for an owned one |
 //! | [`subchannel`] | a virtual subchannel's architected state and condition codes |
 //! | [`program`] | the channel of an emulated control unit |
@@ -17,6 +18,7 @@
 //!   client's own trouble.
 
 pub mod client;
+mod held;
 pub mod passthrough;
 pub mod program;
 pub mod subchannel;
@@ -39,6 +41,7 @@ use crate::driver::block::{BlockDevice, Done};
 use crate::driver::Platform;
 
 use self::client::{Client, Surroundings};
+use self::held::Held;
 use self::passthrough::PassThrough;
 use self::virtio_blk::request::Scratch;
 use self::virtio_blk::service::Context;
@@ -54,6 +57,8 @@ pub struct Proxy {
     clients: Vec<Client>,
     /// The client whose requests are taken first in the next turn.
     first: usize,
+    /// Requests that an earlier life had taken may still have to be done again.
+    redoing: bool,
     table: Table,
     scratch: Scratch,
     /// Completions whose flush found the disk full. Never more than there are requests.
@@ -108,6 +113,7 @@ impl Proxy {
         let mut this = Self {
             clients: Vec::new(),
             first: 0,
+            redoing: false,
             passes_through: false,
             trace,
             table: Table::default(),
@@ -146,6 +152,7 @@ impl Proxy {
             return;
         };
         self.make_room(disks);
+        self.redoing = true;
         let mut first_queue = 0;
         for client in &mut self.clients {
             let of = client.number();
@@ -389,16 +396,22 @@ impl Proxy {
         self.listen(platform, &mut turn);
         if taking {
             let mut full = false;
+            let held = self.redoing.then(|| Held::by(&self.clients));
+            self.redoing = held.as_ref().is_some_and(|held| !held.is_empty());
+            let Self {
+                clients,
+                table,
+                scratch,
+                first,
+                ..
+            } = self;
+            let mut serve = |client: &mut Client| {
+                turn.worked |= client.serve(held.as_ref(), disks, table, scratch, &mut full);
+            };
             // From the one whose turn it is; those before it come last.
-            let first = self.first;
-            for client in self.clients.iter_mut().skip(first) {
-                turn.worked |= client.serve(disks, &mut self.table, &mut self.scratch, &mut full);
-            }
-            if first > 0 {
-                for client in self.clients.iter_mut().take(first) {
-                    turn.worked |=
-                        client.serve(disks, &mut self.table, &mut self.scratch, &mut full);
-                }
+            clients.iter_mut().skip(*first).for_each(&mut serve);
+            if *first > 0 {
+                clients.iter_mut().take(*first).for_each(serve);
             }
             if full {
                 // What becomes free is not always the same client's.

@@ -24,6 +24,7 @@ use window::Window;
 pub use self::place::{Fit, Stands};
 
 use self::place::{part, Kind, Virtual};
+use super::held::Held;
 use super::passthrough::{initialised, Line, Owned, PassThrough};
 use super::subchannel::Subchannel;
 use super::translate::{Translator, ARENA_BYTES};
@@ -524,9 +525,11 @@ impl Client {
         });
     }
 
-    /// Takes requests from the client's queues and passes them on. Sets `full` when one finds its disk full.
+    /// Takes requests from the client's queues and passes them on; new ones only of disks that are not `held`. Sets `full` when one
+    /// finds its disk full.
     pub fn serve(
         &mut self,
+        held: Option<&Held>,
         disks: &mut [Box<dyn BlockDevice>],
         table: &mut Table,
         scratch: &mut Scratch,
@@ -541,6 +544,7 @@ impl Client {
                 }
                 continue;
             }
+            let held = held.is_some_and(|held| held.contains(device.export().disk));
             for queue in 0..device.queue_count() {
                 if !device.has_news(queue, self.window) {
                     continue;
@@ -561,7 +565,7 @@ impl Client {
                     subchannel: number as u16,
                     queue,
                 };
-                worked |= device.serve(origin, &mut context);
+                worked |= device.serve(origin, held, &mut context);
             }
         }
         worked

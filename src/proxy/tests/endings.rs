@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::vec::Vec;
 
-use vcss::client::{InFlight, QueueState, MAX_QUEUE_SIZE};
+use vcss::client::{InFlight, Notify, QueueState, MAX_QUEUE_SIZE};
 use virtio::blk::Config;
 use virtio::ccw::{Command, QueueInfo};
 use virtio::Status;
@@ -304,4 +304,23 @@ fn the_cache_mode_that_outlives_a_reset_outlives_a_restart_after_it() {
     scene.good(0, Command::ReadConfig, &mut config);
     let config = Config::read_from_bytes(&config).unwrap();
     assert_eq!(config.writeback, 0);
+}
+
+#[test]
+fn what_an_earlier_life_published_is_told_when_the_queue_is_stopped_first() {
+    let mut scene = Scene::new();
+    let mut driver = scene.bring_up(0, FEATURES);
+    driver.read(0, DATA, 512);
+    scene.settle();
+    let notifications = |scene: &Scene| {
+        let notify: Notify = scene.area.read(0).unwrap();
+        notify.queue[0].get()
+    };
+    let before = notifications(&scene);
+    // The earlier life may have died before it said so, and the first thing that the new one hears is the stop.
+    scene.restart();
+    scene.start(0, Command::SetQueue, QueueInfo::default().as_bytes());
+    scene.settle();
+    assert_eq!(scene.area.read::<QueueState>(0).unwrap().size.get(), 0);
+    assert_ne!(notifications(&scene), before);
 }

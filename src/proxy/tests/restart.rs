@@ -149,3 +149,77 @@ fn a_client_that_begins_anew_finds_block_subchannels_as_after_a_reset() {
     assert!(!live(&scene));
     assert_eq!(size(&scene), 0);
 }
+
+#[test]
+fn what_is_done_again_comes_before_what_another_client_writes_anew() {
+    let mut pair = Scene::pair();
+    let [one, other] = &mut pair;
+    let mut first = one.bring_up(0, FEATURES);
+    let mut second = other.bring_up(0, FEATURES);
+    let (window, at) = (one.window, window::ClientAddress::new(DATA));
+    window.fill(at, 512, 0x11).unwrap();
+    other.window.fill(at, 512, 0x22).unwrap();
+    // On the disk already, though not reported: the other client may have read it.
+    one.platter(0).stalled = u32::MAX;
+    let old = first.write(5, DATA, 512);
+    one.settle();
+    assert_eq!(one.platter(0).waiting.len(), 1);
+
+    Scene::restart_pair(&pair);
+    let [one, _] = &pair;
+    let new = second.write(5, DATA, 512);
+    for _ in 0..3 {
+        one.side.borrow_mut().turn();
+    }
+    assert_eq!(one.platter(0).waiting.len(), 1, "only the old one");
+    // This disk does first what came last.
+    one.platter(0).stalled = 0;
+    for _ in 0..8 {
+        one.side.borrow_mut().turn();
+    }
+    assert_eq!(first.done(), Some((old, 0, 1)));
+    assert_eq!(second.done(), Some((new, 0, 1)));
+    assert_eq!(one.platter(0).bytes[5 * 512..6 * 512], [0x22; 512]);
+    // From then on nobody is held up.
+    one.platter(0).stalled = u32::MAX;
+    first.write(5, DATA, 512);
+    second.write(6, DATA, 512);
+    one.side.borrow_mut().turn();
+    assert_eq!(one.platter(0).waiting.len(), 2);
+}
+
+#[test]
+fn a_client_that_resets_or_needs_a_reset_holds_nobody_up() {
+    for breaks in [false, true] {
+        let mut pair = Scene::pair();
+        let [one, other] = &mut pair;
+        let mut first = one.bring_up(0, FEATURES);
+        let mut second = other.bring_up(0, FEATURES);
+        one.platter(0).stalled = u32::MAX;
+        first.write(5, DATA, 512);
+        one.settle();
+        Scene::restart_pair(&pair);
+        let [one, _] = &mut pair;
+        one.platter(0).capacity = 0;
+        second.read(5, DATA, 512);
+        for _ in 0..3 {
+            one.side.borrow_mut().turn();
+        }
+        if breaks {
+            // The available index jumps.
+            let driver = first.queue.addresses().driver;
+            let place = window::ClientAddress::new(driver + 2);
+            one.window.write(place, &0x4000u16.to_le_bytes()).unwrap();
+            one.platter(0).capacity = 64;
+            one.platter(0).stalled = 0;
+        } else {
+            one.good(0, virtio::ccw::Command::Reset, &mut []);
+            one.platter(0).capacity = 64;
+            one.platter(0).stalled = 0;
+        }
+        for _ in 0..8 {
+            one.side.borrow_mut().turn();
+        }
+        assert!(second.done().is_some());
+    }
+}

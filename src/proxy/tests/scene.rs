@@ -412,40 +412,14 @@ impl Scene {
         let disk = RamDisk::new();
         disk.0.borrow_mut().geometry.queues = 1;
         let plan = plan::client_area(1);
-        let parts = [0, 1].map(|number| {
+        let parts = [0, 1].map(|_| {
             let area_window = memory(plan.length() as usize);
             plan.write(area_window).unwrap();
             let area = Area::open(area_window, Kind::Client).unwrap();
-            let (window, program) = (memory(MEMORY), memory(4096));
-            let mut client =
-                Client::new("linux".into(), number, area.clone(), window, program).unwrap();
-            let whole = Export {
-                disk: 0,
-                start: 0,
-                sectors: 0,
-                partition: 0,
-                read_only: false,
-                queues: 1,
-                serial: [0; 20],
-            };
-            client.add(0x1000, whole).unwrap();
-            (client, area, window, program)
+            (area, memory(MEMORY), memory(4096))
         });
-        let clients = parts.map(|(client, area, window, program)| {
-            let rest = (area, window, program);
-            (client, rest)
-        });
-        let [(first, first_parts), (second, second_parts)] = clients;
-        let disks: Vec<Box<dyn BlockDevice>> = std::vec![Box::new(disk.clone())];
-        let mut proxy = Proxy::new(std::vec![first, second], &disks, None);
-        proxy.attach(0, &disks, |_, _, fits| fits.unwrap());
-        let side = Rc::new(RefCell::new(Side {
-            proxy,
-            disks,
-            cuts: VecDeque::new(),
-            world: None,
-        }));
-        [first_parts, second_parts].map(|(area, window, program)| {
+        let side = Rc::new(RefCell::new(appliance_of_two(&disk, &parts)));
+        parts.map(|(area, window, program)| {
             let wake = Turning {
                 side: side.clone(),
                 bell: vcss::Bell::of_client(&area).unwrap(),
@@ -462,6 +436,16 @@ impl Scene {
             scene.enable(0);
             scene
         })
+    }
+
+    /// The appliance of two clients dies and comes back.
+    pub fn restart_pair(pair: &[Self; 2]) {
+        let [one, _] = pair;
+        one.platter(0).waiting.clear();
+        let parts = pair
+            .each_ref()
+            .map(|scene| (scene.area.clone(), scene.window, scene.program));
+        *one.side.borrow_mut() = appliance_of_two(&one.disks[0], &parts);
     }
 
     /// The appliance dies and comes back; nothing remains but memory and disks.
@@ -556,11 +540,17 @@ impl Scene {
         Status::from_bits_truncate(status[0])
     }
 
-    /// Starts one command, which has to wait, and clears the subchannel.
-    pub fn cut_off(&mut self, number: u16, command: Command, data: &mut [u8]) {
+    /// Starts one command, and looks at nothing else.
+    pub fn start(&mut self, number: u16, command: Command, data: &[u8]) -> SubchannelId {
         let (id, orb) = self.program(number, command.into(), data);
         // SAFETY: program and data are in the program window, which lives for ever.
         unsafe { self.remote.start(id, &orb) }.unwrap();
+        id
+    }
+
+    /// Starts one command, which has to wait, and clears the subchannel.
+    pub fn cut_off(&mut self, number: u16, command: Command, data: &mut [u8]) {
+        let id = self.start(number, command, data);
         assert!(matches!(self.remote.test(id), Ok(Tested::Nothing(_))));
         self.remote.clear(id).unwrap();
         assert!(matches!(self.remote.test(id), Ok(Tested::Status(_))));
@@ -650,6 +640,36 @@ impl World {
             proxy.attach(index, &disks, |_, _, fits| fits.unwrap());
         }
         (proxy, disks)
+    }
+}
+
+/// Area, window and program window of a client.
+type Parts = (Area<'static>, &'static Window, &'static Window);
+
+fn appliance_of_two(disk: &RamDisk, parts: &[Parts; 2]) -> Side {
+    let clients = (0..).zip(parts).map(|(number, (area, window, program))| {
+        let mut client =
+            Client::new("linux".into(), number, area.clone(), window, program).unwrap();
+        let whole = Export {
+            disk: 0,
+            start: 0,
+            sectors: 0,
+            partition: 0,
+            read_only: false,
+            queues: 1,
+            serial: [0; 20],
+        };
+        client.add(0x1000, whole).unwrap();
+        client
+    });
+    let disks: Vec<Box<dyn BlockDevice>> = std::vec![Box::new(disk.clone())];
+    let mut proxy = Proxy::new(clients.collect(), &disks, None);
+    proxy.attach(0, &disks, |_, _, fits| fits.unwrap());
+    Side {
+        proxy,
+        disks,
+        cuts: VecDeque::new(),
+        world: None,
     }
 }
 

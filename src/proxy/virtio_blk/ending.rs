@@ -42,6 +42,10 @@ impl Unit<'_> {
             if !stopped {
                 return Executed::Wait;
             }
+            // Whoever stops the queue reads the counter next: what was published and not told is told now.
+            if served.take_notify() {
+                slot.notify.store(slot.notify.load().wrapping_add(1));
+            }
             slot.start = served.next_avail();
             slot.served = None;
         }

@@ -277,6 +277,11 @@ impl VirtioBlk {
         self.queues.iter().filter_map(|slot| slot.served.as_ref())
     }
 
+    /// Whether requests that an earlier life had taken are being done again.
+    pub fn is_redoing(&self) -> bool {
+        self.is_live() && self.served().any(ServedQueue::is_redoing)
+    }
+
     /// Whether a write may be answered before it is on stable storage.
     fn write_back(&self) -> bool {
         let flush = Features::from(BlkFeatures::FLUSH);

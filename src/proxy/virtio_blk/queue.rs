@@ -42,6 +42,9 @@ pub struct ServedQueue {
     /// Heads that were taken and are not at the disk, as they stood in the available ring: those that an earlier life had
     /// taken, or the one that found the disk full. While there are any, nothing new is taken.
     again: heapless::Deque<u16, MAX_QUEUE_SIZE>,
+    /// Heads that an earlier life had taken, and how many of them are not returned yet.
+    old: Taken,
+    redoing: u16,
     work: Work,
     /// What was published is wanted to be known.
     notify: bool,
@@ -209,6 +212,8 @@ impl ServedQueue {
         let mut queue = Self::over(area, place, ring)?;
         for &(index, head) in &open {
             queue.taken.insert(head);
+            queue.old.insert(head);
+            queue.redoing += 1;
             queue.note(head, InFlight::TAKEN, index);
             let _ = queue.again.push_back(head);
         }
@@ -227,6 +232,8 @@ impl ServedQueue {
             taken: Taken::default(),
             returned: heapless::Vec::new(),
             again: heapless::Deque::new(),
+            old: Taken::default(),
+            redoing: 0,
             work: Work::All,
             notify: false,
         })
@@ -250,6 +257,7 @@ impl ServedQueue {
             let next = self.ring.last_avail();
             self.progress.store_next(self.ring.size(), next);
             self.taken.remove(head);
+            self.redone(head);
             self.note(head, InFlight::FREE, 0);
         }
         self.in_flight() == 0
@@ -330,6 +338,26 @@ impl ServedQueue {
         }
     }
 
+    /// Whether requests that an earlier life had taken have not been returned yet.
+    #[inline]
+    pub const fn is_redoing(&self) -> bool {
+        self.redoing != 0
+    }
+
+    /// Whether a request that was taken before is to be taken once more.
+    #[inline]
+    pub fn has_taken(&self) -> bool {
+        !self.again.is_empty()
+    }
+
+    #[cold]
+    fn redone(&mut self, head: u16) {
+        if self.old.contains(head) {
+            self.old.remove(head);
+            self.redoing -= 1;
+        }
+    }
+
     /// Whether all that was known to be ready has been taken.
     #[inline]
     pub fn is_caught_up(&self) -> bool {
@@ -356,6 +384,9 @@ impl ServedQueue {
         let index = self.ring.used_idx();
         self.ring.complete(window, head, written)?;
         self.note(head, InFlight::RETURNED, index);
+        if self.redoing != 0 {
+            self.redone(head);
+        }
         let _ = self.returned.push(head);
         Ok(())
     }

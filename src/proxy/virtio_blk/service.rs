@@ -68,8 +68,9 @@ impl VirtioBlk {
             .is_some_and(|served| served.has_news(window))
     }
 
-    /// Takes requests from one queue that [has news](Self::has_news), and passes them on. Returns whether there were any.
-    pub fn serve(&mut self, origin: Origin, context: &mut Context<'_>) -> bool {
+    /// Takes requests from one queue that [has news](Self::has_news), and passes them on: of a disk that is `held`, only
+    /// those that had been taken before. Returns whether there were any.
+    pub fn serve(&mut self, origin: Origin, held: bool, context: &mut Context<'_>) -> bool {
         let mut worked = false;
         for _ in 0..BUDGET {
             let Some(slot) = self.queues.get_mut(usize::from(origin.queue)) else {
@@ -78,6 +79,9 @@ impl VirtioBlk {
             let Some(served) = &mut slot.served else {
                 break;
             };
+            if held && !served.has_taken() {
+                break;
+            }
             if context.table.is_full() {
                 *context.full = true;
                 break;
