@@ -14,6 +14,8 @@ use channel::{Ccw1, CcwFlags, CommandCode};
 use window::WindowSlice;
 use zerocopy::FromBytes;
 
+use super::history::History;
+
 /// Bytes of a word of the arena.
 const WORD: usize = 8;
 /// CCWs that are held back at most; with one more, those so far are stored.
@@ -46,6 +48,13 @@ pub(super) struct List {
 }
 
 impl List {
+    pub(super) fn new(first: usize, words: usize) -> Option<Self> {
+        Some(Self {
+            first: first as u32,
+            words: NonZeroU16::new(words as u16)?,
+        })
+    }
+
     pub(super) fn length(self) -> usize {
         usize::from(self.words.get())
     }
@@ -63,6 +72,7 @@ pub(super) struct Arena {
     running: usize,
     /// What is to be stored there.
     held: heapless::Vec<(usize, Ccw1), HELD>,
+    history: History,
 }
 
 impl Arena {
@@ -84,6 +94,7 @@ impl Arena {
         let words: Box<[AtomicU64]> = (0..bytes / WORD).map(|_| AtomicU64::new(0)).collect();
         Self {
             lists: words.len(),
+            history: History::new(words.len()),
             words,
             base,
             running: 0,
@@ -93,6 +104,7 @@ impl Arena {
 
     pub(super) fn clear(&mut self) {
         self.lists = self.words.len();
+        self.history.forget(0..self.lists);
     }
 
     /// Words that are CCWs or free.
@@ -128,6 +140,8 @@ impl Arena {
         if first < ccws {
             return None;
         }
+        self.history
+            .taken(first..self.lists, |index| self.get(index));
         self.lists = first;
         Some(first)
     }
@@ -138,6 +152,7 @@ impl Arena {
         for index in (0..used).rev() {
             self.set(place + index, self.get(first + index));
         }
+        self.history.forget(first..place);
         self.lists = place;
         place
     }
@@ -147,6 +162,7 @@ impl Arena {
     pub(super) fn set(&self, index: usize, value: u64) {
         if let Some(word) = self.words.get(index) {
             word.store(value.to_be(), Ordering::Release);
+            self.history.stored(index, value);
         }
     }
 
@@ -173,6 +189,8 @@ impl Arena {
             }
             value.is_some()
         });
+        let stored = list.first as usize..list.first as usize + 1 + copied;
+        self.history.copied(stored, |index| self.get(index));
         1 + copied
     }
 
@@ -185,6 +203,7 @@ impl Arena {
 
     #[inline]
     pub(super) fn set_ccw(&self, index: usize, ccw: Ccw1) {
+        self.history.published();
         self.set(index, u64::from_be_bytes(zerocopy::transmute!(ccw)));
     }
 
@@ -229,6 +248,31 @@ impl Arena {
             self.set_ccw(index, ccw);
         }
         self.held.clear();
+    }
+
+    /// From now on, the channel finds nothing but what is there now: it is going to be started.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn settle(&self) {
+        self.history.settle(0..self.words.len());
+    }
+
+    /// What the channel may find at an address, of each word any value that it has held. `None`: not in the arena, or nothing has
+    /// been stored there.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn fetch_any(
+        &self,
+        address: u32,
+        bytes: &mut [u8],
+        choose: &mut dyn FnMut(usize) -> usize,
+    ) -> Option<()> {
+        let first = self
+            .index_of(address)
+            .filter(|_| address.is_multiple_of(8))?;
+        for (index, part) in (first..).zip(bytes.chunks_mut(WORD)) {
+            let word = self.history.any(index, choose)?.to_be_bytes();
+            part.iter_mut().zip(word).for_each(|(to, from)| *to = from);
+        }
+        Some(())
     }
 
     pub(super) fn fetch(&self, address: u32, bytes: &mut [u8]) -> Option<()> {

@@ -5,27 +5,32 @@
 //! the same length: IDAWs of either format format-2 IDAWs, MIDAWs MIDAWs. A word that names anything outside the
 //! window becomes [`NOWHERE`], and the list ends with it: what lies before it is transferred, then the channel
 //! finds an address that does not exist, as it would with the client's word.
+//!
+//! # Programs that may change
+//!
+//! The channel may have fetched the CCWs before one of which the client changes any, and then comes to the new one with what the old
+//! ones said: it reads backward where it was to read forward, or writes. So of such a program every CCW is right for all of that:
+//!
+//! * A direct address stays direct only if the data lies in the window whichever way it goes.
+//! * An address word names the part of one block that lies on one side of it, and a block lies in the window as a whole.
+//! * How many words are used depends on the way. A list ends with a guard: one more [`NOWHERE`], which is never replaced.
+//! * A list is stored where none was, before the CCW that leads to it, and belongs to that CCW. Its words are replaced only by those
+//!   that the client stores at the same place, one by one; those of MIDAWs, which have two words each, not at all.
 
-use core::num::NonZeroU16;
-
-use channel::{Ccw1, CcwFlags, Idaw1, Idaw2, Midaw, MidawFlags};
+use channel::{Ccw1, CcwFlags, Idaw1, Idaw2};
 use window::{ClientAddress, Window, WindowSlice};
-use zerocopy::{transmute, FromBytes};
+use zerocopy::FromBytes;
 
 use super::arena::{List, INVALID};
 use super::ground::{Slot, Transfer, RESERVE};
-use super::{Shape, Translator, PAGE};
+use super::midaws::MIDAW;
+use super::{Shape, Translator};
 
 /// An address that no machine has, and that is no block's start. As the first half of a MIDAW it has
 /// reserved bits.
-const NOWHERE: u64 = 0x7FFF_FFFF_FFFF_F801;
+pub(super) const NOWHERE: u64 = 0x7FFF_FFFF_FFFF_F801;
 /// IDAWs that a CCW can have: 65,535 bytes from the last one of a block of 2 KiB on.
 const MOST_WORDS: usize = 33;
-/// Bytes of a MIDAW.
-const MIDAW: u64 = 16;
-/// MIDAWs that fit on a page.
-const MIDAWS: usize = 256;
-
 /// The arena is full.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Full;
@@ -53,12 +58,6 @@ impl Area {
         ((before + self.count + mask) >> shape.block_shift) as usize
     }
 
-    /// MIDAWs that can be needed: on the page where the list begins, and one to say that there are no more.
-    fn midaws(&self) -> usize {
-        let on_page = (PAGE - self.address % PAGE) / MIDAW;
-        ((on_page + 1).min(self.count) as usize).min(MIDAWS)
-    }
-
     /// The part of the block of `word` that is transferred when `left` bytes are left, as client addresses.
     fn reach(&self, word: u64, mask: u64, left: u64) -> (u64, u64) {
         match self.transfer {
@@ -81,9 +80,10 @@ impl Translator {
         window: &Window,
     ) -> Result<Ccw1, Full> {
         let transfer = slot.entry.by(ccw.command);
-        let old = slot.list.take();
+        let before = *slot;
         slot.client = ccw;
         slot.transfer = transfer;
+        slot.list = None;
         let address = u64::from(ccw.address.get());
         let flags = ccw.flags();
         let empty = ccw.count.get() == 0;
@@ -99,7 +99,8 @@ impl Translator {
         };
         let mut placed = ccw;
         let alone = || Transfer::of(ccw.command);
-        if slot.entry != Transfer::None
+        if !self.shape.changeable
+            && slot.entry != Transfer::None
             && (alone() == Transfer::Backward) != (transfer == Transfer::Backward)
         {
             // In data chaining the channel ignores the code. Should a status modifier lead here, it is
@@ -111,21 +112,17 @@ impl Translator {
         }
         let indirect = flags & (CcwFlags::IDA | CcwFlags::MIDA);
         let list = if indirect.is_empty() {
-            let (start, end) = match transfer {
-                Transfer::Backward => ((address + 1).wrapping_sub(area.count), address + 1),
-                Transfer::None | Transfer::Output | Transfer::Input => {
-                    (address, address + area.count)
-                }
-            };
-            if start < end && end <= self.shape.limit && self.shape.base + end <= super::END_31 {
-                self.note(&area, (start, end));
+            self.note(&area, self.direct(&area));
+            if self.may_be_direct(&area) {
                 placed.address = ((self.shape.base + address) as u32).into();
                 return Ok(placed);
             }
             placed.flags = (flags | CcwFlags::IDA).bits();
-            self.make_list(&area, old)
+            let kept = self.kept(&before, slot, window);
+            kept.or_else(|| self.guarded(|this| this.make_list(&area)))
         } else if indirect == CcwFlags::IDA && area.address.is_multiple_of(self.word_size()) {
-            let list = self.copy_idaws(&area, old, window);
+            let kept = self.kept(&before, slot, window);
+            let list = kept.or_else(|| self.guarded(|this| this.copy_idaws(&area, window)));
             let noted = self.shape.modifiable && address < self.shape.limit;
             if let (true, Some(list)) = (noted, list) {
                 self.fetched(address, list.length() as u64 * self.word_size());
@@ -133,7 +130,8 @@ impl Translator {
             }
             list
         } else if indirect == CcwFlags::MIDA && self.shape.midaws && address.is_multiple_of(MIDAW) {
-            self.copy_midaws(&area, window)
+            let kept = self.kept(&before, slot, window);
+            kept.or_else(|| self.copy_midaws(&area, window))
         } else if indirect == CcwFlags::IDA || indirect == CcwFlags::MIDA && self.shape.midaws {
             // A list that is not where a list may be, for one of the client's that is not.
             placed.address = (self.arena.address_of(0) | 1).into();
@@ -141,9 +139,76 @@ impl Translator {
         } else {
             return Ok(INVALID);
         };
-        slot.list = list.or(old);
-        placed.address = self.list_address(list.ok_or(Full)?).into();
+        let list = list.ok_or(Full)?;
+        slot.list = Some(list);
+        placed.address = self.list_address(list).into();
         Ok(placed)
+    }
+
+    /// Where data is that has a direct address, as far as that can name anything.
+    fn direct(&self, area: &Area) -> (u64, u64) {
+        let (start, end) = match area.transfer {
+            Transfer::Backward => (
+                (area.address + 1).saturating_sub(area.count),
+                area.address + 1,
+            ),
+            Transfer::None | Transfer::Output | Transfer::Input => {
+                (area.address, area.address + area.count)
+            }
+        };
+        (start, end.min(self.shape.limit))
+    }
+
+    /// Whether data with a direct address lies in the window and below 2 GiB: if the program may change, whichever way it goes.
+    fn may_be_direct(&self, area: &Area) -> bool {
+        let Shape {
+            base,
+            limit,
+            changeable,
+            ..
+        } = self.shape;
+        let backward = area.transfer == Transfer::Backward;
+        let end = if backward && !changeable {
+            area.address + 1
+        } else {
+            area.address + area.count
+        };
+        let begins = area.address + 1 >= area.count || !backward && !changeable;
+        begins && end <= limit && base + end <= super::END_31
+    }
+
+    /// The list that a CCW had before it changed, if it is the right one still, except for words that are to be replaced where they are.
+    fn kept(&mut self, before: &Slot, slot: &Slot, window: &Window) -> Option<List> {
+        let list = before.list?;
+        let (old, new) = (before.client, slot.client);
+        let kind = |ccw: Ccw1| ccw.flags() & (CcwFlags::IDA | CcwFlags::MIDA);
+        let same_place =
+            old.address == new.address && old.count == new.count && kind(old) == kind(new);
+        let same_way =
+            (before.transfer == Transfer::Backward) == (slot.transfer == Transfer::Backward);
+        let slot = Slot {
+            list: Some(list),
+            ..*slot
+        };
+        (same_place && same_way && self.refill(&slot, window)).then_some(list)
+    }
+
+    /// Stores a list of IDAWs by `store`, which takes it from the arena at once. In a program that may change it gets a guard.
+    fn guarded(&mut self, store: impl FnOnce(&mut Self) -> Option<List>) -> Option<List> {
+        if self.shape.changeable {
+            // Lists are taken from the end downward.
+            let guard = self.take(1)?;
+            self.end_list(guard, 0);
+        }
+        store(self)
+    }
+
+    /// Ends a list, of which so many words have been stored.
+    fn end_list(&self, list: List, stored: usize) {
+        let first = list.first as usize;
+        for index in first + stored..first + list.length() {
+            self.arena.set(index, NOWHERE);
+        }
     }
 
     /// Where the data of a CCW is that writes a few bytes, piece after piece. `None` if MIDAWs say so, or an address leads nowhere.
@@ -206,8 +271,8 @@ impl Translator {
 
     /// Notes what a CCW stores into.
     #[inline]
-    fn note(&mut self, area: &Area, range: (u64, u64)) {
-        if self.notes(area) {
+    pub(super) fn note(&mut self, area: &Area, range: (u64, u64)) {
+        if range.0 < range.1 && self.notes(area) {
             self.watch
                 .note(range, self.ground.segments(), self.ground.used());
         }
@@ -215,7 +280,7 @@ impl Translator {
 
     /// Notes where address words have been fetched, in a program that may change.
     #[inline]
-    fn fetched(&mut self, at: u64, bytes: u64) {
+    pub(super) fn fetched(&mut self, at: u64, bytes: u64) {
         if self.shape.modifiable {
             self.watch.fetched(at, at + bytes);
         }
@@ -223,20 +288,18 @@ impl Translator {
 
     /// IDAWs for data that a direct address cannot name. Beyond the window they name nothing.
     #[inline(never)]
-    fn make_list(&mut self, area: &Area, old: Option<List>) -> Option<List> {
+    fn make_list(&mut self, area: &Area) -> Option<List> {
         let mask = self.shape.block_mask;
         let words = area.words(area.address, &self.shape);
-        let list = self.take(words, old)?;
-        let (mut at, mut left) = (area.address, area.count);
-        for index in list.first as usize..list.first as usize + words {
+        let list = self.take(words)?;
+        let mut at = area.address;
+        for stored in 0..words {
             if at >= self.shape.limit {
-                self.arena.set(index, NOWHERE);
+                self.end_list(list, stored);
                 break;
             }
-            let (start, end) = area.reach(at, mask, left);
-            left -= end - start;
-            self.note(area, (start, end));
-            self.arena.set(index, self.shape.base + at);
+            self.arena
+                .set(list.first as usize + stored, self.shape.base + at);
             at = match area.transfer {
                 // Below address 0 there is nothing.
                 Transfer::Backward => (at & !mask).wrapping_sub(1),
@@ -248,44 +311,34 @@ impl Translator {
 
     /// The client's IDAWs, at a multiple of their size.
     #[inline(always)]
-    pub(super) fn copy_idaws(
-        &mut self,
-        area: &Area,
-        old: Option<List>,
-        window: &Window,
-    ) -> Option<List> {
+    pub(super) fn copy_idaws(&mut self, area: &Area, window: &Window) -> Option<List> {
         if self.shape.wide_words {
-            self.copy_words::<Idaw2>(area, old, window)
+            self.copy_words::<Idaw2>(area, window)
         } else {
-            self.copy_words::<Idaw1>(area, old, window)
+            self.copy_words::<Idaw1>(area, window)
         }
     }
 
     /// Their number depends on the first one, which is fetched with the others: once.
     #[inline(never)]
-    fn copy_words<W: Word>(
-        &mut self,
-        area: &Area,
-        old: Option<List>,
-        window: &Window,
-    ) -> Option<List> {
+    fn copy_words<W: Word>(&mut self, area: &Area, window: &Window) -> Option<List> {
         if !area.address.is_multiple_of(size_of::<W>() as u64) {
             return None;
         }
         let Some((first, rest)) = self.first_word::<W>(area, window) else {
-            return self.list_of_nothing(old);
+            return self.list_of_nothing();
         };
         let words = area.words(first, &self.shape);
-        let list = self.take(words, old)?;
+        let list = self.take(words)?;
         self.fill_words::<W>(area, first, list, &rest);
         Some(list)
     }
 
     /// A list the first word of which names nothing.
     #[inline(never)]
-    fn list_of_nothing(&mut self, old: Option<List>) -> Option<List> {
-        let list = self.take(1, old)?;
-        self.arena.set(list.first as usize, NOWHERE);
+    fn list_of_nothing(&mut self) -> Option<List> {
+        let list = self.take(1)?;
+        self.end_list(list, 0);
         Some(list)
     }
 
@@ -318,10 +371,7 @@ impl Translator {
             let word = word.names();
             (word & block_mask == start && word < wide_limit).then(|| base + word)
         });
-        let at = list.first as usize;
-        if stored < list.length() {
-            self.arena.set(at + stored, NOWHERE);
-        }
+        self.end_list(list, stored);
     }
 
     /// Notes what the IDAWs of a list store into.
@@ -343,50 +393,8 @@ impl Translator {
         }
     }
 
-    /// The client's MIDAWs, at a multiple of their size.
-    #[inline(never)]
-    fn copy_midaws(&mut self, area: &Area, window: &Window) -> Option<List> {
-        // Room for as many as there can be; what was not needed is given back.
-        let most = area.midaws();
-        let ccws = self.ground.used() + RESERVE;
-        let first = self.arena.take(2 * most, ccws, true)?;
-        let used = self.fill_midaws(area, first, most, window).unwrap_or(most);
-        let first = self.arena.give_back(first, 2 * most, 2 * used);
-        list(first, 2 * used)
-    }
-
-    /// Stores MIDAWs up to the last one, the one that completes the count, or the end of the page, and says how
-    /// many. `None`: more than there is room for.
-    fn fill_midaws(
-        &mut self,
-        area: &Area,
-        first: usize,
-        most: usize,
-        window: &Window,
-    ) -> Option<usize> {
-        let mut left = area.count;
-        for used in 0..most {
-            let at = area.address + used as u64 * MIDAW;
-            let midaw = if at + MIDAW <= self.shape.limit && (used == 0 || !at.is_multiple_of(PAGE))
-            {
-                self.fetched(at, MIDAW);
-                let midaw = window.read::<Midaw>(ClientAddress::new(at)).ok();
-                midaw.and_then(|midaw| self.midaw(area, &midaw))
-            } else {
-                None
-            };
-            let midaw = midaw.unwrap_or(NOWHERE_MIDAW);
-            self.set_midaw(first + 2 * used, &midaw);
-            left = left.saturating_sub(u64::from(midaw.count.get()));
-            if left == 0 || midaw.flags().contains(MidawFlags::LAST) {
-                return Some(used + 1);
-            }
-        }
-        None
-    }
-
-    /// Fetches the address list of a CCW again, and stores what has changed where it is. `false`: the
-    /// list has another length now.
+    /// Fetches the address list of a CCW again, and stores IDAWs that have changed where they are. `false`: it has to be another
+    /// list now.
     pub(super) fn refill(&mut self, slot: &Slot, window: &Window) -> bool {
         let flags = slot.client.flags();
         let area = Area {
@@ -406,9 +414,7 @@ impl Translator {
                 self.refill_words::<Idaw1>(&area, list, window)
             }
         } else if flags.contains(CcwFlags::MIDA) {
-            let first = list.first as usize;
-            self.fill_midaws(&area, first, list.length() / 2, window)
-                .is_some()
+            self.has_midaws(&area, list, window)
         } else {
             true
         }
@@ -427,74 +433,19 @@ impl Translator {
             Some((first, rest)) if area.words(first, &self.shape) == list.length() => {
                 self.fill_words::<W>(area, first, list, &rest);
             }
-            None if list.length() == 1 => self.arena.set(list.first as usize, NOWHERE),
+            None if list.length() == 1 => self.end_list(list, 0),
             Some(_) | None => return false,
         }
         self.note_idaws(area, list);
         true
     }
 
-    /// A MIDAW in the appliance's addresses.
-    fn midaw(&mut self, area: &Area, midaw: &Midaw) -> Option<Midaw> {
-        let (count, address) = (u64::from(midaw.count.get()), midaw.address.get());
-        let within = address % PAGE;
-        let skip = midaw.flags().contains(MidawFlags::SKIP);
-        let (on_page, range) = match area.transfer {
-            Transfer::Backward => (
-                count <= within + 1,
-                (
-                    address.wrapping_add(1).wrapping_sub(count),
-                    address.wrapping_add(1),
-                ),
-            ),
-            Transfer::None | Transfer::Output | Transfer::Input => (
-                within + count <= PAGE,
-                (address, address.wrapping_add(count)),
-            ),
-        };
-        if !midaw.is_well_formed() {
-            return None;
-        }
-        let mut placed = *midaw;
-        let there = address < self.shape.wide_limit && on_page;
-        let unused = skip && area.transfer != Transfer::Output;
-        if !there && !unused {
-            return None;
-        }
-        if !unused {
-            self.note(area, range);
-        }
-        // One that is not used may not be seen either. But a status modifier may lead into a data chain, to a command that writes.
-        let address = if there { address } else { 0 };
-        placed.address = (self.shape.base + address).into();
-        Some(placed)
-    }
-
-    fn set_midaw(&self, index: usize, midaw: &Midaw) {
-        let [low, high]: [[u8; 8]; 2] = transmute!(*midaw);
-        self.arena.set(index + 1, u64::from_be_bytes(high));
-        self.arena.set(index, u64::from_be_bytes(low));
-    }
-
-    /// Takes room for a list of IDAWs. Of a CCW that had one, the old one serves when there is no other.
+    /// Takes room for a list of IDAWs.
     #[inline(always)]
-    fn take(&mut self, words: usize, old: Option<List>) -> Option<List> {
+    fn take(&mut self, words: usize) -> Option<List> {
         let ccws = self.ground.used() + RESERVE;
-        match self.arena.take(words, ccws, false) {
-            Some(first) => list(first, words),
-            None => {
-                let old = old.filter(|old| words <= old.length())?;
-                list(old.first as usize, words)
-            }
-        }
+        List::new(self.arena.take(words, ccws, false)?, words)
     }
-}
-
-fn list(first: usize, words: usize) -> Option<List> {
-    Some(List {
-        first: first as u32,
-        words: NonZeroU16::new(words as u16)?,
-    })
 }
 
 /// An IDAW of the client's.
@@ -516,11 +467,3 @@ impl Word for Idaw2 {
         self.address()
     }
 }
-
-/// A MIDAW that is a program check.
-const NOWHERE_MIDAW: Midaw = Midaw {
-    reserved: [0x7F, 0xFF, 0xFF, 0xFF, 0xFF],
-    flags: MidawFlags::LAST.bits(),
-    count: zerocopy::big_endian::U16::ZERO,
-    address: zerocopy::big_endian::U64::MAX_VALUE,
-};

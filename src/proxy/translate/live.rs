@@ -9,6 +9,9 @@
 //! everything has been compared once more without a change: whatever the client stored earlier is there then. And of
 //! several that changed, the one that leads to the others comes last.
 //!
+//! That is what makes a change *right*. No order and no moment of it makes a word *unsafe*: whatever the channel finds, old or new, lies in
+//! the window or is invalid, see `data`.
+//!
 //! # Limits
 //!
 //! Changes use up the arena. When it is full, a changed CCW becomes an invalid one. Of more than 32 CCWs that changed together,
@@ -56,7 +59,7 @@ impl Translator {
     /// Compares the client's program with what was translated, and translates again what has changed.
     pub fn refresh(&mut self, window: &Window) -> Refreshed {
         let mut refreshed = Refreshed::default();
-        if !self.live {
+        if !self.live || !self.shape.changeable {
             return refreshed;
         }
         self.ground.chained = 0;

@@ -12,12 +12,14 @@
 //! | `ground` | which client address stands where: slots and segments |
 //! | `follow` | the chain: CCW after CCW, TIC after TIC, with a work list |
 //! | `straight` | the same for what is ordinary, quickly |
-//! | `data` | data addresses: direct, IDAWs, MIDAWs |
+//! | `data` | data addresses: direct, IDAWs |
+//! | `midaws` | the same for MIDAWs |
 //! | `watch` | a program that its own device writes: where the chain has to stop |
 //! | `repeat` | what is said again to a device whose chain was cut |
 //! | `live` | a program that the CPU changes while it runs: [`Translator::refresh`] |
 //! | `split` | one that its device changes: [`Translator::split`] |
 //! | `back` | endings in the client's terms |
+//! | `history` | what the channel may find while all this is stored, for tests |
 //!
 //! # Limits
 //!
@@ -37,7 +39,9 @@ mod back;
 mod data;
 mod follow;
 mod ground;
+mod history;
 mod live;
+mod midaws;
 mod repeat;
 mod split;
 mod straight;
@@ -99,6 +103,8 @@ struct Shape {
     midaws: bool,
     /// No prefetch: the program may change while it runs.
     modifiable: bool,
+    /// The same, or it may be suspended, and changed before it goes on.
+    changeable: bool,
     /// Client addresses that a CCW can name end here, at a page's end.
     limit: u64,
     /// Client addresses that a 64-bit address word can name end here.
@@ -130,6 +136,8 @@ impl Shape {
             block_shift,
             midaws: midaws && flags.contains(OrbFlags::MIDAW),
             modifiable: !flags.contains(OrbFlags::PREFETCH),
+            changeable: !flags.contains(OrbFlags::PREFETCH)
+                || flags.contains(OrbFlags::SUSPEND_CONTROL),
             limit: length.min(if format_1 { END_31 } else { END_24 }),
             wide_limit: length,
             base,
@@ -228,6 +236,26 @@ impl Translator {
     pub fn fetch(&self, address: u32, bytes: &mut [u8]) -> Option<()> {
         let fetched = self.arena.fetch(address, bytes);
         fetched.or_else(|| self.repeat.fetch(address, bytes))
+    }
+
+    /// For tests: the channel is started now, so it finds nothing that was there before.
+    #[cfg(any(test, fuzzing))]
+    pub fn settle(&self) {
+        self.arena.settle();
+        self.repeat.settle();
+    }
+
+    /// For tests: as [`fetch`](Self::fetch), but of each word any of the values that it has held since the start, of which `choose`
+    /// takes one, given their number. `None` for what has never been stored, too.
+    #[cfg(any(test, fuzzing))]
+    pub fn fetch_any(
+        &self,
+        address: u32,
+        bytes: &mut [u8],
+        choose: &mut dyn FnMut(usize) -> usize,
+    ) -> Option<()> {
+        let fetched = self.arena.fetch_any(address, bytes, choose);
+        fetched.or_else(|| self.repeat.fetch_any(address, bytes, choose))
     }
 
     /// Translates the program that a client's ORB names. The answer is the ORB for the hardware: same

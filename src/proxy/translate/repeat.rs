@@ -88,6 +88,21 @@ impl Repeat {
         self.arena.fetch(address, bytes)
     }
 
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn settle(&self) {
+        self.arena.settle();
+    }
+
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn fetch_any(
+        &self,
+        address: u32,
+        bytes: &mut [u8],
+        choose: &mut dyn FnMut(usize) -> usize,
+    ) -> Option<()> {
+        self.arena.fetch_any(address, bytes, choose)
+    }
+
     /// The client's address of the CCW at an address.
     pub(super) fn client_address(&self, address: u32) -> Option<u32> {
         self.clients.get(self.arena.index_of(address)?).copied()

@@ -27,7 +27,7 @@ impl Translator {
     #[inline(never)]
     pub(super) fn go_straight(&mut self, at: u32, border: u32, window: &Window) -> Straight {
         let mut straight = Straight::default();
-        if self.shape.modifiable || !self.shape.format_1 {
+        if self.shape.changeable || !self.shape.format_1 {
             return straight;
         }
         // Both are below 2 GiB, but for a border that is not there.
@@ -83,7 +83,7 @@ impl Translator {
                 return None;
             }
             (area.address, area.count, area.transfer) = (address, count, transfer);
-            let list = self.copy_idaws(area, None, window)?;
+            let list = self.copy_idaws(area, window)?;
             slot.list = Some(list);
             placed.address = self.list_address(list).into();
         } else {

@@ -17,10 +17,10 @@ const LIST_SIZE: u32 = 0x118;
 const DATA: u32 = 0x8000;
 
 /// Any bytes, taken one after the other; zeros when they are used up.
-struct Choice<'a>(&'a [u8]);
+pub struct Choice<'a>(pub &'a [u8]);
 
 impl Choice<'_> {
-    fn byte(&mut self) -> u8 {
+    pub fn byte(&mut self) -> u8 {
         let Some((&first, rest)) = self.0.split_first() else {
             return 0;
         };
@@ -28,15 +28,15 @@ impl Choice<'_> {
         first
     }
 
-    fn word(&mut self) -> u32 {
+    pub fn word(&mut self) -> u32 {
         u32::from_be_bytes([self.byte(), self.byte(), self.byte(), self.byte()])
     }
 
-    fn one_in(&mut self, many: u8) -> bool {
+    pub fn one_in(&mut self, many: u8) -> bool {
         self.byte() % many == many - 1
     }
 
-    fn of<T: Copy>(&mut self, all: &[T]) -> T {
+    pub fn of<T: Copy>(&mut self, all: &[T]) -> T {
         all[usize::from(self.byte()) % all.len()]
     }
 }
@@ -48,6 +48,8 @@ struct Style {
     live: bool,
     chains_data: bool,
     backward: bool,
+    /// There are no address lists.
+    direct: bool,
     /// Data lies anywhere.
     anywhere: bool,
     /// Short programs that position, search, and read: over themselves too.
@@ -81,17 +83,23 @@ fn compare(input: &[u8], disk: bool) -> usize {
         live: choice.one_in(2) || disk,
         chains_data: choice.one_in(2),
         backward: choice.one_in(3) && !disk,
+        direct: false,
         anywhere: choice.one_in(2),
         disk,
     };
     let apart = style.live && style.chains_data && !disk;
-    let style = Style {
-        backward: style.backward && !apart,
-        ..style
-    };
     flags.set(OrbFlags::PREFETCH, !style.live);
     let mut orb = Orb::format_1(1, 0, OrbFlags::empty(), 0x80);
     orb.set_flags(flags);
+    // What is turned around has no list that is right for both ways: so the CPU stores nothing, or there are no lists.
+    let turns = apart && style.backward;
+    let style = Style {
+        direct: turns && choice.one_in(2),
+        ..style
+    };
+    if style.direct {
+        client.base = LOW;
+    }
     lists(&mut choice, &mut client, &orb, apart);
     let places = program(
         &mut choice,
@@ -101,7 +109,7 @@ fn compare(input: &[u8], disk: bool) -> usize {
     );
     orb.program = choice.of(&places).into();
     // The comparison cannot say when data chaining fetches a CCW.
-    if style.live && !(disk && style.chains_data) {
+    if style.live && !(disk && style.chains_data) && (style.direct || !turns) {
         stores(
             &mut choice,
             &mut client,
@@ -263,7 +271,7 @@ fn program(
     places
 }
 
-fn put(client: &mut Client, place: u32, ccw: Ccw1, format_1: bool) {
+pub fn put(client: &mut Client, place: u32, ccw: Ccw1, format_1: bool) {
     if format_1 {
         client.program(place, &[ccw]);
     } else {
@@ -315,6 +323,9 @@ fn any_ccw(choice: &mut Choice<'_>, style: &Style, places: &[u32]) -> Ccw1 {
         2 => 0,
         small => u16::from(small) * 40,
     };
+    if style.direct {
+        flags -= CcwFlags::IDA | CcwFlags::MIDA;
+    }
     let in_lists = flags.intersects(CcwFlags::IDA | CcwFlags::MIDA);
     let mut address = if in_lists {
         let start = LISTS + u32::from(choice.byte() % 4) * LIST_SIZE;
@@ -337,7 +348,9 @@ fn any_ccw(choice: &mut Choice<'_>, style: &Style, places: &[u32]) -> Ccw1 {
     if style.live && style.chains_data && !in_lists {
         address = DATA + address % DATA;
     }
-    let most = if style.live && style.chains_data {
+    let most = if style.live && style.chains_data && style.backward {
+        0x4000
+    } else if style.live && style.chains_data {
         0xF000
     } else {
         u16::MAX
@@ -419,11 +432,12 @@ fn acts(choice: &mut Choice<'_>, style: &Style) -> Vec<Act> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
+    use super::super::contained;
     use super::{check, compare};
 
     /// Bytes that look random, always the same for a seed.
-    fn bytes(seed: u64) -> Vec<u8> {
+    pub fn bytes(seed: u64) -> Vec<u8> {
         let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
         let mut next = || {
             state ^= state << 13;
@@ -435,7 +449,7 @@ mod tests {
     }
 
     /// How many programs; `TRANSLATE_PROGRAMS` says another number.
-    fn programs() -> u64 {
+    pub fn programs() -> u64 {
         let asked = std::env::var("TRANSLATE_PROGRAMS").ok();
         asked.and_then(|number| number.parse().ok()).unwrap_or(3000)
     }
@@ -445,7 +459,9 @@ mod tests {
         let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/translate");
         let mut inputs = 0;
         for entry in std::fs::read_dir(corpus).unwrap() {
-            check(&std::fs::read(entry.unwrap().path()).unwrap());
+            let input = std::fs::read(entry.unwrap().path()).unwrap();
+            check(&input);
+            contained::check(&input);
             inputs += 1;
         }
         assert!(inputs > 0);

@@ -37,6 +37,8 @@ pub trait Memory {
     /// Called before the channel fetches the CCW of a command, with the number of commands so far: what
     /// others do meanwhile.
     fn tick(&mut self, _commands: usize) {}
+    /// Called before each fetch of a CCW, of an address word, and before each piece of data: the same, at any time.
+    fn step(&mut self) {}
 }
 
 /// What the device does with a command: one entry for each, around and around.
@@ -312,6 +314,7 @@ impl<M: Memory> Channel<'_, M> {
             self.run.source = self.run.source.wrapping_add(most as u8);
             return Ok(most);
         }
+        self.memory.step();
         let (start, length) = places.piece(most, self.memory)?;
         let mut bytes = vec![0; length as usize];
         if input {
@@ -445,6 +448,7 @@ impl<M: Memory> Channel<'_, M> {
         loop {
             let address = position.next;
             position.next = address.wrapping_add(8);
+            self.memory.step();
             let mut bytes = [0; 8];
             if !address.is_multiple_of(8)
                 || address >= end

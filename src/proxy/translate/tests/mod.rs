@@ -3,9 +3,11 @@
 use super as translate;
 
 mod cases;
+mod contained;
 mod differential;
 mod interpreter;
 mod live;
+mod meanwhile;
 mod places;
 mod programs;
 mod repeat;
