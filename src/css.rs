@@ -61,6 +61,8 @@ pub struct Device {
     pub pom: u8,
     /// The channel-path identifiers.
     pub chpids: [u8; 8],
+    /// The subchannel can do queued direct I/O.
+    pub is_queued: bool,
     /// What the control unit says it is.
     pub identity: Result<SenseId, IdentityError>,
 }
@@ -73,7 +75,24 @@ impl Device {
             Ok(_) | Err(_) => None,
         }
     }
+
+    /// Why no client gets the device, if none does: the *data* of its commands name storage, which the device then reads and
+    /// writes by itself. No translation touches data, so such a device would reach all of the appliance's storage.
+    pub fn reason_to_withhold(&self) -> Option<&'static str> {
+        let identity = self.identity.as_ref().ok();
+        let control_unit = identity.map(|identity| identity.cu_type.get());
+        if control_unit == Some(virtio::ccw::CONTROL_UNIT_TYPE) {
+            Some("a virtio device takes the addresses of its queues as data")
+        } else if self.is_queued || control_unit == Some(QUEUED_DIRECT_IO) {
+            Some("a device for queued direct I/O takes the addresses of its queues as data")
+        } else {
+            None
+        }
+    }
 }
+
+/// The control-unit type of OSA-Express, HiperSockets and FCP channels.
+const QUEUED_DIRECT_IO: u16 = 0x1731;
 
 /// Why it is not known what a device is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -65,8 +65,8 @@ impl Loopback {
             ),
             false => (None, None),
         };
-        let mut client = Client::new("loopback".to_string(), 0, area.clone(), window, window)
-            .map_err(|error| error.to_string())?;
+        let client = Client::new("loopback".to_string(), 0, area.clone(), window, window);
+        let mut client = client.map_err(|error| error.to_string())?.trusted();
         for device in devices {
             let around = Surroundings {
                 now: platform.now(),

@@ -99,6 +99,7 @@ fn device(subchannel: u16, number: u16) -> Device {
         pam: 0xC0,
         pom: 0xC0,
         chpids: [0; 8],
+        is_queued: false,
         identity: Ok(SenseId::default()),
     }
 }

@@ -13,7 +13,7 @@
 
 use alloc::vec::Vec;
 
-use channel::{DeviceNumber, Schib, SenseId, SubchannelId};
+use channel::{DeviceNumber, PmcwFlags, Schib, SenseId, SubchannelId};
 use window::Window;
 
 use super::{disable, enable, path_mask, Device, IdentityError};
@@ -150,6 +150,7 @@ impl Inventory {
             pam: schib.pmcw.pam,
             pom: schib.pmcw.pom,
             chpids: schib.pmcw.chpid,
+            is_queued: schib.pmcw.flags().contains(PmcwFlags::QDIO),
             identity: self.identify(platform, id, path_mask(schib)),
         }
     }

@@ -27,7 +27,7 @@ pub(super) fn lendable(devices: &[Device], number: DeviceNumber) -> Option<&Devi
     disks.find(|device| device.virtio_id().is_none())
 }
 
-/// The owned devices that nobody was given by number.
+/// The owned devices that nobody was given by number, and that a client can have.
 pub(super) struct Free<'a> {
     devices: core::slice::Iter<'a, Device>,
     given: Vec<SubchannelId>,
@@ -46,7 +46,9 @@ impl<'a> Free<'a> {
             let is_given = |export: &Spec| {
                 matches!(&export.what, Exported::PassThrough(number) if *number == device.number)
             };
-            disks.contains(&device.number) || exports.iter().any(is_given)
+            disks.contains(&device.number)
+                || exports.iter().any(is_given)
+                || device.reason_to_withhold().is_some()
         });
         let mut given: Vec<_> = named.map(|device| device.id).collect();
         given.extend(held);

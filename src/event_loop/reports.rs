@@ -110,7 +110,9 @@ impl Appliance {
                     self.name_of(index)
                 );
             }
-        } else if !self.proxy.plug(platform, device, self.tuning.settings.isc) {
+        } else if !self.proxy.plug(platform, device, self.tuning.settings.isc)
+            && device.reason_to_withhold().is_none()
+        {
             log::warn!("{number}: nobody is given it, and whoever gets what is left has no place for one more");
         }
         let all = self.proxy.passed_through();

@@ -99,7 +99,7 @@ impl Scene {
     }
 
     fn plug(&mut self, number: u16) -> SubchannelId {
-        let id = self.machine.attach(0, number, disk());
+        let id = self.machine.attach(0, number, device(number));
         self.report(id);
         id
     }
@@ -112,9 +112,11 @@ impl Scene {
 
     /// Another device is on the subchannel now; nobody has heard of it.
     fn exchange(&mut self, id: SubchannelId, number: u16) {
-        let schib = &mut self.machine.subchannel(id).schib;
-        schib.pmcw.device = number.into();
-        schib.pmcw.set_flag(PmcwFlags::ENABLED, false);
+        let subchannel = self.machine.subchannel(id);
+        subchannel.virtio = device(number);
+        let pmcw = &mut subchannel.schib.pmcw;
+        pmcw.device = number.into();
+        pmcw.set_flag(PmcwFlags::ENABLED, false);
     }
 
     /// The list as the daemon sees it: device number, subchannel, and the virtual subchannel of the client that has it.
@@ -133,6 +135,19 @@ impl Scene {
             })
             .collect()
     }
+}
+
+/// The device with a number: those of disks are below those of what clients can have.
+fn device(number: u16) -> Virtio {
+    if number < OTHER {
+        disk()
+    } else {
+        terminal()
+    }
+}
+
+fn terminal() -> Virtio {
+    disk().of_type(0x3270)
 }
 
 fn disk() -> Virtio {
@@ -241,7 +256,7 @@ fn devices_that_have_changed_places_are_told_apart_after_lost_reports() {
     scene.exchange(given, OTHER);
     scene.exchange(other, GIVEN);
     // And one more, of which nobody hears either.
-    scene.machine.attach(0, 0x201, disk());
+    scene.machine.attach(0, 0x201, terminal());
     scene.machine.reports.push_back(OVERFLOW);
     scene.appliance.reports(&mut scene.machine);
     let expected = [(OTHER, 2, Some(1)), (GIVEN, 3, Some(0)), (0x201, 4, None)];
@@ -408,4 +423,15 @@ fn a_device_that_its_client_has_not_enabled_is_asked_again_what_it_is() {
     scene.report(id);
     assert!(scene.machine.subchannel(id).commands.len() > before);
     assert_eq!(scene.listed()[2..], [(GIVEN, 2, Some(0))]);
+}
+
+#[test]
+fn the_host_gets_no_virtio_device_either() {
+    let mut scene = Scene::new();
+    let id = scene.machine.attach(0, OTHER, disk());
+    scene.report(id);
+    assert_eq!(scene.listed()[2..], [(OTHER, 2, None)]);
+    // The place is for others still.
+    scene.plug(0x201);
+    assert_eq!(scene.listed()[2..], [(OTHER, 2, None), (0x201, 3, Some(1))]);
 }

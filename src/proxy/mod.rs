@@ -235,6 +235,10 @@ impl Proxy {
 
     /// A device that nobody has: the client to whom it is given gets it, or one that gets what is left. Returns whether there is one.
     pub fn plug(&mut self, platform: &mut dyn Platform, device: &Device, isc: u8) -> bool {
+        if let Some(reason) = device.reason_to_withhold() {
+            log::error!("{} is not passed through: {reason}", device.number);
+            return false;
+        }
         // Whoever had it elsewhere may not have heard yet that it has gone there.
         self.each(platform, |client, around| {
             client.each_pass_through(around, |subject, line| {

@@ -37,6 +37,8 @@ pub struct QueueState {
 }
 
 pub struct Virtio {
+    /// What it says that it is, if not a virtio control unit.
+    pub control_unit: u16,
     pub model: Model,
     pub max_revision: u16,
     pub offered: Features,
@@ -64,6 +66,7 @@ impl Virtio {
         Self {
             offered: Features::VERSION_1 | ring | model.features(),
             model,
+            control_unit: CONTROL_UNIT_TYPE,
             max_revision: 2,
             refuses_features: false,
             refuses_adapter: false,
@@ -76,6 +79,12 @@ impl Virtio {
             adapter: None,
             config_indicators: None,
         }
+    }
+
+    /// The same, but of another control-unit type.
+    pub fn of_type(mut self, control_unit: u16) -> Self {
+        self.control_unit = control_unit;
+        self
     }
 
     pub fn disk(&mut self) -> &mut Disk {
@@ -132,7 +141,7 @@ impl Virtio {
 
     pub fn command(&mut self, code: CommandCode, data: &mut [u8]) -> Answer {
         if code == CommandCode::SENSE_ID {
-            let [high, low] = CONTROL_UNIT_TYPE.to_be_bytes();
+            let [high, low] = self.control_unit.to_be_bytes();
             data[..7].copy_from_slice(&[0xFF, high, low, self.model.device_id(), 0, 0, 0]);
             return Answer::Done(7);
         }

@@ -58,6 +58,9 @@ pub struct Client {
     pub(super) devices: Vec<VirtioBlk>,
     /// Channel reports, where the area has room for them.
     events: Option<EventSource<'static>>,
+    /// It is no client, but a test of the appliance.
+    #[cfg(feature = "selftest")]
+    trusted: bool,
 }
 
 /// What serving pass-through subchannels needs.
@@ -105,6 +108,8 @@ impl Client {
             program,
             subchannels: Vec::new(),
             devices: Vec::new(),
+            #[cfg(feature = "selftest")]
+            trusted: false,
         })
     }
 
@@ -148,6 +153,7 @@ impl Client {
         around: Surroundings<'_>,
     ) -> Result<(), AreaError> {
         let index = self.subchannels.len() as u16;
+        let device = device.filter(|device| self.may_have(device));
         let subject = device.and_then(|device| {
             self.subject(around.platform, index, stands, device, isc)
                 .map(|subject| match stands {
@@ -195,6 +201,31 @@ impl Client {
     /// Its number.
     pub const fn number(&self) -> u16 {
         self.number
+    }
+
+    /// Whether a device can be passed through to a client; the log says why not.
+    fn may_have(&self, device: &Device) -> bool {
+        #[cfg(feature = "selftest")]
+        if self.trusted {
+            return true;
+        }
+        let reason = device.reason_to_withhold();
+        if let Some(reason) = reason {
+            log::error!(
+                "client {}: {} is not passed through: {reason}",
+                self.name,
+                device.number
+            );
+        }
+        reason.is_none()
+    }
+
+    /// The client is the appliance itself: it may have any device. For tests and benchmarks.
+    #[cfg(feature = "selftest")]
+    #[must_use]
+    pub const fn trusted(mut self) -> Self {
+        self.trusted = true;
+        self
     }
 
     fn note(&self, stands: Stands, device: &Device) {
@@ -245,6 +276,9 @@ impl Client {
 
     /// Gives a virtual subchannel the device that has been plugged in, and tells the client.
     pub fn plug(&mut self, index: u16, device: &Device, isc: u8, around: &mut Surroundings<'_>) {
+        if !self.may_have(device) {
+            return;
+        }
         let place = self.subchannels.get(usize::from(index));
         let Some((stands, empty)) =
             place.and_then(|place| Some((place.stands?, matches!(place.kind, Kind::Nothing))))

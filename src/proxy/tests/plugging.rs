@@ -22,6 +22,10 @@ const GIVEN: DeviceNumber = DeviceNumber {
     number: 0x3270,
 };
 const SEEN: u16 = 0x1000;
+/// Control-unit types: a device that a client can have; two that it cannot.
+const TERMINAL: u16 = 0x3270;
+const VIRTIO: u16 = 0x3832;
+const OSA: u16 = 0x1731;
 
 /// Two clients: the first has one virtual subchannel, for one device; the second two, for what is left.
 struct Scene {
@@ -73,9 +77,11 @@ impl Scene {
 
     /// Plugs a device in; whether somebody gets it.
     fn plug(&mut self, number: u16) -> (SubchannelId, bool) {
-        let id = self
-            .machine
-            .attach(0, number, Virtio::new(Model::Disk(Disk::new(8)), 1));
+        self.plug_of_type(number, TERMINAL)
+    }
+
+    fn plug_of_type(&mut self, number: u16, control_unit: u16) -> (SubchannelId, bool) {
+        let id = self.machine.attach(0, number, device(control_unit));
         (id, self.take_in(id))
     }
 
@@ -107,6 +113,10 @@ impl Scene {
             .map(|crw| crw.0)
             .collect()
     }
+}
+
+fn device(control_unit: u16) -> Virtio {
+    Virtio::new(Model::Disk(Disk::new(8)), 1).of_type(control_unit)
 }
 
 fn area(subchannels: u32) -> Area<'static> {
@@ -194,8 +204,41 @@ fn a_client_whose_virtual_subchannel_has_another_device_after_a_restart_hears_of
         areas[1].write(index, &part).unwrap();
     }
     let mut machine = Machine::new();
-    machine.attach(0, 0x201, Virtio::new(Model::Disk(Disk::new(8)), 1));
+    machine.attach(0, 0x201, device(TERMINAL));
     let scene = Scene::with_areas(machine, areas.into());
     assert_eq!(scene.held(), [(1, 0, 0x201)]);
     assert_eq!(scene.reports(1), [0x0384_0000, 0x0384_0001]);
+}
+
+#[test]
+fn devices_whose_data_name_storage_are_nobodys() {
+    let mut scene = Scene::new();
+    for (number, control_unit) in [(0x3270, VIRTIO), (0x200, VIRTIO), (0x201, OSA)] {
+        let (_, given) = scene.plug_of_type(number, control_unit);
+        assert!(!given, "{control_unit:04x}");
+    }
+    assert!(scene.held().is_empty());
+    assert!(scene.reports(0).is_empty() && scene.reports(1).is_empty());
+}
+
+#[test]
+fn a_subchannel_for_queued_direct_io_is_nobodys_whatever_its_device_says() {
+    let mut scene = Scene::new();
+    let id = scene.machine.attach(0, 0x200, device(TERMINAL));
+    let pmcw = &mut scene.machine.subchannel(id).schib.pmcw;
+    pmcw.set_flag(PmcwFlags::QDIO, true);
+    assert!(!scene.take_in(id));
+    assert!(scene.held().is_empty());
+}
+
+#[test]
+fn at_bring_up_a_client_gets_no_device_whose_data_name_storage() {
+    let mut machine = Machine::new();
+    machine.attach(0, 0x3270, device(VIRTIO));
+    machine.attach(0, 0x200, device(VIRTIO));
+    machine.attach(0, 0x201, device(TERMINAL));
+    let scene = Scene::with_areas(machine, [1, 2].map(area).into());
+    assert_eq!(scene.held(), [(1, 1, 0x201)]);
+    let part: SchibPart = scene.areas[0].read(0).unwrap();
+    assert!(!part.schib.pmcw.has_device());
 }
