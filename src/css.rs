@@ -65,6 +65,9 @@ pub struct Device {
     pub is_queued: bool,
     /// What the control unit says it is.
     pub identity: Result<SenseId, IdentityError>,
+    /// Programs run within START SUBCHANNEL, as far as anybody knows: none has been seen to run while the CPU went on. So it is with
+    /// the devices that a hypervisor emulates.
+    pub runs_within_start: bool,
 }
 
 impl Device {

@@ -100,6 +100,7 @@ fn device(subchannel: u16, number: u16) -> Device {
         pom: 0xC0,
         chpids: [0; 8],
         is_queued: false,
+        runs_within_start: false,
         identity: Ok(SenseId::default()),
     }
 }

@@ -13,7 +13,7 @@
 
 use alloc::vec::Vec;
 
-use channel::{DeviceNumber, PmcwFlags, Schib, SenseId, SubchannelId};
+use channel::{DeviceNumber, PmcwFlags, Schib, SubchannelId};
 use window::Window;
 
 use super::{disable, enable, path_mask, Device, IdentityError};
@@ -25,6 +25,9 @@ const DISCOVERY_ISC: u8 = 3;
 const AT_BRING_UP: u64 = 5_000_000;
 /// The same while clients are served.
 const WHILE_SERVING: u64 = 500_000;
+
+/// Programs that have to end before anybody looks, for a device that runs them within START SUBCHANNEL.
+const PROBES: u32 = 16;
 
 /// The devices that are known.
 #[derive(Debug)]
@@ -139,7 +142,7 @@ impl Inventory {
     }
 
     fn describe(&mut self, platform: &mut dyn Platform, id: SubchannelId, schib: &Schib) -> Device {
-        Device {
+        let mut device = Device {
             id,
             number: DeviceNumber {
                 set: id.set(),
@@ -151,36 +154,48 @@ impl Inventory {
             pom: schib.pmcw.pom,
             chpids: schib.pmcw.chpid,
             is_queued: schib.pmcw.flags().contains(PmcwFlags::QDIO),
-            identity: self.identify(platform, id, path_mask(schib)),
-        }
+            identity: Err(IdentityError::NotAsked),
+            runs_within_start: true,
+        };
+        self.identify(platform, &mut device);
+        device
     }
 
-    fn identify(
-        &mut self,
-        platform: &mut dyn Platform,
-        id: SubchannelId,
-        path_mask: u8,
-    ) -> Result<SenseId, IdentityError> {
+    fn identify(&mut self, platform: &mut dyn Platform, device: &mut Device) {
         if self.page.is_none() && self.pages > 0 {
             self.pages -= 1;
             self.page = platform.storage(1).ok();
         }
-        let page = self.page.take().ok_or(IdentityError::NotAsked)?;
-        let mut channel = Channel::new(id, path_mask, page).with_patience(self.patience);
-        let identity = ask(platform, &mut channel);
+        let Some(page) = self.page.take() else {
+            return;
+        };
+        let mut channel =
+            Channel::new(device.id, device.path_mask, page).with_patience(self.patience);
+        ask(platform, &mut channel, device);
         self.page = channel.into_page();
-        identity
     }
 }
 
-fn ask(platform: &mut dyn Platform, channel: &mut Channel) -> Result<SenseId, IdentityError> {
-    enable(platform, channel.id(), DISCOVERY_ISC).map_err(IdentityError::Enable)?;
-    let identity = channel.sense_id(platform);
-    // Not being able to disable it again harms nothing: whoever uses it enables it anew.
-    let _ = disable(platform, channel.id());
-    match identity {
+/// Asks a device what it is, and one that a client can have also whether its programs run while the CPU goes on. A short one may have
+/// ended before anybody looks, so that takes a few.
+fn ask(platform: &mut dyn Platform, channel: &mut Channel, device: &mut Device) {
+    if let Err(error) = enable(platform, channel.id(), DISCOVERY_ISC) {
+        device.identity = Err(IdentityError::Enable(error));
+        return;
+    }
+    device.identity = match channel.sense_id(platform) {
         Ok(id) if id.is_valid() => Ok(id),
         Ok(_) => Err(IdentityError::Invalid),
         Err(error) => Err(IdentityError::SenseId(error)),
+    };
+    if device.reason_to_withhold().is_none() && device.identity.is_ok() {
+        for _ in 0..PROBES {
+            if channel.has_waited() || channel.sense_id(platform).is_err() {
+                break;
+            }
+        }
     }
+    device.runs_within_start = !channel.has_waited();
+    // Not being able to disable it again harms nothing: whoever uses it enables it anew.
+    let _ = disable(platform, channel.id());
 }

@@ -140,11 +140,27 @@ pub unsafe fn run_program(
     orb: &Orb,
     timeout: u64,
 ) -> Result<Irb, ProgramError> {
+    // SAFETY: the caller's.
+    unsafe { run_watched(platform, id, orb, timeout, &mut false) }
+}
+
+/// The same; `waited` becomes true if the program was still running when it was looked at first.
+///
+/// # Safety
+///
+/// As for [`run_program`].
+unsafe fn run_watched(
+    platform: &mut dyn Platform,
+    id: SubchannelId,
+    orb: &Orb,
+    timeout: u64,
+    waited: &mut bool,
+) -> Result<Irb, ProgramError> {
     let deadline = platform.now().plus_micros(timeout);
     let mut last = Refusal::Busy;
     for _ in 0..ATTEMPTS {
         // SAFETY: the caller's.
-        match unsafe { run_once(platform, id, orb, deadline) } {
+        match unsafe { run_once(platform, id, orb, deadline, waited) } {
             Ok(irb) => return Ok(irb),
             Err(Failure::Final(error)) => return Err(error),
             Err(Failure::StatusPending) => last = Refusal::StatusPending,
@@ -183,6 +199,7 @@ unsafe fn run_once(
     id: SubchannelId,
     orb: &Orb,
     deadline: Tod,
+    waited: &mut bool,
 ) -> Result<Irb, Failure> {
     // SAFETY: the caller's.
     match unsafe { platform.start(id, orb) } {
@@ -196,7 +213,7 @@ unsafe fn run_once(
             return Err(Failure::Final(ProgramError::Refused(refusal)));
         }
     }
-    let irb = final_status(platform, id, deadline);
+    let irb = final_status(platform, id, deadline, waited);
     platform.forget_interruption(id);
     judge(irb?)
 }
@@ -206,6 +223,7 @@ fn final_status(
     platform: &mut dyn Platform,
     id: SubchannelId,
     deadline: Tod,
+    waited: &mut bool,
 ) -> Result<Irb, Failure> {
     let mut device = 0;
     let mut subchannel = 0;
@@ -224,6 +242,7 @@ fn final_status(
         if platform.now() >= deadline {
             return Err(Failure::Final(clear(platform, id)));
         }
+        *waited = true;
         platform.pause(deadline);
         platform.forget_interruption(id);
     }
@@ -288,6 +307,8 @@ pub struct Channel {
     /// How long a command may take, in microseconds.
     patience: u64,
     stuck: bool,
+    /// A program was seen to run while the CPU went on.
+    waited: bool,
 }
 
 impl Channel {
@@ -305,6 +326,7 @@ impl Channel {
             page,
             patience: COMMAND_TIMEOUT,
             stuck: false,
+            waited: false,
         }
     }
 
@@ -318,6 +340,11 @@ impl Channel {
     /// The page, for the next channel. `None` if a device may still use it.
     pub fn into_page(self) -> Option<Window> {
         (!self.stuck).then_some(self.page)
+    }
+
+    /// Whether a program was seen to run while the CPU went on.
+    pub const fn has_waited(&self) -> bool {
+        self.waited
     }
 
     /// From now on over these paths.
@@ -469,7 +496,8 @@ impl Channel {
         // SAFETY: the program and its data lie in the page, which only this channel uses, by way of
         // a `Window`. It stays as it is until the program has ended; if that never happens, the page
         // is not used again.
-        let result = unsafe { run_program(platform, self.id, &orb, self.patience) };
+        let result =
+            unsafe { run_watched(platform, self.id, &orb, self.patience, &mut self.waited) };
         self.stuck = matches!(result, Err(ProgramError::Stuck));
         result
     }

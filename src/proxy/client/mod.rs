@@ -544,6 +544,7 @@ fn owned(device: &Device) -> Owned {
         id: device.id,
         number: device.number.number,
         roles: disk::roles(device),
+        runs_within_start: device.runs_within_start,
     }
 }
 

@@ -230,6 +230,7 @@ impl PassThrough {
         let id = self.id;
         // Whoever suspends a program may change it before it goes on.
         self.translator.refresh(line.window);
+        self.translator.end_cycles();
         match line.css.resume(id) {
             Ok(()) => {
                 self.suspended = false;

@@ -146,6 +146,8 @@ impl PassThrough {
     /// The virtual subchannel with number `index` and this device number, for the subchannel `owned`, whose interruptions
     /// come in subclass `isc`. Not yet opened.
     pub fn new(owned: Owned, index: u16, device: u16, isc: u8, translator: Translator) -> Self {
+        let mut translator = translator.repeating(owned.roles);
+        translator.set_within_start(owned.runs_within_start);
         Self {
             id: owned.id,
             number: owned.number,
@@ -164,7 +166,7 @@ impl PassThrough {
             continued: false,
             suspended: false,
             held_until: None,
-            translator: translator.repeating(owned.roles),
+            translator,
             deadline: Tod::NEVER,
             reports: Deque::new(),
             measured: Measured::default(),

@@ -24,6 +24,8 @@ pub struct Owned {
     pub number: u16,
     /// What can be said to the device again.
     pub roles: Roles,
+    /// Programs run within START SUBCHANNEL.
+    pub runs_within_start: bool,
 }
 
 impl PassThrough {
@@ -48,6 +50,7 @@ impl PassThrough {
         self.id = owned.id;
         self.number = owned.number;
         self.translator.set_roles(owned.roles);
+        self.translator.set_within_start(owned.runs_within_start);
         if device != self.own.device() {
             self.former = None;
             self.own = Virtual::reset(device);

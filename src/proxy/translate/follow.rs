@@ -198,6 +198,7 @@ impl Translator {
                         }
                         self.arena.set_ccw(slot, self.transfer_to(known));
                         self.ground.push(new);
+                        self.ground.joined = true;
                         // A search that goes back until it finds has no other way on than its status modifier.
                         looped = slot.checked_sub(1).is_some_and(|before| {
                             self.arena.ccw(before).command != CommandCode::NOP.0
@@ -413,6 +414,7 @@ impl Translator {
     /// Makes a link lead to a slot. What stands there and is a transfer in channel itself has to stand in the
     /// link, because one may not lead to another. What is invalid is met where it is. `entry`: what is going on there.
     pub(super) fn set_link(&mut self, link: usize, known: usize, entry: Transfer) {
+        self.ground.joined = true;
         self.arena.replace_ccw(link, self.link_to(known));
         if let Some(slot) = self.ground.slot_mut(link) {
             slot.mark = Mark::Link;

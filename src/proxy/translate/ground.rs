@@ -152,6 +152,8 @@ pub(super) struct Ground {
     pub(super) chained: usize,
     /// CCWs that only a status modifier reaches.
     pub(super) detours: usize,
+    /// A transfer in channel, or a link, leads to ground that was known before: the program may go round.
+    pub(super) joined: bool,
 }
 
 impl Ground {
@@ -163,6 +165,7 @@ impl Ground {
             pending: Vec::with_capacity(LINKS * MAX_SEGMENTS),
             chained: 0,
             detours: 0,
+            joined: false,
         }
     }
 
@@ -172,6 +175,7 @@ impl Ground {
         self.used = 0;
         self.chained = 0;
         self.detours = 0;
+        self.joined = false;
     }
 
     pub(super) const fn used(&self) -> usize {

@@ -17,6 +17,7 @@
 //! | `repeat` | what is said again to a device whose chain was cut |
 //! | `live` | a program that the CPU changes while it runs: [`Translator::refresh`] |
 //! | `split` | one that its device changes: [`Translator::split`] |
+//! | `cycles` | loops that nothing ends |
 //! | `back` | endings in the client's terms |
 //!
 //! # Limits
@@ -34,6 +35,7 @@
 
 mod arena;
 mod back;
+mod cycles;
 mod data;
 mod follow;
 mod ground;
@@ -156,6 +158,8 @@ pub struct Translator {
     orb: Orb,
     /// MIDAWs may be given to the hardware.
     midaws: bool,
+    /// The machine runs programs within START and RESUME SUBCHANNEL.
+    within_start: bool,
     /// A program is there.
     live: bool,
 }
@@ -189,6 +193,7 @@ impl Translator {
             shape: Shape::default(),
             orb: Orb::default(),
             midaws: true,
+            within_start: false,
             live: false,
         }
     }
@@ -211,6 +216,11 @@ impl Translator {
     /// The same from now on, no program being there: it is another device.
     pub const fn set_roles(&mut self, roles: Roles) {
         self.roles = roles;
+    }
+
+    /// From now on, the machine runs the programs of this device within START SUBCHANNEL, or does not: see `cycles`.
+    pub const fn set_within_start(&mut self, within_start: bool) {
+        self.within_start = within_start;
     }
 
     /// Whether a program is there that has not been [released](Self::release).
@@ -277,6 +287,9 @@ impl Translator {
         }
         self.live = true;
         self.translated = self.ground.used();
+        if self.ground.joined {
+            self.end_cycles();
+        }
         Ok(self.hardware_orb())
     }
 

@@ -129,6 +129,7 @@ impl Fake {
             id: self.id,
             number: self.schib.pmcw.device.get(),
             roles: |_| None,
+            runs_within_start: false,
         }
     }
 

@@ -172,6 +172,7 @@ fn owned(id: SubchannelId) -> Owned {
             0x03 | REWIND => Some(Role::Nothing),
             _ => None,
         },
+        runs_within_start: false,
     }
 }
 

@@ -3,6 +3,7 @@
 use super as translate;
 
 mod cases;
+mod cycles;
 mod differential;
 mod interpreter;
 mod live;
