@@ -16,6 +16,7 @@ use channel::{DeviceNumber, SubchannelId};
 use vcss::control::{self, Appliance, DeviceLife, ExportKind, Life, Order};
 use vcss::layout::{Extent, Header, Kind, Name, PAGE};
 use vcss::trace::{DriverState, Recorder};
+use vcss::underway::{CutOff, Note};
 use vcss::{Area, AreaError, Bell, Word};
 use window::Window;
 use zerocopy::FromZeros;
@@ -379,6 +380,11 @@ impl Control {
                 let _ = self.area.write(number, &entry);
             }
         }
+    }
+
+    /// Where requests are noted, and the one that an earlier life left unfinished.
+    pub fn note(&self) -> Option<(Note, Option<CutOff>)> {
+        Note::open(&self.area).ok()
     }
 
     /// Where the trace is written.

@@ -217,7 +217,10 @@ impl Appliance {
         }
         let owned = disks.into_iter();
         let owned = owned.map(|(name, number)| OwnedDisk::new(name, number));
-        let proxy = Proxy::new(clients, &[], trace);
+        let mut proxy = Proxy::new(clients, &[], trace);
+        if let Some((note, cut)) = control.note() {
+            proxy.note_requests(note, cut, platform);
+        }
         Ok((exports, owned.collect(), link, proxy, failed))
     }
 

@@ -371,6 +371,9 @@ impl Device {
                 // The trait has no word for a dead appliance but "not operational".
                 Err(DeviceError::Remote(RemoteError::Timeout) | DeviceError::NotOperational(_)) => {
                 }
+                // That of a program which a restart has cut off.
+                Err(DeviceError::Ended { subchannel, .. })
+                    if subchannel.contains(SubchannelStatus::INTERFACE_CONTROL_CHECK) => {}
                 outcome => return outcome,
             }
             if self.generation.load() == generation {

@@ -106,6 +106,8 @@ impl Appliance {
         match client {
             Ok(client) => {
                 self.proxy.admit(client);
+                let place = self.proxy.clients().len() - 1;
+                self.proxy.note_requests_of(place, platform);
                 for index in 0..self.disks.len() {
                     if self.disks.get(index).is_some_and(|disk| !disk.is_broken()) {
                         self.attach(index);

@@ -32,6 +32,7 @@ use alloc::vec::Vec;
 use channel::{Crw, IoInterruption, SubchannelId};
 use s390x::clock::Tod;
 use vcss::trace::{Record, Recorder};
+use vcss::underway::{CutOff, Note};
 
 use crate::css::Device;
 use crate::driver::block::{BlockDevice, Done};
@@ -60,6 +61,8 @@ pub struct Proxy {
     /// There are pass-through subchannels, which cost time.
     passes_through: bool,
     trace: Option<Recorder<'static>>,
+    /// Where requests are noted, and the one that an earlier life left unfinished.
+    note: Option<(Note, Option<CutOff>)>,
 }
 
 /// What a turn of the event loop did.
@@ -86,6 +89,7 @@ impl Proxy {
             table: Table::default(),
             scratch: Scratch::default(),
             postponed: Vec::new(),
+            note: None,
         };
         this.make_room(disks);
         for client in clients {
@@ -124,6 +128,33 @@ impl Proxy {
                 tell(of, index, fits);
             });
         }
+    }
+
+    /// From now on, notes what is carried out, so that a next life does not do it again. `cut` is what an earlier life left unfinished:
+    /// it is answered. So for all clients that are there, and for each that comes.
+    pub fn note_requests(&mut self, note: Note, cut: Option<CutOff>, platform: &mut dyn Platform) {
+        self.note = Some((note, cut));
+        for place in 0..self.clients.len() {
+            self.note_requests_of(place, platform);
+        }
+    }
+
+    /// The same for the client at a place.
+    pub fn note_requests_of(&mut self, place: usize, platform: &mut dyn Platform) {
+        let (Some(client), Some((note, left))) = (self.clients.get_mut(place), &mut self.note)
+        else {
+            return;
+        };
+        let cut = left.filter(|cut| cut.client == client.number());
+        if cut.is_some() {
+            *left = None;
+        }
+        let mut around = Surroundings {
+            now: platform.now(),
+            platform,
+            trace: self.trace.as_mut(),
+        };
+        client.note_requests(note, cut.as_ref(), &mut around);
     }
 
     /// One more client is there.

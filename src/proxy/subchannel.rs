@@ -11,6 +11,7 @@ use channel::{
 use window::Window;
 use zerocopy::big_endian::{U16, U32};
 
+use super::passthrough::status::lost;
 use super::program::{ControlUnit, Ending, Program, Step};
 
 /// The single path that every virtual subchannel has.
@@ -245,7 +246,26 @@ impl Subchannel {
         (0, irb)
     }
 
-    fn is_enabled(&self) -> bool {
+    /// The functions in progress, or with status pending.
+    pub const fn functions(&self) -> FunctionControl {
+        self.function()
+    }
+
+    /// These functions were in progress, or had status, when the appliance died: they end.
+    pub fn cut_off(&mut self, functions: FunctionControl) {
+        if self.is_enabled() {
+            self.program = None;
+            self.irb = Irb::default();
+            self.schib.scsw = if functions.is_empty() {
+                Scsw::default()
+            } else {
+                lost(functions).scsw
+            };
+        }
+    }
+
+    /// Whether it is enabled.
+    pub fn is_enabled(&self) -> bool {
         self.schib.pmcw.flags().contains(PmcwFlags::ENABLED)
     }
 

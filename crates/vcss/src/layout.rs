@@ -124,6 +124,8 @@ pub enum CapabilityId {
     Devices = 0x19,
     /// [`control::Counters`](crate::control::Counters).
     Counters = 0x1A,
+    /// [`underway::Underway`](crate::underway::Underway): one entry.
+    Underway = 0x1B,
     /// [`trace::TraceEntry`](crate::trace::TraceEntry).
     Trace = 0x1C,
     /// [`client::Command`](crate::client::Command).
@@ -154,7 +156,7 @@ pub enum CapabilityId {
 
 impl CapabilityId {
     /// Every id, in the order of their numbers.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Doorbell,
         Self::Clients,
         Self::Disks,
@@ -165,6 +167,7 @@ impl CapabilityId {
         Self::Appliance,
         Self::Devices,
         Self::Counters,
+        Self::Underway,
         Self::Trace,
         Self::Commands,
         Self::Responses,

@@ -31,6 +31,7 @@ pub mod layout;
 pub mod plan;
 mod remote;
 pub mod trace;
+pub mod underway;
 
 pub use area::{Area, AreaError, Bell, Word};
 pub use remote::{Remote, RemoteError, Wake, MAX_TOLD};

@@ -18,6 +18,7 @@ use crate::layout::{
     VERSION_MINOR,
 };
 use crate::trace::TraceEntry;
+use crate::underway::Underway;
 
 /// Owned subchannels that the control area has room for.
 pub const MAX_DEVICES: u32 = 256;
@@ -122,6 +123,7 @@ pub fn control_area(clients: u32, disks: u32, exports: u32) -> AreaPlan {
         .with::<Appliance>(1)
         .with::<Device>(MAX_DEVICES)
         .with::<Counters>(exports)
+        .with::<Underway>(1)
         .with::<TraceEntry>(TRACE_ENTRIES)
 }
 

@@ -5,17 +5,19 @@
 //! A request is copied once out of the area. What is answered, shown and reported is written before the word that
 //! announces it.
 
+mod cut_off;
 mod place;
 
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use channel::{Crw, DeviceNumber, IoInterruption};
+use channel::{Crw, DeviceNumber, FunctionControl, IoInterruption};
 use s390x::clock::Tod;
 use vcss::client::SchibPart;
 use vcss::events::EventSource;
 use vcss::trace::Recorder;
+use vcss::underway::{CutOff, Note};
 use vcss::{Area, AreaError, Bell};
 use window::Window;
 
@@ -128,12 +130,15 @@ impl Client {
             // Enabled before is enabled now: the client need not know that there was a restart.
             if old.schib.pmcw.device.get() == device {
                 subchannel.modify(&old.schib);
+                let functions = FunctionControl::from_bits_truncate(old.functions.get() as u8);
+                subchannel.cut_off(functions);
             }
         }
-        let part = part(*subchannel.store(), 0);
+        let part = part(*subchannel.store(), subchannel.functions().bits().into());
         let kind = Kind::Virtio(Box::new(subchannel), self.devices.len());
-        let place = Virtual::new(&self.area, self.subchannels.len() as u32, kind)?;
+        let mut place = Virtual::new(&self.area, self.subchannels.len() as u32, kind)?;
         self.area.write(index, &part)?;
+        place.tell_pending();
         self.subchannels.push(place);
         self.devices.push(virtio);
         Ok(())
@@ -196,6 +201,30 @@ impl Client {
         place.tell(&self.area, &mut self.events, &mut line);
         self.subchannels.push(place);
         Ok(())
+    }
+
+    /// From now on, notes what it carries out for the client. `cut` is a request of the client's that an earlier life left unfinished.
+    pub fn note_requests(
+        &mut self,
+        note: &Note,
+        cut: Option<&CutOff>,
+        around: &mut Surroundings<'_>,
+    ) {
+        for place in &mut self.subchannels {
+            place.note = Some((note.clone(), self.number));
+            let cut = cut.filter(|cut| u32::from(cut.subchannel) == place.index);
+            if let Some(cut) = cut {
+                let mut line = Line {
+                    css: &mut *around.platform,
+                    window: self.program,
+                    now: around.now,
+                    trace: around.trace.as_deref_mut(),
+                    client: self.number,
+                };
+                place.cut_off(cut, &self.area, &mut line);
+                self.ring = true;
+            }
+        }
     }
 
     /// Its number.

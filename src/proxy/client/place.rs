@@ -7,6 +7,7 @@ use alloc::boxed::Box;
 use channel::{DeviceNumber, Irb, Orb, Schib};
 use vcss::client::{Command, Instruction, Measurement, Response, SchibPart, Status};
 use vcss::events::EventSource;
+use vcss::underway::Note;
 use vcss::{Area, AreaError, Word};
 use window::Window;
 use zerocopy::FromBytes;
@@ -24,13 +25,15 @@ pub(super) struct Virtual {
     pub(super) index: u32,
     pub(super) asked: Word<'static>,
     pub(super) answered: Word<'static>,
-    condition: Word<'static>,
+    pub(super) condition: Word<'static>,
     pending: Word<'static>,
     functions: Word<'static>,
     /// The SCHIB part says that it is enabled.
     shown_enabled: bool,
     /// What the words in the area say: pending, and functions.
     told: (bool, u32),
+    /// Where the next life of the appliance finds what is being carried out, and whose client this is.
+    pub(super) note: Option<(Note, u16)>,
 }
 
 /// For which owned device a virtual subchannel stands, whenever there is one.
@@ -83,6 +86,7 @@ impl Virtual {
             shown_enabled: false,
             // Whatever is there, it is not that.
             told: (false, u32::MAX),
+            note: None,
         })
     }
 
@@ -109,6 +113,9 @@ impl Virtual {
         line: &mut Line<'_>,
     ) {
         let sequence = self.asked.load();
+        if let Some((note, client)) = &self.note {
+            note.begin(*client, self.index as u16, sequence);
+        }
         let command = area.read::<Command>(self.index).ok();
         let instruction = command
             .as_ref()
@@ -153,9 +160,15 @@ impl Virtual {
         if matches!(instruction, Some(Instruction::Store | Instruction::Modify)) {
             self.show(area, line);
         }
-        self.tell(area, events, line);
         self.condition.store(condition);
+        if let Some((note, _)) = &self.note {
+            note.done(self.functions());
+        }
+        self.tell(area, events, line);
         self.answered.store(sequence);
+        if let Some((note, _)) = &self.note {
+            note.forget();
+        }
     }
 
     pub(super) fn is_pending(&self) -> bool {
@@ -170,7 +183,8 @@ impl Virtual {
     pub(super) fn functions(&self) -> u32 {
         match &self.kind {
             Kind::PassThrough(subject) => u32::from(subject.functions().bits()),
-            Kind::Virtio(..) | Kind::Nothing => 0,
+            Kind::Virtio(subchannel, _) => u32::from(subchannel.functions().bits()),
+            Kind::Nothing => 0,
         }
     }
 
@@ -178,6 +192,11 @@ impl Virtual {
     pub(super) fn show(&mut self, area: &Area<'static>, line: &mut Line<'_>) {
         let schib = match &mut self.kind {
             Kind::Virtio(subchannel, _) => *subchannel.store(),
+            // What an earlier life has shown holds until it has been taken up: this life may end before that.
+            Kind::PassThrough(subject) if subject.former().is_some() => {
+                self.shown_enabled = subject.is_enabled();
+                subject.former().copied().unwrap_or_default()
+            }
             Kind::PassThrough(subject) => {
                 let schib = subject.schib(line);
                 self.shown_enabled = subject.is_enabled();

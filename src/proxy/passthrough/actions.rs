@@ -358,12 +358,13 @@ impl PassThrough {
         let Some((former, function)) = self.former.take() else {
             return;
         };
-        if !former.pmcw.flags().contains(PmcwFlags::ENABLED) || self.modify(&former, line) != 0 {
+        if !former.pmcw.flags().contains(PmcwFlags::ENABLED) {
             return;
         }
-        if !function.is_empty() {
+        // Whatever it was doing: reservation, path group and mode may be gone.
+        self.report_crw(initialised(self.index));
+        if self.modify(&former, line) == 0 && !function.is_empty() {
             self.held = Some(status::lost(function));
-            self.report_crw(initialised(self.index));
         }
     }
 

@@ -331,6 +331,8 @@ impl PassThrough {
     /// The client begins anew, or has died.
     pub fn reset(&mut self, line: &mut Line<'_>) {
         let before = self.state;
+        // Nor does the client want what an earlier life of the appliance had shown.
+        self.former = None;
         self.run(Event::Reset, Operand::None, line);
         self.trace(line, before, TraceEvent::Reset, None, NO_WORDS);
     }
@@ -423,8 +425,30 @@ impl PassThrough {
     /// The client's functions that are in progress, or whose status is held: what the next life of the appliance has to
     /// know.
     pub fn functions(&self) -> FunctionControl {
-        let held = self.held.map(|irb| irb.scsw.function());
-        self.functions | held.unwrap_or(FunctionControl::empty())
+        let none = FunctionControl::empty();
+        let held = self.held.map_or(none, |irb| irb.scsw.function());
+        let former = self.former.map_or(none, |(_, functions)| functions);
+        self.functions | held | former
+    }
+
+    /// What an earlier life of the appliance has shown, until that has been taken up.
+    pub fn former(&self) -> Option<&Schib> {
+        self.former.as_ref().map(|(schib, _)| schib)
+    }
+
+    /// Whether the client has enabled the subchannel, in this life of the appliance or in the one before.
+    pub fn is_or_was_enabled(&self) -> bool {
+        let was = |schib: &Schib| schib.pmcw.flags().contains(channel::PmcwFlags::ENABLED);
+        self.is_enabled() || self.former().is_some_and(was)
+    }
+
+    /// In the life of the appliance before, these functions were in progress, and no others: they end.
+    pub fn end_functions(&mut self, functions: FunctionControl) {
+        if let Some((_, former)) = &mut self.former {
+            *former = functions;
+        } else if self.is_enabled() {
+            self.held = (!functions.is_empty()).then(|| status::lost(functions));
+        }
     }
 
     /// Whether the client has enabled the subchannel.

@@ -2,6 +2,7 @@
 //! ring, the disk is bytes, and time passes when the client waits.
 
 mod absent;
+mod cut_off;
 mod facts;
 mod hostile;
 mod plugging;

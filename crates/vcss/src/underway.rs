@@ -1,0 +1,149 @@
+//! The request that the appliance is carrying out, noted in the control area, where no client can write: whatever a request does to
+//! the appliance, its next life does not carry it out again.
+//!
+//! # Rule
+//!
+//! One request at a time. The note is there before the request is begun, says that it has been carried out before the answer is there, and
+//! is taken away after that.
+
+use core::mem::offset_of;
+
+use zerocopy::big_endian::U32;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::area::{Area, AreaError, Word};
+use crate::layout::{CapabilityId, Entry};
+
+/// The note. Written by the appliance.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Underway {
+    /// 0 no request; [`Underway::BEGUN`]; [`Underway::DONE`]. Written last.
+    pub phase: U32,
+    /// Index of the client, in the left half, and its virtual subchannel.
+    pub place: U32,
+    /// The request's sequence.
+    pub sequence: U32,
+    /// When it is done: the function-control bits that it left in progress or with status that has not been tested.
+    pub functions: U32,
+    /// Zero.
+    pub reserved: [U32; 12],
+}
+
+const _: () = assert!(size_of::<Underway>() == 64);
+
+impl Underway {
+    /// It may have been carried out, in part or whole.
+    pub const BEGUN: u32 = 1;
+    /// It has been carried out, and what there is to say is in the client's area, but for the response's sequence.
+    pub const DONE: u32 = 2;
+}
+
+impl Entry for Underway {
+    const ID: CapabilityId = CapabilityId::Underway;
+}
+
+/// A request that a life of the appliance did not finish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CutOff {
+    /// Index of the client.
+    pub client: u16,
+    /// Its virtual subchannel.
+    pub subchannel: u16,
+    /// The request.
+    pub sequence: u32,
+    /// If it was carried out: the function-control bits that it left.
+    pub done: Option<u8>,
+}
+
+/// The appliance's hand on the note.
+#[derive(Clone, Debug)]
+pub struct Note {
+    phase: Word<'static>,
+    place: Word<'static>,
+    sequence: Word<'static>,
+    functions: Word<'static>,
+}
+
+impl Note {
+    /// The note of a control area, and what an earlier life left there.
+    ///
+    /// # Errors
+    ///
+    /// The area has none: an older daemon has laid it out.
+    pub fn open(control: &Area<'static>) -> Result<(Self, Option<CutOff>), AreaError> {
+        let word = |offset| control.word::<Underway>(0, offset);
+        let note = Self {
+            phase: word(offset_of!(Underway, phase))?,
+            place: word(offset_of!(Underway, place))?,
+            sequence: word(offset_of!(Underway, sequence))?,
+            functions: word(offset_of!(Underway, functions))?,
+        };
+        let phase = note.phase.load();
+        let (place, functions) = (note.place.load(), note.functions.load());
+        let left = CutOff {
+            client: (place >> 16) as u16,
+            subchannel: place as u16,
+            sequence: note.sequence.load(),
+            done: (phase == Underway::DONE).then_some(functions as u8),
+        };
+        Ok((note, (phase != 0).then_some(left)))
+    }
+
+    /// A request is about to be carried out.
+    #[inline]
+    pub fn begin(&self, client: u16, subchannel: u16, sequence: u32) {
+        self.place
+            .store(u32::from(client) << 16 | u32::from(subchannel));
+        self.sequence.store(sequence);
+        self.phase.store(Underway::BEGUN);
+    }
+
+    /// It has been carried out.
+    #[inline]
+    pub fn done(&self, functions: u32) {
+        self.functions.store(functions);
+        self.phase.store(Underway::DONE);
+    }
+
+    /// It has been answered.
+    #[inline]
+    pub fn forget(&self) {
+        self.phase.store(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layout::Kind;
+    use crate::plan;
+    extern crate std;
+    use std::boxed::Box;
+    use window::Window;
+
+    #[test]
+    fn what_was_begun_and_not_answered_is_found_by_the_next_life() {
+        let plan = plan::control_area(1, 1, 1);
+        let bytes = std::vec![0_u8; plan.length() as usize].leak();
+        let window = Box::leak(Box::new(Window::leaked(bytes, 0)));
+        plan.write(window).unwrap();
+        let area = Area::open(window, Kind::Control).unwrap();
+        let left = || Note::open(&area).unwrap().1;
+        let (note, before) = Note::open(&area).unwrap();
+        assert_eq!(before, None);
+        note.begin(3, 7, 99);
+        let begun = CutOff {
+            client: 3,
+            subchannel: 7,
+            sequence: 99,
+            done: None,
+        };
+        assert_eq!(left(), Some(begun));
+        note.done(4);
+        let done = Some(4);
+        assert_eq!(left(), Some(CutOff { done, ..begun }));
+        note.forget();
+        assert_eq!(left(), None);
+    }
+}

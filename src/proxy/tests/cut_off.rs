@@ -1,0 +1,258 @@
+//! Requests that were open when the appliance died: none that may have been carried out is carried out again.
+
+use std::vec::Vec;
+
+use channel::{
+    DeviceNumber, FunctionControl, Orb, OrbFlags, PmcwFlags, StatusControl, SubchannelId,
+    SubchannelStatus,
+};
+use vcss::client::{Command, Instruction, Response, SchibPart, Status};
+use vcss::events::EventSink;
+use vcss::layout::Kind;
+use vcss::underway::Note;
+use vcss::{plan, Area};
+use zerocopy::{FromZeros, IntoBytes};
+
+use super::scene::memory;
+use crate::css::Inventory;
+use crate::driver::fake::{Disk, Machine, Model, Virtio};
+use crate::driver::Platform;
+use crate::proxy::client::{Client, Stands, Surroundings};
+use crate::proxy::Proxy;
+
+const NUMBER: DeviceNumber = DeviceNumber {
+    set: 0,
+    number: 0x3270,
+};
+const SEEN: u16 = 0x1000;
+/// The request that was open.
+const SEQUENCE: u32 = 17;
+
+const NONE: FunctionControl = FunctionControl::empty();
+const START: FunctionControl = FunctionControl::START;
+
+/// The areas, which outlive the appliance, and the machine.
+struct Scene {
+    machine: Machine,
+    control: Area<'static>,
+    area: Area<'static>,
+}
+
+fn area(plan: &plan::AreaPlan, kind: Kind) -> Area<'static> {
+    let window = memory(plan.length() as usize);
+    plan.write(window).unwrap();
+    Area::open(window, kind).unwrap()
+}
+
+impl Scene {
+    /// An earlier life has left the subchannel enabled, with these functions in progress.
+    fn new(enabled: bool, functions: FunctionControl) -> Self {
+        let mut machine = Machine::new();
+        let device = Virtio::new(Model::Disk(Disk::new(8)), 1).of_type(0x3270);
+        machine.attach(0, NUMBER.number, device);
+        let area = area(&plan::client_area(1), Kind::Client);
+        let mut part: SchibPart = area.read(0).unwrap();
+        part.schib.pmcw.device = SEEN.into();
+        part.schib.pmcw.lpm = 0x80;
+        let valid = PmcwFlags::DEVICE_NUMBER_VALID;
+        part.schib.pmcw.set_flag(valid, true);
+        part.schib.pmcw.set_flag(PmcwFlags::ENABLED, enabled);
+        part.functions = u32::from(functions.bits()).into();
+        area.write(0, &part).unwrap();
+        Self {
+            machine,
+            control: self::area(&plan::control_area(1, 1, 1), Kind::Control),
+            area,
+        }
+    }
+
+    /// The client asks.
+    fn ask(&self, sequence: u32, instruction: Instruction, operand: &[u8]) {
+        let mut command = Command::new_zeroed();
+        command.instruction = (instruction as u32).into();
+        command.operand[..operand.len()].copy_from_slice(operand);
+        command.sequence = sequence.into();
+        self.area.write(0, &command).unwrap();
+    }
+
+    /// A life of the appliance.
+    fn live(&mut self) -> Proxy {
+        let inventory = Inventory::discover(&mut self.machine).unwrap();
+        let program = memory(4096);
+        let mut client =
+            Client::new("client".into(), 0, self.area.clone(), program, program).unwrap();
+        let around = Surroundings {
+            now: self.machine.now(),
+            platform: &mut self.machine,
+            trace: None,
+        };
+        let device = inventory.devices().first();
+        client
+            .add_pass_through(Stands::For(NUMBER, SEEN), device, 3, around)
+            .unwrap();
+        let mut proxy = Proxy::new(std::vec![client], &[], None);
+        let (note, cut) = Note::open(&self.control).unwrap();
+        proxy.note_requests(note, cut, &mut self.machine);
+        proxy
+    }
+
+    /// What the client was answered, if it was.
+    fn answer(&self) -> Option<u32> {
+        let command: Command = self.area.read(0).unwrap();
+        let response: Response = self.area.read(0).unwrap();
+        let answered = response.sequence == command.sequence;
+        answered.then_some(response.condition.get())
+    }
+
+    /// The next life asks nothing of the device: how many commands it got.
+    fn commands(&mut self) -> usize {
+        let id = SubchannelId::new(0, 0).unwrap();
+        self.machine.subchannel(id).commands.len()
+    }
+
+    fn is_pending(&self) -> bool {
+        self.area.read::<Status>(0).unwrap().pending.get() != 0
+    }
+
+    fn reports(&self) -> Vec<u32> {
+        let mut sink = EventSink::open(&self.area).unwrap();
+        core::iter::from_fn(|| sink.take())
+            .map(|crw| crw.0)
+            .collect()
+    }
+
+    /// The client takes its status: function control and subchannel status.
+    fn test(&mut self, proxy: &mut Proxy) -> Option<(FunctionControl, SubchannelStatus)> {
+        self.ask(SEQUENCE + 1, Instruction::Test, &[]);
+        let mut bell = vcss::Bell::of_client(&self.area).unwrap();
+        let _ = bell.ring();
+        proxy.turn(&mut Vec::new(), &mut self.machine, true);
+        let status: Status = self.area.read(0).unwrap();
+        let scsw = status.irb.scsw;
+        (self.answer() == Some(0)).then(|| {
+            assert!(scsw.status().contains(StatusControl::PENDING));
+            (scsw.function(), scsw.subchannel())
+        })
+    }
+}
+
+fn orb() -> Orb {
+    Orb::format_1(0, 0x100, OrbFlags::PREFETCH, 0xFF)
+}
+
+#[test]
+fn what_was_begun_is_answered_and_its_functions_end() {
+    let check = SubchannelStatus::INTERFACE_CONTROL_CHECK;
+    let none = SubchannelStatus::empty();
+    let halted = START | FunctionControl::HALT;
+    let cleared = FunctionControl::CLEAR;
+    for (instruction, before, condition, ends) in [
+        (Instruction::Start, NONE, 0, Some((START, check))),
+        (Instruction::Start, START, 0, Some((START, check))),
+        (Instruction::Halt, START, 0, Some((halted, check))),
+        (
+            Instruction::Halt,
+            NONE,
+            0,
+            Some((FunctionControl::HALT, none)),
+        ),
+        (Instruction::Clear, START, 0, Some((cleared, none))),
+        (Instruction::Cancel, START, 2, Some((START, check))),
+        (Instruction::Cancel, NONE, 0, None),
+        (Instruction::Resume, START, 0, Some((START, check))),
+        (Instruction::Resume, NONE, 2, None),
+        (Instruction::Store, NONE, 0, None),
+        (Instruction::Modify, NONE, 2, None),
+        (Instruction::Test, START, 1, Some((START, check))),
+    ] {
+        let mut scene = Scene::new(true, before);
+        scene.ask(SEQUENCE, instruction, orb().as_bytes());
+        let (note, _) = Note::open(&scene.control).unwrap();
+        note.begin(0, 0, SEQUENCE);
+        let mut proxy = scene.live();
+        assert_eq!(scene.answer(), Some(condition), "{instruction:?}");
+        assert_eq!(scene.is_pending(), ends.is_some(), "{instruction:?}");
+        assert_eq!(scene.test(&mut proxy), ends, "{instruction:?}");
+        assert_eq!(scene.reports(), [0x0384_0000]);
+    }
+}
+
+#[test]
+fn it_is_not_carried_out_again_however_often_the_appliance_dies() {
+    let mut scene = Scene::new(true, NONE);
+    scene.ask(SEQUENCE, Instruction::Start, orb().as_bytes());
+    let (note, _) = Note::open(&scene.control).unwrap();
+    note.begin(0, 0, SEQUENCE);
+    drop(scene.live());
+    // It dies again before the client has taken its status.
+    let before = scene.commands();
+    let mut proxy = scene.live();
+    let asked = scene.commands() - before;
+    proxy.turn(&mut Vec::new(), &mut scene.machine, true);
+    assert_eq!(scene.commands() - before, asked, "SENSE ID only");
+    let check = SubchannelStatus::INTERFACE_CONTROL_CHECK;
+    assert_eq!(scene.test(&mut proxy), Some((START, check)));
+}
+
+#[test]
+fn a_disabled_subchannel_and_a_wrong_operand_are_answered_as_ever() {
+    for (enabled, transport, condition) in [(false, false, 3), (true, true, Response::OPERAND)] {
+        let mut scene = Scene::new(enabled, NONE);
+        let mut orb = orb();
+        orb.set_flags(match transport {
+            true => orb.flags() | OrbFlags::TRANSPORT,
+            false => orb.flags(),
+        });
+        scene.ask(SEQUENCE, Instruction::Start, orb.as_bytes());
+        let (note, _) = Note::open(&scene.control).unwrap();
+        note.begin(0, 0, SEQUENCE);
+        scene.live();
+        assert_eq!(scene.answer(), Some(condition));
+        assert!(!scene.is_pending());
+    }
+}
+
+#[test]
+fn what_was_done_and_only_not_said_is_said() {
+    // TEST had taken the final status; the functions in the area are older.
+    let mut scene = Scene::new(true, START);
+    scene.ask(SEQUENCE, Instruction::Test, &[]);
+    let (note, _) = Note::open(&scene.control).unwrap();
+    note.begin(0, 0, SEQUENCE);
+    note.done(0);
+    let mut proxy = scene.live();
+    assert_eq!(scene.answer(), Some(0));
+    assert_eq!(scene.test(&mut proxy), None, "no status but that");
+}
+
+#[test]
+fn what_was_not_begun_is_carried_out() {
+    let mut scene = Scene::new(true, NONE);
+    scene.ask(SEQUENCE, Instruction::Resume, &[]);
+    let (note, _) = Note::open(&scene.control).unwrap();
+    // Another one was, and has been answered.
+    note.begin(0, 0, SEQUENCE - 1);
+    let mut proxy = scene.live();
+    assert_eq!(scene.answer(), None);
+    proxy.turn(&mut Vec::new(), &mut scene.machine, true);
+    assert_eq!(scene.answer(), Some(3), "the machine knows no RESUME");
+}
+
+#[test]
+fn the_client_cannot_change_the_note() {
+    // It is not in its area.
+    for id in vcss::layout::CapabilityId::ALL {
+        let is_note = id == vcss::layout::CapabilityId::Underway;
+        assert!(!is_note || plan::client_area(4).offset(id).is_none());
+    }
+}
+
+#[test]
+fn a_subchannel_that_was_idle_is_told_that_its_device_may_have_lost_its_state() {
+    let mut scene = Scene::new(true, NONE);
+    scene.live();
+    assert_eq!(scene.reports(), [0x0384_0000]);
+    let mut scene = Scene::new(false, NONE);
+    scene.live();
+    assert!(scene.reports().is_empty(), "nobody uses it");
+}
