@@ -61,9 +61,33 @@ pub struct Proxy {
     /// There are pass-through subchannels, which cost time.
     passes_through: bool,
     trace: Option<Recorder<'static>>,
+    tending: Tending,
     /// Where requests are noted, and the one that an earlier life left unfinished.
     note: Option<(Note, Option<CutOff>)>,
 }
+
+/// Whose program is looked at next, of those that may change while they run, and when.
+///
+/// One look can take milliseconds, and a client can have many such programs. So there is one look a turn, and three times as long as it
+/// took there is none: others get three quarters of the time.
+#[derive(Debug)]
+struct Tending {
+    /// Place of the client, and virtual subchannel.
+    next: (usize, u16),
+    from: Tod,
+}
+
+impl Default for Tending {
+    fn default() -> Self {
+        Self {
+            next: (0, 0),
+            from: Tod::from_micros(0),
+        }
+    }
+}
+
+/// Of what a look takes, so many times as long there is none.
+const TEND_PAUSE: u64 = 3;
 
 /// What a turn of the event loop did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -89,6 +113,7 @@ impl Proxy {
             table: Table::default(),
             scratch: Scratch::default(),
             postponed: Vec::new(),
+            tending: Tending::default(),
             note: None,
         };
         this.make_room(disks);
@@ -224,7 +249,7 @@ impl Proxy {
         self.passed_through()
             .map(|(_, _, subject)| {
                 if subject.wants_tending() {
-                    now.plus_micros(TEND_US)
+                    now.plus_micros(TEND_US).max(self.tending.from)
                 } else {
                     subject.deadline()
                 }
@@ -403,6 +428,38 @@ impl Proxy {
             heard
         });
         turn.worked |= heard.worked;
+        self.tend(platform);
+    }
+
+    /// Looks at one program that may change while it runs, if it is time for that.
+    fn tend(&mut self, platform: &mut dyn Platform) {
+        if !self.any(PassThrough::is_changing) {
+            return;
+        }
+        let now = platform.now();
+        if now < self.tending.from {
+            return;
+        }
+        let (first, index) = self.tending.next;
+        let count = self.clients.len();
+        // Once around, and the first one's others.
+        for step in 0..=count {
+            let place = (first + step) % count.max(1);
+            let from = if step == 0 { index } else { 0 };
+            let mut around = Surroundings {
+                platform: &mut *platform,
+                now,
+                trace: self.trace.as_mut(),
+            };
+            let client = self.clients.get_mut(place);
+            if let Some(looked) = client.and_then(|client| client.tend(from, &mut around)) {
+                let end = platform.now();
+                let pause = TEND_PAUSE * end.micros_since(now);
+                self.tending.next = (place, looked + 1);
+                self.tending.from = end.plus_micros(pause);
+                return;
+            }
+        }
     }
 
     /// Completions, of all disks.

@@ -396,11 +396,23 @@ impl Client {
         let rang = self.bell.heard();
         if rang && self.bell.began_anew() {
             self.each_pass_through(around, PassThrough::reset);
+            for place in &mut self.subchannels {
+                let mut line = Line {
+                    css: &mut *around.platform,
+                    window: self.program,
+                    now: around.now,
+                    trace: around.trace.as_deref_mut(),
+                    client: self.number,
+                };
+                place.begin_reset(&self.area, &mut line);
+            }
         }
         let mut worked = false;
         self.active = false;
         for place in &mut self.subchannels {
             let mut done = false;
+            place.go_on_resetting(&self.area, self.window, &mut self.devices);
+            self.active |= place.resetting;
             if let Kind::Virtio(subchannel, device) = &mut place.kind {
                 if let (true, Some(device)) =
                     (subchannel.is_active(), self.devices.get_mut(*device))
@@ -487,11 +499,21 @@ impl Client {
     /// Does what is due.
     pub fn attend(&mut self, around: &mut Surroundings<'_>) {
         if self.any_passed_through(|subject| subject.is_due(around.now)) {
-            self.each_pass_through(around, |subject, line| {
-                subject.tick(line);
-                subject.tend(line);
-            });
+            self.each_pass_through(around, |subject, line| subject.tick(line));
         }
+    }
+
+    /// Looks at the program of one virtual subchannel, the first from `from` on whose program may change while it runs. Which one that was.
+    pub fn tend(&mut self, from: u16, around: &mut Surroundings<'_>) -> Option<u16> {
+        let mut all = self.passed_through();
+        let (chosen, _) = all.find(|(index, subject)| *index >= from && subject.is_changing())?;
+        drop(all);
+        self.each_pass_through(around, |subject, line| {
+            if subject.index() == chosen {
+                subject.tend(line);
+            }
+        });
+        Some(chosen)
     }
 
     /// A channel report about a path: to each subchannel that has it, and once to the client.

@@ -13,6 +13,7 @@ use window::Window;
 use zerocopy::FromBytes;
 
 use super::super::passthrough::{Line, PassThrough, Request};
+use super::super::program::Executed;
 use super::super::subchannel::Subchannel;
 use super::super::virtio_blk::{Unit, VirtioBlk};
 
@@ -32,6 +33,8 @@ pub(super) struct Virtual {
     shown_enabled: bool,
     /// What the words in the area say: pending, and functions.
     told: (bool, u32),
+    /// The client has begun anew, and requests of before are still in flight at the disk.
+    pub(super) resetting: bool,
     /// Where the next life of the appliance finds what is being carried out, and whose client this is.
     pub(super) note: Option<(Note, u16)>,
 }
@@ -86,6 +89,7 @@ impl Virtual {
             shown_enabled: false,
             // Whatever is there, it is not that.
             told: (false, u32::MAX),
+            resetting: false,
             note: None,
         })
     }
@@ -124,6 +128,11 @@ impl Virtual {
             (Some(command), Some(instruction)) => {
                 let operand = &command.operand;
                 match &mut self.kind {
+                    Kind::Virtio(..) if self.resetting => match instruction {
+                        Instruction::Store => 0,
+                        Instruction::Modify => 2,
+                        _ => 3,
+                    },
                     Kind::Virtio(subchannel, device) => match devices.get_mut(*device) {
                         Some(device) => {
                             let mut unit = Unit {
@@ -168,6 +177,37 @@ impl Virtual {
         self.answered.store(sequence);
         if let Some((note, _)) = &self.note {
             note.forget();
+        }
+    }
+
+    /// The client begins anew: a virtual subchannel of the virtio-ccw kind is as after a reset, and so is its device when nothing is in
+    /// flight any more, see [`Self::go_on_resetting`].
+    pub(super) fn begin_reset(&mut self, area: &Area<'static>, line: &mut Line<'_>) {
+        if let Kind::Virtio(subchannel, _) = &mut self.kind {
+            **subchannel = Subchannel::new(subchannel.store().pmcw.device.get());
+            self.resetting = true;
+            self.show(area, line);
+            self.tell_pending();
+        }
+    }
+
+    /// Goes on with that.
+    pub(super) fn go_on_resetting(
+        &mut self,
+        area: &Area<'static>,
+        window: &'static Window,
+        devices: &mut [VirtioBlk],
+    ) {
+        if let (true, Kind::Virtio(_, device)) = (self.resetting, &self.kind) {
+            let device = devices.get_mut(*device);
+            self.resetting = device.is_some_and(|device| {
+                let mut unit = Unit {
+                    device,
+                    area,
+                    window,
+                };
+                unit.reset() == Executed::Wait
+            });
         }
     }
 

@@ -74,7 +74,7 @@ impl PassThrough {
             Action::Discard => self.discard(line),
             Action::Release => {
                 self.translator.release();
-                self.suspended = false;
+                self.at_rest = false;
                 self.continued = false;
                 self.held_until = None;
                 self.functions = FunctionControl::empty();
@@ -233,7 +233,7 @@ impl PassThrough {
         self.translator.end_cycles();
         match line.css.resume(id) {
             Ok(()) => {
-                self.suspended = false;
+                self.at_rest = false;
                 self.count_start();
                 self.answer(0, None)
             }
@@ -337,7 +337,7 @@ impl PassThrough {
         let over = match status::over(taken) {
             Over::Yes => true,
             Over::No => {
-                self.suspended = taken.activity().contains(ActivityControl::SUSPENDED);
+                self.at_rest = taken.activity().contains(ActivityControl::SUSPENDED);
                 false
             }
             Over::Ask => match self.stored(line) {

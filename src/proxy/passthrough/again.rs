@@ -79,6 +79,7 @@ impl PassThrough {
         let condition = Some(Refusal::cc(started));
         self.trace(line, self.state, event, condition, orb_words(&orb));
         self.deadline = line.now.plus_micros(HEAL_US);
+        self.at_rest = false;
         started
     }
 

@@ -47,7 +47,10 @@ pub mod status;
 #[cfg(test)]
 mod tests;
 
-use channel::{ChannelSubsystem, Crw, FunctionControl, Irb, Orb, Schib, Scsw, SubchannelId};
+use channel::{
+    ActivityControl, ChannelSubsystem, Crw, FunctionControl, Irb, Orb, Schib, Scsw, StatusControl,
+    SubchannelId,
+};
 use heapless::Deque;
 use s390x::clock::Tod;
 use vcss::client::Instruction;
@@ -129,8 +132,8 @@ pub struct PassThrough {
     retries: u8,
     /// What runs is not the program's first part: some of it has been executed.
     continued: bool,
-    /// The program is suspended: it changes nothing until it is resumed.
-    suspended: bool,
+    /// The program is suspended, or has ended: its words mean nothing until it is resumed.
+    at_rest: bool,
     /// Until when status is held back that may be older than a clear function, if there is any.
     held_until: Option<Tod>,
     translator: Translator,
@@ -164,7 +167,7 @@ impl PassThrough {
             orb: Orb::default(),
             retries: 0,
             continued: false,
-            suspended: false,
+            at_rest: false,
             held_until: None,
             translator,
             deadline: Tod::NEVER,
@@ -296,7 +299,7 @@ impl PassThrough {
         if self.is_split(&schib.scsw) {
             event = Event::Split;
         }
-        self.suspended = event == Event::Suspended;
+        self.at_rest = self.rests(&schib.scsw);
         self.run(event, Operand::None, line);
         let words = scsw_words(&schib.scsw);
         self.trace(line, before, TraceEvent::Interruption, None, words);
@@ -345,14 +348,15 @@ impl PassThrough {
         self.trace(line, before, TraceEvent::Offline, None, NO_WORDS);
     }
 
-    /// Whether [`Self::tick`] or [`Self::tend`] has something to do.
+    /// Whether [`Self::tick`] has something to do.
     #[inline]
     pub fn is_due(&self, now: Tod) -> bool {
-        now >= self.deadline || self.wants_tending()
+        now >= self.deadline || self.is_holding()
     }
 
     /// Time has passed. Whatever is due is done.
     pub fn tick(&mut self, line: &mut Line<'_>) {
+        self.look_again(line);
         if line.now < self.deadline {
             return;
         }
@@ -378,13 +382,35 @@ impl PassThrough {
         }
     }
 
-    /// Looks at the client's words of a program that may change while it runs.
-    pub fn tend(&mut self, line: &mut Line<'_>) {
+    /// Looks again at status that is held back.
+    fn look_again(&mut self, line: &mut Line<'_>) {
         if self.is_holding() {
             self.interruption(line);
-        } else if self.wants_tending() {
+        }
+    }
+
+    /// Looks at the client's words of a program that may change while it runs. That takes its time.
+    pub fn tend(&mut self, line: &mut Line<'_>) {
+        if !self.is_changing() {
+            return;
+        }
+        let Some(schib) = self.stored(line) else {
+            return;
+        };
+        self.at_rest = self.rests(&schib.scsw);
+        if !self.at_rest {
             self.translator.refresh(line.window);
         }
+    }
+
+    /// Whether the channel does not look at the program any more, or not before it is resumed.
+    fn rests(&self, scsw: &Scsw) -> bool {
+        let status = scsw.status();
+        let suspended = scsw.activity().contains(ActivityControl::SUSPENDED)
+            && !scsw.activity().contains(ActivityControl::RESUME_PENDING);
+        let ended = status.contains(StatusControl::PENDING | StatusControl::PRIMARY)
+            && status::over(scsw) == status::Over::Yes;
+        suspended || ended && !self.is_split(scsw) && !self.is_half_of_split(scsw)
     }
 
     /// Whether status is held back of which no interruption will tell.
@@ -392,10 +418,14 @@ impl PassThrough {
         self.held_until.is_some() && !self.announced
     }
 
-    /// Whether [`Self::tend`] has something to look at.
+    /// Whether a program runs that may change meanwhile: [`Self::tend`] looks at it.
+    pub const fn is_changing(&self) -> bool {
+        matches!(self.state, State::Busy) && !self.at_rest && self.translator.is_modifiable()
+    }
+
+    /// Whether it is to be looked at soon.
     pub const fn wants_tending(&self) -> bool {
-        let changing = !self.suspended && self.translator.is_modifiable();
-        self.is_holding() || (matches!(self.state, State::Busy) && changing)
+        self.is_holding() || self.is_changing()
     }
 
     /// Whether an interruption may come.

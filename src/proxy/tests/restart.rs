@@ -119,3 +119,33 @@ fn an_enabled_subchannel_is_still_enabled() {
     scene.restart();
     assert_eq!(scene.status(0), Status::empty(), "a command still runs");
 }
+
+#[test]
+fn a_client_that_begins_anew_finds_block_subchannels_as_after_a_reset() {
+    use vcss::client::{QueueState, SchibPart, Status as StatusPart};
+    let mut scene = Scene::new();
+    let mut driver = scene.bring_up(0, FEATURES);
+    scene.platter(0).stalled = u32::MAX;
+    driver.read(0, DATA, 512);
+    scene.settle();
+    // Its generation changes while a request is in flight.
+    let mut bell = vcss::Bell::of_new_client(&scene.area).unwrap();
+    let _ = bell.ring();
+    scene.side.borrow_mut().turn();
+    let part: SchibPart = scene.area.read(0).unwrap();
+    let enabled = part
+        .schib
+        .pmcw
+        .flags()
+        .contains(channel::PmcwFlags::ENABLED);
+    assert!(!enabled && part.schib.pmcw.has_device());
+    assert_eq!(scene.area.read::<StatusPart>(0).unwrap().pending.get(), 0);
+    let size = |scene: &Scene| scene.area.read::<QueueState>(0).unwrap().size.get();
+    assert_ne!(size(&scene), 0, "its request has not ended");
+    scene.platter(0).stalled = 0;
+    for _ in 0..4 {
+        scene.side.borrow_mut().turn();
+    }
+    assert!(!live(&scene));
+    assert_eq!(size(&scene), 0);
+}

@@ -603,7 +603,7 @@ impl Unit<'_> {
     }
 
     /// Takes no more requests, waits for those in flight, and forgets everything.
-    fn reset(&mut self) -> Executed {
+    pub(in crate::proxy) fn reset(&mut self) -> Executed {
         let first = self.device.index * MAX_QUEUES as u32;
         let mut drained = true;
         for (number, slot) in self.device.queues.iter_mut().enumerate() {

@@ -316,7 +316,10 @@ impl Walk {
         if self.css.pending_interruption().is_some() {
             self.with(|subject, line| subject.interruption(line));
         }
-        self.with(|subject, line| subject.tend(line));
+        self.with(|subject, line| {
+            subject.tick(line);
+            subject.tend(line);
+        });
     }
 
     pub fn pass(&mut self) {

@@ -107,14 +107,14 @@ fn case_34_status_beside_a_clear_function_is_held_back_for_100_ms() {
     let began = scene.now;
     for after in [0, HOLD_US - 1] {
         scene.now = began.plus_micros(after);
-        scene.with(|subject, line| subject.tend(line));
+        scene.with(|subject, line| subject.tick(line));
         assert!(scene.subject.wants_tending() && !scene.subject.is_pending());
         let (condition, irb) = scene.test();
         assert_eq!(condition, 1);
         assert_eq!(irb.scsw.status(), StatusControl::empty());
     }
     scene.now = began.plus_micros(HOLD_US);
-    scene.with(|subject, line| subject.tend(line));
+    scene.with(|subject, line| subject.tick(line));
     assert!(scene.subject.is_pending());
     assert!(!scene.subject.wants_tending(), "the client has been told");
     assert_eq!(scene.test().0, 0);
@@ -361,4 +361,70 @@ fn a_reset_gives_a_fresh_subchannel() {
     assert_eq!(schib.pmcw.characteristics(), PmcwCharacteristics::empty());
     assert!(!scene.subject.is_pending());
     assert_eq!(scene.start(), 3);
+}
+
+/// A program without prefetch is running.
+fn running_live() -> Scene {
+    let mut scene = Scene::enabled();
+    let mut orb = Scene::orb();
+    orb.set_flags(OrbFlags::FORMAT_1 | OrbFlags::SUSPEND_CONTROL | OrbFlags::SUPPRESS_SUSPENDED);
+    assert_eq!(scene.ask(Request::Start(&orb)), 0);
+    assert!(scene.fake.step(Step::Work));
+    assert!(scene.subject.is_changing());
+    scene
+}
+
+fn tend(scene: &mut Scene) {
+    scene.with(|subject, line| subject.tend(line));
+}
+
+#[test]
+fn a_suspended_program_is_not_looked_at_before_it_is_resumed() {
+    let mut scene = running_live();
+    tend(&mut scene);
+    assert!(scene.subject.is_changing());
+    // Suspended without an interruption.
+    let none = StatusControl::empty();
+    let scsw = &mut scene.fake.schib.scsw;
+    scsw.set_controls(FunctionControl::START, ActivityControl::SUSPENDED, none);
+    tend(&mut scene);
+    assert!(!scene.subject.is_changing());
+    // Status that is not the program's changes nothing.
+    scene.step(Step::Attention);
+    assert_eq!(scene.test().0, 0);
+    assert!(!scene.subject.is_changing());
+    assert_eq!(scene.ask(Request::Resume), 0);
+    assert!(scene.subject.is_changing());
+    tend(&mut scene);
+    assert!(scene.subject.is_changing(), "resume pending");
+}
+
+#[test]
+fn a_program_that_has_ended_is_not_looked_at_until_its_status_is_taken() {
+    let mut scene = running_live();
+    scene.step(Step::End);
+    assert!(scene.subject.is_pending());
+    assert!(!scene.subject.is_changing());
+    assert!(!scene.subject.wants_tending());
+    assert_eq!(scene.test().0, 0);
+    assert_eq!(scene.start(), 0);
+}
+
+#[test]
+fn what_outlived_one_life_of_the_appliance_outlives_the_next_until_it_is_taken_up() {
+    let mut scene = Scene::running();
+    let part = (scene.schib(), FunctionControl::START.bits());
+    // The next life finds it busy, and ends it.
+    let mut next = Scene::closed();
+    next.fake = scene.fake;
+    next.fake.halt_stuck = true;
+    next.open(Some(part));
+    assert!(next.subject.is_quiescing());
+    assert_eq!(next.subject.functions(), FunctionControl::START);
+    assert_eq!(next.subject.former(), Some(&part.0));
+    assert!(next.subject.is_or_was_enabled());
+    // A client that begins anew does not want it.
+    next.reset();
+    assert_eq!(next.subject.functions(), FunctionControl::empty());
+    assert!(next.subject.former().is_none());
 }
