@@ -50,12 +50,6 @@ impl Hardware {
             path_group: path_group(),
         }
     }
-
-    /// How many interruptions were taken and found no place to be kept. When this grows, test all
-    /// subchannels. Does not happen with fewer than 64 of them.
-    pub const fn lost_interruptions(&self) -> u32 {
-        self.kept.lost()
-    }
 }
 
 /// The CPU's identification and type, which virtual machines may share, and the clock to 16 microseconds.
@@ -121,7 +115,10 @@ impl ChannelSubsystem for Hardware {
         let mut schib = Schib::default();
         // SAFETY: a SCHIB, word aligned by its type.
         match refusal(unsafe { io::stsch(word(id), ptr::from_mut(&mut schib)) }) {
-            Ok(()) => Ok(schib),
+            Ok(()) => {
+                schib.scsw.settle_deferred_cc();
+                Ok(schib)
+            }
             Err(_) => Err(NotOperational),
         }
     }
@@ -135,7 +132,9 @@ impl ChannelSubsystem for Hardware {
     fn test(&mut self, id: SubchannelId) -> Result<Tested, NotOperational> {
         let mut irb = Irb::default();
         // SAFETY: an IRB, word aligned by its type.
-        match unsafe { io::tsch(word(id), ptr::from_mut(&mut irb)) } {
+        let tested = unsafe { io::tsch(word(id), ptr::from_mut(&mut irb)) };
+        irb.scsw.settle_deferred_cc();
+        match tested {
             ConditionCode::Cc0 => Ok(Tested::Status(irb)),
             ConditionCode::Cc1 => Ok(Tested::Nothing(irb)),
             ConditionCode::Cc2 | ConditionCode::Cc3 => Err(NotOperational),

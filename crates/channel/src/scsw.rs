@@ -225,6 +225,29 @@ impl Scsw {
         self.control = U32::new(rest | u32::from(cc & 3) << Self::DEFERRED_CC_SHIFT);
     }
 
+    /// Puts right what QEMU makes of deferred condition code 3: it shows it with alert status alone, and then with everything that comes
+    /// later on that subchannel, a clear function included. With device or subchannel status, intermediate status, or without a start
+    /// function whose status is pending, there is no such code; where it is, primary and secondary status come with it.
+    pub fn settle_deferred_cc(&mut self) {
+        if self.deferred_cc() < 2 {
+            return;
+        }
+        let status = self.status();
+        let alert = StatusControl::ALERT | StatusControl::PENDING;
+        let is_so = self.function().contains(FunctionControl::START)
+            && !self.function().contains(FunctionControl::CLEAR)
+            && status.contains(alert)
+            && !status.contains(StatusControl::INTERMEDIATE)
+            && self.device_status == 0
+            && self.subchannel_status == 0;
+        if is_so {
+            let both = StatusControl::PRIMARY | StatusControl::SECONDARY;
+            self.set_controls(self.function(), self.activity(), status | both);
+        } else {
+            self.set_deferred_cc(0);
+        }
+    }
+
     /// L: the ESW has format 0.
     pub const fn logout_stored(&self) -> bool {
         self.flags().contains(ScswFlags::LOGOUT_STORED)
@@ -390,6 +413,34 @@ mod tests {
         assert_eq!(scsw.control.get(), 0x0003_0000, "bit 15");
         scsw.set_deferred_cc(3);
         assert_eq!(scsw.as_bytes()[..4], [3, 3, 0, 0]);
+    }
+
+    #[test]
+    fn a_deferred_code_3_is_one_with_alert_status_alone_and_nothing_else() {
+        let (none, alert) = (StatusControl::empty(), StatusControl::ALERT);
+        let (primary, pending) = (
+            StatusControl::PRIMARY | StatusControl::SECONDARY,
+            StatusControl::PENDING,
+        );
+        let (start, clear) = (FunctionControl::START, FunctionControl::CLEAR);
+        for (function, status, device, code) in [
+            (start, alert | pending, 0, 3),
+            (start, alert | primary | pending, 0, 3),
+            (start, primary | pending, 0x0C, 0),
+            (start, alert | primary | pending, 0x0E, 0),
+            (start, StatusControl::INTERMEDIATE | pending, 0, 0),
+            (start, none, 0, 0),
+            (clear, pending, 0, 0),
+            (FunctionControl::empty(), alert | pending, 0x80, 0),
+        ] {
+            let mut scsw = Scsw::default();
+            scsw.set_deferred_cc(3);
+            scsw.set_controls(function, ActivityControl::empty(), status);
+            scsw.device_status = device;
+            scsw.settle_deferred_cc();
+            assert_eq!(scsw.deferred_cc(), code, "{status:?}");
+            assert!(code == 0 || scsw.ended() && scsw.status().contains(primary));
+        }
     }
 
     #[test]
