@@ -26,7 +26,7 @@ use channel::{
     Ccw1, CcwFlags, ChannelSubsystem, CommandCode, DeviceStatus, Irb, NotOperational, Orb,
     OrbFlags, PmcwFlags, Refusal, SubchannelId, SubchannelStatus,
 };
-use vcss::client::{DeviceState, Notify, QueuePosition, QueueState, MAX_QUEUES, SET_VQ_POSITION};
+use vcss::client::{DeviceState, QueuePosition, QueueState, MAX_QUEUES, SET_VQ_POSITION};
 use vcss::plan::PROGRAM_BYTES;
 use vcss::{AreaError, Remote, RemoteError, Wake, Word};
 use virtio::ccw::{Command, FeatureDescriptor, QueueInfo, Revision};
@@ -337,17 +337,6 @@ impl Device {
             _ => return Ok(()),
         }
         self.write_config(&config)
-    }
-
-    /// The notification counter of a queue.
-    ///
-    /// # Errors
-    ///
-    /// The area has no such queue.
-    pub fn notifications(&self, queue: u16) -> Result<u32, AreaError> {
-        let notify: Notify = self.remote.area().read(self.index)?;
-        let counter = notify.queue.get(usize::from(queue));
-        Ok(counter.map_or(0, |counter| counter.get()))
     }
 
     /// Whether the device has met an error that only a reset cures.

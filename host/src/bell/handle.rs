@@ -6,7 +6,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use anyhow::Result;
 use rustix::event::{eventfd, EventfdFlags};
+
+use super::peer::Signaller;
 
 /// What is asked of the thread.
 #[derive(Debug)]
@@ -17,8 +20,6 @@ pub enum Request {
         slot: usize,
         /// The eventfd that the guest kicks.
         kick: Option<File>,
-        /// Its notification counter when it was set up.
-        seen: u32,
     },
     /// Where the queue's notifications go from now on.
     Call {
@@ -61,6 +62,7 @@ pub(super) struct Shared {
     /// For each area whose client rings by itself: its VM is there.
     pub connected: Box<[AtomicBool]>,
     pub totals: Totals,
+    pub signaller: Signaller,
 }
 
 /// Asks the wake-up thread for things.
@@ -72,8 +74,8 @@ impl BellHandle {
     ///
     /// # Errors
     ///
-    /// The system has no eventfd left.
-    pub fn new(areas: usize) -> io::Result<Self> {
+    /// The system has no eventfd left, or no asynchronous I/O.
+    pub fn new(areas: usize) -> Result<Self> {
         Ok(Self(Arc::new(Shared {
             changed: new_eventfd()?,
             requests: Mutex::default(),
@@ -82,6 +84,7 @@ impl BellHandle {
             abandoned: AtomicBool::new(false),
             connected: (0..areas).map(|_| AtomicBool::new(false)).collect(),
             totals: Totals::default(),
+            signaller: Signaller::new()?,
         })))
     }
 
@@ -127,6 +130,11 @@ impl BellHandle {
         connected.is_some_and(|connected| connected.load(Ordering::Relaxed))
     }
 
+    /// Signals a peer's eventfd. It may be full, and it may be one that blocks: nobody waits.
+    pub fn signal_peer(&self, eventfd: impl AsFd) {
+        let _ = self.0.signaller.signal(eventfd);
+    }
+
     /// The counters.
     pub fn totals(&self) -> &Totals {
         &self.0.totals
@@ -142,12 +150,12 @@ pub fn new_eventfd() -> io::Result<OwnedFd> {
     Ok(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)
 }
 
-/// Signals an eventfd. One that cannot count further is signalled already.
+/// Signals an eventfd of our own. One that cannot count further is signalled already.
 pub fn signal(fd: impl AsFd) {
     let _ = rustix::io::write(fd, &1u64.to_ne_bytes());
 }
 
-/// Takes the signals of an eventfd; whether there were any.
+/// Takes the signals of an eventfd of our own; whether there were any.
 pub fn taken(fd: BorrowedFd<'_>) -> bool {
     rustix::io::read(fd, &mut [0u8; 8]).is_ok()
 }

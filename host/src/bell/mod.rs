@@ -11,8 +11,10 @@
 //!
 //! * Between events and eventfds there is no lock and no allocation. Other threads' requests come over a
 //!   queue that is looked at only when its eventfd says so.
-//! * Nothing that a client sends can hold the thread up: its eventfds are made non-blocking before they get
-//!   here, and are checked to be eventfds.
+//! * Nothing that a client does can hold the thread up, or keep it busy: its eventfds are checked to be eventfds before
+//!   they get here, and are read and signalled in ways that never wait (`peer`). A kick is one write by the client,
+//!   whatever its counter says afterwards: the thread listens for edges, so that a counter that stays above zero is
+//!   no event.
 //! * It sleeps only after it has said so in every area and looked once more. A wake-up that gets lost
 //!   all the same is found by a slow timer, and counted.
 //!
@@ -21,6 +23,9 @@
 //! A notification is passed on at most once for each look: several that came together are one write.
 
 mod handle;
+#[cfg(test)]
+mod hostile_tests;
+mod peer;
 mod relay;
 #[cfg(test)]
 mod tests;

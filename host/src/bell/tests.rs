@@ -30,7 +30,6 @@ fn attach(scene: &Scene) -> (std::fs::File, std::fs::File) {
     scene.bell.request(Request::Attach {
         slot: 0,
         kick: Some(kick.try_clone().unwrap()),
-        seen: 0,
     });
     scene.bell.request(Request::Call {
         slot: 0,
@@ -103,11 +102,7 @@ fn a_notification_reaches_the_guest_once() {
 fn a_notification_waits_for_somebody_to_tell() {
     let scene = Scene::new();
     let slot = 0;
-    scene.bell.request(Request::Attach {
-        slot,
-        kick: None,
-        seen: 0,
-    });
+    scene.bell.request(Request::Attach { slot, kick: None });
     scene.notify(QUEUE_0);
     let call = file(new_eventfd().unwrap());
     let given = Some(call.try_clone().unwrap());

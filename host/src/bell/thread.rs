@@ -17,6 +17,7 @@ use vcss::client::{Notify, MAX_QUEUES};
 use vcss::{Area, AreaError, Bell, Word};
 
 use super::handle::{signal, taken, BellHandle, Request};
+use super::peer::emptied;
 use super::relay::{Came, Relay};
 
 /// Looking for work is worth while after a sleep of at most so many times the time spent on it.
@@ -109,6 +110,8 @@ struct Slot {
     kick: Option<File>,
     call: Option<File>,
     counter: Word<'static>,
+    /// The counter when the last notification was passed on. It is kept while nobody is served, so that what ends
+    /// late is not lost to whoever goes on with the queue.
     seen: u32,
 }
 
@@ -166,13 +169,14 @@ impl Thread {
             let area = areas.get(export.area).ok_or(AreaError::Magic)?;
             let word = |at| area.word::<Notify>(export.subchannel, at);
             for queue in 0..MAX_QUEUES {
+                let counter = word(offset_of!(Notify, queue) + queue * size_of::<u32>())?;
                 slots.push(Slot {
                     area: export.area,
                     attached: false,
                     kick: None,
                     call: None,
-                    counter: word(offset_of!(Notify, queue) + queue * size_of::<u32>())?,
-                    seen: 0,
+                    seen: counter.load(),
+                    counter,
                 });
             }
             let config = word(offset_of!(Notify, config))?;
@@ -314,7 +318,7 @@ impl Thread {
         let Some(slot) = self.slots.get(slot as usize) else {
             return false;
         };
-        if !slot.kick.as_ref().is_some_and(|kick| taken(kick.as_fd())) {
+        if !slot.kick.as_ref().is_some_and(emptied) {
             return false;
         }
         count(&self.handle.totals().kicks);
@@ -381,19 +385,18 @@ impl Thread {
 
     fn carry_out(&mut self, request: Request) -> bool {
         match request {
-            Request::Attach { slot, kick, seen } => {
+            Request::Attach { slot, kick } => {
                 self.forget_kick(slot);
                 let Some(this) = self.slots.get_mut(slot) else {
                     return false;
                 };
                 if let Some(kick) = &kick {
                     let token = self.first_kick + slot as u64;
-                    if let Err(error) = add(&self.epoll, kick, token) {
+                    if let Err(error) = add_edges(&self.epoll, kick, token) {
                         tracing::error!(%error, "cannot listen to a kick");
                     }
                 }
                 this.kick = kick;
-                this.seen = seen;
                 this.attached = true;
                 this.pass_on(&self.handle);
                 // What was in the ring before anybody listened.
@@ -448,14 +451,12 @@ impl Thread {
     /// The bytes say nothing but that there is something to look at.
     fn drain_link(&mut self) {
         let mut bytes = [0u8; 64];
-        loop {
-            let Some(link) = &self.link else { return };
-            match recv(link, &mut bytes, RecvFlags::DONTWAIT) {
-                Ok((_, 0)) => self.link = None,
-                Ok(_) => {}
-                Err(Errno::AGAIN | Errno::INTR) => return,
-                Err(_) => self.link = None,
-            }
+        let Some(link) = &self.link else { return };
+        // One helping for each look; epoll says when there is more.
+        match recv(link, &mut bytes, RecvFlags::DONTWAIT) {
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            Ok((_, taken)) if taken > 0 => {}
+            Ok(_) | Err(_) => self.link = None,
         }
     }
 
@@ -478,7 +479,7 @@ impl Slot {
         let now = self.counter.load();
         if now != self.seen {
             self.seen = now;
-            signal(call);
+            handle.signal_peer(call);
             count(&handle.totals().calls);
         }
     }
@@ -492,6 +493,13 @@ const fn relay_token(area: usize) -> u64 {
 fn add(epoll: &OwnedFd, fd: impl AsFd, token: u64) -> io::Result<()> {
     let data = epoll::EventData::new_u64(token);
     Ok(epoll::add(epoll, fd, data, epoll::EventFlags::IN)?)
+}
+
+/// As [`add`], for one event each time that something is written.
+fn add_edges(epoll: &OwnedFd, fd: impl AsFd, token: u64) -> io::Result<()> {
+    let data = epoll::EventData::new_u64(token);
+    let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
+    Ok(epoll::add(epoll, fd, data, flags)?)
 }
 
 fn count(counter: &AtomicU64) {

@@ -4,8 +4,6 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 
-use rustix::fs::{fcntl_getfl, fcntl_setfl, OFlags};
-
 /// Where a ring's three parts are, as client addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
@@ -43,7 +41,7 @@ impl Ring {
     }
 }
 
-/// Makes sure that a file is an eventfd that cannot hold anybody up.
+/// Makes sure that a file is an eventfd.
 ///
 /// # Errors
 ///
@@ -56,7 +54,5 @@ pub fn check_eventfd(file: &File) -> io::Result<()> {
             link.display()
         )));
     }
-    let flags = fcntl_getfl(file)?;
-    fcntl_setfl(file, flags | OFlags::NONBLOCK)?;
     Ok(())
 }

@@ -11,7 +11,7 @@ use zerocopy::big_endian::{U16, U32, U64};
 use super::memory::Memory;
 use super::ring::Ring;
 use crate::areas::Areas;
-use crate::bell::{signal, BellHandle, Request};
+use crate::bell::{BellHandle, Request};
 use crate::device::{Device, DeviceError};
 
 /// How long a new connection waits for an appliance that is being started.
@@ -184,8 +184,6 @@ impl Session {
         let kick = kick.map_err(Error::ReqHandlerError)?;
         self.negotiate()?;
         let number = queue as u16;
-        let seen = self.device.notifications(number);
-        let seen = seen.map_err(|error| self.failure(&error.into()))?;
         let info = QueueInfo {
             descriptors: U64::new(place.descriptors),
             reserved: U32::ZERO,
@@ -203,7 +201,7 @@ impl Session {
         }
         self.ring(queue)?.active = true;
         let slot = self.identity.first_slot + queue;
-        self.bell.request(Request::Attach { slot, kick, seen });
+        self.bell.request(Request::Attach { slot, kick });
         tracing::debug!(disk = self.label(), queue, size, base, "queue started");
         Ok(())
     }
@@ -240,7 +238,7 @@ impl Session {
             "the guest's ring is damaged: the device waits for a reset"
         );
         for error in self.rings.iter().filter_map(|ring| ring.error.as_ref()) {
-            signal(error);
+            self.bell.signal_peer(error);
         }
     }
 
