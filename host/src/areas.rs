@@ -8,7 +8,7 @@ use vcss::control::{
     self, Condition, ConditionState, ExportKind, Life, Loan, LoanState, Order, HOST,
 };
 use vcss::layout::{Doorbell, DoorbellHalf, Kind, Name};
-use vcss::{plan, Area, Word};
+use vcss::{plan, Area, AreaError, Word};
 use window::Window;
 use zerocopy::big_endian::{U16, U32, U64};
 
@@ -247,9 +247,14 @@ impl Areas {
         LoanState::from_number(state).context("the area is damaged")
     }
 
-    fn life_word(&self) -> Result<Word<'static>> {
+    /// The word that says it.
+    ///
+    /// # Errors
+    ///
+    /// The control area has no such part.
+    pub fn life_word(&self) -> Result<Word<'static>, AreaError> {
         let at = offset_of!(control::Appliance, life);
-        Ok(self.control.word::<control::Appliance>(0, at)?)
+        self.control.word::<control::Appliance>(0, at)
     }
 }
 
@@ -331,7 +336,7 @@ fn program_span(client: &ClientArea, area: Span, bytes_each: u32) -> Span {
 /// # Errors
 ///
 /// The area has no doorbell.
-pub fn generation(area: &Area<'static>) -> Result<Word<'static>, vcss::AreaError> {
+pub fn generation(area: &Area<'static>) -> Result<Word<'static>, AreaError> {
     let at = offset_of!(Doorbell, appliance) + offset_of!(DoorbellHalf, generation);
     area.word::<Doorbell>(0, at)
 }

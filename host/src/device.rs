@@ -11,8 +11,11 @@
 //!
 //! * Programs and their data lie in the subchannel's own page of the area; addresses in them are
 //!   offsets in the client's program window.
-//! * Every wait has an end. A program that the appliance lost, because it was started anew, is repeated:
-//!   each of them can be carried out twice without harm.
+//! * What only the appliance has to do with, it has to do in time; time in which no appliance serves does not count.
+//! * What waits for requests in flight to end (the release of a queue, a reset) waits as long as it takes: until then the
+//!   disk may still write into the client's memory, and nobody may go on as if it could not.
+//! * A program that the appliance lost, because it was started anew, is repeated: each of them can be carried out twice
+//!   without harm. One that was given up and still runs makes room for the next.
 //!
 //! # Limits
 //!
@@ -27,6 +30,7 @@ use channel::{
     OrbFlags, PmcwFlags, Refusal, SubchannelId, SubchannelStatus,
 };
 use vcss::client::{DeviceState, QueuePosition, QueueState, MAX_QUEUES, SET_VQ_POSITION};
+use vcss::control::Life;
 use vcss::plan::PROGRAM_BYTES;
 use vcss::{AreaError, Remote, RemoteError, Wake, Word};
 use virtio::ccw::{Command, FeatureDescriptor, QueueInfo, Revision};
@@ -35,15 +39,17 @@ use window::{ClientAddress, Window};
 use zerocopy::big_endian::U16;
 use zerocopy::{little_endian, Immutable, IntoBytes};
 
-use crate::areas::{self, ClientArea};
+use crate::areas::{self, Areas, ClientArea};
 use crate::bell::BellHandle;
 
 /// Commands that fit into one program.
 pub const MAX_COMMANDS: usize = 8;
 /// Bytes of data that a command may have.
 pub const ROOM: usize = 256;
-/// How long the appliance may take for one instruction, or for one program.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the appliance may take for one instruction, or for one program that waits for nothing else.
+const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 2 } else { 10 });
+/// After how long a wait for requests in flight is worth a line in the log.
+const WORTH_A_LINE: Duration = Duration::from_secs(10);
 /// How often a program is repeated because the appliance was started anew.
 const REPEATS: u32 = 5;
 
@@ -84,34 +90,72 @@ pub enum DeviceError {
     TooLarge,
 }
 
+/// How long a program may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Limit {
+    /// It waits for nothing but the appliance.
+    InTime,
+    /// It waits for requests in flight.
+    UntilDone,
+}
+
 /// How a vhost-user thread gets the appliance's attention and waits for it.
 #[derive(Debug)]
 pub struct Patience {
     bell: BellHandle,
     area: usize,
     generation: Word<'static>,
+    life: Word<'static>,
+    /// For the log: client and disk.
+    label: String,
     /// The appliance's generation when the present program began.
     baseline: Arc<AtomicU32>,
-    began: Instant,
+    limit: Limit,
+    /// The time that counts, and when it was last added to.
+    spent: Duration,
+    counted: Instant,
+    told: bool,
     passes: u32,
 }
 
 impl Patience {
-    /// For the area of this number.
+    /// For the area of the client of this index.
     ///
     /// # Errors
     ///
     /// The area has no doorbell.
-    pub fn new(bell: BellHandle, number: usize, area: &ClientArea) -> Result<Self, AreaError> {
+    pub fn new(
+        bell: BellHandle,
+        areas: &Areas,
+        client: usize,
+        label: &str,
+    ) -> Result<Self, AreaError> {
+        let area = areas.clients.get(client).ok_or(AreaError::Magic)?;
         let generation = areas::generation(&area.area)?;
         Ok(Self {
             bell,
-            area: number,
+            // The control area is number 0.
+            area: client + 1,
             baseline: Arc::new(AtomicU32::new(generation.load())),
             generation,
-            began: Instant::now(),
+            life: areas.life_word()?,
+            label: label.to_owned(),
+            limit: Limit::InTime,
+            spent: Duration::ZERO,
+            counted: Instant::now(),
+            told: false,
             passes: 0,
         })
+    }
+
+    /// Adds the time since it was last asked, if an appliance serves.
+    fn spent(&mut self) -> Duration {
+        let now = Instant::now();
+        if self.life.load() == Life::Serving as u32 {
+            self.spent += now - self.counted;
+        }
+        self.counted = now;
+        self.spent
     }
 }
 
@@ -121,7 +165,9 @@ impl Wake for Patience {
     }
 
     fn begin(&mut self) {
-        self.began = Instant::now();
+        self.spent = Duration::ZERO;
+        self.counted = Instant::now();
+        self.told = false;
         self.passes = 0;
     }
 
@@ -140,8 +186,23 @@ impl Wake for Patience {
         } else {
             1000
         }));
-        let same = self.generation.load() == self.baseline.load(Ordering::Relaxed);
-        same && self.began.elapsed() < PATIENCE
+        if self.generation.load() != self.baseline.load(Ordering::Relaxed) {
+            return false;
+        }
+        let spent = self.spent();
+        match self.limit {
+            Limit::InTime => spent < PATIENCE,
+            Limit::UntilDone => {
+                if spent > WORTH_A_LINE && !self.told {
+                    self.told = true;
+                    tracing::warn!(
+                        disk = self.label,
+                        "its VM waits for requests in flight, which the disk does not end"
+                    );
+                }
+                true
+            }
+        }
     }
 }
 
@@ -196,7 +257,8 @@ impl Device {
         })
     }
 
-    /// Back to power-on, ready to be set up: nothing of an earlier driver is left.
+    /// Back to power-on, ready to be set up: nothing of an earlier driver is left. Waits until everything in flight has
+    /// ended.
     ///
     /// # Errors
     ///
@@ -206,10 +268,11 @@ impl Device {
             revision: U16::new(REVISION),
             length: U16::ZERO,
         };
-        self.run(&mut [
+        let steps = &mut [
             Step::new(Command::Reset, [].as_slice() as &[u8]),
             Step::new(Command::SetRevision, &revision),
-        ])
+        ];
+        self.run(steps, Limit::UntilDone)
     }
 
     /// The features that the device offers.
@@ -226,7 +289,7 @@ impl Device {
             Step::new(Command::ReadFeatures, &descriptor)
         };
         let mut steps = [word(0), word(1)];
-        self.run(&mut steps)?;
+        self.run(&mut steps, Limit::InTime)?;
         let bits = |step: &Step| match step.data.first_chunk::<4>() {
             Some(bytes) => u64::from(u32::from_le_bytes(*bytes)),
             None => 0,
@@ -250,12 +313,13 @@ impl Device {
         };
         let begun = Status::ACKNOWLEDGE | Status::DRIVER;
         let agreed = begun | Status::FEATURES_OK;
-        self.run(&mut [
+        let steps = &mut [
             Step::new(Command::WriteStatus, &[begun.bits()]),
             word(0),
             word(1),
             Step::new(Command::WriteStatus, &[agreed.bits()]),
-        ])
+        ];
+        self.run(steps, Limit::InTime)
     }
 
     /// Says that the driver is ready.
@@ -265,7 +329,8 @@ impl Device {
     /// See [`DeviceError`].
     pub fn driver_ok(&mut self) -> Result<(), DeviceError> {
         let status = Status::ACKNOWLEDGE | Status::DRIVER | Status::FEATURES_OK | Status::DRIVER_OK;
-        self.run(&mut [Step::new(Command::WriteStatus, &[status.bits()])])
+        let steps = &mut [Step::new(Command::WriteStatus, &[status.bits()])];
+        self.run(steps, Limit::InTime)
     }
 
     /// Sets a queue up, to begin at this available-ring index.
@@ -278,13 +343,15 @@ impl Device {
             index: queue.index,
             next_avail: U16::new(next_avail),
         };
-        self.run(&mut [
+        let steps = &mut [
             Step {
                 code: SET_VQ_POSITION,
                 data: position.as_bytes().to_vec(),
             },
             Step::new(Command::SetQueue, &queue),
-        ])
+        ];
+        // A queue that is still served under this number is released first.
+        self.run(steps, Limit::UntilDone)
     }
 
     /// Releases a queue, after everything in flight has ended; the next available-ring index.
@@ -297,7 +364,8 @@ impl Device {
             index: U16::new(queue),
             ..QueueInfo::default()
         };
-        self.run(&mut [Step::new(Command::SetQueue, &released)])?;
+        let steps = &mut [Step::new(Command::SetQueue, &released)];
+        self.run(steps, Limit::UntilDone)?;
         let state: QueueState = self.remote.area().read(self.queue_index(queue))?;
         Ok(state.next_avail.get())
     }
@@ -309,7 +377,7 @@ impl Device {
     /// See [`DeviceError`].
     pub fn read_config(&mut self, length: usize) -> Result<Vec<u8>, DeviceError> {
         let mut steps = [Step::new(Command::ReadConfig, vec![0u8; length].as_slice())];
-        self.run(&mut steps)?;
+        self.run(&mut steps, Limit::InTime)?;
         let [step] = steps;
         Ok(step.data)
     }
@@ -320,7 +388,7 @@ impl Device {
     ///
     /// See [`DeviceError`].
     pub fn write_config(&mut self, bytes: &[u8]) -> Result<(), DeviceError> {
-        self.run(&mut [Step::new(Command::WriteConfig, bytes)])
+        self.run(&mut [Step::new(Command::WriteConfig, bytes)], Limit::InTime)
     }
 
     /// Says that writes may be cached, as they may after a power-on, if the device lets the driver say so. A reset leaves that
@@ -352,19 +420,25 @@ impl Device {
     }
 
     /// Runs a program, and again if the appliance was started anew meanwhile.
-    fn run(&mut self, steps: &mut [Step]) -> Result<(), DeviceError> {
-        for _ in 0..REPEATS {
+    fn run(&mut self, steps: &mut [Step], limit: Limit) -> Result<(), DeviceError> {
+        self.remote.wake().limit = limit;
+        let mut repeats = 0;
+        while limit == Limit::UntilDone || repeats < REPEATS {
             let generation = self.generation.load();
             self.baseline.store(generation, Ordering::Relaxed);
-            match self.run_once(steps) {
-                // The trait has no word for a dead appliance but "not operational".
-                Err(DeviceError::Remote(RemoteError::Timeout) | DeviceError::NotOperational(_)) => {
-                }
-                outcome => return outcome,
+            let outcome = self.run_once(steps);
+            // The trait has no word for a dead appliance but "not operational".
+            let lost = matches!(
+                outcome,
+                Err(DeviceError::Remote(
+                    RemoteError::Timeout | RemoteError::Refused(Refusal::NotOperational)
+                ) | DeviceError::NotOperational(_)
+                    | DeviceError::Refused(Refusal::NotOperational))
+            );
+            if !lost || self.generation.load() == generation {
+                return outcome;
             }
-            if self.generation.load() == generation {
-                break;
-            }
+            repeats += 1;
         }
         Err(RemoteError::Timeout.into())
     }
@@ -373,9 +447,16 @@ impl Device {
         self.enable()?;
         self.write_program(steps)?;
         let orb = Orb::format_1(0, self.program_address(), OrbFlags::empty(), PATHS);
-        // SAFETY: the program and its data lie in this subchannel's page of the area, which is memory of
-        // the pool: it outlives the process, and this function alone uses it, one program at a time.
-        let irb = unsafe { self.remote.run(self.id, &orb) }?;
+        let irb = match self.start(&orb) {
+            // An earlier program was given up, and still waits for requests in flight. What it has begun goes on, and this
+            // one waits for the same.
+            Err(RemoteError::Refused(Refusal::Busy)) => {
+                self.remote.clear(self.id)?;
+                self.remote.wait(self.id)?;
+                self.start(&orb)?
+            }
+            irb => irb?,
+        };
         self.check(&irb, steps)?;
         for (number, step) in steps.iter_mut().enumerate() {
             self.window
@@ -383,6 +464,12 @@ impl Device {
                 .map_err(AreaError::from)?;
         }
         Ok(())
+    }
+
+    fn start(&mut self, orb: &Orb) -> Result<Irb, RemoteError> {
+        // SAFETY: the program and its data lie in this subchannel's page of the area, which is memory of
+        // the pool: it outlives the process, and only this device uses it, one program at a time.
+        unsafe { self.remote.run(self.id, orb) }
     }
 
     fn write_program(&self, steps: &[Step]) -> Result<(), DeviceError> {

@@ -38,6 +38,7 @@ mod config;
 mod daemon;
 mod device;
 mod disks;
+mod log_limit;
 mod mkipl;
 mod pool;
 mod status;

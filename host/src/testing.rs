@@ -31,12 +31,14 @@ use crate::bell::{self, new_eventfd, BellHandle, Ringer};
 use crate::config::Config;
 use crate::device::{Device, Patience};
 use crate::pool::{Layout, Pool};
-use crate::vhost::{listen, Identity, Memory, Server, Session};
+use crate::vhost::{listen, Acceptor, Identity, Memory, Server, Session};
 
 /// What the stand-in offers: a virtio 1 disk with a flush.
 pub const FEATURES: u64 = 1 << 32 | 1 << 9;
 /// Its configuration space.
 pub const CONFIG_BYTES: usize = 60;
+
+const LABEL: &str = "linux1/0 (data)";
 
 /// What the tests and the stand-in share.
 #[derive(Debug, Default)]
@@ -47,6 +49,8 @@ pub struct Heard {
     pub lose: AtomicU32,
     /// It refuses queues.
     pub broken: AtomicBool,
+    /// Requests are in flight that do not end: programs wait.
+    pub hold: AtomicBool,
     stop: AtomicBool,
 }
 
@@ -92,6 +96,7 @@ impl Scene {
             heard: Arc::clone(&heard),
             features: 0,
             position: [0; MAX_QUEUES],
+            waiting: None,
         };
         set_life(&areas, Life::Serving);
         let threads = vec![
@@ -113,7 +118,7 @@ impl Scene {
     /// The device at the client's only subchannel.
     pub fn device(&self) -> Device {
         let client = &self.areas.clients[0];
-        let patience = Patience::new(self.bell.clone(), 1, client).unwrap();
+        let patience = Patience::new(self.bell.clone(), &self.areas, 0, LABEL).unwrap();
         Device::new(client, 0, patience).unwrap()
     }
 
@@ -122,7 +127,7 @@ impl Scene {
         let session = Session::new(
             Identity {
                 client: "linux1".into(),
-                label: "linux1/0 (data)".into(),
+                label: LABEL.into(),
                 queues: 2,
                 first_slot: 0,
             },
@@ -133,7 +138,11 @@ impl Scene {
         );
         let path = self.dir.path().join("linux1.0.sock");
         let attention = self.attention.try_clone().unwrap();
-        (Server::start(&path, session, attention).unwrap(), path)
+        let acceptor = Arc::new(Acceptor::start().unwrap());
+        (
+            Server::start(&path, session, attention, &acceptor).unwrap(),
+            path,
+        )
     }
 
     /// Where the appliance's QEMU connects.
@@ -221,6 +230,8 @@ struct StandIn {
     heard: Arc<Heard>,
     features: u64,
     position: [u16; MAX_QUEUES],
+    /// A program that has been started and waits, and in which of the appliance's lives.
+    waiting: Option<(u32, Orb)>,
 }
 
 impl StandIn {
@@ -235,6 +246,16 @@ impl StandIn {
         let pending = area.word::<Status>(0, offset_of!(Status, pending)).unwrap();
         let mut irb = Irb::default();
         while !self.heard.stop.load(Ordering::Relaxed) {
+            let life = generation(&area).unwrap().load();
+            match self.waiting {
+                Some((then, _)) if then != life => self.waiting = None,
+                Some((_, orb)) if !self.heard.hold.load(Ordering::Relaxed) => {
+                    self.waiting = None;
+                    irb = self.program(&orb);
+                    pending.store(1);
+                }
+                _ => {}
+            }
             if asked.load() == answered.load() {
                 std::thread::sleep(Duration::from_micros(50));
                 continue;
@@ -243,6 +264,7 @@ impl StandIn {
             let command: Command = area.read(0).unwrap();
             let mut condition = 0u32;
             match Instruction::from_number(command.instruction.get()).unwrap() {
+                Instruction::Start if self.waiting.is_some() => condition = 2,
                 Instruction::Start => {
                     let (orb, _) = Orb::read_from_prefix(&command.operand).unwrap();
                     let lose = &self.heard.lose;
@@ -254,10 +276,22 @@ impl StandIn {
                     {
                         let generation = generation(&area).unwrap();
                         generation.store(generation.load() + 1);
+                    } else if self.heard.hold.load(Ordering::Relaxed) {
+                        self.waiting = Some((life, orb));
                     } else {
                         irb = self.program(&orb);
                         pending.store(1);
                     }
+                }
+                Instruction::Clear => {
+                    self.waiting = None;
+                    irb = Irb::default();
+                    irb.scsw.set_controls(
+                        FunctionControl::CLEAR,
+                        ActivityControl::empty(),
+                        StatusControl::PENDING,
+                    );
+                    pending.store(1);
                 }
                 Instruction::Test => {
                     condition = u32::from(pending.load() == 0);

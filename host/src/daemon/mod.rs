@@ -37,11 +37,14 @@ use crate::device::{Device, Patience};
 use crate::disks::Book;
 use crate::pool::{FileIdentity, Layout, Pool};
 use crate::subchannel::HostClient;
-use crate::vhost::{self, Identity, Memory, Server, Session};
+use crate::vhost::{self, Acceptor, Identity, Memory, Server, Session};
 use vcss::client::MAX_QUEUES;
 
 use given::GivenDevices;
 use supervise::Supervisor;
+
+/// How long clients' disks may take to let requests in flight end, when the daemon is told to stop.
+const RELEASE_LIMIT: Duration = Duration::from_secs(10);
 
 /// What several threads know of the daemon.
 #[derive(Debug)]
@@ -143,14 +146,30 @@ pub fn up(config_file: &Path) -> Result<()> {
     for server in shared.servers().iter() {
         server.stop();
     }
+    let deadline = Instant::now() + RELEASE_LIMIT;
     // Taken out first: joining may take its time, and the status is to be had meanwhile.
-    let servers = std::mem::take(&mut *shared.servers());
-    for mut server in servers {
-        server.join();
+    let mut servers = std::mem::take(&mut *shared.servers());
+    servers.retain_mut(|server| !server.join_until(deadline));
+    if !servers.is_empty() {
+        tracing::warn!(
+            "{} disks of clients still have requests in flight; these end with the appliance",
+            servers.len()
+        );
     }
     // Nobody is served any more: other systems may have what was reserved for clients.
     shared.reservations.release_all(&host);
     let ended = supervisor.shut_down();
+    // Nothing reaches a client's memory any more: who was kept waiting for that is let go, without an answer.
+    shared.bell.abandon();
+    let deadline = Instant::now() + RELEASE_LIMIT;
+    servers.retain_mut(|server| !server.join_until(deadline));
+    if !servers.is_empty() {
+        // Their threads end with the process.
+        tracing::error!(
+            "{} connections of clients could not be ended",
+            servers.len()
+        );
+    }
     shared.bell.stop();
     if thread.join().is_err() {
         tracing::error!("the wake-up thread has panicked");
@@ -172,6 +191,7 @@ pub fn up(config_file: &Path) -> Result<()> {
 fn serve(shared: &Shared, pool: FileIdentity, attentions: Vec<OwnedFd>) -> Result<()> {
     let config = &shared.config;
     let mut attentions = attentions.into_iter();
+    let acceptor = Arc::new(Acceptor::start()?);
     let mut servers = Vec::new();
     let mut ready = Vec::new();
     for (number, client) in config.clients.iter().enumerate() {
@@ -180,13 +200,14 @@ fn serve(shared: &Shared, pool: FileIdentity, attentions: Vec<OwnedFd>) -> Resul
         }
         for (index, export) in client.exports.iter().enumerate() {
             let area = &shared.areas.clients[number];
-            let patience = Patience::new(shared.bell.clone(), number + 1, area)?;
-            let device = Device::new(area, index as u16, patience)?;
             let disk = &config.disks[export.disk].name;
+            let label = format!("{}/{index} ({disk})", client.name);
+            let patience = Patience::new(shared.bell.clone(), &shared.areas, number, &label)?;
+            let device = Device::new(area, index as u16, patience)?;
             let session = Session::new(
                 Identity {
                     client: client.name.clone(),
-                    label: format!("{}/{index} ({disk})", client.name),
+                    label,
                     queues: export.queues,
                     first_slot: servers.len() * MAX_QUEUES,
                 },
@@ -197,7 +218,7 @@ fn serve(shared: &Shared, pool: FileIdentity, attentions: Vec<OwnedFd>) -> Resul
             );
             let path = config.socket(client, index);
             let attention = attentions.next().context("an export without its eventfd")?;
-            let server = Server::start(&path, session, attention)
+            let server = Server::start(&path, session, attention, &acceptor)
                 .with_context(|| format!("socket {}", path.display()))?;
             servers.push(server);
             ready.push(path.display().to_string());

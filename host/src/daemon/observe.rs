@@ -13,6 +13,7 @@ use crate::status::{
     Appliance, Client, Counters, Daemon, Device, Disk, Health, Recoveries, Status,
 };
 use crate::subchannel::{driver_state, hex};
+use crate::vhost::{Peer, Server};
 
 pub fn status(shared: &Shared) -> Status {
     let devices = devices(shared);
@@ -187,11 +188,7 @@ fn passed_through(shared: &Shared, number: DeviceNumber, entry: &control::Device
 }
 
 fn clients(shared: &Shared, devices: &[(Device, usize)]) -> Vec<Client> {
-    let connected: Vec<bool> = shared
-        .servers()
-        .iter()
-        .map(|server| server.is_connected())
-        .collect();
+    let peers: Vec<Peer> = shared.servers().iter().map(Server::peer).collect();
     // Exports are counted over all kinds, sockets over the disks.
     let (mut number, mut server) = (0, 0);
     let disk_count = shared.config.disks.len() as u32;
@@ -215,7 +212,11 @@ fn clients(shared: &Shared, devices: &[(Device, usize)]) -> Vec<Client> {
                 reason,
                 disk: shared.config.disks[export.disk].name.clone(),
                 socket: shared.config.socket(client, index),
-                connected: connected.get(server).copied().unwrap_or(false),
+                connected: peers.get(server) == Some(&Peer::Connected),
+                refused: match peers.get(server) {
+                    Some(Peer::Refused(why)) => Some(why.clone()),
+                    _ => None,
+                },
                 partition: export.partition,
                 start: export.start,
                 sectors: export.sectors.unwrap_or(rest),
@@ -237,6 +238,7 @@ fn clients(shared: &Shared, devices: &[(Device, usize)]) -> Vec<Client> {
                 true => by_link,
                 false => !disks.is_empty() && disks.iter().all(|disk| disk.connected),
             },
+            refused: None,
             subchannels: client
                 .subchannels
                 .iter()

@@ -166,7 +166,7 @@ pub struct Recoveries {
 pub struct Client {
     /// Its name.
     pub name: String,
-    /// Whether its VM is connected: to all of its disks, or by its link.
+    /// Whether its VM is connected: to all of its disks, or by its link, and has begun to use its area.
     pub connected: bool,
     /// As of a disk: whether the appliance can serve it.
     #[serde(default)]
@@ -174,6 +174,9 @@ pub struct Client {
     /// Why it cannot.
     #[serde(default)]
     pub reason: Option<String>,
+    /// Why a VM that is connected by its link is none of this daemon's.
+    #[serde(default)]
+    pub refused: Option<String>,
     /// Where its window begins in the pool.
     pub window_offset: u64,
     /// How long its window is.
@@ -191,7 +194,7 @@ pub struct Disk {
     pub disk: String,
     /// The socket for it.
     pub socket: PathBuf,
-    /// Whether the client's VM is connected to it.
+    /// Whether the client's VM is connected to it, and is not refused.
     pub connected: bool,
     /// `online`, `failed` or `unknown`, as of the disk; a slice that does not fit fails alone.
     #[serde(default)]
@@ -199,6 +202,9 @@ pub struct Disk {
     /// Why it has failed.
     #[serde(default)]
     pub reason: Option<String>,
+    /// Why a VM that has connected is not served.
+    #[serde(default)]
+    pub refused: Option<String>,
     /// The partition of the disk; where that is the appliance knows.
     pub partition: Option<u8>,
     /// First sector on the disk.

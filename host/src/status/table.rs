@@ -23,6 +23,7 @@ pub fn table(status: &Status) -> String {
         status.clients.iter().flat_map(client).collect(),
     ));
     text.push_str(&failures(status));
+    text.push_str(&refusals(status));
     text
 }
 
@@ -160,14 +161,32 @@ fn recovery(done: &Recoveries) -> String {
     }
 }
 
+/// Why VMs that have connected are not served.
+fn refusals(status: &Status) -> String {
+    let mut text = String::new();
+    for client in &status.clients {
+        let disks = client.disks.iter();
+        let of_disks = disks.filter_map(|disk| Some((disk.disk.as_str(), disk.refused.as_ref()?)));
+        let of_link = client.refused.iter().map(|why| ("its link", why));
+        for (what, why) in of_disks.chain(of_link) {
+            text.push_str(&format!("\n{}, {what}: refused: {why}\n", client.name));
+        }
+    }
+    text
+}
+
 fn client(client: &Client) -> Vec<Vec<String>> {
-    let yes_no = |connected| if connected { "connected" } else { "-" }.to_owned();
+    let vm = |connected, refused: &Option<String>| match (connected, refused) {
+        (_, Some(_)) => "refused".to_owned(),
+        (true, None) => "connected".to_owned(),
+        (false, None) => "-".to_owned(),
+    };
     let disks = client.disks.iter().map(|disk| {
         let counters = &disk.counters;
         vec![
             client.name.clone(),
             disk.disk.clone(),
-            yes_no(disk.connected),
+            vm(disk.connected, &disk.refused),
             match disk.partition {
                 Some(partition) => format!("partition {partition}"),
                 None => disk.start.to_string(),
@@ -192,7 +211,7 @@ fn client(client: &Client) -> Vec<Vec<String>> {
         let mut row = vec!["-".to_owned(); 15];
         row[0] = client.name.clone();
         row[1] = client.subchannels.join(" ");
-        row[2] = yes_no(client.connected);
+        row[2] = vm(client.connected, &client.refused);
         row
     });
     disks.chain(subchannels).collect()
@@ -309,6 +328,27 @@ mod tests {
             ..Recoveries::default()
         };
         assert_eq!(recovery(&done), "3 retries, 1 waits, 2 failed");
+    }
+
+    #[test]
+    fn a_vm_that_is_refused_is_shown_so_with_the_reason() {
+        let disk = Disk {
+            disk: "data".into(),
+            refused: Some("its memory is not in the pool".into()),
+            ..Disk::default()
+        };
+        let status = Status {
+            clients: vec![Client {
+                name: "linux1".into(),
+                disks: vec![disk],
+                ..Client::default()
+            }],
+            ..Status::default()
+        };
+        let text = table(&status);
+        assert!(text.contains("linux1  data    refused  0"), "{text}");
+        let reason = "\nlinux1, data: refused: its memory is not in the pool\n";
+        assert!(text.ends_with(reason), "{text}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! # Purpose
 //!
-//! [`Server`] listens, and serves one connection at a time; [`Session`] turns its messages into channel
+//! [`Acceptor`] accepts for all sockets; [`Server`] serves one connection at a time; [`Session`] turns its messages into channel
 //! programs for the export's [`Device`](crate::device::Device); [`Memory`] decides whether
 //! the memory that the VM shares is the client's window.
 //!
@@ -11,21 +11,31 @@
 //! * A client's memory is recognised by its file, not by what the message says about it.
 //! * No message, and no end of the connection, leaves a queue behind: what was set up is released, drained,
 //!   before the next connection is served.
-//! * Whatever a client sends, the answer is an error to that client, and a line in the log.
+//! * Whatever a client sends, the answer is an error to that client, and a line in the log, if it was not many lately.
+//! * Nobody is told that a queue is released while a request of it is in flight: the VM waits, as long as the disk takes.
+//!   A daemon that is told to stop does not, but then there is no answer either.
+//! * No thread waits for a peer in the middle of a message or of an answer.
 //!
 //! # Limits
 //!
 //! No migration log, no in-flight buffer (what is in flight outlives the appliance in the area), no polling
 //! without a kick eventfd.
 
+mod door;
 mod handler;
+#[cfg(test)]
+mod hostile_tests;
 mod memory;
+#[cfg(test)]
+mod patience_tests;
+mod readiness;
 mod ring;
 mod server;
 mod session;
 #[cfg(test)]
 mod tests;
 
+pub use door::Acceptor;
 pub use memory::Memory;
-pub use server::{listen, Server};
+pub use server::{listen, Peer, Server};
 pub use session::{Identity, Session};

@@ -2,35 +2,63 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
-use rustix::event::{poll, PollFd, PollFlags};
+use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use vhost::vhost_user::{BackendReqHandler, Error};
 
+use super::door::{Acceptor, Door};
+use super::readiness::{readiness, Readiness};
 use super::session::Session;
 use crate::bell::{new_eventfd, signal, taken};
+use crate::log_limit::LogLimit;
+
+/// How long the rest of a message, or room for an answer, may take to come.
+const MESSAGE_LIMIT: Duration = Duration::from_secs(10);
+/// How often that is looked at.
+const MESSAGE_TICK: Duration = Duration::from_millis(10);
+/// How long a refusal is shown after the end of its connection.
+const SHOWN: Duration = Duration::from_secs(5);
 
 /// Serves one export over its socket, one connection at a time.
 #[derive(Debug)]
 pub struct Server {
     path: PathBuf,
     shared: Arc<Shared>,
+    acceptor: Arc<Acceptor>,
+    token: u64,
     thread: Option<JoinHandle<()>>,
+}
+
+/// Who is at the other end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// Nobody.
+    Nobody,
+    /// A VM.
+    Connected,
+    /// A VM that is not served, and why.
+    Refused(String),
 }
 
 #[derive(Debug)]
 struct Shared {
     stop: OwnedFd,
-    connected: AtomicBool,
-    /// The connection, for [`Server::stop`] to cut a message that never ends.
-    current: Mutex<Option<UnixStream>>,
+    door: Arc<Door>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    connected: bool,
+    refused: Option<(String, Instant)>,
 }
 
 impl Server {
@@ -39,20 +67,27 @@ impl Server {
     /// # Errors
     ///
     /// The socket cannot be made.
-    pub fn start(path: &Path, session: Session, attention: OwnedFd) -> io::Result<Self> {
+    pub fn start(
+        path: &Path,
+        session: Session,
+        attention: OwnedFd,
+        acceptor: &Arc<Acceptor>,
+    ) -> io::Result<Self> {
         let listener = listen(path)?;
+        let door = Arc::new(Door::new(session.label())?);
         let shared = Arc::new(Shared {
             stop: new_eventfd()?,
-            connected: AtomicBool::new(false),
-            current: Mutex::new(None),
+            door: Arc::clone(&door),
+            state: Mutex::default(),
         });
         let worker = Worker {
-            listener,
+            label: session.label().to_owned(),
             session: Arc::new(Mutex::new(session)),
             attention,
             shared: Arc::clone(&shared),
             last_refusal: String::new(),
             refusals: 0,
+            log: LogLimit::new(),
         };
         let thread = std::thread::Builder::new()
             .name("vhost-user".into())
@@ -60,36 +95,56 @@ impl Server {
         Ok(Self {
             path: path.to_owned(),
             shared,
+            token: acceptor.add(listener, door)?,
+            acceptor: Arc::clone(acceptor),
             thread: Some(thread),
         })
     }
 
-    /// Whether somebody is connected.
-    pub fn is_connected(&self) -> bool {
-        self.shared.connected.load(Ordering::Relaxed)
-    }
-
-    /// Tells it to release its queues and end; [`Self::join`] waits for that.
-    pub fn stop(&self) {
-        signal(&self.shared.stop);
-        let current = self
-            .shared
-            .current
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(stream) = &*current {
-            let _ = stream.shutdown(std::net::Shutdown::Read);
-        }
-    }
-
-    /// Waits until it has ended, and removes the socket.
-    pub fn join(&mut self) {
-        if let Some(thread) = self.thread.take() {
-            if thread.join().is_err() {
-                tracing::error!(socket = %self.path.display(), "its thread has panicked");
+    /// Who is connected.
+    pub fn peer(&self) -> Peer {
+        let state = self.shared.state();
+        match &state.refused {
+            Some((why, since)) if state.connected || since.elapsed() < SHOWN => {
+                Peer::Refused(why.clone())
             }
+            _ if state.connected => Peer::Connected,
+            _ => Peer::Nobody,
         }
+    }
+
+    /// Tells it to let nobody in any more, to release its queues and to end; [`Self::join_until`] waits for that.
+    pub fn stop(&self) {
+        self.acceptor.remove(self.token);
+        signal(&self.shared.stop);
+    }
+
+    /// Waits until it has ended, and removes the socket; at most until then. Whether it has ended.
+    ///
+    /// One that has not waits for requests in flight, and keeps its connection open, without an answer, for as long as
+    /// these may still reach the VM's memory.
+    pub fn join_until(&mut self, deadline: Instant) -> bool {
         let _ = fs::remove_file(&self.path);
+        let Some(thread) = &self.thread else {
+            return true;
+        };
+        while !thread.is_finished() {
+            if Instant::now() >= deadline {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let ended = self.thread.take().map(JoinHandle::join);
+        if matches!(ended, Some(Err(_))) {
+            tracing::error!(socket = %self.path.display(), "its thread has panicked");
+        }
+        true
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -109,7 +164,8 @@ pub fn listen(path: &Path) -> io::Result<UnixListener> {
 }
 
 struct Worker {
-    listener: UnixListener,
+    /// For the log: client and disk.
+    label: String,
     session: Arc<Mutex<Session>>,
     attention: OwnedFd,
     shared: Arc<Shared>,
@@ -117,6 +173,7 @@ struct Worker {
     last_refusal: String,
     /// Of the present connection.
     refusals: u32,
+    log: LogLimit,
 }
 
 /// What woke the worker.
@@ -124,70 +181,70 @@ enum Event {
     Stop,
     Attention,
     Readable,
+    Tick,
+    /// The peer does not let its message be handled.
+    Stuck(&'static str),
 }
 
 impl Worker {
     fn run(mut self) {
         loop {
-            match self.wait(self.listener.as_fd()) {
+            match self.wait(Some(self.shared.door.came()), None) {
                 Event::Stop => return,
-                Event::Attention => {}
-                Event::Readable => match self.listener.accept() {
-                    Ok((stream, _)) => self.connection(stream),
-                    Err(error) => tracing::warn!(%error, "a connection was not accepted"),
+                Event::Readable => match self.shared.door.take() {
+                    Ok(Some((messages, watched))) => {
+                        self.connection(messages, &watched);
+                        self.shared.door.leave();
+                    }
+                    Ok(None) => {}
+                    Err(error) => self.say(&format!("a connection was not accepted: {error}")),
                 },
+                Event::Attention | Event::Tick | Event::Stuck(_) => {}
             }
         }
     }
 
-    fn connection(&mut self, stream: UnixStream) {
-        let label = self.session().label().to_owned();
-        let (cut, watched) = match (stream.try_clone(), stream.try_clone()) {
-            (Ok(cut), Ok(watched)) => (cut, watched),
-            (Err(error), _) | (_, Err(error)) => {
-                tracing::warn!(disk = label, %error, "a connection was not accepted");
-                return;
-            }
-        };
-        self.set_current(Some(cut));
+    fn connection(&mut self, stream: UnixStream, watched: &UnixStream) {
         let begun = self.session().begin();
         match begun {
             Ok(()) => {
-                self.shared.connected.store(true, Ordering::Relaxed);
+                *self.shared.state() = State {
+                    connected: true,
+                    refused: None,
+                };
                 // A peer that is refused comes again at once, for ever: that is said once.
                 let again = !self.last_refusal.is_empty();
                 self.refusals = 0;
                 if !again {
-                    tracing::info!(disk = label, "connected");
+                    self.say("connected");
                 }
-                let why = self.messages(stream, &watched);
+                let why = self.messages(stream, watched);
                 self.session().end();
                 if !again || self.refusals == 0 {
-                    tracing::info!(disk = label, "disconnected{why}");
+                    self.say(&format!("disconnected{why}"));
                 }
                 if self.refusals == 0 {
                     self.last_refusal.clear();
                 }
-                self.shared.connected.store(false, Ordering::Relaxed);
+                self.shared.state().connected = false;
             }
-            Err(error) => self.refused(&label, &error),
+            Err(error) => self.refused(&error),
         }
-        self.set_current(None);
     }
 
     /// Serves messages until the connection ends; says why it did.
     fn messages(&mut self, stream: UnixStream, watched: &UnixStream) -> String {
         let mut peer = BackendReqHandler::from_stream(stream, Arc::clone(&self.session));
         loop {
-            match self.wait(watched.as_fd()) {
+            match self.wait_for_message(watched) {
                 Event::Stop => return ": shutting down".into(),
                 Event::Attention => self.session().attention(),
+                Event::Stuck(why) => return format!(": {why}"),
+                Event::Tick => {}
                 Event::Readable => match peer.handle_request() {
+                    Ok(()) if self.session().is_served() => self.shared.state().refused = None,
                     Ok(()) => {}
-                    Err(Error::ReqHandlerError(error)) => {
-                        let label = self.session().label().to_owned();
-                        self.refused(&label, &Error::ReqHandlerError(error));
-                    }
+                    Err(error @ Error::ReqHandlerError(_)) => self.refused(&error),
                     Err(Error::Disconnected) => return String::new(),
                     Err(error) => return format!(": {error}"),
                 },
@@ -195,26 +252,65 @@ impl Worker {
         }
     }
 
-    fn refused(&mut self, label: &str, error: &Error) {
+    fn refused(&mut self, error: &Error) {
         let text = match error {
             Error::ReqHandlerError(error) => error.to_string(),
             other => other.to_string(),
         };
         self.refusals += 1;
+        if !self.session().is_served() {
+            self.shared.state().refused = Some((text.clone(), Instant::now()));
+        }
         if text != self.last_refusal {
-            tracing::warn!(disk = label, "refused: {text}");
+            if let Some(more) = self.log.line() {
+                tracing::warn!(disk = self.label, "refused: {text}{more}");
+            }
             self.last_refusal = text;
         }
     }
 
-    fn wait(&self, other: impl AsFd) -> Event {
+    fn say(&mut self, text: &str) {
+        if let Some(more) = self.log.line() {
+            tracing::info!(disk = self.label, "{text}{more}");
+        }
+    }
+
+    /// Waits until a message can be handled without waiting for the peer: it is there from end to end, and there is room
+    /// for the answer.
+    fn wait_for_message(&self, stream: &UnixStream) -> Event {
+        let mut since = None;
+        loop {
+            let event = match since {
+                None => self.wait(Some(stream.as_fd()), None),
+                // Something is readable all the time, so that this is nothing to wait for.
+                Some(_) => self.wait(None, Some(MESSAGE_TICK)),
+            };
+            if matches!(event, Event::Stop | Event::Attention) {
+                return event;
+            }
+            let Readiness::NotYet(why) = readiness(stream) else {
+                return Event::Readable;
+            };
+            if since.get_or_insert_with(Instant::now).elapsed() > MESSAGE_LIMIT {
+                return Event::Stuck(why);
+            }
+        }
+    }
+
+    fn wait(&self, other: Option<BorrowedFd<'_>>, limit: Option<Duration>) -> Event {
+        let limit = limit.map(|limit| Timespec {
+            tv_sec: limit.as_secs() as i64,
+            tv_nsec: limit.subsec_nanos().into(),
+        });
+        // One that is waited for twice is no other one.
+        let other = other.unwrap_or(self.shared.stop.as_fd());
         loop {
             let mut fds = [
                 PollFd::new(&self.shared.stop, PollFlags::IN),
                 PollFd::new(&self.attention, PollFlags::IN),
                 PollFd::new(&other, PollFlags::IN),
             ];
-            match poll(&mut fds, None) {
+            match poll(&mut fds, limit.as_ref()) {
                 Ok(_) => {}
                 Err(Errno::INTR) => continue,
                 Err(error) => {
@@ -232,18 +328,13 @@ impl Worker {
             if readable {
                 return Event::Readable;
             }
+            if limit.is_some() {
+                return Event::Tick;
+            }
         }
     }
 
-    fn session(&self) -> std::sync::MutexGuard<'_, Session> {
+    fn session(&self) -> MutexGuard<'_, Session> {
         self.session.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn set_current(&self, stream: Option<UnixStream>) {
-        *self
-            .shared
-            .current
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = stream;
     }
 }

@@ -95,12 +95,18 @@ impl Session {
         self.reset()
     }
 
-    /// The peer has gone, or is sent away: releases everything.
+    /// The peer has gone, or is sent away: releases everything, after everything in flight has ended.
     pub fn end(&mut self) {
-        if let Err(error) = self.reset() {
-            tracing::error!(disk = self.label(), %error, "could not be released");
+        match self.reset() {
+            Ok(()) => {}
+            // What was in flight has ended with the appliance.
+            Err(_) if self.bell.is_abandoned() => {}
+            Err(error) => {
+                tracing::error!(disk = self.label(), %error, "could not be released");
+            }
         }
         for queue in 0..self.rings.len() {
+            self.detach(queue);
             self.set_call(queue, None);
         }
         self.rings.fill_with(Ring::default);
@@ -109,17 +115,28 @@ impl Session {
         self.offered = None;
     }
 
-    /// Releases the queues and puts the device back to power-on.
+    /// Releases the queues and puts the device back to power-on, after everything in flight has ended.
     pub fn reset(&mut self) -> Result<()> {
-        let mut first_error = Ok(());
         for queue in 0..self.rings.len() {
-            let stopped = self.stop(queue);
-            first_error = first_error.and(stopped);
+            if let Err(error) = self.stop(queue) {
+                tracing::debug!(disk = self.label(), queue, %error, "reset without release");
+            }
         }
         self.negotiated = None;
         self.live = false;
-        let reset = self.device.reset().map_err(|error| self.failure(&error));
-        first_error.and(reset)
+        self.device.reset().map_err(|error| self.failure(&error))?;
+        // A queue that was not released by itself is now, and where it stood is not known.
+        for queue in 0..self.rings.len() {
+            if self.detach(queue) {
+                self.ring(queue)?.base = 0;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether any ring is served.
+    pub fn is_served(&self) -> bool {
+        self.rings.iter().any(|ring| ring.active)
     }
 
     /// The device's features, and that the peer may use the protocol's.
@@ -206,20 +223,28 @@ impl Session {
         Ok(())
     }
 
-    /// Ceases to serve a ring, after everything in flight has ended.
+    /// Ceases to serve a ring, after everything in flight has ended. One that cannot be released goes on being served.
     pub fn stop(&mut self, queue: usize) -> Result<()> {
         if !self.ring(queue)?.active {
             return Ok(());
         }
-        let stopped = self.device.stop_queue(queue as u16);
-        let slot = self.identity.first_slot + queue;
-        self.bell.request(Request::Detach { slot });
-        let ring = self.ring(queue)?;
-        ring.active = false;
-        let base = stopped.map_err(|error| self.failure(&error))?;
+        let base = self.device.stop_queue(queue as u16);
+        let base = base.map_err(|error| self.failure(&error))?;
+        self.detach(queue);
         self.ring(queue)?.base = base;
         tracing::debug!(disk = self.label(), queue, base, "queue released");
         Ok(())
+    }
+
+    /// The wake-up thread forgets a ring. Whether it was served.
+    fn detach(&mut self, queue: usize) -> bool {
+        let slot = self.identity.first_slot + queue;
+        let served = self.rings.get_mut(queue);
+        let served = served.is_some_and(|ring| std::mem::take(&mut ring.active));
+        if served {
+            self.bell.request(Request::Detach { slot });
+        }
+        served
     }
 
     /// Where a ring's notifications go.

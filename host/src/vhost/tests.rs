@@ -4,6 +4,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use vhost::vhost_user::message::{VhostUserConfigFlags, VhostUserHeaderFlag};
 use vhost::vhost_user::{
@@ -12,22 +13,22 @@ use vhost::vhost_user::{
 use vhost::{VhostBackend, VhostUserMemoryRegionInfo, VringConfigData};
 use vmm_sys_util::eventfd::{EventFd, EFD_NONBLOCK};
 
-use super::Server;
+use super::{Peer, Server};
 use crate::testing::{eventually, message, Scene, FEATURES};
 
 /// Where the guest's memory lies in its QEMU.
 const USER: u64 = 0x7F00_0000_0000;
 
 /// A VM's QEMU.
-struct Guest {
-    frontend: Frontend,
+pub struct Guest {
+    pub frontend: Frontend,
     kicks: Vec<EventFd>,
     calls: Vec<EventFd>,
 }
 
 impl Guest {
     /// Connects and agrees on features.
-    fn connect(path: &Path) -> Self {
+    pub fn connect(path: &Path) -> Self {
         let mut frontend = Frontend::connect(path, 2).unwrap();
         let offered = frontend.get_features().unwrap();
         assert_eq!(
@@ -52,7 +53,7 @@ impl Guest {
         }
     }
 
-    fn share(&mut self, file: &File, offset: u64, size: u64) -> vhost::Result<()> {
+    pub fn share(&mut self, file: &File, offset: u64, size: u64) -> vhost::Result<()> {
         self.frontend.add_mem_region(&VhostUserMemoryRegionInfo {
             guest_phys_addr: 0,
             memory_size: size,
@@ -62,13 +63,13 @@ impl Guest {
         })
     }
 
-    fn share_window(&mut self, scene: &Scene) {
+    pub fn share_window(&mut self, scene: &Scene) {
         let window = scene.pool.layout().windows[0];
         let file = File::open(&scene.config.appliance.pool).unwrap();
         self.share(&file, window.offset, window.length).unwrap();
     }
 
-    fn set_up(&mut self, queue: usize, base: u16) -> vhost::Result<()> {
+    pub fn set_up(&mut self, queue: usize, base: u16) -> vhost::Result<()> {
         self.frontend.set_vring_num(queue, 128)?;
         self.frontend.set_vring_base(queue, base)?;
         self.place(queue, USER + 0x1000)?;
@@ -89,20 +90,21 @@ impl Guest {
         self.frontend.set_vring_addr(queue, &config)
     }
 
-    fn enable(&mut self, queue: usize, enable: bool) {
+    pub fn enable(&mut self, queue: usize, enable: bool) {
         self.frontend.set_vring_enable(queue, enable).unwrap();
     }
 }
 
-fn scene() -> (Scene, Server, std::path::PathBuf) {
+pub fn scene() -> (Scene, Server, std::path::PathBuf) {
     let scene = Scene::new();
     let (server, path) = scene.server();
     (scene, server, path)
 }
 
-fn close(mut server: Server) {
+pub fn close(mut server: Server) {
     server.stop();
-    server.join();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    assert!(server.join_until(deadline));
 }
 
 const STARTED: &str = "queue 0 size 128 at 0x1000 0x2000 0x3000 from 7";
@@ -182,10 +184,10 @@ fn a_disconnect_at_any_time_releases_the_queues() {
             guest.set_up(queue, 7).unwrap();
             guest.enable(queue, enabled);
         }
-        assert!(server.is_connected());
+        assert!(server.peer() == Peer::Connected);
         scene.log();
         drop(guest);
-        eventually("released", || !server.is_connected());
+        eventually("released", || server.peer() == Peer::Nobody);
         let log = scene.log();
         let released: &[&str] = if enabled {
             &["release 0", "release 1"]
@@ -328,7 +330,7 @@ fn half_a_message_does_not_keep_the_server_from_stopping() {
     let (scene, server, path) = scene();
     let mut stream = UnixStream::connect(&path).unwrap();
     stream.write_all(&[1, 0, 0]).unwrap();
-    eventually("connected", || server.is_connected());
+    eventually("connected", || server.peer() == Peer::Connected);
     std::thread::sleep(std::time::Duration::from_millis(20));
     close(server);
     drop(scene);
