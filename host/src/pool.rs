@@ -10,16 +10,22 @@
 //!
 //! * The daemon maps the areas and nothing else. It cannot touch a block of data.
 //! * The file is locked while its daemon lives. A pool that nobody locks is left over from a dead daemon; it
-//!   is unlinked, never truncated, because a client VM may still run in it.
+//!   is unlinked, never truncated, because a client VM may still run in it. Only who holds the lock of the file that bears
+//!   the name unlinks it.
+//! * What the daemon and the appliance write themselves has its memory when the pool is made: later there would be
+//!   nobody to tell that there is none, and a touch would be the end. The windows are sparse.
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{bail, Context, Result};
 use memmap2::MmapOptions;
-use rustix::fs::{flock, FlockOperation};
+use rustix::fs::{
+    fallocate, flock, fstatvfs, statx, AtFlags, FallocateFlags, FlockOperation, OFlags, StatxFlags,
+};
+use rustix::io::Errno;
 use vcss::layout::{Extent, PAGE};
 use window::Window;
 
@@ -112,6 +118,17 @@ impl Layout {
         }
     }
 
+    /// What has its memory from the start: all that is not a client's own.
+    fn allocated(&self) -> Vec<Span> {
+        let mut spans = self.mapped();
+        let private = Span {
+            offset: 0,
+            length: self.control.offset,
+        };
+        spans.insert(0, private);
+        spans
+    }
+
     /// What the daemon maps: control area and the areas behind it in one piece, and each area that is in a window.
     fn mapped(&self) -> Vec<Span> {
         let first_window = self.windows.iter().map(|window| window.offset).min();
@@ -136,15 +153,18 @@ pub struct FileIdentity {
 }
 
 impl FileIdentity {
-    /// The identity of an open file.
+    /// The identity of an open file. It is asked for in a way that no file system has to ask somebody else for: the file
+    /// may be a peer's, and the peer may be the one who would answer.
     ///
     /// # Errors
     ///
     /// The system does not say.
     pub fn of(file: &File) -> io::Result<Self> {
-        file.metadata().map(|metadata| Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
+        let how = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+        let found = statx(file, c"", how, StatxFlags::INO)?;
+        Ok(Self {
+            device: u64::from(found.stx_dev_major) << 32 | u64::from(found.stx_dev_minor),
+            inode: found.stx_ino,
         })
     }
 }
@@ -167,24 +187,18 @@ unsafe impl Send for Pool {}
 unsafe impl Sync for Pool {}
 
 impl Pool {
-    /// Makes the file: sparse, all zero, for its owner only.
+    /// Makes the file: all zero, for its owner only, and with memory for all that is not a client's own.
     ///
     /// # Errors
     ///
-    /// Another daemon uses it, or the system refuses.
+    /// Another daemon uses it, there is not enough memory, or the system refuses.
     pub fn create(path: &Path, layout: Layout) -> Result<Self> {
         let at = || format!("pool {}", path.display());
-        remove_stale(path)?;
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(path)
-            .with_context(at)?;
-        flock(&file, FlockOperation::NonBlockingLockExclusive).with_context(at)?;
+        let file = new_file(path)?;
+        let fresh = Fresh { path, kept: false };
         file.set_len(layout.total)
             .with_context(|| format!("{}: cannot make it {} bytes long", at(), layout.total))?;
+        allocate(&file, path, &layout)?;
         let mut maps = Vec::new();
         for span in layout.mapped() {
             let map = MmapOptions::new()
@@ -196,9 +210,11 @@ impl Pool {
             // Never unmapped: the windows that are made of it live until the process ends.
             std::mem::forget(map);
         }
+        let identity = FileIdentity::of(&file).with_context(at)?;
+        fresh.keep();
         Ok(Self {
             path: path.to_owned(),
-            identity: FileIdentity::of(&file).with_context(at)?,
+            identity,
             layout,
             maps,
             _file: file,
@@ -242,27 +258,127 @@ impl Drop for Pool {
     }
 }
 
-/// Removes what a dead daemon has left behind.
-fn remove_stale(path: &Path) -> Result<()> {
-    let file = match File::options().read(true).write(true).open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => {
-            return Err(error).with_context(|| format!("pool {} is there already", path.display()))
+/// A file that is removed again unless it is kept.
+struct Fresh<'a> {
+    path: &'a Path,
+    kept: bool,
+}
+
+impl Fresh<'_> {
+    fn keep(mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for Fresh<'_> {
+    fn drop(&mut self) {
+        if !self.kept {
+            let _ = fs::remove_file(self.path);
         }
-    };
-    if !file.metadata()?.is_file() {
-        bail!("pool {} is there already and is no file", path.display());
     }
-    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-        bail!(
-            "pool {} is in use: another `stellwerk up` runs with this configuration, or with one of the same \
-             name (set pool = \"…\" in [appliance] to keep them apart)",
-            path.display()
-        );
+}
+
+/// A new, empty, locked file of this name. What a dead daemon has left behind is removed.
+///
+/// The name may change hands at any moment before the lock is held, and does not any more afterwards: so the lock comes first.
+fn new_file(path: &Path) -> Result<File> {
+    let at = || format!("pool {}", path.display());
+    loop {
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32)
+            .open(path)
+            .with_context(at)?;
+        let metadata = file.metadata().with_context(at)?;
+        if !metadata.is_file() {
+            bail!("{} is there already and is no file", at());
+        }
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+            bail!(
+                "{} is in use: another `stellwerk up` runs with this configuration, or with one of the same \
+                 name (set pool = \"…\" in [appliance] to keep them apart)",
+                at()
+            );
+        }
+        // Whoever had the lock before may have removed or replaced the file meanwhile.
+        let named = fs::symlink_metadata(path).ok();
+        if named.is_none_or(|named| (named.dev(), named.ino()) != (metadata.dev(), metadata.ino()))
+        {
+            continue;
+        }
+        // Written to by nobody yet, and by nobody but us.
+        let length = file.metadata().with_context(at)?.len();
+        let ours = metadata.uid() == rustix::process::geteuid().as_raw() && metadata.nlink() == 1;
+        if length == 0 && ours {
+            file.set_permissions(fs::Permissions::from_mode(0o600))
+                .with_context(at)?;
+            return Ok(file);
+        }
+        tracing::warn!(pool = %path.display(), "removing the pool of a daemon that did not end in order");
+        fs::remove_file(path).with_context(at)?;
     }
-    tracing::warn!(pool = %path.display(), "removing the pool of a daemon that did not end in order");
-    fs::remove_file(path).with_context(|| format!("pool {}", path.display()))
+}
+
+/// Gives all that is not a client's own its memory, and warns when there is not enough for what is.
+fn allocate(file: &File, path: &Path, layout: &Layout) -> Result<()> {
+    let at = || format!("pool {}", path.display());
+    let needed = layout.allocated().iter().map(|span| span.length).sum();
+    let before = free(file);
+    for span in layout.allocated() {
+        let allocated = match fallocate(file, FallocateFlags::empty(), span.offset, span.length) {
+            // Not every file system knows how to; each knows how to be written to.
+            Err(Errno::OPNOTSUPP) => write_zeros(file, span),
+            other => other.map_err(io::Error::from),
+        };
+        allocated.with_context(|| {
+            format!(
+                "{}: its file system has no room for the appliance and the areas of its clients: {} are needed and {} \
+                 are free",
+                at(),
+                bytes(needed),
+                before.map_or_else(|| "an unknown number".into(), bytes)
+            )
+        })?;
+    }
+    let windows = layout.windows.iter().map(|window| window.length).sum();
+    match free(file) {
+        Some(left) if left < windows => tracing::warn!(
+            "{}: the memory of its clients is {} in all, and its file system has {} free; when that is used up, a VM that \
+             touches memory for the first time is killed, and the appliance's may be the one",
+            at(),
+            bytes(windows),
+            bytes(left)
+        ),
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Bytes that a file's file system has left, if it says so.
+fn free(file: &File) -> Option<u64> {
+    let system = fstatvfs(file).ok()?;
+    // One without a limit has none of either.
+    (system.f_blocks != 0).then(|| system.f_bavail.saturating_mul(system.f_frsize))
+}
+
+fn bytes(count: u64) -> String {
+    format!("{count} bytes ({} MiB)", count / MIB)
+}
+
+fn write_zeros(file: &File, span: Span) -> io::Result<()> {
+    let zeros = vec![0; MIB as usize];
+    let mut at = span.offset;
+    while at < span.end() {
+        let length = (span.end() - at).min(MIB);
+        let some = zeros.get(..length as usize).unwrap_or(&zeros);
+        file.write_all_at(some, at)?;
+        at += length;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -349,7 +465,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pool_is_sparse_private_and_gone_at_its_end() {
+    fn a_pool_is_private_and_gone_at_its_end_and_only_its_windows_are_sparse() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("pool");
         let pool =
@@ -357,7 +473,14 @@ mod tests {
         let metadata = fs::metadata(&path).unwrap();
         assert_eq!(metadata.len(), pool.layout().total);
         assert_eq!(metadata.mode() & 0o777, 0o600);
-        assert!(metadata.blocks() * 512 < MIB);
+        let layout = pool.layout();
+        let own: u64 = layout.allocated().iter().map(|span| span.length).sum();
+        assert!(own >= layout.host.end() + layout.areas[1].length);
+        assert!(metadata.blocks() * 512 >= own, "ours has its memory");
+        assert!(
+            metadata.blocks() * 512 < own + MIB,
+            "the clients' has none yet"
+        );
         assert!(pool.window(pool.layout().areas[0]).is_ok());
         assert!(pool.window(pool.layout().areas[1]).is_ok());
         assert!(pool.window(pool.layout().host).is_ok());
@@ -385,5 +508,77 @@ mod tests {
         assert_ne!(second.identity(), first);
         drop(pool);
         assert!(path.exists(), "the new pool is not the old one's to remove");
+    }
+
+    #[test]
+    fn what_has_no_room_is_said_when_the_pool_is_made() {
+        // Nothing has room for as much, and nothing is left behind.
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pool");
+        let refused = Pool::create(&path, Layout::of(&config(1 << 30, &[]))).unwrap_err();
+        let refused = format!("{refused:#}");
+        assert!(refused.contains(&path.display().to_string()), "{refused}");
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_file_system_that_is_full_is_said_with_what_is_needed_and_what_is_free() {
+        let dir = tempfile::tempdir_in("/dev/shm").unwrap();
+        let size = fstatvfs(File::open(dir.path()).unwrap()).unwrap();
+        let twice = 2 * size.f_blocks * size.f_frsize;
+        if twice == 0 {
+            return; // It has no limit here.
+        }
+        let path = dir.path().join("pool");
+        let refused = Pool::create(&path, Layout::of(&config(twice / MIB, &[]))).unwrap_err();
+        let refused = format!("{refused:#}");
+        for part in [
+            &*path.to_string_lossy(),
+            "bytes",
+            "are needed and",
+            "are free",
+        ] {
+            assert!(refused.contains(part), "{refused}");
+        }
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn of_two_that_begin_at_once_one_gets_the_pool() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pool");
+        for left_behind in [None, Some(4096)] {
+            if let Some(length) = left_behind {
+                File::create(&path).unwrap().set_len(length).unwrap();
+            }
+            let layout = Layout::of(&config(16, &[]));
+            let made: Vec<Result<Pool>> = std::thread::scope(|scope| {
+                let one = || scope.spawn(|| Pool::create(&path, layout.clone()));
+                let threads = [one(), one(), one(), one()];
+                threads.map(|thread| thread.join().unwrap()).into()
+            });
+            let got: Vec<&Pool> = made.iter().flatten().collect();
+            assert_eq!(got.len(), 1);
+            let named = FileIdentity::of(&File::open(&path).unwrap()).unwrap();
+            assert_eq!(
+                got[0].identity(),
+                named,
+                "it is the one that bears the name"
+            );
+        }
+    }
+
+    #[test]
+    fn a_link_or_a_folder_is_no_pool() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = || Layout::of(&config(16, &[]));
+        let folder = dir.path().join("folder");
+        fs::create_dir(&folder).unwrap();
+        assert!(Pool::create(&folder, layout()).is_err());
+        let (target, link) = (dir.path().join("target"), dir.path().join("link"));
+        File::create(&target).unwrap();
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        assert!(Pool::create(&link, layout()).is_err());
+        assert_eq!(fs::metadata(&target).unwrap().len(), 0);
     }
 }

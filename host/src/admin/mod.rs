@@ -173,10 +173,14 @@ fn send(
     };
     stream.set_read_timeout(patience)?;
     let line = format!("{}\n", serde_json::to_string(request)?);
-    stream
+    match stream
         .write_all(line.as_bytes())
         .and_then(|()| stream.shutdown(Shutdown::Write))
-        .context("the daemon does not listen")?;
+    {
+        // A daemon that has no place for one more says so, and closes without having read.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+        other => other.context("the daemon does not listen")?,
+    }
     Ok(BufReader::new(stream))
 }
 
