@@ -15,10 +15,12 @@
 //! | [`areas`] | control area and clients' areas in it |
 //! | [`appliance`] | the appliance's QEMU |
 //! | [`bell`] | the wake-up thread, the one hot path |
+//! | [`descriptors`] | file descriptors, that there are enough |
 //! | [`device`] | channel programs that set a virtio device up |
 //! | [`vhost`] | vhost-user, turned into such programs |
 //! | [`disks`] | disks for their administrators: `stellwerk reserve`, `release`, `steal`, `dasdfmt`, `dasdview` |
 //! | [`daemon`] | all of it together: `stellwerk up` |
+//! | [`log_limit`] | a limit on what others' doings write into the log |
 //! | [`admin`] | the control socket, by which the other commands ask the daemon |
 //! | [`status`] | `stellwerk status`, `stellwerk lscss` |
 //! | [`subchannel`] | the daemon as a client: `stellwerk ccw`, `schib`, `halt`, `clear`, `cancel`, `resume`, `trace` |
@@ -36,6 +38,7 @@ mod bell;
 mod client_args;
 mod config;
 mod daemon;
+mod descriptors;
 mod device;
 mod disks;
 mod log_limit;

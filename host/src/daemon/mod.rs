@@ -33,6 +33,7 @@ use crate::appliance::{self, Backing, NO_FIRMWARE};
 use crate::areas::Areas;
 use crate::bell::{self, new_eventfd, BellHandle, Ringer};
 use crate::config::{show_size, Config, SubchannelSource};
+use crate::descriptors::{self, Reserve};
 use crate::device::{Device, Patience};
 use crate::disks::Book;
 use crate::pool::{FileIdentity, Layout, Pool};
@@ -56,6 +57,7 @@ struct Shared {
     started: Instant,
     appliance: Mutex<Run>,
     reservations: Book,
+    reserve: Reserve,
     given: GivenDevices,
     /// One for each export, once the appliance serves.
     servers: Mutex<Vec<Server>>,
@@ -94,6 +96,7 @@ pub fn up(config_file: &Path) -> Result<()> {
         pipe::register(signal, write_end.try_clone()?)?;
     }
     let config = Config::load(config_file)?;
+    descriptors::prepare(&config)?;
     let backings = look_at_files(&config)?;
     prepare_run_dir(&config)?;
     let layout = Layout::of(&config);
@@ -120,6 +123,7 @@ pub fn up(config_file: &Path) -> Result<()> {
         started: Instant::now(),
         appliance: Mutex::default(),
         reservations: Book::default(),
+        reserve: Reserve::new()?,
         given,
         servers: Mutex::default(),
     });

@@ -99,6 +99,8 @@ impl<'a> Supervisor<'a> {
 
     fn start(&mut self) -> Result<bool> {
         let config = &self.shared.config;
+        // From here on descriptors are needed that others may have used up meanwhile.
+        self.shared.reserve.release();
         let (ours, theirs) = UnixStream::pair()?;
         let args = appliance::args(config, &self.shared.layout, theirs.as_raw_fd())?;
         self.shared.areas.restore(config)?;
@@ -146,6 +148,9 @@ impl<'a> Supervisor<'a> {
             }
         }
         self.shared.run().serving_since = Some(Instant::now());
+        if let Err(error) = self.shared.reserve.fill() {
+            tracing::warn!("{error:#}");
+        }
         let appliance = self.shared.areas.appliance()?;
         tracing::info!(
             version = appliance.version.as_str(),
@@ -240,6 +245,8 @@ impl<'a> Supervisor<'a> {
             }
             self.vm = None;
             self.monitor = None;
+            // Who waits for it is not to count the time until it serves again.
+            self.shared.areas.forget_life();
             if !self.rest()? {
                 return Ok(false);
             }
