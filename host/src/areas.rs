@@ -341,6 +341,16 @@ pub fn generation(area: &Area<'static>) -> Result<Word<'static>, AreaError> {
     area.word::<Doorbell>(0, at)
 }
 
+/// Counts the beginnings of an area's client.
+///
+/// # Errors
+///
+/// The area has no doorbell.
+pub fn client_generation(area: &Area<'static>) -> Result<Word<'static>, AreaError> {
+    let at = offset_of!(Doorbell, client) + offset_of!(DoorbellHalf, generation);
+    area.word::<Doorbell>(0, at)
+}
+
 /// Where a client area's program window begins in it.
 pub fn program_offset(area: &Area<'_>) -> u64 {
     area.entry::<ProgramByte>(0)

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Result;
@@ -50,6 +50,30 @@ pub struct Totals {
     pub healed: AtomicU64,
 }
 
+/// The link of a client that rings by itself.
+#[derive(Debug, Default)]
+pub(super) struct LinkState {
+    /// Its VM is there.
+    pub there: AtomicBool,
+    /// The client's generation while nobody has begun to use the area since the last one left it.
+    pub blank: AtomicU32,
+    /// It has rung though it has not begun: it rings in another area than this one.
+    pub rang_early: AtomicBool,
+}
+
+/// What is known of the VM of a client that rings by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Link {
+    /// It is not there.
+    Nobody,
+    /// It is there, and has not begun to use its area.
+    Silent,
+    /// It is there, and uses an area, but not this one: its memory is the pool of an earlier daemon.
+    Elsewhere,
+    /// It uses its area.
+    Connected,
+}
+
 #[derive(Debug)]
 pub(super) struct Shared {
     /// Says that one of the following has changed.
@@ -59,8 +83,8 @@ pub(super) struct Shared {
     pub ring: Box<[AtomicBool]>,
     pub stop: AtomicBool,
     pub abandoned: AtomicBool,
-    /// For each area whose client rings by itself: its VM is there.
-    pub connected: Box<[AtomicBool]>,
+    /// For each area whose client rings by itself: its link.
+    pub links: Box<[LinkState]>,
     pub totals: Totals,
     pub signaller: Signaller,
 }
@@ -82,7 +106,7 @@ impl BellHandle {
             ring: (0..areas).map(|_| AtomicBool::new(false)).collect(),
             stop: AtomicBool::new(false),
             abandoned: AtomicBool::new(false),
-            connected: (0..areas).map(|_| AtomicBool::new(false)).collect(),
+            links: (0..areas).map(|_| LinkState::default()).collect(),
             totals: Totals::default(),
             signaller: Signaller::new()?,
         })))
@@ -124,10 +148,19 @@ impl BellHandle {
         self.0.abandoned.load(Ordering::Relaxed)
     }
 
-    /// Whether the VM of a client that rings by itself is there.
-    pub fn is_connected(&self, area: usize) -> bool {
-        let connected = self.0.connected.get(area);
-        connected.is_some_and(|connected| connected.load(Ordering::Relaxed))
+    /// Whether the VM of a client that rings by itself is there. `generation` is the client's, as its area says it now.
+    pub fn link(&self, area: usize, generation: u32) -> Link {
+        let Some(link) = self.0.links.get(area) else {
+            return Link::Nobody;
+        };
+        let there = link.there.load(Ordering::Relaxed);
+        let begun = generation != link.blank.load(Ordering::Relaxed);
+        match (there, begun, link.rang_early.load(Ordering::Relaxed)) {
+            (false, ..) => Link::Nobody,
+            (true, true, _) => Link::Connected,
+            (true, false, false) => Link::Silent,
+            (true, false, true) => Link::Elsewhere,
+        }
     }
 
     /// Signals a peer's eventfd. It may be full, and it may be one that blocks: nobody waits.

@@ -31,5 +31,5 @@ mod relay;
 mod tests;
 mod thread;
 
-pub use handle::{new_eventfd, signal, taken, BellHandle, Request};
+pub use handle::{new_eventfd, signal, taken, BellHandle, Link, Request};
 pub use thread::{Export, Ringer, Setup, Thread};

@@ -4,9 +4,12 @@
 //! own; the daemon passes that on. The other way, the appliance's byte says that somebody was rung for; the daemon
 //! looks who it is.
 //!
+//! A link is for one VM at a time: a second one, which writes the same window, is refused in words as soon as it connects.
+//!
 //! The daemon writes the client's half in one case only: when the client's VM has gone, and with it the only other
 //! writer. Then it says on its behalf that it begins anew, and the appliance ends what it left running.
 
+use std::io;
 use std::mem::offset_of;
 use std::os::unix::net::{UnixListener, UnixStream};
 
@@ -15,9 +18,14 @@ use rustix::net::{recv, send, RecvFlags, SendFlags};
 use vcss::layout::{Doorbell, DoorbellHalf};
 use vcss::{Area, AreaError, Bell, Word};
 
+use crate::log_limit::LogLimit;
+use crate::vhost::has_gone;
+
 /// One client's.
 #[derive(Debug)]
 pub(super) struct Relay {
+    /// The client's name, for the log.
+    name: String,
     area: Area<'static>,
     listener: UnixListener,
     link: Option<UnixStream>,
@@ -25,6 +33,8 @@ pub(super) struct Relay {
     bell: Word<'static>,
     seen: u32,
     asleep: Word<'static>,
+    generation: Word<'static>,
+    log: LogLimit,
 }
 
 /// What came over a client's link.
@@ -39,7 +49,11 @@ pub(super) enum Came {
 }
 
 impl Relay {
-    pub(super) fn new(area: &Area<'static>, listener: UnixListener) -> Result<Self, AreaError> {
+    pub(super) fn new(
+        name: String,
+        area: &Area<'static>,
+        listener: UnixListener,
+    ) -> Result<Self, AreaError> {
         let word = |half: usize, at: usize| area.word::<Doorbell>(0, half + at);
         let (client, appliance) = (
             offset_of!(Doorbell, client),
@@ -47,8 +61,11 @@ impl Relay {
         );
         let bell = word(appliance, offset_of!(DoorbellHalf, bell))?;
         Ok(Self {
+            name,
             listener,
             link: None,
+            generation: word(client, offset_of!(DoorbellHalf, generation))?,
+            log: LogLimit::new(),
             seen: bell.load(),
             bell,
             asleep: word(client, offset_of!(DoorbellHalf, asleep))?,
@@ -60,14 +77,39 @@ impl Relay {
         &self.listener
     }
 
-    /// Takes a connection that waits: the new link, and whether an older one ended by it.
-    pub(super) fn accept(&mut self) -> Option<(&UnixStream, bool)> {
-        let (link, _) = self.listener.accept().ok()?;
-        link.set_nonblocking(true).ok()?;
+    /// Has somebody who has connected be the client's VM, unless that is there: the new link, and whether an older one
+    /// ended by it.
+    pub(super) fn offer(&mut self, link: UnixStream) -> io::Result<Option<(&UnixStream, bool)>> {
+        if self.link.as_ref().is_some_and(|link| !has_gone(link)) {
+            if let Some(more) = self.log.line() {
+                tracing::warn!(
+                    client = self.name,
+                    "refused: a second VM has connected to its link, and the first one is there; both write the same \
+                     memory{more}"
+                );
+            }
+            return Ok(None);
+        }
+        link.set_nonblocking(true)?;
         let replaced = self.link.replace(link).is_some();
         // What it was rung for before it was there.
         self.seen = self.bell.load().wrapping_sub(1);
-        self.link.as_ref().map(|link| (link, replaced))
+        Ok(self.link.as_ref().map(|link| (link, replaced)))
+    }
+
+    /// The client's generation: it changes when a VM begins to use the area.
+    pub(super) fn generation(&self) -> u32 {
+        self.generation.load()
+    }
+
+    /// The client has rung, and not in this area.
+    pub(super) fn note_elsewhere(&mut self) {
+        if let Some(more) = self.log.line() {
+            tracing::warn!(
+                client = self.name,
+                "its VM is connected, but its memory is not in this daemon's pool: it has to be started again{more}"
+            );
+        }
     }
 
     /// Takes what the client has sent.

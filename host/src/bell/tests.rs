@@ -184,7 +184,10 @@ impl Bare {
         let socket = config.link_socket(&config.clients[0]);
         let ringers = [
             Ringer::Daemon,
-            Ringer::Client(listen(&socket).unwrap()),
+            Ringer::Client {
+                name: "bare".into(),
+                listener: listen(&socket).unwrap(),
+            },
             Ringer::Daemon,
         ];
         let setup = Setup {
@@ -213,8 +216,19 @@ impl Bare {
         client
             .set_read_timeout(Some(Duration::from_millis(500)))
             .unwrap();
-        eventually("connected", || self.bell.is_connected(NUMBER));
+        eventually("connected", || self.link() != Link::Nobody);
         client
+    }
+
+    fn generation(&self) -> vcss::Word<'static> {
+        self.word(
+            offset_of!(Doorbell, client),
+            offset_of!(DoorbellHalf, generation),
+        )
+    }
+
+    fn link(&self) -> Link {
+        self.bell.link(NUMBER, self.generation().load())
     }
 
     fn word(&self, half: usize, at: usize) -> vcss::Word<'static> {
@@ -276,7 +290,43 @@ fn for_a_client_that_has_gone_the_daemon_says_that_it_begins_anew() {
     assert_eq!(generation.load(), 0, "coming is not going");
     drop(client);
     eventually("buried", || generation.load() == 1 && bell.load() == 1);
-    eventually("known", || !bare.bell.is_connected(NUMBER));
+    eventually("known", || bare.link() == Link::Nobody);
     let _again = bare.connect();
     assert_eq!(generation.load(), 1);
+}
+
+#[test]
+fn a_second_vm_on_a_link_is_sent_away_and_the_first_one_stays() {
+    let mut bare = Bare::new();
+    let mut client = bare.connect();
+    bare.generation().store(1);
+    for _ in 0..40 {
+        let mut second = UnixStream::connect(&bare.socket).unwrap();
+        second
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
+        assert_eq!(second.read(&mut [0]).unwrap(), 0, "it is closed");
+    }
+    assert_eq!(bare.generation().load(), 1, "nobody has gone");
+    client.write_all(&[1]).unwrap();
+    assert_eq!(bare.link.read(&mut [0; 8]).unwrap(), 1);
+    assert_eq!(bare.link(), Link::Connected);
+}
+
+#[test]
+fn a_vm_is_connected_when_it_has_begun_to_use_its_area() {
+    let bare = Bare::new();
+    let client = bare.connect();
+    assert_eq!(bare.link(), Link::Silent);
+    bare.generation().store(bare.generation().load() + 1);
+    assert_eq!(bare.link(), Link::Connected);
+    drop(client);
+    eventually("gone", || bare.link() == Link::Nobody);
+    // The next one has to begin by itself.
+    let mut client = bare.connect();
+    assert_eq!(bare.link(), Link::Silent);
+    client.write_all(&[1]).unwrap();
+    eventually("it rings somewhere else", || bare.link() == Link::Elsewhere);
+    bare.generation().store(bare.generation().load() + 1);
+    assert_eq!(bare.link(), Link::Connected);
 }

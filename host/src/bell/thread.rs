@@ -19,11 +19,16 @@ use vcss::{Area, AreaError, Bell, Word};
 use super::handle::{signal, taken, BellHandle, Request};
 use super::peer::emptied;
 use super::relay::{Came, Relay};
+use crate::log_limit::LogLimit;
 
 /// Looking for work is worth while after a sleep of at most so many times the time spent on it.
 const WORTH: u32 = 10;
 /// Events taken at a time.
 const BATCH: usize = 64;
+/// Connections to one link that are looked at at a time.
+const MAX_ACCEPTED: usize = 16;
+/// How long nobody is accepted after the system had nothing left for a connection.
+const AGAIN: Duration = Duration::from_millis(200);
 /// The slow timer that finds what no wake-up announced.
 const HEAL: Timespec = Timespec {
     tv_sec: 1,
@@ -57,7 +62,12 @@ pub enum Ringer {
     /// The thread.
     Daemon,
     /// The client's VM, whose serial port is connected here.
-    Client(UnixListener),
+    Client {
+        /// The client's name.
+        name: String,
+        /// Its link's socket.
+        listener: UnixListener,
+    },
 }
 
 /// What the thread works on.
@@ -130,6 +140,9 @@ pub struct Thread {
     /// A wake-up byte that nobody was there for.
     owed: bool,
     poll: Duration,
+    /// The system had nothing left for a connection: when that was.
+    missed: Option<Instant>,
+    log: LogLimit,
 }
 
 impl Thread {
@@ -142,15 +155,18 @@ impl Thread {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         setup.link.set_nonblocking(true)?;
         add(&epoll, &handle.0.changed, TOKEN_CHANGED)?;
-        add(&epoll, &setup.link, TOKEN_LISTENER)?;
+        add_edges(&epoll, &setup.link, TOKEN_LISTENER)?;
         let mut doorways = Vec::new();
         let mut areas = Vec::new();
         for (number, (area, ringer)) in setup.areas.into_iter().enumerate() {
             areas.push(area.clone());
-            if let Ringer::Client(listener) = ringer {
+            if let Ringer::Client { name, listener } = ringer {
                 listener.set_nonblocking(true)?;
-                let relay = Relay::new(&area, listener)?;
-                add(&epoll, relay.listener(), relay_token(number))?;
+                let relay = Relay::new(name, &area, listener)?;
+                if let Some(link) = handle.0.links.get(number) {
+                    link.blank.store(relay.generation(), Ordering::Relaxed);
+                }
+                add_edges(&epoll, relay.listener(), relay_token(number))?;
                 doorways.push(Doorway::Theirs(relay));
                 continue;
             }
@@ -197,6 +213,8 @@ impl Thread {
             link: None,
             owed: false,
             poll: setup.poll,
+            missed: None,
+            log: LogLimit::new(),
         })
     }
 
@@ -230,6 +248,7 @@ impl Thread {
             if !came && self.look() {
                 count(&self.handle.totals().healed);
             }
+            self.accept_missed();
             last_work = Instant::now();
             // After a long sleep the next thing is not near, and the time is the clients'.
             let brief = last_work - lay_down < self.poll * WORTH;
@@ -328,18 +347,77 @@ impl Thread {
 
     /// A client that rings by itself connects. Whether the appliance needs the byte.
     fn accept_client(&mut self, area: usize) -> bool {
+        let mut asleep = false;
+        for _ in 0..MAX_ACCEPTED {
+            let Some(Doorway::Theirs(relay)) = self.doorways.get_mut(area) else {
+                return asleep;
+            };
+            let link = match relay.listener().accept() {
+                Ok((link, _)) => link,
+                Err(error) => {
+                    self.not_accepted(&error);
+                    return asleep;
+                }
+            };
+            let offered = relay.offer(link).and_then(|taken| match taken {
+                Some((link, replaced)) => {
+                    add(&self.epoll, link, relay_token(area) + 1).map(|()| replaced)
+                }
+                None => Ok(false),
+            });
+            match offered {
+                Ok(true) => asleep |= self.bury(area),
+                Ok(false) => {}
+                Err(error) => tracing::error!(%error, "link to a client"),
+            }
+            self.note_connected(area);
+        }
+        // There may be more, and no further edge says so.
+        self.missed = Some(Instant::now());
+        asleep
+    }
+
+    /// Says for a client that has gone that it begins anew. Whether the appliance needs the byte.
+    fn bury(&mut self, area: usize) -> bool {
         let Some(Doorway::Theirs(relay)) = self.doorways.get_mut(area) else {
             return false;
         };
-        let Some((link, replaced)) = relay.accept() else {
-            return false;
-        };
-        if let Err(error) = add(&self.epoll, link, relay_token(area) + 1) {
-            tracing::error!(%error, "link to a client");
+        let asleep = relay.bury();
+        if let Some(link) = self.handle.0.links.get(area) {
+            link.blank.store(relay.generation(), Ordering::Relaxed);
+            link.rang_early.store(false, Ordering::Relaxed);
         }
-        let asleep = replaced && relay.bury();
-        self.note_connected(area);
         asleep
+    }
+
+    /// Whatever accept(2) has to say but that there is nobody is for later: nobody waits here.
+    fn not_accepted(&mut self, error: &io::Error) {
+        use io::ErrorKind::{ConnectionAborted, Interrupted, WouldBlock};
+        if error.kind() == WouldBlock {
+            return;
+        }
+        self.missed = Some(Instant::now());
+        if !matches!(error.kind(), Interrupted | ConnectionAborted) {
+            if let Some(more) = self.log.line() {
+                tracing::error!("a link cannot be accepted now: {error}{more}");
+            }
+        }
+    }
+
+    /// Tries again what the system had nothing left for.
+    fn accept_missed(&mut self) {
+        if self.missed.is_none_or(|missed| missed.elapsed() < AGAIN) {
+            return;
+        }
+        self.missed = None;
+        self.accept();
+        let mut asleep = false;
+        for area in 0..self.doorways.len() {
+            asleep |= self.accept_client(area);
+        }
+        if asleep {
+            self.wake_appliance();
+        }
     }
 
     /// A client that rings by itself has sent something. Whether the appliance needs the byte.
@@ -349,8 +427,17 @@ impl Thread {
         };
         let asleep = match relay.drain() {
             Came::Nothing => false,
-            Came::Wake => true,
-            Came::End => relay.bury(),
+            Came::Wake => {
+                let link = self.handle.0.links.get(area);
+                if let Some(link) = link {
+                    let begun = relay.generation() != link.blank.load(Ordering::Relaxed);
+                    if !begun && !link.rang_early.swap(true, Ordering::Relaxed) {
+                        relay.note_elsewhere();
+                    }
+                }
+                true
+            }
+            Came::End => self.bury(area),
         };
         self.note_connected(area);
         asleep
@@ -359,8 +446,8 @@ impl Thread {
     fn note_connected(&self, area: usize) {
         let now =
             matches!(self.doorways.get(area), Some(Doorway::Theirs(relay)) if relay.is_connected());
-        if let Some(connected) = self.handle.0.connected.get(area) {
-            connected.store(now, Ordering::Relaxed);
+        if let Some(link) = self.handle.0.links.get(area) {
+            link.there.store(now, Ordering::Relaxed);
         }
     }
 
@@ -431,7 +518,11 @@ impl Thread {
 
     /// The appliance's QEMU connects, anew after each of its starts.
     fn accept(&mut self) {
-        while let Ok((link, _)) = self.listener.accept() {
+        loop {
+            let link = match self.listener.accept() {
+                Ok((link, _)) => link,
+                Err(error) => return self.not_accepted(&error),
+            };
             let ready = link
                 .set_nonblocking(true)
                 .and_then(|()| add(&self.epoll, &link, TOKEN_LINK));

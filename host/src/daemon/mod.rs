@@ -300,7 +300,11 @@ fn start_bell(
         ringers.push(match client.is_channel_level() {
             true => {
                 let path = config.link_socket(client);
-                Ringer::Client(vhost::listen(&path).with_context(|| path.display().to_string())?)
+                let listener = vhost::listen(&path);
+                Ringer::Client {
+                    name: client.name.clone(),
+                    listener: listener.with_context(|| path.display().to_string())?,
+                }
             }
             false => Ringer::Daemon,
         });

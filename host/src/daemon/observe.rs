@@ -9,6 +9,7 @@ use vcss::control::{self, Condition, ConditionState, DeviceLife, Life, HOST};
 use super::Shared;
 use crate::appliance::Given;
 use crate::areas;
+use crate::bell::Link;
 use crate::status::{
     Appliance, Client, Counters, Daemon, Device, Disk, Health, Recoveries, Status,
 };
@@ -228,17 +229,26 @@ fn clients(shared: &Shared, devices: &[(Device, usize)]) -> Vec<Client> {
             server += 1;
         }
         number += client.subchannels.len();
-        let by_link = shared.bell.is_connected(place + 1);
+        let area = shared.areas.clients.get(place);
+        let generation = area.and_then(|it| areas::client_generation(&it.area).ok());
+        let generation = generation.map_or(0, |word| word.load());
+        let link = shared.bell.link(place + 1, generation);
         let (state, reason) = condition(shared, Condition::of_client(place, disk_count));
         clients.push(Client {
             state,
             reason,
             name: client.name.clone(),
             connected: match client.is_channel_level() {
-                true => by_link,
+                true => link == Link::Connected,
                 false => !disks.is_empty() && disks.iter().all(|disk| disk.connected),
             },
-            refused: None,
+            refused: match link {
+                Link::Elsewhere => Some(
+                    "its memory is not in this daemon's pool: the VM has to be started again"
+                        .into(),
+                ),
+                Link::Nobody | Link::Silent | Link::Connected => None,
+            },
             subchannels: client
                 .subchannels
                 .iter()

@@ -35,7 +35,7 @@ mod session;
 #[cfg(test)]
 mod tests;
 
-pub use door::Acceptor;
+pub use door::{has_gone, Acceptor};
 pub use memory::Memory;
 pub use server::{listen, Peer, Server};
 pub use session::{Identity, Session};
