@@ -25,6 +25,7 @@
 mod handle;
 #[cfg(test)]
 mod hostile_tests;
+mod links;
 mod peer;
 mod relay;
 #[cfg(test)]

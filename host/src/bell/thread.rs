@@ -12,23 +12,19 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{epoll, Timespec};
 use rustix::io::Errno;
-use rustix::net::{recv, send, RecvFlags, SendFlags};
+use rustix::net::{send, SendFlags};
 use vcss::client::{Notify, MAX_QUEUES};
 use vcss::{Area, AreaError, Bell, Word};
 
 use super::handle::{signal, taken, BellHandle, Request};
 use super::peer::emptied;
-use super::relay::{Came, Relay};
+use super::relay::Relay;
 use crate::log_limit::LogLimit;
 
 /// Looking for work is worth while after a sleep of at most so many times the time spent on it.
 const WORTH: u32 = 10;
 /// Events taken at a time.
 const BATCH: usize = 64;
-/// Connections to one link that are looked at at a time.
-const MAX_ACCEPTED: usize = 16;
-/// How long nobody is accepted after the system had nothing left for a connection.
-const AGAIN: Duration = Duration::from_millis(200);
 /// The slow timer that finds what no wake-up announced.
 const HEAL: Timespec = Timespec {
     tv_sec: 1,
@@ -41,7 +37,7 @@ const NO_TIME: Timespec = Timespec {
 
 const TOKEN_CHANGED: u64 = 0;
 const TOKEN_LISTENER: u64 = 1;
-const TOKEN_LINK: u64 = 2;
+pub(super) const TOKEN_LINK: u64 = 2;
 /// Two for each area.
 const TOKEN_RELAYS: u64 = 16;
 
@@ -84,16 +80,16 @@ pub struct Setup {
 }
 
 #[derive(Debug)]
-struct Place {
+pub(super) struct Place {
     bell: Bell<'static>,
     exports: Range<usize>,
 }
 
 /// An area, by who rings its bell.
 #[derive(Debug)]
-enum Doorway {
+pub(super) enum Doorway {
     Ours(Place),
-    Theirs(Relay),
+    Theirs(Box<Relay>),
 }
 
 impl Doorway {
@@ -128,21 +124,21 @@ struct Slot {
 /// The wake-up thread's state.
 #[derive(Debug)]
 pub struct Thread {
-    handle: BellHandle,
-    epoll: OwnedFd,
-    doorways: Vec<Doorway>,
+    pub(super) handle: BellHandle,
+    pub(super) epoll: OwnedFd,
+    pub(super) doorways: Vec<Doorway>,
     /// The token of the first kick; before it are the relays'.
     first_kick: u64,
     exports: Vec<Watched>,
     slots: Vec<Slot>,
-    listener: UnixListener,
-    link: Option<UnixStream>,
+    pub(super) listener: UnixListener,
+    pub(super) link: Option<UnixStream>,
     /// A wake-up byte that nobody was there for.
-    owed: bool,
+    pub(super) owed: bool,
     poll: Duration,
     /// The system had nothing left for a connection: when that was.
-    missed: Option<Instant>,
-    log: LogLimit,
+    pub(super) missed: Option<Instant>,
+    pub(super) log: LogLimit,
 }
 
 impl Thread {
@@ -167,7 +163,7 @@ impl Thread {
                     link.blank.store(relay.generation(), Ordering::Relaxed);
                 }
                 add_edges(&epoll, relay.listener(), relay_token(number))?;
-                doorways.push(Doorway::Theirs(relay));
+                doorways.push(Doorway::Theirs(Box::new(relay)));
                 continue;
             }
             let start = setup.exports.partition_point(|export| export.area < number);
@@ -345,112 +341,6 @@ impl Thread {
         doorway.is_some_and(Doorway::ring)
     }
 
-    /// A client that rings by itself connects. Whether the appliance needs the byte.
-    fn accept_client(&mut self, area: usize) -> bool {
-        let mut asleep = false;
-        for _ in 0..MAX_ACCEPTED {
-            let Some(Doorway::Theirs(relay)) = self.doorways.get_mut(area) else {
-                return asleep;
-            };
-            let link = match relay.listener().accept() {
-                Ok((link, _)) => link,
-                Err(error) => {
-                    self.not_accepted(&error);
-                    return asleep;
-                }
-            };
-            let offered = relay.offer(link).and_then(|taken| match taken {
-                Some((link, replaced)) => {
-                    add(&self.epoll, link, relay_token(area) + 1).map(|()| replaced)
-                }
-                None => Ok(false),
-            });
-            match offered {
-                Ok(true) => asleep |= self.bury(area),
-                Ok(false) => {}
-                Err(error) => tracing::error!(%error, "link to a client"),
-            }
-            self.note_connected(area);
-        }
-        // There may be more, and no further edge says so.
-        self.missed = Some(Instant::now());
-        asleep
-    }
-
-    /// Says for a client that has gone that it begins anew. Whether the appliance needs the byte.
-    fn bury(&mut self, area: usize) -> bool {
-        let Some(Doorway::Theirs(relay)) = self.doorways.get_mut(area) else {
-            return false;
-        };
-        let asleep = relay.bury();
-        if let Some(link) = self.handle.0.links.get(area) {
-            link.blank.store(relay.generation(), Ordering::Relaxed);
-            link.rang_early.store(false, Ordering::Relaxed);
-        }
-        asleep
-    }
-
-    /// Whatever accept(2) has to say but that there is nobody is for later: nobody waits here.
-    fn not_accepted(&mut self, error: &io::Error) {
-        use io::ErrorKind::{ConnectionAborted, Interrupted, WouldBlock};
-        if error.kind() == WouldBlock {
-            return;
-        }
-        self.missed = Some(Instant::now());
-        if !matches!(error.kind(), Interrupted | ConnectionAborted) {
-            if let Some(more) = self.log.line() {
-                tracing::error!("a link cannot be accepted now: {error}{more}");
-            }
-        }
-    }
-
-    /// Tries again what the system had nothing left for.
-    fn accept_missed(&mut self) {
-        if self.missed.is_none_or(|missed| missed.elapsed() < AGAIN) {
-            return;
-        }
-        self.missed = None;
-        self.accept();
-        let mut asleep = false;
-        for area in 0..self.doorways.len() {
-            asleep |= self.accept_client(area);
-        }
-        if asleep {
-            self.wake_appliance();
-        }
-    }
-
-    /// A client that rings by itself has sent something. Whether the appliance needs the byte.
-    fn hear_client(&mut self, area: usize) -> bool {
-        let Some(Doorway::Theirs(relay)) = self.doorways.get_mut(area) else {
-            return false;
-        };
-        let asleep = match relay.drain() {
-            Came::Nothing => false,
-            Came::Wake => {
-                let link = self.handle.0.links.get(area);
-                if let Some(link) = link {
-                    let begun = relay.generation() != link.blank.load(Ordering::Relaxed);
-                    if !begun && !link.rang_early.swap(true, Ordering::Relaxed) {
-                        relay.note_elsewhere();
-                    }
-                }
-                true
-            }
-            Came::End => self.bury(area),
-        };
-        self.note_connected(area);
-        asleep
-    }
-
-    fn note_connected(&self, area: usize) {
-        let now =
-            matches!(self.doorways.get(area), Some(Doorway::Theirs(relay)) if relay.is_connected());
-        if let Some(link) = self.handle.0.links.get(area) {
-            link.there.store(now, Ordering::Relaxed);
-        }
-    }
-
     /// Other threads' wishes. Whether the appliance needs the byte.
     fn changed(&mut self) -> bool {
         taken(self.handle.0.changed.as_fd());
@@ -516,42 +406,7 @@ impl Thread {
         }
     }
 
-    /// The appliance's QEMU connects, anew after each of its starts.
-    fn accept(&mut self) {
-        loop {
-            let link = match self.listener.accept() {
-                Ok((link, _)) => link,
-                Err(error) => return self.not_accepted(&error),
-            };
-            let ready = link
-                .set_nonblocking(true)
-                .and_then(|()| add(&self.epoll, &link, TOKEN_LINK));
-            match ready {
-                // The old connection leaves the epoll set with its last descriptor.
-                Ok(()) => {
-                    self.link = Some(link);
-                    if std::mem::take(&mut self.owed) {
-                        self.wake_appliance();
-                    }
-                }
-                Err(error) => tracing::error!(%error, "link to the appliance"),
-            }
-        }
-    }
-
-    /// The bytes say nothing but that there is something to look at.
-    fn drain_link(&mut self) {
-        let mut bytes = [0u8; 64];
-        let Some(link) = &self.link else { return };
-        // One helping for each look; epoll says when there is more.
-        match recv(link, &mut bytes, RecvFlags::DONTWAIT) {
-            Err(Errno::AGAIN | Errno::INTR) => {}
-            Ok((_, taken)) if taken > 0 => {}
-            Ok(_) | Err(_) => self.link = None,
-        }
-    }
-
-    fn wake_appliance(&mut self) {
+    pub(super) fn wake_appliance(&mut self) {
         let Some(link) = &self.link else {
             self.owed = true;
             return;
@@ -577,11 +432,11 @@ impl Slot {
 }
 
 /// The token of the listener of an area whose client rings by itself; the link's is the next one.
-const fn relay_token(area: usize) -> u64 {
+pub(super) const fn relay_token(area: usize) -> u64 {
     TOKEN_RELAYS + 2 * area as u64
 }
 
-fn add(epoll: &OwnedFd, fd: impl AsFd, token: u64) -> io::Result<()> {
+pub(super) fn add(epoll: &OwnedFd, fd: impl AsFd, token: u64) -> io::Result<()> {
     let data = epoll::EventData::new_u64(token);
     Ok(epoll::add(epoll, fd, data, epoll::EventFlags::IN)?)
 }

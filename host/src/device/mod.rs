@@ -21,35 +21,33 @@
 //!
 //! One program at a time for each export, of at most [`MAX_COMMANDS`] commands with [`ROOM`] bytes of data each.
 
+mod patience;
+
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use channel::{
     Ccw1, CcwFlags, ChannelSubsystem, CommandCode, DeviceStatus, Irb, NotOperational, Orb,
     OrbFlags, PmcwFlags, Refusal, SubchannelId, SubchannelStatus,
 };
 use vcss::client::{DeviceState, QueuePosition, QueueState, MAX_QUEUES, SET_VQ_POSITION};
-use vcss::control::Life;
 use vcss::plan::PROGRAM_BYTES;
-use vcss::{AreaError, Remote, RemoteError, Wake, Word};
+use vcss::{AreaError, Remote, RemoteError, Word};
 use virtio::ccw::{Command, FeatureDescriptor, QueueInfo, Revision};
 use virtio::Status;
 use window::{ClientAddress, Window};
 use zerocopy::big_endian::U16;
 use zerocopy::{little_endian, Immutable, IntoBytes};
 
-use crate::areas::{self, Areas, ClientArea};
-use crate::bell::BellHandle;
+use self::patience::Limit;
+use crate::areas::{self, ClientArea};
+
+pub use self::patience::Patience;
 
 /// Commands that fit into one program.
 pub const MAX_COMMANDS: usize = 8;
 /// Bytes of data that a command may have.
 pub const ROOM: usize = 256;
-/// How long the appliance may take for one instruction, or for one program that waits for nothing else.
-const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 2 } else { 10 });
-/// After how long a wait for requests in flight is worth a line in the log.
-const WORTH_A_LINE: Duration = Duration::from_secs(10);
 /// How often a program is repeated because the appliance was started anew.
 const REPEATS: u32 = 5;
 
@@ -88,122 +86,6 @@ pub enum DeviceError {
     /// The program is too large.
     #[error("the channel program does not fit its page")]
     TooLarge,
-}
-
-/// How long a program may take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Limit {
-    /// It waits for nothing but the appliance.
-    InTime,
-    /// It waits for requests in flight.
-    UntilDone,
-}
-
-/// How a vhost-user thread gets the appliance's attention and waits for it.
-#[derive(Debug)]
-pub struct Patience {
-    bell: BellHandle,
-    area: usize,
-    generation: Word<'static>,
-    life: Word<'static>,
-    /// For the log: client and disk.
-    label: String,
-    /// The appliance's generation when the present program began.
-    baseline: Arc<AtomicU32>,
-    limit: Limit,
-    /// The time that counts, and when it was last added to.
-    spent: Duration,
-    counted: Instant,
-    told: bool,
-    passes: u32,
-}
-
-impl Patience {
-    /// For the area of the client of this index.
-    ///
-    /// # Errors
-    ///
-    /// The area has no doorbell.
-    pub fn new(
-        bell: BellHandle,
-        areas: &Areas,
-        client: usize,
-        label: &str,
-    ) -> Result<Self, AreaError> {
-        let area = areas.clients.get(client).ok_or(AreaError::Magic)?;
-        let generation = areas::generation(&area.area)?;
-        Ok(Self {
-            bell,
-            // The control area is number 0.
-            area: client + 1,
-            baseline: Arc::new(AtomicU32::new(generation.load())),
-            generation,
-            life: areas.life_word()?,
-            label: label.to_owned(),
-            limit: Limit::InTime,
-            spent: Duration::ZERO,
-            counted: Instant::now(),
-            told: false,
-            passes: 0,
-        })
-    }
-
-    /// Adds the time since it was last asked, if an appliance serves.
-    fn spent(&mut self) -> Duration {
-        let now = Instant::now();
-        if self.life.load() == Life::Serving as u32 {
-            self.spent += now - self.counted;
-        }
-        self.counted = now;
-        self.spent
-    }
-}
-
-impl Wake for Patience {
-    fn ring(&mut self) {
-        self.bell.ring(self.area);
-    }
-
-    fn begin(&mut self) {
-        self.spent = Duration::ZERO;
-        self.counted = Instant::now();
-        self.told = false;
-        self.passes = 0;
-    }
-
-    /// Ends the wait early when the appliance was started anew: it knows nothing of a running program.
-    fn pass(&mut self) -> bool {
-        if self.bell.is_abandoned() {
-            return false;
-        }
-        self.passes += 1;
-        if self.passes < 100 {
-            std::thread::yield_now();
-            return true;
-        }
-        std::thread::sleep(Duration::from_micros(if self.passes < 500 {
-            50
-        } else {
-            1000
-        }));
-        if self.generation.load() != self.baseline.load(Ordering::Relaxed) {
-            return false;
-        }
-        let spent = self.spent();
-        match self.limit {
-            Limit::InTime => spent < PATIENCE,
-            Limit::UntilDone => {
-                if spent > WORTH_A_LINE && !self.told {
-                    self.told = true;
-                    tracing::warn!(
-                        disk = self.label,
-                        "its VM waits for requests in flight, which the disk does not end"
-                    );
-                }
-                true
-            }
-        }
-    }
 }
 
 /// An export, driven by channel programs.

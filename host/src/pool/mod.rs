@@ -1,0 +1,261 @@
+//! The pool: one shared file that is the appliance's whole memory, and its clients' memory with it.
+//!
+//! # Purpose
+//!
+//! [`Layout`] says where everything goes: the appliance's private memory, the control area, the daemon's own area, the
+//! clients' areas, and from the next MiB on their windows. A channel-level client's area is the end of its window,
+//! where its VM can see it. [`Pool`] is the file.
+//!
+//! # Rules
+//!
+//! * The daemon maps the areas and nothing else. It cannot touch a block of data.
+//! * The file is locked while its daemon lives. A pool that nobody locks is left over from a dead daemon; it
+//!   is unlinked, never truncated, because a client VM may still run in it. Only who holds the lock of the file that bears
+//!   the name unlinks it.
+//! * What the daemon and the appliance write themselves has its memory when the pool is made: later there would be
+//!   nobody to tell that there is none, and a touch would be the end. The windows are sparse.
+
+mod make;
+#[cfg(test)]
+mod tests;
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use anyhow::{bail, Context, Result};
+use memmap2::MmapOptions;
+use rustix::fs::{statx, AtFlags, StatxFlags};
+use vcss::layout::{Extent, PAGE};
+use window::Window;
+
+use self::make::{allocate, new_file, Fresh};
+
+use crate::areas::{client_plan, control_plan, host_plan};
+use crate::config::{next_good, Config, MIB};
+
+/// A run of bytes in the pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// From the pool's first byte.
+    pub offset: u64,
+    /// In bytes.
+    pub length: u64,
+}
+
+impl Span {
+    /// The first offset after it.
+    pub const fn end(self) -> u64 {
+        self.offset + self.length
+    }
+
+    /// The last so many bytes of it, at most all.
+    const fn last(self, length: u64) -> Self {
+        Self {
+            offset: self.end().saturating_sub(length),
+            length,
+        }
+    }
+
+    /// As it is written in an area.
+    pub const fn extent(self) -> Extent {
+        Extent::new(self.offset, self.length)
+    }
+}
+
+/// Where everything goes in the pool.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    /// The control area; the appliance's private memory is what lies before it.
+    pub control: Span,
+    /// The area whose client is the daemon itself.
+    pub host: Span,
+    /// Each client's area.
+    pub areas: Vec<Span>,
+    /// Each client's window.
+    pub windows: Vec<Span>,
+    /// Length of the pool.
+    pub total: u64,
+}
+
+impl Layout {
+    /// The layout for a configuration. The same configuration has the same layout each time.
+    pub fn of(config: &Config) -> Self {
+        let mut end = config.appliance.private;
+        let mut take = |length: u64, alignment: u64| {
+            let offset = end.next_multiple_of(alignment);
+            end = offset + length;
+            Span { offset, length }
+        };
+        let control = take(control_plan(config).length(), PAGE);
+        let host = take(host_plan(config).length(), PAGE);
+        let apart: Vec<Option<Span>> = config
+            .clients
+            .iter()
+            .map(|client| match client.is_channel_level() {
+                true => None,
+                false => Some(take(client_plan(client).length(), PAGE)),
+            })
+            .collect();
+        let windows: Vec<Span> = config
+            .clients
+            .iter()
+            .map(|client| take(client.memory, MIB))
+            .collect();
+        let areas = config
+            .clients
+            .iter()
+            .zip(&apart)
+            .zip(&windows)
+            .map(|((client, apart), window)| {
+                apart.unwrap_or_else(|| window.last(client_plan(client).length()))
+            })
+            .collect();
+        Self {
+            control,
+            host,
+            areas,
+            windows,
+            total: next_good(end),
+        }
+    }
+
+    /// What has its memory from the start: all that is not a client's own.
+    fn allocated(&self) -> Vec<Span> {
+        let mut spans = self.mapped();
+        let private = Span {
+            offset: 0,
+            length: self.control.offset,
+        };
+        spans.insert(0, private);
+        spans
+    }
+
+    /// What the daemon maps: control area and the areas behind it in one piece, and each area that is in a window.
+    fn mapped(&self) -> Vec<Span> {
+        let first_window = self.windows.iter().map(|window| window.offset).min();
+        let in_window = |area: &&Span| first_window.is_some_and(|first| area.offset >= first);
+        let apart = self.areas.iter().filter(|area| !in_window(area));
+        let end = apart.map(|area| area.end()).max();
+        let end = end.unwrap_or(0).max(self.host.end());
+        let together = Span {
+            offset: self.control.offset,
+            length: end - self.control.offset,
+        };
+        let inside = self.areas.iter().filter(in_window).copied();
+        std::iter::once(together).chain(inside).collect()
+    }
+}
+
+/// Which file something is, whatever its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileIdentity {
+    device: u64,
+    inode: u64,
+}
+
+impl FileIdentity {
+    /// The identity of an open file. It is asked for in a way that no file system has to ask somebody else for: the file
+    /// may be a peer's, and the peer may be the one who would answer.
+    ///
+    /// # Errors
+    ///
+    /// The system does not say.
+    pub fn of(file: &File) -> io::Result<Self> {
+        let how = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+        let found = statx(file, c"", how, StatxFlags::INO)?;
+        Ok(Self {
+            device: u64::from(found.stx_dev_major) << 32 | u64::from(found.stx_dev_minor),
+            inode: found.stx_ino,
+        })
+    }
+}
+
+/// The pool file, locked and with its areas mapped.
+#[derive(Debug)]
+pub struct Pool {
+    path: PathBuf,
+    identity: FileIdentity,
+    layout: Layout,
+    maps: Vec<(Span, *mut u8)>,
+    /// Holds the lock.
+    _file: File,
+}
+
+// SAFETY: the pointers of `maps` are only what `window` makes others of; the mappings behind them are
+// never unmapped and no reference to them exists.
+unsafe impl Send for Pool {}
+// SAFETY: as above; nothing in a `Pool` changes after it was made.
+unsafe impl Sync for Pool {}
+
+impl Pool {
+    /// Makes the file: all zero, for its owner only, and with memory for all that is not a client's own.
+    ///
+    /// # Errors
+    ///
+    /// Another daemon uses it, there is not enough memory, or the system refuses.
+    pub fn create(path: &Path, layout: Layout) -> Result<Self> {
+        let at = || format!("pool {}", path.display());
+        let file = new_file(path)?;
+        let fresh = Fresh::new(path);
+        file.set_len(layout.total)
+            .with_context(|| format!("{}: cannot make it {} bytes long", at(), layout.total))?;
+        allocate(&file, path, &layout)?;
+        let mut maps = Vec::new();
+        for span in layout.mapped() {
+            let map = MmapOptions::new()
+                .offset(span.offset)
+                .len(usize::try_from(span.length)?)
+                .map_raw(&file)
+                .with_context(|| format!("{}: cannot map its areas", at()))?;
+            maps.push((span, map.as_mut_ptr()));
+            // Never unmapped: the windows that are made of it live until the process ends.
+            std::mem::forget(map);
+        }
+        let identity = FileIdentity::of(&file).with_context(at)?;
+        fresh.keep();
+        Ok(Self {
+            path: path.to_owned(),
+            identity,
+            layout,
+            maps,
+            _file: file,
+        })
+    }
+
+    /// Where everything is.
+    pub const fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// Which file it is.
+    pub const fn identity(&self) -> FileIdentity {
+        self.identity
+    }
+
+    /// A view of the control area or of a client's area, for as long as the process lives.
+    ///
+    /// # Errors
+    ///
+    /// The span is not in the part that is mapped.
+    pub fn window(&self, span: Span) -> Result<&'static Window> {
+        let inside = |(map, _): &&(Span, _)| span.offset >= map.offset && span.end() <= map.end();
+        let Some(&(map, base)) = self.maps.iter().find(inside) else {
+            bail!("{span:x?} is not among the pool's areas");
+        };
+        let from = (span.offset - map.offset) as usize;
+        // SAFETY: the span was just found inside the mapping, which `create` made readable and writable and
+        // which is never unmapped. It belongs to the areas; this program reaches them by windows only.
+        let window = unsafe { Window::new(base.add(from), span.length, span.offset) };
+        Ok(Box::leak(Box::new(window)))
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        let ours = File::open(&self.path).and_then(|file| FileIdentity::of(&file));
+        if ours.is_ok_and(|file| file == self.identity) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
