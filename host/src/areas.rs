@@ -271,7 +271,7 @@ fn exports(config: &Config) -> impl Iterator<Item = control::Export> + '_ {
             start: U64::new(export.start),
             sectors: U64::new(export.sectors.unwrap_or(0)),
             partition: export.partition.unwrap_or(0),
-            serial: serial(config, client, device),
+            serial: serial(&config.disks, client, device),
             ..no_disk(number)
         });
         let subchannels = client.subchannels.iter().map(move |given| {
@@ -355,7 +355,7 @@ fn name(name: &str) -> Result<Name> {
 
 /// What GET ID answers: the disk's name, cut to fit, and the number of the export if a client has
 /// several of the same disk.
-fn serial(config: &Config, client: &config::Client, export: usize) -> [u8; 20] {
+pub fn serial(disks: &[config::Disk], client: &config::Client, export: usize) -> [u8; 20] {
     let mut serial = [0; 20];
     let disk = client.exports.get(export).map_or(0, |export| export.disk);
     let same = client
@@ -363,7 +363,7 @@ fn serial(config: &Config, client: &config::Client, export: usize) -> [u8; 20] {
         .iter()
         .filter(|other| other.disk == disk)
         .count();
-    let name = config.disks.get(disk).map_or("", |disk| &disk.name);
+    let name = disks.get(disk).map_or("", |disk| &disk.name);
     let tail = if same > 1 {
         format!("-{export}")
     } else {

@@ -11,6 +11,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`config`] | the configuration, read and checked |
+//! | [`check`] | the files, devices and programs that it names, looked at before anything starts: `stellwerk check` |
 //! | [`pool`] | the shared file and its layout |
 //! | [`areas`] | control area and clients' areas in it |
 //! | [`appliance`] | the appliance's QEMU |
@@ -33,6 +34,7 @@ mod admin;
 mod appliance;
 mod areas;
 mod bell;
+mod check;
 mod client_args;
 mod config;
 mod daemon;
@@ -50,11 +52,13 @@ use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{ArgAction, Args, Parser, Subcommand};
 use serde::Serialize;
 use tracing::level_filters::LevelFilter;
 
 use admin::{Function, Request};
+use config::Config;
 use disks::format::Progress;
 use disks::view::Parts;
 use disks::{FormatLine, FormatOrder, How, View};
@@ -76,6 +80,11 @@ struct Cli {
 enum Command {
     /// Start the appliance and serve its clients until interrupted
     Up {
+        /// The configuration (TOML); relative paths in it are relative to the current directory
+        config: PathBuf,
+    },
+    /// Say what is wrong with a configuration, or what it would serve; starts nothing
+    Check {
         /// The configuration (TOML); relative paths in it are relative to the current directory
         config: PathBuf,
     },
@@ -164,7 +173,13 @@ enum Command {
     /// Release a disk that was reserved
     Release(Reserve),
     /// Reserve a disk that another system has reserved (UNCONDITIONAL RESERVE)
-    Steal(Reserve),
+    Steal {
+        #[command(flatten)]
+        reserve: Reserve,
+        /// Really take it away: make sure that the other system is gone
+        #[arg(long)]
+        yes: bool,
+    },
     /// Format a DASD: everything on it is lost
     Dasdfmt {
         /// The configuration that the daemon runs with
@@ -259,8 +274,32 @@ fn path_mask(text: &str) -> Result<u8, String> {
     u8::from_str_radix(text, 16).map_err(|_| "a path mask is two hexadecimal digits".into())
 }
 
+/// Commands that destroy something. They are not offered to somebody who has mistyped another one.
+const DESTROY: [&str; 3] = ["steal", "dasdfmt", "mkipl"];
+
+/// The error of somebody who has mistyped something, without advice that destroys.
+fn harmless(mut error: clap::Error) -> clap::Error {
+    let suggested = match error.get(ContextKind::SuggestedSubcommand) {
+        Some(ContextValue::Strings(names)) => names.clone(),
+        Some(ContextValue::String(name)) => vec![name.clone()],
+        _ => return error,
+    };
+    let names = suggested.into_iter();
+    let names: Vec<String> = names
+        .filter(|name| !DESTROY.contains(&name.as_str()))
+        .collect();
+    match names.is_empty() {
+        true => error.remove(ContextKind::SuggestedSubcommand),
+        false => error.insert(
+            ContextKind::SuggestedSubcommand,
+            ContextValue::Strings(names),
+        ),
+    };
+    error
+}
+
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::try_parse().unwrap_or_else(|error| harmless(error).exit());
     start_log(cli.verbose);
     match run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
@@ -274,6 +313,11 @@ fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Up { config } => daemon::up(&config),
+        Command::Check { config } => {
+            let config = Config::load(&config)?;
+            check::look(&config)?;
+            print(&check::summary(&config)).map(drop)
+        }
         Command::ClientArgs {
             config,
             name,
@@ -338,7 +382,14 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Resume(this) => instruct(this, Function::Resume),
         Command::Reserve(this) => reserve(this, How::Reserve),
         Command::Release(this) => reserve(this, How::Release),
-        Command::Steal(this) => reserve(this, How::Steal),
+        Command::Steal { reserve: this, yes } => {
+            anyhow::ensure!(
+                yes,
+                "steal takes \"{}\" away from a system that may be writing to it: if that is what you want, add --yes",
+                this.disk
+            );
+            reserve(this, How::Steal)
+        }
         Command::Dasdfmt {
             config,
             disk,

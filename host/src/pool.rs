@@ -268,7 +268,9 @@ fn remove_stale(path: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Accel, Appliance, Client, Export, Given, Subchannel, SubchannelSource};
+    use crate::config::{
+        Accel, Appliance, Client, Export, Given, Places, Subchannel, SubchannelSource,
+    };
     use channel::DeviceNumber;
 
     const GIVEN: Given = Given {
@@ -304,6 +306,7 @@ mod tests {
                 device: DeviceNumber { set: 0, number: 1 },
                 source: SubchannelSource::Qemu("x".into()),
             }],
+            places: Places::default(),
             clients: clients
                 .iter()
                 .map(|&(memory, exports, subchannels)| Client {

@@ -225,7 +225,7 @@ case_host() { # lscss, ccw, schib and trace, and what they say when they cannot
 case_disks() { # what is no DASD is not administered, and says so
     up terminal host
     local command
-    for command in reserve release steal dasdview 'dasdfmt --yes'; do
+    for command in reserve release 'steal --yes' dasdview 'dasdfmt --yes'; do
         # shellcheck disable=SC2086 # a command and its option
         refused 'disk "data" is no DASD' $command data
     done

@@ -10,7 +10,8 @@ use rustix::fs::OFlags;
 
 use crate::config::{Aio, Cache, Config, Format, Source, SECTOR};
 
-const QCOW2_MAGIC: [u8; 4] = *b"QFI\xFB";
+/// How a qcow2 image begins.
+pub const QCOW2_MAGIC: [u8; 4] = *b"QFI\xFB";
 /// As much of a qcow2 header as is looked at.
 const QCOW2_HEADER: usize = 80;
 /// The low byte of the version.

@@ -23,7 +23,7 @@ use anyhow::{Context, Result};
 use rustix::process::{pidfd_open, Pid, PidfdFlags, Signal};
 
 pub use args::{appliance as args, comma_escaped, LINK_PORT, NO_FIRMWARE};
-pub use disk::{check_mdev, Backing};
+pub use disk::{check_mdev, Backing, QCOW2_MAGIC};
 pub use monitor::{Monitor, News};
 pub use plugs::Given;
 

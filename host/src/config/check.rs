@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{absolute, Path, PathBuf};
 
 use toml::Spanned;
@@ -9,12 +10,14 @@ use vcss::client::MAX_QUEUES;
 use vcss::layout::Name;
 
 use super::memory::{self, MIB};
-use super::problem::Problems;
+use super::need::Need;
+use super::problem::{nearest, Problems};
 use super::raw::{self, Raw};
+use super::read::read;
+use super::slices::Slice;
 use super::subchannels::Book;
-use super::{Accel, Appliance, Cache, Client, Config, ConfigError, Disk, Export, Source};
+use super::{Accel, Appliance, Cache, Client, Config, ConfigError, Disk, Places, Source};
 
-const DEFAULT_PRIVATE: u64 = 16 * MIB;
 const LEAST_PRIVATE: u64 = 4 * MIB;
 const DEFAULT_POLL_US: u32 = 20;
 const MAX_POLL_US: u32 = 1_000_000;
@@ -28,20 +31,15 @@ const MAX_SOCKET_PATH: usize = 108;
 /// Reads and checks the text of a configuration file.
 pub fn config(file: &Path, text: &str) -> Result<Config, ConfigError> {
     let mut problems = Problems::new(file, text);
-    match toml::from_str::<Raw>(text) {
-        Ok(raw) => {
-            let config = Check {
-                file,
-                problems: &mut problems,
-            }
-            .config(raw);
-            problems.conclude(config)
-        }
-        Err(error) => {
-            problems.add(error.span().unwrap_or(0..0), error.message(), "");
-            Err(problems.failed())
-        }
-    }
+    let Some(raw) = read(&mut problems) else {
+        return Err(problems.failed());
+    };
+    let check = Check {
+        file,
+        problems: &mut problems,
+    };
+    let config = check.config(raw);
+    problems.conclude(config)
 }
 
 pub(super) struct Check<'a, 'b> {
@@ -49,25 +47,25 @@ pub(super) struct Check<'a, 'b> {
     pub(super) problems: &'a mut Problems<'b>,
 }
 
-/// A slice with the place where it was written, for the comparison of slices.
-struct Slice {
-    span: Range<usize>,
-    disk: usize,
-    sectors: Range<u64>,
-    partition: Option<u8>,
-    read_only: bool,
-    shared: bool,
-    client: String,
-}
-
 impl Check<'_, '_> {
-    fn config(&mut self, raw: Raw) -> Config {
-        let appliance = self.appliance(raw.appliance);
+    fn config(mut self, raw: Raw) -> Config {
+        let mut places = Places {
+            file: self.file.to_owned(),
+            image: self.problems.place(&raw.appliance.image.span()),
+            qemu: {
+                let named = raw.appliance.qemu.as_ref();
+                let span = named.unwrap_or(&raw.appliance.image).span();
+                self.problems.place(&span)
+            },
+            ..Places::default()
+        };
+        let memory = raw.appliance.memory.clone();
+        let mut appliance = self.appliance(raw.appliance);
         let mut disks = Vec::new();
         let mut known = HashMap::new();
-        if raw.disk.len() > MAX_DISKS {
+        if let Some(first) = raw.disk.get(MAX_DISKS) {
             let help = format!("at most {MAX_DISKS} disks can be given to one appliance");
-            self.problems.add(0..0, "too many disks", help);
+            self.problems.add(first.name.span(), "too many disks", help);
         }
         for disk in raw.disk {
             self.name(&disk.name, "disk");
@@ -77,16 +75,19 @@ impl Check<'_, '_> {
             {
                 self.twice(&disk.name, "disk");
             }
-            disks.push(self.disk(disk));
+            let (disk, span) = self.disk(disk);
+            places.disks.push(self.problems.place(&span));
+            disks.push(disk);
         }
         let mut book = Book::default();
-        let subchannels = self.subchannels(raw.subchannel, disks.len(), &mut book);
+        let subchannels = self.subchannels(raw.subchannel, disks.len(), &mut book, &mut places);
         let mut clients = Vec::new();
         let mut slices = Vec::new();
         let mut names = HashMap::new();
-        if raw.client.len() > MAX_CLIENTS {
+        if let Some(first) = raw.client.get(MAX_CLIENTS) {
             let help = format!("at most {MAX_CLIENTS} clients can share one appliance");
-            self.problems.add(0..0, "too many clients", help);
+            self.problems
+                .add(first.name.span(), "too many clients", help);
         }
         for client in raw.client {
             self.name(&client.name, "client");
@@ -95,31 +96,54 @@ impl Check<'_, '_> {
                 self.twice(&client.name, "client");
             }
             self.socket_path(&client.name, &appliance.run_dir);
+            let first = slices.len();
             clients.push(self.client(client, &known, &mut slices, &mut book));
+            let exports = slices[first..].iter();
+            let exports = exports.map(|slice: &Slice| self.problems.place(&slice.place));
+            places.exports.push(exports.collect());
         }
         self.partitions(&slices, &disks);
         self.overlaps(&slices, &disks);
+        self.serials(&clients, &slices, &disks);
+        let need = Need::of(&disks, &subchannels, &clients);
+        match memory {
+            Some(memory) => self.enough(&memory, appliance.private, need),
+            None => appliance.private = need.default_size(),
+        }
         Config {
             appliance,
             disks,
             subchannels,
             clients,
+            places,
+        }
+    }
+
+    /// Whether the appliance's memory is enough for what it is given to do.
+    fn enough(&mut self, memory: &Spanned<String>, private: u64, need: Need) {
+        // What is no size, or too small for anything, was found before.
+        if (LEAST_PRIVATE..need.size()).contains(&private) {
+            self.problems.add(
+                memory.span(),
+                format!("the appliance has {}, and needs {} for {need}", memory::show(private), memory::show(need.size())),
+                format!(
+                    "set memory = \"{}\" or more, or leave it out: the default grows with the configuration",
+                    memory::show(need.size())
+                ),
+            );
         }
     }
 
     fn appliance(&mut self, raw: raw::Appliance) -> Appliance {
-        let stem = stem(self.file);
-        let private = match &raw.memory {
-            Some(memory) => self.memory(memory),
-            None => DEFAULT_PRIVATE,
-        };
-        if let Some(memory) = raw.memory.filter(|_| private < LEAST_PRIVATE) {
+        let stem = instance(self.file);
+        let private = raw.memory.as_ref().map_or(0, |memory| self.memory(memory));
+        if let Some(memory) = raw.memory.filter(|_| (1..LEAST_PRIVATE).contains(&private)) {
             let message = format!("the appliance cannot run in {}", memory.get_ref());
             let help = format!("give it at least {}", memory::show(LEAST_PRIVATE));
             self.problems.add(memory.span(), message, help);
         }
         let poll_us = raw.daemon_poll_us.as_ref();
-        if let Some(poll) = poll_us.filter(|poll| *poll.get_ref() > MAX_POLL_US) {
+        if let Some(poll) = poll_us.filter(|poll| *poll.get_ref() > u64::from(MAX_POLL_US)) {
             let help = format!("at most {MAX_POLL_US} (microseconds)");
             self.problems
                 .add(poll.span(), "daemon_poll_us is too large", help);
@@ -128,11 +152,16 @@ impl Check<'_, '_> {
             Some(dir) => PathBuf::from(dir.get_ref()),
             None => default_run_dir(&stem),
         };
-        let pool = raw.pool.map_or_else(|| default_pool(&stem), PathBuf::from);
+        let pool = match &raw.pool {
+            Some(pool) => PathBuf::from(pool.get_ref()),
+            None => default_pool(&stem),
+        };
         Appliance {
-            image: whole(raw.image.into()),
+            image: whole(raw.image.get_ref().into()),
             private,
-            qemu: raw.qemu.unwrap_or_else(|| "qemu-system-s390x".into()),
+            qemu: raw
+                .qemu
+                .map_or_else(|| "qemu-system-s390x".into(), Spanned::into_inner),
             accel: match raw.accel {
                 raw::Accel::Kvm => Accel::Kvm,
                 raw::Accel::Tcg => Accel::Tcg,
@@ -142,12 +171,15 @@ impl Check<'_, '_> {
             qemu_args: raw.qemu_args,
             run_dir: whole(run_dir),
             pool: whole(pool),
-            poll_us: poll_us.map_or(DEFAULT_POLL_US, |poll| *poll.get_ref()),
+            poll_us: poll_us.map_or(DEFAULT_POLL_US, |poll| *poll.get_ref() as u32),
         }
     }
 
-    fn disk(&mut self, raw: raw::Disk) -> Disk {
+    /// The disk, and where its file or device is named.
+    fn disk(&mut self, raw: raw::Disk) -> (Disk, Range<usize>) {
         let name = raw.name.get_ref().clone();
+        let named = raw.image.as_ref().or(raw.mdev.as_ref());
+        let span = named.unwrap_or(&raw.name).span();
         let queues = self.queues(raw.queues.as_ref(), DEFAULT_DISK_QUEUES);
         let source = match (raw.image, raw.mdev) {
             (Some(image), None) => Source::Image {
@@ -171,6 +203,7 @@ impl Check<'_, '_> {
                 }
                 Source::Mdev(whole(mdev.into_inner().into()))
             }
+            (None, None) if raw.doubtful => Source::Mdev(PathBuf::new()),
             (image, _) => {
                 let message = match image {
                     Some(_) => format!("disk \"{name}\" has both image and mdev"),
@@ -184,11 +217,12 @@ impl Check<'_, '_> {
                 Source::Mdev(PathBuf::new())
             }
         };
-        Disk {
+        let disk = Disk {
             name,
             source,
             queues,
-        }
+        };
+        (disk, span)
     }
 
     fn client(
@@ -199,16 +233,23 @@ impl Check<'_, '_> {
         book: &mut Book,
     ) -> Client {
         let name = raw.name.get_ref().clone();
-        let memory = self.memory(&raw.memory);
+        let memory = raw.memory.as_ref().map_or(0, |memory| self.memory(memory));
         let good = memory::next_good(memory);
-        if memory != 0 && good != memory {
+        if let Some(text) = raw.memory.filter(|_| memory != 0 && good != memory) {
             self.problems.add(
-                raw.memory.span(),
-                format!("no s390x VM can have {} of memory", raw.memory.get_ref()),
+                text.span(),
+                format!("no s390x VM can have {} of memory", text.get_ref()),
                 format!(
                     "the next size that it can have is \"{}\"",
                     memory::show(good)
                 ),
+            );
+        }
+        if raw.disk.is_empty() && raw.subchannel.is_empty() {
+            self.problems.add(
+                raw.name.span(),
+                format!("client \"{name}\" has neither a disk nor a subchannel"),
+                "give it one, below it: [[client.disk]], and disk = \"NAME\" of a [[disk]]",
             );
         }
         if raw.disk.len() > MAX_CLIENT_DISKS {
@@ -226,11 +267,14 @@ impl Check<'_, '_> {
         let subchannels = self.given(raw.subchannel, &name, book);
         let mut exports = Vec::new();
         for disk in raw.disk {
-            let Some(&index) = disks.get(disk.disk.get_ref()) else {
-                self.unknown_disk(&disk.disk, disks);
+            // Without a name of a disk, it has been reported.
+            let Some(wanted) = &disk.disk else { continue };
+            let Some(&index) = disks.get(wanted.get_ref()) else {
+                self.unknown_disk(wanted, disks);
                 continue;
             };
-            let (export, slice) = self.export(disk, index, &name);
+            let span = wanted.span();
+            let (export, slice) = self.export(disk, span, index, &name);
             exports.push(export);
             slices.push(slice);
         }
@@ -242,103 +286,12 @@ impl Check<'_, '_> {
         }
     }
 
-    fn export(&mut self, raw: raw::ClientDisk, disk: usize, client: &str) -> (Export, Slice) {
-        let queues = self.queues(raw.queues.as_ref(), 1);
-        if let Some(size) = raw.size.as_ref().filter(|size| *size.get_ref() == 0) {
-            let help = "leave size out to reach to the end of the disk";
-            self.problems.add(size.span(), "a slice of 0 sectors", help);
-        }
-        let partition = self.partition(&raw);
-        let sectors = raw.size.map(Spanned::into_inner);
-        let end = sectors.map_or(Some(u64::MAX), |sectors| raw.start.checked_add(sectors));
-        if end.is_none() {
-            let help = "start and size are sectors of 512 bytes";
-            let message = "the slice ends beyond any disk";
-            self.problems.add(raw.disk.span(), message, help);
-        }
-        let slice = Slice {
-            span: raw.disk.span(),
-            disk,
-            sectors: raw.start..end.unwrap_or(u64::MAX),
-            partition,
-            read_only: raw.readonly,
-            shared: raw.shared,
-            client: client.to_owned(),
-        };
-        let export = Export {
-            disk,
-            partition,
-            start: raw.start,
-            sectors,
-            read_only: raw.readonly,
-            queues,
-        };
-        (export, slice)
-    }
-
-    fn partition(&mut self, raw: &raw::ClientDisk) -> Option<u8> {
-        let partition = raw.partition.as_ref()?;
-        if *partition.get_ref() == 0 {
-            let help = "a volume's partitions are numbered from 1";
-            self.problems.add(partition.span(), "partition 0", help);
-        }
-        if raw.start != 0 || raw.size.is_some() {
-            let help = "leave start and size out: the volume says where its partition is";
-            let message = "a partition and a slice of it";
-            self.problems.add(partition.span(), message, help);
-        }
-        Some(*partition.get_ref())
-    }
-
-    fn partitions(&mut self, slices: &[Slice], disks: &[Disk]) {
-        for slice in slices.iter().filter(|slice| slice.partition.is_some()) {
-            let disk = disks.get(slice.disk);
-            if let Some(disk) = disk.filter(|disk| matches!(disk.source, Source::Image { .. })) {
-                self.problems.add(
-                    slice.span.clone(),
-                    format!("a partition of \"{}\", which is an image", disk.name),
-                    "only DASD have partitions here: choose start and size",
-                );
-            }
-        }
-    }
-
-    fn overlaps(&mut self, slices: &[Slice], disks: &[Disk]) {
-        for (at, second) in slices.iter().enumerate() {
-            let clash = slices[..at].iter().find(|first| {
-                first.disk == second.disk
-                    && first.sectors.start < second.sectors.end
-                    && second.sectors.start < first.sectors.end
-                    // Where partitions are is not known here: they lie apart from each other, and nowhere else.
-                    && (first.partition.is_none() || second.partition.is_none() || first.partition == second.partition)
-                    && !(first.read_only && second.read_only)
-                    && !(first.shared && second.shared)
-            });
-            let Some(first) = clash else { continue };
-            let disk = disks.get(second.disk).map_or("", |disk| &disk.name);
-            let message = if first.client == second.client {
-                format!(
-                    "client \"{}\" is given the same sectors of disk \"{disk}\" twice",
-                    first.client
-                )
-            } else {
-                format!(
-                    "clients \"{}\" and \"{}\" are given the same sectors of disk \"{disk}\", and not both read-only",
-                    first.client, second.client
-                )
-            };
-            self.problems.add(
-                second.span.clone(),
-                message,
-                "choose start and size so that they do not overlap, or mark both with shared = true if their \
-                 file system is made for it",
-            );
-        }
-    }
-
     pub(super) fn name(&mut self, name: &Spanned<String>, what: &str) {
         let text = name.get_ref();
         let good = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+        if text.is_empty() {
+            return; // It has been reported.
+        }
         let fits = (1..=Name::MAX).contains(&text.len()) && text.chars().all(good);
         if !fits || text.starts_with(['.', '-']) {
             let help = format!(
@@ -351,44 +304,45 @@ impl Check<'_, '_> {
     }
 
     pub(super) fn twice(&mut self, name: &Spanned<String>, what: &str) {
+        if name.get_ref().is_empty() {
+            return;
+        }
         let message = format!("there are two {what}s named \"{}\"", name.get_ref());
         let help = format!("give each {what} a name of its own");
         self.problems.add(name.span(), message, help);
     }
 
     fn unknown_disk(&mut self, name: &Spanned<String>, disks: &HashMap<String, usize>) {
-        let mut known: Vec<&str> = disks.keys().map(String::as_str).collect();
-        known.sort_unstable();
-        let help = if known.is_empty() {
-            "there is no [[disk]] at all: add one".to_owned()
-        } else {
-            format!("the disks are: {}", known.join(", "))
-        };
+        if disks.contains_key("") {
+            return; // It may be the one whose name is missing.
+        }
+        let help = known_names(name.get_ref(), disks.keys(), "disk");
         let message = format!("there is no disk named \"{}\"", name.get_ref());
         self.problems.add(name.span(), message, help);
     }
 
-    fn queues(&mut self, queues: Option<&Spanned<u16>>, default: u16) -> u16 {
+    pub(super) fn queues(&mut self, queues: Option<&Spanned<u64>>, default: u16) -> u16 {
         let Some(queues) = queues else { return default };
         let number = *queues.get_ref();
-        if !(1..=MAX_QUEUES as u16).contains(&number) {
+        if !(1..=MAX_QUEUES as u64).contains(&number) {
             let help = format!("a disk has 1 to {MAX_QUEUES} queues");
             self.problems
                 .add(queues.span(), format!("{number} queues"), help);
             return default;
         }
-        number
+        number as u16
     }
 
     fn memory(&mut self, text: &Spanned<String>) -> u64 {
         match memory::parse(text.get_ref()) {
             Some(bytes) if bytes != 0 && bytes.is_multiple_of(MIB) && bytes <= memory::MAX => bytes,
             _ => {
-                self.problems.add(
-                    text.span(),
-                    format!("\"{}\" is no size of memory", text.get_ref()),
-                    "write whole MiB or GiB with their unit: \"16M\", \"1G\"",
-                );
+                let help = match memory::meant(text.get_ref()) {
+                    Some(meant) => format!("did you mean \"{meant}\"?"),
+                    None => "write whole MiB or GiB with their unit: \"16M\", \"1G\"".to_owned(),
+                };
+                let message = format!("\"{}\" is no size of memory", text.get_ref());
+                self.problems.add(text.span(), message, help);
                 0
             }
         }
@@ -413,8 +367,29 @@ impl Check<'_, '_> {
     }
 }
 
-/// The configuration file's name without its ending, fit to be part of other names.
-fn stem(file: &Path) -> String {
+/// For a name that nobody has: the one that was probably meant, or all that there are.
+pub(super) fn known_names<'n>(
+    name: &str,
+    known: impl Iterator<Item = &'n String>,
+    what: &str,
+) -> String {
+    let mut known: Vec<&str> = known.map(String::as_str).collect();
+    known.sort_unstable();
+    match nearest(name, &known) {
+        _ if known.is_empty() => format!("there is no [[{what}]] at all: add one"),
+        Some(near) if known.len() > 1 => {
+            format!(
+                "did you mean \"{near}\"? The {what}s are: {}",
+                known.join(", ")
+            )
+        }
+        _ => format!("the {what}s are: {}", known.join(", ")),
+    }
+}
+
+/// What tells the daemon of this configuration from all others, fit to be part of names: the file's name without its ending, and a
+/// number made of its whole path, since there are files of one name in several directories.
+fn instance(file: &Path) -> String {
     let stem = file.file_stem().unwrap_or_default().to_string_lossy();
     let fit = |c: char| {
         if c.is_ascii_alphanumeric() || "_.-".contains(c) {
@@ -423,7 +398,17 @@ fn stem(file: &Path) -> String {
             '_'
         }
     };
-    stem.chars().map(fit).collect()
+    let stem: String = stem.chars().map(fit).collect();
+    let path = std::fs::canonicalize(file).unwrap_or_else(|_| whole(file.to_owned()));
+    // FNV-1a: the same today and tomorrow, in each version of this program.
+    let hash = path
+        .as_os_str()
+        .as_bytes()
+        .iter()
+        .fold(0x811c_9dc5_u32, |hash, &byte| {
+            (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+        });
+    format!("{stem}-{hash:08x}")
 }
 
 fn default_run_dir(stem: &str) -> PathBuf {

@@ -24,6 +24,13 @@ pub fn parse(text: &str) -> Option<u64> {
     number.checked_mul(1 << shift)
 }
 
+/// The size that was probably meant by what is none: `512m`, `512MB`.
+pub fn meant(text: &str) -> Option<String> {
+    let text = text.trim().to_uppercase();
+    let bytes = parse(text.strip_suffix('B').unwrap_or(&text))?;
+    (bytes != 0 && bytes.is_multiple_of(MIB) && bytes <= MAX).then(|| show(bytes))
+}
+
 /// The smallest size, from `bytes` on, that an s390x VM can have: a multiple of its storage increment,
 /// which is 1 MiB and doubles while the size is more than 1020 increments.
 pub const fn next_good(bytes: u64) -> u64 {

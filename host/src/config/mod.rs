@@ -9,6 +9,7 @@
 //! # Rules
 //!
 //! * Unknown keys are errors: a misspelt key must not be a silent default.
+//! * All problems are reported at once, whatever they are; only what is no TOML comes before everything else.
 //! * Relative paths are relative to the current directory, as on a command line, and made absolute here.
 //! * Two slices of a disk that share a sector must both be marked `shared`, unless nobody writes.
 //! * A subchannel is given to one client at most.
@@ -16,20 +17,27 @@
 //!   or the other.
 
 mod check;
+#[cfg(test)]
+mod limits;
 mod memory;
+#[cfg(test)]
+mod mistakes;
+mod need;
 mod problem;
 mod raw;
+mod read;
+mod slices;
 mod subchannels;
+mod table;
 #[cfg(test)]
 mod tests;
 
 use std::path::{Path, PathBuf};
 
 use channel::DeviceNumber;
-use serde::Deserialize;
 
 pub use memory::{next_good, show as show_size, MIB};
-pub use problem::ConfigError;
+pub use problem::{ConfigError, Place, Problem};
 pub use subchannels::parse_device;
 
 /// Bytes in a sector, the unit of slices.
@@ -46,6 +54,25 @@ pub struct Config {
     pub subchannels: Vec<Subchannel>,
     /// Those whom it serves.
     pub clients: Vec<Client>,
+    /// Where in the file it says so.
+    pub places: Places,
+}
+
+/// Where things are written, for what is found wrong with them later.
+#[derive(Clone, Debug, Default)]
+pub struct Places {
+    /// The configuration file.
+    pub file: PathBuf,
+    /// The image's path.
+    pub image: Place,
+    /// QEMU's program, if it is named.
+    pub qemu: Place,
+    /// For each disk, its file or device.
+    pub disks: Vec<Place>,
+    /// The same for each subchannel.
+    pub subchannels: Vec<Place>,
+    /// For each export of each client, where the slice begins.
+    pub exports: Vec<Vec<Place>>,
 }
 
 /// The appliance and the place that it runs in.
@@ -129,8 +156,7 @@ pub enum Source {
 }
 
 /// Format of an image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// The sectors, one after the other.
     Raw,
@@ -149,8 +175,7 @@ impl Format {
 }
 
 /// Whether the host's page cache lies between QEMU and the disk.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Cache {
     /// It does not, where the file system allows that.
     #[default]
@@ -160,16 +185,13 @@ pub enum Cache {
 }
 
 /// How QEMU reads and writes an image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Aio {
     /// A pool of threads.
-    #[serde(rename = "threads")]
     Threads,
     /// Linux asynchronous I/O; needs an uncached file.
-    #[serde(rename = "native")]
     Native,
     /// io_uring.
-    #[serde(rename = "io_uring")]
     IoUring,
 }
 

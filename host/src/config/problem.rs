@@ -4,15 +4,22 @@ use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+/// A place in the configuration file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// Line, counted from 1.
+    pub line: usize,
+    /// Column in characters, counted from 1.
+    pub column: usize,
+}
+
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// The configuration file.
     pub file: PathBuf,
-    /// Line, counted from 1.
-    pub line: usize,
-    /// Column in characters, counted from 1.
-    pub column: usize,
+    /// Where in it.
+    pub place: Place,
     /// What is wrong.
     pub message: String,
     /// What to do.
@@ -23,8 +30,7 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             file,
-            line,
-            column,
+            place: Place { line, column },
             message,
             help,
         } = self;
@@ -77,15 +83,41 @@ impl<'a> Problems<'a> {
 
     /// Adds one that concerns these bytes of the text.
     pub fn add(&mut self, span: Range<usize>, message: impl Into<String>, help: impl Into<String>) {
-        let before = self.text.get(..span.start).unwrap_or(self.text);
-        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+        let place = self.place(&span);
         self.found.push(Problem {
             file: self.file.to_owned(),
-            line: before.matches('\n').count() + 1,
-            column: before[line_start..].chars().count() + 1,
+            place,
             message: message.into(),
             help: help.into(),
         });
+    }
+
+    /// Where these bytes of the text are.
+    pub fn place(&self, span: &Range<usize>) -> Place {
+        let before = self.text.get(..span.start).unwrap_or(self.text);
+        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+        Place {
+            line: before.matches('\n').count() + 1,
+            column: before[line_start..].chars().count() + 1,
+        }
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.found.len()
+    }
+
+    /// The text that is looked at.
+    pub const fn text(&self) -> &'a str {
+        self.text
+    }
+
+    /// Whether something was found already that a table of this name was meant in.
+    pub fn concerns(&self, table: &str) -> bool {
+        let meant = format!("[[{table}]]?");
+        self.found
+            .iter()
+            .any(|problem| problem.help.ends_with(&meant))
     }
 
     /// The value, unless something was wrong.
@@ -103,8 +135,15 @@ impl<'a> Problems<'a> {
 
     /// Everything found, in the order of the file.
     pub fn failed(mut self) -> ConfigError {
-        self.found
-            .sort_by_key(|problem| (problem.line, problem.column));
+        self.found.sort_by_key(|problem| problem.place);
         ConfigError::Wrong(self.found)
     }
+}
+
+/// The word that was probably meant, if one is near.
+pub fn nearest<'w>(word: &str, words: &[&'w str]) -> Option<&'w str> {
+    let distance = |other: &&&str| strsim::damerau_levenshtein(&word.to_lowercase(), other);
+    let near = words.iter().min_by_key(distance)?;
+    let allowed = (near.len() / 3).max(1);
+    (!word.is_empty() && distance(&near) <= allowed).then_some(near)
 }

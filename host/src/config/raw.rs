@@ -1,42 +1,34 @@
-//! The configuration as it is written: what serde reads, with the place of everything that can be
-//! wrong in more ways than its type says.
+//! The configuration as it is written, with the place of everything that can be wrong in more ways than its type says.
+//!
+//! A value of the wrong type, or one that has to be there and is not, has been reported when one of these is made. Then it
+//! is `None` here, a name is empty.
 
-use serde::Deserialize;
 use toml::Spanned;
 
 use super::{Aio, Cache, Format};
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug)]
 pub struct Raw {
     pub appliance: Appliance,
-    #[serde(default)]
     pub disk: Vec<Disk>,
-    #[serde(default)]
     pub subchannel: Vec<Subchannel>,
-    #[serde(default)]
     pub client: Vec<Client>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug)]
 pub struct Appliance {
-    pub image: String,
+    pub image: Spanned<String>,
     pub memory: Option<Spanned<String>>,
-    pub qemu: Option<String>,
-    #[serde(default)]
+    pub qemu: Option<Spanned<String>>,
     pub accel: Accel,
-    #[serde(default)]
     pub append: String,
-    #[serde(default)]
     pub qemu_args: Vec<String>,
     pub run_dir: Option<Spanned<String>>,
-    pub pool: Option<String>,
-    pub daemon_poll_us: Option<Spanned<u32>>,
+    pub pool: Option<Spanned<String>>,
+    pub daemon_poll_us: Option<Spanned<u64>>,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Accel {
     #[default]
     Auto,
@@ -44,8 +36,7 @@ pub enum Accel {
     Tcg,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug)]
 pub struct Disk {
     pub name: Spanned<String>,
     pub image: Option<Spanned<String>>,
@@ -53,49 +44,47 @@ pub struct Disk {
     pub format: Option<Spanned<Format>>,
     pub cache: Option<Spanned<Cache>>,
     pub aio: Option<Spanned<Aio>>,
-    pub queues: Option<Spanned<u16>>,
+    pub queues: Option<Spanned<u64>>,
+    /// Whether something in it was wrong already, so that nothing should be concluded from what is missing.
+    pub doubtful: bool,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug)]
 pub struct Subchannel {
     pub name: Spanned<String>,
-    pub device: Spanned<String>,
+    pub device: Option<Spanned<String>>,
     pub qemu: Option<Spanned<String>>,
     pub mdev: Option<Spanned<String>>,
-    #[serde(default)]
     pub plugged: bool,
+    /// Whether something in it was wrong already, so that nothing should be concluded from what is missing.
+    pub doubtful: bool,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug)]
 pub struct Client {
     pub name: Spanned<String>,
-    pub memory: Spanned<String>,
-    #[serde(default)]
+    pub memory: Option<Spanned<String>>,
     pub disk: Vec<ClientDisk>,
-    #[serde(default)]
     pub subchannel: Vec<ClientSubchannel>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug)]
 pub struct ClientSubchannel {
-    pub subchannel: Spanned<String>,
+    pub subchannel: Option<Spanned<String>>,
     pub device: Option<Spanned<String>>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug)]
 pub struct ClientDisk {
-    pub disk: Spanned<String>,
-    pub partition: Option<Spanned<u8>>,
-    #[serde(default)]
-    pub start: u64,
+    pub disk: Option<Spanned<String>>,
+    pub partition: Option<Spanned<u64>>,
+    /// In sectors.
+    pub start: Option<Spanned<u64>>,
+    /// In sectors.
     pub size: Option<Spanned<u64>>,
-    #[serde(default)]
     pub readonly: bool,
-    pub queues: Option<Spanned<u16>>,
-    #[serde(default)]
+    pub queues: Option<Spanned<u64>>,
     pub shared: bool,
+    /// Whether something in it was wrong already, so that nothing should be concluded from what is missing.
+    pub doubtful: bool,
 }

@@ -6,15 +6,17 @@ use channel::DeviceNumber;
 use toml::Spanned;
 use vcss::control::HOST;
 
-use super::check::{whole, Check};
+use super::check::{known_names, whole, Check};
 use super::raw;
-use super::{Given, Subchannel, SubchannelSource};
+use super::{Given, Places, Subchannel, SubchannelSource};
 use crate::areas::{device_number, LINK_DEVICE};
 
 const MAX_SUBCHANNELS: usize = 128;
 const MAX_CLIENT_SUBCHANNELS: usize = 32;
 /// Subchannel set of everything that clients see.
 const CLIENT_SET: u8 = 0;
+/// What stands for a device number that is none.
+const NO_DEVICE: DeviceNumber = DeviceNumber { set: 0, number: 0 };
 
 /// What has been written of subchannels so far.
 #[derive(Debug, Default)]
@@ -51,10 +53,12 @@ impl Check<'_, '_> {
         raw: Vec<raw::Subchannel>,
         disks: usize,
         book: &mut Book,
+        places: &mut Places,
     ) -> Vec<Subchannel> {
-        if raw.len() > MAX_SUBCHANNELS {
+        if let Some(first) = raw.get(MAX_SUBCHANNELS) {
             let help = format!("at most {MAX_SUBCHANNELS} can be given to one appliance");
-            self.problems.add(0..0, "too many subchannels", help);
+            self.problems
+                .add(first.name.span(), "too many subchannels", help);
         }
         let mut subchannels = Vec::new();
         for this in raw {
@@ -64,10 +68,18 @@ impl Check<'_, '_> {
             if book.names.insert(name.clone(), index).is_some() {
                 self.twice(&this.name, "subchannel");
             }
-            let device = self.device(&this.device);
-            self.free(&this.device, device, disks, book);
-            book.devices.insert(device, index);
+            let device = match &this.device {
+                Some(text) => {
+                    let device = self.device(text);
+                    self.free(text, device, disks, book);
+                    book.devices.insert(device, index);
+                    device
+                }
+                None => NO_DEVICE,
+            };
             book.numbers.push(device);
+            let named = this.mdev.as_ref().unwrap_or(&this.name);
+            places.subchannels.push(self.problems.place(&named.span()));
             let source = self.source(&this);
             subchannels.push(Subchannel {
                 name,
@@ -85,7 +97,7 @@ impl Check<'_, '_> {
                 format!("\"{}\" is no device number", text.get_ref()),
                 "write it as lscss does, with the subchannel set (0 to 3): \"0.0.3270\"",
             );
-            DeviceNumber { set: 0, number: 0 }
+            NO_DEVICE
         })
     }
 
@@ -113,6 +125,7 @@ impl Check<'_, '_> {
             (None, Some(mdev), false) => {
                 return SubchannelSource::Mdev(whole(mdev.get_ref().into()));
             }
+            (None, None, false) if raw.doubtful => return SubchannelSource::Plugged,
             (None, None, false) => "neither qemu nor mdev",
             (Some(_), Some(_), _) => "both qemu and mdev",
             (Some(_), None, true) => "both qemu and plugged",
@@ -165,14 +178,19 @@ impl Check<'_, '_> {
         if let Some(first) = raw.get(MAX_CLIENT_SUBCHANNELS) {
             let message = format!("client \"{client}\" has too many subchannels");
             let help = format!("a client can have at most {MAX_CLIENT_SUBCHANNELS}");
-            self.problems.add(first.subchannel.span(), message, help);
+            let span = first.subchannel.as_ref().map_or(0..0, Spanned::span);
+            self.problems.add(span, message, help);
         }
         for this in raw {
-            let Some(subchannel) = book.find(this.subchannel.get_ref()) else {
-                self.unknown_subchannel(&this.subchannel, book);
+            // Without one, it has been reported.
+            let Some(wanted) = this.subchannel else {
                 continue;
             };
-            self.given_once(&this.subchannel, subchannel, client, book);
+            let Some(subchannel) = book.find(wanted.get_ref()) else {
+                self.unknown_subchannel(&wanted, book);
+                continue;
+            };
+            self.given_once(&wanted, subchannel, client, book);
             let device = match &this.device {
                 Some(text) => self.device(text),
                 None => DeviceNumber {
@@ -180,7 +198,7 @@ impl Check<'_, '_> {
                     ..book.numbers[subchannel]
                 },
             };
-            let span = this.device.as_ref().unwrap_or(&this.subchannel).span();
+            let span = this.device.as_ref().unwrap_or(&wanted).span();
             if device.set != CLIENT_SET {
                 let message = format!("client \"{client}\" cannot see {device}");
                 let help = format!("what clients see is in subchannel set {CLIENT_SET}");
@@ -226,13 +244,10 @@ impl Check<'_, '_> {
     }
 
     fn unknown_subchannel(&mut self, text: &Spanned<String>, book: &Book) {
-        let mut known: Vec<&str> = book.names.keys().map(String::as_str).collect();
-        known.sort_unstable();
-        let help = if known.is_empty() {
-            "there is no [[subchannel]] at all: add one".to_owned()
-        } else {
-            format!("the subchannels are: {}", known.join(", "))
-        };
+        if book.names.contains_key("") || book.devices.len() < book.numbers.len() {
+            return; // It may be the one whose name or number is missing.
+        }
+        let help = known_names(text.get_ref(), book.names.keys(), "subchannel");
         let message = format!("there is no subchannel \"{}\"", text.get_ref());
         self.problems.add(text.span(), message, help);
     }

@@ -52,8 +52,7 @@ fn problem(old: &str, new: &str) -> (usize, usize, String) {
     let problems = problems(old, new);
     assert_eq!(problems.len(), 1, "{problems:?}");
     let Problem {
-        line,
-        column,
+        place: Place { line, column },
         message,
         help,
         ..
@@ -88,7 +87,7 @@ fn an_unknown_key_is_refused_with_its_place() {
 #[test]
 fn a_wrong_type_and_a_wrong_word_are_refused() {
     assert_eq!(problem("queues = 4", "queues = \"4\"").0, 29);
-    let (line, _, text) = problem("accel = \"tcg\"", "accel = \"hvf\"");
+    let (line, _, text) = problem("accel = \"tcg\"", "accel = \"hyper\"");
     assert_eq!(line, 5);
     assert!(text.contains("auto"), "{text}");
 }
@@ -108,7 +107,7 @@ fn names_are_unique_and_plain() {
         .contains("no name"));
     assert!(problem("name = \"linux2\"", "name = \"\"")
         .2
-        .contains("no name"));
+        .contains("empty"));
     let long = format!("name = \"{}\"", "x".repeat(33));
     assert!(problem("name = \"linux2\"", &long).2.contains("no name"));
     let two_disks = problems("name = \"dasd\"", "name = \"data\"");
@@ -252,7 +251,7 @@ fn channel_problem(old: &str, new: &str) -> (usize, String) {
     assert_eq!(problems.len(), 1, "{problems:?}");
     let problem = &problems[0];
     (
-        problem.line,
+        problem.place.line,
         format!("{}; {}", problem.message, problem.help),
     )
 }

@@ -29,10 +29,11 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
 
 use crate::admin;
-use crate::appliance::{self, Backing, NO_FIRMWARE};
+use crate::appliance::NO_FIRMWARE;
 use crate::areas::Areas;
 use crate::bell::{self, new_eventfd, BellHandle, Ringer};
-use crate::config::{show_size, Config, SubchannelSource};
+use crate::check;
+use crate::config::{show_size, Config};
 use crate::device::{Device, Patience};
 use crate::disks::Book;
 use crate::pool::{FileIdentity, Layout, Pool};
@@ -91,12 +92,13 @@ pub fn up(config_file: &Path) -> Result<()> {
         pipe::register(signal, write_end.try_clone()?)?;
     }
     let config = Config::load(config_file)?;
-    let backings = look_at_files(&config)?;
+    let backings = check::look(&config)?;
     prepare_run_dir(&config)?;
     let layout = Layout::of(&config);
     let pool = Pool::create(&config.appliance.pool, layout.clone())?;
     tracing::info!(
         pool = %config.appliance.pool.display(),
+        run_dir = %config.appliance.run_dir.display(),
         "{} in all, {} for the appliance, {} for clients",
         show_size(layout.total),
         show_size(config.appliance.private),
@@ -207,34 +209,15 @@ fn serve(shared: &Shared, pool: FileIdentity, attentions: Vec<OwnedFd>) -> Resul
     crate::print(&format!("ready {}\n", ready.join(" "))).map(drop)
 }
 
-/// Looks at everything that the configuration names, before anything is started.
-fn look_at_files(config: &Config) -> Result<Vec<Option<Backing>>> {
-    let image = &config.appliance.image;
-    if let Err(error) = File::open(image) {
-        bail!(
-            "the appliance's image {} cannot be read: {error}; build it, or set image = \"…\" in [appliance]",
-            image.display()
-        );
-    }
-    for subchannel in &config.subchannels {
-        if let SubchannelSource::Mdev(path) = &subchannel.source {
-            let what = format!("subchannel \"{}\"", subchannel.name);
-            appliance::check_mdev(&what, path)?;
-        }
-    }
-    (0..config.disks.len())
-        .map(|disk| Backing::find(config, disk))
-        .collect()
-}
-
 fn prepare_run_dir(config: &Config) -> Result<()> {
     let dir = &config.appliance.run_dir;
     let at = || format!("run directory {}", dir.display());
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .with_context(at)?;
+    if let Err(error) = DirBuilder::new().recursive(true).mode(0o700).create(dir) {
+        bail!(
+            "{}: {error}; set run_dir = \"…\" in [appliance] to a directory that you may make, or XDG_RUNTIME_DIR in the environment, as a log-in does",
+            at()
+        );
+    }
     fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).with_context(at)?;
     if admin::is_alive(&admin::socket(config)) {
         bail!(

@@ -1,0 +1,414 @@
+//! What can be known of a configuration before anything is started, by looking at what it names.
+//!
+//! # Purpose
+//!
+//! [`look`] comes before `stellwerk up` starts anything, and is all that `stellwerk check` does. It looks at the image, the
+//! disks' files and devices, and QEMU's version. All that is wrong is reported at once, each with its place in the configuration and
+//! what to do.
+//!
+//! # Limits
+//!
+//! What only a running appliance can know, as the label of a DASD, is found when the disk is opened.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use rustix::fs::OFlags;
+
+use crate::appliance::{self, Backing};
+use crate::config::{
+    show_size, Config, ConfigError, Export, Format, Place, Problem, Source, SubchannelSource,
+    SECTOR,
+};
+
+/// The first QEMU that runs the appliance, and the first that knows all of the clients' arguments.
+const QEMU_FOR_APPLIANCE: (u32, u32) = (8, 1);
+const QEMU_FOR_CLIENTS: (u32, u32) = (9, 2);
+/// Machine number of s390x in an ELF header.
+const EM_S390: u16 = 22;
+/// What QEMU asks for when a file can be read at any byte although uncached.
+const SAFE_ALIGNMENT: usize = 4096;
+
+/// What was found of the disks' images, beside the configuration's disks.
+pub type Backings = Vec<Option<Backing>>;
+
+/// Looks at everything that the configuration names.
+///
+/// # Errors
+///
+/// All that is wrong.
+pub fn look(config: &Config) -> Result<Backings, ConfigError> {
+    let mut look = Look {
+        config,
+        found: Vec::new(),
+    };
+    look.image();
+    look.qemu();
+    for (subchannel, &place) in config.subchannels.iter().zip(&config.places.subchannels) {
+        if let SubchannelSource::Mdev(path) = &subchannel.source {
+            look.mdev(place, &format!("subchannel \"{}\"", subchannel.name), path);
+        }
+    }
+    let backings = (0..config.disks.len())
+        .map(|disk| look.disk(disk))
+        .collect();
+    look.one_disk_each();
+    if look.found.is_empty() {
+        return Ok(backings);
+    }
+    look.found.sort_by_key(|problem| problem.place);
+    Err(ConfigError::Wrong(look.found))
+}
+
+struct Look<'a> {
+    config: &'a Config,
+    found: Vec<Problem>,
+}
+
+impl Look<'_> {
+    fn add(&mut self, place: Place, message: impl Into<String>, help: impl Into<String>) {
+        self.found.push(Problem {
+            file: self.config.places.file.clone(),
+            place,
+            message: message.into(),
+            help: help.into(),
+        });
+    }
+
+    fn place(&self, disk: usize) -> Place {
+        self.config
+            .places
+            .disks
+            .get(disk)
+            .copied()
+            .unwrap_or_default()
+    }
+
+    fn image(&mut self) {
+        let path = &self.config.appliance.image;
+        let at = self.config.places.image;
+        let mut head = Vec::new();
+        let read = File::open(path).and_then(|file| file.take(20).read_to_end(&mut head));
+        if let Err(error) = read {
+            let message = format!(
+                "the appliance's image {} cannot be read: {error}",
+                path.display()
+            );
+            self.add(
+                at,
+                message,
+                format!(
+                    "build it with scripts/build.sh image, or name another one; {}",
+                    relative()
+                ),
+            );
+        } else if let Some(wrong) = no_image(&head) {
+            let message = format!("{} {wrong}", path.display());
+            self.add(
+                at,
+                message,
+                "image is the file stellwerk.elf that scripts/build.sh image makes",
+            );
+        }
+    }
+
+    fn qemu(&mut self) {
+        let program = &self.config.appliance.qemu;
+        let at = self.config.places.qemu;
+        let install = "install QEMU for s390x, or set qemu = \"…\" in [appliance]";
+        match qemu_version(program) {
+            Err(error) => {
+                self.add(at, format!("cannot start {program}: {error}"), install);
+            }
+            Ok(None) => {
+                tracing::warn!(%program, "does not say which version of QEMU it is");
+            }
+            Ok(Some(version)) if version < QEMU_FOR_APPLIANCE => {
+                let message = format!(
+                    "{program} is QEMU {}, and the appliance needs {} or newer",
+                    dotted(version),
+                    dotted(QEMU_FOR_APPLIANCE)
+                );
+                self.add(at, message, install);
+            }
+            Ok(Some(version)) => {
+                if version < QEMU_FOR_CLIENTS && !self.config.clients.is_empty() {
+                    tracing::warn!(
+                        "{program} is QEMU {}: it runs the appliance; for the clients use {} or newer, which knows reconnect-ms",
+                        dotted(version),
+                        dotted(QEMU_FOR_CLIENTS)
+                    );
+                }
+            }
+        }
+    }
+
+    fn mdev(&mut self, place: Place, what: &str, path: &Path) {
+        if let Err(error) = appliance::check_mdev(what, path) {
+            let text = format!("{error:#}");
+            let (message, help) = text.split_once("; ").unwrap_or((&text, ""));
+            self.add(place, message, help);
+        }
+    }
+
+    fn disk(&mut self, index: usize) -> Option<Backing> {
+        let disk = &self.config.disks[index];
+        let before = self.found.len();
+        match &disk.source {
+            Source::Mdev(path) => {
+                self.mdev(self.place(index), &format!("disk \"{}\"", disk.name), path);
+                None
+            }
+            Source::Image { path, format, .. } => {
+                self.file(index, path, *format);
+                if self.found.len() != before {
+                    return None;
+                }
+                match Backing::find(self.config, index) {
+                    Err(error) => {
+                        let text = format!("{error:#}");
+                        let (message, help) = text.split_once("; ").unwrap_or((&text, ""));
+                        self.add(self.place(index), message, help);
+                        None
+                    }
+                    Ok(backing) => {
+                        if let Some(backing) = &backing {
+                            self.blocks(index, path, backing);
+                        }
+                        backing
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether the file is there and what it is said to be.
+    fn file(&mut self, index: usize, path: &Path, format: Option<Format>) {
+        let name = &self.config.disks[index].name;
+        let what = format!("disk \"{name}\": {}", path.display());
+        let place = self.place(index);
+        match fs::metadata(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let help = format!(
+                    "make it as large as the disk is to be, as by truncate -s 1G FILE; {}",
+                    relative()
+                );
+                return self.add(place, format!("{what} is not there"), help);
+            }
+            Err(error) => return self.add(place, format!("{what}: {error}"), relative()),
+            Ok(metadata) if metadata.is_dir() => {
+                return self.add(
+                    place,
+                    format!("{what} is a directory"),
+                    "name an image file or a block device",
+                );
+            }
+            Ok(_) => {}
+        }
+        let mut magic = [0; 4];
+        let read = File::open(path).and_then(|file| file.read_exact_at(&mut magic, 0));
+        if format == Some(Format::Qcow2) && magic != appliance::QCOW2_MAGIC {
+            let help = match read {
+                Ok(()) => "write format = \"raw\" if it holds the sectors themselves",
+                Err(_) => "make it with qemu-img create -f qcow2 FILE 1G",
+            };
+            self.add(place, format!("{what} is no qcow2 image"), help);
+        }
+    }
+
+    /// Whether the disk and its slices consist of whole blocks.
+    fn blocks(&mut self, index: usize, path: &Path, backing: &Backing) {
+        let Ok(file) = File::open(path) else { return };
+        let name = &self.config.disks[index].name;
+        if backing.device {
+            let block = rustix::fs::ioctl_blksszget(&file).map_or(SECTOR, u64::from);
+            self.slices(index, block);
+            return;
+        }
+        if backing.format != Format::Raw || backing.read_only || !backing.direct {
+            return;
+        }
+        let alignment = alignment(path);
+        let length = file.metadata().map_or(0, |metadata| metadata.len());
+        if !length.is_multiple_of(alignment) {
+            let message = format!(
+                "disk \"{name}\": {} has {length} bytes, which is no multiple of the {alignment} that its file system reads and writes at a time",
+                path.display()
+            );
+            let help = format!(
+                "lengthen it: truncate -s {} FILE; or set cache = \"writeback\"",
+                length.next_multiple_of(alignment)
+            );
+            self.add(self.place(index), message, help);
+        }
+    }
+
+    /// Whether the slices of a disk begin and end where its blocks do.
+    fn slices(&mut self, index: usize, block: u64) {
+        let config = self.config;
+        for (client, places) in config.clients.iter().zip(&config.places.exports) {
+            for (export, &place) in client.exports.iter().zip(places) {
+                if export.disk == index && !is_whole(export, block) {
+                    let message = format!(
+                        "the slice of client \"{}\" does not begin and end at a block of disk \"{}\", which has {block} bytes",
+                        client.name, config.disks[index].name
+                    );
+                    let help = format!("choose multiples of {} for start and size", block / SECTOR);
+                    self.add(place, message, help);
+                }
+            }
+        }
+    }
+
+    /// Whether no two disks are the same file or device.
+    fn one_disk_each(&mut self) {
+        let mut seen: HashMap<(u64, u64), usize> = HashMap::new();
+        for (index, disk) in self.config.disks.iter().enumerate() {
+            let (Source::Image { path, .. } | Source::Mdev(path)) = &disk.source;
+            let Some(identity) = identity(path) else {
+                continue;
+            };
+            let Some(first) = seen.insert(identity, index) else {
+                continue;
+            };
+            let message = format!(
+                "disk \"{}\" is the same file or device as disk \"{}\"",
+                disk.name, self.config.disks[first].name
+            );
+            let help =
+                "make one [[disk]] of them, and give slices of it to the clients (start, size)";
+            self.add(self.place(index), message, help);
+        }
+    }
+}
+
+/// What a file or device is, by whatever name.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    let metadata = fs::metadata(path).ok()?;
+    // A block device is known by its number, of which there can be several nodes.
+    Some(match metadata.rdev() {
+        0 => (metadata.dev(), metadata.ino()),
+        device => (u64::MAX, device),
+    })
+}
+
+/// Whether a slice is made of whole blocks.
+const fn is_whole(export: &Export, block: u64) -> bool {
+    let per_block = block / SECTOR;
+    let size = match export.sectors {
+        Some(sectors) => sectors,
+        None => 0,
+    };
+    per_block <= 1 || export.start.is_multiple_of(per_block) && size.is_multiple_of(per_block)
+}
+
+/// Why a file that begins so is not the appliance's image.
+fn no_image(head: &[u8]) -> Option<&'static str> {
+    if !head.starts_with(b"\x7fELF") {
+        return Some("is no ELF file; QEMU would start whatever it is");
+    }
+    // 64 bits, most significant byte first.
+    let (class, machine) = (head.get(4..6), head.get(18..20));
+    let s390x = class == Some(&[2, 2]) && machine == Some(&EM_S390.to_be_bytes());
+    (!s390x).then_some("is an ELF file for another machine than s390x")
+}
+
+/// The version of a QEMU program, if it says so.
+fn qemu_version(program: &str) -> io::Result<Option<(u32, u32)>> {
+    let output = Command::new(program)
+        .arg("--version")
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output()?;
+    Ok(version(&String::from_utf8_lossy(&output.stdout)))
+}
+
+/// The version in what QEMU prints: `QEMU emulator version 10.0.2 (Debian …)`.
+fn version(text: &str) -> Option<(u32, u32)> {
+    let (_, rest) = text.lines().next()?.split_once("version ")?;
+    let mut numbers = rest.split(|c: char| !c.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+fn dotted((major, minor): (u32, u32)) -> String {
+    format!("{major}.{minor}")
+}
+
+fn relative() -> String {
+    let here = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
+    format!(
+        "a relative path begins at the current directory, {}",
+        here.display()
+    )
+}
+
+/// A buffer at an address that suits all devices.
+#[repr(align(4096))]
+struct Aligned([u8; SAFE_ALIGNMENT]);
+
+/// The multiple in which an uncached file is read and written, as QEMU finds it out: by trying.
+fn alignment(path: &Path) -> u64 {
+    let direct = File::options()
+        .read(true)
+        .custom_flags(OFlags::DIRECT.bits() as i32)
+        .open(path);
+    let Ok(file) = direct else { return SECTOR };
+    let mut buffer = Box::new(Aligned([0; SAFE_ALIGNMENT]));
+    let tried = [1, 512, 1024, 2048, SAFE_ALIGNMENT];
+    let found = tried
+        .into_iter()
+        .find(|&length| file.read_at(&mut buffer.0[..length], 0).is_ok());
+    match found {
+        Some(1) | None => SAFE_ALIGNMENT as u64,
+        Some(length) => length as u64,
+    }
+}
+
+/// What a configuration serves, for somebody who wants to know whether it is what was meant.
+pub fn summary(config: &Config) -> String {
+    let this = &config.appliance;
+    let mut lines = vec![
+        format!("{}: ok", config.places.file.display()),
+        format!(
+            "appliance: {}, {} of memory, {}",
+            this.image.display(),
+            show_size(this.private),
+            this.accel.name()
+        ),
+        format!("run directory: {}", this.run_dir.display()),
+        format!("pool: {}", this.pool.display()),
+    ];
+    for client in &config.clients {
+        let disks = client.exports.iter().map(|export| {
+            let part = match (export.partition, export.start, export.sectors) {
+                (Some(partition), ..) => format!(" partition {partition}"),
+                (None, 0, None) => String::new(),
+                (None, start, None) => format!(" from sector {start}"),
+                (None, start, Some(sectors)) => {
+                    format!(" sectors {start} to {}", start.saturating_add(sectors) - 1)
+                }
+            };
+            let mode = if export.read_only { " (read-only)" } else { "" };
+            format!("disk {}{part}{mode}", config.disks[export.disk].name)
+        });
+        let subchannels = client
+            .subchannels
+            .iter()
+            .map(|given| format!("subchannel {}", config.subchannels[given.subchannel].name));
+        let given: Vec<String> = disks.chain(subchannels).collect();
+        lines.push(format!(
+            "client {}, {}: {}",
+            client.name,
+            show_size(client.memory),
+            given.join(", ")
+        ));
+    }
+    lines.join("\n") + "\n"
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,205 @@
+use std::io::Write;
+
+use super::*;
+
+/// A directory with an image, a disk of this length, and a configuration that says so.
+struct Scene {
+    dir: tempfile::TempDir,
+}
+
+impl Scene {
+    fn new(length: u64) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut elf = vec![0; 64];
+        elf[..6].copy_from_slice(b"\x7fELF\x02\x02");
+        elf[18..20].copy_from_slice(&22u16.to_be_bytes());
+        fs::write(dir.path().join("stellwerk.elf"), elf).unwrap();
+        let disk = File::create(dir.path().join("data.img")).unwrap();
+        disk.set_len(length).unwrap();
+        let qemu = dir.path().join("qemu");
+        let script = "#!/bin/sh\necho 'QEMU emulator version 10.0.2 (Debian 1:10.0.2)'\n";
+        fs::write(&qemu, script).unwrap();
+        let mut permissions = fs::metadata(&qemu).unwrap().permissions();
+        std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o755);
+        fs::set_permissions(&qemu, permissions).unwrap();
+        Self { dir }
+    }
+
+    fn config(&self, old: &str, new: &str) -> Config {
+        let dir = self.dir.path().display();
+        let text = format!(
+            "[appliance]\nimage = \"{dir}/stellwerk.elf\"\nqemu = \"{dir}/qemu\"\n\
+             [[disk]]\nname = \"data\"\nimage = \"{dir}/data.img\"\n\
+             [[client]]\nname = \"c\"\nmemory = \"64M\"\n[[client.disk]]\ndisk = \"data\"\n"
+        );
+        assert!(text.contains(old), "{old}");
+        let file = self.dir.path().join("demo.toml");
+        fs::write(&file, text.replacen(old, new, 1)).unwrap();
+        Config::load(&file).unwrap()
+    }
+
+    /// What is said of it, without the directory's name.
+    fn said(&self, old: &str, new: &str) -> String {
+        let text = match look(&self.config(old, new)) {
+            Ok(_) => String::new(),
+            Err(error) => error.to_string(),
+        };
+        text.replace(&format!("{}/", self.dir.path().display()), "")
+    }
+}
+
+#[track_caller]
+fn begins(text: &str, expected: &str) {
+    assert!(text.starts_with(expected), "{text}");
+}
+
+#[test]
+fn what_is_there_and_as_it_should_be_is_fine() {
+    let scene = Scene::new(1 << 20);
+    assert_eq!(scene.said("data", "data"), "");
+    let summary = summary(&scene.config("data", "data"));
+    assert!(summary.contains("demo.toml: ok\n"), "{summary}");
+    assert!(summary.contains("client c, 64M: disk data\n"), "{summary}");
+}
+
+#[test]
+fn an_image_that_qemu_would_start_and_nothing_come_of_it_is_refused() {
+    let scene = Scene::new(1 << 20);
+    begins(
+        &scene.said("stellwerk.elf", "data.img"),
+        "demo.toml:2:9: data.img is no ELF file; QEMU would start whatever it is\n    image is the file stellwerk.elf",
+    );
+    let mut other = fs::read(scene.dir.path().join("stellwerk.elf")).unwrap();
+    other[18..20].copy_from_slice(&62u16.to_be_bytes());
+    fs::write(scene.dir.path().join("other.elf"), other).unwrap();
+    begins(
+        &scene.said("stellwerk.elf", "other.elf"),
+        "demo.toml:2:9: other.elf is an ELF file for another machine than s390x\n",
+    );
+    begins(
+        &scene.said("stellwerk.elf", "none.elf"),
+        "demo.toml:2:9: the appliance's image none.elf cannot be read: No such file",
+    );
+    assert!(no_image(b"\x7fELF").is_some(), "too short");
+}
+
+#[test]
+fn a_disk_that_is_not_there_has_a_line_and_advice() {
+    let scene = Scene::new(1 << 20);
+    let said = scene.said("/data.img", "/dta.img");
+    begins(
+        &said,
+        "demo.toml:6:9: disk \"data\": dta.img is not there\n    make it as large",
+    );
+    assert!(said.contains("current directory"), "{said}");
+    begins(
+        &scene.said("/data.img", "/"),
+        "demo.toml:6:9: disk \"data\":",
+    );
+}
+
+#[test]
+fn a_raw_image_is_no_qcow2() {
+    let scene = Scene::new(1 << 20);
+    begins(
+        &scene.said("[[client]]", "format = \"qcow2\"\n[[client]]"),
+        "demo.toml:6:9: disk \"data\": data.img is no qcow2 image\n    write format = \"raw\"",
+    );
+    let mut disk = File::options()
+        .write(true)
+        .open(scene.dir.path().join("data.img"))
+        .unwrap();
+    disk.write_all(&appliance::QCOW2_MAGIC).unwrap();
+    assert_eq!(
+        scene.said("[[client]]", "format = \"qcow2\"\n[[client]]"),
+        ""
+    );
+}
+
+#[test]
+fn all_that_is_wrong_is_said_at_once_in_the_order_of_the_file() {
+    let scene = Scene::new(0);
+    let said = scene.said("stellwerk.elf\"\nqemu = \"", "none.elf\"\nqemu = \"/none");
+    let places: Vec<_> = said.lines().filter(|line| !line.starts_with(' ')).collect();
+    assert_eq!(places.len(), 3, "{said}");
+    begins(places[0], "demo.toml:2:9: ");
+    begins(places[1], "demo.toml:3:8: cannot start ");
+    begins(
+        places[2],
+        "demo.toml:6:9: disk \"data\" (data.img): is empty",
+    );
+}
+
+#[test]
+fn one_image_is_one_disk() {
+    let scene = Scene::new(1 << 20);
+    let second = scene.dir.path().join("again.img");
+    fs::hard_link(scene.dir.path().join("data.img"), &second).unwrap();
+    let more = format!(
+        "[[disk]]\nname = \"again\"\nimage = \"{}\"\n[[client]]",
+        second.display()
+    );
+    begins(
+        &scene.said("[[client]]", &more),
+        "demo.toml:9:9: disk \"again\" is the same file or device as disk \"data\"\n    make one [[disk]] of them",
+    );
+}
+
+#[test]
+fn a_slice_is_made_of_whole_blocks() {
+    let scene = Scene::new(1 << 20);
+    let said = |slice: &str| {
+        let config = scene.config("disk = \"data\"\n", &format!("disk = \"data\"\n{slice}"));
+        let mut look = Look {
+            config: &config,
+            found: Vec::new(),
+        };
+        look.slices(0, 4096);
+        look.found
+            .iter()
+            .map(ToString::to_string)
+            .collect::<String>()
+    };
+    let wrong = said("start = 1\n");
+    assert!(wrong.contains("demo.toml:12:9: the slice of client \"c\" does not begin and end at a block of disk \"data\", which has 4096 bytes\n    choose multiples of 8"), "{wrong}");
+    assert!(said("size = 9\n").contains("demo.toml:12:8: "));
+    assert_eq!(said("start = 8\nsize = 16\n"), "");
+    assert_eq!(said("start = 8\n"), "");
+}
+
+#[test]
+fn an_image_of_half_a_block_is_refused_where_it_would_be_read_uncached() {
+    let scene = Scene::new((1 << 20) + 100);
+    let said = scene.said("data", "data");
+    let direct = File::options()
+        .read(true)
+        .custom_flags(OFlags::DIRECT.bits() as i32)
+        .open(scene.dir.path().join("data.img"))
+        .is_ok();
+    if direct {
+        begins(&said, "demo.toml:6:9: disk \"data\": data.img has 1048676 bytes, which is no multiple of the ");
+        assert!(said.contains("truncate -s 10"), "{said}");
+    }
+    let cached = "cache = \"writeback\"\n[[client]]";
+    assert_eq!(scene.said("[[client]]", cached), "");
+}
+
+#[test]
+fn an_old_qemu_is_named() {
+    assert_eq!(
+        version("QEMU emulator version 10.0.2 (Debian)\nmore"),
+        Some((10, 0))
+    );
+    assert_eq!(version("QEMU emulator version 9.2.50"), Some((9, 2)));
+    assert_eq!(version("something"), None);
+    let scene = Scene::new(1 << 20);
+    let qemu = scene.dir.path().join("qemu");
+    let script = fs::read_to_string(&qemu)
+        .unwrap()
+        .replace("10.0.2", "7.2.1");
+    fs::write(&qemu, script).unwrap();
+    begins(
+        &scene.said("data", "data"),
+        "demo.toml:3:8: qemu is QEMU 7.2, and the appliance needs 8.1 or newer\n",
+    );
+}

@@ -1,0 +1,424 @@
+//! A table of the configuration, taken apart key by key.
+//!
+//! What is asked for is given with its place, if it is there and of the right type. What is wrong with it has been
+//! reported otherwise, so that nobody need ask again. A key that there is not, but which looks like one that there is, counts
+//! as that one from then on: it is wrong once, not twice.
+
+use std::ops::Range;
+
+use toml::de::{DeTable, DeValue};
+use toml::Spanned;
+
+use super::memory;
+use super::problem::{nearest, Problems};
+use super::SECTOR;
+
+/// Bytes of the text that are shown of a value.
+const SHOWN: usize = 40;
+
+struct Entry<'t> {
+    key: String,
+    span: Range<usize>,
+    value: Spanned<DeValue<'t>>,
+}
+
+/// A table and what is wrong with it.
+pub struct Table<'p, 't> {
+    problems: &'p mut Problems<'t>,
+    /// As it is written, `[[client.disk]]`; nothing for the whole file.
+    name: &'static str,
+    span: Range<usize>,
+    entries: Vec<Entry<'t>>,
+    /// Problems that there were before it.
+    before: usize,
+    broken: bool,
+}
+
+impl<'p, 't> Table<'p, 't> {
+    /// The whole file, in which only these tables belong.
+    pub fn root(
+        problems: &'p mut Problems<'t>,
+        tables: &[&'static str],
+        table: DeTable<'t>,
+    ) -> Self {
+        Self::open(problems, "", tables, table, 0..0)
+    }
+
+    fn open(
+        problems: &'p mut Problems<'t>,
+        name: &'static str,
+        keys: &[&'static str],
+        table: DeTable<'t>,
+        span: Range<usize>,
+    ) -> Self {
+        let (known, unknown): (Vec<_>, Vec<_>) = table
+            .into_iter()
+            .map(|(key, value)| Entry {
+                span: key.span(),
+                key: key.into_inner().into_owned(),
+                value,
+            })
+            .partition(|entry| keys.contains(&entry.key.as_str()));
+        let mut this = Self {
+            before: problems.count(),
+            problems,
+            name,
+            span,
+            entries: known,
+            broken: false,
+        };
+        for entry in unknown {
+            this.unknown(entry, keys);
+        }
+        this
+    }
+
+    /// Whether something is so wrong with its parts that nothing should be concluded from them.
+    pub const fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    /// Whether anything is wrong with it so far.
+    pub fn is_doubtful(&self) -> bool {
+        self.problems.count() != self.before
+    }
+
+    /// Reports something.
+    pub fn problem(
+        &mut self,
+        span: Range<usize>,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        self.problems.add(span, message, help);
+    }
+
+    fn unknown(&mut self, entry: Entry<'t>, keys: &[&'static str]) {
+        let Entry { key, span, value } = entry;
+        let near = nearest(&key, keys);
+        let table = is_header(&value, &span);
+        let message = match (table, self.name) {
+            (true, _) => format!(
+                "there is no table {}",
+                self.source(&header_span(&value, &span))
+            ),
+            (false, "") => format!("\"{key}\" is in no table"),
+            (false, name) => format!("there is no key \"{key}\" in {name}"),
+        };
+        let help = match (near, table, self.name) {
+            (Some("appliance"), true, "") => "did you mean [appliance]?".to_owned(),
+            (Some(near), true, "") => format!("did you mean [[{near}]]?"),
+            (Some(near), true, _) => format!("did you mean [[client.{near}]]?"),
+            (Some(near), false, _) => format!("did you mean \"{near}\"?"),
+            (None, true, _) => {
+                "the tables are [appliance], [[disk]], [[subchannel]], [[client]], [[client.disk]] and [[client.subchannel]]".to_owned()
+            }
+            (None, false, "") => "write it below the header of its table, as [appliance] or [[disk]]".to_owned(),
+            (None, false, _) => format!("its keys are: {}", keys.join(", ")),
+        };
+        self.problems.add(span.clone(), message, help);
+        self.broken |= table;
+        if let Some(near) = near.filter(|near| !self.entries.iter().any(|entry| entry.key == *near))
+        {
+            self.entries.push(Entry {
+                key: near.to_owned(),
+                span,
+                value,
+            });
+        }
+    }
+
+    fn take(&mut self, key: &str) -> Option<Entry<'t>> {
+        let at = self.entries.iter().position(|entry| entry.key == key)?;
+        Some(self.entries.swap_remove(at))
+    }
+
+    /// What is written there, cut to fit into a message.
+    fn source(&self, span: &Range<usize>) -> String {
+        let text = self.problems.text().get(span.clone()).unwrap_or_default();
+        let line = text.lines().next().unwrap_or_default();
+        match line.char_indices().nth(SHOWN) {
+            Some((end, _)) => format!("{}…", &line[..end]),
+            None if line.len() < text.len() => format!("{line}…"),
+            None => line.to_owned(),
+        }
+    }
+
+    fn wrong(&mut self, entry: &Entry<'t>, is: &str, help: impl Into<String>) {
+        let span = entry.value.span();
+        let message = format!("{} = {} {is}", entry.key, self.source(&span));
+        self.problems.add(span, message, help);
+    }
+
+    /// Text that may be there. The example is what it could be.
+    pub fn text(&mut self, key: &str, example: &str) -> Option<Spanned<String>> {
+        let entry = self.take(key)?;
+        if let DeValue::String(text) = entry.value.get_ref() {
+            return Some(Spanned::new(entry.value.span(), text.clone().into_owned()));
+        }
+        let help = format!("write text between quotation marks: {key} = {example}");
+        self.wrong(&entry, "is no text", help);
+        None
+    }
+
+    /// Reports it if a key is not there at all.
+    pub fn require(&mut self, key: &str, example: &str) {
+        if !self.entries.iter().any(|entry| entry.key == key) {
+            let message = format!("{} has no {key}", self.name);
+            let help = format!("add a line: {key} = {example}");
+            self.problems.add(self.span.clone(), message, help);
+        }
+    }
+
+    /// Text that has to be there.
+    pub fn needed_or_none(&mut self, key: &str, example: &str) -> Option<Spanned<String>> {
+        self.require(key, example);
+        self.text(key, example)
+    }
+
+    /// Text that has to be there, and be something; otherwise it is empty.
+    pub fn needed(&mut self, key: &str, example: &str) -> Spanned<String> {
+        let Some(text) = self.needed_or_none(key, example) else {
+            return Spanned::new(self.span.clone(), String::new());
+        };
+        if text.get_ref().is_empty() {
+            let help = format!("write something, as in {key} = {example}");
+            self.problems
+                .add(text.span(), format!("{key} is empty"), help);
+        }
+        text
+    }
+
+    /// A list of texts; empty if it is not there.
+    pub fn texts(&mut self, key: &str) -> Vec<String> {
+        let Some(entry) = self.take(key) else {
+            return Vec::new();
+        };
+        let texts: Option<Vec<String>> = entry.value.get_ref().as_array().and_then(|array| {
+            let text = |value: &Spanned<DeValue<'_>>| value.get_ref().as_str().map(str::to_owned);
+            array.iter().map(text).collect()
+        });
+        texts.unwrap_or_else(|| {
+            let help = format!("write texts between brackets: {key} = [\"-name\", \"appliance\"]");
+            self.wrong(&entry, "is no list of texts", help);
+            Vec::new()
+        })
+    }
+
+    /// `true` or `false`; `false` if it is not there.
+    pub fn flag(&mut self, key: &str) -> bool {
+        let Some(entry) = self.take(key) else {
+            return false;
+        };
+        entry.value.get_ref().as_bool().unwrap_or_else(|| {
+            self.wrong(
+                &entry,
+                "is neither true nor false",
+                format!("write {key} = true, or leave it out"),
+            );
+            false
+        })
+    }
+
+    /// A number from 0 on.
+    pub fn number(&mut self, key: &str, example: u64) -> Option<Spanned<u64>> {
+        let entry = self.take(key)?;
+        let value = number(&entry.value);
+        if value.is_none() {
+            let text = entry.value.get_ref().as_str();
+            let meant = text
+                .and_then(|text| text.trim().parse().ok())
+                .unwrap_or(example);
+            self.wrong(
+                &entry,
+                "is no number from 0 on",
+                format!("write a number: {key} = {meant}"),
+            );
+        }
+        value
+    }
+
+    /// One of these words.
+    pub fn word<T: Copy>(&mut self, key: &str, words: &[(&'static str, T)]) -> Option<Spanned<T>> {
+        let entry = self.take(key)?;
+        let text = entry.value.get_ref().as_str().unwrap_or_default();
+        if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
+            return Some(Spanned::new(entry.value.span(), *value));
+        }
+        let names: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+        let help = match nearest(text, &names) {
+            Some(near) => format!("did you mean \"{near}\"?"),
+            None => format!("it is one of \"{}\"", names.join("\", \"")),
+        };
+        self.wrong(&entry, "is none of the words that it can be", help);
+        None
+    }
+
+    /// A size of memory as text.
+    pub fn size(&mut self, key: &str) -> Option<Spanned<String>> {
+        let entry = self.take(key)?;
+        match entry.value.get_ref() {
+            DeValue::String(text) => {
+                return Some(Spanned::new(entry.value.span(), text.clone().into_owned()));
+            }
+            DeValue::Integer(_) => {
+                let shown = self.source(&entry.value.span());
+                let help = format!("write whole MiB or GiB with their unit, between quotation marks: {key} = \"{shown}M\"");
+                self.wrong(&entry, "has no unit", help);
+            }
+            _ => {
+                let help = format!("write whole MiB or GiB with their unit, between quotation marks: {key} = \"512M\"");
+                self.wrong(&entry, "is no size", help);
+            }
+        }
+        None
+    }
+
+    /// A number of sectors, or a size with its unit.
+    pub fn sectors(&mut self, key: &str) -> Option<Spanned<u64>> {
+        let entry = self.take(key)?;
+        let bytes = entry.value.get_ref().as_str().map(memory::parse);
+        let sectors = match bytes {
+            Some(bytes) => bytes.map(|bytes| bytes / SECTOR),
+            None => number(&entry.value).map(Spanned::into_inner),
+        };
+        if let Some(sectors) = sectors {
+            return Some(Spanned::new(entry.value.span(), sectors));
+        }
+        let help = format!("write a size with its unit, {key} = \"512M\", or a number of sectors of 512 bytes, {key} = 1048576");
+        self.wrong(&entry, "is no size", help);
+        None
+    }
+
+    /// The one table of this name.
+    pub fn table(&mut self, key: &str, keys: &[&'static str]) -> Option<Table<'_, 't>> {
+        let entry = self.take(key)?;
+        let header = header_span(&entry.value, &entry.span);
+        let first = match entry.value.into_inner() {
+            DeValue::Table(table) => Some(table),
+            DeValue::Array(array) => {
+                let message = format!("[[{key}]] has two pairs of brackets");
+                self.problems.add(
+                    header.clone(),
+                    message,
+                    format!("there is one, so write [{key}]"),
+                );
+                array.into_iter().find_map(|this| match this.into_inner() {
+                    DeValue::Table(table) => Some(table),
+                    _ => None,
+                })
+            }
+            _ => {
+                let message = format!("{key} is a key here, and not a table");
+                self.problems.add(
+                    entry.span,
+                    message,
+                    format!("begin the table with its header: [{key}]"),
+                );
+                None
+            }
+        };
+        first.map(|table| Table::open(self.problems, "[appliance]", keys, table, header))
+    }
+
+    /// All tables of this name, each as `read` makes it.
+    pub fn tables<T>(
+        &mut self,
+        key: &str,
+        name: &'static str,
+        keys: &[&'static str],
+        mut read: impl FnMut(Table<'_, 't>) -> T,
+    ) -> Vec<T> {
+        let Some(entry) = self.take(key) else {
+            return Vec::new();
+        };
+        let whole = entry.value.span();
+        let found = match entry.value.into_inner() {
+            DeValue::Array(array) => array.into_iter().collect(),
+            table @ DeValue::Table(_) => {
+                let header = self.single(key, name, &table, &whole, &entry.span);
+                match header {
+                    true => vec![Spanned::new(whole, table)],
+                    false => return Vec::new(),
+                }
+            }
+            other => vec![Spanned::new(whole, other)],
+        };
+        let mut tables = Vec::new();
+        for this in found {
+            let span = this.span();
+            match this.into_inner() {
+                DeValue::Table(table) => {
+                    let mut table = Table::open(self.problems, name, keys, table, span);
+                    let broken = table.broken;
+                    table.broken = false;
+                    tables.push(read(table));
+                    self.broken |= broken;
+                }
+                _ => {
+                    let message = format!("{key} is a key here, and not a table");
+                    self.problems.add(
+                        entry.span.clone(),
+                        message,
+                        format!("begin each table with its header: {name}"),
+                    );
+                    self.broken = true;
+                }
+            }
+        }
+        tables
+    }
+
+    /// A table where several could be. Whether it has a header of its own, with one pair of brackets.
+    fn single(
+        &mut self,
+        key: &str,
+        name: &str,
+        table: &DeValue<'t>,
+        whole: &Range<usize>,
+        key_span: &Range<usize>,
+    ) -> bool {
+        self.broken = true;
+        if whole.start < key_span.start {
+            let single = &name[1..name.len() - 1];
+            let help = format!("there can be several, so write two: {name}");
+            self.problems.add(
+                whole.clone(),
+                format!("{single} has one pair of brackets"),
+                help,
+            );
+            return true;
+        }
+        // Made by the header of something in it. Where its own is misspelt, that was said.
+        let inner = table.as_table().and_then(|table| table.iter().next());
+        let misspelt = self.problems.concerns(key);
+        if let Some((inner, _)) = inner.filter(|_| !misspelt) {
+            self.problems.add(
+                inner.span(),
+                format!("[[{key}.{}]] above any {name}", inner.get_ref()),
+                format!("begin with {name}, and write this below it"),
+            );
+        }
+        false
+    }
+}
+
+fn number(value: &Spanned<DeValue<'_>>) -> Option<Spanned<u64>> {
+    let integer = value.get_ref().as_integer()?;
+    let number = u64::from_str_radix(integer.as_str(), integer.radix()).ok()?;
+    Some(Spanned::new(value.span(), number))
+}
+
+/// Whether a value is a table with a header of its own, or several.
+fn is_header(value: &Spanned<DeValue<'_>>, key: &Range<usize>) -> bool {
+    let table = value.get_ref().is_table() || value.get_ref().is_array();
+    table && value.span().start <= key.start
+}
+
+/// Where the header of a table is, or its key.
+fn header_span(value: &Spanned<DeValue<'_>>, key: &Range<usize>) -> Range<usize> {
+    match value.span().start < key.start {
+        true => value.span(),
+        false => key.clone(),
+    }
+}
