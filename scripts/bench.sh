@@ -21,6 +21,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 # shellcheck source=scripts/scene.sh
 source "$ROOT/scripts/scene.sh"
 
+help_asked "$@"
 json='' rounds=5 seconds=3 targets=()
 while (($#)); do
     case $1 in
@@ -28,7 +29,7 @@ while (($#)); do
         --rounds) rounds=$2 && shift ;;
         --seconds) seconds=$2 && shift ;;
         stellwerk | qsd | ccw) targets+=("$1") ;;
-        *) die "unknown argument $1" ;;
+        *) die "unknown argument $1; see --help" ;;
     esac
     shift
 done

@@ -33,6 +33,7 @@ build_host() {
     "$CARGO" build --release -p stellwerk
 }
 
+help_asked "$@"
 parts=("$@")
 ((${#parts[@]})) || parts=(image host)
 for part in "${parts[@]}"; do

@@ -22,13 +22,14 @@ OUT=$TARGET/client
 INIT=$ROOT/tests/e2e/client-init.sh
 MODULES=(virtio_blk ext4 crc32c_generic)
 
+help_asked "$@"
 with_fio='' with_vfio_ccw='' refresh=''
 for arg; do
     case $arg in
         --with-fio) with_fio=yes ;;
         --with-vfio-ccw) with_vfio_ccw=yes ;;
         --refresh) refresh=yes ;;
-        *) die "unknown argument $arg" ;;
+        *) die "unknown argument $arg; see --help" ;;
     esac
 done
 

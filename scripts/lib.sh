@@ -25,6 +25,16 @@ die() {
     exit 1
 }
 
+# help_asked ARGUMENT…: if the first asks for help, print what the script says at its top, and end.
+help_asked() {
+    case ${1:-} in
+        -h | --help)
+            sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "$0"
+            exit
+            ;;
+    esac
+}
+
 # quietly LOG COMMAND…: run a long step with its output in LOG, and show that it goes on; show the end of the output
 # when the step fails.
 quietly() {

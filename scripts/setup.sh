@@ -4,7 +4,7 @@
 #   scripts/setup.sh [run|hercules|test|bench]      run: the main job; the others need more
 #
 # What it looks for and takes: a Rust toolchain with the sources of the standard library (a rustup toolchain with the
-# component rust-src, or Debian's rustc-web, cargo-web and rust-web-src), a linker for s390x, QEMU 8.1 or newer for s390x,
+# component rust-src, or Debian's rustc-web, cargo-web and rust-web-src), a linker for s390x, QEMU 9.2 or newer for s390x,
 # and small tools. It checks the things themselves each time, trusts no stamp, and takes a fraction of a second when all
 # is there. The toolchain it chose goes to target/toolchain.env, one for the host programs and the image alike.
 #
@@ -15,8 +15,9 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 RUST_MIN=1.89
-QEMU_MIN=8.1
+QEMU_MIN=9.2 # the clients' arguments have reconnect-ms; the appliance alone is content with 8.1
 
+help_asked "$@"
 LEVEL=${1:-run}
 case $LEVEL in
     run | hercules | test | bench) ;;
@@ -82,6 +83,7 @@ find_linker() {
 
 find_qemu() {
     local program version
+    [[ $LEVEL != hercules ]] || return 0
     for program in qemu-system-s390x qemu-storage-daemon; do
         [[ $program == qemu-system-s390x || $LEVEL == test || $LEVEL == bench ]] || continue
         version=$("$program" --version 2>/dev/null | sed -n '1s/.*version \([0-9.]*\).*/\1/p') || version=

@@ -8,6 +8,7 @@
 #   build                                     the images and the host program
 #   guest                                     the image's own tests, in QEMU (and Hercules)
 #   channel                                   channel I/O for clients and the host; see tests/channel/run.sh
+#   vfio-ccw                                  the image on a vfio-ccw inside a VM; see tests/vfio-ccw/run.sh
 #   e2e                                       stock Linux clients; see tests/e2e/run.sh
 #   hercules                                  the image on Hercules, scripts/run-hercules.sh --check
 #   demo                                      the main job, scripts/run-qemu.sh --check
@@ -76,9 +77,10 @@ run_stage() {
     say "    $good passed, $bad failed, $((SECONDS - started)) s"
 }
 
+help_asked "$@"
 stages=("$@")
 ((${#stages[@]})) || stages=(format clippy clippy-image docs scripts unit build guest channel vfio-ccw e2e hercules demo)
-for stage in "${stages[@]}"; do declare -F "stage_$stage" >/dev/null || die "there is no stage $stage"; done
+for stage in "${stages[@]}"; do declare -F "stage_$stage" >/dev/null || die "there is no stage $stage; see --help"; done
 use_toolchain test
 mkdir -p "$LOGS"
 for stage in "${stages[@]}"; do run_stage "$stage"; done

@@ -12,6 +12,8 @@ use zerocopy::big_endian::U32;
 
 /// Bits of the TOD clock below a microsecond.
 const TOD_SHIFT: u32 = 12;
+/// Days from 1 March of the year 0 to the beginning of 1900.
+const DAYS_BEFORE_1900: u64 = 693_901;
 const DAY_US: u64 = 24 * 60 * 60 * 1_000_000;
 
 /// A record, or how many were missed.
@@ -29,8 +31,10 @@ pub enum Line {
 pub struct Record {
     /// Its number.
     pub number: u32,
-    /// TOD clock, in microseconds.
+    /// TOD clock of the appliance's VM: microseconds since the beginning of 1900.
     pub tod_us: u64,
+    /// The same as date and time in UTC, in the form of the daemon's log.
+    pub time: String,
     /// The subchannel.
     pub subchannel: String,
     /// Its device number, if it has one.
@@ -92,6 +96,7 @@ impl Tracer {
         Record {
             number: entry.sequence.get(),
             tod_us: entry.tod.get() >> TOD_SHIFT,
+            time: utc(entry.tod.get() >> TOD_SHIFT),
             subchannel: id.map_or_else(|| format!("{word:08x}"), |id| id.to_string()),
             device: self.device(word),
             client: self.clients.get(client).cloned(),
@@ -170,6 +175,30 @@ pub const fn driver_state(number: u8) -> Option<&'static str> {
     })
 }
 
+/// Date and time of so many microseconds after the beginning of 1900, in UTC.
+fn utc(tod_us: u64) -> String {
+    let (seconds, us) = (tod_us / 1_000_000, tod_us % 1_000_000);
+    // Counted from 1 March of the year 0, so that a leap day is the last of its year, in eras of 400 years.
+    let days = tod_us / DAY_US + DAYS_BEFORE_1900;
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let of_month = day - (153 * month + 2) / 5 + 1;
+    let (month, carry) = if month < 10 {
+        (month + 3, 0)
+    } else {
+        (month - 9, 1)
+    };
+    format!(
+        "{:04}-{month:02}-{of_month:02}T{:02}:{:02}:{:02}.{us:06}Z",
+        era * 400 + year + carry,
+        seconds / 3600 % 24,
+        seconds / 60 % 60,
+        seconds % 60
+    )
+}
+
 impl fmt::Display for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -181,8 +210,6 @@ impl fmt::Display for Line {
 
 impl fmt::Display for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let of_day = self.tod_us % DAY_US;
-        let (seconds, us) = (of_day / 1_000_000, of_day % 1_000_000);
         let device = self.device.as_deref().unwrap_or(&self.subchannel);
         let change = match self.before == self.after {
             true => self.after.clone(),
@@ -190,14 +217,36 @@ impl fmt::Display for Record {
         };
         write!(
             f,
-            "{:02}:{:02}:{:02}.{us:06}  {device:<8}  {:<8}  {:<12}  cc {}  {change:<24}",
-            seconds / 3600,
-            seconds / 60 % 60,
-            seconds % 60,
+            "{}  {device:<8}  {:<8}  {:<12}  cc {}  {change:<24}",
+            self.time,
             self.client.as_deref().unwrap_or("-"),
             self.event,
             self.cc.map_or_else(|| "-".to_owned(), |cc| cc.to_string()),
         )?;
         write!(f, "  {}", self.words.join(" "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_of_a_record_can_be_compared_with_the_log() {
+        let unix = 2_208_988_800_000_000;
+        assert_eq!(utc(0), "1900-01-01T00:00:00.000000Z");
+        assert_eq!(utc(unix), "1970-01-01T00:00:00.000000Z");
+        assert_eq!(
+            utc(unix + 951_782_400_000_001),
+            "2000-02-29T00:00:00.000001Z"
+        );
+        assert_eq!(
+            utc(unix + 1_796_017_497_123_456),
+            "2026-11-30T05:44:57.123456Z"
+        );
+        assert_eq!(
+            utc(unix + 1_798_761_599_000_000),
+            "2026-12-31T23:59:59.000000Z"
+        );
     }
 }

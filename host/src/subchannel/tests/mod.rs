@@ -444,7 +444,7 @@ fn the_trace_names_device_client_event_and_state() {
     control.write(2, &unknown).unwrap();
     let line = tracer.line().unwrap().to_string();
     assert!(
-        line.starts_with("01:01:01.000005  0.0.3270  host "),
+        line.starts_with("1900-01-01T01:01:01.000005Z  0.0.3270  host "),
         "{line}"
     );
     assert!(
