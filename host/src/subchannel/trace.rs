@@ -21,7 +21,7 @@ const DAY_US: u64 = 24 * 60 * 60 * 1_000_000;
 #[serde(rename_all = "kebab-case")]
 pub enum Line {
     /// A record.
-    Record(Record),
+    Record(Box<Record>),
     /// So many records were overwritten before they were read.
     Lost(u32),
 }
@@ -79,7 +79,7 @@ impl Tracer {
     /// The next line, if there is one.
     pub fn line(&mut self) -> Option<Line> {
         match self.follower.follow() {
-            Followed::Record(entry) => Some(Line::Record(self.record(&entry))),
+            Followed::Record(entry) => Some(Line::Record(Box::new(self.record(&entry)))),
             Followed::Lost(count) => Some(Line::Lost(count)),
             Followed::Nothing => None,
         }
