@@ -44,6 +44,17 @@ pub struct Areas {
     pub host: ClientArea,
 }
 
+/// A [`Condition`] as it was read.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// Whether it is served.
+    pub state: ConditionState,
+    /// How often it was tried since the appliance started.
+    pub tries: u32,
+    /// Why it failed.
+    pub reason: String,
+}
+
 /// The control area for a configuration.
 pub fn control_plan(config: &Config) -> plan::AreaPlan {
     let exports: usize = config.clients.iter().map(subchannels).sum();
@@ -114,16 +125,19 @@ impl Areas {
         Ok(())
     }
 
-    /// How a disk, client or export fares: state, and the reason of a failure.
+    /// How a disk, client or export fares.
     ///
     /// # Errors
     ///
     /// The control area has no such part.
-    pub fn condition(&self, entry: u32) -> Result<(ConditionState, String)> {
+    pub fn condition(&self, entry: u32) -> Result<Told> {
         let entry: Condition = self.control.read(entry)?;
         let state = ConditionState::from_number(entry.state.get());
-        let state = state.context("the area is damaged")?;
-        Ok((state, entry.reason().to_owned()))
+        Ok(Told {
+            state: state.context("the area is damaged")?,
+            tries: entry.tries.get(),
+            reason: entry.reason().to_owned(),
+        })
     }
 
     /// Asks the appliance to try at once what has failed. The bell is the caller's to ring.

@@ -18,17 +18,21 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use rustix::process::{pidfd_open, Pid, PidfdFlags, Signal};
 
 pub use args::{appliance as args, comma_escaped, LINK_PORT, NO_FIRMWARE};
 pub use disk::{check_mdev, Backing};
-pub use monitor::{Monitor, News};
+pub use monitor::{Monitor, MonitorError, News, Plug};
 pub use plugs::Given;
 
 /// Lines of QEMU's own messages that are kept for an error.
 const KEPT_LINES: usize = 5;
+/// How long the last of them are waited for.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// A running QEMU.
 #[derive(Debug)]
@@ -36,15 +40,15 @@ pub struct Vm {
     child: Child,
     pidfd: OwnedFd,
     messages: Arc<Mutex<VecDeque<String>>>,
+    relay: Option<JoinHandle<()>>,
 }
 
 impl Vm {
-    /// Starts QEMU. The thread that calls this must live as long as QEMU is to.
+    /// Starts QEMU. The thread that calls this must live as long as QEMU is to. `inherited` is open in it too.
     ///
     /// # Errors
     ///
     /// There is no such program, or the system refuses.
-    /// `inherited` is open in it too.
     pub fn start(program: &str, args: &[String], inherited: BorrowedFd<'_>) -> Result<Self> {
         tracing::debug!(%program, ?args, "starting");
         let mut command = Command::new(program);
@@ -77,16 +81,17 @@ impl Vm {
         let pid = Pid::from_child(&child);
         let pidfd = pidfd_open(pid, PidfdFlags::empty()).context("pidfd")?;
         let messages = Arc::default();
+        let mut thread = None;
         if let Some(stderr) = child.stderr.take() {
             let messages = Arc::clone(&messages);
-            std::thread::Builder::new()
-                .name("qemu-messages".into())
-                .spawn(move || relay(stderr, &messages))?;
+            let builder = std::thread::Builder::new().name("qemu-messages".into());
+            thread = Some(builder.spawn(move || relay(stderr, &messages))?);
         }
         Ok(Self {
             child,
             pidfd,
             messages,
+            relay: thread,
         })
     }
 
@@ -114,8 +119,16 @@ impl Vm {
         let _ = rustix::process::pidfd_send_signal(&self.pidfd, signal);
     }
 
-    /// Its last messages.
-    pub fn messages(&self) -> Vec<String> {
+    /// Its last messages: of one that has ended, the very last ones.
+    pub fn messages(&mut self) -> Vec<String> {
+        if matches!(self.child.try_wait(), Ok(Some(_))) {
+            // A child of QEMU's may still hold the pipe.
+            let until = Instant::now() + LAST_WORDS;
+            let relay = self.relay.as_ref();
+            while relay.is_some_and(|it| !it.is_finished()) && Instant::now() < until {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
         let messages = self.messages.lock().unwrap_or_else(PoisonError::into_inner);
         messages.iter().cloned().collect()
     }

@@ -23,6 +23,8 @@ pub struct GivenDevices {
 struct Entry {
     what: Given,
     trouble: Option<String>,
+    /// How often it was tried.
+    tries: u32,
     /// When it is tried again; never, until somebody asks, if an administrator has unplugged it.
     next: Option<Instant>,
 }
@@ -33,6 +35,7 @@ impl GivenDevices {
         let entries = Given::all(config).into_iter().map(|what| Entry {
             what,
             trouble: None,
+            tries: 0,
             next: None,
         });
         Self {
@@ -71,6 +74,13 @@ impl GivenDevices {
         entry.and_then(|entry| entry.trouble.clone())
     }
 
+    /// How often one was tried.
+    pub fn tries(&self, what: Given) -> u32 {
+        let entries = self.entries();
+        let entry = entries.iter().find(|entry| entry.what == what);
+        entry.map_or(0, |entry| entry.tries)
+    }
+
     /// The VM has it.
     pub fn good(&self, what: Given) {
         self.set(what, None, None);
@@ -106,8 +116,71 @@ impl GivenDevices {
             return false;
         };
         entry.next = next;
+        entry.tries = entry.tries.wrapping_add(1);
         let news = entry.trouble != trouble;
         entry.trouble = trouble;
         news
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+
+    fn scene() -> (GivenDevices, UnixStream) {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("c.toml");
+        let disk = |name| format!("[[disk]]\nname = \"{name}\"\nimage = \"{name}.img\"\n");
+        let client = "[[client]]\nname = \"c\"\nmemory = \"64M\"\n[[client.disk]]\ndisk = \"a\"\n";
+        let text = format!(
+            "[appliance]\nimage = \"i\"\n{}{}{client}",
+            disk("a"),
+            disk("b")
+        );
+        std::fs::write(&file, text).unwrap();
+        let (heard, nudge) = UnixStream::pair().unwrap();
+        heard.set_nonblocking(true).unwrap();
+        let devices = GivenDevices::new(&Config::load(&file).unwrap(), nudge);
+        (devices, heard)
+    }
+
+    #[test]
+    fn a_device_that_failed_is_due_again_soon_and_told_of_once() {
+        let (devices, _) = scene();
+        let (a, b) = (Given::Disk(0), Given::Disk(1));
+        assert_eq!(devices.all(), [a, b]);
+        assert_eq!(devices.next(), None);
+        assert!(devices.failed(a, "gone".into()));
+        assert!(!devices.failed(a, "gone".into()), "no news");
+        assert!(devices.failed(a, "locked".into()));
+        assert_eq!(devices.trouble(a).as_deref(), Some("locked"));
+        assert_eq!(devices.trouble(b), None);
+        assert!(devices.due(Instant::now()).is_empty());
+        assert_eq!(devices.due(Instant::now() + PAUSE), [a]);
+        devices.good(a);
+        assert_eq!((devices.trouble(a), devices.next()), (None, None));
+        assert_eq!((devices.tries(a), devices.tries(b)), (4, 0));
+    }
+
+    #[test]
+    fn who_asks_has_it_tried_at_once() {
+        let (devices, mut heard) = scene();
+        devices.failed(Given::Disk(1), "gone".into());
+        devices.ask(Given::Disk(0));
+        devices.ask(Given::Disk(1));
+        assert_eq!(heard.read(&mut [0; 8]).unwrap(), 2);
+        assert_eq!(devices.due(Instant::now()), [Given::Disk(1)]);
+    }
+
+    #[test]
+    fn what_an_administrator_unplugs_stays_so_until_somebody_asks() {
+        let (devices, _heard) = scene();
+        devices.unplugged("somebody else's");
+        devices.unplugged(&Given::Disk(0).id());
+        assert!(devices.trouble(Given::Disk(0)).is_some());
+        assert_eq!(devices.next(), None);
+        devices.ask(Given::Disk(0));
+        assert_eq!(devices.due(Instant::now()), [Given::Disk(0)]);
     }
 }

@@ -81,12 +81,18 @@ fn disks(shared: &Shared) -> Vec<Health> {
         .collect()
 }
 
-/// State and reason of what has a condition in the control area.
+/// State and reason of what has a condition in the control area. One that has died does not say.
 fn condition(shared: &Shared, entry: u32) -> (String, Option<String>) {
+    if shared.run().serving_since.is_none() {
+        return ("unknown".into(), None);
+    }
     match shared.areas.condition(entry) {
-        Ok((ConditionState::Good, _)) => ("online".into(), None),
-        Ok((ConditionState::Failed, reason)) => ("failed".into(), Some(reason)),
-        Ok((ConditionState::Unknown, _)) | Err(_) => ("unknown".into(), None),
+        Ok(told) => match told.state {
+            ConditionState::Good => ("online".into(), None),
+            ConditionState::Failed => ("failed".into(), Some(told.reason)),
+            ConditionState::Unknown => ("unknown".into(), None),
+        },
+        Err(_) => ("unknown".into(), None),
     }
 }
 

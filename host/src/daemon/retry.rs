@@ -13,52 +13,107 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How often it is looked at.
 const TICK: Duration = Duration::from_millis(20);
 
-/// Something that can be tried: what the VM is given, and the appliance's condition of it.
-struct Subject {
+/// One of the things that a name stands for: a disk or subchannel itself, a client itself, or what a client has of a disk.
+#[derive(Clone, Copy, Debug, Default)]
+struct Part {
+    /// What the VM is given for it.
     given: Option<Given>,
-    condition: Option<u32>,
+    /// The condition by which the appliance is asked.
+    asked: Option<u32>,
+    /// The condition that says whether it is served.
+    told: Option<u32>,
 }
 
-impl Subject {
-    fn find(shared: &Shared, name: &str) -> Result<Self> {
-        let config = &shared.config;
-        let disks = config.disks.len() as u32;
-        if let Some(disk) = config.disks.iter().position(|disk| disk.name == name) {
-            return Ok(Self {
-                given: Some(Given::Disk(disk)),
-                condition: Some(Condition::of_disk(disk)),
-            });
-        }
-        if let Some(client) = config.clients.iter().position(|it| it.name == name) {
-            return Ok(Self {
-                given: None,
-                condition: Some(Condition::of_client(client, disks)),
-            });
-        }
-        let mut subchannels = config.subchannels.iter();
-        if let Some(subchannel) = subchannels.position(|it| it.name == name) {
-            return Ok(Self {
-                given: Some(Given::Subchannel(subchannel)),
-                condition: None,
-            });
-        }
-        bail!("there is no disk, client or subchannel \"{name}\"")
+/// How often a part was tried: by the daemon, by the appliance.
+type Tries = (u32, u32);
+
+impl Part {
+    fn tries(self, shared: &Shared) -> Result<Tries> {
+        let given = self.given.map_or(0, |given| shared.given.tries(given));
+        let told = self.told.map(|entry| shared.areas.condition(entry));
+        Ok((given, told.transpose()?.map_or(0, |told| told.tries)))
     }
 
-    /// Why it is not served, if it is not.
-    fn trouble(&self, shared: &Shared) -> Result<Option<String>> {
-        if let Some(trouble) = self.given.and_then(|given| shared.given.trouble(given)) {
-            return Ok(Some(trouble));
+    /// Why it is not served, if it is not, and whether that was found out after it had been tried so often.
+    fn trouble(self, shared: &Shared, before: Tries) -> Result<Option<(String, bool)>> {
+        if let Some(given) = self.given {
+            if let Some(trouble) = shared.given.trouble(given) {
+                return Ok(Some((trouble, shared.given.tries(given) != before.0)));
+            }
+            if shared.given.tries(given) != before.0 {
+                // The VM has just got it: the appliance has yet to take it in.
+                return self.told_trouble(shared, None);
+            }
         }
-        let Some(condition) = self.condition else {
+        self.told_trouble(shared, Some(before.1))
+    }
+
+    /// As [`trouble`](Self::trouble), as the appliance says it; without a number, nothing that it says is final.
+    fn told_trouble(self, shared: &Shared, before: Option<u32>) -> Result<Option<(String, bool)>> {
+        if shared.run().serving_since.is_none() {
+            return Ok(Some(("the appliance does not serve".into(), false)));
+        }
+        let Some(entry) = self.told else {
             return Ok(None);
         };
-        Ok(match shared.areas.condition(condition)? {
-            (ConditionState::Good, _) => None,
-            (ConditionState::Unknown, _) => Some("the appliance does not serve yet".to_owned()),
-            (ConditionState::Failed, reason) => Some(reason),
+        let told = shared.areas.condition(entry)?;
+        Ok(match told.state {
+            ConditionState::Good => None,
+            ConditionState::Unknown => Some(("the appliance has not tried it".into(), false)),
+            ConditionState::Failed => {
+                let again = before.is_some_and(|before| told.tries != before);
+                Some((told.reason, again))
+            }
         })
     }
+}
+
+/// What a name stands for.
+fn parts(shared: &Shared, name: &str) -> Result<Vec<Part>> {
+    let config = &shared.config;
+    let disk_count = config.disks.len() as u32;
+    // The daemon is one more client.
+    let client_count = config.clients.len() as u32 + 1;
+    if let Some(disk) = config.disks.iter().position(|disk| disk.name == name) {
+        let entry = Some(Condition::of_disk(disk));
+        return Ok(vec![Part {
+            given: Some(Given::Disk(disk)),
+            asked: entry,
+            told: entry,
+        }]);
+    }
+    if let Some(place) = config.clients.iter().position(|it| it.name == name) {
+        let entry = Some(Condition::of_client(place, disk_count));
+        let own = Part {
+            given: None,
+            asked: entry,
+            told: entry,
+        };
+        let before = &config.clients[..place];
+        let first: usize = before
+            .iter()
+            .map(|client| client.exports.len() + client.subchannels.len())
+            .sum();
+        let exports = config.clients[place].exports.iter().enumerate();
+        let of_disks = exports.map(|(index, export)| Part {
+            given: Some(Given::Disk(export.disk)),
+            asked: Some(Condition::of_disk(export.disk)),
+            told: Some(Condition::of_export(
+                first + index,
+                disk_count,
+                client_count,
+            )),
+        });
+        return Ok(std::iter::once(own).chain(of_disks).collect());
+    }
+    let mut subchannels = config.subchannels.iter();
+    if let Some(subchannel) = subchannels.position(|it| it.name == name) {
+        return Ok(vec![Part {
+            given: Some(Given::Subchannel(subchannel)),
+            ..Part::default()
+        }]);
+    }
+    bail!("there is no disk, client or subchannel \"{name}\"")
 }
 
 /// Tries a disk, client or subchannel, and says what came of it.
@@ -67,24 +122,38 @@ impl Subject {
 ///
 /// There is none of that name, or it still cannot be served, and why.
 pub fn retry(shared: &Shared, name: &str) -> Result<String> {
-    let subject = Subject::find(shared, name)?;
-    if subject.trouble(shared)?.is_none() {
+    let mut waited = Vec::new();
+    for part in parts(shared, name)? {
+        let before = part.tries(shared)?;
+        if part.trouble(shared, before)?.is_some() {
+            waited.push((part, before));
+        }
+    }
+    if waited.is_empty() {
         return Ok(format!("\"{name}\" is served already"));
     }
-    if let Some(given) = subject.given {
-        shared.given.ask(given);
+    for (part, _) in &waited {
+        if let Some(given) = part.given {
+            shared.given.ask(given);
+        }
+        if let Some(entry) = part.asked {
+            shared.areas.retry(entry)?;
+        }
     }
-    if let Some(condition) = subject.condition {
-        shared.areas.retry(condition)?;
-        shared.bell.ring(0);
-    }
+    shared.bell.ring(0);
     let until = Instant::now() + PATIENCE;
     loop {
-        let Some(trouble) = subject.trouble(shared)? else {
+        let mut left = Vec::new();
+        for (part, before) in &waited {
+            left.extend(part.trouble(shared, *before)?);
+        }
+        if left.is_empty() {
             return Ok(format!("\"{name}\" is served"));
-        };
-        if Instant::now() >= until {
-            bail!("\"{name}\" is still not served: {trouble}");
+        }
+        if left.iter().all(|(_, again)| *again) || Instant::now() >= until {
+            let mut reasons: Vec<String> = left.into_iter().map(|(reason, _)| reason).collect();
+            reasons.dedup();
+            bail!("\"{name}\" is still not served: {}", reasons.join("; "));
         }
         std::thread::sleep(TICK);
     }

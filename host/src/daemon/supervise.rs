@@ -19,7 +19,9 @@ use rustix::process::Signal;
 use vcss::control::{Life, Order};
 
 use super::Shared;
-use crate::appliance::{self, console_report, Backing, Given, Monitor, News, Vm};
+use crate::appliance::{
+    self, console_report, Backing, Given, Monitor, MonitorError, News, Plug, Vm,
+};
 
 /// How long the appliance may take to serve.
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -88,16 +90,27 @@ impl<'a> Supervisor<'a> {
     ///
     /// It does not serve, or QEMU cannot have one of the devices.
     pub fn start_first(&mut self) -> Result<bool> {
-        let started = self.start()?;
-        for what in self.shared.given.all() {
-            if let Some(trouble) = self.shared.given.trouble(what) {
-                bail!("{}: {trouble}", what.label(&self.shared.config));
-            }
+        let began = Instant::now();
+        self.start_qemu()?;
+        let refused = self.shared.given.all().into_iter().filter_map(|what| {
+            let trouble = self.shared.given.trouble(what)?;
+            Some(format!("{}: {trouble}", what.label(&self.shared.config)))
+        });
+        let refused: Vec<String> = refused.collect();
+        if !refused.is_empty() {
+            bail!("{}", refused.join("\n"));
         }
-        Ok(started)
+        self.run(began)
     }
 
     fn start(&mut self) -> Result<bool> {
+        let began = Instant::now();
+        self.start_qemu()?;
+        self.run(began)
+    }
+
+    /// Starts QEMU and gives it its devices. Where a signal comes, it is left to be noticed.
+    fn start_qemu(&mut self) -> Result<()> {
         let config = &self.shared.config;
         let (ours, theirs) = UnixStream::pair()?;
         let args = appliance::args(config, &self.shared.layout, theirs.as_raw_fd())?;
@@ -105,7 +118,6 @@ impl<'a> Supervisor<'a> {
         self.shared.areas.forget_life();
         let console = self.console();
         self.console_from = std::fs::metadata(&console).map_or(0, |about| about.len());
-        let began = Instant::now();
         let vm = Vm::start(&config.appliance.qemu, &args, theirs.as_fd())?;
         drop(theirs);
         self.shared.run().pid = vm.pid();
@@ -115,15 +127,41 @@ impl<'a> Supervisor<'a> {
             "appliance started"
         );
         self.vm = Some(vm);
-        match Monitor::connect(ours) {
-            Ok(monitor) => self.monitor = Some(monitor),
-            Err(_) => return Err(self.did_not_come_up()),
+        let connected = Monitor::connect(ours, self.signals.try_clone()?);
+        let given = connected.and_then(|monitor| self.give_all(monitor));
+        match given {
+            Ok(()) | Err(MonitorError::Told) => Ok(()),
+            Err(MonitorError::Ended(_)) => Err(self.did_not_come_up()),
+            Err(error) => Err(error.into()),
         }
+    }
+
+    /// Gives a VM that does not run yet all its devices.
+    fn give_all(&mut self, mut monitor: Monitor) -> Result<(), MonitorError> {
+        let (mut whats, mut plugs) = (Vec::new(), Vec::new());
         for what in self.shared.given.all() {
-            self.give(what);
+            match what.plug(&self.shared.config, &self.backings) {
+                Ok(plug) => {
+                    whats.push(what);
+                    plugs.push(plug);
+                }
+                Err(error) => self.settle(what, Err(format!("{error:#}"))),
+            }
         }
-        if let Some(monitor) = &mut self.monitor {
-            monitor.go_on().context("QEMU does not let the VM run")?;
+        let outcomes = monitor.plug_in(&plugs)?;
+        for (what, outcome) in whats.into_iter().zip(outcomes) {
+            self.settle(what, outcome);
+        }
+        self.monitor = Some(monitor);
+        Ok(())
+    }
+
+    /// Lets the VM run and waits until the appliance serves; `false` when a signal came first.
+    fn run(&mut self, began: Instant) -> Result<bool> {
+        match self.monitor.as_mut().map(Monitor::go_on) {
+            None | Some(Ok(()) | Err(MonitorError::Told)) => {}
+            Some(Err(MonitorError::Ended(_))) => return Err(self.did_not_come_up()),
+            Some(Err(error)) => return Err(error).context("QEMU does not let the VM run"),
         }
         loop {
             match self.wait(Some(TICK))? {
@@ -156,27 +194,45 @@ impl<'a> Supervisor<'a> {
         Ok(true)
     }
 
-    /// Gives the VM a device, or says why it cannot have it.
+    /// Tries again to give the VM a device.
     fn give(&mut self, what: Given) {
         let Some(monitor) = &mut self.monitor else {
             return;
         };
-        let config = &self.shared.config;
-        let plug = what.plug(config, &self.backings);
-        match plug.and_then(|plug| monitor.plug(&plug)) {
+        let outcome = match what.plug(&self.shared.config, &self.backings) {
+            Ok(plug) => give_again(monitor, &plug),
+            Err(error) => Ok(Err(format!("{error:#}"))),
+        };
+        match outcome {
+            Ok(outcome) => self.settle(what, outcome),
+            Err(MonitorError::Told) => {}
+            Err(MonitorError::Ended(error)) => self.lose_monitor(&error),
+            Err(error) => self.settle(what, Err(error.to_string())),
+        }
+    }
+
+    /// Takes down what came of a device.
+    fn settle(&self, what: Given, outcome: Result<(), String>) {
+        let label = what.label(&self.shared.config);
+        match outcome {
             Ok(()) => {
                 if self.shared.given.trouble(what).is_some() {
-                    tracing::info!("{}: it is there again", what.label(config));
+                    tracing::info!("{label}: it is there again");
                 }
                 self.shared.given.good(what);
             }
-            Err(error) => {
-                let trouble = format!("{error:#}");
+            Err(trouble) => {
                 if self.shared.given.failed(what, trouble.clone()) {
-                    tracing::error!("{}: {trouble}; it is tried again", what.label(config));
+                    tracing::error!("{label}: {trouble}; it is tried again");
                 }
             }
         }
+    }
+
+    /// If QEMU has ended, that is noticed by its end.
+    fn lose_monitor(&mut self, error: &std::io::Error) {
+        tracing::debug!(%error, "QEMU's monitor is closed");
+        self.monitor = None;
     }
 
     /// Watches the VM until a signal comes.
@@ -186,7 +242,8 @@ impl<'a> Supervisor<'a> {
     /// The system does not let it.
     pub fn watch(&mut self) -> Result<()> {
         loop {
-            let next = self.shared.given.next();
+            // Without a monitor nobody can be given anything.
+            let next = self.monitor.as_ref().and_then(|_| self.shared.given.next());
             let pause = next.map(|next| next.saturating_duration_since(Instant::now()));
             match self.wait(pause)? {
                 Event::Signal => return Ok(()),
@@ -197,6 +254,9 @@ impl<'a> Supervisor<'a> {
                         return Ok(());
                     }
                 }
+            }
+            if self.was_told() {
+                return Ok(());
             }
             for what in self.shared.given.due(Instant::now()) {
                 self.give(what);
@@ -210,12 +270,8 @@ impl<'a> Supervisor<'a> {
         };
         let news = match monitor.news() {
             Ok(news) => news,
-            Err(error) => {
-                // If QEMU has ended, that is noticed by its end.
-                tracing::debug!("{error:#}");
-                self.monitor = None;
-                return;
-            }
+            Err(MonitorError::Ended(error)) => return self.lose_monitor(&error),
+            Err(_) => return,
         };
         for news in news {
             match news {
@@ -223,7 +279,7 @@ impl<'a> Supervisor<'a> {
                 News::Stopped => {
                     tracing::warn!("the appliance's VM was paused; it goes on");
                     if let Err(error) = monitor.go_on() {
-                        tracing::error!("{error:#}");
+                        tracing::error!("the appliance's VM does not go on: {error}");
                     }
                 }
             }
@@ -232,12 +288,12 @@ impl<'a> Supervisor<'a> {
 
     /// Starts the VM again in the same pool; `false` when a signal came.
     fn revive(&mut self) -> Result<bool> {
+        tracing::error!("the appliance has died: {}", self.what_happened());
+        let served = self.shared.run().serving_since.take();
+        if served.is_some_and(|since| since.elapsed() >= GOOD_SERVICE) {
+            self.pause = Duration::ZERO;
+        }
         loop {
-            tracing::error!("the appliance has died: {}", self.what_happened());
-            let served = self.shared.run().serving_since.take();
-            if served.is_some_and(|since| since.elapsed() >= GOOD_SERVICE) {
-                self.pause = Duration::ZERO;
-            }
             self.vm = None;
             self.monitor = None;
             if !self.rest()? {
@@ -261,6 +317,10 @@ impl<'a> Supervisor<'a> {
         self.shared.run().next_start = Some(until);
         let signal = loop {
             let left = until.saturating_duration_since(Instant::now());
+            // It may have come while something else was waited for.
+            if self.was_told() {
+                break true;
+            }
             match self.wait(Some(left))? {
                 Event::Signal => break true,
                 Event::Tick if left.is_zero() => break false,
@@ -320,13 +380,16 @@ impl<'a> Supervisor<'a> {
     /// Waits until the appliance's life is as wanted, the VM has ended, a signal comes, or time is up.
     fn wait_until(&mut self, limit: Duration, wanted: impl Fn(Life) -> bool) -> Result<()> {
         let began = Instant::now();
+        let again = self.was_told();
         while began.elapsed() < limit && !wanted(self.shared.areas.life()) {
             match self.wait(Some(TICK))? {
                 Event::Tick | Event::Nudge => {}
                 Event::Monitor => self.hear_monitor(),
                 Event::Ended => return Ok(()),
                 Event::Signal => {
-                    tracing::warn!("told to stop once more: not waiting any longer");
+                    if again {
+                        tracing::warn!("told to stop once more: not waiting any longer");
+                    }
                     return Ok(());
                 }
             }
@@ -370,6 +433,11 @@ impl<'a> Supervisor<'a> {
         })
     }
 
+    /// Whether a signal has come.
+    const fn was_told(&self) -> bool {
+        self.told.is_some()
+    }
+
     fn console(&self) -> std::path::PathBuf {
         self.shared.config.appliance.run_dir.join("console.log")
     }
@@ -386,23 +454,37 @@ impl<'a> Supervisor<'a> {
             let _ = self.wait_until(END_LIMIT, |_| false);
         }
         let mut text = String::new();
+        let mut messages = Vec::new();
         if let Some(vm) = &mut self.vm {
             match vm.try_wait() {
                 Ok(Some(status)) => text.push_str(&format!("QEMU ended ({status})")),
                 _ => text.push_str("QEMU is still running"),
             }
-            for message in vm.messages() {
+            messages = vm.messages();
+            for message in &messages {
                 text.push_str(&format!("\n    {message}"));
             }
         }
         let console = self.console();
         match console_report(&console, self.console_from) {
             Some(report) => text.push_str(&format!("; its console says:\n{report}")),
-            None => text.push_str(
+            None if messages.is_empty() => text.push_str(
                 "; the appliance has printed nothing: is [appliance] image an image of Stellwerk, and `accel` right for this machine?",
             ),
+            None => text.push_str("; the appliance has printed nothing"),
         }
         text.push_str(&format!("\n    the whole console: {}", console.display()));
         text
     }
+}
+
+/// Gives a VM a device that it could not have before, or had once.
+fn give_again(monitor: &mut Monitor, plug: &Plug) -> Result<Result<(), String>, MonitorError> {
+    // QEMU may have carried out what was given up waiting for.
+    if monitor.has(&plug.id)? {
+        return Ok(Ok(()));
+    }
+    monitor.clean(plug)?;
+    let outcomes = monitor.plug_in(std::slice::from_ref(plug))?;
+    Ok(outcomes.into_iter().next().unwrap_or(Ok(())))
 }

@@ -1,0 +1,209 @@
+//! The monitor against a QEMU of the tests' own.
+
+use super::*;
+use std::io::{BufRead, BufReader};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+/// A QEMU whose answers are made by the test. It writes down what it was told.
+struct Peer {
+    told: Arc<Mutex<Vec<String>>>,
+    thread: JoinHandle<()>,
+}
+
+/// What it does with a command.
+enum Reaction {
+    Good,
+    Bad(&'static str),
+    /// Says nothing, for ever.
+    Silence,
+    /// Answers after so long.
+    Late(Duration),
+    /// Ends.
+    Death,
+}
+
+type Judge = fn(&str, &Value) -> Reaction;
+
+const GREETING: &str = "{\"QMP\": {\"version\": {}, \"capabilities\": [\"oob\"]}}\n";
+/// One that the crate knows, and one that it cannot know.
+const EVENTS: &str = "{\"timestamp\": {\"seconds\": 1, \"microseconds\": 2}, \"event\": \"STOP\"}\n\
+    {\"timestamp\": {\"seconds\": 1, \"microseconds\": 2}, \"event\": \"OF_A_LATER_AGE\", \"data\": {}}\n";
+
+impl Peer {
+    fn run(stream: UnixStream, judge: Judge) -> Self {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let written_down = Arc::clone(&told);
+        let thread = std::thread::spawn(move || {
+            let mut answers = stream.try_clone().unwrap();
+            let _ = answers.write_all(GREETING.as_bytes());
+            for line in BufReader::new(stream).lines() {
+                let Ok(line) = line else { return };
+                let command: Value = serde_json::from_str(&line).unwrap();
+                let name = command["execute"].as_str().unwrap();
+                let arguments = &command["arguments"];
+                written_down.lock().unwrap().push(name.to_owned());
+                let id = &command["id"];
+                let answer = match judge(name, arguments) {
+                    Reaction::Good => json!({ "return": {}, "id": id }),
+                    Reaction::Bad(desc) => {
+                        json!({ "error": { "class": "GenericError", "desc": desc }, "id": id })
+                    }
+                    Reaction::Silence => continue,
+                    Reaction::Late(pause) => {
+                        std::thread::sleep(pause);
+                        json!({ "return": {}, "id": id })
+                    }
+                    Reaction::Death => return,
+                };
+                if write!(answers, "{EVENTS}{answer}\r\n").is_err() {
+                    return;
+                }
+            }
+        });
+        Self { told, thread }
+    }
+
+    /// What it was told since the last time.
+    fn told(&self) -> Vec<String> {
+        std::mem::take(&mut *self.told.lock().unwrap())
+    }
+}
+
+/// A monitor, the one at its other end, and where a signal would come from.
+fn scene(judge: Judge) -> (Monitor, Peer, UnixStream) {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let (signals, signal) = UnixStream::pair().unwrap();
+    let peer = Peer::run(theirs, judge);
+    let monitor = Monitor::connect(ours, signals).unwrap();
+    assert_eq!(peer.told(), ["qmp_capabilities"]);
+    (monitor, peer, signal)
+}
+
+fn disk(number: usize) -> Plug {
+    let device = json!({ "driver": "virtio-blk-ccw", "drive": format!("disk{number}") });
+    Plug {
+        id: format!("id{number}"),
+        thread: Some(json!({ "qom-type": "iothread", "id": format!("io{number}") })),
+        node: Some(json!({ "driver": "raw", "node-name": format!("disk{number}") })),
+        device: device.as_object().unwrap().clone(),
+    }
+}
+
+#[test]
+fn all_devices_are_plugged_in_and_the_one_that_fails_leaves_nothing() {
+    let (mut monitor, peer, _signal) = scene(|name, arguments| {
+        let of_the_second = ["node-name", "drive"]
+            .iter()
+            .any(|key| arguments[*key] == "disk1");
+        match name {
+            "blockdev-add" if of_the_second => Reaction::Bad("Failed to get \"write\" lock"),
+            "device_add" if of_the_second => Reaction::Bad("Cannot find device='disk1'"),
+            _ => Reaction::Good,
+        }
+    });
+    // More than are sent at a time.
+    let plugs: Vec<Plug> = (0..AT_A_TIME + 3).map(disk).collect();
+    let outcomes = monitor.plug_in(&plugs).unwrap();
+    assert_eq!(outcomes.len(), plugs.len());
+    for (number, outcome) in outcomes.iter().enumerate() {
+        let expected = match number {
+            1 => Err("Failed to get \"write\" lock".to_owned()),
+            _ => Ok(()),
+        };
+        assert_eq!(*outcome, expected, "disk {number}");
+    }
+    let told = peer.told();
+    let count = |name: &str| told.iter().filter(|it| *it == name).count();
+    assert_eq!(count("device_add"), plugs.len());
+    assert_eq!((count("blockdev-del"), count("object-del")), (1, 1));
+}
+
+#[test]
+fn events_are_heard_between_answers_and_unknown_ones_passed_over() {
+    let (mut monitor, _peer, _signal) = scene(|_, _| Reaction::Good);
+    monitor.go_on().unwrap();
+    // One with each answer.
+    assert_eq!(monitor.news().unwrap(), [News::Stopped, News::Stopped]);
+    assert_eq!(monitor.news().unwrap(), []);
+}
+
+#[test]
+fn whether_a_device_is_there_is_asked() {
+    let (mut monitor, _peer, _signal) = scene(|_, arguments| {
+        match arguments["path"]
+            .as_str()
+            .unwrap_or_default()
+            .ends_with("/id1")
+        {
+            true => Reaction::Bad("Device 'id1' not found"),
+            false => Reaction::Good,
+        }
+    });
+    assert!(monitor.has("id0").unwrap());
+    assert!(!monitor.has("id1").unwrap());
+}
+
+#[test]
+fn a_qemu_that_is_silent_is_waited_for_in_vain_and_its_late_answers_are_known_as_such() {
+    let (mut monitor, peer, _signal) = scene(|name, _| match name {
+        "cont" => Reaction::Late(Duration::from_millis(600)),
+        "qom-get" => Reaction::Bad("no such device"),
+        _ => Reaction::Good,
+    });
+    monitor.patience = Duration::from_millis(100);
+    assert!(matches!(monitor.go_on(), Err(MonitorError::Silent)));
+    // Nothing is sent on top of what has no answer yet.
+    assert!(matches!(monitor.go_on(), Err(MonitorError::Silent)));
+    assert_eq!(peer.told(), ["cont"]);
+    monitor.patience = PATIENCE;
+    assert!(!monitor.has("id0").unwrap(), "it got its own answer");
+    assert_eq!(peer.told(), ["qom-get"]);
+}
+
+#[test]
+fn a_signal_ends_the_waiting() {
+    let (mut monitor, _peer, mut signal) = scene(|name, _| match name {
+        "blockdev-add" => Reaction::Silence,
+        _ => Reaction::Good,
+    });
+    signal.write_all(&[0]).unwrap();
+    let outcome = monitor.plug_in(&[disk(0)]);
+    assert!(matches!(outcome, Err(MonitorError::Told)), "{outcome:?}");
+    // What has been said already is heard all the same.
+    assert!(monitor.news().is_ok());
+}
+
+#[test]
+fn a_qemu_that_dies_or_talks_nonsense_is_an_error_in_words() {
+    let (mut monitor, peer, _signal) = scene(|name, _| match name {
+        "device_add" => Reaction::Death,
+        _ => Reaction::Good,
+    });
+    let error = monitor.plug_in(&[disk(0)]).unwrap_err();
+    assert!(matches!(error, MonitorError::Ended(_)), "{error:?}");
+    assert!(error.to_string().contains("QEMU's monitor"), "{error}");
+    peer.thread.join().unwrap();
+
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    let (signals, _signal) = UnixStream::pair().unwrap();
+    let babble = std::thread::spawn(move || while theirs.write_all(&[b'x'; 4096]).is_ok() {});
+    let refused = Monitor::connect(ours, signals);
+    assert!(
+        matches!(refused, Err(MonitorError::Ended(_))),
+        "{refused:?}"
+    );
+    babble.join().unwrap();
+}
+
+#[test]
+fn one_that_sends_events_without_end_runs_out_of_time() {
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    let (signals, _signal) = UnixStream::pair().unwrap();
+    let flood = std::thread::spawn(move || while theirs.write_all(EVENTS.as_bytes()).is_ok() {});
+    let mut monitor = Monitor::new(ours, signals, Duration::from_millis(50)).unwrap();
+    assert!(matches!(monitor.go_on(), Err(MonitorError::Silent)));
+    assert!(!monitor.news().unwrap().is_empty(), "and comes to an end");
+    drop(monitor);
+    flood.join().unwrap();
+}
