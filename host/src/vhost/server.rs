@@ -14,7 +14,7 @@ use rustix::event::{poll, PollFd, PollFlags};
 use rustix::io::Errno;
 use vhost::vhost_user::{BackendReqHandler, Error};
 
-use super::session::Session;
+use super::session::{Session, ABSENT};
 use crate::bell::{new_eventfd, signal, taken};
 
 /// Serves one export over its socket, one connection at a time.
@@ -52,6 +52,7 @@ impl Server {
             attention,
             shared: Arc::clone(&shared),
             last_refusal: String::new(),
+            not_begun: false,
             refusals: 0,
         };
         let thread = std::thread::Builder::new()
@@ -115,6 +116,8 @@ struct Worker {
     shared: Arc<Shared>,
     /// A peer that connects again and again is told each time, the log once.
     last_refusal: String,
+    /// Whether that was because there is nothing to serve yet.
+    not_begun: bool,
     /// Of the present connection.
     refusals: u32,
 }
@@ -154,6 +157,10 @@ impl Worker {
         match begun {
             Ok(()) => {
                 self.shared.connected.store(true, Ordering::Relaxed);
+                if self.not_begun {
+                    self.last_refusal.clear();
+                    self.not_begun = false;
+                }
                 // A peer that is refused comes again at once, for ever: that is said once.
                 let again = !self.last_refusal.is_empty();
                 self.refusals = 0;
@@ -170,7 +177,10 @@ impl Worker {
                 }
                 self.shared.connected.store(false, Ordering::Relaxed);
             }
-            Err(error) => self.refused(&label, &error),
+            Err(error) => {
+                self.refused(&label, &error);
+                self.not_begun = true;
+            }
         }
         self.set_current(None);
     }
@@ -184,6 +194,9 @@ impl Worker {
                 Event::Attention => self.session().attention(),
                 Event::Readable => match peer.handle_request() {
                     Ok(()) => {}
+                    Err(Error::ReqHandlerError(error)) if error.kind() == ABSENT => {
+                        return format!(": {error}");
+                    }
                     Err(Error::ReqHandlerError(error)) => {
                         let label = self.session().label().to_owned();
                         self.refused(&label, &Error::ReqHandlerError(error));
