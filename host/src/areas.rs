@@ -410,3 +410,44 @@ pub fn serial(disks: &[config::Disk], client: &config::Client, export: usize) ->
 pub const fn device_number(disk: usize) -> u16 {
     FIRST_DEVICE + disk as u16
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use window::ClientAddress;
+
+    #[test]
+    fn a_spoilt_header_is_restored_and_nothing_else_is_touched() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("c.toml");
+        let text = format!(
+            "[appliance]\nimage = \"i\"\nmemory = \"4M\"\npool = \"{0}/pool\"\nrun_dir = \"{0}\"\n\
+             [[subchannel]]\nname = \"t\"\ndevice = \"0.0.3270\"\nqemu = \"x-terminal3270,chardev=t\"\n\
+             [[client]]\nname = \"bare\"\nmemory = \"16M\"\n[[client.subchannel]]\nsubchannel = \"t\"\n",
+            dir.path().display()
+        );
+        std::fs::write(&file, text).unwrap();
+        let config = Config::load(&file).unwrap();
+        let pool = Pool::create(&config.appliance.pool, Layout::of(&config)).unwrap();
+        let areas = Areas::lay_out(&config, &pool).unwrap();
+        let window = areas.clients[0].window;
+        let length = client_plan(&config.clients[0]).length() as usize;
+        let read = || {
+            let mut bytes = vec![0; length];
+            let start = ClientAddress::new(0);
+            window.read_bytes(start, &mut bytes).unwrap();
+            bytes
+        };
+        // As if it had been in use for a while.
+        let end = ClientAddress::new(length as u64 - 64);
+        window.write_bytes(end, &[0x5A; 64]).unwrap();
+        let in_use = read();
+        window
+            .write_bytes(ClientAddress::new(0), &[0; 256])
+            .unwrap();
+        assert!(Area::open(window, Kind::Client).is_err());
+        areas.restore(&config).unwrap();
+        assert!(Area::open(window, Kind::Client).is_ok());
+        assert!(read() == in_use, "the rest is as it was");
+    }
+}

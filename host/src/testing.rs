@@ -51,6 +51,8 @@ pub struct Heard {
     pub broken: AtomicBool,
     /// Requests are in flight that do not end: programs wait.
     pub hold: AtomicBool,
+    /// Its disk is not there.
+    pub absent: AtomicBool,
     stop: AtomicBool,
 }
 
@@ -339,6 +341,15 @@ impl StandIn {
             let data = ClientAddress::new(base + u64::from(ccw.address.get()));
             let mut bytes = vec![0; usize::from(ccw.count.get())];
             self.client.window.read_bytes(data, &mut bytes).unwrap();
+            let needs_disk = matches!(
+                ccw::Command::try_from(ccw.command),
+                Ok(ccw::Command::ReadFeatures | ccw::Command::ReadConfig)
+            );
+            if needs_disk && self.heard.absent.load(Ordering::Relaxed) {
+                irb.set_concurrent_sense(&[0x40]);
+                status = ended | DeviceStatus::UNIT_CHECK;
+                break;
+            }
             if !self.command(ccw.command, &mut bytes) {
                 status = ended | DeviceStatus::UNIT_CHECK;
                 break;

@@ -51,6 +51,8 @@ pub const ROOM: usize = 256;
 /// How often a program is repeated because the appliance was started anew.
 const REPEATS: u32 = 5;
 
+/// In sense byte 0.
+const INTERVENTION_REQUIRED: u8 = 0x40;
 const REVISION: u16 = 2;
 const PATHS: u8 = 0xFF;
 const DATA: u32 = 64;
@@ -83,6 +85,9 @@ pub enum DeviceError {
         /// Its subchannel status.
         subchannel: SubchannelStatus,
     },
+    /// A command needs the disk, which is not there for now.
+    #[error("its disk cannot be served for now; `stellwerk status` says why")]
+    Absent,
     /// The program is too large.
     #[error("the channel program does not fit its page")]
     TooLarge,
@@ -410,6 +415,10 @@ impl Device {
         if scsw.device() == fine && scsw.subchannel().is_empty() && scsw.deferred_cc() == 0 {
             return Ok(());
         }
+        let sense = irb.concurrent_sense().and_then(<[u8]>::first);
+        if sense.is_some_and(|sense| sense & INTERVENTION_REQUIRED != 0) {
+            return Err(DeviceError::Absent);
+        }
         let beyond = scsw.program.get().wrapping_sub(self.program_address());
         let at = (beyond as usize / size_of::<Ccw1>()).wrapping_sub(1);
         let command = match steps.get(at) {
@@ -428,8 +437,9 @@ impl Device {
 
     fn enable(&mut self) -> Result<(), DeviceError> {
         let mut schib = self.remote.store(self.id)?;
-        if !schib.pmcw.flags().contains(PmcwFlags::ENABLED) {
+        if !schib.pmcw.flags().contains(PmcwFlags::ENABLED) || !schib.pmcw.has_concurrent_sense() {
             schib.pmcw.set_flag(PmcwFlags::ENABLED, true);
+            schib.pmcw.set_concurrent_sense(true);
             self.remote.modify(self.id, &schib)?;
         }
         Ok(())

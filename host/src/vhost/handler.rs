@@ -205,12 +205,12 @@ impl VhostUserBackendReqHandlerMut for Session {
         // The channel command writes from the start of the configuration space on.
         let end = config_end(offset, buf.len())?;
         let config = self.device.read_config(end);
-        let mut config = config.map_err(|error| self.failure(&error))?;
+        let mut config = config.map_err(|error| refusal(error.to_string()))?;
         if let Some(place) = config.get_mut(offset as usize..) {
             place.copy_from_slice(buf);
         }
         let written = self.device.write_config(&config);
-        written.map_err(|error| self.failure(&error))
+        written.map_err(|error| refusal(error.to_string()))
     }
 
     fn set_gpu_socket(&mut self, _gpu_backend: GpuBackend) -> Result<()> {

@@ -16,7 +16,7 @@ use vhost::vhost_user::{BackendReqHandler, Error};
 
 use super::door::{Acceptor, Door};
 use super::readiness::{readiness, Readiness};
-use super::session::Session;
+use super::session::{Session, ABSENT};
 use crate::bell::{new_eventfd, signal, taken};
 use crate::log_limit::LogLimit;
 
@@ -86,6 +86,7 @@ impl Server {
             attention,
             shared: Arc::clone(&shared),
             last_refusal: String::new(),
+            not_begun: false,
             refusals: 0,
             log: LogLimit::new(),
         };
@@ -171,6 +172,8 @@ struct Worker {
     shared: Arc<Shared>,
     /// A peer that connects again and again is told each time, the log once.
     last_refusal: String,
+    /// Whether that was because there is nothing to serve yet.
+    not_begun: bool,
     /// Of the present connection.
     refusals: u32,
     log: LogLimit,
@@ -212,6 +215,10 @@ impl Worker {
                     connected: true,
                     refused: None,
                 };
+                if self.not_begun {
+                    self.last_refusal.clear();
+                    self.not_begun = false;
+                }
                 // A peer that is refused comes again at once, for ever: that is said once.
                 let again = !self.last_refusal.is_empty();
                 self.refusals = 0;
@@ -228,7 +235,10 @@ impl Worker {
                 }
                 self.shared.state().connected = false;
             }
-            Err(error) => self.refused(&error),
+            Err(error) => {
+                self.refused(&error);
+                self.not_begun = true;
+            }
         }
     }
 
@@ -244,6 +254,9 @@ impl Worker {
                 Event::Readable => match peer.handle_request() {
                     Ok(()) if self.session().is_served() => self.shared.state().refused = None,
                     Ok(()) => {}
+                    Err(Error::ReqHandlerError(error)) if error.kind() == ABSENT => {
+                        return format!(": {error}");
+                    }
                     Err(error @ Error::ReqHandlerError(_)) => self.refused(&error),
                     Err(Error::Disconnected) => return String::new(),
                     Err(error) => return format!(": {error}"),

@@ -17,6 +17,9 @@ use crate::device::{Device, DeviceError};
 /// How long a new connection waits for an appliance that is being started.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// The kind of an error that ends a connection: the disk is not there for now. The peer connects again, until it is.
+pub const ABSENT: std::io::ErrorKind = std::io::ErrorKind::ResourceBusy;
+
 /// Which export this is.
 #[derive(Debug)]
 pub struct Identity {
@@ -92,7 +95,9 @@ impl Session {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        self.reset()
+        self.reset()?;
+        // Whoever asks for them gets no answer if they cannot be had, and would wait for ever.
+        self.features().map(drop)
     }
 
     /// The peer has gone, or is sent away: releases everything, after everything in flight has ended.
@@ -285,7 +290,12 @@ impl Session {
 
     /// A device's error as one of the protocol's.
     pub fn failure(&self, error: &DeviceError) -> Error {
-        refusal(error.to_string())
+        match error {
+            DeviceError::Absent => {
+                Error::ReqHandlerError(std::io::Error::new(ABSENT, error.to_string()))
+            }
+            error => refusal(error.to_string()),
+        }
     }
 }
 

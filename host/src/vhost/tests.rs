@@ -299,6 +299,28 @@ fn a_device_that_refuses_is_an_error_to_the_guest_only() {
 }
 
 #[test]
+fn a_disk_that_is_not_there_ends_new_connections_until_it_is() {
+    let (scene, server, path) = scene();
+    scene.heard.absent.store(true, Ordering::Relaxed);
+    for _ in 0..3 {
+        let frontend = Frontend::connect(&path, 2).unwrap();
+        assert!(frontend.get_features().is_err(), "no answer, but an end");
+    }
+    scene.heard.absent.store(false, Ordering::Relaxed);
+    let mut guest = Guest::connect(&path);
+    guest.share_window(&scene);
+    guest.set_up(0, 0).unwrap();
+    // A connection that is there stays when the disk goes.
+    scene.heard.absent.store(true, Ordering::Relaxed);
+    guest.enable(0, true);
+    eventually("served", || {
+        scene.log().iter().any(|line| line.starts_with("queue 0"))
+    });
+    assert!(guest.frontend.get_features().is_ok());
+    close(server);
+}
+
+#[test]
 fn no_bytes_harm_the_server() {
     let (scene, server, path) = scene();
     let mut runner = proptest::test_runner::TestRunner::new(proptest::test_runner::Config {
