@@ -203,7 +203,7 @@ class Disk:
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
         try:
             self.socket.sendmsg([head + payload], rights)
-        except (BrokenPipeError, ConnectionResetError) as gone:
+        except ConnectionError as gone:
             raise Refused("the daemon has closed the connection") from gone
 
     def receive(self):
@@ -216,7 +216,7 @@ class Disk:
         while len(data) < count:
             try:
                 more = self.socket.recv(count - len(data))
-            except ConnectionResetError:
+            except ConnectionError:
                 more = b""
             if not more:
                 raise Refused("the daemon has closed the connection")
