@@ -7,6 +7,7 @@ queues. What a ring has in flight it also remembers, so nothing has to be read b
 Limits: one memory region, chains of at most three descriptors, no indirect ones, no used-buffer suppression.
 """
 import array
+import ctypes
 import mmap
 import os
 import re
@@ -94,6 +95,9 @@ class Ring:
         self.used = window.take(6 + 8 * size)
         self.headers = window.take(32 * size)
         self.data = window.take(buffer * self.places)
+        # Each of these is read and written at once, never byte by byte.
+        self.available_index = ctypes.c_uint16.__ctype_le__.from_buffer(window.memory, self.available + 2)
+        self.used_index = ctypes.c_uint16.__ctype_le__.from_buffer(window.memory, self.used + 2)
         self.kick_fd, self.call_fd = os.eventfd(0, kick_flags), os.eventfd(0, call_flags)
         self.produced = self.consumed = 0
         self.free = list(range(0, 3 * self.places, 3))
@@ -120,7 +124,7 @@ class Ring:
             self.window.put(self.descriptors + 16 * (head + number), struct.pack("<QIHH", address, count, flags, following))
         self.window.put(self.available + 4 + 2 * (self.produced % self.size), struct.pack("<H", head))
         self.produced = (self.produced + 1) & 0xFFFF
-        self.window.put(self.available + 2, struct.pack("<H", self.produced))
+        self.available_index.value = self.produced
         self.open[head] = length
         return head
 
@@ -131,7 +135,7 @@ class Ring:
     def done(self):
         """What has been returned since the last call."""
         found = []
-        (index,) = struct.unpack("<H", self.window.get(self.used + 2, 2))
+        index = self.used_index.value
         while self.consumed != index:
             place = self.used + 4 + 8 * (self.consumed % self.size)
             head, written = struct.unpack("<II", self.window.get(place, 8))
@@ -203,7 +207,7 @@ class Disk:
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
         try:
             self.socket.sendmsg([head + payload], rights)
-        except (BrokenPipeError, ConnectionResetError) as gone:
+        except ConnectionError as gone:
             raise Refused("the daemon has closed the connection") from gone
 
     def receive(self):
@@ -216,7 +220,7 @@ class Disk:
         while len(data) < count:
             try:
                 more = self.socket.recv(count - len(data))
-            except ConnectionResetError:
+            except ConnectionError:
                 more = b""
             if not more:
                 raise Refused("the daemon has closed the connection")

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from area import Area, ChannelClient
-from front import LIMIT, Disk, Window, until
+from front import LIMIT, Disk, Refused, Window, until
 
 ROOT = Path(__file__).resolve().parents[2]
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
@@ -110,8 +110,24 @@ class Service:
         return Window(arguments)
 
     def connect(self, client, number=0, window=None, **ring):
-        """A client's disk with one started queue."""
-        return Disk(window or self.window(client), number).open(**ring)
+        """A client's disk with one started queue. Refused, it tries again for a while, as a VM's QEMU does."""
+        window = window or self.window(client)
+        free = window.free
+        refused = None
+
+        def connected():
+            nonlocal refused
+            window.free = free
+            try:
+                return Disk(window, number).open(**ring)
+            except Refused as error:
+                refused = error
+                return None
+
+        try:
+            return until(f"client {client} is connected", connected, pause=0.2)
+        except AssertionError as late:
+            raise late from refused
 
     def channel_client(self, client):
         """A client that drives its area itself, with its link open."""
