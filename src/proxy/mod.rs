@@ -59,6 +59,8 @@ pub struct Proxy {
     first: usize,
     /// Requests that an earlier life had taken may still have to be done again.
     redoing: bool,
+    /// The disks that are held then.
+    held: Held,
     table: Table,
     scratch: Scratch,
     /// Completions whose flush found the disk full. Never more than there are requests.
@@ -114,6 +116,7 @@ impl Proxy {
             clients: Vec::new(),
             first: 0,
             redoing: false,
+            held: Held::default(),
             passes_through: false,
             trace,
             table: Table::default(),
@@ -395,30 +398,32 @@ impl Proxy {
         self.collect(disks, &mut turn);
         self.listen(platform, &mut turn);
         if taking {
+            if self.redoing {
+                self.hold();
+            }
+            let held = self.redoing.then_some(&self.held);
             let mut full = false;
-            let held = self.redoing.then(|| Held::by(&self.clients));
-            self.redoing = held.as_ref().is_some_and(|held| !held.is_empty());
-            let Self {
-                clients,
-                table,
-                scratch,
-                first,
-                ..
-            } = self;
-            let mut serve = |client: &mut Client| {
-                turn.worked |= client.serve(held.as_ref(), disks, table, scratch, &mut full);
-            };
+            let count = self.clients.len();
             // From the one whose turn it is; those before it come last.
-            clients.iter_mut().skip(*first).for_each(&mut serve);
-            if *first > 0 {
-                clients.iter_mut().take(*first).for_each(serve);
+            let mut place = self.first;
+            for _ in 0..count {
+                let Some(client) = self.clients.get_mut(place) else {
+                    break;
+                };
+                let (table, scratch) = (&mut self.table, &mut self.scratch);
+                turn.worked |= client.serve(held, disks, table, scratch, &mut full);
+                place += 1;
+                if place == count {
+                    place = 0;
+                }
             }
             if full {
                 // What becomes free is not always the same client's.
-                self.first += 1;
-                if self.first >= self.clients.len() {
-                    self.first = 0;
-                }
+                self.first = if self.first + 1 < count {
+                    self.first + 1
+                } else {
+                    0
+                };
             }
         }
         for disk in disks.iter_mut() {
@@ -428,6 +433,13 @@ impl Proxy {
             turn.wake |= client.publish();
         }
         turn
+    }
+
+    /// Finds the disks that take nothing new because requests of an earlier life are still being done again.
+    #[cold]
+    fn hold(&mut self) {
+        self.held = Held::by(&self.clients);
+        self.redoing = !self.held.is_empty();
     }
 
     /// The clients' requests to their subchannels, and what is due there.

@@ -15,6 +15,8 @@
 //! A RETURNED entry whose used index is not yet published was returned to the client: it is
 //! worked on again. Reads, writes, flushes and discards may all be done twice.
 
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 use core::fmt;
 use core::mem::offset_of;
 use core::sync::atomic::{fence, Ordering};
@@ -41,7 +43,7 @@ pub struct ServedQueue {
     returned: heapless::Vec<u16, BATCH>,
     /// Heads that were taken and are not at the disk, as they stood in the available ring: those that an earlier life had
     /// taken, or the one that found the disk full. While there are any, nothing new is taken.
-    again: heapless::Deque<u16, MAX_QUEUE_SIZE>,
+    again: VecDeque<u16>,
     /// Heads that an earlier life had taken, and how many of them are not returned yet.
     old: Taken,
     redoing: u16,
@@ -162,7 +164,7 @@ impl ServedQueue {
         let record = area.array::<InFlight>(place * MAX_QUEUE_SIZE as u32, u32::from(size))?;
 
         // (available index, head) of what the client still waits for.
-        let mut open: heapless::Vec<(u16, u16), MAX_QUEUE_SIZE> = heapless::Vec::new();
+        let mut open: Vec<(u16, u16)> = Vec::new();
         // Those of them that were returned, which the record does not say any more when they were taken.
         let mut returned = Taken::default();
         let next_avail = state.next_avail.get();
@@ -173,12 +175,12 @@ impl ServedQueue {
             match entry.state.get() {
                 InFlight::TAKEN => {
                     beyond |= index == next_avail;
-                    let _ = open.push((index, head));
+                    open.push((index, head));
                 }
                 // Ahead of the used index: not published.
                 InFlight::RETURNED if index.wrapping_sub(used_idx) < size => {
                     returned.insert(head);
-                    let _ = open.push((used_idx.wrapping_sub(1), head));
+                    open.push((used_idx.wrapping_sub(1), head));
                 }
                 // Published: the client has it back. Left as it is, it would be taken for one ahead 64 Ki requests later.
                 InFlight::RETURNED => record.store_u32_release(u32::from(head), 0)?,
@@ -210,12 +212,13 @@ impl ServedQueue {
         // As the client gave them, the oldest first.
         open.sort_unstable_by_key(|&(index, _)| index.wrapping_sub(last_avail));
         let mut queue = Self::over(area, place, ring)?;
+        queue.again.reserve_exact(open.len() + 1);
         for &(index, head) in &open {
             queue.taken.insert(head);
             queue.old.insert(head);
             queue.redoing += 1;
             queue.note(head, InFlight::TAKEN, index);
-            let _ = queue.again.push_back(head);
+            queue.again.push_back(head);
         }
         queue.progress.store_next(size, last_avail);
         // The earlier life may have published and not notified.
@@ -231,7 +234,8 @@ impl ServedQueue {
             progress: progress(area, place)?,
             taken: Taken::default(),
             returned: heapless::Vec::new(),
-            again: heapless::Deque::new(),
+            // For the one that is put back; nothing is allocated while requests are served.
+            again: VecDeque::with_capacity(1),
             old: Taken::default(),
             redoing: 0,
             work: Work::All,
@@ -367,7 +371,7 @@ impl ServedQueue {
     /// Undoes [`Self::take`], for want of room: the same request is taken next time.
     pub fn put_back(&mut self, head: u16) {
         // At the front: it was the next one, and is again.
-        let _ = self.again.push_front(head);
+        self.again.push_front(head);
     }
 
     /// Returns a request, to be seen by the client after [`Self::publish`].
