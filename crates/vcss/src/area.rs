@@ -6,7 +6,8 @@ use core::sync::atomic::{fence, Ordering};
 use window::{ClientAddress, OutOfWindow, Window, WindowSlice};
 
 use crate::layout::{
-    Capability, CapabilityId, Doorbell, Entry, Header, Kind, MAGIC, MAX_CAPABILITIES, VERSION_MAJOR,
+    Capability, CapabilityId, Doorbell, Entry, Header, Kind, CAPABILITY_VERSION, MAGIC,
+    MAX_CAPABILITIES, VERSION_MAJOR,
 };
 
 /// Why a piece of memory is not an area that this side can use, or an access to it failed.
@@ -143,6 +144,10 @@ impl<'w> Area<'w> {
             let Some(id) = CapabilityId::from_number(capability.id.get()) else {
                 continue;
             };
+            // Entries of a format that this side does not know are as good as none.
+            if capability.version.get() != CAPABILITY_VERSION {
+                continue;
+            }
             let part = Part {
                 offset: capability.offset.get(),
                 stride: capability.stride.get(),
@@ -434,6 +439,17 @@ mod tests {
             Area::open(&window, Kind::Control).unwrap_err(),
             AreaError::Kind { found: 2 }
         );
+    }
+
+    #[test]
+    fn a_part_of_another_version_is_not_there() {
+        let mut bytes = area_bytes();
+        let length = plan::client_area(2).length() as usize;
+        bytes[64 + 16 + 3] = 2; // the version of the second capability: the commands
+        let window = Window::borrowed(&mut bytes[..length], 0);
+        let area = Area::open(&window, Kind::Client).unwrap();
+        assert_eq!(area.count::<Command>(), 0);
+        assert_eq!(area.count::<Status>(), 2);
     }
 
     #[test]

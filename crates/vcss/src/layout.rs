@@ -10,6 +10,8 @@ pub const MAGIC: [u8; 8] = *b"STLWAREA";
 pub const VERSION_MAJOR: u16 = 1;
 /// Grows when a capability is added.
 pub const VERSION_MINOR: u16 = 3;
+/// The version of the entries' format that a [`Capability`] names. A part of another version is not read.
+pub const CAPABILITY_VERSION: u16 = 1;
 /// Areas and windows begin at multiples of this.
 pub const PAGE: u64 = 4096;
 /// A capability list longer than this is an error.

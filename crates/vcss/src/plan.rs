@@ -14,8 +14,8 @@ use crate::client::{
 use crate::control::{Appliance, Client, Condition, Counters, Device, Disk, Export, Loan, Order};
 use crate::events::{Event, EventPositions};
 use crate::layout::{
-    Capability, CapabilityId, Doorbell, Entry, Header, Kind, MAGIC, PAGE, VERSION_MAJOR,
-    VERSION_MINOR,
+    Capability, CapabilityId, Doorbell, Entry, Header, Kind, CAPABILITY_VERSION, MAGIC, PAGE,
+    VERSION_MAJOR, VERSION_MINOR,
 };
 use crate::trace::TraceEntry;
 use crate::underway::Underway;
@@ -59,7 +59,7 @@ impl AreaPlan {
         if let Some(place) = self.capabilities.get_mut(self.used) {
             *place = Some(Capability {
                 id: U16::new(T::ID as u16),
-                version: U16::new(1),
+                version: U16::new(CAPABILITY_VERSION),
                 offset: U32::new(offset as u32),
                 stride: U32::new(size_of::<T>() as u32),
                 count: U32::new(count),

@@ -6,13 +6,14 @@
 //! announces it.
 
 mod cut_off;
+mod owned;
 mod place;
 
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use channel::{Crw, DeviceNumber, FunctionControl, IoInterruption};
+use channel::{Crw, FunctionControl, IoInterruption};
 use s390x::clock::Tod;
 use vcss::client::SchibPart;
 use vcss::events::EventSource;
@@ -25,19 +26,15 @@ pub use self::place::{Fit, Stands};
 
 use self::place::{part, Kind, Virtual};
 use super::held::Held;
-use super::passthrough::{initialised, Line, Owned, PassThrough};
+use super::passthrough::{initialised, Line, PassThrough};
 use super::subchannel::Subchannel;
-use super::translate::{Translator, ARENA_BYTES};
 use super::virtio_blk::request::Scratch;
 use super::virtio_blk::service::Context;
 use super::virtio_blk::table::{Origin, Table};
 use super::virtio_blk::{Export, Unfit, Unit, VirtioBlk};
 use crate::css::Device;
 use crate::driver::block::BlockDevice;
-use crate::driver::{disk, has_room, Platform};
-
-/// Storage that is left to everything else when a device has got its arena.
-const SPARE_BYTES: usize = 64 * 1024;
+use crate::driver::Platform;
 
 /// A client.
 #[derive(Debug)]
@@ -231,105 +228,6 @@ impl Client {
     /// Its number.
     pub const fn number(&self) -> u16 {
         self.number
-    }
-
-    /// Whether a device can be passed through to a client; the log says why not.
-    fn may_have(&self, device: &Device) -> bool {
-        #[cfg(feature = "selftest")]
-        if self.trusted {
-            return true;
-        }
-        let reason = device.reason_to_withhold();
-        if let Some(reason) = reason {
-            log::error!(
-                "client {}: {} is not passed through: {reason}",
-                self.name,
-                device.number
-            );
-        }
-        reason.is_none()
-    }
-
-    /// The client is the appliance itself: it may have any device. For tests and benchmarks.
-    #[cfg(feature = "selftest")]
-    #[must_use]
-    pub const fn trusted(mut self) -> Self {
-        self.trusted = true;
-        self
-    }
-
-    fn note(&self, stands: Stands, device: &Device) {
-        let (number, seen) = (device.number, seen(stands, device.number));
-        log::info!(
-            "client {}: {number} passed through as {seen:04x}",
-            self.name
-        );
-    }
-
-    /// What passes a device through, if there is storage for it.
-    fn subject(
-        &self,
-        platform: &mut dyn Platform,
-        index: u16,
-        stands: Stands,
-        device: &Device,
-        isc: u8,
-    ) -> Option<PassThrough> {
-        let number = device.number;
-        if !has_room(ARENA_BYTES + SPARE_BYTES) {
-            log::error!(
-                "client {}: no storage to pass {number} through: the appliance needs more memory",
-                self.name
-            );
-            return None;
-        }
-        let mut translator = Translator::new(ARENA_BYTES);
-        if !platform.has_midaws() {
-            translator = translator.without_midaws();
-        }
-        let seen = seen(stands, number);
-        Some(PassThrough::new(
-            owned(device),
-            index,
-            seen,
-            isc,
-            translator,
-        ))
-    }
-
-    /// The virtual subchannel that does best for a device that nobody has, and how well.
-    pub fn place_for(&self, number: DeviceNumber) -> Option<(Fit, u16)> {
-        let fits = (0..).zip(&self.subchannels);
-        fits.filter_map(|(index, place)| Some((place.fit(number)?, index)))
-            .min()
-    }
-
-    /// Gives a virtual subchannel the device that has been plugged in, and tells the client.
-    pub fn plug(&mut self, index: u16, device: &Device, isc: u8, around: &mut Surroundings<'_>) {
-        if !self.may_have(device) {
-            return;
-        }
-        let place = self.subchannels.get(usize::from(index));
-        let Some((stands, empty)) =
-            place.and_then(|place| Some((place.stands?, matches!(place.kind, Kind::Nothing))))
-        else {
-            return;
-        };
-        if empty {
-            let subject = self.subject(around.platform, index, stands, device, isc);
-            let place = self.subchannels.get_mut(usize::from(index));
-            let (Some(subject), Some(place)) = (subject, place) else {
-                return;
-            };
-            place.kind = Kind::PassThrough(Box::new(subject));
-        }
-        let seen = seen(stands, device.number);
-        self.each_pass_through(around, |subject, line| {
-            if subject.index() == index {
-                subject.plug(owned(device), seen, line);
-            }
-        });
-        self.note(stands, device);
     }
 
     /// A disk is there, or is there again: serves from it what the client is given of it, and tells of each such export whether
@@ -595,22 +493,5 @@ impl Client {
         for device in &mut self.devices {
             device.expect_bells(false, &self.area, self.window);
         }
-    }
-}
-
-fn owned(device: &Device) -> Owned {
-    Owned {
-        id: device.id,
-        number: device.number.number,
-        roles: disk::roles(device),
-        runs_within_start: device.runs_within_start,
-    }
-}
-
-/// The number by which a client sees a device.
-const fn seen(stands: Stands, number: DeviceNumber) -> u16 {
-    match stands {
-        Stands::For(_, seen) => seen,
-        Stands::Any | Stands::Lent => number.number,
     }
 }

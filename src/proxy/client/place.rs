@@ -131,6 +131,10 @@ impl Virtual {
                     Kind::Virtio(..) if self.resetting => match instruction {
                         Instruction::Store => 0,
                         Instruction::Modify => 2,
+                        Instruction::Test => {
+                            show_status(area, self.index, &Irb::default(), false);
+                            3
+                        }
                         _ => 3,
                     },
                     Kind::Virtio(subchannel, device) => match devices.get_mut(*device) {
@@ -160,6 +164,10 @@ impl Virtual {
                     }
                     Kind::Nothing => match instruction {
                         Instruction::Store | Instruction::Modify => 0,
+                        Instruction::Test => {
+                            show_status(area, self.index, &Irb::default(), false);
+                            3
+                        }
                         _ => 3,
                     },
                 }
