@@ -134,7 +134,9 @@ def case_full_call(scene):
     assert len(ring.wait(5)) == 5
     bad.close()
     good.works()
-    scene.connect("bad").rings[0].works()
+    again = scene.connect("bad")
+    again.rings[0].works()
+    again.close()
     # Full again, and then the end.
     ring = scene.connect("bad", call_flags=0).rings[0]
     os.eventfd_write(ring.call_fd, 0xFFFFFFFFFFFFFFFE)
