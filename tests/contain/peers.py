@@ -273,7 +273,8 @@ def case_daemon_killed(scene):
         pass
     until("the log says so", lambda: "not in the pool" in scene.log())
     assert not scene.status()["clients"][0]["connected"], "it is shown as connected"
-    # One that is started with today's arguments is served.
+    # One that is started in its place, with today's arguments, is served.
+    again.close()
     scene.connect("a").rings[0].works()
     scene.down()
 
