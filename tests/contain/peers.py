@@ -134,7 +134,9 @@ def case_full_call(scene):
     assert len(ring.wait(5)) == 5
     bad.close()
     good.works()
-    scene.connect("bad").rings[0].works()
+    again = scene.connect("bad")
+    again.rings[0].works()
+    again.close()
     # Full again, and then the end.
     ring = scene.connect("bad", call_flags=0).rings[0]
     os.eventfd_write(ring.call_fd, 0xFFFFFFFFFFFFFFFE)
@@ -271,7 +273,8 @@ def case_daemon_killed(scene):
         pass
     until("the log says so", lambda: "not in the pool" in scene.log())
     assert not scene.status()["clients"][0]["connected"], "it is shown as connected"
-    # One that is started with today's arguments is served.
+    # One that is started in its place, with today's arguments, is served.
+    again.close()
     scene.connect("a").rings[0].works()
     scene.down()
 
