@@ -1,7 +1,8 @@
 //! Interruptions that were taken and that nobody has asked for yet.
 
+use alloc::collections::VecDeque;
+
 use channel::IoInterruption;
-use heapless::Deque;
 
 use super::Inventory;
 
@@ -10,18 +11,19 @@ const SUBCLASSES: usize = 8;
 
 /// A queue of at most one interruption for each subchannel and each subclass of adapters, as the
 /// channel subsystem itself has it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Kept {
-    queue: Deque<IoInterruption, { Self::MAX }>,
+    /// On the heap: several KiB are too much for whoever has the machine on the stack. Never more than there is room for.
+    queue: VecDeque<IoInterruption>,
 }
 
 impl Kept {
     /// One for each subchannel that can be owned, and one for each subclass: whatever comes has its place.
     const MAX: usize = Inventory::MAX + SUBCLASSES;
 
-    pub(super) const fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
-            queue: Deque::new(),
+            queue: VecDeque::with_capacity(Self::MAX),
         }
     }
 
@@ -38,7 +40,9 @@ impl Kept {
             return;
         }
         // Subchannels that are not owned are not enabled, so there is a place. And who waits for an interruption looks after a second anyway.
-        let _ = self.queue.push_back(interruption);
+        if self.queue.len() < Self::MAX {
+            self.queue.push_back(interruption);
+        }
     }
 
     pub(super) fn take(&mut self) -> Option<IoInterruption> {
