@@ -291,6 +291,7 @@ pub struct Bell<'w> {
     their_bell: Word<'w>,
     their_asleep: Word<'w>,
     their_generation: Word<'w>,
+    own_acted: Word<'w>,
     rung: u32,
     heard: u32,
     generation: u32,
@@ -302,6 +303,7 @@ impl<'w> Bell<'w> {
     const BELL: usize = 0;
     const ASLEEP: usize = 4;
     const GENERATION: usize = 8;
+    const ACTED: usize = 12;
 
     /// The client's side.
     ///
@@ -325,13 +327,19 @@ impl<'w> Bell<'w> {
         Ok(bell)
     }
 
-    /// The appliance's side. Starts a new generation.
+    /// The appliance's side. Starts a new generation. A client that began anew since an earlier life said that it
+    /// [had acted](Self::has_acted) on that begins anew now.
     ///
     /// # Errors
     ///
     /// The area has no doorbell.
     pub fn of_appliance(area: &Area<'w>) -> Result<Self, AreaError> {
-        let bell = Self::new(area, Self::APPLIANCE, Self::CLIENT)?;
+        let mut bell = Self::new(area, Self::APPLIANCE, Self::CLIENT)?;
+        match bell.own_acted.load() {
+            // There was no earlier life, or one that did not know this word.
+            0 => bell.has_acted(),
+            acted => bell.generation = acted.wrapping_sub(1),
+        }
         let generation = area.word::<Doorbell>(0, Self::APPLIANCE + Self::GENERATION)?;
         generation.store(generation.load().wrapping_add(1));
         Ok(bell)
@@ -345,6 +353,7 @@ impl<'w> Bell<'w> {
         let bell = Self {
             generation: their_generation.load(),
             their_generation,
+            own_acted: word(own + Self::ACTED)?,
             rung: own_bell.load(),
             // One less than it is: whatever came before counts as not heard yet.
             heard: their_bell.load().wrapping_sub(1),
@@ -390,6 +399,11 @@ impl<'w> Bell<'w> {
         let anew = generation != self.generation;
         self.generation = generation;
         anew
+    }
+
+    /// The appliance has ended all that was left from before the other side [began anew](Self::began_anew): a next life need not.
+    pub fn has_acted(&self) {
+        self.own_acted.store(self.generation.wrapping_add(1));
     }
 
     /// Says that this side is about to sleep. The caller then looks for work once more, this bell
@@ -497,6 +511,24 @@ mod tests {
         Bell::of_new_client(&area).unwrap();
         assert!(appliance.began_anew());
         assert!(!appliance.began_anew());
+    }
+
+    #[test]
+    fn a_client_that_begins_anew_while_the_appliance_is_dead_is_noticed_by_the_next_life() {
+        let mut bytes = area_bytes();
+        let length = plan::client_area(2).length() as usize;
+        let window = Window::borrowed(&mut bytes[..length], 0);
+        let area = Area::open(&window, Kind::Client).unwrap();
+        Bell::of_new_client(&area).unwrap();
+        assert!(!Bell::of_appliance(&area).unwrap().began_anew());
+        assert!(!Bell::of_appliance(&area).unwrap().began_anew());
+        Bell::of_new_client(&area).unwrap();
+        // A life that dies before it has acted leaves it to the next one.
+        assert!(Bell::of_appliance(&area).unwrap().began_anew());
+        let mut last = Bell::of_appliance(&area).unwrap();
+        assert!(last.began_anew());
+        last.has_acted();
+        assert!(!Bell::of_appliance(&area).unwrap().began_anew());
     }
 
     proptest::proptest! {

@@ -222,8 +222,11 @@ pub struct DoorbellHalf {
     /// Counts this side's starts. The appliance adds one each time that it opens the area; a client that
     /// uses channel programs of its own adds one when it begins anew, and the daemon for one that has gone.
     pub generation: U32,
+    /// In the appliance's half, one more than the client's generation that the appliance has acted on last; 0 in an area that no
+    /// appliance has opened, or only one that did not know this word. Zero in the client's half.
+    pub acted: U32,
     /// Zero.
-    pub reserved: [u8; 116],
+    pub reserved: [u8; 112],
 }
 
 const _: () = assert!(size_of::<Doorbell>() == 256);

@@ -52,6 +52,8 @@ pub struct Client {
     ring: bool,
     /// A subchannel's program waits for its control unit.
     active: bool,
+    /// It began anew, and what it had left has not ended yet.
+    resetting: bool,
     subchannels: Vec<Virtual>,
     /// The devices behind virtual subchannels of the virtio-ccw kind; apart from the subchannels, so that a
     /// channel can drive its device.
@@ -103,6 +105,7 @@ impl Client {
             // An earlier life may have left something unsaid.
             ring: true,
             active: false,
+            resetting: false,
             area,
             window,
             program,
@@ -305,13 +308,15 @@ impl Client {
                 };
                 place.begin_reset(&self.area, &mut line);
             }
+            self.resetting = true;
+        }
+        if self.resetting {
+            self.go_on_resetting();
         }
         let mut worked = false;
-        self.active = false;
+        self.active = self.resetting;
         for place in &mut self.subchannels {
             let mut done = false;
-            place.go_on_resetting(&self.area, self.window, &mut self.devices);
-            self.active |= place.resetting;
             if let Kind::Virtio(subchannel, device) = &mut place.kind {
                 if let (true, Some(device)) =
                     (subchannel.is_active(), self.devices.get_mut(*device))
@@ -352,6 +357,23 @@ impl Client {
             }
         }
         worked
+    }
+
+    /// Goes on with the resets of a client that began anew. They end together, and the area says so before any of the subchannels is
+    /// used: after a death in between they are all done again, and none that is in use is.
+    #[cold]
+    fn go_on_resetting(&mut self) {
+        let mut waits = false;
+        for place in &self.subchannels {
+            waits |= place.go_on_resetting(&self.area, self.window, &mut self.devices);
+        }
+        if !waits {
+            for place in &mut self.subchannels {
+                place.resetting = false;
+            }
+            self.bell.has_acted();
+            self.resetting = false;
+        }
     }
 
     /// Does something to each pass-through subchannel, and tells the client what came of it.

@@ -199,24 +199,24 @@ impl Virtual {
         }
     }
 
-    /// Goes on with that.
+    /// Goes on with that. Returns whether it has to wait.
     pub(super) fn go_on_resetting(
-        &mut self,
+        &self,
         area: &Area<'static>,
         window: &'static Window,
         devices: &mut [VirtioBlk],
-    ) {
-        if let (true, Kind::Virtio(_, device)) = (self.resetting, &self.kind) {
-            let device = devices.get_mut(*device);
-            self.resetting = device.is_some_and(|device| {
-                let mut unit = Unit {
-                    device,
-                    area,
-                    window,
-                };
-                unit.reset() == Executed::Wait
-            });
-        }
+    ) -> bool {
+        let (true, Kind::Virtio(_, device)) = (self.resetting, &self.kind) else {
+            return false;
+        };
+        devices.get_mut(*device).is_some_and(|device| {
+            let mut unit = Unit {
+                device,
+                area,
+                window,
+            };
+            unit.reset() == Executed::Wait
+        })
     }
 
     pub(super) fn is_pending(&self) -> bool {

@@ -151,6 +151,42 @@ fn a_client_that_begins_anew_finds_block_subchannels_as_after_a_reset() {
 }
 
 #[test]
+fn a_client_that_began_anew_while_the_appliance_was_dead_is_reset_once() {
+    for dead in [true, false] {
+        let mut scene = Scene::new();
+        let mut driver = scene.bring_up(0, FEATURES);
+        scene.platter(0).stalled = u32::MAX;
+        driver.read(0, DATA, 512);
+        scene.settle();
+        let _ = vcss::Bell::of_new_client(&scene.area).unwrap();
+        if !dead {
+            // It hears of it, and dies while it waits for the request.
+            let id = channel::SubchannelId::new(0, 0).unwrap();
+            assert!(channel::ChannelSubsystem::store(&mut scene.remote, id).is_ok());
+            let queue: vcss::client::QueueState = scene.area.read(0).unwrap();
+            assert_ne!(queue.size.get(), 0, "its request has not ended");
+        }
+        scene.restart();
+        scene.platter(0).stalled = 0;
+        for _ in 0..4 {
+            scene.side.borrow_mut().turn();
+        }
+        assert!(!live(&scene));
+        assert_eq!(driver.done(), None);
+        // What the client does from then on is its new kernel's, also after one more restart.
+        scene.enable(0);
+        let mut driver = scene.bring_up(0, FEATURES);
+        scene.platter(0).stalled = u32::MAX;
+        let head = driver.read(0, DATA, 512);
+        scene.settle();
+        scene.restart();
+        scene.platter(0).stalled = 0;
+        scene.settle();
+        assert_eq!(driver.done(), Some((head, 0, 513)));
+    }
+}
+
+#[test]
 fn what_is_done_again_comes_before_what_another_client_writes_anew() {
     let mut pair = Scene::pair();
     let [one, other] = &mut pair;

@@ -469,7 +469,7 @@ impl Scene {
             .attach(disk, &side.disks, |_, _, fits| fits.unwrap());
     }
 
-    fn enable(&mut self, number: u16) {
+    pub fn enable(&mut self, number: u16) {
         let id = SubchannelId::new(0, number).unwrap();
         let mut schib = self.remote.store(id).unwrap();
         assert!(schib.pmcw.has_device());
