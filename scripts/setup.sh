@@ -60,6 +60,7 @@ check_small_tools() {
     [[ $LEVEL == run ]] && return
     [[ $LEVEL == bench ]] || tool hercules hercules
     [[ $LEVEL == hercules ]] && return
+    tool python3 python3
     tool jq jq
     tool make make
     [[ -n $NATIVE ]] || tool s390x-linux-gnu-gcc gcc-s390x-linux-gnu "a C compiler for s390x, to build the client's fio"

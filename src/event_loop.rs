@@ -50,6 +50,8 @@ const HEAL_US: u64 = 1_000_000;
 const HOUSEKEEPING_TURNS: u64 = 1024;
 /// The token of the flush at the end, which is no client's.
 const LAST_FLUSH: Token = Token(u32::MAX);
+/// How long disks may take to be opened before anybody is served.
+const BRING_UP_US: u64 = 5_000_000;
 /// Storage that is left to everything else when a disk has been opened.
 const SPARE_BYTES: usize = 128 * 1024;
 /// How long the end may take to let requests end.
@@ -105,6 +107,8 @@ pub struct Appliance {
     loans: Loans,
     tuning: Tuning,
     turns: u64,
+    /// No disk is tried before.
+    next_try: Tod,
 }
 
 /// What the control area names: exports, disks, the link, clients, and why a client could not be put together.
@@ -163,6 +167,7 @@ impl Appliance {
             tuning,
             inventory,
             turns: 0,
+            next_try: platform.now(),
         };
         let now = platform.now();
         for (number, failed) in (0..).zip(failed) {
@@ -172,7 +177,12 @@ impl Appliance {
             }
         }
         for index in 0..this.disks.len() {
-            this.try_disk(platform, index);
+            if platform.now().micros_since(now) < BRING_UP_US {
+                this.try_disk(platform, index);
+            } else {
+                // Others do not wait for it.
+                this.disk_put_off(index, now);
+            }
         }
         Ok(this)
     }

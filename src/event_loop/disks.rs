@@ -28,6 +28,11 @@ const PAUSE_US: u64 = 3_000_000;
 /// A try is followed by a pause of so many times the time that it took, if that is more.
 const SHARE: u64 = 20;
 
+/// As long as the tries of one time took no longer than this, in microseconds, there is one more.
+const QUICK_US: u64 = 1_000;
+/// Storage without which no disk is tried.
+const TRY_BYTES: usize = 512 * 1024;
+
 /// What the event loop knows of a disk, beside its driver.
 #[derive(Debug)]
 pub(super) struct OwnedDisk {
@@ -123,9 +128,22 @@ impl Appliance {
         })
     }
 
-    /// Finds disks that have broken, or have come back by themselves, and tries those that are due.
+    /// Whether a subchannel is not the link's, nor passed through, nor another disk's than this one's.
+    fn is_nobodys(&self, id: SubchannelId, index: usize) -> bool {
+        let mut others = self.owned.iter().enumerate();
+        let is_anothers = others.any(|(other, owned)| {
+            other != index
+                && owned.id == Some(id)
+                && self.disks.get(other).is_some_and(|disk| !disk.is_broken())
+        });
+        id != self.link.id() && !self.proxy.holds(id) && !is_anothers
+    }
+
+    /// Finds disks that have broken, or have come back by themselves, and tries those that are due. Clients wait while a disk is
+    /// tried, so one that takes long is the last one for a while.
     pub(super) fn tend_disks(&mut self, platform: &mut dyn Platform) {
         let now = platform.now();
+        let mut may_try = now >= self.next_try;
         for index in 0..self.disks.len() {
             let asked = self.conditions.is_asked(Subject::Disk(index));
             let Some((owned, disk)) = self.owned.get(index).zip(self.disks.get(index)) else {
@@ -135,10 +153,16 @@ impl Appliance {
                 (false, false) => {}
                 (false, true) => self.disk_works(index),
                 (true, false) => self.disk_broke(index, now),
-                (true, true) if owned.trial.is_due(now, asked) && self.loans.is_own(index) => {
-                    self.try_disk(platform, index);
-                }
+                (true, true) if asked => self.try_disk_soon(index, now),
                 (true, true) => {}
+            }
+            let owned = self.owned.get(index);
+            let is_due = owned.is_some_and(|owned| owned.trial.is_due(now, false));
+            if may_try && is_due && self.loans.is_own(index) {
+                self.try_disk(platform, index);
+                let took = platform.now().micros_since(now);
+                may_try = took < QUICK_US;
+                self.next_try = platform.now().plus_micros(took.saturating_mul(SHARE));
             }
         }
     }
@@ -146,6 +170,13 @@ impl Appliance {
     fn disk_broke(&mut self, index: usize, now: Tod) {
         let reason = "the device has gone or does not work any more; the log says more";
         self.disk_failed(index, now, now, reason.to_string());
+    }
+
+    /// Has a disk tried once the others are served.
+    pub(super) fn disk_put_off(&mut self, index: usize, now: Tod) {
+        let reason = "it is opened once the others are served";
+        self.disk_failed(index, now, now, reason.to_string());
+        self.try_disk_soon(index, now);
     }
 
     /// Has a disk that is broken tried the next time that the house is kept.
@@ -175,6 +206,10 @@ impl Appliance {
         if disk.in_flight() > 0 {
             return Err("its requests are still being ended".to_string());
         }
+        // The pages of earlier tries are not had back: so that they do not take what others need.
+        if !has_room(TRY_BYTES) {
+            return Err("no storage is left for it: the appliance needs more memory".to_string());
+        }
         if matches!(owned.kind, Some(Kind::Eckd | Kind::Fba)) {
             disk.recheck(platform);
             if !disk.is_broken() {
@@ -186,15 +221,16 @@ impl Appliance {
             }
         }
         // Somebody else's device may be there by now, or none.
-        if let Some(id) = former {
-            if !self.proxy.holds(id) {
-                self.look_again(platform, id, number);
-            }
+        if let Some(id) = former.filter(|&id| self.is_nobodys(id, index)) {
+            self.look_again(platform, id, number);
         }
         let mut devices = self.inventory.devices().iter();
         let place = devices.position(|device| device.number == number);
         let device = place.and_then(|place| self.inventory.devices().get(place));
         let (Some(place), Some(device)) = (place, device) else {
+            if let Some(owned) = self.owned.get_mut(index) {
+                owned.id = None;
+            }
             return Err(format!("there is no device {number}"));
         };
         let id = device.id;

@@ -413,6 +413,29 @@ fn two_disks_that_have_changed_places_are_both_found() {
     scene.later(4_000_000);
     assert_eq!(scene.conditions(), [const { Ok(()) }; 6]);
     assert_eq!(scene.listed()[1..], [(0x101, 1, None), (DISK, 2, None)]);
+    // And a try of one has not disturbed the other.
+    for id in ids {
+        let pmcw = scene.machine.subchannel(id).schib.pmcw;
+        assert!(pmcw.flags().contains(PmcwFlags::ENABLED), "{id}");
+    }
+}
+
+#[test]
+fn a_lost_disk_whose_subchannel_another_one_has_does_not_disturb_that_one() {
+    let given = [0, 1].map(|client| export(ExportKind::Block, client));
+    let mut scene = Scene::with(2, &[DISK, 0x101], &[DISK], &given, |_, _| {});
+    let id = SubchannelId::new(0, 1).unwrap();
+    // The first one goes, and the second one is plugged in where it was.
+    scene.exchange(id, 0x101);
+    scene.report(id);
+    for _ in 0..4 {
+        scene.later(4_000_000);
+    }
+    assert!(scene.conditions()[0].is_err());
+    assert_eq!(scene.conditions()[1], Ok(()));
+    let pmcw = scene.machine.subchannel(id).schib.pmcw;
+    assert!(pmcw.flags().contains(PmcwFlags::ENABLED));
+    assert!(!scene.appliance.disks[1].is_broken());
 }
 
 #[test]

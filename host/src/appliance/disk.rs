@@ -44,16 +44,14 @@ impl Backing {
     ///
     /// It cannot be.
     pub fn look_again(&self, path: &Path) -> Result<()> {
-        let file = File::options()
-            .read(true)
-            .write(!self.read_only)
-            .open(path)
-            .with_context(|| path.display().to_string())?;
-        let kind = file.metadata()?.file_type();
+        let named = || path.display().to_string();
+        // Looked at before it is opened: a pipe in its place would hold up whoever opens it.
+        let kind = std::fs::metadata(path).with_context(named)?.file_type();
         if kind.is_block_device() != self.device || !(kind.is_file() || self.device) {
             bail!("{} is not what it was", path.display());
         }
-        Ok(())
+        let opened = File::options().read(true).write(!self.read_only).open(path);
+        opened.map(drop).with_context(named)
     }
 
     /// Looks at the image of the disk with this index; `None` for a mediated device.

@@ -87,6 +87,10 @@ pub(super) struct Place {
 
 /// An area, by who rings its bell.
 #[derive(Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "the large one is the usual one, and there is one for each client"
+)]
 pub(super) enum Doorway {
     Ours(Place),
     Theirs(Box<Relay>),

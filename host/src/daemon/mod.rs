@@ -91,13 +91,14 @@ impl Shared {
 ///
 /// Something that is needed is not there, or the appliance does not stay up.
 pub fn up(config_file: &Path) -> Result<()> {
+    let config = Config::load(config_file)?;
+    descriptors::prepare(&config)?;
+    let backings = check::look(&config)?;
+    // Until here a signal ends the program: looking at files can take long.
     let (signals, write_end) = UnixStream::pair()?;
     for signal in [SIGINT, SIGTERM, SIGHUP] {
         pipe::register(signal, write_end.try_clone()?)?;
     }
-    let config = Config::load(config_file)?;
-    descriptors::prepare(&config)?;
-    let backings = check::look(&config)?;
     prepare_run_dir(&config)?;
     let layout = Layout::of(&config);
     let pool = Pool::create(&config.appliance.pool, layout.clone())?;

@@ -195,7 +195,8 @@ impl VhostUserBackendReqHandlerMut for Session {
             Ok(config) => Ok(config.get(offset as usize..).unwrap_or_default().to_vec()),
             Err(error) => {
                 // The answer to the peer is an empty one, which says nothing.
-                tracing::warn!(disk = self.label(), %error, "configuration cannot be read");
+                // A peer can ask as often as it likes.
+                tracing::debug!(disk = self.label(), %error, "configuration cannot be read");
                 Err(error)
             }
         }

@@ -216,12 +216,13 @@ impl Session {
         };
         let started = self.device.start_queue(info, base);
         started.map_err(|error| self.failure(&error))?;
+        // From here on it has to be released, whatever follows.
+        self.ring(queue)?.active = true;
         if !self.live {
             let live = self.device.driver_ok();
             live.map_err(|error| self.failure(&error))?;
             self.live = true;
         }
-        self.ring(queue)?.active = true;
         let slot = self.identity.first_slot + queue;
         self.bell.request(Request::Attach { slot, kick });
         tracing::debug!(disk = self.label(), queue, size, base, "queue started");

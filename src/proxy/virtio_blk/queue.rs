@@ -345,7 +345,8 @@ impl ServedQueue {
     /// Whether requests that an earlier life had taken have not been returned yet.
     #[inline]
     pub const fn is_redoing(&self) -> bool {
-        self.redoing != 0
+        // What is abandoned is not done again.
+        self.redoing != 0 && !matches!(self.work, Work::AtDisk)
     }
 
     /// Whether a request that was taken before is to be taken once more.
