@@ -410,8 +410,10 @@ impl Proxy {
                 let Some(client) = self.clients.get_mut(place) else {
                     break;
                 };
-                let (table, scratch) = (&mut self.table, &mut self.scratch);
-                turn.worked |= client.serve(held, disks, table, scratch, &mut full);
+                if !client.devices.is_empty() {
+                    let (table, scratch) = (&mut self.table, &mut self.scratch);
+                    turn.worked |= client.serve(held, disks, table, scratch, &mut full);
+                }
                 place += 1;
                 if place == count {
                     place = 0;
@@ -419,11 +421,8 @@ impl Proxy {
             }
             if full {
                 // What becomes free is not always the same client's.
-                self.first = if self.first + 1 < count {
-                    self.first + 1
-                } else {
-                    0
-                };
+                let next = self.first + 1;
+                self.first = if next < count { next } else { 0 };
             }
         }
         for disk in disks.iter_mut() {
@@ -448,22 +447,22 @@ impl Proxy {
             return;
         }
         let passes_through = self.passes_through;
+        let mut changing = false;
         let heard = self.each(platform, |client, around| {
             let heard = client.hear(around);
             if passes_through {
-                client.attend(around);
+                changing |= client.attend(around);
             }
             heard
         });
         turn.worked |= heard.worked;
-        self.tend(platform);
+        if changing {
+            self.tend(platform);
+        }
     }
 
     /// Looks at one program that may change while it runs, if it is time for that.
     fn tend(&mut self, platform: &mut dyn Platform) {
-        if !self.any(PassThrough::is_changing) {
-            return;
-        }
         let now = platform.now();
         if now < self.tending.from {
             return;

@@ -417,11 +417,19 @@ impl Client {
         true
     }
 
-    /// Does what is due.
-    pub fn attend(&mut self, around: &mut Surroundings<'_>) {
-        if self.any_passed_through(|subject| subject.is_due(around.now)) {
+    /// Does what is due. Returns whether a program may change while it runs, and is to be [looked at](Self::tend).
+    pub fn attend(&mut self, around: &mut Surroundings<'_>) -> bool {
+        let (mut due, mut changing) = (false, false);
+        for place in &self.subchannels {
+            if let Kind::PassThrough(subject) = &place.kind {
+                due |= subject.is_due(around.now);
+                changing |= subject.is_changing();
+            }
+        }
+        if due {
             self.each_pass_through(around, |subject, line| subject.tick(line));
         }
+        changing
     }
 
     /// Looks at the program of one virtual subchannel, the first from `from` on whose program may change while it runs. Which one that was.

@@ -228,6 +228,7 @@ impl Virtual {
     }
 
     /// What the appliance has to know in its next life.
+    #[inline]
     pub(super) fn functions(&self) -> u32 {
         match &self.kind {
             Kind::PassThrough(subject) => u32::from(subject.functions().bits()),

@@ -299,7 +299,7 @@ impl PassThrough {
         if self.is_split(&schib.scsw) {
             event = Event::Split;
         }
-        self.at_rest = self.rests(&schib.scsw);
+        self.at_rest = self.translator.is_modifiable() && self.rests(&schib.scsw);
         self.run(event, Operand::None, line);
         let words = scsw_words(&schib.scsw);
         self.trace(line, before, TraceEvent::Interruption, None, words);
@@ -397,7 +397,7 @@ impl PassThrough {
         let Some(schib) = self.stored(line) else {
             return;
         };
-        self.at_rest = self.rests(&schib.scsw);
+        self.at_rest = self.translator.is_modifiable() && self.rests(&schib.scsw);
         if !self.at_rest {
             self.translator.refresh(line.window);
         }
@@ -454,10 +454,14 @@ impl PassThrough {
 
     /// The client's functions that are in progress, or whose status is held: what the next life of the appliance has to
     /// know.
+    #[inline]
     pub fn functions(&self) -> FunctionControl {
         let none = FunctionControl::empty();
-        let held = self.held.map_or(none, |irb| irb.scsw.function());
-        let former = self.former.map_or(none, |(_, functions)| functions);
+        let held = self.held.as_ref().map_or(none, |irb| irb.scsw.function());
+        let former = self
+            .former
+            .as_ref()
+            .map_or(none, |(_, functions)| *functions);
         self.functions | held | former
     }
 
