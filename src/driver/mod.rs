@@ -41,7 +41,7 @@ pub mod virtio_serial;
 
 use core::fmt;
 
-use channel::{ChannelSubsystem, SubchannelId};
+use channel::{ChannelSubsystem, NotOperational, SubchannelId, Tested};
 use s390x::clock::Tod;
 use s390x::idle::ExternalInterruption;
 use s390x::machine_check::MachineCheckCode;
@@ -79,8 +79,20 @@ pub trait Platform: ChannelSubsystem {
     /// [`pending_interruption`](ChannelSubsystem::pending_interruption). Returns whether there were
     /// any of `id`.
     ///
-    /// For a driver that has taken the status itself: an interruption can outlive it.
+    /// Only for a subchannel that is not enabled, and before its status is taken: status that comes
+    /// after TEST SUBCHANNEL has an interruption of its own, which must not be dropped.
     fn forget_interruption(&mut self, id: SubchannelId) -> bool;
+
+    /// Takes the status of subchannel `id` and the interruption that told of it: for a driver that
+    /// does not wait for the interruption to be served.
+    ///
+    /// # Errors
+    ///
+    /// [`NotOperational`].
+    fn take_status(&mut self, id: SubchannelId) -> Result<Tested, NotOperational> {
+        self.forget_interruption(id);
+        self.test(id)
+    }
 
     /// Storage for a device to reach: `pages` whole pages of 4096 bytes, zeroed, contiguous, below
     /// 2 GiB. It stays with the caller until the next restart.

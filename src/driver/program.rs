@@ -205,7 +205,7 @@ unsafe fn run_once(
     match unsafe { platform.start(id, orb) } {
         Ok(()) => {}
         Err(Refusal::StatusPending) => {
-            platform.test(id).map_err(|_| Failure::GONE)?;
+            platform.take_status(id).map_err(|_| Failure::GONE)?;
             return Err(Failure::StatusPending);
         }
         Err(Refusal::Busy) => return Err(Failure::Busy),
@@ -213,9 +213,7 @@ unsafe fn run_once(
             return Err(Failure::Final(ProgramError::Refused(refusal)));
         }
     }
-    let irb = final_status(platform, id, deadline, waited);
-    platform.forget_interruption(id);
-    judge(irb?)
+    judge(final_status(platform, id, deadline, waited)?)
 }
 
 /// Takes status until the start function has ended; gives all of it, put together.
@@ -228,7 +226,7 @@ fn final_status(
     let mut device = 0;
     let mut subchannel = 0;
     loop {
-        if let Tested::Status(mut irb) = platform.test(id).map_err(|_| Failure::GONE)? {
+        if let Tested::Status(mut irb) = platform.take_status(id).map_err(|_| Failure::GONE)? {
             if irb.scsw.function().contains(FunctionControl::START) {
                 device |= irb.scsw.device_status;
                 subchannel |= irb.scsw.subchannel_status;
@@ -244,7 +242,6 @@ fn final_status(
         }
         *waited = true;
         platform.pause(deadline);
-        platform.forget_interruption(id);
     }
 }
 
@@ -256,7 +253,7 @@ fn clear(platform: &mut dyn Platform, id: SubchannelId) -> ProgramError {
     }
     let deadline = platform.now().plus_micros(CLEAR_TIMEOUT);
     loop {
-        match platform.test(id) {
+        match platform.take_status(id) {
             Err(_) => return GONE,
             Ok(Tested::Status(irb)) if irb.scsw.function().contains(FunctionControl::CLEAR) => {
                 return ProgramError::Timeout;
@@ -267,7 +264,6 @@ fn clear(platform: &mut dyn Platform, id: SubchannelId) -> ProgramError {
             return ProgramError::Stuck;
         }
         platform.pause(deadline);
-        platform.forget_interruption(id);
     }
 }
 

@@ -378,8 +378,7 @@ impl Transport {
     /// its queues anyway.
     pub fn settle(&mut self, platform: &mut dyn Platform) {
         // A device that has gone shows up at the next command.
-        let _ = platform.test(self.channel.id());
-        platform.forget_interruption(self.channel.id());
+        let _ = platform.take_status(self.channel.id());
     }
 
     /// Whether the device says that it needs a reset. Always no before revision 2.

@@ -129,15 +129,13 @@ impl Subchannel {
                 ensure("cleared", self.platform.now() < deadline)?;
                 self.platform.forget_interruption(self.id);
             }
-            if let Tested::Status(irb) = self.platform.test(self.id)? {
-                self.platform.forget_interruption(self.id);
+            if let Tested::Status(irb) = self.platform.take_status(self.id)? {
                 return Ok(irb);
             }
             if self.platform.now() >= deadline {
                 return Err("no status".into());
             }
             self.platform.pause(deadline);
-            self.platform.forget_interruption(self.id);
         }
     }
 
@@ -201,8 +199,7 @@ impl Scene for Subchannel {
             self.status()?;
         }
         css::enable(self.platform.as_mut(), self.id, ISC)?;
-        while let Tested::Status(_) = self.platform.test(self.id)? {}
-        self.platform.forget_interruption(self.id);
+        while let Tested::Status(_) = self.platform.take_status(self.id)? {}
         Ok(())
     }
 }

@@ -46,6 +46,8 @@ pub struct Mishaps {
     pub stuck: bool,
     /// Unit checks come without sense bytes.
     pub no_concurrent_sense: bool,
+    /// As soon as its status is taken it has more, once.
+    pub insists: bool,
     /// It is not there any more.
     pub gone: bool,
 }
@@ -327,10 +329,15 @@ impl ChannelSubsystem for Machine {
     }
 
     fn test(&mut self, id: SubchannelId) -> Result<Tested, NotOperational> {
-        Ok(match self.find(id)?.status.take() {
-            Some(irb) => Tested::Status(irb),
-            None => Tested::Nothing(Irb::default()),
-        })
+        let subchannel = self.find(id)?;
+        let Some(irb) = subchannel.status.take() else {
+            return Ok(Tested::Nothing(Irb::default()));
+        };
+        if std::mem::take(&mut subchannel.mishaps.insists) && subchannel.alert() {
+            let interruption = subchannel.interruption();
+            self.pending.push_back(interruption);
+        }
+        Ok(Tested::Status(irb))
     }
 
     fn pending_interruption(&mut self) -> Option<IoInterruption> {

@@ -3,6 +3,7 @@
 use super::*;
 use crate::driver::fake::{Disk, Machine, Model, Virtio};
 use crate::driver::ProgramError;
+use channel::ChannelSubsystem;
 
 fn machine(change: impl FnOnce(&mut Virtio)) -> (Machine, SubchannelId) {
     let mut virtio = Virtio::new(Model::Disk(Disk::new(64)), 2);
@@ -176,4 +177,29 @@ fn arming_clears_what_the_device_has_set() {
         machine.window().read::<u8>(place(area.indicator.get())),
         Ok(0)
     );
+}
+
+/// An interruption that is lost here is lost for good: the subchannel stays status pending, and a device that
+/// finds it so tells nothing more.
+#[test]
+fn status_that_comes_when_other_status_is_taken_keeps_its_interruption() {
+    let (mut machine, id) = machine(|_| {});
+    let settings = Settings {
+        adapter: false,
+        ..Settings::default()
+    };
+    let mut transport = bring_up(&mut machine, id, settings).unwrap();
+    let told = |machine: &mut Machine| {
+        let interruption = machine.pending_interruption().unwrap();
+        assert!(matches!(machine.test(id).unwrap(), Tested::Status(_)));
+        assert!(machine.pending.is_empty());
+        matches!(interruption, IoInterruption::Subchannel { id: of, .. } if of == id)
+    };
+    machine.change_configuration(id);
+    machine.subchannel(id).mishaps.insists = true;
+    transport.settle(&mut machine);
+    assert!(told(&mut machine), "taken by the driver");
+    machine.subchannel(id).mishaps.insists = true;
+    transport.needs_reset(&mut machine).unwrap();
+    assert!(told(&mut machine), "at the end of a command");
 }

@@ -90,8 +90,7 @@ pub(super) fn until_suspended(scene: &mut Subchannel) -> Outcome {
         ensure("suspended", scene.platform.now() < deadline)?;
     }
     // Some tell all the same.
-    scene.platform.test(scene.id)?;
-    scene.platform.forget_interruption(scene.id);
+    scene.platform.take_status(scene.id)?;
     Ok(())
 }
 

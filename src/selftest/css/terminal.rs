@@ -62,8 +62,7 @@ fn late_keys(scene: &mut Subchannel) -> Outcome {
     let deadline = scene.platform.now().plus_micros(PATIENCE);
     while scene.platform.now() < deadline {
         scene.platform.pause(deadline);
-        scene.platform.test(scene.id)?;
-        scene.platform.forget_interruption(scene.id);
+        scene.platform.take_status(scene.id)?;
     }
     Ok(())
 }
