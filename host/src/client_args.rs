@@ -51,6 +51,9 @@ pub fn client_args(config: &Config, name: &str, append: &str) -> Result<Vec<Stri
     add("-machine", format!("{machine},accel={}", this.accel.name()));
     add("-m", format!("{}M", window.length / MIB));
     add("-smp", this.accel.smp().into());
+    // QEMU locks this file before it makes or maps any memory: a second one would use the same window.
+    let lock = config.client_pid(client);
+    add("-pidfile", path_text(&lock)?.into());
     for (number, export) in client.exports.iter().enumerate() {
         let path = comma_escaped(&config.socket(client, number))?;
         let id = format!("stellwerk{number}");
@@ -158,6 +161,7 @@ mod tests {
 -machine s390-ccw-virtio,memory-backend=stellwerk-ram,accel=tcg
 -m 256M
 -smp 1,maxcpus=2
+-pidfile '/run/my demo/linux1.pid'
 -chardev 'socket,id=stellwerk0,path=/run/my demo/linux1.0.sock,reconnect-ms=200'
 -device vhost-user-blk-pci,id=stellwerk0-disk,chardev=stellwerk0,num-queues=1
 -chardev 'socket,id=stellwerk1,path=/run/my demo/linux1.1.sock,reconnect-ms=200'

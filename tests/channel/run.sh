@@ -191,6 +191,31 @@ case_killed() { # a client that is killed at work is quiesced, and the next one 
     down
 }
 
+case_twice() { # a client that is started twice: the second VM ends at once, in words, and the first one goes on
+    up terminal client
+    local first
+    client_start "$SCENE/first.log" channel
+    first=$REPLY
+    wait_count "$SCENE/first.log" '^PASS' 3
+    client_start "$SCENE/second.log" channel
+    wait_gone "$REPLY" 20
+    [[ $REPLY == 1 ]] || { cat "$SCENE/second.log"; return 1; }
+    says "$SCENE/second.log" 'Cannot lock pid file'
+    silent "$SCENE/second.log" 'PASS|FAIL'
+    wait_gone "$first" "$PATIENCE" || { tail -n 5 "$SCENE/first.log"; return 1; }
+    [[ $REPLY == 0 ]]
+    silent "$SCENE/first.log" '^FAIL'
+    says "$SCENE/first.log" '^[1-9][0-9]* passed, 0 failed'
+    # One that was killed keeps nobody from being started again.
+    client_start "$SCENE/victim.log" channel
+    first=$REPLY
+    wait_count "$SCENE/victim.log" '^PASS' 3
+    kill -KILL "$first"
+    wait_gone "$first" 5
+    client channel
+    down
+}
+
 wait_count() { # LOG PATTERN COUNT
     local deadline=$((SECONDS + 30))
     until (($(grep -cE -- "$2" "$1" || true) >= $3)); do

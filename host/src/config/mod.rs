@@ -318,4 +318,9 @@ impl Config {
         let name = format!("{}.link.sock", client.name);
         self.appliance.run_dir.join(name)
     }
+
+    /// What the QEMU of a client's VM holds locked while it runs.
+    pub fn client_pid(&self, client: &Client) -> PathBuf {
+        self.appliance.run_dir.join(format!("{}.pid", client.name))
+    }
 }
