@@ -113,6 +113,18 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Look at the file of a disk: what the daemon starts so that it is not held up itself
+    #[command(hide = true, name = appliance::look::COMMAND)]
+    Look {
+        /// The file
+        path: PathBuf,
+        /// It will be written
+        #[arg(long)]
+        write: bool,
+        /// It will be opened past the page cache
+        #[arg(long)]
+        direct: bool,
+    },
     /// Try at once what has failed: a disk, client or subchannel
     Retry {
         /// The configuration that the daemon runs with
@@ -375,6 +387,19 @@ fn run(command: Command) -> anyhow::Result<()> {
         } => {
             let schib: SchibView = admin::ask(&config, &Request::Schib { device })?;
             show(&schib, json, || schib.text())
+        }
+        Command::Look {
+            path,
+            write,
+            direct,
+        } => {
+            let order = appliance::look::Order {
+                path,
+                write,
+                direct,
+            };
+            let found = appliance::look::look(&order)?;
+            print(&serde_json::to_string(&found)?).map(drop)
         }
         Command::Retry { config, name } => {
             let came_of_it: String = admin::ask(&config, &Request::Retry { name })?;

@@ -9,6 +9,7 @@ import endings
 import one_for_all
 import peers
 import programs
+import storage
 from scene import Scene
 
 PREFIX = "case_"
@@ -16,7 +17,7 @@ PREFIX = "case_"
 
 def cases():
     """Each case by its name, in the order in which they are written."""
-    return {name.removeprefix(PREFIX): value for module in (data, one_for_all, endings, peers, programs)
+    return {name.removeprefix(PREFIX): value for module in (data, one_for_all, storage, endings, peers, programs)
             for name, value in vars(module).items() if name.startswith(PREFIX)}
 
 

@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 from front import LIMIT, until
+from hanging import Hanging
 from service import IMAGE, PROGRAM, Service
 
 
@@ -31,7 +32,7 @@ class Scene(Service):
         self.log_file = self.directory / "daemon.log"
         self.disks, self.clients, self.subchannels = {}, {}, {}
         self.daemon = None
-        self.others, self.mounts = [], []
+        self.others, self.mounts, self.hanging = [], [], []
 
     # ---- what there is ----
 
@@ -41,6 +42,15 @@ class Scene(Service):
         subprocess.run(["qemu-img", "create", "-q", "-f", image_format, image, size], check=True)
         self.disks[name] = {"image": str(image), "format": image_format} | keys
         return image
+
+    def hanging_disk(self, name):
+        """A new disk on a file system that can be told not to answer."""
+        image = self.disk(name)
+        place = self.directory / f"{name}.mount"
+        place.mkdir()
+        self.hanging.append(Hanging(place, image.name, image))
+        self.disks[name]["image"] = str(place / image.name)
+        return self.hanging[-1]
 
     def subchannel(self, name, device, qemu):
         """A device that QEMU emulates."""
@@ -137,6 +147,8 @@ class Scene(Service):
         return self
 
     def __exit__(self, kind, error, trace):
+        for file_system in self.hanging:
+            file_system.go_on()
         if kind is not None and self.daemon:
             print(f"the end of the daemon's log ({self.log_file}):\n" + "\n".join(self.log().splitlines()[-12:]))
         for process in self.others:
@@ -150,6 +162,8 @@ class Scene(Service):
             except subprocess.TimeoutExpired:
                 self.daemon.kill()
                 self.daemon.wait()
+        for file_system in self.hanging:
+            file_system.end()
         for place in self.mounts:
             subprocess.run(["umount", "--lazy", place], check=False)
         Path(self.appliance["pool"]).unlink(missing_ok=True)

@@ -8,6 +8,7 @@ use std::path::Path;
 use anyhow::{bail, Context, Result};
 use rustix::fs::OFlags;
 
+use super::look::Order;
 use crate::config::{Aio, Cache, Config, Format, Source, SECTOR};
 
 /// How a qcow2 image begins.
@@ -37,21 +38,13 @@ pub struct Backing {
 }
 
 impl Backing {
-    /// Looks again whether the image is there and can be opened, as what it was found to be at first: what the guest has
-    /// written into it since then does not change that.
-    ///
-    /// # Errors
-    ///
-    /// It cannot be.
-    pub fn look_again(&self, path: &Path) -> Result<()> {
-        let named = || path.display().to_string();
-        // Looked at before it is opened: a pipe in its place would hold up whoever opens it.
-        let kind = std::fs::metadata(path).with_context(named)?.file_type();
-        if kind.is_block_device() != self.device || !(kind.is_file() || self.device) {
-            bail!("{} is not what it was", path.display());
+    /// How it is looked at again before QEMU is told to open it.
+    pub fn order(&self, path: &Path) -> Order {
+        Order {
+            path: path.to_owned(),
+            write: !self.read_only,
+            direct: self.direct,
         }
-        let opened = File::options().read(true).write(!self.read_only).open(path);
-        opened.map(drop).with_context(named)
     }
 
     /// Looks at the image of the disk with this index; `None` for a mediated device.

@@ -7,6 +7,7 @@
 
 mod args;
 mod disk;
+pub mod look;
 mod monitor;
 mod plugs;
 
@@ -22,17 +23,21 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use rustix::event::{poll, PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
 use rustix::process::{pidfd_open, Pid, PidfdFlags, Signal};
 
 pub use args::{appliance as args, comma_escaped, path_text, LINK_PORT};
 pub use disk::{check_mdev, Backing, QCOW2_MAGIC};
-pub use monitor::{Monitor, MonitorError, News, Plug};
+pub use monitor::{Monitor, MonitorError, News, Outcome, Plug};
 pub use plugs::Given;
 
 /// Lines of QEMU's own messages that are kept for an error.
 const KEPT_LINES: usize = 5;
 /// How long the last of them are waited for.
 const LAST_WORDS: Duration = Duration::from_millis(200);
+/// How long a QEMU that was killed is waited for.
+const KILLED: Duration = Duration::from_secs(5);
 
 /// A running QEMU.
 #[derive(Debug)]
@@ -135,10 +140,24 @@ impl Vm {
 }
 
 impl Drop for Vm {
+    /// One that waits for a disk in the kernel ends when that answers, and not before. It is left to whoever collects processes
+    /// without a parent.
     fn drop(&mut self) {
+        if !matches!(self.child.try_wait(), Ok(None)) {
+            return;
+        }
+        self.signal(Signal::KILL);
+        let limit = Timespec {
+            tv_sec: KILLED.as_secs() as i64,
+            tv_nsec: 0,
+        };
+        let mut fds = [PollFd::new(&self.pidfd, PollFlags::IN)];
+        while let Err(Errno::INTR) = poll(&mut fds, Some(&limit)) {}
         if matches!(self.child.try_wait(), Ok(None)) {
-            self.signal(Signal::KILL);
-            let _ = self.child.wait();
+            tracing::error!(
+                pid = self.child.id(),
+                "QEMU was killed and does not end: it waits for a disk, which can still read and write what it was told to"
+            );
         }
     }
 }

@@ -7,6 +7,7 @@ use serde_json::{json, Map, Value};
 
 use super::args::path_text;
 use super::disk::{check_mdev, Backing};
+use super::look::{Found, Order};
 use super::monitor::Plug;
 use crate::areas::device_number;
 use crate::config::{Config, Format, Source, SubchannelSource};
@@ -50,12 +51,26 @@ impl Given {
         }
     }
 
-    /// Looks whether it is there and can be opened, before QEMU is asked, and says how it is plugged in.
+    /// The look that its file needs before QEMU is told to open it; what is no file has none.
+    pub fn look(self, config: &Config, backings: &[Option<Backing>]) -> Option<Order> {
+        let Self::Disk(index) = self else { return None };
+        match (&config.disks.get(index)?.source, backings.get(index)?) {
+            (Source::Image { path, .. }, Some(backing)) => Some(backing.order(path)),
+            _ => None,
+        }
+    }
+
+    /// How it is plugged in, after what the look has found, if it needed one.
     ///
     /// # Errors
     ///
     /// Why it cannot be.
-    pub fn plug(self, config: &Config, backings: &[Option<Backing>]) -> Result<Plug> {
+    pub fn plug(
+        self,
+        config: &Config,
+        backings: &[Option<Backing>],
+        found: Option<Found>,
+    ) -> Result<Plug> {
         let id = self.id();
         match self {
             Self::Disk(index) => {
@@ -63,7 +78,10 @@ impl Given {
                 let devno = format!("fe.0.{:04x}", device_number(index));
                 match (&disk.source, backings.get(index).copied().flatten()) {
                     (Source::Image { path, .. }, Some(backing)) => {
-                        backing.look_again(path)?;
+                        // What the guest has written into it since the first look does not change what it is.
+                        if found.is_some_and(|found| found.device != backing.device) {
+                            anyhow::bail!("{} is not what it was", path.display());
+                        }
                         Ok(Plug {
                             id,
                             thread: Some(json!({

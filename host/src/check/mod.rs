@@ -4,7 +4,7 @@
 //!
 //! [`look`] comes before `stellwerk up` starts anything, and is all that `stellwerk check` does. It looks at the image, the
 //! disks' files and devices, and QEMU's version. All that is wrong is reported at once, each with its place in the configuration and
-//! what to do.
+//! what to do. That includes a file whose file system does not answer: each file is looked at by a process of its own first.
 //!
 //! # Limits
 //!
@@ -15,10 +15,14 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
+use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::fs::OFlags;
+use rustix::process::{pidfd_open, Pid, PidfdFlags};
 
+use crate::appliance::look::{which_answer, NO_ANSWER};
 use crate::appliance::{self, Backing};
 use crate::config::{
     show_size, Config, ConfigError, Export, Format, Place, Problem, Source, SubchannelSource,
@@ -28,6 +32,10 @@ use crate::config::{
 /// The first QEMU that runs the appliance, and the first that knows all of the clients' arguments.
 const QEMU_FOR_APPLIANCE: (u32, u32) = (8, 1);
 const QEMU_FOR_CLIENTS: (u32, u32) = (9, 2);
+/// How long files, and QEMU's version, are waited for: a disk may have to spin up.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// What to do about [`NO_ANSWER`].
+const HELP_SILENT: &str = "look whether its server or device is there; this was waited for: 10 s";
 /// Machine number of s390x in an ELF header.
 const EM_S390: u16 = 22;
 /// What QEMU asks for when a file can be read at any byte although uncached.
@@ -42,8 +50,27 @@ pub type Backings = Vec<Option<Backing>>;
 ///
 /// All that is wrong.
 pub fn look(config: &Config) -> Result<Backings, ConfigError> {
+    look_within(config, |paths| which_answer(paths, PATIENCE))
+}
+
+/// The same; `which_answer` says for each file whether its file system answers.
+fn look_within(
+    config: &Config,
+    which_answer: impl FnOnce(&[&Path]) -> Vec<bool>,
+) -> Result<Backings, ConfigError> {
+    let image = config.appliance.image.as_path();
+    let disks = config.disks.iter().map(|disk| match &disk.source {
+        Source::Image { path, .. } | Source::Mdev(path) => path.as_path(),
+    });
+    let paths: Vec<&Path> = std::iter::once(image).chain(disks).collect();
+    let answers = which_answer(&paths);
+    let silent = paths.into_iter().zip(answers);
     let mut look = Look {
         config,
+        silent: silent
+            .filter(|(_, answers)| !answers)
+            .map(|it| it.0)
+            .collect(),
         found: Vec::new(),
     };
     look.image();
@@ -66,6 +93,8 @@ pub fn look(config: &Config) -> Result<Backings, ConfigError> {
 
 struct Look<'a> {
     config: &'a Config,
+    /// Files that are not to be touched: whoever does may wait for ever.
+    silent: Vec<&'a Path>,
     found: Vec<Problem>,
 }
 
@@ -91,6 +120,10 @@ impl Look<'_> {
     fn image(&mut self) {
         let path = &self.config.appliance.image;
         let at = self.config.places.image;
+        if self.silent.contains(&path.as_path()) {
+            let message = format!("the appliance's image {}: {NO_ANSWER}", path.display());
+            return self.add(at, message, HELP_SILENT);
+        }
         let mut head = Vec::new();
         let read = File::open(path).and_then(|file| file.take(20).read_to_end(&mut head));
         if let Err(error) = read {
@@ -158,6 +191,12 @@ impl Look<'_> {
     fn disk(&mut self, index: usize) -> Option<Backing> {
         let disk = &self.config.disks[index];
         let before = self.found.len();
+        let (Source::Image { path, .. } | Source::Mdev(path)) = &disk.source;
+        if self.silent.contains(&path.as_path()) {
+            let message = format!("disk \"{}\": {}: {NO_ANSWER}", disk.name, path.display());
+            self.add(self.place(index), message, HELP_SILENT);
+            return None;
+        }
         match &disk.source {
             Source::Mdev(path) => {
                 self.mdev(self.place(index), &format!("disk \"{}\"", disk.name), path);
@@ -269,6 +308,9 @@ impl Look<'_> {
         let mut seen: HashMap<(u64, u64), usize> = HashMap::new();
         for (index, disk) in self.config.disks.iter().enumerate() {
             let (Source::Image { path, .. } | Source::Mdev(path)) = &disk.source;
+            if self.silent.contains(&path.as_path()) {
+                continue;
+            }
             let Some(identity) = identity(path) else {
                 continue;
             };
@@ -319,12 +361,31 @@ fn no_image(head: &[u8]) -> Option<&'static str> {
 
 /// The version of a QEMU program, if it says so.
 fn qemu_version(program: &str) -> io::Result<Option<(u32, u32)>> {
-    let output = Command::new(program)
+    let mut child = Command::new(program)
         .arg("--version")
         .stdin(Stdio::null())
+        .stdout(Stdio::piped())
         .stderr(Stdio::null())
-        .output()?;
+        .spawn()?;
+    if !is_ended_within(&child, PATIENCE)? {
+        let _ = child.kill();
+        return Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            format!("--version takes longer than {} s", PATIENCE.as_secs()),
+        ));
+    }
+    let output = child.wait_with_output()?;
     Ok(version(&String::from_utf8_lossy(&output.stdout)))
+}
+
+/// Waits until a process has ended, or for so long.
+fn is_ended_within(child: &Child, limit: Duration) -> io::Result<bool> {
+    let pidfd = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
+    let limit = Timespec {
+        tv_sec: limit.as_secs() as i64,
+        tv_nsec: 0,
+    };
+    Ok(poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&limit))? != 0)
 }
 
 /// The version in what QEMU prints: `QEMU emulator version 10.0.2 (Debian …)`.

@@ -151,6 +151,7 @@ fn a_slice_is_made_of_whole_blocks() {
     let said = |slice: &str| {
         let config = scene.config("disk = \"data\"\n", &format!("disk = \"data\"\n{slice}"));
         let mut look = Look {
+            silent: Vec::new(),
             config: &config,
             found: Vec::new(),
         };
@@ -202,4 +203,17 @@ fn an_old_qemu_is_named() {
         &scene.said("data", "data"),
         "demo.toml:3:8: qemu is QEMU 7.2, and the appliance needs 8.1 or newer\n",
     );
+}
+
+#[test]
+fn a_file_system_that_does_not_answer_is_named_and_not_touched() {
+    let scene = Scene::new(1 << 20);
+    let config = scene.config("data.img", "nothing-like-it");
+    // Touched, it would be found missing, and so would the image.
+    fs::remove_file(scene.dir.path().join("stellwerk.elf")).unwrap();
+    let error = look_within(&config, |paths| vec![false; paths.len()]).unwrap_err();
+    let text = error.to_string();
+    assert_eq!(text.matches(NO_ANSWER).count(), 2, "{text}");
+    assert!(!text.contains("not there"), "{text}");
+    assert!(text.contains("disk \"data\": "), "{text}");
 }

@@ -9,7 +9,10 @@ use crate::appliance::Given;
 use crate::config::Config;
 
 /// How long after a failure a device is tried again.
-const PAUSE: Duration = Duration::from_secs(3);
+pub const PAUSE: Duration = Duration::from_secs(3);
+/// How long one is not tried that has held up QEMU, and with it everybody; each further time twice as long, up to the limit.
+const FIRST_REST: Duration = Duration::from_secs(60);
+const LONGEST_REST: Duration = Duration::from_secs(3600);
 
 /// All of them.
 #[derive(Debug)]
@@ -27,6 +30,9 @@ struct Entry {
     tries: u32,
     /// When it is tried again; never, until somebody asks, if an administrator has unplugged it.
     next: Option<Instant>,
+    /// How often it has held up QEMU, and until when it is not given for that, nor when the VM starts.
+    held_up: u32,
+    rests_until: Option<Instant>,
 }
 
 impl GivenDevices {
@@ -37,6 +43,8 @@ impl GivenDevices {
             trouble: None,
             tries: 0,
             next: None,
+            held_up: 0,
+            rests_until: None,
         });
         Self {
             entries: Mutex::new(entries.collect()),
@@ -53,7 +61,16 @@ impl GivenDevices {
         self.entries().iter().map(|entry| entry.what).collect()
     }
 
-    /// Those that have failed and are to be tried now.
+    /// Those that a VM is given when it starts.
+    pub fn to_start_with(&self, now: Instant) -> Vec<Given> {
+        let entries = self.entries();
+        let fit = entries
+            .iter()
+            .filter(|entry| entry.rests_until.is_none_or(|until| now >= until));
+        fit.map(|entry| entry.what).collect()
+    }
+
+    /// Those that are to be tried now: they have failed, or somebody has asked.
     pub fn due(&self, now: Instant) -> Vec<Given> {
         let entries = self.entries();
         let due = entries
@@ -91,6 +108,28 @@ impl GivenDevices {
         self.set(what, Some(trouble), Some(Instant::now() + PAUSE))
     }
 
+    /// QEMU was held up by it, for ever for all that is known. Returns for how long it is left alone.
+    pub fn has_held_up(&self, what: Given, trouble: String) -> Duration {
+        self.set(what, Some(trouble), None);
+        let mut entries = self.entries();
+        let Some(entry) = entries.iter_mut().find(|entry| entry.what == what) else {
+            return PAUSE;
+        };
+        let longer = 1 << entry.held_up.min(16);
+        let rest = (FIRST_REST * longer).min(LONGEST_REST);
+        entry.held_up += 1;
+        entry.rests_until = Some(Instant::now() + rest);
+        entry.next = entry.rests_until;
+        rest
+    }
+
+    /// It is being looked at: until that has come to something it is not due.
+    pub fn begun(&self, what: Given) {
+        if let Some(entry) = self.entries().iter_mut().find(|entry| entry.what == what) {
+            entry.next = None;
+        }
+    }
+
     /// The administrator has unplugged the one with this id in QEMU: it stays so until somebody asks for it.
     pub fn unplugged(&self, id: &str) {
         let what = self.all().into_iter().find(|what| what.id() == id);
@@ -100,12 +139,11 @@ impl GivenDevices {
         }
     }
 
-    /// Has one that has failed tried at once.
+    /// Has one that has failed tried at once; of one that has not it is found out whether it is another one by now.
     pub fn ask(&self, what: Given) {
         if let Some(entry) = self.entries().iter_mut().find(|entry| entry.what == what) {
-            if entry.trouble.is_some() {
-                entry.next = Some(Instant::now());
-            }
+            entry.next = Some(Instant::now());
+            entry.rests_until = None;
         }
         let _ = (&self.nudge).write(&[0]);
     }
@@ -170,7 +208,34 @@ mod tests {
         devices.ask(Given::Disk(0));
         devices.ask(Given::Disk(1));
         assert_eq!(heard.read(&mut [0; 8]).unwrap(), 2);
+        assert_eq!(
+            devices.due(Instant::now()),
+            [Given::Disk(0), Given::Disk(1)]
+        );
+        devices.begun(Given::Disk(0));
         assert_eq!(devices.due(Instant::now()), [Given::Disk(1)]);
+    }
+
+    #[test]
+    fn what_has_held_up_qemu_is_left_alone_longer_and_longer_also_by_a_start() {
+        let (devices, _heard) = scene();
+        let (a, b) = (Given::Disk(0), Given::Disk(1));
+        assert_eq!(devices.has_held_up(b, "slow".into()), FIRST_REST);
+        let now = Instant::now();
+        assert_eq!(devices.to_start_with(now), [a]);
+        assert!(devices.due(now + PAUSE).is_empty());
+        assert_eq!(devices.due(now + FIRST_REST), [b]);
+        assert_eq!(devices.to_start_with(now + FIRST_REST), [a, b]);
+        assert_eq!(devices.has_held_up(b, "slow".into()), 2 * FIRST_REST);
+        for _ in 0..40 {
+            assert!(devices.has_held_up(b, "slow".into()) <= LONGEST_REST);
+        }
+        devices.ask(b);
+        let now = Instant::now();
+        assert_eq!(
+            (devices.to_start_with(now), devices.due(now)),
+            (vec![a, b], vec![b])
+        );
     }
 
     #[test]

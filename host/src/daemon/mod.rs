@@ -10,6 +10,8 @@
 //! with them.
 
 mod given;
+mod giving;
+mod looks;
 mod observe;
 mod requests;
 mod retry;

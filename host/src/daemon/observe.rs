@@ -115,6 +115,13 @@ fn daemon(shared: &Shared) -> Daemon {
     }
 }
 
+/// How long the appliance takes a disk for, if it has opened it.
+pub fn sectors(shared: &Shared, disk: usize) -> Option<u64> {
+    let mut devices = devices(shared).into_iter();
+    let sectors = devices.find(|(_, of)| *of == disk)?.0.sectors;
+    (sectors != 0).then_some(sectors)
+}
+
 /// The owned subchannels, each with the index of the disk that it is.
 fn devices(shared: &Shared) -> Vec<(Device, usize)> {
     let control = &shared.areas.control;

@@ -4,8 +4,9 @@
 //!
 //! * At the first start, what does not work is an error. From then on nothing ends the daemon but an order: a VM that dies is
 //!   started again, slower and slower, for as long as it takes.
-//! * A disk, or a subchannel, that QEMU cannot have is that one's trouble: it is tried again every few seconds.
-//! * Signals are looked at all the while.
+//! * A disk, or a subchannel, that QEMU cannot have is that one's trouble: see [`super::giving`].
+//! * No system call is made here that a file of somebody's can hold up. Signals are looked at all the while.
+//! * A VM is started again only when the one before has ended: what that still reads would come into the clients' memory.
 
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd};
@@ -18,10 +19,11 @@ use rustix::io::Errno;
 use rustix::process::Signal;
 use vcss::control::{Life, Order};
 
+use super::given::PAUSE;
+use super::giving::Looked;
+use super::looks::Looks;
 use super::Shared;
-use crate::appliance::{
-    self, console_report, Backing, Given, Monitor, MonitorError, News, Plug, Vm,
-};
+use crate::appliance::{self, console_report, Backing, Given, Monitor, MonitorError, Vm};
 
 /// How long the appliance may take to serve.
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -41,13 +43,22 @@ const TICK: Duration = Duration::from_millis(2);
 
 /// Starts the VM, starts it again, ends it.
 pub struct Supervisor<'a> {
-    shared: &'a Shared,
-    backings: Vec<Option<Backing>>,
+    pub(super) shared: &'a Shared,
+    pub(super) backings: Vec<Option<Backing>>,
     signals: UnixStream,
     /// Readable when a device that has failed is to be tried at once.
     nudges: UnixStream,
     vm: Option<Vm>,
-    monitor: Option<Monitor>,
+    pub(super) monitor: Option<Monitor>,
+    /// Looks at devices' files that are under way, and what has come of others.
+    pub(super) looks: Looks,
+    pub(super) looked: Vec<(Given, Looked)>,
+    /// How long the disks' images were when QEMU was told to open them.
+    pub(super) sizes: Vec<Option<u64>>,
+    /// When images are looked at next that may have become longer.
+    pub(super) next_check: Option<Instant>,
+    /// Whether the VM has never run, and what fails is an error.
+    pub(super) is_first: bool,
     /// How long the console log was when the VM was started.
     console_from: u64,
     pause: Duration,
@@ -55,7 +66,7 @@ pub struct Supervisor<'a> {
     told: Option<Instant>,
 }
 
-enum Event {
+pub enum Event {
     Signal,
     Ended,
     Monitor,
@@ -73,11 +84,16 @@ impl<'a> Supervisor<'a> {
     ) -> Self {
         Self {
             shared,
+            sizes: vec![None; backings.len()],
             backings,
             signals,
             nudges,
             vm: None,
             monitor: None,
+            looks: Looks::default(),
+            looked: Vec::new(),
+            next_check: None,
+            is_first: true,
             console_from: 0,
             pause: Duration::ZERO,
             told: None,
@@ -100,6 +116,7 @@ impl<'a> Supervisor<'a> {
         if !refused.is_empty() {
             bail!("{}", refused.join("\n"));
         }
+        self.is_first = false;
         self.run(began)
     }
 
@@ -109,8 +126,37 @@ impl<'a> Supervisor<'a> {
         self.run(began)
     }
 
-    /// Starts QEMU and gives it its devices. Where a signal comes, it is left to be noticed.
+    /// Starts QEMU and gives it its devices, but for those that hold it up: for each of these it is started once more.
     fn start_qemu(&mut self) -> Result<()> {
+        while !self.was_told() {
+            let whats = self.shared.given.to_start_with(Instant::now());
+            self.looked.clear();
+            for &what in &whats {
+                self.begin(what);
+            }
+            let monitor = self.launch()?;
+            self.finish_looks(&whats)?;
+            if self.was_told() {
+                return Ok(());
+            }
+            let connected = Monitor::connect(monitor, self.signals.try_clone()?);
+            match connected.and_then(|monitor| self.give_all(monitor, &whats)) {
+                Ok(None) | Err(MonitorError::Told) => return Ok(()),
+                Ok(Some(_)) if self.is_first => return Ok(()),
+                // It has never run: nothing that it still does can come into anybody's memory.
+                Ok(Some(_)) => {
+                    self.kill_vm();
+                    self.vm = None;
+                }
+                Err(MonitorError::Ended(_)) => return Err(self.did_not_come_up()),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts QEMU, with devices still to be given; our end of its monitor.
+    fn launch(&mut self) -> Result<UnixStream> {
         let config = &self.shared.config;
         // From here on descriptors are needed that others may have used up meanwhile.
         self.shared.reserve.release();
@@ -129,37 +175,12 @@ impl<'a> Supervisor<'a> {
             "appliance started"
         );
         self.vm = Some(vm);
-        let connected = Monitor::connect(ours, self.signals.try_clone()?);
-        let given = connected.and_then(|monitor| self.give_all(monitor));
-        match given {
-            Ok(()) | Err(MonitorError::Told) => Ok(()),
-            Err(MonitorError::Ended(_)) => Err(self.did_not_come_up()),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// Gives a VM that does not run yet all its devices.
-    fn give_all(&mut self, mut monitor: Monitor) -> Result<(), MonitorError> {
-        let (mut whats, mut plugs) = (Vec::new(), Vec::new());
-        for what in self.shared.given.all() {
-            match what.plug(&self.shared.config, &self.backings) {
-                Ok(plug) => {
-                    whats.push(what);
-                    plugs.push(plug);
-                }
-                Err(error) => self.settle(what, Err(format!("{error:#}"))),
-            }
-        }
-        let outcomes = monitor.plug_in(&plugs)?;
-        for (what, outcome) in whats.into_iter().zip(outcomes) {
-            self.settle(what, outcome);
-        }
-        self.monitor = Some(monitor);
-        Ok(())
+        Ok(ours)
     }
 
     /// Lets the VM run and waits until the appliance serves; `false` when a signal came first.
     fn run(&mut self, began: Instant) -> Result<bool> {
+        self.next_check = Some(Instant::now() + PAUSE);
         match self.monitor.as_mut().map(Monitor::go_on) {
             None | Some(Ok(()) | Err(MonitorError::Told)) => {}
             Some(Err(MonitorError::Ended(_))) => return Err(self.did_not_come_up()),
@@ -168,6 +189,10 @@ impl<'a> Supervisor<'a> {
         // Not the appliance's time: QEMU's own, and that of slow images.
         let runs = Instant::now();
         loop {
+            // It may have come while something else was waited for.
+            if self.was_told() {
+                return Ok(false);
+            }
             match self.wait(Some(TICK))? {
                 Event::Signal => return Ok(false),
                 Event::Ended => return Err(self.did_not_come_up()),
@@ -201,47 +226,6 @@ impl<'a> Supervisor<'a> {
         Ok(true)
     }
 
-    /// Tries again to give the VM a device.
-    fn give(&mut self, what: Given) {
-        let Some(monitor) = &mut self.monitor else {
-            return;
-        };
-        let outcome = match what.plug(&self.shared.config, &self.backings) {
-            Ok(plug) => give_again(monitor, &plug),
-            Err(error) => Ok(Err(format!("{error:#}"))),
-        };
-        match outcome {
-            Ok(outcome) => self.settle(what, outcome),
-            Err(MonitorError::Told) => {}
-            Err(MonitorError::Ended(error)) => self.lose_monitor(&error),
-            Err(error) => self.settle(what, Err(error.to_string())),
-        }
-    }
-
-    /// Takes down what came of a device.
-    fn settle(&self, what: Given, outcome: Result<(), String>) {
-        let label = what.label(&self.shared.config);
-        match outcome {
-            Ok(()) => {
-                if self.shared.given.trouble(what).is_some() {
-                    tracing::info!("{label}: it is there again");
-                }
-                self.shared.given.good(what);
-            }
-            Err(trouble) => {
-                if self.shared.given.failed(what, trouble.clone()) {
-                    tracing::error!("{label}: {trouble}; it is tried again");
-                }
-            }
-        }
-    }
-
-    /// If QEMU has ended, that is noticed by its end.
-    fn lose_monitor(&mut self, error: &std::io::Error) {
-        tracing::debug!(%error, "QEMU's monitor is closed");
-        self.monitor = None;
-    }
-
     /// Watches the VM until a signal comes.
     ///
     /// # Errors
@@ -250,7 +234,10 @@ impl<'a> Supervisor<'a> {
     pub fn watch(&mut self) -> Result<()> {
         loop {
             // Without a monitor nobody can be given anything.
-            let next = self.monitor.as_ref().and_then(|_| self.shared.given.next());
+            let next = self.monitor.as_ref().and_then(|_| {
+                let due = self.shared.given.next();
+                due.into_iter().chain(self.next_check).min()
+            });
             let pause = next.map(|next| next.saturating_duration_since(Instant::now()));
             match self.wait(pause)? {
                 Event::Signal => return Ok(()),
@@ -265,31 +252,7 @@ impl<'a> Supervisor<'a> {
             if self.was_told() {
                 return Ok(());
             }
-            for what in self.shared.given.due(Instant::now()) {
-                self.give(what);
-            }
-        }
-    }
-
-    fn hear_monitor(&mut self) {
-        let Some(monitor) = &mut self.monitor else {
-            return;
-        };
-        let news = match monitor.news() {
-            Ok(news) => news,
-            Err(MonitorError::Ended(error)) => return self.lose_monitor(&error),
-            Err(_) => return,
-        };
-        for news in news {
-            match news {
-                News::Unplugged(id) => self.shared.given.unplugged(&id),
-                News::Stopped => {
-                    tracing::warn!("the appliance's VM was paused; it goes on");
-                    if let Err(error) = monitor.go_on() {
-                        tracing::error!("the appliance's VM does not go on: {error}");
-                    }
-                }
-            }
+            self.give_due();
         }
     }
 
@@ -301,8 +264,9 @@ impl<'a> Supervisor<'a> {
             self.pause = Duration::ZERO;
         }
         loop {
-            self.vm = None;
-            self.monitor = None;
+            if !self.end_vm()? {
+                return Ok(false);
+            }
             // Who waits for it is not to count the time until it serves again.
             self.shared.areas.forget_life();
             if !self.rest()? {
@@ -313,6 +277,40 @@ impl<'a> Supervisor<'a> {
                 Ok(started) => return Ok(started),
                 Err(error) => tracing::error!("{error:#}"),
             }
+        }
+    }
+
+    /// Kills the VM: its end is noticed as any other is.
+    pub(super) fn kill_vm(&mut self) {
+        self.monitor = None;
+        if let Some(vm) = &self.vm {
+            vm.signal(Signal::KILL);
+        }
+    }
+
+    /// Kills the VM and waits until it has ended; `false` when a signal came first.
+    fn end_vm(&mut self) -> Result<bool> {
+        self.kill_vm();
+        let (began, mut said) = (Instant::now(), false);
+        loop {
+            let Some(vm) = &mut self.vm else {
+                return Ok(true);
+            };
+            if !matches!(vm.try_wait(), Ok(None)) {
+                self.vm = None;
+                return Ok(true);
+            }
+            if !said && began.elapsed() >= END_LIMIT {
+                said = true;
+                tracing::error!(
+                    pid = vm.pid(),
+                    "the appliance's QEMU was killed and does not end: it waits for a disk. No other one is started until it has ended, for what it still reads would come into the clients' memory"
+                );
+            }
+            if self.was_told() {
+                return Ok(false);
+            }
+            self.wait(Some(END_LIMIT))?;
         }
     }
 
@@ -406,7 +404,18 @@ impl<'a> Supervisor<'a> {
         Ok(())
     }
 
-    fn wait(&mut self, limit: Option<Duration>) -> Result<Event> {
+    pub(super) fn wait(&mut self, limit: Option<Duration>) -> Result<Event> {
+        let has_news = self.monitor.as_ref().is_some_and(Monitor::has_news);
+        let now = Instant::now();
+        let looked = self.looks.until();
+        let looked = looked.map(|until| until.saturating_duration_since(now));
+        // What was said together with an answer is not said again.
+        let limit = if has_news {
+            Some(Duration::ZERO)
+        } else {
+            limit
+        };
+        let limit = limit.into_iter().chain(looked).min();
         let limit = limit.map(|limit| Timespec {
             tv_sec: limit.as_secs() as i64,
             tv_nsec: limit.subsec_nanos().into(),
@@ -416,14 +425,21 @@ impl<'a> Supervisor<'a> {
         let monitor = self.monitor.as_ref().map(Monitor::readable);
         // Without a VM, the signals stand in for it.
         let (ended, readable) = (vm.unwrap_or(signals), monitor.unwrap_or(signals));
-        let mut fds = [signals, nudges, ended, readable]
-            .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
+        let mut fds: Vec<PollFd<'_>> = [signals, nudges, ended, readable]
+            .into_iter()
+            .chain(self.looks.ended())
+            .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
+            .collect();
         match poll(&mut fds, limit.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error).context("poll"),
         }
-        let [signal, nudge, ended, readable] = fds.map(|fd| !fd.revents().is_empty());
+        let is_set = |index: usize| fds.get(index).is_some_and(|fd| !fd.revents().is_empty());
+        let [signal, nudge, ended, readable] = [0, 1, 2, 3].map(is_set);
         let (has_vm, has_monitor) = (vm.is_some(), monitor.is_some());
+        let looked = self.looks.take(Instant::now()).into_iter();
+        self.looked
+            .extend(looked.map(|(what, found)| (what, found.map(Some))));
         if signal {
             let _ = self.signals.read(&mut [0; 16]);
             // Whoever signals a whole group of processes often signals each of them as well.
@@ -435,7 +451,8 @@ impl<'a> Supervisor<'a> {
             let _ = self.nudges.read(&mut [0; 16]);
             return Ok(Event::Nudge);
         }
-        Ok(match (ended && has_vm, readable && has_monitor) {
+        let readable = has_news || readable && has_monitor;
+        Ok(match (ended && has_vm, readable) {
             (true, _) => Event::Ended,
             (false, true) => Event::Monitor,
             (false, false) => Event::Tick,
@@ -485,15 +502,4 @@ impl<'a> Supervisor<'a> {
         text.push_str(&format!("\n    the whole console: {}", console.display()));
         text
     }
-}
-
-/// Gives a VM a device that it could not have before, or had once.
-fn give_again(monitor: &mut Monitor, plug: &Plug) -> Result<Result<(), String>, MonitorError> {
-    // QEMU may have carried out what was given up waiting for.
-    if monitor.has(&plug.id)? {
-        return Ok(Ok(()));
-    }
-    monitor.clean(plug)?;
-    let outcomes = monitor.plug_in(std::slice::from_ref(plug))?;
-    Ok(outcomes.into_iter().next().unwrap_or(Ok(())))
 }

@@ -20,7 +20,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use qapi::qmp::{cont, device_add, qmp_capabilities, qom_get, Event};
+use qapi::qmp::{cont, device_add, device_del, qmp_capabilities, qom_get, Event};
 use qapi::{Any, Command, Empty, Execute};
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
@@ -115,6 +115,17 @@ command!(BlockdevDel, "blockdev-del");
 /// What QEMU has answered a command: its error, in words.
 type Answer = Result<(), String>;
 
+/// What came of a device that was to be plugged in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is there.
+    There,
+    /// QEMU cannot have it, for this reason.
+    Refused(String),
+    /// QEMU is still at it, and does nothing else meanwhile.
+    Underway,
+}
+
 /// One line of QEMU's.
 enum Line {
     /// The number of the command, and the answer.
@@ -174,8 +185,9 @@ impl Monitor {
         }
     }
 
-    /// Plugs devices in, and says what came of each. Of one that fails nothing is left.
-    pub fn plug_in(&mut self, plugs: &[Plug]) -> Result<Vec<Answer>, MonitorError> {
+    /// Plugs devices in, and says what came of each. Of one that fails nothing is left. The one that QEMU is held up by is the last
+    /// that is told of: those behind it have not been tried.
+    pub fn plug_in(&mut self, plugs: &[Plug]) -> Result<Vec<Outcome>, MonitorError> {
         let mut outcomes = Vec::new();
         for plugs in plugs.chunks(AT_A_TIME) {
             self.catch_up()?;
@@ -184,18 +196,46 @@ impl Monitor {
             for plug in plugs {
                 counts.push(self.put_plug(&mut lines, plug)?);
             }
-            let mut answers = self.ask(&lines)?.into_iter();
+            let (answers, waited) = self.ask(&lines);
+            let is_held_up = match waited {
+                Ok(()) => false,
+                Err(MonitorError::Silent) => true,
+                Err(error) => return Err(error),
+            };
+            let mut answers = answers.into_iter();
             for (plug, count) in plugs.iter().zip(counts) {
                 let own: Vec<Answer> = answers.by_ref().take(count).collect();
+                if own.len() < count {
+                    outcomes.push(Outcome::Underway);
+                    return Ok(outcomes);
+                }
                 // The first error tells why the others came.
                 let outcome: Answer = own.into_iter().collect();
-                if outcome.is_err() {
-                    self.clean(plug)?;
-                }
-                outcomes.push(outcome);
+                outcomes.push(match outcome {
+                    Ok(()) => Outcome::There,
+                    Err(reason) => {
+                        // Of a QEMU that is held up nobody makes use any more.
+                        if !is_held_up {
+                            self.clean(plug)?;
+                        }
+                        Outcome::Refused(reason)
+                    }
+                });
             }
         }
         Ok(outcomes)
+    }
+
+    /// Unplugs a device and takes away what was behind it. That this was done is no news.
+    pub fn unplug(&mut self, plug: &Plug) -> Result<(), MonitorError> {
+        self.execute(device_del {
+            id: plug.id.clone(),
+        })?;
+        self.clean(plug)?;
+        self.events.retain(|event| {
+            !matches!(event, Event::DEVICE_DELETED { data, .. } if data.device.as_ref() == Some(&plug.id))
+        });
+        Ok(())
     }
 
     /// Takes away what a device that is not there has left, if anything.
@@ -208,7 +248,12 @@ impl Monitor {
         if let Some(id) = plug.thread.as_ref().and_then(|thread| thread.get("id")) {
             self.put(&mut lines, ObjectDel(json!({ "id": id })))?;
         }
-        self.ask(&lines).map(drop)
+        self.ask(&lines).1
+    }
+
+    /// Whether QEMU has said something unasked that nobody has been told: it came together with an answer.
+    pub fn has_news(&self) -> bool {
+        !self.events.is_empty()
     }
 
     /// What QEMU has said since this was last asked. Does not wait.
@@ -239,7 +284,8 @@ impl Monitor {
         self.catch_up()?;
         let mut lines = Vec::new();
         self.put(&mut lines, command)?;
-        let answers = self.ask(&lines)?;
+        let (answers, waited) = self.ask(&lines);
+        waited?;
         let answer = answers.into_iter().next().unwrap_or(Ok(()));
         answer.map_err(MonitorError::Refused)
     }
@@ -276,23 +322,23 @@ impl Monitor {
         Ok(())
     }
 
-    /// Sends commands, and waits for the answers to all of them.
-    fn ask(&mut self, lines: &[u8]) -> Result<Vec<Answer>, MonitorError> {
+    /// Sends commands, and waits for the answers to all of them; those that have come, and why there are no more.
+    fn ask(&mut self, lines: &[u8]) -> (Vec<Answer>, Result<(), MonitorError>) {
         let before = self.answered;
+        let mut answers = Vec::new();
         match self.stream.write_all(lines) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                return Err(MonitorError::Silent)
+                return (answers, Err(MonitorError::Silent))
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => return (answers, Err(error.into())),
         }
-        let mut answers = Vec::new();
-        self.wait(|number, answer| {
+        let waited = self.wait(|number, answer| {
             if number > before {
                 answers.push(answer);
             }
-        })?;
-        Ok(answers)
+        });
+        (answers, waited)
     }
 
     /// Waits for what is still to come of commands that were given up.

@@ -108,8 +108,8 @@ fn all_devices_are_plugged_in_and_the_one_that_fails_leaves_nothing() {
     assert_eq!(outcomes.len(), plugs.len());
     for (number, outcome) in outcomes.iter().enumerate() {
         let expected = match number {
-            1 => Err("Failed to get \"write\" lock".to_owned()),
-            _ => Ok(()),
+            1 => Outcome::Refused("Failed to get \"write\" lock".to_owned()),
+            _ => Outcome::There,
         };
         assert_eq!(*outcome, expected, "disk {number}");
     }
@@ -124,8 +124,51 @@ fn events_are_heard_between_answers_and_unknown_ones_passed_over() {
     let (mut monitor, _peer, _signal) = scene(|_, _| Reaction::Good);
     monitor.go_on().unwrap();
     // One with each answer.
+    assert!(monitor.has_news(), "without another word of QEMU's");
     assert_eq!(monitor.news().unwrap(), [News::Stopped, News::Stopped]);
     assert_eq!(monitor.news().unwrap(), []);
+    assert!(!monitor.has_news());
+}
+
+#[test]
+fn the_device_that_qemu_is_held_up_by_is_named_and_those_behind_it_are_not_tried() {
+    let (mut monitor, peer, _signal) = scene(|name, arguments| match name {
+        "blockdev-add" if arguments["node-name"] == "disk2" => {
+            Reaction::Late(Duration::from_millis(900))
+        }
+        "blockdev-add" if arguments["node-name"] == "disk0" => Reaction::Bad("gone"),
+        _ => Reaction::Good,
+    });
+    monitor.patience = Duration::from_millis(200);
+    let plugs: Vec<Plug> = (0..AT_A_TIME + 3).map(disk).collect();
+    let outcomes = monitor.plug_in(&plugs).unwrap();
+    let expected = [
+        Outcome::Refused("gone".into()),
+        Outcome::There,
+        Outcome::Underway,
+    ];
+    assert_eq!(outcomes, expected);
+    let mut told = peer.told();
+    assert_eq!(told.pop().as_deref(), Some("blockdev-add"));
+    // Its answers, and those to what was sent with it, come to nobody who asks for something else.
+    monitor.patience = PATIENCE;
+    monitor.go_on().unwrap();
+    assert_eq!(peer.told().last().map(String::as_str), Some("cont"));
+}
+
+#[test]
+fn what_is_unplugged_on_purpose_is_no_news() {
+    let (mut monitor, peer, _signal) = scene(|_, _| Reaction::Good);
+    for id in ["id0", "id1"] {
+        let event = json!({ "event": "DEVICE_DELETED", "timestamp": { "seconds": 1, "microseconds": 2 },
+            "data": { "device": id, "path": "/machine/peripheral/x" } });
+        monitor.unread.extend(format!("{event}\n").bytes());
+    }
+    monitor.unplug(&disk(0)).unwrap();
+    assert_eq!(peer.told(), ["device_del", "blockdev-del", "object-del"]);
+    let news = monitor.news().unwrap();
+    let unplugged: Vec<_> = news.iter().filter(|it| **it != News::Stopped).collect();
+    assert_eq!(unplugged, [&News::Unplugged("id1".into())]);
 }
 
 #[test]
