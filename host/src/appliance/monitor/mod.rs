@@ -226,16 +226,22 @@ impl Monitor {
         Ok(outcomes)
     }
 
-    /// Unplugs a device and takes away what was behind it. That this was done is no news.
+    /// Unplugs a device, waits until it is gone, and takes away what was behind it. That this was done is no news.
     pub fn unplug(&mut self, plug: &Plug) -> Result<(), MonitorError> {
         self.execute(device_del {
             id: plug.id.clone(),
         })?;
-        self.clean(plug)?;
-        self.events.retain(|event| {
-            !matches!(event, Event::DEVICE_DELETED { data, .. } if data.device.as_ref() == Some(&plug.id))
-        });
-        Ok(())
+        let until = Instant::now() + self.patience;
+        let is_its_end = |event: &Event| matches!(event, Event::DEVICE_DELETED { data, .. } if data.device.as_ref() == Some(&plug.id));
+        while !self.events.iter().any(is_its_end) {
+            if !self.is_readable_until(until, true)? {
+                return Err(MonitorError::Silent);
+            }
+            self.read()?;
+            self.take_answers();
+        }
+        self.events.retain(|event| !is_its_end(event));
+        self.clean(plug)
     }
 
     /// Takes away what a device that is not there has left, if anything.

@@ -14,6 +14,8 @@ struct Peer {
 /// What it does with a command.
 enum Reaction {
     Good,
+    /// Does it, and some time later says that the device with this id has gone.
+    GoodAndGone(&'static str),
     Bad(&'static str),
     /// Says nothing, for ever.
     Silence,
@@ -44,8 +46,9 @@ impl Peer {
                 let arguments = &command["arguments"];
                 written_down.lock().unwrap().push(name.to_owned());
                 let id = &command["id"];
-                let answer = match judge(name, arguments) {
-                    Reaction::Good => json!({ "return": {}, "id": id }),
+                let reaction = judge(name, arguments);
+                let answer = match reaction {
+                    Reaction::Good | Reaction::GoodAndGone(_) => json!({ "return": {}, "id": id }),
                     Reaction::Bad(desc) => {
                         json!({ "error": { "class": "GenericError", "desc": desc }, "id": id })
                     }
@@ -58,6 +61,10 @@ impl Peer {
                 };
                 if write!(answers, "{EVENTS}{answer}\r\n").is_err() {
                     return;
+                }
+                if let Reaction::GoodAndGone(id) = reaction {
+                    std::thread::sleep(Duration::from_millis(50));
+                    let _ = answers.write_all(deleted(id).as_bytes());
                 }
             }
         });
@@ -156,19 +163,34 @@ fn the_device_that_qemu_is_held_up_by_is_named_and_those_behind_it_are_not_tried
     assert_eq!(peer.told().last().map(String::as_str), Some("cont"));
 }
 
+/// What QEMU says when a device has gone; that it comes after the answer is usual.
+fn deleted(id: &str) -> String {
+    let event = json!({ "event": "DEVICE_DELETED", "timestamp": { "seconds": 1, "microseconds": 2 },
+        "data": { "device": id, "path": "/machine/peripheral/x" } });
+    format!("{event}\n")
+}
+
 #[test]
-fn what_is_unplugged_on_purpose_is_no_news() {
-    let (mut monitor, peer, _signal) = scene(|_, _| Reaction::Good);
-    for id in ["id0", "id1"] {
-        let event = json!({ "event": "DEVICE_DELETED", "timestamp": { "seconds": 1, "microseconds": 2 },
-            "data": { "device": id, "path": "/machine/peripheral/x" } });
-        monitor.unread.extend(format!("{event}\n").bytes());
-    }
+fn what_is_unplugged_on_purpose_is_waited_for_and_no_news() {
+    let (mut monitor, peer, _signal) = scene(|name, _| match name {
+        "device_del" => Reaction::GoodAndGone("id0"),
+        _ => Reaction::Good,
+    });
+    monitor.unread.extend(deleted("id1").bytes());
     monitor.unplug(&disk(0)).unwrap();
     assert_eq!(peer.told(), ["device_del", "blockdev-del", "object-del"]);
     let news = monitor.news().unwrap();
     let unplugged: Vec<_> = news.iter().filter(|it| **it != News::Stopped).collect();
     assert_eq!(unplugged, [&News::Unplugged("id1".into())]);
+}
+
+#[test]
+fn a_device_that_does_not_go_is_not_waited_for_for_ever() {
+    let (mut monitor, peer, _signal) = scene(|_, _| Reaction::Good);
+    monitor.patience = Duration::from_millis(200);
+    let outcome = monitor.unplug(&disk(0));
+    assert!(matches!(outcome, Err(MonitorError::Silent)), "{outcome:?}");
+    assert_eq!(peer.told(), ["device_del"]);
 }
 
 #[test]
