@@ -6,7 +6,7 @@
 //! * QEMU does nothing else while it opens a disk. So a disk's file is looked at first, by a process of its own that can be held up
 //!   as long as it likes. A disk that holds up QEMU all the same costs a start of the VM, and is then left alone for a while.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use vcss::control::{Condition, ConditionState};
@@ -18,6 +18,10 @@ use crate::appliance::look::Found;
 use crate::appliance::{Given, Monitor, MonitorError, News, Outcome, Plug};
 use crate::config::{Format, SECTOR};
 
+/// How long a file system may take to answer: others wait for the appliance meanwhile, and it is tried again soon. At the first start
+/// nobody waits, and nothing is tried again.
+const LOOK: Duration = Duration::from_secs(2);
+const FIRST_LOOK: Duration = Duration::from_secs(10);
 /// What is said of a disk that has held up QEMU.
 const HELD_UP: &str = "QEMU was held up by opening it";
 
@@ -30,7 +34,10 @@ impl Supervisor<'_> {
         self.shared.given.begun(what);
         let begun = match what.look(&self.shared.config, &self.backings) {
             None => return self.looked.push((what, Ok(None))),
-            Some(order) => self.looks.begin(what, &order),
+            Some(order) => {
+                let limit = if self.is_first { FIRST_LOOK } else { LOOK };
+                self.looks.begin(what, &order, limit)
+            }
         };
         if let Err(trouble) = begun {
             self.looked.push((what, Err(trouble)));

@@ -6,9 +6,6 @@ use std::time::{Duration, Instant};
 use crate::appliance::look::{Found, Look, Order, NO_ANSWER};
 use crate::appliance::Given;
 
-/// How long a file system may take.
-const LIMIT: Duration = Duration::from_secs(2);
-
 /// All of them.
 #[derive(Debug, Default)]
 pub struct Looks(Vec<UnderWay>);
@@ -22,12 +19,12 @@ struct UnderWay {
 }
 
 impl Looks {
-    /// Begins one, if there is none that can still come to something.
+    /// Begins one, if there is none that can still come to something. The file system may take so long.
     ///
     /// # Errors
     ///
     /// The one before still has no answer, and would be joined by another one that waits.
-    pub fn begin(&mut self, what: Given, order: &Order) -> Result<(), String> {
+    pub fn begin(&mut self, what: Given, order: &Order, limit: Duration) -> Result<(), String> {
         if let Some(there) = self.0.iter().find(|it| it.what == what) {
             return match there.until {
                 Some(_) => Ok(()),
@@ -39,7 +36,7 @@ impl Looks {
         self.0.push(UnderWay {
             what,
             look,
-            until: Some(Instant::now() + LIMIT),
+            until: Some(Instant::now() + limit),
         });
         Ok(())
     }

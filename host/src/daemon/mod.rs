@@ -37,7 +37,7 @@ use crate::check;
 use crate::config::{show_size, Config, NO_FIRMWARE};
 use crate::descriptors::{self, Reserve};
 use crate::device::{Device, Patience};
-use crate::disks::Book;
+use crate::disks::{release_all, Book, How};
 use crate::pool::{FileIdentity, Layout, Pool};
 use crate::subchannel::HostClient;
 use crate::vhost::{self, Acceptor, Identity, Memory, Server, Session};
@@ -48,6 +48,8 @@ use supervise::Supervisor;
 
 /// How long clients' disks may take to let requests in flight end, when the daemon is told to stop.
 const RELEASE_LIMIT: Duration = Duration::from_secs(10);
+/// How long a disk that another system has reserved meanwhile is waited for before it is not released.
+const ONE_RELEASE: Duration = Duration::from_secs(1);
 
 /// What several threads know of the daemon.
 #[derive(Debug)]
@@ -165,9 +167,15 @@ pub fn up(config_file: &Path) -> Result<()> {
         );
     }
     // Nobody is served any more: other systems may have what was reserved for clients.
-    shared.reservations.release_all(&host);
+    let (lender, known) = (Arc::clone(&host), Arc::clone(&shared));
+    release_all(shared.reservations.ours(), RELEASE_LIMIT, move |disk| {
+        known
+            .reservations
+            .apply(&lender, disk, How::Release, ONE_RELEASE)
+    });
     let ended = supervisor.shut_down();
-    // Nothing reaches a client's memory any more: who was kept waiting for that is let go, without an answer.
+    // Nothing reaches a client's memory any more, unless QEMU cannot be killed, which has been said: who was kept waiting for that is
+    // let go, without an answer.
     shared.bell.abandon();
     let deadline = Instant::now() + RELEASE_LIMIT;
     servers.retain_mut(|server| !server.join_until(deadline));
@@ -179,8 +187,10 @@ pub fn up(config_file: &Path) -> Result<()> {
         );
     }
     shared.bell.stop();
-    if thread.join().is_err() {
-        tracing::error!("the wake-up thread has panicked");
+    match ends_until(&thread, Instant::now() + RELEASE_LIMIT) {
+        false => tracing::error!("the wake-up thread does not end"),
+        true if thread.join().is_err() => tracing::error!("the wake-up thread has panicked"),
+        true => {}
     }
     drop(control);
     let config = &shared.config;
@@ -193,6 +203,14 @@ pub fn up(config_file: &Path) -> Result<()> {
     }
     drop(pool);
     outcome.and(ended)
+}
+
+/// Waits until a thread has ended, or until then; whether it has. One that has not ends with the process.
+fn ends_until(thread: &JoinHandle<()>, deadline: Instant) -> bool {
+    while !thread.is_finished() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    thread.is_finished()
 }
 
 /// Opens the clients' sockets and says so.

@@ -25,5 +25,5 @@ mod tests;
 pub mod view;
 
 pub use format::{FormatLine, FormatOrder};
-pub use reserve::{Book, How};
+pub use reserve::{release_all, Book, How};
 pub use view::View;

@@ -4,7 +4,7 @@
 //! daemon remembers which disks it has reserved, so that its orderly end releases them.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{mpsc, Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, Result};
@@ -125,14 +125,79 @@ impl Book {
         Ok(())
     }
 
-    /// Releases what the daemon has reserved, each within a second or so: it is going.
-    pub fn release_all(&self, host: &HostClient) {
-        for (name, holder) in self.entries() {
-            if holder == Holder::Us {
-                if let Err(error) = self.apply(host, &name, How::Release, Duration::from_secs(1)) {
-                    tracing::error!("disk \"{name}\" stays reserved: {error:#}");
-                }
+    /// The disks that the daemon has reserved.
+    pub fn ours(&self) -> Vec<String> {
+        let entries = self.entries().into_iter();
+        let ours = entries.filter(|(_, holder)| *holder == Holder::Us);
+        ours.map(|(name, _)| name).collect()
+    }
+}
+
+/// Releases disks, all of them at the same time: one that does not answer costs the others nothing. Those that are not released, or
+/// not in time.
+pub fn release_all(
+    names: Vec<String>,
+    limit: Duration,
+    release: impl Fn(&str) -> Result<()> + Send + Sync + 'static,
+) -> Vec<String> {
+    let release = Arc::new(release);
+    let (done, outcomes) = mpsc::channel();
+    let (mut left, mut failed) = (names, Vec::new());
+    for name in left.clone() {
+        let (release, done) = (Arc::clone(&release), done.clone());
+        let builder = std::thread::Builder::new().name("release".into());
+        let begun = builder.spawn(move || {
+            let outcome = release(&name);
+            let _ = done.send((name, outcome));
+        });
+        if let Err(error) = begun {
+            tracing::error!("reserved disks are not released: {error}");
+        }
+    }
+    drop(done);
+    let deadline = Instant::now() + limit;
+    let still = || deadline.saturating_duration_since(Instant::now());
+    while let Ok((name, outcome)) = outcomes.recv_timeout(still()) {
+        match outcome {
+            Ok(()) => left.retain(|it| *it != name),
+            Err(error) => {
+                tracing::error!("disk \"{name}\" stays reserved: {error:#}");
+                failed.push(name);
             }
         }
+    }
+    for name in left.iter().filter(|name| !failed.contains(name)) {
+        tracing::error!("disk \"{name}\" may stay reserved: it does not answer");
+    }
+    left
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_that_does_not_answer_keeps_no_other_one_reserved() {
+        let names = ["a", "stuck", "b", "bad", "c"].map(String::from).to_vec();
+        let (released, heard) = mpsc::channel();
+        let left = release_all(names, Duration::from_millis(500), move |name| {
+            match name {
+                "stuck" => std::thread::sleep(Duration::from_secs(1000)),
+                "bad" => bail!("unit check"),
+                _ => released.send(name.to_owned())?,
+            }
+            Ok(())
+        });
+        assert_eq!(left, ["stuck", "bad"]);
+        let mut released: Vec<String> = heard.try_iter().collect();
+        released.sort();
+        assert_eq!(released, ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn when_all_are_released_nobody_is_waited_for() {
+        let left = release_all(vec!["a".into()], Duration::from_secs(1000), |_| Ok(()));
+        assert!(left.is_empty());
+        assert!(release_all(Vec::new(), Duration::from_secs(1000), |_| Ok(())).is_empty());
     }
 }

@@ -185,14 +185,15 @@ fn reservations_are_released_at_the_end() {
     reserve(How::Reserve).unwrap();
     assert!(lender.volume().reserved.is_some());
     assert_eq!(book.entries()[DISK], Holder::Us);
-    book.release_all(host);
+    assert_eq!(book.ours(), [DISK]);
+    reserve(How::Release).unwrap();
     assert_eq!(lender.volume().reserved, None);
     assert!(book.entries().is_empty());
     lender.volume().reserved = Some(dasd::model::Owner::Other);
     let refused = reserve(How::Reserve).unwrap_err().to_string();
     assert!(refused.contains("reserved by another system"), "{refused}");
     // That is not ours to release.
-    book.release_all(host);
+    assert!(book.ours().is_empty());
     assert_eq!(lender.volume().reserved, Some(dasd::model::Owner::Other));
     reserve(How::Steal).unwrap();
     assert_eq!(lender.volume().reserved, Some(dasd::model::Owner::Us));
