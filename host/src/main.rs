@@ -19,14 +19,15 @@
 //! | [`descriptors`] | file descriptors, that there are enough |
 //! | [`device`] | channel programs that set a virtio device up |
 //! | [`vhost`] | vhost-user, turned into such programs |
-//! | [`disks`] | disks for their administrators: `stellwerk reserve`, `release`, `steal`, `dasdfmt`, `dasdview` |
+//! | [`in_use`] | what a disk that is to be formatted is used for |
 //! | [`daemon`] | all of it together: `stellwerk up` |
 //! | [`log_limit`] | a limit on what others' doings write into the log |
 //! | [`admin`] | the control socket, by which the other commands ask the daemon |
 //! | [`status`] | `stellwerk status`, `stellwerk lscss` |
 //! | [`subchannel`] | the daemon as a client: `stellwerk ccw`, `schib`, `halt`, `clear`, `cancel`, `resume`, `trace` |
 //! | [`client_args`] | `stellwerk client-args` |
-//! | [`mkipl`] | `stellwerk mkipl` |
+//!
+//! Disks for their administrators (`stellwerk reserve`, `release`, `steal`, `dasdfmt`, `dasdview`, `mkipl`) are the crate [`dasd_tools`].
 //!
 //! # The rule
 //!
@@ -42,9 +43,8 @@ mod config;
 mod daemon;
 mod descriptors;
 mod device;
-mod disks;
+mod in_use;
 mod log_limit;
-mod mkipl;
 mod pool;
 mod status;
 mod subchannel;
@@ -63,9 +63,10 @@ use tracing::level_filters::LevelFilter;
 
 use admin::{Function, Request};
 use config::Config;
-use disks::format::Progress;
-use disks::view::Parts;
-use disks::{FormatLine, FormatOrder, How, View};
+use dasd_tools::dasdfmt::{FormatLine, FormatOrder, Progress};
+use dasd_tools::dasdview::{Parts, View};
+use dasd_tools::mkipl::mkipl;
+use dasd_tools::reserve::How;
 use status::Status;
 use subchannel::{Line, Outcome, Program, SchibView};
 
@@ -441,7 +442,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             volume,
             append,
             yes,
-        } => print(&mkipl::mkipl(&image, &volume, &append, yes)?).map(drop),
+        } => print(&mkipl(&image, &volume, &append, yes)?).map(drop),
         Command::Trace { config, json, once } => trace(&config, json, !once),
     }
 }

@@ -1,4 +1,4 @@
-//! Administration of count-key-data disks: the programs of `dasd::admin`, by which the host daemon formats, shows and reserves
+//! Administration of count-key-data disks: the programs of `dasd_tools::admin`, by which the host daemon formats, shows and reserves
 //! disks, run here without daemon or proxy.
 //!
 //! Every disk that is there is formatted, each in another way, and what the host finds on the volumes afterwards is compared with
@@ -14,8 +14,9 @@ use appliance::driver::block::BlockDevice;
 use appliance::driver::eckd::{is_eckd, Eckd};
 use appliance::driver::{run_program, Channel, Platform, ProgramError};
 use channel::{Ccw1, CcwFlags, CommandCode, Orb, OrbFlags, Refusal, SubchannelId};
-use dasd::admin::{self, Fault, Formatter, Reservation, Runner, SENSE};
-use dasd::{label, Dscb, Format, Label, Layout, Place, Program};
+use dasd::{label, Dscb, Label, Place};
+use dasd_tools::admin::{self, Fault, Formatter, Reservation, Runner, SENSE};
+use dasd_tools::{Format, Layout, Program};
 use s390x::control::Cr6;
 use s390x::ebcdic::Text;
 use window::{ClientAddress, Window};
@@ -174,7 +175,7 @@ impl Disk {
         Ok(formatter.step(&mut self.hands, &mut self.program)?)
     }
 
-    fn label(&mut self) -> Result<(Label, Option<dasd::format::Mark>), Why> {
+    fn label(&mut self) -> Result<(Label, Option<dasd_tools::format::Mark>), Why> {
         Ok(admin::label(&mut self.hands, &mut self.program)?)
     }
 

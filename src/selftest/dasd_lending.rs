@@ -22,8 +22,9 @@ use channel::{
     Ccw1, CcwFlags, ChannelSubsystem, DeviceStatus, Orb, OrbFlags, PmcwFlags, SubchannelId,
 };
 use core::mem::offset_of;
-use dasd::admin::{self, Fault, Formatter, Reservation, Runner, SENSE};
-use dasd::{label, Format, Label, Layout, Program};
+use dasd::{label, Label};
+use dasd_tools::admin::{self, Fault, Formatter, Reservation, Runner, SENSE};
+use dasd_tools::{Format, Layout, Program};
 use s390x::clock::Tod;
 use s390x::control::Cr6;
 use vcss::control::{Loan, LoanState};

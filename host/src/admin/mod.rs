@@ -17,8 +17,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
-use crate::disks::{FormatOrder, How};
 use crate::subchannel::Program;
+use dasd_tools::dasdfmt::FormatOrder;
+use dasd_tools::reserve::How;
 
 pub use server::{Answer, Server};
 

@@ -25,6 +25,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, Context, Result};
+use dasd_tools::reserve::Book;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
 
@@ -35,7 +36,6 @@ use crate::check;
 use crate::config::{show_size, Config, NO_FIRMWARE};
 use crate::descriptors::{self, Reserve};
 use crate::device::{Device, Patience};
-use crate::disks::Book;
 use crate::pool::{FileIdentity, Layout, Pool};
 use crate::subchannel::HostClient;
 use crate::vhost::{self, Acceptor, Identity, Memory, Server, Session};
@@ -163,7 +163,7 @@ pub fn up(config_file: &Path) -> Result<()> {
         );
     }
     // Nobody is served any more: other systems may have what was reserved for clients.
-    shared.reservations.release_all(&host);
+    shared.reservations.release_all(&*host);
     let ended = supervisor.shut_down();
     // Nothing reaches a client's memory any more: who was kept waiting for that is let go, without an answer.
     shared.bell.abandon();

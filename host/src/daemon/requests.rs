@@ -4,12 +4,15 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use dasd_tools::dasdfmt::{self, FormatLine, FormatOrder};
+use dasd_tools::dasdview::{self, View};
+use dasd_tools::lender::Lender;
 use serde::Serialize;
 use vcss::control::HOST;
 
 use super::{observe, retry, Shared};
 use crate::admin::{Answer, Request};
-use crate::disks::{self, format::Use, FormatLine, FormatOrder, View};
+use crate::in_use::in_use;
 use crate::subchannel::{HostClient, Tracer};
 
 /// How often a trace that is followed is looked at.
@@ -52,7 +55,7 @@ pub fn answer(
 fn view(host: &HostClient, name: &str) -> anyhow::Result<View> {
     let mut disk = host.borrow_disk(name, false)?;
     let device = disk.device();
-    disks::view::look(&mut disk, name, &device)
+    dasdview::look(&mut disk, name, &device)
 }
 
 /// Formats a disk that no client is connected to.
@@ -63,7 +66,7 @@ fn format(
     order: &FormatOrder,
     answer: &mut Answer,
 ) -> io::Result<()> {
-    let used = match Use::of(&shared.config, &observe::status(shared), name) {
+    let used = match in_use(&shared.config, &observe::status(shared), name) {
         Ok(used) => used,
         Err(error) => return answer.send::<()>(Err(format!("{error:#}"))),
     };
@@ -74,7 +77,7 @@ fn format(
     tracing::info!("disk \"{name}\" is being formatted");
     let device = disk.device();
     let mut complete = None;
-    let formatted = disks::format::format(&mut disk, &device, order, used, |line| match line {
+    let formatted = dasdfmt::format(&mut disk, &device, order, used, |line| match line {
         // Whether the appliance goes on with the disk shows when it has it back.
         FormatLine::Complete { .. } => {
             complete = Some(line);

@@ -1,4 +1,4 @@
-//! A disk to be administered: its subchannel, for the channel programs of [`dasd::admin`].
+//! A disk to be administered: its subchannel, for the channel programs of [`dasd_tools::admin`].
 //!
 //! # Rules
 //!
@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{anyhow, bail, ensure, Context, Result};
 use channel::{CcwFlags, SubchannelId};
-use dasd::admin::{Fault, Runner, SENSE};
+use dasd_tools::admin::{Fault, Runner, SENSE};
+use dasd_tools::lender::Lender;
 use vcss::control::{Loan, LoanState};
 
 use super::host::{lock, HostClient};
@@ -38,14 +39,11 @@ pub struct Borrowed<'a> {
     disk: Option<usize>,
 }
 
-impl HostClient {
-    /// Borrows a disk of the configuration, by its name, or a device that nobody has, by its number. `formats`: the volume may be
-    /// another one afterwards.
-    ///
-    /// # Errors
-    ///
-    /// There is no such disk, it is not one that can be lent, or is lent already, or it is not let go in time.
-    pub fn borrow_disk(&self, name: &str, formats: bool) -> Result<Borrowed<'_>> {
+impl Lender for HostClient {
+    type Disk<'a> = Borrowed<'a>;
+
+    /// A disk of the configuration by its name, or a device that nobody has by its number.
+    fn borrow_disk(&self, name: &str, formats: bool) -> Result<Borrowed<'_>> {
         self.is_served()?;
         let Some(disk) = self.disk(name) else {
             let id = self.find(name).with_context(|| {
@@ -91,7 +89,9 @@ impl HostClient {
             std::thread::sleep(TICK);
         }
     }
+}
 
+impl HostClient {
     /// The number of a disk of the configuration.
     pub fn disk(&self, name: &str) -> Option<usize> {
         self.names.disks.iter().position(|disk| disk == name)
@@ -139,9 +139,9 @@ impl Borrowed<'_> {
 impl Runner for Borrowed<'_> {
     type Error = anyhow::Error;
 
-    fn run(&mut self, program: &mut dasd::Program) -> Result<(), Fault<Self::Error>> {
+    fn run(&mut self, program: &mut dasd_tools::Program) -> Result<(), Fault<Self::Error>> {
         let last = program.steps().len().saturating_sub(1);
-        let step = |(number, step): (usize, &dasd::program::Step)| Step {
+        let step = |(number, step): (usize, &dasd_tools::program::Step)| Step {
             command: step.command.0,
             flags: match number == last {
                 true => CcwFlags::SLI,

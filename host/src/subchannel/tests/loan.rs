@@ -1,13 +1,13 @@
 //! Disks that are borrowed, against a stand-in for the appliance that lends a volume in memory.
 
-use dasd::admin::{self, Fault, Runner};
-use dasd::Program;
+use dasd_tools::admin::{self, Fault, Runner};
+use dasd_tools::lender::Lender as _;
+use dasd_tools::reserve::{Book, Holder, How};
+use dasd_tools::{dasdfmt, dasdview, Program};
 use vcss::control::{Loan, LoanState};
 
 use super::*;
 use crate::areas::HOST_SUBCHANNELS;
-use crate::disks::reserve::Holder;
-use crate::disks::{view, Book, How};
 
 const DISK: &str = "data";
 
@@ -157,23 +157,24 @@ fn a_disk_that_cannot_be_lent_is_no_dasd() {
 #[test]
 fn a_disk_is_formatted_and_shown_through_the_area() {
     let lender = Lender::new(Volume::new(3));
-    let order = crate::disks::FormatOrder {
+    let order = dasdfmt::FormatOrder {
         layout: "cdl".into(),
         block: 4096,
         serial: None,
     };
-    let used = crate::disks::format::Use {
+    let used = dasdfmt::Use {
         sectors: None,
         exported: 0,
     };
     let mut disk = lender.stage.host.borrow_disk(DISK, true).unwrap();
     let device = disk.device();
-    let formatted = crate::disks::format::format(&mut disk, &device, &order, used, |_| Ok(()));
+    let formatted = dasdfmt::format(&mut disk, &device, &order, used, |_| Ok(()));
     formatted.unwrap().unwrap();
-    let shown = view::look(&mut disk, DISK, &device).unwrap();
+    let shown = dasdview::look(&mut disk, DISK, &device).unwrap();
     assert_eq!((shown.serial.as_str(), shown.vtoc.len()), ("0X0100", 2));
     let serial = dasd::label::serial("0X0100").unwrap();
-    let format = dasd::Format::new(lender.volume().about, dasd::Layout::Cdl, 4096, serial);
+    let format =
+        dasd_tools::Format::new(lender.volume().about, dasd_tools::Layout::Cdl, 4096, serial);
     assert!(lender.volume().tracks == Volume::of(&format.unwrap()));
 }
 
@@ -188,14 +189,17 @@ fn reservations_are_released_at_the_end() {
     book.release_all(host);
     assert_eq!(lender.volume().reserved, None);
     assert!(book.entries().is_empty());
-    lender.volume().reserved = Some(dasd::model::Owner::Other);
+    lender.volume().reserved = Some(dasd_tools::model::Owner::Other);
     let refused = reserve(How::Reserve).unwrap_err().to_string();
     assert!(refused.contains("reserved by another system"), "{refused}");
     // That is not ours to release.
     book.release_all(host);
-    assert_eq!(lender.volume().reserved, Some(dasd::model::Owner::Other));
+    assert_eq!(
+        lender.volume().reserved,
+        Some(dasd_tools::model::Owner::Other)
+    );
     reserve(How::Steal).unwrap();
-    assert_eq!(lender.volume().reserved, Some(dasd::model::Owner::Us));
+    assert_eq!(lender.volume().reserved, Some(dasd_tools::model::Owner::Us));
 }
 
 #[test]

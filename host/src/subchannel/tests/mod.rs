@@ -10,7 +10,7 @@ use channel::{
     ActivityControl, Ccw1, CcwFlags, CommandCode, DeviceStatus, FunctionControl, Irb, Orb,
     PmcwCharacteristics, PmcwFlags, Schib, StatusControl,
 };
-use dasd::model::Volume;
+use dasd_tools::model::Volume;
 use vcss::client::{Command, Instruction, Response, SchibPart, Status};
 use vcss::control::Device;
 use vcss::trace::{DriverState, Recorder, TraceEntry, TraceEvent};

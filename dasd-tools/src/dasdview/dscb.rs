@@ -5,7 +5,7 @@ use dasd::{Dscb, Extent, RecordAddress, TrackAddress};
 use s390x::ebcdic::Text;
 use zerocopy::IntoBytes;
 
-use crate::subchannel::hex;
+use super::hex;
 
 /// Names and values.
 pub type Fields = Vec<(String, String)>;

@@ -1,17 +1,19 @@
 //! `stellwerk dasdview`: what a disk is, and what its label and VTOC say, in the style of s390-tools' dasdview.
 
+mod dscb;
+
 use std::collections::BTreeMap;
 
 use anyhow::{anyhow, Result};
-use dasd::admin::{self, Failure, Runner};
 use dasd::label::{CmsLabel, VolumeLabel};
-use dasd::{Characteristics, Dscb, Label, Place, Program, RecordAddress};
+use dasd::{Characteristics, Dscb, Label, Place, RecordAddress};
 use s390x::ebcdic::Text;
 use serde::{Deserialize, Serialize};
 use zerocopy::IntoBytes;
 
-use super::dscb::{self, Fields};
-use crate::subchannel::hex;
+use crate::admin::{self, Failure, Runner};
+use crate::Program;
+use dscb::Fields;
 
 /// Entries of a VTOC that are shown, at most.
 const MAX_DSCBS: usize = 4096;
@@ -392,4 +394,9 @@ fn number(name: &str, number: u32) -> String {
 fn hexadecimal(name: &str, digits: &str) -> String {
     let value = u32::from_str_radix(digits, 16).unwrap_or(0);
     line(name, &format!("hex {value:x}  \tdec {value}"))
+}
+
+/// Bytes as hexadecimal digits.
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

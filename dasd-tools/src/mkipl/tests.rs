@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use channel::{Ccw0, CcwFlags, CommandCode};
 use dasd::vtoc::{Dscb, DSCB};
-use dasd::{label, Characteristics, Format, Layout};
+use dasd::{label, Characteristics};
 use proptest::prelude::*;
 use s390x::ebcdic::CP037;
 use tempfile::TempDir;
@@ -12,6 +12,7 @@ use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 use super::volume::{Record, Track, Volume, HEADS};
 use super::*;
+use crate::{Format, Layout};
 
 const CYLINDERS: u16 = 3;
 const TRACK: usize = 56_832;

@@ -7,9 +7,9 @@ use std::vec::Vec;
 use super::format;
 use crate::admin::{self, Failure, Fault, Formatter, Reservation};
 use crate::format::{Format, Layout, Mark, BLOCK_SIZES};
-use crate::label::Label;
 use crate::model::{Owner, Volume};
-use crate::{Dscb, Program};
+use crate::Program;
+use dasd::{Dscb, Label};
 
 type Outcome = Result<(), Failure<core::convert::Infallible>>;
 

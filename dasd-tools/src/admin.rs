@@ -14,15 +14,14 @@
 
 use core::fmt;
 
+use dasd::command::{self, DefineExtent, LocateRecord};
+use dasd::label::{self, Label, VolumeLabel};
+use dasd::vtoc::{Dscb, Extent, DSCB};
+use dasd::{Characteristics, CountField, Place, RecordAddress, TrackAddress};
 use zerocopy::IntoBytes;
 
-use crate::characteristics::Characteristics;
-use crate::command::{self, DefineExtent, LocateRecord};
 use crate::format::{Format, FormatError, Mark, Record};
-use crate::label::{self, Label, VolumeLabel};
 use crate::program::{Full, Program};
-use crate::track::{CountField, Place, RecordAddress, TrackAddress};
-use crate::vtoc::{Dscb, Extent, DSCB};
 
 /// Sense bytes.
 pub const SENSE: usize = 32;

@@ -8,11 +8,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, Result};
-use dasd::admin::{self, Failure, Fault, Reservation, Runner};
-use dasd::Program;
 use serde::{Deserialize, Serialize};
 
-use crate::subchannel::HostClient;
+use crate::admin::{self, Failure, Fault, Reservation, Runner};
+use crate::lender::Lender;
+use crate::Program;
 
 /// How often a disk that another system has is tried.
 const TICK: Duration = Duration::from_millis(100);
@@ -75,13 +75,13 @@ impl Book {
     /// # Errors
     ///
     /// It still has it, or something is wrong with the disk.
-    pub fn apply(&self, host: &HostClient, name: &str, how: How, limit: Duration) -> Result<()> {
+    pub fn apply(&self, host: &impl Lender, name: &str, how: How, limit: Duration) -> Result<()> {
         let mut disk = host.borrow_disk(name, false)?;
         self.apply_to(&mut disk, name, how, limit)
     }
 
     /// The same to a disk that is borrowed.
-    pub(super) fn apply_to<R: Runner>(
+    pub fn apply_to<R: Runner>(
         &self,
         disk: &mut R,
         name: &str,
@@ -126,7 +126,7 @@ impl Book {
     }
 
     /// Releases what the daemon has reserved, each within a second or so: it is going.
-    pub fn release_all(&self, host: &HostClient) {
+    pub fn release_all(&self, host: &impl Lender) {
         for (name, holder) in self.entries() {
             if holder == Holder::Us {
                 if let Err(error) = self.apply(host, &name, How::Release, Duration::from_secs(1)) {

@@ -8,14 +8,13 @@ extern crate alloc;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
+use dasd::command::{self, DefineExtent, LocateRecord};
+use dasd::{Characteristics, CountField};
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 use crate::admin::{Fault, Runner, SENSE};
-use crate::characteristics::Characteristics;
-use crate::command::{self, DefineExtent, LocateRecord};
 use crate::format::Format;
 use crate::program::Program;
-use crate::track::CountField;
 
 /// Who has reserved it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,13 +4,12 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure, Context, Result};
-use dasd::admin::{self, Formatter, Runner};
-use dasd::{label, Format, Layout, Program};
+use dasd::label;
 use s390x::ebcdic::Text;
 use serde::{Deserialize, Serialize};
 
-use crate::config::Config;
-use crate::status::{Client, Status};
+use crate::admin::{self, Formatter, Runner};
+use crate::{Format, Layout, Program};
 
 /// How often a line says how far it is.
 const TICK: Duration = Duration::from_millis(200);
@@ -63,47 +62,6 @@ pub struct Use {
     pub sectors: Option<u64>,
     /// The sector behind the last that is exported to a client.
     pub exported: u64,
-}
-
-impl Use {
-    /// That of a disk that is to be formatted, if no client uses it.
-    ///
-    /// # Errors
-    ///
-    /// Says which clients are connected to it.
-    pub fn of(config: &Config, status: &Status, name: &str) -> Result<Self> {
-        let Some(disk) = config.disks.iter().position(|disk| disk.name == name) else {
-            return Ok(Self {
-                sectors: None,
-                exported: 0,
-            });
-        };
-        let is_user = |client: &&Client| {
-            let mut disks = client.disks.iter();
-            disks.any(|it| it.disk == name && it.connected)
-        };
-        let users: Vec<&str> = status
-            .clients
-            .iter()
-            .filter(is_user)
-            .map(|client| client.name.as_str())
-            .collect();
-        ensure!(
-            users.is_empty(),
-            "disk \"{name}\" is in use by {}: stop it first",
-            users.join(", ")
-        );
-        let mut devices = status.devices.iter();
-        let device = devices.find(|it| it.disk.as_deref() == Some(name));
-        let exports = config.clients.iter().flat_map(|client| &client.exports);
-        let ends = exports
-            .filter(|export| export.disk == disk)
-            .map(|export| export.start + export.sectors.unwrap_or(1));
-        Ok(Self {
-            sectors: device.map(|device| device.sectors),
-            exported: ends.max().unwrap_or(0),
-        })
-    }
 }
 
 impl FormatOrder {

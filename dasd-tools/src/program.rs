@@ -5,11 +5,10 @@
 use core::fmt;
 
 use channel::CommandCode;
+use dasd::command::{self, DefineExtent, LocateRecord};
+use dasd::{CountField, TrackAddress};
 use heapless::Vec;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
-
-use crate::command::{self, DefineExtent, LocateRecord};
-use crate::track::{CountField, TrackAddress};
 
 /// A CCW.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

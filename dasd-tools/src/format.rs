@@ -11,13 +11,10 @@
 
 use core::fmt;
 
+use dasd::label::{self, VolumeLabel};
+use dasd::{vtoc, Characteristics, CountField, TrackAddress};
 use heapless::Vec;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
-
-use crate::characteristics::Characteristics;
-use crate::label::{self, VolumeLabel};
-use crate::track::{CountField, TrackAddress};
-use crate::vtoc;
 
 /// The block sizes that Linux knows.
 pub const BLOCK_SIZES: [u16; 4] = [512, 1024, 2048, 4096];

@@ -3,14 +3,12 @@
 use std::io;
 use std::time::Duration;
 
-use dasd::admin::{Fault, Runner};
-use dasd::model::{Owner, Volume};
+use crate::admin::{Fault, Runner};
+use crate::model::{Owner, Volume};
 
-use super::format::{format, Progress, Use};
-use super::reserve::Holder;
-use super::view::{look, Parts};
-use super::*;
-use crate::status::Status;
+use crate::dasdfmt::{format, FormatLine, FormatOrder, Progress, Use};
+use crate::dasdview::{look, Parts};
+use crate::reserve::{Book, Holder, How};
 
 const UNUSED: Use = Use {
     sectors: None,
@@ -107,38 +105,6 @@ fn what_cannot_be_formatted_is_refused_before_anything_is_written() {
         exported,
         "would have 4128 sectors, and clients are given 5000",
     );
-}
-
-#[test]
-fn a_disk_that_a_client_is_connected_to_is_not_formatted() {
-    let scene = crate::testing::Scene::new();
-    let disk = |connected| crate::status::Disk {
-        disk: "data".into(),
-        connected,
-        ..Default::default()
-    };
-    let mut status = Status {
-        devices: vec![crate::status::Device {
-            disk: Some("data".into()),
-            sectors: 4128,
-            ..Default::default()
-        }],
-        clients: vec![crate::status::Client {
-            name: "linux1".into(),
-            disks: vec![disk(true)],
-            ..Default::default()
-        }],
-        ..Default::default()
-    };
-    let refused = Use::of(&scene.config, &status, "data").unwrap_err();
-    let wanted = "disk \"data\" is in use by linux1: stop it first";
-    assert_eq!(refused.to_string(), wanted);
-    status.clients[0].disks = vec![disk(false)];
-    let used = Use::of(&scene.config, &status, "data").unwrap();
-    // The client is given all of it, whatever that is.
-    assert_eq!((used.sectors, used.exported), (Some(4128), 1));
-    let free = Use::of(&scene.config, &status, "0.0.0a80").unwrap();
-    assert_eq!((free.sectors, free.exported), (None, 0));
 }
 
 #[test]
@@ -361,7 +327,7 @@ fn what_has_no_characteristics_is_no_disk() {
     struct Other;
     impl Runner for Other {
         type Error = &'static str;
-        fn run(&mut self, _: &mut ::dasd::Program) -> Result<(), Fault<Self::Error>> {
+        fn run(&mut self, _: &mut crate::Program) -> Result<(), Fault<Self::Error>> {
             Ok(())
         }
     }
