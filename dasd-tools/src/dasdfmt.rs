@@ -1,26 +1,27 @@
-//! `stellwerk dasdfmt`: the daemon formats, and the command line shows how far it is.
+//! `stellwerk dasdfmt`: a disk is formatted, and the command line shows how far that is.
 
 use std::io;
 use std::time::{Duration, Instant};
 
-use anyhow::{bail, ensure, Context, Result};
-use dasd::label;
 use s390x::ebcdic::Text;
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
-use crate::admin::{self, Formatter, Runner};
-use crate::{Format, Layout, Program};
+use crate::admin;
+use crate::format::{self, Format, FormatError, Layout};
+use crate::formatter::Formatter;
+use crate::runner::{Failure, Runner};
 
 /// How often a line says how far it is.
 const TICK: Duration = Duration::from_millis(200);
 /// Columns of the bar.
-const BAR: u32 = 40;
+const BAR: usize = 40;
 
 /// How a disk is to be formatted.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct FormatOrder {
-    /// `cdl` or `ldl`.
-    pub layout: String,
+    /// How the volume is laid out.
+    pub layout: Layout,
     /// Bytes of a block.
     pub block: u16,
     /// Volume serial; `0X` and the device number if it is not given.
@@ -64,131 +65,115 @@ pub struct Use {
     pub exported: u64,
 }
 
-impl FormatOrder {
-    fn layout(&self) -> Result<Layout> {
-        match self.layout.as_str() {
-            "cdl" => Ok(Layout::Cdl),
-            "ldl" => Ok(Layout::Ldl),
-            other => bail!("\"{other}\" is no layout: cdl or ldl"),
-        }
-    }
-
-    fn serial(&self, device: &str) -> Result<[u8; 6]> {
-        let text = match &self.serial {
-            Some(serial) => serial.clone(),
-            None => format!("0X{}", device.rsplit('.').next().unwrap_or_default()),
-        };
-        label::serial(&text).with_context(|| {
-            format!("\"{text}\" is no volume serial: one to six letters, digits, $, #, @ or -")
-        })
-    }
+/// Why a disk is not formatted.
+#[derive(Debug, Error)]
+pub enum DasdfmtError {
+    /// The serial that was asked for.
+    #[error("\"{0}\" is no volume serial: one to six letters, digits, $, #, @ or -")]
+    Serial(String),
+    /// No such format is possible.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// Clients were given more than there would be.
+    #[error("the volume would have {sectors} sectors, and clients are given {exported} of them: change the configuration first")]
+    Exported {
+        /// Sectors of the volume.
+        sectors: u64,
+        /// Sectors up to the end of what clients are given.
+        exported: u64,
+    },
+    /// The disk failed before anything was formatted.
+    #[error(transparent)]
+    Disk(#[from] Failure),
+    /// The disk failed on the way.
+    #[error("{0}\n{1} tracks are formatted; the same command goes on from there")]
+    Half(Failure, u32),
+    /// Nobody wants to hear of it any more.
+    #[error("formatting was broken off")]
+    Unheard(#[from] io::Error),
 }
 
 /// Formats a disk with device number `device`, and gives each line to `say`, which ends it by an error.
 ///
 /// # Errors
 ///
-/// The order cannot be followed or the disk fails: that comes in the inner result. `say` has failed: the outer one.
-pub fn format<R: Runner>(
-    disk: &mut R,
+/// [`DasdfmtError`].
+pub fn format(
+    disk: &mut dyn Runner,
     device: &str,
     order: &FormatOrder,
     used: Use,
     mut say: impl FnMut(FormatLine) -> io::Result<()>,
-) -> io::Result<Result<()>>
-where
-    R::Error: std::fmt::Display,
-{
-    let mut program = Box::new(Program::new());
-    let prepared = prepare(disk, &mut program, device, order, used);
-    let mut formatter = match prepared {
-        Ok(formatter) => formatter,
-        Err(error) => return Ok(Err(error)),
+) -> Result<(), DasdfmtError> {
+    let serial = match &order.serial {
+        Some(serial) => serial.clone(),
+        None => format!("0X{}", device.rsplit('.').next().unwrap_or_default()),
     };
-    let format = *formatter.format();
-    let about = format.about();
+    let serial = format::serial(&serial).ok_or(DasdfmtError::Serial(serial))?;
+    let about = admin::characteristics(disk)?;
+    let format = Format::new(about, order.layout, order.block, serial)?;
+    let blocks = format.blocks();
+    let (sectors, exported) = (blocks * u64::from(format.block() / 512), used.exported);
+    if exported > sectors {
+        return Err(DasdfmtError::Exported { sectors, exported });
+    }
+    let mut formatter = Formatter::begin(disk, format)?;
     say(FormatLine::Begins {
         device: format!("{:04x}/{:02x}", about.device.get(), about.device_model),
-        serial: Text(&format.serial()).to_string(),
+        serial: Text(&serial).to_string(),
         tracks: format.tracks(),
         records: format.records(),
         resumed: formatter.resumed(),
     })?;
     let mut said = Instant::now();
-    loop {
-        match formatter.step(disk, &mut program) {
-            Ok(true) => {}
-            Ok(false) => break,
-            Err(failure) => {
-                let done = formatter.tracks_done();
-                return Ok(Err(anyhow::anyhow!(
-                    "{failure}\n{done} tracks are formatted; the same command goes on from there"
-                )));
-            }
-        }
+    while formatter
+        .step(disk)
+        .map_err(|failure| DasdfmtError::Half(failure, formatter.tracks_done()))?
+    {
         if said.elapsed() >= TICK {
             said = Instant::now();
             say(FormatLine::Done(formatter.tracks_done()))?;
         }
     }
     say(FormatLine::Done(formatter.tracks_done()))?;
-    let blocks = format.blocks();
-    let sectors = blocks * u64::from(format.block() / 512);
-    say(FormatLine::Complete {
-        blocks,
-        anew: used.sectors.is_some_and(|before| before != sectors),
-    })?;
-    Ok(Ok(()))
+    let anew = used.sectors.is_some_and(|before| before != sectors);
+    Ok(say(FormatLine::Complete { blocks, anew })?)
 }
 
-fn prepare<R: Runner>(
-    disk: &mut R,
-    program: &mut Program,
-    device: &str,
-    order: &FormatOrder,
-    used: Use,
-) -> Result<Formatter>
-where
-    R::Error: std::fmt::Display,
-{
-    let (layout, serial) = (order.layout()?, order.serial(device)?);
-    let plain = |failure: admin::Failure<R::Error>| anyhow::anyhow!("{failure}");
-    let about = admin::characteristics(disk, program).map_err(plain)?;
-    let format = Format::new(about, layout, order.block, serial)?;
-    let sectors = format.blocks() * u64::from(format.block() / 512);
-    ensure!(
-        used.exported <= sectors,
-        "the volume would have {sectors} sectors, and clients are given {} of them: change the configuration first",
-        used.exported
-    );
-    Formatter::begin(disk, program, format).map_err(plain)
+/// How progress is drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// A bar that is drawn over and over, for a terminal.
+    Bar,
+    /// A line for each tenth, for a file.
+    Lines,
 }
 
-/// What the command line shows: `None` when there is nothing to show.
+/// What the command line shows.
 #[derive(Debug)]
 pub struct Progress {
-    tracks: u32,
+    style: Style,
     begun: Instant,
+    tracks: u32,
     /// What was done when it began.
     before: u32,
-    /// A bar that is drawn over and over.
-    bar: bool,
-    drawn: Option<u32>,
+    /// The tenth that was shown last.
+    shown: Option<u32>,
 }
 
 impl Progress {
-    /// With a bar, or for a file.
-    pub fn new(bar: bool) -> Self {
+    /// Begins now.
+    pub fn new(style: Style) -> Self {
         Self {
-            tracks: 0,
+            style,
             begun: Instant::now(),
+            tracks: 0,
             before: 0,
-            bar,
-            drawn: None,
+            shown: None,
         }
     }
 
-    /// The text for a line.
+    /// The text for a line; empty when there is nothing to show.
     pub fn text(&mut self, line: &FormatLine) -> String {
         match line {
             FormatLine::Begins {
@@ -199,7 +184,7 @@ impl Progress {
                 resumed,
             } => {
                 self.tracks = *tracks;
-                self.before = resumed.map_or(0, |track| track - 1);
+                self.before = resumed.map_or(0, |track| track.saturating_sub(1));
                 let resumed = resumed.map_or(String::new(), |track| {
                     format!(", going on with track {track} where it was broken off")
                 });
@@ -221,23 +206,17 @@ impl Progress {
     fn done(&mut self, done: u32) -> String {
         let all = self.tracks.max(1);
         let percent = (u64::from(done) * 100 / u64::from(all)) as u32;
-        if !self.bar {
-            // A line for each tenth.
+        if self.style == Style::Lines {
             let tenth = percent / 10;
-            let new = self.drawn.replace(tenth) != Some(tenth);
-            return match new {
-                true => format!("track {done} of {all}, {percent} %\n"),
-                false => String::new(),
+            return match self.shown.replace(tenth) == Some(tenth) {
+                true => String::new(),
+                false => format!("track {done} of {all}, {percent} %\n"),
             };
         }
-        let full = (percent * BAR / 100) as usize;
+        let full = "#".repeat(percent as usize * BAR / 100);
         let rate = f64::from(done.saturating_sub(self.before)) / self.begun.elapsed().as_secs_f64();
         let left = f64::from(all - done.min(all)) / rate.max(0.001);
         let end = if done >= all { "\n" } else { "" };
-        format!(
-            "\r[{:<width$}] {percent:3} % track {done} of {all}, {left:.0} s left  {end}",
-            "#".repeat(full),
-            width = BAR as usize
-        )
+        format!("\r[{full:<BAR$}] {percent:3} % track {done} of {all}, {left:.0} s left  {end}")
     }
 }

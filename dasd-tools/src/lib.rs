@@ -5,8 +5,10 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`program`] | channel programs, without addresses |
-//! | [`format`] | which records a formatted volume has, track by track |
-//! | [`admin`] | what is done to a disk, program by program: reserve, look, format |
+//! | [`format`](mod@format) | which records a formatted volume has, track by track |
+//! | [`runner`] | what runs channel programs on a disk, and why one did not end well |
+//! | [`admin`] | reserving a disk, and looking at it, program by program |
+//! | [`formatter`] | formatting it, step by step |
 //! | `model` | a volume in memory, for tests (feature `model`) |
 //! | `lender` | from whom disks are borrowed (this and all below: feature `std`) |
 //! | `reserve` | reservations: made, waited for, and given up |
@@ -14,7 +16,7 @@
 //! | `dasdview` | what is on a disk |
 //! | `mkipl` | the appliance's image on a volume in a file |
 //!
-//! Nothing here touches a device: channel programs are run by whoever can ([`admin::Runner`]), on disks that are borrowed from
+//! Nothing here touches a device: channel programs are run by whoever can ([`runner::Runner`]), on disks that are borrowed from
 //! whoever has them (`lender::Lender`). The host daemon is both.
 //!
 //! # The rule
@@ -25,12 +27,15 @@
 #![cfg_attr(not(any(test, feature = "std")), no_std)]
 #![forbid(unsafe_code)]
 
+extern crate alloc;
+
 pub mod admin;
 #[cfg(feature = "std")]
 pub mod dasdfmt;
 #[cfg(feature = "std")]
 pub mod dasdview;
 pub mod format;
+pub mod formatter;
 #[cfg(feature = "std")]
 pub mod lender;
 #[cfg(feature = "std")]
@@ -40,8 +45,6 @@ pub mod model;
 pub mod program;
 #[cfg(feature = "std")]
 pub mod reserve;
+pub mod runner;
 #[cfg(test)]
 mod tests;
-
-pub use format::{Format, FormatError, Layout, Record};
-pub use program::Program;

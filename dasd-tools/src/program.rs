@@ -1,14 +1,13 @@
-//! Channel programs of the commands here, without addresses: whoever runs one puts it where the channel finds it.
+//! Channel programs of the crate [`dasd`]'s commands, without addresses: whoever runs one puts it where the channel finds it.
 //!
 //! All CCWs are chained and suppress length indications: what a record has less than was asked for stays zero.
 
-use core::fmt;
+use alloc::vec::Vec;
 
 use channel::CommandCode;
 use dasd::command::{self, DefineExtent, LocateRecord};
 use dasd::{CountField, TrackAddress};
-use heapless::Vec;
-use zerocopy::{FromBytes, Immutable, IntoBytes};
+use zerocopy::{FromBytes, IntoBytes};
 
 /// A CCW.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,47 +17,25 @@ pub struct Step {
     /// Bytes.
     pub count: u16,
     /// Where they are in the program's data.
-    pub at: u16,
+    pub at: usize,
 }
 
-/// More than a program holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Full;
-
-impl fmt::Display for Full {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the channel program is too long")
+impl Step {
+    fn place(&self) -> core::ops::Range<usize> {
+        self.at..self.at + usize::from(self.count)
     }
 }
-
-impl core::error::Error for Full {}
 
 /// A channel program and its data.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Program {
-    steps: Vec<Step, { Self::MOST_STEPS }>,
-    data: Vec<u8, { Self::MOST_DATA }>,
+    steps: Vec<Step>,
+    data: Vec<u8>,
 }
 
 impl Program {
-    /// Most CCWs.
-    pub const MOST_STEPS: usize = 256;
-    /// Most bytes of data.
-    pub const MOST_DATA: usize = 8192;
-
-    /// An empty one.
-    pub const fn new() -> Self {
-        Self {
-            steps: Vec::new(),
-            data: Vec::new(),
-        }
-    }
-
-    /// Begins anew.
-    pub fn clear(&mut self) {
-        self.steps.clear();
-        self.data.clear();
-    }
+    /// Most CCWs of the programs that are made here; they have less than 8 KiB of data.
+    pub const MOST_STEPS: u32 = 256;
 
     /// The CCWs.
     pub fn steps(&self) -> &[Step] {
@@ -77,17 +54,17 @@ impl Program {
 
     /// The data of a CCW: what is written, or has been read.
     pub fn data(&self, step: usize) -> &[u8] {
-        self.steps
-            .get(step)
-            .and_then(|step| self.data.get(step.place()))
+        let step = self.steps.get(step);
+        step.and_then(|step| self.data.get(step.place()))
             .unwrap_or_default()
     }
 
-    /// The same, for whoever has read it.
-    pub fn data_mut(&mut self, step: usize) -> &mut [u8] {
-        match self.steps.get(step) {
-            Some(step) => self.data.get_mut(step.place()).unwrap_or_default(),
-            None => &mut [],
+    /// Puts at the front of a CCW's data what it has read.
+    pub fn give(&mut self, step: usize, read: &[u8]) {
+        let place = self.steps.get(step).map(Step::place);
+        let data = place.and_then(|place| self.data.get_mut(place));
+        for (to, from) in data.unwrap_or_default().iter_mut().zip(read) {
+            *to = *from;
         }
     }
 
@@ -96,116 +73,54 @@ impl Program {
         T::read_from_prefix(self.data(step)).ok().map(|(it, _)| it)
     }
 
-    /// A command that writes some bytes.
-    ///
-    /// # Errors
-    ///
-    /// [`Full`].
-    pub fn send(&mut self, command: CommandCode, bytes: &[&[u8]]) -> Result<(), Full> {
+    /// A command that writes some bytes, 65,535 at most.
+    pub fn send(&mut self, command: CommandCode, bytes: &[u8]) {
         let at = self.data.len();
-        for bytes in bytes {
-            self.data.extend_from_slice(bytes).map_err(|_| Full)?;
-        }
-        self.push(command, at)
+        self.data.extend_from_slice(bytes);
+        self.steps.push(Step {
+            command,
+            count: bytes.len() as u16,
+            at,
+        });
     }
 
     /// A command that reads at most so many bytes.
-    ///
-    /// # Errors
-    ///
-    /// [`Full`].
-    pub fn receive(&mut self, command: CommandCode, count: u16) -> Result<(), Full> {
-        let at = self.data.len();
-        self.data
-            .resize(at + usize::from(count), 0)
-            .map_err(|_| Full)?;
-        self.push(command, at)
-    }
-
-    fn push(&mut self, command: CommandCode, at: usize) -> Result<(), Full> {
-        // The data is shorter than 64 KiB.
-        let step = Step {
-            command,
-            count: (self.data.len() - at) as u16,
-            at: at as u16,
-        };
-        self.steps.push(step).map_err(|_| Full)
+    pub fn receive(&mut self, command: CommandCode, count: usize) {
+        self.send(command, &alloc::vec![0; count]);
     }
 
     /// DEFINE EXTENT over some tracks.
-    ///
-    /// # Errors
-    ///
-    /// [`Full`].
-    pub fn extent(
-        &mut self,
-        mask: u8,
-        first: TrackAddress,
-        last: TrackAddress,
-    ) -> Result<(), Full> {
+    pub fn extent(&mut self, mask: u8, first: TrackAddress, last: TrackAddress) {
         let attributes = match mask {
             DefineExtent::MASK_FORMAT => DefineExtent::ECKD_BYPASS_CACHE,
             _ => DefineExtent::ECKD,
         };
-        self.parameters(
-            command::DEFINE_EXTENT,
-            &DefineExtent {
-                mask,
-                attributes,
-                first,
-                last,
-                ..DefineExtent::default()
-            },
-        )
+        let parameters = DefineExtent {
+            mask,
+            attributes,
+            first,
+            last,
+            ..DefineExtent::default()
+        };
+        self.send(command::DEFINE_EXTENT, parameters.as_bytes());
     }
 
     /// LOCATE RECORD: the `count` records behind record `behind` of a track; behind 0 they begin with record 1.
-    ///
-    /// # Errors
-    ///
-    /// [`Full`].
-    pub fn locate(
-        &mut self,
-        operation: u8,
-        track: TrackAddress,
-        behind: u8,
-        count: u8,
-    ) -> Result<(), Full> {
-        self.parameters(
-            command::LOCATE_RECORD,
-            &LocateRecord {
-                operation,
-                count,
-                seek: track,
-                search: track,
-                record: behind,
-                sector: LocateRecord::ANY_SECTOR,
-                ..LocateRecord::default()
-            },
-        )
-    }
-
-    fn parameters<T: IntoBytes + Immutable>(
-        &mut self,
-        command: CommandCode,
-        parameters: &T,
-    ) -> Result<(), Full> {
-        self.send(command, &[parameters.as_bytes()])
+    pub fn locate(&mut self, operation: u8, track: TrackAddress, behind: u8, count: u8) {
+        let parameters = LocateRecord {
+            operation,
+            count,
+            seek: track,
+            search: track,
+            record: behind,
+            sector: LocateRecord::ANY_SECTOR,
+            ..LocateRecord::default()
+        };
+        self.send(command::LOCATE_RECORD, parameters.as_bytes());
     }
 
     /// WRITE COUNT, KEY AND DATA. The rest of key and data, behind `content`, becomes zero.
-    ///
-    /// # Errors
-    ///
-    /// [`Full`].
-    pub fn write_record(&mut self, count: &CountField, content: &[u8]) -> Result<(), Full> {
-        self.send(command::WRITE_CKD, &[count.as_bytes(), content])
-    }
-}
-
-impl Step {
-    fn place(&self) -> core::ops::Range<usize> {
-        let at = usize::from(self.at);
-        at..at + usize::from(self.count)
+    pub fn write_record(&mut self, count: &CountField, content: &[u8]) {
+        self.send(command::WRITE_CKD, &[count.as_bytes(), content].concat());
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use channel::{Ccw0, CcwFlags, CommandCode};
 use dasd::vtoc::{Dscb, DSCB};
-use dasd::{label, Characteristics};
+use dasd::Characteristics;
 use proptest::prelude::*;
 use s390x::ebcdic::CP037;
 use tempfile::TempDir;
@@ -12,7 +12,7 @@ use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 use super::volume::{Record, Track, Volume, HEADS};
 use super::*;
-use crate::{Format, Layout};
+use crate::format::{serial, Format, Layout};
 
 const CYLINDERS: u16 = 3;
 const TRACK: usize = 56_832;
@@ -48,7 +48,7 @@ impl Scene {
 
     /// As dasdfmt and dasdinit -linux format it.
     fn formatted(blocks: usize, layout: Layout) -> Self {
-        let format = Format::new(about(), layout, 4096, label::serial("linux1").unwrap()).unwrap();
+        let format = Format::new(about(), layout, 4096, serial("linux1").unwrap()).unwrap();
         Self::new(blocks, |number| {
             let mut track = Track::empty(number);
             for record in format.track(number) {

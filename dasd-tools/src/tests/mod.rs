@@ -4,16 +4,15 @@ mod admin;
 #[cfg(feature = "std")]
 mod disks;
 
-use dasd::label::{self, serial, Label, VolumeLabel};
+use dasd::label::{Label, VolumeLabel};
 use dasd::vtoc::{Dscb, DSCB};
 use dasd::Characteristics;
 use proptest::prelude::*;
 use s390x::ebcdic::Text;
 use zerocopy::{FromBytes, IntoBytes};
 
-use crate::format::{Mark, BLOCK_SIZES};
+use crate::format::{serial, Format, FormatError, Layout, Mark, Record, BLOCK_SIZES};
 use crate::model::Volume;
-use crate::{Format, FormatError, Layout};
 
 /// A 3390.
 fn about(cylinders: u32) -> Characteristics {
@@ -28,7 +27,7 @@ fn format(cylinders: u32, layout: Layout, block: u16) -> Format {
 fn counts(format: &Format, track: u32) -> Vec<(u8, u16)> {
     let address = format.address(track);
     let records = format.track(track).zip(1..);
-    let check = |(record, number): (crate::Record, u8)| {
+    let check = |(record, number): (Record, u8)| {
         assert_eq!((record.count.track, record.count.record), (address, number));
         let bytes = usize::from(record.count.key) + usize::from(record.count.data.get());
         assert!(record.content.len() <= bytes);
@@ -73,7 +72,7 @@ fn an_ldl_volume_is_blocks_only() {
 fn the_label_of_a_cdl_volume_names_the_vtoc() {
     let record = format(3, Layout::Cdl, 4096).track(0).nth(2).unwrap();
     assert_eq!(record.content.len(), 4 + VolumeLabel::CDL);
-    assert_eq!(record.content[..4], label::VOL1);
+    assert_eq!(record.content[..4], dasd::label::VOL1);
     let Label::Cdl(label) = Label::parse(&record.content[4..]) else {
         panic!("{record:?}");
     };
@@ -139,6 +138,14 @@ fn what_cannot_be_formatted_is_refused() {
     let mut short = about(1);
     short.heads = 2.into();
     assert_eq!(refused(short, 4096), Err(FormatError::TooSmall));
+}
+
+#[test]
+fn a_serial_is_one_to_six_letters_or_digits() {
+    assert_eq!(serial("ab1"), Some([0xC1, 0xC2, 0xF1, 0x40, 0x40, 0x40]));
+    for wrong in ["", "sevenxx", "a b", "ä", "a/b"] {
+        assert_eq!(serial(wrong), None, "{wrong}");
+    }
 }
 
 #[test]

@@ -25,7 +25,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, Context, Result};
-use dasd_tools::reserve::Book;
+use dasd_tools::reserve::Reservations;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
 
@@ -56,7 +56,7 @@ struct Shared {
     bell: BellHandle,
     started: Instant,
     appliance: Mutex<Run>,
-    reservations: Book,
+    reservations: Reservations,
     reserve: Reserve,
     given: GivenDevices,
     /// One for each export, once the appliance serves.
@@ -124,7 +124,7 @@ pub fn up(config_file: &Path) -> Result<()> {
         bell,
         started: Instant::now(),
         appliance: Mutex::default(),
-        reservations: Book::default(),
+        reservations: Reservations::default(),
         reserve: Reserve::new()?,
         given,
         servers: Mutex::default(),

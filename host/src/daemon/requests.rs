@@ -4,9 +4,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dasd_tools::dasdfmt::{self, FormatLine, FormatOrder};
+use dasd_tools::dasdfmt::{self, DasdfmtError, FormatLine, FormatOrder};
 use dasd_tools::dasdview::{self, View};
-use dasd_tools::lender::Lender;
+use dasd_tools::lender::{Lender, Purpose};
 use serde::Serialize;
 use vcss::control::HOST;
 
@@ -43,7 +43,8 @@ pub fn answer(
         }
         Request::Reserve { disk, how, seconds } => {
             let limit = Duration::from_secs(seconds);
-            answer.send(said(shared.reservations.apply(host, &disk, how, limit)))
+            let applied = shared.reservations.apply(host, &disk, how, limit);
+            answer.send(said(applied.map_err(Into::into)))
         }
         Request::Format { disk, order } => format(shared, host, &disk, &order, answer),
         Request::View { disk } => answer.send(said(view(host, &disk))),
@@ -53,9 +54,9 @@ pub fn answer(
 }
 
 fn view(host: &HostClient, name: &str) -> anyhow::Result<View> {
-    let mut disk = host.borrow_disk(name, false)?;
+    let mut disk = host.borrow_disk(name, Purpose::Look)?;
     let device = disk.device();
-    dasdview::look(&mut disk, name, &device)
+    Ok(dasdview::look(&mut disk, name, &device)?)
 }
 
 /// Formats a disk that no client is connected to.
@@ -70,7 +71,7 @@ fn format(
         Ok(used) => used,
         Err(error) => return answer.send::<()>(Err(format!("{error:#}"))),
     };
-    let mut disk = match host.borrow_disk(name, true) {
+    let mut disk = match host.borrow_disk(name, Purpose::Format) {
         Ok(disk) => disk,
         Err(error) => return answer.send::<()>(Err(format!("{error:#}"))),
     };
@@ -87,20 +88,20 @@ fn format(
     });
     drop(disk);
     match (formatted, complete) {
-        (Err(error), _) => {
+        (Err(DasdfmtError::Unheard(error)), _) => {
             tracing::warn!("disk \"{name}\": formatting was broken off");
             Err(error)
         }
-        (Ok(Err(error)), _) => {
-            tracing::error!("disk \"{name}\" is not formatted: {error:#}");
-            answer.send::<()>(Err(format!("{error:#}")))
+        (Err(error), _) => {
+            tracing::error!("disk \"{name}\" is not formatted: {error}");
+            answer.send::<()>(Err(error.to_string()))
         }
-        (Ok(Ok(())), Some(FormatLine::Complete { blocks, anew })) => {
+        (Ok(()), Some(FormatLine::Complete { blocks, anew })) => {
             tracing::info!("disk \"{name}\" is formatted");
             let anew = anew || is_given_up(shared, name);
             answer.send(Ok(FormatLine::Complete { blocks, anew }))
         }
-        (Ok(Ok(())), _) => Ok(()),
+        (Ok(()), _) => Ok(()),
     }
 }
 
