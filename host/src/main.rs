@@ -23,6 +23,7 @@
 //! | [`daemon`] | all of it together: `stellwerk up` |
 //! | [`log_limit`] | a limit on what others' doings write into the log |
 //! | [`admin`] | the control socket, by which the other commands ask the daemon |
+//! | [`sockets`] | sockets of the run directory |
 //! | [`status`] | `stellwerk status`, `stellwerk lscss` |
 //! | [`subchannel`] | the daemon as a client: `stellwerk ccw`, `schib`, `halt`, `clear`, `cancel`, `resume`, `trace` |
 //! | [`client_args`] | `stellwerk client-args` |
@@ -46,6 +47,7 @@ mod device;
 mod in_use;
 mod log_limit;
 mod pool;
+mod sockets;
 mod status;
 mod subchannel;
 #[cfg(test)]
@@ -68,7 +70,7 @@ use dasd_tools::admin::Reservation;
 use dasd_tools::dasdfmt::{FormatLine, FormatOrder, Progress, Style};
 use dasd_tools::dasdview::{Parts, View};
 use dasd_tools::format::Layout;
-use dasd_tools::mkipl::mkipl;
+use dasd_tools::mkipl::{mkipl, Overwrite};
 use status::Status;
 use subchannel::{Function, Line, Outcome, Program, SchibView};
 
@@ -452,7 +454,13 @@ fn run(command: Command) -> anyhow::Result<()> {
             volume,
             append,
             yes,
-        } => print(&mkipl(&image, &volume, &append, yes)?).map(drop),
+        } => {
+            let overwrite = match yes {
+                true => Overwrite::Foreign,
+                false => Overwrite::Nothing,
+            };
+            print(&mkipl(&image, &volume, &append, overwrite)?).map(drop)
+        }
         Command::Trace { config, json, once } => trace(&config, json, !once),
     }
 }

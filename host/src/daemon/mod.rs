@@ -37,8 +37,9 @@ use crate::config::{show_size, Config, NO_FIRMWARE};
 use crate::descriptors::{self, Reserve};
 use crate::device::{Device, Patience};
 use crate::pool::{FileIdentity, Layout, Pool};
+use crate::sockets;
 use crate::subchannel::HostClient;
-use crate::vhost::{self, Acceptor, Identity, Memory, Server, Session};
+use crate::vhost::{Acceptor, Identity, Memory, Server, Session};
 use vcss::client::MAX_QUEUES;
 
 use given::GivenDevices;
@@ -283,7 +284,7 @@ fn start_bell(
         ringers.push(match client.is_channel_level() {
             true => {
                 let path = config.link_socket(client);
-                let listener = vhost::listen(&path);
+                let listener = sockets::listen(&path);
                 Ringer::Client {
                     name: client.name.clone(),
                     listener: listener.with_context(|| path.display().to_string())?,
@@ -298,7 +299,7 @@ fn start_bell(
         bell::Setup {
             areas: areas.numbered().cloned().zip(ringers).collect(),
             exports,
-            link: vhost::listen(&link).with_context(|| link.display().to_string())?,
+            link: sockets::listen(&link).with_context(|| link.display().to_string())?,
             poll: Duration::from_micros(config.appliance.poll_us.into()),
         },
     )?;
