@@ -19,14 +19,16 @@
 //! | [`descriptors`] | file descriptors, that there are enough |
 //! | [`device`] | channel programs that set a virtio device up |
 //! | [`vhost`] | vhost-user, turned into such programs |
-//! | [`disks`] | disks for their administrators: `stellwerk reserve`, `release`, `steal`, `dasdfmt`, `dasdview` |
+//! | [`in_use`] | what a disk that is to be formatted is used for |
 //! | [`daemon`] | all of it together: `stellwerk up` |
 //! | [`log_limit`] | a limit on what others' doings write into the log |
 //! | [`admin`] | the control socket, by which the other commands ask the daemon |
+//! | [`sockets`] | sockets of the run directory |
 //! | [`status`] | `stellwerk status`, `stellwerk lscss` |
 //! | [`subchannel`] | the daemon as a client: `stellwerk ccw`, `schib`, `halt`, `clear`, `cancel`, `resume`, `trace` |
 //! | [`client_args`] | `stellwerk client-args` |
-//! | [`mkipl`] | `stellwerk mkipl` |
+//!
+//! Disks for their administrators (`stellwerk reserve`, `release`, `steal`, `dasdfmt`, `dasdview`, `mkipl`) are the crate [`dasd_tools`].
 //!
 //! # The rule
 //!
@@ -42,10 +44,10 @@ mod config;
 mod daemon;
 mod descriptors;
 mod device;
-mod disks;
+mod in_use;
 mod log_limit;
-mod mkipl;
 mod pool;
+mod sockets;
 mod status;
 mod subchannel;
 #[cfg(test)]
@@ -56,18 +58,21 @@ use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue};
 use clap::{ArgAction, Args, Parser, Subcommand};
 use serde::Serialize;
 use tracing::level_filters::LevelFilter;
 
-use admin::{Function, Request};
+use admin::Request;
 use config::Config;
-use disks::format::Progress;
-use disks::view::Parts;
-use disks::{FormatLine, FormatOrder, How, View};
+use dasd_tools::admin::Reservation;
+use dasd_tools::dasdfmt::{FormatLine, FormatOrder, Progress, Style};
+use dasd_tools::dasdview::{Parts, View};
+use dasd_tools::format::Layout;
+use dasd_tools::mkipl::{mkipl, Overwrite};
 use status::Status;
-use subchannel::{Line, Outcome, Program, SchibView};
+use subchannel::{Function, Line, Outcome, Program, SchibView};
 
 /// Storage driver domain for KVM on s390x: runs the appliance and connects clients to it.
 #[derive(Debug, Parser)]
@@ -203,8 +208,8 @@ enum Command {
         /// A disk of the configuration, or the number of a device that nobody has
         disk: String,
         /// Compatible or Linux disk layout
-        #[arg(long, value_parser = ["cdl", "ldl"], default_value = "cdl")]
-        layout: String,
+        #[arg(long, value_parser = PossibleValuesParser::new(["cdl", "ldl"]).map(layout), default_value = "cdl")]
+        layout: Layout,
         /// Bytes of a block: 512, 1024, 2048 or 4096
         #[arg(long, default_value_t = 4096)]
         blocksize: u16,
@@ -284,6 +289,14 @@ struct Reserve {
     /// Seconds that a reservation of another system is waited for
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(0..=86_400))]
     wait: u64,
+}
+
+/// One of the words that are possible.
+fn layout(word: String) -> Layout {
+    match word == Layout::Ldl.name() {
+        true => Layout::Ldl,
+        false => Layout::Cdl,
+    }
 }
 
 fn path_mask(text: &str) -> Result<u8, String> {
@@ -409,15 +422,15 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Clear(this) => instruct(this, Function::Clear),
         Command::Cancel(this) => instruct(this, Function::Cancel),
         Command::Resume(this) => instruct(this, Function::Resume),
-        Command::Reserve(this) => reserve(this, How::Reserve),
-        Command::Release(this) => reserve(this, How::Release),
+        Command::Reserve(this) => reserve(this, Reservation::Reserve),
+        Command::Release(this) => reserve(this, Reservation::Release),
         Command::Steal { reserve: this, yes } => {
             anyhow::ensure!(
                 yes,
                 "steal takes \"{}\" away from a system that may be writing to it: if that is what you want, add --yes",
                 this.disk
             );
-            reserve(this, How::Steal)
+            reserve(this, Reservation::Steal)
         }
         Command::Dasdfmt {
             config,
@@ -466,7 +479,13 @@ fn run(command: Command) -> anyhow::Result<()> {
             volume,
             append,
             yes,
-        } => print(&mkipl::mkipl(&image, &volume, &append, yes)?).map(drop),
+        } => {
+            let overwrite = match yes {
+                true => Overwrite::Foreign,
+                false => Overwrite::Nothing,
+            };
+            print(&mkipl(&image, &volume, &append, overwrite)?).map(drop)
+        }
         Command::Trace { config, json, once } => trace(&config, json, !once),
     }
 }
@@ -476,7 +495,7 @@ fn instruct(this: Instruct, function: Function) -> anyhow::Result<()> {
     admin::ask(&this.config, &Request::Instruct { device, function })
 }
 
-fn reserve(this: Reserve, how: How) -> anyhow::Result<()> {
+fn reserve(this: Reserve, how: Reservation) -> anyhow::Result<()> {
     let request = Request::Reserve {
         disk: this.disk,
         how,
@@ -486,7 +505,10 @@ fn reserve(this: Reserve, how: How) -> anyhow::Result<()> {
 }
 
 fn dasdfmt(config: &Path, disk: String, order: FormatOrder) -> anyhow::Result<()> {
-    let mut progress = Progress::new(std::io::stdout().is_terminal());
+    let mut progress = Progress::new(match std::io::stdout().is_terminal() {
+        true => Style::Bar,
+        false => Style::Lines,
+    });
     let mut complete = false;
     admin::follow(
         config,

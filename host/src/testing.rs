@@ -31,7 +31,8 @@ use crate::bell::{self, new_eventfd, BellHandle, Ringer};
 use crate::config::Config;
 use crate::device::{Device, Patience};
 use crate::pool::{Layout, Pool};
-use crate::vhost::{listen, Acceptor, Identity, Memory, Server, Session};
+use crate::sockets::listen;
+use crate::vhost::{Acceptor, Identity, Memory, Server, Session};
 
 /// What the stand-in offers: a virtio 1 disk with a flush.
 pub const FEATURES: u64 = 1 << 32 | 1 << 9;

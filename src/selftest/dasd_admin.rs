@@ -1,10 +1,9 @@
-//! Administration of count-key-data disks: the programs of `dasd::admin`, by which the host daemon formats, shows and reserves
+//! Administration of count-key-data disks: the programs of `dasd_tools::admin`, by which the host daemon formats, shows and reserves
 //! disks, run here without daemon or proxy.
 //!
 //! Every disk that is there is formatted, each in another way, and what the host finds on the volumes afterwards is compared with
 //! what other programs make. It goes by the lines `dasd: NUMBER formatted …`.
 
-use super::liballoc::boxed::Box;
 use super::liballoc::format;
 use super::liballoc::string::{String, ToString};
 use super::liballoc::vec::Vec;
@@ -14,8 +13,12 @@ use appliance::driver::block::BlockDevice;
 use appliance::driver::eckd::{is_eckd, Eckd};
 use appliance::driver::{run_program, Channel, Platform, ProgramError};
 use channel::{Ccw1, CcwFlags, CommandCode, Orb, OrbFlags, Refusal, SubchannelId};
-use dasd::admin::{self, Fault, Formatter, Reservation, Runner, SENSE};
-use dasd::{label, Dscb, Format, Label, Layout, Place, Program};
+use dasd::{Dscb, Label, Place};
+use dasd_tools::admin::{self, Reservation};
+use dasd_tools::format::{serial, Format, Layout, Mark};
+use dasd_tools::formatter::Formatter;
+use dasd_tools::program::Program;
+use dasd_tools::runner::{Fault, Runner, SENSE};
 use s390x::control::Cr6;
 use s390x::ebcdic::Text;
 use window::{ClientAddress, Window};
@@ -47,7 +50,6 @@ struct Hands {
 /// A disk.
 struct Disk {
     hands: Hands,
-    program: Box<Program>,
     number: String,
     layout: Layout,
     block: u16,
@@ -56,17 +58,15 @@ struct Disk {
 impl Scene for Disk {}
 
 impl Runner for Hands {
-    type Error = String;
-
-    fn run(&mut self, program: &mut Program) -> Result<(), Fault<String>> {
-        let other = |error: &dyn core::fmt::Display| Fault::Other(error.to_string());
+    fn run(&mut self, program: &mut Program) -> Result<(), Fault> {
+        let other = |error: &dyn core::fmt::Display| Fault::Other(error.to_string().into());
         let base = self.storage.absolute_base() as u32;
         let at = |place: u32| ClientAddress::new(place.into());
         let last = program.steps().len() - 1;
         for (number, step) in program.steps().iter().enumerate() {
             let mut flags = CcwFlags::SLI;
             flags.set(CcwFlags::CC, number < last);
-            let address = base + DATA + u32::from(step.at);
+            let address = base + DATA + step.at as u32;
             let ccw = Ccw1::new(step.command, flags, step.count, address);
             self.storage
                 .write(at(8 * number as u32), &ccw)
@@ -150,36 +150,31 @@ impl Disk {
                 channel: Channel::new(device.id, path_mask, page),
                 platform,
             },
-            program: Box::default(),
             layout,
             block,
         })
     }
 
     fn format(&mut self) -> Result<Format, Why> {
-        let about = admin::characteristics(&mut self.hands, &mut self.program)?;
-        let serial = label::serial("LINUX1").ok_or("a serial")?;
+        let about = admin::characteristics(&mut self.hands)?;
+        let serial = serial("LINUX1").ok_or("a serial")?;
         Ok(Format::new(about, self.layout, self.block, serial)?)
     }
 
     fn begin(&mut self, format: Format) -> Result<Formatter, Why> {
-        Ok(Formatter::begin(
-            &mut self.hands,
-            &mut self.program,
-            format,
-        )?)
+        Ok(Formatter::begin(&mut self.hands, format)?)
     }
 
     fn step(&mut self, formatter: &mut Formatter) -> Result<bool, Why> {
-        Ok(formatter.step(&mut self.hands, &mut self.program)?)
+        Ok(formatter.step(&mut self.hands)?)
     }
 
-    fn label(&mut self) -> Result<(Label, Option<dasd::format::Mark>), Why> {
-        Ok(admin::label(&mut self.hands, &mut self.program)?)
+    fn label(&mut self) -> Result<(Label, Option<Mark>), Why> {
+        Ok(admin::label(&mut self.hands)?)
     }
 
     fn reserve(&mut self, how: Reservation) -> Outcome {
-        Ok(admin::reserve(&mut self.hands, &mut self.program, how)?)
+        Ok(admin::reserve(&mut self.hands, how)?)
     }
 }
 
@@ -205,7 +200,7 @@ fn is_empty(disk: &mut Disk) -> Outcome {
         head: 0,
         record: 1,
     };
-    let found = admin::count(&mut disk.hands, &mut disk.program, place)?;
+    let found = admin::count(&mut disk.hands, place)?;
     expect("record", found, None)
 }
 
@@ -265,16 +260,13 @@ fn shown(disk: &mut Disk) -> Outcome {
         (_, other) => return Err(format!("{other:?}").into()),
     };
     let heads = format.about().heads.get();
-    let mut found = Vec::new();
-    let taken = |_, dscb: &Dscb| {
-        found.push(match dscb {
-            Dscb::Format4(_) => 4,
-            Dscb::Format5(_) => 5,
-            _ => 0,
-        });
-    };
-    admin::vtoc(&mut disk.hands, &mut disk.program, &label, heads, taken)?;
-    expect("DSCBs", found, [4, 5].into())
+    let dscbs = admin::vtoc(&mut disk.hands, &label, heads)?;
+    let format = dscbs.iter().map(|(_, dscb)| match Dscb::parse(dscb) {
+        Dscb::Format4(_) => 4,
+        Dscb::Format5(_) => 5,
+        _ => 0,
+    });
+    expect("DSCBs", format.collect(), Vec::from([4, 5]))
 }
 
 fn served(disk: &mut Disk) -> Outcome {

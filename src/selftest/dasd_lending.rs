@@ -22,8 +22,12 @@ use channel::{
     Ccw1, CcwFlags, ChannelSubsystem, DeviceStatus, Orb, OrbFlags, PmcwFlags, SubchannelId,
 };
 use core::mem::offset_of;
-use dasd::admin::{self, Fault, Formatter, Reservation, Runner, SENSE};
-use dasd::{label, Format, Label, Layout, Program};
+use dasd::Label;
+use dasd_tools::admin::{self, Reservation};
+use dasd_tools::format::{serial, Format, Layout};
+use dasd_tools::formatter::Formatter;
+use dasd_tools::program::Program;
+use dasd_tools::runner::{Fault, Runner, SENSE};
 use s390x::clock::Tod;
 use s390x::control::Cr6;
 use vcss::control::{Loan, LoanState};
@@ -58,7 +62,6 @@ struct Lending {
     wanted: Word<'static>,
     state: Word<'static>,
     memory: &'static Window,
-    program: Box<Program>,
     number: String,
 }
 
@@ -159,7 +162,6 @@ fn scene() -> Result<Lending, Why> {
         wanted,
         state,
         memory,
-        program: Box::default(),
         number: device.number.to_string(),
     })
 }
@@ -228,7 +230,7 @@ impl Lending {
         for (number, step) in program.steps().iter().enumerate() {
             let mut flags = CcwFlags::SLI;
             flags.set(CcwFlags::CC, number < last);
-            let ccw = Ccw1::new(step.command, flags, step.count, DATA + u32::from(step.at));
+            let ccw = Ccw1::new(step.command, flags, step.count, DATA + step.at as u32);
             self.memory
                 .write(ClientAddress::new(8 * number as u64), &ccw)?;
         }
@@ -238,31 +240,27 @@ impl Lending {
     }
 
     fn format(&mut self, layout: Layout, block: u16) -> Outcome {
-        let mut program = core::mem::take(&mut self.program);
-        let about = admin::characteristics(self, &mut program)?;
-        let serial = label::serial("LINUX1").ok_or("a serial")?;
+        let about = admin::characteristics(self)?;
+        let serial = serial("LINUX1").ok_or("a serial")?;
         let format = Format::new(about, layout, block, serial)?;
-        let mut formatter = Formatter::begin(self, &mut program, format)?;
-        while formatter.step(self, &mut program)? {}
-        self.program = program;
+        let mut formatter = Formatter::begin(self, format)?;
+        while formatter.step(self)? {}
         announce(&self.number, &format, 1);
         Ok(())
     }
 }
 
 impl Runner for Lending {
-    type Error = String;
-
-    fn run(&mut self, program: &mut Program) -> Result<(), Fault<String>> {
+    fn run(&mut self, program: &mut Program) -> Result<(), Fault> {
         let other = |why: Why| match why {
-            Why::Fail(why) => Fault::Other(why),
-            Why::Skip(why) => Fault::Other(why.to_string()),
+            Why::Fail(why) => Fault::Other(why.into()),
+            Why::Skip(why) => Fault::Other(why.into()),
         };
         let orb = self.write(program).map_err(other)?;
         let id = id().map_err(other)?;
         // SAFETY: program and data lie in the client's memory, which nobody else uses.
         let irb = unsafe { self.remote.run(id, &orb) };
-        let irb = irb.map_err(|error| Fault::Other(error.to_string()))?;
+        let irb = irb.map_err(|error| Fault::Other(error.to_string().into()))?;
         let device = irb.scsw.device();
         if device.contains(DeviceStatus::UNIT_CHECK) {
             let mut bytes = [0; SENSE];
@@ -272,18 +270,18 @@ impl Runner for Lending {
             return Err(Fault::UnitCheck(bytes));
         }
         if !irb.scsw.subchannel().is_empty() {
-            return Err(Fault::Other(format!("{:?}", irb.scsw.subchannel())));
+            return Err(Fault::Other(format!("{:?}", irb.scsw.subchannel()).into()));
         }
         self.memory
             .read_bytes(ClientAddress::new(DATA.into()), program.bytes_mut())
-            .map_err(|error| Fault::Other(error.to_string()))
+            .map_err(|error| Fault::Other(error.to_string().into()))
     }
 }
 
 fn away(lending: &mut Lending) -> Outcome {
     let schib = lending.remote.store(id()?)?;
     ensure("there is no device", !schib.pmcw.has_device())?;
-    let orb = lending.write(&Program::new())?;
+    let orb = lending.write(&Program::default())?;
     // SAFETY: there is no device to run it.
     let started = unsafe { lending.remote.start(id()?, &orb) };
     ensure("refused", started.is_err())?;
@@ -303,15 +301,14 @@ fn requests(lending: &mut Lending) -> Outcome {
 
 fn administered(lending: &mut Lending) -> Outcome {
     lending.borrow_disk(Loan::WANTED)?;
-    let mut program = Box::new(Program::new());
-    admin::reserve(lending, &mut program, Reservation::Reserve)?;
-    let (label, _) = admin::label(lending, &mut program)?;
+    admin::reserve(lending, Reservation::Reserve)?;
+    let (label, _) = admin::label(lending)?;
     ensure("VOL1", matches!(label, Label::Cdl(_)))?;
     lending.give_back()?;
     // It is this system's, whoever of it runs programs.
     lending.is_served()?;
     lending.borrow_disk(Loan::WANTED)?;
-    admin::reserve(lending, &mut program, Reservation::Release)?;
+    admin::reserve(lending, Reservation::Release)?;
     lending.give_back()?;
     lending.is_served()
 }
@@ -319,13 +316,13 @@ fn administered(lending: &mut Lending) -> Outcome {
 fn left_behind(lending: &mut Lending) -> Outcome {
     for _ in 0..8 {
         lending.borrow_disk(Loan::WANTED)?;
-        let mut program = Box::new(Program::new());
+        let mut program = Program::default();
         let track = dasd::TrackAddress::default();
-        program.extent(dasd::command::DefineExtent::MASK_READ, track, track)?;
+        program.extent(dasd::command::DefineExtent::MASK_READ, track, track);
         for _ in 0..20 {
-            program.locate(dasd::command::LocateRecord::READ, track, 0, 3)?;
+            program.locate(dasd::command::LocateRecord::READ, track, 0, 3);
             for _ in 0..3 {
-                program.receive(dasd::command::READ_COUNT, 8)?;
+                program.receive(dasd::command::READ_COUNT, 8);
             }
         }
         let orb = lending.write(&program)?;

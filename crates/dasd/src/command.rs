@@ -35,10 +35,9 @@ pub const RELEASE: CommandCode = CommandCode(0x94);
 pub const UNCONDITIONAL_RESERVE: CommandCode = CommandCode(0x14);
 
 /// Parameters of DEFINE EXTENT.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct DefineExtent {
     /// File mask: one of the `MASK` constants.
     pub mask: u8,
@@ -74,10 +73,9 @@ impl DefineExtent {
 }
 
 /// Parameters of LOCATE RECORD.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct LocateRecord {
     /// Orientation (bits 0 and 1; zero: count) and operation: one of the constants.
     pub operation: u8,

@@ -3,7 +3,6 @@
 //! Text is in EBCDIC ([`s390x::ebcdic::Text`] shows it). On a CDL volume the record has a key, the label's name once more;
 //! what is here is its data.
 
-use s390x::ebcdic::CP037;
 use zerocopy::big_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -21,10 +20,9 @@ pub const CMS1: [u8; 4] = [0xC3, 0xD4, 0xE2, 0xF1];
 pub const BLANK: u8 = 0x40;
 
 /// `VOL1` and `LNX1`: one layout for both. A `VOL1` label ends before [`formatted_blocks`](Self::formatted_blocks).
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 pub struct VolumeLabel {
     /// [`VOL1`] or [`LNX1`].
     pub name: [u8; 4],
@@ -34,20 +32,8 @@ pub struct VolumeLabel {
     pub security: u8,
     /// Where the VTOC begins; blanks on an LDL volume.
     pub vtoc: RecordAddress,
-    /// Blanks.
-    pub reserved: [u8; 5],
-    /// Blanks: of FBA disks only.
-    pub ci_size: [u8; 4],
-    /// Blanks: of FBA disks only.
-    pub blocks_per_ci: [u8; 4],
-    /// Blanks: of FBA disks only.
-    pub labels_per_ci: [u8; 4],
-    /// Blanks.
-    pub reserved_2: [u8; 4],
-    /// Owner.
-    pub owner: [u8; 14],
-    /// Blanks.
-    pub reserved_3: [u8; 28],
+    /// Blanks: control intervals of FBA disks, and the owner.
+    pub reserved: [u8; 63],
     /// Version of an LDL label: a blank or `2`.
     pub version: u8,
     /// Blocks of the volume, of an LDL label of version 2.
@@ -61,57 +47,12 @@ impl VolumeLabel {
     pub const CDL: usize = 80;
     /// Bytes of an `LNX1` label.
     pub const LDL: usize = 88;
-    /// `2`.
-    pub const VERSION_2: u8 = 0xF2;
-
-    /// Nothing but a name and a serial.
-    const fn blank(name: [u8; 4], serial: [u8; 6]) -> Self {
-        Self {
-            name,
-            serial,
-            security: BLANK,
-            vtoc: RecordAddress {
-                track: crate::TrackAddress {
-                    cylinder: U16::from_bytes([BLANK; 2]),
-                    head: U16::from_bytes([BLANK; 2]),
-                },
-                record: BLANK,
-            },
-            reserved: [BLANK; 5],
-            ci_size: [BLANK; 4],
-            blocks_per_ci: [BLANK; 4],
-            labels_per_ci: [BLANK; 4],
-            reserved_2: [BLANK; 4],
-            owner: [BLANK; 14],
-            reserved_3: [BLANK; 28],
-            version: BLANK,
-            formatted_blocks: U64::ZERO,
-        }
-    }
-
-    /// The label of a CDL volume.
-    pub const fn cdl(serial: [u8; 6]) -> Self {
-        Self {
-            vtoc: RecordAddress::new(0, 1, 1),
-            ..Self::blank(VOL1, serial)
-        }
-    }
-
-    /// The label of an LDL volume.
-    pub const fn ldl(serial: [u8; 6], blocks: u64) -> Self {
-        Self {
-            version: Self::VERSION_2,
-            formatted_blocks: U64::new(blocks),
-            ..Self::blank(LNX1, serial)
-        }
-    }
 }
 
 /// `CMS1`.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 pub struct CmsLabel {
     /// [`CMS1`].
     pub name: [u8; 4],
@@ -131,26 +72,12 @@ pub struct CmsLabel {
     pub blocks: U32,
     /// Blocks in use.
     pub used: U32,
-    /// Bytes of an entry of the file status table.
-    pub fst_size: U32,
-    /// Entries of a block.
-    pub fst_count: U32,
-    /// When it was formatted, packed.
-    pub formatted_at: [u8; 6],
-    /// Zero.
-    pub reserved: [u8; 2],
+    /// The file status table, and when the disk was formatted.
+    pub other: [u8; 16],
     /// The block where the reserved file begins; zero if the disk has none.
     pub disk_offset: U32,
-    /// Block of the allocation map with the next hole.
-    pub map_block: U32,
-    /// Its displacement.
-    pub map_displacement: U32,
-    /// Displacement in the user part of the map.
-    pub user_displacement: U32,
-    /// Zero.
-    pub reserved_2: [u8; 4],
-    /// Name of a shared segment.
-    pub segment: [u8; 8],
+    /// The allocation map, and the name of a shared segment.
+    pub other_2: [u8; 24],
 }
 
 const _: () = assert!(size_of::<CmsLabel>() == 80);
@@ -205,19 +132,4 @@ impl Label {
             Self::None => "none",
         }
     }
-}
-
-/// A volume serial out of text: one to six letters, digits, or `$`, `#`, `@`, `-`; small letters become large ones. `None` if it is
-/// something else.
-pub fn serial(text: &str) -> Option<[u8; 6]> {
-    let fits = (1..=6).contains(&text.len());
-    let good = |c: char| c.is_ascii_alphanumeric() || "$#@-".contains(c);
-    if !fits || !text.chars().all(good) {
-        return None;
-    }
-    let mut serial = [BLANK; 6];
-    for (to, c) in serial.iter_mut().zip(text.chars()) {
-        *to = CP037.encode_char(c.to_ascii_uppercase());
-    }
-    Some(serial)
 }

@@ -1,4 +1,4 @@
-//! Count-key-data disks (3390 and its like): what is on them, and the commands that read, write and format it.
+//! Count-key-data disks (3390 and its like): what is on them, and the commands that read and write it.
 //!
 //! # Scope
 //!
@@ -8,13 +8,9 @@
 //! | [`characteristics`] | what READ DEVICE CHARACTERISTICS says, and how much a track holds |
 //! | [`label`] | volume labels: `VOL1`, `LNX1`, `CMS1` |
 //! | [`vtoc`] | the volume table of contents: data-set control blocks |
-//! | [`format`] | which records a formatted volume has, track by track |
 //! | [`command`] | commands and their parameters |
-//! | [`program`] | channel programs of them |
-//! | [`admin`] | what administrators do: reserve, look, format |
-//! | `model` | a volume in memory, for tests (feature `model`) |
 //!
-//! Nothing here touches a device: channel programs are run by whoever can ([`admin::Runner`]). Nothing allocates.
+//! Nothing here touches a device, and nothing allocates. What administrators do to volumes is the crate `dasd-tools`.
 //!
 //! # Limits
 //!
@@ -34,22 +30,15 @@
 #[cfg(test)]
 extern crate std;
 
-pub mod admin;
 pub mod characteristics;
 pub mod command;
-pub mod format;
 pub mod label;
-#[cfg(any(test, feature = "model"))]
-pub mod model;
-pub mod program;
 #[cfg(test)]
 mod tests;
 pub mod track;
 pub mod vtoc;
 
 pub use characteristics::Characteristics;
-pub use format::{Format, FormatError, Layout, Record};
 pub use label::Label;
-pub use program::Program;
 pub use track::{CountField, Place, RecordAddress, TrackAddress};
 pub use vtoc::{Dscb, Extent};

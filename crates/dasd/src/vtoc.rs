@@ -10,12 +10,12 @@
 //! | 7 | free space of a larger one |
 //! | 9 | attributes of a format-8 data set |
 //!
-//! Field names are those of the manual without their `DSn` prefix, written out.
+//! Field names are those of the manual without their `DSn` prefix, written out. Fields that nobody works with are not told apart: only
+//! `dasdview` shows them, by their names in the manual.
 
 use zerocopy::big_endian::{U16, U32};
-use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::characteristics::Characteristics;
 use crate::track::{RecordAddress, TrackAddress};
 
 /// Bytes of a key.
@@ -28,10 +28,9 @@ pub const DSCB: usize = KEY as usize + DATA as usize;
 pub const BIG: u32 = 0x1_0000;
 
 /// Consecutive tracks.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 pub struct Extent {
     /// [`Extent::DATA`] or another type; zero: there is none.
     pub kind: u8,
@@ -63,10 +62,9 @@ impl Extent {
 }
 
 /// A date: years since 1900 and the day of the year. A zero is no date.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 pub struct Date {
     /// Years since 1900.
     pub year: u8,
@@ -77,10 +75,9 @@ pub struct Date {
 const _: () = assert!(size_of::<Date>() == 3);
 
 /// Format 1 and format 8: a data set.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 pub struct Format1 {
     /// Data-set name, in EBCDIC.
     pub name: [u8; 44],
@@ -96,46 +93,28 @@ pub struct Format1 {
     pub expires: Date,
     /// Extents on this volume.
     pub extents: u8,
-    /// Bytes used in the last block of the directory.
-    pub directory_bytes: u8,
-    /// Flags.
-    pub flags_1: u8,
+    /// Not used here, as all fields of this name.
+    pub other: [u8; 2],
     /// The system that made it, in EBCDIC.
     pub system: [u8; 13],
-    /// When it was last used.
-    pub referenced: Date,
-    /// System-managed storage.
-    pub managed: u8,
-    /// Secondary space extension.
-    pub extension_flags: u8,
-    /// Its value.
-    pub extension: U16,
+    /// References, and what system-managed storage needs.
+    pub other_2: [u8; 7],
     /// Organisation.
     pub organisation: U16,
     /// Record format.
     pub record_format: u8,
     /// Options.
-    pub options: u8,
+    pub other_3: u8,
     /// Bytes of a block.
     pub block: U16,
     /// Bytes of a logical record.
     pub record: U16,
-    /// Bytes of a key.
-    pub key: u8,
-    /// Position of the key.
-    pub key_position: U16,
-    /// Indicators.
-    pub indicators: u8,
-    /// Secondary allocation: flags.
-    pub allocation_flags: u8,
-    /// Secondary allocation: amount.
-    pub allocation: [u8; 3],
+    /// The key, indicators, and secondary allocation.
+    pub other_4: [u8; 8],
     /// Last used track and record: TTR.
     pub last: [u8; 3],
     /// Bytes left on that track.
-    pub balance: U16,
-    /// Zero.
-    pub reserved: U16,
+    pub other_5: [u8; 4],
     /// The first extents.
     pub extent: [Extent; 3],
     /// The format-3 DSCB, or format 9 of a format 8.
@@ -145,10 +124,9 @@ pub struct Format1 {
 const _: () = assert!(size_of::<Format1>() == DSCB);
 
 /// Format 3: more extents.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 pub struct Format3 {
     /// Four times X'03'.
     pub key_id: [u8; 4],
@@ -165,10 +143,9 @@ pub struct Format3 {
 const _: () = assert!(size_of::<Format3>() == DSCB);
 
 /// Format 4: the VTOC and the device.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 pub struct Format4 {
     /// 44 times X'04'.
     pub key: [u8; 44],
@@ -178,62 +155,48 @@ pub struct Format4 {
     pub highest: RecordAddress,
     /// Free DSCBs.
     pub free: U16,
-    /// Next alternate track.
-    pub alternate: TrackAddress,
-    /// How many there are.
-    pub alternates: U16,
+    /// Alternate tracks.
+    pub other: [u8; 6],
     /// [`Format4::INDICATORS_BIG`] or zero.
     pub indicators: u8,
     /// Extents of the VTOC: 1.
     pub extents: u8,
-    /// System-managed storage.
-    pub managed: u8,
-    /// Alternate cylinders.
-    pub alternate_cylinders: u8,
+    /// System-managed storage, and alternate cylinders.
+    pub other_2: [u8; 2],
     /// Cylinders of the device; X'FFFE' if there are more.
     pub cylinders: U16,
     /// Tracks of a cylinder.
     pub heads: U16,
     /// Bytes of a track.
     pub track_length: U16,
-    /// Overhead of a keyed record that is not the last.
-    pub overhead: u8,
-    /// Overhead of the last keyed record.
-    pub last_overhead: u8,
-    /// What a record without key needs less.
-    pub key_overhead: u8,
+    /// Overheads of records.
+    pub other_3: [u8; 3],
     /// X'30'.
     pub flags: u8,
     /// Tolerance.
-    pub tolerance: U16,
+    pub other_4: U16,
     /// DSCBs of a track.
     pub records: u8,
-    /// Directory blocks of a track.
-    pub directory_blocks: u8,
-    /// Of VSAM.
-    pub vsam: [u8; 19],
-    /// Zero.
-    pub reserved: [u8; 5],
-    /// The first format-6 DSCB.
-    pub format_6: [u8; 5],
+    /// Directory blocks, what VSAM needs, and the first format-6 DSCB.
+    pub other_5: [u8; 30],
     /// Where the VTOC is.
     pub extent: Extent,
-    /// Zero.
-    pub reserved_2: [u8; 10],
+    /// Zero, as all fields of this name.
+    pub reserved: [u8; 10],
     /// X'07' if free space is in format-7 DSCBs.
     pub free_space_level: u8,
     /// The first of them.
     pub free_space: RecordAddress,
     /// Zero.
-    pub reserved_3: u8,
+    pub reserved_2: u8,
     /// Cylinders of the device.
     pub long_cylinders: U32,
     /// Zero.
-    pub reserved_4: [u8; 2],
+    pub reserved_3: [u8; 2],
     /// X'40': there may be DSCBs of formats 8 and 9.
     pub device_flags: u8,
     /// Zero.
-    pub reserved_5: u8,
+    pub reserved_4: u8,
 }
 
 const _: () = assert!(size_of::<Format4>() == DSCB);
@@ -244,10 +207,9 @@ impl Format4 {
 }
 
 /// Free space in a format-5 DSCB.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 pub struct Free5 {
     /// Number of the first track.
     pub first: U16,
@@ -260,10 +222,9 @@ pub struct Free5 {
 const _: () = assert!(size_of::<Free5>() == 5);
 
 /// Format 5: free space.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 pub struct Format5 {
     /// Four times X'05'.
     pub key_id: [u8; 4],
@@ -280,10 +241,9 @@ pub struct Format5 {
 const _: () = assert!(size_of::<Format5>() == DSCB);
 
 /// Free space in a format-7 DSCB.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 pub struct Free7 {
     /// Number of the first track.
     pub first: U32,
@@ -294,10 +254,9 @@ pub struct Free7 {
 const _: () = assert!(size_of::<Free7>() == 8);
 
 /// Format 7: free space of a large volume.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 pub struct Format7 {
     /// Four times X'07'.
     pub key_id: [u8; 4],
@@ -314,30 +273,6 @@ pub struct Format7 {
 }
 
 const _: () = assert!(size_of::<Format7>() == DSCB);
-
-/// Format 9: attributes of a format-8 data set.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
-)]
-#[repr(C)]
-pub struct Format9 {
-    /// X'09'.
-    pub key_id: u8,
-    /// Subtype: 1.
-    pub subtype: u8,
-    /// Format-9 DSCBs of the data set.
-    pub count: u8,
-    /// Zero, as Linux writes it.
-    pub reserved: [u8; 41],
-    /// X'F9'.
-    pub id: u8,
-    /// Zero, as Linux writes it.
-    pub reserved_2: [u8; 90],
-    /// The next DSCB.
-    pub next: RecordAddress,
-}
-
-const _: () = assert!(size_of::<Format9>() == DSCB);
 
 /// A DSCB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -357,7 +292,7 @@ pub enum Dscb {
     /// A data set of a large volume.
     Format8(Format1),
     /// Attributes.
-    Format9(Format9),
+    Format9,
     /// Something else, with this identifier.
     Other(u8),
 }
@@ -375,103 +310,8 @@ impl Dscb {
             0xF5 => Format5::read_from_bytes(bytes).map_or(other, Self::Format5),
             0xF7 => Format7::read_from_bytes(bytes).map_or(other, Self::Format7),
             0xF8 => Format1::read_from_bytes(bytes).map_or(other, Self::Format8),
-            0xF9 => Format9::read_from_bytes(bytes).map_or(other, Self::Format9),
+            0xF9 => Self::Format9,
             _ => other,
         }
     }
-}
-
-/// The format-4 DSCB of an empty VTOC of one track (cylinder 0, head 1), as Linux writes it.
-pub fn format_4(about: &Characteristics, block: u16, records: u8) -> Format4 {
-    let heads = about.heads.get();
-    let vtoc = TrackAddress::new(0, 1);
-    let big = is_big(about);
-    Format4 {
-        key: [4; 44],
-        id: 0xF4,
-        highest: RecordAddress::default(),
-        // This one and the format-5 one are not free. Linux counts the format-7 one as free.
-        free: U16::new(u16::from(records).saturating_sub(2)),
-        alternate: TrackAddress::default(),
-        alternates: U16::ZERO,
-        indicators: if big { Format4::INDICATORS_BIG } else { 0 },
-        extents: 1,
-        managed: 0,
-        alternate_cylinders: 0,
-        cylinders: about.cylinders,
-        heads: U16::new(heads),
-        track_length: U16::new(match about.device.get() {
-            0x3380 => 0xBB60,
-            0x3390 => 0xE5A2,
-            0x9345 => 0xBC98,
-            _ => u16::from(records).saturating_mul(block),
-        }),
-        overhead: 0,
-        last_overhead: 0,
-        key_overhead: 0,
-        flags: 0x30,
-        tolerance: U16::ZERO,
-        records,
-        directory_blocks: 0,
-        vsam: [0; 19],
-        reserved: [0; 5],
-        format_6: [0; 5],
-        extent: Extent {
-            kind: Extent::DATA,
-            sequence: 0,
-            lower: vtoc,
-            upper: vtoc,
-        },
-        reserved_2: [0; 10],
-        free_space_level: if big { 7 } else { 0 },
-        free_space: if big {
-            RecordAddress::new(0, 1, 3)
-        } else {
-            RecordAddress::default()
-        },
-        reserved_3: 0,
-        long_cylinders: U32::new(about.cylinders()),
-        reserved_4: [0; 2],
-        device_flags: 0x40,
-        reserved_5: 0,
-    }
-}
-
-/// The format-5 DSCB of a volume without data sets. That of a large volume says nothing.
-pub fn format_5(about: &Characteristics) -> Format5 {
-    let mut dscb = Format5::new_zeroed();
-    (dscb.key_id, dscb.id) = ([5; 4], 0xF5);
-    let heads = u32::from(about.heads.get());
-    if !is_big(about) && heads > 0 {
-        let free = tracks(about).saturating_sub(FIRST_FREE);
-        dscb.free[0] = Free5 {
-            first: U16::new(FIRST_FREE as u16),
-            // At most 65,536 tracks.
-            cylinders: U16::new((free / heads) as u16),
-            tracks: (free % heads) as u8,
-        };
-    }
-    dscb
-}
-
-/// The format-7 DSCB of a volume without data sets, if it is a large one.
-pub fn format_7(about: &Characteristics) -> Option<Format7> {
-    let mut dscb = Format7::new_zeroed();
-    (dscb.key_id, dscb.id) = ([7; 4], 0xF7);
-    dscb.free[0] = Free7 {
-        first: U32::new(FIRST_FREE),
-        end: U32::new(tracks(about)),
-    };
-    is_big(about).then_some(dscb)
-}
-
-/// The track behind label and VTOC.
-const FIRST_FREE: u32 = 2;
-
-fn tracks(about: &Characteristics) -> u32 {
-    about.cylinders().saturating_mul(about.heads.get().into())
-}
-
-fn is_big(about: &Characteristics) -> bool {
-    tracks(about) > BIG
 }

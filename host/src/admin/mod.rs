@@ -17,8 +17,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
-use crate::disks::{FormatOrder, How};
-use crate::subchannel::Program;
+use crate::subchannel::{Function, Program};
+use dasd_tools::admin::Reservation;
+use dasd_tools::dasdfmt::FormatOrder;
 
 pub use server::{Answer, Server};
 
@@ -60,7 +61,7 @@ pub enum Request {
         /// Its name, or a device number.
         disk: String,
         /// Which of them.
-        how: How,
+        how: Reservation,
         /// How long a reservation that is held elsewhere is waited for.
         seconds: u64,
     },
@@ -86,32 +87,6 @@ pub enum Request {
         /// Go on with what comes.
         follow: bool,
     },
-}
-
-/// An instruction that acts on what a subchannel is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Function {
-    /// HALT SUBCHANNEL.
-    Halt,
-    /// CLEAR SUBCHANNEL.
-    Clear,
-    /// CANCEL SUBCHANNEL.
-    Cancel,
-    /// RESUME SUBCHANNEL.
-    Resume,
-}
-
-impl Function {
-    /// Its name on the command line.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Halt => "halt",
-            Self::Clear => "clear",
-            Self::Cancel => "cancel",
-            Self::Resume => "resume",
-        }
-    }
 }
 
 /// The daemon's control socket.

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::Request;
 use crate::log_limit::LogLimit;
-use crate::vhost::listen;
+use crate::sockets::listen;
 
 /// How long somebody may take to send the request, all of it, or to read a line of an answer.
 const PATIENCE: Duration = Duration::from_secs(2);

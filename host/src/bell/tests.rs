@@ -14,8 +14,8 @@ use super::*;
 use crate::areas::Areas;
 use crate::config::Config;
 use crate::pool::{Layout, Pool};
+use crate::sockets::listen;
 use crate::testing::{eventually, fired, Scene};
-use crate::vhost::listen;
 
 const QUEUE_0: usize = offset_of!(Notify, queue);
 const CONFIG: usize = offset_of!(Notify, config);

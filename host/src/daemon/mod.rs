@@ -27,6 +27,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, Context, Result};
+use dasd_tools::admin::Reservation;
+use dasd_tools::reserve::{release_all, Reservations};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
 
@@ -37,10 +39,10 @@ use crate::check;
 use crate::config::{show_size, Config, NO_FIRMWARE};
 use crate::descriptors::{self, Reserve};
 use crate::device::{Device, Patience};
-use crate::disks::{release_all, Book, How};
 use crate::pool::{FileIdentity, Layout, Pool};
+use crate::sockets;
 use crate::subchannel::HostClient;
-use crate::vhost::{self, Acceptor, Identity, Memory, Server, Session};
+use crate::vhost::{Acceptor, Identity, Memory, Server, Session};
 use vcss::client::MAX_QUEUES;
 
 use given::GivenDevices;
@@ -60,7 +62,7 @@ struct Shared {
     bell: BellHandle,
     started: Instant,
     appliance: Mutex<Run>,
-    reservations: Book,
+    reservations: Reservations,
     reserve: Reserve,
     given: GivenDevices,
     /// One for each export, once the appliance serves.
@@ -128,7 +130,7 @@ pub fn up(config_file: &Path) -> Result<()> {
         bell,
         started: Instant::now(),
         appliance: Mutex::default(),
-        reservations: Book::default(),
+        reservations: Reservations::default(),
         reserve: Reserve::new()?,
         given,
         servers: Mutex::default(),
@@ -169,9 +171,9 @@ pub fn up(config_file: &Path) -> Result<()> {
     // Nobody is served any more: other systems may have what was reserved for clients.
     let (lender, known) = (Arc::clone(&host), Arc::clone(&shared));
     release_all(shared.reservations.ours(), RELEASE_LIMIT, move |disk| {
-        known
-            .reservations
-            .apply(&lender, disk, How::Release, ONE_RELEASE)
+        let how = Reservation::Release;
+        let reservations = &known.reservations;
+        Ok(reservations.apply(&*lender, disk, how, ONE_RELEASE)?)
     });
     let ended = supervisor.shut_down();
     // Nothing reaches a client's memory any more, unless QEMU cannot be killed, which has been said: who was kept waiting for that is
@@ -303,7 +305,7 @@ fn start_bell(
         ringers.push(match client.is_channel_level() {
             true => {
                 let path = config.link_socket(client);
-                let listener = vhost::listen(&path);
+                let listener = sockets::listen(&path);
                 Ringer::Client {
                     name: client.name.clone(),
                     listener: listener.with_context(|| path.display().to_string())?,
@@ -318,7 +320,7 @@ fn start_bell(
         bell::Setup {
             areas: areas.numbered().cloned().zip(ringers).collect(),
             exports,
-            link: vhost::listen(&link).with_context(|| link.display().to_string())?,
+            link: sockets::listen(&link).with_context(|| link.display().to_string())?,
             poll: Duration::from_micros(config.appliance.poll_us.into()),
         },
     )?;

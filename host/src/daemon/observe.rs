@@ -13,7 +13,7 @@ use crate::bell::Link;
 use crate::status::{
     Appliance, Client, Counters, Daemon, Device, Disk, Health, Recoveries, Status,
 };
-use crate::subchannel::{driver_state, hex};
+use crate::subchannel::driver_state;
 use crate::vhost::{Peer, Server};
 
 pub fn status(shared: &Shared) -> Status {
@@ -162,7 +162,7 @@ fn devices(shared: &Shared) -> Vec<(Device, usize)> {
             pim: format!("{:02x}", entry.pim),
             pam: format!("{:02x}", entry.pam),
             pom: format!("{:02x}", entry.pom),
-            chpids: hex(&entry.chpids),
+            chpids: hex::encode(entry.chpids),
             ..passed_through(shared, number, &entry)
         };
         devices.push((device, usize::from(entry.disk.get())));

@@ -4,12 +4,15 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use dasd_tools::dasdfmt::{self, DasdfmtError, FormatLine, FormatOrder};
+use dasd_tools::dasdview::{self, View};
+use dasd_tools::lender::{Lender, Purpose};
 use serde::Serialize;
 use vcss::control::HOST;
 
 use super::{observe, retry, Shared};
 use crate::admin::{Answer, Request};
-use crate::disks::{self, format::Use, FormatLine, FormatOrder, View};
+use crate::in_use::in_use;
 use crate::subchannel::{HostClient, Tracer};
 
 /// How often a trace that is followed is looked at.
@@ -40,7 +43,8 @@ pub fn answer(
         }
         Request::Reserve { disk, how, seconds } => {
             let limit = Duration::from_secs(seconds);
-            answer.send(said(shared.reservations.apply(host, &disk, how, limit)))
+            let applied = shared.reservations.apply(host, &disk, how, limit);
+            answer.send(said(applied.map_err(Into::into)))
         }
         Request::Format { disk, order } => format(shared, host, &disk, &order, answer),
         Request::View { disk } => answer.send(said(view(host, &disk))),
@@ -50,9 +54,9 @@ pub fn answer(
 }
 
 fn view(host: &HostClient, name: &str) -> anyhow::Result<View> {
-    let mut disk = host.borrow_disk(name, false)?;
+    let mut disk = host.borrow_disk(name, Purpose::Look)?;
     let device = disk.device();
-    disks::view::look(&mut disk, name, &device)
+    Ok(dasdview::look(&mut disk, name, &device)?)
 }
 
 /// Formats a disk that no client is connected to.
@@ -63,18 +67,18 @@ fn format(
     order: &FormatOrder,
     answer: &mut Answer,
 ) -> io::Result<()> {
-    let used = match Use::of(&shared.config, &observe::status(shared), name) {
+    let used = match in_use(&shared.config, &observe::status(shared), name) {
         Ok(used) => used,
         Err(error) => return answer.send::<()>(Err(format!("{error:#}"))),
     };
-    let mut disk = match host.borrow_disk(name, true) {
+    let mut disk = match host.borrow_disk(name, Purpose::Format) {
         Ok(disk) => disk,
         Err(error) => return answer.send::<()>(Err(format!("{error:#}"))),
     };
     tracing::info!("disk \"{name}\" is being formatted");
     let device = disk.device();
     let mut complete = None;
-    let formatted = disks::format::format(&mut disk, &device, order, used, |line| match line {
+    let formatted = dasdfmt::format(&mut disk, &device, order, used, |line| match line {
         // Whether the appliance goes on with the disk shows when it has it back.
         FormatLine::Complete { .. } => {
             complete = Some(line);
@@ -84,20 +88,20 @@ fn format(
     });
     drop(disk);
     match (formatted, complete) {
-        (Err(error), _) => {
+        (Err(DasdfmtError::Unheard(error)), _) => {
             tracing::warn!("disk \"{name}\": formatting was broken off");
             Err(error)
         }
-        (Ok(Err(error)), _) => {
-            tracing::error!("disk \"{name}\" is not formatted: {error:#}");
-            answer.send::<()>(Err(format!("{error:#}")))
+        (Err(error), _) => {
+            tracing::error!("disk \"{name}\" is not formatted: {error}");
+            answer.send::<()>(Err(error.to_string()))
         }
-        (Ok(Ok(())), Some(FormatLine::Complete { blocks, anew })) => {
+        (Ok(()), Some(FormatLine::Complete { blocks, anew })) => {
             tracing::info!("disk \"{name}\" is formatted");
             let anew = anew || is_given_up(shared, name);
             answer.send(Ok(FormatLine::Complete { blocks, anew }))
         }
-        (Ok(Ok(())), _) => Ok(()),
+        (Ok(()), _) => Ok(()),
     }
 }
 

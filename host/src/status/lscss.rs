@@ -2,7 +2,7 @@
 
 use super::table::aligned;
 use super::Device;
-use crate::disks::reserve::Holder;
+use dasd_tools::reserve::Holder;
 use vcss::control::HOST;
 
 /// The list.

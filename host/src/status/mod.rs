@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::disks::reserve::Holder;
+use dasd_tools::reserve::Holder;
 
 pub use lscss::lscss;
 pub use table::table;

@@ -2,7 +2,7 @@
 
 use super::{Client, Device, Recoveries, Status};
 use crate::config::{show_size, SECTOR};
-use crate::disks::reserve::Holder;
+use dasd_tools::reserve::Holder;
 
 /// The whole report.
 pub fn table(status: &Status) -> String {

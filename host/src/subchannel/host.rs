@@ -21,9 +21,7 @@ use vcss::{AreaError, Remote, Wake, Word};
 use window::{ClientAddress, Window};
 
 use super::program::{Program, MAX_CCWS};
-use super::view::{bytes, hex};
-use super::{Data, IrbView, Outcome, SchibView};
-use crate::admin::Function;
+use super::{Data, Function, IrbView, Outcome, SchibView};
 use crate::areas::{self, Areas, HOST_PROGRAM_BYTES};
 use crate::bell::BellHandle;
 use crate::config::{parse_device, Config};
@@ -98,6 +96,15 @@ struct Job {
     /// CCWs in it.
     ccws: usize,
     cancelled: bool,
+}
+
+/// How a program ended, and where it was.
+pub(super) struct Ended {
+    /// None when it was cancelled.
+    pub(super) irb: Option<Irb>,
+    earlier: Vec<Irb>,
+    pub(super) base: u32,
+    pub(super) data: Vec<Data>,
 }
 
 /// A program that runs, until it is dropped.
@@ -200,7 +207,14 @@ impl HostClient {
     ///
     /// The device is not the daemon's or is busy, the program does not fit, was refused, or did not end in time.
     pub fn run(&self, device: &str, program: &Program, limit: Duration) -> Result<Outcome> {
-        self.run_on(self.find(device)?, device, program, limit)
+        let ended = self.run_on(self.find(device)?, device, program, limit)?;
+        let view = |irb| IrbView::new(irb, ended.base);
+        Ok(Outcome {
+            device: device.into(),
+            irb: ended.irb.as_ref().map(view),
+            earlier: ended.earlier.iter().map(view).collect(),
+            data: ended.data,
+        })
     }
 
     /// The same on a subchannel that is known.
@@ -210,7 +224,7 @@ impl HostClient {
         device: &str,
         program: &Program,
         limit: Duration,
-    ) -> Result<Outcome> {
+    ) -> Result<Ended> {
         match lock(&self.running).entry(id.number()) {
             Entry::Occupied(_) => {
                 bail!("a program runs on {device}: halt or clear it, or wait for its end")
@@ -228,16 +242,13 @@ impl HostClient {
         self.start(device, id, &orb, &mut earlier)?;
         let base = orb.program.get();
         let irb = self.wait(device, &running, generation, limit, &mut earlier)?;
-        let mut outcome = Outcome {
-            device: device.into(),
-            irb: irb.map(|irb| IrbView::new(&irb, base)),
-            earlier: earlier.iter().map(|irb| IrbView::new(irb, base)).collect(),
-            data: Vec::new(),
-        };
-        if let Some(irb) = irb {
-            outcome.data = self.read_back(id, program, &irb)?;
-        }
-        Ok(outcome)
+        let data = irb.map(|irb| self.read_back(id, program, &irb));
+        Ok(Ended {
+            irb,
+            earlier,
+            base,
+            data: data.transpose()?.unwrap_or_default(),
+        })
     }
 
     /// The appliance serves.
@@ -443,9 +454,8 @@ impl HostClient {
                 );
                 let data = ClientAddress::new(at + u64::from(next));
                 window.fill(data, u64::from(step.count), 0)?;
-                let bytes = bytes(&step.data).context("data that is not hexadecimal")?;
-                let length = bytes.len().min(usize::from(step.count));
-                window.write_bytes(data, &bytes[..length])?;
+                let length = step.data.len().min(usize::from(step.count));
+                window.write_bytes(data, &step.data[..length])?;
                 next += room;
             }
         }
@@ -478,7 +488,7 @@ impl HostClient {
                 data.push(Data {
                     ccw: number,
                     command: format!("{:02x}", step.command),
-                    bytes: hex(&bytes),
+                    bytes,
                 });
             }
             next += room;

@@ -1,4 +1,4 @@
-//! A disk to be administered: its subchannel, for the channel programs of [`dasd::admin`].
+//! A disk to be administered: its subchannel, for the channel programs of [`dasd_tools`].
 //!
 //! # Rules
 //!
@@ -8,14 +8,14 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{anyhow, bail, ensure, Context, Result};
-use channel::{CcwFlags, SubchannelId};
-use dasd::admin::{Fault, Runner, SENSE};
+use anyhow::{bail, ensure, Context, Result};
+use channel::{CcwFlags, DeviceStatus, SubchannelId};
+use dasd_tools::lender::{Lender, Purpose};
+use dasd_tools::runner::{Fault, Runner, SENSE};
 use vcss::control::{Loan, LoanState};
 
 use super::host::{lock, HostClient};
 use super::program::{Program, Step};
-use super::view::{bytes, hex};
 use super::IrbView;
 use crate::areas::{device_number, HOST_SUBCHANNELS};
 
@@ -38,14 +38,11 @@ pub struct Borrowed<'a> {
     disk: Option<usize>,
 }
 
-impl HostClient {
-    /// Borrows a disk of the configuration, by its name, or a device that nobody has, by its number. `formats`: the volume may be
-    /// another one afterwards.
-    ///
-    /// # Errors
-    ///
-    /// There is no such disk, it is not one that can be lent, or is lent already, or it is not let go in time.
-    pub fn borrow_disk(&self, name: &str, formats: bool) -> Result<Borrowed<'_>> {
+impl Lender for HostClient {
+    type Disk<'a> = Borrowed<'a>;
+
+    /// A disk of the configuration by its name, or a device that nobody has by its number.
+    fn borrow_disk(&self, name: &str, purpose: Purpose) -> Result<Borrowed<'_>> {
         self.is_served()?;
         let Some(disk) = self.disk(name) else {
             let id = self.find(name).with_context(|| {
@@ -72,7 +69,10 @@ impl HostClient {
             name: name.into(),
             disk: Some(disk),
         };
-        let wanted = if formats { Loan::FORMAT } else { Loan::WANTED };
+        let wanted = match purpose {
+            Purpose::Look => Loan::WANTED,
+            Purpose::Format => Loan::FORMAT,
+        };
         self.want(disk, wanted)?;
         let began = Instant::now();
         loop {
@@ -91,7 +91,9 @@ impl HostClient {
             std::thread::sleep(TICK);
         }
     }
+}
 
+impl HostClient {
     /// The number of a disk of the configuration.
     pub fn disk(&self, name: &str) -> Option<usize> {
         self.names.disks.iter().position(|disk| disk == name)
@@ -137,11 +139,9 @@ impl Borrowed<'_> {
 }
 
 impl Runner for Borrowed<'_> {
-    type Error = anyhow::Error;
-
-    fn run(&mut self, program: &mut dasd::Program) -> Result<(), Fault<Self::Error>> {
+    fn run(&mut self, program: &mut dasd_tools::program::Program) -> Result<(), Fault> {
         let last = program.steps().len().saturating_sub(1);
-        let step = |(number, step): (usize, &dasd::program::Step)| Step {
+        let step = |(number, step): (usize, &dasd_tools::program::Step)| Step {
             command: step.command.0,
             flags: match number == last {
                 true => CcwFlags::SLI,
@@ -151,48 +151,40 @@ impl Runner for Borrowed<'_> {
             count: step.count,
             target: None,
             data: match step.command.reads() {
-                true => String::new(),
-                false => hex(program.data(number)),
+                true => Vec::new(),
+                false => program.data(number).to_vec(),
             },
         };
         let whole = Program {
             ccws: program.steps().iter().enumerate().map(step).collect(),
             ..Program::default()
         };
-        let outcome = self
+        let ended = self
             .host
             .run_on(self.id, &self.name, &whole, PROGRAM_LIMIT)
-            .map_err(Fault::Other)?;
-        for data in &outcome.data {
-            let read = bytes(&data.bytes).unwrap_or_default();
-            for (to, from) in program.data_mut(data.ccw).iter_mut().zip(read) {
-                *to = from;
+            .map_err(|error| Fault::Other(error.into()))?;
+        for data in &ended.data {
+            program.give(data.ccw, &data.bytes);
+        }
+        let Some(irb) = ended.irb else {
+            return Err(Fault::Other("the program was cancelled".into()));
+        };
+        let device = irb.scsw.device();
+        if device.contains(DeviceStatus::UNIT_CHECK) {
+            let mut sense = [0; SENSE];
+            let read = super::view::sense(&irb).unwrap_or_default();
+            for (to, from) in sense.iter_mut().zip(read) {
+                *to = *from;
             }
+            return Err(Fault::UnitCheck(sense));
         }
-        match outcome.irb {
-            None => Err(Fault::Other(anyhow!("the program was cancelled"))),
-            Some(irb) => judge(&irb),
+        if device.contains(DeviceStatus::BUSY) {
+            return Err(Fault::Busy);
         }
-    }
-}
-
-/// What the status says.
-fn judge<E: From<anyhow::Error>>(irb: &IrbView) -> Result<(), Fault<E>> {
-    let has = |name: &str| irb.scsw.device_status.iter().any(|status| status == name);
-    if has("unit check") {
-        let mut sense = [0; SENSE];
-        let read = irb.sense.as_deref().and_then(bytes).unwrap_or_default();
-        for (to, from) in sense.iter_mut().zip(read) {
-            *to = from;
-        }
-        return Err(Fault::UnitCheck(sense));
-    }
-    if has("busy") {
-        return Err(Fault::Busy);
-    }
-    match irb.trouble() {
         // What a record has less than was asked for is no trouble, but SLI says so already.
-        Some(trouble) => Err(Fault::Other(anyhow!(trouble).into())),
-        None => Ok(()),
+        match IrbView::new(&irb, ended.base).trouble() {
+            Some(trouble) => Err(Fault::Other(trouble.into())),
+            None => Ok(()),
+        }
     }
 }

@@ -25,7 +25,7 @@ mod tests;
 pub use host::HostClient;
 pub use program::Program;
 pub use trace::{driver_state, Line, Tracer};
-pub use view::{hex, IrbView, SchibView};
+pub use view::{IrbView, SchibView};
 
 use serde::{Deserialize, Serialize};
 
@@ -49,8 +49,9 @@ pub struct Data {
     pub ccw: usize,
     /// Its command code, hexadecimal.
     pub command: String,
-    /// The bytes, hexadecimal.
-    pub bytes: String,
+    /// The bytes.
+    #[serde(with = "hex::serde")]
+    pub bytes: Vec<u8>,
 }
 
 impl Outcome {
@@ -73,15 +74,40 @@ impl Outcome {
             None => text.push_str(&format!("{}: cancelled\n", self.device)),
         }
         for data in &self.data {
-            let bytes = view::bytes(&data.bytes).unwrap_or_default();
             text.push_str(&format!(
                 "CCW {} ({}): {} bytes\n{}",
                 data.ccw,
                 data.command,
-                bytes.len(),
-                view::dump(&bytes)
+                data.bytes.len(),
+                view::dump(&data.bytes)
             ));
         }
         text
+    }
+}
+
+/// An instruction that acts on what a subchannel is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Function {
+    /// HALT SUBCHANNEL.
+    Halt,
+    /// CLEAR SUBCHANNEL.
+    Clear,
+    /// CANCEL SUBCHANNEL.
+    Cancel,
+    /// RESUME SUBCHANNEL.
+    Resume,
+}
+
+impl Function {
+    /// Its name on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Halt => "halt",
+            Self::Clear => "clear",
+            Self::Cancel => "cancel",
+            Self::Resume => "resume",
+        }
     }
 }

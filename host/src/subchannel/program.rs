@@ -18,8 +18,6 @@ use anyhow::{bail, ensure, Context, Result};
 use channel::{CcwFlags, CommandCode};
 use serde::{Deserialize, Serialize};
 
-use super::view::{bytes, hex};
-
 /// CCWs in a program, at most.
 pub const MAX_CCWS: usize = 256;
 const SENSE_BYTES: u16 = 32;
@@ -49,8 +47,9 @@ pub struct Step {
     pub count: u16,
     /// Where a TIC leads, in bytes from the program's first.
     pub target: Option<u32>,
-    /// What is written, hexadecimal.
-    pub data: String,
+    /// What is written.
+    #[serde(with = "hex::serde")]
+    pub data: Vec<u8>,
 }
 
 impl Step {
@@ -99,7 +98,7 @@ fn step(word: &str, last: bool) -> Result<Step> {
         flags: (CcwFlags::SLI | chain).bits(),
         count,
         target: None,
-        data: hex(data),
+        data: data.to_vec(),
     };
     let mut parts = word.split(':');
     Ok(match (parts.next(), parts.next(), parts.next(), parts.next()) {
@@ -118,7 +117,7 @@ fn step(word: &str, last: bool) -> Result<Step> {
             named(code, count, &[])
         }
         (Some("write"), Some(code), Some(data), None) => {
-            let data = bytes(data).context("what is written is pairs of hexadecimal digits")?;
+            let data = hex::decode(data).context("what is written is pairs of hexadecimal digits")?;
             let count = u16::try_from(data.len()).ok().filter(|count| *count > 0);
             let count = count.context("a CCW writes 1 to 65535 bytes")?;
             let code = command(code)?;
@@ -141,7 +140,7 @@ fn command(text: &str) -> Result<CommandCode> {
 }
 
 fn raw(text: &str) -> Result<Step> {
-    let bytes = bytes(text).context("a CCW is 16 hexadecimal digits")?;
+    let bytes = hex::decode(text).context("a CCW is 16 hexadecimal digits")?;
     let [command, flags, high, low, address @ ..] = bytes.as_slice() else {
         bail!("a CCW is 16 hexadecimal digits");
     };
@@ -158,6 +157,6 @@ fn raw(text: &str) -> Result<Step> {
         flags: *flags,
         count: u16::from_be_bytes([*high, *low]),
         target: is_tic.then_some(address),
-        data: String::new(),
+        data: Vec::new(),
     })
 }

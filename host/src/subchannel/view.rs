@@ -1,6 +1,7 @@
 //! IRB and SCHIB, decoded: as JSON with the names of the *Principles of Operation*, and as text.
 
 use channel::{Irb, Schib, Scsw};
+use hex::encode as hex;
 use serde::{Deserialize, Serialize};
 use zerocopy::IntoBytes;
 
@@ -119,11 +120,7 @@ impl IrbView {
         Self {
             scsw: ScswView::new(&irb.scsw, program),
             esw: hex(raw.get(12..32).unwrap_or_default()),
-            // An emulated subchannel stores the bytes, and their count in the wrong place.
-            sense: irb.concurrent_sense().map(|sense| match sense.is_empty() {
-                true => hex(irb.ecw.as_bytes()),
-                false => hex(sense),
-            }),
+            sense: sense(irb).map(hex),
             raw: hex(raw),
         }
     }
@@ -183,7 +180,7 @@ impl SchibView {
             pim: mask(pmcw.pim),
             pom: mask(pmcw.pom),
             pam: mask(pmcw.pam),
-            chpids: hex(&pmcw.chpid),
+            chpids: hex(pmcw.chpid),
             scsw: ScswView::new(&schib.scsw, 0),
             raw: hex(schib.as_bytes()),
         }
@@ -221,20 +218,14 @@ fn listed(names: &[String]) -> String {
     }
 }
 
-/// Bytes as hexadecimal digits.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// The bytes of hexadecimal digits.
-pub fn bytes(text: &str) -> Option<Vec<u8>> {
-    if !text.len().is_multiple_of(2) || !text.chars().all(|c| c.is_ascii_hexdigit()) {
-        return None;
-    }
-    let pairs = (0..text.len()).step_by(2);
-    pairs
-        .map(|at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok())
-        .collect()
+/// Concurrent sense. An emulated subchannel stores the bytes, and their count in the wrong place.
+pub fn sense(irb: &Irb) -> Option<&[u8]> {
+    let sense = irb.concurrent_sense()?;
+    Some(if sense.is_empty() {
+        irb.ecw.as_bytes()
+    } else {
+        sense
+    })
 }
 
 /// Hexadecimal digits in words of four bytes.

@@ -37,5 +37,5 @@ mod tests;
 
 pub use door::{has_gone, Acceptor};
 pub use memory::Memory;
-pub use server::{listen, Peer, Server};
+pub use server::{Peer, Server};
 pub use session::{Identity, Session};

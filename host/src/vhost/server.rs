@@ -3,8 +3,7 @@
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -19,6 +18,7 @@ use super::readiness::{readiness, Readiness};
 use super::session::{Session, ABSENT};
 use crate::bell::{new_eventfd, signal, taken};
 use crate::log_limit::LogLimit;
+use crate::sockets::listen;
 
 /// How long the rest of a message, or room for an answer, may take to come.
 const MESSAGE_LIMIT: Duration = Duration::from_secs(10);
@@ -147,21 +147,6 @@ impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// A new listening socket for its owner only; one that a dead daemon left behind is replaced.
-///
-/// # Errors
-///
-/// The system refuses.
-pub fn listen(path: &Path) -> io::Result<UnixListener> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let listener = UnixListener::bind(path)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
-    Ok(listener)
 }
 
 struct Worker {

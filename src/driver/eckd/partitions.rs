@@ -79,7 +79,7 @@ pub(super) fn partitions(
                     break;
                 }
             }
-            Dscb::Format3(_) | Dscb::Format5(_) | Dscb::Format7(_) | Dscb::Format9(_) => {}
+            Dscb::Format3(_) | Dscb::Format5(_) | Dscb::Format7(_) | Dscb::Format9 => {}
             Dscb::Free | Dscb::Other(_) => break,
         }
         place.record = place.record.saturating_add(1);

@@ -1,13 +1,16 @@
 //! Disks that are borrowed, against a stand-in for the appliance that lends a volume in memory.
 
-use dasd::admin::{self, Fault, Runner};
-use dasd::Program;
+use dasd_tools::admin::{self, Reservation};
+use dasd_tools::format::{serial, Format, Layout};
+use dasd_tools::lender::{Lender as _, Purpose};
+use dasd_tools::program::Program;
+use dasd_tools::reserve::{Holder, Reservations};
+use dasd_tools::runner::{Fault, Runner};
+use dasd_tools::{dasdfmt, dasdview};
 use vcss::control::{Loan, LoanState};
 
 use super::*;
 use crate::areas::HOST_SUBCHANNELS;
-use crate::disks::reserve::Holder;
-use crate::disks::{view, Book, How};
 
 const DISK: &str = "data";
 
@@ -15,7 +18,7 @@ const DISK: &str = "data";
 pub(super) fn run(client: &ClientArea, volume: &Mutex<Volume>, orb: &Orb) -> Irb {
     let base = program_offset(&client.area);
     let place = |at: u32| ClientAddress::new(base + u64::from(at));
-    let mut program = Box::new(Program::new());
+    let mut program = Program::default();
     let mut ccws: Vec<Ccw1> = Vec::new();
     let mut at = orb.program.get();
     loop {
@@ -24,7 +27,7 @@ pub(super) fn run(client: &ClientArea, volume: &Mutex<Volume>, orb: &Orb) -> Irb
         let mut data = vec![0; ccw.count.get().into()];
         let address = place(ccw.address.get());
         client.window.read_bytes(address, &mut data).unwrap();
-        program.send(CommandCode(ccw.command), &[&data]).unwrap();
+        program.send(CommandCode(ccw.command), &data);
         ccws.push(ccw);
         assert!(ccw.flags().contains(CcwFlags::SLI));
         if !ccw.flags().contains(CcwFlags::CC) {
@@ -49,7 +52,7 @@ pub(super) fn run(client: &ClientArea, volume: &Mutex<Volume>, orb: &Orb) -> Irb
             irb.set_concurrent_sense(&sense);
             irb
         }
-        Err(Fault::Other(never)) => match never {},
+        Err(Fault::Other(error)) => panic!("{error}"),
     }
 }
 
@@ -107,11 +110,10 @@ impl Lender {
 #[test]
 fn a_borrowed_disk_runs_the_programs_and_goes_back() {
     let lender = Lender::new(Volume::new(3));
-    let mut program = Box::new(Program::new());
-    let mut disk = lender.stage.host.borrow_disk(DISK, false).unwrap();
+    let mut disk = lender.stage.host.borrow_disk(DISK, Purpose::Look).unwrap();
     assert_eq!(lender.state(), LoanState::Lent);
     assert_eq!(disk.device(), "0.0.0100");
-    let about = admin::characteristics(&mut disk, &mut program).unwrap();
+    let about = admin::characteristics(&mut disk).unwrap();
     assert_eq!(about, lender.volume().about);
     drop(disk);
     assert_eq!(lender.state(), LoanState::Own);
@@ -121,14 +123,17 @@ fn a_borrowed_disk_runs_the_programs_and_goes_back() {
 fn a_disk_is_lent_to_one_at_a_time() {
     let lender = Lender::new(Volume::new(3));
     let host = &lender.stage.host;
-    let disk = host.borrow_disk(DISK, false).unwrap();
-    let refused = host.borrow_disk(DISK, false).unwrap_err().to_string();
+    let disk = host.borrow_disk(DISK, Purpose::Look).unwrap();
+    let refused = host
+        .borrow_disk(DISK, Purpose::Look)
+        .unwrap_err()
+        .to_string();
     assert!(
         refused.contains("is being administered already"),
         "{refused}"
     );
     drop(disk);
-    host.borrow_disk(DISK, true).unwrap();
+    host.borrow_disk(DISK, Purpose::Format).unwrap();
 }
 
 #[test]
@@ -136,7 +141,7 @@ fn what_is_no_disk_is_not_lent() {
     let lender = Lender::new(Volume::new(3));
     for name in ["dta", "0.0.0100", "0.0.3271"] {
         assert!(
-            lender.stage.host.borrow_disk(name, false).is_err(),
+            lender.stage.host.borrow_disk(name, Purpose::Look).is_err(),
             "{name}"
         );
     }
@@ -148,7 +153,11 @@ fn a_disk_that_cannot_be_lent_is_no_dasd() {
     let at = offset_of!(Loan, state);
     let state = stage.scene.areas.control.word::<Loan>(0, at).unwrap();
     state.store(LoanState::Refused as u32);
-    let refused = stage.host.borrow_disk(DISK, false).unwrap_err().to_string();
+    let refused = stage
+        .host
+        .borrow_disk(DISK, Purpose::Look)
+        .unwrap_err()
+        .to_string();
     assert!(refused.contains("is no DASD"), "{refused}");
     let loan: Loan = stage.scene.areas.control.read(0).unwrap();
     assert_eq!(loan.wanted.get(), Loan::NONE);
@@ -157,52 +166,63 @@ fn a_disk_that_cannot_be_lent_is_no_dasd() {
 #[test]
 fn a_disk_is_formatted_and_shown_through_the_area() {
     let lender = Lender::new(Volume::new(3));
-    let order = crate::disks::FormatOrder {
-        layout: "cdl".into(),
+    let order = dasdfmt::FormatOrder {
+        layout: Layout::Cdl,
         block: 4096,
         serial: None,
     };
-    let used = crate::disks::format::Use {
+    let used = dasdfmt::Use {
         sectors: None,
         exported: 0,
     };
-    let mut disk = lender.stage.host.borrow_disk(DISK, true).unwrap();
+    let mut disk = lender
+        .stage
+        .host
+        .borrow_disk(DISK, Purpose::Format)
+        .unwrap();
     let device = disk.device();
-    let formatted = crate::disks::format::format(&mut disk, &device, &order, used, |_| Ok(()));
-    formatted.unwrap().unwrap();
-    let shown = view::look(&mut disk, DISK, &device).unwrap();
+    let formatted = dasdfmt::format(&mut disk, &device, &order, used, |_| Ok(()));
+    formatted.unwrap();
+    let shown = dasdview::look(&mut disk, DISK, &device).unwrap();
     assert_eq!((shown.serial.as_str(), shown.vtoc.len()), ("0X0100", 2));
-    let serial = dasd::label::serial("0X0100").unwrap();
-    let format = dasd::Format::new(lender.volume().about, dasd::Layout::Cdl, 4096, serial);
+    let serial = serial("0X0100").unwrap();
+    let format = Format::new(lender.volume().about, Layout::Cdl, 4096, serial);
     assert!(lender.volume().tracks == Volume::of(&format.unwrap()));
 }
 
 #[test]
 fn reservations_are_released_at_the_end() {
     let lender = Lender::new(Volume::new(3));
-    let (book, host) = (Book::default(), &lender.stage.host);
+    let (book, host) = (Reservations::default(), &lender.stage.host);
     let reserve = |how| book.apply(host, DISK, how, Duration::ZERO);
-    reserve(How::Reserve).unwrap();
+    reserve(Reservation::Reserve).unwrap();
     assert!(lender.volume().reserved.is_some());
     assert_eq!(book.entries()[DISK], Holder::Us);
     assert_eq!(book.ours(), [DISK]);
-    reserve(How::Release).unwrap();
+    reserve(Reservation::Release).unwrap();
     assert_eq!(lender.volume().reserved, None);
     assert!(book.entries().is_empty());
-    lender.volume().reserved = Some(dasd::model::Owner::Other);
-    let refused = reserve(How::Reserve).unwrap_err().to_string();
+    lender.volume().reserved = Some(dasd_tools::model::Owner::Other);
+    let refused = reserve(Reservation::Reserve).unwrap_err().to_string();
     assert!(refused.contains("reserved by another system"), "{refused}");
     // That is not ours to release.
     assert!(book.ours().is_empty());
-    assert_eq!(lender.volume().reserved, Some(dasd::model::Owner::Other));
-    reserve(How::Steal).unwrap();
-    assert_eq!(lender.volume().reserved, Some(dasd::model::Owner::Us));
+    assert_eq!(
+        lender.volume().reserved,
+        Some(dasd_tools::model::Owner::Other)
+    );
+    reserve(Reservation::Steal).unwrap();
+    assert_eq!(lender.volume().reserved, Some(dasd_tools::model::Owner::Us));
 }
 
 #[test]
 fn an_appliance_that_does_not_serve_lends_nothing() {
     let lender = Lender::new(Volume::new(3));
     lender.stage.scene.areas.forget_life();
-    let refused = lender.stage.host.borrow_disk(DISK, false).unwrap_err();
+    let refused = lender
+        .stage
+        .host
+        .borrow_disk(DISK, Purpose::Look)
+        .unwrap_err();
     assert!(refused.to_string().contains("does not serve"), "{refused}");
 }

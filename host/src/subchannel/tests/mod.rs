@@ -10,7 +10,7 @@ use channel::{
     ActivityControl, Ccw1, CcwFlags, CommandCode, DeviceStatus, FunctionControl, Irb, Orb,
     PmcwCharacteristics, PmcwFlags, Schib, StatusControl,
 };
-use dasd::model::Volume;
+use dasd_tools::model::Volume;
 use vcss::client::{Command, Instruction, Response, SchibPart, Status};
 use vcss::control::Device;
 use vcss::trace::{DriverState, Recorder, TraceEntry, TraceEvent};
@@ -20,7 +20,6 @@ use zerocopy::{FromBytes, FromZeros};
 
 use super::*;
 mod loan;
-use crate::admin::Function;
 use crate::areas::{program_offset, ClientArea};
 use crate::testing::{eventually, Scene};
 
@@ -270,7 +269,7 @@ fn a_program_runs_and_its_data_comes_back() {
     assert_eq!(outcome.trouble(), None);
     assert_eq!(outcome.data.len(), 1);
     assert_eq!(outcome.data[0].ccw, 1);
-    assert_eq!(outcome.data[0].bytes, "ff327000000000");
+    assert_eq!(outcome.data[0].bytes, IDENTITY);
     let irb = outcome.irb.clone().unwrap();
     assert_eq!(irb.scsw.ccw_address, "10");
     assert_eq!(irb.scsw.device_status, ["channel end", "device end"]);
@@ -393,7 +392,7 @@ fn words_become_ccws() {
         ccws,
         [(3, 0x60, 1), (6, 0x60, 4096), (1, 0x60, 2), (0xE4, 0x60, 7)]
     );
-    assert_eq!(program.ccws[2].data, "c1c2");
+    assert_eq!(program.ccws[2].data, [0xC1, 0xC2]);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Reservations of disks: made, waited for, and given up when the daemon ends.
+//! Reservations of disks: made, waited for, and given up when whoever made them ends.
 //!
 //! A reservation is the storage control's: no other system gets at the disk until it is released, or taken away by force. The
 //! daemon remembers which disks it has reserved, so that its orderly end releases them.
@@ -7,39 +7,18 @@ use std::collections::BTreeMap;
 use std::sync::{mpsc, Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{bail, Result};
-use dasd::admin::{self, Failure, Fault, Reservation, Runner};
-use dasd::Program;
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
-use crate::subchannel::HostClient;
+use crate::admin::{self, Reservation};
+use crate::lender::{Lender, Purpose};
+use crate::runner::{Failure, Fault, Runner};
 
 /// How often a disk that another system has is tried.
 const TICK: Duration = Duration::from_millis(100);
 
-/// What is to be done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum How {
-    /// RESERVE.
-    Reserve,
-    /// RELEASE.
-    Release,
-    /// UNCONDITIONAL RESERVE.
-    Steal,
-}
-
-impl How {
-    const fn reservation(self) -> Reservation {
-        match self {
-            Self::Reserve => Reservation::Reserve,
-            Self::Release => Reservation::Release,
-            Self::Steal => Reservation::Steal,
-        }
-    }
-}
-
-/// Who has reserved a disk, as far as the daemon knows.
+/// Who has reserved a disk, as far as is known here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Holder {
@@ -49,11 +28,30 @@ pub enum Holder {
     Other,
 }
 
-/// The reservations that the daemon knows of, by what the disks are called.
-#[derive(Debug, Default)]
-pub struct Book(Mutex<BTreeMap<String, Holder>>);
+/// Why a disk is not reserved, or not released.
+#[derive(Debug, Error)]
+pub enum ReserveError {
+    /// It is not lent.
+    #[error(transparent)]
+    NotLent(#[from] anyhow::Error),
+    /// Another system has it.
+    #[error("disk \"{name}\" is reserved by another system, for {} s now; `stellwerk steal` takes it away", .waited.as_secs())]
+    Elsewhere {
+        /// What it is called.
+        name: String,
+        /// How long that has been waited for.
+        waited: Duration,
+    },
+    /// The disk fails.
+    #[error("disk \"{0}\": {1}")]
+    Failed(String, Failure),
+}
 
-impl Book {
+/// The reservations that are known of, by what the disks are called.
+#[derive(Debug, Default)]
+pub struct Reservations(Mutex<BTreeMap<String, Holder>>);
+
+impl Reservations {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Holder>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -63,69 +61,65 @@ impl Book {
         self.lock().clone()
     }
 
-    fn note(&self, name: &str, holder: Option<Holder>) {
-        match holder {
-            Some(holder) => self.lock().insert(name.into(), holder),
-            None => self.lock().remove(name),
-        };
-    }
-
-    /// Reserves or releases a disk. One that another system has is waited for, at most `limit`.
+    /// Borrows a disk, and reserves or releases it. One that another system has is waited for, at most `limit`.
     ///
     /// # Errors
     ///
-    /// It still has it, or something is wrong with the disk.
-    pub fn apply(&self, host: &HostClient, name: &str, how: How, limit: Duration) -> Result<()> {
-        let mut disk = host.borrow_disk(name, false)?;
+    /// [`ReserveError`].
+    pub fn apply(
+        &self,
+        lender: &impl Lender,
+        name: &str,
+        how: Reservation,
+        limit: Duration,
+    ) -> Result<(), ReserveError> {
+        let mut disk = lender.borrow_disk(name, Purpose::Look)?;
         self.apply_to(&mut disk, name, how, limit)
     }
 
     /// The same to a disk that is borrowed.
-    pub(super) fn apply_to<R: Runner>(
+    pub(crate) fn apply_to(
         &self,
-        disk: &mut R,
+        disk: &mut dyn Runner,
         name: &str,
-        how: How,
+        how: Reservation,
         limit: Duration,
-    ) -> Result<()>
-    where
-        R::Error: std::fmt::Display,
-    {
-        let mut program = Box::new(Program::new());
+    ) -> Result<(), ReserveError> {
         let began = Instant::now();
         let mut waits = false;
         loop {
-            match admin::reserve(disk, &mut program, how.reservation()) {
+            match admin::reserve(disk, how) {
                 Ok(()) => break,
-                Err(Failure::Fault(_, Fault::Busy)) => {
-                    self.note(name, Some(Holder::Other));
-                    if began.elapsed() >= limit {
-                        tracing::warn!("disk \"{name}\" is reserved by another system");
-                        bail!(
-                            "disk \"{name}\" is reserved by another system, for {} s now; `stellwerk steal` takes it away",
-                            began.elapsed().as_secs()
-                        );
-                    }
-                    if !waits {
-                        tracing::info!("disk \"{name}\" is reserved by another system: waiting");
-                    }
-                    waits = true;
-                    std::thread::sleep(TICK.min(limit));
-                }
-                Err(failure) => bail!("disk \"{name}\": {failure}"),
+                Err(Failure::Fault(_, Fault::Busy)) => {}
+                Err(failure) => return Err(ReserveError::Failed(name.into(), failure)),
             }
+            self.lock().insert(name.into(), Holder::Other);
+            let waited = began.elapsed();
+            if waited >= limit {
+                tracing::warn!("disk \"{name}\" is reserved by another system");
+                let name = name.into();
+                return Err(ReserveError::Elsewhere { name, waited });
+            }
+            if !waits {
+                tracing::info!("disk \"{name}\" is reserved by another system: waiting");
+            }
+            waits = true;
+            std::thread::sleep(TICK.min(limit));
         }
-        let (holder, what) = match how {
-            How::Reserve => (Some(Holder::Us), "reserved"),
-            How::Release => (None, "released"),
-            How::Steal => (Some(Holder::Us), "reserved by force"),
+        let what = match how {
+            Reservation::Reserve => "reserved",
+            Reservation::Release => "released",
+            Reservation::Steal => "reserved by force",
         };
-        self.note(name, holder);
+        match how {
+            Reservation::Release => self.lock().remove(name),
+            _ => self.lock().insert(name.into(), Holder::Us),
+        };
         tracing::info!("disk \"{name}\" is {what}");
         Ok(())
     }
 
-    /// The disks that the daemon has reserved.
+    /// The disks that were reserved here.
     pub fn ours(&self) -> Vec<String> {
         let entries = self.entries().into_iter();
         let ours = entries.filter(|(_, holder)| *holder == Holder::Us);
@@ -183,7 +177,7 @@ mod tests {
         let left = release_all(names, Duration::from_millis(500), move |name| {
             match name {
                 "stuck" => std::thread::sleep(Duration::from_secs(1000)),
-                "bad" => bail!("unit check"),
+                "bad" => anyhow::bail!("unit check"),
                 _ => released.send(name.to_owned())?,
             }
             Ok(())

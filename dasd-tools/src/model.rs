@@ -3,19 +3,16 @@
 //! What it refuses: commands outside of an extent or a domain, domains that are not used up, writes that the mask does not
 //! permit, and count fields that do not belong to their track.
 
-extern crate alloc;
-
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
+use dasd::command::{self, DefineExtent, LocateRecord};
+use dasd::{Characteristics, CountField};
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
-use crate::admin::{Fault, Runner, SENSE};
-use crate::characteristics::Characteristics;
-use crate::command::{self, DefineExtent, LocateRecord};
-use crate::format::Format;
+use crate::format::{Format, Record};
 use crate::program::Program;
-use crate::track::CountField;
+use crate::runner::{Fault, Runner, SENSE};
 
 /// Who has reserved it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +93,7 @@ impl Volume {
 
     /// The records that a format wants.
     pub fn of(format: &Format) -> BTreeMap<u32, Track> {
-        let whole = |record: crate::Record| (record.count, trimmed(&record.content));
+        let whole = |record: Record| (record.count, trimmed(&record.content));
         let tracks = 0..format.tracks();
         tracks
             .map(|track| (track, format.track(track).map(whole).collect()))
@@ -111,7 +108,7 @@ impl Volume {
             let open = domain.as_mut().filter(|domain| domain.left > 0);
             match (command, open) {
                 (command::READ_CHARACTERISTICS, None) => {
-                    give(program, number, self.about.as_bytes());
+                    program.give(number, self.about.as_bytes());
                 }
                 (command::RESERVE | command::UNCONDITIONAL_RESERVE, None) => {
                     self.reserved = Some(Owner::Us);
@@ -155,7 +152,7 @@ impl Volume {
                     if command == command::READ_CKD {
                         all.extend(bytes);
                     }
-                    give(program, number, &all);
+                    program.give(number, &all);
                     domain.next += 1;
                 }
                 _ => return Err(COMMAND_REJECT),
@@ -210,17 +207,8 @@ fn trimmed(bytes: &[u8]) -> Vec<u8> {
     bytes[..end.map_or(0, |last| last + 1)].to_vec()
 }
 
-/// Puts there what was read; the rest is zero.
-fn give(program: &mut Program, step: usize, bytes: &[u8]) {
-    for (to, from) in program.data_mut(step).iter_mut().zip(bytes) {
-        *to = *from;
-    }
-}
-
 impl Runner for Volume {
-    type Error = core::convert::Infallible;
-
-    fn run(&mut self, program: &mut Program) -> Result<(), Fault<Self::Error>> {
+    fn run(&mut self, program: &mut Program) -> Result<(), Fault> {
         let number = self.programs;
         self.programs += 1;
         let first = program.steps().first().map(|step| step.command);

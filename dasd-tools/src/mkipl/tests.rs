@@ -4,14 +4,14 @@ use std::path::PathBuf;
 
 use channel::{Ccw0, CcwFlags, CommandCode};
 use dasd::vtoc::{Dscb, DSCB};
-use dasd::{label, Characteristics, Format, Layout};
 use proptest::prelude::*;
 use s390x::ebcdic::CP037;
 use tempfile::TempDir;
-use zerocopy::{FromBytes, FromZeros, IntoBytes};
+use zerocopy::{FromBytes, IntoBytes};
 
-use super::volume::{Record, Track, Volume, HEADS};
+use super::volume::{Track, Volume, HEADS};
 use super::*;
+use crate::format::{serial, Format, Layout};
 
 const CYLINDERS: u16 = 3;
 const TRACK: usize = 56_832;
@@ -47,7 +47,8 @@ impl Scene {
 
     /// As dasdfmt and dasdinit -linux format it.
     fn formatted(blocks: usize, layout: Layout) -> Self {
-        let format = Format::new(about(), layout, 4096, label::serial("linux1").unwrap()).unwrap();
+        let about = crate::model::Volume::new(CYLINDERS.into()).about;
+        let format = Format::new(about, layout, 4096, serial("linux1").unwrap()).unwrap();
         Self::new(blocks, |number| {
             let mut track = Track::empty(number);
             for record in format.track(number) {
@@ -80,7 +81,15 @@ impl Scene {
     }
 
     fn mkipl(&self, line: &str, yes: bool) -> Result<String> {
-        mkipl(&self.path("image"), &self.path("volume"), line, yes)
+        mkipl(
+            &self.path("image"),
+            &self.path("volume"),
+            line,
+            match yes {
+                true => Overwrite::Foreign,
+                false => Overwrite::Nothing,
+            },
+        )
     }
 
     fn refused(&self) -> String {
@@ -112,18 +121,6 @@ impl Scene {
         bytes[LINE..LINE + line.len()].copy_from_slice(line.as_bytes());
         bytes
     }
-}
-
-fn about() -> Characteristics {
-    let mut about = Characteristics::new_zeroed();
-    about.device = 0x3390.into();
-    about.cylinders = CYLINDERS.into();
-    about.long_cylinders = u32::from(CYLINDERS).into();
-    about.heads = HEADS.into();
-    about.track_length = [0, 0xE5, 0xA2];
-    (about.formula, about.factor_1, about.factor_6) = (2, 34, 6);
-    about.factors = [19, 9, 6, 116];
-    about
 }
 
 /// What a channel does at IPL: storage afterwards.

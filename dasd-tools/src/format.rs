@@ -9,21 +9,24 @@
 //! A *block* is a record without key. As many as fit by the device's track-capacity formula are on a track. Everything that is
 //! not named is zero. Home address and R0 stay as they are.
 
-use core::fmt;
+mod dscbs;
 
-use heapless::Vec;
+use alloc::vec::Vec;
+
+use dasd::label::{self, VolumeLabel, BLANK, LNX1, VOL1};
+use dasd::{vtoc, Characteristics, CountField, RecordAddress, TrackAddress};
+use s390x::ebcdic::CP037;
+use thiserror::Error;
+use zerocopy::big_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
-
-use crate::characteristics::Characteristics;
-use crate::label::{self, VolumeLabel};
-use crate::track::{CountField, TrackAddress};
-use crate::vtoc;
 
 /// The block sizes that Linux knows.
 pub const BLOCK_SIZES: [u16; 4] = [512, 1024, 2048, 4096];
 
 /// How a volume is laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "std", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "std", serde(rename_all = "lowercase"))]
 pub enum Layout {
     /// Compatible disk layout: other systems see a volume with a label and a VTOC.
     Cdl,
@@ -42,29 +45,18 @@ impl Layout {
 }
 
 /// Why a volume cannot have that format.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum FormatError {
     /// The characteristics are those of no disk that is known.
+    #[error("READ DEVICE CHARACTERISTICS: no disk that is known")]
     Characteristics,
     /// Not one of [`BLOCK_SIZES`].
+    #[error("blocks of {0} bytes: 512, 1024, 2048 or 4096")]
     BlockSize(u16),
     /// The volume has not even the tracks for label and VTOC.
+    #[error("too small for a label and a VTOC")]
     TooSmall,
 }
-
-impl fmt::Display for FormatError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Characteristics => {
-                f.write_str("READ DEVICE CHARACTERISTICS: no disk that is known")
-            }
-            Self::BlockSize(size) => write!(f, "blocks of {size} bytes: 512, 1024, 2048 or 4096"),
-            Self::TooSmall => f.write_str("too small for a label and a VTOC"),
-        }
-    }
-}
-
-impl core::error::Error for FormatError {}
 
 /// A format of a volume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,23 +68,13 @@ pub struct Format {
     serial: [u8; 6],
 }
 
-/// A record of a formatted volume.
+/// A record of a volume.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// Its count field.
     pub count: CountField,
-    /// The front of key and data; the rest is zero.
-    pub content: Vec<u8, { Self::MOST }>,
-}
-
-impl Record {
-    /// Most bytes of [`content`](Self::content).
-    pub const MOST: usize = 148;
-    /// Bytes of the keys of IPL records and a CDL label.
-    const KEY: u8 = 4;
-    const IPL_1: u16 = 24;
-    const IPL_2: u16 = 144;
-    const LABEL: u16 = 80;
+    /// Key and data; of a [`Format`] their front only, and the rest is zero.
+    pub content: Vec<u8>,
 }
 
 /// The front of the first IPL record: an IPL PSW that waits disabled with code F, and a CCW that does nothing. The volume is
@@ -102,7 +84,7 @@ const IPL_1: [u8; 16] = [0, 0x0A, 0, 0, 0, 0, 0, 0x0F, 3, 0, 0, 0, 0, 0, 0, 1];
 const IPL_KEYS: [[u8; 4]; 2] = [[0xC9, 0xD7, 0xD3, 0xF1], [0xC9, 0xD7, 0xD3, 0xF2]];
 
 impl Format {
-    /// Such a volume of a device. `serial` is in EBCDIC: [`label::serial`] makes it.
+    /// Such a volume of a device. `serial` is in EBCDIC: [`serial`] makes it.
     ///
     /// # Errors
     ///
@@ -191,65 +173,74 @@ impl Format {
     }
 
     fn record(&self, track: u32, address: TrackAddress, record: u8) -> Record {
-        let (key, data) = match (self.layout, track, record) {
-            (Layout::Cdl, 0, 1) => (Record::KEY, Record::IPL_1),
-            (Layout::Cdl, 0, 2) => (Record::KEY, Record::IPL_2),
-            (Layout::Cdl, 0, label::RECORD) => (Record::KEY, Record::LABEL),
-            (Layout::Cdl, 1, _) => (vtoc::KEY, vtoc::DATA),
-            _ => (0, self.block),
-        };
-        Record {
-            count: CountField {
-                track: address,
-                record,
-                key,
-                data: data.into(),
-            },
-            content: self.content(track, record),
-        }
-    }
-
-    fn content(&self, track: u32, record: u8) -> Vec<u8, { Record::MOST }> {
-        let mut to = Vec::new();
-        // Each of them is shorter than the most.
-        let mut put = |bytes: &[u8]| drop(to.extend_from_slice(bytes));
-        match (self.layout, track, record) {
-            (Layout::Cdl, 0, 1) => {
-                put(&IPL_KEYS[0]);
-                put(&IPL_1);
+        use Layout::{Cdl, Ldl};
+        let data = self.block;
+        let (key, data, content) = match (self.layout, track, record) {
+            (Cdl, 0, 1) => (4, 24, [IPL_KEYS[0].as_slice(), &IPL_1].concat()),
+            (Cdl, 0, 2) => (4, 144, IPL_KEYS[1].to_vec()),
+            (Cdl, 0, label::RECORD) => {
+                let vtoc = RecordAddress::new(0, 1, 1);
+                let label = volume_label(VOL1, self.serial, vtoc);
+                let front = &label.as_bytes()[..VolumeLabel::CDL];
+                (4, VolumeLabel::CDL as u16, [&VOL1, front].concat())
             }
-            (Layout::Cdl, 0, 2) => put(&IPL_KEYS[1]),
-            (Layout::Cdl, 0, label::RECORD) => {
-                let label = VolumeLabel::cdl(self.serial);
-                put(&label.name);
-                put(&label.as_bytes()[..VolumeLabel::CDL]);
-            }
-            (Layout::Cdl, 1, 1) => {
-                put(vtoc::format_4(&self.about, self.block, self.records).as_bytes());
-            }
-            (Layout::Cdl, 1, 2) => put(vtoc::format_5(&self.about).as_bytes()),
-            (Layout::Cdl, 1, 3) => {
-                if let Some(dscb) = vtoc::format_7(&self.about) {
-                    put(dscb.as_bytes());
-                }
-            }
-            (Layout::Ldl, 0, 1) => put(&IPL_1),
-            (Layout::Ldl, 0, label::RECORD) => {
+            (Cdl, 1, _) => (vtoc::KEY, vtoc::DATA, self.dscb(record)),
+            (Ldl, 0, 1) => (0, data, IPL_1.to_vec()),
+            (Ldl, 0, label::RECORD) => {
                 let blocks = u64::from(self.tracks()) * u64::from(self.records);
-                put(VolumeLabel::ldl(self.serial, blocks).as_bytes());
+                let label = VolumeLabel {
+                    version: VERSION_2,
+                    formatted_blocks: U64::new(blocks),
+                    ..volume_label(LNX1, self.serial, zerocopy::transmute!([BLANK; 5]))
+                };
+                (0, data, label.as_bytes().to_vec())
             }
-            _ => {}
-        }
-        to
+            _ => (0, data, Vec::new()),
+        };
+        let count = CountField {
+            track: address,
+            record,
+            key,
+            data: data.into(),
+        };
+        Record { count, content }
     }
+}
+
+/// The version of an LDL label that says how many blocks there are: `2`.
+const VERSION_2: u8 = 0xF2;
+
+/// Nothing but a name, a serial, and where the VTOC is.
+const fn volume_label(name: [u8; 4], serial: [u8; 6], vtoc: RecordAddress) -> VolumeLabel {
+    VolumeLabel {
+        name,
+        serial,
+        vtoc,
+        formatted_blocks: U64::ZERO,
+        ..zerocopy::transmute!([BLANK; VolumeLabel::LDL])
+    }
+}
+
+/// A volume serial out of text: one to six letters, digits, or `$`, `#`, `@`, `-`; small letters become large ones. `None` if it is
+/// something else.
+pub fn serial(text: &str) -> Option<[u8; 6]> {
+    let fits = (1..=6).contains(&text.len());
+    let good = |c: char| c.is_ascii_alphanumeric() || "$#@-".contains(c);
+    if !fits || !text.chars().all(good) {
+        return None;
+    }
+    let mut serial = [BLANK; 6];
+    for (to, c) in serial.iter_mut().zip(text.chars()) {
+        *to = CP037.encode_char(c.to_ascii_uppercase());
+    }
+    Some(serial)
 }
 
 /// What stands on track 0, as its only record, while a volume is being formatted: how far that has come. A volume with it has no
 /// label, so nobody takes it for one.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 pub struct Mark {
     /// [`Mark::NAME`].
     pub name: [u8; 4],
@@ -260,9 +251,9 @@ pub struct Mark {
     /// Zero.
     pub reserved: u8,
     /// Bytes of a block.
-    pub block: zerocopy::big_endian::U16,
+    pub block: U16,
     /// The first track that is not known to be formatted.
-    pub next: zerocopy::big_endian::U32,
+    pub next: U32,
 }
 
 const _: () = assert!(size_of::<Mark>() == 18);

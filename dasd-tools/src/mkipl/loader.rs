@@ -14,7 +14,7 @@
 
 use std::ops::Range;
 
-use anyhow::{ensure, Context, Result};
+use anyhow::{ensure, Result};
 use channel::{Ccw0, CcwFlags, CommandCode};
 use dasd::track::RecordAddress;
 use s390x::ebcdic::CP037;
@@ -24,6 +24,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::volume::{Track, Volume, HEADS};
 use super::{BASE, BLOCK, RECORDS};
+use crate::format::Record;
 
 const READ_DATA: CommandCode = CommandCode(0x06);
 const SEEK: CommandCode = CommandCode(0x07);
@@ -95,10 +96,6 @@ impl Signature {
     }
 
     /// What is on a volume.
-    ///
-    /// # Errors
-    ///
-    /// Its first track cannot be read.
     pub fn find(volume: &Volume) -> Result<Option<Self>> {
         let mut track = volume.track(0)?;
         let [_, second] = records(&mut track)?;
@@ -117,7 +114,7 @@ impl Signature {
 }
 
 /// The IPL records of track 0.
-fn records(track: &mut Track) -> Result<[&mut super::Record; 2]> {
+fn records(track: &mut Track) -> Result<[&mut Record; 2]> {
     let [_, first, second, ..] = track.records.as_mut_slice() else {
         anyhow::bail!("there are no IPL records on track 0");
     };
@@ -132,10 +129,6 @@ fn records(track: &mut Track) -> Result<[&mut super::Record; 2]> {
 }
 
 /// Whether there is an IPL program: the second record has something.
-///
-/// # Errors
-///
-/// Track 0 has no IPL records, or cannot be read.
 pub fn is_there(volume: &Volume) -> Result<bool> {
     let mut track = volume.track(0)?;
     let [_, second] = records(&mut track)?;
@@ -143,24 +136,16 @@ pub fn is_there(volume: &Volume) -> Result<bool> {
 }
 
 /// Makes the volume one from which nobody can IPL.
-///
-/// # Errors
-///
-/// As for [`is_there`]; or track 0 cannot be written.
 pub fn erase(volume: &mut Volume) -> Result<()> {
     set(volume, &NOTHING, &[])
 }
 
 /// Makes the volume one from which one can.
-///
-/// # Errors
-///
-/// As for [`erase`].
 pub fn install(volume: &mut Volume, tracks: &Range<u32>) -> Result<()> {
     let mut first = Ccws::new(8);
     first.push(READ_DATA, SECOND, SECOND_BYTES);
     first.push(CommandCode::TIC, SECOND, 0);
-    let first = [psw()?.as_slice(), &first.bytes].concat();
+    let first = [PSW.as_slice(), &first.bytes].concat();
 
     let mut second = Ccws::new(SECOND);
     let sought = SECOND + 5 * CCW;
@@ -184,10 +169,6 @@ fn set(volume: &mut Volume, first: &[u8], second: &[u8]) -> Result<()> {
 }
 
 /// The program that reads `blocks` records behind itself, which is the first record of the tracks.
-///
-/// # Errors
-///
-/// There are more than fit into one record.
 pub fn program(tracks: &Range<u32>, blocks: usize) -> Result<Vec<u8>> {
     let count = tracks.end - tracks.start;
     let parameters = PROGRAM + (3 * count + blocks as u32) * CCW;
@@ -215,17 +196,11 @@ pub fn program(tracks: &Range<u32>, blocks: usize) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The PSW with which the image begins.
-///
-/// # Errors
-///
-/// None that can happen: the image is below 2 GiB.
-pub fn psw() -> Result<[u8; 8]> {
-    let psw = ShortPsw::new(PswMask::BASIC_ADDRESSING, BASE.into());
-    Ok(psw
-        .context("the image is too high for an IPL PSW")?
-        .to_bytes())
-}
+/// The PSW with which the image begins: 31-bit addressing.
+pub const PSW: [u8; 8] = match ShortPsw::new(PswMask::BASIC_ADDRESSING, BASE as u64) {
+    Some(psw) => psw.to_bytes(),
+    None => panic!("the image is too high for an IPL PSW"),
+};
 
 /// CCWs one behind the other, each chained to the next.
 pub struct Ccws {

@@ -1,19 +1,18 @@
 //! Formats against facts that stand in the manuals or were seen on volumes that other programs made.
 
 mod admin;
+#[cfg(feature = "std")]
+mod disks;
 
-use std::string::ToString;
-use std::vec::Vec;
-
+use dasd::label::{Label, VolumeLabel};
+use dasd::vtoc::{Dscb, DSCB};
+use dasd::Characteristics;
 use proptest::prelude::*;
 use s390x::ebcdic::Text;
 use zerocopy::{FromBytes, IntoBytes};
 
-use crate::format::{Mark, BLOCK_SIZES};
-use crate::label::{serial, Label, VolumeLabel};
+use crate::format::{serial, Format, FormatError, Layout, Mark, Record, BLOCK_SIZES};
 use crate::model::Volume;
-use crate::vtoc::{self, Dscb, DSCB};
-use crate::{Characteristics, Format, FormatError, Layout, TrackAddress};
 
 /// A 3390.
 fn about(cylinders: u32) -> Characteristics {
@@ -28,7 +27,7 @@ fn format(cylinders: u32, layout: Layout, block: u16) -> Format {
 fn counts(format: &Format, track: u32) -> Vec<(u8, u16)> {
     let address = format.address(track);
     let records = format.track(track).zip(1..);
-    let check = |(record, number): (crate::Record, u8)| {
+    let check = |(record, number): (Record, u8)| {
         assert_eq!((record.count.track, record.count.record), (address, number));
         let bytes = usize::from(record.count.key) + usize::from(record.count.data.get());
         assert!(record.content.len() <= bytes);
@@ -41,15 +40,6 @@ fn counts(format: &Format, track: u32) -> Vec<(u8, u16)> {
 fn a_3390_track_holds_what_the_manual_says() {
     let records = BLOCK_SIZES.map(|block| about(1).records_of(block.into()));
     assert_eq!(records, [Some(49), Some(33), Some(21), Some(12)]);
-}
-
-#[test]
-fn a_cylinder_of_more_than_16_bits_stands_before_the_head() {
-    let address = TrackAddress::new(0xABC_1234, 14);
-    assert_eq!(address.as_bytes(), [0x12, 0x34, 0xAB, 0xCE]);
-    assert_eq!((address.cylinder(), address.head()), (0xABC_1234, 14));
-    assert_eq!(TrackAddress::of_number(31, 15), TrackAddress::new(2, 1));
-    assert_eq!(TrackAddress::new(2, 1).number(15), 31);
 }
 
 #[test]
@@ -82,7 +72,7 @@ fn an_ldl_volume_is_blocks_only() {
 fn the_label_of_a_cdl_volume_names_the_vtoc() {
     let record = format(3, Layout::Cdl, 4096).track(0).nth(2).unwrap();
     assert_eq!(record.content.len(), 4 + VolumeLabel::CDL);
-    assert_eq!(record.content[..4], crate::label::VOL1);
+    assert_eq!(record.content[..4], dasd::label::VOL1);
     let Label::Cdl(label) = Label::parse(&record.content[4..]) else {
         panic!("{record:?}");
     };
@@ -172,40 +162,9 @@ fn formatting_is_resumed_only_in_the_same_format() {
 }
 
 proptest! {
-    /// No bytes make a parser panic, and what it gives is the bytes.
     #[test]
-    fn any_bytes_are_some_label(bytes in proptest::collection::vec(any::<u8>(), 0..100), name in 0..4) {
-        let mut bytes = bytes;
-        let names = [crate::label::VOL1, crate::label::LNX1, crate::label::CMS1];
-        if let Some(name) = names.get(name as usize) {
-            bytes.splice(0..bytes.len().min(4), *name);
-        }
-        let label = Label::parse(&bytes);
-        let _ = (Text(&label.serial()).to_string(), label.name());
+    fn any_bytes_are_some_mark(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
         let _ = Mark::parse(&bytes);
-    }
-
-    #[test]
-    fn any_bytes_are_some_dscb(bytes in proptest::collection::vec(any::<u8>(), DSCB), id in any::<u8>(), heads in 0..16_u16) {
-        let mut dscb: [u8; DSCB] = bytes.try_into().unwrap();
-        dscb[usize::from(vtoc::KEY)] = id;
-        match Dscb::parse(&dscb) {
-            Dscb::Format1(it) | Dscb::Format8(it) => {
-                prop_assert_eq!(it.as_bytes(), dscb);
-                for extent in it.extent {
-                    if let Some((first, last)) = extent.tracks(heads) {
-                        prop_assert!(first <= last);
-                    }
-                }
-            }
-            Dscb::Format3(it) => prop_assert_eq!(it.as_bytes(), dscb),
-            Dscb::Format4(it) => prop_assert_eq!(it.as_bytes(), dscb),
-            Dscb::Format5(it) => prop_assert_eq!(it.as_bytes(), dscb),
-            Dscb::Format7(it) => prop_assert_eq!(it.as_bytes(), dscb),
-            Dscb::Format9(it) => prop_assert_eq!(it.as_bytes(), dscb),
-            Dscb::Free => prop_assert_eq!(id, 0),
-            Dscb::Other(other) => prop_assert_eq!(id, other),
-        }
     }
 
     /// Any characteristics give a format or none; the tracks of that are whole.

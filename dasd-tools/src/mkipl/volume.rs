@@ -3,7 +3,6 @@
 //! A header of 512 bytes, then tracks of one size: home address (a zero and the track's address), records of count field, key and
 //! data from R0 on, and eight bytes X'FF' behind the last.
 
-use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -11,6 +10,9 @@ use anyhow::{bail, ensure, Context, Result};
 use dasd::{CountField, TrackAddress};
 use zerocopy::big_endian::U16;
 use zerocopy::{FromBytes, IntoBytes};
+
+use super::medium::Medium;
+use crate::format::Record;
 
 /// Tracks of a cylinder of a 3390.
 pub const HEADS: u16 = 15;
@@ -26,37 +28,26 @@ const HOME: usize = 5;
 const COUNT: usize = size_of::<CountField>();
 const TRACK_END: [u8; 8] = [0xFF; 8];
 
-/// A record.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Record {
-    /// Its count field.
-    pub count: CountField,
-    /// Key and data.
-    pub content: Vec<u8>,
-}
-
 impl Record {
     /// A record with `length` bytes of data, of which the front is given.
-    pub fn new(track: u32, number: u8, key: &[u8], mut data: Vec<u8>, length: usize) -> Self {
-        data.resize(length, 0);
-        Self {
-            count: CountField {
-                track: TrackAddress::of_number(track, HEADS),
-                record: number,
-                key: key.len() as u8,
-                data: U16::new(length as u16),
-            },
-            content: [key, &data].concat(),
-        }
+    pub(super) fn new(track: u32, number: u8, mut content: Vec<u8>, length: usize) -> Self {
+        content.resize(length, 0);
+        let count = CountField {
+            track: TrackAddress::of_number(track, HEADS),
+            record: number,
+            key: 0,
+            data: U16::new(length as u16),
+        };
+        Self { count, content }
     }
 
     /// Its data.
-    pub fn data(&self) -> &[u8] {
+    pub(super) fn data(&self) -> &[u8] {
         &self.content[usize::from(self.count.key)..]
     }
 
     /// Puts bytes at the front of its data, and zeros behind them.
-    pub fn set_data(&mut self, bytes: &[u8]) {
+    pub(super) fn set_data(&mut self, bytes: &[u8]) {
         let data = &mut self.content[usize::from(self.count.key)..];
         data.fill(0);
         data[..bytes.len()].copy_from_slice(bytes);
@@ -79,7 +70,7 @@ impl Track {
         home[1..].copy_from_slice(address.as_bytes());
         Self {
             home,
-            records: vec![Record::new(number, 0, &[], Vec::new(), 8)],
+            records: vec![Record::new(number, 0, Vec::new(), 8)],
         }
     }
 
@@ -132,26 +123,14 @@ impl Track {
 
 /// A volume.
 #[derive(Debug)]
-pub struct Volume {
-    file: File,
-    tracks: u32,
-}
+pub struct Volume(Medium);
 
 impl Volume {
-    /// Opens one for reading and writing.
-    ///
-    /// # Errors
-    ///
-    /// The file cannot be opened, or it is not a 3390 of a size that is taken.
+    /// Opens one for reading and writing, if it is a 3390 of a size that is taken.
     pub fn open(path: &Path) -> Result<Self> {
         let name = path.display();
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(path)
-            .with_context(|| format!("opening {name}"))?;
+        let (file, length) = Medium::open(path)?;
         let mut header = [0; HEADER as usize];
-        let length = file.metadata()?.len();
         if length < HEADER || file.read_exact_at(&mut header, 0).is_err() {
             bail!("{name} is too short for a volume");
         }
@@ -182,69 +161,39 @@ impl Volume {
             tracks <= MOST_TRACKS,
             "{name} has {tracks} tracks, at most {MOST_TRACKS} can be"
         );
-        Ok(Self {
-            file,
-            tracks: tracks as u32,
-        })
+        let medium = Medium::new(file, "track", HEADER, TRACK as usize, tracks as u32);
+        Ok(Self(medium))
     }
 
     /// How many tracks it has.
     pub const fn tracks(&self) -> u32 {
-        self.tracks
+        self.0.units()
     }
 
     /// Reads a track.
-    ///
-    /// # Errors
-    ///
-    /// There is no such track, it cannot be read, or it is damaged.
     pub fn track(&self, number: u32) -> Result<Track> {
         let mut bytes = vec![0; TRACK as usize];
-        self.file
-            .read_exact_at(&mut bytes, self.offset(number)?)
-            .with_context(|| format!("reading track {number}"))?;
+        self.0.read(number, &mut bytes)?;
         Track::parse(&bytes).with_context(|| format!("track {number} is damaged"))
     }
 
     /// Whether a track has records behind R0.
-    ///
-    /// # Errors
-    ///
-    /// As for [`track`](Self::track).
     pub fn has_records(&self, number: u32) -> Result<bool> {
         const R0: usize = 8;
         let mut front = [0; HOME + COUNT + R0 + TRACK_END.len()];
-        self.file
-            .read_exact_at(&mut front, self.offset(number)?)
-            .with_context(|| format!("reading track {number}"))?;
+        self.0.read(number, &mut front)?;
         Ok(!front.ends_with(&TRACK_END))
     }
 
-    /// Writes a track.
-    ///
-    /// # Errors
-    ///
-    /// There is no such track, its records do not fit, or it cannot be written.
+    /// Writes a track, if its records fit.
     pub fn put(&mut self, number: u32, track: &Track) -> Result<()> {
-        let bytes = track
-            .to_bytes()
-            .with_context(|| format!("too much for track {number}"))?;
-        self.file
-            .write_all_at(&bytes, self.offset(number)?)
-            .with_context(|| format!("writing track {number}"))
+        let bytes = track.to_bytes();
+        let bytes = bytes.with_context(|| format!("too much for track {number}"))?;
+        self.0.write(number, &bytes)
     }
 
     /// Brings what was written onto the medium.
-    ///
-    /// # Errors
-    ///
-    /// It cannot be.
     pub fn sync(&self) -> Result<()> {
-        self.file.sync_data().context("writing")
-    }
-
-    fn offset(&self, number: u32) -> Result<u64> {
-        ensure!(number < self.tracks, "there is no track {number}");
-        Ok(HEADER + u64::from(number) * u64::from(TRACK))
+        self.0.sync()
     }
 }

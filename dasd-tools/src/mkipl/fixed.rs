@@ -12,7 +12,6 @@
 //! On the last blocks. Nothing lists them: such volumes have no VTOC. Only a volume with a `VOL1` label is taken; all blocks of the others
 //! are data.
 
-use std::fs::{File, OpenOptions};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -23,8 +22,9 @@ use dasd::Label;
 use zerocopy::big_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::loader::{psw, Ccws, Signature, CCW, SECOND};
-use super::BASE;
+use super::loader::{Ccws, Signature, CCW, PSW, SECOND};
+use super::medium::Medium;
+use super::{Overwrite, BASE, FOREIGN};
 
 /// Bytes of a block.
 pub const BLOCK: usize = 512;
@@ -51,22 +51,13 @@ struct Locate {
 
 /// A volume as Hercules keeps it, not compressed: its blocks.
 #[derive(Debug)]
-pub struct Fixed {
-    file: File,
-    blocks: u32,
-}
+pub struct Fixed(Medium);
 
 impl Fixed {
-    /// Opens one for reading and writing; `None` if the file is not one with a label.
-    ///
-    /// # Errors
-    ///
-    /// It cannot be opened, or its label is not `VOL1`.
+    /// Opens one for reading and writing; `None` if the file is not one with a label. That has to be `VOL1`.
     pub fn open(path: &Path) -> Result<Option<Self>> {
         let name = path.display();
-        let file = OpenOptions::new().read(true).write(true).open(path);
-        let file = file.with_context(|| format!("opening {name}"))?;
-        let length = file.metadata()?.len();
+        let (file, length) = Medium::open(path)?;
         let mut block = [0; BLOCK];
         let at = LABEL * BLOCK as u64;
         if !length.is_multiple_of(BLOCK as u64) || file.read_exact_at(&mut block, at).is_err() {
@@ -80,59 +71,48 @@ impl Fixed {
                 other.name()
             ),
         }
-        let blocks = u32::try_from(length / BLOCK as u64)
-            .with_context(|| format!("{name} has too many blocks"))?;
-        Ok(Some(Self { file, blocks }))
+        let blocks = u32::try_from(length / BLOCK as u64);
+        let blocks = blocks.with_context(|| format!("{name} has too many blocks"))?;
+        Ok(Some(Self(Medium::new(file, "block", 0, BLOCK, blocks))))
     }
 
     /// Writes an image; gives its blocks.
-    ///
-    /// # Errors
-    ///
-    /// There is no room, or there is something that was not to be overwritten.
-    pub fn write(&self, image: &[u8], yes: bool) -> Result<Range<u32>> {
-        let count = u32::try_from(image.len().div_ceil(BLOCK))?;
-        let first = self.blocks.checked_sub(count);
+    pub fn write(&self, image: &[u8], overwrite: Overwrite) -> Result<Range<u32>> {
+        let all = self.0.units();
+        let first = all.checked_sub(u32::try_from(image.len().div_ceil(BLOCK))?);
         let first = first.filter(|&first| u64::from(first) > LABEL);
-        let blocks = first.context("too small for the image")?..self.blocks;
+        let blocks = first.context("too small for the image")?..all;
         let program = program(&blocks)?;
-        let ipl = self.block(0)?;
-        if !yes && Signature::of(&ipl).is_none() && ipl.iter().any(|&byte| byte != 0) {
-            bail!("it has an IPL program of somebody else; --yes overwrites it");
-        }
-        for number in blocks.clone().filter(|_| !yes) {
-            if self.block(number)?.iter().any(|&byte| byte != 0) {
-                bail!(
-                    "there is data on blocks {number} to {}; --yes overwrites it",
-                    self.blocks - 1
-                );
+        let has_data = |block: &[u8; BLOCK]| block.iter().any(|&byte| byte != 0);
+        if overwrite == Overwrite::Nothing {
+            let ipl = self.block(0)?;
+            if Signature::of(&ipl).is_none() && has_data(&ipl) {
+                bail!(FOREIGN);
+            }
+            for number in blocks.clone() {
+                if has_data(&self.block(number)?) {
+                    let last = all - 1;
+                    bail!("there is data on blocks {number} to {last}; --yes overwrites it");
+                }
             }
         }
         let zero = [0; BLOCK];
-        self.put(0, &zero)?;
+        self.0.write(0, &zero)?;
         for (number, data) in blocks.clone().zip(image.chunks(BLOCK)) {
             let mut block = zero;
             block[..data.len()].copy_from_slice(data);
-            self.put(number, &block)?;
+            self.0.write(number, &block)?;
         }
-        self.file.sync_data()?;
-        self.put(0, &program)?;
-        self.file.sync_data()?;
+        self.0.sync()?;
+        self.0.write(0, &program)?;
+        self.0.sync()?;
         Ok(blocks)
     }
 
     fn block(&self, number: u32) -> Result<[u8; BLOCK]> {
         let mut block = [0; BLOCK];
-        self.file
-            .read_exact_at(&mut block, u64::from(number) * BLOCK as u64)
-            .with_context(|| format!("reading block {number}"))?;
+        self.0.read(number, &mut block)?;
         Ok(block)
-    }
-
-    fn put(&self, number: u32, block: &[u8; BLOCK]) -> Result<()> {
-        self.file
-            .write_all_at(block, u64::from(number) * BLOCK as u64)
-            .with_context(|| format!("writing block {number}"))
     }
 }
 
@@ -141,7 +121,7 @@ fn program(blocks: &Range<u32>) -> Result<[u8; BLOCK]> {
     let mut front = Ccws::new(8);
     front.push(READ_IPL, SECOND, BLOCK as u16);
     front.push(CommandCode::TIC, SECOND + FRONT as u32, 0);
-    let mut block = [psw()?.as_slice(), &front.bytes].concat();
+    let mut block = [PSW.as_slice(), &front.bytes].concat();
 
     let numbers: Vec<u32> = blocks.clone().collect();
     let transfers = numbers.chunks(MOST);

@@ -3,23 +3,24 @@
 use std::io;
 use std::time::Duration;
 
-use dasd::admin::{Fault, Runner};
-use dasd::model::{Owner, Volume};
+use crate::admin::Reservation;
+use crate::model::{Owner, Volume};
 
-use super::format::{format, Progress, Use};
-use super::reserve::Holder;
-use super::view::{look, Parts};
-use super::*;
-use crate::status::Status;
+use crate::dasdfmt::{format, DasdfmtError, FormatLine, FormatOrder, Progress, Style, Use};
+use crate::dasdview::{look, Parts};
+use crate::format::Layout;
+use crate::program::Program;
+use crate::reserve::{Holder, Reservations};
+use crate::runner::{Fault, Runner};
 
 const UNUSED: Use = Use {
     sectors: None,
     exported: 0,
 };
 
-fn order(layout: &str, block: u16) -> FormatOrder {
+fn order(layout: Layout, block: u16) -> FormatOrder {
     FormatOrder {
-        layout: layout.into(),
+        layout,
         block,
         serial: Some("linux1".into()),
     }
@@ -32,15 +33,15 @@ fn formatted(disk: &mut Volume, order: &FormatOrder, used: Use) -> (Vec<FormatLi
         lines.push(line);
         Ok(())
     };
-    let ended = format(disk, "0.0.0100", order, used, say).unwrap();
-    let ended = ended.map_or_else(|error| format!("{error:#}"), |()| String::new());
+    let ended = format(disk, "0.0.0100", order, used, say);
+    let ended = ended.map_or_else(|error| error.to_string(), |()| String::new());
     (lines, ended)
 }
 
 #[test]
 fn formatting_says_what_it_does() {
     let mut disk = Volume::new(3);
-    let (lines, ended) = formatted(&mut disk, &order("cdl", 4096), UNUSED);
+    let (lines, ended) = formatted(&mut disk, &order(Layout::Cdl, 4096), UNUSED);
     assert_eq!(ended, "");
     let begins = FormatLine::Begins {
         device: "3390/0a".into(),
@@ -59,23 +60,32 @@ fn formatting_says_what_it_does() {
 fn formatting_that_nobody_follows_is_broken_off_and_gone_on_with() {
     let mut disk = Volume::new(45);
     let mut told = 0;
-    let ended = format(&mut disk, "0.0.0100", &order("ldl", 4096), UNUSED, |_| {
-        told += 1;
-        match told {
-            1 => Ok(()),
-            _ => Err(io::ErrorKind::BrokenPipe.into()),
-        }
-    });
+    let ended = format(
+        &mut disk,
+        "0.0.0100",
+        &order(Layout::Ldl, 4096),
+        UNUSED,
+        |_| {
+            told += 1;
+            match told {
+                1 => Ok(()),
+                _ => Err(io::ErrorKind::BrokenPipe.into()),
+            }
+        },
+    );
     // It takes less time than there is between two lines.
-    assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    let Err(DasdfmtError::Unheard(error)) = ended else {
+        panic!("{ended:?}");
+    };
+    assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
     disk.tracks.clear();
     disk.fails_from = Some(60);
     disk.programs = 0;
-    let (_, ended) = formatted(&mut disk, &order("ldl", 4096), UNUSED);
+    let (_, ended) = formatted(&mut disk, &order(Layout::Ldl, 4096), UNUSED);
     assert!(ended.contains("sense 1000"), "{ended}");
     assert!(ended.contains("goes on from there"), "{ended}");
     disk.fails_from = None;
-    let (lines, ended) = formatted(&mut disk, &order("ldl", 4096), UNUSED);
+    let (lines, ended) = formatted(&mut disk, &order(Layout::Ldl, 4096), UNUSED);
     assert_eq!(ended, "");
     let Some(FormatLine::Begins { resumed, .. }) = &lines.first() else {
         panic!("{lines:?}");
@@ -91,11 +101,13 @@ fn what_cannot_be_formatted_is_refused_before_anything_is_written() {
         assert!(ended.contains(why), "{ended}");
         assert!(lines.is_empty() && disk.tracks.is_empty());
     };
-    refused(&order("cms", 4096), UNUSED, "no layout: cdl or ldl");
-    refused(&order("cdl", 1000), UNUSED, "512, 1024, 2048 or 4096");
+    let cms = r#"{"layout":"cms","block":4096,"serial":null}"#;
+    let error = serde_json::from_str::<FormatOrder>(cms).unwrap_err();
+    assert!(error.to_string().contains("expected `cdl` or `ldl`"));
+    refused(&order(Layout::Cdl, 1000), UNUSED, "512, 1024, 2048 or 4096");
     let long = FormatOrder {
         serial: Some("SEVENTH".into()),
-        ..order("cdl", 4096)
+        ..order(Layout::Cdl, 4096)
     };
     refused(&long, UNUSED, "no volume serial");
     let exported = Use {
@@ -103,42 +115,10 @@ fn what_cannot_be_formatted_is_refused_before_anything_is_written() {
         exported: 5000,
     };
     refused(
-        &order("cdl", 4096),
+        &order(Layout::Cdl, 4096),
         exported,
         "would have 4128 sectors, and clients are given 5000",
     );
-}
-
-#[test]
-fn a_disk_that_a_client_is_connected_to_is_not_formatted() {
-    let scene = crate::testing::Scene::new();
-    let disk = |connected| crate::status::Disk {
-        disk: "data".into(),
-        connected,
-        ..Default::default()
-    };
-    let mut status = Status {
-        devices: vec![crate::status::Device {
-            disk: Some("data".into()),
-            sectors: 4128,
-            ..Default::default()
-        }],
-        clients: vec![crate::status::Client {
-            name: "linux1".into(),
-            disks: vec![disk(true)],
-            ..Default::default()
-        }],
-        ..Default::default()
-    };
-    let refused = Use::of(&scene.config, &status, "data").unwrap_err();
-    let wanted = "disk \"data\" is in use by linux1: stop it first";
-    assert_eq!(refused.to_string(), wanted);
-    status.clients[0].disks = vec![disk(false)];
-    let used = Use::of(&scene.config, &status, "data").unwrap();
-    // The client is given all of it, whatever that is.
-    assert_eq!((used.sectors, used.exported), (Some(4128), 1));
-    let free = Use::of(&scene.config, &status, "0.0.0a80").unwrap();
-    assert_eq!((free.sectors, free.exported), (None, 0));
 }
 
 #[test]
@@ -148,7 +128,7 @@ fn a_disk_of_another_size_has_to_be_served_anew() {
             sectors: Some(before),
             exported: 100,
         };
-        let (lines, _) = formatted(&mut Volume::new(3), &order("cdl", 4096), used);
+        let (lines, _) = formatted(&mut Volume::new(3), &order(Layout::Cdl, 4096), used);
         let blocks = 43 * 12;
         assert_eq!(lines.last(), Some(&FormatLine::Complete { blocks, anew }));
     }
@@ -156,8 +136,8 @@ fn a_disk_of_another_size_has_to_be_served_anew() {
 
 #[test]
 fn the_bar_goes_to_its_end() {
-    let mut bar = Progress::new(true);
-    let mut lines = Progress::new(false);
+    let mut bar = Progress::new(Style::Bar);
+    let mut lines = Progress::new(Style::Lines);
     let begins = FormatLine::Begins {
         device: "3390/0a".into(),
         serial: "LINUX1".into(),
@@ -189,12 +169,12 @@ fn the_bar_goes_to_its_end() {
 
 #[test]
 fn a_reservation_held_elsewhere_is_waited_for_and_then_reported() {
-    let book = Book::default();
+    let book = Reservations::default();
     let limit = Duration::from_millis(1);
     let mut disk = Volume::new(3);
     disk.reserved = Some(Owner::Other);
     let refused = book
-        .apply_to(&mut disk, "data", How::Reserve, limit)
+        .apply_to(&mut disk, "data", Reservation::Reserve, limit)
         .unwrap_err();
     assert!(
         refused.to_string().contains("reserved by another system"),
@@ -205,21 +185,22 @@ fn a_reservation_held_elsewhere_is_waited_for_and_then_reported() {
     disk.reserved = None;
     disk.busy = 3;
     let limit = Duration::from_secs(10);
-    book.apply_to(&mut disk, "data", How::Reserve, limit)
+    book.apply_to(&mut disk, "data", Reservation::Reserve, limit)
         .unwrap();
     assert_eq!(book.entries()["data"], Holder::Us);
-    book.apply_to(&mut disk, "data", How::Release, limit)
+    book.apply_to(&mut disk, "data", Reservation::Release, limit)
         .unwrap();
     assert!(book.entries().is_empty());
     disk.reserved = Some(Owner::Other);
-    book.apply_to(&mut disk, "data", How::Steal, limit).unwrap();
+    book.apply_to(&mut disk, "data", Reservation::Steal, limit)
+        .unwrap();
     assert_eq!(disk.reserved, Some(Owner::Us));
 }
 
 #[test]
 fn a_formatted_disk_is_shown_as_dasdview_shows_it() {
     let mut disk = Volume::new(3);
-    formatted(&mut disk, &order("cdl", 4096), UNUSED);
+    formatted(&mut disk, &order(Layout::Cdl, 4096), UNUSED);
     let view = look(&mut disk, "data", "0.0.0100").unwrap();
     assert_eq!(
         (view.serial.as_str(), view.format.as_str()),
@@ -267,7 +248,7 @@ fn a_formatted_disk_is_shown_as_dasdview_shows_it() {
 #[test]
 fn a_partition_is_shown_with_its_tracks() {
     let mut disk = Volume::new(3);
-    formatted(&mut disk, &order("cdl", 4096), UNUSED);
+    formatted(&mut disk, &order(Layout::Cdl, 4096), UNUSED);
     // Tracks 2 to 44, as fdasd makes it.
     let ebcdic = |text: &'static str| text.chars().map(|c| s390x::ebcdic::CP037.encode_char(c));
     let mut dscb: Vec<u8> = ebcdic("LINUX.VLINUX1.PART0001.NATIVE").collect();
@@ -305,7 +286,7 @@ fn an_unformatted_disk_and_one_that_is_being_formatted_are_shown() {
     assert_eq!(view.format, "NOT formatted");
     assert_eq!((view.block_size, view.serial.as_str()), (0, ""));
     disk.fails_from = Some(60);
-    formatted(&mut disk, &order("cdl", 4096), UNUSED);
+    formatted(&mut disk, &order(Layout::Cdl, 4096), UNUSED);
     disk.fails_from = None;
     let view = look(&mut disk, "data", "0.0.0100").unwrap();
     assert!(
@@ -324,7 +305,7 @@ fn an_unformatted_disk_and_one_that_is_being_formatted_are_shown() {
 #[test]
 fn no_label_and_no_vtoc_is_too_strange() {
     let mut disk = Volume::new(3);
-    formatted(&mut disk, &order("cdl", 4096), UNUSED);
+    formatted(&mut disk, &order(Layout::Cdl, 4096), UNUSED);
     let whole = disk.clone();
     for (track, record, length) in [(0, 2, 84), (1, 0, 140), (1, 1, 140), (1, 2, 140)] {
         for seed in 0..200_u32 {
@@ -360,8 +341,7 @@ fn no_label_and_no_vtoc_is_too_strange() {
 fn what_has_no_characteristics_is_no_disk() {
     struct Other;
     impl Runner for Other {
-        type Error = &'static str;
-        fn run(&mut self, _: &mut ::dasd::Program) -> Result<(), Fault<Self::Error>> {
+        fn run(&mut self, _: &mut Program) -> Result<(), Fault> {
             Ok(())
         }
     }

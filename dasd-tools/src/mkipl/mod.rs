@@ -5,6 +5,7 @@
 //! | `volume` | a volume as Hercules keeps it: a file of tracks |
 //! | `space` | which of its tracks are free: the VTOC, and a data set in it for the image |
 //! | `loader` | the channel program that loads the image |
+//! | `medium` | the file of a volume |
 //! | `fixed` | all of that on a fixed-block volume |
 //!
 //! # Scope
@@ -19,6 +20,7 @@
 
 mod fixed;
 mod loader;
+mod medium;
 mod space;
 #[cfg(test)]
 mod tests;
@@ -29,9 +31,10 @@ use std::path::Path;
 
 use anyhow::{bail, ensure, Context, Result};
 
+use crate::format::Record;
 use fixed::Fixed;
 use space::Space;
-use volume::{Record, Track, Volume};
+use volume::{Track, Volume};
 
 /// Where the image is loaded.
 const BASE: u32 = 0x1_0000;
@@ -47,6 +50,18 @@ const BLOCK: usize = 4096;
 /// Records of a track.
 const RECORDS: usize = 12;
 
+/// Why an IPL program is not overwritten.
+const FOREIGN: &str = "it has an IPL program of somebody else; --yes overwrites it";
+
+/// What may be overwritten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overwrite {
+    /// Nothing but an image that was written here.
+    Nothing,
+    /// Data that is in no data set, and the IPL program of somebody else.
+    Foreign,
+}
+
 /// What has been written.
 #[derive(Debug)]
 struct Written {
@@ -60,10 +75,10 @@ struct Written {
 /// # Errors
 ///
 /// The image or the volume is not what it has to be, or there is something on the volume that was not to be overwritten.
-pub fn mkipl(image: &Path, volume: &Path, line: &str, yes: bool) -> Result<String> {
+pub fn mkipl(image: &Path, volume: &Path, line: &str, overwrite: Overwrite) -> Result<String> {
     let bytes = load(image, line)?;
     if let Some(this) = Fixed::open(volume)? {
-        let blocks = this.write(&bytes, yes);
+        let blocks = this.write(&bytes, overwrite);
         let Range { start, end } = blocks.with_context(|| volume.display().to_string())?;
         return Ok(format!(
             "{} KiB on blocks {start} to {}: a fixed-block volume has no VTOC to list them in\n",
@@ -72,7 +87,8 @@ pub fn mkipl(image: &Path, volume: &Path, line: &str, yes: bool) -> Result<Strin
         ));
     }
     let mut this = Volume::open(volume)?;
-    let written = write(&mut this, &bytes, yes).with_context(|| volume.display().to_string())?;
+    let written =
+        write(&mut this, &bytes, overwrite).with_context(|| volume.display().to_string())?;
     let Range { start, end } = written.tracks;
     let place = |track| {
         let heads = u32::from(volume::HEADS);
@@ -122,11 +138,12 @@ fn load(path: &Path, line: &str) -> Result<Vec<u8>> {
     Ok(image)
 }
 
-fn write(volume: &mut Volume, image: &[u8], yes: bool) -> Result<Written> {
+fn write(volume: &mut Volume, image: &[u8], overwrite: Overwrite) -> Result<Written> {
     let mut space = Space::of(volume)?;
     let ours = loader::Signature::find(volume)?;
-    if ours.is_none() && loader::is_there(volume)? && !yes {
-        bail!("it has an IPL program of somebody else; --yes overwrites it");
+    let careful = overwrite == Overwrite::Nothing;
+    if ours.is_none() && loader::is_there(volume)? && careful {
+        bail!(FOREIGN);
     }
     // In front of the image, the channel program that loads it.
     let blocks = 1 + image.len().div_ceil(BLOCK);
@@ -137,7 +154,7 @@ fn write(volume: &mut Volume, image: &[u8], yes: bool) -> Result<Written> {
     let written_over = before.filter(|_| !space.is_listed()).unwrap_or_default();
     for number in tracks.clone() {
         let foreign = !written_over.contains(&number) && !space.own().any(|own| own == number);
-        if foreign && !yes && volume.track(number)?.has_data() {
+        if foreign && careful && volume.track(number)?.has_data() {
             bail!(
                 "there is data on tracks {} to {}, though they belong to no data set; --yes overwrites it",
                 tracks.start,
@@ -155,9 +172,7 @@ fn write(volume: &mut Volume, image: &[u8], yes: bool) -> Result<Written> {
                 Some(program) => program,
                 None => rest.next().unwrap_or_default().to_vec(),
             };
-            track
-                .records
-                .push(Record::new(number, record, &[], data, BLOCK));
+            track.records.push(Record::new(number, record, data, BLOCK));
         }
         volume.put(number, &track)?;
     }

@@ -11,8 +11,9 @@ use s390x::ebcdic::CP037;
 use zerocopy::big_endian::U16;
 use zerocopy::{FromZeros, IntoBytes};
 
-use super::volume::{Record, Track, Volume, HEADS};
+use super::volume::{Track, Volume, HEADS};
 use super::{BLOCK, RECORDS};
+use crate::format::Record;
 
 /// Name of the data set.
 pub const NAME: &str = "STELLWERK.IPL";
@@ -43,10 +44,6 @@ pub struct Space {
 
 impl Space {
     /// Reads label and VTOC.
-    ///
-    /// # Errors
-    ///
-    /// There is no `VOL1` label, or the VTOC is damaged.
     pub fn of(volume: &Volume) -> Result<Self> {
         let mut track = volume.track(0)?;
         let record = track.record(label::RECORD);
@@ -101,17 +98,13 @@ impl Space {
     pub fn blank(&self, number: u32) -> Track {
         let mut track = Track::empty(number);
         if self.is_listed() {
-            let record = |record| Record::new(number, record, &[], Vec::new(), BLOCK);
+            let record = |record| Record::new(number, record, Vec::new(), BLOCK);
             track.records.extend((1..=RECORDS as u8).map(record));
         }
         track
     }
 
     /// The last `count` tracks that are free; `before` are those where an image is already.
-    ///
-    /// # Errors
-    ///
-    /// There are not so many in one piece.
     pub fn find(
         &mut self,
         volume: &Volume,
@@ -152,10 +145,6 @@ impl Space {
     }
 
     /// Enters the image into the VTOC, with `blocks` records on those tracks; says whether there is a VTOC.
-    ///
-    /// # Errors
-    ///
-    /// The VTOC has no room.
     pub fn list(
         &mut self,
         volume: &mut Volume,

@@ -1,0 +1,91 @@
+//! What runs channel programs on a disk, and why one did not end well.
+
+use alloc::boxed::Box;
+
+use dasd::{CountField, Place};
+use thiserror::Error;
+
+use crate::format::FormatError;
+use crate::program::Program;
+
+/// Sense bytes.
+pub const SENSE: usize = 32;
+/// Byte and bit of some sense data, and what it is called.
+const NAMES: [(usize, u8, &str); 4] = [
+    (1, 0x02, "write inhibited"),
+    (1, 0x04, "file protected"),
+    (1, NO_RECORD_FOUND, "no record found"),
+    (0, 0x80, "command reject"),
+];
+const NO_RECORD_FOUND: u8 = 0x08;
+
+/// What runs channel programs on a disk.
+pub trait Runner {
+    /// Runs a program to its end. What was read is in its data then.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault`]; the program has ended.
+    fn run(&mut self, program: &mut Program) -> Result<(), Fault>;
+}
+
+/// Why a program did not end well.
+#[derive(Debug, Error)]
+pub enum Fault {
+    /// Unit check, with sense bytes.
+    #[error("unit check, {}, sense {}", name(.0), Digits(.0))]
+    UnitCheck([u8; SENSE]),
+    /// The device is busy: another system has reserved it, if it stays so.
+    #[error("busy: another system has reserved the disk")]
+    Busy,
+    /// Something of the runner's.
+    #[error(transparent)]
+    Other(Box<dyn core::error::Error + Send + Sync>),
+}
+
+impl Fault {
+    /// There is no such record on the track.
+    pub const fn is_no_record(&self) -> bool {
+        matches!(self, Self::UnitCheck(sense) if sense[1] & NO_RECORD_FOUND != 0)
+    }
+}
+
+fn name(sense: &[u8; SENSE]) -> &'static str {
+    let mut names = NAMES.iter();
+    let name = names.find(|(byte, bit, _)| sense[*byte] & bit != 0);
+    name.map_or("", |(.., name)| name)
+}
+
+/// Bytes, shown as hexadecimal digits.
+struct Digits<'a>(&'a [u8]);
+
+impl core::fmt::Display for Digits<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// Why something could not be done to a disk.
+#[derive(Debug, Error)]
+pub enum Failure {
+    /// A program failed: what it was for.
+    #[error("{0}: {1}")]
+    Fault(&'static str, Fault),
+    /// Such a format is not possible.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// A record that was written is not there.
+    #[error("verify: no {0}")]
+    Missing(Place),
+    /// A record that was written is another one.
+    #[error("verify: {found} was read, and {wanted} written")]
+    Differs {
+        /// What it should be.
+        wanted: CountField,
+        /// What was read.
+        found: CountField,
+    },
+    /// A label, or an entry of the VTOC, that was written is not what was read.
+    #[error("verify: {0} is not what was written")]
+    Content(Place),
+}
