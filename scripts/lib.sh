@@ -83,13 +83,14 @@ use_toolchain() {
 }
 
 # image_cargo COMMAND ARGUMENT…: cargo for the image's target, for which no standard library comes precompiled. Building
-# one is still called unstable; the variable lets a stable toolchain do it. Where the libraries' sources lie on this
+# one is still called unstable; the variable lets a stable toolchain do it. The libraries' small variants are taken: the
+# appliance sorts and searches nothing large. Where the libraries' sources lie on this
 # machine is nobody's business: their paths in messages are those that the compiler's makers see.
 image_cargo() {
     local command=$1 sysroot
     sysroot=$("$RUSTC" --print sysroot)
     shift
-    RUSTC_BOOTSTRAP=1 "$CARGO" "$command" --target "$IMAGE_TARGET" -Zbuild-std=core,alloc \
+    RUSTC_BOOTSTRAP=1 "$CARGO" "$command" --target "$IMAGE_TARGET" -Zbuild-std=core,alloc -Zbuild-std-features=optimize_for_size \
         --config "target.$IMAGE_TARGET.rustflags=['--remap-path-prefix=$sysroot/lib/rustlib/src/rust=/rust', '--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}/registry/src=/crates']" "$@"
 }
 

@@ -19,7 +19,6 @@ use appliance::proxy::Proxy;
 use channel::ChannelSubsystem;
 use liballoc::boxed::Box;
 use liballoc::string::{String, ToString};
-use liballoc::vec::Vec;
 use vcss::layout::Kind;
 use vcss::plan::{self, AreaPlan};
 use vcss::trace::{Follower, Recorder};
@@ -91,7 +90,7 @@ impl Loopback {
 
     /// A turn of the appliance.
     pub fn turn(&mut self) {
-        self.proxy.turn(&mut Vec::new(), &mut self.platform, true);
+        self.proxy.turn(&mut [], &mut self.platform, true);
     }
 
     /// What the event loop does with interruptions.

@@ -1,10 +1,10 @@
 //! The ELF as the linker made it, and what can be loaded out of it.
 //!
 //! Rule: the loadable bytes are the linker's, moved nowhere; only the symbol table's section is
-//! filled in, and everything behind the last segment is cut off.
+//! filled in, and everything behind it is cut off.
 
 use anyhow::{ensure, Context, Result};
-use object::elf::{FileHeader64, PT_LOAD};
+use object::elf::{FileHeader64, ProgramHeader64, PT_LOAD};
 use object::read::elf::{FileHeader, ProgramHeader};
 use object::{BigEndian, Object, ObjectSection};
 use s390x::psw::{PswMask, ShortPsw};
@@ -54,22 +54,41 @@ impl Image {
         })
     }
 
-    /// Put `contents` at the front of a section.
-    pub fn set_section(&mut self, name: &str, contents: &[u8]) -> Result<()> {
+    /// Put `contents` at the front of the section that is loaded last, and let the file's part of its segment end there.
+    pub fn set_last_section(&mut self, name: &str, contents: &[u8]) -> Result<()> {
         let file = object::File::parse(&*self.bytes)?;
         let section = file
             .section_by_name(name)
             .with_context(|| format!("no section {name}"))?;
-        let (offset, size) = section
+        let (start, size) = section
             .file_range()
             .with_context(|| format!("{name} is empty"))?;
+        let length = contents.len() as u64;
         ensure!(
-            contents.len() as u64 <= size,
+            length <= size,
             "{name} has {size} bytes, {} too few: raise SECTION_SIZE in src/boot/symbols.rs",
-            contents.len() as u64 - size
+            length - size
         );
-        let offset = usize::try_from(offset)?;
+        let offset = usize::try_from(start)?;
         self.bytes[offset..offset + contents.len()].copy_from_slice(contents);
+
+        let header = Elf::parse(&*self.bytes)?;
+        let table = usize::try_from(header.e_phoff.get(BigEndian))?;
+        let count = usize::from(header.e_phnum.get(BigEndian));
+        let last = start + size;
+        let (programs, _) = object::pod::slice_from_bytes_mut::<ProgramHeader64<BigEndian>>(
+            &mut self.bytes[table..],
+            count,
+        )
+        .map_err(|()| anyhow::anyhow!("no room for program headers"))?;
+        let segment = programs
+            .iter_mut()
+            .find(|program| {
+                program.p_offset.get(BigEndian) + program.p_filesz.get(BigEndian) == last
+            })
+            .with_context(|| format!("{name} is not the last section of a segment"))?;
+        let filled = start + length - segment.p_offset.get(BigEndian);
+        segment.p_filesz.set(BigEndian, filled);
         Ok(())
     }
 

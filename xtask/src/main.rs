@@ -14,6 +14,7 @@
 
 mod frames;
 mod image;
+mod names;
 mod table;
 
 #[path = "../../src/boot/symbols.rs"]
@@ -57,7 +58,8 @@ fn make(elf: &Path, out: &Path, limit: Option<usize>) -> Result<()> {
     let bytes = std::fs::read(elf).with_context(|| format!("reading {}", elf.display()))?;
     let mut image = image::Image::parse(&bytes)?;
     let table = table::Table::of(&bytes)?;
-    image.set_section(".symbols", &table.to_bytes()?)?;
+    let symbols = table.to_bytes()?;
+    image.set_last_section(".symbols", &symbols)?;
     let flat = image.flat()?;
     let size = flat.len().div_ceil(1024);
     ensure!(
@@ -79,7 +81,7 @@ fn make(elf: &Path, out: &Path, limit: Option<usize>) -> Result<()> {
         "image: {size} KiB loadable{}, {} functions named in {} KiB",
         limit.map_or_else(String::new, |limit| format!(" (limit {limit} KiB)")),
         table.len(),
-        table.size().div_ceil(1024),
+        symbols.len().div_ceil(1024),
     );
     Ok(())
 }

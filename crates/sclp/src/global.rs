@@ -24,10 +24,29 @@ const IN_USE: u8 = 1;
 /// It was taken by force; final.
 const STOLEN: u8 = 2;
 
+/// Room for the console. The layout is fixed, so that an empty one is all zeros, which need no room in the image; as an
+/// `Option`, "none" would be an impossible value somewhere within the console.
+// There is one, and nowhere else for the console to be.
+#[allow(clippy::large_enum_variant)]
+#[repr(u8)]
+enum Slot {
+    Empty = 0,
+    Holds(GlobalConsole) = 1,
+}
+
+impl Slot {
+    fn console(&mut self) -> Option<&mut GlobalConsole> {
+        match self {
+            Self::Empty => None,
+            Self::Holds(console) => Some(console),
+        }
+    }
+}
+
 /// Holds the console, and hands it to one user at a time without ever waiting.
 pub struct ConsoleCell {
     state: AtomicU8,
-    console: UnsafeCell<Option<GlobalConsole>>,
+    console: UnsafeCell<Slot>,
     lost_prints: AtomicU32,
     event_pending: AtomicBool,
 }
@@ -46,7 +65,7 @@ impl ConsoleCell {
     const fn new() -> Self {
         Self {
             state: AtomicU8::new(FREE),
-            console: UnsafeCell::new(None),
+            console: UnsafeCell::new(Slot::Empty),
             lost_prints: AtomicU32::new(0),
             event_pending: AtomicBool::new(false),
         }
@@ -55,9 +74,9 @@ impl ConsoleCell {
     /// Puts a console into the cell, which must have none.
     pub fn install(&self, console: GlobalConsole) -> Result<(), InstallError> {
         self.with_slot(|slot| match slot {
-            Some(_) => Err(InstallError::Occupied),
-            None => {
-                *slot = Some(console);
+            Slot::Holds(_) => Err(InstallError::Occupied),
+            Slot::Empty => {
+                *slot = Slot::Holds(console);
                 Ok(())
             }
         })
@@ -67,7 +86,7 @@ impl ConsoleCell {
     /// Runs `use_it` with the console. `None` if there is no console or it is in use.
     pub fn with<R>(&self, use_it: impl FnOnce(&mut GlobalConsole) -> R) -> Option<R> {
         self.with_slot(|slot| {
-            let console = slot.as_mut()?;
+            let console = slot.console()?;
             if self.event_pending.swap(false, Ordering::Relaxed) {
                 console.note_signal(Signal::EVENT);
             }
@@ -113,10 +132,10 @@ impl ConsoleCell {
         self.state.store(STOLEN, Ordering::Relaxed);
         // SAFETY: the caller vouches that no other reference is used from now on, and the state,
         // which nobody changes after this, keeps new ones from being made.
-        unsafe { (*self.console.get()).as_mut() }
+        unsafe { (*self.console.get()).console() }
     }
 
-    fn with_slot<R>(&self, use_it: impl FnOnce(&mut Option<GlobalConsole>) -> R) -> Option<R> {
+    fn with_slot<R>(&self, use_it: impl FnOnce(&mut Slot) -> R) -> Option<R> {
         /// Gives the cell back, also when its user unwinds (on the developer's machine).
         struct Release<'c>(&'c AtomicU8);
         impl Drop for Release<'_> {

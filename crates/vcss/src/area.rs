@@ -3,7 +3,7 @@
 use core::fmt;
 use core::sync::atomic::{fence, Ordering};
 
-use window::{ClientAddress, OutOfWindow, Window, WindowSlice};
+use window::{ClientAddress, OutOfWindow, Window, WindowSlice, WindowWord};
 
 use crate::layout::{
     Capability, CapabilityId, Doorbell, Entry, Header, Kind, CAPABILITY_VERSION, MAGIC,
@@ -35,7 +35,7 @@ pub enum AreaError {
         /// The number found.
         found: u32,
     },
-    /// A part that does not fit into the area, or whose entries are too small.
+    /// A part that does not fit into the area, or whose entries are too small or not aligned.
     Part {
         /// Its id.
         id: u16,
@@ -194,7 +194,7 @@ impl<'w> Area<'w> {
     ///
     /// # Errors
     ///
-    /// No such entry, or `offset` is not that of a word in it.
+    /// No such entry, or `offset` is not that of a word in it, or its entries are not aligned.
     pub fn word<T: Entry>(&self, index: u32, offset: usize) -> Result<Word<'w>, AreaError> {
         let missing = AreaError::Index { id: T::ID, index };
         if !offset.is_multiple_of(4) || offset + 4 > size_of::<T>() {
@@ -202,7 +202,8 @@ impl<'w> Area<'w> {
         }
         let entry = self.entry::<T>(index)?;
         let address = entry.checked_add(offset as u64).ok_or(missing)?;
-        Ok(Word(self.window.slice(address, 4)?))
+        let word = self.window.slice(address, 4)?.as_word();
+        word.map(Word).ok_or(AreaError::Part { id: T::ID as u16 })
     }
 
     /// The entries `first` to `first + count` of a type as one array; for types whose stride is
@@ -265,21 +266,19 @@ const fn position(id: CapabilityId) -> usize {
 
 /// A big-endian 32-bit word in an area, loaded and stored whole.
 #[derive(Clone, Debug)]
-pub struct Word<'w>(WindowSlice<'w>);
+pub struct Word<'w>(WindowWord<'w>);
 
 impl Word<'_> {
     /// The word; what was stored before it by its writer is visible after this.
     #[inline]
     pub fn load(&self) -> u32 {
-        // The slice was made four bytes long, so the index is always good.
-        self.0.load_u32_acquire(0).unwrap_or(0).swap_bytes()
+        self.0.load_acquire()
     }
 
     /// Stores the word, after everything stored before.
     #[inline]
     pub fn store(&self, value: u32) {
-        let stored = self.0.store_u32_release(0, value.swap_bytes());
-        debug_assert!(stored.is_ok());
+        self.0.store_release(value);
     }
 }
 
@@ -427,8 +426,26 @@ mod tests {
     use crate::client::{Command, Status};
     use crate::plan;
 
-    fn area_bytes() -> [u8; 131_072] {
-        let mut bytes = [0; 131_072];
+    /// Memory for an area: it begins on a doubleword.
+    #[repr(align(8))]
+    struct Memory([u8; 131_072]);
+
+    impl core::ops::Deref for Memory {
+        type Target = [u8];
+
+        fn deref(&self) -> &[u8] {
+            &self.0
+        }
+    }
+
+    impl core::ops::DerefMut for Memory {
+        fn deref_mut(&mut self) -> &mut [u8] {
+            &mut self.0
+        }
+    }
+
+    fn area_bytes() -> Memory {
+        let mut bytes = Memory([0; 131_072]);
         let plan = plan::client_area(2);
         plan.write(&Window::borrowed(&mut bytes, 0)).unwrap();
         bytes
@@ -464,6 +481,22 @@ mod tests {
         let area = Area::open(&window, Kind::Client).unwrap();
         assert_eq!(area.count::<Command>(), 0);
         assert_eq!(area.count::<Status>(), 2);
+    }
+
+    #[test]
+    fn a_part_that_is_not_aligned_has_no_words() {
+        let mut bytes = area_bytes();
+        let length = plan::client_area(2).length() as usize;
+        bytes[64 + 16 + 11] += 2; // the stride of the second capability: the commands
+        let window = Window::borrowed(&mut bytes[..length], 0);
+        let area = Area::open(&window, Kind::Client).unwrap();
+        assert!(area.word::<Command>(0, 0).is_ok());
+        assert_eq!(
+            area.word::<Command>(1, 0).unwrap_err(),
+            AreaError::Part {
+                id: CapabilityId::Commands as u16
+            }
+        );
     }
 
     #[test]

@@ -58,7 +58,7 @@ use core::ops::Deref;
 
 pub use address::{ClientAddress, Segment};
 pub use error::OutOfWindow;
-pub use slice::{Lines, WindowSlice};
+pub use slice::{Lines, WindowSlice, WindowWord};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// The memory of another VM, as this side sees it.

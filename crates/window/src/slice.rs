@@ -9,6 +9,7 @@
 //! builds a ring on a slice checks its alignment once, at set-up.
 
 use core::fmt;
+use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 use core::sync::atomic::{fence, AtomicU16, AtomicU32, Ordering};
 
@@ -66,6 +67,38 @@ impl Lines<'_> {
         fence(Ordering::Release);
         // SAFETY: as above.
         unsafe { target.cast::<u32>().write_volatile(first) };
+    }
+}
+
+/// A 32-bit word of a window, big-endian, which has been found inside the window and aligned: loaded and stored whole.
+#[derive(Clone, Copy, Debug)]
+pub struct WindowWord<'w> {
+    place: *mut u32,
+    window: PhantomData<&'w Window>,
+}
+
+// SAFETY: as for `WindowSlice`.
+unsafe impl Send for WindowWord<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for WindowWord<'_> {}
+
+impl WindowWord<'_> {
+    /// Loads the word; all later accesses come after it.
+    #[inline(always)]
+    pub fn load_acquire(self) -> u32 {
+        // SAFETY: the slice that made this has found it inside the window, and aligned; this side never accesses it but by
+        // volatile or atomic means.
+        let word = unsafe { AtomicU32::from_ptr(self.place) };
+        u32::from_be(word.load(Ordering::Acquire))
+    }
+
+    /// Stores the word; all earlier accesses come before it.
+    #[inline(always)]
+    pub fn store_release(self, value: u32) {
+        crate::stores::about_to_store();
+        // SAFETY: as above.
+        let word = unsafe { AtomicU32::from_ptr(self.place) };
+        word.store(value.to_be(), Ordering::Release);
     }
 }
 
@@ -285,6 +318,16 @@ impl<'w> WindowSlice<'w> {
         // SAFETY: `element_at` found the target inside the slice; `value` is this side's own.
         unsafe { copy::to_window(value.as_bytes().as_ptr(), target, size_of::<T>()) };
         Ok(())
+    }
+
+    /// The slice as one word. `None` if it has not the length of one, or is not aligned in this side's memory.
+    pub fn as_word(&self) -> Option<WindowWord<'w>> {
+        let place = self.start.cast::<u32>();
+        let fits = self.length == 4 && place.is_aligned();
+        fits.then_some(WindowWord {
+            place,
+            window: PhantomData,
+        })
     }
 
     /// The slice as a ring of lines. `None` if it does not lie on a doubleword boundary, or its length is not that of a power
