@@ -302,6 +302,7 @@ impl Appliance {
             disks,
             exports,
             conditions,
+            suspects,
             ..
         } = self;
         proxy.attach(index, disks, |client, place, fits| {
@@ -318,6 +319,24 @@ impl Appliance {
                 }
             }
         });
+        suspects.show(conditions);
+    }
+
+    /// The same, also of a disk that is not there: then whoever looks reads why they are not served.
+    pub(super) fn attach_if_there(&mut self, index: usize) {
+        if self.disks.get(index).is_some_and(|disk| !disk.is_broken()) {
+            self.attach(index);
+        } else if let Some(reason) = self.owned.get(index).and_then(|it| it.trial.reason.clone()) {
+            self.exports_failed(index, &reason);
+        }
+    }
+
+    fn exports_failed(&mut self, index: usize, reason: &str) {
+        for (export, of) in self.exports.iter().enumerate() {
+            if matches!(&of.what, Exported::Block(block) if block.disk == index) {
+                self.conditions.failed(Subject::Export(export), reason);
+            }
+        }
     }
 
     fn disk_works(&mut self, index: usize) {
@@ -331,15 +350,11 @@ impl Appliance {
     }
 
     fn disk_failed(&mut self, index: usize, began: Tod, now: Tod, reason: String) {
+        self.conditions.failed(Subject::Disk(index), &reason);
+        self.exports_failed(index, &reason);
         let Some(owned) = self.owned.get_mut(index) else {
             return;
         };
-        self.conditions.failed(Subject::Disk(index), &reason);
-        for (export, of) in self.exports.iter().enumerate() {
-            if matches!(&of.what, Exported::Block(block) if block.disk == index) {
-                self.conditions.failed(Subject::Export(export), &reason);
-            }
-        }
         let text = format!("disk {}: failed: {reason}", owned.name);
         if owned.trial.failed(began, now, reason) {
             log::error!("{text}; it is tried again");

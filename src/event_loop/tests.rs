@@ -1,5 +1,7 @@
 //! The appliance on a machine of software, and channel reports.
 
+mod suspects;
+
 use std::boxed::Box;
 use std::string::{String, ToString};
 use std::vec::Vec;
@@ -31,6 +33,7 @@ struct Scene {
     control: Area<'static>,
     /// The clients' areas as memory.
     shared: Vec<&'static Window>,
+    storage: Storage,
     appliance: Appliance,
 }
 
@@ -68,8 +71,26 @@ impl Scene {
             machine,
             control,
             shared,
+            storage,
             appliance,
         }
+    }
+
+    /// The appliance's next life.
+    fn restart(&mut self) {
+        self.machine.reports.clear();
+        let inventory = Inventory::discover(&mut self.machine).unwrap();
+        let (machine, storage) = (&mut self.machine, self.storage);
+        let tuning = Tuning::default();
+        self.appliance = Appliance::bring_up(machine, inventory, storage, tuning).unwrap();
+    }
+
+    /// The daemon asks for a try.
+    fn retry(&mut self, entry: u32) {
+        let at = core::mem::offset_of!(Condition, retry);
+        let word = self.control.word::<Condition>(entry, at).unwrap();
+        word.store(word.load() + 1);
+        self.later(0);
     }
 
     /// The conditions of disks, clients and exports: whether each is served, or why not.
@@ -310,9 +331,7 @@ fn a_failed_disk_is_tried_every_few_seconds_and_when_the_daemon_asks() {
     assert_eq!(tries(&scene), 1);
     scene.later(1_000_000);
     assert_eq!(tries(&scene), 1);
-    let at = core::mem::offset_of!(Condition, retry);
-    scene.control.word::<Condition>(0, at).unwrap().store(1);
-    scene.later(0);
+    scene.retry(0);
     assert_eq!(tries(&scene), 2);
     scene.later(4_000_000);
     assert_eq!(tries(&scene), 3);

@@ -115,6 +115,30 @@ impl Client {
     }
 }
 
+impl Client {
+    /// Puts a virtual subchannel into service that was [withheld](Self::withhold), with the device for which it stands, if that is there.
+    pub fn release(
+        &mut self,
+        index: u16,
+        find: impl FnOnce(DeviceNumber) -> Option<Device>,
+        isc: u8,
+        around: &mut Surroundings<'_>,
+    ) {
+        let Some(place) = self.subchannels.get_mut(usize::from(index)) else {
+            return;
+        };
+        place.withheld = false;
+        let number = match (place.stands, &place.kind) {
+            (Some(Stands::For(number, _)), _) => Some(number),
+            (Some(Stands::Any), Kind::PassThrough(subject)) => Some(subject.device()),
+            (Some(Stands::Any | Stands::Lent) | None, _) => None,
+        };
+        if let Some(device) = number.and_then(find) {
+            self.plug(index, &device, isc, around);
+        }
+    }
+}
+
 fn owned(device: &Device) -> Owned {
     Owned {
         id: device.id,

@@ -7,7 +7,6 @@ use alloc::boxed::Box;
 use channel::{DeviceNumber, Irb, Orb, Schib};
 use vcss::client::{Command, Instruction, Measurement, Response, SchibPart, Status};
 use vcss::events::EventSource;
-use vcss::underway::Note;
 use vcss::{Area, AreaError, Word};
 use window::Window;
 use zerocopy::FromBytes;
@@ -35,8 +34,8 @@ pub(super) struct Virtual {
     told: (bool, u32),
     /// The client has begun anew, and requests of before are still in flight at the disk.
     pub(super) resetting: bool,
-    /// Where the next life of the appliance finds what is being carried out, and whose client this is.
-    pub(super) note: Option<(Note, u16)>,
+    /// It is out of service: to the client it is one without a device.
+    pub(super) withheld: bool,
 }
 
 /// For which owned device a virtual subchannel stands, whenever there is one.
@@ -90,12 +89,15 @@ impl Virtual {
             // Whatever is there, it is not that.
             told: (false, u32::MAX),
             resetting: false,
-            note: None,
+            withheld: false,
         })
     }
 
     /// How well it does for a device that nobody has; `None`: not at all.
     pub(super) fn fit(&self, number: DeviceNumber) -> Option<Fit> {
+        if self.withheld {
+            return None;
+        }
         match (self.stands?, &self.kind) {
             (Stands::For(wanted, _), _) => (wanted == number).then_some(Fit::Given),
             (Stands::Any, Kind::Nothing) => Some(Fit::Fresh),
@@ -117,8 +119,8 @@ impl Virtual {
         line: &mut Line<'_>,
     ) {
         let sequence = self.asked.load();
-        if let Some((note, client)) = &self.note {
-            note.begin(*client, self.index as u16, sequence);
+        if let Some(note) = line.note {
+            note.begin(line.client, self.index as u16, sequence);
         }
         let command = area.read::<Command>(self.index).ok();
         let instruction = command
@@ -128,14 +130,10 @@ impl Virtual {
             (Some(command), Some(instruction)) => {
                 let operand = &command.operand;
                 match &mut self.kind {
+                    _ if self.withheld => without_device(instruction, area, self.index),
                     Kind::Virtio(..) if self.resetting => match instruction {
-                        Instruction::Store => 0,
                         Instruction::Modify => 2,
-                        Instruction::Test => {
-                            show_status(area, self.index, &Irb::default(), false);
-                            3
-                        }
-                        _ => 3,
+                        _ => without_device(instruction, area, self.index),
                     },
                     Kind::Virtio(subchannel, device) => match devices.get_mut(*device) {
                         Some(device) => {
@@ -162,14 +160,7 @@ impl Virtual {
                         }
                         condition
                     }
-                    Kind::Nothing => match instruction {
-                        Instruction::Store | Instruction::Modify => 0,
-                        Instruction::Test => {
-                            show_status(area, self.index, &Irb::default(), false);
-                            3
-                        }
-                        _ => 3,
-                    },
+                    Kind::Nothing => without_device(instruction, area, self.index),
                 }
             }
             _ => Response::INVALID,
@@ -178,12 +169,12 @@ impl Virtual {
             self.show(area, line);
         }
         self.condition.store(condition);
-        if let Some((note, _)) = &self.note {
+        if let Some(note) = line.note {
             note.done(self.functions());
         }
         self.tell(area, events, line);
         self.answered.store(sequence);
-        if let Some((note, _)) = &self.note {
+        if let Some(note) = line.note {
             note.forget();
         }
     }
@@ -299,6 +290,18 @@ impl Virtual {
             self.pending.store(u32::from(now.0));
         }
         now.0 && !before.0
+    }
+}
+
+/// A request to a virtual subchannel that has no device now: its condition code.
+fn without_device(instruction: Instruction, area: &Area<'static>, index: u32) -> u32 {
+    match instruction {
+        Instruction::Store | Instruction::Modify => 0,
+        Instruction::Test => {
+            show_status(area, index, &Irb::default(), false);
+            3
+        }
+        _ => 3,
     }
 }
 

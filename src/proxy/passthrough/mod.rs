@@ -55,6 +55,7 @@ use heapless::Deque;
 use s390x::clock::Tod;
 use vcss::client::Instruction;
 use vcss::trace::{Recorder, TraceEvent};
+use vcss::underway::Note;
 use window::Window;
 
 pub use self::actions::initialised;
@@ -90,8 +91,10 @@ pub struct Line<'a> {
     pub now: Tod,
     /// The trace.
     pub trace: Option<&'a mut Recorder<'static>>,
-    /// The client, for the trace.
+    /// The client, for trace and note.
     pub client: u16,
+    /// Where it is noted what is being done.
+    pub note: Option<&'a Note>,
 }
 
 impl core::fmt::Debug for Line<'_> {
