@@ -68,7 +68,11 @@ impl Suspects {
                 continue;
             }
             let is_withheld = deaths >= DEATHS;
-            let pause = if is_withheld { pause(deaths) } else { FORGIVE_US };
+            let pause = if is_withheld {
+                pause(deaths)
+            } else {
+                FORGIVE_US
+            };
             all.push(Suspect {
                 export,
                 place,

@@ -564,11 +564,14 @@ impl Proxy {
         device.complete(&request, done.status, &mut context)
     }
 
-    /// Before sleeping: asks every client to ring. Returns whether there is work after all.
+    /// Before sleeping: asks every client to ring. Returns whether there is work after all: requests that cannot be taken before
+    /// another one ends are none.
     pub fn lie_down(&mut self) -> bool {
-        self.clients
-            .iter_mut()
-            .fold(false, |waiting, client| client.lie_down() | waiting)
+        let full = self.table.is_full();
+        let held = self.redoing.then_some(&self.held);
+        self.clients.iter_mut().fold(false, |waiting, client| {
+            client.lie_down(full, held) | waiting
+        })
     }
 
     /// After sleeping: no client need ring.

@@ -47,7 +47,7 @@ impl Scene {
         command.instruction = (instruction as u32).into();
         command.sequence += 1;
         area.write(index, &command).unwrap();
-        vcss::Bell::of_client(&area).unwrap().ring();
+        let _ = vcss::Bell::of_client(&area).unwrap().ring();
         self.later(0);
         let response: Response = area.read(index).unwrap();
         (response.sequence == command.sequence).then_some(response.condition.get())

@@ -36,6 +36,9 @@ use crate::css::Device;
 use crate::driver::block::BlockDevice;
 use crate::driver::Platform;
 
+/// When so many CCWs have been looked at for a client in one turn, its further requests come in the next one.
+const EFFORT: usize = if cfg!(test) { 8 } else { 1024 };
+
 /// A client.
 #[derive(Debug)]
 pub struct Client {
@@ -52,6 +55,10 @@ pub struct Client {
     ring: bool,
     /// A subchannel's program waits for its control unit.
     active: bool,
+    /// The virtual subchannel from which on its requests are looked at in the next turn.
+    next: u32,
+    /// There may be requests for which there was no time.
+    behind: bool,
     /// It began anew, and what it had left has not ended yet.
     resetting: bool,
     subchannels: Vec<Virtual>,
@@ -109,6 +116,8 @@ impl Client {
             // An earlier life may have left something unsaid.
             ring: true,
             active: false,
+            next: 0,
+            behind: false,
             resetting: false,
             area,
             window,
@@ -205,7 +214,9 @@ impl Client {
                 }
             }
             // An earlier life of the appliance had shown a device.
-            Kind::PassThrough(_) | Kind::Nothing if former.is_some_and(|part| part.schib.pmcw.has_device()) => {
+            Kind::PassThrough(_) | Kind::Nothing
+                if former.is_some_and(|part| part.schib.pmcw.has_device()) =>
+            {
                 if let Some(events) = &mut self.events {
                     events.report(initialised(index));
                 }
@@ -311,7 +322,11 @@ impl Client {
         if !self.has_news() {
             return false;
         }
-        let rang = self.bell.heard();
+        let from = core::mem::take(&mut self.next);
+        let rang = self.bell.heard() | self.behind;
+        // Those before that one come in the turn after.
+        self.behind = from > 0;
+        let mut effort = 0;
         if rang && self.bell.began_anew() {
             self.each_pass_through(around, PassThrough::reset);
             for place in &mut self.subchannels {
@@ -343,10 +358,16 @@ impl Client {
                         area: &self.area,
                         window: self.window,
                     };
+                    let noted = around.note;
+                    let noted = noted.filter(|it| it.begin_again(self.number, place.index as u16));
                     done = subchannel.advance(self.program, &mut unit);
+                    if let Some(note) = noted {
+                        note.forget();
+                    }
                 }
             }
-            if rang && place.asked.load() != place.answered.load() {
+            let asks = rang && place.asked.load() != place.answered.load();
+            if asks && place.index >= from && effort < EFFORT {
                 let mut line = Line {
                     css: &mut *around.platform,
                     window: self.program,
@@ -362,9 +383,16 @@ impl Client {
                     &mut self.events,
                     &mut line,
                 );
+                effort += place.effort();
                 done = true;
-            } else if done {
-                place.tell_pending();
+            } else {
+                if asks && place.index >= from && self.next == 0 {
+                    self.next = place.index;
+                    self.behind = true;
+                }
+                if done {
+                    place.tell_pending();
+                }
             }
             if done {
                 self.ring = true;
@@ -374,6 +402,7 @@ impl Client {
                 self.active |= subchannel.is_active();
             }
         }
+        self.active |= self.behind;
         worked
     }
 
@@ -529,12 +558,14 @@ impl Client {
         core::mem::take(&mut self.ring) && self.bell.ring()
     }
 
-    /// Asks the client to ring. Returns whether there is work after all.
-    pub fn lie_down(&mut self) -> bool {
+    /// Asks the client to ring. Returns whether there is work after all. What is new cannot be taken if the table is `full`, or of a disk
+    /// that is `held`.
+    pub fn lie_down(&mut self, full: bool, held: Option<&Held>) -> bool {
         self.bell.lie_down();
         let mut waiting = false;
         for device in &mut self.devices {
-            waiting |= device.expect_bells(true, &self.area, self.window);
+            let more = device.expect_bells(true, &self.area, self.window);
+            waiting |= more && !full && !held.is_some_and(|it| it.contains(device.export().disk));
         }
         self.bell.rings() | waiting
     }

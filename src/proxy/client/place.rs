@@ -210,6 +210,15 @@ impl Virtual {
         })
     }
 
+    /// What the answer to a request may have taken: CCWs that were looked at.
+    #[inline]
+    pub(super) fn effort(&self) -> usize {
+        match &self.kind {
+            Kind::PassThrough(subject) => subject.effort(),
+            Kind::Virtio(..) | Kind::Nothing => 0,
+        }
+    }
+
     pub(super) fn is_pending(&self) -> bool {
         match &self.kind {
             Kind::Virtio(subchannel, _) => subchannel.is_pending(),
