@@ -12,6 +12,7 @@
 //! | `disks` | disks opened, and tried again when that fails |
 //! | `owners` | which subchannel is whose at bring-up |
 //! | `reports` | channel reports: devices that go, come, or come back |
+//! | `unknown` | devices that have not said what they are |
 //! | `suspects` | virtual subchannels for which it did something when it died |
 //!
 //! # Limits
@@ -40,12 +41,14 @@ use self::clients::Parts;
 use self::disks::{OwnedDisk, Trial};
 use self::owners::{open_link, Free};
 use self::suspects::Suspects;
+use self::unknown::Unknown;
 
 mod clients;
 mod disks;
 mod owners;
 mod reports;
 mod suspects;
+mod unknown;
 
 /// How long a lost wake-up can go unnoticed.
 const HEAL_US: u64 = 1_000_000;
@@ -104,6 +107,7 @@ pub struct Appliance {
     disks: Vec<Box<dyn BlockDevice>>,
     owned: Vec<OwnedDisk>,
     suspects: Suspects,
+    unknown: Unknown,
     /// The tries to put each client together.
     clients: Vec<Trial>,
     proxy: Proxy,
@@ -160,6 +164,7 @@ impl Appliance {
         let mut this = Self {
             conditions,
             suspects,
+            unknown: Unknown::new(),
             loans: Loans::new(control.loans(), tuning.settings.isc),
             disks: owned
                 .iter()
@@ -359,6 +364,7 @@ impl Appliance {
         self.tend_disks(platform);
         self.tend_clients(platform);
         self.tend_suspects(platform);
+        self.tend_unknown(platform);
         self.control.is_to_stop()
     }
 

@@ -477,3 +477,38 @@ fn the_host_gets_no_virtio_device_either() {
     scene.plug(0x201);
     assert_eq!(scene.listed()[2..], [(OTHER, 2, None), (0x201, 3, Some(1))]);
 }
+
+#[test]
+fn a_device_that_does_not_say_what_it_is_is_nobodys_until_it_does() {
+    let given = [ExportKind::PassThrough, ExportKind::Any].map(|kind| export(kind, 0));
+    let mut scene = Scene::with(1, &[], &[], &given, |_, _| {});
+    for number in [GIVEN, OTHER] {
+        let id = scene.machine.attach(0, number, device(number));
+        scene.machine.subchannel(id).mishaps.hangs = true;
+        scene.report(id);
+    }
+    scene.later(0);
+    assert_eq!(scene.listed()[1..], [(GIVEN, 1, None), (OTHER, 2, None)]);
+    let reason = scene.conditions()[1].clone().unwrap_err();
+    let expected = "0.0.3270 has not said what it is: SENSE ID: ";
+    assert!(reason.starts_with(expected), "{reason}");
+    let commands = |scene: &mut Scene| {
+        let id = SubchannelId::new(0, 1).unwrap();
+        scene.machine.subchannel(id).commands.len()
+    };
+    let before = commands(&mut scene);
+    scene.later(1_000_000);
+    assert_eq!(commands(&mut scene), before, "it is left alone for a while");
+    // The daemon asks.
+    for number in [1, 2] {
+        let id = SubchannelId::new(0, number).unwrap();
+        scene.machine.subchannel(id).mishaps.hangs = false;
+    }
+    scene.retry(1);
+    scene.later(0);
+    assert_eq!(scene.listed()[1..], [(GIVEN, 1, Some(0)), (OTHER, 2, None)]);
+    assert_eq!(scene.conditions(), [Ok(()), Ok(()), Ok(())]);
+    // For whom nobody asks is asked later.
+    scene.later(60_000_000);
+    assert_eq!(scene.listed()[2..], [(OTHER, 2, Some(1))]);
+}

@@ -180,7 +180,7 @@ impl Client {
         around: Surroundings<'_>,
     ) -> Result<(), AreaError> {
         let index = self.subchannels.len() as u16;
-        let device = device.filter(|device| self.may_have(device));
+        let device = device.filter(|device| self.may_have(stands, device));
         let subject = device.and_then(|device| {
             self.subject(around.platform, index, stands, device, isc)
                 .map(|subject| match stands {
