@@ -1,5 +1,6 @@
 //! The appliance on a machine of software, and channel reports.
 
+mod constant;
 mod suspects;
 
 use std::boxed::Box;
