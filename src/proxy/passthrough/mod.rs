@@ -503,7 +503,7 @@ impl PassThrough {
 
     /// What it takes to look at its program: CCWs.
     pub const fn effort(&self) -> usize {
-        self.translator.len()
+        self.translator.ccws()
     }
 
     /// The number of the virtual subchannel.

@@ -244,8 +244,10 @@ fn a_command_that_waits_is_the_one_that_was_read() {
         let head = driver.read(0, DATA, 512);
         scene.settle();
         let data = |value: u16| {
-            let mut info = QueueInfo::default();
-            info.index = value.into();
+            let info = QueueInfo {
+                index: value.into(),
+                ..QueueInfo::default()
+            };
             match command {
                 Command::SetQueue => info.as_bytes().to_vec(),
                 _ => std::vec![value as u8],

@@ -237,7 +237,7 @@ impl Translator {
     }
 
     /// CCWs of the last program, in the arena.
-    pub const fn len(&self) -> usize {
+    pub const fn ccws(&self) -> usize {
         self.ground.used()
     }
 
