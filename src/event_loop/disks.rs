@@ -254,17 +254,14 @@ impl Appliance {
         let opened = disk::open(platform, device, self.tuning.settings);
         owned.stock = platform.use_stock(None).unwrap_or_default();
         let kind = Kind::of(device);
-        let opened = opened.and_then(|disk| {
-            let room = has_room(SPARE_BYTES).then_some(disk);
-            room.ok_or("no storage is left for it: the appliance needs more memory".into())
-        });
         let disk = match opened {
-            Ok(disk) => disk,
-            Err(error) => {
+            Ok(disk) if has_room(SPARE_BYTES) => disk,
+            failed => {
                 // Nothing of an earlier driver is worth keeping, but its volume's identity while that is in use.
                 let lendable = kind != Some(Kind::Virtio);
                 self.put_driver(index, None, Box::new(Absent::new(lendable)));
-                return Err(error);
+                let none = "no storage is left for it: the appliance needs more memory";
+                return Err(failed.err().unwrap_or_else(|| none.to_string()));
             }
         };
         let geometry = disk.geometry();

@@ -86,14 +86,14 @@ impl Appliance {
         if asked.is_none() && began < self.unknown.next {
             return;
         }
-        let of = |after| {
-            let devices = self.inventory.devices().iter();
-            let all = devices.filter(|device| self.is_unknown(device));
-            all.map(|device| device.id)
-                .filter(|&id| Some(id) > after)
-                .min()
+        let devices = self.inventory.devices().iter();
+        let all = devices.filter(|device| self.is_unknown(device));
+        // The next one after the last, and then from the first on.
+        let next = || {
+            all.map(|it| it.id)
+                .min_by_key(|&id| (Some(id) <= self.unknown.last, id))
         };
-        let Some(id) = asked.or_else(|| of(self.unknown.last).or_else(|| of(None))) else {
+        let Some(id) = asked.or_else(next) else {
             return;
         };
         self.unknown.last = Some(id);
