@@ -70,7 +70,7 @@ pub struct Proxy {
     trace: Option<Recorder<'static>>,
     tending: Tending,
     /// Where it is noted what is being done.
-    note: Option<Note>,
+    note: Option<&'static Note>,
     /// What an earlier life left unfinished, until its client is there.
     cut: Option<CutOff>,
 }
@@ -171,7 +171,8 @@ impl Proxy {
     /// From now on, notes what is carried out, so that a next life does not do it again. `cut` is what an earlier life left unfinished:
     /// it ends. So for all clients that are there, and for each that comes.
     pub fn note_requests(&mut self, note: Note, cut: Option<CutOff>, platform: &mut dyn Platform) {
-        self.note = Some(note);
+        // For good: there is one in a life.
+        self.note = Some(Box::leak(Box::new(note)));
         self.cut = cut;
         for place in 0..self.clients.len() {
             self.cut_off(place, platform);
@@ -190,7 +191,7 @@ impl Proxy {
             now: platform.now(),
             platform,
             trace: self.trace.as_mut(),
-            note: self.note.as_ref(),
+            note: self.note,
         };
         client.cut_off(&cut, &mut around);
     }
@@ -403,7 +404,7 @@ impl Proxy {
             platform,
             now,
             trace: self.trace.as_mut(),
-            note: self.note.as_ref(),
+            note: self.note,
         };
         for client in &mut self.clients {
             turn.worked |= act(client, &mut around);
@@ -501,7 +502,7 @@ impl Proxy {
                 platform: &mut *platform,
                 now,
                 trace: self.trace.as_mut(),
-                note: self.note.as_ref(),
+                note: self.note,
             };
             let client = self.clients.get_mut(place);
             if let Some(looked) = client.and_then(|client| client.tend(from, &mut around)) {

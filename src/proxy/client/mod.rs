@@ -31,7 +31,7 @@ use super::subchannel::Subchannel;
 use super::virtio_blk::request::Scratch;
 use super::virtio_blk::service::Context;
 use super::virtio_blk::table::{Origin, Table};
-use super::virtio_blk::{Export, Unfit, Unit, VirtioBlk};
+use super::virtio_blk::{Export, Unfit, VirtioBlk};
 use crate::css::Device;
 use crate::driver::block::BlockDevice;
 use crate::driver::Platform;
@@ -55,9 +55,7 @@ pub struct Client {
     ring: bool,
     /// A subchannel's program waits for its control unit.
     active: bool,
-    /// The virtual subchannel from which on its requests are looked at in the next turn.
-    next: u32,
-    /// There may be requests for which there was no time.
+    /// There are requests for which there was no time.
     behind: bool,
     /// It began anew, and what it had left has not ended yet.
     resetting: bool,
@@ -116,7 +114,6 @@ impl Client {
             // An earlier life may have left something unsaid.
             ring: true,
             active: false,
-            next: 0,
             behind: false,
             resetting: false,
             area,
@@ -322,10 +319,7 @@ impl Client {
         if !self.has_news() {
             return false;
         }
-        let from = core::mem::take(&mut self.next);
-        let rang = self.bell.heard() | self.behind;
-        // Those before that one come in the turn after.
-        self.behind = from > 0;
+        let rang = self.bell.heard() | core::mem::take(&mut self.behind);
         let mut effort = 0;
         if rang && self.bell.began_anew() {
             self.each_pass_through(around, PassThrough::reset);
@@ -349,25 +343,15 @@ impl Client {
         self.active = self.resetting;
         for place in &mut self.subchannels {
             let mut done = false;
-            if let Kind::Virtio(subchannel, device) = &mut place.kind {
-                if let (true, Some(device)) =
-                    (subchannel.is_active(), self.devices.get_mut(*device))
-                {
-                    let mut unit = Unit {
-                        device,
-                        area: &self.area,
-                        window: self.window,
-                    };
-                    let noted = around.note;
-                    let noted = noted.filter(|it| it.begin_again(self.number, place.index as u16));
-                    done = subchannel.advance(self.program, &mut unit);
-                    if let Some(note) = noted {
-                        note.forget();
-                    }
+            if let Kind::Virtio(subchannel, _) = &place.kind {
+                if subchannel.is_active() {
+                    let windows = (self.window, self.program);
+                    let noted = (around.note, self.number);
+                    done = place.advance(&self.area, windows, &mut self.devices, noted);
                 }
             }
             let asks = rang && place.asked.load() != place.answered.load();
-            if asks && place.index >= from && effort < EFFORT {
+            if asks && effort < EFFORT {
                 let mut line = Line {
                     css: &mut *around.platform,
                     window: self.program,
@@ -386,10 +370,7 @@ impl Client {
                 effort += place.effort();
                 done = true;
             } else {
-                if asks && place.index >= from && self.next == 0 {
-                    self.next = place.index;
-                    self.behind = true;
-                }
+                self.behind |= asks;
                 if done {
                     place.tell_pending();
                 }

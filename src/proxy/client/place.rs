@@ -7,6 +7,7 @@ use alloc::boxed::Box;
 use channel::{DeviceNumber, Irb, Orb, Schib};
 use vcss::client::{Command, Instruction, Measurement, Response, SchibPart, Status};
 use vcss::events::EventSource;
+use vcss::underway::Note;
 use vcss::{Area, AreaError, Word};
 use window::Window;
 use zerocopy::FromBytes;
@@ -179,6 +180,34 @@ impl Virtual {
         }
     }
 
+    /// Goes on with the program of an emulated control unit. Returns whether it ended.
+    #[cold]
+    pub(super) fn advance(
+        &mut self,
+        area: &Area<'static>,
+        (window, program): (&'static Window, &'static Window),
+        devices: &mut [VirtioBlk],
+        (note, client): (Option<&Note>, u16),
+    ) -> bool {
+        let Kind::Virtio(subchannel, device) = &mut self.kind else {
+            return false;
+        };
+        let Some(device) = devices.get_mut(*device) else {
+            return false;
+        };
+        let mut unit = Unit {
+            device,
+            area,
+            window,
+        };
+        let noted = note.filter(|note| note.begin_again(client, self.index as u16));
+        let ended = subchannel.advance(program, &mut unit);
+        if let Some(note) = noted {
+            note.forget();
+        }
+        ended
+    }
+
     /// The client begins anew: a virtual subchannel of the virtio-ccw kind is as after a reset, and so is its device when nothing is in
     /// flight any more, see [`Self::go_on_resetting`].
     pub(super) fn begin_reset(&mut self, area: &Area<'static>, line: &mut Line<'_>) {
@@ -303,6 +332,7 @@ impl Virtual {
 }
 
 /// A request to a virtual subchannel that has no device now: its condition code.
+#[cold]
 fn without_device(instruction: Instruction, area: &Area<'static>, index: u32) -> u32 {
     match instruction {
         Instruction::Store | Instruction::Modify => 0,
