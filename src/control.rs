@@ -5,6 +5,7 @@
 //! The daemon is trusted to lay out the pool, and checked all the same: an extent that is not
 //! where windows and areas may be is refused with its name, before anything is touched there.
 
+use core::cell::OnceCell;
 use core::fmt;
 use core::mem::offset_of;
 
@@ -38,13 +39,15 @@ pub struct Control {
     order: Word<'static>,
     life: Word<'static>,
     storage: Storage,
+    /// What each client has to share, once somebody has asked: the entries do not change.
+    shares: Vec<OnceCell<Share>>,
     about: Appliance,
     /// The owned devices in the order of their entries, with the state that is shown.
     shown: Vec<(SubchannelId, DeviceNumber, DriverState)>,
 }
 
 /// What a client has to share: its name, area, window and program window.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Share {
     /// Its name in the configuration.
     pub name: String,
@@ -130,8 +133,8 @@ impl Storage {
         Self { start, end }
     }
 
-    /// A window over an extent, for good.
-    fn window(&self, of: &str, extent: Extent) -> Result<&'static Window, ControlError> {
+    /// Where an extent begins, and its length, if it lies where it may.
+    fn check(&self, of: &str, extent: Extent) -> Result<(u64, u64), ControlError> {
         let (offset, length) = (extent.offset.get(), extent.length.get());
         let end = offset.checked_add(length);
         let inside = offset >= self.start && end.is_some_and(|end| end <= self.end);
@@ -141,6 +144,12 @@ impl Storage {
                 extent: (offset, length),
             });
         }
+        Ok((offset, length))
+    }
+
+    /// A window over an extent, for good.
+    fn window(&self, of: &str, extent: Extent) -> Result<&'static Window, ControlError> {
+        let (offset, length) = self.check(of, extent)?;
         let base = core::ptr::with_exposed_provenance_mut(offset as usize);
         // SAFETY: the extent lies in shared storage, where nothing of this program is (contract of
         // `Storage::new`).
@@ -180,6 +189,9 @@ impl Control {
                 ..Appliance::default()
             },
             shown: Vec::new(),
+            shares: (0..area.count::<control::Client>())
+                .map(|_| OnceCell::new())
+                .collect(),
             storage,
             area,
         };
@@ -212,14 +224,26 @@ impl Control {
     ///
     /// The entry cannot be read, or what it names lies where it may not.
     pub fn share(&self, index: u16) -> Result<Share, ControlError> {
+        let place = self.shares.get(usize::from(index));
+        if let Some(share) = place.and_then(OnceCell::get) {
+            return Ok(share.clone());
+        }
         let entry: control::Client = self.read("client", u32::from(index))?;
         let name = entry.name.as_str().to_string();
-        Ok(Share {
+        // Windows are for good: there are none before all can be.
+        for extent in [entry.area, entry.window, entry.program] {
+            self.storage.check(&name, extent)?;
+        }
+        let share = Share {
             area: self.storage.window(&name, entry.area)?,
             window: self.storage.window(&name, entry.window)?,
             program: self.storage.window(&name, entry.program)?,
             name,
-        })
+        };
+        if let Some(place) = place {
+            let _ = place.set(share.clone());
+        }
+        Ok(share)
     }
 
     /// The exports: index of the client, virtual device number, and what it gets.

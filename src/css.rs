@@ -80,13 +80,16 @@ impl Device {
     }
 
     /// Why no client gets the device, if none does: the *data* of its commands name storage, which the device then reads and
-    /// writes by itself. No translation touches data, so such a device would reach all of the appliance's storage.
+    /// writes by itself. No translation touches data, so such a device would reach all of the appliance's storage. One that has not said what it
+    /// is may be such a device.
     pub fn reason_to_withhold(&self) -> Option<&'static str> {
-        let identity = self.identity.as_ref().ok();
-        let control_unit = identity.map(|identity| identity.cu_type.get());
-        if control_unit == Some(virtio::ccw::CONTROL_UNIT_TYPE) {
+        let Ok(identity) = &self.identity else {
+            return Some("it has not said what it is, and might take addresses as data");
+        };
+        let control_unit = identity.cu_type.get();
+        if control_unit == virtio::ccw::CONTROL_UNIT_TYPE {
             Some("a virtio device takes the addresses of its queues as data")
-        } else if self.is_queued || control_unit == Some(QUEUED_DIRECT_IO) {
+        } else if self.is_queued || control_unit == QUEUED_DIRECT_IO {
             Some("a device for queued direct I/O takes the addresses of its queues as data")
         } else {
             None

@@ -12,6 +12,8 @@
 //! | `disks` | disks opened, and tried again when that fails |
 //! | `owners` | which subchannel is whose at bring-up |
 //! | `reports` | channel reports: devices that go, come, or come back |
+//! | `unknown` | devices that have not said what they are |
+//! | `suspects` | virtual subchannels for which it did something when it died |
 //!
 //! # Limits
 //!
@@ -38,11 +40,15 @@ use crate::proxy::Proxy;
 use self::clients::Parts;
 use self::disks::{OwnedDisk, Trial};
 use self::owners::{open_link, Free};
+use self::suspects::Suspects;
+use self::unknown::Unknown;
 
 mod clients;
 mod disks;
 mod owners;
 mod reports;
+mod suspects;
+mod unknown;
 
 /// How long a lost wake-up can go unnoticed.
 const HEAL_US: u64 = 1_000_000;
@@ -100,6 +106,8 @@ pub struct Appliance {
     /// The disks' drivers, and what else is known of each.
     disks: Vec<Box<dyn BlockDevice>>,
     owned: Vec<OwnedDisk>,
+    suspects: Suspects,
+    unknown: Unknown,
     /// The tries to put each client together.
     clients: Vec<Trial>,
     proxy: Proxy,
@@ -111,9 +119,10 @@ pub struct Appliance {
     next_try: Tod,
 }
 
-/// What the control area names: exports, disks, the link, clients, and why a client could not be put together.
+/// What the control area names: exports and those under suspicion, disks, the link, clients, and why a client could not be put together.
 type Assembly = (
     Vec<Spec>,
+    Suspects,
     Vec<OwnedDisk>,
     VirtioSerial,
     Proxy,
@@ -143,8 +152,9 @@ impl Appliance {
         tuning: Tuning,
     ) -> Result<Self, String> {
         let mut control = Control::open(storage).map_err(|error| error.to_string())?;
-        let brought = Self::assemble(platform, &inventory, &control, tuning);
-        let (exports, owned, link, proxy, failed) = brought.inspect_err(|_| {
+        let mut conditions = control.conditions();
+        let brought = Self::assemble(platform, &inventory, &control, &mut conditions, tuning);
+        let (exports, suspects, owned, link, proxy, failed) = brought.inspect_err(|_| {
             control.set_life(Life::Failed);
         })?;
         for (place, device) in inventory.devices().iter().enumerate() {
@@ -152,7 +162,9 @@ impl Appliance {
         }
         control.end_devices();
         let mut this = Self {
-            conditions: control.conditions(),
+            conditions,
+            suspects,
+            unknown: Unknown::new(),
             loans: Loans::new(control.loans(), tuning.settings.isc),
             disks: owned
                 .iter()
@@ -191,6 +203,7 @@ impl Appliance {
         platform: &mut dyn Platform,
         inventory: &Inventory,
         control: &Control,
+        conditions: &mut Conditions,
         tuning: Tuning,
     ) -> Result<Assembly, String> {
         let words = |error: ControlError| error.to_string();
@@ -199,6 +212,8 @@ impl Appliance {
         let disks = control.disks().map_err(words)?;
         let numbers: Vec<_> = disks.iter().map(|&(_, number)| number).collect();
         let exports = specs(control.exports().map_err(words)?);
+        let note = control.note();
+        let suspects = Suspects::find(&exports, note.as_ref(), conditions, platform.now());
         let mut trace = control.recorder();
         let mut free = Free::new(devices, &numbers, link.id(), &exports, Vec::new());
         let mut clients = Vec::new();
@@ -213,6 +228,7 @@ impl Appliance {
                     devices,
                     disks: &numbers,
                     free: &mut free,
+                    suspects: &suspects,
                     trace: trace.as_mut(),
                     isc: tuning.settings.isc,
                 },
@@ -228,10 +244,10 @@ impl Appliance {
         let owned = disks.into_iter();
         let owned = owned.map(|(name, number)| OwnedDisk::new(name, number));
         let mut proxy = Proxy::new(clients, &[], trace);
-        if let Some((note, cut)) = control.note() {
+        if let Some((note, cut)) = note {
             proxy.note_requests(note, cut, platform);
         }
-        Ok((exports, owned.collect(), link, proxy, failed))
+        Ok((exports, suspects, owned.collect(), link, proxy, failed))
     }
 
     /// Serves until the daemon orders the end.
@@ -347,6 +363,8 @@ impl Appliance {
         self.lend(platform);
         self.tend_disks(platform);
         self.tend_clients(platform);
+        self.tend_suspects(platform);
+        self.tend_unknown(platform);
         self.control.is_to_stop()
     }
 

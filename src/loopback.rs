@@ -71,6 +71,7 @@ impl Loopback {
                 now: platform.now(),
                 platform: &mut platform,
                 trace: recorder.as_mut(),
+                note: None,
             };
             client
                 .add_pass_through(Stands::Any, Some(device), ISC, around)

@@ -69,6 +69,20 @@ impl Conditions {
         entry.is_some_and(|entry| core::mem::replace(&mut entry.asked, now) != now)
     }
 
+    /// How often the appliance died of it.
+    pub fn deaths(&self, of: Subject) -> u32 {
+        self.load(self.index(of), offset_of!(control::Condition, deaths))
+    }
+
+    /// The same from now on.
+    pub fn set_deaths(&mut self, of: Subject, deaths: u32) {
+        self.store(
+            self.index(of),
+            offset_of!(control::Condition, deaths),
+            deaths,
+        );
+    }
+
     fn tried(&mut self, of: Subject, state: ConditionState, reason: &str) {
         let index = self.index(of);
         let Some(entry) = self.entries.get_mut(index as usize) else {
@@ -89,7 +103,7 @@ impl Conditions {
         }
     }
 
-    /// All but the daemon's word. The state goes last: whoever sees it sees the rest.
+    /// All but the daemon's word and the deaths. The state goes last: whoever sees it sees the rest.
     fn write(&self, index: u32, tries: u32, state: ConditionState, reason: &str) {
         let packed = control::Condition::pack(reason);
         for (number, word) in packed.chunks_exact(4).enumerate() {

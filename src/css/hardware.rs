@@ -18,6 +18,7 @@ use window::{ClientAddress, Window};
 
 use super::chsc;
 use super::kept::Kept;
+use crate::driver::stock::Stock;
 use crate::driver::{OutOfStorage, Platform, Wake};
 
 /// The machine's channel subsystem, as this CPU drives it.
@@ -27,6 +28,7 @@ pub struct Hardware {
     highest_set: Option<u8>,
     midaws: Option<bool>,
     path_group: [u8; 11],
+    stock: Option<Stock>,
 }
 
 impl Hardware {
@@ -48,6 +50,7 @@ impl Hardware {
             highest_set: None,
             midaws: None,
             path_group: path_group(),
+            stock: None,
         }
     }
 }
@@ -212,6 +215,11 @@ impl Platform for Hardware {
             .checked_mul(PAGE_SIZE)
             .filter(|bytes| *bytes > 0)
             .ok_or(error)?;
+        if let Some(start) = self.stock.as_mut().and_then(|stock| stock.take(pages)) {
+            let base = ptr::with_exposed_provenance_mut(start as usize);
+            // SAFETY: it was allocated below, is never given back, and no driver uses it any more.
+            return Ok(unsafe { Window::new(base, bytes as u64, start) });
+        }
         let layout = Layout::from_size_align(bytes, PAGE_SIZE).map_err(|_| error)?;
         // SAFETY: the layout has a size.
         let base = unsafe { alloc(layout) };
@@ -227,9 +235,16 @@ impl Platform for Hardware {
             unsafe { dealloc(base, layout) };
             return Err(error);
         }
+        if let Some(stock) = &mut self.stock {
+            stock.add(start.get(), pages);
+        }
         // SAFETY: the allocation is as long, is never given back, and nobody else knows it. The
         // window's accesses are volatile, so that what is in it is whatever the storage holds.
         Ok(unsafe { Window::new(base, bytes as u64, start.get()) })
+    }
+
+    fn use_stock(&mut self, stock: Option<Stock>) -> Option<Stock> {
+        core::mem::replace(&mut self.stock, stock)
     }
 
     fn has_midaws(&mut self) -> bool {

@@ -188,7 +188,7 @@ fn ask(platform: &mut dyn Platform, channel: &mut Channel, device: &mut Device) 
         Ok(_) => Err(IdentityError::Invalid),
         Err(error) => Err(IdentityError::SenseId(error)),
     };
-    if device.reason_to_withhold().is_none() && device.identity.is_ok() {
+    if device.reason_to_withhold().is_none() {
         for _ in 0..PROBES {
             if channel.has_waited() || channel.sense_id(platform).is_err() {
                 break;

@@ -10,6 +10,7 @@
 //! | [`fba`] | a fixed-block disk (3370, 9336) as a [`block::BlockDevice`] |
 //! | [`virtio_serial`] | the port over which the host daemon and the appliance wake each other |
 //! | [`disk`] | which of them a disk has |
+//! | [`stock`] | the storage of a device that is opened again and again |
 //! | [`block`] | the seam to the block service: what every disk driver offers |
 //!
 //! # Scope
@@ -23,7 +24,7 @@
 //! * A driver keeps no lock and has no handler: it is called by the event loop, does what can be done
 //!   now, and returns. Only bring-up and recovery wait, and each wait has a deadline.
 //! * What a device writes is not trusted: it is copied out of a [`Window`] and checked.
-//! * Storage that a device has been told of is never given back. So a device that goes on writing
+//! * Storage that a device has been told of is never given back, but to its own next driver. So a device that goes on writing
 //!   after it was given up hits nothing but storage that was its own, or the client's whose request it is.
 
 pub mod absent;
@@ -35,6 +36,7 @@ pub mod eckd;
 pub(crate) mod fake;
 pub mod fba;
 pub mod program;
+pub mod stock;
 pub mod virtio_blk;
 pub mod virtio_ccw;
 pub mod virtio_serial;
@@ -48,6 +50,7 @@ use s390x::machine_check::MachineCheckCode;
 use window::Window;
 
 pub use program::{run_program, Channel, ProgramError, Sense};
+use stock::Stock;
 
 /// What a driver needs of the machine beyond the I/O instructions.
 pub trait Platform: ChannelSubsystem {
@@ -111,6 +114,11 @@ pub trait Platform: ChannelSubsystem {
     /// As for [`storage`](Self::storage).
     fn storage_as_is(&mut self, pages: usize) -> Result<Window, OutOfStorage> {
         self.storage(pages)
+    }
+
+    /// From now on storage comes from this stock, as far as that goes, and is added to it. Returns the stock before.
+    fn use_stock(&mut self, stock: Option<Stock>) -> Option<Stock> {
+        stock
     }
 
     /// Whether programs may have modified indirect data addressing.

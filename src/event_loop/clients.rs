@@ -13,6 +13,7 @@ use vcss::trace::Recorder;
 use vcss::Area;
 
 use super::owners::{find, lendable, Free};
+use super::suspects::Suspects;
 use super::{Appliance, Spec};
 use crate::control::{Control, Exported, Subject};
 use crate::css::Device;
@@ -27,6 +28,7 @@ pub(super) struct Parts<'a, 'b> {
     pub(super) devices: &'a [Device],
     pub(super) disks: &'a [channel::DeviceNumber],
     pub(super) free: &'a mut Free<'b>,
+    pub(super) suspects: &'a Suspects,
     pub(super) trace: Option<&'a mut Recorder<'static>>,
     pub(super) isc: u8,
 }
@@ -40,6 +42,9 @@ pub(super) fn assemble(number: u16, parts: &mut Parts<'_, '_>) -> Result<Client,
     let client = Client::new(share.name, number, area, share.window, share.program);
     let mut client = client.map_err(spoilt)?;
     for export in parts.exports.iter().filter(|it| it.client == number) {
+        if parts.suspects.withholds((number, export.place)) {
+            client.withhold(export.place);
+        }
         let (stands, device) = match &export.what {
             Exported::Block(block) => {
                 client.add(export.number, block.clone()).map_err(spoilt)?;
@@ -60,6 +65,7 @@ pub(super) fn assemble(number: u16, parts: &mut Parts<'_, '_>) -> Result<Client,
             now: parts.platform.now(),
             platform: &mut *parts.platform,
             trace: parts.trace.as_deref_mut(),
+            note: None,
         };
         client
             .add_pass_through(stands, device, parts.isc, around)
@@ -99,6 +105,7 @@ impl Appliance {
                 devices,
                 disks: &disks,
                 free: &mut free,
+                suspects: &self.suspects,
                 trace: None,
                 isc: self.tuning.settings.isc,
             },
@@ -107,7 +114,7 @@ impl Appliance {
             Ok(client) => {
                 self.proxy.admit(client);
                 let place = self.proxy.clients().len() - 1;
-                self.proxy.note_requests_of(place, platform);
+                self.proxy.cut_off(place, platform);
                 for index in 0..self.disks.len() {
                     if self.disks.get(index).is_some_and(|disk| !disk.is_broken()) {
                         self.attach(index);

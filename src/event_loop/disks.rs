@@ -21,6 +21,7 @@ use crate::css::Change;
 use crate::driver::absent::Absent;
 use crate::driver::block::Recoveries;
 use crate::driver::disk::{self, Kind};
+use crate::driver::stock::Stock;
 use crate::driver::{has_room, Platform};
 
 /// The pause between two tries, in microseconds.
@@ -30,7 +31,7 @@ const SHARE: u64 = 20;
 
 /// As long as the tries of one time took no longer than this, in microseconds, there is one more.
 const QUICK_US: u64 = 1_000;
-/// Storage without which no disk is tried.
+/// Storage without which no disk is tried for the first time.
 const TRY_BYTES: usize = 512 * 1024;
 
 /// What the event loop knows of a disk, beside its driver.
@@ -42,6 +43,8 @@ pub(super) struct OwnedDisk {
     pub(super) id: Option<SubchannelId>,
     /// What it is driven by; `None` while it could not be opened.
     kind: Option<Kind>,
+    /// The storage of its drivers, one after the other.
+    stock: Stock,
     /// What was published of it.
     pub(super) recoveries: Recoveries,
     trial: Trial,
@@ -101,6 +104,7 @@ impl OwnedDisk {
             number,
             id: None,
             kind: None,
+            stock: Stock::new(),
             recoveries: Recoveries {
                 retries: 0,
                 other_paths: 0,
@@ -206,8 +210,13 @@ impl Appliance {
         if disk.in_flight() > 0 {
             return Err("its requests are still being ended".to_string());
         }
-        // The pages of earlier tries are not had back: so that they do not take what others need.
-        if !has_room(TRY_BYTES) {
+        // What a try has got of the storage, the next one gets.
+        let needed = if owned.stock.is_empty() {
+            TRY_BYTES
+        } else {
+            SPARE_BYTES
+        };
+        if !has_room(needed) {
             return Err("no storage is left for it: the appliance needs more memory".to_string());
         }
         if matches!(owned.kind, Some(Kind::Eckd | Kind::Fba)) {
@@ -234,21 +243,25 @@ impl Appliance {
             return Err(format!("there is no device {number}"));
         };
         let id = device.id;
-        if let Some(owned) = self.owned.get_mut(index) {
-            owned.id = Some(id);
-        }
+        let Some(owned) = self.owned.get_mut(index) else {
+            return Ok(());
+        };
+        owned.id = Some(id);
+        // Its driver of before is put away, whatever comes of this.
+        let mut stock = core::mem::take(&mut owned.stock);
+        stock.renew();
+        platform.use_stock(Some(stock));
         let opened = disk::open(platform, device, self.tuning.settings);
+        owned.stock = platform.use_stock(None).unwrap_or_default();
         let kind = Kind::of(device);
         let disk = match opened {
             Ok(disk) if has_room(SPARE_BYTES) => disk,
-            Ok(_) => {
-                return Err("no storage is left for it: the appliance needs more memory".into())
-            }
-            Err(error) => {
+            failed => {
                 // Nothing of an earlier driver is worth keeping, but its volume's identity while that is in use.
                 let lendable = kind != Some(Kind::Virtio);
                 self.put_driver(index, None, Box::new(Absent::new(lendable)));
-                return Err(error);
+                let none = "no storage is left for it: the appliance needs more memory";
+                return Err(failed.err().unwrap_or_else(|| none.to_string()));
             }
         };
         let geometry = disk.geometry();
@@ -302,6 +315,7 @@ impl Appliance {
             disks,
             exports,
             conditions,
+            suspects,
             ..
         } = self;
         proxy.attach(index, disks, |client, place, fits| {
@@ -318,6 +332,24 @@ impl Appliance {
                 }
             }
         });
+        suspects.show(conditions);
+    }
+
+    /// The same, also of a disk that is not there: then whoever looks reads why they are not served.
+    pub(super) fn attach_if_there(&mut self, index: usize) {
+        if self.disks.get(index).is_some_and(|disk| !disk.is_broken()) {
+            self.attach(index);
+        } else if let Some(reason) = self.owned.get(index).and_then(|it| it.trial.reason.clone()) {
+            self.exports_failed(index, &reason);
+        }
+    }
+
+    fn exports_failed(&mut self, index: usize, reason: &str) {
+        for (export, of) in self.exports.iter().enumerate() {
+            if matches!(&of.what, Exported::Block(block) if block.disk == index) {
+                self.conditions.failed(Subject::Export(export), reason);
+            }
+        }
     }
 
     fn disk_works(&mut self, index: usize) {
@@ -331,15 +363,11 @@ impl Appliance {
     }
 
     fn disk_failed(&mut self, index: usize, began: Tod, now: Tod, reason: String) {
+        self.conditions.failed(Subject::Disk(index), &reason);
+        self.exports_failed(index, &reason);
         let Some(owned) = self.owned.get_mut(index) else {
             return;
         };
-        self.conditions.failed(Subject::Disk(index), &reason);
-        for (export, of) in self.exports.iter().enumerate() {
-            if matches!(&of.what, Exported::Block(block) if block.disk == index) {
-                self.conditions.failed(Subject::Export(export), &reason);
-            }
-        }
         let text = format!("disk {}: failed: {reason}", owned.name);
         if owned.trial.failed(began, now, reason) {
             log::error!("{text}; it is tried again");

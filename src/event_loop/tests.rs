@@ -1,5 +1,8 @@
 //! The appliance on a machine of software, and channel reports.
 
+mod constant;
+mod suspects;
+
 use std::boxed::Box;
 use std::string::{String, ToString};
 use std::vec::Vec;
@@ -31,6 +34,7 @@ struct Scene {
     control: Area<'static>,
     /// The clients' areas as memory.
     shared: Vec<&'static Window>,
+    storage: Storage,
     appliance: Appliance,
 }
 
@@ -68,8 +72,26 @@ impl Scene {
             machine,
             control,
             shared,
+            storage,
             appliance,
         }
+    }
+
+    /// The appliance's next life.
+    fn restart(&mut self) {
+        self.machine.reports.clear();
+        let inventory = Inventory::discover(&mut self.machine).unwrap();
+        let (machine, storage) = (&mut self.machine, self.storage);
+        let tuning = Tuning::default();
+        self.appliance = Appliance::bring_up(machine, inventory, storage, tuning).unwrap();
+    }
+
+    /// The daemon asks for a try.
+    fn retry(&mut self, entry: u32) {
+        let at = core::mem::offset_of!(Condition, retry);
+        let word = self.control.word::<Condition>(entry, at).unwrap();
+        word.store(word.load() + 1);
+        self.later(0);
     }
 
     /// The conditions of disks, clients and exports: whether each is served, or why not.
@@ -310,9 +332,7 @@ fn a_failed_disk_is_tried_every_few_seconds_and_when_the_daemon_asks() {
     assert_eq!(tries(&scene), 1);
     scene.later(1_000_000);
     assert_eq!(tries(&scene), 1);
-    let at = core::mem::offset_of!(Condition, retry);
-    scene.control.word::<Condition>(0, at).unwrap().store(1);
-    scene.later(0);
+    scene.retry(0);
     assert_eq!(tries(&scene), 2);
     scene.later(4_000_000);
     assert_eq!(tries(&scene), 3);
@@ -457,4 +477,39 @@ fn the_host_gets_no_virtio_device_either() {
     // The place is for others still.
     scene.plug(0x201);
     assert_eq!(scene.listed()[2..], [(OTHER, 2, None), (0x201, 3, Some(1))]);
+}
+
+#[test]
+fn a_device_that_does_not_say_what_it_is_is_nobodys_until_it_does() {
+    let given = [ExportKind::PassThrough, ExportKind::Any].map(|kind| export(kind, 0));
+    let mut scene = Scene::with(1, &[], &[], &given, |_, _| {});
+    for number in [GIVEN, OTHER] {
+        let id = scene.machine.attach(0, number, device(number));
+        scene.machine.subchannel(id).mishaps.hangs = true;
+        scene.report(id);
+    }
+    scene.later(0);
+    assert_eq!(scene.listed()[1..], [(GIVEN, 1, None), (OTHER, 2, None)]);
+    let reason = scene.conditions()[1].clone().unwrap_err();
+    let expected = "0.0.3270 has not said what it is: SENSE ID: ";
+    assert!(reason.starts_with(expected), "{reason}");
+    let commands = |scene: &mut Scene| {
+        let id = SubchannelId::new(0, 1).unwrap();
+        scene.machine.subchannel(id).commands.len()
+    };
+    let before = commands(&mut scene);
+    scene.later(1_000_000);
+    assert_eq!(commands(&mut scene), before, "it is left alone for a while");
+    // The daemon asks.
+    for number in [1, 2] {
+        let id = SubchannelId::new(0, number).unwrap();
+        scene.machine.subchannel(id).mishaps.hangs = false;
+    }
+    scene.retry(1);
+    scene.later(0);
+    assert_eq!(scene.listed()[1..], [(GIVEN, 1, Some(0)), (OTHER, 2, None)]);
+    assert_eq!(scene.conditions(), [Ok(()), Ok(()), Ok(())]);
+    // For whom nobody asks is asked later.
+    scene.later(60_000_000);
+    assert_eq!(scene.listed()[2..], [(OTHER, 2, Some(1))]);
 }

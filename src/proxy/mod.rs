@@ -31,7 +31,7 @@ mod tests;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use channel::{Crw, IoInterruption, SubchannelId};
+use channel::{Crw, DeviceNumber, IoInterruption, SubchannelId};
 use s390x::clock::Tod;
 use vcss::trace::{Record, Recorder};
 use vcss::underway::{CutOff, Note};
@@ -69,8 +69,10 @@ pub struct Proxy {
     passes_through: bool,
     trace: Option<Recorder<'static>>,
     tending: Tending,
-    /// Where requests are noted, and the one that an earlier life left unfinished.
-    note: Option<(Note, Option<CutOff>)>,
+    /// Where it is noted what is being done.
+    note: Option<&'static Note>,
+    /// What an earlier life left unfinished, until its client is there.
+    cut: Option<CutOff>,
 }
 
 /// Whose program is looked at next, of those that may change while they run, and when.
@@ -124,6 +126,7 @@ impl Proxy {
             postponed: Vec::new(),
             tending: Tending::default(),
             note: None,
+            cut: None,
         };
         this.make_room(disks);
         for client in clients {
@@ -166,30 +169,31 @@ impl Proxy {
     }
 
     /// From now on, notes what is carried out, so that a next life does not do it again. `cut` is what an earlier life left unfinished:
-    /// it is answered. So for all clients that are there, and for each that comes.
+    /// it ends. So for all clients that are there, and for each that comes.
     pub fn note_requests(&mut self, note: Note, cut: Option<CutOff>, platform: &mut dyn Platform) {
-        self.note = Some((note, cut));
+        // For good: there is one in a life.
+        self.note = Some(Box::leak(Box::new(note)));
+        self.cut = cut;
         for place in 0..self.clients.len() {
-            self.note_requests_of(place, platform);
+            self.cut_off(place, platform);
         }
     }
 
-    /// The same for the client at a place.
-    pub fn note_requests_of(&mut self, place: usize, platform: &mut dyn Platform) {
-        let (Some(client), Some((note, left))) = (self.clients.get_mut(place), &mut self.note)
-        else {
+    /// The client at a place has come: what an earlier life left unfinished for it ends.
+    pub fn cut_off(&mut self, place: usize, platform: &mut dyn Platform) {
+        let Some(client) = self.clients.get_mut(place) else {
             return;
         };
-        let cut = left.filter(|cut| cut.client == client.number());
-        if cut.is_some() {
-            *left = None;
-        }
+        let Some(cut) = self.cut.take_if(|cut| cut.client == client.number()) else {
+            return;
+        };
         let mut around = Surroundings {
             now: platform.now(),
             platform,
             trace: self.trace.as_mut(),
+            note: self.note,
         };
-        client.note_requests(note, cut.as_ref(), &mut around);
+        client.cut_off(&cut, &mut around);
     }
 
     /// One more client is there.
@@ -294,9 +298,29 @@ impl Proxy {
         });
     }
 
-    /// Whether a client has the device of a subchannel.
+    /// Whether a client has the device of a subchannel, or will have it.
     pub fn holds(&self, id: SubchannelId) -> bool {
-        self.any(|subject| subject.id() == id && !subject.is_gone())
+        self.clients.iter().any(|client| client.holds(id))
+    }
+
+    /// Puts a client's virtual subchannel into service again.
+    pub fn release(
+        &mut self,
+        platform: &mut dyn Platform,
+        (number, index): (u16, u16),
+        devices: &[Device],
+        isc: u8,
+    ) {
+        let find = |wanted: DeviceNumber| {
+            let mut all = devices.iter();
+            all.find(|device| device.number == wanted).cloned()
+        };
+        self.each(platform, |client, around| {
+            if client.number() == number {
+                client.release(index, find, isc, around);
+            }
+            false
+        });
     }
 
     /// A device that nobody has: the client to whom it is given gets it, or one that gets what is left. Returns whether there is one.
@@ -380,6 +404,7 @@ impl Proxy {
             platform,
             now,
             trace: self.trace.as_mut(),
+            note: self.note,
         };
         for client in &mut self.clients {
             turn.worked |= act(client, &mut around);
@@ -477,6 +502,7 @@ impl Proxy {
                 platform: &mut *platform,
                 now,
                 trace: self.trace.as_mut(),
+                note: self.note,
             };
             let client = self.clients.get_mut(place);
             if let Some(looked) = client.and_then(|client| client.tend(from, &mut around)) {
@@ -539,11 +565,14 @@ impl Proxy {
         device.complete(&request, done.status, &mut context)
     }
 
-    /// Before sleeping: asks every client to ring. Returns whether there is work after all.
+    /// Before sleeping: asks every client to ring. Returns whether there is work after all: requests that cannot be taken before
+    /// another one ends are none.
     pub fn lie_down(&mut self) -> bool {
-        self.clients
-            .iter_mut()
-            .fold(false, |waiting, client| client.lie_down() | waiting)
+        let full = self.table.is_full();
+        let held = self.redoing.then_some(&self.held);
+        self.clients.iter_mut().fold(false, |waiting, client| {
+            client.lie_down(full, held) | waiting
+        })
     }
 
     /// After sleeping: no client need ring.

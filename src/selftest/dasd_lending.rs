@@ -140,6 +140,7 @@ fn scene() -> Result<Lending, Why> {
         now: platform.now(),
         platform: &mut platform,
         trace: None,
+        note: None,
     };
     client.add_pass_through(Stands::Lent, Some(device), ISC, around)?;
     let disks: Vec<Box<dyn BlockDevice>> = vec![disk];

@@ -9,15 +9,17 @@ from front import LIMIT, until
 MAGIC = b"STLWAREA"
 PAGE = 4096
 # Parts, by their ids.
-DOORBELL, COMMANDS, RESPONSES, STATUSES, SCHIBS, EVENTS, POSITIONS, IN_FLIGHT = 0x01, 0x20, 0x21, 0x22, 0x23, 0x25, 0x27, 0x2A
+DOORBELL, UNDER_WAY, COMMANDS, RESPONSES, STATUSES, SCHIBS, EVENTS, POSITIONS, IN_FLIGHT = (
+    0x01, 0x1B, 0x20, 0x21, 0x22, 0x23, 0x25, 0x27, 0x2A)
 # Instructions.
 START, HALT, CLEAR, CANCEL, RESUME, STORE, MODIFY, TEST = range(1, 9)
 TAKEN = 1  # a head of the in-flight table
+BEGUN = 1  # a request under way
 APPLIANCE_HALF = 128
 # CCWs of format 1.
 CHAIN_COMMAND, SUPPRESS_LENGTH = 0x40, 0x20
 NOP, SENSE_ID, TRANSFER = 0x03, 0xE4, 0x08
-PROGRAM_CHECK = 0x20  # subchannel status
+PROGRAM_CHECK, INTERFACE_CONTROL_CHECK = 0x20, 0x02  # subchannel status
 
 
 def ccw(command, flags=0, count=0, address=0):
@@ -41,13 +43,13 @@ class Area:
             self.parts[part] = (offset, stride, entries)
 
     @staticmethod
-    def in_pool(pool, end):
-        """Those of clients that lie in front of `end` in a pool, in the order of the clients."""
+    def in_pool(pool, end, kind=2):
+        """Those of clients that lie in front of `end` in a pool, in the order of the clients; or of another kind."""
         fd = os.open(pool, os.O_RDONLY | os.O_CLOEXEC)
         memory = mmap.mmap(fd, end, prot=mmap.PROT_READ)
         os.close(fd)
         starts = (at for at in range(0, end, PAGE) if memory[at:at + 8] == MAGIC)
-        return [Area(memory, at) for at in starts if memory[at + 12:at + 16] == b"\0\0\0\2"]
+        return [Area(memory, at) for at in starts if memory[at + 12:at + 16] == bytes((0, 0, 0, kind))]
 
     def place(self, part, entry=0):
         """Where an entry of a part begins in the memory."""

@@ -3,8 +3,8 @@ import os
 import signal
 import time
 
-from area import (CHAIN_COMMAND, MODIFY, NOP, PROGRAM_CHECK, SCHIBS, SENSE_ID, START, STORE, SUPPRESS_LENGTH, TRANSFER, ccw,
-                  subchannel_status)
+from area import (CHAIN_COMMAND, CLEAR, COMMANDS, INTERFACE_CONTROL_CHECK, MODIFY, NOP, PROGRAM_CHECK, RESPONSES, SCHIBS, SENSE_ID, START,
+                  STORE, SUPPRESS_LENGTH, TEST, TRANSFER, ccw, subchannel_status)
 from front import until
 
 FIRST = 0x10000  # where a client's program lies
@@ -62,6 +62,50 @@ def case_request_at_death(scene):
             bare.enable()
         good.works()
     assert scene.status()["appliance"]["restarts"] == len(ENDLESS), "a death has followed upon a death"
+    scene.down()
+
+
+def case_deadly_program(scene):
+    """a subchannel whose requests the appliance dies of is out of service after the second time; `stellwerk retry` ends that"""
+    good = beside_a_disk(scene)
+    bare = scene.channel_client("bare")
+    bare.enable()
+    long = [ccw(NOP, CHAIN_COMMAND, 1, 0x20000)] * 2000 + [ccw(NOP, 0, 1, 0x20000)]
+
+    def ask():
+        if bare.area.word(RESPONSES, 0, 0) == bare.area.word(COMMANDS, 0, 0):
+            # Whatever the last one came to, the subchannel is free.
+            bare.request(0, CLEAR)
+            bare.request(0, TEST)
+            bare.ask(0, START, bare.program(long))
+
+    scene.kill_within(ask)
+    good.works()
+    assert bare.answer(0) == 0, "it is answered as one that was begun"
+    assert subchannel_status(bare.status(0)) & INTERFACE_CONTROL_CHECK
+    assert bare.enabled()
+    bare.reports()
+    scene.kill_within(ask)
+    good.works()
+    assert bare.answer(0) == 3
+    reports = until("there is a channel report", bare.reports)
+    assert any(report >> 16 == 0x0384 for report in reports), [hex(report) for report in reports]
+    assert bare.request(0, START, bare.program(long)) == 3
+
+    def withheld():
+        (found,) = (client["withheld"] for client in scene.status()["clients"] if client["name"] == "bare")
+        return found and found[0]
+
+    trouble = until("the status says so", withheld)
+    assert trouble["name"] == "terminal" and "has died 2 times" in trouble["reason"], trouble
+    code, answer = scene.command("retry", "terminal")
+    assert code == 0, answer
+    assert not withheld()
+    bare.enable()
+    code, irb = bare.run(0, [ccw(SENSE_ID, SUPPRESS_LENGTH, 16, 0x20000)])
+    assert (code, irb[8:10]) == (0, b"\x0c\x00"), irb[:16].hex()
+    good.works()
+    assert scene.status()["appliance"]["restarts"] == 2
     scene.down()
 
 

@@ -6,7 +6,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from area import Area, ChannelClient
+from area import BEGUN, UNDER_WAY, Area, ChannelClient
 from front import LIMIT, Disk, Refused, Window, until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -93,6 +93,31 @@ class Service:
                 return count
             os.kill(pid, signal.SIGCONT)
             time.sleep(0.002)
+
+    def kill_within(self, ask):
+        """Kills the appliance while it carries out a request, which `ask` stores."""
+        pid, status = self.serving(), self.status()
+        end = min(it["window_offset"] for it in status["clients"])
+        (control,) = Area.in_pool(status["daemon"]["pool"], end, kind=1)
+
+        def is_under_way():
+            return control.word(UNDER_WAY, 0, 0) == BEGUN
+
+        def killed():
+            ask()
+            for _ in range(100_000):
+                if is_under_way():
+                    break
+            os.kill(pid, signal.SIGSTOP)
+            until("it has stopped", lambda: stopped(pid), pause=0)
+            if is_under_way():
+                os.kill(pid, signal.SIGKILL)
+                self.killed = pid
+                return True
+            os.kill(pid, signal.SIGCONT)
+            return False
+
+        until("the appliance is killed within a request", killed)
 
     def restart_appliance(self, meanwhile=None):
         """Kills it, and waits until the next one serves."""

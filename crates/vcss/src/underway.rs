@@ -1,10 +1,10 @@
-//! The request that the appliance is carrying out, noted in the control area, where no client can write: whatever a request does to
-//! the appliance, its next life does not carry it out again.
+//! What the appliance is doing for a virtual subchannel, noted in the control area, where no client can write: whatever that does to
+//! the appliance, its next life does not do it again, and knows for which subchannel it was.
 //!
 //! # Rule
 //!
 //! One request at a time. The note is there before the request is begun, says that it has been carried out before the answer is there, and
-//! is taken away after that.
+//! is taken away after that. A program that is started once more without a request is noted in the same way.
 
 use core::mem::offset_of;
 
@@ -18,7 +18,7 @@ use crate::layout::{CapabilityId, Entry};
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Underway {
-    /// 0 no request; [`Underway::BEGUN`]; [`Underway::DONE`]. Written last.
+    /// 0 nothing; [`Underway::BEGUN`]; [`Underway::DONE`]; [`Underway::AGAIN`]; with [`Underway::COUNTED`] or without. Written last.
     pub phase: U32,
     /// Index of the client, in the left half, and its virtual subchannel.
     pub place: U32,
@@ -37,23 +37,29 @@ impl Underway {
     pub const BEGUN: u32 = 1;
     /// It has been carried out, and what there is to say is in the client's area, but for the response's sequence.
     pub const DONE: u32 = 2;
+    /// There is no request: a program that one had started before is being started once more.
+    pub const AGAIN: u32 = 3;
+    /// Besides: a later life has counted the death.
+    pub const COUNTED: u32 = 1 << 31;
 }
 
 impl Entry for Underway {
     const ID: CapabilityId = CapabilityId::Underway;
 }
 
-/// A request that a life of the appliance did not finish.
+/// What a life of the appliance did not finish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CutOff {
     /// Index of the client.
     pub client: u16,
     /// Its virtual subchannel.
     pub subchannel: u16,
-    /// The request.
-    pub sequence: u32,
+    /// The request, if there was one.
+    pub request: Option<u32>,
     /// If it was carried out: the function-control bits that it left.
     pub done: Option<u8>,
+    /// The appliance may have died of it, and no life has counted that yet.
+    pub is_news: bool,
 }
 
 /// The appliance's hand on the note.
@@ -79,15 +85,22 @@ impl Note {
             sequence: word(offset_of!(Underway, sequence))?,
             functions: word(offset_of!(Underway, functions))?,
         };
-        let phase = note.phase.load();
+        let found = note.phase.load();
+        let phase = found & !Underway::COUNTED;
         let (place, functions) = (note.place.load(), note.functions.load());
         let left = CutOff {
             client: (place >> 16) as u16,
             subchannel: place as u16,
-            sequence: note.sequence.load(),
+            request: (phase != Underway::AGAIN).then(|| note.sequence.load()),
             done: (phase == Underway::DONE).then_some(functions as u8),
+            is_news: found == Underway::BEGUN || found == Underway::AGAIN,
         };
         Ok((note, (phase != 0).then_some(left)))
+    }
+
+    /// The death of which an earlier life left this has been counted.
+    pub fn counted(&self) {
+        self.phase.store(self.phase.load() | Underway::COUNTED);
     }
 
     /// A request is about to be carried out.
@@ -97,6 +110,17 @@ impl Note {
             .store(u32::from(client) << 16 | u32::from(subchannel));
         self.sequence.store(sequence);
         self.phase.store(Underway::BEGUN);
+    }
+
+    /// A program is about to be started once more. Returns whether that is noted: within a request it is part of that.
+    pub fn begin_again(&self, client: u16, subchannel: u16) -> bool {
+        let alone = self.phase.load() != Underway::BEGUN;
+        if alone {
+            self.place
+                .store(u32::from(client) << 16 | u32::from(subchannel));
+            self.phase.store(Underway::AGAIN);
+        }
+        alone
     }
 
     /// It has been carried out.
@@ -136,14 +160,29 @@ mod tests {
         let begun = CutOff {
             client: 3,
             subchannel: 7,
-            sequence: 99,
+            request: Some(99),
             done: None,
+            is_news: true,
         };
         assert_eq!(left(), Some(begun));
+        assert!(!note.begin_again(3, 7), "it is part of the request");
+        assert_eq!(left(), Some(begun));
+        note.counted();
+        let counted = CutOff {
+            is_news: false,
+            ..begun
+        };
+        assert_eq!(left(), Some(counted));
         note.done(4);
         let done = Some(4);
-        assert_eq!(left(), Some(CutOff { done, ..begun }));
+        assert_eq!(left(), Some(CutOff { done, ..counted }));
         note.forget();
         assert_eq!(left(), None);
+        assert!(note.begin_again(3, 7));
+        let again = CutOff {
+            request: None,
+            ..begun
+        };
+        assert_eq!(left(), Some(again));
     }
 }

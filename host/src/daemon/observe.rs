@@ -241,7 +241,20 @@ fn clients(shared: &Shared, devices: &[(Device, usize)]) -> Vec<Client> {
             number += 1;
             server += 1;
         }
-        number += client.subchannels.len();
+        let mut withheld = Vec::new();
+        for given in &client.subchannels {
+            let entry = Condition::of_export(number, disk_count, client_count);
+            let (state, reason) = condition(shared, entry);
+            if reason.is_some() {
+                let name = shared.config.subchannels[given.subchannel].name.clone();
+                withheld.push(Health {
+                    name,
+                    state,
+                    reason,
+                });
+            }
+            number += 1;
+        }
         let area = shared.areas.clients.get(place);
         let generation = area.and_then(|it| areas::client_generation(&it.area).ok());
         let generation = generation.map_or(0, |word| word.load());
@@ -271,6 +284,7 @@ fn clients(shared: &Shared, devices: &[(Device, usize)]) -> Vec<Client> {
                         .to_string()
                 })
                 .collect(),
+            withheld,
             window_offset: window.offset,
             window_bytes: window.length,
             disks,

@@ -22,6 +22,8 @@ struct Part {
     asked: Option<u32>,
     /// The condition that says whether it is served.
     told: Option<u32>,
+    /// What the appliance has not looked at needs no look.
+    is_quiet: bool,
 }
 
 /// How often a part was tried: by the daemon, by the appliance.
@@ -59,6 +61,7 @@ impl Part {
         let told = shared.areas.condition(entry)?;
         Ok(match told.state {
             ConditionState::Good => None,
+            ConditionState::Unknown if self.is_quiet => None,
             ConditionState::Unknown => Some(("the appliance has not tried it".into(), false)),
             ConditionState::Failed => {
                 let again = before.is_some_and(|before| told.tries != before);
@@ -80,38 +83,74 @@ fn parts(shared: &Shared, name: &str) -> Result<Vec<Part>> {
             given: Some(Given::Disk(disk)),
             asked: entry,
             told: entry,
+            is_quiet: false,
         }]);
     }
+    // The k-th client's exports: its disks first, then its subchannels.
+    let first = |place: usize| -> usize {
+        let before = config.clients[..place].iter();
+        before
+            .map(|client| client.exports.len() + client.subchannels.len())
+            .sum()
+    };
+    let of_export = |number| Condition::of_export(number, disk_count, client_count);
+    let subchannels = |place: usize| {
+        let client = &config.clients[place];
+        let number = first(place) + client.exports.len();
+        client
+            .subchannels
+            .iter()
+            .zip(number..)
+            .map(|(given, number)| {
+                let entry = Some(of_export(number));
+                let part = Part {
+                    given: None,
+                    asked: entry,
+                    told: entry,
+                    is_quiet: true,
+                };
+                (given.subchannel, part)
+            })
+    };
     if let Some(place) = config.clients.iter().position(|it| it.name == name) {
         let entry = Some(Condition::of_client(place, disk_count));
         let own = Part {
-            given: None,
             asked: entry,
             told: entry,
+            ..Part::default()
         };
-        let before = &config.clients[..place];
-        let first: usize = before
-            .iter()
-            .map(|client| client.exports.len() + client.subchannels.len())
-            .sum();
-        let exports = config.clients[place].exports.iter().enumerate();
-        let of_disks = exports.map(|(index, export)| Part {
-            given: Some(Given::Disk(export.disk)),
-            asked: Some(Condition::of_disk(export.disk)),
-            told: Some(Condition::of_export(
-                first + index,
-                disk_count,
-                client_count,
-            )),
+        let exports = config.clients[place].exports.iter().zip(first(place)..);
+        let of_disks = exports.flat_map(|(export, number)| {
+            let told = Some(of_export(number));
+            let part = |given, asked| Part {
+                given,
+                asked,
+                told,
+                is_quiet: false,
+            };
+            [
+                part(
+                    Some(Given::Disk(export.disk)),
+                    Some(Condition::of_disk(export.disk)),
+                ),
+                // It may have failed alone.
+                part(None, told),
+            ]
         });
-        return Ok(std::iter::once(own).chain(of_disks).collect());
+        let of_subchannels = subchannels(place).map(|(_, part)| part);
+        let all = std::iter::once(own).chain(of_disks);
+        return Ok(all.chain(of_subchannels).collect());
     }
-    let mut subchannels = config.subchannels.iter();
-    if let Some(subchannel) = subchannels.position(|it| it.name == name) {
-        return Ok(vec![Part {
+    let mut all = config.subchannels.iter();
+    if let Some(subchannel) = all.position(|it| it.name == name) {
+        let own = Part {
             given: Some(Given::Subchannel(subchannel)),
             ..Part::default()
-        }]);
+        };
+        let clients = (0..config.clients.len()).flat_map(subchannels);
+        let of_clients = clients.filter(|(given, _)| *given == subchannel);
+        let of_clients = of_clients.map(|(_, part)| part);
+        return Ok(std::iter::once(own).chain(of_clients).collect());
     }
     bail!("there is no disk, client or subchannel \"{name}\"")
 }

@@ -185,6 +185,9 @@ pub struct Client {
     pub disks: Vec<Disk>,
     /// Device numbers of the subchannels that it is given.
     pub subchannels: Vec<String>,
+    /// Those of them that the appliance does not serve, by their names, and why.
+    #[serde(default)]
+    pub withheld: Vec<Health>,
 }
 
 /// What a client is given.

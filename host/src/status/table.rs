@@ -44,7 +44,11 @@ fn failures(status: &Status) -> String {
             let what = format!("client {}, disk {}", client.name, part.disk);
             (what, part.reason.as_ref())
         });
-        std::iter::once(own).chain(parts)
+        let withheld = client.withheld.iter().map(|part| {
+            let what = format!("client {}, subchannel {}", client.name, part.name);
+            (what, part.reason.as_ref())
+        });
+        std::iter::once(own).chain(parts).chain(withheld)
     });
     let all = disks.chain(clients);
     let lines: Vec<String> = all

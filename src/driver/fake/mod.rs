@@ -23,6 +23,7 @@ pub use block::{Behaviour, Disk};
 pub use console::Console;
 pub use virtio::{Model, Virtio};
 
+use super::stock::Stock;
 use super::{OutOfStorage, Platform, Wake};
 
 /// What a device answers to a command.
@@ -132,7 +133,9 @@ pub struct Machine {
     pub sleeps: u32,
     storage: Window,
     base: *mut u8,
-    free: u64,
+    /// Where storage begins that was never given out.
+    pub free: u64,
+    stock: Option<Stock>,
     micros: u64,
 }
 
@@ -150,6 +153,7 @@ impl Machine {
             storage: Window::leaked(bytes, 0),
             base,
             free: 4096,
+            stock: None,
             micros: 1,
         }
     }
@@ -391,13 +395,26 @@ impl Platform for Machine {
 
     fn storage(&mut self, pages: usize) -> Result<Window, OutOfStorage> {
         let bytes = pages as u64 * 4096;
+        if let Some(start) = self.stock.as_mut().and_then(|stock| stock.take(pages)) {
+            // SAFETY: within the leaked bytes, which nobody has a reference to.
+            let window = unsafe { Window::new(self.base.add(start as usize), bytes, start) };
+            window.fill(ClientAddress::new(0), bytes, 0).unwrap();
+            return Ok(window);
+        }
         if pages == 0 || self.free + bytes > Self::STORAGE as u64 {
             return Err(OutOfStorage { pages });
         }
         let start = self.free;
         self.free += bytes;
+        if let Some(stock) = &mut self.stock {
+            stock.add(start, pages);
+        }
         // SAFETY: within the leaked bytes, which nobody has a reference to.
         Ok(unsafe { Window::new(self.base.add(start as usize), bytes, start) })
+    }
+
+    fn use_stock(&mut self, stock: Option<Stock>) -> Option<Stock> {
+        core::mem::replace(&mut self.stock, stock)
     }
 
     fn highest_set(&mut self) -> u8 {

@@ -47,7 +47,7 @@ impl Virtual {
     /// Answers the request, if it is open still.
     pub(super) fn cut_off(&mut self, cut: &CutOff, area: &Area<'static>, line: &mut Line<'_>) {
         let sequence = self.asked.load();
-        if sequence != cut.sequence || sequence == self.answered.load() {
+        if cut.request != Some(sequence) || sequence == self.answered.load() {
             return;
         }
         let functions = FunctionControl::from_bits_truncate(self.functions() as u8);
@@ -78,6 +78,7 @@ impl Virtual {
 
     fn is_enabled(&self) -> bool {
         match &self.kind {
+            _ if self.withheld => false,
             Kind::PassThrough(subject) => subject.is_or_was_enabled(),
             Kind::Virtio(subchannel, _) => subchannel.is_enabled(),
             Kind::Nothing => false,

@@ -13,7 +13,7 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use channel::{Crw, FunctionControl, IoInterruption};
+use channel::{Crw, FunctionControl, IoInterruption, SubchannelId};
 use s390x::clock::Tod;
 use vcss::client::SchibPart;
 use vcss::events::EventSource;
@@ -31,10 +31,13 @@ use super::subchannel::Subchannel;
 use super::virtio_blk::request::Scratch;
 use super::virtio_blk::service::Context;
 use super::virtio_blk::table::{Origin, Table};
-use super::virtio_blk::{Export, Unfit, Unit, VirtioBlk};
+use super::virtio_blk::{Export, Unfit, VirtioBlk};
 use crate::css::Device;
 use crate::driver::block::BlockDevice;
 use crate::driver::Platform;
+
+/// When so many CCWs have been looked at for a client in one turn, its further requests come in the next one.
+const EFFORT: usize = if cfg!(test) { 8 } else { 1024 };
 
 /// A client.
 #[derive(Debug)]
@@ -52,9 +55,13 @@ pub struct Client {
     ring: bool,
     /// A subchannel's program waits for its control unit.
     active: bool,
+    /// There are requests for which there was no time.
+    behind: bool,
     /// It began anew, and what it had left has not ended yet.
     resetting: bool,
     subchannels: Vec<Virtual>,
+    /// Those of its virtual subchannels that are out of service when they are added.
+    withheld: Vec<u16>,
     /// The devices behind virtual subchannels of the virtio-ccw kind; apart from the subchannels, so that a
     /// channel can drive its device.
     pub(super) devices: Vec<VirtioBlk>,
@@ -73,6 +80,8 @@ pub struct Surroundings<'a> {
     pub now: Tod,
     /// The trace.
     pub trace: Option<&'a mut Recorder<'static>>,
+    /// Where it is noted what is being done, so that a next life does not do it again.
+    pub note: Option<&'a Note>,
 }
 
 impl core::fmt::Debug for Surroundings<'_> {
@@ -105,15 +114,23 @@ impl Client {
             // An earlier life may have left something unsaid.
             ring: true,
             active: false,
+            behind: false,
             resetting: false,
             area,
             window,
             program,
             subchannels: Vec::new(),
+            withheld: Vec::new(),
             devices: Vec::new(),
             #[cfg(feature = "selftest")]
             trusted: false,
         })
+    }
+
+    /// Takes a virtual subchannel out of service, before it is added: to the client it is one without a device until it is
+    /// [released](Self::release).
+    pub fn withhold(&mut self, index: u16) {
+        self.withheld.push(index);
     }
 
     /// Adds a virtual subchannel with a block device, taking up what an earlier life of the appliance left. It is served once
@@ -137,7 +154,8 @@ impl Client {
         }
         let part = part(*subchannel.store(), subchannel.functions().bits().into());
         let kind = Kind::Virtio(Box::new(subchannel), self.devices.len());
-        let mut place = Virtual::new(&self.area, self.subchannels.len() as u32, kind)?;
+        let mut place = Virtual::new(&self.area, index, kind)?;
+        place.withheld = self.withheld.contains(&(index as u16));
         self.area.write(index, &part)?;
         place.tell_pending();
         self.subchannels.push(place);
@@ -159,7 +177,7 @@ impl Client {
         around: Surroundings<'_>,
     ) -> Result<(), AreaError> {
         let index = self.subchannels.len() as u16;
-        let device = device.filter(|device| self.may_have(device));
+        let device = device.filter(|device| self.may_have(stands, device));
         let subject = device.and_then(|device| {
             self.subject(around.platform, index, stands, device, isc)
                 .map(|subject| match stands {
@@ -173,6 +191,7 @@ impl Client {
         };
         let mut place = Virtual::new(&self.area, u32::from(index), kind)?;
         place.stands = Some(stands);
+        place.withheld = self.withheld.contains(&index);
         let former = self.area.read::<SchibPart>(place.index).ok();
         let mut line = Line {
             css: around.platform,
@@ -180,10 +199,11 @@ impl Client {
             now: around.now,
             trace: around.trace,
             client: self.number,
+            note: around.note,
         };
         match &mut place.kind {
             Kind::PassThrough(_) if stands == Stands::Lent => {}
-            Kind::PassThrough(subject) => {
+            Kind::PassThrough(subject) if !place.withheld => {
                 let former = former.map(|part| (part.schib, part.functions.get() as u8));
                 subject.open(former, &mut line);
                 if let Some(device) = device {
@@ -191,12 +211,14 @@ impl Client {
                 }
             }
             // An earlier life of the appliance had shown a device.
-            Kind::Nothing if former.is_some_and(|part| part.schib.pmcw.has_device()) => {
+            Kind::PassThrough(_) | Kind::Nothing
+                if former.is_some_and(|part| part.schib.pmcw.has_device()) =>
+            {
                 if let Some(events) = &mut self.events {
                     events.report(initialised(index));
                 }
             }
-            Kind::Nothing | Kind::Virtio(..) => {}
+            Kind::PassThrough(_) | Kind::Nothing | Kind::Virtio(..) => {}
         }
         place.show(&self.area, &mut line);
         place.tell(&self.area, &mut self.events, &mut line);
@@ -204,27 +226,19 @@ impl Client {
         Ok(())
     }
 
-    /// From now on, notes what it carries out for the client. `cut` is a request of the client's that an earlier life left unfinished.
-    pub fn note_requests(
-        &mut self,
-        note: &Note,
-        cut: Option<&CutOff>,
-        around: &mut Surroundings<'_>,
-    ) {
-        for place in &mut self.subchannels {
-            place.note = Some((note.clone(), self.number));
-            let cut = cut.filter(|cut| u32::from(cut.subchannel) == place.index);
-            if let Some(cut) = cut {
-                let mut line = Line {
-                    css: &mut *around.platform,
-                    window: self.program,
-                    now: around.now,
-                    trace: around.trace.as_deref_mut(),
-                    client: self.number,
-                };
-                place.cut_off(cut, &self.area, &mut line);
-                self.ring = true;
-            }
+    /// Ends what an earlier life of the appliance left unfinished for the client.
+    pub fn cut_off(&mut self, cut: &CutOff, around: &mut Surroundings<'_>) {
+        if let Some(place) = self.subchannels.get_mut(usize::from(cut.subchannel)) {
+            let mut line = Line {
+                css: &mut *around.platform,
+                window: self.program,
+                now: around.now,
+                trace: around.trace.as_deref_mut(),
+                client: self.number,
+                note: around.note,
+            };
+            place.cut_off(cut, &self.area, &mut line);
+            self.ring = true;
         }
     }
 
@@ -248,10 +262,10 @@ impl Client {
             };
             let device = self.devices.get_mut(*device);
             if let Some(device) = device.filter(|device| device.export().disk == number) {
-                tell(
-                    place.index as u16,
-                    device.attach(&self.area, disk, *first_queue),
-                );
+                if !place.withheld {
+                    let fits = device.attach(&self.area, disk, *first_queue);
+                    tell(place.index as u16, fits);
+                }
                 *first_queue += usize::from(device.queue_count());
             }
         }
@@ -280,6 +294,16 @@ impl Client {
             })
     }
 
+    /// Whether it has the device of a subchannel, or will have it once that is in service again.
+    pub fn holds(&self, id: SubchannelId) -> bool {
+        self.subchannels.iter().any(|place| match &place.kind {
+            Kind::PassThrough(subject) => {
+                subject.id() == id && (place.withheld || !subject.is_gone())
+            }
+            Kind::Virtio(..) | Kind::Nothing => false,
+        })
+    }
+
     fn any_passed_through(&self, fact: impl Fn(&PassThrough) -> bool) -> bool {
         self.passed_through().any(|(_, subject)| fact(subject))
     }
@@ -295,7 +319,8 @@ impl Client {
         if !self.has_news() {
             return false;
         }
-        let rang = self.bell.heard();
+        let rang = self.bell.heard() | core::mem::take(&mut self.behind);
+        let mut effort = 0;
         if rang && self.bell.began_anew() {
             self.each_pass_through(around, PassThrough::reset);
             for place in &mut self.subchannels {
@@ -305,6 +330,7 @@ impl Client {
                     now: around.now,
                     trace: around.trace.as_deref_mut(),
                     client: self.number,
+                    note: around.note,
                 };
                 place.begin_reset(&self.area, &mut line);
             }
@@ -317,25 +343,22 @@ impl Client {
         self.active = self.resetting;
         for place in &mut self.subchannels {
             let mut done = false;
-            if let Kind::Virtio(subchannel, device) = &mut place.kind {
-                if let (true, Some(device)) =
-                    (subchannel.is_active(), self.devices.get_mut(*device))
-                {
-                    let mut unit = Unit {
-                        device,
-                        area: &self.area,
-                        window: self.window,
-                    };
-                    done = subchannel.advance(self.program, &mut unit);
+            if let Kind::Virtio(subchannel, _) = &place.kind {
+                if subchannel.is_active() {
+                    let windows = (self.window, self.program);
+                    let noted = (around.note, self.number);
+                    done = place.advance(&self.area, windows, &mut self.devices, noted);
                 }
             }
-            if rang && place.asked.load() != place.answered.load() {
+            let asks = rang && place.asked.load() != place.answered.load();
+            if asks && effort < EFFORT {
                 let mut line = Line {
                     css: &mut *around.platform,
                     window: self.program,
                     now: around.now,
                     trace: around.trace.as_deref_mut(),
                     client: self.number,
+                    note: around.note,
                 };
                 place.answer(
                     &self.area,
@@ -344,9 +367,13 @@ impl Client {
                     &mut self.events,
                     &mut line,
                 );
+                effort += place.effort();
                 done = true;
-            } else if done {
-                place.tell_pending();
+            } else {
+                self.behind |= asks;
+                if done {
+                    place.tell_pending();
+                }
             }
             if done {
                 self.ring = true;
@@ -356,6 +383,7 @@ impl Client {
                 self.active |= subchannel.is_active();
             }
         }
+        self.active |= self.behind;
         worked
     }
 
@@ -383,6 +411,9 @@ impl Client {
         mut act: impl FnMut(&mut PassThrough, &mut Line<'_>),
     ) {
         for place in &mut self.subchannels {
+            if place.withheld {
+                continue;
+            }
             if let Kind::PassThrough(subject) = &mut place.kind {
                 let mut line = Line {
                     css: &mut *around.platform,
@@ -390,6 +421,7 @@ impl Client {
                     now: around.now,
                     trace: around.trace.as_deref_mut(),
                     client: self.number,
+                    note: around.note,
                 };
                 act(subject, &mut line);
                 self.ring |= place.tell(&self.area, &mut self.events, &mut line);
@@ -507,12 +539,14 @@ impl Client {
         core::mem::take(&mut self.ring) && self.bell.ring()
     }
 
-    /// Asks the client to ring. Returns whether there is work after all.
-    pub fn lie_down(&mut self) -> bool {
+    /// Asks the client to ring. Returns whether there is work after all. What is new cannot be taken if the table is `full`, or of a disk
+    /// that is `held`.
+    pub fn lie_down(&mut self, full: bool, held: Option<&Held>) -> bool {
         self.bell.lie_down();
         let mut waiting = false;
         for device in &mut self.devices {
-            waiting |= device.expect_bells(true, &self.area, self.window);
+            let more = device.expect_bells(true, &self.area, self.window);
+            waiting |= more && !full && !held.is_some_and(|it| it.contains(device.export().disk));
         }
         self.bell.rings() | waiting
     }

@@ -16,9 +16,13 @@ const SPARE_BYTES: usize = 64 * 1024;
 
 impl Client {
     /// Whether a device can be passed through to a client; the log says why not.
-    pub(super) fn may_have(&self, device: &Device) -> bool {
+    pub(super) fn may_have(&self, stands: Stands, device: &Device) -> bool {
         #[cfg(feature = "selftest")]
         if self.trusted {
+            return true;
+        }
+        // A disk's is lent to the host alone, which may find out what it is.
+        if stands == Stands::Lent && device.identity.is_err() {
             return true;
         }
         let reason = device.reason_to_withhold();
@@ -88,15 +92,15 @@ impl Client {
 
     /// Gives a virtual subchannel the device that has been plugged in, and tells the client.
     pub fn plug(&mut self, index: u16, device: &Device, isc: u8, around: &mut Surroundings<'_>) {
-        if !self.may_have(device) {
-            return;
-        }
         let place = self.subchannels.get(usize::from(index));
         let Some((stands, empty)) =
             place.and_then(|place| Some((place.stands?, matches!(place.kind, Kind::Nothing))))
         else {
             return;
         };
+        if !self.may_have(stands, device) {
+            return;
+        }
         if empty {
             let subject = self.subject(around.platform, index, stands, device, isc);
             let place = self.subchannels.get_mut(usize::from(index));
@@ -112,6 +116,30 @@ impl Client {
             }
         });
         self.note(stands, device);
+    }
+}
+
+impl Client {
+    /// Puts a virtual subchannel into service that was [withheld](Self::withhold), with the device for which it stands, if that is there.
+    pub fn release(
+        &mut self,
+        index: u16,
+        find: impl FnOnce(DeviceNumber) -> Option<Device>,
+        isc: u8,
+        around: &mut Surroundings<'_>,
+    ) {
+        let Some(place) = self.subchannels.get_mut(usize::from(index)) else {
+            return;
+        };
+        place.withheld = false;
+        let number = match (place.stands, &place.kind) {
+            (Some(Stands::For(number, _)), _) => Some(number),
+            (Some(Stands::Any), Kind::PassThrough(subject)) => Some(subject.device()),
+            (Some(Stands::Any | Stands::Lent) | None, _) => None,
+        };
+        if let Some(device) = number.and_then(find) {
+            self.plug(index, &device, isc, around);
+        }
     }
 }
 

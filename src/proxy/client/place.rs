@@ -35,8 +35,8 @@ pub(super) struct Virtual {
     told: (bool, u32),
     /// The client has begun anew, and requests of before are still in flight at the disk.
     pub(super) resetting: bool,
-    /// Where the next life of the appliance finds what is being carried out, and whose client this is.
-    pub(super) note: Option<(Note, u16)>,
+    /// It is out of service: to the client it is one without a device.
+    pub(super) withheld: bool,
 }
 
 /// For which owned device a virtual subchannel stands, whenever there is one.
@@ -90,12 +90,15 @@ impl Virtual {
             // Whatever is there, it is not that.
             told: (false, u32::MAX),
             resetting: false,
-            note: None,
+            withheld: false,
         })
     }
 
     /// How well it does for a device that nobody has; `None`: not at all.
     pub(super) fn fit(&self, number: DeviceNumber) -> Option<Fit> {
+        if self.withheld {
+            return None;
+        }
         match (self.stands?, &self.kind) {
             (Stands::For(wanted, _), _) => (wanted == number).then_some(Fit::Given),
             (Stands::Any, Kind::Nothing) => Some(Fit::Fresh),
@@ -117,8 +120,8 @@ impl Virtual {
         line: &mut Line<'_>,
     ) {
         let sequence = self.asked.load();
-        if let Some((note, client)) = &self.note {
-            note.begin(*client, self.index as u16, sequence);
+        if let Some(note) = line.note {
+            note.begin(line.client, self.index as u16, sequence);
         }
         let command = area.read::<Command>(self.index).ok();
         let instruction = command
@@ -128,14 +131,10 @@ impl Virtual {
             (Some(command), Some(instruction)) => {
                 let operand = &command.operand;
                 match &mut self.kind {
+                    _ if self.withheld => without_device(instruction, area, self.index),
                     Kind::Virtio(..) if self.resetting => match instruction {
-                        Instruction::Store => 0,
                         Instruction::Modify => 2,
-                        Instruction::Test => {
-                            show_status(area, self.index, &Irb::default(), false);
-                            3
-                        }
-                        _ => 3,
+                        _ => without_device(instruction, area, self.index),
                     },
                     Kind::Virtio(subchannel, device) => match devices.get_mut(*device) {
                         Some(device) => {
@@ -162,14 +161,7 @@ impl Virtual {
                         }
                         condition
                     }
-                    Kind::Nothing => match instruction {
-                        Instruction::Store | Instruction::Modify => 0,
-                        Instruction::Test => {
-                            show_status(area, self.index, &Irb::default(), false);
-                            3
-                        }
-                        _ => 3,
-                    },
+                    Kind::Nothing => without_device(instruction, area, self.index),
                 }
             }
             _ => Response::INVALID,
@@ -178,14 +170,42 @@ impl Virtual {
             self.show(area, line);
         }
         self.condition.store(condition);
-        if let Some((note, _)) = &self.note {
+        if let Some(note) = line.note {
             note.done(self.functions());
         }
         self.tell(area, events, line);
         self.answered.store(sequence);
-        if let Some((note, _)) = &self.note {
+        if let Some(note) = line.note {
             note.forget();
         }
+    }
+
+    /// Goes on with the program of an emulated control unit. Returns whether it ended.
+    #[cold]
+    pub(super) fn advance(
+        &mut self,
+        area: &Area<'static>,
+        (window, program): (&'static Window, &'static Window),
+        devices: &mut [VirtioBlk],
+        (note, client): (Option<&Note>, u16),
+    ) -> bool {
+        let Kind::Virtio(subchannel, device) = &mut self.kind else {
+            return false;
+        };
+        let Some(device) = devices.get_mut(*device) else {
+            return false;
+        };
+        let mut unit = Unit {
+            device,
+            area,
+            window,
+        };
+        let noted = note.filter(|note| note.begin_again(client, self.index as u16));
+        let ended = subchannel.advance(program, &mut unit);
+        if let Some(note) = noted {
+            note.forget();
+        }
+        ended
     }
 
     /// The client begins anew: a virtual subchannel of the virtio-ccw kind is as after a reset, and so is its device when nothing is in
@@ -217,6 +237,15 @@ impl Virtual {
             };
             unit.reset() == Executed::Wait
         })
+    }
+
+    /// What the answer to a request may have taken: CCWs that were looked at.
+    #[inline]
+    pub(super) fn effort(&self) -> usize {
+        match &self.kind {
+            Kind::PassThrough(subject) => subject.effort(),
+            Kind::Virtio(..) | Kind::Nothing => 0,
+        }
     }
 
     pub(super) fn is_pending(&self) -> bool {
@@ -299,6 +328,19 @@ impl Virtual {
             self.pending.store(u32::from(now.0));
         }
         now.0 && !before.0
+    }
+}
+
+/// A request to a virtual subchannel that has no device now: its condition code.
+#[cold]
+fn without_device(instruction: Instruction, area: &Area<'static>, index: u32) -> u32 {
+    match instruction {
+        Instruction::Store | Instruction::Modify => 0,
+        Instruction::Test => {
+            show_status(area, index, &Irb::default(), false);
+            3
+        }
+        _ => 3,
     }
 }
 

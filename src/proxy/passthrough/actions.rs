@@ -227,11 +227,16 @@ impl PassThrough {
         if self.held.is_some() {
             return self.answer(1, None);
         }
-        let id = self.id;
-        // Whoever suspends a program may change it before it goes on.
-        self.translator.refresh(line.window);
-        self.translator.end_cycles();
-        match line.css.resume(id) {
+        let Some(schib) = self.stored(line) else {
+            return self.answer(3, Some(Event::Gone));
+        };
+        // Whoever suspends a program may change it before it goes on. One that is not suspended is not looked at: that takes its time.
+        let pending = schib.scsw.status().contains(StatusControl::PENDING);
+        if status::is_suspended(&schib.scsw) && !pending {
+            self.translator.refresh(line.window);
+            self.translator.end_cycles();
+        }
+        match line.css.resume(self.id) {
             Ok(()) => {
                 self.at_rest = false;
                 self.count_start();

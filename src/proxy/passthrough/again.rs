@@ -64,6 +64,9 @@ impl PassThrough {
     /// Starts the translated program, or the rest of it, for the client.
     fn start_again(&mut self, line: &mut Line<'_>) -> Result<(), Refusal> {
         let orb = self.orb;
+        let noted = line
+            .note
+            .filter(|note| note.begin_again(line.client, self.index));
         // SAFETY: as for the first start: the translator keeps the program.
         let mut started = unsafe { line.css.start(self.id, &orb) };
         if started == Err(Refusal::StatusPending) && self.held.is_none() {
@@ -74,6 +77,9 @@ impl PassThrough {
             }
             // SAFETY: as before.
             started = unsafe { line.css.start(self.id, &orb) };
+        }
+        if let Some(note) = noted {
+            note.forget();
         }
         let event = TraceEvent::Own(Instruction::Start);
         let condition = Some(Refusal::cc(started));

@@ -48,13 +48,13 @@ pub mod status;
 mod tests;
 
 use channel::{
-    ActivityControl, ChannelSubsystem, Crw, FunctionControl, Irb, Orb, Schib, Scsw, StatusControl,
-    SubchannelId,
+    ChannelSubsystem, Crw, FunctionControl, Irb, Orb, Schib, Scsw, StatusControl, SubchannelId,
 };
 use heapless::Deque;
 use s390x::clock::Tod;
 use vcss::client::Instruction;
 use vcss::trace::{Recorder, TraceEvent};
+use vcss::underway::Note;
 use window::Window;
 
 pub use self::actions::initialised;
@@ -90,8 +90,10 @@ pub struct Line<'a> {
     pub now: Tod,
     /// The trace.
     pub trace: Option<&'a mut Recorder<'static>>,
-    /// The client, for the trace.
+    /// The client, for trace and note.
     pub client: u16,
+    /// Where it is noted what is being done.
+    pub note: Option<&'a Note>,
 }
 
 impl core::fmt::Debug for Line<'_> {
@@ -406,8 +408,7 @@ impl PassThrough {
     /// Whether the channel does not look at the program any more, or not before it is resumed.
     fn rests(&self, scsw: &Scsw) -> bool {
         let status = scsw.status();
-        let suspended = scsw.activity().contains(ActivityControl::SUSPENDED)
-            && !scsw.activity().contains(ActivityControl::RESUME_PENDING);
+        let suspended = status::is_suspended(scsw);
         let ended = status.contains(StatusControl::PENDING | StatusControl::PRIMARY)
             && status::over(scsw) == status::Over::Yes;
         suspended || ended && !self.is_split(scsw) && !self.is_half_of_split(scsw)
@@ -498,6 +499,11 @@ impl PassThrough {
     /// The owned subchannel; while there is no device, where it was.
     pub const fn id(&self) -> SubchannelId {
         self.id
+    }
+
+    /// What it takes to look at its program: CCWs.
+    pub const fn effort(&self) -> usize {
+        self.translator.ccws()
     }
 
     /// The number of the virtual subchannel.

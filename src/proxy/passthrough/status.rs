@@ -88,6 +88,12 @@ pub fn is_unsolicited(scsw: &Scsw) -> bool {
         && !scsw.function().intersects(ending)
 }
 
+/// Whether a program is suspended, and nobody has resumed it.
+pub fn is_suspended(scsw: &Scsw) -> bool {
+    scsw.activity().contains(ActivityControl::SUSPENDED)
+        && !scsw.activity().contains(ActivityControl::RESUME_PENDING)
+}
+
 /// Whether a deferred condition code 1 can be repeated without the client losing anything: the device was busy
 /// and said nothing else, and the client has asked for nothing but the start.
 pub fn is_retryable(scsw: &Scsw) -> bool {

@@ -85,6 +85,7 @@ impl Scene {
             now: self.machine.now(),
             platform: &mut self.machine,
             trace: None,
+            note: None,
         };
         let device = inventory.devices().first();
         client

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::vec::Vec;
 
+use channel::{ChannelSubsystem, Tested};
 use vcss::client::{InFlight, Notify, QueueState, MAX_QUEUE_SIZE};
 use virtio::blk::Config;
 use virtio::ccw::{Command, QueueInfo};
@@ -208,6 +209,63 @@ fn a_stop_that_is_cut_off_leaves_a_queue_that_is_served() {
     scene.platter(0).stalled = 0;
     scene.settle();
     assert_eq!(all_done(&mut driver, 0), BTreeSet::from([first, second]));
+}
+
+#[test]
+fn a_stop_that_is_halted_leaves_a_queue_that_is_served() {
+    for (command, data) in [(Command::SetQueue, [0; 32]), (Command::Reset, [0; 32])] {
+        let mut scene = Scene::new();
+        let mut driver = scene.bring_up(0, FEATURES);
+        scene.platter(0).stalled = u32::MAX;
+        let first = driver.read(0, DATA, 512);
+        scene.settle();
+        let id = scene.start(0, command, &data);
+        assert!(matches!(scene.remote.test(id), Ok(Tested::Nothing(_))));
+        scene.remote.halt(id).unwrap();
+        assert!(matches!(scene.remote.test(id), Ok(Tested::Status(_))));
+        let second = driver.read(1, DATA, 512);
+        scene.platter(0).stalled = 0;
+        scene.settle();
+        let both = BTreeSet::from([first, second]);
+        assert_eq!(all_done(&mut driver, 0), both, "{command:?}");
+    }
+}
+
+#[test]
+fn a_command_that_waits_is_the_one_that_was_read() {
+    for (command, first, later) in [
+        (Command::SetQueue, 0, 1),
+        (Command::WriteStatus, 0, 0x0F),
+        (Command::WriteStatus, 0, 0x01),
+    ] {
+        let mut scene = Scene::new();
+        let mut driver = scene.bring_up(0, FEATURES);
+        scene.platter(0).stalled = u32::MAX;
+        let head = driver.read(0, DATA, 512);
+        scene.settle();
+        let data = |value: u16| {
+            let info = QueueInfo {
+                index: value.into(),
+                ..QueueInfo::default()
+            };
+            match command {
+                Command::SetQueue => info.as_bytes().to_vec(),
+                _ => std::vec![value as u8],
+            }
+        };
+        let id = scene.start(0, command, &data(first));
+        assert!(matches!(scene.remote.test(id), Ok(Tested::Nothing(_))));
+        scene.change_data(&data(later));
+        scene.platter(0).stalled = 0;
+        scene.settle();
+        assert!(matches!(scene.remote.test(id), Ok(Tested::Status(_))));
+        assert_eq!(all_done(&mut driver, 0), BTreeSet::from([head]));
+        let state: QueueState = scene.area.read(0).unwrap();
+        assert_eq!(state.size.get(), 0, "{command:?}");
+        if command == Command::WriteStatus {
+            assert_eq!(scene.status(0), Status::empty());
+        }
+    }
 }
 
 #[test]

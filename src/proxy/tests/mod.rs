@@ -2,11 +2,13 @@
 //! ring, the disk is bytes, and time passes when the client waits.
 
 mod absent;
+mod budget;
 mod cut_off;
 mod cuts;
 mod endings;
 mod facts;
 mod hostile;
 mod plugging;
+mod rest;
 mod restart;
 mod scene;

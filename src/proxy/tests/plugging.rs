@@ -62,6 +62,7 @@ impl Scene {
                 now: machine.now(),
                 platform: &mut machine,
                 trace: None,
+                note: None,
             };
             clients[client]
                 .add_pass_through(stands, device, ISC, around)

@@ -548,6 +548,12 @@ impl Scene {
         id
     }
 
+    /// Changes the data of a command that waits.
+    pub fn change_data(&self, data: &[u8]) {
+        let at = ClientAddress::new(0x100);
+        self.program.write_bytes(at, data).unwrap();
+    }
+
     /// Starts one command, which has to wait, and clears the subchannel.
     pub fn cut_off(&mut self, number: u16, command: Command, data: &mut [u8]) {
         let id = self.start(number, command, data);

@@ -16,15 +16,19 @@
 use channel::{Ccw1, CcwFlags, CommandCode, OrbFlags};
 
 use super::arena::{is_transfer_in_channel, is_valid_transfer, INVALID};
+use super::ground::Walk;
 use super::repeat::Role;
 use super::Translator;
 
 impl Translator {
     /// Where the machine runs programs within START and RESUME SUBCHANNEL, makes loops that nothing ends invalid where they close.
-    /// To be called whenever the program has changed.
+    /// To be called whenever the program has changed. Each slot is passed a fixed number of times.
     pub fn end_cycles(&mut self) {
         if !self.within_start || !self.live {
             return;
+        }
+        for slot in 0..self.ground.used() {
+            self.set_walk(slot, Walk::Never);
         }
         self.end_cycle(0);
         // Past each search is a way of its own.
@@ -36,58 +40,54 @@ impl Translator {
         }
     }
 
-    /// The same for the way that the channel goes from a slot on, as long as no status modifier leads it elsewhere. That is one way,
-    /// so when it is longer than there are slots it goes round.
+    /// The same for the way that the channel goes from a slot on, as long as no status modifier leads it elsewhere, and as far as it is
+    /// not known from before. That is one way: it goes round if it comes back to where it has been.
     fn end_cycle(&mut self, from: usize) {
-        let slots = self.ground.used();
-        // Where the way goes on behind what can end it, and how far that is.
-        let (mut from, mut steps) = (from, 0);
-        let mut at = from;
-        for _ in 0..=2 * slots {
-            let Some(next) = self.after(at) else {
-                return;
-            };
-            steps += 1;
-            if self.can_end(at) {
-                (from, steps) = (next, 0);
-            }
-            at = next;
-            if steps > slots {
-                return self.close_cycle(from, at);
-            }
+        let mut at = Some(from);
+        while let Some(slot) = at.filter(|&slot| self.walk(slot) == Walk::Never) {
+            self.set_walk(slot, Walk::Now);
+            at = self.after(slot);
+        }
+        let inside = at.filter(|&slot| self.walk(slot) == Walk::Now);
+        at = Some(from);
+        while let Some(slot) = at.filter(|&slot| self.walk(slot) == Walk::Now) {
+            self.set_walk(slot, Walk::Before);
+            at = self.after(slot);
+        }
+        if let Some(inside) = inside {
+            self.close_cycle(inside);
         }
     }
 
-    /// Makes the last transfer in channel of a loop invalid, so that one round of it is executed. `from` leads into it, `inside` is one of its slots.
-    fn close_cycle(&mut self, from: usize, inside: usize) {
-        let mut length = 1;
-        let mut at = inside;
-        while let Some(next) = self.after(at).filter(|&next| next != inside) {
-            at = next;
-            length += 1;
-        }
-        // Two that are one round apart meet where the loop begins.
-        let (mut first, mut second) = (from, from);
-        for _ in 0..length {
-            second = self.after(second).unwrap_or(second);
-        }
-        for _ in 0..self.ground.used() {
-            if first == second {
-                break;
-            }
-            first = self.after(first).unwrap_or(first);
-            second = self.after(second).unwrap_or(second);
-        }
+    /// Unless something in a loop can end it, makes its last transfer in channel invalid, so that one round of it is executed. It begins with
+    /// the slot `first`.
+    fn close_cycle(&mut self, first: usize) {
         let mut last = None;
         let mut at = first;
-        for _ in 0..length {
+        loop {
+            if self.can_end(at) {
+                return;
+            }
             if is_valid_transfer(self.arena.ccw(at)) {
                 last = Some(at);
             }
-            at = self.after(at).unwrap_or(at);
+            match self.after(at) {
+                Some(next) if next != first => at = next,
+                Some(_) | None => break,
+            }
         }
         if let Some(last) = last {
             self.arena.replace_ccw(last, INVALID);
+        }
+    }
+
+    fn walk(&self, slot: usize) -> Walk {
+        self.ground.slot(slot).walk
+    }
+
+    fn set_walk(&mut self, slot: usize, walk: Walk) {
+        if let Some(slot) = self.ground.slot_mut(slot) {
+            slot.walk = walk;
         }
     }
 

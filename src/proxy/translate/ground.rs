@@ -77,6 +77,20 @@ pub(super) struct Slot {
     /// What it does.
     pub(super) transfer: Transfer,
     pub(super) mark: Mark,
+    /// Whether the search for loops has been there.
+    pub(super) walk: Walk,
+}
+
+/// When the search for loops came to a slot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Walk {
+    /// Not yet.
+    #[default]
+    Never,
+    /// On its way from where it began last.
+    Now,
+    /// On another way, of which everything is known.
+    Before,
 }
 
 /// What a slot is.

@@ -236,6 +236,11 @@ impl Translator {
         self.live
     }
 
+    /// CCWs of the last program, in the arena.
+    pub const fn ccws(&self) -> usize {
+        self.ground.used()
+    }
+
     /// Whether the program may change while it runs, because its ORB does not allow prefetching: to be
     /// [refreshed](Self::refresh) again and again until it ends.
     pub const fn is_modifiable(&self) -> bool {

@@ -22,7 +22,7 @@ use super::super::program::Executed;
 use super::queue::{forget, ServedQueue};
 use super::request::{shape, Scratch};
 use super::table::Origin;
-use super::{Unit, VirtioBlk};
+use super::{Unit, VirtioBlk, Waiting};
 
 impl Unit<'_> {
     /// SET_VQ: releases the queue if there is one, and sets it up if the size is not 0.
@@ -93,6 +93,7 @@ impl Unit<'_> {
             forget(self.area, self.place(queue), 0);
         }
         let device = &mut *self.device;
+        device.waiting = Waiting::No;
         for slot in &mut device.queues {
             slot.served = None;
             slot.start = 0;
@@ -109,8 +110,9 @@ impl Unit<'_> {
 }
 
 impl VirtioBlk {
-    /// The channel program that stopped a queue or reset the device was itself ended: the queues are served as before.
+    /// The channel program that stopped a queue or reset the device has ended, or was ended: what queues there are are served as before.
     pub fn go_on(&mut self) {
+        self.waiting = Waiting::No;
         for slot in &mut self.queues {
             if let Some(served) = &mut slot.served {
                 served.go_on();

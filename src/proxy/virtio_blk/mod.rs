@@ -19,7 +19,7 @@ use alloc::vec::Vec;
 use vcss::client::{DeviceState, Notify, MAX_QUEUES};
 use vcss::{Area, AreaError, Word};
 use virtio::blk::{Config, Features as BlkFeatures, SECTOR};
-use virtio::ccw::REVISION_READ_STATUS;
+use virtio::ccw::{QueueInfo, REVISION_READ_STATUS};
 use virtio::ring::Options;
 use virtio::{Features, Status};
 use window::Window;
@@ -89,6 +89,8 @@ pub struct VirtioBlk {
     revision: u16,
     writeback: bool,
     queues: Vec<QueueSlot>,
+    /// A command that waits for the disk.
+    waiting: Waiting,
     config_notify: Word<'static>,
     counters: Counters,
 }
@@ -107,6 +109,16 @@ struct Traits {
 
 /// Data segments that fit into any ring that a driver of today makes, of 64 descriptors, beside header and status.
 const DIRECT_SEGMENTS: u32 = 62;
+
+/// A command that waits for the disk, with its data: what the client's memory says later is none of it.
+#[derive(Clone, Copy, Debug)]
+enum Waiting {
+    No,
+    /// A reset.
+    Reset,
+    /// SET_VQ.
+    Queue(QueueInfo),
+}
 
 /// One of the device's queues, set up or not.
 #[derive(Debug)]
@@ -184,6 +196,7 @@ impl VirtioBlk {
             revision: 0,
             writeback: true,
             queues,
+            waiting: Waiting::No,
             config_notify: word(core::mem::offset_of!(Notify, config))?,
             counters: Counters::default(),
             export,

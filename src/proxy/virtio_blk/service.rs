@@ -472,7 +472,7 @@ impl VirtioBlk {
     }
 
     /// Asks the client to ring for new requests, or tells it not to. With `on`, says whether there are
-    /// requests already.
+    /// requests already that can be taken. While one waits for room on the disk, others do as well, and what makes room wakes everybody.
     pub fn expect_bells(&mut self, on: bool, area: &Area<'static>, window: &Window) -> bool {
         if !self.is_live() {
             return false;
@@ -489,7 +489,7 @@ impl VirtioBlk {
                 served.expect_no_bell(window).map(|()| false)
             };
             match done {
-                Ok(more) => waiting |= more,
+                Ok(more) => waiting |= more && !served.has_taken(),
                 Err(error) => broken = Some(error),
             }
         }

@@ -64,7 +64,7 @@ impl Table {
     }
 
     /// Whether there is no room for another one.
-    pub(super) fn is_full(&self) -> bool {
+    pub fn is_full(&self) -> bool {
         self.vacant.is_empty()
     }
 

@@ -18,7 +18,7 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use super::super::program::{ControlUnit, Data, Executed, Fault};
 use super::super::subchannel::Subchannel;
-use super::{QueueSlot, VirtioBlk, DIRECT_SEGMENTS};
+use super::{QueueSlot, VirtioBlk, Waiting, DIRECT_SEGMENTS};
 
 /// The device's control unit, for as long as a channel program is being executed.
 #[derive(Debug)]
@@ -37,7 +37,12 @@ impl ControlUnit for Unit<'_> {
             Ok(command) => self.virtio(command, data),
             Err(_) => self.common(command, data),
         };
-        done.unwrap_or_else(Executed::from)
+        let executed = done.unwrap_or_else(Executed::from);
+        if executed != Executed::Wait {
+            // However it ended: nothing is being stopped any more.
+            self.device.go_on();
+        }
+        executed
     }
 }
 
@@ -118,7 +123,11 @@ impl Unit<'_> {
                 data.write(0, config.as_bytes())?;
             }
             Command::SetQueue => {
-                let info: QueueInfo = read(data)?;
+                let mut info: QueueInfo = read(data)?;
+                if let Waiting::Queue(first) = device.waiting {
+                    info = first;
+                }
+                device.waiting = Waiting::Queue(info);
                 return Ok(self.set_queue(&info));
             }
             Command::Reset => return Ok(self.reset()),
@@ -146,7 +155,8 @@ impl Unit<'_> {
     }
 
     fn write_status(&mut self, status: Status) -> Executed {
-        if status.is_empty() {
+        if status.is_empty() || matches!(self.device.waiting, Waiting::Reset) {
+            self.device.waiting = Waiting::Reset;
             return self.reset();
         }
         let device = &mut *self.device;

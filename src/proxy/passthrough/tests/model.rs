@@ -278,6 +278,7 @@ impl Walk {
             now: self.now,
             trace: None,
             client: 0,
+            note: None,
         };
         act(&mut self.subject, &mut line)
     }

@@ -1,9 +1,11 @@
 //! The defects of QEMU's channel subsystem (29 to 43): what a client sees of the instructions.
 
 use channel::{
-    ActivityControl, FunctionControl, Orb, OrbFlags, PmcwCharacteristics, PmcwFlags, Schib,
-    StatusControl,
+    ActivityControl, Ccw1, CcwFlags, CommandCode, FunctionControl, Orb, OrbFlags,
+    PmcwCharacteristics, PmcwFlags, Schib, StatusControl,
 };
+
+use window::ClientAddress;
 
 use super::fake::{Step, CSCH, HSCH, SSCH, XSCH};
 use super::scene::{Scene, DEVICE, PROGRAM};
@@ -286,6 +288,35 @@ fn a_suspended_program_lives_and_is_resumed() {
     scene.step(Step::End);
     assert_eq!(scene.test().0, 0);
     assert_eq!(scene.state(), State::Idle);
+}
+
+#[test]
+fn only_a_program_that_resume_finds_suspended_is_looked_at_again() {
+    let mut scene = Scene::enabled();
+    let mut orb = Scene::orb();
+    orb.set_flags(orb.flags() | OrbFlags::SUSPEND_CONTROL);
+    assert_eq!(scene.ask(Request::Start(&orb)), 0);
+    scene.step(Step::Work);
+    let orb = scene.subject.orb;
+    let mut count = 1;
+    // What the channel finds in the second CCW, after the client has changed its own and asked for RESUME.
+    let mut resume = |scene: &mut Scene| {
+        count += 1;
+        let ccw = Ccw1::new(CommandCode::NOP, CcwFlags::SLI, count, 0);
+        let at = ClientAddress::new(u64::from(PROGRAM) + 8);
+        scene.window.write(at, &ccw).unwrap();
+        let condition = scene.ask(Request::Resume);
+        let mut bytes = [0; 8];
+        let at = orb.program.get() + 8;
+        scene.subject.translator.fetch(at, &mut bytes).unwrap();
+        (condition, u16::from_be_bytes([bytes[2], bytes[3]]) == count)
+    };
+    assert_eq!(resume(&mut scene), (2, false), "it runs");
+    scene.step(Step::Suspend);
+    assert_eq!(resume(&mut scene), (1, false), "status is pending");
+    assert_eq!(scene.test().0, 0);
+    assert_eq!(resume(&mut scene), (0, true));
+    assert_eq!(resume(&mut scene), (2, false), "resumed already");
 }
 
 #[test]

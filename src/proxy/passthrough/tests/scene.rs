@@ -68,6 +68,7 @@ impl Scene {
             now: self.now,
             trace: None,
             client: 0,
+            note: None,
         };
         act(&mut self.subject, &mut line)
     }

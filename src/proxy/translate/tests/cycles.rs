@@ -147,6 +147,27 @@ fn the_longest_loop_is_found() {
 }
 
 #[test]
+fn each_search_may_lead_into_a_loop_of_its_own() {
+    // From each search a way goes on that nothing else reaches, and all of them are long.
+    let search = ccw(SEARCH, CC | SLI, 5, 0x4000);
+    let mut ccws = vec![search; super::translate::MAX_CCWS - 2];
+    ccws.extend([tic(0x1000), ccw(NOP, SLI, 1, 0)]);
+    let all: &[(u32, &[Ccw1])] = &[(0x1000, &ccws)];
+    let disk = within_start(disk_translator());
+    assert_eq!(way(disk, all, NONE).1, Way::Round, "searches end it");
+    // Two ways into one loop that nothing ends.
+    let mut client = Client::new(0x20000, LOW);
+    let program = [search, tic(0x1018), nop(), nop(), nop(), tic(0x1010)];
+    client.program(0x1000, &program);
+    let mut translator = within_start(disk_translator());
+    let orb = orb(0x1000, NONE);
+    let mut hardware = translator.translate(&orb, &client.window()).expect("taken");
+    assert_eq!(follow(&translator, &hardware), (4, Way::Stops(0x1020)));
+    hardware.program = (hardware.program.get() + 16).into();
+    assert_eq!(follow(&translator, &hardware), (1, Way::Stops(0x1020)));
+}
+
+#[test]
 fn programs_without_a_loop_are_as_they_were() {
     let forward: &[(u32, &[Ccw1])] = &[
         (0x1000, &[nop(), tic(0x3000)]),

@@ -1,0 +1,105 @@
+//! What fails for days takes no more storage than what fails once.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use vcss::control::{Client, ExportKind};
+use window::ClientAddress;
+
+use super::{disk, export, Scene, DISK};
+use crate::driver::fake::{self, Model, Virtio};
+
+/// The allocator of all tests, which counts what a thread has and has not given back.
+struct Counting;
+
+std::thread_local! {
+    static HELD: Cell<isize> = const { Cell::new(0) };
+}
+
+fn count(bytes: isize) {
+    let _ = HELD.try_with(|held| held.set(held.get() + bytes));
+}
+
+// SAFETY: the system's allocator does it all.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(layout.size() as isize);
+        // SAFETY: as of the caller.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        count(-(layout.size() as isize));
+        // SAFETY: as of the caller.
+        unsafe { System.dealloc(at, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+const TRIES: usize = 10_000;
+
+/// Tries everything that has failed so often; bytes of the heap, and of storage for devices, that are gone afterwards.
+fn gone(scene: &mut Scene) -> (isize, u64) {
+    for _ in 0..3 {
+        scene.later(4_000_000);
+    }
+    for subchannel in &mut scene.machine.subchannels {
+        subchannel.commands = Vec::new();
+    }
+    let before = (HELD.get(), scene.machine.free);
+    for _ in 0..TRIES {
+        scene.later(4_000_000);
+    }
+    // What the machine of software has noted is none of the appliance's.
+    for subchannel in &mut scene.machine.subchannels {
+        subchannel.commands = Vec::new();
+    }
+    (HELD.get() - before.0, scene.machine.free - before.1)
+}
+
+#[test]
+fn a_disk_that_cannot_be_opened() {
+    let given = [export(ExportKind::Block, 0)];
+    let mut scene = Scene::with(1, &[DISK], &[], &given, |_, _| {});
+    // Its queue has no room for anything, which is found out late.
+    let bad = Virtio::new(Model::Disk(fake::Disk::new(8)), 0);
+    let id = scene.machine.attach(0, DISK, bad);
+    scene.report(id);
+    scene.later(0);
+    let reason = scene.conditions()[0].clone().unwrap_err();
+    assert!(!reason.contains("storage"), "{reason}");
+    assert_eq!(gone(&mut scene), (0, 0), "{reason}");
+    assert_eq!(scene.conditions()[0], Err(reason));
+    // And when it can be, it is served.
+    scene.machine.subchannel(id).virtio = disk();
+    scene.later(4_000_000);
+    assert_eq!(scene.conditions()[0], Ok(()));
+}
+
+#[test]
+fn a_client_whose_area_is_spoilt() {
+    let given = [export(ExportKind::PassThrough, 0)];
+    let mut scene = Scene::with(1, &[], &[], &given, |_, shared| {
+        let nothing = [0; 64];
+        shared[0]
+            .write_bytes(ClientAddress::new(0), &nothing)
+            .unwrap();
+    });
+    assert_eq!(gone(&mut scene), (0, 0));
+    let reason = scene.conditions()[0].clone().unwrap_err();
+    assert!(reason.starts_with("its area is spoilt"), "{reason}");
+}
+
+#[test]
+fn a_client_whose_window_lies_where_it_may_not() {
+    let given = [export(ExportKind::PassThrough, 0)];
+    let mut scene = Scene::with(1, &[], &[], &given, |control, _| {
+        let mut entry: Client = control.read(0).unwrap();
+        entry.program.length = 0.into();
+        control.write(0, &entry).unwrap();
+    });
+    assert_eq!(gone(&mut scene), (0, 0));
+    assert!(scene.conditions()[0].is_err());
+}

@@ -1,0 +1,140 @@
+//! Devices that have not said what they are.
+//!
+//! # Rules
+//!
+//! * Nobody is given one: it might be one whose data are addresses, see
+//!   [`Device::reason_to_withhold`](crate::css::Device::reason_to_withhold). Whoever it is for reads so.
+//! * One of them is asked again every few seconds, and at once when the daemon wants a try of whom it is for. Clients wait meanwhile, so the
+//!   pause is many times as long as that takes.
+
+use alloc::format;
+use alloc::vec::Vec;
+
+use channel::{DeviceNumber, SubchannelId};
+use s390x::clock::Tod;
+
+use super::Appliance;
+use crate::control::{Exported, Subject};
+use crate::css::{Change, Device};
+use crate::driver::Platform;
+
+/// The pause between two tries, in microseconds, and how many times the time that a try took it is at least.
+const PAUSE_US: u64 = 10_000_000;
+const SHARE: u64 = 20;
+
+/// What is known of those of which nothing is known.
+#[derive(Debug)]
+pub(super) struct Unknown {
+    /// Nobody is asked before, unless the daemon wants it.
+    next: Tod,
+    /// Who was asked last.
+    last: Option<SubchannelId>,
+    /// Exports that are said to have failed because of one.
+    told: Vec<usize>,
+}
+
+impl Unknown {
+    pub(super) const fn new() -> Self {
+        Self {
+            next: Tod::from_units(0),
+            last: None,
+            told: Vec::new(),
+        }
+    }
+}
+
+impl Appliance {
+    /// Whether somebody may get a device once it says what it is. A disk's is tried as that.
+    fn is_unknown(&self, device: &Device) -> bool {
+        let is_a_disk = || self.owned.iter().any(|disk| disk.number == device.number);
+        device.identity.is_err() && !is_a_disk() && !self.proxy.holds(device.id)
+    }
+
+    /// The unknown device with a number.
+    fn unknown(&self, number: DeviceNumber) -> Option<&Device> {
+        let mut devices = self.inventory.devices().iter();
+        devices.find(|device| device.number == number && self.is_unknown(device))
+    }
+
+    /// Asks one that is due, and says who does not get what for that reason.
+    pub(super) fn tend_unknown(&mut self, platform: &mut dyn Platform) {
+        let mut devices = self.inventory.devices().iter();
+        if self.unknown.told.is_empty() && devices.all(|device| device.identity.is_ok()) {
+            return;
+        }
+        let mut asked = None;
+        for export in 0..self.exports.len() {
+            let Some(Exported::PassThrough(number)) = self.exports.get(export).map(|it| &it.what)
+            else {
+                continue;
+            };
+            let id = self.unknown(*number).map(|device| device.id);
+            let told = self.unknown.told.contains(&export);
+            match id {
+                Some(_) if !told => self.tell_unknown(export),
+                Some(_) if self.conditions.is_asked(Subject::Export(export)) => asked = id,
+                Some(_) => {}
+                None if told => {
+                    self.unknown.told.retain(|&it| it != export);
+                    self.conditions.good(Subject::Export(export));
+                    self.suspects.show(&mut self.conditions);
+                }
+                None => {}
+            }
+        }
+        let began = platform.now();
+        if asked.is_none() && began < self.unknown.next {
+            return;
+        }
+        let devices = self.inventory.devices().iter();
+        let all = devices.filter(|device| self.is_unknown(device));
+        // The next one after the last, and then from the first on.
+        let next = || {
+            all.map(|it| it.id)
+                .min_by_key(|&id| (Some(id) <= self.unknown.last, id))
+        };
+        let Some(id) = asked.or_else(next) else {
+            return;
+        };
+        self.unknown.last = Some(id);
+        let change = self.inventory.look(platform, id);
+        let took = platform.now().micros_since(began);
+        let pause = took.saturating_mul(SHARE).max(PAUSE_US);
+        self.unknown.next = platform.now().plus_micros(pause);
+        match change {
+            Change::Nothing => {}
+            Change::Gone(place) => self.control.forget_device(place),
+            Change::Came(place) => match self.inventory.devices().get(place) {
+                Some(device) if device.identity.is_err() => {
+                    self.control.show_device(place, device, None);
+                }
+                Some(_) => self.take_in(platform, place),
+                None => {}
+            },
+        }
+        // Of those that are still unknown, this was a try.
+        for export in self.unknown.told.clone() {
+            self.tell_unknown(export);
+        }
+    }
+
+    /// Says why an export is not served, if it is for that reason.
+    fn tell_unknown(&mut self, export: usize) {
+        let Some(spec) = self.exports.get(export) else {
+            return;
+        };
+        let Exported::PassThrough(number) = spec.what else {
+            return;
+        };
+        let Some(Err(error)) = self.unknown(number).map(|device| &device.identity) else {
+            return;
+        };
+        if !self.suspects.withholds((spec.client, spec.place)) {
+            let reason = format!("{number} has not said what it is: {error}");
+            self.conditions.failed(Subject::Export(export), &reason);
+        }
+        if !self.unknown.told.contains(&export) {
+            self.unknown.told.push(export);
+        }
+    }
+}

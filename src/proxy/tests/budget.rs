@@ -1,0 +1,117 @@
+//! What one client's requests take of a turn.
+
+use std::boxed::Box;
+use std::vec::Vec;
+
+use channel::{Ccw1, CcwFlags, CommandCode, Orb, OrbFlags, PmcwFlags};
+use vcss::client::{Command, Instruction, Response, SchibPart};
+use vcss::layout::Kind;
+use vcss::{plan, Area, Bell};
+use window::{ClientAddress, Window};
+use zerocopy::{FromZeros, IntoBytes};
+
+use super::scene::memory;
+use crate::css::Inventory;
+use crate::driver::fake::{Disk, Machine, Model, Virtio};
+use crate::driver::Platform;
+use crate::proxy::client::{Client, Stands, Surroundings};
+use crate::proxy::Proxy;
+
+const COUNT: u32 = 4;
+
+/// One client with some devices.
+struct Scene {
+    machine: Machine,
+    area: Area<'static>,
+    program: &'static Window,
+    proxy: Proxy,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let mut machine = Machine::new();
+        for number in 0..COUNT as u16 {
+            let device = Virtio::new(Model::Disk(Disk::new(8)), 1).of_type(0x3270);
+            machine.attach(0, number, device);
+        }
+        let plan = plan::client_area(COUNT);
+        let window = memory(plan.length() as usize);
+        plan.write(window).unwrap();
+        let area = Area::open(window, Kind::Client).unwrap();
+        // Where a CCW can name it.
+        let bytes = Box::leak(std::vec![0; 4096].into_boxed_slice());
+        let program: &'static Window = Box::leak(Box::new(Window::leaked(bytes, 0x10_0000)));
+        let mut client = Client::new("client".into(), 0, area.clone(), program, program).unwrap();
+        let inventory = Inventory::discover(&mut machine).unwrap();
+        for device in inventory.devices() {
+            let around = Surroundings {
+                now: machine.now(),
+                platform: &mut machine,
+                trace: None,
+                note: None,
+            };
+            client
+                .add_pass_through(Stands::Any, Some(device), 3, around)
+                .unwrap();
+        }
+        Self {
+            machine,
+            area,
+            program,
+            proxy: Proxy::new(std::vec![client], &[], None),
+        }
+    }
+
+    /// Stores a request of each subchannel's, and rings.
+    fn ask(&self, instruction: Instruction, operand: impl Fn(u32) -> Vec<u8>) {
+        for index in 0..COUNT {
+            let before: Command = self.area.read(index).unwrap();
+            let mut command = Command::new_zeroed();
+            command.instruction = (instruction as u32).into();
+            let operand = operand(index);
+            command.operand[..operand.len()].copy_from_slice(&operand);
+            command.sequence = before.sequence + 1;
+            self.area.write(index, &command).unwrap();
+        }
+        let _ = Bell::of_client(&self.area).unwrap().ring();
+    }
+
+    fn turn(&mut self) -> bool {
+        let Self { machine, proxy, .. } = self;
+        proxy.turn(&mut Vec::new(), machine, true).worked
+    }
+
+    /// Which requests have been answered.
+    fn answered(&self) -> Vec<u32> {
+        let is_answered = |&index: &u32| {
+            let command: Command = self.area.read(index).unwrap();
+            let response: Response = self.area.read(index).unwrap();
+            response.sequence == command.sequence
+        };
+        (0..COUNT).filter(is_answered).collect()
+    }
+}
+
+#[test]
+fn long_programs_share_out_over_turns() {
+    let mut scene = Scene::new();
+    scene.ask(Instruction::Modify, |index| {
+        let mut schib = scene.area.read::<SchibPart>(index).unwrap().schib;
+        schib.pmcw.set_flag(PmcwFlags::ENABLED, true);
+        schib.as_bytes().into()
+    });
+    scene.turn();
+    assert_eq!(scene.answered(), [0, 1, 2, 3], "none of that is long");
+    let nop = Ccw1::new(CommandCode::NOP, CcwFlags::CC | CcwFlags::SLI, 1, 0);
+    scene.program.write(ClientAddress::new(0), &nop).unwrap();
+    // On the developer's machine there is no arena: of each program three CCWs are looked at, and the budget is one for that.
+    let orb = Orb::format_1(0, 0, OrbFlags::PREFETCH, 0xFF);
+    scene.ask(Instruction::Start, |_| orb.as_bytes().into());
+    assert!(scene.turn());
+    assert_eq!(scene.answered(), [0, 1, 2], "so many in a turn");
+    assert!(scene.turn());
+    assert_eq!(scene.answered(), [0, 1, 2, 3], "nobody has rung again");
+    scene.turn();
+    assert!(!scene.turn(), "there is no more");
+    assert!(!scene.proxy.lie_down());
+}
