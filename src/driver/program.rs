@@ -409,9 +409,7 @@ impl Channel {
     ) -> Result<usize, ProgramError> {
         self.put(data)?;
         let irb = self.run(platform, command, data.len())?;
-        self.page
-            .read_bytes(ClientAddress::new(Self::DATA.into()), data)
-            .map_err(|_| ProgramError::TooLong)?;
+        self.get(data)?;
         Ok(data.len().saturating_sub(irb.scsw.count.get().into()))
     }
 
@@ -437,6 +435,34 @@ impl Channel {
         Ok(Sense::new(&bytes))
     }
 
+    /// The program that [`sense`](Self::sense) runs, over these paths, for whoever does not wait for it: starts it, keeps the
+    /// page as it is until it has ended, and then has the bytes from [`sensed`](Self::sensed).
+    ///
+    /// # Errors
+    ///
+    /// [`ProgramError`]: a device may still use the page.
+    pub fn sense_program(&self, path_mask: u8) -> Result<Orb, ProgramError> {
+        self.put(&[0; Sense::MAX])?;
+        self.program(CommandCode::SENSE, Sense::MAX, path_mask)
+    }
+
+    /// What [`sense_program`](Self::sense_program) has brought.
+    ///
+    /// # Errors
+    ///
+    /// [`ProgramError::TooLong`]: the page is shorter than that. Does not happen.
+    pub fn sensed(&self) -> Result<Sense, ProgramError> {
+        let mut bytes = [0; Sense::MAX];
+        self.get(&mut bytes)?;
+        Ok(Sense::new(&bytes))
+    }
+
+    fn get(&self, data: &mut [u8]) -> Result<(), ProgramError> {
+        self.page
+            .read_bytes(ClientAddress::new(Self::DATA.into()), data)
+            .map_err(|_| ProgramError::TooLong)
+    }
+
     fn put(&self, data: &[u8]) -> Result<(), ProgramError> {
         if self.stuck {
             return Err(ProgramError::Stuck);
@@ -459,13 +485,9 @@ impl Channel {
     ) -> Result<Irb, ProgramError> {
         match self.run_ccw(platform, command, count) {
             Err(ProgramError::UnitCheck(sense)) if sense.bytes().is_empty() => {
-                let mut bytes = [0; Sense::MAX];
-                self.put(&bytes)?;
-                self.run_ccw(platform, CommandCode::SENSE, bytes.len())?;
-                self.page
-                    .read_bytes(ClientAddress::new(Self::DATA.into()), &mut bytes)
-                    .map_err(|_| ProgramError::TooLong)?;
-                Err(ProgramError::UnitCheck(Sense::new(&bytes)))
+                self.put(&[0; Sense::MAX])?;
+                self.run_ccw(platform, CommandCode::SENSE, Sense::MAX)?;
+                Err(ProgramError::UnitCheck(self.sensed()?))
             }
             other => other,
         }
@@ -477,6 +499,23 @@ impl Channel {
         command: CommandCode,
         count: usize,
     ) -> Result<Irb, ProgramError> {
+        let orb = self.program(command, count, self.path_mask)?;
+        // SAFETY: the program and its data lie in the page, which only this channel uses, by way of
+        // a `Window`. It stays as it is until the program has ended; if that never happens, the page
+        // is not used again.
+        let result =
+            unsafe { run_watched(platform, self.id, &orb, self.patience, &mut self.waited) };
+        self.stuck = matches!(result, Err(ProgramError::Stuck));
+        result
+    }
+
+    /// Writes one CCW for the data that is in the page.
+    fn program(
+        &self,
+        command: CommandCode,
+        count: usize,
+        path_mask: u8,
+    ) -> Result<Orb, ProgramError> {
         if self.stuck {
             return Err(ProgramError::Stuck);
         }
@@ -488,13 +527,7 @@ impl Channel {
             .write(ClientAddress::new(Self::CCW.into()), &ccw)
             .map_err(|_| ProgramError::TooLong)?;
         let program = base + Self::CCW;
-        let orb = Orb::format_1(self.id.word(), program, OrbFlags::PREFETCH, self.path_mask);
-        // SAFETY: the program and its data lie in the page, which only this channel uses, by way of
-        // a `Window`. It stays as it is until the program has ended; if that never happens, the page
-        // is not used again.
-        let result =
-            unsafe { run_watched(platform, self.id, &orb, self.patience, &mut self.waited) };
-        self.stuck = matches!(result, Err(ProgramError::Stuck));
-        result
+        let flags = OrbFlags::PREFETCH;
+        Ok(Orb::format_1(self.id.word(), program, flags, path_mask))
     }
 }

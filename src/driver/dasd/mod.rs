@@ -40,7 +40,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
-use channel::{IoInterruption, Orb, PmcwFlags, SubchannelId};
+use channel::{IoInterruption, Irb, Orb, PmcwFlags, SubchannelId};
 use s390x::clock::Tod;
 use window::{OutOfWindow, Segment};
 
@@ -91,6 +91,8 @@ enum State {
     Waiting(Tod),
     /// A program; it has to end before this time.
     Running(Tod),
+    /// SENSE, after a unit check of the program before; it has to end before this time.
+    Sensing(Tod),
     /// A halt function.
     Halting(Tod),
     /// A clear function, and how many more are tried.
@@ -193,6 +195,8 @@ pub struct Disk<M> {
     doubtful: bool,
     /// Status of the running program so far.
     status: (u8, u8),
+    /// The status with the unit check whose sense bytes are being asked for.
+    unit_check: Irb,
     looked: Tod,
     /// How many requests go alone, since they were in a program that failed.
     alone: usize,
@@ -237,6 +241,7 @@ impl<M: Medium> Disk<M> {
             lending: false,
             doubtful: false,
             status: (0, 0),
+            unit_check: Irb::default(),
             looked: platform.now(),
             alone: 0,
             attempts: 0,
@@ -422,7 +427,10 @@ impl<M: Medium> BlockDevice for Disk<M> {
                     self.start(platform);
                 }
             }
-            State::Running(deadline) | State::Halting(deadline) | State::Clearing(deadline, _) => {
+            State::Running(deadline)
+            | State::Sensing(deadline)
+            | State::Halting(deadline)
+            | State::Clearing(deadline, _) => {
                 let now = platform.now();
                 if now >= deadline {
                     self.overdue(platform);

@@ -12,6 +12,8 @@ use channel::{DeviceStatus, Irb, SubchannelStatus};
 pub const ATTEMPTS: u32 = 5;
 /// How long a program may take, in microseconds, if nobody says another time: the missing-interruption time.
 pub const PROGRAM_TIMEOUT: u64 = 30_000_000;
+/// How long SENSE may take.
+pub const SENSE_TIMEOUT: u64 = 5_000_000;
 /// How long a change of state is waited for.
 pub const CHANGE_US: u64 = 5_000_000;
 /// How long a halt or clear function may take.

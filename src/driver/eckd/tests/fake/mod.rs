@@ -74,6 +74,12 @@ pub struct Machine {
     pub path_faults: BTreeMap<u8, Fault>,
     /// The paths that such programs took.
     pub taken: Vec<u8>,
+    /// What happens to SENSE.
+    pub sense_faults: VecDeque<Fault>,
+    /// Ends a program that hangs as soon as the status in front of it has been taken.
+    pub ends_behind: bool,
+    /// Clients are served: whoever waits now has them wait.
+    pub serving: bool,
     pub groups: Groups,
     /// What each path was told of its group.
     pub paths: BTreeMap<u8, PathGroup>,
@@ -94,6 +100,7 @@ pub struct Machine {
     pub micros: u64,
     pub schib: Schib,
     status: Option<Irb>,
+    interruption: bool,
     sense: Vec<u8>,
     running: bool,
     storage: Window,
@@ -140,6 +147,9 @@ impl Machine {
             faults: VecDeque::new(),
             path_faults: BTreeMap::new(),
             taken: Vec::new(),
+            sense_faults: VecDeque::new(),
+            ends_behind: false,
+            serving: false,
             groups: Groups::Multipath,
             paths: BTreeMap::new(),
             prefix: false,
@@ -155,6 +165,7 @@ impl Machine {
             micros: 1,
             schib,
             status: None,
+            interruption: false,
             sense: Vec::new(),
             running: false,
             storage: Window::leaked(bytes, 0),
@@ -178,7 +189,9 @@ impl Machine {
 
     /// Status that no program asked for.
     pub fn alert(&mut self, device: DeviceStatus) {
+        let running = self.running;
         self.end(FunctionControl::empty(), device, SubchannelStatus::empty());
+        self.running = running;
     }
 
     /// Takes the device away; the subchannel is disabled with it.
@@ -186,6 +199,7 @@ impl Machine {
         self.gone = true;
         self.running = false;
         self.status = None;
+        self.interruption = false;
         self.schib.pmcw.set_flag(PmcwFlags::ENABLED, false);
     }
 
@@ -229,7 +243,14 @@ impl Machine {
         irb.scsw.device_status = device.bits();
         irb.scsw.subchannel_status = channel.bits();
         self.status = Some(irb);
+        self.interruption = true;
         self.running = false;
+    }
+
+    /// Ends the program that hangs as one that has done its work.
+    pub fn end_well(&mut self) {
+        let ended = DeviceStatus::CHANNEL_END | DeviceStatus::DEVICE_END;
+        self.end(FunctionControl::START, ended, SubchannelStatus::empty());
     }
 
     fn check(&mut self, sense: Vec<u8>) {
@@ -408,6 +429,8 @@ impl ChannelSubsystem for Machine {
             self.taken.push(path);
             let of_path = || self.path_faults.get(&path).cloned();
             self.faults.pop_front().or_else(of_path)
+        } else if first == CommandCode::SENSE {
+            self.sense_faults.pop_front()
         } else {
             None
         };
@@ -462,14 +485,22 @@ impl ChannelSubsystem for Machine {
 
     fn test(&mut self, _: SubchannelId) -> Result<Tested, NotOperational> {
         self.there().map_err(|_| NotOperational)?;
-        Ok(match self.status.take() {
-            Some(irb) => Tested::Status(irb),
-            None => Tested::Nothing(Irb::default()),
-        })
+        let Some(irb) = self.status.take() else {
+            return Ok(Tested::Nothing(Irb::default()));
+        };
+        self.interruption = false;
+        if self.running && core::mem::take(&mut self.ends_behind) {
+            self.end_well();
+        }
+        Ok(Tested::Status(irb))
     }
 
     fn pending_interruption(&mut self) -> Option<IoInterruption> {
-        None
+        core::mem::take(&mut self.interruption).then_some(IoInterruption::Subchannel {
+            id: id(),
+            parameter: id().word(),
+            isc: self.schib.pmcw.isc(),
+        })
     }
 
     fn channel_report(&mut self) -> Option<Crw> {

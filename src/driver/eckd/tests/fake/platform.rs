@@ -21,11 +21,12 @@ impl Platform for Machine {
     }
 
     fn pause(&mut self, deadline: Tod) {
+        assert!(!self.serving, "everybody waits");
         self.micros = self.micros.max(deadline.as_micros());
     }
 
     fn forget_interruption(&mut self, _: SubchannelId) -> bool {
-        false
+        core::mem::take(&mut self.interruption)
     }
 
     fn storage(&mut self, pages: usize) -> Result<Window, OutOfStorage> {
