@@ -30,7 +30,7 @@ use crate::driver::absent::Absent;
 use crate::driver::block::{BlockDevice, BlockStatus, Operation, Token};
 use crate::driver::virtio_ccw::Settings;
 use crate::driver::virtio_serial::VirtioSerial;
-use crate::driver::{Platform, Wake};
+use crate::driver::{within, Patience, Platform, Wake};
 use crate::loans::Loans;
 use crate::proxy::virtio_blk::VirtioBlk;
 use crate::proxy::Proxy;
@@ -52,6 +52,8 @@ const HOUSEKEEPING_TURNS: u64 = 1024;
 const LAST_FLUSH: Token = Token(u32::MAX);
 /// How long disks may take to be opened before anybody is served.
 const BRING_UP_US: u64 = 5_000_000;
+/// How long one of them may take of that.
+const ONE_DISK_US: u64 = 2_000_000;
 /// Storage that is left to everything else when a disk has been opened.
 const SPARE_BYTES: usize = 128 * 1024;
 /// How long the end may take to let requests end.
@@ -177,8 +179,13 @@ impl Appliance {
             }
         }
         for index in 0..this.disks.len() {
-            if platform.now().micros_since(now) < BRING_UP_US {
-                this.try_disk(platform, index);
+            let took = platform.now().micros_since(now);
+            let each = BRING_UP_US.saturating_sub(took).min(ONE_DISK_US);
+            if each > 0 {
+                let until = platform.now().plus_micros(each);
+                within(platform, Patience { each, until }, |platform| {
+                    this.try_disk(platform, index);
+                });
             } else {
                 // Others do not wait for it.
                 this.disk_put_off(index, now);

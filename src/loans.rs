@@ -14,7 +14,7 @@ use vcss::control::{Loan, LoanState};
 use vcss::Word;
 
 use crate::driver::block::BlockDevice;
-use crate::driver::Platform;
+use crate::driver::{while_serving, Platform};
 use crate::proxy::Proxy;
 
 /// All disks' loans, in the order of the disks.
@@ -86,7 +86,10 @@ impl Loans {
                 (LoanState::Lent | LoanState::Changing, false) => {
                     if id(number).is_none_or(|id| proxy.lend(platform, id, false)) {
                         let changed = core::mem::take(&mut one.changed);
-                        disk.take_back(platform, self.isc, changed);
+                        // It may have to be brought up again.
+                        while_serving(platform, |platform| {
+                            disk.take_back(platform, self.isc, changed);
+                        });
                         log::info!("disk {number}: back");
                         back = Some(number);
                         LoanState::Own

@@ -18,7 +18,7 @@ use window::{ClientAddress, Window};
 
 use super::chsc;
 use super::kept::Kept;
-use crate::driver::{OutOfStorage, Platform, Wake};
+use crate::driver::{OutOfStorage, Patience, Platform, Wake};
 
 /// The machine's channel subsystem, as this CPU drives it.
 #[derive(Debug)]
@@ -27,6 +27,7 @@ pub struct Hardware {
     highest_set: Option<u8>,
     midaws: Option<bool>,
     path_group: [u8; 11],
+    patience: Patience,
 }
 
 impl Hardware {
@@ -48,6 +49,7 @@ impl Hardware {
             highest_set: None,
             midaws: None,
             path_group: path_group(),
+            patience: Patience::DRIVERS,
         }
     }
 }
@@ -247,6 +249,14 @@ impl Platform for Hardware {
 
     fn path_group(&self) -> [u8; 11] {
         self.path_group
+    }
+
+    fn patience(&self) -> Patience {
+        self.patience
+    }
+
+    fn set_patience(&mut self, patience: Patience) {
+        self.patience = patience;
     }
 
     fn highest_set(&mut self) -> u8 {

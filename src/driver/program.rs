@@ -122,7 +122,7 @@ impl fmt::Display for ProgramError {
 
 impl core::error::Error for ProgramError {}
 
-/// Runs a channel program and waits for its end, at most `timeout` microseconds.
+/// Runs a channel program and waits for its end, at most `timeout` microseconds, or as long as the platform's [`Patience`](super::Patience) is.
 ///
 /// Busy subchannels and devices, and starts that find another status pending, are tried again a
 /// bounded number of times. A unit check without concurrent sense comes back with no sense bytes.
@@ -156,7 +156,9 @@ unsafe fn run_watched(
     timeout: u64,
     waited: &mut bool,
 ) -> Result<Irb, ProgramError> {
-    let deadline = platform.now().plus_micros(timeout);
+    let patience = platform.patience();
+    let deadline = platform.now().plus_micros(timeout.min(patience.each));
+    let deadline = deadline.min(patience.until);
     let mut last = Refusal::Busy;
     for _ in 0..ATTEMPTS {
         // SAFETY: the caller's.
@@ -251,7 +253,8 @@ fn clear(platform: &mut dyn Platform, id: SubchannelId) -> ProgramError {
     if platform.clear(id).is_err() {
         return GONE;
     }
-    let deadline = platform.now().plus_micros(CLEAR_TIMEOUT);
+    let timeout = CLEAR_TIMEOUT.min(platform.patience().each);
+    let deadline = platform.now().plus_micros(timeout);
     loop {
         match platform.take_status(id) {
             Err(_) => return GONE,
@@ -300,8 +303,6 @@ pub struct Channel {
     id: SubchannelId,
     path_mask: u8,
     page: Window,
-    /// How long a command may take, in microseconds.
-    patience: u64,
     stuck: bool,
     /// A program was seen to run while the CPU went on.
     waited: bool,
@@ -320,17 +321,9 @@ impl Channel {
             id,
             path_mask,
             page,
-            patience: COMMAND_TIMEOUT,
             stuck: false,
             waited: false,
         }
-    }
-
-    /// The same for commands that may take so many microseconds.
-    #[must_use]
-    pub const fn with_patience(mut self, patience: u64) -> Self {
-        self.patience = patience;
-        self
     }
 
     /// The page, for the next channel. `None` if a device may still use it.
@@ -504,7 +497,7 @@ impl Channel {
         // a `Window`. It stays as it is until the program has ended; if that never happens, the page
         // is not used again.
         let result =
-            unsafe { run_watched(platform, self.id, &orb, self.patience, &mut self.waited) };
+            unsafe { run_watched(platform, self.id, &orb, COMMAND_TIMEOUT, &mut self.waited) };
         self.stuck = matches!(result, Err(ProgramError::Stuck));
         result
     }

@@ -1,5 +1,7 @@
 //! The appliance on a machine of software, and channel reports.
 
+mod dead;
+
 use std::boxed::Box;
 use std::string::{String, ToString};
 use std::vec::Vec;

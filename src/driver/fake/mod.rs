@@ -23,7 +23,7 @@ pub use block::{Behaviour, Disk};
 pub use console::Console;
 pub use virtio::{Model, Virtio};
 
-use super::{OutOfStorage, Platform, Wake};
+use super::{OutOfStorage, Patience, Platform, Wake};
 
 /// What a device answers to a command.
 pub enum Answer {
@@ -134,6 +134,7 @@ pub struct Machine {
     base: *mut u8,
     free: u64,
     micros: u64,
+    patience: Patience,
 }
 
 impl Machine {
@@ -151,6 +152,7 @@ impl Machine {
             base,
             free: 4096,
             micros: 1,
+            patience: Patience::DRIVERS,
         }
     }
 
@@ -398,6 +400,14 @@ impl Platform for Machine {
         self.free += bytes;
         // SAFETY: within the leaked bytes, which nobody has a reference to.
         Ok(unsafe { Window::new(self.base.add(start as usize), bytes, start) })
+    }
+
+    fn patience(&self) -> Patience {
+        self.patience
+    }
+
+    fn set_patience(&mut self, patience: Patience) {
+        self.patience = patience;
     }
 
     fn highest_set(&mut self) -> u8 {

@@ -18,6 +18,7 @@ use window::{ClientAddress, Segment, Window};
 use zerocopy::FromZeros;
 
 use super::super::format::{self, Characteristics, DefineExtent, LocateRecord, PathGroup};
+use crate::driver::Patience;
 
 /// What happens to a program of reads and writes instead of its work.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,6 +100,7 @@ pub struct Machine {
     pub clears: u32,
     pub micros: u64,
     pub schib: Schib,
+    patience: Patience,
     status: Option<Irb>,
     interruption: bool,
     sense: Vec<u8>,
@@ -164,6 +166,7 @@ impl Machine {
             clears: 0,
             micros: 1,
             schib,
+            patience: Patience::DRIVERS,
             status: None,
             interruption: false,
             sense: Vec::new(),

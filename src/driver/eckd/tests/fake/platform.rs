@@ -5,7 +5,7 @@ use s390x::clock::Tod;
 use window::Window;
 
 use super::{Machine, STORAGE};
-use crate::driver::{OutOfStorage, Platform, Wake};
+use crate::driver::{OutOfStorage, Patience, Platform, Wake};
 
 impl Platform for Machine {
     fn notify(&mut self, _: SubchannelId, _: u16, _: i64) -> i64 {
@@ -46,6 +46,14 @@ impl Platform for Machine {
 
     fn path_group(&self) -> [u8; 11] {
         *b"this system"
+    }
+
+    fn patience(&self) -> Patience {
+        self.patience
+    }
+
+    fn set_patience(&mut self, patience: Patience) {
+        self.patience = patience;
     }
 
     fn highest_set(&mut self) -> u8 {
