@@ -25,7 +25,7 @@ use s390x::clock::Tod;
 use vcss::control::{Counters, Life};
 
 use crate::control::{Conditions, Control, ControlError, Exported, Storage};
-use crate::css::Inventory;
+use crate::css::{Device, Inventory};
 use crate::driver::absent::Absent;
 use crate::driver::block::{BlockDevice, BlockStatus, Operation, Token};
 use crate::driver::virtio_ccw::Settings;
@@ -373,11 +373,22 @@ impl Appliance {
 
     /// Lends disks' subchannels, and takes them back.
     fn lend(&mut self, platform: &mut dyn Platform) {
-        let owned = &self.owned;
-        let id = |index: usize| owned.get(index).and_then(|owned| owned.id);
-        let back = self
-            .loans
-            .turn(&mut self.disks, id, &mut self.proxy, platform);
+        let Self {
+            disks,
+            owned,
+            loans,
+            proxy,
+            inventory,
+            ..
+        } = self;
+        let owned = |index: usize| {
+            let owned = owned.get(index)?;
+            let mut all = inventory.devices().iter();
+            let is_it =
+                |device: &&Device| owned.id == Some(device.id) && device.number == owned.number;
+            Some((owned.number, all.find(is_it)))
+        };
+        let back = loans.turn(disks, owned, proxy, platform);
         if let Some(index) = back {
             // An administrator may have mended it.
             if self.disks.get(index).is_some_and(|disk| disk.is_broken()) {

@@ -1,6 +1,7 @@
 //! The appliance on a machine of software, and channel reports.
 
 mod dead;
+mod lending;
 
 use std::boxed::Box;
 use std::string::{String, ToString};

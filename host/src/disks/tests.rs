@@ -142,7 +142,7 @@ fn a_disk_that_a_client_is_connected_to_is_not_formatted() {
 }
 
 #[test]
-fn a_disk_of_another_size_has_to_be_served_anew() {
+fn a_disk_of_another_size_is_served_anew() {
     for (before, anew) in [(4128, false), (4096, true)] {
         let used = Use {
             sectors: Some(before),
