@@ -208,6 +208,14 @@ impl Platform for Hardware {
         cleared.map(|()| window).map_err(|_| OutOfStorage { pages })
     }
 
+    unsafe fn zero(&mut self, address: u64, length: u32) -> bool {
+        let base = ptr::with_exposed_provenance_mut(address as usize);
+        // SAFETY: the caller's; absolute addresses are pointers here.
+        let window = unsafe { Window::new(base, length.into(), address) };
+        let zeroed = window.fill(ClientAddress::new(0), length.into(), 0);
+        zeroed.is_ok()
+    }
+
     fn storage_as_is(&mut self, pages: usize) -> Result<Window, OutOfStorage> {
         let error = OutOfStorage { pages };
         let bytes = pages

@@ -113,6 +113,16 @@ pub trait Platform: ChannelSubsystem {
         self.storage(pages)
     }
 
+    /// Fills storage, absolute addresses, with zeroes. `false`: that cannot be done here.
+    ///
+    /// # Safety
+    ///
+    /// The storage is there, it belongs to a request that is in progress, and no device is at it.
+    unsafe fn zero(&mut self, address: u64, length: u32) -> bool {
+        let _ = (address, length);
+        false
+    }
+
     /// Whether programs may have modified indirect data addressing.
     fn has_midaws(&mut self) -> bool {
         false

@@ -6,7 +6,7 @@ use vcss::trace::{DriverState, TraceEvent};
 use super::super::{Platform, Sense};
 use super::incident::Cause;
 use super::recovery::{self, Action, Ending};
-use super::{BlockStatus, Disk, Done, Medium, Request, State, QUEUE_SIZE};
+use super::{BlockStatus, Disk, Done, Medium, Purpose, Request, State, QUEUE_SIZE};
 
 impl<M: Medium> Disk<M> {
     /// A start was refused.
@@ -35,7 +35,13 @@ impl<M: Medium> Disk<M> {
     /// The program has ended.
     pub(super) fn ended(&mut self, platform: &mut dyn Platform, irb: &Irb) {
         let (reason, action) = match recovery::ending(irb) {
-            Ending::Good => return self.complete(),
+            Ending::Good => {
+                return match self.purpose {
+                    Purpose::Requests => self.complete(),
+                    Purpose::Survey => self.surveyed(platform, irb, true),
+                    Purpose::Format => self.formatted(),
+                }
+            }
             Ending::Gone if self.paths.is_whole() => {
                 return self.give_up(platform, "no path is operational")
             }
@@ -57,13 +63,23 @@ impl<M: Medium> Disk<M> {
     fn checked(&mut self, platform: &mut dyn Platform, irb: &Irb, sense: Sense) {
         let row = recovery::row_of(sense.bytes());
         let reason = row.reason;
-        if sense.is_command_reject() && self.medium.do_without() {
-            log::warn!("disk {}: {reason}: tried in another way", self.id);
-            self.parts.clear();
-            return;
-        }
+        let lacks_record = recovery::is_no_record_found(sense.bytes());
+        let rejected = sense.is_command_reject();
         let sense = Some(sense);
-        self.recover(platform, row.action, &Cause { reason, irb, sense });
+        let cause = Cause { reason, irb, sense };
+        let purpose = self.purpose;
+        match purpose {
+            Purpose::Requests if rejected && self.medium.do_without() => {
+                log::warn!("disk {}: {reason}: tried in another way", self.id);
+                self.parts.clear();
+            }
+            Purpose::Requests if lacks_record && self.lacks_record(platform) => {}
+            // At the first one that is missing.
+            Purpose::Survey if lacks_record => self.surveyed(platform, irb, false),
+            Purpose::Requests | Purpose::Survey | Purpose::Format => {
+                self.recover(platform, row.action, &cause);
+            }
+        }
     }
 
     /// The program has ended with a unit check without sense bytes: they are asked for over the path that it took.
@@ -112,7 +128,7 @@ impl<M: Medium> Disk<M> {
     }
 
     /// The program has done its work: so have the requests that are whole.
-    fn complete(&mut self) {
+    pub(super) fn complete(&mut self) {
         self.attempts = 0;
         self.alone = self.alone.saturating_sub(1);
         for part in &self.parts {
@@ -126,6 +142,7 @@ impl<M: Medium> Disk<M> {
             request.block += u64::from(part.blocks);
             request.left = request.left.saturating_sub(part.blocks);
             if request.left == 0 {
+                self.pieces.end();
                 finish(
                     &mut self.queue,
                     &mut self.free,
@@ -201,7 +218,10 @@ impl<M: Medium> Disk<M> {
             return;
         };
         if self.attempts == 0 {
-            let at = self.medium.block_at(cause.irb.scsw.program.get());
+            let at = match self.purpose {
+                Purpose::Requests => self.medium.block_at(cause.irb.scsw.program.get()),
+                Purpose::Survey | Purpose::Format => 0,
+            };
             let place = self.medium.place(request.block + at);
             let bytes = cause.sense.unwrap_or(Sense::new(&[]));
             log::warn!("disk {}: {} at {place}, {bytes:?}", self.id, cause.reason);
@@ -246,6 +266,7 @@ impl<M: Medium> Disk<M> {
     #[cold]
     pub(super) fn fail(&mut self, reason: &'static str) {
         self.attempts = 0;
+        self.pieces.end();
         self.alone = self.alone.saturating_sub(1);
         let first = self.queue.front().map(|&number| usize::from(number));
         if let Some(request) = first.and_then(|number| self.requests.get_mut(number)) {

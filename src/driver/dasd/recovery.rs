@@ -134,8 +134,7 @@ pub fn row_of(sense: &[u8]) -> &'static Row {
 
 /// Whether a record that was looked for is not there.
 pub fn is_no_record_found(sense: &[u8]) -> bool {
-    let (byte, mask) = NO_RECORD_FOUND;
-    sense.get(byte).is_some_and(|found| found & mask != 0)
+    row_of(sense).bits == [NO_RECORD_FOUND]
 }
 
 /// How a program ended.

@@ -6,6 +6,7 @@ mod model;
 mod paths;
 mod recovery;
 mod sensing;
+mod thin;
 
 use std::string::ToString;
 use std::vec::Vec;

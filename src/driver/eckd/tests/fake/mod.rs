@@ -3,21 +3,22 @@
 
 mod control;
 mod platform;
+mod subsystem;
 
 use std::boxed::Box;
 use std::collections::{BTreeMap, VecDeque};
 use std::vec::Vec;
 
 use channel::{
-    ActivityControl, Ccw1, CcwFlags, ChannelSubsystem, CommandCode, Crw, DeviceStatus, Esw,
-    FunctionControl, Idaw2, IoInterruption, Irb, Midaw, MidawFlags, NotOperational, Orb, OrbFlags,
-    PmcwFlags, Refusal, Schib, StatusControl, SubchannelId, SubchannelStatus, Tested,
+    ActivityControl, Ccw1, CcwFlags, CommandCode, DeviceStatus, FunctionControl, Idaw2, Irb, Midaw,
+    MidawFlags, Orb, OrbFlags, PmcwFlags, Refusal, Schib, StatusControl, SubchannelId,
+    SubchannelStatus,
 };
 use s390x::ebcdic::CP037;
 use window::{ClientAddress, Segment, Window};
 use zerocopy::FromZeros;
 
-use super::super::format::{self, Characteristics, DefineExtent, LocateRecord, PathGroup};
+use super::super::format::{Characteristics, DefineExtent, LocateRecord, PathGroup};
 use crate::driver::Patience;
 
 /// What happens to a program of reads and writes instead of its work.
@@ -55,6 +56,8 @@ struct Running {
     extent: Option<DefineExtent>,
     domain: Option<LocateRecord>,
     next: Option<Address>,
+    /// A storage query.
+    prepared: bool,
 }
 
 /// A record: key and data.
@@ -71,6 +74,8 @@ pub struct Machine {
     pub records: BTreeMap<Address, Record>,
     pub about: Characteristics,
     pub faults: VecDeque<Fault>,
+    /// So many such programs before that do their work.
+    pub skip_faults: u32,
     /// What happens to every such program on a path.
     pub path_faults: BTreeMap<u8, Fault>,
     /// The paths that such programs took.
@@ -86,6 +91,14 @@ pub struct Machine {
     pub paths: BTreeMap<u8, PathGroup>,
     /// The storage control takes PREFIX.
     pub prefix: bool,
+    /// The volume is thin-provisioned, and its storage control says so.
+    pub thin: bool,
+    /// A format write hangs after so many records.
+    pub format_hangs_after: Option<u8>,
+    /// Format writes are inhibited.
+    pub format_inhibited: bool,
+    /// Records that were made.
+    pub formatted: u32,
     /// In place of the storage control.
     pub control: Option<Control>,
     pub concurrent_sense: bool,
@@ -114,6 +127,8 @@ pub struct Machine {
 enum Stop {
     Sense(Vec<u8>),
     Channel(SubchannelStatus),
+    /// It does not, until a halt or clear function ends it.
+    Hang,
 }
 
 const STORAGE: usize = 8 << 20;
@@ -147,6 +162,7 @@ impl Machine {
             records: BTreeMap::new(),
             about,
             faults: VecDeque::new(),
+            skip_faults: 0,
             path_faults: BTreeMap::new(),
             taken: Vec::new(),
             sense_faults: VecDeque::new(),
@@ -155,6 +171,10 @@ impl Machine {
             groups: Groups::Multipath,
             paths: BTreeMap::new(),
             prefix: false,
+            thin: false,
+            format_hangs_after: None,
+            format_inhibited: false,
+            formatted: 0,
             control: None,
             concurrent_sense: true,
             midaws: true,
@@ -187,6 +207,15 @@ impl Machine {
     /// Where the storage control says that it has PREFIX.
     pub fn offering_prefix(mut self) -> Self {
         self.about.facilities = 0x0200_0000.into();
+        self
+    }
+
+    /// Thin-provisioned, with only these tracks formatted.
+    pub fn thin(mut self, formatted: &[u16]) -> Self {
+        self.thin = true;
+        self.about.control = 0x2107.into();
+        self.records
+            .retain(|at, _| formatted.contains(&(at.0 * 15 + at.1)));
         self
     }
 
@@ -294,6 +323,10 @@ impl Machine {
             Ok(()) => self.end(FunctionControl::START, ended, SubchannelStatus::empty()),
             Err(Stop::Sense(sense)) => self.check(sense),
             Err(Stop::Channel(status)) => self.end(FunctionControl::START, ended, status),
+            Err(Stop::Hang) => {
+                self.running = true;
+                return;
+            }
         }
         self.status.as_mut().unwrap().scsw.program = address.into();
     }
@@ -412,101 +445,5 @@ impl Machine {
         } else {
             Ok(())
         }
-    }
-}
-
-impl ChannelSubsystem for Machine {
-    unsafe fn start(&mut self, _: SubchannelId, orb: &Orb) -> Result<(), Refusal> {
-        self.there()?;
-        if self.status.is_some() {
-            return Err(Refusal::StatusPending);
-        }
-        if self.running {
-            return Err(Refusal::Busy);
-        }
-        let path = first_path(orb.path_mask() & self.schib.pmcw.pam);
-        assert!(path != 0, "a program over no path");
-        let first = CommandCode(self.ccw(orb.program.get()).command);
-        let fault = if matches!(first, format::DEFINE_EXTENT | format::PREFIX) {
-            self.starts += 1;
-            self.taken.push(path);
-            let of_path = || self.path_faults.get(&path).cloned();
-            self.faults.pop_front().or_else(of_path)
-        } else if first == CommandCode::SENSE {
-            self.sense_faults.pop_front()
-        } else {
-            None
-        };
-        match fault {
-            Some(fault) => self.fail(fault)?,
-            None => self.work(orb),
-        }
-        if let Some(irb) = &mut self.status {
-            irb.esw = Esw::of_path(path, irb.esw.erw);
-        }
-        Ok(())
-    }
-
-    fn halt(&mut self, _: SubchannelId) -> Result<(), Refusal> {
-        self.there()?;
-        self.halts += 1;
-        if !self.halt_stuck {
-            let function = FunctionControl::START | FunctionControl::HALT;
-            self.end(function, DeviceStatus::empty(), SubchannelStatus::empty());
-        }
-        Ok(())
-    }
-
-    fn clear(&mut self, _: SubchannelId) -> Result<(), NotOperational> {
-        self.there().map_err(|_| NotOperational)?;
-        self.clears += 1;
-        if !self.clear_stuck {
-            let (device, channel) = (DeviceStatus::empty(), SubchannelStatus::empty());
-            self.end(FunctionControl::CLEAR, device, channel);
-        }
-        Ok(())
-    }
-
-    fn cancel(&mut self, _: SubchannelId) -> Result<(), Refusal> {
-        Err(Refusal::Busy)
-    }
-
-    fn resume(&mut self, _: SubchannelId) -> Result<(), Refusal> {
-        Err(Refusal::Busy)
-    }
-
-    fn store(&mut self, _: SubchannelId) -> Result<Schib, NotOperational> {
-        self.there().map_err(|_| NotOperational)?;
-        Ok(self.schib)
-    }
-
-    fn modify(&mut self, _: SubchannelId, schib: &Schib) -> Result<(), Refusal> {
-        self.there()?;
-        self.schib = *schib;
-        Ok(())
-    }
-
-    fn test(&mut self, _: SubchannelId) -> Result<Tested, NotOperational> {
-        self.there().map_err(|_| NotOperational)?;
-        let Some(irb) = self.status.take() else {
-            return Ok(Tested::Nothing(Irb::default()));
-        };
-        self.interruption = false;
-        if self.running && core::mem::take(&mut self.ends_behind) {
-            self.end_well();
-        }
-        Ok(Tested::Status(irb))
-    }
-
-    fn pending_interruption(&mut self) -> Option<IoInterruption> {
-        core::mem::take(&mut self.interruption).then_some(IoInterruption::Subchannel {
-            id: id(),
-            parameter: id().word(),
-            isc: self.schib.pmcw.isc(),
-        })
-    }
-
-    fn channel_report(&mut self) -> Option<Crw> {
-        None
     }
 }

@@ -2,7 +2,7 @@
 
 use channel::SubchannelId;
 use s390x::clock::Tod;
-use window::Window;
+use window::{ClientAddress, Window};
 
 use super::{Machine, STORAGE};
 use crate::driver::{OutOfStorage, Patience, Platform, Wake};
@@ -38,6 +38,13 @@ impl Platform for Machine {
         self.free += bytes;
         // SAFETY: within the leaked bytes, which nobody has a reference to.
         Ok(unsafe { Window::new(self.base.add(start as usize), bytes, start) })
+    }
+
+    unsafe fn zero(&mut self, address: u64, length: u32) -> bool {
+        let filled = self
+            .storage
+            .fill(ClientAddress::new(address), length.into(), 0);
+        filled.is_ok()
     }
 
     fn has_midaws(&mut self) -> bool {
