@@ -72,11 +72,17 @@ impl Loans {
             let wanted = one.wanted.load();
             let is_wanted = wanted != Loan::NONE;
             one.changed |= wanted == Loan::FORMAT;
+            if matches!(
+                (one.state, is_wanted),
+                (LoanState::Own, false) | (LoanState::Lent | LoanState::Refused, true)
+            ) {
+                continue;
+            }
             let Some((of, device)) = owned(number) else {
                 continue;
             };
             let next = match (one.state, is_wanted) {
-                (LoanState::Own, false) | (LoanState::Lent | LoanState::Refused, true) => continue,
+                (LoanState::Lent | LoanState::Refused, true) => one.state,
                 (LoanState::Own | LoanState::Changing, true) => match (device, disk.lend()) {
                     (_, Some(false)) => LoanState::Changing,
                     (Some(device), Some(true)) if proxy.lend(platform, device, self.isc) => {
@@ -90,7 +96,7 @@ impl Loans {
                     }
                     (_, None) => LoanState::Refused,
                 },
-                (LoanState::Refused, false) => LoanState::Own,
+                (LoanState::Own | LoanState::Refused, false) => LoanState::Own,
                 (LoanState::Lent | LoanState::Changing, false) => {
                     if proxy.take_back(platform, of) {
                         let changed = core::mem::take(&mut one.changed);

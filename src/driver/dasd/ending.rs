@@ -60,6 +60,7 @@ impl<M: Medium> Disk<M> {
     }
 
     /// The program has ended with a unit check, and these are its sense bytes.
+    #[cold]
     fn checked(&mut self, platform: &mut dyn Platform, irb: &Irb, sense: Sense) {
         let row = recovery::row_of(sense.bytes());
         let reason = row.reason;

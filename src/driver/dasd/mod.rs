@@ -293,6 +293,7 @@ impl<M: Medium> Disk<M> {
     }
 
     /// Starts the program that the medium has written.
+    #[inline(always)]
     fn run(&mut self, platform: &mut dyn Platform, orb: &Orb, purpose: Purpose) {
         self.purpose = purpose;
         // SAFETY: the program lies in storage of its own, which stays as it is until its final status; its data is there, too, or in the

@@ -111,7 +111,7 @@ impl Program {
     }
 
     /// The CCW of a record, whose storage has so many pieces, which IDAWs can name or cannot.
-    #[inline]
+    #[inline(always)]
     pub(super) fn transfer(
         &mut self,
         layout: &Layout,
@@ -141,7 +141,7 @@ impl Program {
     }
 
     /// Opens a domain for the record, or goes on with the one that is open.
-    #[inline]
+    #[inline(always)]
     pub(super) fn locate(
         &mut self,
         layout: &Layout,
@@ -180,7 +180,7 @@ impl Program {
     }
 
     /// Writes the parameters of the open domain.
-    #[inline]
+    #[inline(always)]
     pub(super) fn close(&mut self, layout: &Layout) -> Result<(), OutOfWindow> {
         let Some(domain) = self.domain.take() else {
             return Ok(());

@@ -44,6 +44,7 @@ impl Program {
     /// # Errors
     ///
     /// As for [`add`](Self::add).
+    #[cold]
     pub fn add_run(
         &mut self,
         layout: &Layout,
@@ -81,6 +82,7 @@ impl Program {
         Ok(Some((run, all.at())))
     }
 
+    #[inline(never)]
     fn one(
         &mut self,
         layout: &Layout,
