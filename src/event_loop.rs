@@ -27,12 +27,12 @@ use s390x::clock::Tod;
 use vcss::control::{Counters, Life};
 
 use crate::control::{Conditions, Control, ControlError, Exported, Storage};
-use crate::css::Inventory;
+use crate::css::{Device, Inventory};
 use crate::driver::absent::Absent;
 use crate::driver::block::{BlockDevice, BlockStatus, Operation, Token};
 use crate::driver::virtio_ccw::Settings;
 use crate::driver::virtio_serial::VirtioSerial;
-use crate::driver::{Platform, Wake};
+use crate::driver::{within, Patience, Platform, Wake};
 use crate::loans::Loans;
 use crate::proxy::virtio_blk::VirtioBlk;
 use crate::proxy::Proxy;
@@ -58,6 +58,8 @@ const HOUSEKEEPING_TURNS: u64 = 1024;
 const LAST_FLUSH: Token = Token(u32::MAX);
 /// How long disks may take to be opened before anybody is served.
 const BRING_UP_US: u64 = 5_000_000;
+/// How long one of them may take of that.
+const ONE_DISK_US: u64 = 2_000_000;
 /// Storage that is left to everything else when a disk has been opened.
 const SPARE_BYTES: usize = 128 * 1024;
 /// How long the end may take to let requests end.
@@ -189,8 +191,13 @@ impl Appliance {
             }
         }
         for index in 0..this.disks.len() {
-            if platform.now().micros_since(now) < BRING_UP_US {
-                this.try_disk(platform, index);
+            let took = platform.now().micros_since(now);
+            let each = BRING_UP_US.saturating_sub(took).min(ONE_DISK_US);
+            if each > 0 {
+                let until = platform.now().plus_micros(each);
+                within(platform, Patience { each, until }, |platform| {
+                    this.try_disk(platform, index);
+                });
             } else {
                 // Others do not wait for it.
                 this.disk_put_off(index, now);
@@ -384,11 +391,22 @@ impl Appliance {
 
     /// Lends disks' subchannels, and takes them back.
     fn lend(&mut self, platform: &mut dyn Platform) {
-        let owned = &self.owned;
-        let id = |index: usize| owned.get(index).and_then(|owned| owned.id);
-        let back = self
-            .loans
-            .turn(&mut self.disks, id, &mut self.proxy, platform);
+        let Self {
+            disks,
+            owned,
+            loans,
+            proxy,
+            inventory,
+            ..
+        } = self;
+        let owned = |index: usize| {
+            let owned = owned.get(index)?;
+            let mut all = inventory.devices().iter();
+            let is_it =
+                |device: &&Device| owned.id == Some(device.id) && device.number == owned.number;
+            Some((owned.number, all.find(is_it)))
+        };
+        let back = loans.turn(disks, owned, proxy, platform);
         if let Some(index) = back {
             // An administrator may have mended it.
             if self.disks.get(index).is_some_and(|disk| disk.is_broken()) {

@@ -9,12 +9,13 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use channel::SubchannelId;
+use channel::DeviceNumber;
 use vcss::control::{Loan, LoanState};
 use vcss::Word;
 
+use crate::css::Device;
 use crate::driver::block::BlockDevice;
-use crate::driver::Platform;
+use crate::driver::{while_serving, Platform};
 use crate::proxy::Proxy;
 
 /// All disks' loans, in the order of the disks.
@@ -59,10 +60,10 @@ impl Loans {
 
     /// Looks what is wanted, and does what can be done. Returns the index of a
     /// disk that has come back.
-    pub fn turn(
+    pub fn turn<'a>(
         &mut self,
         disks: &mut [Box<dyn BlockDevice>],
-        id: impl Fn(usize) -> Option<SubchannelId>,
+        owned: impl Fn(usize) -> Option<(DeviceNumber, Option<&'a Device>)>,
         proxy: &mut Proxy,
         platform: &mut dyn Platform,
     ) -> Option<usize> {
@@ -71,23 +72,36 @@ impl Loans {
             let wanted = one.wanted.load();
             let is_wanted = wanted != Loan::NONE;
             one.changed |= wanted == Loan::FORMAT;
+            if matches!(
+                (one.state, is_wanted),
+                (LoanState::Own, false) | (LoanState::Lent | LoanState::Refused, true)
+            ) {
+                continue;
+            }
+            let Some((of, device)) = owned(number) else {
+                continue;
+            };
             let next = match (one.state, is_wanted) {
-                (LoanState::Own, false) | (LoanState::Lent | LoanState::Refused, true) => continue,
-                (LoanState::Own | LoanState::Changing, true) => match (disk.lend(), id(number)) {
-                    (None, _) | (_, None) => LoanState::Refused,
-                    (Some(false), _) => LoanState::Changing,
-                    (Some(true), Some(id)) => {
-                        proxy.lend(platform, id, true);
-                        log::info!("disk {number} ({id}): lent");
+                (LoanState::Lent | LoanState::Refused, true) => one.state,
+                (LoanState::Own | LoanState::Changing, true) => match (device, disk.lend()) {
+                    (_, Some(false)) => LoanState::Changing,
+                    (Some(device), Some(true)) if proxy.lend(platform, device, self.isc) => {
+                        log::info!("disk {number} ({of}): lent");
                         LoanState::Lent
                     }
+                    (_, Some(true)) => {
+                        log::error!("disk {number} ({of}): not lent: its device is not there, or no client can have it");
+                        take_back(disk.as_mut(), platform, self.isc, false);
+                        LoanState::Refused
+                    }
+                    (_, None) => LoanState::Refused,
                 },
-                (LoanState::Refused, false) => LoanState::Own,
+                (LoanState::Own | LoanState::Refused, false) => LoanState::Own,
                 (LoanState::Lent | LoanState::Changing, false) => {
-                    if id(number).is_none_or(|id| proxy.lend(platform, id, false)) {
+                    if proxy.take_back(platform, of) {
                         let changed = core::mem::take(&mut one.changed);
-                        disk.take_back(platform, self.isc, changed);
-                        log::info!("disk {number}: back");
+                        take_back(disk.as_mut(), platform, self.isc, changed);
+                        log::info!("disk {number} ({of}): back");
                         back = Some(number);
                         LoanState::Own
                     } else {
@@ -100,4 +114,9 @@ impl Loans {
         }
         back
     }
+}
+
+/// Gives a disk its subchannel back. It may have to be brought up again.
+fn take_back(disk: &mut dyn BlockDevice, platform: &mut dyn Platform, isc: u8, changed: bool) {
+    while_serving(platform, |platform| disk.take_back(platform, isc, changed));
 }

@@ -51,7 +51,7 @@ pub enum FormatLine {
     Complete {
         /// Blocks that will be served.
         blocks: u64,
-        /// The appliance had another volume there, by size, serial or partitions: it has to be started anew.
+        /// The appliance had another volume there, by size, serial or partitions: it opens the disk anew.
         anew: bool,
     },
 }
@@ -195,7 +195,7 @@ impl Progress {
             FormatLine::Done(done) => self.done(*done),
             FormatLine::Complete { blocks, anew } => {
                 let anew = match anew {
-                    true => "The volume is another one now: end the daemon and start it anew, to serve it\n",
+                    true => "The volume is another one now: the appliance opens it as that by itself, `stellwerk status` shows when\n",
                     false => "",
                 };
                 format!("Formatted and read back; {blocks} blocks\n{anew}")

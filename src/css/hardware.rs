@@ -19,7 +19,7 @@ use window::{ClientAddress, Window};
 use super::chsc;
 use super::kept::Kept;
 use crate::driver::stock::Stock;
-use crate::driver::{OutOfStorage, Platform, Wake};
+use crate::driver::{OutOfStorage, Patience, Platform, Wake};
 
 /// The machine's channel subsystem, as this CPU drives it.
 #[derive(Debug)]
@@ -29,6 +29,7 @@ pub struct Hardware {
     midaws: Option<bool>,
     path_group: [u8; 11],
     stock: Option<Stock>,
+    patience: Patience,
 }
 
 impl Hardware {
@@ -51,6 +52,7 @@ impl Hardware {
             midaws: None,
             path_group: path_group(),
             stock: None,
+            patience: Patience::DRIVERS,
         }
     }
 }
@@ -209,6 +211,14 @@ impl Platform for Hardware {
         cleared.map(|()| window).map_err(|_| OutOfStorage { pages })
     }
 
+    unsafe fn zero(&mut self, address: u64, length: u32) -> bool {
+        let base = ptr::with_exposed_provenance_mut(address as usize);
+        // SAFETY: the caller's; absolute addresses are pointers here.
+        let window = unsafe { Window::new(base, length.into(), address) };
+        let zeroed = window.fill(ClientAddress::new(0), length.into(), 0);
+        zeroed.is_ok()
+    }
+
     fn storage_as_is(&mut self, pages: usize) -> Result<Window, OutOfStorage> {
         let error = OutOfStorage { pages };
         let bytes = pages
@@ -262,6 +272,14 @@ impl Platform for Hardware {
 
     fn path_group(&self) -> [u8; 11] {
         self.path_group
+    }
+
+    fn patience(&self) -> Patience {
+        self.patience
+    }
+
+    fn set_patience(&mut self, patience: Patience) {
+        self.patience = patience;
     }
 
     fn highest_set(&mut self) -> u8 {

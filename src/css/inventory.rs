@@ -3,8 +3,8 @@
 //! # Limits
 //!
 //! At most [`Inventory::MAX`] devices; those beyond it are left alone, and the log names them. Asking a device what it is waits for
-//! its answer: some seconds at bring-up, and half a second when others are served meanwhile. Whoever takes longer then is passed through, and
-//! is not known for what it is. One that cannot even be cleared keeps the page it was asked with: after
+//! its answer: two seconds at bring-up, a moment once five seconds have gone by with that, and as long as the platform's patience is
+//! when others are served meanwhile. Whoever takes longer then is passed through, and is not known for what it is. One that cannot even be cleared keeps the page it was asked with: after
 //! [`Inventory::PAGES`] of them nobody is asked any more.
 //!
 //! # The rule
@@ -14,17 +14,19 @@
 use alloc::vec::Vec;
 
 use channel::{DeviceNumber, PmcwFlags, Schib, SubchannelId};
+use s390x::clock::Tod;
 use window::Window;
 
 use super::{disable, enable, path_mask, Device, IdentityError};
-use crate::driver::{Channel, OutOfStorage, Platform};
+use crate::driver::{within, Channel, OutOfStorage, Patience, Platform};
 
 /// Interruption subclass of a subchannel while it is asked what it is.
 const DISCOVERY_ISC: u8 = 3;
-/// How long a device may take to say what it is, in microseconds: at bring-up.
-const AT_BRING_UP: u64 = 5_000_000;
-/// The same while clients are served.
-const WHILE_SERVING: u64 = 500_000;
+/// How long a device may take to say what it is at bring-up, in microseconds.
+const EACH: u64 = 2_000_000;
+/// When all of them have taken so long, the others may take no longer than [`LATE`]: they are not to wait for those that are dead.
+const ALL: u64 = 5_000_000;
+const LATE: u64 = 100_000;
 
 /// Programs that have to end before anybody looks, for a device that runs them within START SUBCHANNEL.
 const PROBES: u32 = 16;
@@ -37,8 +39,6 @@ pub struct Inventory {
     page: Option<Window>,
     /// How many more pages may be taken for that.
     pages: u8,
-    /// How long they may take to answer, in microseconds.
-    patience: u64,
 }
 
 /// What a look at a subchannel has found.
@@ -92,14 +92,20 @@ impl Inventory {
             devices: Vec::new(),
             page: Some(platform.storage(1)?),
             pages: Self::PAGES - 1,
-            patience: AT_BRING_UP,
         };
         // What was reported before is about what is looked at now.
         while platform.channel_report().is_some() {}
+        let began = platform.now();
         each_subchannel(platform, |platform, id| {
-            this.look(platform, id);
+            let each = match platform.now().micros_since(began) < ALL {
+                true => EACH,
+                false => LATE,
+            };
+            let until = Tod::NEVER;
+            within(platform, Patience { each, until }, |platform| {
+                this.look(platform, id);
+            });
         });
-        this.patience = WHILE_SERVING;
         Ok(this)
     }
 
@@ -169,8 +175,7 @@ impl Inventory {
         let Some(page) = self.page.take() else {
             return;
         };
-        let mut channel =
-            Channel::new(device.id, device.path_mask, page).with_patience(self.patience);
+        let mut channel = Channel::new(device.id, device.path_mask, page);
         ask(platform, &mut channel, device);
         self.page = channel.into_page();
     }

@@ -121,6 +121,16 @@ pub trait Platform: ChannelSubsystem {
         stock
     }
 
+    /// Fills storage, absolute addresses, with zeroes. `false`: that cannot be done here.
+    ///
+    /// # Safety
+    ///
+    /// The storage is there, it belongs to a request that is in progress, and no device is at it.
+    unsafe fn zero(&mut self, address: u64, length: u32) -> bool {
+        let _ = (address, length);
+        false
+    }
+
     /// Whether programs may have modified indirect data addressing.
     fn has_midaws(&mut self) -> bool {
         false
@@ -132,9 +142,65 @@ pub trait Platform: ChannelSubsystem {
         [0; 11]
     }
 
+    /// How long drivers may wait for their devices at present.
+    fn patience(&self) -> Patience {
+        Patience::DRIVERS
+    }
+
+    /// From now on they may wait so long: see [`within`].
+    fn set_patience(&mut self, patience: Patience) {
+        let _ = patience;
+    }
+
     /// The highest subchannel set that may be named. Switches the multiple-subchannel-set facility
     /// on if it is there.
     fn highest_set(&mut self) -> u8;
+}
+
+/// How long drivers may wait for their devices, if that is less than they would by themselves. A device that does not answer in time has
+/// its program cleared, as always; one that answers within START SUBCHANNEL is always heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// For one program, in microseconds, and as long again for its clear function.
+    pub each: u64,
+    /// For all programs.
+    pub until: Tod,
+}
+
+impl Patience {
+    /// As long as they would by themselves.
+    pub const DRIVERS: Self = Self {
+        each: u64::MAX,
+        until: Tod::NEVER,
+    };
+    /// For one program, and for all of one look at a device, while clients are served, who wait meanwhile.
+    const SERVING_EACH: u64 = 250_000;
+    const SERVING_ALL: u64 = 1_000_000;
+}
+
+/// Does something with so much patience.
+pub fn within<T>(
+    platform: &mut dyn Platform,
+    patience: Patience,
+    act: impl FnOnce(&mut dyn Platform) -> T,
+) -> T {
+    let before = platform.patience();
+    platform.set_patience(patience);
+    let done = act(&mut *platform);
+    platform.set_patience(before);
+    done
+}
+
+/// Does something that waits for a device while clients are served.
+pub fn while_serving<T>(
+    platform: &mut dyn Platform,
+    act: impl FnOnce(&mut dyn Platform) -> T,
+) -> T {
+    let patience = Patience {
+        each: Patience::SERVING_EACH,
+        until: platform.now().plus_micros(Patience::SERVING_ALL),
+    };
+    within(platform, patience, act)
 }
 
 /// What ended a [`Platform::wait`].

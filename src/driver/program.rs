@@ -122,7 +122,7 @@ impl fmt::Display for ProgramError {
 
 impl core::error::Error for ProgramError {}
 
-/// Runs a channel program and waits for its end, at most `timeout` microseconds.
+/// Runs a channel program and waits for its end, at most `timeout` microseconds, or as long as the platform's [`Patience`](super::Patience) is.
 ///
 /// Busy subchannels and devices, and starts that find another status pending, are tried again a
 /// bounded number of times. A unit check without concurrent sense comes back with no sense bytes.
@@ -156,7 +156,9 @@ unsafe fn run_watched(
     timeout: u64,
     waited: &mut bool,
 ) -> Result<Irb, ProgramError> {
-    let deadline = platform.now().plus_micros(timeout);
+    let patience = platform.patience();
+    let deadline = platform.now().plus_micros(timeout.min(patience.each));
+    let deadline = deadline.min(patience.until);
     let mut last = Refusal::Busy;
     for _ in 0..ATTEMPTS {
         // SAFETY: the caller's.
@@ -251,7 +253,8 @@ fn clear(platform: &mut dyn Platform, id: SubchannelId) -> ProgramError {
     if platform.clear(id).is_err() {
         return GONE;
     }
-    let deadline = platform.now().plus_micros(CLEAR_TIMEOUT);
+    let timeout = CLEAR_TIMEOUT.min(platform.patience().each);
+    let deadline = platform.now().plus_micros(timeout);
     loop {
         match platform.take_status(id) {
             Err(_) => return GONE,
@@ -300,8 +303,6 @@ pub struct Channel {
     id: SubchannelId,
     path_mask: u8,
     page: Window,
-    /// How long a command may take, in microseconds.
-    patience: u64,
     stuck: bool,
     /// A program was seen to run while the CPU went on.
     waited: bool,
@@ -320,17 +321,9 @@ impl Channel {
             id,
             path_mask,
             page,
-            patience: COMMAND_TIMEOUT,
             stuck: false,
             waited: false,
         }
-    }
-
-    /// The same for commands that may take so many microseconds.
-    #[must_use]
-    pub const fn with_patience(mut self, patience: u64) -> Self {
-        self.patience = patience;
-        self
     }
 
     /// The page, for the next channel. `None` if a device may still use it.
@@ -409,9 +402,7 @@ impl Channel {
     ) -> Result<usize, ProgramError> {
         self.put(data)?;
         let irb = self.run(platform, command, data.len())?;
-        self.page
-            .read_bytes(ClientAddress::new(Self::DATA.into()), data)
-            .map_err(|_| ProgramError::TooLong)?;
+        self.get(data)?;
         Ok(data.len().saturating_sub(irb.scsw.count.get().into()))
     }
 
@@ -437,6 +428,34 @@ impl Channel {
         Ok(Sense::new(&bytes))
     }
 
+    /// The program that [`sense`](Self::sense) runs, over these paths, for whoever does not wait for it: starts it, keeps the
+    /// page as it is until it has ended, and then has the bytes from [`sensed`](Self::sensed).
+    ///
+    /// # Errors
+    ///
+    /// [`ProgramError`]: a device may still use the page.
+    pub fn sense_program(&self, path_mask: u8) -> Result<Orb, ProgramError> {
+        self.put(&[0; Sense::MAX])?;
+        self.program(CommandCode::SENSE, Sense::MAX, path_mask)
+    }
+
+    /// What [`sense_program`](Self::sense_program) has brought.
+    ///
+    /// # Errors
+    ///
+    /// [`ProgramError::TooLong`]: the page is shorter than that. Does not happen.
+    pub fn sensed(&self) -> Result<Sense, ProgramError> {
+        let mut bytes = [0; Sense::MAX];
+        self.get(&mut bytes)?;
+        Ok(Sense::new(&bytes))
+    }
+
+    fn get(&self, data: &mut [u8]) -> Result<(), ProgramError> {
+        self.page
+            .read_bytes(ClientAddress::new(Self::DATA.into()), data)
+            .map_err(|_| ProgramError::TooLong)
+    }
+
     fn put(&self, data: &[u8]) -> Result<(), ProgramError> {
         if self.stuck {
             return Err(ProgramError::Stuck);
@@ -459,13 +478,9 @@ impl Channel {
     ) -> Result<Irb, ProgramError> {
         match self.run_ccw(platform, command, count) {
             Err(ProgramError::UnitCheck(sense)) if sense.bytes().is_empty() => {
-                let mut bytes = [0; Sense::MAX];
-                self.put(&bytes)?;
-                self.run_ccw(platform, CommandCode::SENSE, bytes.len())?;
-                self.page
-                    .read_bytes(ClientAddress::new(Self::DATA.into()), &mut bytes)
-                    .map_err(|_| ProgramError::TooLong)?;
-                Err(ProgramError::UnitCheck(Sense::new(&bytes)))
+                self.put(&[0; Sense::MAX])?;
+                self.run_ccw(platform, CommandCode::SENSE, Sense::MAX)?;
+                Err(ProgramError::UnitCheck(self.sensed()?))
             }
             other => other,
         }
@@ -477,6 +492,23 @@ impl Channel {
         command: CommandCode,
         count: usize,
     ) -> Result<Irb, ProgramError> {
+        let orb = self.program(command, count, self.path_mask)?;
+        // SAFETY: the program and its data lie in the page, which only this channel uses, by way of
+        // a `Window`. It stays as it is until the program has ended; if that never happens, the page
+        // is not used again.
+        let result =
+            unsafe { run_watched(platform, self.id, &orb, COMMAND_TIMEOUT, &mut self.waited) };
+        self.stuck = matches!(result, Err(ProgramError::Stuck));
+        result
+    }
+
+    /// Writes one CCW for the data that is in the page.
+    fn program(
+        &self,
+        command: CommandCode,
+        count: usize,
+        path_mask: u8,
+    ) -> Result<Orb, ProgramError> {
         if self.stuck {
             return Err(ProgramError::Stuck);
         }
@@ -488,13 +520,7 @@ impl Channel {
             .write(ClientAddress::new(Self::CCW.into()), &ccw)
             .map_err(|_| ProgramError::TooLong)?;
         let program = base + Self::CCW;
-        let orb = Orb::format_1(self.id.word(), program, OrbFlags::PREFETCH, self.path_mask);
-        // SAFETY: the program and its data lie in the page, which only this channel uses, by way of
-        // a `Window`. It stays as it is until the program has ended; if that never happens, the page
-        // is not used again.
-        let result =
-            unsafe { run_watched(platform, self.id, &orb, self.patience, &mut self.waited) };
-        self.stuck = matches!(result, Err(ProgramError::Stuck));
-        result
+        let flags = OrbFlags::PREFETCH;
+        Ok(Orb::format_1(self.id.word(), program, flags, path_mask))
     }
 }

@@ -12,7 +12,7 @@ use vcss::layout::Kind;
 use vcss::trace::Recorder;
 use vcss::Area;
 
-use super::owners::{find, lendable, Free};
+use super::owners::{find, Free};
 use super::suspects::Suspects;
 use super::{Appliance, Spec};
 use crate::control::{Control, Exported, Subject};
@@ -56,9 +56,12 @@ pub(super) fn assemble(number: u16, parts: &mut Parts<'_, '_>) -> Result<Client,
             ),
             Exported::Any => (Stands::Any, parts.free.next()),
             Exported::Lent(disk) => {
-                let number = parts.disks.get(*disk);
-                let device = number.and_then(|&number| lendable(parts.devices, number));
-                (Stands::Lent, device)
+                // It gets the device when that is lent.
+                let number = parts
+                    .disks
+                    .get(*disk)
+                    .ok_or("it is given a disk that is none")?;
+                (Stands::Lent(*number), None)
             }
         };
         let around = Surroundings {

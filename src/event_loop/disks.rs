@@ -3,8 +3,9 @@
 //! # Rules
 //!
 //! * One disk that cannot be opened is that disk's trouble: everyone else is served, and whoever looks reads why.
+//! * At bring-up one disk gets two seconds, and all of them together five; the rest is opened when the others are served.
 //! * A failed disk is tried again every few seconds, at once when the daemon asks for it, and when its device is plugged in. A
-//!   try that takes long makes the pause before the next one longer, because clients wait meanwhile.
+//!   try has a second, and a quarter of that for each channel program. One that takes long makes the pause before the next one longer, because clients wait meanwhile.
 //! * A count-key-data or fixed-block disk that somebody has in use comes back as the volume that it was, or not at all: see
 //!   [`BlockDevice::recheck`](crate::driver::block::BlockDevice::recheck). A virtio disk is opened anew.
 
@@ -22,7 +23,7 @@ use crate::driver::absent::Absent;
 use crate::driver::block::Recoveries;
 use crate::driver::disk::{self, Kind};
 use crate::driver::stock::Stock;
-use crate::driver::{has_room, Platform};
+use crate::driver::{has_room, while_serving, Platform};
 
 /// The pause between two tries, in microseconds.
 const PAUSE_US: u64 = 3_000_000;
@@ -163,7 +164,7 @@ impl Appliance {
             let owned = self.owned.get(index);
             let is_due = owned.is_some_and(|owned| owned.trial.is_due(now, false));
             if may_try && is_due && self.loans.is_own(index) {
-                self.try_disk(platform, index);
+                while_serving(platform, |platform| self.try_disk(platform, index));
                 let took = platform.now().micros_since(now);
                 may_try = took < QUICK_US;
                 self.next_try = platform.now().plus_micros(took.saturating_mul(SHARE));

@@ -21,12 +21,6 @@ pub(super) fn find(devices: &[Device], number: DeviceNumber) -> Option<&Device> 
     device
 }
 
-/// The device of the disk with this number, if it can be lent. A virtio disk cannot.
-pub(super) fn lendable(devices: &[Device], number: DeviceNumber) -> Option<&Device> {
-    let mut disks = devices.iter().filter(|device| device.number == number);
-    disks.find(|device| device.virtio_id().is_none())
-}
-
 /// The owned devices that nobody was given by number, and that a client can have.
 pub(super) struct Free<'a> {
     devices: core::slice::Iter<'a, Device>,

@@ -10,7 +10,7 @@ use channel::{ReportingSource, SubchannelId};
 
 use super::Appliance;
 use crate::css::{self, Change, Report};
-use crate::driver::Platform;
+use crate::driver::{while_serving, Platform};
 
 impl Appliance {
     /// Reads the channel reports, and takes them to those that they are about.
@@ -18,13 +18,15 @@ impl Appliance {
         while let Some(report) = css::next_report(platform) {
             log::warn!("channel report: {report:?}");
             match report {
-                Report::Subchannel(id) => self.look_at(platform, id),
+                Report::Subchannel(id) => {
+                    while_serving(platform, |platform| self.look_at(platform, id));
+                }
                 Report::Overflow => {
                     // What has gone goes first: it may have come back elsewhere.
                     let devices = self.inventory.devices().iter();
                     let known: alloc::vec::Vec<_> = devices.map(|device| device.id).collect();
                     for id in known {
-                        self.look_at(platform, id);
+                        while_serving(platform, |platform| self.look_at(platform, id));
                     }
                     css::each_subchannel(platform, |platform, id| {
                         if !self
@@ -33,7 +35,7 @@ impl Appliance {
                             .iter()
                             .any(|device| device.id == id)
                         {
-                            self.look_at(platform, id);
+                            while_serving(platform, |platform| self.look_at(platform, id));
                         }
                     });
                 }

@@ -1,6 +1,8 @@
 //! The appliance on a machine of software, and channel reports.
 
 mod constant;
+mod dead;
+mod lending;
 mod suspects;
 
 use std::boxed::Box;

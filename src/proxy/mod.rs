@@ -363,15 +363,23 @@ impl Proxy {
         });
     }
 
-    /// Lends a disk's subchannel to whom it can be lent, or takes it back, and says whether that is done. To be called until it is.
-    pub fn lend(&mut self, platform: &mut dyn Platform, id: SubchannelId, on: bool) -> bool {
+    /// Lends a disk's subchannel to whom it can be lent. Returns whether anybody has it now.
+    pub fn lend(&mut self, platform: &mut dyn Platform, device: &Device, isc: u8) -> bool {
+        self.passes_through = true;
+        let mut lent = false;
+        self.each(platform, |client, around| {
+            lent = lent || client.lend(device, isc, around);
+            false
+        });
+        lent
+    }
+
+    /// Takes a disk's subchannel back, and says whether that is done. To be called until it is.
+    pub fn take_back(&mut self, platform: &mut dyn Platform, number: DeviceNumber) -> bool {
         let mut done = true;
         self.each(platform, |client, around| {
             client.each_pass_through(around, |subject, line| {
-                if subject.id() != id || !subject.is_of_a_disk() {
-                } else if on {
-                    subject.lend(line);
-                } else {
+                if subject.is_of_a_disk() && subject.device() == number {
                     done &= subject.give_back(line);
                 }
             });

@@ -49,7 +49,7 @@ const REST: u64 = 200;
 struct Machine {
     platform: Hardware,
     disks: Vec<Box<dyn BlockDevice>>,
-    id: SubchannelId,
+    device: Device,
     proxy: Proxy,
     loans: Loans,
     bell: Bell<'static>,
@@ -75,10 +75,10 @@ impl Machine {
             }
             self.proxy.interruption(&mut self.platform, &interruption);
         }
-        let id = self.id;
+        let device = &self.device;
         self.loans.turn(
             &mut self.disks,
-            |_| Some(id),
+            |_| Some((device.number, Some(device))),
             &mut self.proxy,
             &mut self.platform,
         );
@@ -142,7 +142,7 @@ fn scene() -> Result<Lending, Why> {
         trace: None,
         note: None,
     };
-    client.add_pass_through(Stands::Lent, Some(device), ISC, around)?;
+    client.add_pass_through(Stands::Lent(device.number), None, ISC, around)?;
     let disks: Vec<Box<dyn BlockDevice>> = vec![disk];
     let word = |at| control.word::<Loan>(0, at);
     let (wanted, state) = (
@@ -152,7 +152,7 @@ fn scene() -> Result<Lending, Why> {
     let machine = Machine {
         proxy: Proxy::new(vec![client], &disks, None),
         disks,
-        id: device.id,
+        device: device.clone(),
         loans: Loans::new(vec![(wanted.clone(), state.clone())], ISC),
         bell: Bell::of_client(&area)?,
         began: platform.now(),

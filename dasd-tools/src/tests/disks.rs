@@ -122,7 +122,7 @@ fn what_cannot_be_formatted_is_refused_before_anything_is_written() {
 }
 
 #[test]
-fn a_disk_of_another_size_has_to_be_served_anew() {
+fn a_disk_of_another_size_is_served_anew() {
     for (before, anew) in [(4128, false), (4096, true)] {
         let used = Use {
             sectors: Some(before),

@@ -8,11 +8,11 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{bail, ensure, Context, Result};
+use anyhow::{anyhow, ensure, Context, Result};
 use channel::{CcwFlags, DeviceStatus, SubchannelId};
 use dasd_tools::lender::{Lender, Purpose};
 use dasd_tools::runner::{Fault, Runner, SENSE};
-use vcss::control::{Loan, LoanState};
+use vcss::control::{Condition, ConditionState, Loan, LoanState};
 
 use super::host::{lock, HostClient};
 use super::program::{Program, Step};
@@ -78,9 +78,7 @@ impl Lender for HostClient {
         loop {
             match self.areas.loan(disk)? {
                 LoanState::Lent => return Ok(borrowed),
-                LoanState::Refused => {
-                    bail!("disk \"{name}\" is no DASD: there is nothing to administer")
-                }
+                LoanState::Refused => return Err(self.refused(name, disk)),
                 LoanState::Own | LoanState::Changing => {}
             }
             self.is_served()?;
@@ -94,6 +92,19 @@ impl Lender for HostClient {
 }
 
 impl HostClient {
+    /// Why a disk is not lent.
+    fn refused(&self, name: &str, disk: usize) -> anyhow::Error {
+        let condition = self.areas.condition(Condition::of_disk(disk)).ok();
+        let failed = condition.filter(|it| it.state == ConditionState::Failed);
+        match failed {
+            Some(failed) => anyhow!(
+                "disk \"{name}\" cannot be administered now: {}; the appliance's console says more",
+                failed.reason
+            ),
+            None => anyhow!("disk \"{name}\" is no DASD: there is nothing to administer"),
+        }
+    }
+
     /// The number of a disk of the configuration.
     pub fn disk(&self, name: &str) -> Option<usize> {
         self.names.disks.iter().position(|disk| disk == name)

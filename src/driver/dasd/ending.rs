@@ -6,7 +6,7 @@ use vcss::trace::{DriverState, TraceEvent};
 use super::super::{Platform, Sense};
 use super::incident::Cause;
 use super::recovery::{self, Action, Ending};
-use super::{BlockStatus, Disk, Done, Medium, Request, State, QUEUE_SIZE};
+use super::{BlockStatus, Disk, Done, Medium, Purpose, Request, State, QUEUE_SIZE};
 
 impl<M: Medium> Disk<M> {
     /// A start was refused.
@@ -34,42 +34,102 @@ impl<M: Medium> Disk<M> {
 
     /// The program has ended.
     pub(super) fn ended(&mut self, platform: &mut dyn Platform, irb: &Irb) {
-        let (reason, action, sense) = match recovery::ending(irb) {
-            Ending::Good => return self.complete(),
+        let (reason, action) = match recovery::ending(irb) {
+            Ending::Good => {
+                return match self.purpose {
+                    Purpose::Requests => self.complete(),
+                    Purpose::Survey => self.surveyed(platform, irb, true),
+                    Purpose::Format => self.formatted(),
+                }
+            }
             Ending::Gone if self.paths.is_whole() => {
                 return self.give_up(platform, "no path is operational")
             }
             // The other paths may be.
-            Ending::Gone => ("path not operational", Action::OtherPath, None),
-            Ending::Bad(reason, action) => (reason, action, None),
+            Ending::Gone => ("path not operational", Action::OtherPath),
+            Ending::Bad(reason, action) => (reason, action),
             Ending::UnitCheck => {
-                let sense = match irb.concurrent_sense() {
-                    Some(bytes) => Ok(Sense::new(bytes)),
-                    None => self.medium.channel().sense(platform),
-                };
-                match sense {
-                    Ok(sense) => {
-                        let row = recovery::row_of(sense.bytes());
-                        (row.reason, row.action, Some(sense))
-                    }
-                    Err(error) => {
-                        log::warn!("disk {}: {error}", self.id);
-                        ("no sense data", Action::Retry, None)
-                    }
+                return match irb.concurrent_sense() {
+                    Some(bytes) => self.checked(platform, irb, Sense::new(bytes)),
+                    None => self.ask_for_sense(platform, irb),
                 }
             }
         };
-        if sense.is_some_and(|sense| sense.is_command_reject()) && self.medium.do_without() {
-            log::warn!("disk {}: {reason}: tried in another way", self.id);
-            self.parts.clear();
-            return;
-        }
+        let sense = None;
+        self.recover(platform, action, &Cause { reason, irb, sense });
+    }
+
+    /// The program has ended with a unit check, and these are its sense bytes.
+    #[cold]
+    fn checked(&mut self, platform: &mut dyn Platform, irb: &Irb, sense: Sense) {
+        let row = recovery::row_of(sense.bytes());
+        let reason = row.reason;
+        let lacks_record = recovery::is_no_record_found(sense.bytes());
+        let rejected = sense.is_command_reject();
+        let sense = Some(sense);
         let cause = Cause { reason, irb, sense };
-        self.recover(platform, action, &cause);
+        let purpose = self.purpose;
+        match purpose {
+            Purpose::Requests if rejected && self.medium.do_without() => {
+                log::warn!("disk {}: {reason}: tried in another way", self.id);
+                self.parts.clear();
+            }
+            Purpose::Requests if lacks_record && self.lacks_record(platform) => {}
+            // At the first one that is missing.
+            Purpose::Survey if lacks_record => self.surveyed(platform, irb, false),
+            Purpose::Requests | Purpose::Survey | Purpose::Format => {
+                self.recover(platform, row.action, &cause);
+            }
+        }
+    }
+
+    /// The program has ended with a unit check without sense bytes: they are asked for over the path that it took.
+    #[cold]
+    fn ask_for_sense(&mut self, platform: &mut dyn Platform, irb: &Irb) {
+        let path = match irb.esw.last_path_used() & self.paths.current() {
+            0 => self.paths.current(),
+            path => path,
+        };
+        self.unit_check = *irb;
+        let orb = self.medium.channel().sense_program(path);
+        // SAFETY: the program and its data lie in the channel's page, which nobody else uses before the state is another one;
+        // after a program that cannot be stopped it is not used at all.
+        let started = orb.map(|orb| unsafe { platform.start(self.id, &orb) });
+        match started {
+            Ok(Ok(())) => {
+                self.status = (0, 0);
+                let deadline = platform.now().plus_micros(recovery::SENSE_TIMEOUT);
+                self.state = State::Sensing(deadline);
+                self.look(platform);
+            }
+            Ok(Err(refusal @ (Refusal::NotOperational | Refusal::Operand))) => {
+                self.refused(platform, refusal);
+            }
+            Ok(Err(Refusal::Busy | Refusal::StatusPending)) | Err(_) => self.unsensed(platform),
+        }
+    }
+
+    /// SENSE has ended.
+    #[cold]
+    pub(super) fn sensed(&mut self, platform: &mut dyn Platform, irb: &Irb) {
+        match (recovery::ending(irb), self.medium.channel().sensed()) {
+            (Ending::Good, Ok(sense)) => {
+                let irb = self.unit_check;
+                self.checked(platform, &irb, sense);
+            }
+            _ => self.unsensed(platform),
+        }
+    }
+
+    /// Nobody knows what the unit check was.
+    #[cold]
+    fn unsensed(&mut self, platform: &mut dyn Platform) {
+        let (reason, irb, sense) = ("no sense data", &{ self.unit_check }, None);
+        self.recover(platform, Action::Retry, &Cause { reason, irb, sense });
     }
 
     /// The program has done its work: so have the requests that are whole.
-    fn complete(&mut self) {
+    pub(super) fn complete(&mut self) {
         self.attempts = 0;
         self.alone = self.alone.saturating_sub(1);
         for part in &self.parts {
@@ -83,6 +143,7 @@ impl<M: Medium> Disk<M> {
             request.block += u64::from(part.blocks);
             request.left = request.left.saturating_sub(part.blocks);
             if request.left == 0 {
+                self.pieces.end();
                 finish(
                     &mut self.queue,
                     &mut self.free,
@@ -158,7 +219,10 @@ impl<M: Medium> Disk<M> {
             return;
         };
         if self.attempts == 0 {
-            let at = self.medium.block_at(cause.irb.scsw.program.get());
+            let at = match self.purpose {
+                Purpose::Requests => self.medium.block_at(cause.irb.scsw.program.get()),
+                Purpose::Survey | Purpose::Format => 0,
+            };
             let place = self.medium.place(request.block + at);
             let bytes = cause.sense.unwrap_or(Sense::new(&[]));
             log::warn!("disk {}: {} at {place}, {bytes:?}", self.id, cause.reason);
@@ -203,6 +267,7 @@ impl<M: Medium> Disk<M> {
     #[cold]
     pub(super) fn fail(&mut self, reason: &'static str) {
         self.attempts = 0;
+        self.pieces.end();
         self.alone = self.alone.saturating_sub(1);
         let first = self.queue.front().map(|&number| usize::from(number));
         if let Some(request) = first.and_then(|number| self.requests.get_mut(number)) {
@@ -237,7 +302,7 @@ impl<M: Medium> Disk<M> {
         let deadline = platform.now().plus_micros(recovery::STOP_TIMEOUT);
         let clears = match self.state {
             State::Idle(_) | State::Waiting(_) | State::Lent | State::GivenUp => return,
-            State::Running(_) => {
+            State::Running(_) | State::Sensing(_) => {
                 self.recoveries.timeouts += 1;
                 self.note(platform, TraceEvent::TimeOut, DriverState::Busy);
                 self.alone = self.alone.max(self.parts.len());

@@ -14,7 +14,9 @@ impl<M: Medium> Disk<M> {
                 true
             }
             State::Lent => true,
-            State::Running(_) | State::Halting(_) | State::Clearing(..) => false,
+            State::Running(_) | State::Sensing(_) | State::Halting(_) | State::Clearing(..) => {
+                false
+            }
         }
     }
 

@@ -6,9 +6,11 @@
 //! | `ending` | endings of programs and requests, and time-outs |
 //! | `incident` | what is said of that to whoever looks |
 //! | `lending` | the subchannel lent to somebody else, and back |
+//! | `medium` | what is behind the queue: blocks, and the programs that read and write them |
 //! | [`paths`] | the channel paths that are used |
 //! | [`roles`] | what commands do to the state of a chain |
 //! | `status` | what the subchannel says |
+//! | [`thin`] | tracks that were never formatted |
 //! | [`recovery`] | what is done about a program that did not end as it should |
 //!
 //! # Scope
@@ -30,28 +32,30 @@ pub mod chain;
 mod ending;
 mod incident;
 mod lending;
+mod medium;
 pub mod paths;
 pub mod recovery;
 pub mod roles;
 mod status;
+pub mod thin;
 
 use alloc::boxed::Box;
-use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use core::fmt;
 
-use channel::{IoInterruption, Orb, PmcwFlags, SubchannelId};
+use channel::{IoInterruption, Irb, Orb, PmcwFlags, SubchannelId};
 use s390x::clock::Tod;
-use window::{OutOfWindow, Segment};
+use window::Segment;
 
 use super::block::{
     BlockDevice, BlockStatus, Done, Geometry, Operation, Range, Recoveries, SubmitError, Token,
     SECTOR,
 };
-use super::{Channel, Platform};
+use super::Platform;
 pub use chain::Cursor;
 use incident::Incidents;
+pub use medium::Medium;
 use paths::Paths;
+use thin::Piecewise;
 use vcss::trace::Record;
 
 /// Requests that can be in flight.
@@ -91,6 +95,8 @@ enum State {
     Waiting(Tod),
     /// A program; it has to end before this time.
     Running(Tod),
+    /// SENSE, after a unit check of the program before; it has to end before this time.
+    Sensing(Tod),
     /// A halt function.
     Halting(Tod),
     /// A clear function, and how many more are tried.
@@ -101,6 +107,17 @@ enum State {
     GivenUp,
 }
 
+/// What the program that runs is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    /// Requests.
+    Requests,
+    /// To find out which records a track has.
+    Survey,
+    /// To give it those that it lacks.
+    Format,
+}
+
 /// What was started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
@@ -108,66 +125,6 @@ pub struct Counters {
     pub starts: u64,
     /// CCWs in them.
     pub ccws: u64,
-}
-
-/// What is behind the queue: its blocks, and the program that reads and writes them.
-pub trait Medium: fmt::Debug {
-    /// Bytes of a block.
-    fn block(&self) -> u32;
-    /// How many blocks there are.
-    fn blocks(&self) -> u64;
-    /// How many blocks make a good transfer.
-    fn best(&self) -> u32;
-    /// Begins a program.
-    fn begin(&mut self);
-    /// Adds blocks from `block` on, one or more of the `left` that the request has. Gives how many, and the place behind their
-    /// storage; `None` if the program has no room for them.
-    ///
-    /// # Errors
-    ///
-    /// [`OutOfWindow`]: the program's storage is shorter than it says. Does not happen.
-    fn add(
-        &mut self,
-        write: bool,
-        block: u64,
-        left: u32,
-        segments: &[Segment],
-        at: Cursor,
-    ) -> Result<Option<(u32, Cursor)>, OutOfWindow>;
-    /// Writes what only the end knows. Gives the ORB; `None` if nothing was added.
-    ///
-    /// # Errors
-    ///
-    /// As for [`add`](Self::add).
-    fn finish(&mut self, parameter: u32, path_mask: u8) -> Result<Option<Orb>, OutOfWindow>;
-    /// CCWs of the program.
-    fn ccws(&self) -> u32;
-    /// At which block of a program of one request the channel was, counted from 0, when it stopped with `ccw` as the address
-    /// in the SCSW.
-    fn block_at(&self, ccw: u32) -> u64;
-    /// Where a block is, for messages.
-    fn place(&self, block: u64) -> impl fmt::Display;
-    /// The first block of a partition, and how many it has.
-    fn partition(&self, number: u8) -> Option<(u64, u64)> {
-        let _ = number;
-        None
-    }
-    /// For commands between programs.
-    fn channel(&mut self) -> &mut Channel;
-    /// A program has ended with a command reject: does without a command that it need not have had, from now on. `false`: there
-    /// is none.
-    fn do_without(&mut self) -> bool {
-        false
-    }
-    /// The device is there again: brings it up, and gives its paths.
-    ///
-    /// # Errors
-    ///
-    /// Why that cannot be, in words.
-    fn come_back(&mut self, platform: &mut dyn Platform) -> Result<u8, String> {
-        let _ = platform;
-        Err("the driver cannot do that".to_string())
-    }
 }
 
 /// A disk.
@@ -187,12 +144,16 @@ pub struct Disk<M> {
     /// The running program's share of the first requests of the queue.
     parts: heapless::Vec<Part, QUEUE_SIZE>,
     state: State,
+    purpose: Purpose,
+    pieces: Piecewise,
     /// The subchannel is to be lent.
     lending: bool,
     /// Something happened to the subchannel while it was lent: the device may be another one with its number.
     doubtful: bool,
     /// Status of the running program so far.
     status: (u8, u8),
+    /// The status with the unit check whose sense bytes are being asked for.
+    unit_check: Irb,
     looked: Tod,
     /// How many requests go alone, since they were in a program that failed.
     alone: usize,
@@ -234,9 +195,12 @@ impl<M: Medium> Disk<M> {
             done: heapless::Deque::new(),
             parts: heapless::Vec::new(),
             state: State::Idle(platform.now()),
+            purpose: Purpose::Requests,
+            pieces: Piecewise::default(),
             lending: false,
             doubtful: false,
             status: (0, 0),
+            unit_check: Irb::default(),
             looked: platform.now(),
             alone: 0,
             attempts: 0,
@@ -301,12 +265,14 @@ impl<M: Medium> Disk<M> {
     fn start(&mut self, platform: &mut dyn Platform) {
         self.parts.clear();
         self.medium.begin();
-        let most = if self.alone > 0 { 1 } else { QUEUE_SIZE };
+        let pieces = &mut self.pieces;
+        let (one, limit) = pieces.begin();
+        let most = if self.alone > 0 || one { 1 } else { QUEUE_SIZE };
         for &number in self.queue.iter().take(most) {
             let Some(request) = self.requests.get(usize::from(number)) else {
                 break;
             };
-            let (part, full) = add(&mut self.medium, request);
+            let (part, full) = add(&mut self.medium, request, pieces, limit);
             let whole = part.blocks == request.left;
             if part.blocks > 0 {
                 // There are no more parts than requests.
@@ -323,9 +289,16 @@ impl<M: Medium> Disk<M> {
             self.fail("no program");
             return;
         };
-        // SAFETY: the program lies in storage of its own, which stays as it is until its final status; its data is in the requests'
-        // segments, which are the device's until the requests have ended, and they end after that status.
-        match unsafe { platform.start(self.id, &orb) } {
+        self.run(platform, &orb, Purpose::Requests);
+    }
+
+    /// Starts the program that the medium has written.
+    #[inline(always)]
+    fn run(&mut self, platform: &mut dyn Platform, orb: &Orb, purpose: Purpose) {
+        self.purpose = purpose;
+        // SAFETY: the program lies in storage of its own, which stays as it is until its final status; its data is there, too, or in the
+        // requests' segments, which are the device's until the requests have ended, and they end after that status.
+        match unsafe { platform.start(self.id, orb) } {
             Ok(()) => {
                 self.counters.starts += 1;
                 self.counters.ccws += u64::from(self.medium.ccws());
@@ -341,7 +314,12 @@ impl<M: Medium> Disk<M> {
 }
 
 /// Adds as many blocks of a request as fit; says whether the program is full.
-fn add<M: Medium>(medium: &mut M, request: &Request) -> (Part, bool) {
+fn add<M: Medium>(
+    medium: &mut M,
+    request: &Request,
+    pieces: &mut Piecewise,
+    limit: Option<u32>,
+) -> (Part, bool) {
     let mut part = Part {
         blocks: 0,
         end: request.at,
@@ -349,10 +327,15 @@ fn add<M: Medium>(medium: &mut M, request: &Request) -> (Part, bool) {
     while part.blocks < request.left {
         let block = request.block + u64::from(part.blocks);
         let left = request.left - part.blocks;
+        let left = limit.map_or(left, |limit| left.min(limit));
         match medium.add(request.write, block, left, &request.segments, part.end) {
             Ok(Some((blocks, end))) => {
                 part.blocks += blocks;
                 part.end = end;
+                pieces.count();
+                if limit.is_some() {
+                    break;
+                }
             }
             Ok(None) | Err(_) => return (part, true),
         }
@@ -422,7 +405,10 @@ impl<M: Medium> BlockDevice for Disk<M> {
                     self.start(platform);
                 }
             }
-            State::Running(deadline) | State::Halting(deadline) | State::Clearing(deadline, _) => {
+            State::Running(deadline)
+            | State::Sensing(deadline)
+            | State::Halting(deadline)
+            | State::Clearing(deadline, _) => {
                 let now = platform.now();
                 if now >= deadline {
                     self.overdue(platform);

@@ -12,6 +12,8 @@ use channel::{DeviceStatus, Irb, SubchannelStatus};
 pub const ATTEMPTS: u32 = 5;
 /// How long a program may take, in microseconds, if nobody says another time: the missing-interruption time.
 pub const PROGRAM_TIMEOUT: u64 = 30_000_000;
+/// How long SENSE may take.
+pub const SENSE_TIMEOUT: u64 = 5_000_000;
 /// How long a change of state is waited for.
 pub const CHANGE_US: u64 = 5_000_000;
 /// How long a halt or clear function may take.
@@ -132,8 +134,7 @@ pub fn row_of(sense: &[u8]) -> &'static Row {
 
 /// Whether a record that was looked for is not there.
 pub fn is_no_record_found(sense: &[u8]) -> bool {
-    let (byte, mask) = NO_RECORD_FOUND;
-    sense.get(byte).is_some_and(|found| found & mask != 0)
+    row_of(sense).bits == [NO_RECORD_FOUND]
 }
 
 /// How a program ended.

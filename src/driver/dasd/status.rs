@@ -11,6 +11,9 @@ use super::{Disk, Medium, State};
 
 impl<M: Medium> Disk<M> {
     /// Takes the status that is pending, whatever it is.
+    ///
+    /// Its interruption is not looked for: one that outlives the status leads to another look, which finds nothing, whereas
+    /// one that is thrown away behind the status may be that of the next.
     pub(super) fn take(&mut self, platform: &mut dyn Platform) -> Option<Irb> {
         self.looked = platform.now();
         match platform.test(self.id) {
@@ -19,10 +22,7 @@ impl<M: Medium> Disk<M> {
                 None
             }
             Ok(Tested::Nothing(_)) => None,
-            Ok(Tested::Status(irb)) => {
-                platform.forget_interruption(self.id);
-                Some(irb)
-            }
+            Ok(Tested::Status(irb)) => Some(irb),
         }
     }
 
@@ -37,19 +37,24 @@ impl<M: Medium> Disk<M> {
                 log::debug!("disk {}: unsolicited {:?}", self.id, irb.scsw.device());
             }
             State::Waiting(_) => self.state = State::Idle(platform.now()),
-            State::Running(_) if function == FunctionControl::START => {
+            State::Running(_) | State::Sensing(_) if function == FunctionControl::START => {
                 self.status.0 |= irb.scsw.device_status;
                 self.status.1 |= irb.scsw.subchannel_status;
                 if irb.scsw.ended() {
                     (irb.scsw.device_status, irb.scsw.subchannel_status) = self.status;
-                    self.state = State::Idle(platform.now());
-                    self.ended(platform, &irb);
+                    let before = core::mem::replace(&mut self.state, State::Idle(platform.now()));
+                    match before {
+                        State::Sensing(_) => self.sensed(platform, &irb),
+                        _ => self.ended(platform, &irb),
+                    }
                 }
             }
-            State::Running(_) | State::Halting(_) | State::Clearing(..) => {
+            State::Running(_) | State::Sensing(_) | State::Halting(_) | State::Clearing(..) => {
                 if !function.is_empty() && self.is_idle(platform, &irb) {
                     let (reason, action) = match self.state {
-                        State::Running(_) => ("halted or cleared", Action::Retry),
+                        State::Running(_) | State::Sensing(_) => {
+                            ("halted or cleared", Action::Retry)
+                        }
                         _ => ("missing interruption", Action::OtherPath),
                     };
                     if action == Action::OtherPath {

@@ -8,12 +8,16 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 pub use dasd::command::{
     DefineExtent, LocateRecord, CONTROL_UNITS, DEFINE_EXTENT, LOCATE_RECORD, READ_CHARACTERISTICS,
-    READ_CKD, READ_COUNT, READ_DATA, WRITE_DATA,
+    READ_CKD, READ_COUNT, READ_DATA, WRITE_CKD, WRITE_DATA,
 };
 pub use dasd::{Characteristics, CountField, Place, TrackAddress};
 
 /// PREFIX: the parameters of DEFINE EXTENT and of LOCATE RECORD EXTENDED in one command.
 pub const PREFIX: CommandCode = CommandCode(0xE7);
+/// PERFORM SUBSYSTEM FUNCTION.
+pub const PERFORM_SUBSYSTEM_FUNCTION: CommandCode = CommandCode(0x27);
+/// READ SUBSYSTEM DATA: what a PERFORM SUBSYSTEM FUNCTION before it has prepared.
+pub const READ_SUBSYSTEM_DATA: CommandCode = CommandCode(0x3E);
 /// SENSE PATH GROUP ID.
 pub const SENSE_PATH_GROUP: CommandCode = CommandCode(0x34);
 /// SET PATH GROUP ID.
@@ -88,4 +92,48 @@ impl PathGroup {
     pub const MULTIPATH: u8 = 0x80;
     /// Function: establish a group, each operation staying on its path.
     pub const SINGLE_PATH: u8 = 0;
+}
+
+/// Parameters of PERFORM SUBSYSTEM FUNCTION, prepare for READ SUBSYSTEM DATA.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct PrepareToRead {
+    /// [`Self::ORDER`].
+    pub order: u8,
+    /// Zero: flags, and what is reserved.
+    pub reserved: [u8; 3],
+    /// The device: logical subsystem, and unit in it.
+    pub subsystem: u8,
+    /// See [`subsystem`](Self::subsystem).
+    pub unit: u8,
+    /// What is to be read.
+    pub suborder: u8,
+    /// Zero.
+    pub rest: [u8; 5],
+}
+
+const _: () = assert!(size_of::<PrepareToRead>() == 12);
+
+impl PrepareToRead {
+    /// Prepare for READ SUBSYSTEM DATA.
+    pub const ORDER: u8 = 0x18;
+    /// Volume storage query.
+    pub const VOLUME_STORAGE: u8 = 0x52;
+}
+
+/// What a volume storage query gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct VolumeStorage {
+    /// What kind of volume it is.
+    pub flags: u8,
+    /// Not used here: extent pool, limits and amounts of storage.
+    pub rest: [u8; 27],
+}
+
+impl VolumeStorage {
+    /// It has storage for those extents only that were written to.
+    pub const EXTENT_SPACE_EFFICIENT: u8 = 0x20;
 }

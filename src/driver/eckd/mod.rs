@@ -8,6 +8,7 @@
 //! | [`volume`] | what the volume is, and which of its records are served |
 //! | [`partitions`] | the partitions that its VTOC names |
 //! | [`program`] | the channel program of reads and writes |
+//! | [`thin`] | the same for volumes with tracks that were never formatted, and what formats these |
 //!
 //! Queue, endings and recovery are those of all [`Disk`]s.
 //!
@@ -18,7 +19,7 @@
 //!
 //! # Limits
 //!
-//! Update writes only: nothing here formats. No aliases, no reservations.
+//! Update writes only: nothing here formats but tracks of thin-provisioned volumes that were never formatted. No aliases, no reservations.
 
 pub mod format;
 pub mod group;
@@ -27,6 +28,7 @@ pub mod probe;
 pub mod program;
 #[cfg(test)]
 pub(super) mod tests;
+pub mod thin;
 pub mod volume;
 
 use alloc::string::{String, ToString};
@@ -35,6 +37,7 @@ use core::fmt;
 use channel::{Orb, SenseId, SubchannelId};
 use window::{OutOfWindow, Segment};
 
+use super::dasd::thin::Track;
 use super::dasd::{Cursor, Disk, Medium};
 use super::{Channel, OutOfStorage, Platform};
 use crate::css;
@@ -130,11 +133,16 @@ impl Medium for Ckd {
         &mut self,
         write: bool,
         block: u64,
-        _: u32,
+        left: u32,
         segments: &[Segment],
         at: Cursor,
     ) -> Result<Option<(u32, Cursor)>, OutOfWindow> {
         let layout = &self.volume.layout;
+        if self.volume.thin {
+            return self
+                .program
+                .add_run(layout, write, block, left, segments, at);
+        }
         let end = self.program.add(layout, write, block, segments, at)?;
         Ok(end.map(|end| (1, end)))
     }
@@ -149,7 +157,11 @@ impl Medium for Ckd {
     }
 
     fn block_at(&self, ccw: u32) -> u64 {
-        self.program.record_at(ccw)
+        let number = self.program.record_at(ccw);
+        if self.volume.thin {
+            return self.program.block_of(&self.volume.layout, number);
+        }
+        number
     }
 
     fn place(&self, block: u64) -> impl fmt::Display {
@@ -160,6 +172,28 @@ impl Medium for Ckd {
         let mut all = self.volume.partitions.iter();
         let found = all.find(|one| one.number == number)?;
         Some((found.block, found.blocks))
+    }
+
+    fn is_thin(&self) -> bool {
+        self.volume.thin
+    }
+
+    fn survey(&mut self, block: u64, parameter: u32, path_mask: u8) -> Option<Orb> {
+        let layout = &self.volume.layout;
+        let orb = self.program.survey(layout, block, parameter, path_mask);
+        orb.ok()
+    }
+
+    fn surveyed(&self, block: u64, ccw: u32) -> Track {
+        self.program.surveyed(&self.volume.layout, block, ccw)
+    }
+
+    fn format(&mut self, block: u64, there: u8, parameter: u32, path_mask: u8) -> Option<Orb> {
+        let layout = &self.volume.layout;
+        let orb = self
+            .program
+            .format(layout, block, there, parameter, path_mask);
+        orb.ok()
     }
 
     fn channel(&mut self) -> &mut Channel {

@@ -42,6 +42,7 @@ pub(super) fn partitions(
     probe: &mut Probe,
     layout: &Layout,
     vtoc: RecordAddress,
+    thin: bool,
 ) -> Partitions {
     let mut found = Partitions::new();
     let mut number = 0;
@@ -74,7 +75,7 @@ pub(super) fn partitions(
             Dscb::Format4(this) => last = this.extent.upper,
             Dscb::Format1(this) | Dscb::Format8(this) => {
                 number += 1;
-                let all = partition(platform, probe, layout, number, &this);
+                let all = partition(platform, probe, (layout, thin), number, &this);
                 if all.is_some_and(|one| found.push(one).is_err()) {
                     break;
                 }
@@ -99,7 +100,7 @@ fn dscb(platform: &mut dyn Platform, probe: &mut Probe, place: Place) -> Result<
 fn partition(
     platform: &mut dyn Platform,
     probe: &mut Probe,
-    layout: &Layout,
+    (layout, thin): (&Layout, bool),
     number: u8,
     data_set: &Format1,
 ) -> Option<Partition> {
@@ -115,9 +116,13 @@ fn partition(
             ..layout.place(block)
         };
         [1, layout.records].into_iter().all(|record| {
-            volume::count_of(platform, probe, count(record)).is_ok_and(|found| {
-                (found.data.get(), found.key, found.record) == (layout.block, 0, record)
-            })
+            match volume::count_of(platform, probe, count(record)) {
+                Ok(found) => {
+                    (found.data.get(), found.key, found.record) == (layout.block, 0, record)
+                }
+                Err(VolumeError::NoRecord(_)) => thin,
+                Err(_) => false,
+            }
         })
     };
     if !one_piece || !inside || !formatted(platform, probe) {

@@ -6,7 +6,10 @@ use zerocopy::IntoBytes;
 
 use super::super::program::run_program;
 use super::super::{Channel, Platform, ProgramError};
-use super::format::{DefineExtent, LocateRecord, DEFINE_EXTENT, LOCATE_RECORD};
+use super::format::{
+    DefineExtent, LocateRecord, PrepareToRead, DEFINE_EXTENT, LOCATE_RECORD,
+    PERFORM_SUBSYSTEM_FUNCTION, READ_SUBSYSTEM_DATA,
+};
 use super::volume::VolumeError;
 
 /// How long a program may take, in microseconds.
@@ -78,19 +81,53 @@ impl Probe {
         self.page.write(at(LOCATE), locate)?;
         self.page.fill(at(DATA), count.into(), 0)?;
         self.page.write_bytes(at(0), program.as_bytes())?;
+        self.run(platform, "read of a record", base)?;
+        Ok(self.page.read_bytes(at(DATA), data)?)
+    }
+
+    /// Reads what the storage control says of a device.
+    pub(super) fn read_subsystem(
+        &mut self,
+        platform: &mut dyn Platform,
+        prepare: &PrepareToRead,
+        data: &mut [u8],
+    ) -> Result<(), VolumeError> {
+        let too_long = VolumeError::Program("READ SUBSYSTEM DATA", ProgramError::TooLong);
+        let count = u16::try_from(data.len().min(MOST)).map_err(|_| too_long)?;
+        let base = u32::try_from(self.page.absolute_base()).map_err(|_| too_long)?;
+        let prepared = size_of::<PrepareToRead>() as u16;
+        let (first, second) = (PERFORM_SUBSYSTEM_FUNCTION, READ_SUBSYSTEM_DATA);
+        let program = [
+            Ccw1::new(first, CcwFlags::CC, prepared, base + EXTENT),
+            Ccw1::new(second, CcwFlags::SLI, count, base + DATA),
+        ];
+        let at = |place: u32| ClientAddress::new(place.into());
+        self.page.write(at(EXTENT), prepare)?;
+        self.page.fill(at(DATA), count.into(), 0)?;
+        self.page.write_bytes(at(0), program.as_bytes())?;
+        self.run(platform, "READ SUBSYSTEM DATA", base)?;
+        Ok(self.page.read_bytes(at(DATA), data)?)
+    }
+
+    /// Runs the program that is in the page.
+    fn run(
+        &mut self,
+        platform: &mut dyn Platform,
+        what: &'static str,
+        base: u32,
+    ) -> Result<(), VolumeError> {
         let orb = Orb::format_1(self.id.word(), base, OrbFlags::PREFETCH, self.path_mask);
         // SAFETY: program and data lie in the page, which nobody else uses and which is never given back.
         match unsafe { run_program(platform, self.id, &orb, TIMEOUT) } {
-            Ok(_) => {}
+            Ok(_) => Ok(()),
             // Without concurrent sense the bytes are still to be asked for.
             Err(ProgramError::UnitCheck(sense)) if sense.bytes().is_empty() => {
                 let sense = self.channel.sense(platform);
                 let sense = sense.map_err(|error| VolumeError::Program("SENSE", error))?;
                 let error = ProgramError::UnitCheck(sense);
-                return Err(VolumeError::Program("read of a record", error));
+                Err(VolumeError::Program(what, error))
             }
-            Err(error) => return Err(VolumeError::Program("read of a record", error)),
+            Err(error) => Err(VolumeError::Program(what, error)),
         }
-        Ok(self.page.read_bytes(at(DATA), data)?)
     }
 }

@@ -45,7 +45,7 @@ struct Domain {
 /// A channel program, being written or running.
 #[derive(Debug)]
 pub struct Program {
-    chain: Chain,
+    pub(super) chain: Chain,
     /// Whether it begins with PREFIX, and the first domain, which is then part of that.
     prefix: bool,
     first: LocateRecord,
@@ -106,21 +106,48 @@ impl Program {
             return Ok(None);
         }
         self.locate(layout, write, block)?;
-        let command = if write { WRITE_DATA } else { READ_DATA };
-        let (chain, bytes) = (&mut self.chain, layout.block);
-        if whole || count == 1 {
-            chain.by_idaws(command, bytes, &mut pieces)?;
-        } else if chain.has_midaws() {
-            chain.by_midaws(command, bytes, &mut pieces, count)?;
-        } else {
-            chain.by_chaining(command, &mut pieces, count)?;
-        }
+        self.transfer(layout, write, &mut pieces, (count, whole))?;
         Ok(Some(pieces.at()))
     }
 
+    /// The CCW of a record, whose storage has so many pieces, which IDAWs can name or cannot.
+    #[inline(always)]
+    pub(super) fn transfer(
+        &mut self,
+        layout: &Layout,
+        write: bool,
+        pieces: &mut Pieces<'_>,
+        (count, whole): (u32, bool),
+    ) -> Result<(), OutOfWindow> {
+        let command = if write { WRITE_DATA } else { READ_DATA };
+        let (chain, bytes) = (&mut self.chain, layout.block);
+        if whole || count == 1 {
+            chain.by_idaws(command, bytes, pieces)
+        } else if chain.has_midaws() {
+            chain.by_midaws(command, bytes, pieces, count)
+        } else {
+            chain.by_chaining(command, pieces, count)
+        }
+    }
+
+    /// Whether there is room for so many domains more.
+    pub(super) const fn has_domains(&self, more: u32) -> bool {
+        self.domains + more <= MOST_DOMAINS
+    }
+
+    /// The first and the last block.
+    pub(super) const fn extent(&self) -> Option<(u64, u64)> {
+        self.extent
+    }
+
     /// Opens a domain for the record, or goes on with the one that is open.
-    #[inline]
-    fn locate(&mut self, layout: &Layout, write: bool, block: u64) -> Result<(), OutOfWindow> {
+    #[inline(always)]
+    pub(super) fn locate(
+        &mut self,
+        layout: &Layout,
+        write: bool,
+        block: u64,
+    ) -> Result<(), OutOfWindow> {
         let (first, last) = self.extent.unwrap_or((block, block));
         self.extent = Some((first.min(block), last.max(block)));
         self.writes |= write;
@@ -153,8 +180,8 @@ impl Program {
     }
 
     /// Writes the parameters of the open domain.
-    #[inline]
-    fn close(&mut self, layout: &Layout) -> Result<(), OutOfWindow> {
+    #[inline(always)]
+    pub(super) fn close(&mut self, layout: &Layout) -> Result<(), OutOfWindow> {
         let Some(domain) = self.domain.take() else {
             return Ok(());
         };

@@ -12,7 +12,8 @@
 //! # The rule
 //!
 //! A volume is served only if the first track of its blocks has as many records of one length, without keys, as the device's
-//! track-capacity formula says. Anything else is refused here, with the place of the record that is wrong.
+//! track-capacity formula says. Anything else is refused here, with the place of the record that is wrong. Of a thin-provisioned volume
+//! that track need not be formatted, nor wholly so.
 
 use core::fmt;
 
@@ -23,10 +24,16 @@ use window::OutOfWindow;
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 use super::super::{OutOfStorage, Platform, ProgramError};
-use super::format::{Characteristics, CountField, LocateRecord, Place, READ_CKD, READ_COUNT};
+use super::format::{
+    Characteristics, CountField, LocateRecord, Place, PrepareToRead, VolumeStorage, READ_CKD,
+    READ_COUNT,
+};
 use super::partitions::{partitions, Partitions};
 use super::probe::Probe;
 use crate::css::EnableError;
+
+/// The control-unit type of storage controls that have thin-provisioned volumes.
+const THIN_CONTROL: u16 = 0x2107;
 
 /// Why a volume is not served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,6 +157,8 @@ pub struct Volume {
     pub name: [u8; Self::NAME],
     /// Whether the storage control says that it has PREFIX.
     pub prefix: bool,
+    /// It is thin-provisioned: tracks that were never formatted are as good as tracks of zeroes.
+    pub thin: bool,
 }
 
 impl Volume {
@@ -180,7 +189,13 @@ impl Volume {
         if cylinders == 0 || cylinders >= 1 << 28 || !(1..=15).contains(&heads) {
             return Err(VolumeError::Characteristics);
         }
-        let name = name(platform, probe);
+        let (name, address) = name(platform, probe);
+        let thin = match address {
+            Some(address) if about.control.get() == THIN_CONTROL => {
+                is_thin(platform, probe, address)?
+            }
+            Some(_) | None => false,
+        };
         let (label, serial, vtoc) = label(platform, probe)?;
         let first = match label {
             Label::Cdl => Self::CDL_TRACKS,
@@ -191,19 +206,32 @@ impl Volume {
             head: (first % u64::from(heads)) as u16,
             record,
         };
-        let one = count_of(platform, probe, place(1))?;
+        let mut sample = place(1);
+        let mut one = count_of(platform, probe, sample);
+        if thin && matches!(one, Err(VolumeError::NoRecord(_))) {
+            // It is enough that label and VTOC are formatted. Behind the label are records as long as blocks.
+            sample = Place {
+                cylinder: 0,
+                head: 0,
+                record: Self::LABEL + 1,
+            };
+            one = count_of(platform, probe, sample);
+        }
+        let one = one?;
         let block = one.data.get();
-        if !Self::SIZES.contains(&block) || one.key != 0 || one.record != 1 {
-            return Err(VolumeError::Record(place(1), one));
+        if !Self::SIZES.contains(&block) || one.key != 0 || one.record != sample.record {
+            return Err(VolumeError::Record(sample, one));
         }
         let records = about.records_of(block.into()).unwrap_or(0);
         let records = u8::try_from(records).unwrap_or(0);
         if records == 0 {
             return Err(VolumeError::Characteristics);
         }
-        let last = count_of(platform, probe, place(records))?;
-        if last.data != one.data || last.key != 0 || last.record != records {
-            return Err(VolumeError::Record(place(records), last));
+        match count_of(platform, probe, place(records)) {
+            Ok(last) if last.data == one.data && last.key == 0 && last.record == records => {}
+            Ok(last) => return Err(VolumeError::Record(place(records), last)),
+            Err(VolumeError::NoRecord(_)) if thin => {}
+            Err(error) => return Err(error),
         }
         let all = u64::from(cylinders) * u64::from(heads) * u64::from(records);
         let origin = match label {
@@ -220,7 +248,7 @@ impl Volume {
             blocks: all.saturating_sub(origin),
         };
         let partitions = match label {
-            Label::Cdl => partitions(platform, probe, &layout, vtoc),
+            Label::Cdl => partitions(platform, probe, &layout, vtoc, thin),
             Label::Ldl | Label::Cms(_) | Label::None => Partitions::new(),
         };
         Ok(Self {
@@ -232,6 +260,7 @@ impl Volume {
             partitions,
             name,
             prefix: super::format::has_prefix(&about),
+            thin,
         })
     }
 }
@@ -321,19 +350,40 @@ fn label(
     Ok((label, serial, vtoc))
 }
 
-/// The name of the device out of its configuration data: nothing depends on it.
-fn name(platform: &mut dyn Platform, probe: &mut Probe) -> [u8; Volume::NAME] {
+/// Whether a volume is thin-provisioned. What has none of them rejects the question.
+fn is_thin(
+    platform: &mut dyn Platform,
+    probe: &mut Probe,
+    (subsystem, unit): (u8, u8),
+) -> Result<bool, VolumeError> {
+    let prepare = PrepareToRead {
+        order: PrepareToRead::ORDER,
+        subsystem,
+        unit,
+        suborder: PrepareToRead::VOLUME_STORAGE,
+        ..PrepareToRead::default()
+    };
+    let mut storage = VolumeStorage::new_zeroed();
+    match probe.read_subsystem(platform, &prepare, storage.as_mut_bytes()) {
+        Ok(()) => Ok(storage.flags & VolumeStorage::EXTENT_SPACE_EFFICIENT != 0),
+        Err(VolumeError::Program(_, ProgramError::UnitCheck(_))) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// The name of the device out of its configuration data, on which nothing depends, and its address: logical subsystem and unit.
+fn name(platform: &mut dyn Platform, probe: &mut Probe) -> ([u8; Volume::NAME], Option<(u8, u8)>) {
     /// A node-element descriptor: 32 bytes that begin with two one bits.
     const DESCRIPTOR: usize = 32;
     const LEVEL_DEVICE: u8 = 0x01;
     let mut name = [b' '; Volume::NAME];
     let Some(command) = configuration_command(platform, probe) else {
-        return name;
+        return (name, None);
     };
     let mut data = [0; 256];
     if let Err(error) = probe.channel.read(platform, command, &mut data) {
         log::debug!("READ CONFIGURATION DATA: {error}");
-        return name;
+        return (name, None);
     }
     let device = data
         .chunks_exact(DESCRIPTOR)
@@ -344,7 +394,8 @@ fn name(platform: &mut dyn Platform, probe: &mut Probe) -> [u8; Volume::NAME] {
             *to = latin(from);
         }
     }
-    name
+    let address = device.and_then(|device| device.get(30).copied().zip(device.get(31).copied()));
+    (name, address)
 }
 
 /// READ CONFIGURATION DATA, if the device says in its extended SENSE ID that it has it.

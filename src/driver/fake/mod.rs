@@ -24,7 +24,7 @@ pub use console::Console;
 pub use virtio::{Model, Virtio};
 
 use super::stock::Stock;
-use super::{OutOfStorage, Platform, Wake};
+use super::{OutOfStorage, Patience, Platform, Wake};
 
 /// What a device answers to a command.
 pub enum Answer {
@@ -137,6 +137,7 @@ pub struct Machine {
     pub free: u64,
     stock: Option<Stock>,
     micros: u64,
+    patience: Patience,
 }
 
 impl Machine {
@@ -155,6 +156,7 @@ impl Machine {
             free: 4096,
             stock: None,
             micros: 1,
+            patience: Patience::DRIVERS,
         }
     }
 
@@ -415,6 +417,14 @@ impl Platform for Machine {
 
     fn use_stock(&mut self, stock: Option<Stock>) -> Option<Stock> {
         core::mem::replace(&mut self.stock, stock)
+    }
+
+    fn patience(&self) -> Patience {
+        self.patience
+    }
+
+    fn set_patience(&mut self, patience: Patience) {
+        self.patience = patience;
     }
 
     fn highest_set(&mut self) -> u8 {

@@ -119,6 +119,7 @@ fn open(drive: Drive) -> (Machine, Rc<RefCell<Drive>>, Result<Fba, FbaError>) {
     }));
     let disk = Fba::open(&mut machine, id(), ISC);
     machine.starts = 0;
+    machine.serving = true;
     (machine, drive, disk)
 }
 

@@ -178,13 +178,8 @@ impl Client {
     ) -> Result<(), AreaError> {
         let index = self.subchannels.len() as u16;
         let device = device.filter(|device| self.may_have(stands, device));
-        let subject = device.and_then(|device| {
-            self.subject(around.platform, index, stands, device, isc)
-                .map(|subject| match stands {
-                    Stands::For(..) | Stands::Any => subject,
-                    Stands::Lent => subject.away(),
-                })
-        });
+        let subject =
+            device.and_then(|device| self.subject(around.platform, index, stands, device, isc));
         let kind = match subject {
             Some(subject) => Kind::PassThrough(Box::new(subject)),
             None => Kind::Nothing,
@@ -202,7 +197,6 @@ impl Client {
             note: around.note,
         };
         match &mut place.kind {
-            Kind::PassThrough(_) if stands == Stands::Lent => {}
             Kind::PassThrough(subject) if !place.withheld => {
                 let former = former.map(|part| (part.schib, part.functions.get() as u8));
                 subject.open(former, &mut line);

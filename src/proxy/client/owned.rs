@@ -22,7 +22,7 @@ impl Client {
             return true;
         }
         // A disk's is lent to the host alone, which may find out what it is.
-        if stands == Stands::Lent && device.identity.is_err() {
+        if matches!(stands, Stands::Lent(_)) && device.identity.is_err() {
             return true;
         }
         let reason = device.reason_to_withhold();
@@ -93,21 +93,11 @@ impl Client {
     /// Gives a virtual subchannel the device that has been plugged in, and tells the client.
     pub fn plug(&mut self, index: u16, device: &Device, isc: u8, around: &mut Surroundings<'_>) {
         let place = self.subchannels.get(usize::from(index));
-        let Some((stands, empty)) =
-            place.and_then(|place| Some((place.stands?, matches!(place.kind, Kind::Nothing))))
-        else {
+        let Some(stands) = place.and_then(|place| place.stands) else {
             return;
         };
-        if !self.may_have(stands, device) {
+        if !self.may_have(stands, device) || !self.provide(index, stands, device, isc, around) {
             return;
-        }
-        if empty {
-            let subject = self.subject(around.platform, index, stands, device, isc);
-            let place = self.subchannels.get_mut(usize::from(index));
-            let (Some(subject), Some(place)) = (subject, place) else {
-                return;
-            };
-            place.kind = Kind::PassThrough(Box::new(subject));
         }
         let seen = seen(stands, device.number);
         self.each_pass_through(around, |subject, line| {
@@ -135,11 +125,57 @@ impl Client {
         let number = match (place.stands, &place.kind) {
             (Some(Stands::For(number, _)), _) => Some(number),
             (Some(Stands::Any), Kind::PassThrough(subject)) => Some(subject.device()),
-            (Some(Stands::Any | Stands::Lent) | None, _) => None,
+            (Some(Stands::Any | Stands::Lent(_)) | None, _) => None,
         };
         if let Some(device) = number.and_then(find) {
             self.plug(index, &device, isc, around);
         }
+    }
+
+    /// Lends the subchannel of a disk, which nobody uses, to the virtual subchannel that stands for that disk. Returns whether
+    /// there is one that has it now.
+    pub fn lend(&mut self, device: &Device, isc: u8, around: &mut Surroundings<'_>) -> bool {
+        let stands = Stands::Lent(device.number);
+        let mut all = (0..).zip(&self.subchannels);
+        let found = all.find(|(_, place)| place.stands == Some(stands) && !place.withheld);
+        let Some((index, _)) = found else {
+            return false;
+        };
+        if !self.may_have(stands, device) || !self.provide(index, stands, device, isc, around) {
+            return false;
+        }
+        let mut lent = false;
+        self.each_pass_through(around, |subject, line| {
+            if subject.index() == index {
+                lent = subject.lend(owned(device), line);
+            }
+        });
+        lent
+    }
+
+    /// Gives a virtual subchannel what passes a device through, if it has not got that. Returns whether it has.
+    fn provide(
+        &mut self,
+        index: u16,
+        stands: Stands,
+        device: &Device,
+        isc: u8,
+        around: &mut Surroundings<'_>,
+    ) -> bool {
+        let place = self.subchannels.get(usize::from(index));
+        if !place.is_some_and(|place| matches!(place.kind, Kind::Nothing)) {
+            return place.is_some();
+        }
+        let subject = self.subject(around.platform, index, stands, device, isc);
+        let place = self.subchannels.get_mut(usize::from(index));
+        let (Some(subject), Some(place)) = (subject, place) else {
+            return false;
+        };
+        place.kind = Kind::PassThrough(Box::new(match stands {
+            Stands::For(..) | Stands::Any => subject,
+            Stands::Lent(_) => subject.away(),
+        }));
+        true
     }
 }
 
@@ -156,6 +192,6 @@ fn owned(device: &Device) -> Owned {
 const fn seen(stands: Stands, number: DeviceNumber) -> u16 {
     match stands {
         Stands::For(_, seen) => seen,
-        Stands::Any | Stands::Lent => number.number,
+        Stands::Any | Stands::Lent(_) => number.number,
     }
 }

@@ -46,8 +46,8 @@ pub enum Stands {
     For(DeviceNumber, u16),
     /// For one that nobody was given by its number. The client sees it by its own.
     Any,
-    /// For a disk's, while that is lent. The client sees it by its own number.
-    Lent,
+    /// For a disk's, the one with this number, while it is lent. The client sees it by that number.
+    Lent(DeviceNumber),
 }
 
 /// How well a virtual subchannel does for a device. The first is the best.
@@ -106,7 +106,7 @@ impl Virtual {
                 let same = subject.device() == number;
                 Some(if same { Fit::Former } else { Fit::Other })
             }
-            (Stands::Any, Kind::PassThrough(_) | Kind::Virtio(..)) | (Stands::Lent, _) => None,
+            (Stands::Any, Kind::PassThrough(_) | Kind::Virtio(..)) | (Stands::Lent(_), _) => None,
         }
     }
 

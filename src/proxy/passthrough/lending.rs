@@ -2,7 +2,7 @@
 //! otherwise, whatever happens to the disk.
 
 use super::state::{Event, State};
-use super::{Line, PassThrough};
+use super::{Line, Owned, PassThrough};
 
 /// Whose a subchannel is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,13 +34,20 @@ impl PassThrough {
         !matches!(self.lending, Lending::Never)
     }
 
-    /// The disk's driver has let go of it.
-    pub fn lend(&mut self, line: &mut Line<'_>) {
-        if self.lending == Lending::Away {
-            self.lending = Lending::Lent;
-            self.owned = true;
-            self.come(line);
+    /// The disk's driver has let go of it, wherever it is by now. Returns whether the client has it: otherwise it is the driver's still.
+    pub fn lend(&mut self, owned: Owned, line: &mut Line<'_>) -> bool {
+        if self.lending != Lending::Away {
+            return false;
         }
+        self.follow(owned);
+        self.lending = Lending::Lent;
+        self.owned = true;
+        self.come(line);
+        if self.is_gone() {
+            self.lending = Lending::Away;
+            return false;
+        }
+        true
     }
 
     /// The disk's driver wants it back. To be called until it says that nothing of the client's is left there.

@@ -47,16 +47,21 @@ impl PassThrough {
         if self.is_away() || !self.is_gone() {
             return;
         }
-        self.id = owned.id;
-        self.number = owned.number;
-        self.translator.set_roles(owned.roles);
-        self.translator.set_within_start(owned.runs_within_start);
+        self.follow(owned);
         if device != self.own.device() {
             self.former = None;
             self.own = Virtual::reset(device);
             self.measured = Measured::default();
         }
         self.come(line);
+    }
+
+    /// The device is on this subchannel.
+    pub(super) const fn follow(&mut self, owned: Owned) {
+        self.id = owned.id;
+        self.number = owned.number;
+        self.translator.set_roles(owned.roles);
+        self.translator.set_within_start(owned.runs_within_start);
     }
 
     /// The device is there, disabled whatever it was before.

@@ -7,7 +7,8 @@ use dasd_tools::program::Program;
 use dasd_tools::reserve::{Holder, Reservations};
 use dasd_tools::runner::{Fault, Runner};
 use dasd_tools::{dasdfmt, dasdview};
-use vcss::control::{Loan, LoanState};
+use vcss::control::{Condition, ConditionState, Loan, LoanState};
+use zerocopy::FromZeros;
 
 use super::*;
 use crate::areas::HOST_SUBCHANNELS;
@@ -161,6 +162,23 @@ fn a_disk_that_cannot_be_lent_is_no_dasd() {
     assert!(refused.contains("is no DASD"), "{refused}");
     let loan: Loan = stage.scene.areas.control.read(0).unwrap();
     assert_eq!(loan.wanted.get(), Loan::NONE);
+}
+
+#[test]
+fn a_disk_that_is_not_there_is_refused_with_the_reason_and_without_a_wait() {
+    let stage = super::stage();
+    let control = &stage.scene.areas.control;
+    let state = control.word::<Loan>(0, offset_of!(Loan, state)).unwrap();
+    state.store(LoanState::Refused as u32);
+    let mut failed = Condition::new_zeroed();
+    let reason = b"there is no device 0.0.0100";
+    failed.state = (ConditionState::Failed as u32).into();
+    failed.reason[..reason.len()].copy_from_slice(reason);
+    control.write(0, &failed).unwrap();
+    let lent = stage.host.borrow_disk(DISK, Purpose::Look);
+    let refused = lent.unwrap_err().to_string();
+    let wanted = "disk \"data\" cannot be administered now: there is no device 0.0.0100; the appliance's console says more";
+    assert_eq!(refused, wanted);
 }
 
 #[test]

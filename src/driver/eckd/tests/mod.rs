@@ -5,6 +5,8 @@ mod lending;
 mod model;
 mod paths;
 mod recovery;
+mod sensing;
+mod thin;
 
 use std::string::ToString;
 use std::vec::Vec;
@@ -37,6 +39,7 @@ impl Scene {
         let data = machine.storage(PAGES).unwrap();
         machine.starts = 0;
         machine.taken.clear();
+        machine.serving = true;
         Self {
             machine,
             disk,

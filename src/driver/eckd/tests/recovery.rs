@@ -6,9 +6,10 @@ use channel::{ChannelSubsystem, DeviceStatus, Refusal, SubchannelStatus};
 use vcss::trace::{Record, TraceEvent};
 
 use super::fake::Fault;
-use super::{cdl, Scene, SubmitError, BLOCK};
+use super::{cdl, Eckd, Scene, SubmitError, BLOCK};
 use crate::driver::block::{BlockDevice, BlockStatus, Recoveries};
 use crate::driver::dasd::recovery::{self, Action, ATTEMPTS, CHANGE_US, PROGRAM_TIMEOUT, TABLE};
+use crate::driver::while_serving;
 
 /// Sense bytes with the bits of a row, and of no row before it.
 const SENSE: [[u8; 3]; TABLE.len()] = [
@@ -438,4 +439,23 @@ fn a_disk_that_is_gone_fails_its_requests_and_takes_no_more() {
     scene.machine.gone = true;
     scene.disk.recheck(&mut scene.machine);
     assert_eq!(scene.all()[0].status, BlockStatus::IoError);
+}
+
+#[test]
+fn a_dead_volume_is_tried_for_a_moment_only_while_others_are_served() {
+    for stuck in [false, true] {
+        let mut machine = cdl(6);
+        machine.faults.push_back(Fault::Hang);
+        machine.clear_stuck = stuck;
+        let tried = while_serving(&mut machine, |machine| {
+            Eckd::open(machine, super::id(), super::ISC).map(drop)
+        });
+        tried.unwrap_err();
+        assert!(machine.micros <= 600_000, "{} us", machine.micros);
+    }
+    let mut machine = cdl(6);
+    while_serving(&mut machine, |machine| {
+        Eckd::open(machine, super::id(), super::ISC).map(drop)
+    })
+    .unwrap();
 }

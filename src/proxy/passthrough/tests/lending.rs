@@ -14,7 +14,8 @@ fn away() -> Scene {
 }
 
 fn lend(scene: &mut Scene) {
-    scene.with(|subject, line| subject.lend(line));
+    let owned = scene.fake.owned();
+    assert!(scene.with(|subject, line| subject.lend(owned, line)));
 }
 
 fn give_back(scene: &mut Scene) -> bool {
@@ -101,4 +102,14 @@ fn it_can_be_lent_again_and_begins_anew() {
         assert_eq!(scene.test().0, 0);
         assert!(give_back(&mut scene));
     }
+}
+
+#[test]
+fn what_is_not_there_is_not_lent() {
+    let mut scene = away();
+    assert!(scene.fake.step(Step::Unplug));
+    let owned = scene.fake.owned();
+    assert!(!scene.with(|subject, line| subject.lend(owned, line)));
+    assert!(!is_there(&mut scene));
+    assert!(give_back(&mut scene), "nothing is to be ended");
 }

@@ -6,14 +6,18 @@ use channel::CommandCode;
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::super::super::format::{
-    self, CountField, DefineExtent, LocateRecord, PathGroup, Prefix,
+    self, CountField, DefineExtent, LocateRecord, PathGroup, Prefix, PrepareToRead,
 };
-use super::{Address, Groups, Machine, Running, Stop};
+use super::{Address, Groups, Machine, Record, Running, Stop};
 
 const COMMAND_REJECT: u8 = 0x80;
+const READ_CONFIGURATION: CommandCode = CommandCode(0xFA);
+/// Logical subsystem and unit.
+const ADDRESS: [u8; 2] = [0x12, 0x34];
 /// Bytes 0 and 1.
 const NO_RECORD: [u8; 2] = [0, 0x08];
 const FILE_PROTECTED: [u8; 2] = [0, 0x04];
+const WRITE_INHIBITED: [u8; 2] = [0x10, 0x02];
 const INVALID_FORMAT: [u8; 2] = [0, 0x40];
 
 impl Machine {
@@ -29,15 +33,46 @@ impl Machine {
             extent,
             domain,
             next,
+            prepared,
         } = program;
         let open = domain.is_some_and(|domain| domain.count > 0);
         match code {
             CommandCode::SENSE => Ok(core::mem::take(&mut self.sense)),
-            CommandCode::SENSE_ID => Ok(vec![0xFF, 0x39, 0x90, 2, 0x33, 0x90, 2]),
+            CommandCode::SENSE_ID => {
+                let mut id = vec![0xFF, 0x39, 0x90, 2, 0x33, 0x90, 2];
+                if self.thin {
+                    id.extend([0, 0x40, READ_CONFIGURATION.0, 1, 0]);
+                }
+                Ok(id)
+            }
+            READ_CONFIGURATION if self.thin => {
+                let mut data = vec![0; 256];
+                data[..2].copy_from_slice(&[0xC0, 0x01]);
+                data[30..32].copy_from_slice(&ADDRESS);
+                Ok(data)
+            }
+            format::PERFORM_SUBSYSTEM_FUNCTION if self.thin => {
+                let prepare = PrepareToRead::read_from_bytes(data).map_err(|_| reject())?;
+                assert_eq!([prepare.subsystem, prepare.unit], ADDRESS);
+                assert_eq!((prepare.order, prepare.suborder), (0x18, 0x52));
+                *prepared = true;
+                Ok(Vec::new())
+            }
+            format::READ_SUBSYSTEM_DATA if *prepared => {
+                let mut storage = vec![0; 28];
+                storage[0] = 0x20;
+                Ok(storage)
+            }
             format::READ_CHARACTERISTICS => Ok(self.about.as_bytes().to_vec()),
             format::DEFINE_EXTENT if !open => {
                 let parameters = DefineExtent::read_from_bytes(data).map_err(|_| reject())?;
-                assert_eq!(parameters.attributes, DefineExtent::ECKD);
+                let formats = parameters.mask == DefineExtent::MASK_FORMAT;
+                assert!(!formats || self.thin);
+                let attributes = match formats {
+                    true => DefineExtent::ECKD_BYPASS_CACHE,
+                    false => DefineExtent::ECKD,
+                };
+                assert_eq!(parameters.attributes, attributes);
                 *extent = Some(parameters);
                 Ok(Vec::new())
             }
@@ -86,6 +121,39 @@ impl Machine {
                     answer.extend(&found.data);
                 }
                 Ok(answer)
+            }
+            format::WRITE_CKD if open => {
+                let locate = domain.as_mut().ok_or_else(reject)?;
+                assert_eq!(locate.operation, LocateRecord::FORMAT_WRITE);
+                if extent.is_none_or(|extent| extent.mask != DefineExtent::MASK_FORMAT) {
+                    return Err(Stop::Sense(FILE_PROTECTED.to_vec()));
+                }
+                if self.format_inhibited {
+                    return Err(Stop::Sense(WRITE_INHIBITED.to_vec()));
+                }
+                let (cylinder, head, before) = next.ok_or_else(reject)?;
+                if self.format_hangs_after == Some(before) {
+                    self.format_hangs_after = None;
+                    return Err(Stop::Hang);
+                }
+                let count = CountField::read_from_bytes(data).map_err(|_| reject())?;
+                let at = (cylinder, head, before + 1);
+                assert_eq!(
+                    (count.track.cylinder.get(), count.track.head.get()),
+                    (cylinder, head)
+                );
+                assert_eq!((count.record, count.key), (before + 1, 0));
+                // It ends the track behind it.
+                let on = |record| (cylinder, head, record);
+                let behind: Vec<_> = self.records.range(at..=on(255)).map(|it| *it.0).collect();
+                assert_eq!(behind, [], "records are destroyed");
+                let data = vec![0; count.data.get().into()];
+                let key = Vec::new();
+                self.records.insert(at, Record { key, data });
+                self.formatted += 1;
+                locate.count -= 1;
+                *next = Some(at);
+                Ok(Vec::new())
             }
             format::READ_DATA | format::WRITE_DATA if open => {
                 let locate = domain.as_mut().ok_or_else(reject)?;

@@ -3,21 +3,23 @@
 
 mod control;
 mod platform;
+mod subsystem;
 
 use std::boxed::Box;
 use std::collections::{BTreeMap, VecDeque};
 use std::vec::Vec;
 
 use channel::{
-    ActivityControl, Ccw1, CcwFlags, ChannelSubsystem, CommandCode, Crw, DeviceStatus, Esw,
-    FunctionControl, Idaw2, IoInterruption, Irb, Midaw, MidawFlags, NotOperational, Orb, OrbFlags,
-    PmcwFlags, Refusal, Schib, StatusControl, SubchannelId, SubchannelStatus, Tested,
+    ActivityControl, Ccw1, CcwFlags, CommandCode, DeviceStatus, FunctionControl, Idaw2, Irb, Midaw,
+    MidawFlags, Orb, OrbFlags, PmcwFlags, Refusal, Schib, StatusControl, SubchannelId,
+    SubchannelStatus,
 };
 use s390x::ebcdic::CP037;
 use window::{ClientAddress, Segment, Window};
 use zerocopy::FromZeros;
 
-use super::super::format::{self, Characteristics, DefineExtent, LocateRecord, PathGroup};
+use super::super::format::{Characteristics, DefineExtent, LocateRecord, PathGroup};
+use crate::driver::Patience;
 
 /// What happens to a program of reads and writes instead of its work.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +56,8 @@ struct Running {
     extent: Option<DefineExtent>,
     domain: Option<LocateRecord>,
     next: Option<Address>,
+    /// A storage query.
+    prepared: bool,
 }
 
 /// A record: key and data.
@@ -70,15 +74,31 @@ pub struct Machine {
     pub records: BTreeMap<Address, Record>,
     pub about: Characteristics,
     pub faults: VecDeque<Fault>,
+    /// So many such programs before that do their work.
+    pub skip_faults: u32,
     /// What happens to every such program on a path.
     pub path_faults: BTreeMap<u8, Fault>,
     /// The paths that such programs took.
     pub taken: Vec<u8>,
+    /// What happens to SENSE.
+    pub sense_faults: VecDeque<Fault>,
+    /// Ends a program that hangs as soon as the status in front of it has been taken.
+    pub ends_behind: bool,
+    /// Clients are served: whoever waits now has them wait.
+    pub serving: bool,
     pub groups: Groups,
     /// What each path was told of its group.
     pub paths: BTreeMap<u8, PathGroup>,
     /// The storage control takes PREFIX.
     pub prefix: bool,
+    /// The volume is thin-provisioned, and its storage control says so.
+    pub thin: bool,
+    /// A format write hangs after so many records.
+    pub format_hangs_after: Option<u8>,
+    /// Format writes are inhibited.
+    pub format_inhibited: bool,
+    /// Records that were made.
+    pub formatted: u32,
     /// In place of the storage control.
     pub control: Option<Control>,
     pub concurrent_sense: bool,
@@ -93,7 +113,9 @@ pub struct Machine {
     pub clears: u32,
     pub micros: u64,
     pub schib: Schib,
+    patience: Patience,
     status: Option<Irb>,
+    interruption: bool,
     sense: Vec<u8>,
     running: bool,
     storage: Window,
@@ -105,6 +127,8 @@ pub struct Machine {
 enum Stop {
     Sense(Vec<u8>),
     Channel(SubchannelStatus),
+    /// It does not, until a halt or clear function ends it.
+    Hang,
 }
 
 const STORAGE: usize = 8 << 20;
@@ -138,11 +162,19 @@ impl Machine {
             records: BTreeMap::new(),
             about,
             faults: VecDeque::new(),
+            skip_faults: 0,
             path_faults: BTreeMap::new(),
             taken: Vec::new(),
+            sense_faults: VecDeque::new(),
+            ends_behind: false,
+            serving: false,
             groups: Groups::Multipath,
             paths: BTreeMap::new(),
             prefix: false,
+            thin: false,
+            format_hangs_after: None,
+            format_inhibited: false,
+            formatted: 0,
             control: None,
             concurrent_sense: true,
             midaws: true,
@@ -154,7 +186,9 @@ impl Machine {
             clears: 0,
             micros: 1,
             schib,
+            patience: Patience::DRIVERS,
             status: None,
+            interruption: false,
             sense: Vec::new(),
             running: false,
             storage: Window::leaked(bytes, 0),
@@ -176,9 +210,20 @@ impl Machine {
         self
     }
 
+    /// Thin-provisioned, with only these tracks formatted.
+    pub fn thin(mut self, formatted: &[u16]) -> Self {
+        self.thin = true;
+        self.about.control = 0x2107.into();
+        self.records
+            .retain(|at, _| formatted.contains(&(at.0 * 15 + at.1)));
+        self
+    }
+
     /// Status that no program asked for.
     pub fn alert(&mut self, device: DeviceStatus) {
+        let running = self.running;
         self.end(FunctionControl::empty(), device, SubchannelStatus::empty());
+        self.running = running;
     }
 
     /// Takes the device away; the subchannel is disabled with it.
@@ -186,6 +231,7 @@ impl Machine {
         self.gone = true;
         self.running = false;
         self.status = None;
+        self.interruption = false;
         self.schib.pmcw.set_flag(PmcwFlags::ENABLED, false);
     }
 
@@ -229,7 +275,14 @@ impl Machine {
         irb.scsw.device_status = device.bits();
         irb.scsw.subchannel_status = channel.bits();
         self.status = Some(irb);
+        self.interruption = true;
         self.running = false;
+    }
+
+    /// Ends the program that hangs as one that has done its work.
+    pub fn end_well(&mut self) {
+        let ended = DeviceStatus::CHANNEL_END | DeviceStatus::DEVICE_END;
+        self.end(FunctionControl::START, ended, SubchannelStatus::empty());
     }
 
     fn check(&mut self, sense: Vec<u8>) {
@@ -270,6 +323,10 @@ impl Machine {
             Ok(()) => self.end(FunctionControl::START, ended, SubchannelStatus::empty()),
             Err(Stop::Sense(sense)) => self.check(sense),
             Err(Stop::Channel(status)) => self.end(FunctionControl::START, ended, status),
+            Err(Stop::Hang) => {
+                self.running = true;
+                return;
+            }
         }
         self.status.as_mut().unwrap().scsw.program = address.into();
     }
@@ -388,91 +445,5 @@ impl Machine {
         } else {
             Ok(())
         }
-    }
-}
-
-impl ChannelSubsystem for Machine {
-    unsafe fn start(&mut self, _: SubchannelId, orb: &Orb) -> Result<(), Refusal> {
-        self.there()?;
-        if self.status.is_some() {
-            return Err(Refusal::StatusPending);
-        }
-        if self.running {
-            return Err(Refusal::Busy);
-        }
-        let path = first_path(orb.path_mask() & self.schib.pmcw.pam);
-        assert!(path != 0, "a program over no path");
-        let first = CommandCode(self.ccw(orb.program.get()).command);
-        let fault = if matches!(first, format::DEFINE_EXTENT | format::PREFIX) {
-            self.starts += 1;
-            self.taken.push(path);
-            let of_path = || self.path_faults.get(&path).cloned();
-            self.faults.pop_front().or_else(of_path)
-        } else {
-            None
-        };
-        match fault {
-            Some(fault) => self.fail(fault)?,
-            None => self.work(orb),
-        }
-        if let Some(irb) = &mut self.status {
-            irb.esw = Esw::of_path(path, irb.esw.erw);
-        }
-        Ok(())
-    }
-
-    fn halt(&mut self, _: SubchannelId) -> Result<(), Refusal> {
-        self.there()?;
-        self.halts += 1;
-        if !self.halt_stuck {
-            let function = FunctionControl::START | FunctionControl::HALT;
-            self.end(function, DeviceStatus::empty(), SubchannelStatus::empty());
-        }
-        Ok(())
-    }
-
-    fn clear(&mut self, _: SubchannelId) -> Result<(), NotOperational> {
-        self.there().map_err(|_| NotOperational)?;
-        self.clears += 1;
-        if !self.clear_stuck {
-            let (device, channel) = (DeviceStatus::empty(), SubchannelStatus::empty());
-            self.end(FunctionControl::CLEAR, device, channel);
-        }
-        Ok(())
-    }
-
-    fn cancel(&mut self, _: SubchannelId) -> Result<(), Refusal> {
-        Err(Refusal::Busy)
-    }
-
-    fn resume(&mut self, _: SubchannelId) -> Result<(), Refusal> {
-        Err(Refusal::Busy)
-    }
-
-    fn store(&mut self, _: SubchannelId) -> Result<Schib, NotOperational> {
-        self.there().map_err(|_| NotOperational)?;
-        Ok(self.schib)
-    }
-
-    fn modify(&mut self, _: SubchannelId, schib: &Schib) -> Result<(), Refusal> {
-        self.there()?;
-        self.schib = *schib;
-        Ok(())
-    }
-
-    fn test(&mut self, _: SubchannelId) -> Result<Tested, NotOperational> {
-        self.there().map_err(|_| NotOperational)?;
-        Ok(match self.status.take() {
-            Some(irb) => Tested::Status(irb),
-            None => Tested::Nothing(Irb::default()),
-        })
-    }
-
-    fn pending_interruption(&mut self) -> Option<IoInterruption> {
-        None
-    }
-
-    fn channel_report(&mut self) -> Option<Crw> {
-        None
     }
 }

@@ -2,10 +2,10 @@
 
 use channel::SubchannelId;
 use s390x::clock::Tod;
-use window::Window;
+use window::{ClientAddress, Window};
 
 use super::{Machine, STORAGE};
-use crate::driver::{OutOfStorage, Platform, Wake};
+use crate::driver::{OutOfStorage, Patience, Platform, Wake};
 
 impl Platform for Machine {
     fn notify(&mut self, _: SubchannelId, _: u16, _: i64) -> i64 {
@@ -21,11 +21,12 @@ impl Platform for Machine {
     }
 
     fn pause(&mut self, deadline: Tod) {
+        assert!(!self.serving, "everybody waits");
         self.micros = self.micros.max(deadline.as_micros());
     }
 
     fn forget_interruption(&mut self, _: SubchannelId) -> bool {
-        false
+        core::mem::take(&mut self.interruption)
     }
 
     fn storage(&mut self, pages: usize) -> Result<Window, OutOfStorage> {
@@ -39,12 +40,27 @@ impl Platform for Machine {
         Ok(unsafe { Window::new(self.base.add(start as usize), bytes, start) })
     }
 
+    unsafe fn zero(&mut self, address: u64, length: u32) -> bool {
+        let filled = self
+            .storage
+            .fill(ClientAddress::new(address), length.into(), 0);
+        filled.is_ok()
+    }
+
     fn has_midaws(&mut self) -> bool {
         self.midaws
     }
 
     fn path_group(&self) -> [u8; 11] {
         *b"this system"
+    }
+
+    fn patience(&self) -> Patience {
+        self.patience
+    }
+
+    fn set_patience(&mut self, patience: Patience) {
+        self.patience = patience;
     }
 
     fn highest_set(&mut self) -> u8 {

@@ -1,0 +1,90 @@
+//! What is behind the queue of a [`Disk`](super::Disk).
+
+use alloc::string::{String, ToString};
+use core::fmt;
+
+use channel::Orb;
+use window::{OutOfWindow, Segment};
+
+use super::super::{Channel, Platform};
+use super::chain::Cursor;
+use super::thin::Track;
+
+/// What is behind the queue: its blocks, and the program that reads and writes them.
+pub trait Medium: fmt::Debug {
+    /// Bytes of a block.
+    fn block(&self) -> u32;
+    /// How many blocks there are.
+    fn blocks(&self) -> u64;
+    /// How many blocks make a good transfer.
+    fn best(&self) -> u32;
+    /// Begins a program.
+    fn begin(&mut self);
+    /// Adds blocks from `block` on, one or more of the `left` that the request has. Gives how many, and the place behind their
+    /// storage; `None` if the program has no room for them.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfWindow`]: the program's storage is shorter than it says. Does not happen.
+    fn add(
+        &mut self,
+        write: bool,
+        block: u64,
+        left: u32,
+        segments: &[Segment],
+        at: Cursor,
+    ) -> Result<Option<(u32, Cursor)>, OutOfWindow>;
+    /// Writes what only the end knows. Gives the ORB; `None` if nothing was added.
+    ///
+    /// # Errors
+    ///
+    /// As for [`add`](Self::add).
+    fn finish(&mut self, parameter: u32, path_mask: u8) -> Result<Option<Orb>, OutOfWindow>;
+    /// CCWs of the program.
+    fn ccws(&self) -> u32;
+    /// At which block of a program of one request the channel was, counted from 0, when it stopped with `ccw` as the address
+    /// in the SCSW.
+    fn block_at(&self, ccw: u32) -> u64;
+    /// Where a block is, for messages.
+    fn place(&self, block: u64) -> impl fmt::Display;
+    /// The first block of a partition, and how many it has.
+    fn partition(&self, number: u8) -> Option<(u64, u64)> {
+        let _ = number;
+        None
+    }
+    /// Whether there can be tracks that were never formatted: see [`thin`].
+    fn is_thin(&self) -> bool {
+        false
+    }
+    /// Writes a program that finds out which records the track of a block has.
+    fn survey(&mut self, block: u64, parameter: u32, path_mask: u8) -> Option<Orb> {
+        let _ = (block, parameter, path_mask);
+        None
+    }
+    /// What that has found, when it has ended with `ccw` as the address in the SCSW for want of a record.
+    fn surveyed(&self, block: u64, ccw: u32) -> Track {
+        let _ = (block, ccw);
+        Track::default()
+    }
+    /// Writes a program that formats the track of a block behind its first `there` records.
+    fn format(&mut self, block: u64, there: u8, parameter: u32, path_mask: u8) -> Option<Orb> {
+        let _ = (block, there, parameter, path_mask);
+        None
+    }
+    /// For commands between programs.
+    fn channel(&mut self) -> &mut Channel;
+    /// A program has ended with a command reject: does without a command that it need not have had, from now on. `false`: there
+    /// is none.
+    fn do_without(&mut self) -> bool {
+        false
+    }
+    /// The device is there again: brings it up, and gives its paths.
+    ///
+    /// # Errors
+    ///
+    /// Why that cannot be, in words.
+    fn come_back(&mut self, platform: &mut dyn Platform) -> Result<u8, String> {
+        let _ = platform;
+        Err("the driver cannot do that".to_string())
+    }
+}

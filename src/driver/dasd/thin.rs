@@ -1,0 +1,147 @@
+//! Thin-provisioned volumes (ESE, *extent space efficient*): tracks that were never formatted, and have no storage either.
+//!
+//! # The rules
+//!
+//! * Such a track reads as zeroes. Before the first write to it, it is formatted; then it reads as zeroes, too, so whoever dies between
+//!   formatting and writing has changed nothing.
+//! * A medium adds blocks in runs, none of which goes over the end of a track, and has the last record of each looked for first. So a
+//!   run ends with *no record found* before anything of it has been transferred, if its track lacks records that it needs.
+//! * Only one run is then in the program that is tried again, so it is known which track it is. Which records that has is looked at
+//!   before anything is done: formatting was interrupted on a track that has some of them, and these may have been written to. They
+//!   stay as they are.
+//!
+//! # Limits
+//!
+//! Each such track costs three programs or four. A write for which the storage control has no more storage fails.
+
+use channel::Irb;
+
+use super::super::Platform;
+use super::chain::Pieces;
+use super::recovery;
+use super::{Disk, Medium, Purpose};
+
+/// Which records a track has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Track {
+    /// The number of the record that a block is.
+    pub record: u8,
+    /// How many there are, from the first on without a gap.
+    pub there: u8,
+    /// How many there should be.
+    pub all: u8,
+}
+
+/// Whether runs go one by one.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Piecewise {
+    /// The first request goes run by run, until it has ended.
+    on: bool,
+    /// The next run has so many blocks at most.
+    limit: Option<u32>,
+    /// How many runs the program has.
+    runs: u32,
+}
+
+impl Piecewise {
+    /// A program begins: whether it is to have but one run, and how long that may be.
+    pub(super) fn begin(&mut self) -> (bool, Option<u32>) {
+        self.runs = 0;
+        let limit = self.limit.take();
+        (self.on, limit.or(self.on.then_some(u32::MAX)))
+    }
+
+    pub(super) const fn count(&mut self) {
+        self.runs += 1;
+    }
+
+    /// The first request has ended.
+    pub(super) const fn end(&mut self) {
+        self.on = false;
+        self.limit = None;
+    }
+}
+
+impl<M: Medium> Disk<M> {
+    /// The program has ended because there is no record where one should be. Returns whether something is done about it.
+    #[cold]
+    pub(super) fn lacks_record(&mut self, platform: &mut dyn Platform) -> bool {
+        if !self.medium.is_thin() {
+            return false;
+        }
+        if self.pieces.runs > 1 {
+            self.alone = self.alone.max(self.parts.len());
+            self.pieces.on = true;
+            self.parts.clear();
+            return true;
+        }
+        self.attempts += 1;
+        if self.attempts >= recovery::ATTEMPTS {
+            return false;
+        }
+        let Some(block) = self.first_block() else {
+            return false;
+        };
+        let paths = self.paths.mask(platform);
+        let orb = self.medium.survey(block, self.id.word(), paths);
+        if let Some(orb) = &orb {
+            self.run(platform, orb, Purpose::Survey);
+        }
+        orb.is_some()
+    }
+
+    /// It is known which records the track has that the program's one run is on.
+    #[cold]
+    pub(super) fn surveyed(&mut self, platform: &mut dyn Platform, irb: &Irb, is_whole: bool) {
+        let first = self.queue.front().map(|&number| usize::from(number));
+        let request = first.and_then(|number| self.requests.get(number));
+        let (Some(request), Some(&part)) = (request, self.parts.first()) else {
+            return;
+        };
+        let ccw = irb.scsw.program.get();
+        let track = self.medium.surveyed(request.block, ccw);
+        if is_whole || track.there >= track.all {
+            // Somebody else has formatted it meanwhile.
+            self.parts.clear();
+        } else if request.write {
+            let (block, paths) = (request.block, self.paths.mask(platform));
+            let orb = self
+                .medium
+                .format(block, track.there, self.id.word(), paths);
+            match orb {
+                Some(orb) => self.run(platform, &orb, Purpose::Format),
+                None => {
+                    self.fail("no program");
+                    self.parts.clear();
+                }
+            }
+        } else if track.record <= track.there {
+            // What is there is read, the rest next time.
+            self.pieces.on = true;
+            self.pieces.limit = Some(u32::from(track.there - track.record) + 1);
+            self.parts.clear();
+        } else {
+            let bytes = part.blocks * self.medium.block();
+            let mut pieces = Pieces::new(&request.segments, request.at, bytes);
+            // SAFETY: storage of a request that is in progress; the program that was to fill it has ended.
+            if pieces.all(|(address, length)| unsafe { platform.zero(address, length) }) {
+                self.complete();
+            } else {
+                self.fail("no record found");
+                self.parts.clear();
+            }
+        }
+    }
+
+    /// The track has all its records now: what was to be done there is done.
+    #[cold]
+    pub(super) fn formatted(&mut self) {
+        log::debug!("disk {}: a track was formatted", self.id);
+        self.parts.clear();
+    }
+
+    fn first_block(&self) -> Option<u64> {
+        let first = self.queue.front().map(|&number| usize::from(number))?;
+        Some(self.requests.get(first)?.block)
+    }
+}
