@@ -3,8 +3,9 @@
 //! # Purpose
 //!
 //! [`look`] comes before `stellwerk up` starts anything, and is all that `stellwerk check` does. It looks at the image, the
-//! disks' files and devices, and QEMU's version. All that is wrong is reported at once, each with its place in the configuration and
-//! what to do. That includes a file whose file system does not answer: each file is looked at by a process of its own first.
+//! disks' files and devices, the file that is to be the pool, and QEMU's version. All that is wrong is reported at once, each with its
+//! place in the configuration and what to do. That includes a file whose file system does not answer: each file is looked at by a
+//! process of its own first.
 //!
 //! # Limits
 //!
@@ -28,6 +29,7 @@ use crate::config::{
     show_size, Config, ConfigError, Export, Format, Place, Problem, Source, SubchannelSource,
     SECTOR,
 };
+use crate::pool::{self, Layout};
 
 /// The first QEMU that runs the appliance, and the first that knows all of the clients' arguments.
 const QEMU_FOR_APPLIANCE: (u32, u32) = (8, 1);
@@ -84,6 +86,7 @@ fn look_within(
         .map(|disk| look.disk(disk))
         .collect();
     look.one_disk_each();
+    look.pool();
     if look.found.is_empty() {
         return Ok(backings);
     }
@@ -300,6 +303,28 @@ impl Look<'_> {
                     self.add(place, message, help);
                 }
             }
+        }
+    }
+
+    /// Whether the pool's file is nobody else's: it is replaced when a daemon starts.
+    fn pool(&mut self) {
+        let path = &self.config.appliance.pool;
+        let found = identity(path);
+        let disk = self.config.disks.iter().find(|disk| {
+            let (Source::Image { path, .. } | Source::Mdev(path)) = &disk.source;
+            found.is_some() && identity(path) == found
+        });
+        let wrong = match disk {
+            Some(disk) => Some((
+                format!("is disk \"{}\" and cannot be the pool as well", disk.name),
+                "set pool = \"…\" in [appliance] to a file that is not there",
+            )),
+            None => pool::obstacle(path, &Layout::of(self.config))
+                .map(|(wrong, help)| (wrong.to_owned(), help)),
+        };
+        if let Some((wrong, help)) = wrong {
+            let message = format!("pool {} {wrong}", path.display());
+            self.add(self.config.places.pool, message, help);
         }
     }
 

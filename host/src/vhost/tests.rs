@@ -357,3 +357,15 @@ fn half_a_message_does_not_keep_the_server_from_stopping() {
     close(server);
     drop(scene);
 }
+
+#[test]
+fn a_socket_replaces_a_socket_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("socket");
+    drop(super::listen(&path).unwrap());
+    drop(super::listen(&path).unwrap());
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, "precious").unwrap();
+    assert!(super::listen(&path).is_err());
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
+}
