@@ -115,7 +115,9 @@ impl VhostUserBackendReqHandlerMut for Session {
         // Without an answer the peer would wait for ever: an error here ends the connection.
         let queue = index as usize;
         if let Err(error) = self.stop(queue) {
-            tracing::error!(disk = self.label(), queue, %error, "queue could not be released");
+            if let Some(more) = self.log.line() {
+                tracing::error!(disk = self.label(), queue, %error, "queue could not be released{more}");
+            }
             return Err(Error::BackendInternalError);
         }
         let ring = self.ring(queue).map_err(|_| Error::InvalidMessage)?;
