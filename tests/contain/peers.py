@@ -1,10 +1,13 @@
 """Peers of the daemon are hostile or poor: none of them stops, floods, spins or kills it."""
+import multiprocessing
 import os
 import re
+import signal
 import socket
+import struct
 import time
 
-from front import OK, READ, WRITE, Disk, Refused, Ring, until
+from front import OK, READ, SET_MEM_TABLE, SET_OWNER, SET_VRING_ERR, SET_VRING_KICK, WRITE, Disk, Refused, Ring, until
 
 
 def pair(scene):
@@ -114,6 +117,91 @@ def case_kick_for_ever(scene):
         quiet(scene, good)
         bad.close()
     scene.connect("bad").rings[0].works()
+    scene.down()
+
+
+def sends_files(pipe, window, image):
+    """A process that sends an open file with all kinds of messages each time it is told to, and gives the answers."""
+    file = os.open(image, os.O_RDWR)
+    pipe.send("opened")
+    region = struct.pack("<IIQQQQ", 1, 0, 0, window.size, window.USER, window.offset)
+    while pipe.recv():
+        answers = []
+        try:
+            bad = Disk(window)
+            bad.socket.settimeout(20)
+            bad.negotiate()
+            for message, payload in ((SET_MEM_TABLE, region), (SET_VRING_KICK, bytes(8)), (SET_VRING_ERR, bytes(8)), (SET_OWNER, b"")):
+                try:
+                    bad.do(message, payload, [file])
+                    answers.append("taken")
+                except Refused as refused:
+                    answers.append(str(refused))
+        except (Refused, TimeoutError) as error:
+            answers.append(repr(error))
+        bad.close()
+        pipe.send(answers)
+
+
+def stuck_file(scene, window):
+    """An open file that cannot be closed while the process that serves it is stopped: that process, and what has the file
+    sent. Another process has it, because each one that this one starts would have to close it."""
+    backing, image = scene.directory / "stuck.backing", scene.directory / "stuck"
+    backing.write_bytes(bytes(1 << 20))
+    image.touch()
+    holder = scene.spawn("qemu-storage-daemon", "--blockdev", f"driver=file,node-name=f,filename={backing}",
+                         "--export", f"fuse,id=e,node-name=f,mountpoint={image},writable=on")
+    scene.mounts.append(image)
+    until("the file is mounted", lambda: os.path.getsize(image) or holder.poll() is not None)
+    assert holder.poll() is None, "qemu-storage-daemon cannot export a file by FUSE here"
+    fork = multiprocessing.get_context("fork")
+    pipe, theirs = fork.Pipe()
+    fork.Process(target=sends_files, args=(theirs, window, image), daemon=True).start()
+    assert pipe.recv() == "opened"
+    holder.send_signal(signal.SIGSTOP)
+
+    def offer():
+        pipe.send(True)
+        assert pipe.poll(60), "the sender of files got no answer"
+        return pipe.recv()
+
+    return holder, offer
+
+
+def case_files_that_do_not_close(scene):
+    """a peer sends files whose end takes for ever: it is answered, and sent away when there are many; others do not notice"""
+    good = pair(scene)
+    window = scene.window("bad")
+    holder, offer = stuck_file(scene, window)
+    answers = offer()
+    print(answers)
+    assert len(answers) == 4, answers
+    until("the log says so", lambda: "its memory is not in the pool" in scene.log())
+    good.works()
+    # Whoever comes next, and sends nothing of the kind, is served.
+    again = scene.connect("bad")
+    again.rings[0].works()
+    again.close()
+    good.works()
+    # The log has been written to often enough just now, so that it may take some seconds until it says so.
+    until("it is sent away", lambda: offer() and "files that cannot be closed" in scene.log(), pause=0.5)
+    good.works()
+    holder.send_signal(signal.SIGCONT)
+    again = scene.connect("bad")
+    again.rings[0].works()
+    again.close()
+    # The same at the end.
+    holder.send_signal(signal.SIGSTOP)
+    print(until("it sends files once more", lambda: [answer for answer in offer() if "closed" not in answer]))
+    good.works()
+    old, scene.daemon = scene.daemon, None
+    old.terminate()
+    until("all that it had is gone", lambda: not list(scene.run.glob("*.sock")) and not os.path.exists(scene.appliance["pool"]))
+    scene.log_file.write_text("")
+    scene.up()
+    scene.connect("good").rings[0].works()
+    holder.send_signal(signal.SIGCONT)
+    assert old.wait(30) == 0, f"the daemon ended with status {old.returncode}"
     scene.down()
 
 
