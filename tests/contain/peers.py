@@ -148,12 +148,7 @@ def stuck_file(scene, window):
     sent. Another process has it, because each one that this one starts would have to close it."""
     backing, image = scene.directory / "stuck.backing", scene.directory / "stuck"
     backing.write_bytes(bytes(1 << 20))
-    image.touch()
-    holder = scene.spawn("qemu-storage-daemon", "--blockdev", f"driver=file,node-name=f,filename={backing}",
-                         "--export", f"fuse,id=e,node-name=f,mountpoint={image},writable=on")
-    scene.mounts.append(image)
-    until("the file is mounted", lambda: os.path.getsize(image) or holder.poll() is not None)
-    assert holder.poll() is None, "qemu-storage-daemon cannot export a file by FUSE here"
+    holder = scene.exported_file(image, backing)
     fork = multiprocessing.get_context("fork")
     pipe, theirs = fork.Pipe()
     fork.Process(target=sends_files, args=(theirs, window, image), daemon=True).start()
