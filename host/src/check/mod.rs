@@ -31,9 +31,10 @@ use crate::config::{
 };
 use crate::pool::{self, Layout};
 
-/// The first QEMU that runs the appliance, and the first that knows all of the clients' arguments.
+/// The first QEMU that runs the appliance, and the first that is right for a client. 9.2 knows all of the arguments; but before
+/// 10.0 a balloon gives back the wrong part of a file of which the VM's memory is not the beginning.
 const QEMU_FOR_APPLIANCE: (u32, u32) = (8, 1);
-const QEMU_FOR_CLIENTS: (u32, u32) = (9, 2);
+const QEMU_FOR_CLIENTS: (u32, u32) = (10, 0);
 /// How long files, and QEMU's version, are waited for: a disk may have to spin up.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// What to do about [`NO_ANSWER`].
@@ -172,12 +173,10 @@ impl Look<'_> {
                 self.add(at, message, install);
             }
             Ok(Some(version)) => {
-                if version < QEMU_FOR_CLIENTS && !self.config.clients.is_empty() {
-                    tracing::warn!(
-                        "{program} is QEMU {}: it runs the appliance; for the clients use {} or newer, which knows reconnect-ms",
-                        dotted(version),
-                        dotted(QEMU_FOR_CLIENTS)
-                    );
+                if let Some(warning) = too_old_for_clients(program, version) {
+                    if !self.config.clients.is_empty() {
+                        tracing::warn!("{warning}");
+                    }
                 }
             }
         }
@@ -312,7 +311,8 @@ impl Look<'_> {
         let found = identity(path);
         let disk = self.config.disks.iter().find(|disk| {
             let (Source::Image { path, .. } | Source::Mdev(path)) = &disk.source;
-            found.is_some() && identity(path) == found
+            let is_silent = self.silent.contains(&path.as_path());
+            found.is_some() && !is_silent && identity(path) == found
         });
         let wrong = match disk {
             Some(disk) => Some((
@@ -382,6 +382,27 @@ fn no_image(head: &[u8]) -> Option<&'static str> {
     let (class, machine) = (head.get(4..6), head.get(18..20));
     let s390x = class == Some(&[2, 2]) && machine == Some(&EM_S390.to_be_bytes());
     (!s390x).then_some("is an ELF file for another machine than s390x")
+}
+
+/// Warns if the configured QEMU is not right for a client. Which one a client will have is not known here; often it is that one.
+pub fn warn_of_old_qemu(config: &Config) {
+    let program = &config.appliance.qemu;
+    if let Ok(Some(version)) = qemu_version(program) {
+        if let Some(warning) = too_old_for_clients(program, version) {
+            tracing::warn!("{warning}");
+        }
+    }
+}
+
+fn too_old_for_clients(program: &str, version: (u32, u32)) -> Option<String> {
+    (version < QEMU_FOR_CLIENTS).then(|| {
+        format!(
+            "{program} is QEMU {}: clients need {} or newer; with an older one a balloon destroys memory that is in use, and \
+             before 9.2 reconnect-ms is not known",
+            dotted(version),
+            dotted(QEMU_FOR_CLIENTS)
+        )
+    })
 }
 
 /// The version of a QEMU program, if it says so.

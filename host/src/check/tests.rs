@@ -219,6 +219,10 @@ fn an_old_qemu_is_named() {
     );
     assert_eq!(version("QEMU emulator version 9.2.50"), Some((9, 2)));
     assert_eq!(version("something"), None);
+    let said = too_old_for_clients("qemu", (9, 2)).unwrap();
+    assert!(said.contains("clients need 10.0 or newer"), "{said}");
+    assert_eq!(too_old_for_clients("qemu", (10, 0)), None);
+    assert_eq!(too_old_for_clients("qemu", (11, 1)), None);
     let scene = Scene::new(1 << 20);
     let qemu = scene.dir.path().join("qemu");
     let script = fs::read_to_string(&qemu)

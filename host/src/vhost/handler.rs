@@ -12,7 +12,7 @@ use vhost::vhost_user::{Error, GpuBackend, Result, VhostUserBackendReqHandlerMut
 
 use super::memory::{Foreign, MAX_REGIONS};
 use super::ring::{check_eventfd, Place};
-use super::session::{protocol_features, refusal, Session};
+use super::session::{protocol_features, refusal, Session, FOREIGN};
 use crate::device::ROOM;
 
 impl VhostUserBackendReqHandlerMut for Session {
@@ -264,7 +264,8 @@ impl Session {
                     self.identity.client
                 ),
             };
-            refusal(format!("this VM cannot be served: {foreign}{help}"))
+            let text = format!("this VM cannot be served: {foreign}{help}");
+            Error::ReqHandlerError(std::io::Error::new(FOREIGN, text))
         })
     }
 }

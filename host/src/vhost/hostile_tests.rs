@@ -12,6 +12,7 @@ use rustix::net::{sendmsg, SendAncillaryBuffer, SendAncillaryMessage, SendFlags}
 use super::tests::{close, scene, Guest};
 use super::Peer;
 use vcss::client::DeviceState;
+use vhost::VhostBackend;
 use virtio::Status;
 
 use crate::testing::{eventually, logged, message};
@@ -70,7 +71,10 @@ fn a_vm_that_is_refused_is_not_connected_and_the_reason_is_known() {
         "refused",
         || matches!(server.peer(), Peer::Refused(why) if why.contains("not in the pool")),
     );
-    // The same VM, once it is in order.
+    // Its connection ends, and the socket is free for the same VM once it is in order.
+    assert!(guest.frontend.get_features().is_err(), "it is closed");
+    drop(guest);
+    let mut guest = Guest::connect(&path);
     guest.share_window(&scene);
     guest.set_up(0, 7).unwrap();
     guest.enable(0, true);

@@ -17,7 +17,7 @@ use vhost::vhost_user::{BackendReqHandler, Error};
 use super::door::{Acceptor, Door};
 use super::intake::{Closer, Intake};
 use super::readiness::{readiness, Readiness};
-use super::session::{refusal, Session, ABSENT};
+use super::session::{refusal, Session, ABSENT, FOREIGN};
 use crate::bell::{new_eventfd, signal, taken};
 use crate::log_limit::LogLimit;
 
@@ -95,6 +95,7 @@ impl Server {
             refusals: 0,
             closer: Closer::default(),
             log: LogLimit::new(),
+            refusal_log: LogLimit::new(),
         };
         let thread = std::thread::Builder::new()
             .name("vhost-user".into())
@@ -184,6 +185,8 @@ struct Worker {
     refusals: u32,
     closer: Closer,
     log: LogLimit,
+    /// Apart from the other one, so that a peer that comes and goes leaves room for why it is refused.
+    refusal_log: LogLimit,
 }
 
 /// What woke the worker.
@@ -283,7 +286,13 @@ impl Worker {
                         Err(Error::ReqHandlerError(error)) if error.kind() == ABSENT => {
                             return format!(": {error}");
                         }
-                        Err(error @ Error::ReqHandlerError(_)) => self.refused(&error),
+                        Err(error @ Error::ReqHandlerError(_)) => {
+                            self.refused(&error);
+                            let foreign = matches!(&error, Error::ReqHandlerError(error) if error.kind() == FOREIGN);
+                            if foreign && !self.session().is_served() {
+                                return String::new();
+                            }
+                        }
                         Err(Error::Disconnected) => return String::new(),
                         Err(error) => return format!(": {error}"),
                     }
@@ -302,7 +311,7 @@ impl Worker {
             self.shared.state().refused = Some((text.clone(), Instant::now()));
         }
         if text != self.last_refusal {
-            if let Some(more) = self.log.line() {
+            if let Some(more) = self.refusal_log.line() {
                 tracing::warn!(disk = self.label, "refused: {text}{more}");
                 // What had to be left out is said the next time.
                 self.last_refusal = text;

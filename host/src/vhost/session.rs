@@ -21,6 +21,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The kind of an error that ends a connection: the disk is not there for now. The peer connects again, until it is.
 pub const ABSENT: std::io::ErrorKind = std::io::ErrorKind::ResourceBusy;
 
+/// The kind of an error that ends a connection when it has been answered: this VM cannot be served as it is. Its QEMU connects
+/// again, but whoever is started in its place finds the socket free.
+pub const FOREIGN: std::io::ErrorKind = std::io::ErrorKind::PermissionDenied;
+
 /// Which export this is.
 #[derive(Debug)]
 pub struct Identity {
