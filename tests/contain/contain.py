@@ -10,7 +10,8 @@ import one_for_all
 import peers
 import programs
 import storage
-from scene import Scene, Skipped
+from front import Skipped
+from scene import Scene
 
 PREFIX = "case_"
 

@@ -32,6 +32,16 @@ MQ, REPLY_ACK, CONFIG = 1 << 0, 1 << 3, 1 << 9  # protocol features
 VERSION_1, PROTOCOL_FEATURES, CAN_FLUSH = 1 << 32, 1 << 30, 1 << 9
 
 
+class Skipped(Exception):
+    """The case cannot run on this machine, and why."""
+
+
+def needs_fuse():
+    """Skips the case where no file system can be made up."""
+    if not os.access("/dev/fuse", os.R_OK | os.W_OK):
+        raise Skipped("there is no /dev/fuse that may be used")
+
+
 def until(what, condition, seconds=LIMIT, pause=0.02):
     """Waits until the condition holds, and gives what it gave; fails with `what` was waited for."""
     end = time.monotonic() + seconds

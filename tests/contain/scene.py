@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from front import LIMIT, until
+from front import LIMIT, needs_fuse, until
 from hanging import Hanging
 from service import IMAGE, PROGRAM, Service
 
@@ -17,10 +17,6 @@ from service import IMAGE, PROGRAM, Service
 def said(value):
     """A value as TOML writes it."""
     return json.dumps(value)
-
-
-class Skipped(Exception):
-    """The case cannot run on this machine, and why."""
 
 
 class Scene(Service):
@@ -87,8 +83,7 @@ class Scene(Service):
     def exported_file(self, image, backing):
         """`image` becomes a file that has the content of `backing` and is served by a process, which can be stopped: that
         process."""
-        if not os.access("/dev/fuse", os.R_OK | os.W_OK):
-            raise Skipped("there is no /dev/fuse that may be used")
+        needs_fuse()
         image.touch()
         holder = self.spawn("qemu-storage-daemon", "--blockdev", f"driver=file,node-name=f,filename={backing}",
                             "--export", f"fuse,id=e,node-name=f,mountpoint={image},writable=on")
