@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # What the runners below tests/ share: cases that run one after the other, each in a process of its own, with one line
-# each for the reader and a last line that counts them.
+# each for the reader and a last line that counts them: passed, failed, and skipped because something is missing here.
 #
 # To be sourced after scripts/lib.sh, by a script that defines `run_case NAME`. That runs with every failing command
 # ending it and named; its output is kept and shown when the case fails. Statements of a case are none of them a condition
@@ -20,10 +20,17 @@ silent() { ! grep -E -- "$2" "$1" || { warn "something says: $2"; return 1; }; }
 # cases_of SCRIPT…: "NAME WHAT" for each function `case_NAME() { # WHAT` of scripts.
 cases_of() { sed -nE 's/^case_([a-z_]+)\(\) \{ # (.*)/\1 \2/p' "$@"; }
 
+# skip WHY: end a case that cannot run here, and why. It is counted as skipped, not as passed.
+SKIPPED=77
+skip() {
+    warn "skipped: $1"
+    exit "$SKIPPED"
+}
+
 # run_cases OUT [CASE…]: run the cases that standard input names, a line "NAME WHAT" each, or of these the ones asked
 # for. Output goes to OUT/NAME.log. Fails if a case does, or if there is none of that name.
 run_cases() {
-    local out=$1 name what started ms verdict passed=0 failed=() left
+    local out=$1 name what started ms verdict passed=0 failed=() skipped=() status left
     shift
     left=" $* "
     mkdir -p "$out"
@@ -46,19 +53,23 @@ run_cases() {
             run_case "$name"
         ) >"$out/$name.log" 2>&1 </dev/null &
         CASE_RUNNING=$!
-        if wait "$CASE_RUNNING"; then
-            passed=$((passed + 1)) verdict=ok
-        else
-            failed+=("$name") verdict=FAILED
-        fi
+        status=0
+        wait "$CASE_RUNNING" || status=$?
+        case $status in
+            0) passed=$((passed + 1)) verdict=ok ;;
+            "$SKIPPED") skipped+=("$name") verdict=skipped ;;
+            *) failed+=("$name") verdict=FAILED ;;
+        esac
         CASE_RUNNING=''
         ms=$(($(now_ms) - started))
         printf '%-7s %-26s %3d.%d s  %s\n' "$verdict" "$name" $((ms / 1000)) $((ms % 1000 / 100)) "$what"
-        [[ $verdict == ok ]] || tail -n 30 "$out/$name.log" | sed 's/^/        /'
+        [[ $verdict != skipped ]] || grep -a 'skipped: ' "$out/$name.log" | sed 's/^/        /' || true
+        [[ $verdict != FAILED ]] || tail -n 30 "$out/$name.log" | sed 's/^/        /'
     done
     trap - EXIT
     [[ -z ${left// /} ]] || { warn "there is no case$left"; failed+=("$left"); }
     ((${#failed[@]} == 0)) || say "failed: ${failed[*]} (logs in $out)"
-    say "$passed passed, ${#failed[@]} failed"
+    ((${#skipped[@]} == 0)) || say "skipped: ${skipped[*]}"
+    say "$passed passed, ${#failed[@]} failed, ${#skipped[@]} skipped"
     ((${#failed[@]} == 0))
 }

@@ -84,7 +84,7 @@ neighbour() {
 }
 
 small_file_system() {
-    [[ $EUID -eq 0 ]] || { warn "only root can mount a file system"; return 1; }
+    [[ $EUID -eq 0 ]] || skip "only root can mount a file system"
     mkdir -p "$SCENE/$1"
     mount -t tmpfs -o "size=$2" "$1" "$SCENE/$1"
     MOUNTS+=("$SCENE/$1")

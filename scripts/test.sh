@@ -53,17 +53,18 @@ stage_hercules() {
 }
 stage_demo() { scripts/run-qemu.sh --check </dev/null; }
 
-# counts LOG: "PASSED FAILED" by the closing lines of the test runners in it: nextest's, cargo's and this project's own.
+# counts LOG: "PASSED FAILED SKIPPED" by the closing lines of the test runners in it: nextest's, cargo's and this project's own.
 counts() {
     sed -nE 's/\x1b\[[0-9;]*m//g; /^ +Summary \[|^test result: |^[0-9]+ passed, [0-9]+ failed/p' "$1" |
-        awk '{ for (i = 2; i <= NF; i++) { if ($i ~ /^passed/) p += $(i - 1); if ($i ~ /^failed/) f += $(i - 1) } }
-             END { print p + 0, f + 0 }'
+        awk '{ own = /^[0-9]+ passed/; for (i = 2; i <= NF; i++) { if ($i ~ /^passed/) p += $(i - 1); if ($i ~ /^failed/) f += $(i - 1)
+                                            if (own && $i ~ /^skipped/) s += $(i - 1) } }
+             END { print p + 0, f + 0, s + 0 }'
 }
 
-passed=0 failed=0 failures=()
+passed=0 failed=0 skipped=0 failures=()
 
 run_stage() {
-    local stage=$1 log=$LOGS/$1.log started=$SECONDS status=0 good bad
+    local stage=$1 log=$LOGS/$1.log started=$SECONDS status=0 good bad left_out
     step "test: $stage"
     # What takes minutes shows its lines; the others are quiet until something is wrong.
     if [[ $stage == e2e || $stage == channel || $stage == contain || $stage == guest || $stage == vfio-ccw || $stage == hercules || $stage == demo ]]; then
@@ -71,12 +72,12 @@ run_stage() {
     else
         quietly "$log" "stage_$stage" || status=$?
     fi
-    read -r good bad < <(counts "$log")
-    if ((good + bad == 0 && status == 0)); then good=1; fi
+    read -r good bad left_out < <(counts "$log")
+    if ((good + bad + left_out == 0 && status == 0)); then good=1; fi
     if ((status != 0 && bad == 0)); then bad=1; fi
-    passed=$((passed + good)) failed=$((failed + bad))
+    passed=$((passed + good)) failed=$((failed + bad)) skipped=$((skipped + left_out))
     ((bad == 0)) || failures+=("$stage")
-    say "    $good passed, $bad failed, $((SECONDS - started)) s"
+    say "    $good passed, $bad failed, $left_out skipped, $((SECONDS - started)) s"
 }
 
 help_asked "$@"
@@ -87,5 +88,5 @@ use_toolchain test
 mkdir -p "$LOGS"
 for stage in "${stages[@]}"; do run_stage "$stage"; done
 ((failed == 0)) || say "failed: ${failures[*]} (logs in $LOGS)"
-say "$passed passed, $failed failed"
+say "$passed passed, $failed failed, $skipped skipped"
 ((failed == 0))

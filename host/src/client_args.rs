@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{bail, Result};
 
 use crate::appliance::{comma_escaped, path_text, LINK_PORT};
+use crate::check;
 use crate::config::{Config, MIB};
 use crate::pool::Layout;
 
@@ -120,7 +121,9 @@ pub fn printed(args: &[String], lines: bool) -> String {
 /// For the error of a client that is asked for by another's name.
 pub fn load_and_print(config: &Path, name: &str, lines: bool, append: &str) -> Result<String> {
     let config = Config::load(config)?;
-    Ok(printed(&client_args(&config, name, append)?, lines))
+    let args = client_args(&config, name, append)?;
+    check::warn_of_old_qemu(&config);
+    Ok(printed(&args, lines))
 }
 
 #[cfg(test)]

@@ -125,9 +125,9 @@ impl Scene {
         Device::new(client, 0, patience).unwrap()
     }
 
-    /// The client's vhost-user socket.
-    pub fn server(&self) -> (Server, PathBuf) {
-        let session = Session::new(
+    /// A session of the client's disk, with nobody connected.
+    pub fn session(&self) -> Session {
+        Session::new(
             Identity {
                 client: "linux1".into(),
                 label: LABEL.into(),
@@ -138,7 +138,12 @@ impl Scene {
             self.device(),
             self.areas.clone(),
             self.bell.clone(),
-        );
+        )
+    }
+
+    /// The client's vhost-user socket.
+    pub fn server(&self) -> (Server, PathBuf) {
+        let session = self.session();
         let path = self.dir.path().join("linux1.0.sock");
         let attention = self.attention.try_clone().unwrap();
         let acceptor = Arc::new(Acceptor::start().unwrap());
@@ -444,4 +449,16 @@ pub fn fired(fd: &impl std::os::fd::AsFd) -> bool {
 pub fn message(code: u32, flags: u32, payload: &[u8]) -> Vec<u8> {
     let head = [code, flags, payload.len() as u32].map(u32::to_le_bytes);
     [head.as_bytes(), payload].concat()
+}
+
+/// What this thread writes into the log meanwhile.
+pub fn logged(what: impl FnOnce()) -> String {
+    let (reader, writer) = std::io::pipe().unwrap();
+    let reading = std::thread::spawn(|| std::io::read_to_string(reader).unwrap());
+    let log = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_writer(Mutex::new(writer))
+        .finish();
+    tracing::subscriber::with_default(log, what);
+    reading.join().unwrap()
 }

@@ -125,3 +125,26 @@ fn a_run_directory_that_cannot_be_made_is_answered_with_what_to_set() {
         "{said}"
     );
 }
+
+#[test]
+fn a_run_directory_that_others_use_stays_open_to_them() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let mut elf = vec![0; 64];
+    elf[..6].copy_from_slice(b"\x7fELF\x02\x02");
+    elf[18..20].copy_from_slice(&22u16.to_be_bytes());
+    std::fs::write(dir.path().join("i.elf"), elf).unwrap();
+    let run_dir = dir.path().join("shared");
+    std::fs::create_dir(&run_dir).unwrap();
+    std::fs::write(run_dir.join("theirs"), "x").unwrap();
+    let open = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(&run_dir, open).unwrap();
+    let text = "[appliance]\nimage = \"i.elf\"\nqemu = \"true\"\nrun_dir = \"shared\"\n";
+    std::fs::write(dir.path().join("demo.toml"), text).unwrap();
+    let output = stellwerk(&["up", "demo.toml"], dir.path());
+    assert_eq!(output.status.code(), Some(1));
+    let said = error(&output);
+    assert!(said.contains("open to others and not empty"), "{said}");
+    let mode = std::fs::metadata(&run_dir).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o755);
+}

@@ -3,11 +3,14 @@
 //! The console may be slow, gone, or in use by what crashed: a report shows the last records again
 //! from here, and with `log=off` still those of level `info`.
 //!
+//! What a client can cause it can cause without end, and each line on the console takes time that is everyone's. So the
+//! console gets a number of lines at once and then few; only who asks for more than `log=info` gets all.
+//!
 //! **Limits.** [`LINES`] records of [`LINE`] bytes; what is longer is cut. A record logged while
 //! another one is being put into the ring is not kept.
 
 use core::fmt::{self, Write};
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use heapless::{HistoryBuf, String};
 use log::{LevelFilter, Log, Metadata, Record};
 use spin::Mutex;
@@ -20,6 +23,9 @@ pub const LINE: usize = 120;
 
 static RING: Mutex<HistoryBuf<String<LINE>, LINES>> = Mutex::new(HistoryBuf::new());
 static CONSOLE_LEVEL: AtomicUsize = AtomicUsize::new(LevelFilter::Info as usize);
+/// When the console's lines so far are paid for, in milliseconds since the first instruction, and how many were left out.
+static PAID: AtomicU64 = AtomicU64::new(0);
+static LEFT_OUT: AtomicUsize = AtomicUsize::new(0);
 static CONSOLE: sclp::Logger = sclp::Logger::new(super::uptime);
 static LOGGER: Logger = Logger;
 
@@ -43,9 +49,25 @@ impl Log for Logger {
         if let Some(mut ring) = RING.try_lock() {
             ring.write(line(record));
         }
-        if record.level() as usize <= CONSOLE_LEVEL.load(Ordering::Relaxed) {
-            CONSOLE.log(record);
+        let shown = CONSOLE_LEVEL.load(Ordering::Relaxed);
+        if record.level() as usize > shown {
+            return;
         }
+        if shown <= LevelFilter::Info as usize {
+            let now = super::uptime().as_millis() as u64;
+            match sclp::paid(PAID.load(Ordering::Relaxed), now) {
+                Some(paid) => PAID.store(paid, Ordering::Relaxed),
+                None => {
+                    LEFT_OUT.fetch_add(1, Ordering::Relaxed);
+                    return;
+                }
+            }
+            let left_out = LEFT_OUT.swap(0, Ordering::Relaxed);
+            if left_out != 0 {
+                sclp::println!("({left_out} lines were left out)");
+            }
+        }
+        CONSOLE.log(record);
     }
 
     fn flush(&self) {

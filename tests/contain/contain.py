@@ -10,6 +10,7 @@ import one_for_all
 import peers
 import programs
 import storage
+from front import Skipped
 from scene import Scene
 
 PREFIX = "case_"
@@ -33,6 +34,9 @@ def main(arguments):
     try:
         with Scene(directory) as scene:
             cases()[name](scene)
+    except Skipped as why:
+        print(f"skipped: {why}")
+        return 77
     except Exception:  # whatever it is, the case has failed
         traceback.print_exc()
         return 1

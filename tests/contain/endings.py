@@ -65,12 +65,30 @@ def case_client_and_appliance_killed(scene):
 
 
 def case_fair_share(scene):
-    """two clients keep a disk full: neither gets less than a fifth of what the other gets"""
-    shared_disk(scene)
-    rings = [scene.connect(client, size=1024).rings[0] for client in ("steady", "doomed")]
-    for ring in rings:
-        fill(ring, 200, READ)
-    counts = [0, 0]
+    """four clients keep a disk of four queues full: each gets as many requests in flight, and a like share of what is done"""
+    clients = ("a", "b", "c", "d")
+    image = scene.disk("data", "64M", cache="writeback", aio="threads")
+    backing = image.with_suffix(".backing")
+    image.rename(backing)
+    holder = scene.exported_file(image, backing)
+    for number, client in enumerate(clients):
+        scene.client(client)
+        scene.gives(client, "data", start=number * 32768, size=32768, queues=1)
+    scene.up()
+    rings = [scene.connect(client, size=1024).rings[0] for client in clients]
+    # The disk takes what its queues hold, and returns nothing: whoever comes first leaves the others theirs.
+    areas = scene.areas()[1:]  # the first one is the daemon's own
+    holder.send_signal(signal.SIGSTOP)
+    try:
+        for ring in rings:
+            fill(ring, 200, READ)
+            time.sleep(0.3)
+        shares = [area.in_flight() for area in areas]
+    finally:
+        holder.send_signal(signal.SIGCONT)
+    print(f"in flight: {shares}")
+    assert len(shares) == len(clients) and min(shares) * 5 > max(shares), shares
+    counts = [0] * len(rings)
     end = time.monotonic() + 3
     while time.monotonic() < end:
         for number, ring in enumerate(rings):
@@ -80,7 +98,7 @@ def case_fair_share(scene):
                 ring.start(READ, 8 * (counts[number] % 200), 4096)
             if done:
                 ring.kick()
-    print(f"{counts[0]} and {counts[1]} requests")
+    print(f"done: {counts}")
     assert min(counts) * 5 > max(counts), counts
     for ring in rings:
         ring.wait(len(ring.open))
@@ -93,13 +111,8 @@ def stuck_disk(scene):
     image = scene.disk("bad")
     backing = image.with_suffix(".backing")
     image.rename(backing)
-    image.touch()
-    # A FUSE export of QEMU's; and no native AIO, whose submission would wait for it within QEMU.
-    holder = scene.spawn("qemu-storage-daemon", "--blockdev", f"driver=file,node-name=f,filename={backing}",
-                         "--export", f"fuse,id=e,node-name=f,mountpoint={image},writable=on")
-    scene.mounts.append(image)
-    until("the file is mounted", lambda: os.path.getsize(image) or holder.poll() is not None)
-    assert holder.poll() is None, "qemu-storage-daemon cannot export a file by FUSE here"
+    holder = scene.exported_file(image, backing)
+    # No native AIO, whose submission would wait for it within QEMU.
     scene.disks["bad"] |= {"aio": "threads", "cache": "writeback"}
     for client in ("good", "bad"):
         scene.client(client)

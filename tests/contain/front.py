@@ -26,9 +26,20 @@ LIMIT = 40  # seconds for whatever has to happen, on a machine that is busy with
 # Messages, as vhost-user numbers them.
 GET_FEATURES, SET_FEATURES, SET_OWNER, SET_MEM_TABLE = 1, 2, 3, 5
 SET_VRING_NUM, SET_VRING_ADDR, SET_VRING_BASE, GET_VRING_BASE, SET_VRING_KICK, SET_VRING_CALL = 8, 9, 10, 11, 12, 13
+SET_VRING_ERR = 14
 GET_PROTOCOL_FEATURES, SET_PROTOCOL_FEATURES, SET_VRING_ENABLE = 15, 16, 18
 MQ, REPLY_ACK, CONFIG = 1 << 0, 1 << 3, 1 << 9  # protocol features
 VERSION_1, PROTOCOL_FEATURES, CAN_FLUSH = 1 << 32, 1 << 30, 1 << 9
+
+
+class Skipped(Exception):
+    """The case cannot run on this machine, and why."""
+
+
+def needs_fuse():
+    """Skips the case where no file system can be made up."""
+    if not os.access("/dev/fuse", os.R_OK | os.W_OK):
+        raise Skipped("there is no /dev/fuse that may be used")
 
 
 def until(what, condition, seconds=LIMIT, pause=0.02):

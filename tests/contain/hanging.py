@@ -10,6 +10,8 @@ import stat
 import struct
 import threading
 
+from front import needs_fuse
+
 LOOKUP, FORGET, GETATTR, OPEN, READ, WRITE, STATFS, RELEASE, FSYNC, INIT = 1, 2, 3, 14, 15, 16, 17, 18, 20, 26
 INTERRUPT, BATCH_FORGET, DESTROY = 36, 42, 38
 ROOT, FILE = 1, 2
@@ -25,6 +27,7 @@ class Hanging:
     def __init__(self, place, name, backing):
         self.place, self.name = place, name.encode()
         self.file = os.open(backing, os.O_RDWR | os.O_CLOEXEC)
+        needs_fuse()
         self.fuse = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
         self.answers = threading.Event()
         self.answers.set()

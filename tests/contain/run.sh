@@ -6,7 +6,8 @@
 #
 # The clients are no VMs but vhost-user front ends and drivers of areas in Python (front.py, area.py), against the real
 # daemon and the real appliance in QEMU, so a case takes seconds. The cases are the functions `case_…` of the other files.
-# Each runs in a mount namespace of its own, with a time limit. What failed stays in target/contain/.
+# Each runs in a mount namespace of its own, with a time limit. They need unshare(1) that works, and for
+# files that hang /dev/fuse: what cannot run is said before it starts, and counted as skipped. What failed stays in target/contain/.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=scripts/lib.sh
@@ -19,10 +20,13 @@ source "$here/../../scripts/cases.sh"
 for tool in qemu-system-s390x qemu-storage-daemon qemu-img python3 unshare; do
     command -v "$tool" >/dev/null || die "$tool is missing"
 done
-[[ -w /dev/fuse ]] || die "/dev/fuse cannot be used; modprobe fuse, or let this user have it"
 LIMIT=180 # seconds for one case
 NAMESPACE=(unshare --mount)
 [[ $EUID -eq 0 ]] || NAMESPACE+=(--map-root-user)
+"${NAMESPACE[@]}" true || die "each case runs in a mount namespace of its own, which is not to be had here: run this as root, allow user \
+namespaces (sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone), or give the container CAP_SYS_ADMIN"
+[[ -r /dev/fuse && -w /dev/fuse ]] ||
+    warn "there is no /dev/fuse that may be used: cases with a file system that hangs will be skipped (modprobe fuse; --device /dev/fuse)"
 export PYTHONDONTWRITEBYTECODE=1
 
 run_case() {

@@ -1,5 +1,6 @@
 """A scene: disks, clients and the daemon that serves the ones to the others. The words are those of scripts/scene.sh."""
 import json
+import os
 import re
 import resource
 import shutil
@@ -8,7 +9,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from front import LIMIT, until
+from front import LIMIT, needs_fuse, until
 from hanging import Hanging
 from service import IMAGE, PROGRAM, Service
 
@@ -78,6 +79,18 @@ class Scene(Service):
         subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", name, place], check=True)
         self.mounts.append(place)
         return place
+
+    def exported_file(self, image, backing):
+        """`image` becomes a file that has the content of `backing` and is served by a process, which can be stopped: that
+        process."""
+        needs_fuse()
+        image.touch()
+        holder = self.spawn("qemu-storage-daemon", "--blockdev", f"driver=file,node-name=f,filename={backing}",
+                            "--export", f"fuse,id=e,node-name=f,mountpoint={image},writable=on")
+        self.mounts.append(image)
+        until("the file is mounted", lambda: os.path.getsize(image) or holder.poll() is not None)
+        assert holder.poll() is None, "qemu-storage-daemon cannot export a file by FUSE here"
+        return holder
 
     def write_config(self):
         """The configuration file."""

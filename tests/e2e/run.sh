@@ -66,6 +66,7 @@ while [[ ${1:-} == -* ]]; do
     shift 2
 done
 
+[[ $EUID -eq 0 ]] || warn "not root: the case full-file-system mounts a file system, and will be skipped"
 use_toolchain test
 "$ROOT/scripts/client.sh" --with-fio
 cases=$(

@@ -97,7 +97,7 @@ pub use event::EventBuffer;
 pub use global::{print, ConsoleCell, GlobalConsole, CONSOLE};
 #[cfg(all(target_arch = "s390x", target_os = "none"))]
 pub use hardware::{bring_up, BringUp, Hardware};
-pub use logger::Logger;
+pub use logger::{paid, Logger};
 pub use sccb::SccbPage;
 pub use scp_info::{LoadParm, ScpInfo};
 pub use transport::{EventPending, Signal, Transport};

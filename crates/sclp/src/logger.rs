@@ -64,6 +64,18 @@ impl Log for Logger {
     }
 }
 
+/// Lines that may come at once, and how many milliseconds buy one more.
+const BURST: u64 = 500;
+const MS_PER_LINE: u64 = 200;
+
+/// Limits lines: `paid` is until when, in milliseconds, the lines so far are paid for, and `now` the time. The new
+/// `paid` with one line more, or `None` if that one has to be left out.
+#[must_use]
+pub fn paid(paid: u64, now: u64) -> Option<u64> {
+    let with_it = paid.max(now) + MS_PER_LINE;
+    (with_it - now <= BURST * MS_PER_LINE).then_some(with_it)
+}
+
 /// A record as it is shown.
 struct Line<'a> {
     uptime: Duration,
@@ -102,5 +114,19 @@ mod tests {
             line.to_string(),
             "[   12.000345] WARN  proxy: client 3 is slow"
         );
+    }
+
+    #[test]
+    fn many_lines_come_at_once_and_then_few() {
+        let mut until = 0;
+        let mut written = 0;
+        for now in 1_000_000..1_010_000 {
+            if let Some(with_it) = paid(until, now) {
+                until = with_it;
+                written += 1;
+            }
+        }
+        assert_eq!(written, BURST + 10_000 / MS_PER_LINE - 1);
+        assert!(paid(until, until).is_some());
     }
 }

@@ -13,7 +13,7 @@ mod plugs;
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Seek, SeekFrom};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -27,11 +27,15 @@ use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::process::{pidfd_open, Pid, PidfdFlags, Signal};
 
+use crate::log_limit::LogLimit;
+
 pub use args::{appliance as args, comma_escaped, path_text, LINK_PORT};
 pub use disk::{check_mdev, Backing, QCOW2_MAGIC};
 pub use monitor::{Monitor, MonitorError, News, Outcome, Plug};
 pub use plugs::Given;
 
+/// Bytes of one of QEMU's own messages; what is longer is several.
+const LONGEST: u64 = 4096;
 /// Lines of QEMU's own messages that are kept for an error.
 const KEPT_LINES: usize = 5;
 /// How long the last of them are waited for.
@@ -163,14 +167,27 @@ impl Drop for Vm {
 }
 
 fn relay(from: impl io::Read, messages: &Mutex<VecDeque<String>>) {
-    for line in BufReader::new(from).lines().map_while(Result::ok) {
-        tracing::warn!("qemu: {line}");
+    // What a client has a device do can make QEMU say something, as often as the client likes.
+    let mut log = LogLimit::new();
+    let mut from = BufReader::new(from);
+    while let Some(line) = next_line(&mut from) {
+        if let Some(more) = log.line() {
+            tracing::warn!("qemu: {line}{more}");
+        }
         let mut kept = messages.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() == KEPT_LINES {
             kept.pop_front();
         }
         kept.push_back(line);
     }
+}
+
+/// The next line, of which at most [`LONGEST`] bytes are kept in memory at a time; `None` at the end.
+fn next_line(from: &mut impl BufRead) -> Option<String> {
+    let mut line = Vec::new();
+    let mut limited = from.take(LONGEST);
+    let taken = limited.read_until(b'\n', &mut line).ok()?;
+    (taken != 0).then(|| String::from_utf8_lossy(&line).trim_end().to_owned())
 }
 
 /// Lines of the console in an error, at most.
@@ -215,6 +232,23 @@ pub fn console_report(log: &Path, from: u64) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::logged;
+
+    #[test]
+    fn what_qemu_says_is_relayed_in_moderation_and_the_last_of_it_is_kept() {
+        let said: String = (0..10_000).map(|n| format!("line {n}\n")).collect();
+        let said = [said.as_bytes(), b"no UTF-8: \xff\n", &[b'x'; 1 << 20]].concat();
+        let kept = Mutex::default();
+        let log = logged(|| relay(&*said, &kept));
+        assert!(log.contains("qemu: line 0"), "{log}");
+        assert!(log.lines().count() < 50, "{} lines", log.lines().count());
+        let kept = kept.into_inner().unwrap();
+        assert_eq!(kept.len(), KEPT_LINES);
+        assert!(kept.iter().all(|line| line.len() <= LONGEST as usize));
+        let kept = Mutex::default();
+        relay(&b"no UTF-8: \xff\nlast\n"[..], &kept);
+        assert_eq!(kept.into_inner().unwrap(), ["no UTF-8: \u{fffd}", "last"]);
+    }
 
     #[test]
     fn of_a_crash_report_the_head_is_told_and_of_other_consoles_the_end() {

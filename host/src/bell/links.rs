@@ -39,7 +39,7 @@ impl Thread {
             match offered {
                 Ok(true) => asleep |= self.bury(area),
                 Ok(false) => {}
-                Err(error) => tracing::error!(%error, "link to a client"),
+                Err(error) => self.say(format_args!("link to a client: {error}")),
             }
             self.note_connected(area);
         }
@@ -69,9 +69,14 @@ impl Thread {
         }
         self.missed = Some(Instant::now());
         if !matches!(error.kind(), Interrupted | ConnectionAborted) {
-            if let Some(more) = self.log.line() {
-                tracing::error!("a link cannot be accepted now: {error}{more}");
-            }
+            self.say(format_args!("a link cannot be accepted now: {error}"));
+        }
+    }
+
+    /// A line for what others can cause again and again.
+    pub(super) fn say(&mut self, text: std::fmt::Arguments<'_>) {
+        if let Some(more) = self.log.line() {
+            tracing::error!("{text}{more}");
         }
     }
 
@@ -140,7 +145,7 @@ impl Thread {
                         self.wake_appliance();
                     }
                 }
-                Err(error) => tracing::error!(%error, "link to the appliance"),
+                Err(error) => self.say(format_args!("link to the appliance: {error}")),
             }
         }
     }

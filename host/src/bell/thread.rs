@@ -368,15 +368,15 @@ impl Thread {
         match request {
             Request::Attach { slot, kick } => {
                 self.forget_kick(slot);
-                let Some(this) = self.slots.get_mut(slot) else {
-                    return false;
-                };
                 if let Some(kick) = &kick {
                     let token = self.first_kick + slot as u64;
                     if let Err(error) = add_edges(&self.epoll, kick, token) {
-                        tracing::error!(%error, "cannot listen to a kick");
+                        self.say(format_args!("cannot listen to a kick: {error}"));
                     }
                 }
+                let Some(this) = self.slots.get_mut(slot) else {
+                    return false;
+                };
                 this.kick = kick;
                 this.attached = true;
                 this.pass_on(&self.handle);

@@ -3,8 +3,9 @@
 //! # Purpose
 //!
 //! [`look`] comes before `stellwerk up` starts anything, and is all that `stellwerk check` does. It looks at the image, the
-//! disks' files and devices, and QEMU's version. All that is wrong is reported at once, each with its place in the configuration and
-//! what to do. That includes a file whose file system does not answer: each file is looked at by a process of its own first.
+//! disks' files and devices, the file that is to be the pool, and QEMU's version. All that is wrong is reported at once, each with its
+//! place in the configuration and what to do. That includes a file whose file system does not answer: each file is looked at by a
+//! process of its own first.
 //!
 //! # Limits
 //!
@@ -28,10 +29,12 @@ use crate::config::{
     show_size, Config, ConfigError, Export, Format, Place, Problem, Source, SubchannelSource,
     SECTOR,
 };
+use crate::pool::{self, Layout};
 
-/// The first QEMU that runs the appliance, and the first that knows all of the clients' arguments.
+/// The first QEMU that runs the appliance, and the first that is right for a client. 9.2 knows all of the arguments; but before
+/// 10.0 a balloon gives back the wrong part of a file of which the VM's memory is not the beginning.
 const QEMU_FOR_APPLIANCE: (u32, u32) = (8, 1);
-const QEMU_FOR_CLIENTS: (u32, u32) = (9, 2);
+const QEMU_FOR_CLIENTS: (u32, u32) = (10, 0);
 /// How long files, and QEMU's version, are waited for: a disk may have to spin up.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// What to do about [`NO_ANSWER`].
@@ -84,6 +87,7 @@ fn look_within(
         .map(|disk| look.disk(disk))
         .collect();
     look.one_disk_each();
+    look.pool();
     if look.found.is_empty() {
         return Ok(backings);
     }
@@ -169,12 +173,10 @@ impl Look<'_> {
                 self.add(at, message, install);
             }
             Ok(Some(version)) => {
-                if version < QEMU_FOR_CLIENTS && !self.config.clients.is_empty() {
-                    tracing::warn!(
-                        "{program} is QEMU {}: it runs the appliance; for the clients use {} or newer, which knows reconnect-ms",
-                        dotted(version),
-                        dotted(QEMU_FOR_CLIENTS)
-                    );
+                if let Some(warning) = too_old_for_clients(program, version) {
+                    if !self.config.clients.is_empty() {
+                        tracing::warn!("{warning}");
+                    }
                 }
             }
         }
@@ -303,6 +305,29 @@ impl Look<'_> {
         }
     }
 
+    /// Whether the pool's file is nobody else's: it is replaced when a daemon starts.
+    fn pool(&mut self) {
+        let path = &self.config.appliance.pool;
+        let found = identity(path);
+        let disk = self.config.disks.iter().find(|disk| {
+            let (Source::Image { path, .. } | Source::Mdev(path)) = &disk.source;
+            let is_silent = self.silent.contains(&path.as_path());
+            found.is_some() && !is_silent && identity(path) == found
+        });
+        let wrong = match disk {
+            Some(disk) => Some((
+                format!("is disk \"{}\" and cannot be the pool as well", disk.name),
+                "set pool = \"…\" in [appliance] to a file that is not there",
+            )),
+            None => pool::obstacle(path, &Layout::of(self.config))
+                .map(|(wrong, help)| (wrong.to_owned(), help)),
+        };
+        if let Some((wrong, help)) = wrong {
+            let message = format!("pool {} {wrong}", path.display());
+            self.add(self.config.places.pool, message, help);
+        }
+    }
+
     /// Whether no two disks are the same file or device.
     fn one_disk_each(&mut self) {
         let mut seen: HashMap<(u64, u64), usize> = HashMap::new();
@@ -357,6 +382,27 @@ fn no_image(head: &[u8]) -> Option<&'static str> {
     let (class, machine) = (head.get(4..6), head.get(18..20));
     let s390x = class == Some(&[2, 2]) && machine == Some(&EM_S390.to_be_bytes());
     (!s390x).then_some("is an ELF file for another machine than s390x")
+}
+
+/// Warns if the configured QEMU is not right for a client. Which one a client will have is not known here; often it is that one.
+pub fn warn_of_old_qemu(config: &Config) {
+    let program = &config.appliance.qemu;
+    if let Ok(Some(version)) = qemu_version(program) {
+        if let Some(warning) = too_old_for_clients(program, version) {
+            tracing::warn!("{warning}");
+        }
+    }
+}
+
+fn too_old_for_clients(program: &str, version: (u32, u32)) -> Option<String> {
+    (version < QEMU_FOR_CLIENTS).then(|| {
+        format!(
+            "{program} is QEMU {}: clients need {} or newer; with an older one a balloon destroys memory that is in use, and \
+             before 9.2 reconnect-ms is not known",
+            dotted(version),
+            dotted(QEMU_FOR_CLIENTS)
+        )
+    })
 }
 
 /// The version of a QEMU program, if it says so.

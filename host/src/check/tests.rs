@@ -146,6 +146,32 @@ fn one_image_is_one_disk() {
 }
 
 #[test]
+fn a_file_that_is_somebodys_is_no_pool() {
+    let scene = Scene::new(1 << 20);
+    let pool = |name: &str| {
+        let path = scene.dir.path().join(name);
+        let line = format!("pool = \"{}\"\n[[disk]]", path.display());
+        scene.said("[[disk]]", &line)
+    };
+    begins(
+        &pool("data.img"),
+        "demo.toml:4:8: pool data.img is disk \"data\" and cannot be the pool as well\n    set pool",
+    );
+    fs::hard_link(
+        scene.dir.path().join("data.img"),
+        scene.dir.path().join("again"),
+    )
+    .unwrap();
+    begins(&pool("again"), "demo.toml:4:8: pool again is disk \"data\"");
+    begins(
+        &pool("qemu"),
+        "demo.toml:4:8: pool qemu is there already and is no pool of Stellwerk; it is left as it is\n    set pool",
+    );
+    begins(&pool(""), "demo.toml:4:8: pool ");
+    assert_eq!(pool("none"), "");
+}
+
+#[test]
 fn a_slice_is_made_of_whole_blocks() {
     let scene = Scene::new(1 << 20);
     let said = |slice: &str| {
@@ -193,6 +219,10 @@ fn an_old_qemu_is_named() {
     );
     assert_eq!(version("QEMU emulator version 9.2.50"), Some((9, 2)));
     assert_eq!(version("something"), None);
+    let said = too_old_for_clients("qemu", (9, 2)).unwrap();
+    assert!(said.contains("clients need 10.0 or newer"), "{said}");
+    assert_eq!(too_old_for_clients("qemu", (10, 0)), None);
+    assert_eq!(too_old_for_clients("qemu", (11, 1)), None);
     let scene = Scene::new(1 << 20);
     let qemu = scene.dir.path().join("qemu");
     let script = fs::read_to_string(&qemu)

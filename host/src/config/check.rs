@@ -57,6 +57,11 @@ impl Check<'_, '_> {
                 let span = named.unwrap_or(&raw.appliance.image).span();
                 self.problems.place(&span)
             },
+            pool: {
+                let named = raw.appliance.pool.as_ref();
+                let span = named.unwrap_or(&raw.appliance.image).span();
+                self.problems.place(&span)
+            },
             ..Places::default()
         };
         let memory = raw.appliance.memory.clone();

@@ -71,6 +71,8 @@ pub struct Places {
     pub image: Place,
     /// QEMU's program, if it is named.
     pub qemu: Place,
+    /// The pool, if it is named.
+    pub pool: Place,
     /// For each disk, its file or device.
     pub disks: Vec<Place>,
     /// The same for each subchannel.

@@ -265,7 +265,18 @@ fn prepare_run_dir(config: &Config) -> Result<()> {
             at()
         );
     }
-    fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).with_context(at)?;
+    // One that was made for it is closed to others; one that others use, as /tmp, is not taken away from them.
+    let mode = fs::metadata(dir).with_context(at)?.permissions().mode();
+    if mode & 0o077 != 0 {
+        if fs::read_dir(dir).with_context(at)?.next().is_some() {
+            bail!(
+                "{} is open to others and not empty; set run_dir = \"…\" in [appliance] to a directory of its own, or \
+                 chmod 700 it",
+                at()
+            );
+        }
+        fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).with_context(at)?;
+    }
     if admin::is_alive(&admin::socket(config)) {
         bail!(
             "a daemon already runs in {}; stop it, or set run_dir and pool in [appliance] to keep the two apart",

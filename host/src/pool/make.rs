@@ -1,4 +1,4 @@
-//! How the file is made: locked first, and with memory for what is not a client's own.
+//! How the file is made: locked first, marked as a pool, and with memory for what is not a client's own.
 
 use std::fs::{self, File};
 use std::io;
@@ -6,11 +6,17 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use anyhow::{bail, Context, Result};
-use rustix::fs::{fallocate, flock, fstatvfs, FallocateFlags, FlockOperation, OFlags};
+use rustix::fs::{
+    fallocate, flock, fstatvfs, seek, FallocateFlags, FlockOperation, OFlags, SeekFrom,
+};
 use rustix::io::Errno;
+use vcss::layout::PAGE;
 
 use super::{Layout, Span};
 use crate::config::MIB;
+
+/// What the last page of a pool begins with. It lies behind the appliance's memory.
+const MARK: &[u8; 16] = b"stellwerk pool 1";
 
 /// A file that is removed again unless it is kept.
 pub(super) struct Fresh<'a> {
@@ -36,10 +42,10 @@ impl Drop for Fresh<'_> {
     }
 }
 
-/// A new, empty, locked file of this name. What a dead daemon has left behind is removed.
+/// A new, empty, locked file of this name. What a dead daemon has left behind is removed; what is no pool is not touched.
 ///
 /// The name may change hands at any moment before the lock is held, and does not any more afterwards: so the lock comes first.
-pub(super) fn new_file(path: &Path) -> Result<File> {
+pub(super) fn new_file(path: &Path, layout: &Layout) -> Result<File> {
     let at = || format!("pool {}", path.display());
     loop {
         let file = File::options()
@@ -69,15 +75,55 @@ pub(super) fn new_file(path: &Path) -> Result<File> {
             continue;
         }
         // Written to by nobody yet, and by nobody but us.
-        let length = file.metadata().with_context(at)?.len();
+        let metadata = file.metadata().with_context(at)?;
         let ours = metadata.uid() == rustix::process::geteuid().as_raw() && metadata.nlink() == 1;
-        if length == 0 && ours {
+        if metadata.len() == 0 && ours {
             file.set_permissions(fs::Permissions::from_mode(0o600))
                 .with_context(at)?;
             return Ok(file);
         }
+        if !is_replaceable(&file, layout) {
+            bail!("{} {NO_POOL}; {NO_POOL_HELP}", at());
+        }
         tracing::warn!(pool = %path.display(), "removing the pool of a daemon that did not end in order");
         fs::remove_file(path).with_context(at)?;
+    }
+}
+
+/// What is wrong with a file that is there and is no pool, and what to do.
+pub(super) const NO_POOL: &str =
+    "is there already and is no pool of Stellwerk; it is left as it is";
+pub(super) const NO_POOL_HELP: &str =
+    "set pool = \"…\" in [appliance] to a file that is not there, or remove this one if nobody needs it";
+
+/// Makes the file as long as it has to be, and marks it as a pool in the same step: it never has content without the mark.
+pub(super) fn mark(file: &File, layout: &Layout) -> io::Result<()> {
+    let mut last = [0; PAGE as usize];
+    last[..MARK.len()].copy_from_slice(MARK);
+    file.write_all_at(&last, layout.total)
+}
+
+/// Whether a file may be replaced by a new pool: it is marked as one, or a client's QEMU has made it.
+pub(super) fn is_replaceable(file: &File, layout: &Layout) -> bool {
+    let Ok(length) = file.metadata().map(|metadata| metadata.len()) else {
+        return false;
+    };
+    let mut mark = [0; MARK.len()];
+    let last = length.checked_sub(PAGE);
+    let marked = last.is_some_and(|last| file.read_exact_at(&mut mark, last).is_ok());
+    marked && mark == *MARK || is_early_client(file, length, layout)
+}
+
+/// Whether a client's QEMU has made the file, because it was started before the daemon: it ends with the client's window, and
+/// nothing was ever written before that.
+fn is_early_client(file: &File, length: u64, layout: &Layout) -> bool {
+    let mut windows = layout.windows.iter();
+    let Some(window) = windows.find(|window| window.end() == length) else {
+        return false;
+    };
+    match seek(file, SeekFrom::Data(0)) {
+        Ok(first) => first >= window.offset,
+        Err(error) => error == Errno::NXIO,
     }
 }
 

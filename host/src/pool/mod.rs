@@ -12,6 +12,7 @@
 //! * The file is locked while its daemon lives. A pool that nobody locks is left over from a dead daemon; it
 //!   is unlinked, never truncated, because a client VM may still run in it. Only who holds the lock of the file that bears
 //!   the name unlinks it.
+//! * A pool bears a mark in its last page. A file that is no pool is not touched, whoever named it.
 //! * What the daemon and the appliance write themselves has its memory when the pool is made: later there would be
 //!   nobody to tell that there is none, and a touch would be the end. The windows are sparse.
 
@@ -21,15 +22,16 @@ mod tests;
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{bail, Context, Result};
 use memmap2::MmapOptions;
-use rustix::fs::{statx, AtFlags, StatxFlags};
+use rustix::fs::{statx, AtFlags, OFlags, StatxFlags};
 use vcss::layout::{Extent, PAGE};
 use window::Window;
 
-use self::make::{allocate, new_file, Fresh};
+use self::make::{allocate, is_replaceable, mark, new_file, Fresh, NO_POOL, NO_POOL_HELP};
 
 use crate::areas::{client_plan, control_plan, host_plan};
 use crate::config::{next_good, Config, MIB};
@@ -74,7 +76,7 @@ pub struct Layout {
     pub areas: Vec<Span>,
     /// Each client's window.
     pub windows: Vec<Span>,
-    /// Length of the pool.
+    /// Length of the appliance's memory. The file is one page longer.
     pub total: u64,
 }
 
@@ -171,6 +173,19 @@ impl FileIdentity {
     }
 }
 
+/// Why a pool of this name cannot be made, and what to do, as far as looking at the file tells.
+pub fn obstacle(path: &Path, layout: &Layout) -> Option<(&'static str, &'static str)> {
+    let how = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
+    let file = File::options()
+        .read(true)
+        .custom_flags(how)
+        .open(path)
+        .ok()?;
+    let metadata = file.metadata().ok()?;
+    let good = metadata.is_file() && (metadata.len() == 0 || is_replaceable(&file, layout));
+    (!good).then_some((NO_POOL, NO_POOL_HELP))
+}
+
 /// The pool file, locked and with its areas mapped.
 #[derive(Debug)]
 pub struct Pool {
@@ -196,9 +211,9 @@ impl Pool {
     /// Another daemon uses it, there is not enough memory, or the system refuses.
     pub fn create(path: &Path, layout: Layout) -> Result<Self> {
         let at = || format!("pool {}", path.display());
-        let file = new_file(path)?;
+        let file = new_file(path, &layout)?;
         let fresh = Fresh::new(path);
-        file.set_len(layout.total)
+        mark(&file, &layout)
             .with_context(|| format!("{}: cannot make it {} bytes long", at(), layout.total))?;
         allocate(&file, path, &layout)?;
         let mut maps = Vec::new();

@@ -92,7 +92,7 @@ fn a_pool_is_private_and_gone_at_its_end_and_only_its_windows_are_sparse() {
     let path = dir.path().join("pool");
     let pool = Pool::create(&path, Layout::of(&config(16, &[(256, 1, 0), (64, 0, 1)]))).unwrap();
     let metadata = fs::metadata(&path).unwrap();
-    assert_eq!(metadata.len(), pool.layout().total);
+    assert_eq!(metadata.len(), pool.layout().total + PAGE);
     assert_eq!(metadata.mode() & 0o777, 0o600);
     let layout = pool.layout();
     let own: u64 = layout.allocated().iter().map(|span| span.length).sum();
@@ -168,11 +168,11 @@ fn a_file_system_that_is_full_is_said_with_what_is_needed_and_what_is_free() {
 fn of_two_that_begin_at_once_one_gets_the_pool() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("pool");
-    for left_behind in [None, Some(4096)] {
-        if let Some(length) = left_behind {
-            File::create(&path).unwrap().set_len(length).unwrap();
+    let layout = Layout::of(&config(16, &[]));
+    for left_behind in [false, true] {
+        if left_behind {
+            mark(&File::create(&path).unwrap(), &layout).unwrap();
         }
-        let layout = Layout::of(&config(16, &[]));
         let made: Vec<Result<Pool>> = std::thread::scope(|scope| {
             let one = || scope.spawn(|| Pool::create(&path, layout.clone()));
             let threads = [one(), one(), one(), one()];
@@ -201,4 +201,69 @@ fn a_link_or_a_folder_is_no_pool() {
     std::os::unix::fs::symlink(&target, &link).unwrap();
     assert!(Pool::create(&link, layout()).is_err());
     assert_eq!(fs::metadata(&target).unwrap().len(), 0);
+}
+
+#[test]
+fn a_file_that_is_no_pool_is_named_and_left_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("precious");
+    let layout = Layout::of(&config(16, &[(64, 1, 0)]));
+    let window = layout.windows[0];
+    // Too short for a mark, as long as a pool, as long as what a client's QEMU makes, and a mark at the wrong place.
+    let pool = (layout.total + PAGE) as usize;
+    let contents = [
+        b"x".to_vec(),
+        vec![7; pool],
+        vec![7; window.end() as usize],
+        [
+            vec![0; pool - PAGE as usize],
+            b"stellwerk poor 1".to_vec(),
+            vec![0; PAGE as usize - 16],
+        ]
+        .concat(),
+    ];
+    for content in contents {
+        fs::write(&path, &content).unwrap();
+        let before = fs::metadata(&path).unwrap();
+        let refused = Pool::create(&path, layout.clone()).unwrap_err().to_string();
+        assert!(
+            refused.contains("precious is there already and is no pool"),
+            "{refused}"
+        );
+        assert!(obstacle(&path, &layout).is_some());
+        let after = fs::metadata(&path).unwrap();
+        assert_eq!(
+            (before.ino(), before.mode(), before.mtime_nsec()),
+            (after.ino(), after.mode(), after.mtime_nsec())
+        );
+        assert!(
+            fs::read(&path).unwrap() == content,
+            "its content is what it was"
+        );
+    }
+}
+
+#[test]
+fn what_daemons_and_early_clients_leave_behind_is_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("pool");
+    assert!(obstacle(&path, &Layout::of(&config(16, &[]))).is_none());
+    // The pool of a daemon with another configuration.
+    mark(
+        &File::create(&path).unwrap(),
+        &Layout::of(&config(8, &[(3, 1, 0)])),
+    )
+    .unwrap();
+    let layout = Layout::of(&config(16, &[(64, 1, 0), (32, 0, 1)]));
+    assert!(obstacle(&path, &layout).is_none());
+    drop(Pool::create(&path, layout.clone()).unwrap());
+    // A client's QEMU makes the file as long as it needs it, and writes to its window only.
+    for window in &layout.windows {
+        let early = File::create(&path).unwrap();
+        early.set_len(window.end()).unwrap();
+        assert!(obstacle(&path, &layout).is_none());
+        std::os::unix::fs::FileExt::write_all_at(&early, b"kernel", window.offset).unwrap();
+        assert!(obstacle(&path, &layout).is_none());
+        drop(Pool::create(&path, layout.clone()).unwrap());
+    }
 }

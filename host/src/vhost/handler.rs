@@ -12,7 +12,7 @@ use vhost::vhost_user::{Error, GpuBackend, Result, VhostUserBackendReqHandlerMut
 
 use super::memory::{Foreign, MAX_REGIONS};
 use super::ring::{check_eventfd, Place};
-use super::session::{protocol_features, refusal, Session};
+use super::session::{protocol_features, refusal, Session, FOREIGN};
 use crate::device::ROOM;
 
 impl VhostUserBackendReqHandlerMut for Session {
@@ -115,7 +115,9 @@ impl VhostUserBackendReqHandlerMut for Session {
         // Without an answer the peer would wait for ever: an error here ends the connection.
         let queue = index as usize;
         if let Err(error) = self.stop(queue) {
-            tracing::error!(disk = self.label(), queue, %error, "queue could not be released");
+            if let Some(more) = self.log.line() {
+                tracing::error!(disk = self.label(), queue, %error, "queue could not be released{more}");
+            }
             return Err(Error::BackendInternalError);
         }
         let ring = self.ring(queue).map_err(|_| Error::InvalidMessage)?;
@@ -262,7 +264,8 @@ impl Session {
                     self.identity.client
                 ),
             };
-            refusal(format!("this VM cannot be served: {foreign}{help}"))
+            let text = format!("this VM cannot be served: {foreign}{help}");
+            Error::ReqHandlerError(std::io::Error::new(FOREIGN, text))
         })
     }
 }

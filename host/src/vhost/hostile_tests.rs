@@ -11,7 +11,11 @@ use rustix::net::{sendmsg, SendAncillaryBuffer, SendAncillaryMessage, SendFlags}
 
 use super::tests::{close, scene, Guest};
 use super::Peer;
-use crate::testing::{eventually, message};
+use vcss::client::DeviceState;
+use vhost::VhostBackend;
+use virtio::Status;
+
+use crate::testing::{eventually, logged, message};
 
 const GET_FEATURES: u32 = 1;
 const SET_MEM_TABLE: u32 = 5;
@@ -67,7 +71,10 @@ fn a_vm_that_is_refused_is_not_connected_and_the_reason_is_known() {
         "refused",
         || matches!(server.peer(), Peer::Refused(why) if why.contains("not in the pool")),
     );
-    // The same VM, once it is in order.
+    // Its connection ends, and the socket is free for the same VM once it is in order.
+    assert!(guest.frontend.get_features().is_err(), "it is closed");
+    drop(guest);
+    let mut guest = Guest::connect(&path);
     guest.share_window(&scene);
     guest.set_up(0, 7).unwrap();
     guest.enable(0, true);
@@ -182,4 +189,17 @@ fn a_thousand_connections_at_once_leave_nothing_behind() {
     drop(open);
     serves(&scene, &path, &server);
     close(server);
+}
+
+#[test]
+fn a_guest_that_breaks_its_ring_again_and_again_does_not_flood_the_log() {
+    let scene = crate::testing::Scene::new();
+    let mut session = scene.session();
+    let area = &scene.areas.clients[0].area;
+    let mut state = area.read::<DeviceState>(0).unwrap();
+    state.status |= Status::DEVICE_NEEDS_RESET.bits();
+    area.write(0, &state).unwrap();
+    let log = logged(|| (0..10_000).for_each(|_| session.attention()));
+    assert!(log.contains("the guest's ring is damaged"), "{log}");
+    assert!(log.lines().count() < 50, "{} lines", log.lines().count());
 }

@@ -69,6 +69,11 @@ impl Memory {
         }
     }
 
+    /// The file that regions have to be in.
+    pub const fn pool(&self) -> FileIdentity {
+        self.pool
+    }
+
     /// Forgets all regions.
     pub fn clear(&mut self) {
         self.regions.clear();

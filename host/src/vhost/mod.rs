@@ -14,7 +14,7 @@
 //! * Whatever a client sends, the answer is an error to that client, and a line in the log, if it was not many lately.
 //! * Nobody is told that a queue is released while a request of it is in flight: the VM waits, as long as the disk takes.
 //!   A daemon that is told to stop does not, but then there is no answer either.
-//! * No thread waits for a peer in the middle of a message or of an answer.
+//! * No thread waits for a peer in the middle of a message or of an answer, nor for the end of a file that a peer has sent.
 //!
 //! # Limits
 //!
@@ -25,6 +25,7 @@ mod door;
 mod handler;
 #[cfg(test)]
 mod hostile_tests;
+mod intake;
 mod memory;
 #[cfg(test)]
 mod patience_tests;

@@ -12,9 +12,9 @@ use rustix::net::{recv, RecvFlags};
 use super::door::has_gone;
 
 /// Bytes of a message's head; the last four say how many follow.
-const HEAD: usize = 12;
+pub const HEAD: usize = 12;
 /// A message that claims to be longer is refused when its head is read.
-const MAX_BODY: u32 = 4096;
+pub const MAX_BODY: u32 = 4096;
 
 /// Whether a message can be handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,14 +25,20 @@ pub enum Readiness {
     NotYet(&'static str),
 }
 
+/// How long the body is, by the head of a message.
+pub fn body_length(message: &[u8]) -> u32 {
+    let length = message.get(HEAD - 4..HEAD);
+    let length = length.and_then(|length| length.try_into().ok());
+    length.map_or(0, u32::from_le_bytes)
+}
+
 /// Looks at the message that comes next.
 pub fn readiness(stream: &UnixStream) -> Readiness {
     let mut head = [0; HEAD];
     let peeked = recv(stream, &mut head, RecvFlags::PEEK | RecvFlags::DONTWAIT);
     let whole = match (peeked, ioctl_fionread(stream)) {
         (Ok((_, HEAD)), Ok(there)) => {
-            let [.., a, b, c, d] = head;
-            let body = u32::from_le_bytes([a, b, c, d]);
+            let body = body_length(&head);
             body > MAX_BODY || there >= HEAD as u64 + u64::from(body)
         }
         _ => false,

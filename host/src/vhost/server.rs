@@ -14,8 +14,9 @@ use rustix::io::Errno;
 use vhost::vhost_user::{BackendReqHandler, Error};
 
 use super::door::{Acceptor, Door};
+use super::intake::{Closer, Intake};
 use super::readiness::{readiness, Readiness};
-use super::session::{Session, ABSENT};
+use super::session::{refusal, Session, ABSENT, FOREIGN};
 use crate::bell::{new_eventfd, signal, taken};
 use crate::log_limit::LogLimit;
 use crate::sockets::listen;
@@ -26,6 +27,10 @@ const MESSAGE_LIMIT: Duration = Duration::from_secs(10);
 const MESSAGE_TICK: Duration = Duration::from_millis(10);
 /// How long a refusal is shown after the end of its connection.
 const SHOWN: Duration = Duration::from_secs(5);
+
+/// Why a peer is sent away that has sent such files.
+const UNCLOSED: &str =
+    "it has sent files that cannot be closed, because their file system does not answer";
 
 /// Serves one export over its socket, one connection at a time.
 #[derive(Debug)]
@@ -88,7 +93,9 @@ impl Server {
             last_refusal: String::new(),
             not_begun: false,
             refusals: 0,
+            closer: Closer::default(),
             log: LogLimit::new(),
+            refusal_log: LogLimit::new(),
         };
         let thread = std::thread::Builder::new()
             .name("vhost-user".into())
@@ -161,7 +168,10 @@ struct Worker {
     not_begun: bool,
     /// Of the present connection.
     refusals: u32,
+    closer: Closer,
     log: LogLimit,
+    /// Apart from the other one, so that a peer that comes and goes leaves room for why it is refused.
+    refusal_log: LogLimit,
 }
 
 /// What woke the worker.
@@ -229,23 +239,49 @@ impl Worker {
 
     /// Serves messages until the connection ends; says why it did.
     fn messages(&mut self, stream: UnixStream, watched: &UnixStream) -> String {
+        let pool = self.session().memory.pool();
+        let (intake, stream) = match Intake::new(stream, pool) {
+            Ok(made) => made,
+            Err(error) => return format!(": {error}"),
+        };
         let mut peer = BackendReqHandler::from_stream(stream, Arc::clone(&self.session));
         loop {
+            if self.closer.is_full() {
+                self.refused(&refusal(UNCLOSED));
+                return String::new();
+            }
             match self.wait_for_message(watched) {
                 Event::Stop => return ": shutting down".into(),
                 Event::Attention => self.session().attention(),
                 Event::Stuck(why) => return format!(": {why}"),
                 Event::Tick => {}
-                Event::Readable => match peer.handle_request() {
-                    Ok(()) if self.session().is_served() => self.shared.state().refused = None,
-                    Ok(()) => {}
-                    Err(Error::ReqHandlerError(error)) if error.kind() == ABSENT => {
+                Event::Readable => {
+                    match intake.take(&mut self.closer) {
+                        Ok(true) => {}
+                        Ok(false) => return String::new(),
+                        Err(error) => return format!(": {error}"),
+                    }
+                    let handled = peer.handle_request();
+                    if let Err(error) = intake.give_back() {
                         return format!(": {error}");
                     }
-                    Err(error @ Error::ReqHandlerError(_)) => self.refused(&error),
-                    Err(Error::Disconnected) => return String::new(),
-                    Err(error) => return format!(": {error}"),
-                },
+                    match handled {
+                        Ok(()) if self.session().is_served() => self.shared.state().refused = None,
+                        Ok(()) => {}
+                        Err(Error::ReqHandlerError(error)) if error.kind() == ABSENT => {
+                            return format!(": {error}");
+                        }
+                        Err(error @ Error::ReqHandlerError(_)) => {
+                            self.refused(&error);
+                            let foreign = matches!(&error, Error::ReqHandlerError(error) if error.kind() == FOREIGN);
+                            if foreign && !self.session().is_served() {
+                                return String::new();
+                            }
+                        }
+                        Err(Error::Disconnected) => return String::new(),
+                        Err(error) => return format!(": {error}"),
+                    }
+                }
             }
         }
     }
@@ -260,10 +296,11 @@ impl Worker {
             self.shared.state().refused = Some((text.clone(), Instant::now()));
         }
         if text != self.last_refusal {
-            if let Some(more) = self.log.line() {
+            if let Some(more) = self.refusal_log.line() {
                 tracing::warn!(disk = self.label, "refused: {text}{more}");
+                // What had to be left out is said the next time.
+                self.last_refusal = text;
             }
-            self.last_refusal = text;
         }
     }
 

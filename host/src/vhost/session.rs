@@ -13,12 +13,17 @@ use super::ring::Ring;
 use crate::areas::Areas;
 use crate::bell::{BellHandle, Request};
 use crate::device::{Device, DeviceError};
+use crate::log_limit::LogLimit;
 
 /// How long a new connection waits for an appliance that is being started.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The kind of an error that ends a connection: the disk is not there for now. The peer connects again, until it is.
 pub const ABSENT: std::io::ErrorKind = std::io::ErrorKind::ResourceBusy;
+
+/// The kind of an error that ends a connection when it has been answered: this VM cannot be served as it is. Its QEMU connects
+/// again, but whoever is started in its place finds the socket free.
+pub const FOREIGN: std::io::ErrorKind = std::io::ErrorKind::PermissionDenied;
 
 /// Which export this is.
 #[derive(Debug)]
@@ -50,6 +55,8 @@ pub struct Session {
     negotiated: Option<u64>,
     /// Whether the device has been told that the driver is ready.
     live: bool,
+    /// For what the peer and its guest can cause again and again.
+    pub(super) log: LogLimit,
 }
 
 impl Session {
@@ -74,6 +81,7 @@ impl Session {
             chosen: 0,
             negotiated: None,
             live: false,
+            log: LogLimit::new(),
         }
     }
 
@@ -107,7 +115,9 @@ impl Session {
             // What was in flight has ended with the appliance.
             Err(_) if self.bell.is_abandoned() => {}
             Err(error) => {
-                tracing::error!(disk = self.label(), %error, "could not be released");
+                if let Some(more) = self.log.line() {
+                    tracing::error!(disk = self.label(), %error, "could not be released{more}");
+                }
             }
         }
         for queue in 0..self.rings.len() {
@@ -264,10 +274,12 @@ impl Session {
         if !self.device.needs_reset() {
             return;
         }
-        tracing::warn!(
-            disk = self.label(),
-            "the guest's ring is damaged: the device waits for a reset"
-        );
+        if let Some(more) = self.log.line() {
+            tracing::warn!(
+                disk = self.label(),
+                "the guest's ring is damaged: the device waits for a reset{more}"
+            );
+        }
         for error in self.rings.iter().filter_map(|ring| ring.error.as_ref()) {
             self.bell.signal_peer(error);
         }

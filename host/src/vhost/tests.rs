@@ -203,19 +203,21 @@ fn a_disconnect_at_any_time_releases_the_queues() {
 #[test]
 fn memory_that_is_not_the_window_is_refused() {
     let (scene, server, path) = scene();
-    let mut guest = Guest::connect(&path);
     let window = scene.pool.layout().windows[0];
     let other = tempfile::tempfile().unwrap();
     other.set_len(window.length).unwrap();
-    assert!(guest.share(&other, window.offset, window.length).is_err());
     let pool = File::open(&scene.config.appliance.pool).unwrap();
-    assert!(
-        guest.share(&pool, 0, window.length).is_err(),
-        "the appliance's own memory"
-    );
-    assert!(guest
-        .share(&pool, window.offset, window.length + 4096)
-        .is_err());
+    let refused = [
+        ("elsewhere", &other, window.offset, window.length),
+        ("the appliance's own", &pool, 0, window.length),
+        ("too long", &pool, window.offset, window.length + 4096),
+    ];
+    for (what, file, offset, length) in refused {
+        let mut guest = Guest::connect(&path);
+        assert!(guest.share(file, offset, length).is_err(), "{what}");
+        assert!(guest.frontend.get_features().is_err(), "it is sent away");
+    }
+    let mut guest = Guest::connect(&path);
     scene.log();
     assert!(guest.set_up(0, 0).is_err(), "a ring in no shared memory");
     assert_eq!(scene.log(), [""; 0]);
@@ -356,4 +358,16 @@ fn half_a_message_does_not_keep_the_server_from_stopping() {
     std::thread::sleep(std::time::Duration::from_millis(20));
     close(server);
     drop(scene);
+}
+
+#[test]
+fn a_socket_replaces_a_socket_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("socket");
+    drop(crate::sockets::listen(&path).unwrap());
+    drop(crate::sockets::listen(&path).unwrap());
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, "precious").unwrap();
+    assert!(crate::sockets::listen(&path).is_err());
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
 }
