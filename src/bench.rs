@@ -38,10 +38,10 @@ mod proxy;
 
 use crate::boot::cmdline::{Bench, Options};
 use appliance::css::{self, Hardware};
+use appliance::css::{Platform, Wake};
 use appliance::driver::block::BlockDevice;
 use appliance::driver::virtio_blk::VirtioBlk;
 use appliance::driver::virtio_ccw::Settings;
-use appliance::driver::{Platform, Wake};
 use appliance::proxy::Proxy;
 use client::Client;
 use core::cell::RefCell;

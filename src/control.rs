@@ -24,8 +24,8 @@ use zerocopy::FromZeros;
 
 use crate::css::Device;
 use crate::driver::block::Recoveries;
-use crate::proxy::passthrough::{driver_state, PassThrough};
-use crate::proxy::virtio_blk::Export;
+use crate::proxy::block_service::Export;
+use crate::proxy::subchannel::passthrough::{driver_state, PassThrough};
 
 pub use self::conditions::{Conditions, Subject};
 

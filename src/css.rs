@@ -5,8 +5,12 @@
 //! * [`discover`] lists the subchannels with a device, in all subchannel sets, with what its control
 //!   unit says it is; an [`Inventory`] is that list, kept as devices come and go;
 //! * [`enable`] and [`disable`] bring one into and out of use;
+//! * a driver sees a [`Platform`]: the [`ChannelSubsystem`](channel::ChannelSubsystem) trait, a clock, a way to sleep, storage
+//!   that a device may reach, and the notification hypercall;
+//! * [`program`] runs one channel program from START SUBCHANNEL to its final status, bounded in time;
+//! * a [`stock`] is the storage of a device that is opened again and again;
 //! * [`next_report`] reads channel reports: devices that came, went or changed;
-//! * `Hardware` (on s390x only) is the channel subsystem itself: each method of
+//! * `Hardware` (on s390x only) is the channel subsystem itself, and a [`Platform`]: each method of
 //!   [`ChannelSubsystem`](channel::ChannelSubsystem) is the instruction of that name.
 //!
 //! # Limits
@@ -25,8 +29,6 @@ use channel::{
     Crw, CrwFlags, DeviceNumber, PmcwFlags, Refusal, ReportingSource, Schib, SenseId, SubchannelId,
 };
 
-use crate::driver::{Platform, ProgramError};
-
 #[cfg(target_arch = "s390x")]
 mod chsc;
 #[cfg(target_arch = "s390x")]
@@ -34,10 +36,15 @@ mod hardware;
 mod inventory;
 #[cfg(any(target_arch = "s390x", test))]
 mod kept;
+mod platform;
+pub mod program;
+pub mod stock;
 
 #[cfg(target_arch = "s390x")]
 pub use hardware::Hardware;
 pub use inventory::{discover, each_subchannel, Change, Inventory};
+pub use platform::{has_room, while_serving, within, OutOfStorage, Patience, Platform, Wake};
+pub use program::{run_program, Channel, ProgramError, Sense};
 
 /// How often a MODIFY SUBCHANNEL that finds the subchannel busy is repeated.
 const ATTEMPTS: u32 = 16;

@@ -27,14 +27,14 @@ use s390x::clock::Tod;
 use vcss::control::{Counters, Life};
 
 use crate::control::{Conditions, Control, ControlError, Exported, Storage};
+use crate::css::{within, Patience, Platform, Wake};
 use crate::css::{Device, Inventory};
 use crate::driver::absent::Absent;
 use crate::driver::block::{BlockDevice, BlockStatus, Operation, Token};
 use crate::driver::virtio_ccw::Settings;
 use crate::driver::virtio_serial::VirtioSerial;
-use crate::driver::{within, Patience, Platform, Wake};
-use crate::loans::Loans;
-use crate::proxy::virtio_blk::VirtioBlk;
+use crate::event_loop::loans::Loans;
+use crate::proxy::block_service::VirtioBlk;
 use crate::proxy::Proxy;
 
 use self::clients::Parts;
@@ -45,6 +45,7 @@ use self::unknown::Unknown;
 
 mod clients;
 mod disks;
+pub mod loans;
 mod owners;
 mod reports;
 mod suspects;

@@ -2,7 +2,7 @@
 //! on the developer's machine too.
 //!
 //! [`css`] is the channel subsystem as the machine has it, [`driver`] drives what the appliance
-//! owns, [`proxy`] is what clients get, [`loans`] lends disks to administrators, [`control`] is what the host daemon says, and
+//! owns, [`proxy`] is what clients get, [`control`] is what the host daemon says, and
 //! [`event_loop`] holds them together.
 #![cfg_attr(not(test), no_std)]
 
@@ -12,5 +12,4 @@ pub mod control;
 pub mod css;
 pub mod driver;
 pub mod event_loop;
-pub mod loans;
 pub mod proxy;

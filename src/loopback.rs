@@ -12,8 +12,8 @@
 
 extern crate alloc as liballoc;
 
+use appliance::css::Platform;
 use appliance::css::{Device, Hardware};
-use appliance::driver::Platform;
 use appliance::proxy::client::{Client, Stands, Surroundings};
 use appliance::proxy::Proxy;
 use channel::ChannelSubsystem;

@@ -6,9 +6,9 @@ use super::liballoc::format;
 use super::liballoc::rc::Rc;
 use super::liballoc::string::{String, ToString};
 use super::Appliance;
-use appliance::driver::{OutOfStorage, Platform};
+use appliance::css::{OutOfStorage, Platform};
+use appliance::proxy::block_service::Export;
 use appliance::proxy::client::Client as Served;
-use appliance::proxy::virtio_blk::Export;
 use channel::{
     Ccw1, CcwFlags, ChannelSubsystem, CommandCode, DeviceStatus, Orb, OrbFlags, PmcwFlags,
     SubchannelId,

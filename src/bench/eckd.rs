@@ -21,12 +21,12 @@ use super::liballoc::rc::Rc;
 use super::liballoc::string::{String, ToString};
 use super::{awake, nearest, serve, Appliance, Scale, DISK_TIME, PATIENCE, READS, WARM_UP};
 use appliance::css::Hardware;
+use appliance::css::{OutOfStorage, Platform, Wake};
 use appliance::driver::eckd::format::{
     Characteristics, CountField, LocateRecord, LOCATE_RECORD, READ_CHARACTERISTICS, READ_CKD,
     READ_COUNT, READ_DATA,
 };
 use appliance::driver::eckd::Eckd;
-use appliance::driver::{OutOfStorage, Platform, Wake};
 use channel::{
     ActivityControl, Ccw1, CcwFlags, ChannelSubsystem, CommandCode, Crw, DeviceStatus,
     FunctionControl, IoInterruption, Irb, NotOperational, Orb, PmcwFlags, Refusal, Schib,

@@ -13,8 +13,8 @@
 use super::liballoc::string::{String, ToString};
 use super::{lap, nearest, Scale};
 use crate::loopback::Loopback;
+use appliance::css::Platform;
 use appliance::css::{self, Hardware};
-use appliance::driver::Platform;
 use channel::{Ccw1, CcwFlags, CommandCode, Orb, OrbFlags, PmcwFlags, Schib};
 use core::mem::offset_of;
 use s390x::clock::Tod;

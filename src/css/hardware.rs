@@ -18,8 +18,8 @@ use window::{ClientAddress, Window};
 
 use super::chsc;
 use super::kept::Kept;
-use crate::driver::stock::Stock;
-use crate::driver::{OutOfStorage, Patience, Platform, Wake};
+use crate::css::stock::Stock;
+use crate::css::{OutOfStorage, Patience, Platform, Wake};
 
 /// The machine's channel subsystem, as this CPU drives it.
 #[derive(Debug)]

@@ -18,7 +18,7 @@ use s390x::clock::Tod;
 use window::Window;
 
 use super::{disable, enable, path_mask, Device, IdentityError};
-use crate::driver::{within, Channel, OutOfStorage, Patience, Platform};
+use crate::css::{within, Channel, OutOfStorage, Patience, Platform};
 
 /// Interruption subclass of a subchannel while it is asked what it is.
 const DISCOVERY_ISC: u8 = 3;

@@ -5,8 +5,8 @@ use channel::{ChannelSubsystem, Crw, PmcwFlags, SubchannelId};
 use std::vec::Vec;
 
 use super::*;
+use crate::css::while_serving;
 use crate::driver::fake::{Disk, Machine, Model, Virtio};
-use crate::driver::while_serving;
 
 fn disk() -> Virtio {
     Virtio::new(Model::Disk(Disk::new(8)), 1)

@@ -4,7 +4,7 @@ use channel::IoInterruption;
 use window::Segment;
 
 use super::block::{BlockDevice, Done, Geometry, Operation, Range, SubmitError, Token, SECTOR};
-use super::Platform;
+use crate::css::Platform;
 
 /// A disk without a driver. Nothing is in flight on it, ever.
 #[derive(Debug)]

@@ -26,7 +26,7 @@ use channel::IoInterruption;
 use vcss::trace::Record;
 use window::Segment;
 
-use super::Platform;
+use crate::css::Platform;
 
 /// Bytes in a sector: the unit of every sector number, whatever the disk's block size is.
 pub const SECTOR: u32 = virtio::blk::SECTOR;

@@ -9,8 +9,8 @@ use super::eckd::{self, Eckd};
 use super::fba::{self, Fba};
 use super::virtio_blk::VirtioBlk;
 use super::virtio_ccw::Settings;
-use super::Platform;
 use crate::css::Device;
+use crate::css::Platform;
 use crate::proxy::translate::Roles;
 
 /// Queues of a virtio disk that are used.

@@ -41,8 +41,8 @@ use virtio::{Features, Status};
 use window::{ClientAddress, Window};
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::{Channel, Platform};
 use crate::css;
+use crate::css::{Channel, Platform};
 
 mod error;
 mod settings;

@@ -30,7 +30,7 @@ use window::{ClientAddress, Window};
 use zerocopy::FromBytes;
 
 use super::virtio_ccw::{News, Settings, Signalling, Transport, TransportError};
-use super::Platform;
+use crate::css::Platform;
 
 /// The name of the port that links the appliance with its host daemon.
 pub const LINK_PORT: &str = "org.stellwerk.link";

@@ -17,7 +17,7 @@ use super::suspects::Suspects;
 use super::{Appliance, Spec};
 use crate::control::{Control, Exported, Subject};
 use crate::css::Device;
-use crate::driver::Platform;
+use crate::css::Platform;
 use crate::proxy::client::{Client, Stands, Surroundings};
 
 /// What a client is put together from.

@@ -18,12 +18,12 @@ use s390x::clock::Tod;
 
 use super::{Appliance, SPARE_BYTES};
 use crate::control::{Exported, Subject};
+use crate::css::stock::Stock;
 use crate::css::Change;
+use crate::css::{has_room, while_serving, Platform};
 use crate::driver::absent::Absent;
 use crate::driver::block::Recoveries;
 use crate::driver::disk::{self, Kind};
-use crate::driver::stock::Stock;
-use crate::driver::{has_room, while_serving, Platform};
 
 /// The pause between two tries, in microseconds.
 const PAUSE_US: u64 = 3_000_000;

@@ -9,8 +9,8 @@ use channel::{DeviceNumber, SubchannelId};
 use super::{Spec, Tuning};
 use crate::control::Exported;
 use crate::css::Device;
+use crate::css::Platform;
 use crate::driver::virtio_serial::{VirtioSerial, LINK_PORT};
-use crate::driver::Platform;
 
 /// The device with a number. One that is not there can come later.
 pub(super) fn find(devices: &[Device], number: DeviceNumber) -> Option<&Device> {

@@ -10,7 +10,7 @@ use channel::{ReportingSource, SubchannelId};
 
 use super::Appliance;
 use crate::css::{self, Change, Report};
-use crate::driver::{while_serving, Platform};
+use crate::css::{while_serving, Platform};
 
 impl Appliance {
     /// Reads the channel reports, and takes them to those that they are about.

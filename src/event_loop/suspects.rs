@@ -18,7 +18,7 @@ use vcss::underway::{CutOff, Note};
 
 use super::{Appliance, Spec};
 use crate::control::{Conditions, Exported, Subject};
-use crate::driver::Platform;
+use crate::css::Platform;
 
 /// So many deaths put a virtual subchannel out of service.
 const DEATHS: u32 = 2;

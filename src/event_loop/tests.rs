@@ -19,9 +19,9 @@ use zerocopy::FromZeros;
 use super::{Appliance, Tuning};
 use crate::control::Storage;
 use crate::css::Inventory;
+use crate::css::Platform;
 use crate::driver::fake::{self, Console, Machine, Model, Virtio};
 use crate::driver::virtio_serial::LINK_PORT;
-use crate::driver::Platform;
 
 /// The number of the disk, of what the client is given, and of something else.
 const DISK: u16 = 0x100;

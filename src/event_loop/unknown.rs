@@ -15,8 +15,8 @@ use s390x::clock::Tod;
 
 use super::Appliance;
 use crate::control::{Exported, Subject};
+use crate::css::Platform;
 use crate::css::{Change, Device};
-use crate::driver::Platform;
 
 /// The pause between two tries, in microseconds, and how many times the time that a try took it is at least.
 const PAUSE_US: u64 = 10_000_000;

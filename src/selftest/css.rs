@@ -8,9 +8,9 @@ use super::liballoc::boxed::Box;
 use super::liballoc::format;
 use super::liballoc::vec::Vec;
 use super::{ensure, Outcome, Scene, Tally, Test, Why};
+use appliance::css::Platform;
 use appliance::css::{self, Device, Hardware};
 use appliance::driver::fba;
-use appliance::driver::Platform;
 use channel::{
     ActivityControl, Ccw1, CcwFlags, CommandCode, IoInterruption, Irb, NotOperational, Orb,
     OrbFlags, PmcwFlags, Refusal, Schib, SenseId, StatusControl, SubchannelId, Tested,

@@ -13,6 +13,7 @@ use super::liballoc::vec;
 use super::liballoc::vec::Vec;
 use super::{ensure, expect, test, Outcome, Scene, Tally, Test, Why};
 use appliance::css::{self, Device, Hardware};
+use appliance::css::{Platform, Wake};
 use appliance::driver::block::{
     BlockDevice, BlockStatus, Done, Geometry, Operation, SubmitError, Token,
 };
@@ -20,7 +21,6 @@ use appliance::driver::dasd::{recovery, Counters, Disk, Medium};
 use appliance::driver::disk::Kind;
 use appliance::driver::eckd::Eckd;
 use appliance::driver::fba::Fba;
-use appliance::driver::{Platform, Wake};
 use channel::{ChannelSubsystem, SubchannelId};
 use s390x::control::Cr6;
 use s390x::ebcdic::Text;

@@ -11,11 +11,11 @@ use super::liballoc::vec;
 use super::liballoc::vec::Vec;
 use super::{ensure, expect, test, Outcome, Scene, Tally, Test, Why};
 use crate::loopback::{area, share};
+use appliance::css::Platform;
 use appliance::css::{self, Device, Hardware};
 use appliance::driver::block::{BlockDevice, Operation, SubmitError, Token};
 use appliance::driver::eckd::{is_eckd, Eckd};
-use appliance::driver::Platform;
-use appliance::loans::Loans;
+use appliance::event_loop::loans::Loans;
 use appliance::proxy::client::{Client, Stands, Surroundings};
 use appliance::proxy::Proxy;
 use channel::{

@@ -5,7 +5,7 @@
 
 use super::{ensure, expect, test, Outcome, Scene, Tally, Test};
 use appliance::css::Hardware;
-use appliance::driver::{Platform, Wake};
+use appliance::css::{Platform, Wake};
 use s390x::clock::Tod;
 use s390x::control::Cr6;
 use s390x::idle::{self, Sources};

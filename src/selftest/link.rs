@@ -5,9 +5,9 @@
 
 use super::{ensure, expect, test, Outcome, Scene, Tally, Test, Why};
 use appliance::css::{self, Hardware};
+use appliance::css::{Platform, Wake};
 use appliance::driver::virtio_ccw::{Settings, Signalling};
 use appliance::driver::virtio_serial::{VirtioSerial, LINK_PORT};
-use appliance::driver::{Platform, Wake};
 use channel::ChannelSubsystem;
 use s390x::clock::Tod;
 use s390x::control::Cr6;

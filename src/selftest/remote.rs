@@ -1,6 +1,6 @@
 //! A virtual channel subsystem as a platform: whatever is written for one runs over an area.
 
-use appliance::driver::{OutOfStorage, Platform, Wake};
+use appliance::css::{OutOfStorage, Platform, Wake};
 use channel::{
     ChannelSubsystem, Crw, IoInterruption, NotOperational, Orb, Refusal, Schib, SubchannelId,
     Tested,

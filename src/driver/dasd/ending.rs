@@ -3,10 +3,10 @@
 use channel::{Irb, Refusal};
 use vcss::trace::{DriverState, TraceEvent};
 
-use super::super::{Platform, Sense};
 use super::incident::Cause;
 use super::recovery::{self, Action, Ending};
 use super::{BlockStatus, Disk, Done, Medium, Purpose, Request, State, QUEUE_SIZE};
+use crate::css::{Platform, Sense};
 
 impl<M: Medium> Disk<M> {
     /// A start was refused.

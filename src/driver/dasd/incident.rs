@@ -7,9 +7,9 @@
 use channel::Irb;
 use vcss::trace::{DriverState, Record, TraceEntry, TraceEvent};
 
-use super::super::{Platform, Sense};
 use super::recovery::Action;
 use super::Disk;
+use crate::css::{Platform, Sense};
 
 /// Records that are kept.
 const MOST: usize = 8;

@@ -1,8 +1,8 @@
 //! The subchannel lent to somebody else: an administrator's programs run between those of the disk.
 
-use super::super::Platform;
 use super::{Disk, Medium, State};
 use crate::css;
+use crate::css::Platform;
 
 impl<M: Medium> Disk<M> {
     /// Starts nothing more; whether everything has ended.

@@ -6,9 +6,9 @@ use core::fmt;
 use channel::Orb;
 use window::{OutOfWindow, Segment};
 
-use super::super::{Channel, Platform};
 use super::chain::Cursor;
 use super::thin::Track;
+use crate::css::{Channel, Platform};
 
 /// What is behind the queue: its blocks, and the program that reads and writes them.
 pub trait Medium: fmt::Debug {

@@ -2,7 +2,7 @@
 
 use s390x::clock::Tod;
 
-use super::super::Platform;
+use crate::css::Platform;
 
 /// How long a path on which something went wrong is left out, in microseconds.
 const LEFT_OUT_US: u64 = 60_000_000;

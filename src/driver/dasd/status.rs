@@ -3,11 +3,11 @@
 use channel::{FunctionControl, Irb, Schib, Tested};
 use vcss::trace::{DriverState, TraceEvent};
 
-use super::super::Platform;
 use super::incident::Cause;
 use super::paths::Paths;
 use super::recovery::Action;
 use super::{Disk, Medium, State};
+use crate::css::Platform;
 
 impl<M: Medium> Disk<M> {
     /// Takes the status that is pending, whatever it is.

@@ -16,10 +16,10 @@
 
 use channel::Irb;
 
-use super::super::Platform;
 use super::chain::Pieces;
 use super::recovery;
 use super::{Disk, Medium, Purpose};
+use crate::css::Platform;
 
 /// Which records a track has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -8,8 +8,8 @@
 //!
 //! The identifier that a path has already is kept: an earlier life of this machine has given it, and only a reset takes it back.
 
-use super::super::{Channel, Platform, ProgramError};
 use super::format::{PathGroup, SENSE_PATH_GROUP, SET_PATH_GROUP};
+use crate::css::{Channel, Platform, ProgramError};
 use zerocopy::{FromZeros, IntoBytes};
 
 /// What the paths are to the storage control.

@@ -11,10 +11,10 @@
 use dasd::vtoc::{Dscb, Format1, DSCB};
 use dasd::RecordAddress;
 
-use super::super::Platform;
 use super::format::{CountField, Place, READ_CKD};
 use super::probe::Probe;
 use super::volume::{self, Layout, VolumeError};
+use crate::css::Platform;
 
 /// Most partitions.
 pub const MOST: usize = 16;

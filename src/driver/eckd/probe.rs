@@ -4,13 +4,13 @@ use channel::{Ccw1, CcwFlags, CommandCode, Orb, OrbFlags, SubchannelId};
 use window::{ClientAddress, Window};
 use zerocopy::IntoBytes;
 
-use super::super::program::run_program;
-use super::super::{Channel, Platform, ProgramError};
 use super::format::{
     DefineExtent, LocateRecord, PrepareToRead, DEFINE_EXTENT, LOCATE_RECORD,
     PERFORM_SUBSYSTEM_FUNCTION, READ_SUBSYSTEM_DATA,
 };
 use super::volume::VolumeError;
+use crate::css::program::run_program;
+use crate::css::{Channel, Platform, ProgramError};
 
 /// How long a program may take, in microseconds.
 const TIMEOUT: u64 = 10_000_000;

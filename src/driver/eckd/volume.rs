@@ -23,7 +23,6 @@ use s390x::ebcdic::CP037;
 use window::OutOfWindow;
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
-use super::super::{OutOfStorage, Platform, ProgramError};
 use super::format::{
     Characteristics, CountField, LocateRecord, Place, PrepareToRead, VolumeStorage, READ_CKD,
     READ_COUNT,
@@ -31,6 +30,7 @@ use super::format::{
 use super::partitions::{partitions, Partitions};
 use super::probe::Probe;
 use crate::css::EnableError;
+use crate::css::{OutOfStorage, Platform, ProgramError};
 
 /// The control-unit type of storage controls that have thin-provisioned volumes.
 const THIN_CONTROL: u16 = 0x2107;

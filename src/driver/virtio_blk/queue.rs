@@ -22,7 +22,7 @@ use window::{ClientAddress, OutOfWindow, Segment, Window, WindowSlice};
 
 use super::super::block::{BlockStatus, Done, Operation, Range, SubmitError, Token};
 use super::super::virtio_ccw::TransportError;
-use super::super::Platform;
+use crate::css::Platform;
 
 /// Most requests in flight in one queue.
 pub const QUEUE_SIZE: usize = 128;

@@ -6,8 +6,8 @@ use virtio::ccw::Command;
 use virtio::ring::LayoutError;
 use virtio::Features;
 
-use super::super::{OutOfStorage, ProgramError};
 use crate::css::EnableError;
+use crate::css::{OutOfStorage, ProgramError};
 
 /// Why a virtio-ccw device cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

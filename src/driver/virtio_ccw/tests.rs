@@ -1,8 +1,8 @@
 //! Bring-up against a control unit that is old, unwilling or forgetful.
 
 use super::*;
+use crate::css::ProgramError;
 use crate::driver::fake::{Disk, Machine, Model, Virtio};
-use crate::driver::ProgramError;
 use channel::ChannelSubsystem;
 
 fn machine(change: impl FnOnce(&mut Virtio)) -> (Machine, SubchannelId) {

@@ -11,8 +11,8 @@ use vcss::underway::CutOff;
 use vcss::Area;
 use zerocopy::FromBytes;
 
-use super::super::passthrough::Line;
 use super::place::{Kind, Virtual};
+use crate::proxy::subchannel::passthrough::Line;
 
 /// The answer to a request that may have been carried out, and the functions that have to end for the client then.
 ///

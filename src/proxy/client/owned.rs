@@ -4,12 +4,13 @@ use alloc::boxed::Box;
 
 use channel::DeviceNumber;
 
-use super::super::passthrough::{Owned, PassThrough};
 use super::super::translate::{Translator, ARENA_BYTES};
 use super::place::{Fit, Kind, Stands};
 use super::{Client, Surroundings};
 use crate::css::Device;
-use crate::driver::{disk, has_room, Platform};
+use crate::css::{has_room, Platform};
+use crate::driver::disk;
+use crate::proxy::subchannel::passthrough::{Owned, PassThrough};
 
 /// Storage that is left to everything else when a device has got its arena.
 const SPARE_BYTES: usize = 64 * 1024;

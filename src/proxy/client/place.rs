@@ -12,10 +12,10 @@ use vcss::{Area, AreaError, Word};
 use window::Window;
 use zerocopy::FromBytes;
 
-use super::super::passthrough::{Line, PassThrough, Request};
-use super::super::program::Executed;
-use super::super::subchannel::{Condition, Subchannel};
-use super::super::virtio_blk::{Unit, VirtioBlk};
+use crate::proxy::block_service::{Unit, VirtioBlk};
+use crate::proxy::subchannel::emulated::program::Executed;
+use crate::proxy::subchannel::emulated::{Condition, Subchannel};
+use crate::proxy::subchannel::passthrough::{Line, PassThrough, Request};
 
 /// A virtual subchannel and its place in the area.
 #[derive(Debug)]

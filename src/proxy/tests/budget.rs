@@ -12,8 +12,8 @@ use zerocopy::{FromZeros, IntoBytes};
 
 use super::scene::memory;
 use crate::css::Inventory;
+use crate::css::Platform;
 use crate::driver::fake::{Disk, Machine, Model, Virtio};
-use crate::driver::Platform;
 use crate::proxy::client::{Client, Stands, Surroundings};
 use crate::proxy::Proxy;
 

@@ -9,9 +9,9 @@ use vcss::layout::Kind;
 use vcss::{plan, Area};
 
 use super::scene::memory;
+use crate::css::Platform;
 use crate::css::{Change, Inventory};
 use crate::driver::fake::{Disk, Machine, Model, Virtio};
-use crate::driver::Platform;
 use crate::proxy::client::{Client, Stands, Surroundings};
 use crate::proxy::Proxy;
 

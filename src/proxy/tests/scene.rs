@@ -22,13 +22,13 @@ use virtio::{Features, Status};
 use window::{stores, ClientAddress, Segment, Window};
 use zerocopy::IntoBytes;
 
+use crate::css::{OutOfStorage, Platform};
 use crate::driver::block::{
     BlockDevice, BlockStatus, DiscardLimits, Done, Geometry, Operation, Range, SubmitError, Token,
     WriteZeroesLimits,
 };
-use crate::driver::{OutOfStorage, Platform};
+use crate::proxy::block_service::Export;
 use crate::proxy::client::Client;
-use crate::proxy::virtio_blk::Export;
 use crate::proxy::Proxy;
 
 pub const MEMORY: usize = 1 << 20;
@@ -80,8 +80,8 @@ impl Platform for NoMachine {
     fn now(&self) -> Tod {
         Tod::from_units(0)
     }
-    fn wait(&mut self, _: Option<Tod>) -> crate::driver::Wake {
-        crate::driver::Wake::Deadline
+    fn wait(&mut self, _: Option<Tod>) -> crate::css::Wake {
+        crate::css::Wake::Deadline
     }
     fn pause(&mut self, _: Tod) {}
     fn forget_interruption(&mut self, _: SubchannelId) -> bool {

@@ -2,7 +2,7 @@
 
 use super::super::{ensure, expect, test, Outcome, Test, Why};
 use super::{Subchannel, ISC, PARAMETER, SOON};
-use appliance::driver::Wake;
+use appliance::css::Wake;
 use channel::{IoInterruption, StatusControl};
 use s390x::clock::Tod;
 use s390x::control::{Cr6, InterruptionSubclass};

@@ -2,7 +2,7 @@
 
 use super::super::{test, Outcome, Scene, Test, Why};
 use super::Subchannel;
-use appliance::driver::Wake;
+use appliance::css::Wake;
 use channel::{
     CcwFlags, CommandCode, DeviceStatus, FunctionControl, Refusal, StatusControl, Tested,
 };

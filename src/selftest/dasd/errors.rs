@@ -4,8 +4,8 @@
 
 use super::super::{ensure, expect, test, Outcome, Test, Why};
 use super::Dasd;
+use appliance::css::{Platform, Wake};
 use appliance::driver::block::{BlockStatus, Operation, SubmitError};
-use appliance::driver::{Platform, Wake};
 use channel::ChannelSubsystem;
 
 pub(in super::super) const TESTS: &[Test<Dasd>] = &[

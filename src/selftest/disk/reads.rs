@@ -2,9 +2,9 @@
 
 use super::super::{ensure, expect, test, Outcome, Test, Why};
 use super::{Disk, MADE, PAGES, SECTOR, SOON};
+use appliance::css::{Platform, Wake};
 use appliance::driver::block::{BlockDevice, BlockStatus, Operation, SubmitError};
 use appliance::driver::virtio_ccw::Signalling;
-use appliance::driver::{Platform, Wake};
 use channel::ChannelSubsystem;
 use window::ClientAddress;
 

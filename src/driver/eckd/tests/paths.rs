@@ -4,8 +4,8 @@ use super::super::format::PathGroup;
 use super::super::group::{group, Group};
 use super::fake::{id, Groups, Machine};
 use super::{cdl, Scene};
+use crate::css::{Channel, Platform};
 use crate::driver::block::BlockStatus;
-use crate::driver::{Channel, Platform};
 
 fn grouped(machine: &mut Machine, mask: u8) -> Group {
     let page = machine.storage(1).unwrap();

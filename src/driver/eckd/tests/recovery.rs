@@ -7,9 +7,9 @@ use vcss::trace::{Record, TraceEvent};
 
 use super::fake::Fault;
 use super::{cdl, Eckd, Scene, SubmitError, BLOCK};
+use crate::css::while_serving;
 use crate::driver::block::{BlockDevice, BlockStatus, Recoveries};
 use crate::driver::dasd::recovery::{self, Action, ATTEMPTS, CHANGE_US, PROGRAM_TIMEOUT, TABLE};
-use crate::driver::while_serving;
 
 /// Sense bytes with the bits of a row, and of no row before it.
 const SENSE: [[u8; 3]; TABLE.len()] = [

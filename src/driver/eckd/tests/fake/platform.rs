@@ -5,7 +5,7 @@ use s390x::clock::Tod;
 use window::{ClientAddress, Window};
 
 use super::{Machine, STORAGE};
-use crate::driver::{OutOfStorage, Patience, Platform, Wake};
+use crate::css::{OutOfStorage, Patience, Platform, Wake};
 
 impl Platform for Machine {
     fn notify(&mut self, _: SubchannelId, _: u16, _: i64) -> i64 {

@@ -10,7 +10,7 @@ use channel::{
 use s390x::clock::Tod;
 use window::{ClientAddress, Window};
 
-use crate::driver::{OutOfStorage, Platform, Wake};
+use crate::css::{OutOfStorage, Platform, Wake};
 
 const STORAGE: usize = 4 << 20;
 

@@ -1,0 +1,225 @@
+//! A count-key-data disk (3390 and its like) as a [`BlockDevice`](super::block::BlockDevice).
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`format`] | commands, parameters and sense data |
+//! | [`probe`] | channel programs of bring-up |
+//! | [`group`] | the group that the paths to it are |
+//! | [`volume`] | what the volume is, and which of its records are served |
+//! | [`partitions`] | the partitions that its VTOC names |
+//! | [`program`] | the channel program of reads and writes |
+//! | [`thin`] | the same for volumes with tracks that were never formatted, and what formats these |
+//!
+//! Queue, endings and recovery are those of all [`Disk`]s.
+//!
+//! # Scope
+//!
+//! Reads and writes of whole records of a formatted volume. A write is on stable storage, as far as the storage control has any,
+//! when it has ended: there is no flush.
+//!
+//! # Limits
+//!
+//! Update writes only: nothing here formats but tracks of thin-provisioned volumes that were never formatted. No aliases, no reservations.
+
+pub mod format;
+pub mod group;
+pub mod partitions;
+pub mod probe;
+pub mod program;
+#[cfg(test)]
+pub(super) mod tests;
+pub mod thin;
+pub mod volume;
+
+use alloc::string::{String, ToString};
+use core::fmt;
+
+use channel::{Orb, SenseId, SubchannelId};
+use window::{OutOfWindow, Segment};
+
+use super::dasd::thin::Track;
+use super::dasd::{Cursor, Disk, Medium};
+use crate::css;
+use crate::css::{Channel, OutOfStorage, Platform};
+use probe::Probe;
+use program::Program;
+use volume::{Volume, VolumeError};
+
+/// A count-key-data disk.
+pub type Eckd = Disk<Ckd>;
+
+/// A volume, and the program that reads and writes it.
+#[derive(Debug)]
+pub struct Ckd {
+    id: SubchannelId,
+    isc: u8,
+    probe: Probe,
+    volume: Volume,
+    program: Program,
+}
+
+/// Whether a control unit is one for these disks.
+pub fn is_eckd(identity: &SenseId) -> bool {
+    format::CONTROL_UNITS.contains(&identity.cu_type.get())
+}
+
+impl Eckd {
+    /// Brings the disk on subchannel `id` up, with interruptions in subclass `isc`.
+    ///
+    /// # Errors
+    ///
+    /// [`VolumeError`]: what of it cannot be served.
+    pub fn open(
+        platform: &mut dyn Platform,
+        id: SubchannelId,
+        isc: u8,
+    ) -> Result<Self, VolumeError> {
+        let schib = css::enable(platform, id, isc).map_err(VolumeError::Enable)?;
+        let path_mask = css::path_mask(&schib);
+        let mut probe = Probe::new(platform, id, path_mask)?;
+        let volume = Volume::identify(platform, &mut probe)?;
+        group::group(platform, &mut probe.channel, path_mask);
+        let pages = program::PAGES;
+        let storage = platform
+            .storage_as_is(pages)
+            .map_err(VolumeError::Storage)?;
+        let midaws = platform.has_midaws();
+        let program = Program::new(storage, midaws, volume.prefix)
+            .ok_or(VolumeError::Storage(OutOfStorage { pages }))?;
+        log::info!(
+            target: "disk",
+            "{id}: {:04x}/{:02x}, {} cylinders, {} {}",
+            volume.device.0,
+            volume.device.1,
+            volume.cylinders,
+            volume.label,
+            core::str::from_utf8(&volume.serial).unwrap_or(""),
+        );
+        let medium = Ckd {
+            id,
+            isc,
+            probe,
+            volume,
+            program,
+        };
+        Ok(Self::new(platform, id, path_mask, medium))
+    }
+
+    /// What the volume is.
+    pub const fn volume(&self) -> &Volume {
+        &self.medium().volume
+    }
+}
+
+impl Medium for Ckd {
+    fn block(&self) -> u32 {
+        self.volume.layout.block.into()
+    }
+
+    fn blocks(&self) -> u64 {
+        self.volume.layout.blocks
+    }
+
+    fn best(&self) -> u32 {
+        self.volume.layout.records.into()
+    }
+
+    fn begin(&mut self) {
+        self.program.begin();
+    }
+
+    #[inline]
+    fn add(
+        &mut self,
+        write: bool,
+        block: u64,
+        left: u32,
+        segments: &[Segment],
+        at: Cursor,
+    ) -> Result<Option<(u32, Cursor)>, OutOfWindow> {
+        let layout = &self.volume.layout;
+        if self.volume.thin {
+            return self
+                .program
+                .add_run(layout, write, block, left, segments, at);
+        }
+        let end = self.program.add(layout, write, block, segments, at)?;
+        Ok(end.map(|end| (1, end)))
+    }
+
+    fn finish(&mut self, parameter: u32, path_mask: u8) -> Result<Option<Orb>, OutOfWindow> {
+        let layout = &self.volume.layout;
+        self.program.finish(layout, parameter, path_mask)
+    }
+
+    fn ccws(&self) -> u32 {
+        self.program.ccws()
+    }
+
+    fn block_at(&self, ccw: u32) -> u64 {
+        let number = self.program.record_at(ccw);
+        if self.volume.thin {
+            return self.program.block_of(&self.volume.layout, number);
+        }
+        number
+    }
+
+    fn place(&self, block: u64) -> impl fmt::Display {
+        self.volume.layout.place(block)
+    }
+
+    fn partition(&self, number: u8) -> Option<(u64, u64)> {
+        let mut all = self.volume.partitions.iter();
+        let found = all.find(|one| one.number == number)?;
+        Some((found.block, found.blocks))
+    }
+
+    fn is_thin(&self) -> bool {
+        self.volume.thin
+    }
+
+    fn survey(&mut self, block: u64, parameter: u32, path_mask: u8) -> Option<Orb> {
+        let layout = &self.volume.layout;
+        let orb = self.program.survey(layout, block, parameter, path_mask);
+        orb.ok()
+    }
+
+    fn surveyed(&self, block: u64, ccw: u32) -> Track {
+        self.program.surveyed(&self.volume.layout, block, ccw)
+    }
+
+    fn format(&mut self, block: u64, there: u8, parameter: u32, path_mask: u8) -> Option<Orb> {
+        let layout = &self.volume.layout;
+        let orb = self
+            .program
+            .format(layout, block, there, parameter, path_mask);
+        orb.ok()
+    }
+
+    fn channel(&mut self) -> &mut Channel {
+        &mut self.probe.channel
+    }
+
+    fn do_without(&mut self) -> bool {
+        self.program.drop_prefix()
+    }
+
+    fn come_back(&mut self, platform: &mut dyn Platform) -> Result<u8, String> {
+        self.bring_up_again(platform)
+            .map_err(|error| error.to_string())
+    }
+}
+
+impl Ckd {
+    /// The bring-up, on the same storage, of the same volume.
+    fn bring_up_again(&mut self, platform: &mut dyn Platform) -> Result<u8, VolumeError> {
+        let schib = css::enable(platform, self.id, self.isc).map_err(VolumeError::Enable)?;
+        let path_mask = css::path_mask(&schib);
+        self.probe.set_path_mask(path_mask);
+        if Volume::identify(platform, &mut self.probe)? != self.volume {
+            return Err(VolumeError::Other);
+        }
+        group::group(platform, &mut self.probe.channel, path_mask);
+        Ok(path_mask)
+    }
+}

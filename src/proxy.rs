@@ -1,0 +1,595 @@
+//! What clients get.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`block_service`] | the virtio block device behind a virtual subchannel: requests out of clients' queues into disks |
+//! | [`client`] | one client: its area, its window, its virtual channel subsystem |
+//! | `held` | disks that take nothing new until what an earlier life had taken is done |
+//! | [`subchannel`] | virtual subchannels: emulated ones, and those that stand for owned ones |
+//! | [`translate`] | channel programs of a client made into programs that the hardware runs |
+//!
+//! # The rules
+//!
+//! * [`Proxy::turn`] is one turn of the event loop: completions, commands, rings, bells. It never
+//!   waits, and each part of it is bounded.
+//! * Whatever a client has written is copied once, checked, then used; what is wrong with it is that
+//!   client's own trouble.
+
+pub mod block_service;
+pub mod client;
+mod held;
+pub mod subchannel;
+pub mod translate;
+
+#[cfg(test)]
+mod tests;
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use channel::{Crw, DeviceNumber, IoInterruption, SubchannelId};
+use s390x::clock::Tod;
+use vcss::trace::{Record, Recorder};
+use vcss::underway::{CutOff, Note};
+
+use crate::css::Device;
+use crate::css::Platform;
+use crate::driver::block::{BlockDevice, Done};
+
+use self::block_service::request::Scratch;
+use self::block_service::service::Context;
+use self::block_service::table::Table;
+use self::block_service::Unfit;
+use self::client::{Client, Surroundings};
+use self::held::Held;
+use self::subchannel::passthrough::PassThrough;
+
+/// While a program that may change runs, it is looked at so often at least, in microseconds.
+const TEND_US: u64 = 1_000;
+
+/// All clients, and their requests in flight.
+pub struct Proxy {
+    /// Those that are there, in no order. The place of one does not change.
+    clients: Vec<Client>,
+    /// The client whose requests are taken first in the next turn.
+    first: usize,
+    /// Requests that an earlier life had taken may still have to be done again.
+    redoing: bool,
+    /// The disks that are held then.
+    held: Held,
+    table: Table,
+    scratch: Scratch,
+    /// Completions whose flush found the disk full. Never more than there are requests.
+    postponed: Vec<Done>,
+    /// There are pass-through subchannels, which cost time.
+    passes_through: bool,
+    trace: Option<Recorder<'static>>,
+    tending: Tending,
+    /// Where it is noted what is being done.
+    note: Option<&'static Note>,
+    /// What an earlier life left unfinished, until its client is there.
+    cut: Option<CutOff>,
+}
+
+/// Whose program is looked at next, of those that may change while they run, and when.
+///
+/// One look can take milliseconds, and a client can have many such programs. So there is one look a turn, and three times as long as it
+/// took there is none: others get three quarters of the time.
+#[derive(Debug)]
+struct Tending {
+    /// Place of the client, and virtual subchannel.
+    next: (usize, u16),
+    from: Tod,
+}
+
+impl Default for Tending {
+    fn default() -> Self {
+        Self {
+            next: (0, 0),
+            from: Tod::from_micros(0),
+        }
+    }
+}
+
+/// Of what a look takes, so many times as long there is none.
+const TEND_PAUSE: u64 = 3;
+
+/// What a turn of the event loop did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Turn {
+    /// Something was done.
+    pub worked: bool,
+    /// A client that sleeps was rung for: the host daemon needs the wake-up byte.
+    pub wake: bool,
+}
+
+impl Proxy {
+    /// Serves these clients from these disks. Each disk that is there has still to be [attached](Self::attach).
+    pub fn new(
+        clients: Vec<Client>,
+        disks: &[Box<dyn BlockDevice>],
+        trace: Option<Recorder<'static>>,
+    ) -> Self {
+        let mut this = Self {
+            clients: Vec::new(),
+            first: 0,
+            redoing: false,
+            held: Held::default(),
+            passes_through: false,
+            trace,
+            table: Table::default(),
+            scratch: Scratch::default(),
+            postponed: Vec::new(),
+            tending: Tending::default(),
+            note: None,
+            cut: None,
+        };
+        this.make_room(disks);
+        for client in clients {
+            this.admit(client);
+        }
+        this
+    }
+
+    /// Room for as many requests as the disks can have in flight.
+    fn make_room(&mut self, disks: &[Box<dyn BlockDevice>]) {
+        let requests = disks.iter().map(|disk| {
+            usize::from(disk.geometry().queues) * usize::from(disk.geometry().queue_size)
+        });
+        let capacity = requests.sum();
+        self.table.grow(capacity);
+        self.postponed
+            .reserve_exact(capacity.saturating_sub(self.postponed.len()));
+    }
+
+    /// A disk is there, or is there again: clients are served from it. Tells of each export of it whether it fits, by the numbers
+    /// of client and virtual subchannel.
+    pub fn attach(
+        &mut self,
+        number: usize,
+        disks: &[Box<dyn BlockDevice>],
+        mut tell: impl FnMut(u16, u16, Result<(), Unfit>),
+    ) {
+        let Some(disk) = disks.get(number) else {
+            return;
+        };
+        self.make_room(disks);
+        self.redoing = true;
+        let mut first_queue = 0;
+        for client in &mut self.clients {
+            let of = client.number();
+            client.attach(number, disk.as_ref(), &mut first_queue, |index, fits| {
+                tell(of, index, fits);
+            });
+        }
+    }
+
+    /// From now on, notes what is carried out, so that a next life does not do it again. `cut` is what an earlier life left unfinished:
+    /// it ends. So for all clients that are there, and for each that comes.
+    pub fn note_requests(&mut self, note: Note, cut: Option<CutOff>, platform: &mut dyn Platform) {
+        // For good: there is one in a life.
+        self.note = Some(Box::leak(Box::new(note)));
+        self.cut = cut;
+        for place in 0..self.clients.len() {
+            self.cut_off(place, platform);
+        }
+    }
+
+    /// The client at a place has come: what an earlier life left unfinished for it ends.
+    pub fn cut_off(&mut self, place: usize, platform: &mut dyn Platform) {
+        let Some(client) = self.clients.get_mut(place) else {
+            return;
+        };
+        let Some(cut) = self.cut.take_if(|cut| cut.client == client.number()) else {
+            return;
+        };
+        let mut around = Surroundings {
+            now: platform.now(),
+            platform,
+            trace: self.trace.as_mut(),
+            note: self.note,
+        };
+        client.cut_off(&cut, &mut around);
+    }
+
+    /// One more client is there.
+    pub fn admit(&mut self, mut client: Client) {
+        self.passes_through |= client.passed_through().next().is_some();
+        client.place = self.clients.len() as u16;
+        self.clients.push(client);
+    }
+
+    /// The clients that are there.
+    pub fn clients(&self) -> &[Client] {
+        &self.clients
+    }
+
+    /// The client with a number, if it is there.
+    pub fn client(&self, number: u16) -> Option<&Client> {
+        self.clients.iter().find(|client| client.number() == number)
+    }
+
+    /// Whether a client has a device over a disk in use.
+    pub fn is_in_use(&self, disk: usize) -> bool {
+        self.clients.iter().any(|client| {
+            let mut devices = client.devices().iter();
+            devices.any(|device| device.export().disk == disk && device.is_driven())
+        })
+    }
+
+    /// Writes a record of what was not done for a client.
+    pub fn record(&mut self, record: &Record) {
+        if let Some(trace) = &mut self.trace {
+            trace.record(record);
+        }
+    }
+
+    /// Requests in flight at the disks, and programs that have to be looked after while they run.
+    pub fn in_flight(&self) -> usize {
+        self.table.in_flight() + usize::from(self.any(PassThrough::wants_tending))
+    }
+
+    /// Whether an interruption of a pass-through subchannel may come soon.
+    pub fn is_expecting(&self) -> bool {
+        self.any(PassThrough::is_expecting)
+    }
+
+    /// Whether what clients left is being ended.
+    pub fn is_quiescing(&self) -> bool {
+        self.any(PassThrough::is_quiescing)
+    }
+
+    fn any(&self, fact: impl Fn(&PassThrough) -> bool) -> bool {
+        self.passes_through && self.passed_through().any(|(_, _, subject)| fact(subject))
+    }
+
+    /// The pass-through subchannels, with the numbers of client and virtual subchannel.
+    pub fn passed_through(&self) -> impl Iterator<Item = (u16, u16, &PassThrough)> {
+        self.clients.iter().flat_map(|client| {
+            let all = client.passed_through();
+            all.map(move |(index, subject)| (client.number(), index, subject))
+        })
+    }
+
+    /// When pass-through subchannels need another turn, at the latest.
+    pub fn deadline(&self, now: Tod) -> Tod {
+        if !self.passes_through {
+            return Tod::NEVER;
+        }
+        self.passed_through()
+            .map(|(_, _, subject)| {
+                if subject.wants_tending() {
+                    now.plus_micros(TEND_US).max(self.tending.from)
+                } else {
+                    subject.deadline()
+                }
+            })
+            .min()
+            .unwrap_or(Tod::NEVER)
+    }
+
+    /// An interruption. Returns whether it was a pass-through subchannel's.
+    pub fn interruption(
+        &mut self,
+        platform: &mut dyn Platform,
+        interruption: &IoInterruption,
+    ) -> bool {
+        self.passes_through
+            && self
+                .each(platform, |client, around| {
+                    client.interruption(interruption, around)
+                })
+                .worked
+    }
+
+    /// A channel report about a subchannel: whoever has it looks whether its device has gone.
+    pub fn report(&mut self, platform: &mut dyn Platform, about: SubchannelId) {
+        self.each(platform, |client, around| {
+            client.each_pass_through(around, |subject, line| {
+                if about == subject.id() {
+                    subject.report(line);
+                }
+            });
+            false
+        });
+    }
+
+    /// Whether a client has the device of a subchannel, or will have it.
+    pub fn holds(&self, id: SubchannelId) -> bool {
+        self.clients.iter().any(|client| client.holds(id))
+    }
+
+    /// Puts a client's virtual subchannel into service again.
+    pub fn release(
+        &mut self,
+        platform: &mut dyn Platform,
+        (number, index): (u16, u16),
+        devices: &[Device],
+        isc: u8,
+    ) {
+        let find = |wanted: DeviceNumber| {
+            let mut all = devices.iter();
+            all.find(|device| device.number == wanted).cloned()
+        };
+        self.each(platform, |client, around| {
+            if client.number() == number {
+                client.release(index, find, isc, around);
+            }
+            false
+        });
+    }
+
+    /// A device that nobody has: the client to whom it is given gets it, or one that gets what is left. Returns whether there is one.
+    pub fn plug(&mut self, platform: &mut dyn Platform, device: &Device, isc: u8) -> bool {
+        if let Some(reason) = device.reason_to_withhold() {
+            log::error!("{} is not passed through: {reason}", device.number);
+            return false;
+        }
+        // Whoever had it elsewhere may not have heard yet that it has gone there.
+        self.each(platform, |client, around| {
+            client.each_pass_through(around, |subject, line| {
+                if subject.device() == device.number {
+                    subject.report(line);
+                }
+            });
+            false
+        });
+        let places = self.clients.iter().filter_map(|client| {
+            let (fit, index) = client.place_for(device.number)?;
+            Some((fit, client.number(), index))
+        });
+        let Some((_, chosen, index)) = places.min() else {
+            return false;
+        };
+        self.passes_through = true;
+        self.each(platform, |client, around| {
+            if client.number() == chosen {
+                client.plug(index, device, isc, around);
+            }
+            false
+        });
+        true
+    }
+
+    /// A channel report about a path.
+    pub fn path(&mut self, platform: &mut dyn Platform, report: Crw) {
+        self.each(platform, |client, around| {
+            client.path(report, around);
+            false
+        });
+    }
+
+    /// Lends a disk's subchannel to whom it can be lent. Returns whether anybody has it now.
+    pub fn lend(&mut self, platform: &mut dyn Platform, device: &Device, isc: u8) -> bool {
+        self.passes_through = true;
+        let mut lent = false;
+        self.each(platform, |client, around| {
+            lent = lent || client.lend(device, isc, around);
+            false
+        });
+        lent
+    }
+
+    /// Takes a disk's subchannel back, and says whether that is done. To be called until it is.
+    pub fn take_back(&mut self, platform: &mut dyn Platform, number: DeviceNumber) -> bool {
+        let mut done = true;
+        self.each(platform, |client, around| {
+            client.each_pass_through(around, |subject, line| {
+                if subject.is_of_a_disk() && subject.device() == number {
+                    done &= subject.give_back(line);
+                }
+            });
+            false
+        });
+        done
+    }
+
+    /// Takes all owned subchannels from their clients.
+    pub fn offline(&mut self, platform: &mut dyn Platform) {
+        self.each(platform, |client, around| {
+            client.each_pass_through(around, PassThrough::offline);
+            false
+        });
+    }
+
+    /// Does something for each client.
+    fn each(
+        &mut self,
+        platform: &mut dyn Platform,
+        mut act: impl FnMut(&mut Client, &mut Surroundings<'_>) -> bool,
+    ) -> Turn {
+        let mut turn = Turn::default();
+        let now = if self.passes_through {
+            platform.now()
+        } else {
+            Tod::NEVER
+        };
+        let mut around = Surroundings {
+            platform,
+            now,
+            trace: self.trace.as_mut(),
+            note: self.note,
+        };
+        for client in &mut self.clients {
+            turn.worked |= act(client, &mut around);
+        }
+        turn
+    }
+
+    /// One turn. With `taking` false no new requests are taken.
+    pub fn turn(
+        &mut self,
+        disks: &mut [Box<dyn BlockDevice>],
+        platform: &mut dyn Platform,
+        taking: bool,
+    ) -> Turn {
+        let mut turn = Turn::default();
+        self.collect(disks, &mut turn);
+        self.listen(platform, &mut turn);
+        if taking {
+            if self.redoing {
+                self.hold();
+            }
+            let held = self.redoing.then_some(&self.held);
+            let mut full = false;
+            let count = self.clients.len();
+            // From the one whose turn it is; those before it come last.
+            let mut place = self.first;
+            for _ in 0..count {
+                let Some(client) = self.clients.get_mut(place) else {
+                    break;
+                };
+                if !client.devices.is_empty() {
+                    let (table, scratch) = (&mut self.table, &mut self.scratch);
+                    turn.worked |= client.serve(held, disks, table, scratch, &mut full);
+                }
+                place += 1;
+                if place == count {
+                    place = 0;
+                }
+            }
+            if full {
+                // What becomes free is not always the same client's.
+                let next = self.first + 1;
+                self.first = if next < count { next } else { 0 };
+            }
+        }
+        for disk in disks.iter_mut() {
+            disk.kick(platform);
+        }
+        for client in &mut self.clients {
+            turn.wake |= client.publish();
+        }
+        turn
+    }
+
+    /// Finds the disks that take nothing new because requests of an earlier life are still being done again.
+    #[cold]
+    fn hold(&mut self) {
+        self.held = Held::by(&self.clients);
+        self.redoing = !self.held.is_empty();
+    }
+
+    /// The clients' requests to their subchannels, and what is due there.
+    fn listen(&mut self, platform: &mut dyn Platform, turn: &mut Turn) {
+        if !self.passes_through && !self.clients.iter().any(Client::has_news) {
+            return;
+        }
+        let passes_through = self.passes_through;
+        let mut changing = false;
+        let heard = self.each(platform, |client, around| {
+            let heard = client.hear(around);
+            if passes_through {
+                changing |= client.attend(around);
+            }
+            heard
+        });
+        turn.worked |= heard.worked;
+        if changing {
+            self.tend(platform);
+        }
+    }
+
+    /// Looks at one program that may change while it runs, if it is time for that.
+    fn tend(&mut self, platform: &mut dyn Platform) {
+        let now = platform.now();
+        if now < self.tending.from {
+            return;
+        }
+        let (first, index) = self.tending.next;
+        let count = self.clients.len();
+        // Once around, and the first one's others.
+        for step in 0..=count {
+            let place = (first + step) % count.max(1);
+            let from = if step == 0 { index } else { 0 };
+            let mut around = Surroundings {
+                platform: &mut *platform,
+                now,
+                trace: self.trace.as_mut(),
+                note: self.note,
+            };
+            let client = self.clients.get_mut(place);
+            if let Some(looked) = client.and_then(|client| client.tend(from, &mut around)) {
+                let end = platform.now();
+                let pause = TEND_PAUSE * end.micros_since(now);
+                self.tending.next = (place, looked + 1);
+                self.tending.from = end.plus_micros(pause);
+                return;
+            }
+        }
+    }
+
+    /// Completions, of all disks.
+    fn collect(&mut self, disks: &mut [Box<dyn BlockDevice>], turn: &mut Turn) {
+        while let Some(done) = self.postponed.pop() {
+            if !self.finish(disks, done) {
+                self.postponed.push(done);
+                break;
+            }
+            turn.worked = true;
+        }
+        let mut number = 0;
+        while let Some(disk) = disks.get_mut(number) {
+            let Some(done) = disk.poll() else {
+                number += 1;
+                continue;
+            };
+            turn.worked = true;
+            if !self.finish(disks, done) {
+                self.postponed.push(done);
+            }
+        }
+    }
+
+    /// Ends the request of a completion. `false`: it needs room on the disk first.
+    fn finish(&mut self, disks: &mut [Box<dyn BlockDevice>], done: Done) -> bool {
+        let Some(request) = self.table.remove(done.token) else {
+            return true;
+        };
+        let origin = request.origin;
+        let Some(client) = self.clients.get_mut(usize::from(origin.client)) else {
+            return true;
+        };
+        let Some(device) = client.devices.get_mut(usize::from(origin.subchannel)) else {
+            return true;
+        };
+        let Some(disk) = disks.get_mut(device.export().disk) else {
+            return true;
+        };
+        // Completions have their own way to wait.
+        let mut full = false;
+        let mut context = Context {
+            area: &client.area,
+            window: client.window,
+            disk: disk.as_mut(),
+            table: &mut self.table,
+            scratch: &mut self.scratch,
+            full: &mut full,
+        };
+        device.complete(&request, done.status, &mut context)
+    }
+
+    /// Before sleeping: asks every client to ring. Returns whether there is work after all: requests that cannot be taken before
+    /// another one ends are none.
+    pub fn lie_down(&mut self) -> bool {
+        let full = self.table.is_full();
+        let held = self.redoing.then_some(&self.held);
+        self.clients.iter_mut().fold(false, |waiting, client| {
+            client.lie_down(full, held) | waiting
+        })
+    }
+
+    /// After sleeping: no client need ring.
+    pub fn get_up(&mut self) {
+        self.clients.iter_mut().for_each(Client::get_up);
+    }
+}
+
+impl core::fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Proxy")
+            .field("clients", &self.clients.len())
+            .field("in_flight", &self.table.in_flight())
+            .finish()
+    }
+}

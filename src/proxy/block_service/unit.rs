@@ -1,0 +1,222 @@
+//! The control unit of a virtio block device: the virtio-ccw commands, one by one.
+//!
+//! # Limits
+//!
+//! No indicators (see `docs/protocol.md`, "Notifications"): SET_IND, SET_CONF_IND and
+//! SET_IND_ADAPTER are rejected.
+
+use channel::CommandCode;
+use vcss::client::{QueuePosition, MAX_QUEUES, MAX_QUEUE_SIZE, SET_VQ_POSITION};
+use vcss::Area;
+use virtio::blk::{Config, Features as BlkFeatures};
+use virtio::ccw::{
+    Command, FeatureDescriptor, QueueConfig, QueueInfo, Revision, REVISION_READ_STATUS,
+};
+use virtio::{Features, Status};
+use window::Window;
+use zerocopy::{FromBytes, IntoBytes};
+
+use super::{QueueSlot, VirtioBlk, Waiting, DIRECT_SEGMENTS};
+use crate::proxy::subchannel::emulated::program::{ControlUnit, Data, Executed, Fault};
+use crate::proxy::subchannel::emulated::Subchannel;
+
+/// The device's control unit, for as long as a channel program is being executed.
+#[derive(Debug)]
+pub struct Unit<'a> {
+    /// The device.
+    pub device: &'a mut VirtioBlk,
+    /// The client's area.
+    pub area: &'a Area<'static>,
+    /// The client's window, for ring addresses.
+    pub window: &'static Window,
+}
+
+impl ControlUnit for Unit<'_> {
+    fn execute(&mut self, command: u8, data: &mut Data<'_>) -> Executed {
+        let done = match Command::try_from(command) {
+            Ok(command) => self.virtio(command, data),
+            Err(_) => self.common(command, data),
+        };
+        let executed = done.unwrap_or_else(Executed::from);
+        if executed != Executed::Wait {
+            // However it ended: nothing is being stopped any more.
+            self.device.go_on();
+        }
+        executed
+    }
+}
+
+impl Unit<'_> {
+    /// The commands that every control unit knows, and this one's own.
+    fn common(&mut self, command: u8, data: &mut Data<'_>) -> Result<Executed, Fault> {
+        const SENSE_ID: u8 = CommandCode::SENSE_ID.0;
+        const SENSE: u8 = CommandCode::SENSE.0;
+        match command {
+            SENSE_ID => write_up_to_count(data, Subchannel::sense_id().as_bytes()),
+            SENSE => write_up_to_count(data, &[0; 32]),
+            SET_VQ_POSITION => {
+                let position: QueuePosition = read(data)?;
+                let Some(slot) = self.slot(position.index.get()) else {
+                    return Ok(Executed::Reject);
+                };
+                let start = position.next_avail.get();
+                slot.start = start;
+                if slot.served.is_none() {
+                    super::queue::forget(self.area, self.place(position.index.get()), start);
+                }
+                Ok(Executed::Done)
+            }
+            _ => Ok(Executed::Reject),
+        }
+    }
+
+    fn virtio(&mut self, command: Command, data: &mut Data<'_>) -> Result<Executed, Fault> {
+        let device = &mut *self.device;
+        if !device.is_ready() && needs_disk(command) {
+            return Ok(Executed::NotReady);
+        }
+        match command {
+            Command::SetRevision => {
+                let revision: Revision = read(data)?;
+                // The data that some revisions bring along means nothing to us.
+                let rest = data.count().min(4u16.saturating_add(revision.length.get()));
+                data.read(0, &mut [0; 64][..usize::from(rest).min(64)])?;
+                if revision.revision.get() > REVISION_READ_STATUS {
+                    return Ok(Executed::Reject);
+                }
+                device.revision = revision.revision.get();
+            }
+            Command::ReadFeatures => {
+                let asked: FeatureDescriptor = read(data)?;
+                let word = device.offered.word(asked.index);
+                data.write(0, &word.to_le_bytes())?;
+            }
+            Command::WriteFeatures => {
+                let given: FeatureDescriptor = read(data)?;
+                if device.status.contains(Status::FEATURES_OK) {
+                    return Ok(Executed::Reject);
+                }
+                device.accepted = device.accepted.with_word(given.index, given.features.get());
+            }
+            Command::ReadConfig => {
+                device.config.writeback = u8::from(device.writeback);
+                let mut config = device.config;
+                if device.is_direct() {
+                    let most = config.seg_max.get().min(DIRECT_SEGMENTS);
+                    config.seg_max.set(most);
+                }
+                return write_up_to_count(data, config.as_bytes());
+            }
+            Command::WriteConfig => return self.write_config(data),
+            Command::ReadStatus => data.write(0, &[device.status.bits()])?,
+            Command::WriteStatus => {
+                let [status]: [u8; 1] = read(data)?;
+                return Ok(self.write_status(Status::from_bits_truncate(status)));
+            }
+            Command::ReadQueueConfig => {
+                let mut config: QueueConfig = read(data)?;
+                let size = match self.slot(config.index.get()) {
+                    Some(_) => MAX_QUEUE_SIZE as u16,
+                    None => 0,
+                };
+                config.max_size = size.into();
+                data.write(0, config.as_bytes())?;
+            }
+            Command::SetQueue => {
+                let mut info: QueueInfo = read(data)?;
+                if let Waiting::Queue(first) = device.waiting {
+                    info = first;
+                }
+                device.waiting = Waiting::Queue(info);
+                return Ok(self.set_queue(&info));
+            }
+            Command::Reset => return Ok(self.reset()),
+            Command::SetIndicators
+            | Command::SetConfigIndicators
+            | Command::SetAdapterIndicators => return Ok(Executed::Reject),
+        }
+        self.device.persist(self.area);
+        Ok(Executed::Done)
+    }
+
+    fn write_config(&mut self, data: &mut Data<'_>) -> Result<Executed, Fault> {
+        const WRITEBACK: usize = core::mem::offset_of!(Config, writeback);
+        let mut config = [0; size_of::<Config>()];
+        let length = usize::from(data.count()).min(config.len());
+        let bytes = config.get_mut(..length).unwrap_or_default();
+        data.read(0, bytes)?;
+        let wanted = bytes.get(WRITEBACK).copied();
+        let may = Features::from(BlkFeatures::CONFIG_WCE);
+        if let (Some(wanted), true) = (wanted, self.device.offered.contains(may)) {
+            self.device.writeback = wanted != 0;
+        }
+        self.device.persist(self.area);
+        Ok(Executed::Done)
+    }
+
+    fn write_status(&mut self, status: Status) -> Executed {
+        if status.is_empty() || matches!(self.device.waiting, Waiting::Reset) {
+            self.device.waiting = Waiting::Reset;
+            return self.reset();
+        }
+        let device = &mut *self.device;
+        let newly = status - device.status;
+        if newly.contains(Status::FEATURES_OK) && !device.is_ready() {
+            return Executed::NotReady;
+        }
+        if newly.contains(Status::FEATURES_OK) && !device.acceptable(device.accepted) {
+            return Executed::Reject;
+        }
+        if newly.contains(Status::DRIVER_OK)
+            && !(status | device.status).contains(Status::FEATURES_OK)
+        {
+            return Executed::Reject;
+        }
+        // Only a reset takes a bit away.
+        device.status |= status;
+        device.persist(self.area);
+        Executed::Done
+    }
+
+    /// Where a queue's record stands in the area.
+    pub(in crate::proxy::block_service) fn place(&self, queue: u16) -> u32 {
+        self.device.index * MAX_QUEUES as u32 + u32::from(queue)
+    }
+
+    pub(in crate::proxy::block_service) fn slot(&mut self, index: u16) -> Option<&mut QueueSlot> {
+        self.device.queues.get_mut(usize::from(index))
+    }
+}
+
+/// Whether a command cannot be answered as long as the disk is not there. Reset, and the release of queues, can.
+const fn needs_disk(command: Command) -> bool {
+    match command {
+        Command::ReadFeatures
+        | Command::WriteFeatures
+        | Command::ReadConfig
+        | Command::WriteConfig => true,
+        Command::SetRevision
+        | Command::ReadStatus
+        | Command::WriteStatus
+        | Command::ReadQueueConfig
+        | Command::SetQueue
+        | Command::Reset
+        | Command::SetIndicators
+        | Command::SetConfigIndicators
+        | Command::SetAdapterIndicators => false,
+    }
+}
+
+/// Copies a payload from the start of the data area.
+fn read<T: FromBytes + IntoBytes>(data: &mut Data<'_>) -> Result<T, Fault> {
+    let mut value = T::new_zeroed();
+    data.read(0, value.as_mut_bytes())?;
+    Ok(value)
+}
+
+/// Answers with as much as the CCW has room for.
+fn write_up_to_count(data: &mut Data<'_>, bytes: &[u8]) -> Result<Executed, Fault> {
+    let length = bytes.len().min(usize::from(data.count()));
+    data.write(0, bytes.get(..length).unwrap_or_default())?;
+    Ok(Executed::Done)
+}

@@ -1,0 +1,555 @@
+//! One client: its area, its windows, and its virtual channel subsystem.
+//!
+//! # Rule
+//!
+//! A request is copied once out of the area. What is answered, shown and reported is written before the word that
+//! announces it.
+
+mod cut_off;
+mod owned;
+mod place;
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use channel::{Crw, FunctionControl, IoInterruption, SubchannelId};
+use s390x::clock::Tod;
+use vcss::client::SchibPart;
+use vcss::events::EventSource;
+use vcss::trace::Recorder;
+use vcss::underway::{CutOff, Note};
+use vcss::{Area, AreaError, Bell};
+use window::Window;
+
+pub use self::place::{Fit, Stands};
+
+use self::place::{part, Kind, Virtual};
+use super::held::Held;
+use crate::css::Device;
+use crate::css::Platform;
+use crate::driver::block::BlockDevice;
+use crate::proxy::block_service::request::Scratch;
+use crate::proxy::block_service::service::Context;
+use crate::proxy::block_service::table::{Origin, Table};
+use crate::proxy::block_service::{Export, Unfit, VirtioBlk};
+use crate::proxy::subchannel::emulated::Subchannel;
+use crate::proxy::subchannel::passthrough::{initialised, Line, PassThrough};
+
+/// When so many CCWs have been looked at for a client in one turn, its further requests come in the next one.
+const EFFORT: usize = if cfg!(test) { 8 } else { 1024 };
+
+/// A client.
+#[derive(Debug)]
+pub struct Client {
+    /// Its name in the configuration.
+    pub name: String,
+    number: u16,
+    /// Its place in the proxy's list.
+    pub(super) place: u16,
+    pub(super) area: Area<'static>,
+    pub(super) window: &'static Window,
+    program: &'static Window,
+    bell: Bell<'static>,
+    /// Something happened that the client is to be rung for.
+    ring: bool,
+    /// A subchannel's program waits for its control unit.
+    active: bool,
+    /// There are requests for which there was no time.
+    behind: bool,
+    /// It began anew, and what it had left has not ended yet.
+    resetting: bool,
+    subchannels: Vec<Virtual>,
+    /// Those of its virtual subchannels that are out of service when they are added.
+    withheld: Vec<u16>,
+    /// The devices behind virtual subchannels of the virtio-ccw kind; apart from the subchannels, so that a
+    /// channel can drive its device.
+    pub(super) devices: Vec<VirtioBlk>,
+    /// Channel reports, where the area has room for them.
+    events: Option<EventSource<'static>>,
+    /// It is no client, but a test of the appliance.
+    #[cfg(feature = "selftest")]
+    trusted: bool,
+}
+
+/// What serving pass-through subchannels needs.
+pub struct Surroundings<'a> {
+    /// The machine.
+    pub platform: &'a mut dyn Platform,
+    /// The time.
+    pub now: Tod,
+    /// The trace.
+    pub trace: Option<&'a mut Recorder<'static>>,
+    /// Where it is noted what is being done, so that a next life does not do it again.
+    pub note: Option<&'a Note>,
+}
+
+impl core::fmt::Debug for Surroundings<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Surroundings")
+            .field("now", &self.now)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// A client without subchannels.
+    ///
+    /// # Errors
+    ///
+    /// The area is not complete.
+    pub fn new(
+        name: String,
+        number: u16,
+        area: Area<'static>,
+        window: &'static Window,
+        program: &'static Window,
+    ) -> Result<Self, AreaError> {
+        Ok(Self {
+            name,
+            number,
+            place: 0,
+            bell: Bell::of_appliance(&area)?,
+            events: EventSource::open(&area).ok(),
+            // An earlier life may have left something unsaid.
+            ring: true,
+            active: false,
+            behind: false,
+            resetting: false,
+            area,
+            window,
+            program,
+            subchannels: Vec::new(),
+            withheld: Vec::new(),
+            devices: Vec::new(),
+            #[cfg(feature = "selftest")]
+            trusted: false,
+        })
+    }
+
+    /// Takes a virtual subchannel out of service, before it is added: to the client it is one without a device until it is
+    /// [released](Self::release).
+    pub fn withhold(&mut self, index: u16) {
+        self.withheld.push(index);
+    }
+
+    /// Adds a virtual subchannel with a block device, taking up what an earlier life of the appliance left. It is served once
+    /// its disk is [attached](Self::attach).
+    ///
+    /// # Errors
+    ///
+    /// The area has no place for it.
+    pub fn add(&mut self, device: u16, export: Export) -> Result<(), AreaError> {
+        let index = self.subchannels.len() as u32;
+        let mut virtio = VirtioBlk::new(&self.area, index, export)?;
+        virtio.take_up(&self.area, self.window);
+        let mut subchannel = Subchannel::new(device);
+        if let Ok(old) = self.area.read::<SchibPart>(index) {
+            // Enabled before is enabled now: the client need not know that there was a restart.
+            if old.schib.pmcw.device.get() == device {
+                subchannel.modify(&old.schib);
+                let functions = FunctionControl::from_bits_truncate(old.functions.get() as u8);
+                subchannel.cut_off(functions);
+            }
+        }
+        let part = part(*subchannel.store(), subchannel.functions().bits().into());
+        let kind = Kind::Virtio(Box::new(subchannel), self.devices.len());
+        let mut place = Virtual::new(&self.area, index, kind)?;
+        place.withheld = self.withheld.contains(&(index as u16));
+        self.area.write(index, &part)?;
+        place.tell_pending();
+        self.subchannels.push(place);
+        self.devices.push(virtio);
+        Ok(())
+    }
+
+    /// Adds a virtual subchannel that stands for an owned device, which is there or comes later. It has the device if it is there and
+    /// there is storage for it. A disk's is lent later.
+    ///
+    /// # Errors
+    ///
+    /// The area has no place for it.
+    pub fn add_pass_through(
+        &mut self,
+        stands: Stands,
+        device: Option<&Device>,
+        isc: u8,
+        around: Surroundings<'_>,
+    ) -> Result<(), AreaError> {
+        let index = self.subchannels.len() as u16;
+        let device = device.filter(|device| self.may_have(stands, device));
+        let subject =
+            device.and_then(|device| self.subject(around.platform, index, stands, device, isc));
+        let kind = match subject {
+            Some(subject) => Kind::PassThrough(Box::new(subject)),
+            None => Kind::Nothing,
+        };
+        let mut place = Virtual::new(&self.area, u32::from(index), kind)?;
+        place.stands = Some(stands);
+        place.withheld = self.withheld.contains(&index);
+        let former = self.area.read::<SchibPart>(place.index).ok();
+        let mut line = Line {
+            css: around.platform,
+            window: self.program,
+            now: around.now,
+            trace: around.trace,
+            client: self.number,
+            note: around.note,
+        };
+        match &mut place.kind {
+            Kind::PassThrough(subject) if !place.withheld => {
+                let former = former.map(|part| (part.schib, part.functions.get() as u8));
+                subject.open(former, &mut line);
+                if let Some(device) = device {
+                    self.note(stands, device);
+                }
+            }
+            // An earlier life of the appliance had shown a device.
+            Kind::PassThrough(_) | Kind::Nothing
+                if former.is_some_and(|part| part.schib.pmcw.has_device()) =>
+            {
+                if let Some(events) = &mut self.events {
+                    events.report(initialised(index));
+                }
+            }
+            Kind::PassThrough(_) | Kind::Nothing | Kind::Virtio(..) => {}
+        }
+        place.show(&self.area, &mut line);
+        place.tell(&self.area, &mut self.events, &mut line);
+        self.subchannels.push(place);
+        Ok(())
+    }
+
+    /// Ends what an earlier life of the appliance left unfinished for the client.
+    pub fn cut_off(&mut self, cut: &CutOff, around: &mut Surroundings<'_>) {
+        if let Some(place) = self.subchannels.get_mut(usize::from(cut.subchannel)) {
+            let mut line = Line {
+                css: &mut *around.platform,
+                window: self.program,
+                now: around.now,
+                trace: around.trace.as_deref_mut(),
+                client: self.number,
+                note: around.note,
+            };
+            place.cut_off(cut, &self.area, &mut line);
+            self.ring = true;
+        }
+    }
+
+    /// Its number.
+    pub const fn number(&self) -> u16 {
+        self.number
+    }
+
+    /// A disk is there, or is there again: serves from it what the client is given of it, and tells of each such export whether
+    /// it fits, by the number of its virtual subchannel. `first_queue` counts the queues of all that share the disk.
+    pub fn attach(
+        &mut self,
+        number: usize,
+        disk: &dyn BlockDevice,
+        first_queue: &mut usize,
+        mut tell: impl FnMut(u16, Result<(), Unfit>),
+    ) {
+        for place in &self.subchannels {
+            let Kind::Virtio(_, device) = &place.kind else {
+                continue;
+            };
+            let device = self.devices.get_mut(*device);
+            if let Some(device) = device.filter(|device| device.export().disk == number) {
+                if !place.withheld {
+                    let fits = device.attach(&self.area, disk, *first_queue);
+                    tell(place.index as u16, fits);
+                }
+                *first_queue += usize::from(device.queue_count());
+            }
+        }
+    }
+
+    /// The devices of the virtio-ccw kind, in the order of their subchannels.
+    pub fn devices(&self) -> &[VirtioBlk] {
+        &self.devices
+    }
+
+    /// The device of a virtual subchannel, if it is of the virtio-ccw kind.
+    pub fn device(&self, index: u16) -> Option<&VirtioBlk> {
+        match &self.subchannels.get(usize::from(index))?.kind {
+            Kind::Virtio(_, device) => self.devices.get(*device),
+            Kind::PassThrough(_) | Kind::Nothing => None,
+        }
+    }
+
+    /// The pass-through subchannels, with their numbers.
+    pub fn passed_through(&self) -> impl Iterator<Item = (u16, &PassThrough)> {
+        self.subchannels
+            .iter()
+            .filter_map(|place| match &place.kind {
+                Kind::PassThrough(subject) => Some((place.index as u16, &**subject)),
+                Kind::Virtio(..) | Kind::Nothing => None,
+            })
+    }
+
+    /// Whether it has the device of a subchannel, or will have it once that is in service again.
+    pub fn holds(&self, id: SubchannelId) -> bool {
+        self.subchannels.iter().any(|place| match &place.kind {
+            Kind::PassThrough(subject) => {
+                subject.id() == id && (place.withheld || !subject.is_gone())
+            }
+            Kind::Virtio(..) | Kind::Nothing => false,
+        })
+    }
+
+    fn any_passed_through(&self, fact: impl Fn(&PassThrough) -> bool) -> bool {
+        self.passed_through().any(|(_, subject)| fact(subject))
+    }
+
+    /// Whether [`Self::hear`] would find something: the quick look of each turn.
+    #[inline]
+    pub fn has_news(&self) -> bool {
+        self.bell.rings() || self.active
+    }
+
+    /// Carries out what the client asks its subchannels, if it rang. Returns whether anything was done.
+    pub fn hear(&mut self, around: &mut Surroundings<'_>) -> bool {
+        if !self.has_news() {
+            return false;
+        }
+        let rang = self.bell.heard() | core::mem::take(&mut self.behind);
+        let mut effort = 0;
+        if rang && self.bell.began_anew() {
+            self.each_pass_through(around, PassThrough::reset);
+            for place in &mut self.subchannels {
+                let mut line = Line {
+                    css: &mut *around.platform,
+                    window: self.program,
+                    now: around.now,
+                    trace: around.trace.as_deref_mut(),
+                    client: self.number,
+                    note: around.note,
+                };
+                place.begin_reset(&self.area, &mut line);
+            }
+            self.resetting = true;
+        }
+        if self.resetting {
+            self.go_on_resetting();
+        }
+        let mut worked = false;
+        self.active = self.resetting;
+        for place in &mut self.subchannels {
+            let mut done = false;
+            if let Kind::Virtio(subchannel, _) = &place.kind {
+                if subchannel.is_active() {
+                    let windows = (self.window, self.program);
+                    let noted = (around.note, self.number);
+                    done = place.advance(&self.area, windows, &mut self.devices, noted);
+                }
+            }
+            let asks = rang && place.asked.load() != place.answered.load();
+            if asks && effort < EFFORT {
+                let mut line = Line {
+                    css: &mut *around.platform,
+                    window: self.program,
+                    now: around.now,
+                    trace: around.trace.as_deref_mut(),
+                    client: self.number,
+                    note: around.note,
+                };
+                place.answer(
+                    &self.area,
+                    self.window,
+                    &mut self.devices,
+                    &mut self.events,
+                    &mut line,
+                );
+                effort += place.effort();
+                done = true;
+            } else {
+                self.behind |= asks;
+                if done {
+                    place.tell_pending();
+                }
+            }
+            if done {
+                self.ring = true;
+                worked = true;
+            }
+            if let Kind::Virtio(subchannel, _) = &place.kind {
+                self.active |= subchannel.is_active();
+            }
+        }
+        self.active |= self.behind;
+        worked
+    }
+
+    /// Goes on with the resets of a client that began anew. They end together, and the area says so before any of the subchannels is
+    /// used: after a death in between they are all done again, and none that is in use is.
+    #[cold]
+    fn go_on_resetting(&mut self) {
+        let mut waits = false;
+        for place in &self.subchannels {
+            waits |= place.go_on_resetting(&self.area, self.window, &mut self.devices);
+        }
+        if !waits {
+            for place in &mut self.subchannels {
+                place.resetting = false;
+            }
+            self.bell.has_acted();
+            self.resetting = false;
+        }
+    }
+
+    /// Does something to each pass-through subchannel, and tells the client what came of it.
+    pub fn each_pass_through(
+        &mut self,
+        around: &mut Surroundings<'_>,
+        mut act: impl FnMut(&mut PassThrough, &mut Line<'_>),
+    ) {
+        for place in &mut self.subchannels {
+            if place.withheld {
+                continue;
+            }
+            if let Kind::PassThrough(subject) = &mut place.kind {
+                let mut line = Line {
+                    css: &mut *around.platform,
+                    window: self.program,
+                    now: around.now,
+                    trace: around.trace.as_deref_mut(),
+                    client: self.number,
+                    note: around.note,
+                };
+                act(subject, &mut line);
+                self.ring |= place.tell(&self.area, &mut self.events, &mut line);
+            }
+        }
+    }
+
+    /// An interruption. Returns whether it was one of this client's subchannels'.
+    pub fn interruption(
+        &mut self,
+        interruption: &IoInterruption,
+        around: &mut Surroundings<'_>,
+    ) -> bool {
+        let IoInterruption::Subchannel { id: of, .. } = interruption else {
+            return false;
+        };
+        if !self.any_passed_through(|subject| subject.id() == *of) {
+            return false;
+        }
+        self.each_pass_through(around, |subject, line| {
+            if subject.id() == *of {
+                subject.interruption(line);
+            }
+        });
+        true
+    }
+
+    /// Does what is due. Returns whether a program may change while it runs, and is to be [looked at](Self::tend).
+    pub fn attend(&mut self, around: &mut Surroundings<'_>) -> bool {
+        let (mut due, mut changing) = (false, false);
+        for place in &self.subchannels {
+            if let Kind::PassThrough(subject) = &place.kind {
+                due |= subject.is_due(around.now);
+                changing |= subject.is_changing();
+            }
+        }
+        if due {
+            self.each_pass_through(around, |subject, line| subject.tick(line));
+        }
+        changing
+    }
+
+    /// Looks at the program of one virtual subchannel, the first from `from` on whose program may change while it runs. Which one that was.
+    pub fn tend(&mut self, from: u16, around: &mut Surroundings<'_>) -> Option<u16> {
+        let mut all = self.passed_through();
+        let (chosen, _) = all.find(|(index, subject)| *index >= from && subject.is_changing())?;
+        drop(all);
+        self.each_pass_through(around, |subject, line| {
+            if subject.index() == chosen {
+                subject.tend(line);
+            }
+        });
+        Some(chosen)
+    }
+
+    /// A channel report about a path: to each subchannel that has it, and once to the client.
+    pub fn path(&mut self, report: Crw, around: &mut Surroundings<'_>) {
+        let mut told = false;
+        self.each_pass_through(around, |subject, line| {
+            told |= subject.path(report, told, line);
+        });
+    }
+
+    /// Takes requests from the client's queues and passes them on; new ones only of disks that are not `held`. Sets `full` when one
+    /// finds its disk full.
+    pub fn serve(
+        &mut self,
+        held: Option<&Held>,
+        disks: &mut [Box<dyn BlockDevice>],
+        table: &mut Table,
+        scratch: &mut Scratch,
+        full: &mut bool,
+    ) -> bool {
+        let mut worked = false;
+        for (number, device) in self.devices.iter_mut().enumerate() {
+            if !device.is_live() {
+                if !device.is_ready() {
+                    let (area, window) = (&self.area, self.window);
+                    worked |= device.end_rest(self.place, number as u16, area, window, scratch);
+                }
+                continue;
+            }
+            let held = held.is_some_and(|held| held.contains(device.export().disk));
+            for queue in 0..device.queue_count() {
+                if !device.has_news(queue, self.window) {
+                    continue;
+                }
+                let Some(disk) = disks.get_mut(device.export().disk) else {
+                    break;
+                };
+                let mut context = Context {
+                    area: &self.area,
+                    window: self.window,
+                    disk: disk.as_mut(),
+                    table,
+                    scratch,
+                    full: &mut *full,
+                };
+                let origin = Origin {
+                    client: self.place,
+                    subchannel: number as u16,
+                    queue,
+                };
+                worked |= device.serve(origin, held, &mut context);
+            }
+        }
+        worked
+    }
+
+    /// Shows the client what was completed, and rings if it is to know. Returns whether it sleeps.
+    pub fn publish(&mut self) -> bool {
+        for device in &mut self.devices {
+            self.ring |= device.publish(&self.area, self.window);
+        }
+        core::mem::take(&mut self.ring) && self.bell.ring()
+    }
+
+    /// Asks the client to ring. Returns whether there is work after all. What is new cannot be taken if the table is `full`, or of a disk
+    /// that is `held`.
+    pub fn lie_down(&mut self, full: bool, held: Option<&Held>) -> bool {
+        self.bell.lie_down();
+        let mut waiting = false;
+        for device in &mut self.devices {
+            let more = device.expect_bells(true, &self.area, self.window);
+            waiting |= more && !full && !held.is_some_and(|it| it.contains(device.export().disk));
+        }
+        self.bell.rings() | waiting
+    }
+
+    /// The client need not ring.
+    pub fn get_up(&mut self) {
+        self.bell.get_up();
+        for device in &mut self.devices {
+            device.expect_bells(false, &self.area, self.window);
+        }
+    }
+}

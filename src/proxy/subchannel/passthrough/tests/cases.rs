@@ -1,0 +1,318 @@
+//! The defects that were fixed in Linux's vfio-ccw and QEMU, by the numbers of the project's list: each as a scene here, or as what makes
+//! it impossible. Those about channel-program translation stand with the translator.
+//!
+//! This file: the subchannel's driver (6 to 36). [`super::more_cases`]: what a client sees of the instructions.
+
+use channel::{
+    ActivityControl, ChannelSubsystem, FunctionControl, PmcwFlags, Refusal, StatusControl,
+};
+
+use super::fake::{Step, SSCH};
+use super::scene::{Scene, PROGRAM};
+use crate::proxy::subchannel::passthrough::state::{
+    transition, Action, Event, State, CLEARS, HALTS,
+};
+use crate::proxy::subchannel::passthrough::Request;
+
+/// A channel report of path 0x41.
+const PATH: channel::Crw = channel::Crw(0x0482_0041);
+
+/// There is no offset to check: an area's parts are found by a checked list, and an entry by its index.
+#[test]
+fn case_06_an_index_outside_of_a_part_reaches_nothing() {
+    use vcss::layout::Kind;
+    let plan = vcss::plan::client_area(1);
+    let mut bytes = vec![0; plan.length() as usize];
+    let window = window::Window::borrowed(&mut bytes, 0);
+    plan.write(&window).unwrap();
+    let area = vcss::Area::open(&window, Kind::Client).unwrap();
+    for index in [1, 2, u32::MAX] {
+        assert!(area.read::<vcss::client::Command>(index).is_err());
+        assert!(area.word::<vcss::client::Status>(index, 0).is_err());
+    }
+}
+
+#[test]
+fn case_07_an_end_that_comes_while_quiescing_is_the_end() {
+    let mut scene = Scene::running();
+    scene.reset();
+    assert!(matches!(scene.state(), State::Quiescing(_)));
+    assert!(scene.subject.translator.is_live());
+    scene.step(Step::End);
+    assert_eq!(scene.state(), State::Idle);
+    assert!(!scene.subject.translator.is_live());
+    assert!(
+        !scene.subject.is_pending(),
+        "the status was the old client's"
+    );
+}
+
+/// Freeing takes no lock and cannot fail: there is one CPU, run to completion, and the program lies in an arena that
+/// stays.
+#[test]
+fn case_08_freeing_is_an_action_among_others() {
+    let ended = transition(State::Busy, Event::Ended);
+    assert_eq!(ended.next, State::Idle);
+    assert_eq!(ended.actions, [Action::Release]);
+}
+
+#[test]
+fn case_09_completion_and_reset_free_the_program_once() {
+    for first_the_end in [true, false] {
+        let mut scene = Scene::running();
+        if first_the_end {
+            assert!(scene.fake.step(Step::End));
+            scene.reset();
+        } else {
+            scene.reset();
+            assert!(scene.fake.step(Step::End));
+        }
+        scene.look();
+        assert_eq!(scene.state(), State::Idle);
+        assert!(!scene.subject.translator.is_live());
+        // The arena is good for the next one.
+        assert_eq!(scene.enable(true), 0);
+        assert_eq!(scene.start(), 0);
+    }
+}
+
+/// Reports wait in a ring with positions of one writer each; a full one counts what it loses.
+#[test]
+fn case_10_a_report_that_comes_while_reports_are_read_is_not_lost() {
+    let mut scene = Scene::enabled();
+    scene.with(|subject, line| assert!(subject.path(PATH, false, line)));
+    assert_eq!(scene.subject.take_report(), Some(PATH));
+    scene.with(|subject, line| assert!(subject.path(PATH, false, line)));
+    assert_eq!(scene.subject.take_report(), Some(PATH));
+    assert_eq!(scene.subject.take_report(), None);
+}
+
+#[test]
+fn case_11_an_interruption_of_a_halt_does_not_free_the_next_program() {
+    let mut scene = Scene::running();
+    assert_eq!(scene.halt(), 0);
+    assert!(scene.fake.step(Step::Work));
+    // The interruption has not been taken; the client was told by nobody and starts the next program.
+    assert_eq!(scene.start(), 1, "the halt's status comes first");
+    assert_eq!(scene.test().0, 0);
+    assert_eq!(scene.start(), 0);
+    // Now the old interruption is taken.
+    scene.with(|subject, line| subject.interruption(line));
+    assert!(scene.subject.translator.is_live());
+    assert_eq!(scene.state(), State::Busy);
+}
+
+#[test]
+fn case_12_status_of_an_old_program_is_not_credited_to_the_new_one() {
+    let mut scene = Scene::running();
+    scene.step(Step::ChannelEnd);
+    assert_eq!(scene.test().0, 0);
+    // The device is still active; the next start waits for it.
+    assert_eq!(scene.start(), 0);
+    assert!(scene
+        .fake
+        .activity()
+        .contains(ActivityControl::START_PENDING | ActivityControl::DEVICE_ACTIVE));
+    scene.with(|subject, line| subject.interruption(line));
+    assert_eq!(scene.state(), State::Busy);
+    assert!(scene.subject.translator.is_live());
+}
+
+#[test]
+fn case_13_unsolicited_status_meets_a_start() {
+    let mut scene = Scene::enabled();
+    // It is there before the appliance has heard of it.
+    assert!(scene.fake.step(Step::Attention));
+    assert_eq!(scene.start(), 1);
+    assert!(scene.subject.is_pending(), "the client is told");
+    assert!(!scene.subject.translator.is_live(), "nothing is left over");
+    let (condition, irb) = scene.test();
+    assert_eq!((condition, irb.scsw.device_status), (0, 0x80));
+    assert_eq!(scene.start(), 0);
+}
+
+#[test]
+fn case_14_the_state_is_changed_by_the_machine_alone() {
+    let mut scene = Scene::running();
+    scene.step(Step::Pci);
+    assert_eq!(scene.state(), State::Busy);
+    assert_eq!(scene.start(), 1);
+    assert_eq!(scene.test().0, 0);
+    assert_eq!(scene.start(), 2, "the program is still there");
+    scene.step(Step::End);
+    assert_eq!(scene.test().0, 0);
+    assert_eq!(scene.start(), 0);
+}
+
+#[test]
+fn case_15_quiescing_ends_though_nothing_else_does() {
+    let mut scene = Scene::running();
+    (scene.fake.halt_stuck, scene.fake.clear_stuck) = (true, true);
+    scene.reset();
+    for _ in 0..HALTS + CLEARS {
+        assert!(matches!(scene.state(), State::Quiescing(_)));
+        scene.pass();
+    }
+    assert_eq!(scene.state(), State::Disconnected);
+    assert_eq!(scene.start(), 3);
+    assert!(scene.schib().pmcw.device.get() != 0);
+    assert!(!scene.schib().pmcw.has_device());
+    assert!(scene.subject.take_report().is_some());
+}
+
+#[test]
+fn case_16_a_program_whose_device_does_not_let_go_stays_where_it_is() {
+    let mut scene = Scene::running();
+    (scene.fake.halt_stuck, scene.fake.clear_stuck) = (true, true);
+    scene.reset();
+    for _ in 0..HALTS + CLEARS {
+        scene.pass();
+    }
+    assert_eq!(scene.state(), State::Disconnected);
+    assert!(
+        scene.subject.translator.is_live(),
+        "the device may still use it"
+    );
+    // In the end it lets go.
+    scene.fake.clear_stuck = false;
+    scene.step(Step::Work);
+    assert_eq!(scene.state(), State::Idle);
+    assert!(!scene.subject.translator.is_live());
+}
+
+#[test]
+fn case_22_a_subchannel_that_cannot_be_taken_into_use_is_not_operational() {
+    let mut scene = Scene::closed();
+    scene.fake.gone = true;
+    scene.open(None);
+    assert_eq!(scene.state(), State::NotOperational);
+    assert_eq!(scene.start(), 3);
+    // When a device comes, it is taken.
+    scene.fake.gone = false;
+    scene.report();
+    assert_eq!(scene.state(), State::Idle);
+    assert_eq!(scene.enable(true), 0);
+    assert_eq!(scene.start(), 0);
+}
+
+#[test]
+fn case_23_a_report_is_an_event_like_others() {
+    let mut scene = Scene::running();
+    scene.with(|subject, line| assert!(subject.path(PATH, false, line)));
+    assert_eq!(scene.state(), State::Busy);
+    assert!(scene.fake.step(Step::Unplug));
+    scene.report();
+    assert_eq!(scene.state(), State::NotOperational);
+    assert!(!scene.subject.translator.is_live());
+}
+
+#[test]
+fn case_24_an_interruption_that_comes_too_late_finds_nothing_to_do() {
+    let mut scene = Scene::running();
+    scene.with(|subject, line| subject.offline(line));
+    scene.step(Step::End);
+    assert_eq!(scene.state(), State::Standby);
+    scene.with(|subject, line| subject.interruption(line));
+    assert_eq!(scene.state(), State::Standby);
+    assert!(!scene.subject.is_pending());
+}
+
+#[test]
+fn case_25_before_it_is_opened_a_subchannel_is_not_operational() {
+    let mut scene = Scene::closed();
+    assert_eq!(scene.start(), 3);
+    assert_eq!(scene.clear(), 3);
+    assert!(!scene.schib().pmcw.has_device());
+    assert_eq!(scene.fake.issued, [0; 5]);
+}
+
+/// Client addresses, window pointers and absolute addresses are three types; what the hardware gets is in the arena, where the test
+/// has put it, and what the client gets is in its own numbering.
+#[test]
+fn case_26_addresses_of_the_client_and_of_the_hardware_are_not_mixed() {
+    let mut scene = Scene::running();
+    let [orb] = scene.fake.started[..] else {
+        panic!("one start");
+    };
+    assert_eq!(orb.program.get(), super::fake::ARENA_AT);
+    scene.step(Step::End);
+    assert_eq!(scene.test().1.scsw.program.get(), PROGRAM + 8);
+}
+
+#[test]
+fn case_27_a_start_turned_away_by_a_busy_device_is_repeated() {
+    let mut scene = Scene::enabled();
+    assert_eq!(scene.start(), 0);
+    scene.step(Step::Busy);
+    assert_eq!(scene.fake.accepted[SSCH], 2);
+    assert_eq!(scene.state(), State::Busy);
+    assert!(!scene.subject.is_pending(), "the client does not notice");
+    assert_eq!(scene.test().0, 1);
+    scene.step(Step::Work);
+    scene.step(Step::End);
+    assert_eq!(scene.test().0, 0);
+}
+
+#[test]
+fn case_27_with_status_of_the_clients_it_is_delivered() {
+    let mut scene = Scene::enabled();
+    assert_eq!(scene.start(), 0);
+    scene.step(Step::Preempted);
+    assert_eq!(scene.fake.accepted[SSCH], 1);
+    let (condition, irb) = scene.test();
+    assert_eq!((condition, irb.scsw.deferred_cc()), (0, 1));
+    assert_eq!(irb.scsw.device_status, 0x80);
+    assert_eq!(scene.start(), 0);
+}
+
+#[test]
+fn case_27_and_the_repetitions_are_bounded() {
+    let mut scene = Scene::enabled();
+    assert_eq!(scene.start(), 0);
+    let mut repeated = 0;
+    while !scene.subject.is_pending() {
+        scene.step(Step::Busy);
+        repeated += 1;
+        assert!(repeated < 100);
+    }
+    let (condition, irb) = scene.test();
+    assert_eq!((condition, irb.scsw.deferred_cc()), (0, 1));
+    assert_eq!(scene.state(), State::Idle);
+}
+
+/// Nothing is allocated once a subchannel is there; what can be missing is missing at bring-up.
+#[test]
+fn case_28_without_an_arena_a_start_is_refused_and_nothing_else_happens() {
+    use crate::proxy::translate::Translator;
+    let mut scene = Scene::enabled();
+    scene.subject.translator = Translator::at(0, super::fake::ARENA_AT);
+    assert_eq!(scene.start(), 0);
+    let (condition, irb) = scene.test();
+    assert_eq!((condition, irb.scsw.subchannel_status), (0, 0x20));
+    assert_eq!(scene.fake.issued[SSCH], 0);
+    assert_eq!(scene.state(), State::Idle);
+}
+
+#[test]
+fn a_subchannel_in_use_is_quiesced_at_bring_up() {
+    let mut scene = Scene::closed();
+    scene.fake.schib.pmcw.set_flag(PmcwFlags::ENABLED, true);
+    let orb = Scene::orb();
+    // SAFETY: the subchannel is one of software, and reads nothing.
+    let started: Result<(), Refusal> = unsafe { scene.fake.start(scene.fake.id, &orb) };
+    started.unwrap();
+    assert!(scene.fake.step(Step::Work));
+    let mut former = scene.fake.schib;
+    former.pmcw.device = super::scene::DEVICE.into();
+    scene.open(Some((former, FunctionControl::START.bits())));
+    assert!(matches!(scene.state(), State::Quiescing(_)));
+    assert_eq!(scene.ask(Request::Test), 3);
+    scene.step(Step::Work);
+    assert_eq!(scene.state(), State::Idle);
+    // Enabled before is enabled now, and the start has an ending.
+    let (condition, irb) = scene.test();
+    assert_eq!((condition, irb.scsw.subchannel_status), (0, 0x02));
+    assert!(irb.scsw.status().contains(StatusControl::PRIMARY));
+    assert!(scene.subject.take_report().is_some());
+    assert_eq!(scene.start(), 0);
+}

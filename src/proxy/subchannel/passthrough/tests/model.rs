@@ -1,0 +1,505 @@
+//! The same on [`channel::model::Model`]: a whole channel subsystem of software, whose channel runs the translated programs
+//! and whose device gets their data.
+//!
+//! [`super::sequences`] tries everything on a subchannel that knows no programs. Here the schedule is drawn: what the client
+//! asks, what the channel does next, and what goes wrong. After each operation the condition code has to be the subchannel's,
+//! status has to arrive once, a program has to be there as long as the channel has it; and at the end of each walk the
+//! subchannel works.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use channel::model::{Fault, Memory, Model, Reply, Script, StorageError};
+use channel::{
+    Ccw1, CcwFlags, ChannelSubsystem, CommandCode, Crw, DeviceStatus, FunctionControl,
+    IoInterruption, Irb, NotOperational, Orb, OrbFlags, PmcwFlags, Refusal, Schib, StatusControl,
+    SubchannelId, SubchannelStatus, Tested,
+};
+use s390x::clock::Tod;
+use window::{ClientAddress, Window};
+use zerocopy::IntoBytes;
+
+use super::fake::{memory, ARENA_AT};
+use crate::proxy::subchannel::passthrough::state::{State, CLEARS, HALTS};
+use crate::proxy::subchannel::passthrough::{status, Line, Owned, PassThrough, Request};
+use crate::proxy::translate::{Role, Translator};
+
+const ARENA: usize = 2 << 10;
+/// What a chain says again, behind it.
+const REPEATED: usize = 2 << 10;
+const MEMORY: usize = 0x4000;
+const WALKS: u64 = 400;
+const DATA: u32 = 0x2000;
+const WRITE: u8 = 0x01;
+const READ: u8 = 0x02;
+/// A command that only a halt or clear signal ends.
+const ENDLESS: u8 = 0x0B;
+/// A command with channel end, and later device end.
+const REWIND: u8 = 0x07;
+/// A program that was executed in part.
+const BROKEN_OFF: SubchannelStatus = SubchannelStatus::INTERFACE_CONTROL_CHECK;
+/// What the device sends.
+const SENT: [u8; 8] = *b"stellwrk";
+
+/// Where the programs are, each with the flags of its ORB.
+const PROGRAMS: [(u32, OrbFlags); 6] = [
+    (0x1000, OrbFlags::PREFETCH),
+    (0x1100, OrbFlags::PREFETCH),
+    (0x1200, OrbFlags::SUSPEND_CONTROL),
+    (0x1300, OrbFlags::PREFETCH),
+    (0x1400, OrbFlags::empty()),
+    (0x1500, OrbFlags::INITIAL_STATUS),
+];
+
+/// What the channel reaches: the client's window, and the translator's arena as it was last copied.
+pub struct Storage {
+    window: Rc<Window>,
+    arena: Vec<u8>,
+}
+
+impl Storage {
+    fn in_window(&self, address: u64) -> Result<ClientAddress, StorageError> {
+        let client = address.checked_sub(self.window.absolute_base());
+        client
+            .map(ClientAddress::new)
+            .ok_or(StorageError::Addressing)
+    }
+}
+
+impl Memory for Storage {
+    fn fetch(&self, _: u8, address: u64, into: &mut [u8]) -> Result<(), StorageError> {
+        if let Some(at) = address.checked_sub(u64::from(ARENA_AT)) {
+            let bytes = self
+                .arena
+                .get(at as usize..)
+                .and_then(|at| at.get(..into.len()));
+            into.copy_from_slice(bytes.ok_or(StorageError::Addressing)?);
+            return Ok(());
+        }
+        let read = self.window.read_bytes(self.in_window(address)?, into);
+        read.map_err(|_| StorageError::Addressing)
+    }
+
+    fn store(&mut self, _: u8, address: u64, from: &[u8]) -> Result<(), StorageError> {
+        let written = self.window.write_bytes(self.in_window(address)?, from);
+        written.map_err(|_| StorageError::Addressing)
+    }
+}
+
+/// The model, and what it was asked.
+pub struct Counted {
+    pub model: Model<Rc<RefCell<Storage>>>,
+    /// Condition codes since the last look.
+    codes: Vec<u8>,
+    /// How often status was taken, and the last.
+    taken: u32,
+    last: Irb,
+}
+
+impl Counted {
+    fn note(&mut self, result: Result<(), Refusal>) -> Result<(), Refusal> {
+        self.codes.push(Refusal::cc(result));
+        result
+    }
+}
+
+impl ChannelSubsystem for Counted {
+    unsafe fn start(&mut self, id: SubchannelId, orb: &Orb) -> Result<(), Refusal> {
+        // SAFETY: the model's storage is its own.
+        let result = unsafe { self.model.start(id, orb) };
+        self.note(result)
+    }
+    fn halt(&mut self, id: SubchannelId) -> Result<(), Refusal> {
+        let result = self.model.halt(id);
+        self.note(result)
+    }
+    fn clear(&mut self, id: SubchannelId) -> Result<(), NotOperational> {
+        let result = self.model.clear(id).map_err(Refusal::from);
+        self.note(result).map_err(|_| NotOperational)
+    }
+    fn cancel(&mut self, id: SubchannelId) -> Result<(), Refusal> {
+        let result = self.model.cancel(id);
+        self.note(result)
+    }
+    fn resume(&mut self, id: SubchannelId) -> Result<(), Refusal> {
+        let result = self.model.resume(id);
+        self.note(result)
+    }
+    fn store(&mut self, id: SubchannelId) -> Result<Schib, NotOperational> {
+        self.model.store(id)
+    }
+    fn modify(&mut self, id: SubchannelId, schib: &Schib) -> Result<(), Refusal> {
+        self.model.modify(id, schib)
+    }
+    fn test(&mut self, id: SubchannelId) -> Result<Tested, NotOperational> {
+        let tested = self.model.test(id)?;
+        if let Tested::Status(irb) = tested {
+            self.taken += 1;
+            self.last = irb;
+        }
+        Ok(tested)
+    }
+    fn pending_interruption(&mut self) -> Option<IoInterruption> {
+        self.model.pending_interruption()
+    }
+    fn channel_report(&mut self) -> Option<Crw> {
+        self.model.channel_report()
+    }
+}
+
+/// Numbers that look random, always the same for a seed.
+struct Draw(u64);
+
+impl Draw {
+    fn below(&mut self, many: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % many
+    }
+}
+
+/// The device number, and the one that the client sees.
+const NUMBER: u16 = 0xA80;
+const SEEN: u16 = 0x1234;
+
+fn owned(id: SubchannelId) -> Owned {
+    Owned {
+        id,
+        number: NUMBER,
+        roles: |command| match command.0 {
+            READ => Some(Role::Reads),
+            0x03 | REWIND => Some(Role::Nothing),
+            _ => None,
+        },
+        runs_within_start: false,
+    }
+}
+
+pub struct Walk {
+    pub css: Counted,
+    pub subject: PassThrough,
+    storage: Rc<RefCell<Storage>>,
+    pub window: Rc<Window>,
+    pub device: Rc<RefCell<Script>>,
+    pub id: SubchannelId,
+    now: Tod,
+    /// The client has enabled the subchannel, and nothing has disabled it since.
+    enabled: bool,
+    /// How often a chain that was cut was going on as the same chain, and how often a cut had to wait for device end.
+    went_on: [u64; 2],
+}
+
+impl Walk {
+    pub fn new() -> Self {
+        let id = SubchannelId::new(0, 7).unwrap();
+        let window = Rc::new(memory(MEMORY));
+        let storage = Rc::new(RefCell::new(Storage {
+            window: window.clone(),
+            arena: vec![0; ARENA + REPEATED],
+        }));
+        let script = Script::new()
+            .on(WRITE, Reply::takes(16).after(1))
+            .on(READ, Reply::sends(&SENT).after(1))
+            .on(
+                REWIND,
+                Reply::accepted()
+                    .ends_with(DeviceStatus::CHANNEL_END)
+                    .after(2),
+            )
+            .on(ENDLESS, Reply::accepted().after(Reply::NEVER));
+        let device = Rc::new(RefCell::new(script));
+        let mut model = Model::new(storage.clone());
+        model.attach(id, NUMBER, device.clone());
+        let translator = Translator::at(ARENA, ARENA_AT);
+        let mut walk = Self {
+            css: Counted {
+                model,
+                codes: Vec::new(),
+                taken: 0,
+                last: Irb::default(),
+            },
+            subject: PassThrough::new(owned(id), 5, SEEN, 3, translator),
+            storage,
+            window,
+            device,
+            id,
+            now: Tod::from_micros(1),
+            enabled: false,
+            went_on: [0; 2],
+        };
+        walk.write_programs();
+        walk.with(|subject, line| subject.open(None, line));
+        walk
+    }
+
+    /// A new life of the appliance, on the same machine.
+    pub fn restart(&mut self, former: Option<(Schib, u8)>) {
+        let translator = Translator::at(ARENA, ARENA_AT);
+        self.subject = PassThrough::new(owned(self.id), 5, SEEN, 3, translator);
+        self.with(|subject, line| subject.open(former, line));
+    }
+
+    fn write_programs(&self) {
+        let ccw = |command: u8, flags, count| Ccw1::new(CommandCode(command), flags, count, DATA);
+        let (cc, sli) = (CcwFlags::CC, CcwFlags::SLI);
+        let programs: [&[Ccw1]; 6] = [
+            &[ccw(0x03, cc | sli, 1), ccw(WRITE, CcwFlags::empty(), 16)],
+            &[ccw(0x03, cc | sli | CcwFlags::PCI, 1), ccw(ENDLESS, sli, 1)],
+            &[ccw(0x03, cc | sli, 1), ccw(WRITE, CcwFlags::SUSPEND, 16)],
+            &[ccw(0x03, cc | sli, 1), ccw(0xF3, sli, 1)],
+            // The device writes over a CCW ahead: the chain is split.
+            &[
+                Ccw1::new(CommandCode(READ), cc | sli, 8, 0x1410),
+                ccw(0x03, cc | sli, 1),
+                ccw(0x03, sli, 1),
+            ],
+            // The same, behind a command that has device end later.
+            &[
+                Ccw1::new(CommandCode(READ), cc | sli, 8, 0x1510),
+                ccw(REWIND, cc | sli, 1),
+                ccw(0x03, sli, 1),
+            ],
+        ];
+        for ((at, _), program) in PROGRAMS.iter().zip(programs) {
+            for (at, ccw) in (u64::from(*at)..).step_by(8).zip(program) {
+                self.window.write(ClientAddress::new(at), ccw).unwrap();
+            }
+        }
+        let data: [u8; 16] = core::array::from_fn(|at| at as u8 + 1);
+        let at = ClientAddress::new(DATA.into());
+        self.window.write(at, &data).unwrap();
+    }
+
+    pub fn with<T>(&mut self, act: impl FnOnce(&mut PassThrough, &mut Line<'_>) -> T) -> T {
+        let mut line = Line {
+            css: &mut self.css,
+            window: &self.window,
+            now: self.now,
+            trace: None,
+            client: 0,
+            note: None,
+        };
+        act(&mut self.subject, &mut line)
+    }
+
+    pub fn ask(&mut self, request: Request<'_>) -> u32 {
+        self.css.codes.clear();
+        self.with(|subject, line| subject.request(request, line))
+    }
+
+    pub fn start(&mut self, program: usize) -> u32 {
+        let (at, flags) = PROGRAMS[program];
+        // The split program gets its READ back.
+        self.write_programs();
+        self.ask(Request::Start(&Orb::format_1(7, at, flags, 0xFF)))
+    }
+
+    fn enable(&mut self, on: bool) {
+        let mut schib = self.with(|subject, line| subject.schib(line));
+        schib.pmcw.set_flag(PmcwFlags::ENABLED, on);
+        if self.ask(Request::Modify(&schib)) == 0 && self.subject.state() == State::Idle {
+            self.enabled = on;
+        }
+    }
+
+    pub fn step(&mut self) {
+        let mut arena = std::mem::take(&mut self.storage.borrow_mut().arena);
+        // An arena that holds no program is as good as any.
+        for (at, part) in (ARENA_AT..).step_by(8).zip(arena.chunks_mut(8)) {
+            let _ = self.subject.translator.fetch(at, part);
+        }
+        self.storage.borrow_mut().arena = arena;
+        self.css.model.step(self.id);
+    }
+
+    pub fn look(&mut self) {
+        if self.css.pending_interruption().is_some() {
+            self.with(|subject, line| subject.interruption(line));
+        }
+        self.with(|subject, line| {
+            subject.tick(line);
+            subject.tend(line);
+        });
+    }
+
+    pub fn pass(&mut self) {
+        let deadline = self.subject.deadline();
+        if deadline != Tod::NEVER {
+            self.now = self.now.max(deadline);
+        }
+        self.with(|subject, line| subject.tick(line));
+    }
+
+    fn scsw(&mut self) -> channel::Scsw {
+        self.css.store(self.id).unwrap().scsw
+    }
+
+    /// Whether pending status is one that the client never sees.
+    fn is_own(&mut self) -> bool {
+        let scsw = self.scsw();
+        self.subject.is_split(&scsw)
+            || self.subject.is_half_of_split(&scsw)
+            || self.subject.state() == State::Busy
+                && self.subject.retries > 0
+                && status::is_retryable(&scsw)
+    }
+
+    /// One operation of the client's, the channel's or the world's.
+    fn operate(&mut self, draw: &mut Draw) {
+        let (taken, own) = (self.css.taken, self.is_own());
+        let (before, held) = (self.scsw(), self.subject.held.is_some());
+        let pending = before.status().contains(StatusControl::PENDING) && !own || held;
+        let mut delivered = 0;
+        match draw.below(40) {
+            0..=4 => {
+                let answer = self.start(draw.below(PROGRAMS.len() as u64) as usize);
+                let expected = match (pending, before.function().is_empty() && !own) {
+                    _ if !self.enabled => 3,
+                    (true, _) => 1,
+                    (false, false) => 2,
+                    (false, true) => 0,
+                };
+                assert_eq!(answer, expected, "START");
+            }
+            kind @ 5..=8 => {
+                let request = match kind {
+                    5 => Request::Halt,
+                    6 => Request::Clear,
+                    7 => Request::Cancel,
+                    _ => Request::Resume,
+                };
+                let answer = self.ask(request);
+                if !self.enabled {
+                    assert_eq!(answer, 3);
+                } else if let (false, false, &[code]) = (own, held, &*self.css.codes) {
+                    assert_eq!(answer, u32::from(code), "{request:?}");
+                }
+            }
+            9..=13 => {
+                let answer = self.ask(Request::Test);
+                delivered = u32::from(answer == 0 && !held);
+                let expected = match (self.enabled, pending) {
+                    (false, _) => 3,
+                    (true, true) => 0,
+                    (true, false) => 1,
+                };
+                assert_eq!(answer, expected, "TEST");
+                if answer == 0 && !held {
+                    let mut whole = self.css.last;
+                    let irb = self.subject.irb();
+                    whole.scsw.program = irb.scsw.program;
+                    whole.scsw.control = irb.scsw.control;
+                    let deferred = self.css.last.scsw.deferred_cc() != 0;
+                    if deferred && irb.scsw.deferred_cc() == 0 {
+                        // The second part of a program was not begun.
+                        whole.scsw.subchannel_status |= BROKEN_OFF.bits();
+                    }
+                    assert_eq!(*irb, whole, "an IRB that is not whole");
+                    let program = irb.scsw.program.get();
+                    assert!(program < MEMORY as u32, "an address of the appliance's");
+                }
+            }
+            14 => drop(self.with(|subject, line| subject.schib(line))),
+            15 | 16 => self.enable(true),
+            17 if draw.below(4) == 0 => self.enable(false),
+            18 if draw.below(3) == 0 => {
+                self.enabled = false;
+                self.with(|subject, line| subject.reset(line));
+            }
+            19 => self.pass(),
+            20 => self.css.model.unsolicited(self.id, DeviceStatus::ATTENTION),
+            21 => {
+                let fault = match draw.below(3) {
+                    0 => Fault::DeferredStatus(DeviceStatus::BUSY),
+                    1 => Fault::DeferredNoPath,
+                    _ => Fault::Check(BROKEN_OFF),
+                };
+                self.css.model.inject(self.id, fault);
+            }
+            22 if draw.below(6) == 0 => {
+                self.css.model.take_away(self.id);
+                self.enabled = false;
+                self.with(|subject, line| subject.report(line));
+                self.css.model.bring_back(self.id);
+                let owned = owned(self.id);
+                self.with(|subject, line| subject.plug(owned, SEEN, line));
+            }
+            23..=28 => self.look(),
+            _ => self.step(),
+        }
+        let taken = self.css.taken - taken;
+        if self.enabled && !own {
+            assert_eq!(taken, delivered, "status lost or doubled");
+        }
+        self.invariants();
+        while self.subject.take_report().is_some() {}
+    }
+
+    fn invariants(&mut self) {
+        let scsw = self.scsw();
+        let started = scsw.function().contains(FunctionControl::START);
+        let repeats = self.subject.orb.program.get() >= ARENA_AT + ARENA as u32;
+        self.went_on[0] += u64::from(repeats && self.subject.continued);
+        self.went_on[1] += u64::from(self.subject.is_half_of_split(&scsw));
+        if started && self.css.model.trace(self.id).is_some() {
+            let live = self.subject.translator.is_live();
+            assert!(live, "the channel runs a program that is freed");
+        }
+    }
+
+    /// From anywhere, a reset leads to rest, and then the subchannel works.
+    fn works(&mut self) {
+        self.css.model.mend(self.id);
+        self.with(|subject, line| subject.reset(line));
+        for _ in 0..=u32::from(HALTS) + u32::from(CLEARS) {
+            (0..8).for_each(|_| self.step());
+            self.look();
+            self.pass();
+        }
+        assert_eq!(self.subject.state(), State::Idle);
+        assert!(!self.subject.translator.is_live());
+        // Keys that were pressed in between.
+        for _ in 0..40 {
+            self.step();
+            self.enable(true);
+            self.ask(Request::Test);
+        }
+        assert_eq!(self.start(0), 0);
+        (0..20).for_each(|_| self.step());
+        self.look();
+        assert_eq!(self.ask(Request::Test), 0);
+        let irb = self.subject.irb();
+        assert!(irb.scsw.ended());
+        assert_eq!(irb.scsw.program.get(), 0x1010);
+        let device = self.device.borrow();
+        let sent = self
+            .window
+            .read::<[u8; 16]>(ClientAddress::new(DATA.into()));
+        let written = device.log.last().unwrap();
+        assert_eq!(written, &(WRITE, sent.unwrap().as_bytes().to_vec()));
+    }
+}
+
+#[test]
+fn whatever_happens_to_a_subchannel_of_the_model_it_keeps_the_invariants() {
+    let (mut ended, mut went_on) = (0, [0; 2]);
+    for seed in 1..=WALKS {
+        let outcome = std::panic::catch_unwind(|| {
+            let mut walk = Walk::new();
+            let mut draw = Draw(0x9E37_79B9_7F4A_7C15_u64.wrapping_mul(seed));
+            walk.enable(true);
+            (0..120).for_each(|_| walk.operate(&mut draw));
+            walk.works();
+            (walk.css.taken, walk.went_on)
+        });
+        let (taken, [repeated, halves]) = outcome.unwrap_or_else(|_| panic!("seed {seed}"));
+        ended += taken;
+        went_on = [went_on[0] + repeated, went_on[1] + halves];
+    }
+    assert!(
+        went_on.iter().all(|&often| often > WALKS / 20),
+        "{went_on:?}"
+    );
+    assert!(u64::from(ended) > 5 * WALKS, "only {ended} times status");
+}

@@ -1,0 +1,162 @@
+//! The scene: a pass-through subchannel on a subchannel of software, and a client that asks.
+
+use channel::{Ccw1, CcwFlags, CommandCode, Irb, Orb, OrbFlags, PmcwFlags, Schib};
+use s390x::clock::Tod;
+use window::{ClientAddress, Window};
+
+use super::fake::{Fake, Step};
+use crate::proxy::subchannel::passthrough::state::State;
+use crate::proxy::subchannel::passthrough::{Line, Owned, PassThrough, Request};
+use crate::proxy::translate::Translator;
+
+/// Where the program of the client is: two control commands, chained.
+pub const PROGRAM: u32 = 0x1000;
+pub const DEVICE: u16 = 0x1234;
+const MEMORY: usize = 0x10000;
+
+pub struct Scene {
+    pub fake: Fake,
+    pub subject: PassThrough,
+    pub window: Window,
+    pub now: Tod,
+}
+
+impl Scene {
+    /// Opened, not yet enabled.
+    pub fn new() -> Self {
+        let mut scene = Self::closed();
+        scene.open(None);
+        scene
+    }
+
+    pub fn closed() -> Self {
+        let fake = Fake::new();
+        let window = super::fake::memory(MEMORY);
+        let first = Ccw1::new(CommandCode::NOP, CcwFlags::CC | CcwFlags::SLI, 1, 0);
+        let second = Ccw1::new(CommandCode::NOP, CcwFlags::SLI, 1, 0);
+        let at = u64::from(PROGRAM);
+        window.write(ClientAddress::new(at), &first).unwrap();
+        window.write(ClientAddress::new(at + 8), &second).unwrap();
+        let translator = Translator::at(super::fake::ARENA, super::fake::ARENA_AT);
+        Self {
+            subject: PassThrough::new(fake.owned(), 5, DEVICE, 3, translator),
+            fake,
+            window,
+            now: Tod::from_micros(1),
+        }
+    }
+
+    /// Opened and enabled.
+    pub fn enabled() -> Self {
+        let mut scene = Self::new();
+        assert_eq!(scene.enable(true), 0);
+        scene
+    }
+
+    /// A program is running.
+    pub fn running() -> Self {
+        let mut scene = Self::enabled();
+        assert_eq!(scene.start(), 0);
+        assert!(scene.fake.step(Step::Work));
+        scene
+    }
+
+    pub fn with<T>(&mut self, act: impl FnOnce(&mut PassThrough, &mut Line<'_>) -> T) -> T {
+        let mut line = Line {
+            css: &mut self.fake,
+            window: &self.window,
+            now: self.now,
+            trace: None,
+            client: 0,
+            note: None,
+        };
+        act(&mut self.subject, &mut line)
+    }
+
+    pub fn open(&mut self, former: Option<(Schib, u8)>) {
+        self.with(|subject, line| subject.open(former, line));
+    }
+
+    pub fn ask(&mut self, request: Request<'_>) -> u32 {
+        self.with(|subject, line| subject.request(request, line))
+    }
+
+    pub fn orb() -> Orb {
+        Orb::format_1(0xC0DE_0001, PROGRAM, OrbFlags::PREFETCH, 0xFF)
+    }
+
+    pub fn start(&mut self) -> u32 {
+        self.ask(Request::Start(&Self::orb()))
+    }
+
+    pub fn halt(&mut self) -> u32 {
+        self.ask(Request::Halt)
+    }
+
+    pub fn clear(&mut self) -> u32 {
+        self.ask(Request::Clear)
+    }
+
+    pub fn test(&mut self) -> (u32, Irb) {
+        let condition = self.ask(Request::Test);
+        (condition, *self.subject.irb())
+    }
+
+    pub fn schib(&mut self) -> Schib {
+        self.with(|subject, line| subject.schib(line))
+    }
+
+    pub fn enable(&mut self, on: bool) -> u32 {
+        let mut schib = self.schib();
+        schib.pmcw.set_flag(PmcwFlags::ENABLED, on);
+        schib.pmcw.set_concurrent_sense(true);
+        schib.pmcw.set_isc(5);
+        schib.pmcw.parameter = 0xAAAA_0001.into();
+        self.ask(Request::Modify(&schib))
+    }
+
+    /// The device does something, and the event loop hears of it.
+    pub fn step(&mut self, step: Step) {
+        assert!(self.fake.step(step), "{step:?} makes no sense here");
+        self.look();
+    }
+
+    /// The event loop takes the interruption, if there is one.
+    pub fn look(&mut self) {
+        use channel::ChannelSubsystem;
+        if self.fake.pending_interruption().is_some() {
+            self.with(|subject, line| subject.interruption(line));
+        }
+    }
+
+    /// Time passes, up to the next deadline.
+    pub fn pass(&mut self) {
+        let deadline = self.subject.deadline();
+        if deadline != Tod::NEVER {
+            self.now = self.now.max(deadline);
+        }
+        self.with(|subject, line| subject.tick(line));
+    }
+
+    pub fn reset(&mut self) {
+        self.with(|subject, line| subject.reset(line));
+    }
+
+    /// The channel report about the subchannel.
+    pub fn report(&mut self) {
+        self.with(|subject, line| subject.report(line));
+        let owned = self.fake.owned();
+        if !self.fake.gone {
+            self.plug(owned);
+        }
+    }
+
+    /// A device is there that is the subchannel's.
+    pub fn plug(&mut self, owned: Owned) {
+        self.with(|subject, line| subject.plug(owned, DEVICE, line));
+    }
+
+    pub fn state(&self) -> State {
+        self.subject.state()
+    }
+}

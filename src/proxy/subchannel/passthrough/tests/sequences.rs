@@ -1,0 +1,366 @@
+//! All sequences of events: every state that can be reached is reached, and everything that can happen is tried in it.
+//!
+//! # How
+//!
+//! From the scene's beginning, operations are appended one at a time. A sequence that leads where another has been is not
+//! continued; one that leads to a new state is, until there is none. So all sequences are covered, however long.
+//!
+//! # The invariants, after each operation
+//!
+//! * The condition code is the one that the architecture gives (by the subchannel of software, asked beforehand).
+//! * While the hardware uses a program, the translator has it; at rest it has none.
+//! * Status taken from the hardware has been delivered, whole, or was a start turned away that is repeated, or
+//!   belonged to a client that is gone. None is delivered twice.
+//! * The client is told of pending status, and only of it.
+//! * Quiescing ends.
+
+use std::collections::HashSet;
+use std::format;
+use std::string::String;
+
+use channel::{ActivityControl, ChannelSubsystem, FunctionControl, PmcwFlags, StatusControl};
+
+use super::fake::{Step, HSCH, RSCH, SSCH, XSCH};
+use super::scene::Scene;
+use crate::proxy::subchannel::passthrough::state::{State, CLEARS, HALTS};
+use crate::proxy::subchannel::passthrough::status;
+use crate::proxy::subchannel::passthrough::Request;
+
+/// What can happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Op {
+    Start,
+    Halt,
+    Clear,
+    Cancel,
+    Resume,
+    Store,
+    Enable,
+    Disable,
+    Test,
+    Hardware(Step),
+    Look,
+    Reset,
+    Pass,
+    Report,
+}
+
+fn operations() -> Vec<Op> {
+    let mut all = vec![
+        Op::Start,
+        Op::Halt,
+        Op::Clear,
+        Op::Cancel,
+        Op::Resume,
+        Op::Store,
+        Op::Enable,
+        Op::Disable,
+        Op::Test,
+        Op::Look,
+        Op::Reset,
+        Op::Pass,
+        Op::Report,
+    ];
+    all.extend(Step::ALL.map(Op::Hardware));
+    all
+}
+
+/// Hardware that never ends a halt, or a clear function.
+#[derive(Clone, Copy, Debug)]
+struct Stuck {
+    halt: bool,
+    clear: bool,
+}
+
+struct Explorer {
+    scene: Scene,
+    /// The client has enabled the subchannel, and nothing has disabled it since.
+    enabled: bool,
+}
+
+impl Explorer {
+    fn new(stuck: Stuck) -> Self {
+        let mut scene = Scene::new();
+        scene.fake.halt_stuck = stuck.halt;
+        scene.fake.clear_stuck = stuck.clear;
+        Self {
+            scene,
+            enabled: false,
+        }
+    }
+
+    /// Whether pending status is one that the client never sees.
+    fn is_own(&self) -> bool {
+        let scsw = &self.scene.fake.schib.scsw;
+        self.scene.state() == State::Busy
+            && status::is_retryable(scsw)
+            && self.scene.subject.retries > 0
+    }
+
+    /// The condition code that the architecture gives. A start that was turned away and will be repeated is, for the
+    /// client, start pending.
+    fn expected(&self, op: Op) -> Option<u32> {
+        let fake = &self.scene.fake;
+        let mut scsw = fake.schib.scsw;
+        if self.is_own() {
+            scsw.set_controls(
+                FunctionControl::START,
+                ActivityControl::START_PENDING,
+                StatusControl::empty(),
+            );
+        }
+        let status = scsw.status();
+        let pending = status.contains(StatusControl::PENDING);
+        let conclusive = status == StatusControl::PENDING || status.intersects(status::CONCLUSIVE);
+        let (function, activity) = (scsw.function(), scsw.activity());
+        let start_only = function == FunctionControl::START;
+        let active = activity.contains(ActivityControl::SUBCHANNEL_ACTIVE);
+        let waiting = activity.intersects(
+            ActivityControl::START_PENDING
+                | ActivityControl::RESUME_PENDING
+                | ActivityControl::SUSPENDED,
+        );
+        let ending = function.intersects(FunctionControl::HALT | FunctionControl::CLEAR);
+        let operational = self.enabled && !fake.gone;
+        let code = |refuses: [bool; 2]| match refuses {
+            [true, _] => 1,
+            [false, true] => 2,
+            [false, false] => 0,
+        };
+        Some(match op {
+            Op::Start | Op::Halt | Op::Clear | Op::Cancel | Op::Resume | Op::Test
+                if !operational =>
+            {
+                3
+            }
+            Op::Start => code([pending, !function.is_empty()]),
+            Op::Halt => code([pending && conclusive, ending]),
+            Op::Clear => 0,
+            Op::Cancel => code([pending, !(start_only && waiting && !active)]),
+            Op::Resume => code([
+                pending,
+                !(start_only && activity == ActivityControl::SUSPENDED),
+            ]),
+            Op::Test => code([!pending, false]),
+            _ => return None,
+        })
+    }
+
+    fn apply(&mut self, op: Op) {
+        let expected = self.expected(op);
+        let own = self.is_own();
+        let fake = &self.scene.fake;
+        let (taken, started) = (fake.taken, fake.issued[SSCH]);
+        let answer = match op {
+            Op::Start => Some(self.scene.start()),
+            Op::Halt => Some(self.scene.halt()),
+            Op::Clear => Some(self.scene.clear()),
+            Op::Cancel => Some(self.scene.ask(Request::Cancel)),
+            Op::Resume => Some(self.scene.ask(Request::Resume)),
+            Op::Test => {
+                let (condition, irb) = self.scene.test();
+                if condition == 0 {
+                    let mut whole = self.scene.fake.last;
+                    whole.scsw.program = irb.scsw.program;
+                    assert_eq!(irb, whole, "an IRB that is not whole");
+                }
+                Some(condition)
+            }
+            Op::Store => {
+                let schib = self.scene.schib();
+                let shown = schib.pmcw.flags().contains(PmcwFlags::ENABLED);
+                assert!(!shown || self.enabled);
+                None
+            }
+            Op::Enable | Op::Disable => {
+                let on = op == Op::Enable;
+                let condition = self.scene.enable(on);
+                if condition == 0 && self.scene.state() == State::Idle {
+                    self.enabled = on && !self.scene.fake.gone;
+                }
+                None
+            }
+            Op::Hardware(step) => {
+                self.scene.fake.step(step);
+                if self.scene.fake.gone {
+                    self.enabled = false;
+                }
+                None
+            }
+            Op::Look => {
+                self.scene.look();
+                None
+            }
+            Op::Reset => {
+                self.scene.reset();
+                self.enabled = false;
+                None
+            }
+            Op::Pass => {
+                self.scene.pass();
+                None
+            }
+            Op::Report => {
+                self.scene.report();
+                None
+            }
+        };
+        if let (Some(answer), Some(expected)) = (answer, expected) {
+            assert_eq!(answer, expected, "condition code of {op:?}");
+        }
+        self.check_status(op, own, taken, started, answer);
+        self.check_program();
+        self.check_pending();
+        while self.scene.subject.take_report().is_some() {}
+    }
+
+    fn check_status(&self, op: Op, own: bool, taken: u32, started: u32, answer: Option<u32>) {
+        let fake = &self.scene.fake;
+        let taken = fake.taken - taken;
+        let delivered = u32::from(op == Op::Test && answer == Some(0));
+        let ending = !self.enabled;
+        if ending {
+            return;
+        }
+        let repeated = u32::from(own && fake.issued[SSCH] > started);
+        assert_eq!(
+            taken,
+            delivered + repeated,
+            "status lost or doubled by {op:?}"
+        );
+    }
+
+    fn check_program(&self) {
+        let live = self.scene.subject.translator.is_live();
+        if self.scene.fake.program.is_some() {
+            assert!(live, "the hardware uses a program that is freed");
+        }
+        match self.scene.state() {
+            State::NotOperational | State::Standby | State::Idle => {
+                assert!(!live || self.scene.fake.gone, "a program that nobody owns");
+            }
+            State::Busy | State::Quiescing(_) | State::Disconnected => {}
+        }
+    }
+
+    fn check_pending(&self) {
+        let fake = &self.scene.fake;
+        let told = self.scene.subject.is_pending();
+        let seen = fake.is_pending() && !fake.interruption;
+        if self.enabled && !fake.gone {
+            assert!(
+                !told || fake.is_pending(),
+                "told of status that is not there"
+            );
+            assert!(told || !seen || self.is_own(), "not told of status");
+        }
+    }
+
+    /// What matters for what can happen next.
+    fn fingerprint(&self) -> String {
+        let fake = &self.scene.fake;
+        let subject = &self.scene.subject;
+        let scsw = &fake.schib.scsw;
+        format!(
+            "{:?} {} {} {:?} {} {:?} {:x} {:?} {} {} {} {}",
+            subject.state(),
+            subject.announced,
+            subject.retries > 0,
+            subject.functions,
+            subject.translator.is_live(),
+            subject.held.is_some(),
+            scsw.control.get(),
+            (scsw.device_status, scsw.subchannel_status),
+            fake.gone,
+            fake.interruption,
+            fake.schib.pmcw.flags.get(),
+            self.enabled,
+        )
+    }
+}
+
+fn replay(stuck: Stuck, path: &[Op]) -> Explorer {
+    let mut explorer = Explorer::new(stuck);
+    for &op in path {
+        explorer.apply(op);
+    }
+    explorer
+}
+
+/// From anywhere, a reset leads to rest in a bounded number of time-outs, whatever the hardware does not do.
+fn quiesces(mut explorer: Explorer) {
+    explorer.apply(Op::Reset);
+    for _ in 0..=u32::from(HALTS) + u32::from(CLEARS) {
+        explorer.apply(Op::Pass);
+    }
+    let state = explorer.scene.state();
+    assert!(
+        !matches!(state, State::Quiescing(_) | State::Busy),
+        "{state:?}"
+    );
+}
+
+fn explore(stuck: Stuck) -> usize {
+    let operations = operations();
+    let mut seen = HashSet::new();
+    let mut paths: Vec<Vec<Op>> = vec![Vec::new()];
+    seen.insert(replay(stuck, &[]).fingerprint());
+    while let Some(path) = paths.pop() {
+        for &op in &operations {
+            let mut longer = path.clone();
+            longer.push(op);
+            let outcome = std::panic::catch_unwind(|| {
+                let explorer = replay(stuck, &longer);
+                let mark = explorer.fingerprint();
+                quiesces(explorer);
+                mark
+            });
+            let mark = outcome.unwrap_or_else(|_| panic!("{longer:?}"));
+            if seen.insert(mark) {
+                paths.insert(0, longer);
+            }
+        }
+    }
+    seen.len()
+}
+
+#[test]
+fn every_sequence_of_events_keeps_the_invariants() {
+    let states = explore(Stuck {
+        halt: false,
+        clear: false,
+    });
+    assert!(states > 100, "only {states} states");
+}
+
+#[test]
+fn so_it_does_on_hardware_whose_halt_never_ends() {
+    explore(Stuck {
+        halt: true,
+        clear: false,
+    });
+}
+
+#[test]
+fn so_it_does_on_hardware_where_nothing_ends() {
+    explore(Stuck {
+        halt: true,
+        clear: true,
+    });
+}
+
+/// What the hardware was asked is what the client asked, while nothing is repeated or ended for it.
+#[test]
+fn an_instruction_of_the_clients_is_one_instruction() {
+    let mut scene = Scene::running();
+    assert_eq!(scene.halt(), 0);
+    assert_eq!(scene.ask(Request::Cancel), 2);
+    assert_eq!(scene.ask(Request::Resume), 2);
+    assert_eq!(scene.start(), 2);
+    let issued = scene.fake.issued;
+    assert_eq!(
+        [issued[SSCH], issued[HSCH], issued[XSCH], issued[RSCH]],
+        [1; 4]
+    );
+    assert!(scene.fake.pending_interruption().is_none());
+}
