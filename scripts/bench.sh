@@ -112,7 +112,7 @@ instructions_per_read() {
     value insns_per_read_4k_qd32 "$(sed -n 's/^bench: read4k depth=32 .*insns=\([0-9]*\)$/\1/p' "$log" | grep . || echo null)"
 }
 
-# image_counts BENCH LOG: the image alone, counting instructions; see src/bench.rs.
+# image_counts BENCH LOG: the image alone, counting instructions; see tests/image/src/bench.rs.
 image_counts() {
     timeout 60 qemu-system-s390x -accel tcg -icount shift=1,sleep=off -rtc base=2026-01-01,clock=vm -seed 1 -m 16M \
         -nodefaults -nographic -no-reboot -action panic=exit-failure -chardev stdio,id=console \
@@ -131,7 +131,7 @@ instructions_per_program() {
     value insns_trace_record "$(sed -n 's/^bench: trace .*insns=\([0-9]*\)$/\1/p' "$log" | grep . || echo null)"
 }
 
-# For each random read of a count-key-data disk; for sequential ones of 512 KiB, its starts and CCWs. See src/bench/eckd.rs.
+# For each random read of a count-key-data disk; for sequential ones of 512 KiB, its starts and CCWs. See tests/image/src/bench/eckd.rs.
 costs_of_eckd() {
     local log=$TARGET/bench/eckd.log long
     image_counts eckd "$log"

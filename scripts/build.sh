@@ -4,7 +4,7 @@
 #   scripts/build.sh [image|test-image|host]…       image and host, when nothing is named
 #
 #   target/image/stellwerk.{elf,bin,ins}            the image: for QEMU's -kernel, raw, and for list-directed IPL
-#   target/image-selftest/stellwerk.{elf,bin,ins}   the image with its tests and benchmarks in it
+#   target/test-image/stellwerk.{elf,bin,ins}   the image with its tests and benchmarks in it
 #   target/release/stellwerk                        the host program
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
@@ -12,20 +12,20 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 use_toolchain run
 cd "$ROOT"
 
-# loadable OUT [LIMIT] [OPTION…]: what QEMU and IPL load, at most LIMIT KiB of it.
+# loadable PACKAGE OUT [LIMIT]: what QEMU and IPL load, at most LIMIT KiB of it.
 loadable() {
-    image_cargo build --profile appliance -p stellwerk-appliance --bin stellwerk-appliance "${@:3}"
-    "$CARGO" run -q --release -p xtask -- image "$TARGET/$IMAGE_TARGET/appliance/stellwerk-appliance" "$1" ${2:+"$2"}
+    image_cargo build --profile appliance -p "$1" --features image
+    "$CARGO" run -q --release -p xtask -- image "$TARGET/$IMAGE_TARGET/appliance/$1" "${@:2}"
 }
 
 build_image() {
     step "build: the appliance image"
-    loadable "$(dirname "$IMAGE_ELF")" 512
+    loadable stellwerk-appliance "$(dirname "$IMAGE_ELF")" 512
 }
 
 build_test-image() {
     step "build: the image with its tests"
-    loadable "$(dirname "$TEST_IMAGE_ELF")" '' --features selftest
+    loadable stellwerk-test-image "$(dirname "$TEST_IMAGE_ELF")"
 }
 
 build_host() {

@@ -12,7 +12,7 @@ TARGET=${CARGO_TARGET_DIR:-$ROOT/target}
 # The Rust target of the image; it has no precompiled standard library anywhere, so core and alloc are built along.
 IMAGE_TARGET=s390x-unknown-none-softfloat
 IMAGE_ELF=$TARGET/image/stellwerk.elf
-TEST_IMAGE_ELF=$TARGET/image-selftest/stellwerk.elf # the same with its tests and benchmarks in it
+TEST_IMAGE_ELF=$TARGET/test-image/stellwerk.elf # the same with its tests and benchmarks in it
 HOST_PROGRAM=$TARGET/release/stellwerk
 
 # ---- messages -----------------------------------------------------------------------------------------------------

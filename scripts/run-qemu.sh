@@ -10,7 +10,7 @@
 #
 #   scripts/run-qemu.sh IMAGE [ARGUMENT…]
 #
-# The runner of `cargo run`: boots that appliance image alone, with its console on this terminal and two scratch disks.
+# The runner of cargo for the image's target, and by hand: boots that appliance image alone, with its console on this terminal and two scratch disks.
 # Ctrl-A X leaves. The arguments go to QEMU; -append is the way to pass a command line.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh

@@ -11,6 +11,8 @@
 //! not for the data path. When the heap is used up, `alloc`'s containers panic; their `try_`
 //! functions and the bare `alloc` say no.
 
+#![cfg(target_os = "none")]
+
 use core::alloc::{GlobalAlloc, Layout};
 use core::ptr::NonNull;
 use linked_list_allocator::Heap;

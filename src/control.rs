@@ -9,9 +9,9 @@ use core::cell::OnceCell;
 use core::fmt;
 use core::mem::offset_of;
 
-use alloc::boxed::Box;
-use alloc::string::{String, ToString};
-use alloc::vec::Vec;
+use liballoc::boxed::Box;
+use liballoc::string::{String, ToString};
+use liballoc::vec::Vec;
 
 use channel::{DeviceNumber, SubchannelId};
 use vcss::control::{self, Appliance, DeviceLife, ExportKind, Life, Order};

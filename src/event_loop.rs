@@ -19,9 +19,9 @@
 //!
 //! One CPU. A wake-up that was lost is healed by a timer, once a second, and counted.
 
-use alloc::boxed::Box;
-use alloc::string::{String, ToString};
-use alloc::vec::Vec;
+use liballoc::boxed::Box;
+use liballoc::string::{String, ToString};
+use liballoc::vec::Vec;
 
 use s390x::clock::Tod;
 use vcss::control::{Counters, Life};

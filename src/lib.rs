@@ -1,13 +1,15 @@
-//! The appliance without its way in: everything that needs no image around it, so that it is tested
-//! on the developer's machine too.
+//! The appliance. What needs no s390x instruction is tested on the developer's machine too.
 //!
+//! [`boot`] is the way in and the way out, and `alloc` the heap, which are there on s390x only;
 //! [`css`] is the channel subsystem as the machine has it, [`driver`] drives what the appliance
 //! owns, [`proxy`] is what clients get, [`control`] is what the host daemon says, and
 //! [`event_loop`] holds them together.
-#![cfg_attr(not(test), no_std)]
+#![cfg_attr(not(any(test, fuzzing)), no_std)]
 
-extern crate alloc;
+extern crate alloc as liballoc;
 
+pub mod alloc;
+pub mod boot;
 pub mod control;
 pub mod css;
 pub mod driver;

@@ -24,8 +24,8 @@ pub mod translate;
 #[cfg(test)]
 mod tests;
 
-use alloc::boxed::Box;
-use alloc::vec::Vec;
+use liballoc::boxed::Box;
+use liballoc::vec::Vec;
 
 use channel::{Crw, DeviceNumber, IoInterruption, SubchannelId};
 use s390x::clock::Tod;

@@ -4,21 +4,8 @@
 //! Both are what the unit tests check; the corpus is what their seeds make.
 #![no_main]
 
-use appliance::proxy::translate;
+use appliance::proxy::translate::tests::{contained, differential};
 use libfuzzer_sys::fuzz_target;
-
-#[path = "../../src/proxy/translate/tests/contained.rs"]
-mod contained;
-#[path = "../../src/proxy/translate/tests/differential.rs"]
-mod differential;
-#[path = "../../src/proxy/translate/tests/interpreter.rs"]
-#[allow(dead_code)]
-mod interpreter;
-#[path = "../../src/proxy/translate/tests/places.rs"]
-mod places;
-#[path = "../../src/proxy/translate/tests/scene.rs"]
-#[allow(dead_code)]
-mod scene;
 
 fuzz_target!(|input: &[u8]| {
     differential::check(input);

@@ -223,6 +223,11 @@ __boot_stop:
     report = sym super::report::report,
 );
 
+extern "Rust" {
+    /// What the image does once the CPU is set up.
+    fn kmain() -> !;
+}
+
 extern "C" {
     static __image_end: u8;
     static __image_start: u8;
@@ -267,7 +272,8 @@ extern "C" fn enter() -> ! {
     set_vectors();
     // SAFETY: from here on nobody writes to the protected locations but `s390x::lowcore`.
     unsafe { Cr0::update(|cr0| cr0 | Cr0::LOW_ADDRESS_PROTECTION) };
-    crate::kmain()
+    // SAFETY: the image defines it, once and with this type.
+    unsafe { kmain() }
 }
 
 /// Let the idle wait take interruptions, and a report everything that comes elsewhere.

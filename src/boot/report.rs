@@ -160,7 +160,7 @@ impl Scene<'_> {
         writeln!(
             to,
             "\n==== stellwerk {} stopped: {} ====",
-            crate::VERSION,
+            super::start::VERSION,
             self.stop.title()
         )?;
         self.show_cause(to)?;

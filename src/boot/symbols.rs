@@ -257,7 +257,7 @@ fn half(bytes: &[u8], offset: usize) -> Option<u16> {
 #[must_use]
 pub fn of_this_image() -> Option<Symbols<'static>> {
     /// How many bytes there are for the table. What it does not need is not in the image file.
-    const SECTION_SIZE: usize = if cfg!(feature = "selftest") { 32 } else { 16 } << 10;
+    const SECTION_SIZE: usize = if cfg!(feature = "test-image") { 32 } else { 16 } << 10;
     #[link_section = ".symbols"]
     #[used]
     static mut SECTION: [u8; SECTION_SIZE] = [0; SECTION_SIZE];

@@ -2,7 +2,7 @@
 
 use core::mem::offset_of;
 
-use alloc::vec::Vec;
+use liballoc::vec::Vec;
 
 use vcss::control::{self, ConditionState};
 use vcss::Area;

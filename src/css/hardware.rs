@@ -2,11 +2,11 @@
 
 use core::ptr;
 
-use alloc::alloc::{alloc, dealloc, Layout};
 use channel::{
     ChannelSubsystem, Crw, IoInterruption, Irb, NotOperational, Orb, OrbFlags, Refusal, Schib,
     SubchannelId, Tested,
 };
+use liballoc::alloc::{alloc, dealloc, Layout};
 use s390x::address::{AbsoluteAddress, PAGE_SIZE};
 use s390x::cc::ConditionCode;
 use s390x::clock::Tod;

@@ -11,7 +11,7 @@
 //!
 //! A subchannel that somebody uses is not touched.
 
-use alloc::vec::Vec;
+use liballoc::vec::Vec;
 
 use channel::{DeviceNumber, PmcwFlags, Schib, SubchannelId};
 use s390x::clock::Tod;
@@ -107,6 +107,26 @@ impl Inventory {
             });
         });
         Ok(this)
+    }
+
+    /// Logs the subchannels, in the columns of lscss.
+    pub fn log(&self) {
+        log::info!(target: "css", "Device   Subchan.  CU Type DevType PIM CHPIDs");
+        for device in &self.devices {
+            let (number, id, paths, [chpid, ..]) =
+                (device.number, device.id, device.path_mask, device.chpids);
+            match &device.identity {
+                Ok(identity) => log::info!(
+                    target: "css",
+                    "{number} {id}  {:04x}/{:02x} {:04x}/{:02x} {paths:02x}  {chpid:02x}",
+                    identity.cu_type,
+                    identity.cu_model,
+                    identity.dev_type,
+                    identity.dev_model,
+                ),
+                Err(error) => log::warn!(target: "css", "{number} {id}  {error}"),
+            }
+        }
     }
 
     /// The devices. The place of one changes with [`Self::look`] alone.

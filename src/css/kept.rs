@@ -1,6 +1,6 @@
 //! Interruptions that were taken and that nobody has asked for yet.
 
-use alloc::collections::VecDeque;
+use liballoc::collections::VecDeque;
 
 use channel::IoInterruption;
 

@@ -176,7 +176,7 @@ pub enum Wake {
 
 /// Whether so many bytes can be had. What comes while clients are served must not be what ends the appliance: it looks first.
 pub fn has_room(bytes: usize) -> bool {
-    let mut room: alloc::vec::Vec<u8> = alloc::vec::Vec::new();
+    let mut room: liballoc::vec::Vec<u8> = liballoc::vec::Vec::new();
     let there = room.try_reserve_exact(bytes).is_ok();
     // An allocation that nobody uses would not be made.
     core::hint::black_box(&mut room);

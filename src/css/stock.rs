@@ -6,7 +6,7 @@
 //! it again, and if it still writes there, that is its own trouble. So a device that cannot be opened for days takes no more than one try
 //! does.
 
-use alloc::vec::Vec;
+use liballoc::vec::Vec;
 
 /// What one device was given of the platform's storage.
 #[derive(Debug, Default)]

@@ -39,8 +39,8 @@ pub mod roles;
 mod status;
 pub mod thin;
 
-use alloc::boxed::Box;
-use alloc::vec::Vec;
+use liballoc::boxed::Box;
+use liballoc::vec::Vec;
 
 use channel::{IoInterruption, Irb, Orb, PmcwFlags, SubchannelId};
 use s390x::clock::Tod;

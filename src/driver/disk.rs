@@ -1,7 +1,7 @@
 //! Which driver a disk has.
 
-use alloc::boxed::Box;
-use alloc::string::{String, ToString};
+use liballoc::boxed::Box;
+use liballoc::string::{String, ToString};
 
 use super::block::BlockDevice;
 use super::dasd::roles;
@@ -76,5 +76,19 @@ pub fn open(
             .map(|disk| Box::new(disk) as Box<dyn BlockDevice>)
             .map_err(|error| error.to_string()),
         None => Err("no driver for this control unit".to_string()),
+    }
+}
+
+/// Logs the disks, or why there is none where one should be.
+pub fn log_all(platform: &mut dyn Platform, devices: &[Device], settings: Settings) {
+    for device in devices.iter().filter(|device| Kind::of(device).is_some()) {
+        let number = device.number;
+        match open(platform, device, settings) {
+            Ok(disk) => {
+                let (blocks, size) = (disk.geometry().block_size, disk.geometry().sectors / 2);
+                log::info!(target: "disk", "{number} {size} KiB in blocks of {blocks}");
+            }
+            Err(error) => log::warn!(target: "disk", "{number} {error}"),
+        }
     }
 }

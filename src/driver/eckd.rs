@@ -31,8 +31,8 @@ pub(super) mod tests;
 pub mod thin;
 pub mod volume;
 
-use alloc::string::{String, ToString};
 use core::fmt;
+use liballoc::string::{String, ToString};
 
 use channel::{Orb, SenseId, SubchannelId};
 use window::{OutOfWindow, Segment};

@@ -26,8 +26,8 @@ pub mod program;
 #[cfg(test)]
 mod tests;
 
-use alloc::string::{String, ToString};
 use core::fmt;
+use liballoc::string::{String, ToString};
 
 use channel::{Orb, SenseId, SubchannelId};
 use s390x::ebcdic::Text;

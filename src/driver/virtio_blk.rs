@@ -25,7 +25,7 @@ mod queue;
 #[cfg(test)]
 mod tests;
 
-use alloc::vec::Vec;
+use liballoc::vec::Vec;
 
 use channel::{IoInterruption, PmcwFlags, SubchannelId};
 use virtio::blk::{Config, Features};

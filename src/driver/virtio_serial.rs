@@ -17,8 +17,8 @@
 //! transmit queue full needs not be sent: one that the host has not yet read lies before it. That is
 //! counted, and never waited for.
 
-use alloc::vec::Vec;
 use core::fmt;
+use liballoc::vec::Vec;
 
 use channel::{IoInterruption, SubchannelId};
 use virtio::console::{

@@ -4,8 +4,8 @@
 //!
 //! One client whose area is spoilt is that client's trouble. It is tried again every few seconds.
 
-use alloc::format;
-use alloc::string::{String, ToString};
+use liballoc::format;
+use liballoc::string::{String, ToString};
 
 use channel::SubchannelId;
 use vcss::layout::Kind;
@@ -91,9 +91,9 @@ impl Appliance {
 
     fn try_client(&mut self, platform: &mut dyn Platform, number: u16) {
         let began = platform.now();
-        let disks: alloc::vec::Vec<_> = self.owned.iter().map(|owned| owned.number).collect();
+        let disks: liballoc::vec::Vec<_> = self.owned.iter().map(|owned| owned.number).collect();
         let devices = self.inventory.devices();
-        let held: alloc::vec::Vec<SubchannelId> = devices
+        let held: liballoc::vec::Vec<SubchannelId> = devices
             .iter()
             .map(|device| device.id)
             .filter(|&id| self.proxy.holds(id))

@@ -9,9 +9,9 @@
 //! * A count-key-data or fixed-block disk that somebody has in use comes back as the volume that it was, or not at all: see
 //!   [`BlockDevice::recheck`](crate::driver::block::BlockDevice::recheck). A virtio disk is opened anew.
 
-use alloc::boxed::Box;
-use alloc::format;
-use alloc::string::{String, ToString};
+use liballoc::boxed::Box;
+use liballoc::format;
+use liballoc::string::{String, ToString};
 
 use channel::{DeviceNumber, SubchannelId};
 use s390x::clock::Tod;

@@ -6,8 +6,8 @@
 //!   nothing of its own is in progress there.
 //! * Nothing waits here: what takes time is looked at again in the next turn.
 
-use alloc::boxed::Box;
-use alloc::vec::Vec;
+use liballoc::boxed::Box;
+use liballoc::vec::Vec;
 
 use channel::DeviceNumber;
 use vcss::control::{Loan, LoanState};

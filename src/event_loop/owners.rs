@@ -1,8 +1,8 @@
 //! Which subchannel is whose at bring-up.
 
-use alloc::format;
-use alloc::string::String;
-use alloc::vec::Vec;
+use liballoc::format;
+use liballoc::string::String;
+use liballoc::vec::Vec;
 
 use channel::{DeviceNumber, SubchannelId};
 

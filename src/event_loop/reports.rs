@@ -24,7 +24,7 @@ impl Appliance {
                 Report::Overflow => {
                     // What has gone goes first: it may have come back elsewhere.
                     let devices = self.inventory.devices().iter();
-                    let known: alloc::vec::Vec<_> = devices.map(|device| device.id).collect();
+                    let known: liballoc::vec::Vec<_> = devices.map(|device| device.id).collect();
                     for id in known {
                         while_serving(platform, |platform| self.look_at(platform, id));
                     }

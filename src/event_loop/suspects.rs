@@ -9,9 +9,9 @@
 //! * A death is forgiven when the virtual subchannel has been in service for an hour without another one.
 //! * The count stands in the control area, where it outlives the appliance and no client can change it.
 
-use alloc::format;
-use alloc::string::String;
-use alloc::vec::Vec;
+use liballoc::format;
+use liballoc::string::String;
+use liballoc::vec::Vec;
 
 use s390x::clock::Tod;
 use vcss::underway::{CutOff, Note};

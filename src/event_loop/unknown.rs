@@ -7,8 +7,8 @@
 //! * One of them is asked again every few seconds, and at once when the daemon wants a try of whom it is for. Clients wait meanwhile, so the
 //!   pause is many times as long as that takes.
 
-use alloc::format;
-use alloc::vec::Vec;
+use liballoc::format;
+use liballoc::vec::Vec;
 
 use channel::{DeviceNumber, SubchannelId};
 use s390x::clock::Tod;

@@ -14,7 +14,7 @@ pub mod service;
 pub mod table;
 mod unit;
 
-use alloc::vec::Vec;
+use liballoc::vec::Vec;
 
 use vcss::client::{DeviceState, Notify, MAX_QUEUES};
 use vcss::{Area, AreaError, Word};

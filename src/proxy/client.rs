@@ -9,9 +9,9 @@ mod cut_off;
 mod owned;
 mod place;
 
-use alloc::boxed::Box;
-use alloc::string::String;
-use alloc::vec::Vec;
+use liballoc::boxed::Box;
+use liballoc::string::String;
+use liballoc::vec::Vec;
 
 use channel::{Crw, FunctionControl, IoInterruption, SubchannelId};
 use s390x::clock::Tod;
@@ -68,7 +68,7 @@ pub struct Client {
     /// Channel reports, where the area has room for them.
     events: Option<EventSource<'static>>,
     /// It is no client, but a test of the appliance.
-    #[cfg(feature = "selftest")]
+    #[cfg(feature = "test-image")]
     trusted: bool,
 }
 
@@ -122,7 +122,7 @@ impl Client {
             subchannels: Vec::new(),
             withheld: Vec::new(),
             devices: Vec::new(),
-            #[cfg(feature = "selftest")]
+            #[cfg(feature = "test-image")]
             trusted: false,
         })
     }

@@ -47,8 +47,8 @@ mod midaws;
 mod repeat;
 mod split;
 mod straight;
-#[cfg(test)]
-mod tests;
+#[cfg(any(test, fuzzing))]
+pub mod tests;
 mod watch;
 
 use channel::{ActivityControl, FunctionControl, SubchannelStatus};

@@ -5,7 +5,7 @@
     disk.py check FILE LOG      that is still so, but for the changes that the image has announced in LOG:
                                 "disk: wrote SECTOR COUNT", "disk: zeroed ...", "disk: discarded ..."
 
-The constants are those of src/selftest/disk.rs.
+The constants are those of tests/image/src/selftest/disk.rs.
 """
 import re
 import struct

@@ -17,14 +17,6 @@ mod image;
 mod names;
 mod table;
 
-#[path = "../../src/boot/symbols.rs"]
-mod symbols;
-
-// Pure, but part of a program that runs on s390x only: its tests run here.
-#[cfg(test)]
-#[path = "../../src/boot/cmdline.rs"]
-mod cmdline;
-
 use anyhow::{bail, ensure, Context, Result};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

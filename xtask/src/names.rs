@@ -3,7 +3,7 @@
 //! Again and again the most frequent pair of neighbours becomes a token of its own, until that pays no more. The reader
 //! is in `src/boot/symbols.rs`.
 
-use crate::symbols::{FIRST_PAIR, TWO_BYTES};
+use appliance::boot::symbols::{FIRST_PAIR, TWO_BYTES};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 

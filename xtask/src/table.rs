@@ -5,10 +5,10 @@
 
 use crate::frames::{self, Frame};
 use crate::names::Names;
-use crate::symbols::{
+use anyhow::{ensure, Context, Result};
+use appliance::boot::symbols::{
     Symbols, FRAME_BY_R11, FRAME_MASK, FRAME_SAVES_R11, GROUP, MAGIC, NAME_LIMIT,
 };
-use anyhow::{ensure, Context, Result};
 use object::{Object, ObjectSymbol, SymbolKind};
 use std::collections::BTreeMap;
 

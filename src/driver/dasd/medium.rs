@@ -1,7 +1,7 @@
 //! What is behind the queue of a [`Disk`](super::Disk).
 
-use alloc::string::{String, ToString};
 use core::fmt;
+use liballoc::string::{String, ToString};
 
 use channel::Orb;
 use window::{OutOfWindow, Segment};

@@ -13,7 +13,7 @@
 //! The slot's number is the head's, so a completion finds its request by an index. Everything else of
 //! a request is its token, which the device cannot reach.
 
-use alloc::boxed::Box;
+use liballoc::boxed::Box;
 
 use virtio::blk::{Range as WireRange, RangeFlags, RequestHeader, RequestStatus, RequestType};
 use virtio::ring::driver::{Buffer, DeviceFault, Queue, TableShape};

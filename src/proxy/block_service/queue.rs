@@ -15,11 +15,11 @@
 //! A RETURNED entry whose used index is not yet published was returned to the client: it is
 //! worked on again. Reads, writes, flushes and discards may all be done twice.
 
-use alloc::collections::VecDeque;
-use alloc::vec::Vec;
 use core::fmt;
 use core::mem::offset_of;
 use core::sync::atomic::{fence, Ordering};
+use liballoc::collections::VecDeque;
+use liballoc::vec::Vec;
 
 use vcss::client::{InFlight, QueueState, MAX_QUEUE_SIZE};
 use vcss::{Area, AreaError, Word};

@@ -2,7 +2,7 @@
 //!
 //! Rule: lengths and addresses are the client's. Each is checked once, here, and what comes out is within its window.
 
-use alloc::boxed::Box;
+use liballoc::boxed::Box;
 
 use virtio::blk::{RequestHeader, RequestStatus};
 use virtio::ring::device::{Buffer, Chain};

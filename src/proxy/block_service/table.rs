@@ -2,7 +2,7 @@
 //!
 //! Rule: a fixed number of places, made when a disk is opened; nothing is allocated for a request.
 
-use alloc::vec::Vec;
+use liballoc::vec::Vec;
 
 use window::ClientAddress;
 

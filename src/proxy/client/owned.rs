@@ -1,6 +1,6 @@
 //! Owned devices for a client: which it can have, and who passes them through.
 
-use alloc::boxed::Box;
+use liballoc::boxed::Box;
 
 use channel::DeviceNumber;
 
@@ -18,7 +18,7 @@ const SPARE_BYTES: usize = 64 * 1024;
 impl Client {
     /// Whether a device can be passed through to a client; the log says why not.
     pub(super) fn may_have(&self, stands: Stands, device: &Device) -> bool {
-        #[cfg(feature = "selftest")]
+        #[cfg(feature = "test-image")]
         if self.trusted {
             return true;
         }
@@ -38,7 +38,7 @@ impl Client {
     }
 
     /// The client is the appliance itself: it may have any device. For tests and benchmarks.
-    #[cfg(feature = "selftest")]
+    #[cfg(feature = "test-image")]
     #[must_use]
     pub const fn trusted(mut self) -> Self {
         self.trusted = true;

@@ -2,7 +2,7 @@
 
 use core::mem::offset_of;
 
-use alloc::boxed::Box;
+use liballoc::boxed::Box;
 
 use channel::{DeviceNumber, Irb, Orb, Schib};
 use vcss::client::{Command, Instruction, Measurement, Response, SchibPart, Status};

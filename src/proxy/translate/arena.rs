@@ -6,9 +6,9 @@
 //! of them are known ([`Arena::hold`]), and then stored in an order in which the channel finds new ground before what leads
 //! there.
 
-use alloc::boxed::Box;
 use core::num::NonZeroU16;
 use core::sync::atomic::{AtomicU64, Ordering};
+use liballoc::boxed::Box;
 
 use channel::{Ccw1, CcwFlags, CommandCode};
 use window::WindowSlice;

@@ -4,9 +4,9 @@
 //! followed by two *link* slots: there the chain goes on when what follows stands elsewhere, or when a status modifier leads past
 //! the segment's end. So within a segment and its links, the client's address grows with the slot.
 
-use alloc::boxed::Box;
-use alloc::vec;
-use alloc::vec::Vec;
+use liballoc::boxed::Box;
+use liballoc::vec;
+use liballoc::vec::Vec;
 
 use channel::{Ccw1, CommandCode};
 

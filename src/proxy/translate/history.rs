@@ -11,10 +11,10 @@ pub(super) use unrecorded::History;
 
 #[cfg(any(test, fuzzing))]
 mod recorded {
-    use alloc::vec;
-    use alloc::vec::Vec;
     use core::cell::RefCell;
     use core::ops::Range;
+    use liballoc::vec;
+    use liballoc::vec::Vec;
 
     /// The values of each word since the channel was last known to find none but the present one; none of a word that is free.
     #[derive(Debug, Default)]

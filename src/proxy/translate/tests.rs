@@ -1,15 +1,23 @@
-//! Facts about translation.
+//! Facts about translation. The fuzz target checks two of them on programs of its own.
+#![allow(missing_docs, missing_debug_implementations)]
+#![cfg_attr(not(test), allow(dead_code))]
 
 use super as translate;
 
+#[cfg(test)]
 mod cases;
-mod contained;
+pub mod contained;
+#[cfg(test)]
 mod cycles;
-mod differential;
+pub mod differential;
 mod interpreter;
+#[cfg(test)]
 mod live;
+#[cfg(test)]
 mod meanwhile;
 mod places;
+#[cfg(test)]
 mod programs;
+#[cfg(test)]
 mod repeat;
 mod scene;

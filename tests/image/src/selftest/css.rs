@@ -4,10 +4,10 @@
 //! devices and on a DASD. Where an implementation is known to differ from the *Principles of Operation*, the
 //! test asks for what both have in common.
 
-use super::liballoc::boxed::Box;
-use super::liballoc::format;
-use super::liballoc::vec::Vec;
 use super::{ensure, Outcome, Scene, Tally, Test, Why};
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::vec::Vec;
 use appliance::css::Platform;
 use appliance::css::{self, Device, Hardware};
 use appliance::driver::fba;

@@ -20,9 +20,6 @@
 //!
 //! **Limits.** The tests are told nothing about the machine but what they find; what the host has to
 //! provide is in `tests/guest/run.sh`.
-
-extern crate alloc as liballoc;
-
 mod channel;
 mod crash;
 mod css;
@@ -36,11 +33,11 @@ mod link;
 mod proxy;
 mod remote;
 
-use crate::boot::cmdline::{Options, SelfTest};
+use crate::options::{Options, SelfTest};
+use alloc::format;
+use alloc::string::{String, ToString};
 use appliance::driver::virtio_ccw::Settings;
 use core::fmt::Debug;
-use liballoc::format;
-use liballoc::string::{String, ToString};
 use s390x::cpu::{disabled_wait, WaitCode};
 
 /// Where it ends when a test has failed.
@@ -121,7 +118,7 @@ impl Tally {
     fn end(&self) -> ! {
         sclp::println!("{} passed, {} failed", self.passed, self.failed);
         if self.passed > 0 && self.failed == 0 {
-            crate::boot::shut_down()
+            appliance::boot::shut_down()
         }
         disabled_wait(FAILED)
     }
@@ -136,7 +133,7 @@ pub fn run(test: SelfTest, options: &Options) -> ! {
     };
     let mut tally = Tally::default();
     match test {
-        SelfTest::Exit => crate::boot::shut_down(),
+        SelfTest::Exit => appliance::boot::shut_down(),
         SelfTest::Css => css::run(&mut tally, options.vfio),
         SelfTest::Channel => channel::run(&mut tally, settings, options.area),
         SelfTest::Attention => channel::run_attention(&mut tally, settings, options.area),

@@ -15,11 +15,11 @@
 //! A storage control that accepts what it is given. What it would not accept is for the unit tests and for Hercules.
 
 use super::client::{Client, Memory, DATA};
-use super::liballoc::boxed::Box;
-use super::liballoc::format;
-use super::liballoc::rc::Rc;
-use super::liballoc::string::{String, ToString};
 use super::{awake, nearest, serve, Appliance, Scale, DISK_TIME, PATIENCE, READS, WARM_UP};
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::rc::Rc;
+use alloc::string::{String, ToString};
 use appliance::css::Hardware;
 use appliance::css::{OutOfStorage, Platform, Wake};
 use appliance::driver::eckd::format::{

@@ -5,10 +5,10 @@
 //! tried, and the subchannel has to work afterwards. Of bad CCWs, the check and its CCW address are asked for, in the
 //! client's terms.
 
-use super::super::liballoc::format;
 use super::super::{ensure, expect, test, Outcome, Scene, Test, Why};
 use super::programs::{program_check, refused_by_vfio};
 use super::Subchannel;
+use alloc::format;
 use channel::{
     Ccw1, CcwFlags, CommandCode, DeviceStatus, Idaw2, OrbFlags, PmcwFlags, Refusal, Schib,
 };

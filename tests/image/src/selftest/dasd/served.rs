@@ -5,16 +5,16 @@
 //!
 //! Of requests in flight no two touch a block that one of them writes: which comes first is nobody's business.
 
-use super::super::liballoc::boxed::Box;
-use super::super::liballoc::format;
-use super::super::liballoc::rc::Rc;
-use super::super::liballoc::string::ToString;
-use super::super::liballoc::vec;
-use super::super::liballoc::vec::Vec;
 use super::super::{ensure, expect, test, Outcome, Scene, Tally, Test, Why};
 use super::pattern::{compare, fill, hash, step};
 use crate::bench::client::{Client, Taken, DATA, MOST_PIECES};
 use crate::bench::{serve, Appliance};
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::rc::Rc;
+use alloc::string::ToString;
+use alloc::vec;
+use alloc::vec::Vec;
 use appliance::css::{self, Device, Hardware};
 use appliance::driver::block::{BlockDevice, BlockStatus, Operation, Token};
 use appliance::driver::disk;

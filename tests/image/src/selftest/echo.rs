@@ -2,8 +2,8 @@
 //!
 //! A wish for an orderly end (the host's `system_powerdown`) ends it too.
 
-use super::liballoc::string::String;
 use super::{ensure, test, Outcome, Scene, Tally, Test};
+use alloc::string::String;
 use s390x::clock::Tod;
 use s390x::idle::{self, ExternalCode, Sources, Wake};
 

@@ -2,13 +2,13 @@
 //!
 //! **[`TESTS`] and [`FIXED`] write**: to records 1 and 2 of the first track, which have 24 and 144 bytes of data, or to blocks 0 and 2.
 
-use super::super::liballoc::vec::Vec;
 use super::super::{ensure, expect, test, Outcome, Test, Why};
 use super::dasd::{
     at, on_record, tic, to, write, ARGUMENT, ARGUMENTS, FIRST, PAGE_1, READ_DATA, SECOND,
 };
 use super::programs::well;
 use super::{running, Subchannel};
+use alloc::vec::Vec;
 use appliance::driver::fba::format as fixed;
 use channel::{Ccw0, Ccw1, CcwFlags, CommandCode, DeviceStatus, OrbFlags};
 use dasd::command::{DefineExtent, LocateRecord, DEFINE_EXTENT, LOCATE_RECORD};

@@ -29,14 +29,15 @@
 //!
 //! One disk, one client, one queue. The control area and the link to the host daemon do not exist here, so
 //! their part in lying down and getting up (three stores and four loads) is not in the sleeping figure.
-
-extern crate alloc as liballoc;
-
 pub(crate) mod client;
 mod eckd;
 mod proxy;
 
-use crate::boot::cmdline::{Bench, Options};
+use crate::options::{Bench, Options};
+use alloc::boxed::Box;
+use alloc::rc::Rc;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 use appliance::css::{self, Hardware};
 use appliance::css::{Platform, Wake};
 use appliance::driver::block::BlockDevice;
@@ -45,10 +46,6 @@ use appliance::driver::virtio_ccw::Settings;
 use appliance::proxy::Proxy;
 use client::Client;
 use core::cell::RefCell;
-use liballoc::boxed::Box;
-use liballoc::rc::Rc;
-use liballoc::string::{String, ToString};
-use liballoc::vec::Vec;
 use s390x::clock::Tod;
 use s390x::control::Cr6;
 
@@ -71,7 +68,7 @@ pub fn run(bench: Bench, options: &Options) -> ! {
         Bench::Eckd => eckd::run(&measured_scale()),
     };
     match done {
-        Ok(()) => crate::boot::shut_down(),
+        Ok(()) => appliance::boot::shut_down(),
         Err(why) => panic!("bench: {why}"),
     }
 }
@@ -233,7 +230,7 @@ impl Appliance {
         match wake {
             None => Ok(None),
             Some(Wake::Io) => Ok(Some(lap(start, asleep) + lap(awake, end))),
-            Some(other) => Err(liballoc::format!("the wait ended with {other:?}")),
+            Some(other) => Err(alloc::format!("the wait ended with {other:?}")),
         }
     }
 
@@ -293,7 +290,7 @@ fn scene(options: &Options) -> Result<(Rc<RefCell<Appliance>>, Client), String> 
         ..Settings::default()
     };
     let disk = VirtioBlk::open(&mut platform, device.id, settings, 4)
-        .map_err(|error| liballoc::format!("{}: {error}", device.number))?;
+        .map_err(|error| alloc::format!("{}: {error}", device.number))?;
     let pages = client::Memory::BLOCKS;
     serve(Box::new(platform), Box::new(disk), true, pages)
 }
@@ -306,11 +303,11 @@ pub(crate) fn serve(
     pages: usize,
 ) -> Result<(Rc<RefCell<Appliance>>, Client), String> {
     let geometry = disk.geometry().clone();
-    let disks = liballoc::vec![disk];
+    let disks = alloc::vec![disk];
     let memory =
         client::Memory::new(platform.as_mut(), pages).map_err(|error| error.to_string())?;
     let served = memory.appliance_side(read_only)?;
-    let mut proxy = Proxy::new(liballoc::vec![served], &disks, None);
+    let mut proxy = Proxy::new(alloc::vec![served], &disks, None);
     let mut fits = Ok(());
     proxy.attach(0, &disks, |_, _, it| fits = it);
     fits.map_err(|unfit| unfit.to_string())?;

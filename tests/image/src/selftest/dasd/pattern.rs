@@ -1,8 +1,8 @@
 //! What is in the blocks: each says which one it is and how often it was written, and the rest of it follows from that.
 //! `tests/guest/dasd.py` makes the same.
 
-use super::super::liballoc::format;
 use super::super::{Outcome, Why};
+use alloc::format;
 use window::{ClientAddress, Window};
 
 /// "DASDtest".

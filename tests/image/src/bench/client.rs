@@ -1,11 +1,11 @@
 //! A client in the image: the virtual subchannel by `Remote`, the virtqueue by the driver half of
 //! the ring, as in a guest that knows its trade.
 
-use super::liballoc::boxed::Box;
-use super::liballoc::format;
-use super::liballoc::rc::Rc;
-use super::liballoc::string::{String, ToString};
 use super::Appliance;
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::rc::Rc;
+use alloc::string::{String, ToString};
 use appliance::css::{OutOfStorage, Platform};
 use appliance::proxy::block_service::Export;
 use appliance::proxy::client::Client as Served;

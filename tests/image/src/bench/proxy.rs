@@ -10,9 +10,9 @@
 //!
 //! A trace record costs what the one-CCW program costs less when no trace is written, for each of its records.
 
-use super::liballoc::string::{String, ToString};
 use super::{lap, nearest, Scale};
 use crate::loopback::Loopback;
+use alloc::string::{String, ToString};
 use appliance::css::Platform;
 use appliance::css::{self, Hardware};
 use channel::{Ccw1, CcwFlags, CommandCode, Orb, OrbFlags, PmcwFlags, Schib};
@@ -152,7 +152,7 @@ impl Bench {
         let status: Status = self.both.area.read(0).map_err(|error| error.to_string())?;
         let scsw = status.irb.scsw;
         if condition != 0 || scsw.device_status != 0x0C || scsw.subchannel_status != 0 {
-            return Err(super::liballoc::format!("ended with {scsw:?}"));
+            return Err(alloc::format!("ended with {scsw:?}"));
         }
         Ok(started + drained + tested)
     }

@@ -3,12 +3,12 @@
 //! Emulated devices, and a DASD of Hercules as it is by default, run the whole program within START
 //! SUBCHANNEL. A program without an end would never return from it, so a long one is tried first.
 
-use super::super::liballoc::boxed::Box;
-use super::super::liballoc::string::ToString;
-use super::super::liballoc::vec;
 use super::super::{ensure, expect, test, Outcome, Test, Why};
 use super::programs::{program_check, well};
 use super::{Subchannel, SOON};
+use alloc::boxed::Box;
+use alloc::string::ToString;
+use alloc::vec;
 use channel::{
     ActivityControl, Ccw1, CcwFlags, CommandCode, FunctionControl, Irb, OrbFlags, Refusal, Tested,
 };

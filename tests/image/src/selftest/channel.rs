@@ -3,9 +3,9 @@
 //! The area is where `area=` on the command line says. Whatever asks it goes through [`Remote`]; the machine's own
 //! channel subsystem has the clock, the wait and the serial port over which client and daemon wake each other.
 
-use super::liballoc::boxed::Box;
 use super::remote::{self, Client, Machine as _, NAP};
 use super::{Tally, Why};
+use alloc::boxed::Box;
 use appliance::css::{self, Hardware};
 use appliance::css::{OutOfStorage, Platform};
 use appliance::driver::virtio_ccw::Settings;

@@ -89,7 +89,7 @@ fn segments(scene: &mut Disk) -> Outcome {
     let end = PAGES as u64 * 4096;
     let mut whole = end - sectors * SECTOR;
     for segment in &list {
-        let mut bytes = super::super::liballoc::vec![0; segment.len as usize];
+        let mut bytes = alloc::vec![0; segment.len as usize];
         let from = ClientAddress::new(segment.absolute - scene.memory.absolute_base());
         scene.memory.read_bytes(from, &mut bytes)?;
         scene
@@ -180,7 +180,7 @@ fn full(scene: &mut Disk) -> Outcome {
 
 fn refused(scene: &mut Disk) -> Outcome {
     let segment = scene.segment(0, 512)?;
-    let many = super::super::liballoc::vec![segment; 1000];
+    let many = alloc::vec![segment; 1000];
     let operation = Operation::Read { sector: 0 };
     let token = scene.token();
     let disk = &mut scene.disk;

@@ -6,12 +6,12 @@
 //!
 //! Requests are waited for as the event loop does it.
 
-use super::liballoc::boxed::Box;
-use super::liballoc::format;
-use super::liballoc::string::{String, ToString};
-use super::liballoc::vec;
-use super::liballoc::vec::Vec;
 use super::{ensure, expect, test, Outcome, Scene, Tally, Test, Why};
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec;
+use alloc::vec::Vec;
 use appliance::css::{self, Device, Hardware};
 use appliance::css::{Platform, Wake};
 use appliance::driver::block::{

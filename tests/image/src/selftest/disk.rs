@@ -8,9 +8,9 @@
 //! Requests are waited for as the event loop does it: interruptions on, a last look, the wait. A
 //! completion that does not interrupt is a failure.
 
-use super::liballoc::format;
-use super::liballoc::vec::Vec;
 use super::{ensure, expect, Outcome, Scene, Tally, Why};
+use alloc::format;
+use alloc::vec::Vec;
 use appliance::css::{self, Hardware};
 use appliance::css::{Platform, Wake};
 use appliance::driver::block::{BlockDevice, BlockStatus, Done, Operation, Range, Token};

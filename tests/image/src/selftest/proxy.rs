@@ -5,11 +5,11 @@
 //! appliance ([`super::css`]'s `hostile`), and programs that only a DASD can run (`dasd`), which write to the first track
 //! of each.
 
-use super::liballoc::boxed::Box;
-use super::liballoc::vec::Vec;
 use super::remote::{Client, Machine};
 use super::{Outcome, Tally, Why};
 use crate::loopback::Loopback;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
 use appliance::css::program::run_program;
 use appliance::css::{self, Device, Hardware};
 use appliance::css::{OutOfStorage, Platform};

@@ -4,13 +4,13 @@
 //! The disk's last format is told by the line `dasd: NUMBER formatted …`, and the host compares the volume with that.
 
 use super::dasd_admin::announce;
-use super::liballoc::boxed::Box;
-use super::liballoc::format;
-use super::liballoc::string::{String, ToString};
-use super::liballoc::vec;
-use super::liballoc::vec::Vec;
 use super::{ensure, expect, test, Outcome, Scene, Tally, Test, Why};
 use crate::loopback::{area, share};
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec;
+use alloc::vec::Vec;
 use appliance::css::Platform;
 use appliance::css::{self, Device, Hardware};
 use appliance::driver::block::{BlockDevice, Operation, SubmitError, Token};

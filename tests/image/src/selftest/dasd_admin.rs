@@ -4,10 +4,10 @@
 //! Every disk that is there is formatted, each in another way, and what the host finds on the volumes afterwards is compared with
 //! what other programs make. It goes by the lines `dasd: NUMBER formatted …`.
 
-use super::liballoc::format;
-use super::liballoc::string::{String, ToString};
-use super::liballoc::vec::Vec;
 use super::{ensure, expect, test, Outcome, Scene, Tally, Test, Why};
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 use appliance::css::{self, Device, Hardware};
 use appliance::css::{run_program, Channel, Platform, ProgramError};
 use appliance::driver::block::BlockDevice;

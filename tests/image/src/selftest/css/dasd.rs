@@ -3,10 +3,10 @@
 //! **[`TESTS`] write to records 1 and 2 of the first track**, which have 24 and 144 bytes of data, as a volume has them
 //! that was made for IPL. Each record is written before it is read.
 
-use super::super::liballoc::vec::Vec;
 use super::super::{expect, test, Outcome, Test, Why};
 use super::programs::well;
 use super::{running, Subchannel};
+use alloc::vec::Vec;
 use channel::{
     Ccw1, CcwFlags, CommandCode, FunctionControl, Idaw1, Idaw2, IdawFormat, Irb, Midaw, MidawFlags,
     OrbFlags, SubchannelStatus,
@@ -79,7 +79,7 @@ pub(super) fn on_record(scene: &Subchannel, record: u32, offset: u32, rest: &[Cc
     bytes[6] = record as u8;
     // The page is longer.
     let _ = scene.page.write_bytes(at(argument), &bytes);
-    let mut program = super::super::liballoc::vec![
+    let mut program = alloc::vec![
         to(scene, SEEK, CcwFlags::CC, 6, argument),
         to(scene, SEARCH_ID_EQUAL, CcwFlags::CC, 5, argument + 2),
         tic(scene, offset + 8),

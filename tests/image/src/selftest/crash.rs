@@ -3,7 +3,7 @@
 //! What follows on the console must be the report of that kind, and the disabled wait its code. A test
 //! that comes back has failed, and panics with other words.
 
-use crate::boot::cmdline::SelfTest;
+use crate::options::SelfTest;
 use core::arch::asm;
 use core::hint::black_box;
 use core::mem::offset_of;
@@ -93,7 +93,7 @@ fn damage() {
             0x8000_0F1D_4033_0000_u64,
         )
     };
-    crate::boot::report::fatal_machine_check()
+    appliance::boot::report::fatal_machine_check()
 }
 
 /// A store to the location of a new PSW.
@@ -111,7 +111,6 @@ fn jump_wild() {
 
 /// More than there is.
 fn out_of_memory() {
-    extern crate alloc as liballoc;
-    let (_, size) = crate::alloc::usage();
-    black_box(liballoc::vec![0u8; size + 1]);
+    let (_, size) = appliance::alloc::usage();
+    black_box(alloc::vec![0u8; size + 1]);
 }

@@ -9,16 +9,13 @@
 //! # Limits
 //!
 //! One client, pass-through subchannels only. Channel reports are not listened to.
-
-extern crate alloc as liballoc;
-
+use alloc::boxed::Box;
+use alloc::string::{String, ToString};
 use appliance::css::Platform;
 use appliance::css::{Device, Hardware};
 use appliance::proxy::client::{Client, Stands, Surroundings};
 use appliance::proxy::Proxy;
 use channel::ChannelSubsystem;
-use liballoc::boxed::Box;
-use liballoc::string::{String, ToString};
 use vcss::layout::Kind;
 use vcss::plan::{self, AreaPlan};
 use vcss::trace::{Follower, Recorder};
@@ -77,7 +74,7 @@ impl Loopback {
                 .add_pass_through(Stands::Any, Some(device), ISC, around)
                 .map_err(|error| error.to_string())?;
         }
-        let mut proxy = Proxy::new(liballoc::vec![client], &[], recorder);
+        let mut proxy = Proxy::new(alloc::vec![client], &[], recorder);
         proxy.get_up();
         Ok(Self {
             platform,
