@@ -24,8 +24,6 @@ use zerocopy::FromZeros;
 
 use crate::css::Device;
 use crate::driver::block::Recoveries;
-use crate::proxy::block_service::Export;
-use crate::proxy::subchannel::passthrough::{driver_state, PassThrough};
 
 pub use self::conditions::{Conditions, Subject};
 
@@ -57,6 +55,40 @@ pub struct Share {
     pub window: &'static Window,
     /// Its program window.
     pub program: &'static Window,
+}
+
+/// What of which disk a client gets.
+#[derive(Clone, Debug)]
+pub struct Export {
+    /// Index of the disk.
+    pub disk: usize,
+    /// First sector on the disk.
+    pub start: u64,
+    /// Sectors; 0 means to the end of the disk.
+    pub sectors: u64,
+    /// Not 0: a partition of the disk. `start` and `sectors` are 0 then.
+    pub partition: u8,
+    /// No writing.
+    pub read_only: bool,
+    /// Queues.
+    pub queues: u16,
+    /// What GET ID answers.
+    pub serial: [u8; 20],
+}
+
+/// An owned subchannel that is passed through, as it is shown.
+#[derive(Clone, Copy, Debug)]
+pub struct PassedThrough {
+    /// Whose it is.
+    pub client: u16,
+    /// Which of that client's virtual subchannels stands for it.
+    pub index: u16,
+    /// The owned subchannel.
+    pub id: SubchannelId,
+    /// Its device.
+    pub device: DeviceNumber,
+    /// The state of its driver.
+    pub state: DriverState,
 }
 
 /// What a virtual subchannel stands for.
@@ -374,17 +406,12 @@ impl Control {
         let _ = self.area.write(number, &entry);
     }
 
-    /// Shows whose the owned subchannels are, and their drivers' states, as far as they have changed: client, virtual
-    /// subchannel, and what stands behind it.
-    pub fn show_passed_through<'a>(
-        &mut self,
-        all: impl Iterator<Item = (u16, u16, &'a PassThrough)>,
-    ) {
-        for (client, index, subject) in all.filter(|(_, _, it)| !it.is_of_a_disk()) {
-            let state = driver_state(subject.state());
+    /// Shows whose the owned subchannels are, and their drivers' states, as far as they have changed.
+    pub fn show_passed_through(&mut self, all: impl Iterator<Item = PassedThrough>) {
+        for it in all {
+            let state = it.state;
             let mut entries = self.shown.iter_mut().zip(0..);
-            let entry = entries
-                .find(|((id, number, _), _)| (*id, *number) == (subject.id(), subject.device()));
+            let entry = entries.find(|((id, number, _), _)| (*id, *number) == (it.id, it.device));
             let Some(((.., shown), number)) = entry.filter(|((.., shown), _)| *shown != state)
             else {
                 continue;
@@ -392,8 +419,8 @@ impl Control {
             *shown = state;
             if let Ok(mut entry) = self.area.read::<control::Device>(number) {
                 entry.state = state as u8;
-                entry.client = client.into();
-                entry.index = index.into();
+                entry.client = it.client.into();
+                entry.index = it.index.into();
                 entry.life = match state {
                     DriverState::Standby => DeviceLife::Standby,
                     DriverState::Idle | DriverState::Busy | DriverState::Quiescing => {

@@ -441,8 +441,7 @@ impl Appliance {
         });
         self.control.show(counters);
         self.show_disks();
-        self.control
-            .show_passed_through(self.proxy.passed_through());
+        self.control.show_passed_through(self.proxy.drivers());
     }
 
     /// Publishes what the disks' drivers have done to get requests through, where that was anything.

@@ -42,7 +42,8 @@ use self::block_service::table::Table;
 use self::block_service::Unfit;
 use self::client::{Client, Surroundings};
 use self::held::Held;
-use self::subchannel::passthrough::PassThrough;
+use self::subchannel::passthrough::{driver_state, PassThrough};
+use crate::control::PassedThrough;
 
 /// While a program that may change runs, it is looked at so often at least, in microseconds.
 const TEND_US: u64 = 1_000;
@@ -249,6 +250,19 @@ impl Proxy {
             let all = client.passed_through();
             all.map(move |(index, subject)| (client.number(), index, subject))
         })
+    }
+
+    /// How those of them fare that are not lent disks'.
+    pub fn drivers(&self) -> impl Iterator<Item = PassedThrough> + '_ {
+        self.passed_through()
+            .filter(|(_, _, subject)| !subject.is_of_a_disk())
+            .map(|(client, index, subject)| PassedThrough {
+                client,
+                index,
+                id: subject.id(),
+                device: subject.device(),
+                state: driver_state(subject.state()),
+            })
     }
 
     /// When pass-through subchannels need another turn, at the latest.

@@ -8,7 +8,7 @@
 //! | `lending` | the subchannel lent to somebody else, and back |
 //! | `medium` | what is behind the queue: blocks, and the programs that read and write them |
 //! | [`paths`] | the channel paths that are used |
-//! | [`roles`] | what commands do to the state of a chain |
+//! | [`classes`] | what commands do to the state of a chain |
 //! | `status` | what the subchannel says |
 //! | [`thin`] | tracks that were never formatted |
 //! | [`recovery`] | what is done about a program that did not end as it should |
@@ -29,13 +29,13 @@
 //! cannot be done fails, with its place in the log. Storage is given back when the program has ended, and not before.
 
 pub mod chain;
+pub mod classes;
 mod ending;
 mod incident;
 mod lending;
 mod medium;
 pub mod paths;
 pub mod recovery;
-pub mod roles;
 mod status;
 pub mod thin;
 

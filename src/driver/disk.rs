@@ -4,14 +4,14 @@ use liballoc::boxed::Box;
 use liballoc::string::{String, ToString};
 
 use super::block::BlockDevice;
-use super::dasd::roles;
+use super::dasd::classes;
 use super::eckd::{self, Eckd};
 use super::fba::{self, Fba};
 use super::virtio_blk::VirtioBlk;
 use super::virtio_ccw::Settings;
 use crate::css::Device;
 use crate::css::Platform;
-use crate::proxy::translate::Roles;
+use channel::Classify;
 
 /// Queues of a virtio disk that are used.
 const QUEUES: u16 = 4;
@@ -47,10 +47,10 @@ impl Kind {
 }
 
 /// The commands that can be said again to a device whose chain was cut.
-pub fn roles(device: &Device) -> Roles {
+pub fn classify(device: &Device) -> Classify {
     match Kind::of(device) {
-        Some(Kind::Eckd) => roles::count_key_data,
-        Some(Kind::Fba) => roles::fixed_block,
+        Some(Kind::Eckd) => classes::count_key_data,
+        Some(Kind::Fba) => classes::fixed_block,
         Some(Kind::Virtio) | None => |_| None,
     }
 }

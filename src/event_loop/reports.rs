@@ -117,7 +117,7 @@ impl Appliance {
         {
             log::warn!("{number}: nobody is given it, and whoever gets what is left has no place for one more");
         }
-        let all = self.proxy.passed_through();
+        let all = self.proxy.drivers();
         self.control.show_passed_through(all);
     }
 }

@@ -158,7 +158,7 @@ impl Appliance {
                 Some(Exported::Block(block)) => self.attach_if_there(block.disk),
                 _ => self.conditions.good(Subject::Export(export)),
             }
-            let all = self.proxy.passed_through();
+            let all = self.proxy.drivers();
             self.control.show_passed_through(all);
         }
     }

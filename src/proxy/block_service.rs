@@ -28,26 +28,8 @@ use zerocopy::IntoBytes;
 pub use self::unit::Unit;
 
 use self::queue::{ServedQueue, SetupError};
+use crate::control::Export;
 use crate::driver::block::{BlockDevice, Geometry};
-
-/// What of which disk a client gets.
-#[derive(Clone, Debug)]
-pub struct Export {
-    /// Index of the disk.
-    pub disk: usize,
-    /// First sector on the disk.
-    pub start: u64,
-    /// Sectors; 0 means to the end of the disk.
-    pub sectors: u64,
-    /// Not 0: a partition of the disk. `start` and `sectors` are 0 then.
-    pub partition: u8,
-    /// No writing.
-    pub read_only: bool,
-    /// Queues.
-    pub queues: u16,
-    /// What GET ID answers.
-    pub serial: [u8; 20],
-}
 
 /// Counted since the appliance started.
 #[derive(Clone, Copy, Debug, Default)]

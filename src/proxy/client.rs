@@ -26,13 +26,14 @@ pub use self::place::{Fit, Stands};
 
 use self::place::{part, Kind, Virtual};
 use super::held::Held;
+use crate::control::Export;
 use crate::css::Device;
 use crate::css::Platform;
 use crate::driver::block::BlockDevice;
 use crate::proxy::block_service::request::Scratch;
 use crate::proxy::block_service::service::Context;
 use crate::proxy::block_service::table::{Origin, Table};
-use crate::proxy::block_service::{Export, Unfit, VirtioBlk};
+use crate::proxy::block_service::{Unfit, VirtioBlk};
 use crate::proxy::subchannel::emulated::Subchannel;
 use crate::proxy::subchannel::passthrough::{initialised, Line, PassThrough};
 

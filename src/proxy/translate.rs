@@ -51,13 +51,12 @@ mod straight;
 pub mod tests;
 mod watch;
 
-use channel::{ActivityControl, FunctionControl, SubchannelStatus};
+use channel::{ActivityControl, Classify, FunctionControl, SubchannelStatus};
 use channel::{Ccw0, Ccw1, IdawFormat, Orb, OrbFlags, OrbMode, Scsw, StatusControl};
 use window::{ClientAddress, Window};
 use zerocopy::big_endian::U32;
 
 pub use live::Refreshed;
-pub use repeat::{Role, Roles};
 pub use split::Split;
 
 use arena::Arena;
@@ -154,7 +153,7 @@ pub struct Translator {
     ground: Ground,
     watch: Watch,
     repeat: Repeat,
-    roles: Roles,
+    classify: Classify,
     /// What is going on where the program, or the rest of it, begins.
     began: Transfer,
     /// Slots that were in use when it began.
@@ -194,7 +193,7 @@ impl Translator {
             arena,
             watch: Watch::default(),
             repeat: Repeat::new(repeat),
-            roles: |_| None,
+            classify: |_| None,
             began: Transfer::None,
             translated: 0,
             steady: false,
@@ -216,14 +215,14 @@ impl Translator {
 
     /// For a device to which these commands can be said again: a chain that is cut goes on as the same chain there.
     #[must_use]
-    pub const fn repeating(mut self, roles: Roles) -> Self {
-        self.set_roles(roles);
+    pub const fn repeating(mut self, classify: Classify) -> Self {
+        self.set_classify(classify);
         self
     }
 
     /// The same from now on, no program being there: it is another device.
-    pub const fn set_roles(&mut self, roles: Roles) {
-        self.roles = roles;
+    pub const fn set_classify(&mut self, classify: Classify) {
+        self.classify = classify;
     }
 
     /// From now on, the machine runs the programs of this device within START SUBCHANNEL, or does not: see `cycles`.

@@ -47,6 +47,22 @@ impl CommandCode {
     }
 }
 
+/// What a command does to the state of its device that lasts for a chain. Nothing else, or it has none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CommandClass {
+    /// Nothing, and moves no data.
+    Nothing,
+    /// It reads.
+    Reads,
+    /// It sets the state by its argument.
+    Sets,
+    /// It compares its argument with a record, and ends with status modifier if that is the one.
+    Searches,
+}
+
+/// The class of each command that does nothing else, as the kind of device has it: what makes a chain that can be said again.
+pub type Classify = fn(CommandCode) -> Option<CommandClass>;
+
 /// A format-1 CCW: 31-bit data address.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,

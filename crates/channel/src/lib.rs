@@ -38,7 +38,7 @@ mod sense;
 mod subsystem;
 mod tcw;
 
-pub use ccw::{Ccw0, Ccw1, CcwFlags, CommandCode};
+pub use ccw::{Ccw0, Ccw1, CcwFlags, Classify, CommandClass, CommandCode};
 pub use crw::{Crw, CrwFlags, RecoveryCode, ReportingSource};
 pub use esw::{
     Emw, Erw, ErwFlags, Esw, EswContext, EswFormat, ExtendedStatusFlags, FieldValidity,

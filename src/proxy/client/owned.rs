@@ -184,7 +184,7 @@ fn owned(device: &Device) -> Owned {
     Owned {
         id: device.id,
         number: device.number.number,
-        roles: disk::roles(device),
+        classify: disk::classify(device),
         runs_within_start: device.runs_within_start,
     }
 }

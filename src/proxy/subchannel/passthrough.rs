@@ -151,7 +151,7 @@ impl PassThrough {
     /// The virtual subchannel with number `index` and this device number, for the subchannel `owned`, whose interruptions
     /// come in subclass `isc`. Not yet opened.
     pub fn new(owned: Owned, index: u16, device: u16, isc: u8, translator: Translator) -> Self {
-        let mut translator = translator.repeating(owned.roles);
+        let mut translator = translator.repeating(owned.classify);
         translator.set_within_start(owned.runs_within_start);
         Self {
             id: owned.id,

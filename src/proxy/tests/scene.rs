@@ -22,12 +22,12 @@ use virtio::{Features, Status};
 use window::{stores, ClientAddress, Segment, Window};
 use zerocopy::IntoBytes;
 
+use crate::control::Export;
 use crate::css::{OutOfStorage, Platform};
 use crate::driver::block::{
     BlockDevice, BlockStatus, DiscardLimits, Done, Geometry, Operation, Range, SubmitError, Token,
     WriteZeroesLimits,
 };
-use crate::proxy::block_service::Export;
 use crate::proxy::client::Client;
 use crate::proxy::Proxy;
 

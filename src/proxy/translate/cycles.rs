@@ -11,14 +11,14 @@
 //!
 //! # Limits
 //!
-//! Of devices whose searches are not known ([`Roles`](super::Roles)), no loop goes on.
+//! Of devices whose searches are not known ([`Classify`](channel::Classify)), no loop goes on.
 
 use channel::{Ccw1, CcwFlags, CommandCode, OrbFlags};
 
 use super::arena::{is_transfer_in_channel, is_valid_transfer, INVALID};
 use super::ground::Walk;
-use super::repeat::Role;
 use super::Translator;
+use channel::CommandClass;
 
 impl Translator {
     /// Where the machine runs programs within START and RESUME SUBCHANNEL, makes loops that nothing ends invalid where they close.
@@ -117,6 +117,6 @@ impl Translator {
 
     fn searches(&self, slot: usize, ccw: Ccw1) -> bool {
         let is_command = !self.ground.slot(slot).mark.is_link() && !is_transfer_in_channel(ccw);
-        is_command && (self.roles)(CommandCode(ccw.command)) == Some(Role::Searches)
+        is_command && (self.classify)(CommandCode(ccw.command)) == Some(CommandClass::Searches)
     }
 }

@@ -6,7 +6,7 @@
 //! The device comes to the same place by the same way, and goes on from there in one chain.
 //!
 //! That is right for commands that change nothing but this state, and for programs that have gone one way only: forward, and around
-//! loops that a search leaves by its status modifier. The device says by its [`Roles`] which commands these are. Of all other
+//! loops that a search leaves by its status modifier. The device says by its [`Classify`] which commands these are. Of all other
 //! programs nothing is repeated, and the chain begins behind the cut.
 //!
 //! # Limits
@@ -14,7 +14,7 @@
 //! 64 CCWs before the last cut, arguments of 64 bytes. Arguments that are not what they were when the program was started, MIDAWs in them,
 //! a CCW with the suspend flag, and a program that the CPU has changed: not repeated.
 
-use channel::{Ccw1, CcwFlags, CommandCode};
+use channel::{Ccw1, CcwFlags, CommandClass, CommandCode};
 use window::{ClientAddress, Window};
 
 use super::arena::{is_transfer_in_channel, is_valid_transfer, transfer_to, Arena, INVALID};
@@ -30,22 +30,6 @@ const ARGUMENT: usize = 64;
 const BEHIND: usize = 2;
 /// The storage for all of it.
 pub(super) const BYTES: usize = 2048;
-
-/// What a command does to the state of its device that lasts for a chain. Nothing else, or it has none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// Nothing, and moves no data.
-    Nothing,
-    /// It reads.
-    Reads,
-    /// It sets the state by its argument.
-    Sets,
-    /// It compares its argument with a record, and ends with status modifier if that is the one.
-    Searches,
-}
-
-/// The commands that can be repeated, and what they do.
-pub type Roles = fn(CommandCode) -> Option<Role>;
 
 /// What is put in front of a start.
 #[derive(Debug)]
@@ -149,7 +133,7 @@ impl Repeat {
 struct Walk {
     slot: usize,
     /// What the command does whose data chaining has led here.
-    chained: Option<Role>,
+    chained: Option<CommandClass>,
     /// The CCW before is a search.
     searched: bool,
     /// Which slots have been repeated, and where.
@@ -160,14 +144,14 @@ impl Translator {
     /// Whether the device can give once more what a command has read.
     pub(super) fn can_repeat(&self, slot: usize) -> bool {
         let command = CommandCode(self.ground.slot(slot).client.command);
-        (self.roles)(command) == Some(Role::Reads)
+        (self.classify)(command) == Some(CommandClass::Reads)
     }
 
     /// Appends what has been executed since the last start to what is repeated. `None`: that cannot be.
     pub(super) fn repeat(&mut self, cut: &Cut, window: &Window) -> Option<()> {
         let mut walk = Walk {
             slot: 0,
-            chained: (self.began != Transfer::None).then_some(Role::Reads),
+            chained: (self.began != Transfer::None).then_some(CommandClass::Reads),
             searched: false,
             places: heapless::Vec::new(),
         };
@@ -242,11 +226,11 @@ impl Translator {
         let ccw = slot.client;
         let flags = ccw.flags();
         let chaining = flags & (CcwFlags::CC | CcwFlags::CD);
-        let role = match walk.chained {
-            Some(role) => role,
-            None => (self.roles)(CommandCode(ccw.command))?,
+        let class = match walk.chained {
+            Some(class) => class,
+            None => (self.classify)(CommandCode(ccw.command))?,
         };
-        let searches = role == Role::Searches;
+        let searches = class == CommandClass::Searches;
         if walk.searched || flags.contains(CcwFlags::SUSPEND) || chaining.is_empty() {
             return None;
         }
@@ -256,13 +240,13 @@ impl Translator {
         }
         let mut placed = ccw;
         placed.flags = (chaining | flags & CcwFlags::SLI).bits();
-        if role == Role::Reads {
+        if class == CommandClass::Reads {
             placed.flags |= CcwFlags::SKIP.bits();
             placed.address = self.unused_address(ccw.count.get()).into();
         } else {
             let mut bytes = [0; ARGUMENT];
             let bytes = bytes.get_mut(..usize::from(ccw.count.get()))?;
-            if role != Role::Nothing {
+            if class != CommandClass::Nothing {
                 self.gather(slot, bytes, window)?;
                 let noted = self.repeat.sums.iter().find(|sum| sum.0 == walk.slot);
                 noted.filter(|noted| noted.1 == sum_of(bytes))?;
@@ -274,7 +258,7 @@ impl Translator {
             .push(placed, self.ground.client_address(walk.slot)?)?;
         walk.places.push((walk.slot, place)).ok()?;
         let in_data = flags.contains(CcwFlags::CD);
-        walk.chained = in_data.then_some(role);
+        walk.chained = in_data.then_some(class);
         walk.searched = searches && !in_data;
         walk.slot += 1;
         Some(())
@@ -283,8 +267,8 @@ impl Translator {
     /// Notes the argument of a CCW that may have to be repeated. Who changes it later on shall not send the device elsewhere.
     #[inline(never)]
     pub(super) fn note_argument(&mut self, index: usize, slot: &Slot, window: &Window) {
-        let role = (self.roles)(CommandCode(slot.client.command));
-        let sends = matches!(role, Some(Role::Sets | Role::Searches));
+        let class = (self.classify)(CommandCode(slot.client.command));
+        let sends = matches!(class, Some(CommandClass::Sets | CommandClass::Searches));
         let mut bytes = [0; ARGUMENT];
         let bytes = bytes.get_mut(..usize::from(slot.client.count.get()));
         if let (true, Some(bytes)) = (sends || slot.entry == Transfer::Output, bytes) {

@@ -13,7 +13,7 @@ use super::request::Operand;
 use super::schib::Virtual;
 use super::state::{Event, State};
 use super::{Line, PassThrough};
-use crate::proxy::translate::Roles;
+use channel::Classify;
 
 /// An owned subchannel, and the number of the device that is meant there. Another device on that subchannel is none.
 #[derive(Clone, Copy, Debug)]
@@ -23,7 +23,7 @@ pub struct Owned {
     /// The device number.
     pub number: u16,
     /// What can be said to the device again.
-    pub roles: Roles,
+    pub classify: Classify,
     /// Programs run within START SUBCHANNEL.
     pub runs_within_start: bool,
 }
@@ -60,7 +60,7 @@ impl PassThrough {
     pub(in crate::proxy::subchannel::passthrough) const fn follow(&mut self, owned: Owned) {
         self.id = owned.id;
         self.number = owned.number;
-        self.translator.set_roles(owned.roles);
+        self.translator.set_classify(owned.classify);
         self.translator.set_within_start(owned.runs_within_start);
     }
 

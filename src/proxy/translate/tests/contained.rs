@@ -197,7 +197,7 @@ pub fn check(input: &[u8]) {
     let seed = u64::from(choice.word());
     let mut scene = Scene::new(&mut client, arena, &stores, seed);
     if scene.client.disk {
-        scene.translator = scene.translator.repeating(roles);
+        scene.translator = scene.translator.repeating(classify);
     }
     let _ = scene.run(&orb, &acts);
 }

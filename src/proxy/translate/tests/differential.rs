@@ -125,7 +125,7 @@ fn compare(input: &[u8], disk: bool) -> usize {
     if disk && style.chains_data {
         let mut alone = client.clone();
         let run = alone.run(&orb, &acts);
-        let known = |&command: &u8| roles(CommandCode(command)).is_some();
+        let known = |&command: &u8| classify(CommandCode(command)).is_some();
         if run.ccws > 60 || !run.commands.iter().all(known) {
             // It may be too long to be said again, or has what cannot be.
             return 0;

@@ -9,7 +9,8 @@ use zerocopy::big_endian::{U16, U32};
 use zerocopy::IntoBytes;
 
 use super::interpreter::{self, Act, Ending, Memory, Run};
-use super::translate::{Refused, Role, Split, Translator, ARENA_BYTES};
+use super::translate::{Refused, Split, Translator, ARENA_BYTES};
+use channel::CommandClass;
 
 /// Where the arena of a test is.
 pub const ARENA: u32 = 0x7000_0000;
@@ -224,19 +225,19 @@ pub fn translator() -> Translator {
 }
 
 /// What the commands of a disk do.
-pub fn roles(command: CommandCode) -> Option<Role> {
+pub fn classify(command: CommandCode) -> Option<CommandClass> {
     match command.0 {
-        RECALIBRATE => Some(Role::Nothing),
-        READ => Some(Role::Reads),
-        SEEK | NOP => Some(Role::Sets),
-        SEARCH => Some(Role::Searches),
+        RECALIBRATE => Some(CommandClass::Nothing),
+        READ => Some(CommandClass::Reads),
+        SEEK | NOP => Some(CommandClass::Sets),
+        SEARCH => Some(CommandClass::Searches),
         _ => None,
     }
 }
 
 /// The same, for a disk.
 pub fn disk_translator() -> Translator {
-    translator().repeating(roles)
+    translator().repeating(classify)
 }
 
 /// The IRB of an ending.

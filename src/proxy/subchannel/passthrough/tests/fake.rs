@@ -128,7 +128,7 @@ impl Fake {
         Owned {
             id: self.id,
             number: self.schib.pmcw.device.get(),
-            roles: |_| None,
+            classify: |_| None,
             runs_within_start: false,
         }
     }

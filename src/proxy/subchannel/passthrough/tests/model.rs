@@ -22,7 +22,8 @@ use zerocopy::IntoBytes;
 use super::fake::{memory, ARENA_AT};
 use crate::proxy::subchannel::passthrough::state::{State, CLEARS, HALTS};
 use crate::proxy::subchannel::passthrough::{status, Line, Owned, PassThrough, Request};
-use crate::proxy::translate::{Role, Translator};
+use crate::proxy::translate::Translator;
+use channel::CommandClass;
 
 const ARENA: usize = 2 << 10;
 /// What a chain says again, behind it.
@@ -167,9 +168,9 @@ fn owned(id: SubchannelId) -> Owned {
     Owned {
         id,
         number: NUMBER,
-        roles: |command| match command.0 {
-            READ => Some(Role::Reads),
-            0x03 | REWIND => Some(Role::Nothing),
+        classify: |command| match command.0 {
+            READ => Some(CommandClass::Reads),
+            0x03 | REWIND => Some(CommandClass::Nothing),
             _ => None,
         },
         runs_within_start: false,

@@ -5,39 +5,39 @@
 
 use channel::CommandCode;
 
-use crate::proxy::translate::Role;
+use channel::CommandClass;
 
 /// Of count-key-data disks.
-pub fn count_key_data(command: CommandCode) -> Option<Role> {
+pub fn count_key_data(command: CommandCode) -> Option<CommandClass> {
     Some(match command.0 {
         // NO-OPERATION, RECALIBRATE, RESTORE.
-        0x03 | 0x13 | 0x17 => Role::Nothing,
+        0x03 | 0x13 | 0x17 => CommandClass::Nothing,
         // READ IPL; READ SECTOR; READ MULTIPLE COUNT, KEY AND DATA; READ TRACK.
-        0x02 | 0x22 | 0x5E | 0xDE => Role::Reads,
+        0x02 | 0x22 | 0x5E | 0xDE => CommandClass::Reads,
         // READ DATA; KEY AND DATA; COUNT; R0; HOME ADDRESS; COUNT, KEY AND DATA.
         0x06 | 0x0E | 0x12 | 0x16 | 0x1A | 0x1E | 0x86 | 0x8E | 0x92 | 0x96 | 0x9A | 0x9E => {
-            Role::Reads
+            CommandClass::Reads
         }
         // SEEK, SEEK CYLINDER, SEEK HEAD, SPACE COUNT, SET FILE MASK, SET SECTOR.
-        0x07 | 0x0B | 0x1B | 0x0F | 0x1F | 0x23 => Role::Sets,
+        0x07 | 0x0B | 0x1B | 0x0F | 0x1F | 0x23 => CommandClass::Sets,
         // DEFINE EXTENT, LOCATE RECORD, LOCATE RECORD EXTENDED, PREFIX.
-        0x63 | 0x47 | 0x4B | 0xE7 => Role::Sets,
+        0x63 | 0x47 | 0x4B | 0xE7 => CommandClass::Sets,
         // SEARCH HOME ADDRESS; ID equal, high, either; KEY equal, high, either.
-        0x39 | 0x31 | 0x51 | 0x71 | 0x29 | 0x49 | 0x69 => Role::Searches,
-        0xB9 | 0xB1 | 0xD1 | 0xF1 | 0xA9 | 0xC9 | 0xE9 => Role::Searches,
+        0x39 | 0x31 | 0x51 | 0x71 | 0x29 | 0x49 | 0x69 => CommandClass::Searches,
+        0xB9 | 0xB1 | 0xD1 | 0xF1 | 0xA9 | 0xC9 | 0xE9 => CommandClass::Searches,
         _ => return None,
     })
 }
 
 /// Of fixed-block disks.
-pub fn fixed_block(command: CommandCode) -> Option<Role> {
+pub fn fixed_block(command: CommandCode) -> Option<CommandClass> {
     Some(match command.0 {
         // NO-OPERATION.
-        0x03 => Role::Nothing,
+        0x03 => CommandClass::Nothing,
         // READ IPL, READ.
-        0x02 | 0x42 => Role::Reads,
+        0x02 | 0x42 => CommandClass::Reads,
         // DEFINE EXTENT, LOCATE.
-        0x63 | 0x43 => Role::Sets,
+        0x63 | 0x43 => CommandClass::Sets,
         _ => return None,
     })
 }
@@ -63,11 +63,11 @@ mod tests {
     #[test]
     fn what_reads_has_the_command_code_of_a_read() {
         for code in (0..=u8::MAX).map(CommandCode) {
-            for role in [count_key_data(code), fixed_block(code)]
+            for class in [count_key_data(code), fixed_block(code)]
                 .into_iter()
                 .flatten()
             {
-                assert_eq!(role == Role::Reads, code.reads(), "{code:?}");
+                assert_eq!(class == CommandClass::Reads, code.reads(), "{code:?}");
             }
         }
     }
