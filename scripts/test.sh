@@ -21,17 +21,18 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 cd "$ROOT"
 LOGS=$TARGET/test
 
+# A stage is called in a condition, where the shell goes on after a statement that failed: so each is one chain of &&.
 stage_format() { "$CARGO" fmt --all --check; }
 stage_clippy() { "$CARGO" clippy --workspace --keep-going --all-targets -- -D warnings; }
 stage_clippy-image() {
-    image_cargo clippy --keep-going -p stellwerk-appliance --features image -- -D warnings
-    image_cargo clippy --keep-going -p stellwerk-test-image --features image -- -D warnings
+    image_cargo clippy --keep-going -p stellwerk-appliance --features image -- -D warnings &&
+        image_cargo clippy --keep-going -p stellwerk-test-image --features image -- -D warnings
 }
 stage_docs() {
     export RUSTDOCFLAGS='-D warnings'
-    "$CARGO" doc --workspace --no-deps --keep-going
-    image_cargo doc --no-deps -p stellwerk-appliance -p s390x -p sclp
-    image_cargo doc --no-deps --document-private-items -p stellwerk-test-image --features image
+    "$CARGO" doc --workspace --no-deps --keep-going &&
+        image_cargo doc --no-deps -p stellwerk-appliance -p s390x -p sclp &&
+        image_cargo doc --no-deps --document-private-items -p stellwerk-test-image --features image
 }
 stage_scripts() { find scripts tests .ci -type f \( -name '*.sh' -o -path '*/.ci/run' \) -exec shellcheck -x {} +; }
 stage_unit() {

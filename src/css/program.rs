@@ -122,7 +122,7 @@ impl fmt::Display for ProgramError {
 
 impl core::error::Error for ProgramError {}
 
-/// Runs a channel program and waits for its end, at most `timeout` microseconds, or as long as the platform's [`Patience`](crate::driver::Patience) is.
+/// Runs a channel program and waits for its end, at most `timeout` microseconds, or as long as the platform's [`Patience`](crate::css::Patience) is.
 ///
 /// Busy subchannels and devices, and starts that find another status pending, are tried again a
 /// bounded number of times. A unit check without concurrent sense comes back with no sense bytes.

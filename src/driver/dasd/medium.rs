@@ -52,7 +52,7 @@ pub trait Medium: fmt::Debug {
         let _ = number;
         None
     }
-    /// Whether there can be tracks that were never formatted: see [`thin`].
+    /// Whether there can be tracks that were never formatted: see [`thin`](super::thin).
     fn is_thin(&self) -> bool {
         false
     }

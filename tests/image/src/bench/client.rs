@@ -6,8 +6,8 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::rc::Rc;
 use alloc::string::{String, ToString};
+use appliance::control::Export;
 use appliance::css::{OutOfStorage, Platform};
-use appliance::proxy::block_service::Export;
 use appliance::proxy::client::Client as Served;
 use channel::{
     Ccw1, CcwFlags, ChannelSubsystem, CommandCode, DeviceStatus, Orb, OrbFlags, PmcwFlags,
