@@ -31,6 +31,7 @@ stage_clippy-image() {
 stage_docs() {
     export RUSTDOCFLAGS='-D warnings'
     "$CARGO" doc --workspace --no-deps --keep-going &&
+        "$CARGO" doc --no-deps --document-private-items -p stellwerk &&
         image_cargo doc --no-deps -p stellwerk-appliance -p s390x -p sclp &&
         image_cargo doc --no-deps --document-private-items -p stellwerk-test-image --features image
 }

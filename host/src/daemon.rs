@@ -253,7 +253,7 @@ fn serve(shared: &Shared, pool: FileIdentity, attentions: Vec<OwnedFd>) -> Resul
         }
     }
     *shared.servers() = servers;
-    crate::print(&format!("ready {}\n", ready.join(" "))).map(drop)
+    crate::output::print(&format!("ready {}\n", ready.join(" "))).map(drop)
 }
 
 fn prepare_run_dir(config: &Config) -> Result<()> {
