@@ -14,7 +14,7 @@
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -129,7 +129,7 @@ impl Look<'_> {
             return self.add(at, message, HELP_SILENT);
         }
         let mut head = Vec::new();
-        let read = File::open(path).and_then(|file| file.take(20).read_to_end(&mut head));
+        let read = open_file(path).and_then(|file| file.take(20).read_to_end(&mut head));
         if let Err(error) = read {
             let message = format!(
                 "the appliance's image {} cannot be read: {error}",
@@ -248,6 +248,14 @@ impl Look<'_> {
                     "name an image file or a block device",
                 );
             }
+            // A pipe would hold up whoever opens it.
+            Ok(metadata) if !metadata.is_file() && !metadata.file_type().is_block_device() => {
+                return self.add(
+                    place,
+                    format!("{what} is neither a file nor a block device"),
+                    "name an image file or a block device",
+                );
+            }
             Ok(_) => {}
         }
         let mut magic = [0; 4];
@@ -351,6 +359,14 @@ impl Look<'_> {
             self.add(self.place(index), message, help);
         }
     }
+}
+
+/// Opens what is a file. A pipe would hold up whoever opens it.
+fn open_file(path: &Path) -> io::Result<File> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is no file"));
+    }
+    File::open(path)
 }
 
 /// What a file or device is, by whatever name.

@@ -9,6 +9,7 @@ use rustix::net::{recv, RecvFlags};
 
 use super::relay::Came;
 use super::thread::{add, relay_token, Doorway, Thread, TOKEN_LINK};
+use crate::vhost::has_gone;
 
 /// Connections to one link that are looked at at a time.
 const MAX_ACCEPTED: usize = 16;
@@ -134,6 +135,13 @@ impl Thread {
                 Ok((link, _)) => link,
                 Err(error) => return self.not_accepted(&error),
             };
+            // QEMU does not connect a second time: who took its place would leave the appliance without wake-ups.
+            if self.link.as_ref().is_some_and(|link| !has_gone(link)) {
+                self.say(format_args!(
+                    "refused: somebody has connected to the appliance's link, which has its QEMU"
+                ));
+                continue;
+            }
             let ready = link
                 .set_nonblocking(true)
                 .and_then(|()| add(&self.epoll, &link, TOKEN_LINK));

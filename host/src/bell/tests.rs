@@ -87,6 +87,36 @@ fn the_link_survives_a_new_appliance() {
 }
 
 #[test]
+fn whoever_else_connects_does_not_take_the_appliances_link() {
+    let scene = Scene::new();
+    let (kick, _) = attach(&scene);
+    let mut link = UnixStream::connect(scene.link()).unwrap();
+    link.set_read_timeout(Some(Duration::from_secs(10)))
+        .unwrap();
+    for _ in 0..20 {
+        let mut other = UnixStream::connect(scene.link()).unwrap();
+        other
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
+        let _ = other.write(b"rubbish");
+        // Sent away; what it had sent and nobody has read is a reset.
+        let ended = other.read(&mut [0; 8]);
+        assert!(
+            ended.as_ref().map_or_else(
+                |error| error.kind() == std::io::ErrorKind::ConnectionReset,
+                |&taken| taken == 0
+            ),
+            "{ended:?}"
+        );
+    }
+    scene
+        .appliance_word(offset_of!(DoorbellHalf, asleep))
+        .store(1);
+    signal(&kick);
+    assert_eq!(link.read(&mut [0; 8]).unwrap(), 1);
+}
+
+#[test]
 fn a_notification_reaches_the_guest_once() {
     let scene = Scene::new();
     let (_, call) = attach(&scene);

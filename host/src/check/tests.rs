@@ -99,6 +99,28 @@ fn a_disk_that_is_not_there_has_a_line_and_advice() {
 }
 
 #[test]
+fn a_pipe_is_neither_a_disk_nor_an_image_and_holds_nobody_up() {
+    let scene = Scene::new(1 << 20);
+    let pipe = scene.dir.path().join("pipe");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &pipe,
+        rustix::fs::FileType::Fifo,
+        0o600.into(),
+        0,
+    )
+    .unwrap();
+    begins(
+        &scene.said("data.img", "pipe"),
+        "demo.toml:6:9: disk \"data\": pipe is neither a file nor a block device",
+    );
+    begins(
+        &scene.said("stellwerk.elf", "pipe"),
+        "demo.toml:2:9: the appliance's image pipe cannot be read: it is no file",
+    );
+}
+
+#[test]
 fn a_raw_image_is_no_qcow2() {
     let scene = Scene::new(1 << 20);
     begins(
