@@ -244,17 +244,20 @@ impl<M: Medium> Disk<M> {
         if left == 0 {
             return Err(SubmitError::Unsupported);
         }
-        let copy = heapless::Vec::from_slice(segments).map_err(|_| SubmitError::TooLarge)?;
+        if segments.len() > SEGMENTS {
+            return Err(SubmitError::TooLarge);
+        }
         let number = self.free.pop().ok_or(SubmitError::Full)?;
-        if let Some(place) = self.requests.get_mut(usize::from(number)) {
-            *place = Request {
-                token: Some(token),
-                write,
-                block: first,
-                left,
-                at: Cursor::default(),
-                segments: copy,
-            };
+        if let Some(request) = self.requests.get_mut(usize::from(number)) {
+            // In its place: a whole request has room for many segments, all of which would be copied.
+            request.token = Some(token);
+            request.write = write;
+            request.block = first;
+            request.left = left;
+            request.at = Cursor::default();
+            request.segments.clear();
+            // There is room.
+            let _ = request.segments.extend_from_slice(segments);
         }
         // As long as there are free requests, there is room.
         let _ = self.queue.push_back(number);

@@ -167,18 +167,22 @@ impl Scsw {
     /// The word that START SUBCHANNEL makes of a command-mode ORB: key and flags repeated, the start
     /// function pending.
     pub fn of_start(orb: &Orb) -> Self {
-        // The bits stand at the same places in both.
-        let flags = orb.flags().intersection(Self::FROM_ORB);
-        let mut scsw = Self {
-            control: U32::new(orb.control.get() & Self::KEY | flags.bits()),
-            ..Self::default()
-        };
+        let mut scsw = Self::default();
+        scsw.repeat_orb(orb);
         scsw.set_controls(
             FunctionControl::START,
             ActivityControl::START_PENDING,
             StatusControl::empty(),
         );
         scsw
+    }
+
+    /// Puts this command-mode ORB's key and flags into the word, instead of those that it repeats.
+    pub fn repeat_orb(&mut self, orb: &Orb) {
+        // The bits stand at the same places in both.
+        let repeated = Self::KEY | Self::FROM_ORB.bits();
+        let control = self.control.get() & !repeated | orb.control.get() & repeated;
+        self.control.set(control);
     }
 
     /// The word in the mode that it has. X is bit 11, which a command-mode word uses for A: whoever

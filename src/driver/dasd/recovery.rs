@@ -6,7 +6,7 @@
 //! [`ATTEMPTS`] times, with a [pause](pause_us) or a wait of [`CHANGE_US`] at most between, and a program that does not end is halted, then cleared, then the device is
 //! given up. Names are the manual's (*3990 Storage Control Reference*, "Sense information").
 
-use channel::{DeviceStatus, Irb, SubchannelStatus};
+use channel::{DeviceStatus, Irb, SubchannelStatus as Channel};
 
 /// How often a request is tried before it fails.
 pub const ATTEMPTS: u32 = 5;
@@ -150,9 +150,35 @@ pub enum Ending {
     Gone,
 }
 
+/// What subchannel status besides the program-controlled interruption means, the first that there is.
+const CHANNEL_CHECKS: [(Channel, &str, Action); 7] = [
+    (Channel::PROGRAM_CHECK, "program check", Action::Fail),
+    (Channel::PROTECTION_CHECK, "protection check", Action::Fail),
+    (
+        Channel::INTERFACE_CONTROL_CHECK,
+        "interface-control check",
+        Action::OtherPath,
+    ),
+    (
+        Channel::CHANNEL_CONTROL_CHECK,
+        "channel-control check",
+        Action::OtherPath,
+    ),
+    (
+        Channel::CHANNEL_DATA_CHECK,
+        "channel-data check",
+        Action::Retry,
+    ),
+    (Channel::CHAINING_CHECK, "chaining check", Action::Retry),
+    (
+        Channel::INCORRECT_LENGTH,
+        "record of another length",
+        Action::Fail,
+    ),
+];
+
 /// What final status says; device and subchannel status are those of the whole start function.
 pub fn ending(irb: &Irb) -> Ending {
-    use SubchannelStatus as Channel;
     let (device, channel) = (irb.scsw.device(), irb.scsw.subchannel());
     match irb.scsw.deferred_cc() {
         0 => {}
@@ -162,34 +188,12 @@ pub fn ending(irb: &Irb) -> Ending {
     if device.contains(DeviceStatus::UNIT_CHECK) {
         return Ending::UnitCheck;
     }
-    let channel_rows = [
-        (Channel::PROGRAM_CHECK, "program check", Action::Fail),
-        (Channel::PROTECTION_CHECK, "protection check", Action::Fail),
-        (
-            Channel::INTERFACE_CONTROL_CHECK,
-            "interface-control check",
-            Action::OtherPath,
-        ),
-        (
-            Channel::CHANNEL_CONTROL_CHECK,
-            "channel-control check",
-            Action::OtherPath,
-        ),
-        (
-            Channel::CHANNEL_DATA_CHECK,
-            "channel-data check",
-            Action::Retry,
-        ),
-        (Channel::CHAINING_CHECK, "chaining check", Action::Retry),
-        (
-            Channel::INCORRECT_LENGTH,
-            "record of another length",
-            Action::Fail,
-        ),
-    ];
-    for (bit, reason, action) in channel_rows {
-        if channel.contains(bit) {
-            return Ending::Bad(reason, action);
+    // As a rule there are none.
+    if !channel.difference(Channel::PCI).is_empty() {
+        for (bit, reason, action) in CHANNEL_CHECKS {
+            if channel.contains(bit) {
+                return Ending::Bad(reason, action);
+            }
         }
     }
     if device.contains(DeviceStatus::BUSY) {

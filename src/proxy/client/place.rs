@@ -32,7 +32,7 @@ pub(super) struct Virtual {
     /// The SCHIB part says that it is enabled.
     shown_enabled: bool,
     /// What the words in the area say: pending, and functions.
-    told: (bool, u32),
+    told: (u32, u32),
     /// The client has begun anew, and requests of before are still in flight at the disk.
     pub(super) resetting: bool,
     /// It is out of service: to the client it is one without a device.
@@ -88,7 +88,7 @@ impl Virtual {
             functions: area.word::<SchibPart>(index, offset_of!(SchibPart, functions))?,
             shown_enabled: false,
             // Whatever is there, it is not that.
-            told: (false, u32::MAX),
+            told: (u32::MAX, u32::MAX),
             resetting: false,
             withheld: false,
         })
@@ -123,10 +123,10 @@ impl Virtual {
         if let Some(note) = line.note {
             note.begin(line.client, self.index as u16, sequence);
         }
-        let command = area.read::<Command>(self.index).ok();
-        let instruction = command
-            .as_ref()
-            .and_then(|command| Instruction::from_number(command.instruction.get()));
+        let command = area.read::<Command>(self.index);
+        let command = command.as_ref().ok();
+        let instruction =
+            command.and_then(|command| Instruction::from_number(command.instruction.get()));
         let condition = match (command, instruction) {
             (Some(command), Some(instruction)) => {
                 let operand = &command.operand;
@@ -318,16 +318,16 @@ impl Virtual {
     /// Stores the words that say whether status is pending and what is in progress, if they have changed. Returns whether status
     /// has become pending.
     pub(super) fn tell_pending(&mut self) -> bool {
-        let now = (self.is_pending(), self.functions());
+        let now = (u32::from(self.is_pending()), self.functions());
         let before = core::mem::replace(&mut self.told, now);
         if now.1 != before.1 {
             self.functions.store(now.1);
         }
-        // The first time, whatever is there.
-        if now.0 != before.0 || before.1 == u32::MAX {
-            self.pending.store(u32::from(now.0));
+        if now.0 == before.0 {
+            return false;
         }
-        now.0 && !before.0
+        self.pending.store(now.0);
+        now.0 != 0
     }
 }
 

@@ -4,20 +4,10 @@
 //! before it that is looked up: the word may point just behind a segment. An address that names nothing of the
 //! program (status of another function, unsolicited status) is not the client's to see, and becomes zero.
 
-use channel::{Erw, ErwFlags, Irb, OrbFlags, ScswFlags};
+use channel::{Erw, ErwFlags, Irb};
 use zerocopy::big_endian::U32;
 
 use super::Translator;
-
-/// Of a subchannel-status word, what comes from the ORB.
-const FROM_ORB: [(ScswFlags, OrbFlags); 6] = [
-    (ScswFlags::SUSPEND_CONTROL, OrbFlags::SUSPEND_CONTROL),
-    (ScswFlags::FORMAT_1, OrbFlags::FORMAT_1),
-    (ScswFlags::PREFETCH, OrbFlags::PREFETCH),
-    (ScswFlags::INITIAL_STATUS, OrbFlags::INITIAL_STATUS),
-    (ScswFlags::ADDRESS_LIMIT, OrbFlags::ADDRESS_LIMIT),
-    (ScswFlags::SUPPRESS_SUSPENDED, OrbFlags::SUPPRESS_SUSPENDED),
-];
 
 impl Translator {
     /// Puts the addresses of an interruption-response block, and what it shows of the ORB, into the client's terms.
@@ -26,11 +16,7 @@ impl Translator {
         let scsw = &mut irb.scsw;
         scsw.program = U32::new(self.client_ccw_address(scsw.program.get()));
         if self.live {
-            for (shown, asked) in FROM_ORB {
-                scsw.set_flag(shown, self.orb.flags().contains(asked));
-            }
-            scsw.control =
-                U32::new(scsw.control.get() & 0x0FFF_FFFF | u32::from(self.orb.key()) << 28);
+            scsw.repeat_orb(&self.orb);
         }
         if !scsw.logout_stored() {
             return;

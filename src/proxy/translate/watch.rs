@@ -62,6 +62,11 @@ impl Ranges {
         true
     }
 
+    fn clear(&mut self) {
+        self.parts.clear();
+        self.hull = Range::default();
+    }
+
     fn hit(&self, range: Range) -> bool {
         overlap(self.hull, range) && self.parts.iter().any(|&part| overlap(part, range))
     }
@@ -81,8 +86,21 @@ fn join(a: Range, b: Range) -> Range {
 }
 
 impl Watch {
+    /// Forgets everything. The room for ranges is left as it is: to store all of it costs more than a short program does.
     pub(super) fn clear(&mut self) {
-        *self = Self::default();
+        let Self {
+            written,
+            lists,
+            before_list,
+            awaited,
+            overwritten,
+            fresh,
+            split,
+        } = self;
+        written.clear();
+        lists.clear();
+        *before_list = 0;
+        [*awaited, *overwritten, *fresh, *split] = [false; 4];
     }
 
     /// Whether anything from `start` up to `end` may have been written.
