@@ -5,6 +5,7 @@
 //! | `entry` | the first instructions, for every way of loading the image; the CPU's set-up |
 //! | `start` | console, log, command line, banner, heap |
 //! | [`cmdline`] | what the loader's command line says |
+//! | [`death`] | the word in the control area in which a crash is told to the next life |
 //! | `logring` | log records: to the console, and the last ones kept for a report |
 //! | `report` | what is printed when something ends this program that should not |
 //! | [`symbols`] | addresses to names and frames, for the report |
@@ -19,6 +20,7 @@
 //! **Limits.** One CPU. Nothing here starts a second one.
 
 pub mod cmdline;
+pub mod death;
 #[cfg(target_os = "none")]
 pub mod entry;
 #[cfg(target_os = "none")]

@@ -434,8 +434,10 @@ impl Control {
     }
 
     /// Where requests are noted, and the one that an earlier life left unfinished.
-    pub fn note(&self) -> Option<(Note, Option<CutOff>)> {
-        Note::open(&self.area).ok()
+    pub fn note(&self) -> Option<(&'static Note, Option<CutOff>)> {
+        let (note, cut) = Note::open(&self.area).ok()?;
+        // For good: there is one in a life.
+        Some((Box::leak(Box::new(note)), cut))
     }
 
     /// Where the trace is written.

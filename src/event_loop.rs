@@ -26,6 +26,7 @@ use liballoc::vec::Vec;
 use s390x::clock::Tod;
 use vcss::control::{Counters, Life};
 
+use crate::boot::death;
 use crate::control::{Conditions, Control, ControlError, Exported, Storage};
 use crate::css::{within, Patience, Platform, Wake};
 use crate::css::{Device, Inventory};
@@ -222,6 +223,10 @@ impl Appliance {
         let exports = specs(control.exports().map_err(words)?);
         let note = control.note();
         let suspects = Suspects::find(&exports, note.as_ref(), conditions, platform.now());
+        if let Some((note, _)) = &note {
+            note.forget_death();
+            death::tell_in(note.death());
+        }
         let mut trace = control.recorder();
         let mut free = Free::new(devices, &numbers, link.id(), &exports, Vec::new());
         let mut clients = Vec::new();
@@ -238,6 +243,7 @@ impl Appliance {
                     free: &mut free,
                     suspects: &suspects,
                     trace: trace.as_mut(),
+                    note: note.as_ref().map(|(note, _)| *note),
                     isc: tuning.settings.isc,
                 },
             );
@@ -368,6 +374,7 @@ impl Appliance {
     fn keep_house(&mut self, platform: &mut dyn Platform) -> bool {
         // A ring that comes after this is heard next time, so no order that came with one is missed.
         self.control.hear();
+        self.proxy.serve_nobody();
         self.lend(platform);
         self.tend_disks(platform);
         self.tend_clients(platform);

@@ -167,13 +167,23 @@ impl Proxy {
 
     /// From now on, notes what is carried out, so that a next life does not do it again. `cut` is what an earlier life left unfinished:
     /// it ends. So for all clients that are there, and for each that comes.
-    pub fn note_requests(&mut self, note: Note, cut: Option<CutOff>, platform: &mut dyn Platform) {
-        // For good: there is one in a life.
-        self.note = Some(Box::leak(Box::new(note)));
+    pub fn note_requests(
+        &mut self,
+        note: &'static Note,
+        cut: Option<CutOff>,
+        platform: &mut dyn Platform,
+    ) {
+        self.note = Some(note);
         self.cut = cut;
         for place in 0..self.clients.len() {
             self.cut_off(place, platform);
         }
+        self.serve_nobody();
+    }
+
+    /// Where it is noted what is being done.
+    pub const fn note(&self) -> Option<&'static Note> {
+        self.note
     }
 
     /// The client at a place has come: what an earlier life left unfinished for it ends.
@@ -427,7 +437,15 @@ impl Proxy {
         for client in &mut self.clients {
             turn.worked |= act(client, &mut around);
         }
+        self.serve_nobody();
         turn
+    }
+
+    /// What is done from now on is done for no client.
+    pub fn serve_nobody(&self) {
+        if let Some(note) = self.note {
+            note.serve_nobody();
+        }
     }
 
     /// One turn. With `taking` false no new requests are taken.
@@ -455,7 +473,8 @@ impl Proxy {
                 };
                 if !client.devices.is_empty() {
                     let (table, scratch) = (&mut self.table, &mut self.scratch);
-                    turn.worked |= client.serve(held, disks, table, scratch, &mut full);
+                    let note = self.note;
+                    turn.worked |= client.serve(held, disks, table, scratch, &mut full, note);
                 }
                 place += 1;
                 if place == count {
@@ -472,7 +491,7 @@ impl Proxy {
             disk.kick(platform);
         }
         for client in &mut self.clients {
-            turn.wake |= client.publish();
+            turn.wake |= client.publish(self.note);
         }
         turn
     }
@@ -564,12 +583,16 @@ impl Proxy {
         let Some(client) = self.clients.get_mut(usize::from(origin.client)) else {
             return true;
         };
+        let number = client.number();
         let Some(device) = client.devices.get_mut(usize::from(origin.subchannel)) else {
             return true;
         };
         let Some(disk) = disks.get_mut(device.export().disk) else {
             return true;
         };
+        if let Some(note) = self.note {
+            note.serve(number, device.index());
+        }
         // Completions have their own way to wait.
         let mut full = false;
         let mut context = Context {
@@ -588,14 +611,20 @@ impl Proxy {
     pub fn lie_down(&mut self) -> bool {
         let full = self.table.is_full();
         let held = self.redoing.then_some(&self.held);
-        self.clients.iter_mut().fold(false, |waiting, client| {
-            client.lie_down(full, held) | waiting
-        })
+        let note = self.note;
+        let waiting = self.clients.iter_mut().fold(false, |waiting, client| {
+            client.lie_down(full, held, note) | waiting
+        });
+        self.serve_nobody();
+        waiting
     }
 
     /// After sleeping: no client need ring.
     pub fn get_up(&mut self) {
-        self.clients.iter_mut().for_each(Client::get_up);
+        for client in &mut self.clients {
+            client.get_up(self.note);
+        }
+        self.serve_nobody();
     }
 }
 

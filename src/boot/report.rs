@@ -16,8 +16,8 @@
 use super::entry::{
     __boot_stop, set_vectors, Entry, CALLER_FRAME, SAVED_R11, SAVED_R14, STACK_BOTTOM, STACK_TOP,
 };
-use super::logring;
 use super::symbols::{self, Symbols};
+use super::{death, logring};
 use core::fmt::{self, Write};
 use core::mem::offset_of;
 use core::panic::PanicInfo;
@@ -54,6 +54,18 @@ impl Stop {
     #[must_use]
     pub const fn wait_code(self) -> WaitCode {
         WaitCode::new(self as u64)
+    }
+
+    /// Whether this program died of what it did, and not of the machine or of an operator's wish.
+    const fn is_its_own(self) -> bool {
+        match self {
+            Self::Panic
+            | Self::Program
+            | Self::StackOverflow
+            | Self::Unexpected
+            | Self::InReport => true,
+            Self::MachineCheck | Self::Restart => false,
+        }
     }
 
     const fn title(self) -> &'static str {
@@ -94,6 +106,9 @@ pub(super) extern "C" fn report(entry: u64, info: *const ()) -> ! {
     }
     set_vectors();
     let scene = Scene::of(Entry::from_number(entry), info);
+    if scene.stop.is_its_own() {
+        death::tell();
+    }
     // Too early for a console? Then bring it up now; otherwise this does nothing.
     sclp::bring_up();
     // SAFETY: whoever was using the console never runs again, and this is reached only once.

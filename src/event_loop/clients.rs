@@ -10,6 +10,7 @@ use liballoc::string::{String, ToString};
 use channel::SubchannelId;
 use vcss::layout::Kind;
 use vcss::trace::Recorder;
+use vcss::underway::Note;
 use vcss::Area;
 
 use super::owners::{find, Free};
@@ -30,6 +31,7 @@ pub(super) struct Parts<'a, 'b> {
     pub(super) free: &'a mut Free<'b>,
     pub(super) suspects: &'a Suspects,
     pub(super) trace: Option<&'a mut Recorder<'static>>,
+    pub(super) note: Option<&'static Note>,
     pub(super) isc: u8,
 }
 
@@ -42,6 +44,9 @@ pub(super) fn assemble(number: u16, parts: &mut Parts<'_, '_>) -> Result<Client,
     let client = Client::new(share.name, number, area, share.window, share.program);
     let mut client = client.map_err(spoilt)?;
     for export in parts.exports.iter().filter(|it| it.client == number) {
+        if let Some(note) = parts.note {
+            note.serve(number, export.place);
+        }
         if parts.suspects.withholds((number, export.place)) {
             client.withhold(export.place);
         }
@@ -110,9 +115,11 @@ impl Appliance {
                 free: &mut free,
                 suspects: &self.suspects,
                 trace: None,
+                note: self.proxy.note(),
                 isc: self.tuning.settings.isc,
             },
         );
+        self.proxy.serve_nobody();
         match client {
             Ok(client) => {
                 self.proxy.admit(client);

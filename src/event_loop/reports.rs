@@ -15,6 +15,7 @@ use crate::css::{while_serving, Platform};
 impl Appliance {
     /// Reads the channel reports, and takes them to those that they are about.
     pub(super) fn reports(&mut self, platform: &mut dyn Platform) {
+        self.proxy.serve_nobody();
         while let Some(report) = css::next_report(platform) {
             log::warn!("channel report: {report:?}");
             match report {

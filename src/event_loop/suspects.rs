@@ -4,6 +4,9 @@
 //!
 //! * The note of what was under way says for which one. It may be innocent: somebody may have killed the appliance at that moment. So
 //!   the first death costs its client no more than the request that was open.
+//! * Where no request to a subchannel was open, it was the one for which something was done last: a request of its queues, for example. That
+//!   counts only if the appliance has said that it died of itself, see [`death`](crate::boot::death).
+//! * One whose disk's driver died meanwhile may be innocent, too. While it is out of service its requests wait, so whoever it was comes next.
 //! * After another one, the virtual subchannel is out of service: to its client it is one without a device, and nobody else gets the device.
 //!   It is tried again after a pause, which each further death doubles, and at once when the daemon asks.
 //! * A death is forgiven when the virtual subchannel has been in service for an hour without another one.
@@ -49,20 +52,27 @@ impl Suspects {
     /// Counts the death that the note tells of, and finds all that have any.
     pub(super) fn find(
         exports: &[Spec],
-        note: Option<&(Note, Option<CutOff>)>,
+        note: Option<&(&'static Note, Option<CutOff>)>,
         conditions: &mut Conditions,
         now: Tod,
     ) -> Self {
+        // A request that is noted says it best: it counts even if the appliance was killed.
         let news = note.and_then(|(note, cut)| Some((note, cut.filter(|cut| cut.is_news)?)));
+        let died_serving = match news {
+            Some((_, cut)) => Some((cut.client, cut.subchannel)),
+            None => note.and_then(|(note, _)| note.died_serving()),
+        };
         let mut all = Vec::new();
         for (export, spec) in exports.iter().enumerate() {
             let of = Subject::Export(export);
             let mut deaths = conditions.deaths(of);
             let place = (spec.client, spec.place);
-            if let Some((note, _)) = news.filter(|(_, cut)| (cut.client, cut.subchannel) == place) {
+            if died_serving == Some(place) {
                 deaths = deaths.saturating_add(1);
                 conditions.set_deaths(of, deaths);
-                note.counted();
+                if let Some((note, _)) = news {
+                    note.counted();
+                }
             }
             if deaths == 0 {
                 continue;

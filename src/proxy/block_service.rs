@@ -230,6 +230,18 @@ impl VirtioBlk {
         &self.export
     }
 
+    /// The number of its virtual subchannel.
+    #[inline]
+    pub const fn index(&self) -> u16 {
+        self.index as u16
+    }
+
+    /// Whether there is something to [publish](Self::publish).
+    #[inline]
+    pub const fn is_dirty(&self) -> bool {
+        self.dirty
+    }
+
     /// What it has done.
     pub const fn counters(&self) -> &Counters {
         &self.counters
@@ -307,21 +319,9 @@ impl VirtioBlk {
     /// Takes up where the appliance's earlier life ended. Whatever the area says is checked as if
     /// the client had just asked for it.
     pub fn take_up(&mut self, area: &Area<'static>, window: &'static Window) {
-        let Ok(state) = area.read::<DeviceState>(self.index) else {
-            return;
-        };
-        let first = self.index * MAX_QUEUES as u32;
-        for (place, slot) in (first..).zip(&mut self.queues) {
-            slot.start = queue::position(area, place);
-        }
-        // No command has come yet: nothing was ever written there.
-        if state.as_bytes().iter().all(|&byte| byte == 0) {
+        if !self.take_up_state(area) {
             return;
         }
-        self.revision = state.revision.get().min(u32::from(REVISION_READ_STATUS)) as u16;
-        self.writeback = state.writeback != 0;
-        self.accepted = Features::from_bits_retain(state.features.get());
-        self.status = Status::from_bits_truncate(state.status);
         if self.status.contains(Status::DEVICE_NEEDS_RESET) {
             // The earlier life may not have come to saying so.
             self.tell_of_change();
@@ -337,6 +337,26 @@ impl VirtioBlk {
             "virtual subchannel {}: took up {queues} queues, {requests} requests in flight",
             self.index
         );
+    }
+
+    /// Takes up all but the queues: nothing of what the client has in its memory is looked at. Returns whether there was anything.
+    pub fn take_up_state(&mut self, area: &Area<'static>) -> bool {
+        let Ok(state) = area.read::<DeviceState>(self.index) else {
+            return false;
+        };
+        let first = self.index * MAX_QUEUES as u32;
+        for (place, slot) in (first..).zip(&mut self.queues) {
+            slot.start = queue::position(area, place);
+        }
+        // No command has come yet: nothing was ever written there.
+        if state.as_bytes().iter().all(|&byte| byte == 0) {
+            return false;
+        }
+        self.revision = state.revision.get().min(u32::from(REVISION_READ_STATUS)) as u16;
+        self.writeback = state.writeback != 0;
+        self.accepted = Features::from_bits_retain(state.features.get());
+        self.status = Status::from_bits_truncate(state.status);
+        true
     }
 
     /// Whether the driver puts its requests into the ring itself, and has no indirect descriptors.

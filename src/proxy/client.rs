@@ -93,6 +93,14 @@ impl core::fmt::Debug for Surroundings<'_> {
     }
 }
 
+/// Notes for which virtual subchannel something is done from now on.
+#[inline(always)]
+fn serve(note: Option<&Note>, client: u16, subchannel: u16) {
+    if let Some(note) = note {
+        note.serve(client, subchannel);
+    }
+}
+
 impl Client {
     /// A client without subchannels.
     ///
@@ -143,7 +151,13 @@ impl Client {
     pub fn add(&mut self, device: u16, export: Export) -> Result<(), AreaError> {
         let index = self.subchannels.len() as u32;
         let mut virtio = VirtioBlk::new(&self.area, index, export)?;
-        virtio.take_up(&self.area, self.window);
+        let withheld = self.withheld.contains(&(index as u16));
+        if withheld {
+            // Its queues may be what the appliance dies of.
+            virtio.take_up_state(&self.area);
+        } else {
+            virtio.take_up(&self.area, self.window);
+        }
         let mut subchannel = Subchannel::new(device);
         if let Ok(old) = self.area.read::<SchibPart>(index) {
             // Enabled before is enabled now: the client need not know that there was a restart.
@@ -156,7 +170,7 @@ impl Client {
         let part = part(*subchannel.store(), subchannel.functions().bits().into());
         let kind = Kind::Virtio(Box::new(subchannel), self.devices.len());
         let mut place = Virtual::new(&self.area, index, kind)?;
-        place.withheld = self.withheld.contains(&(index as u16));
+        place.withheld = withheld;
         self.area.write(index, &part)?;
         place.tell_pending();
         self.subchannels.push(place);
@@ -224,6 +238,7 @@ impl Client {
     /// Ends what an earlier life of the appliance left unfinished for the client.
     pub fn cut_off(&mut self, cut: &CutOff, around: &mut Surroundings<'_>) {
         if let Some(place) = self.subchannels.get_mut(usize::from(cut.subchannel)) {
+            serve(around.note, self.number, cut.subchannel);
             let mut line = Line {
                 css: &mut *around.platform,
                 window: self.program,
@@ -319,6 +334,7 @@ impl Client {
         if rang && self.bell.began_anew() {
             self.each_pass_through(around, PassThrough::reset);
             for place in &mut self.subchannels {
+                serve(around.note, self.number, place.index as u16);
                 let mut line = Line {
                     css: &mut *around.platform,
                     window: self.program,
@@ -332,11 +348,12 @@ impl Client {
             self.resetting = true;
         }
         if self.resetting {
-            self.go_on_resetting();
+            self.go_on_resetting(around.note);
         }
         let mut worked = false;
         self.active = self.resetting;
         for place in &mut self.subchannels {
+            serve(around.note, self.number, place.index as u16);
             let mut done = false;
             if let Kind::Virtio(subchannel, _) = &place.kind {
                 if subchannel.is_active() {
@@ -385,9 +402,10 @@ impl Client {
     /// Goes on with the resets of a client that began anew. They end together, and the area says so before any of the subchannels is
     /// used: after a death in between they are all done again, and none that is in use is.
     #[cold]
-    fn go_on_resetting(&mut self) {
+    fn go_on_resetting(&mut self, note: Option<&Note>) {
         let mut waits = false;
         for place in &self.subchannels {
+            serve(note, self.number, place.index as u16);
             waits |= place.go_on_resetting(&self.area, self.window, &mut self.devices);
         }
         if !waits {
@@ -410,6 +428,7 @@ impl Client {
                 continue;
             }
             if let Kind::PassThrough(subject) = &mut place.kind {
+                serve(around.note, self.number, subject.index());
                 let mut line = Line {
                     css: &mut *around.platform,
                     window: self.program,
@@ -489,11 +508,13 @@ impl Client {
         table: &mut Table,
         scratch: &mut Scratch,
         full: &mut bool,
+        note: Option<&Note>,
     ) -> bool {
         let mut worked = false;
         for (number, device) in self.devices.iter_mut().enumerate() {
             if !device.is_live() {
                 if !device.is_ready() {
+                    serve(note, self.number, device.index());
                     let (area, window) = (&self.area, self.window);
                     worked |= device.end_rest(self.place, number as u16, area, window, scratch);
                 }
@@ -507,6 +528,7 @@ impl Client {
                 let Some(disk) = disks.get_mut(device.export().disk) else {
                     break;
                 };
+                serve(note, self.number, device.index());
                 let mut context = Context {
                     area: &self.area,
                     window: self.window,
@@ -527,19 +549,23 @@ impl Client {
     }
 
     /// Shows the client what was completed, and rings if it is to know. Returns whether it sleeps.
-    pub fn publish(&mut self) -> bool {
+    pub fn publish(&mut self, note: Option<&Note>) -> bool {
         for device in &mut self.devices {
-            self.ring |= device.publish(&self.area, self.window);
+            if device.is_dirty() {
+                serve(note, self.number, device.index());
+                self.ring |= device.publish(&self.area, self.window);
+            }
         }
         core::mem::take(&mut self.ring) && self.bell.ring()
     }
 
     /// Asks the client to ring. Returns whether there is work after all. What is new cannot be taken if the table is `full`, or of a disk
     /// that is `held`.
-    pub fn lie_down(&mut self, full: bool, held: Option<&Held>) -> bool {
+    pub fn lie_down(&mut self, full: bool, held: Option<&Held>, note: Option<&Note>) -> bool {
         self.bell.lie_down();
         let mut waiting = false;
         for device in &mut self.devices {
+            serve(note, self.number, device.index());
             let more = device.expect_bells(true, &self.area, self.window);
             waiting |= more && !full && !held.is_some_and(|it| it.contains(device.export().disk));
         }
@@ -547,9 +573,10 @@ impl Client {
     }
 
     /// The client need not ring.
-    pub fn get_up(&mut self) {
+    pub fn get_up(&mut self, note: Option<&Note>) {
         self.bell.get_up();
         for device in &mut self.devices {
+            serve(note, self.number, device.index());
             device.expect_bells(false, &self.area, self.window);
         }
     }

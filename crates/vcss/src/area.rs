@@ -280,6 +280,11 @@ impl Word<'_> {
     pub fn store(&self, value: u32) {
         self.0.store_release(value);
     }
+
+    /// Where it is, for whoever has nothing but an address.
+    pub fn address(&self) -> usize {
+        self.0.expose_address()
+    }
 }
 
 /// One side of a [`Doorbell`]: rings the other side, hears it, and sleeps without missing it.

@@ -5,6 +5,10 @@
 //!
 //! One request at a time. The note is there before the request is begun, says that it has been carried out before the answer is there, and
 //! is taken away after that. A program that is started once more without a request is noted in the same way.
+//!
+//! That is too much for each request of a virtqueue. So one word says for which virtual subchannel something is done just now, whatever
+//! that is, and it is simply overwritten. It counts only when the appliance itself says that it has died: under load somebody who kills it
+//! nearly always does so at such a moment.
 
 use core::mem::offset_of;
 
@@ -26,8 +30,12 @@ pub struct Underway {
     pub sequence: U32,
     /// When it is done: the function-control bits that it left in progress or with status that has not been tested.
     pub functions: U32,
+    /// For which virtual subchannel something is done: index of the client plus one, in the left half, and the virtual subchannel. 0 none.
+    pub serving: U32,
+    /// Not 0: the appliance itself has found that it cannot go on. Written by its crash report.
+    pub died: U32,
     /// Zero.
-    pub reserved: [U32; 12],
+    pub reserved: [U32; 10],
 }
 
 const _: () = assert!(size_of::<Underway>() == 64);
@@ -69,6 +77,8 @@ pub struct Note {
     place: Word<'static>,
     sequence: Word<'static>,
     functions: Word<'static>,
+    serving: Word<'static>,
+    died: Word<'static>,
 }
 
 impl Note {
@@ -84,6 +94,8 @@ impl Note {
             place: word(offset_of!(Underway, place))?,
             sequence: word(offset_of!(Underway, sequence))?,
             functions: word(offset_of!(Underway, functions))?,
+            serving: word(offset_of!(Underway, serving))?,
+            died: word(offset_of!(Underway, died))?,
         };
         let found = note.phase.load();
         let phase = found & !Underway::COUNTED;
@@ -123,6 +135,37 @@ impl Note {
         alone
     }
 
+    /// Something is done for a client's virtual subchannel from now on, until it is for another one's.
+    #[inline]
+    pub fn serve(&self, client: u16, subchannel: u16) {
+        let client = u32::from(client).wrapping_add(1);
+        self.serving.store(client << 16 | u32::from(subchannel));
+    }
+
+    /// What is done from now on is nobody's.
+    #[inline]
+    pub fn serve_nobody(&self) {
+        self.serving.store(0);
+    }
+
+    /// The client and virtual subchannel for which an earlier life did something when it found that it could not go on.
+    pub fn died_serving(&self) -> Option<(u16, u16)> {
+        let serving = self.serving.load();
+        let died = self.died.load() != 0 && serving != 0;
+        died.then_some(((serving >> 16).wrapping_sub(1) as u16, serving as u16))
+    }
+
+    /// What an earlier life left of that has been counted, or does not count.
+    pub fn forget_death(&self) {
+        self.died.store(0);
+        self.serving.store(0);
+    }
+
+    /// Where the crash report stores something else than 0.
+    pub const fn death(&self) -> &Word<'static> {
+        &self.died
+    }
+
     /// It has been carried out.
     #[inline]
     pub fn done(&self, functions: u32) {
@@ -147,12 +190,35 @@ mod tests {
     use window::Window;
 
     #[test]
-    fn what_was_begun_and_not_answered_is_found_by_the_next_life() {
+    fn for_whom_something_was_done_counts_only_when_the_appliance_says_that_it_died() {
+        let area = area();
+        let (note, _) = Note::open(&area).unwrap();
+        let left = || Note::open(&area).unwrap().0.died_serving();
+        note.serve(0, 0);
+        assert_eq!(left(), None, "it was killed");
+        note.death().store(1);
+        assert_eq!(left(), Some((0, 0)));
+        note.serve(3, 7);
+        assert_eq!(left(), Some((3, 7)));
+        note.serve_nobody();
+        assert_eq!(left(), None);
+        note.serve(3, 7);
+        note.forget_death();
+        note.serve(3, 7);
+        assert_eq!(left(), None);
+    }
+
+    fn area() -> Area<'static> {
         let plan = plan::control_area(1, 1, 1);
         let bytes = std::vec![0_u8; plan.length() as usize].leak();
         let window = Box::leak(Box::new(Window::leaked(bytes, 0)));
         plan.write(window).unwrap();
-        let area = Area::open(window, Kind::Control).unwrap();
+        Area::open(window, Kind::Control).unwrap()
+    }
+
+    #[test]
+    fn what_was_begun_and_not_answered_is_found_by_the_next_life() {
+        let area = area();
         let left = || Note::open(&area).unwrap().1;
         let (note, before) = Note::open(&area).unwrap();
         assert_eq!(before, None);

@@ -92,6 +92,11 @@ impl WindowWord<'_> {
         u32::from_be(word.load(Ordering::Acquire))
     }
 
+    /// The address of the word in this program's memory, with its provenance exposed.
+    pub fn expose_address(self) -> usize {
+        self.place.expose_provenance()
+    }
+
     /// Stores the word; all earlier accesses come before it.
     #[inline(always)]
     pub fn store_release(self, value: u32) {

@@ -9,6 +9,8 @@ use vcss::Area;
 
 use super::{export, Scene, DISK, GIVEN, OTHER, OVERFLOW};
 
+mod deadly;
+
 /// Entries of the conditions: one disk, two clients, and the exports.
 const DEADLY: usize = 3;
 

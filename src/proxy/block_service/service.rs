@@ -446,9 +446,7 @@ impl VirtioBlk {
 
     /// Publishes what was completed. Returns whether the client is to be notified.
     pub fn publish(&mut self, area: &Area<'static>, window: &Window) -> bool {
-        if !core::mem::take(&mut self.dirty) {
-            return false;
-        }
+        self.dirty = false;
         let mut notify = core::mem::take(&mut self.changed);
         let mut broken = None;
         for slot in &mut self.queues {

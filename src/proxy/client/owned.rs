@@ -6,7 +6,7 @@ use channel::DeviceNumber;
 
 use super::super::translate::{Translator, ARENA_BYTES};
 use super::place::{Fit, Kind, Stands};
-use super::{Client, Surroundings};
+use super::{serve, Client, Surroundings};
 use crate::css::Device;
 use crate::css::{has_room, Platform};
 use crate::driver::disk;
@@ -123,6 +123,13 @@ impl Client {
             return;
         };
         place.withheld = false;
+        if let Kind::Virtio(_, device) = &place.kind {
+            // What of it is not the client's memory is known already.
+            if let Some(device) = self.devices.get_mut(*device) {
+                serve(around.note, self.number, index);
+                device.take_up(&self.area, self.window);
+            }
+        }
         let number = match (place.stands, &place.kind) {
             (Some(Stands::For(number, _)), _) => Some(number),
             (Some(Stands::Any), Kind::PassThrough(subject)) => Some(subject.device()),

@@ -93,7 +93,11 @@ impl Scene {
             .unwrap();
         let mut proxy = Proxy::new(std::vec![client], &[], None);
         let (note, cut) = Note::open(&self.control).unwrap();
-        proxy.note_requests(note, cut, &mut self.machine);
+        proxy.note_requests(
+            std::boxed::Box::leak(std::boxed::Box::new(note)),
+            cut,
+            &mut self.machine,
+        );
         proxy
     }
 

@@ -33,6 +33,7 @@ pub(crate) mod client;
 mod eckd;
 mod proxy;
 
+use crate::loopback;
 use crate::options::{Bench, Options};
 use alloc::boxed::Box;
 use alloc::rc::Rc;
@@ -48,6 +49,9 @@ use client::Client;
 use core::cell::RefCell;
 use s390x::clock::Tod;
 use s390x::control::Cr6;
+use vcss::layout::Kind;
+use vcss::plan;
+use vcss::underway::Note;
 
 /// Reads before anything is counted.
 const WARM_UP: u32 = 256;
@@ -308,6 +312,14 @@ pub(crate) fn serve(
         client::Memory::new(platform.as_mut(), pages).map_err(|error| error.to_string())?;
     let served = memory.appliance_side(read_only)?;
     let mut proxy = Proxy::new(alloc::vec![served], &disks, None);
+    // As in service, it is noted for whom something is done.
+    let control = loopback::area(
+        platform.as_mut(),
+        &plan::control_area(1, 1, 1),
+        Kind::Control,
+    )?;
+    let (note, _) = Note::open(&control).map_err(|error| error.to_string())?;
+    proxy.note_requests(Box::leak(Box::new(note)), None, platform.as_mut());
     let mut fits = Ok(());
     proxy.attach(0, &disks, |_, _, it| fits = it);
     fits.map_err(|unfit| unfit.to_string())?;
