@@ -481,7 +481,7 @@ impl Control {
     }
 
     /// Takes the daemon's ring. What it has ordered is looked at afterwards: a ring that comes later is another one.
-    pub fn hear(&mut self) {
+    pub fn poll_requests(&mut self) {
         self.bell.heard();
     }
 
@@ -491,14 +491,14 @@ impl Control {
     }
 
     /// Before sleeping. Returns whether the daemon rang.
-    pub fn lie_down(&mut self) -> bool {
-        self.bell.lie_down();
+    pub fn arm_wakeup(&mut self) -> bool {
+        self.bell.arm_wakeup();
         self.bell.rings()
     }
 
     /// After sleeping.
-    pub fn get_up(&mut self) {
-        self.bell.get_up();
+    pub fn disarm_wakeup(&mut self) {
+        self.bell.disarm_wakeup();
     }
 
     fn read<T: vcss::layout::Entry>(&self, of: &str, index: u32) -> Result<T, ControlError> {

@@ -35,7 +35,7 @@ mod chsc;
 mod hardware;
 mod inventory;
 #[cfg(any(target_arch = "s390x", test))]
-mod kept;
+mod pending;
 mod platform;
 pub mod program;
 pub mod stock;

@@ -40,7 +40,7 @@ use crate::proxy::Proxy;
 
 use self::clients::Parts;
 use self::disks::{OwnedDisk, Trial};
-use self::owners::{open_link, Free};
+use self::owners::{open_link, Unassigned};
 use self::suspects::Suspects;
 use self::unknown::Unknown;
 
@@ -228,7 +228,7 @@ impl Appliance {
             death::tell_in(note.death());
         }
         let mut trace = control.recorder();
-        let mut free = Free::new(devices, &numbers, link.id(), &exports, Vec::new());
+        let mut free = Unassigned::new(devices, &numbers, link.id(), &exports, Vec::new());
         let mut clients = Vec::new();
         let mut failed = Vec::new();
         for number in 0..control.client_count() {
@@ -288,7 +288,7 @@ impl Appliance {
         if self.control.set_life(Life::Serving) {
             self.wake(platform);
         }
-        self.proxy.get_up();
+        self.proxy.disarm_wakeup();
         let mut last_work = now;
         let mut deadline = now.plus_micros(HEAL_US);
         loop {
@@ -337,12 +337,12 @@ impl Appliance {
 
     /// Sleeps until an interruption, the slow timer or the deadline of something in progress, unless there is work.
     fn sleep(&mut self, platform: &mut dyn Platform, heal: Tod, idle_work: &mut impl FnMut(Wake)) {
-        let mut waiting = self.control.lie_down();
+        let mut waiting = self.control.arm_wakeup();
         for disk in &mut self.disks {
             waiting |= disk.interrupts(true);
         }
         waiting |= self.link.interrupts(true);
-        waiting |= self.proxy.lie_down();
+        waiting |= self.proxy.arm_wakeup();
         let mut wake = None;
         if !waiting {
             let sleeps = &mut self.control.about().sleeps;
@@ -366,14 +366,14 @@ impl Appliance {
             disk.interrupts(false);
         }
         self.link.interrupts(false);
-        self.control.get_up();
-        self.proxy.get_up();
+        self.control.disarm_wakeup();
+        self.proxy.disarm_wakeup();
     }
 
     /// What is done now and then: orders, loans, and tries of what has failed. Returns whether the daemon wants the end.
     fn keep_house(&mut self, platform: &mut dyn Platform) -> bool {
         // A ring that comes after this is heard next time, so no order that came with one is missed.
-        self.control.hear();
+        self.control.poll_requests();
         self.proxy.serve_nobody();
         self.lend(platform);
         self.tend_disks(platform);
@@ -425,7 +425,7 @@ impl Appliance {
 
     /// After the timer: whether there is work that nobody announced.
     fn is_late(&mut self) -> bool {
-        let mut waiting = self.proxy.lie_down();
+        let mut waiting = self.proxy.arm_wakeup();
         for disk in &mut self.disks {
             waiting |= disk.interrupts(true);
         }

@@ -237,7 +237,7 @@ impl Proxy {
 
     /// Requests in flight at the disks, and programs that have to be looked after while they run.
     pub fn in_flight(&self) -> usize {
-        self.table.in_flight() + usize::from(self.any(PassThrough::wants_tending))
+        self.table.in_flight() + usize::from(self.any(PassThrough::wants_refresh))
     }
 
     /// Whether an interruption of a pass-through subchannel may come soon.
@@ -282,7 +282,7 @@ impl Proxy {
         }
         self.passed_through()
             .map(|(_, _, subject)| {
-                if subject.wants_tending() {
+                if subject.wants_refresh() {
                     now.plus_micros(TEND_US).max(self.tending.from)
                 } else {
                     subject.deadline()
@@ -511,20 +511,20 @@ impl Proxy {
         let passes_through = self.passes_through;
         let mut changing = false;
         let heard = self.each(platform, |client, around| {
-            let heard = client.hear(around);
+            let heard = client.poll_requests(around);
             if passes_through {
-                changing |= client.attend(around);
+                changing |= client.tick(around);
             }
             heard
         });
         turn.worked |= heard.worked;
         if changing {
-            self.tend(platform);
+            self.refresh(platform);
         }
     }
 
     /// Looks at one program that may change while it runs, if it is time for that.
-    fn tend(&mut self, platform: &mut dyn Platform) {
+    fn refresh(&mut self, platform: &mut dyn Platform) {
         let now = platform.now();
         if now < self.tending.from {
             return;
@@ -542,7 +542,7 @@ impl Proxy {
                 note: self.note,
             };
             let client = self.clients.get_mut(place);
-            if let Some(looked) = client.and_then(|client| client.tend(from, &mut around)) {
+            if let Some(looked) = client.and_then(|client| client.refresh(from, &mut around)) {
                 let end = platform.now();
                 let pause = TEND_PAUSE * end.micros_since(now);
                 self.tending.next = (place, looked + 1);
@@ -608,21 +608,21 @@ impl Proxy {
 
     /// Before sleeping: asks every client to ring. Returns whether there is work after all: requests that cannot be taken before
     /// another one ends are none.
-    pub fn lie_down(&mut self) -> bool {
+    pub fn arm_wakeup(&mut self) -> bool {
         let full = self.table.is_full();
         let held = self.redoing.then_some(&self.held);
         let note = self.note;
         let waiting = self.clients.iter_mut().fold(false, |waiting, client| {
-            client.lie_down(full, held, note) | waiting
+            client.arm_wakeup(full, held, note) | waiting
         });
         self.serve_nobody();
         waiting
     }
 
     /// After sleeping: no client need ring.
-    pub fn get_up(&mut self) {
+    pub fn disarm_wakeup(&mut self) {
         for client in &mut self.clients {
-            client.get_up(self.note);
+            client.disarm_wakeup(self.note);
         }
         self.serve_nobody();
     }

@@ -31,7 +31,7 @@ use crate::log_limit::LogLimit;
 
 pub use args::{appliance as args, comma_escaped, path_text, LINK_PORT};
 pub use disk::{check_mdev, Backing, QCOW2_MAGIC};
-pub use monitor::{Monitor, MonitorError, News, Outcome, Plug};
+pub use monitor::{Monitor, MonitorError, MonitorEvent, Outcome, Plug};
 pub use plugs::Given;
 
 /// Bytes of one of QEMU's own messages; what is longer is several.

@@ -38,7 +38,7 @@ use crate::bell::{self, new_eventfd, BellHandle, Ringer};
 use crate::check;
 use crate::config::{show_size, Config, NO_FIRMWARE};
 use crate::descriptors::{self, Reserve};
-use crate::device::{Device, Patience};
+use crate::device::{Device, DeviceWait};
 use crate::pool::{FileIdentity, Layout, Pool};
 use crate::sockets;
 use crate::subchannel::HostClient;
@@ -230,7 +230,7 @@ fn serve(shared: &Shared, pool: FileIdentity, attentions: Vec<OwnedFd>) -> Resul
             let area = &shared.areas.clients[number];
             let disk = &config.disks[export.disk].name;
             let label = format!("{}/{index} ({disk})", client.name);
-            let patience = Patience::new(shared.bell.clone(), &shared.areas, number, &label)?;
+            let patience = DeviceWait::new(shared.bell.clone(), &shared.areas, number, &label)?;
             let device = Device::new(area, index as u16, patience)?;
             let session = Session::new(
                 Identity {

@@ -42,7 +42,7 @@ use zerocopy::{little_endian, Immutable, IntoBytes};
 use self::patience::Limit;
 use crate::areas::{self, ClientArea};
 
-pub use self::patience::Patience;
+pub use self::patience::DeviceWait;
 
 /// Commands that fit into one program.
 pub const MAX_COMMANDS: usize = 8;
@@ -96,7 +96,7 @@ pub enum DeviceError {
 /// An export, driven by channel programs.
 #[derive(Debug)]
 pub struct Device {
-    remote: Remote<'static, Patience>,
+    remote: Remote<'static, DeviceWait>,
     generation: Word<'static>,
     baseline: Arc<AtomicU32>,
     id: SubchannelId,
@@ -129,7 +129,7 @@ impl Device {
     /// # Errors
     ///
     /// The area has no such subchannel.
-    pub fn new(area: &ClientArea, index: u16, patience: Patience) -> Result<Self, AreaError> {
+    pub fn new(area: &ClientArea, index: u16, patience: DeviceWait) -> Result<Self, AreaError> {
         area.area.entry::<DeviceState>(u32::from(index))?;
         let id = SubchannelId::new(0, index).ok_or(AreaError::Magic)?;
         let page = areas::program_offset(&area.area) + u64::from(index) * u64::from(PROGRAM_BYTES);

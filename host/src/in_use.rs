@@ -51,7 +51,7 @@ mod tests {
 
     #[test]
     fn a_disk_that_a_client_is_connected_to_is_not_formatted() {
-        let scene = crate::testing::Scene::new();
+        let fixture = crate::testing::Fixture::new();
         let disk = |connected| crate::status::Disk {
             disk: "data".into(),
             connected,
@@ -70,14 +70,14 @@ mod tests {
             }],
             ..Default::default()
         };
-        let refused = in_use(&scene.config, &status, "data").unwrap_err();
+        let refused = in_use(&fixture.config, &status, "data").unwrap_err();
         let wanted = "disk \"data\" is in use by linux1: stop it first";
         assert_eq!(refused.to_string(), wanted);
         status.clients[0].disks = vec![disk(false)];
-        let used = in_use(&scene.config, &status, "data").unwrap();
+        let used = in_use(&fixture.config, &status, "data").unwrap();
         // The client is given all of it, whatever that is.
         assert_eq!((used.sectors, used.exported), (Some(4128), 1));
-        let free = in_use(&scene.config, &status, "0.0.0a80").unwrap();
+        let free = in_use(&fixture.config, &status, "0.0.0a80").unwrap();
         assert_eq!((free.sectors, free.exported), (None, 0));
     }
 }

@@ -1,4 +1,4 @@
-//! A scene for tests: a pool with its areas, the wake-up thread, and a thread that answers as an appliance
+//! A fixture for tests: a pool with its areas, the wake-up thread, and a thread that answers as an appliance
 //! would.
 //!
 //! The stand-in knows the requests of the area and the virtio-ccw commands that the daemon sends. It serves
@@ -29,7 +29,7 @@ use zerocopy::{FromBytes, IntoBytes};
 use crate::areas::{generation, program_offset, Areas, ClientArea};
 use crate::bell::{self, new_eventfd, BellHandle, Ringer};
 use crate::config::Config;
-use crate::device::{Device, Patience};
+use crate::device::{Device, DeviceWait};
 use crate::pool::{Layout, Pool};
 use crate::sockets::listen;
 use crate::vhost::{Acceptor, Identity, Memory, Server, Session};
@@ -59,7 +59,7 @@ pub struct Heard {
 
 /// Everything that a test needs.
 #[derive(Debug)]
-pub struct Scene {
+pub struct Fixture {
     dir: tempfile::TempDir,
     pub config: Config,
     pub pool: Pool,
@@ -70,7 +70,7 @@ pub struct Scene {
     threads: Vec<JoinHandle<()>>,
 }
 
-impl Scene {
+impl Fixture {
     /// One client with one disk of two queues.
     pub fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
@@ -121,7 +121,7 @@ impl Scene {
     /// The device at the client's only subchannel.
     pub fn device(&self) -> Device {
         let client = &self.areas.clients[0];
-        let patience = Patience::new(self.bell.clone(), &self.areas, 0, LABEL).unwrap();
+        let patience = DeviceWait::new(self.bell.clone(), &self.areas, 0, LABEL).unwrap();
         Device::new(client, 0, patience).unwrap()
     }
 
@@ -195,7 +195,7 @@ impl Scene {
     }
 }
 
-impl Drop for Scene {
+impl Drop for Fixture {
     fn drop(&mut self) {
         self.heard.stop.store(true, Ordering::Relaxed);
         self.bell.stop();
@@ -206,7 +206,7 @@ impl Drop for Scene {
 }
 
 fn config(dir: &Path) -> Config {
-    let file = dir.join("scene.toml");
+    let file = dir.join("fixture.toml");
     let dir = dir.display();
     let text = format!(
         "[appliance]\nimage = \"i\"\nmemory = \"4M\"\nrun_dir = \"{dir}\"\npool = \"{dir}/pool\"\n\

@@ -105,8 +105,8 @@ pub(super) extern "C" fn report(entry: u64, info: *const ()) -> ! {
         disabled_wait(Stop::InReport.wait_code());
     }
     set_vectors();
-    let scene = Scene::of(Entry::from_number(entry), info);
-    if scene.stop.is_its_own() {
+    let fixture = Fixture::of(Entry::from_number(entry), info);
+    if fixture.stop.is_its_own() {
         death::tell();
     }
     // Too early for a console? Then bring it up now; otherwise this does nothing.
@@ -115,14 +115,14 @@ pub(super) extern "C" fn report(entry: u64, info: *const ()) -> ! {
     let console = unsafe { sclp::CONSOLE.steal() };
     if let Some(console) = console {
         // What the console refuses cannot be told to anybody.
-        let _ = scene.show(console);
+        let _ = fixture.show(console);
         let _ = console.flush();
     }
-    disabled_wait(scene.stop.wait_code())
+    disabled_wait(fixture.stop.wait_code())
 }
 
 /// What is known of the end.
-struct Scene<'a> {
+struct Fixture<'a> {
     stop: Stop,
     entry: Entry,
     psw: Psw,
@@ -138,7 +138,7 @@ macro_rules! lowcore_field {
     };
 }
 
-impl Scene<'_> {
+impl Fixture<'_> {
     fn of(entry: Entry, info: *const ()) -> Self {
         let registers = lowcore_field!(report_registers: [u64; 16]);
         let [.., r14, r15] = registers;

@@ -17,12 +17,12 @@ use crate::css::Device;
 use crate::driver::block::Recoveries;
 
 /// A control area with one export, as the daemon makes it.
-struct Scene {
+struct Fixture {
     area: Area<'static>,
     storage: Storage,
 }
 
-impl Scene {
+impl Fixture {
     fn new(export: control::Export) -> Self {
         let plan = plan::control_area(1, 1, 1);
         let bytes = vec![0_u8; (plan.length() + PAGE) as usize].leak();
@@ -59,11 +59,11 @@ fn export(partition: u8) -> control::Export {
 
 #[test]
 fn a_failed_disk_is_shown_with_its_reason_and_is_tried_when_the_daemon_asks() {
-    let scene = Scene::new(export(0));
-    let control = Control::open(scene.storage).unwrap();
+    let fixture = Fixture::new(export(0));
+    let control = Control::open(fixture.storage).unwrap();
     let mut conditions = control.conditions();
     let shown = |of| {
-        let entry: control::Condition = scene.area.read(of).unwrap();
+        let entry: control::Condition = fixture.area.read(of).unwrap();
         let state = control::ConditionState::from_number(entry.state.get()).unwrap();
         (state, entry.tries.get(), entry.reason().to_string())
     };
@@ -81,7 +81,7 @@ fn a_failed_disk_is_shown_with_its_reason_and_is_tried_when_the_daemon_asks() {
     );
     assert!(!conditions.is_asked(Subject::Disk(0)));
     let retry = offset_of!(control::Condition, retry);
-    let word = scene.area.word::<control::Condition>(0, retry).unwrap();
+    let word = fixture.area.word::<control::Condition>(0, retry).unwrap();
     word.store(word.load().wrapping_add(1));
     assert!(conditions.is_asked(Subject::Disk(0)));
     assert!(!conditions.is_asked(Subject::Disk(0)), "asked once");
@@ -107,11 +107,11 @@ fn device(subchannel: u16, number: u16) -> Device {
 
 #[test]
 fn the_list_has_the_devices_that_are_there() {
-    let scene = Scene::new(export(0));
-    let mut control = Control::open(scene.storage).unwrap();
+    let fixture = Fixture::new(export(0));
+    let mut control = Control::open(fixture.storage).unwrap();
     let listed = || -> std::vec::Vec<u16> {
         (0..)
-            .map_while(|index| scene.area.read::<control::Device>(index).ok())
+            .map_while(|index| fixture.area.read::<control::Device>(index).ok())
             .take_while(|entry| entry.subchannel.get() != 0)
             .map(|entry| entry.device.get())
             .collect()
@@ -131,16 +131,16 @@ fn the_list_has_the_devices_that_are_there() {
 
 #[test]
 fn what_an_earlier_life_had_listed_is_gone() {
-    let scene = Scene::new(export(0));
+    let fixture = Fixture::new(export(0));
     let listed = |index| {
-        let entry: control::Device = scene.area.read(index).unwrap();
+        let entry: control::Device = fixture.area.read(index).unwrap();
         entry.device.get()
     };
-    let mut control = Control::open(scene.storage).unwrap();
+    let mut control = Control::open(fixture.storage).unwrap();
     for index in 0..3 {
         control.show_device(index, &device(index as u16, 0xA80), None);
     }
-    control = Control::open(scene.storage).unwrap();
+    control = Control::open(fixture.storage).unwrap();
     control.show_device(0, &device(0, 0xB00), None);
     control.end_devices();
     assert_eq!([0, 1, 2].map(listed), [0xB00, 0, 0]);
@@ -148,8 +148,8 @@ fn what_an_earlier_life_had_listed_is_gone() {
 
 #[test]
 fn what_a_driver_did_to_get_requests_through_is_shown_beside_its_device() {
-    let scene = Scene::new(export(0));
-    let mut control = Control::open(scene.storage).unwrap();
+    let fixture = Fixture::new(export(0));
+    let mut control = Control::open(fixture.storage).unwrap();
     let device = device(7, 0xA80);
     let id = device.id;
     control.show_device(0, &device, Some((0, 1000)));
@@ -162,7 +162,7 @@ fn what_a_driver_did_to_get_requests_through_is_shown_beside_its_device() {
         broken: false,
     };
     control.show_disk(id, &done);
-    let entry: control::Device = scene.area.read(0).unwrap();
+    let entry: control::Device = fixture.area.read(0).unwrap();
     let shown = &entry.recoveries;
     let counts = [
         shown.retries,
@@ -175,7 +175,7 @@ fn what_a_driver_did_to_get_requests_through_is_shown_beside_its_device() {
     assert_eq!(entry.life, DeviceLife::Online as u8);
     done.broken = true;
     control.show_disk(id, &done);
-    let entry: control::Device = scene.area.read(0).unwrap();
+    let entry: control::Device = fixture.area.read(0).unwrap();
     assert_eq!(entry.life, DeviceLife::Failed as u8);
     assert_eq!((entry.subchannel.get(), entry.pam), (id.word(), 0xC0));
 }

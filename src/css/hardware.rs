@@ -17,14 +17,14 @@ use s390x::{cpu, diagnose, fence};
 use window::{ClientAddress, Window};
 
 use super::chsc;
-use super::kept::Kept;
+use super::pending::PendingInterruptions;
 use crate::css::stock::Stock;
 use crate::css::{OutOfStorage, Patience, Platform, Wake};
 
 /// The machine's channel subsystem, as this CPU drives it.
 #[derive(Debug)]
 pub struct Hardware {
-    kept: Kept,
+    pending: PendingInterruptions,
     highest_set: Option<u8>,
     midaws: Option<bool>,
     path_group: [u8; 11],
@@ -47,7 +47,7 @@ impl Hardware {
         // SAFETY: the same for I/O interruptions.
         unsafe { Cr6::update(|cr6| cr6.difference(Cr6::ALL_SUBCLASSES).union(subclasses)) };
         Self {
-            kept: Kept::new(),
+            pending: PendingInterruptions::new(),
             highest_set: None,
             midaws: None,
             path_group: path_group(),
@@ -147,7 +147,7 @@ impl ChannelSubsystem for Hardware {
     }
 
     fn pending_interruption(&mut self) -> Option<IoInterruption> {
-        match self.kept.take() {
+        match self.pending.take() {
             Some(kept) => Some(kept),
             None => io::tpi().as_ref().and_then(interruption),
         }
@@ -171,14 +171,14 @@ impl Platform for Hardware {
     }
 
     fn wait(&mut self, deadline: Option<Tod>) -> Wake {
-        if !self.kept.is_empty() {
+        if !self.pending.is_empty() {
             return Wake::Io;
         }
         match idle::wait(Sources::EVENT_LOOP, deadline) {
             idle::Wake::Deadline => Wake::Deadline,
             idle::Wake::Io(code) => {
                 if let Some(interruption) = interruption(&code) {
-                    self.kept.keep(interruption);
+                    self.pending.keep(interruption);
                 }
                 Wake::Io
             }
@@ -190,7 +190,7 @@ impl Platform for Hardware {
     fn pause(&mut self, deadline: Tod) {
         if let idle::Wake::Io(code) = idle::wait(Sources::IO, Some(deadline)) {
             if let Some(interruption) = interruption(&code) {
-                self.kept.keep(interruption);
+                self.pending.keep(interruption);
             }
         }
     }
@@ -198,10 +198,10 @@ impl Platform for Hardware {
     fn forget_interruption(&mut self, id: SubchannelId) -> bool {
         while let Some(code) = io::tpi() {
             if let Some(interruption) = interruption(&code) {
-                self.kept.keep(interruption);
+                self.pending.keep(interruption);
             }
         }
-        self.kept
+        self.pending
             .forget(|kept| matches!(kept, IoInterruption::Subchannel { id: of, .. } if *of == id))
     }
 

@@ -215,7 +215,7 @@ unsafe fn run_once(
             return Err(Failure::Final(ProgramError::Refused(refusal)));
         }
     }
-    judge(final_status(platform, id, deadline, waited)?)
+    classify(final_status(platform, id, deadline, waited)?)
 }
 
 /// Takes status until the start function has ended; gives all of it, put together.
@@ -271,7 +271,7 @@ fn clear(platform: &mut dyn Platform, id: SubchannelId) -> ProgramError {
 }
 
 /// What the final status means.
-fn judge(irb: Irb) -> Result<Irb, Failure> {
+fn classify(irb: Irb) -> Result<Irb, Failure> {
     const NOTES: SubchannelStatus = SubchannelStatus::PCI;
     match irb.scsw.deferred_cc() {
         0 => {}

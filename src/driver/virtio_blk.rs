@@ -32,7 +32,7 @@ use virtio::blk::{Config, Features};
 use window::Segment;
 
 use super::block::{BlockDevice, Done, Geometry, Operation, Range, SubmitError, Token};
-use super::virtio_ccw::{News, Settings, Signalling, Transport, TransportError};
+use super::virtio_ccw::{Settings, Signalling, Transport, TransportError, TransportEvent};
 use crate::css::Platform;
 use queue::RequestQueue;
 
@@ -298,9 +298,9 @@ impl BlockDevice for VirtioBlk {
     fn interruption(&mut self, platform: &mut dyn Platform, interruption: &IoInterruption) -> bool {
         match self.transport.interruption(platform, interruption) {
             None => return false,
-            Some(News::Queues) => {}
-            Some(News::Configuration) => self.look_again(platform),
-            Some(News::Gone) => self.give_up(),
+            Some(TransportEvent::Queues) => {}
+            Some(TransportEvent::Configuration) => self.look_again(platform),
+            Some(TransportEvent::Gone) => self.give_up(),
         }
         true
     }

@@ -55,7 +55,7 @@ pub const MAX_QUEUES: u16 = 64;
 
 /// What an interruption of the device's subchannel said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum News {
+pub enum TransportEvent {
     /// Look at the queues.
     Queues,
     /// Look at the configuration too, and at the status.
@@ -352,14 +352,14 @@ impl Transport {
         &mut self,
         platform: &mut dyn Platform,
         interruption: &IoInterruption,
-    ) -> Option<News> {
+    ) -> Option<TransportEvent> {
         match interruption {
             IoInterruption::Subchannel { id, .. } if *id == self.channel.id() => {}
             IoInterruption::Subchannel { .. } | IoInterruption::Adapter { .. } => return None,
         }
         match platform.test(self.channel.id()) {
             Ok(Tested::Status(_) | Tested::Nothing(_)) => {}
-            Err(_) => return Some(News::Gone),
+            Err(_) => return Some(TransportEvent::Gone),
         }
         let place = ClientAddress::new(Self::CONFIG_BITS);
         let changed = self
@@ -369,9 +369,9 @@ impl Transport {
         if changed {
             let _ = self.indicators.write(place, &0_u64);
             fence::full();
-            return Some(News::Configuration);
+            return Some(TransportEvent::Configuration);
         }
-        Some(News::Queues)
+        Some(TransportEvent::Queues)
     }
 
     /// Takes whatever status and interruption of the subchannel there is: for a driver that looks at

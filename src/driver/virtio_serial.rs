@@ -29,7 +29,7 @@ use virtio::ring::driver::{Buffer, Queue};
 use window::{ClientAddress, Window};
 use zerocopy::FromBytes;
 
-use super::virtio_ccw::{News, Settings, Signalling, Transport, TransportError};
+use super::virtio_ccw::{Settings, Signalling, Transport, TransportError, TransportEvent};
 use crate::css::Platform;
 
 /// The name of the port that links the appliance with its host daemon.
@@ -283,8 +283,8 @@ impl VirtioSerial {
     ) -> bool {
         match self.transport.interruption(platform, interruption) {
             None => return false,
-            Some(News::Queues | News::Configuration) => {}
-            Some(News::Gone) => self.broken = true,
+            Some(TransportEvent::Queues | TransportEvent::Configuration) => {}
+            Some(TransportEvent::Gone) => self.broken = true,
         }
         true
     }

@@ -13,7 +13,7 @@ use vcss::trace::Recorder;
 use vcss::underway::Note;
 use vcss::Area;
 
-use super::owners::{find, Free};
+use super::owners::{find, Unassigned};
 use super::suspects::Suspects;
 use super::{Appliance, Spec};
 use crate::control::{Control, Exported, Subject};
@@ -28,7 +28,7 @@ pub(super) struct Parts<'a, 'b> {
     pub(super) exports: &'a [Spec],
     pub(super) devices: &'a [Device],
     pub(super) disks: &'a [channel::DeviceNumber],
-    pub(super) free: &'a mut Free<'b>,
+    pub(super) free: &'a mut Unassigned<'b>,
     pub(super) suspects: &'a Suspects,
     pub(super) trace: Option<&'a mut Recorder<'static>>,
     pub(super) note: Option<&'static Note>,
@@ -103,7 +103,7 @@ impl Appliance {
             .map(|device| device.id)
             .filter(|&id| self.proxy.holds(id))
             .collect();
-        let mut free = Free::new(devices, &disks, self.link.id(), &self.exports, held);
+        let mut free = Unassigned::new(devices, &disks, self.link.id(), &self.exports, held);
         let client = assemble(
             number,
             &mut Parts {

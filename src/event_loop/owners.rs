@@ -22,12 +22,12 @@ pub(super) fn find(devices: &[Device], number: DeviceNumber) -> Option<&Device> 
 }
 
 /// The owned devices that nobody was given by number, and that a client can have.
-pub(super) struct Free<'a> {
+pub(super) struct Unassigned<'a> {
     devices: core::slice::Iter<'a, Device>,
     given: Vec<SubchannelId>,
 }
 
-impl<'a> Free<'a> {
+impl<'a> Unassigned<'a> {
     /// `disks` are the numbers of the disks; `held` is what somebody has already.
     pub(super) fn new(
         devices: &'a [Device],

@@ -31,7 +31,7 @@ const OTHER: u16 = 0x200;
 const OVERFLOW: Crw = Crw(0x2384_0000);
 
 /// A link on subchannel 0, disks behind it; clients, and what they are given.
-struct Scene {
+struct Fixture {
     machine: Machine,
     control: Area<'static>,
     /// The clients' areas as memory.
@@ -40,7 +40,7 @@ struct Scene {
     appliance: Appliance,
 }
 
-impl Scene {
+impl Fixture {
     /// One disk; one client, which gets [`GIVEN`] and what is left.
     fn new() -> Self {
         let given = [ExportKind::PassThrough, ExportKind::Any].map(|kind| export(kind, 0));
@@ -246,124 +246,127 @@ fn export(kind: ExportKind, client: u16) -> Export {
 
 #[test]
 fn what_is_not_there_keeps_nothing_else_from_being_served() {
-    let mut scene = Scene::new();
-    assert_eq!(scene.listed(), [(2, 0, None), (DISK, 1, None)]);
-    assert_eq!(scene.appliance.disks.len(), 1);
-    scene.plug(GIVEN);
-    assert_eq!(scene.listed()[2..], [(GIVEN, 2, Some(0))]);
-    scene.plug(OTHER);
+    let mut fixture = Fixture::new();
+    assert_eq!(fixture.listed(), [(2, 0, None), (DISK, 1, None)]);
+    assert_eq!(fixture.appliance.disks.len(), 1);
+    fixture.plug(GIVEN);
+    assert_eq!(fixture.listed()[2..], [(GIVEN, 2, Some(0))]);
+    fixture.plug(OTHER);
     assert_eq!(
-        scene.listed()[2..],
+        fixture.listed()[2..],
         [(GIVEN, 2, Some(0)), (OTHER, 3, Some(1))]
     );
 }
 
 #[test]
 fn a_device_that_has_gone_is_off_the_list_and_is_found_again_elsewhere() {
-    let mut scene = Scene::new();
-    let id = scene.plug(GIVEN);
-    scene.plug(OTHER);
-    scene.machine.subchannel(id).mishaps.gone = true;
-    scene.report(id);
-    assert_eq!(scene.listed()[2..], [(OTHER, 3, Some(1))]);
-    scene.plug(GIVEN);
+    let mut fixture = Fixture::new();
+    let id = fixture.plug(GIVEN);
+    fixture.plug(OTHER);
+    fixture.machine.subchannel(id).mishaps.gone = true;
+    fixture.report(id);
+    assert_eq!(fixture.listed()[2..], [(OTHER, 3, Some(1))]);
+    fixture.plug(GIVEN);
     assert_eq!(
-        scene.listed()[2..],
+        fixture.listed()[2..],
         [(OTHER, 3, Some(1)), (GIVEN, 4, Some(0))]
     );
 }
 
 #[test]
 fn devices_that_have_changed_places_are_told_apart_after_lost_reports() {
-    let mut scene = Scene::new();
-    let (given, other) = (scene.plug(GIVEN), scene.plug(OTHER));
-    scene.exchange(given, OTHER);
-    scene.exchange(other, GIVEN);
+    let mut fixture = Fixture::new();
+    let (given, other) = (fixture.plug(GIVEN), fixture.plug(OTHER));
+    fixture.exchange(given, OTHER);
+    fixture.exchange(other, GIVEN);
     // And one more, of which nobody hears either.
-    scene.machine.attach(0, 0x201, terminal());
-    scene.machine.reports.push_back(OVERFLOW);
-    scene.appliance.reports(&mut scene.machine);
+    fixture.machine.attach(0, 0x201, terminal());
+    fixture.machine.reports.push_back(OVERFLOW);
+    fixture.appliance.reports(&mut fixture.machine);
     let expected = [(OTHER, 2, Some(1)), (GIVEN, 3, Some(0)), (0x201, 4, None)];
-    assert_eq!(scene.listed()[2..], expected);
+    assert_eq!(fixture.listed()[2..], expected);
 }
 
 #[test]
 fn a_disk_that_was_exchanged_is_found_elsewhere_and_what_is_there_now_goes_to_whom_it_is_for() {
-    let mut scene = Scene::new();
+    let mut fixture = Fixture::new();
     let disk = SubchannelId::new(0, 1).unwrap();
-    scene.exchange(disk, OTHER);
-    scene.report(disk);
-    assert_eq!(scene.listed(), [(2, 0, None), (OTHER, 1, Some(1))]);
-    scene.later(0);
-    assert!(scene.conditions()[0].is_err());
+    fixture.exchange(disk, OTHER);
+    fixture.report(disk);
+    assert_eq!(fixture.listed(), [(2, 0, None), (OTHER, 1, Some(1))]);
+    fixture.later(0);
+    assert!(fixture.conditions()[0].is_err());
     // The disk's number is for the disk, wherever it turns up.
-    scene.plug(DISK);
-    scene.later(0);
-    assert_eq!(scene.conditions()[0], Ok(()));
-    assert_eq!(scene.listed()[1..], [(OTHER, 1, Some(1)), (DISK, 2, None)]);
+    fixture.plug(DISK);
+    fixture.later(0);
+    assert_eq!(fixture.conditions()[0], Ok(()));
+    assert_eq!(
+        fixture.listed()[1..],
+        [(OTHER, 1, Some(1)), (DISK, 2, None)]
+    );
 }
 
 #[test]
 fn a_disk_that_is_not_there_has_failed_and_is_served_when_it_comes() {
     let given = [0, 1].map(|client| export(ExportKind::Block, client));
-    let mut scene = Scene::with(2, &[DISK, 0x101], &[0x101], &given, |_, _| {});
+    let mut fixture = Fixture::with(2, &[DISK, 0x101], &[0x101], &given, |_, _| {});
     let gone = Err("there is no device 0.0.0100".to_string());
     let expected = [gone.clone(), Ok(()), Ok(()), Ok(()), gone, Ok(())];
-    assert_eq!(scene.conditions(), expected);
-    let is_ready = |scene: &Scene, client| {
-        let client = scene.appliance.proxy.client(client).unwrap();
+    assert_eq!(fixture.conditions(), expected);
+    let is_ready = |fixture: &Fixture, client| {
+        let client = fixture.appliance.proxy.client(client).unwrap();
         client.device(0).unwrap().is_ready()
     };
-    assert!(!is_ready(&scene, 0) && is_ready(&scene, 1));
-    scene.later(4_000_000);
-    assert!(scene.conditions()[0].is_err(), "still");
-    scene.plug(DISK);
-    scene.later(0);
-    assert_eq!(scene.conditions(), [const { Ok(()) }; 6]);
-    assert!(is_ready(&scene, 0));
+    assert!(!is_ready(&fixture, 0) && is_ready(&fixture, 1));
+    fixture.later(4_000_000);
+    assert!(fixture.conditions()[0].is_err(), "still");
+    fixture.plug(DISK);
+    fixture.later(0);
+    assert_eq!(fixture.conditions(), [const { Ok(()) }; 6]);
+    assert!(is_ready(&fixture, 0));
 }
 
 #[test]
 fn a_failed_disk_is_tried_every_few_seconds_and_when_the_daemon_asks() {
     let given = [export(ExportKind::Block, 0)];
-    let mut scene = Scene::with(1, &[DISK], &[], &given, |_, _| {});
-    let tries = |scene: &Scene| {
-        let entry: Condition = scene.control.read(0).unwrap();
+    let mut fixture = Fixture::with(1, &[DISK], &[], &given, |_, _| {});
+    let tries = |fixture: &Fixture| {
+        let entry: Condition = fixture.control.read(0).unwrap();
         entry.tries.get()
     };
-    assert_eq!(tries(&scene), 1);
-    scene.later(1_000_000);
-    assert_eq!(tries(&scene), 1);
-    scene.retry(0);
-    assert_eq!(tries(&scene), 2);
-    scene.later(4_000_000);
-    assert_eq!(tries(&scene), 3);
+    assert_eq!(tries(&fixture), 1);
+    fixture.later(1_000_000);
+    assert_eq!(tries(&fixture), 1);
+    fixture.retry(0);
+    assert_eq!(tries(&fixture), 2);
+    fixture.later(4_000_000);
+    assert_eq!(tries(&fixture), 3);
     // Nobody has heard of it.
-    let id = scene.machine.attach(0, DISK, disk());
-    scene.appliance.inventory.look(&mut scene.machine, id);
-    scene.later(4_000_000);
-    assert_eq!(scene.conditions()[0], Ok(()));
+    let id = fixture.machine.attach(0, DISK, disk());
+    fixture.appliance.inventory.look(&mut fixture.machine, id);
+    fixture.later(4_000_000);
+    assert_eq!(fixture.conditions()[0], Ok(()));
 }
 
 #[test]
 fn a_disk_that_breaks_is_opened_anew() {
     let given = [export(ExportKind::Block, 0)];
-    let mut scene = Scene::with(1, &[DISK], &[DISK], &given, |_, _| {});
+    let mut fixture = Fixture::with(1, &[DISK], &[DISK], &given, |_, _| {});
     let id = SubchannelId::new(0, 1).unwrap();
-    scene.machine.subchannel(id).mishaps.gone = true;
-    scene.report(id);
-    scene.later(0);
-    assert!(scene.conditions()[0].is_err());
-    scene.later(4_000_000);
+    fixture.machine.subchannel(id).mishaps.gone = true;
+    fixture.report(id);
+    fixture.later(0);
+    assert!(fixture.conditions()[0].is_err());
+    fixture.later(4_000_000);
     assert_eq!(
-        scene.conditions()[0],
+        fixture.conditions()[0],
         Err("there is no device 0.0.0100".to_string())
     );
-    scene.machine.subchannel(id).mishaps.gone = false;
-    scene.report(id);
-    scene.later(0);
-    assert_eq!(scene.conditions()[0], Ok(()));
-    assert!(!scene.appliance.disks[0].is_broken());
+    fixture.machine.subchannel(id).mishaps.gone = false;
+    fixture.report(id);
+    fixture.later(0);
+    assert_eq!(fixture.conditions()[0], Ok(()));
+    assert!(!fixture.appliance.disks[0].is_broken());
 }
 
 #[test]
@@ -381,8 +384,8 @@ fn a_slice_that_does_not_fit_is_its_clients_trouble() {
     partition.disk = 0.into();
     partition.partition = 1;
     let given = [beyond, fits, partition, within];
-    let scene = Scene::with(4, &[DISK], &[DISK], &given, |_, _| {});
-    let conditions = scene.conditions();
+    let fixture = Fixture::with(4, &[DISK], &[DISK], &given, |_, _| {});
+    let conditions = fixture.conditions();
     assert_eq!(conditions[..5], [const { Ok(()) }; 5]);
     assert_eq!(
         conditions[5..],
@@ -399,24 +402,24 @@ fn a_slice_that_does_not_fit_is_its_clients_trouble() {
 fn a_client_whose_area_is_spoilt_keeps_nobody_else_from_being_served() {
     let given = [0, 1].map(|client| export(ExportKind::Block, client));
     let numbers = [DISK, 0x101];
-    let mut scene = Scene::with(2, &numbers, &numbers, &given, |_, shared| {
+    let mut fixture = Fixture::with(2, &numbers, &numbers, &given, |_, shared| {
         let nothing = [0; 64];
         shared[0]
             .write_bytes(ClientAddress::new(0), &nothing)
             .unwrap();
     });
-    let is_served = |scene: &Scene, client| scene.appliance.proxy.client(client).is_some();
-    assert!(!is_served(&scene, 0) && is_served(&scene, 1));
-    let reason = scene.conditions()[2].clone().unwrap_err();
+    let is_served = |fixture: &Fixture, client| fixture.appliance.proxy.client(client).is_some();
+    assert!(!is_served(&fixture, 0) && is_served(&fixture, 1));
+    let reason = fixture.conditions()[2].clone().unwrap_err();
     assert!(reason.starts_with("its area is spoilt: "), "{reason}");
-    scene.later(4_000_000);
-    assert!(!is_served(&scene, 0));
+    fixture.later(4_000_000);
+    assert!(!is_served(&fixture, 0));
     // The daemon writes it anew.
-    plan::client_area(2).write(scene.shared[0]).unwrap();
-    scene.later(4_000_000);
-    assert!(is_served(&scene, 0));
-    assert_eq!(scene.conditions(), [const { Ok(()) }; 6]);
-    let client = scene.appliance.proxy.client(0).unwrap();
+    plan::client_area(2).write(fixture.shared[0]).unwrap();
+    fixture.later(4_000_000);
+    assert!(is_served(&fixture, 0));
+    assert_eq!(fixture.conditions(), [const { Ok(()) }; 6]);
+    let client = fixture.appliance.proxy.client(0).unwrap();
     assert!(client.device(0).unwrap().is_ready());
 }
 
@@ -424,20 +427,20 @@ fn a_client_whose_area_is_spoilt_keeps_nobody_else_from_being_served() {
 fn two_disks_that_have_changed_places_are_both_found() {
     let given = [0, 1].map(|client| export(ExportKind::Block, client));
     let numbers = [DISK, 0x101];
-    let mut scene = Scene::with(2, &numbers, &numbers, &given, |_, _| {});
+    let mut fixture = Fixture::with(2, &numbers, &numbers, &given, |_, _| {});
     let ids = [1, 2].map(|number| SubchannelId::new(0, number).unwrap());
-    scene.exchange(ids[0], 0x101);
-    scene.exchange(ids[1], DISK);
-    scene.machine.reports.push_back(OVERFLOW);
-    scene.appliance.reports(&mut scene.machine);
-    scene.later(0);
-    scene.later(4_000_000);
-    scene.later(4_000_000);
-    assert_eq!(scene.conditions(), [const { Ok(()) }; 6]);
-    assert_eq!(scene.listed()[1..], [(0x101, 1, None), (DISK, 2, None)]);
+    fixture.exchange(ids[0], 0x101);
+    fixture.exchange(ids[1], DISK);
+    fixture.machine.reports.push_back(OVERFLOW);
+    fixture.appliance.reports(&mut fixture.machine);
+    fixture.later(0);
+    fixture.later(4_000_000);
+    fixture.later(4_000_000);
+    assert_eq!(fixture.conditions(), [const { Ok(()) }; 6]);
+    assert_eq!(fixture.listed()[1..], [(0x101, 1, None), (DISK, 2, None)]);
     // And a try of one has not disturbed the other.
     for id in ids {
-        let pmcw = scene.machine.subchannel(id).schib.pmcw;
+        let pmcw = fixture.machine.subchannel(id).schib.pmcw;
         assert!(pmcw.flags().contains(PmcwFlags::ENABLED), "{id}");
     }
 }
@@ -445,73 +448,83 @@ fn two_disks_that_have_changed_places_are_both_found() {
 #[test]
 fn a_lost_disk_whose_subchannel_another_one_has_does_not_disturb_that_one() {
     let given = [0, 1].map(|client| export(ExportKind::Block, client));
-    let mut scene = Scene::with(2, &[DISK, 0x101], &[DISK], &given, |_, _| {});
+    let mut fixture = Fixture::with(2, &[DISK, 0x101], &[DISK], &given, |_, _| {});
     let id = SubchannelId::new(0, 1).unwrap();
     // The first one goes, and the second one is plugged in where it was.
-    scene.exchange(id, 0x101);
-    scene.report(id);
+    fixture.exchange(id, 0x101);
+    fixture.report(id);
     for _ in 0..4 {
-        scene.later(4_000_000);
+        fixture.later(4_000_000);
     }
-    assert!(scene.conditions()[0].is_err());
-    assert_eq!(scene.conditions()[1], Ok(()));
-    let pmcw = scene.machine.subchannel(id).schib.pmcw;
+    assert!(fixture.conditions()[0].is_err());
+    assert_eq!(fixture.conditions()[1], Ok(()));
+    let pmcw = fixture.machine.subchannel(id).schib.pmcw;
     assert!(pmcw.flags().contains(PmcwFlags::ENABLED));
-    assert!(!scene.appliance.disks[1].is_broken());
+    assert!(!fixture.appliance.disks[1].is_broken());
 }
 
 #[test]
 fn a_device_that_its_client_has_not_enabled_is_asked_again_what_it_is() {
-    let mut scene = Scene::new();
-    let id = scene.plug(GIVEN);
-    let before = scene.machine.subchannel(id).commands.len();
-    scene.report(id);
-    assert!(scene.machine.subchannel(id).commands.len() > before);
-    assert_eq!(scene.listed()[2..], [(GIVEN, 2, Some(0))]);
+    let mut fixture = Fixture::new();
+    let id = fixture.plug(GIVEN);
+    let before = fixture.machine.subchannel(id).commands.len();
+    fixture.report(id);
+    assert!(fixture.machine.subchannel(id).commands.len() > before);
+    assert_eq!(fixture.listed()[2..], [(GIVEN, 2, Some(0))]);
 }
 
 #[test]
 fn the_host_gets_no_virtio_device_either() {
-    let mut scene = Scene::new();
-    let id = scene.machine.attach(0, OTHER, disk());
-    scene.report(id);
-    assert_eq!(scene.listed()[2..], [(OTHER, 2, None)]);
+    let mut fixture = Fixture::new();
+    let id = fixture.machine.attach(0, OTHER, disk());
+    fixture.report(id);
+    assert_eq!(fixture.listed()[2..], [(OTHER, 2, None)]);
     // The place is for others still.
-    scene.plug(0x201);
-    assert_eq!(scene.listed()[2..], [(OTHER, 2, None), (0x201, 3, Some(1))]);
+    fixture.plug(0x201);
+    assert_eq!(
+        fixture.listed()[2..],
+        [(OTHER, 2, None), (0x201, 3, Some(1))]
+    );
 }
 
 #[test]
 fn a_device_that_does_not_say_what_it_is_is_nobodys_until_it_does() {
     let given = [ExportKind::PassThrough, ExportKind::Any].map(|kind| export(kind, 0));
-    let mut scene = Scene::with(1, &[], &[], &given, |_, _| {});
+    let mut fixture = Fixture::with(1, &[], &[], &given, |_, _| {});
     for number in [GIVEN, OTHER] {
-        let id = scene.machine.attach(0, number, device(number));
-        scene.machine.subchannel(id).mishaps.hangs = true;
-        scene.report(id);
+        let id = fixture.machine.attach(0, number, device(number));
+        fixture.machine.subchannel(id).mishaps.hangs = true;
+        fixture.report(id);
     }
-    scene.later(0);
-    assert_eq!(scene.listed()[1..], [(GIVEN, 1, None), (OTHER, 2, None)]);
-    let reason = scene.conditions()[1].clone().unwrap_err();
+    fixture.later(0);
+    assert_eq!(fixture.listed()[1..], [(GIVEN, 1, None), (OTHER, 2, None)]);
+    let reason = fixture.conditions()[1].clone().unwrap_err();
     let expected = "0.0.3270 has not said what it is: SENSE ID: ";
     assert!(reason.starts_with(expected), "{reason}");
-    let commands = |scene: &mut Scene| {
+    let commands = |fixture: &mut Fixture| {
         let id = SubchannelId::new(0, 1).unwrap();
-        scene.machine.subchannel(id).commands.len()
+        fixture.machine.subchannel(id).commands.len()
     };
-    let before = commands(&mut scene);
-    scene.later(1_000_000);
-    assert_eq!(commands(&mut scene), before, "it is left alone for a while");
+    let before = commands(&mut fixture);
+    fixture.later(1_000_000);
+    assert_eq!(
+        commands(&mut fixture),
+        before,
+        "it is left alone for a while"
+    );
     // The daemon asks.
     for number in [1, 2] {
         let id = SubchannelId::new(0, number).unwrap();
-        scene.machine.subchannel(id).mishaps.hangs = false;
+        fixture.machine.subchannel(id).mishaps.hangs = false;
     }
-    scene.retry(1);
-    scene.later(0);
-    assert_eq!(scene.listed()[1..], [(GIVEN, 1, Some(0)), (OTHER, 2, None)]);
-    assert_eq!(scene.conditions(), [Ok(()), Ok(()), Ok(())]);
+    fixture.retry(1);
+    fixture.later(0);
+    assert_eq!(
+        fixture.listed()[1..],
+        [(GIVEN, 1, Some(0)), (OTHER, 2, None)]
+    );
+    assert_eq!(fixture.conditions(), [Ok(()), Ok(()), Ok(())]);
     // For whom nobody asks is asked later.
-    scene.later(60_000_000);
-    assert_eq!(scene.listed()[2..], [(OTHER, 2, Some(1))]);
+    fixture.later(60_000_000);
+    assert_eq!(fixture.listed()[2..], [(OTHER, 2, Some(1))]);
 }

@@ -325,7 +325,7 @@ impl Client {
     }
 
     /// Carries out what the client asks its subchannels, if it rang. Returns whether anything was done.
-    pub fn hear(&mut self, around: &mut Surroundings<'_>) -> bool {
+    pub fn poll_requests(&mut self, around: &mut Surroundings<'_>) -> bool {
         if !self.has_news() {
             return false;
         }
@@ -464,7 +464,7 @@ impl Client {
     }
 
     /// Does what is due. Returns whether a program may change while it runs, and is to be [looked at](Self::tend).
-    pub fn attend(&mut self, around: &mut Surroundings<'_>) -> bool {
+    pub fn tick(&mut self, around: &mut Surroundings<'_>) -> bool {
         let (mut due, mut changing) = (false, false);
         for place in &self.subchannels {
             if let Kind::PassThrough(subject) = &place.kind {
@@ -479,13 +479,13 @@ impl Client {
     }
 
     /// Looks at the program of one virtual subchannel, the first from `from` on whose program may change while it runs. Which one that was.
-    pub fn tend(&mut self, from: u16, around: &mut Surroundings<'_>) -> Option<u16> {
+    pub fn refresh(&mut self, from: u16, around: &mut Surroundings<'_>) -> Option<u16> {
         let mut all = self.passed_through();
         let (chosen, _) = all.find(|(index, subject)| *index >= from && subject.is_changing())?;
         drop(all);
         self.each_pass_through(around, |subject, line| {
             if subject.index() == chosen {
-                subject.tend(line);
+                subject.refresh(line);
             }
         });
         Some(chosen)
@@ -561,8 +561,8 @@ impl Client {
 
     /// Asks the client to ring. Returns whether there is work after all. What is new cannot be taken if the table is `full`, or of a disk
     /// that is `held`.
-    pub fn lie_down(&mut self, full: bool, held: Option<&Held>, note: Option<&Note>) -> bool {
-        self.bell.lie_down();
+    pub fn arm_wakeup(&mut self, full: bool, held: Option<&Held>, note: Option<&Note>) -> bool {
+        self.bell.arm_wakeup();
         let mut waiting = false;
         for device in &mut self.devices {
             serve(note, self.number, device.index());
@@ -573,8 +573,8 @@ impl Client {
     }
 
     /// The client need not ring.
-    pub fn get_up(&mut self, note: Option<&Note>) {
-        self.bell.get_up();
+    pub fn disarm_wakeup(&mut self, note: Option<&Note>) {
+        self.bell.disarm_wakeup();
         for device in &mut self.devices {
             serve(note, self.number, device.index());
             device.expect_bells(false, &self.area, self.window);

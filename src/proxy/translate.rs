@@ -9,13 +9,13 @@
 //! | module | what it is |
 //! |---|---|
 //! | `arena` | the storage that the channel fetches from: CCWs and lists |
-//! | `ground` | which client address stands where: slots and segments |
+//! | `ranges` | which client address stands where: slots and segments |
 //! | `follow` | the chain: CCW after CCW, TIC after TIC, with a work list |
-//! | `straight` | the same for what is ordinary, quickly |
+//! | `fast_path` | the same for what is ordinary, quickly |
 //! | `data` | data addresses: direct, IDAWs |
 //! | `midaws` | the same for MIDAWs |
-//! | `watch` | a program that its own device writes: where the chain has to stop |
-//! | `repeat` | what is said again to a device whose chain was cut |
+//! | `dirty` | a program that its own device writes: where the chain has to stop |
+//! | `replay` | what is said again to a device whose chain was cut |
 //! | `live` | a program that the CPU changes while it runs: [`Translator::refresh`] |
 //! | `split` | one that its device changes: [`Translator::split`] |
 //! | `cycles` | loops that nothing ends |
@@ -25,7 +25,7 @@
 //! # Limits
 //!
 //! [`MAX_CCWS`] CCWs that chaining reaches and [`MAX_DETOUR`] more that only a status modifier reaches, [`MAX_SEGMENTS`]
-//! runs of adjacent CCWs, and address words as far as the arena goes. What exceeds a limit on the way of chaining
+//! runs of adjacent CCWs, and address words as far as the arena goes. What exceeds a limit on the cursor of chaining
 //! refuses the start, with a program check and the address of the CCW that was one too many. Command mode only.
 //!
 //! # The rule
@@ -39,17 +39,17 @@ mod arena;
 mod back;
 mod cycles;
 mod data;
+mod dirty;
+mod fast_path;
 mod follow;
-mod ground;
 mod history;
 mod live;
 mod midaws;
-mod repeat;
+mod ranges;
+mod replay;
 mod split;
-mod straight;
 #[cfg(any(test, fuzzing))]
 pub mod tests;
-mod watch;
 
 use channel::{ActivityControl, Classify, FunctionControl, SubchannelStatus};
 use channel::{Ccw0, Ccw1, IdawFormat, Orb, OrbFlags, OrbMode, Scsw, StatusControl};
@@ -60,9 +60,9 @@ pub use live::Refreshed;
 pub use split::Split;
 
 use arena::Arena;
-use ground::{Ground, Transfer};
-use repeat::Repeat;
-use watch::Watch;
+use dirty::DirtyRanges;
+use ranges::{Transfer, TranslatedRanges};
+use replay::Replay;
 
 /// CCWs, transfers in channel included, that one program may chain to.
 pub const MAX_CCWS: usize = 4096;
@@ -150,9 +150,9 @@ impl Shape {
 #[derive(Debug)]
 pub struct Translator {
     arena: Arena,
-    ground: Ground,
-    watch: Watch,
-    repeat: Repeat,
+    ranges: TranslatedRanges,
+    dirty: DirtyRanges,
+    replay: Replay,
     classify: Classify,
     /// What is going on where the program, or the rest of it, begins.
     began: Transfer,
@@ -175,7 +175,7 @@ impl Translator {
     /// A translator with an arena of so many bytes, which has to lie below 2 GiB: in the image all
     /// of the heap does. Storage is allocated here and nowhere else.
     pub fn new(arena_bytes: usize) -> Self {
-        Self::with_arenas(Arena::new(arena_bytes), Arena::new(repeat::BYTES))
+        Self::with_arenas(Arena::new(arena_bytes), Arena::new(replay::BYTES))
     }
 
     /// The same, with storage that the channel finds at `base`, for a channel subsystem of software: the arena, and 2 KiB behind it.
@@ -183,16 +183,16 @@ impl Translator {
         let behind = base + arena_bytes as u32;
         Self::with_arenas(
             Arena::at(arena_bytes, base),
-            Arena::at(repeat::BYTES, behind),
+            Arena::at(replay::BYTES, behind),
         )
     }
 
     fn with_arenas(arena: Arena, repeat: Arena) -> Self {
         Self {
-            ground: Ground::new(),
+            ranges: TranslatedRanges::new(),
             arena,
-            watch: Watch::default(),
-            repeat: Repeat::new(repeat),
+            dirty: DirtyRanges::default(),
+            replay: Replay::new(repeat),
             classify: |_| None,
             began: Transfer::None,
             translated: 0,
@@ -215,7 +215,7 @@ impl Translator {
 
     /// For a device to which these commands can be said again: a chain that is cut goes on as the same chain there.
     #[must_use]
-    pub const fn repeating(mut self, classify: Classify) -> Self {
+    pub const fn replaying(mut self, classify: Classify) -> Self {
         self.set_classify(classify);
         self
     }
@@ -237,7 +237,7 @@ impl Translator {
 
     /// CCWs of the last program, in the arena.
     pub const fn ccws(&self) -> usize {
-        self.ground.used()
+        self.ranges.used()
     }
 
     /// Whether the program may change while it runs, because its ORB does not allow prefetching: to be
@@ -249,14 +249,14 @@ impl Translator {
     /// Copies `bytes.len()` bytes of the arena, as the channel would. `None` outside of it.
     pub fn fetch(&self, address: u32, bytes: &mut [u8]) -> Option<()> {
         let fetched = self.arena.fetch(address, bytes);
-        fetched.or_else(|| self.repeat.fetch(address, bytes))
+        fetched.or_else(|| self.replay.fetch(address, bytes))
     }
 
     /// For tests: the channel is started now, so it finds nothing that was there before.
     #[cfg(any(test, fuzzing))]
     pub fn settle(&self) {
         self.arena.settle();
-        self.repeat.settle();
+        self.replay.settle();
     }
 
     /// For tests: as [`fetch`](Self::fetch), but of each word any of the values that it has held since the start, of which `choose`
@@ -269,7 +269,7 @@ impl Translator {
         choose: &mut dyn FnMut(usize) -> usize,
     ) -> Option<()> {
         let fetched = self.arena.fetch_any(address, bytes, choose);
-        fetched.or_else(|| self.repeat.fetch_any(address, bytes, choose))
+        fetched.or_else(|| self.replay.fetch_any(address, bytes, choose))
     }
 
     /// Translates the program that a client's ORB names. The answer is the ORB for the hardware: same
@@ -284,7 +284,7 @@ impl Translator {
     pub fn translate(&mut self, orb: &Orb, window: &Window) -> Result<Orb, Refused> {
         debug_assert!(!self.live, "the program before is still in use");
         self.orb = *orb;
-        self.repeat.clear();
+        self.replay.clear();
         if orb.check() != Ok(OrbMode::Command) {
             return Err(self.refuse(orb.program.get()));
         }
@@ -300,13 +300,13 @@ impl Translator {
     fn begin(&mut self, first: u32, entry: Transfer, window: &Window) -> Result<Orb, Refused> {
         self.shape = Shape::new(&self.orb, window, self.midaws);
         self.arena.clear();
-        self.ground.clear();
-        self.watch.clear();
-        self.repeat.begin();
+        self.ranges.clear();
+        self.dirty.clear();
+        self.replay.begin();
         self.began = entry;
         self.steady = true;
         let reachable = first.is_multiple_of(8) && u64::from(first) < self.shape.limit;
-        let alone = self.repeat.is_empty();
+        let alone = self.replay.is_empty();
         if alone && !reachable {
             return Err(self.refuse(first));
         }
@@ -318,8 +318,8 @@ impl Translator {
             return Err(self.refuse(first));
         }
         self.live = true;
-        self.translated = self.ground.used();
-        if self.ground.joined {
+        self.translated = self.ranges.used();
+        if self.ranges.joined {
             self.end_cycles();
         }
         Ok(self.hardware_orb())

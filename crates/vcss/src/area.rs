@@ -413,14 +413,14 @@ impl<'w> Bell<'w> {
     /// Says that this side is about to sleep. The caller then looks for work once more, this bell
     /// included, and sleeps only if there is none.
     #[inline]
-    pub fn lie_down(&mut self) {
+    pub fn arm_wakeup(&mut self) {
         self.own_asleep.store(1);
         fence(Ordering::SeqCst);
     }
 
     /// Says that this side is awake.
     #[inline]
-    pub fn get_up(&mut self) {
+    pub fn disarm_wakeup(&mut self) {
         self.own_asleep.store(0);
     }
 }
@@ -527,11 +527,11 @@ mod tests {
         assert!(appliance.heard(), "what came before is not missed");
         assert!(!appliance.heard());
         assert!(!client.ring(), "the appliance is awake");
-        appliance.lie_down();
+        appliance.arm_wakeup();
         assert!(appliance.rings());
         assert!(appliance.heard());
         assert!(client.ring(), "the appliance needs the byte");
-        appliance.get_up();
+        appliance.disarm_wakeup();
         assert!(!client.ring());
     }
 

@@ -12,7 +12,7 @@ fn at(address: u64) -> ClientAddress {
 
 /// Bytes 0, 1, 2, … and a window over the first `length` of them, from an address that is aligned
 /// to 8 plus `skew` on.
-fn scene<R>(length: usize, skew: usize, story: impl FnOnce(&Window) -> R) -> (R, Vec<u8>) {
+fn fixture<R>(length: usize, skew: usize, story: impl FnOnce(&Window) -> R) -> (R, Vec<u8>) {
     let mut memory: Vec<u8> = (0..length + 16).map(|byte| byte as u8).collect();
     let start = memory.as_ptr().align_offset(8) + skew;
     for (number, byte) in memory[start..].iter_mut().enumerate() {
@@ -27,7 +27,7 @@ fn scene<R>(length: usize, skew: usize, story: impl FnOnce(&Window) -> R) -> (R,
 
 #[test]
 fn a_value_reads_as_it_was_written() {
-    scene(64, 0, |window| {
+    fixture(64, 0, |window| {
         for address in [0, 1, 7, 8, 56] {
             window
                 .write(at(address), &U64::new(0x0102_0304_0506_0708))
@@ -41,7 +41,7 @@ fn a_value_reads_as_it_was_written() {
 #[test]
 fn a_write_changes_nothing_beside_it() {
     for skew in 0..8 {
-        let ((), after) = scene(64, skew, |window| {
+        let ((), after) = fixture(64, skew, |window| {
             window.write_bytes(at(11), &[0xaa; 21]).unwrap();
         });
         assert!(after[11..32].iter().all(|&byte| byte == 0xaa));
@@ -55,7 +55,7 @@ fn a_write_changes_nothing_beside_it() {
 #[test]
 fn a_fill_changes_all_of_its_range_and_nothing_else() {
     for (skew, length) in (0..8).flat_map(|skew| (0..24).map(move |length| (skew, length))) {
-        let ((), after) = scene(64, skew, |window| {
+        let ((), after) = fixture(64, skew, |window| {
             window.fill(at(11), length as u64, 0xaa).unwrap();
         });
         let filled = after.iter().filter(|&&byte| byte == 0xaa).count();
@@ -66,7 +66,7 @@ fn a_fill_changes_all_of_its_range_and_nothing_else() {
 
 #[test]
 fn the_last_byte_is_inside_and_the_next_is_not() {
-    scene(64, 0, |window| {
+    fixture(64, 0, |window| {
         assert_eq!(window.read::<u8>(at(63)), Ok(63));
         assert!(window.read::<u8>(at(64)).is_err());
         assert!(window.read::<U16>(at(63)).is_err());
@@ -76,7 +76,7 @@ fn the_last_byte_is_inside_and_the_next_is_not() {
 
 #[test]
 fn a_range_that_wraps_around_is_outside() {
-    scene(64, 0, |window| {
+    fixture(64, 0, |window| {
         assert!(!window.contains(at(u64::MAX), 2));
         assert!(window.read::<U64>(at(u64::MAX - 3)).is_err());
         assert!(window.translate(at(u64::MAX), 1).is_err());
@@ -87,7 +87,7 @@ fn a_range_that_wraps_around_is_outside() {
 
 #[test]
 fn a_refused_write_leaves_the_memory_as_it_was() {
-    let ((), after) = scene(64, 0, |window| {
+    let ((), after) = fixture(64, 0, |window| {
         assert!(window.write_bytes(at(60), &[0xaa; 5]).is_err());
         assert!(window.fill(at(60), 5, 0xaa).is_err());
     });
@@ -99,7 +99,7 @@ fn a_refused_write_leaves_the_memory_as_it_was() {
 
 #[test]
 fn an_empty_range_may_lie_at_the_end_but_not_past_it() {
-    scene(64, 0, |window| {
+    fixture(64, 0, |window| {
         assert_eq!(window.translate(at(64), 0).unwrap().absolute, ABSOLUTE + 64);
         assert!(window.translate(at(65), 0).is_err());
         assert!(window.read_bytes(at(64), &mut []).is_ok());
@@ -117,7 +117,7 @@ fn an_empty_window_holds_nothing() {
 
 #[test]
 fn a_translation_adds_the_absolute_base() {
-    scene(64, 0, |window| {
+    fixture(64, 0, |window| {
         let segment = window.translate(at(0x10), 0x20).unwrap();
         assert_eq!((segment.absolute, segment.len), (ABSOLUTE + 0x10, 0x20));
     });
@@ -134,7 +134,7 @@ fn a_translation_past_the_end_of_all_addresses_is_refused() {
 
 #[test]
 fn the_error_names_the_client_and_what_it_asked_for() {
-    scene(64, 0, |window| {
+    fixture(64, 0, |window| {
         let error = window.translate(at(0x30), 0x20).unwrap_err();
         let expected = OutOfWindow {
             address: at(0x30),
@@ -151,7 +151,7 @@ fn the_error_names_the_client_and_what_it_asked_for() {
 
 #[test]
 fn words_of_a_slice_are_little_endian_and_counted_in_words() {
-    scene(64, 0, |window| {
+    fixture(64, 0, |window| {
         let slice = window.slice(at(8), 16).unwrap();
         assert_eq!(slice.load_u16(0), Ok(0x0908));
         assert_eq!(slice.load_u16_acquire(3), Ok(0x0f0e));
@@ -165,7 +165,7 @@ fn words_of_a_slice_are_little_endian_and_counted_in_words() {
 
 #[test]
 fn words_past_a_slice_are_refused_even_inside_the_window() {
-    scene(64, 0, |window| {
+    fixture(64, 0, |window| {
         let slice = window.slice(at(8), 7).unwrap();
         assert!(slice.load_u16(2).is_ok());
         assert_eq!(slice.load_u16(3).unwrap_err().address, at(14));
@@ -181,7 +181,7 @@ fn words_past_a_slice_are_refused_even_inside_the_window() {
 #[test]
 fn words_that_are_not_aligned_are_still_words() {
     for skew in 0..4 {
-        scene(64, skew, |window| {
+        fixture(64, skew, |window| {
             let slice = window.slice(at(1), 16).unwrap();
             assert_eq!(slice.load_u32(1), Ok(0x0807_0605));
             slice.store_u16(2, 0xbeef).unwrap();
@@ -193,7 +193,7 @@ fn words_that_are_not_aligned_are_still_words() {
 
 #[test]
 fn a_slice_counts_from_its_own_start() {
-    scene(64, 0, |window| {
+    fixture(64, 0, |window| {
         let slice = window.slice(at(24), 24).unwrap();
         assert_eq!((slice.address(), slice.len()), (at(24), 24));
         assert_eq!(slice.element::<U64>(1), window.read(at(32)));
@@ -202,7 +202,7 @@ fn a_slice_counts_from_its_own_start() {
 
 #[test]
 fn the_words_of_a_slice_come_in_their_order_until_one_is_refused() {
-    scene(40, 0, |window| {
+    fixture(40, 0, |window| {
         let slice = window.slice(at(8), 28).unwrap();
         let mut seen = Vec::new();
         let all = slice.each(|word: [u8; 8]| {
@@ -220,7 +220,7 @@ fn the_words_of_a_slice_come_in_their_order_until_one_is_refused() {
 
 #[test]
 fn a_slice_that_is_short_or_not_aligned_has_no_words() {
-    scene(40, 0, |window| {
+    fixture(40, 0, |window| {
         let short = window.slice(at(8), 7).unwrap();
         assert!(short.split_first::<U64>().is_none());
         let skewed = window.slice(at(4), 16).unwrap();
@@ -252,7 +252,7 @@ proptest! {
     /// Whatever the address and length: all the range is inside, or it is refused.
     #[test]
     fn every_function_is_total(address in any::<u64>(), near in 0u64..96, length in 0u32..96, skew in 0usize..8) {
-        scene(64, skew, |window| {
+        fixture(64, skew, |window| {
             for address in [address, near, u64::MAX - near] {
                 let inside = u128::from(address) + u128::from(length) <= 64;
                 let mut bytes = vec![0; length as usize];
@@ -269,7 +269,7 @@ proptest! {
     /// Copies in and out give the same bytes for each alignment on either side.
     #[test]
     fn copies_are_exact(bytes in proptest::collection::vec(any::<u8>(), 0..48), address in 0u64..16, skew in 0usize..8) {
-        scene(64, skew, |window| {
+        fixture(64, skew, |window| {
             window.write_bytes(at(address), &bytes).unwrap();
             let mut back = vec![0; bytes.len()];
             window.read_bytes(at(address), &mut back).unwrap();
@@ -280,7 +280,7 @@ proptest! {
     /// A slice never reaches past itself, whatever the index.
     #[test]
     fn a_slice_stays_in_its_range(start in 0u64..64, length in 0u32..64, index in any::<u32>(), low in 0u32..40) {
-        scene(64, 0, |window| {
+        fixture(64, 0, |window| {
             let Ok(slice) = window.slice(at(start), length) else { return };
             for index in [index, low] {
                 let fits = |size: u64| (u64::from(index) + 1) * size <= u64::from(length);

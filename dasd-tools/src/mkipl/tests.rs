@@ -18,31 +18,31 @@ const TRACK: usize = 56_832;
 const TRACKS: u32 = CYLINDERS as u32 * HEADS as u32;
 
 /// A volume and an image in a directory.
-struct Scene {
+struct Fixture {
     directory: TempDir,
     bytes: Vec<u8>,
 }
 
-impl Scene {
+impl Fixture {
     /// A volume whose tracks are these; `blocks` records of 4096 bytes are the image.
     fn new(blocks: usize, track: impl Fn(u32) -> Track) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut bytes: Vec<u8> = (0..blocks * BLOCK).map(|at| (at / 7 + at) as u8).collect();
         bytes[LINE..HEAD].fill(0);
-        let scene = Self { directory, bytes };
-        std::fs::write(scene.path("image"), &scene.bytes).unwrap();
+        let fixture = Self { directory, bytes };
+        std::fs::write(fixture.path("image"), &fixture.bytes).unwrap();
         let mut header = [0_u8; 512];
         header[..8].copy_from_slice(b"CKD_P370");
         header[8] = HEADS as u8;
         header[12..16].copy_from_slice(&(TRACK as u32).to_le_bytes());
         header[16] = 0x90;
         let file = [header.as_slice(), &vec![0; TRACK * TRACKS as usize]].concat();
-        std::fs::write(scene.path("volume"), file).unwrap();
-        let mut volume = scene.volume();
+        std::fs::write(fixture.path("volume"), file).unwrap();
+        let mut volume = fixture.volume();
         for number in 0..TRACKS {
             volume.put(number, &track(number)).unwrap();
         }
-        scene
+        fixture
     }
 
     /// As dasdfmt and dasdinit -linux format it.
@@ -174,11 +174,14 @@ fn ipl(volume: &Volume) -> Vec<u8> {
 #[test]
 fn what_is_loaded_is_the_image_with_its_command_line() {
     for blocks in [2, 12, 13, 40, 150] {
-        for scene in [Scene::formatted(blocks, Layout::Cdl), Scene::empty(blocks)] {
-            scene.mkipl("log=debug", false).unwrap();
-            let storage = ipl(&scene.volume());
+        for fixture in [
+            Fixture::formatted(blocks, Layout::Cdl),
+            Fixture::empty(blocks),
+        ] {
+            fixture.mkipl("log=debug", false).unwrap();
+            let storage = ipl(&fixture.volume());
             assert_eq!(storage[..8], [0, 8, 0, 0, 0x80, 1, 0, 0]);
-            let image = scene.image("log=debug");
+            let image = fixture.image("log=debug");
             assert!(storage[BASE as usize..][..image.len()] == image, "{blocks}");
         }
     }
@@ -186,10 +189,10 @@ fn what_is_loaded_is_the_image_with_its_command_line() {
 
 #[test]
 fn the_image_is_a_data_set_on_the_last_free_tracks() {
-    let scene = Scene::formatted(20, Layout::Cdl);
-    let said = scene.mkipl("", false).unwrap();
+    let fixture = Fixture::formatted(20, Layout::Cdl);
+    let said = fixture.mkipl("", false).unwrap();
     assert!(said.contains("data set STELLWERK.IPL"), "{said}");
-    let dscbs = scene.dscbs();
+    let dscbs = fixture.dscbs();
     let [Dscb::Format4(vtoc), Dscb::Format5(free), Dscb::Format1(set), Dscb::Free, ..] =
         dscbs.as_slice()
     else {
@@ -208,108 +211,114 @@ fn the_image_is_a_data_set_on_the_last_free_tracks() {
 
 #[test]
 fn another_image_takes_the_place_of_the_one_before() {
-    for scene in [Scene::formatted(30, Layout::Cdl), Scene::empty(30)] {
-        scene.mkipl("", false).unwrap();
-        let before = scene.dscbs();
-        scene.mkipl("heap=4M", false).unwrap();
-        assert_eq!(scene.dscbs(), before);
-        let image = scene.image("heap=4M");
-        assert!(ipl(&scene.volume())[BASE as usize..][..image.len()] == image);
+    for fixture in [Fixture::formatted(30, Layout::Cdl), Fixture::empty(30)] {
+        fixture.mkipl("", false).unwrap();
+        let before = fixture.dscbs();
+        fixture.mkipl("heap=4M", false).unwrap();
+        assert_eq!(fixture.dscbs(), before);
+        let image = fixture.image("heap=4M");
+        assert!(ipl(&fixture.volume())[BASE as usize..][..image.len()] == image);
     }
 }
 
 #[test]
 fn a_smaller_image_leaves_nothing_of_a_larger_one() {
-    for scene in [Scene::formatted(50, Layout::Cdl), Scene::empty(50)] {
-        let before = std::fs::read(scene.path("volume")).unwrap();
-        scene.mkipl("", false).unwrap();
-        std::fs::write(scene.path("image"), &scene.bytes[..2 * BLOCK]).unwrap();
-        scene.mkipl("", false).unwrap();
-        let after = std::fs::read(scene.path("volume")).unwrap();
+    for fixture in [Fixture::formatted(50, Layout::Cdl), Fixture::empty(50)] {
+        let before = std::fs::read(fixture.path("volume")).unwrap();
+        fixture.mkipl("", false).unwrap();
+        std::fs::write(fixture.path("image"), &fixture.bytes[..2 * BLOCK]).unwrap();
+        fixture.mkipl("", false).unwrap();
+        let after = std::fs::read(fixture.path("volume")).unwrap();
         // Label and VTOC apart, only the last track is another one.
         let first = 512 + 2 * TRACK;
         let last = 512 + (TRACKS as usize - 1) * TRACK;
         assert!(before[first..last] == after[first..last]);
         // And it can grow again.
-        std::fs::write(scene.path("image"), &scene.bytes).unwrap();
-        scene.mkipl("", false).unwrap();
+        std::fs::write(fixture.path("image"), &fixture.bytes).unwrap();
+        fixture.mkipl("", false).unwrap();
     }
 }
 
 #[test]
 fn a_signature_that_names_other_tracks_is_not_ours() {
-    let scene = Scene::empty(2);
+    let fixture = Fixture::empty(2);
     for place in [0..3, 44..46, 1..1000] {
         let signature = loader::Signature::new(&place);
-        scene.change(0, |track| {
+        fixture.change(0, |track| {
             let mut data = vec![0; 144];
             data[120..].copy_from_slice(signature.as_bytes());
             track.record(2).unwrap().set_data(&data);
         });
-        assert!(scene.refused().contains("an IPL program of somebody else"));
+        assert!(fixture
+            .refused()
+            .contains("an IPL program of somebody else"));
     }
 }
 
 #[test]
 fn data_sets_are_never_overwritten() {
-    let scene = Scene::formatted(20, Layout::Cdl);
+    let fixture = Fixture::formatted(20, Layout::Cdl);
     // A data set of somebody else at the end.
     let mut other = space::data_set([0x40; 6], &(40..45), 1);
     other.name[0] = 0xC1;
-    scene.change(1, |track| {
+    fixture.change(1, |track| {
         track
             .record(3)
             .unwrap()
             .content
             .copy_from_slice(other.as_bytes());
     });
-    scene.change(44, |track| track.record(1).unwrap().set_data(b"data"));
-    scene.mkipl("", true).unwrap();
+    fixture.change(44, |track| track.record(1).unwrap().set_data(b"data"));
+    fixture.mkipl("", true).unwrap();
     assert_eq!(
-        &scene.volume().track(44).unwrap().records[1].data()[..4],
+        &fixture.volume().track(44).unwrap().records[1].data()[..4],
         b"data"
     );
-    let Dscb::Format1(set) = scene.dscbs()[3] else {
+    let Dscb::Format1(set) = fixture.dscbs()[3] else {
         panic!("no data set");
     };
     assert_eq!(set.extent[0].tracks(HEADS), Some((38, 39)));
     // And one that leaves no room.
     other.extent[0].lower = dasd::TrackAddress::of_number(2, HEADS);
-    let scene = Scene::formatted(20, Layout::Cdl);
-    scene.change(1, |track| {
+    let fixture = Fixture::formatted(20, Layout::Cdl);
+    fixture.change(1, |track| {
         track
             .record(3)
             .unwrap()
             .content
             .copy_from_slice(other.as_bytes());
     });
-    assert!(scene.refused().contains("takes 2 tracks, and at most 0"));
+    assert!(fixture.refused().contains("takes 2 tracks, and at most 0"));
 }
 
 #[test]
 fn data_outside_of_data_sets_is_overwritten_only_when_that_was_asked_for() {
-    let scene = Scene::formatted(20, Layout::Cdl);
-    scene.change(44, |track| track.record(12).unwrap().set_data(b"data"));
-    assert!(scene.refused().contains("there is data on tracks 43 to 44"));
-    scene.mkipl("", true).unwrap();
+    let fixture = Fixture::formatted(20, Layout::Cdl);
+    fixture.change(44, |track| track.record(12).unwrap().set_data(b"data"));
+    assert!(fixture
+        .refused()
+        .contains("there is data on tracks 43 to 44"));
+    fixture.mkipl("", true).unwrap();
 }
 
 #[test]
 fn an_ipl_program_of_somebody_else_is_overwritten_only_when_that_was_asked_for() {
-    let scene = Scene::formatted(20, Layout::Cdl);
-    scene.change(0, |track| track.record(2).unwrap().set_data(&[7]));
-    assert!(scene.refused().contains("an IPL program of somebody else"));
-    scene.mkipl("", true).unwrap();
+    let fixture = Fixture::formatted(20, Layout::Cdl);
+    fixture.change(0, |track| track.record(2).unwrap().set_data(&[7]));
+    assert!(fixture
+        .refused()
+        .contains("an IPL program of somebody else"));
+    fixture.mkipl("", true).unwrap();
 }
 
 #[test]
 fn a_volume_that_is_something_else_is_refused_by_name() {
     let put = |at: usize, bytes: &[u8]| {
-        let scene = Scene::formatted(2, Layout::Cdl);
-        let mut file = std::fs::read(scene.path("volume")).unwrap();
+        let fixture = Fixture::formatted(2, Layout::Cdl);
+        let mut file = std::fs::read(fixture.path("volume")).unwrap();
         file[at..at + bytes.len()].copy_from_slice(bytes);
-        std::fs::write(scene.path("volume"), file).unwrap();
-        scene.refused()
+        std::fs::write(fixture.path("volume"), file).unwrap();
+        fixture.refused()
     };
     assert!(put(0, b"CKD_C370").contains("is compressed: \"dasdcopy -o CKD "));
     assert!(put(0, b"FBA_C370").contains("is compressed: \"dasdcopy -o FBA "));
@@ -318,45 +327,45 @@ fn a_volume_that_is_something_else_is_refused_by_name() {
     assert!(put(17, &[1]).contains("one of several files"));
     // The length of record 1 of track 0.
     assert!(put(512 + 5 + 16 + 6, &[0xFF, 0xFF]).contains("track 0 is damaged"));
-    let ldl = Scene::formatted(2, Layout::Ldl);
+    let ldl = Fixture::formatted(2, Layout::Ldl);
     assert!(ldl.refused().contains("its label is LNX1"));
-    let large = Scene::formatted(43 * RECORDS, Layout::Cdl);
+    let large = Fixture::formatted(43 * RECORDS, Layout::Cdl);
     assert!(large.refused().contains("takes 44 tracks, and at most 43"));
-    let short = Scene::formatted(2, Layout::Cdl);
+    let short = Fixture::formatted(2, Layout::Cdl);
     std::fs::write(short.path("volume"), b"CKD_P370").unwrap();
     assert!(short.refused().contains("too short"));
 }
 
 #[test]
 fn a_file_that_is_no_image_is_refused() {
-    let scene = Scene::formatted(2, Layout::Cdl);
+    let fixture = Fixture::formatted(2, Layout::Cdl);
     let image = |bytes: &[u8]| {
-        std::fs::write(scene.path("image"), bytes).unwrap();
-        scene.refused()
+        std::fs::write(fixture.path("image"), bytes).unwrap();
+        fixture.refused()
     };
     assert!(image(b"\x7fELF").contains("stellwerk.bin"));
     assert!(image(&[0; 100]).contains("no image"));
     assert!(image(&[1; 8192]).contains("no image"));
-    std::fs::write(scene.path("image"), &scene.bytes).unwrap();
+    std::fs::write(fixture.path("image"), &fixture.bytes).unwrap();
     let long = "x".repeat(LINE_MOST + 1);
-    assert!(scene.mkipl(&long, false).is_err());
-    assert!(scene.mkipl("line\nend", false).is_err());
+    assert!(fixture.mkipl(&long, false).is_err());
+    assert!(fixture.mkipl("line\nend", false).is_err());
 }
 
 const FIXED_BLOCKS: usize = 2000;
 
 /// A fixed-block volume with that label, and an image of so many records.
-fn fixed(blocks: usize, label: &str) -> Scene {
-    let scene = Scene::empty(blocks);
+fn fixed(blocks: usize, label: &str) -> Fixture {
+    let fixture = Fixture::empty(blocks);
     let mut bytes = vec![0; FIXED_BLOCKS * fixed::BLOCK];
     CP037.encode(label, &mut bytes[fixed::BLOCK..]);
-    std::fs::write(scene.path("volume"), bytes).unwrap();
-    scene
+    std::fs::write(fixture.path("volume"), bytes).unwrap();
+    fixture
 }
 
 /// What a channel does at IPL from a fixed-block volume: storage afterwards.
-fn ipl_fixed(scene: &Scene) -> Vec<u8> {
-    let disk = std::fs::read(scene.path("volume")).unwrap();
+fn ipl_fixed(fixture: &Fixture) -> Vec<u8> {
+    let disk = std::fs::read(fixture.path("volume")).unwrap();
     let mut storage = vec![0; END as usize];
     storage[..24].copy_from_slice(&disk[..24]);
     let (mut at, mut located) = (8, None);
@@ -397,11 +406,11 @@ fn ipl_fixed(scene: &Scene) -> Vec<u8> {
 #[test]
 fn an_image_is_loaded_from_a_fixed_block_volume_too() {
     for blocks in [2, 16, 100, 240] {
-        let scene = fixed(blocks, "VOL1FIXED1");
-        scene.mkipl("log=debug", false).unwrap();
-        let storage = ipl_fixed(&scene);
+        let fixture = fixed(blocks, "VOL1FIXED1");
+        fixture.mkipl("log=debug", false).unwrap();
+        let storage = ipl_fixed(&fixture);
         assert_eq!(storage[..8], [0, 8, 0, 0, 0x80, 1, 0, 0]);
-        let image = scene.image("log=debug");
+        let image = fixture.image("log=debug");
         assert!(storage[BASE as usize..][..image.len()] == image, "{blocks}");
     }
 }
@@ -409,14 +418,14 @@ fn an_image_is_loaded_from_a_fixed_block_volume_too() {
 #[test]
 fn what_is_on_a_fixed_block_volume_is_overwritten_only_when_that_was_asked_for() {
     for (at, said) in [(0, "somebody else"), (1999, "data on blocks 1999 to 1999")] {
-        let scene = fixed(2, "VOL1FIXED1");
-        let mut disk = std::fs::read(scene.path("volume")).unwrap();
+        let fixture = fixed(2, "VOL1FIXED1");
+        let mut disk = std::fs::read(fixture.path("volume")).unwrap();
         disk[at * fixed::BLOCK + 7] = 1;
-        std::fs::write(scene.path("volume"), disk).unwrap();
-        assert!(scene.refused().contains(said));
-        scene.mkipl("", true).unwrap();
+        std::fs::write(fixture.path("volume"), disk).unwrap();
+        assert!(fixture.refused().contains(said));
+        fixture.mkipl("", true).unwrap();
         // Nothing lists an image: it is data as well.
-        assert!(scene.refused().contains("there is data on blocks"));
+        assert!(fixture.refused().contains("there is data on blocks"));
     }
     for (label, said) in [
         ("LNX1FIXED1", "all of it is data"),
@@ -431,11 +440,11 @@ fn what_is_on_a_fixed_block_volume_is_overwritten_only_when_that_was_asked_for()
 proptest! {
     #[test]
     fn no_track_makes_it_panic(number in 0..3_u32, at in 0..1000_usize, bytes: [u8; 8]) {
-        let scene = Scene::formatted(2, Layout::Cdl);
-        let mut file = std::fs::read(scene.path("volume")).unwrap();
+        let fixture = Fixture::formatted(2, Layout::Cdl);
+        let mut file = std::fs::read(fixture.path("volume")).unwrap();
         let at = 512 + number as usize * TRACK + at;
         file[at..at + 8].copy_from_slice(&bytes);
-        std::fs::write(scene.path("volume"), file).unwrap();
-        let _ = scene.mkipl("", true);
+        std::fs::write(fixture.path("volume"), file).unwrap();
+        let _ = fixture.mkipl("", true);
     }
 }

@@ -200,7 +200,7 @@ mod tests {
         Config::load(&file).unwrap()
     }
 
-    fn scene(content: &[u8], length: u64) -> tempfile::TempDir {
+    fn fixture(content: &[u8], length: u64) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
         let mut image = File::create(dir.path().join("image")).unwrap();
         image.write_all(content).unwrap();
@@ -210,18 +210,18 @@ mod tests {
 
     #[test]
     fn the_format_is_found_by_its_magic_number() {
-        let raw = scene(b"", 4096);
+        let raw = fixture(b"", 4096);
         let found = Backing::find(&config(raw.path(), "", ""), 0)
             .unwrap()
             .unwrap();
         assert_eq!((found.format, found.read_only), (Format::Raw, false));
-        let qcow2 = scene(b"QFI\xFB", 4096);
+        let qcow2 = fixture(b"QFI\xFB", 4096);
         let found = Backing::find(&config(qcow2.path(), "", ""), 0)
             .unwrap()
             .unwrap();
         assert_eq!(found.format, Format::Qcow2);
         let header = *b"QFI\xFB\0\0\0\x03\0\0\0\0\0\0\x02\0";
-        let backed = scene(&header, 4096);
+        let backed = fixture(&header, 4096);
         let refused = Backing::find(&config(backed.path(), "", ""), 0).unwrap_err();
         assert!(
             format!("{refused:#}").contains("another file"),
@@ -238,14 +238,14 @@ mod tests {
 
     #[test]
     fn a_disk_that_nobody_writes_is_opened_read_only() {
-        let dir = scene(b"", 4096);
+        let dir = fixture(b"", 4096);
         let found = Backing::find(&config(dir.path(), "", "readonly = true"), 0).unwrap();
         assert!(found.unwrap().read_only);
     }
 
     #[test]
     fn a_cached_image_uses_threads() {
-        let dir = scene(b"", 4096);
+        let dir = fixture(b"", 4096);
         let found = Backing::find(&config(dir.path(), "cache = \"writeback\"", ""), 0)
             .unwrap()
             .unwrap();
@@ -256,13 +256,13 @@ mod tests {
 
     #[test]
     fn a_slice_beyond_the_end_is_refused_and_so_is_an_empty_or_missing_image() {
-        let dir = scene(b"", 4096);
+        let dir = fixture(b"", 4096);
         assert!(Backing::find(&config(dir.path(), "", "start = 7"), 0).is_ok());
         assert!(Backing::find(&config(dir.path(), "", "start = 8"), 0).is_err());
         assert!(Backing::find(&config(dir.path(), "", "start = 1\nsize = 8"), 0).is_err());
-        let config = config(scene(b"", 0).path(), "", "");
+        let config = config(fixture(b"", 0).path(), "", "");
         assert!(Backing::find(&config, 0).is_err(), "the directory is gone");
-        let empty = scene(b"", 0);
+        let empty = fixture(b"", 0);
         let text = format!(
             "{:#}",
             Backing::find(&self::config(empty.path(), "", ""), 0).unwrap_err()

@@ -72,7 +72,7 @@ pub struct Monitor {
 
 /// What QEMU has said unasked and somebody has to do something about.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum News {
+pub enum MonitorEvent {
     /// The device with this id has been unplugged.
     Unplugged(String),
     /// The VM does not run any more.
@@ -263,7 +263,7 @@ impl Monitor {
     }
 
     /// What QEMU has said since this was last asked. Does not wait.
-    pub fn news(&mut self) -> Result<Vec<News>, MonitorError> {
+    pub fn news(&mut self) -> Result<Vec<MonitorEvent>, MonitorError> {
         for _ in 0..READS {
             if !self.is_readable_until(Instant::now(), false)? {
                 break;
@@ -274,8 +274,8 @@ impl Monitor {
         let events = self.events.drain(..);
         Ok(events
             .filter_map(|event| match event {
-                Event::DEVICE_DELETED { data, .. } => data.device.map(News::Unplugged),
-                Event::STOP { .. } => Some(News::Stopped),
+                Event::DEVICE_DELETED { data, .. } => data.device.map(MonitorEvent::Unplugged),
+                Event::STOP { .. } => Some(MonitorEvent::Stopped),
                 Event::BLOCK_IO_ERROR { data, .. } => {
                     let node = data.node_name.unwrap_or_default();
                     tracing::debug!(node, reason = data.reason, "QEMU reports an I/O error");

@@ -10,7 +10,7 @@ use rustix::fs::{fcntl_getfl, fcntl_setfl, OFlags};
 use vcss::client::Notify;
 
 use super::*;
-use crate::testing::{eventually, fired, Scene};
+use crate::testing::{eventually, fired, Fixture};
 
 const QUEUE_0: usize = offset_of!(Notify, queue);
 const QUEUE_1: usize = QUEUE_0 + size_of::<u32>();
@@ -26,17 +26,17 @@ fn made(flags: EventfdFlags, count: u64) -> File {
 }
 
 /// A queue is served from now on; the eventfds stay the client's as well.
-fn attach(scene: &Scene, slot: usize, kick: &File, call: &File) {
-    let before = scene.rung();
-    scene.bell.request(Request::Attach {
+fn attach(fixture: &Fixture, slot: usize, kick: &File, call: &File) {
+    let before = fixture.rung();
+    fixture.bell.request(Request::Attach {
         slot,
         kick: Some(kick.try_clone().unwrap()),
     });
-    scene.bell.request(Request::Call {
+    fixture.bell.request(Request::Call {
         slot,
         call: Some(call.try_clone().unwrap()),
     });
-    eventually("attached", || scene.rung() > before);
+    eventually("attached", || fixture.rung() > before);
 }
 
 fn new() -> File {
@@ -45,24 +45,24 @@ fn new() -> File {
 
 #[test]
 fn a_call_that_is_full_and_blocks_holds_up_nobody() {
-    let scene = Scene::new();
+    let fixture = Fixture::new();
     let (bad, good) = (made(EventfdFlags::empty(), FULL), new());
-    attach(&scene, 0, &new(), &bad);
-    attach(&scene, 1, &new(), &good);
+    attach(&fixture, 0, &new(), &bad);
+    attach(&fixture, 1, &new(), &good);
     for _ in 0..3 {
-        scene.notify(QUEUE_0);
-        scene.notify(QUEUE_1);
+        fixture.notify(QUEUE_0);
+        fixture.notify(QUEUE_1);
         eventually("the other one is notified", || fired(&good));
     }
-    // And it ends, when the scene does.
+    // And it ends, when the fixture does.
 }
 
 #[test]
 fn a_call_that_is_filled_and_made_to_block_at_any_moment_holds_up_nobody() {
-    let scene = Scene::new();
+    let fixture = Fixture::new();
     let (bad, good) = (made(EventfdFlags::NONBLOCK, 0), new());
-    attach(&scene, 0, &new(), &bad);
-    attach(&scene, 1, &new(), &good);
+    attach(&fixture, 0, &new(), &bad);
+    attach(&fixture, 1, &new(), &good);
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -75,8 +75,8 @@ fn a_call_that_is_filled_and_made_to_block_at_any_moment_holds_up_nobody() {
             }
         });
         for _ in 0..200 {
-            scene.notify(QUEUE_0);
-            scene.notify(QUEUE_1);
+            fixture.notify(QUEUE_0);
+            fixture.notify(QUEUE_1);
             eventually("the other one is notified", || fired(&good));
         }
         stop.store(true, Ordering::Relaxed);
@@ -85,11 +85,11 @@ fn a_call_that_is_filled_and_made_to_block_at_any_moment_holds_up_nobody() {
 
 #[test]
 fn a_kick_that_counts_down_one_by_one_is_one_kick() {
-    let scene = Scene::new();
+    let fixture = Fixture::new();
     let kick = made(EventfdFlags::SEMAPHORE, 0);
-    attach(&scene, 0, &kick, &new());
+    attach(&fixture, 0, &kick, &new());
     rustix::io::write(&kick, &(1u64 << 40).to_ne_bytes()).unwrap();
-    let totals = scene.bell.totals();
+    let totals = fixture.bell.totals();
     eventually("kicked", || totals.kicks.load(Ordering::Relaxed) == 1);
     let before = totals.sleeps.load(Ordering::Relaxed);
     eventually("the thread sleeps", || {
@@ -103,10 +103,10 @@ fn a_kick_that_counts_down_one_by_one_is_one_kick() {
 
 #[test]
 fn a_kick_that_blocks_and_that_somebody_else_empties_holds_up_nobody() {
-    let scene = Scene::new();
+    let fixture = Fixture::new();
     let (bad, good) = (made(EventfdFlags::empty(), 0), new());
-    attach(&scene, 0, &bad, &new());
-    attach(&scene, 1, &good, &new());
+    attach(&fixture, 0, &bad, &new());
+    attach(&fixture, 1, &good, &new());
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -116,9 +116,9 @@ fn a_kick_that_blocks_and_that_somebody_else_empties_holds_up_nobody() {
             }
         });
         for _ in 0..200 {
-            let before = scene.rung();
+            let before = fixture.rung();
             signal(&good);
-            eventually("the other one is heard", || scene.rung() > before);
+            eventually("the other one is heard", || fixture.rung() > before);
         }
         stop.store(true, Ordering::Relaxed);
     });
@@ -126,16 +126,16 @@ fn a_kick_that_blocks_and_that_somebody_else_empties_holds_up_nobody() {
 
 #[test]
 fn a_notification_that_nobody_was_there_for_reaches_the_next_one() {
-    let scene = Scene::new();
-    scene.bell.request(Request::Attach {
+    let fixture = Fixture::new();
+    fixture.bell.request(Request::Attach {
         slot: 0,
         kick: None,
     });
-    scene.bell.request(Request::Detach { slot: 0 });
+    fixture.bell.request(Request::Detach { slot: 0 });
     // What was in flight ends after the queue has been let go.
-    scene.notify(QUEUE_0);
+    fixture.notify(QUEUE_0);
     std::thread::sleep(Duration::from_millis(10));
     let call = new();
-    attach(&scene, 0, &new(), &call);
+    attach(&fixture, 0, &new(), &call);
     eventually("notified", || fired(&call));
 }

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::net::{recv, RecvFlags};
 
-use super::relay::Came;
-use super::thread::{add, relay_token, Doorway, Thread, TOKEN_LINK};
+use super::relay::LinkEvent;
+use super::thread::{add, relay_token, Endpoint, Thread, TOKEN_LINK};
 use crate::vhost::has_gone;
 
 /// Connections to one link that are looked at at a time.
@@ -21,7 +21,7 @@ impl Thread {
     pub(super) fn accept_client(&mut self, area: usize) -> bool {
         let mut asleep = false;
         for _ in 0..MAX_ACCEPTED {
-            let Some(Doorway::Theirs(relay)) = self.doorways.get_mut(area) else {
+            let Some(Endpoint::Theirs(relay)) = self.endpoints.get_mut(area) else {
                 return asleep;
             };
             let link = match relay.listener().accept() {
@@ -38,7 +38,7 @@ impl Thread {
                 None => Ok(false),
             });
             match offered {
-                Ok(true) => asleep |= self.bury(area),
+                Ok(true) => asleep |= self.mark_gone(area),
                 Ok(false) => {}
                 Err(error) => self.say(format_args!("link to a client: {error}")),
             }
@@ -50,11 +50,11 @@ impl Thread {
     }
 
     /// Says for a client that has gone that it begins anew. Whether the appliance needs the byte.
-    fn bury(&mut self, area: usize) -> bool {
-        let Some(Doorway::Theirs(relay)) = self.doorways.get_mut(area) else {
+    fn mark_gone(&mut self, area: usize) -> bool {
+        let Some(Endpoint::Theirs(relay)) = self.endpoints.get_mut(area) else {
             return false;
         };
-        let asleep = relay.bury();
+        let asleep = relay.mark_gone();
         if let Some(link) = self.handle.0.links.get(area) {
             link.blank.store(relay.generation(), Ordering::Relaxed);
             link.rang_early.store(false, Ordering::Relaxed);
@@ -89,7 +89,7 @@ impl Thread {
         self.missed = None;
         self.accept();
         let mut asleep = false;
-        for area in 0..self.doorways.len() {
+        for area in 0..self.endpoints.len() {
             asleep |= self.accept_client(area);
         }
         if asleep {
@@ -99,12 +99,12 @@ impl Thread {
 
     /// A client that rings by itself has sent something. Whether the appliance needs the byte.
     pub(super) fn hear_client(&mut self, area: usize) -> bool {
-        let Some(Doorway::Theirs(relay)) = self.doorways.get_mut(area) else {
+        let Some(Endpoint::Theirs(relay)) = self.endpoints.get_mut(area) else {
             return false;
         };
         let asleep = match relay.drain() {
-            Came::Nothing => false,
-            Came::Wake => {
+            LinkEvent::Nothing => false,
+            LinkEvent::Wake => {
                 let link = self.handle.0.links.get(area);
                 if let Some(link) = link {
                     let begun = relay.generation() != link.blank.load(Ordering::Relaxed);
@@ -114,15 +114,14 @@ impl Thread {
                 }
                 true
             }
-            Came::End => self.bury(area),
+            LinkEvent::End => self.mark_gone(area),
         };
         self.note_connected(area);
         asleep
     }
 
     fn note_connected(&self, area: usize) {
-        let now =
-            matches!(self.doorways.get(area), Some(Doorway::Theirs(relay)) if relay.is_connected());
+        let now = matches!(self.endpoints.get(area), Some(Endpoint::Theirs(relay)) if relay.is_connected());
         if let Some(link) = self.handle.0.links.get(area) {
             link.there.store(now, Ordering::Relaxed);
         }

@@ -39,7 +39,7 @@ pub(super) struct Relay {
 
 /// What came over a client's link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Came {
+pub(super) enum LinkEvent {
     /// Nothing.
     Nothing,
     /// The client has rung, and the appliance is to be woken.
@@ -113,18 +113,18 @@ impl Relay {
     }
 
     /// Takes what the client has sent.
-    pub(super) fn drain(&mut self) -> Came {
+    pub(super) fn drain(&mut self) -> LinkEvent {
         let mut bytes = [0u8; 64];
         let Some(link) = &self.link else {
-            return Came::Nothing;
+            return LinkEvent::Nothing;
         };
         // One helping for each look: a client that sends without end gets its turn like everybody.
         match recv(link, &mut bytes, RecvFlags::DONTWAIT) {
-            Err(Errno::AGAIN | Errno::INTR) => Came::Nothing,
-            Ok((_, taken)) if taken > 0 => Came::Wake,
+            Err(Errno::AGAIN | Errno::INTR) => LinkEvent::Nothing,
+            Ok((_, taken)) if taken > 0 => LinkEvent::Wake,
             Ok(_) | Err(_) => {
                 self.link = None;
-                Came::End
+                LinkEvent::End
             }
         }
     }
@@ -145,7 +145,7 @@ impl Relay {
     }
 
     /// Says for a client that has gone that it begins anew. Whether the appliance needs the byte.
-    pub(super) fn bury(&mut self) -> bool {
+    pub(super) fn mark_gone(&mut self) -> bool {
         Bell::of_new_client(&self.area).is_ok_and(|mut bell| bell.ring())
     }
 

@@ -15,7 +15,7 @@ use crate::areas::Areas;
 use crate::config::Config;
 use crate::pool::{Layout, Pool};
 use crate::sockets::listen;
-use crate::testing::{eventually, fired, Scene};
+use crate::testing::{eventually, fired, Fixture};
 
 const QUEUE_0: usize = offset_of!(Notify, queue);
 const CONFIG: usize = offset_of!(Notify, config);
@@ -25,27 +25,27 @@ fn file(fd: std::os::fd::OwnedFd) -> std::fs::File {
 }
 
 /// Attaches queue 0; its kick and call.
-fn attach(scene: &Scene) -> (std::fs::File, std::fs::File) {
+fn attach(fixture: &Fixture) -> (std::fs::File, std::fs::File) {
     let (kick, call) = (file(new_eventfd().unwrap()), file(new_eventfd().unwrap()));
-    scene.bell.request(Request::Attach {
+    fixture.bell.request(Request::Attach {
         slot: 0,
         kick: Some(kick.try_clone().unwrap()),
     });
-    scene.bell.request(Request::Call {
+    fixture.bell.request(Request::Call {
         slot: 0,
         call: Some(call.try_clone().unwrap()),
     });
-    eventually("attached", || scene.rung() == 1);
+    eventually("attached", || fixture.rung() == 1);
     (kick, call)
 }
 
 #[test]
 fn a_kick_rings_the_bell_and_sends_no_byte_to_an_appliance_that_is_awake() {
-    let scene = Scene::new();
-    let mut link = UnixStream::connect(scene.link()).unwrap();
-    let (kick, _) = attach(&scene);
+    let fixture = Fixture::new();
+    let mut link = UnixStream::connect(fixture.link()).unwrap();
+    let (kick, _) = attach(&fixture);
     signal(&kick);
-    eventually("rung", || scene.rung() == 2);
+    eventually("rung", || fixture.rung() == 2);
     link.set_read_timeout(Some(Duration::from_millis(20)))
         .unwrap();
     assert!(link.read(&mut [0]).is_err());
@@ -53,10 +53,10 @@ fn a_kick_rings_the_bell_and_sends_no_byte_to_an_appliance_that_is_awake() {
 
 #[test]
 fn a_kick_wakes_an_appliance_that_sleeps() {
-    let scene = Scene::new();
-    let mut link = UnixStream::connect(scene.link()).unwrap();
-    let (kick, _) = attach(&scene);
-    scene
+    let fixture = Fixture::new();
+    let mut link = UnixStream::connect(fixture.link()).unwrap();
+    let (kick, _) = attach(&fixture);
+    fixture
         .appliance_word(offset_of!(DoorbellHalf, asleep))
         .store(1);
     signal(&kick);
@@ -64,19 +64,19 @@ fn a_kick_wakes_an_appliance_that_sleeps() {
         .unwrap();
     assert_eq!(link.read(&mut [0; 8]).unwrap(), 1);
     eventually("counted", || {
-        scene.bell.totals().wakes.load(Ordering::Relaxed) == 1
+        fixture.bell.totals().wakes.load(Ordering::Relaxed) == 1
     });
 }
 
 #[test]
 fn the_link_survives_a_new_appliance() {
-    let scene = Scene::new();
-    let (kick, _) = attach(&scene);
-    scene
+    let fixture = Fixture::new();
+    let (kick, _) = attach(&fixture);
+    fixture
         .appliance_word(offset_of!(DoorbellHalf, asleep))
         .store(1);
     for _ in 0..3 {
-        let mut link = UnixStream::connect(scene.link()).unwrap();
+        let mut link = UnixStream::connect(fixture.link()).unwrap();
         link.set_read_timeout(Some(Duration::from_millis(50)))
             .unwrap();
         eventually("woken", || {
@@ -88,13 +88,13 @@ fn the_link_survives_a_new_appliance() {
 
 #[test]
 fn whoever_else_connects_does_not_take_the_appliances_link() {
-    let scene = Scene::new();
-    let (kick, _) = attach(&scene);
-    let mut link = UnixStream::connect(scene.link()).unwrap();
+    let fixture = Fixture::new();
+    let (kick, _) = attach(&fixture);
+    let mut link = UnixStream::connect(fixture.link()).unwrap();
     link.set_read_timeout(Some(Duration::from_secs(10)))
         .unwrap();
     for _ in 0..20 {
-        let mut other = UnixStream::connect(scene.link()).unwrap();
+        let mut other = UnixStream::connect(fixture.link()).unwrap();
         other
             .set_read_timeout(Some(Duration::from_secs(10)))
             .unwrap();
@@ -109,7 +109,7 @@ fn whoever_else_connects_does_not_take_the_appliances_link() {
             "{ended:?}"
         );
     }
-    scene
+    fixture
         .appliance_word(offset_of!(DoorbellHalf, asleep))
         .store(1);
     signal(&kick);
@@ -118,69 +118,69 @@ fn whoever_else_connects_does_not_take_the_appliances_link() {
 
 #[test]
 fn a_notification_reaches_the_guest_once() {
-    let scene = Scene::new();
-    let (_, call) = attach(&scene);
+    let fixture = Fixture::new();
+    let (_, call) = attach(&fixture);
     assert!(!fired(&call));
-    scene.notify(QUEUE_0);
+    fixture.notify(QUEUE_0);
     eventually("notified", || fired(&call));
-    scene.ring();
+    fixture.ring();
     std::thread::sleep(Duration::from_millis(10));
     assert!(!fired(&call), "a bell alone is no notification");
 }
 
 #[test]
 fn a_notification_waits_for_somebody_to_tell() {
-    let scene = Scene::new();
+    let fixture = Fixture::new();
     let slot = 0;
-    scene.bell.request(Request::Attach { slot, kick: None });
-    scene.notify(QUEUE_0);
+    fixture.bell.request(Request::Attach { slot, kick: None });
+    fixture.notify(QUEUE_0);
     let call = file(new_eventfd().unwrap());
     let given = Some(call.try_clone().unwrap());
-    scene.bell.request(Request::Call { slot, call: given });
+    fixture.bell.request(Request::Call { slot, call: given });
     eventually("notified", || fired(&call));
 }
 
 #[test]
 fn the_last_notification_comes_before_a_queue_is_forgotten() {
-    let scene = Scene::new();
-    let (_, call) = attach(&scene);
-    let counter = scene.areas.clients[0]
+    let fixture = Fixture::new();
+    let (_, call) = attach(&fixture);
+    let counter = fixture.areas.clients[0]
         .area
         .word::<Notify>(0, QUEUE_0)
         .unwrap();
     counter.store(1);
-    scene.bell.request(Request::Detach { slot: 0 });
+    fixture.bell.request(Request::Detach { slot: 0 });
     eventually("notified", || fired(&call));
-    scene.notify(QUEUE_0);
+    fixture.notify(QUEUE_0);
     std::thread::sleep(Duration::from_millis(10));
     assert!(!fired(&call), "the queue is forgotten");
 }
 
 #[test]
 fn a_change_of_the_configuration_calls_for_attention() {
-    let scene = Scene::new();
-    scene.notify(CONFIG);
-    eventually("attention", || fired(&scene.attention));
+    let fixture = Fixture::new();
+    fixture.notify(CONFIG);
+    eventually("attention", || fired(&fixture.attention));
 }
 
 #[test]
 fn a_lost_wake_up_is_found_and_counted() {
-    let scene = Scene::new();
-    let (_, call) = attach(&scene);
+    let fixture = Fixture::new();
+    let (_, call) = attach(&fixture);
     eventually("asleep", || {
-        scene.bell.totals().sleeps.load(Ordering::Relaxed) > 2
+        fixture.bell.totals().sleeps.load(Ordering::Relaxed) > 2
     });
     std::thread::sleep(Duration::from_millis(20));
     // Counter and bell change, and no byte comes.
-    let counter = scene.areas.clients[0]
+    let counter = fixture.areas.clients[0]
         .area
         .word::<Notify>(0, QUEUE_0)
         .unwrap();
     counter.store(1);
-    let bell = scene.appliance_word(offset_of!(DoorbellHalf, bell));
+    let bell = fixture.appliance_word(offset_of!(DoorbellHalf, bell));
     bell.store(bell.load().wrapping_add(1));
     eventually("healed", || fired(&call));
-    assert!(scene.bell.totals().healed.load(Ordering::Relaxed) > 0);
+    assert!(fixture.bell.totals().healed.load(Ordering::Relaxed) > 0);
 }
 
 /// A client that rings by itself: the appliance's link, the client's, and the client's area.

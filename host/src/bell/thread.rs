@@ -91,12 +91,12 @@ pub(super) struct Place {
     clippy::large_enum_variant,
     reason = "the large one is the usual one, and there is one for each client"
 )]
-pub(super) enum Doorway {
+pub(super) enum Endpoint {
     Ours(Place),
     Theirs(Box<Relay>),
 }
 
-impl Doorway {
+impl Endpoint {
     fn ring(&mut self) -> bool {
         match self {
             Self::Ours(place) => place.bell.ring(),
@@ -130,7 +130,7 @@ struct Slot {
 pub struct Thread {
     pub(super) handle: BellHandle,
     pub(super) epoll: OwnedFd,
-    pub(super) doorways: Vec<Doorway>,
+    pub(super) endpoints: Vec<Endpoint>,
     /// The token of the first kick; before it are the relays'.
     first_kick: u64,
     exports: Vec<Watched>,
@@ -156,7 +156,7 @@ impl Thread {
         setup.link.set_nonblocking(true)?;
         add(&epoll, &handle.0.changed, TOKEN_CHANGED)?;
         add_edges(&epoll, &setup.link, TOKEN_LISTENER)?;
-        let mut doorways = Vec::new();
+        let mut endpoints = Vec::new();
         let mut areas = Vec::new();
         for (number, (area, ringer)) in setup.areas.into_iter().enumerate() {
             areas.push(area.clone());
@@ -167,14 +167,14 @@ impl Thread {
                     link.blank.store(relay.generation(), Ordering::Relaxed);
                 }
                 add_edges(&epoll, relay.listener(), relay_token(number))?;
-                doorways.push(Doorway::Theirs(Box::new(relay)));
+                endpoints.push(Endpoint::Theirs(Box::new(relay)));
                 continue;
             }
             let start = setup.exports.partition_point(|export| export.area < number);
             let end = setup
                 .exports
                 .partition_point(|export| export.area <= number);
-            doorways.push(Doorway::Ours(Place {
+            endpoints.push(Endpoint::Ours(Place {
                 bell: Bell::of_client(&area)?,
                 exports: start..end,
             }));
@@ -205,8 +205,8 @@ impl Thread {
         Ok(Self {
             handle,
             epoll,
-            first_kick: relay_token(doorways.len()),
-            doorways,
+            first_kick: relay_token(endpoints.len()),
+            endpoints,
             exports,
             slots,
             listener: setup.link,
@@ -235,7 +235,7 @@ impl Thread {
                 continue;
             }
             for place in self.places() {
-                place.bell.lie_down();
+                place.bell.arm_wakeup();
             }
             let lay_down = Instant::now();
             let came = self.look() || {
@@ -243,7 +243,7 @@ impl Thread {
                 self.wait(&mut events, &HEAL)
             };
             for place in self.places() {
-                place.bell.get_up();
+                place.bell.disarm_wakeup();
             }
             if !came && self.look() {
                 count(&self.handle.totals().healed);
@@ -259,10 +259,10 @@ impl Thread {
     /// Passes on what the appliance has rung for. Whether it had rung at all.
     fn look(&mut self) -> bool {
         let mut any = false;
-        for doorway in &mut self.doorways {
-            let place = match doorway {
-                Doorway::Ours(place) => place,
-                Doorway::Theirs(relay) => {
+        for endpoint in &mut self.endpoints {
+            let place = match endpoint {
+                Endpoint::Ours(place) => place,
+                Endpoint::Theirs(relay) => {
                     any |= relay.pass_on();
                     continue;
                 }
@@ -294,11 +294,11 @@ impl Thread {
     }
 
     fn places(&mut self) -> impl Iterator<Item = &mut Place> {
-        self.doorways
+        self.endpoints
             .iter_mut()
-            .filter_map(|doorway| match doorway {
-                Doorway::Ours(place) => Some(place),
-                Doorway::Theirs(_) => None,
+            .filter_map(|endpoint| match endpoint {
+                Endpoint::Ours(place) => Some(place),
+                Endpoint::Theirs(_) => None,
             })
     }
 
@@ -341,8 +341,8 @@ impl Thread {
             return false;
         }
         count(&self.handle.totals().kicks);
-        let doorway = self.doorways.get_mut(slot.area);
-        doorway.is_some_and(Doorway::ring)
+        let endpoint = self.endpoints.get_mut(slot.area);
+        endpoint.is_some_and(Endpoint::ring)
     }
 
     /// Other threads' wishes. Whether the appliance needs the byte.
@@ -356,9 +356,9 @@ impl Thread {
         for request in requests {
             asleep |= self.carry_out(request);
         }
-        for (doorway, wanted) in self.doorways.iter_mut().zip(&self.handle.0.ring) {
+        for (endpoint, wanted) in self.endpoints.iter_mut().zip(&self.handle.0.ring) {
             if wanted.swap(false, Ordering::AcqRel) {
-                asleep |= doorway.ring();
+                asleep |= endpoint.ring();
             }
         }
         asleep
@@ -381,8 +381,8 @@ impl Thread {
                 this.attached = true;
                 this.pass_on(&self.handle);
                 // What was in the ring before anybody listened.
-                let doorway = self.doorways.get_mut(this.area);
-                doorway.is_some_and(Doorway::ring)
+                let endpoint = self.endpoints.get_mut(this.area);
+                endpoint.is_some_and(Endpoint::ring)
             }
             Request::Call { slot, call } => {
                 if let Some(slot) = self.slots.get_mut(slot) {

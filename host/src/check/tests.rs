@@ -3,11 +3,11 @@ use std::io::Write;
 use super::*;
 
 /// A directory with an image, a disk of this length, and a configuration that says so.
-struct Scene {
+struct Fixture {
     dir: tempfile::TempDir,
 }
 
-impl Scene {
+impl Fixture {
     fn new(length: u64) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut elf = vec![0; 64];
@@ -55,29 +55,29 @@ fn begins(text: &str, expected: &str) {
 
 #[test]
 fn what_is_there_and_as_it_should_be_is_fine() {
-    let scene = Scene::new(1 << 20);
-    assert_eq!(scene.said("data", "data"), "");
-    let summary = summary(&scene.config("data", "data"));
+    let fixture = Fixture::new(1 << 20);
+    assert_eq!(fixture.said("data", "data"), "");
+    let summary = summary(&fixture.config("data", "data"));
     assert!(summary.contains("demo.toml: ok\n"), "{summary}");
     assert!(summary.contains("client c, 64M: disk data\n"), "{summary}");
 }
 
 #[test]
 fn an_image_that_qemu_would_start_and_nothing_come_of_it_is_refused() {
-    let scene = Scene::new(1 << 20);
+    let fixture = Fixture::new(1 << 20);
     begins(
-        &scene.said("stellwerk.elf", "data.img"),
+        &fixture.said("stellwerk.elf", "data.img"),
         "demo.toml:2:9: data.img is no ELF file; QEMU would start whatever it is\n    image is the file stellwerk.elf",
     );
-    let mut other = fs::read(scene.dir.path().join("stellwerk.elf")).unwrap();
+    let mut other = fs::read(fixture.dir.path().join("stellwerk.elf")).unwrap();
     other[18..20].copy_from_slice(&62u16.to_be_bytes());
-    fs::write(scene.dir.path().join("other.elf"), other).unwrap();
+    fs::write(fixture.dir.path().join("other.elf"), other).unwrap();
     begins(
-        &scene.said("stellwerk.elf", "other.elf"),
+        &fixture.said("stellwerk.elf", "other.elf"),
         "demo.toml:2:9: other.elf is an ELF file for another machine than s390x\n",
     );
     begins(
-        &scene.said("stellwerk.elf", "none.elf"),
+        &fixture.said("stellwerk.elf", "none.elf"),
         "demo.toml:2:9: the appliance's image none.elf cannot be read: No such file",
     );
     assert!(no_image(b"\x7fELF").is_some(), "too short");
@@ -85,23 +85,23 @@ fn an_image_that_qemu_would_start_and_nothing_come_of_it_is_refused() {
 
 #[test]
 fn a_disk_that_is_not_there_has_a_line_and_advice() {
-    let scene = Scene::new(1 << 20);
-    let said = scene.said("/data.img", "/dta.img");
+    let fixture = Fixture::new(1 << 20);
+    let said = fixture.said("/data.img", "/dta.img");
     begins(
         &said,
         "demo.toml:6:9: disk \"data\": dta.img is not there\n    make it as large",
     );
     assert!(said.contains("current directory"), "{said}");
     begins(
-        &scene.said("/data.img", "/"),
+        &fixture.said("/data.img", "/"),
         "demo.toml:6:9: disk \"data\":",
     );
 }
 
 #[test]
 fn a_pipe_is_neither_a_disk_nor_an_image_and_holds_nobody_up() {
-    let scene = Scene::new(1 << 20);
-    let pipe = scene.dir.path().join("pipe");
+    let fixture = Fixture::new(1 << 20);
+    let pipe = fixture.dir.path().join("pipe");
     rustix::fs::mknodat(
         rustix::fs::CWD,
         &pipe,
@@ -111,37 +111,37 @@ fn a_pipe_is_neither_a_disk_nor_an_image_and_holds_nobody_up() {
     )
     .unwrap();
     begins(
-        &scene.said("data.img", "pipe"),
+        &fixture.said("data.img", "pipe"),
         "demo.toml:6:9: disk \"data\": pipe is neither a file nor a block device",
     );
     begins(
-        &scene.said("stellwerk.elf", "pipe"),
+        &fixture.said("stellwerk.elf", "pipe"),
         "demo.toml:2:9: the appliance's image pipe cannot be read: it is no file",
     );
 }
 
 #[test]
 fn a_raw_image_is_no_qcow2() {
-    let scene = Scene::new(1 << 20);
+    let fixture = Fixture::new(1 << 20);
     begins(
-        &scene.said("[[client]]", "format = \"qcow2\"\n[[client]]"),
+        &fixture.said("[[client]]", "format = \"qcow2\"\n[[client]]"),
         "demo.toml:6:9: disk \"data\": data.img is no qcow2 image\n    write format = \"raw\"",
     );
     let mut disk = File::options()
         .write(true)
-        .open(scene.dir.path().join("data.img"))
+        .open(fixture.dir.path().join("data.img"))
         .unwrap();
     disk.write_all(&appliance::QCOW2_MAGIC).unwrap();
     assert_eq!(
-        scene.said("[[client]]", "format = \"qcow2\"\n[[client]]"),
+        fixture.said("[[client]]", "format = \"qcow2\"\n[[client]]"),
         ""
     );
 }
 
 #[test]
 fn all_that_is_wrong_is_said_at_once_in_the_order_of_the_file() {
-    let scene = Scene::new(0);
-    let said = scene.said("stellwerk.elf\"\nqemu = \"", "none.elf\"\nqemu = \"/none");
+    let fixture = Fixture::new(0);
+    let said = fixture.said("stellwerk.elf\"\nqemu = \"", "none.elf\"\nqemu = \"/none");
     let places: Vec<_> = said.lines().filter(|line| !line.starts_with(' ')).collect();
     assert_eq!(places.len(), 3, "{said}");
     begins(places[0], "demo.toml:2:9: ");
@@ -154,34 +154,34 @@ fn all_that_is_wrong_is_said_at_once_in_the_order_of_the_file() {
 
 #[test]
 fn one_image_is_one_disk() {
-    let scene = Scene::new(1 << 20);
-    let second = scene.dir.path().join("again.img");
-    fs::hard_link(scene.dir.path().join("data.img"), &second).unwrap();
+    let fixture = Fixture::new(1 << 20);
+    let second = fixture.dir.path().join("again.img");
+    fs::hard_link(fixture.dir.path().join("data.img"), &second).unwrap();
     let more = format!(
         "[[disk]]\nname = \"again\"\nimage = \"{}\"\n[[client]]",
         second.display()
     );
     begins(
-        &scene.said("[[client]]", &more),
+        &fixture.said("[[client]]", &more),
         "demo.toml:9:9: disk \"again\" is the same file or device as disk \"data\"\n    make one [[disk]] of them",
     );
 }
 
 #[test]
 fn a_file_that_is_somebodys_is_no_pool() {
-    let scene = Scene::new(1 << 20);
+    let fixture = Fixture::new(1 << 20);
     let pool = |name: &str| {
-        let path = scene.dir.path().join(name);
+        let path = fixture.dir.path().join(name);
         let line = format!("pool = \"{}\"\n[[disk]]", path.display());
-        scene.said("[[disk]]", &line)
+        fixture.said("[[disk]]", &line)
     };
     begins(
         &pool("data.img"),
         "demo.toml:4:8: pool data.img is disk \"data\" and cannot be the pool as well\n    set pool",
     );
     fs::hard_link(
-        scene.dir.path().join("data.img"),
-        scene.dir.path().join("again"),
+        fixture.dir.path().join("data.img"),
+        fixture.dir.path().join("again"),
     )
     .unwrap();
     begins(&pool("again"), "demo.toml:4:8: pool again is disk \"data\"");
@@ -195,9 +195,9 @@ fn a_file_that_is_somebodys_is_no_pool() {
 
 #[test]
 fn a_slice_is_made_of_whole_blocks() {
-    let scene = Scene::new(1 << 20);
+    let fixture = Fixture::new(1 << 20);
     let said = |slice: &str| {
-        let config = scene.config("disk = \"data\"\n", &format!("disk = \"data\"\n{slice}"));
+        let config = fixture.config("disk = \"data\"\n", &format!("disk = \"data\"\n{slice}"));
         let mut look = Look {
             silent: Vec::new(),
             config: &config,
@@ -218,19 +218,19 @@ fn a_slice_is_made_of_whole_blocks() {
 
 #[test]
 fn an_image_of_half_a_block_is_refused_where_it_would_be_read_uncached() {
-    let scene = Scene::new((1 << 20) + 100);
-    let said = scene.said("data", "data");
+    let fixture = Fixture::new((1 << 20) + 100);
+    let said = fixture.said("data", "data");
     let direct = File::options()
         .read(true)
         .custom_flags(OFlags::DIRECT.bits() as i32)
-        .open(scene.dir.path().join("data.img"))
+        .open(fixture.dir.path().join("data.img"))
         .is_ok();
     if direct {
         begins(&said, "demo.toml:6:9: disk \"data\": data.img has 1048676 bytes, which is no multiple of the ");
         assert!(said.contains("truncate -s 10"), "{said}");
     }
     let cached = "cache = \"writeback\"\n[[client]]";
-    assert_eq!(scene.said("[[client]]", cached), "");
+    assert_eq!(fixture.said("[[client]]", cached), "");
 }
 
 #[test]
@@ -245,24 +245,24 @@ fn an_old_qemu_is_named() {
     assert!(said.contains("clients need 10.0 or newer"), "{said}");
     assert_eq!(too_old_for_clients("qemu", (10, 0)), None);
     assert_eq!(too_old_for_clients("qemu", (11, 1)), None);
-    let scene = Scene::new(1 << 20);
-    let qemu = scene.dir.path().join("qemu");
+    let fixture = Fixture::new(1 << 20);
+    let qemu = fixture.dir.path().join("qemu");
     let script = fs::read_to_string(&qemu)
         .unwrap()
         .replace("10.0.2", "7.2.1");
     fs::write(&qemu, script).unwrap();
     begins(
-        &scene.said("data", "data"),
+        &fixture.said("data", "data"),
         "demo.toml:3:8: qemu is QEMU 7.2, and the appliance needs 8.1 or newer\n",
     );
 }
 
 #[test]
 fn a_file_system_that_does_not_answer_is_named_and_not_touched() {
-    let scene = Scene::new(1 << 20);
-    let config = scene.config("data.img", "nothing-like-it");
+    let fixture = Fixture::new(1 << 20);
+    let config = fixture.config("data.img", "nothing-like-it");
     // Touched, it would be found missing, and so would the image.
-    fs::remove_file(scene.dir.path().join("stellwerk.elf")).unwrap();
+    fs::remove_file(fixture.dir.path().join("stellwerk.elf")).unwrap();
     let error = look_within(&config, |paths| vec![false; paths.len()]).unwrap_err();
     let text = error.to_string();
     assert_eq!(text.matches(NO_ANSWER).count(), 2, "{text}");

@@ -15,7 +15,7 @@ use super::problem::{nearest, Problems};
 use super::raw::{self, Raw};
 use super::read::read;
 use super::slices::Slice;
-use super::subchannels::Book;
+use super::subchannels::Registry;
 use super::{Accel, Appliance, Cache, Client, Config, ConfigError, Disk, Places, Source};
 
 const LEAST_PRIVATE: u64 = 4 * MIB;
@@ -84,8 +84,8 @@ impl Check<'_, '_> {
             places.disks.push(self.problems.place(&span));
             disks.push(disk);
         }
-        let mut book = Book::default();
-        let subchannels = self.subchannels(raw.subchannel, disks.len(), &mut book, &mut places);
+        let mut registry = Registry::default();
+        let subchannels = self.subchannels(raw.subchannel, disks.len(), &mut registry, &mut places);
         let mut clients = Vec::new();
         let mut slices = Vec::new();
         let mut names = HashMap::new();
@@ -102,7 +102,7 @@ impl Check<'_, '_> {
             }
             self.socket_path(&client.name, &appliance.run_dir);
             let first = slices.len();
-            clients.push(self.client(client, &known, &mut slices, &mut book));
+            clients.push(self.client(client, &known, &mut slices, &mut registry));
             let exports = slices[first..].iter();
             let exports = exports.map(|slice: &Slice| self.problems.place(&slice.place));
             places.exports.push(exports.collect());
@@ -235,7 +235,7 @@ impl Check<'_, '_> {
         raw: raw::Client,
         disks: &HashMap<String, usize>,
         slices: &mut Vec<Slice>,
-        book: &mut Book,
+        registry: &mut Registry,
     ) -> Client {
         let name = raw.name.get_ref().clone();
         let memory = raw.memory.as_ref().map_or(0, |memory| self.memory(memory));
@@ -269,7 +269,7 @@ impl Check<'_, '_> {
                 "disks are for stock VMs, subchannels for VMs that do channel I/O by themselves: make two clients of it",
             );
         }
-        let subchannels = self.given(raw.subchannel, &name, book);
+        let subchannels = self.given(raw.subchannel, &name, registry);
         let mut exports = Vec::new();
         for disk in raw.disk {
             // Without a name of a disk, it has been reported.

@@ -20,7 +20,7 @@ const NO_DEVICE: DeviceNumber = DeviceNumber { set: 0, number: 0 };
 
 /// What has been written of subchannels so far.
 #[derive(Debug, Default)]
-pub(super) struct Book {
+pub(super) struct Registry {
     names: HashMap<String, usize>,
     devices: HashMap<DeviceNumber, usize>,
     /// Whom each was given to.
@@ -29,7 +29,7 @@ pub(super) struct Book {
     numbers: Vec<DeviceNumber>,
 }
 
-impl Book {
+impl Registry {
     /// The subchannel that a name or a device number means.
     fn find(&self, text: &str) -> Option<usize> {
         let by_name = self.names.get(text);
@@ -52,7 +52,7 @@ impl Check<'_, '_> {
         &mut self,
         raw: Vec<raw::Subchannel>,
         disks: usize,
-        book: &mut Book,
+        registry: &mut Registry,
         places: &mut Places,
     ) -> Vec<Subchannel> {
         if let Some(first) = raw.get(MAX_SUBCHANNELS) {
@@ -65,19 +65,19 @@ impl Check<'_, '_> {
             let index = subchannels.len();
             self.name(&this.name, "subchannel");
             let name = this.name.get_ref().clone();
-            if book.names.insert(name.clone(), index).is_some() {
+            if registry.names.insert(name.clone(), index).is_some() {
                 self.twice(&this.name, "subchannel");
             }
             let device = match &this.device {
                 Some(text) => {
                     let device = self.device(text);
-                    self.free(text, device, disks, book);
-                    book.devices.insert(device, index);
+                    self.free(text, device, disks, registry);
+                    registry.devices.insert(device, index);
                     device
                 }
                 None => NO_DEVICE,
             };
-            book.numbers.push(device);
+            registry.numbers.push(device);
             let named = this.mdev.as_ref().unwrap_or(&this.name);
             places.subchannels.push(self.problems.place(&named.span()));
             let source = self.source(&this);
@@ -102,12 +102,18 @@ impl Check<'_, '_> {
     }
 
     /// Whether nobody else has the device number.
-    fn free(&mut self, text: &Spanned<String>, device: DeviceNumber, disks: usize, book: &Book) {
+    fn free(
+        &mut self,
+        text: &Spanned<String>,
+        device: DeviceNumber,
+        disks: usize,
+        registry: &Registry,
+    ) {
         let disk = (0..disks).any(|disk| device_number(disk) == device.number);
         let taken = match (device.set, device.number) {
             (0, LINK_DEVICE) => "the link between daemon and appliance",
             (0, _) if disk => "a disk: they are 0.0.0100, 0.0.0101 and so on",
-            _ if book.devices.contains_key(&device) => "another subchannel",
+            _ if registry.devices.contains_key(&device) => "another subchannel",
             _ => return,
         };
         let message = format!("{device} is taken by {taken}");
@@ -172,7 +178,7 @@ impl Check<'_, '_> {
         &mut self,
         raw: Vec<raw::ClientSubchannel>,
         client: &str,
-        book: &mut Book,
+        registry: &mut Registry,
     ) -> Vec<Given> {
         let mut given: Vec<Given> = Vec::new();
         if let Some(first) = raw.get(MAX_CLIENT_SUBCHANNELS) {
@@ -186,16 +192,16 @@ impl Check<'_, '_> {
             let Some(wanted) = this.subchannel else {
                 continue;
             };
-            let Some(subchannel) = book.find(wanted.get_ref()) else {
-                self.unknown_subchannel(&wanted, book);
+            let Some(subchannel) = registry.find(wanted.get_ref()) else {
+                self.unknown_subchannel(&wanted, registry);
                 continue;
             };
-            self.given_once(&wanted, subchannel, client, book);
+            self.given_once(&wanted, subchannel, client, registry);
             let device = match &this.device {
                 Some(text) => self.device(text),
                 None => DeviceNumber {
                     set: CLIENT_SET,
-                    ..book.numbers[subchannel]
+                    ..registry.numbers[subchannel]
                 },
             };
             let span = this.device.as_ref().unwrap_or(&wanted).span();
@@ -223,9 +229,9 @@ impl Check<'_, '_> {
         text: &Spanned<String>,
         subchannel: usize,
         client: &str,
-        book: &mut Book,
+        registry: &mut Registry,
     ) {
-        let Some(first) = book.owners.insert(subchannel, client.to_owned()) else {
+        let Some(first) = registry.owners.insert(subchannel, client.to_owned()) else {
             return;
         };
         let message = if first == client {
@@ -243,11 +249,11 @@ impl Check<'_, '_> {
         self.problems.add(text.span(), message, help);
     }
 
-    fn unknown_subchannel(&mut self, text: &Spanned<String>, book: &Book) {
-        if book.names.contains_key("") || book.devices.len() < book.numbers.len() {
+    fn unknown_subchannel(&mut self, text: &Spanned<String>, registry: &Registry) {
+        if registry.names.contains_key("") || registry.devices.len() < registry.numbers.len() {
             return; // It may be the one whose name or number is missing.
         }
-        let help = known_names(text.get_ref(), book.names.keys(), "subchannel");
+        let help = known_names(text.get_ref(), registry.names.keys(), "subchannel");
         let message = format!("there is no subchannel \"{}\"", text.get_ref());
         self.problems.add(text.span(), message, help);
     }

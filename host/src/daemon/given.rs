@@ -166,7 +166,7 @@ mod tests {
     use super::*;
     use std::io::Read;
 
-    fn scene() -> (GivenDevices, UnixStream) {
+    fn fixture() -> (GivenDevices, UnixStream) {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("c.toml");
         let disk = |name| format!("[[disk]]\nname = \"{name}\"\nimage = \"{name}.img\"\n");
@@ -185,7 +185,7 @@ mod tests {
 
     #[test]
     fn a_device_that_failed_is_due_again_soon_and_told_of_once() {
-        let (devices, _) = scene();
+        let (devices, _) = fixture();
         let (a, b) = (Given::Disk(0), Given::Disk(1));
         assert_eq!(devices.all(), [a, b]);
         assert_eq!(devices.next(), None);
@@ -203,7 +203,7 @@ mod tests {
 
     #[test]
     fn who_asks_has_it_tried_at_once() {
-        let (devices, mut heard) = scene();
+        let (devices, mut heard) = fixture();
         devices.failed(Given::Disk(1), "gone".into());
         devices.ask(Given::Disk(0));
         devices.ask(Given::Disk(1));
@@ -218,7 +218,7 @@ mod tests {
 
     #[test]
     fn what_has_held_up_qemu_is_left_alone_longer_and_longer_also_by_a_start() {
-        let (devices, _heard) = scene();
+        let (devices, _heard) = fixture();
         let (a, b) = (Given::Disk(0), Given::Disk(1));
         assert_eq!(devices.has_held_up(b, "slow".into()), FIRST_REST);
         let now = Instant::now();
@@ -240,7 +240,7 @@ mod tests {
 
     #[test]
     fn what_an_administrator_unplugs_stays_so_until_somebody_asks() {
-        let (devices, _heard) = scene();
+        let (devices, _heard) = fixture();
         devices.unplugged("somebody else's");
         devices.unplugged(&Given::Disk(0).id());
         assert!(devices.trouble(Given::Disk(0)).is_some());

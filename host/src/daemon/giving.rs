@@ -15,7 +15,7 @@ use super::given::PAUSE;
 use super::observe;
 use super::supervise::{Event, Supervisor};
 use crate::appliance::look::Found;
-use crate::appliance::{Given, Monitor, MonitorError, News, Outcome, Plug};
+use crate::appliance::{Given, Monitor, MonitorError, MonitorEvent, Outcome, Plug};
 use crate::config::{Format, SECTOR};
 
 /// How long a file system may take to answer: others wait for the appliance meanwhile, and it is tried again soon. At the first start
@@ -273,8 +273,8 @@ impl Supervisor<'_> {
         };
         for news in news {
             match news {
-                News::Unplugged(id) => self.shared.given.unplugged(&id),
-                News::Stopped => {
+                MonitorEvent::Unplugged(id) => self.shared.given.unplugged(&id),
+                MonitorEvent::Stopped => {
                     tracing::warn!("the appliance's VM was paused; it goes on");
                     if let Err(error) = monitor.go_on() {
                         tracing::error!("the appliance's VM does not go on: {error}");

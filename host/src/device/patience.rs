@@ -26,7 +26,7 @@ pub(super) enum Limit {
 
 /// How a vhost-user thread gets the appliance's attention and waits for it.
 #[derive(Debug)]
-pub struct Patience {
+pub struct DeviceWait {
     bell: BellHandle,
     area: usize,
     generation: Word<'static>,
@@ -43,7 +43,7 @@ pub struct Patience {
     passes: u32,
 }
 
-impl Patience {
+impl DeviceWait {
     /// For the area of the client of this index.
     ///
     /// # Errors
@@ -84,7 +84,7 @@ impl Patience {
     }
 }
 
-impl Wake for Patience {
+impl Wake for DeviceWait {
     fn ring(&mut self) {
         self.bell.ring(self.area);
     }

@@ -48,13 +48,13 @@ const _: () = assert!(MAX_CCWS * size_of::<Ccw1>() <= DATA as usize);
 
 /// How the daemon gets the appliance's attention for its own area.
 #[derive(Debug)]
-struct Knock {
+struct PollWait {
     bell: BellHandle,
     number: usize,
     began: Instant,
 }
 
-impl Wake for Knock {
+impl Wake for PollWait {
     fn ring(&mut self) {
         self.bell.ring(self.number);
     }
@@ -77,7 +77,7 @@ pub struct HostClient {
     pub(super) bell: BellHandle,
     /// Disks whose subchannels are lent.
     pub(super) lent: Mutex<HashSet<usize>>,
-    remote: Mutex<Remote<'static, Knock>>,
+    remote: Mutex<Remote<'static, PollWait>>,
     generation: Word<'static>,
     /// Subchannels with a program.
     running: Mutex<HashMap<u16, Job>>,
@@ -126,7 +126,7 @@ impl HostClient {
     ///
     /// The area has no doorbell.
     pub fn new(config: &Config, areas: &Areas, bell: BellHandle) -> Result<Self, AreaError> {
-        let knock = Knock {
+        let wait = PollWait {
             bell: bell.clone(),
             number: areas.clients.len() + 1,
             began: Instant::now(),
@@ -137,7 +137,7 @@ impl HostClient {
                 disks: config.disks.iter().map(|it| it.name.clone()).collect(),
             },
             generation: areas::generation(&areas.host.area)?,
-            remote: Mutex::new(Remote::new(areas.host.area.clone(), knock)),
+            remote: Mutex::new(Remote::new(areas.host.area.clone(), wait)),
             areas: areas.clone(),
             bell,
             lent: Mutex::default(),

@@ -21,11 +21,11 @@ use zerocopy::{FromBytes, FromZeros};
 use super::*;
 mod loan;
 use crate::areas::{program_offset, ClientArea};
-use crate::testing::{eventually, Scene};
+use crate::testing::{eventually, Fixture};
 
 const TERMINAL: &str = "0.0.3270";
 const IDENTITY: [u8; 7] = [0xFF, 0x32, 0x70, 0, 0, 0, 0];
-/// The daemon's index among the scene's clients, and its virtual subchannel for the terminal.
+/// The daemon's index among the fixture's clients, and its virtual subchannel for the terminal.
 const HOST_CLIENT: u16 = 1;
 const PLACE: u32 = 2;
 
@@ -174,7 +174,7 @@ impl Terminal {
 }
 
 struct Stage {
-    scene: Scene,
+    fixture: Fixture,
     host: HostClient,
     stop: Arc<AtomicBool>,
     runs: Arc<AtomicBool>,
@@ -207,7 +207,7 @@ fn device(number: u16, disk: u16, client: u16) -> Device {
 }
 
 fn stage() -> Stage {
-    let scene = Scene::new();
+    let fixture = Fixture::new();
     let (none, disk) = (Device::NO_DISK, 0);
     let devices = [
         device(0x0002, none, Device::NO_CLIENT),
@@ -216,12 +216,12 @@ fn stage() -> Stage {
         device(0x3271, none, 0),
     ];
     for (index, entry) in devices.iter().enumerate() {
-        scene.areas.control.write(index as u32, entry).unwrap();
+        fixture.areas.control.write(index as u32, entry).unwrap();
     }
     let stop = Arc::new(AtomicBool::new(false));
     let runs = Arc::new(AtomicBool::new(false));
     let terminal = Terminal {
-        client: scene.areas.host.clone(),
+        client: fixture.areas.host.clone(),
         place: PLACE,
         disk: None,
         stop: Arc::clone(&stop),
@@ -229,13 +229,13 @@ fn stage() -> Stage {
         runs: Arc::clone(&runs),
         pending: None,
     };
-    let host = HostClient::new(&scene.config, &scene.areas, scene.bell.clone()).unwrap();
+    let host = HostClient::new(&fixture.config, &fixture.areas, fixture.bell.clone()).unwrap();
     Stage {
         host,
         stop,
         runs,
         thread: Some(std::thread::spawn(move || terminal.serve())),
-        scene,
+        fixture,
     }
 }
 
@@ -373,7 +373,7 @@ fn a_program_lost_with_the_appliance_is_told_of() {
     std::thread::scope(|scope| {
         let running = scope.spawn(|| run(&stage, &ENDLESS));
         until_it_runs(&stage);
-        let generation = crate::areas::generation(&stage.scene.areas.host.area).unwrap();
+        let generation = crate::areas::generation(&stage.fixture.areas.host.area).unwrap();
         generation.store(generation.load() + 1);
         let error = running.join().unwrap().unwrap_err();
         assert!(error.contains("started anew"), "{error}");
@@ -414,7 +414,7 @@ fn words_that_are_none_are_named_with_what_is_wrong() {
 #[test]
 fn the_trace_names_device_client_event_and_state() {
     let stage = stage();
-    let control = &stage.scene.areas.control;
+    let control = &stage.fixture.areas.control;
     let mut recorder = Recorder::open(control).unwrap();
     let names = vec!["linux1".into(), "host".into()];
     let mut tracer = Tracer::open(control, names).unwrap();

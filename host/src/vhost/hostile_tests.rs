@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rustix::net::{sendmsg, SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 
-use super::tests::{close, scene, Guest};
+use super::tests::{close, fixture, Guest};
 use super::Peer;
 use vcss::client::DeviceState;
 use vhost::VhostBackend;
@@ -31,19 +31,19 @@ fn send(stream: &UnixStream, bytes: &[u8], fds: &[BorrowedFd<'_>]) {
 }
 
 /// The daemon still serves a VM that behaves.
-fn serves(scene: &crate::testing::Scene, path: &std::path::Path, server: &super::Server) {
+fn serves(fixture: &crate::testing::Fixture, path: &std::path::Path, server: &super::Server) {
     eventually("free", || server.peer() != Peer::Connected);
     let mut guest = Guest::connect(path);
-    guest.share_window(scene);
+    guest.share_window(fixture);
     guest.set_up(0, 7).unwrap();
     guest.enable(0, true);
 }
 
 #[test]
 fn a_second_vm_is_sent_away_at_once_and_the_first_one_does_not_notice() {
-    let (scene, server, path) = scene();
+    let (fixture, server, path) = fixture();
     let mut guest = Guest::connect(&path);
-    guest.share_window(&scene);
+    guest.share_window(&fixture);
     for _ in 0..20 {
         let mut second = UnixStream::connect(&path).unwrap();
         second
@@ -55,13 +55,13 @@ fn a_second_vm_is_sent_away_at_once_and_the_first_one_does_not_notice() {
     guest.set_up(0, 7).unwrap();
     guest.enable(0, true);
     drop(guest);
-    serves(&scene, &path, &server);
+    serves(&fixture, &path, &server);
     close(server);
 }
 
 #[test]
 fn a_vm_that_is_refused_is_not_connected_and_the_reason_is_known() {
-    let (scene, server, path) = scene();
+    let (fixture, server, path) = fixture();
     let mut guest = Guest::connect(&path);
     let other = tempfile::tempfile().unwrap();
     other.set_len(1 << 20).unwrap();
@@ -75,7 +75,7 @@ fn a_vm_that_is_refused_is_not_connected_and_the_reason_is_known() {
     assert!(guest.frontend.get_features().is_err(), "it is closed");
     drop(guest);
     let mut guest = Guest::connect(&path);
-    guest.share_window(&scene);
+    guest.share_window(&fixture);
     guest.set_up(0, 7).unwrap();
     guest.enable(0, true);
     eventually("served", || server.peer() == Peer::Connected);
@@ -88,7 +88,7 @@ fn a_vm_that_is_refused_is_not_connected_and_the_reason_is_known() {
 
 #[test]
 fn a_peer_that_never_reads_does_not_keep_the_server_from_stopping() {
-    let (scene, server, path) = scene();
+    let (fixture, server, path) = fixture();
     let mut stream = UnixStream::connect(&path).unwrap();
     stream
         .set_write_timeout(Some(Duration::from_millis(300)))
@@ -96,12 +96,12 @@ fn a_peer_that_never_reads_does_not_keep_the_server_from_stopping() {
     let asking = message(GET_FEATURES, 1, &[]).repeat(1000);
     while stream.write_all(&asking).is_ok() {}
     close(server);
-    drop(scene);
+    drop(fixture);
 }
 
 #[test]
 fn neither_does_one_that_has_closed_one_half() {
-    let (scene, server, path) = scene();
+    let (fixture, server, path) = fixture();
     let mut stream = UnixStream::connect(&path).unwrap();
     stream
         .set_write_timeout(Some(Duration::from_millis(300)))
@@ -110,12 +110,12 @@ fn neither_does_one_that_has_closed_one_half() {
     while stream.write_all(&asking).is_ok() {}
     stream.shutdown(Shutdown::Write).unwrap();
     close(server);
-    drop(scene);
+    drop(fixture);
 }
 
 #[test]
 fn a_message_may_come_byte_by_byte() {
-    let (scene, server, path) = scene();
+    let (fixture, server, path) = fixture();
     let mut stream = UnixStream::connect(&path).unwrap();
     for byte in message(GET_FEATURES, 1, &[]) {
         stream.write_all(&[byte]).unwrap();
@@ -125,24 +125,24 @@ fn a_message_may_come_byte_by_byte() {
     stream.read_exact(&mut answer).unwrap();
     assert_eq!(answer[..4], GET_FEATURES.to_le_bytes());
     close(server);
-    drop(scene);
+    drop(fixture);
 }
 
 #[test]
 fn a_megabyte_of_garbage_ends_the_connection_and_nothing_else() {
-    let (scene, server, path) = scene();
+    let (fixture, server, path) = fixture();
     for fill in [0u8, 0xFF, 0x5A] {
         let mut stream = UnixStream::connect(&path).unwrap();
         let _ = stream.write_all(&vec![fill; 1 << 20]);
         drop(stream);
     }
-    serves(&scene, &path, &server);
+    serves(&fixture, &path, &server);
     close(server);
 }
 
 #[test]
 fn wrong_sizes_and_descriptors_of_other_kinds_harm_nobody() {
-    let (scene, server, path) = scene();
+    let (fixture, server, path) = fixture();
     let file = tempfile::tempfile().unwrap();
     let zero = File::open("/dev/zero").unwrap();
     let (socket, _other) = UnixStream::pair().unwrap();
@@ -175,27 +175,27 @@ fn wrong_sizes_and_descriptors_of_other_kinds_harm_nobody() {
             send(&stream, &message(code, 1, &[0; 8])[..15], &[kind]);
         }
     }
-    serves(&scene, &path, &server);
+    serves(&fixture, &path, &server);
     close(server);
 }
 
 #[test]
 fn a_thousand_connections_at_once_leave_nothing_behind() {
-    let (scene, server, path) = scene();
+    let (fixture, server, path) = fixture();
     let mut open = Vec::new();
     for _ in 0..1000 {
         open.push(UnixStream::connect(&path).unwrap());
     }
     drop(open);
-    serves(&scene, &path, &server);
+    serves(&fixture, &path, &server);
     close(server);
 }
 
 #[test]
 fn a_guest_that_breaks_its_ring_again_and_again_does_not_flood_the_log() {
-    let scene = crate::testing::Scene::new();
-    let mut session = scene.session();
-    let area = &scene.areas.clients[0].area;
+    let fixture = crate::testing::Fixture::new();
+    let mut session = fixture.session();
+    let area = &fixture.areas.clients[0].area;
     let mut state = area.read::<DeviceState>(0).unwrap();
     state.status |= Status::DEVICE_NEEDS_RESET.bits();
     area.write(0, &state).unwrap();

@@ -14,7 +14,7 @@ use vhost::{VhostBackend, VhostUserMemoryRegionInfo, VringConfigData};
 use vmm_sys_util::eventfd::{EventFd, EFD_NONBLOCK};
 
 use super::{Peer, Server};
-use crate::testing::{eventually, message, Scene, FEATURES};
+use crate::testing::{eventually, message, Fixture, FEATURES};
 
 /// Where the guest's memory lies in its QEMU.
 const USER: u64 = 0x7F00_0000_0000;
@@ -63,9 +63,9 @@ impl Guest {
         })
     }
 
-    pub fn share_window(&mut self, scene: &Scene) {
-        let window = scene.pool.layout().windows[0];
-        let file = File::open(&scene.config.appliance.pool).unwrap();
+    pub fn share_window(&mut self, fixture: &Fixture) {
+        let window = fixture.pool.layout().windows[0];
+        let file = File::open(&fixture.config.appliance.pool).unwrap();
         self.share(&file, window.offset, window.length).unwrap();
     }
 
@@ -95,10 +95,10 @@ impl Guest {
     }
 }
 
-pub fn scene() -> (Scene, Server, std::path::PathBuf) {
-    let scene = Scene::new();
-    let (server, path) = scene.server();
-    (scene, server, path)
+pub fn fixture() -> (Fixture, Server, std::path::PathBuf) {
+    let fixture = Fixture::new();
+    let (server, path) = fixture.server();
+    (fixture, server, path)
 }
 
 pub fn close(mut server: Server) {
@@ -111,14 +111,14 @@ const STARTED: &str = "queue 0 size 128 at 0x1000 0x2000 0x3000 from 7";
 
 #[test]
 fn a_guest_brings_its_disk_up_and_down() {
-    let (scene, server, path) = scene();
+    let (fixture, server, path) = fixture();
     let mut guest = Guest::connect(&path);
     assert_eq!(guest.frontend.get_queue_num().unwrap(), 2);
-    guest.share_window(&scene);
-    scene.log();
+    guest.share_window(&fixture);
+    fixture.log();
     guest.set_up(0, 7).unwrap();
     assert_eq!(
-        scene.log(),
+        fixture.log(),
         [""; 0],
         "a ring that is not enabled is not served"
     );
@@ -131,25 +131,25 @@ fn a_guest_brings_its_disk_up_and_down() {
         STARTED.to_owned(),
         format!("status 0xf {features}"),
     ];
-    assert_eq!(scene.log(), expected);
+    assert_eq!(fixture.log(), expected);
 
-    let before = scene.rung();
+    let before = fixture.rung();
     guest.kicks[0].write(1).unwrap();
-    eventually("rung", || scene.rung() > before);
-    scene.notify(0);
+    eventually("rung", || fixture.rung() > before);
+    fixture.notify(0);
     eventually("notified", || guest.calls[0].read().is_ok());
 
     assert_eq!(guest.frontend.get_vring_base(0).unwrap(), 12);
-    assert_eq!(scene.log(), ["release 0"]);
+    assert_eq!(fixture.log(), ["release 0"]);
     // The same guest again, after a restart of its own.
     guest.set_up(0, 0).unwrap();
     assert_eq!(
-        scene.log(),
+        fixture.log(),
         ["queue 0 size 128 at 0x1000 0x2000 0x3000 from 0"]
     );
     close(server);
     assert_eq!(
-        scene.log(),
+        fixture.log(),
         ["release 0", "reset"],
         "told to stop, it releases everything"
     );
@@ -158,37 +158,37 @@ fn a_guest_brings_its_disk_up_and_down() {
 
 #[test]
 fn a_queue_can_be_paused() {
-    let (scene, server, path) = scene();
+    let (fixture, server, path) = fixture();
     let mut guest = Guest::connect(&path);
-    guest.share_window(&scene);
+    guest.share_window(&fixture);
     guest.set_up(0, 7).unwrap();
     guest.enable(0, true);
-    scene.log();
+    fixture.log();
     guest.enable(0, false);
     guest.enable(0, true);
     let expected = [
         "release 0",
         "queue 0 size 128 at 0x1000 0x2000 0x3000 from 12",
     ];
-    assert_eq!(scene.log(), expected);
+    assert_eq!(fixture.log(), expected);
     close(server);
 }
 
 #[test]
 fn a_disconnect_at_any_time_releases_the_queues() {
-    let (scene, server, path) = scene();
+    let (fixture, server, path) = fixture();
     for enabled in [true, false] {
         let mut guest = Guest::connect(&path);
-        guest.share_window(&scene);
+        guest.share_window(&fixture);
         for queue in 0..2 {
             guest.set_up(queue, 7).unwrap();
             guest.enable(queue, enabled);
         }
         assert!(server.peer() == Peer::Connected);
-        scene.log();
+        fixture.log();
         drop(guest);
         eventually("released", || server.peer() == Peer::Nobody);
-        let log = scene.log();
+        let log = fixture.log();
         let released: &[&str] = if enabled {
             &["release 0", "release 1"]
         } else {
@@ -202,11 +202,11 @@ fn a_disconnect_at_any_time_releases_the_queues() {
 
 #[test]
 fn memory_that_is_not_the_window_is_refused() {
-    let (scene, server, path) = scene();
-    let window = scene.pool.layout().windows[0];
+    let (fixture, server, path) = fixture();
+    let window = fixture.pool.layout().windows[0];
     let other = tempfile::tempfile().unwrap();
     other.set_len(window.length).unwrap();
-    let pool = File::open(&scene.config.appliance.pool).unwrap();
+    let pool = File::open(&fixture.config.appliance.pool).unwrap();
     let refused = [
         ("elsewhere", &other, window.offset, window.length),
         ("the appliance's own", &pool, 0, window.length),
@@ -218,22 +218,22 @@ fn memory_that_is_not_the_window_is_refused() {
         assert!(guest.frontend.get_features().is_err(), "it is sent away");
     }
     let mut guest = Guest::connect(&path);
-    scene.log();
+    fixture.log();
     assert!(guest.set_up(0, 0).is_err(), "a ring in no shared memory");
-    assert_eq!(scene.log(), [""; 0]);
+    assert_eq!(fixture.log(), [""; 0]);
     // The connection is still good.
-    guest.share_window(&scene);
+    guest.share_window(&fixture);
     guest.set_up(0, 7).unwrap();
     guest.enable(0, true);
-    assert!(scene.log().contains(&STARTED.to_owned()));
+    assert!(fixture.log().contains(&STARTED.to_owned()));
     close(server);
 }
 
 #[test]
 fn nonsense_is_refused_and_the_connection_goes_on() {
-    let (scene, server, path) = scene();
+    let (fixture, server, path) = fixture();
     let mut guest = Guest::connect(&path);
-    guest.share_window(&scene);
+    guest.share_window(&fixture);
     assert!(guest.frontend.set_vring_num(0, 0).is_err());
     assert!(
         guest.frontend.set_vring_num(0, 100).is_err(),
@@ -257,66 +257,66 @@ fn nonsense_is_refused_and_the_connection_goes_on() {
     assert!(guest.place(1, USER + 0x8000).is_err(), "it is being served");
     assert!(guest.frontend.set_features(1 << 5).is_err(), "not offered");
     close(server);
-    drop(scene);
+    drop(fixture);
 }
 
 #[test]
 fn the_configuration_passes_through() {
-    let (scene, server, path) = scene();
+    let (fixture, server, path) = fixture();
     let mut guest = Guest::connect(&path);
     let flags = VhostUserConfigFlags::WRITABLE;
     let (_, bytes) = guest.frontend.get_config(8, 4, flags, &[0; 4]).unwrap();
     assert_eq!(bytes, [8, 9, 10, 11]);
-    scene.log();
+    fixture.log();
     guest.frontend.set_config(32, flags, &[77]).unwrap();
-    assert_eq!(scene.log(), ["config Some(77)"]);
+    assert_eq!(fixture.log(), ["config Some(77)"]);
     close(server);
 }
 
 #[test]
 fn a_program_that_a_dying_appliance_lost_is_repeated() {
-    let (scene, server, path) = scene();
+    let (fixture, server, path) = fixture();
     let mut guest = Guest::connect(&path);
-    guest.share_window(&scene);
+    guest.share_window(&fixture);
     guest.set_up(0, 7).unwrap();
-    scene.heard.lose.store(1, Ordering::Relaxed);
+    fixture.heard.lose.store(1, Ordering::Relaxed);
     guest.enable(0, true);
-    assert!(scene.log().contains(&STARTED.to_owned()));
-    scene.heard.lose.store(1, Ordering::Relaxed);
+    assert!(fixture.log().contains(&STARTED.to_owned()));
+    fixture.heard.lose.store(1, Ordering::Relaxed);
     assert_eq!(guest.frontend.get_vring_base(0).unwrap(), 12);
     close(server);
 }
 
 #[test]
 fn a_device_that_refuses_is_an_error_to_the_guest_only() {
-    let (scene, server, path) = scene();
+    let (fixture, server, path) = fixture();
     let mut guest = Guest::connect(&path);
-    guest.share_window(&scene);
+    guest.share_window(&fixture);
     guest.set_up(0, 7).unwrap();
-    scene.heard.broken.store(true, Ordering::Relaxed);
+    fixture.heard.broken.store(true, Ordering::Relaxed);
     assert!(guest.frontend.set_vring_enable(0, true).is_err());
-    scene.heard.broken.store(false, Ordering::Relaxed);
+    fixture.heard.broken.store(false, Ordering::Relaxed);
     guest.enable(0, true);
     close(server);
 }
 
 #[test]
 fn a_disk_that_is_not_there_ends_new_connections_until_it_is() {
-    let (scene, server, path) = scene();
-    scene.heard.absent.store(true, Ordering::Relaxed);
+    let (fixture, server, path) = fixture();
+    fixture.heard.absent.store(true, Ordering::Relaxed);
     for _ in 0..3 {
         let frontend = Frontend::connect(&path, 2).unwrap();
         assert!(frontend.get_features().is_err(), "no answer, but an end");
     }
-    scene.heard.absent.store(false, Ordering::Relaxed);
+    fixture.heard.absent.store(false, Ordering::Relaxed);
     let mut guest = Guest::connect(&path);
-    guest.share_window(&scene);
+    guest.share_window(&fixture);
     guest.set_up(0, 0).unwrap();
     // A connection that is there stays when the disk goes.
-    scene.heard.absent.store(true, Ordering::Relaxed);
+    fixture.heard.absent.store(true, Ordering::Relaxed);
     guest.enable(0, true);
     eventually("served", || {
-        scene.log().iter().any(|line| line.starts_with("queue 0"))
+        fixture.log().iter().any(|line| line.starts_with("queue 0"))
     });
     assert!(guest.frontend.get_features().is_ok());
     close(server);
@@ -324,7 +324,7 @@ fn a_disk_that_is_not_there_ends_new_connections_until_it_is() {
 
 #[test]
 fn no_bytes_harm_the_server() {
-    let (scene, server, path) = scene();
+    let (fixture, server, path) = fixture();
     let mut runner = proptest::test_runner::TestRunner::new(proptest::test_runner::Config {
         cases: 64,
         ..Default::default()
@@ -343,7 +343,7 @@ fn no_bytes_harm_the_server() {
         })
         .unwrap();
     let mut guest = Guest::connect(&path);
-    guest.share_window(&scene);
+    guest.share_window(&fixture);
     guest.set_up(0, 7).unwrap();
     guest.enable(0, true);
     close(server);
@@ -351,13 +351,13 @@ fn no_bytes_harm_the_server() {
 
 #[test]
 fn half_a_message_does_not_keep_the_server_from_stopping() {
-    let (scene, server, path) = scene();
+    let (fixture, server, path) = fixture();
     let mut stream = UnixStream::connect(&path).unwrap();
     stream.write_all(&[1, 0, 0]).unwrap();
     eventually("connected", || server.peer() == Peer::Connected);
     std::thread::sleep(std::time::Duration::from_millis(20));
     close(server);
-    drop(scene);
+    drop(fixture);
 }
 
 #[test]

@@ -27,13 +27,13 @@ const SECTORS: u64 = 8;
 const PAGES: usize = 600;
 
 /// A disk, and storage for its data.
-struct Scene {
+struct Fixture {
     machine: Machine,
     disk: Eckd,
     data: Window,
 }
 
-impl Scene {
+impl Fixture {
     fn new(mut machine: Machine) -> Self {
         let disk = Eckd::open(&mut machine, id(), ISC).unwrap();
         let data = machine.storage(PAGES).unwrap();
@@ -110,7 +110,7 @@ fn cdl(cylinders: u16) -> Machine {
 
 #[test]
 fn a_cdl_volume_is_served_from_track_2_on() {
-    let volume = Scene::cdl().disk.volume().clone();
+    let volume = Fixture::cdl().disk.volume().clone();
     assert_eq!(volume.label, Label::Cdl);
     assert_eq!(&volume.serial, b"LINUX1");
     assert_eq!(volume.layout.origin, 24);
@@ -131,7 +131,7 @@ fn other_volumes_are_served_behind_their_labels() {
         (plain().label("", "CMS1LINUX1"), Label::Cms(0), 3),
         (plain(), Label::None, 0),
     ] {
-        let volume = Scene::new(machine).disk.volume().clone();
+        let volume = Fixture::new(machine).disk.volume().clone();
         assert_eq!((volume.label, volume.layout.origin), (label, origin));
         assert_eq!(volume.layout.blocks, 2 * 15 * 12 - origin);
     }
@@ -142,7 +142,7 @@ fn a_reserved_cms_file_is_served_from_its_first_block_on() {
     let mut machine = Machine::new(2).format(0, 4096, 12).label("", "CMS1LINUX1");
     let label = machine.records.get_mut(&(0, 0, 3)).unwrap();
     label.data[16..20].copy_from_slice(&77_u32.to_be_bytes());
-    let volume = Scene::new(machine).disk.volume().clone();
+    let volume = Fixture::new(machine).disk.volume().clone();
     assert_eq!(volume.layout.origin, 77);
 }
 
@@ -194,55 +194,55 @@ fn cylinders_beyond_65535_have_their_high_bits_in_the_head() {
 
 #[test]
 fn requests_that_wait_are_one_program() {
-    let mut scene = Scene::cdl();
+    let mut fixture = Fixture::cdl();
     for token in 0..40 {
-        scene.one(token % 2 == 0, u64::from(token) * 7, token);
+        fixture.one(token % 2 == 0, u64::from(token) * 7, token);
     }
-    let done = scene.all();
+    let done = fixture.all();
     assert!(done.iter().all(|one| one.status == BlockStatus::Ok));
     let tokens: Vec<u32> = done.iter().map(|one| one.token.0).collect();
     assert_eq!(tokens, (0..40).collect::<Vec<_>>());
-    assert_eq!(scene.machine.starts, 1);
+    assert_eq!(fixture.machine.starts, 1);
 }
 
 #[test]
 fn requests_that_follow_each_other_are_one_domain() {
-    let mut scene = Scene::cdl();
+    let mut fixture = Fixture::cdl();
     for token in 0..30 {
-        scene.one(false, 100 + u64::from(token), token);
+        fixture.one(false, 100 + u64::from(token), token);
     }
-    scene.all();
+    fixture.all();
     // DEFINE EXTENT, LOCATE RECORD, and one for each block.
-    assert_eq!(scene.disk.counters().ccws, 32);
+    assert_eq!(fixture.disk.counters().ccws, 32);
 }
 
 #[test]
 fn a_request_longer_than_a_program_or_a_domain_is_served() {
-    let mut scene = Scene::cdl();
+    let mut fixture = Fixture::cdl();
     let blocks = 300;
     let mut whole = vec![0_u8; (blocks * BLOCK) as usize];
     for (number, byte) in whole.iter_mut().enumerate() {
         *byte = (number / 4096 + number) as u8;
     }
-    scene
+    fixture
         .data
         .write_bytes(ClientAddress::new(0), &whole)
         .unwrap();
-    let segment = scene.segment(0, whole.len() as u32);
-    scene.submit(true, 5, &[segment], 1).unwrap();
-    assert_eq!(scene.all()[0].status, BlockStatus::Ok);
-    scene
+    let segment = fixture.segment(0, whole.len() as u32);
+    fixture.submit(true, 5, &[segment], 1).unwrap();
+    assert_eq!(fixture.all()[0].status, BlockStatus::Ok);
+    fixture
         .data
         .fill(ClientAddress::new(0), whole.len() as u64, 0)
         .unwrap();
     // The same storage again and again: more than any program holds.
     let segments = [segment; 3];
-    assert_eq!(scene.submit(false, 5, &segments, 2), Ok(()));
-    assert_eq!(scene.all()[0].status, BlockStatus::Ok);
-    scene.submit(false, 5, &[segment], 3).unwrap();
-    scene.all();
+    assert_eq!(fixture.submit(false, 5, &segments, 2), Ok(()));
+    assert_eq!(fixture.all()[0].status, BlockStatus::Ok);
+    fixture.submit(false, 5, &[segment], 3).unwrap();
+    fixture.all();
     let mut found = vec![0; whole.len()];
-    scene
+    fixture
         .data
         .read_bytes(ClientAddress::new(0), &mut found)
         .unwrap();
@@ -251,33 +251,33 @@ fn a_request_longer_than_a_program_or_a_domain_is_served() {
 
 #[test]
 fn what_is_not_in_the_volume_is_refused() {
-    let mut scene = Scene::cdl();
-    let blocks = scene.disk.volume().layout.blocks;
-    let one = scene.segment(0, BLOCK as u32);
-    let half = scene.segment(0, BLOCK as u32 / 2);
+    let mut fixture = Fixture::cdl();
+    let blocks = fixture.disk.volume().layout.blocks;
+    let one = fixture.segment(0, BLOCK as u32);
+    let half = fixture.segment(0, BLOCK as u32 / 2);
     let too_large = Err(SubmitError::TooLarge);
-    assert_eq!(scene.submit(false, blocks, &[one], 0), too_large);
-    assert_eq!(scene.submit(false, blocks - 1, &[one, one], 0), too_large);
-    assert_eq!(scene.submit(false, 0, &[half], 0), too_large);
+    assert_eq!(fixture.submit(false, blocks, &[one], 0), too_large);
+    assert_eq!(fixture.submit(false, blocks - 1, &[one, one], 0), too_large);
+    assert_eq!(fixture.submit(false, 0, &[half], 0), too_large);
     assert_eq!(
-        scene.submit(false, u64::MAX / SECTORS, &[one], 0),
+        fixture.submit(false, u64::MAX / SECTORS, &[one], 0),
         too_large
     );
-    assert_eq!(scene.disk.in_flight(), 0);
+    assert_eq!(fixture.disk.in_flight(), 0);
 }
 
 #[test]
 fn a_full_queue_takes_no_more_until_an_ending_is_taken() {
-    let mut scene = Scene::cdl();
+    let mut fixture = Fixture::cdl();
     for token in 0..QUEUE_SIZE as u32 {
-        scene.one(false, u64::from(token), token);
+        fixture.one(false, u64::from(token), token);
     }
-    let one = scene.segment(0, BLOCK as u32);
-    assert_eq!(scene.submit(false, 0, &[one], 99), Err(SubmitError::Full));
-    scene.disk.kick(&mut scene.machine);
-    assert_eq!(scene.submit(false, 0, &[one], 99), Err(SubmitError::Full));
-    assert!(scene.disk.poll().is_some());
-    assert_eq!(scene.submit(false, 0, &[one], 99), Ok(()));
+    let one = fixture.segment(0, BLOCK as u32);
+    assert_eq!(fixture.submit(false, 0, &[one], 99), Err(SubmitError::Full));
+    fixture.disk.kick(&mut fixture.machine);
+    assert_eq!(fixture.submit(false, 0, &[one], 99), Err(SubmitError::Full));
+    assert!(fixture.disk.poll().is_some());
+    assert_eq!(fixture.submit(false, 0, &[one], 99), Ok(()));
 }
 
 proptest! {
@@ -293,46 +293,46 @@ proptest! {
     ) {
         let mut machine = cdl(6);
         machine.midaws = midaws;
-        let mut scene = Scene::new(machine);
+        let mut fixture = Fixture::new(machine);
         let mut segments = Vec::new();
         let (mut place, mut total) = (start, 0);
         for (length, gap) in cuts {
-            segments.push(scene.segment(place, length));
+            segments.push(fixture.segment(place, length));
             place += u64::from(length) + gap;
             total += length;
         }
         // Up to whole blocks.
         let rest = total.next_multiple_of(BLOCK as u32) - total;
         if rest > 0 {
-            segments.push(scene.segment(place, rest));
+            segments.push(fixture.segment(place, rest));
             total += rest;
         }
-        let window = scene.machine.window();
+        let window = fixture.machine.window();
         let mut wanted = Vec::new();
         for (number, segment) in segments.iter().enumerate() {
             let bytes: Vec<u8> = (0..segment.len).map(|at| (at as usize * 7 + number) as u8).collect();
             window.write_bytes(ClientAddress::new(segment.absolute), &bytes).unwrap();
             wanted.extend(bytes);
         }
-        scene.submit(true, block, &segments, 1).unwrap();
-        prop_assert_eq!(scene.all()[0].status, BlockStatus::Ok);
-        let layout = scene.disk.volume().layout;
+        fixture.submit(true, block, &segments, 1).unwrap();
+        prop_assert_eq!(fixture.all()[0].status, BlockStatus::Ok);
+        let layout = fixture.disk.volume().layout;
         for number in 0..u64::from(total) / BLOCK {
             let at = layout.place(block + number);
-            let record = &scene.machine.records[&(at.cylinder as u16, at.head, at.record)];
+            let record = &fixture.machine.records[&(at.cylinder as u16, at.head, at.record)];
             let from = (number * BLOCK) as usize;
             prop_assert!(record.data == wanted[from..from + BLOCK as usize], "block {}", number);
         }
         for segment in &segments {
             let place = ClientAddress::new(segment.absolute);
-            scene.machine.window().fill(place, segment.len.into(), 0xAA).unwrap();
+            fixture.machine.window().fill(place, segment.len.into(), 0xAA).unwrap();
         }
-        scene.submit(false, block, &segments, 2).unwrap();
-        prop_assert_eq!(scene.all()[0].status, BlockStatus::Ok);
+        fixture.submit(false, block, &segments, 2).unwrap();
+        prop_assert_eq!(fixture.all()[0].status, BlockStatus::Ok);
         let mut found = Vec::new();
         for segment in &segments {
             let mut bytes = vec![0; segment.len as usize];
-            scene.machine.window().read_bytes(ClientAddress::new(segment.absolute), &mut bytes).unwrap();
+            fixture.machine.window().read_bytes(ClientAddress::new(segment.absolute), &mut bytes).unwrap();
             found.extend(bytes);
         }
         prop_assert!(found == wanted);

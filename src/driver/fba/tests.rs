@@ -103,7 +103,7 @@ impl Drive {
     }
 }
 
-struct Scene {
+struct Fixture {
     machine: Machine,
     drive: Rc<RefCell<Drive>>,
     disk: Fba,
@@ -123,7 +123,7 @@ fn open(drive: Drive) -> (Machine, Rc<RefCell<Drive>>, Result<Fba, FbaError>) {
     (machine, drive, disk)
 }
 
-impl Scene {
+impl Fixture {
     fn new() -> Self {
         let mut drive = Drive::new();
         drive.label("VOL1FIXED1");
@@ -234,77 +234,80 @@ fn a_disk_with_other_blocks_is_refused() {
 
 #[test]
 fn a_megabyte_is_one_start_of_a_few_ccws() {
-    let mut scene = Scene::new();
+    let mut fixture = Fixture::new();
     let pattern: Vec<u8> = (0..1 << 20).map(|at| (at / 512 + at) as u8).collect();
-    scene
+    fixture
         .data
         .write_bytes(ClientAddress::new(0), &pattern)
         .unwrap();
-    let segment = scene.segment(0, 1 << 20);
-    scene.submit(true, 3, &[segment], 1).unwrap();
-    assert_eq!(scene.statuses(), [(1, BlockStatus::Ok)]);
-    assert!(scene.served(3, 1 << 20) == pattern);
+    let segment = fixture.segment(0, 1 << 20);
+    fixture.submit(true, 3, &[segment], 1).unwrap();
+    assert_eq!(fixture.statuses(), [(1, BlockStatus::Ok)]);
+    assert!(fixture.served(3, 1 << 20) == pattern);
     // DEFINE EXTENT, and LOCATE and WRITE for each 127 of 2048 blocks.
-    assert_eq!((scene.machine.starts, scene.disk.counters().ccws), (1, 35));
+    assert_eq!(
+        (fixture.machine.starts, fixture.disk.counters().ccws),
+        (1, 35)
+    );
 }
 
 #[test]
 fn requests_that_follow_each_other_are_one_transfer() {
-    let mut scene = Scene::new();
+    let mut fixture = Fixture::new();
     for (token, block) in [(0, 8), (1, 16), (2, 24)] {
-        let segment = scene.segment(u64::from(token) * 8192, 4096);
-        scene.submit(false, block, &[segment], token).unwrap();
+        let segment = fixture.segment(u64::from(token) * 8192, 4096);
+        fixture.submit(false, block, &[segment], token).unwrap();
     }
     // And one elsewhere, and one in the other direction.
-    let segment = scene.segment(0x8000, 4096);
-    scene.submit(false, 100, &[segment], 3).unwrap();
-    let segment = scene.segment(0xA000, 4096);
-    scene.submit(true, 108, &[segment], 4).unwrap();
-    assert_eq!(scene.all().len(), 5);
+    let segment = fixture.segment(0x8000, 4096);
+    fixture.submit(false, 100, &[segment], 3).unwrap();
+    let segment = fixture.segment(0xA000, 4096);
+    fixture.submit(true, 108, &[segment], 4).unwrap();
+    assert_eq!(fixture.all().len(), 5);
     assert_eq!(
-        (scene.machine.starts, scene.disk.counters().ccws),
+        (fixture.machine.starts, fixture.disk.counters().ccws),
         (1, 1 + 3 * 2)
     );
 }
 
 #[test]
 fn what_is_beyond_the_last_block_is_refused() {
-    let mut scene = Scene::new();
+    let mut fixture = Fixture::new();
     let last = BLOCKS as u64 - 3;
-    let (one, two) = (scene.segment(0, 512), scene.segment(0, 1024));
-    scene.submit(true, last, &[one], 1).unwrap();
-    assert_eq!(scene.statuses(), [(1, BlockStatus::Ok)]);
+    let (one, two) = (fixture.segment(0, 512), fixture.segment(0, 1024));
+    fixture.submit(true, last, &[one], 1).unwrap();
+    assert_eq!(fixture.statuses(), [(1, BlockStatus::Ok)]);
     for (block, segment) in [(last + 1, one), (last, two), (u64::MAX, one)] {
-        let refused = scene.submit(true, block, &[segment], 2);
+        let refused = fixture.submit(true, block, &[segment], 2);
         assert_eq!(refused, Err(SubmitError::TooLarge));
     }
-    let half = scene.segment(0, 256);
-    let refused = scene.submit(true, 0, &[half], 2);
+    let half = fixture.segment(0, 256);
+    let refused = fixture.submit(true, 0, &[half], 2);
     assert_eq!(refused, Err(SubmitError::TooLarge));
 }
 
 #[test]
 fn a_block_that_cannot_be_read_fails_the_one_request_that_has_it() {
-    let mut scene = Scene::new();
-    scene.drive.borrow_mut().broken = Some(2 + 20);
+    let mut fixture = Fixture::new();
+    fixture.drive.borrow_mut().broken = Some(2 + 20);
     for token in 0..4 {
-        let segment = scene.segment(u64::from(token) * 4096, 4096);
-        scene
+        let segment = fixture.segment(u64::from(token) * 4096, 4096);
+        fixture
             .submit(false, u64::from(token) * 8, &[segment], token)
             .unwrap();
     }
     let ok = BlockStatus::Ok;
     let all = [(0, ok), (1, ok), (2, BlockStatus::IoError), (3, ok)];
-    assert_eq!(scene.statuses(), all);
+    assert_eq!(fixture.statuses(), all);
 }
 
 #[test]
 fn a_failure_is_placed_by_its_transfer() {
-    let mut scene = Scene::new();
-    let storage = scene.machine.storage(program::PAGES).unwrap();
+    let mut fixture = Fixture::new();
+    let storage = fixture.machine.storage(program::PAGES).unwrap();
     let mut program = Program::new(storage, true).unwrap();
     program.begin();
-    let segments = [scene.segment(0, 300 * BLOCK)];
+    let segments = [fixture.segment(0, 300 * BLOCK)];
     let (mut done, mut at) = (0, Cursor::default());
     while done < 300 {
         let added = program.add(false, 10 + done, 300 - done, &segments, at);
@@ -330,17 +333,17 @@ fn a_failure_is_placed_by_its_transfer() {
 #[test]
 fn a_disk_that_is_back_is_brought_up_again_if_it_is_the_same() {
     for (change, status) in [(false, BlockStatus::Ok), (true, BlockStatus::IoError)] {
-        let mut scene = Scene::new();
-        scene.machine.unplug();
-        scene.disk.recheck(&mut scene.machine);
-        scene.machine.gone = false;
+        let mut fixture = Fixture::new();
+        fixture.machine.unplug();
+        fixture.disk.recheck(&mut fixture.machine);
+        fixture.machine.gone = false;
         if change {
-            scene.drive.borrow_mut().label("VOL1OTHER1");
+            fixture.drive.borrow_mut().label("VOL1OTHER1");
         }
-        scene.disk.recheck(&mut scene.machine);
-        let segment = scene.segment(0, 512);
-        match scene.submit(false, 0, &[segment], 1) {
-            Ok(()) => assert_eq!(scene.statuses(), [(1, status)]),
+        fixture.disk.recheck(&mut fixture.machine);
+        let segment = fixture.segment(0, 512);
+        match fixture.submit(false, 0, &[segment], 1) {
+            Ok(()) => assert_eq!(fixture.statuses(), [(1, status)]),
             Err(error) => assert_eq!((error, status), (SubmitError::Broken, BlockStatus::IoError)),
         }
     }
@@ -360,21 +363,21 @@ fn a_block_in_pieces_needs_midaws() {
         }));
         let disk = Fba::open(&mut machine, id(), ISC).unwrap();
         let data = machine.storage(PAGES).unwrap();
-        let mut scene = Scene {
+        let mut fixture = Fixture {
             machine,
             drive,
             disk,
             data,
         };
-        let pieces = [scene.segment(0, 100), scene.segment(300, 412)];
-        let whole = scene.segment(4096, 1024);
-        scene.submit(true, 0, &pieces, 1).unwrap();
-        scene.submit(true, 1, &[whole], 2).unwrap();
+        let pieces = [fixture.segment(0, 100), fixture.segment(300, 412)];
+        let whole = fixture.segment(4096, 1024);
+        fixture.submit(true, 0, &pieces, 1).unwrap();
+        fixture.submit(true, 1, &[whole], 2).unwrap();
         let first = match midaws {
             true => BlockStatus::Ok,
             false => BlockStatus::IoError,
         };
-        assert_eq!(scene.statuses(), [(1, first), (2, BlockStatus::Ok)]);
+        assert_eq!(fixture.statuses(), [(1, first), (2, BlockStatus::Ok)]);
     }
 }
 
@@ -396,7 +399,7 @@ fn requests() -> impl Strategy<Value = Vec<Asked>> {
 proptest! {
     #[test]
     fn what_is_written_is_what_is_read(requests in requests()) {
-        let mut scene = Scene::new();
+        let mut fixture = Fixture::new();
         let mut expected = vec![0_u8; (BLOCKS - 2) * SIZE];
         let mut filler = 0_u8;
         for (write, block, segments) in requests {
@@ -405,19 +408,19 @@ proptest! {
             let mut bytes = 0;
             for (len, gap) in segments {
                 place += gap;
-                list.push(scene.segment(place, len));
+                list.push(fixture.segment(place, len));
                 place += u64::from(len);
                 bytes += len;
             }
             // The last one makes it whole blocks.
             let rest = bytes.next_multiple_of(512) - bytes;
             if rest > 0 {
-                list.push(scene.segment(place + 40, rest));
+                list.push(fixture.segment(place + 40, rest));
                 bytes += rest;
             }
             let start = block as usize * SIZE;
             if start + bytes as usize > expected.len() {
-                prop_assert_eq!(scene.submit(write, block, &list, 0), Err(SubmitError::TooLarge));
+                prop_assert_eq!(fixture.submit(write, block, &list, 0), Err(SubmitError::TooLarge));
                 continue;
             }
             let mut at = start;
@@ -426,24 +429,24 @@ proptest! {
                     let data: Vec<u8> = (0..segment.len)
                         .map(|_| { filler = filler.wrapping_mul(5).wrapping_add(13); filler })
                         .collect();
-                    let place = segment.absolute - scene.data.absolute_base();
-                    scene.data.write_bytes(ClientAddress::new(place), &data).unwrap();
+                    let place = segment.absolute - fixture.data.absolute_base();
+                    fixture.data.write_bytes(ClientAddress::new(place), &data).unwrap();
                     expected[at..at + data.len()].copy_from_slice(&data);
                     at += data.len();
                 }
             }
-            scene.submit(write, block, &list, 0).unwrap();
-            prop_assert_eq!(scene.statuses(), [(0, BlockStatus::Ok)]);
+            fixture.submit(write, block, &list, 0).unwrap();
+            prop_assert_eq!(fixture.statuses(), [(0, BlockStatus::Ok)]);
             if !write {
                 for segment in &list {
                     let mut data = vec![0; segment.len as usize];
-                    let place = segment.absolute - scene.data.absolute_base();
-                    scene.data.read_bytes(ClientAddress::new(place), &mut data).unwrap();
+                    let place = segment.absolute - fixture.data.absolute_base();
+                    fixture.data.read_bytes(ClientAddress::new(place), &mut data).unwrap();
                     prop_assert!(data == expected[at..at + data.len()]);
                     at += data.len();
                 }
             }
         }
-        prop_assert!(scene.served(0, expected.len()) == expected);
+        prop_assert!(fixture.served(0, expected.len()) == expected);
     }
 }

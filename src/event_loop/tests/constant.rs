@@ -6,7 +6,7 @@ use std::cell::Cell;
 use vcss::control::{Client, ExportKind};
 use window::ClientAddress;
 
-use super::{disk, export, Scene, DISK};
+use super::{disk, export, Fixture, DISK};
 use crate::driver::fake::{self, Model, Virtio};
 
 /// The allocator of all tests, which counts what a thread has and has not given back.
@@ -41,65 +41,65 @@ static COUNTING: Counting = Counting;
 const TRIES: usize = 10_000;
 
 /// Tries everything that has failed so often; bytes of the heap, and of storage for devices, that are gone afterwards.
-fn gone(scene: &mut Scene) -> (isize, u64) {
+fn gone(fixture: &mut Fixture) -> (isize, u64) {
     for _ in 0..3 {
-        scene.later(4_000_000);
+        fixture.later(4_000_000);
     }
-    for subchannel in &mut scene.machine.subchannels {
+    for subchannel in &mut fixture.machine.subchannels {
         subchannel.commands = Vec::new();
     }
-    let before = (HELD.get(), scene.machine.free);
+    let before = (HELD.get(), fixture.machine.free);
     for _ in 0..TRIES {
-        scene.later(4_000_000);
+        fixture.later(4_000_000);
     }
     // What the machine of software has noted is none of the appliance's.
-    for subchannel in &mut scene.machine.subchannels {
+    for subchannel in &mut fixture.machine.subchannels {
         subchannel.commands = Vec::new();
     }
-    (HELD.get() - before.0, scene.machine.free - before.1)
+    (HELD.get() - before.0, fixture.machine.free - before.1)
 }
 
 #[test]
 fn a_disk_that_cannot_be_opened() {
     let given = [export(ExportKind::Block, 0)];
-    let mut scene = Scene::with(1, &[DISK], &[], &given, |_, _| {});
+    let mut fixture = Fixture::with(1, &[DISK], &[], &given, |_, _| {});
     // Its queue has no room for anything, which is found out late.
     let bad = Virtio::new(Model::Disk(fake::Disk::new(8)), 0);
-    let id = scene.machine.attach(0, DISK, bad);
-    scene.report(id);
-    scene.later(0);
-    let reason = scene.conditions()[0].clone().unwrap_err();
+    let id = fixture.machine.attach(0, DISK, bad);
+    fixture.report(id);
+    fixture.later(0);
+    let reason = fixture.conditions()[0].clone().unwrap_err();
     assert!(!reason.contains("storage"), "{reason}");
-    assert_eq!(gone(&mut scene), (0, 0), "{reason}");
-    assert_eq!(scene.conditions()[0], Err(reason));
+    assert_eq!(gone(&mut fixture), (0, 0), "{reason}");
+    assert_eq!(fixture.conditions()[0], Err(reason));
     // And when it can be, it is served.
-    scene.machine.subchannel(id).virtio = disk();
-    scene.later(4_000_000);
-    assert_eq!(scene.conditions()[0], Ok(()));
+    fixture.machine.subchannel(id).virtio = disk();
+    fixture.later(4_000_000);
+    assert_eq!(fixture.conditions()[0], Ok(()));
 }
 
 #[test]
 fn a_client_whose_area_is_spoilt() {
     let given = [export(ExportKind::PassThrough, 0)];
-    let mut scene = Scene::with(1, &[], &[], &given, |_, shared| {
+    let mut fixture = Fixture::with(1, &[], &[], &given, |_, shared| {
         let nothing = [0; 64];
         shared[0]
             .write_bytes(ClientAddress::new(0), &nothing)
             .unwrap();
     });
-    assert_eq!(gone(&mut scene), (0, 0));
-    let reason = scene.conditions()[0].clone().unwrap_err();
+    assert_eq!(gone(&mut fixture), (0, 0));
+    let reason = fixture.conditions()[0].clone().unwrap_err();
     assert!(reason.starts_with("its area is spoilt"), "{reason}");
 }
 
 #[test]
 fn a_client_whose_window_lies_where_it_may_not() {
     let given = [export(ExportKind::PassThrough, 0)];
-    let mut scene = Scene::with(1, &[], &[], &given, |control, _| {
+    let mut fixture = Fixture::with(1, &[], &[], &given, |control, _| {
         let mut entry: Client = control.read(0).unwrap();
         entry.program.length = 0.into();
         control.write(0, &entry).unwrap();
     });
-    assert_eq!(gone(&mut scene), (0, 0));
-    assert!(scene.conditions()[0].is_err());
+    assert_eq!(gone(&mut fixture), (0, 0));
+    assert!(fixture.conditions()[0].is_err());
 }

@@ -3,9 +3,9 @@
 use super::*;
 
 /// A device that does not answer any program.
-fn dead(scene: &mut Scene, number: u16) -> SubchannelId {
-    let id = scene.machine.attach(0, number, disk());
-    scene.machine.subchannel(id).mishaps.hangs = true;
+fn dead(fixture: &mut Fixture, number: u16) -> SubchannelId {
+    let id = fixture.machine.attach(0, number, disk());
+    fixture.machine.subchannel(id).mishaps.hangs = true;
     id
 }
 
@@ -37,42 +37,42 @@ fn dead_disks_hold_the_bring_up_of_the_others_up_for_some_seconds_altogether() {
         let took = machine.now().as_micros() - found;
         assert!(took < 10_000_000, "{took} us");
         assert_eq!(appliance.link.id(), link);
-        let mut scene = Scene {
+        let mut fixture = Fixture {
             machine,
             control,
             shared: Vec::new(),
             storage,
             appliance,
         };
-        scene.later(0);
+        fixture.later(0);
         let dead = usize::from(dead);
-        assert_eq!(scene.conditions()[dead], Ok(()));
-        assert!(scene.conditions()[..dead].iter().all(Result::is_err));
+        assert_eq!(fixture.conditions()[dead], Ok(()));
+        assert!(fixture.conditions()[..dead].iter().all(Result::is_err));
     }
 }
 
 #[test]
 fn a_try_of_a_dead_disk_takes_a_moment_and_little_of_the_time_altogether() {
     let given = [export(ExportKind::Block, 1)];
-    let mut scene = Scene::with(2, &[DISK, 0x101], &[0x101], &given, |_, _| {});
-    let id = dead(&mut scene, DISK);
+    let mut fixture = Fixture::with(2, &[DISK, 0x101], &[0x101], &given, |_, _| {});
+    let id = dead(&mut fixture, DISK);
     // Its identity is known from before; or nobody knows what it is.
     for known in [true, false] {
-        scene.machine.subchannel(id).mishaps.hangs = !known;
-        scene.report(id);
-        scene.machine.subchannel(id).mishaps.hangs = true;
-        let began = scene.machine.now();
+        fixture.machine.subchannel(id).mishaps.hangs = !known;
+        fixture.report(id);
+        fixture.machine.subchannel(id).mishaps.hangs = true;
+        let began = fixture.machine.now();
         let mut waited = 0;
         let until = began.plus_micros(60_000_000);
-        while scene.machine.now() < until {
-            let before = scene.machine.now();
-            scene.appliance.keep_house(&mut scene.machine);
-            let took = scene.machine.now().micros_since(before);
+        while fixture.machine.now() < until {
+            let before = fixture.machine.now();
+            fixture.appliance.keep_house(&mut fixture.machine);
+            let took = fixture.machine.now().micros_since(before);
             assert!(took <= 1_500_000, "{took} us");
             waited += took;
-            scene.later(100_000);
+            fixture.later(100_000);
         }
         assert!(waited < 6_000_000, "{waited} us of a minute");
-        assert_eq!(scene.conditions()[1], Ok(()));
+        assert_eq!(fixture.conditions()[1], Ok(()));
     }
 }

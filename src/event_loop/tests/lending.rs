@@ -18,13 +18,13 @@ fn blank() -> Virtio {
     disk().of_type(0x3990)
 }
 
-impl Scene {
+impl Fixture {
     fn blank(given: &[Export], there: bool) -> Self {
-        let mut scene = Self::with(1, &[DISK], &[], given, |_, _| {});
+        let mut fixture = Self::with(1, &[DISK], &[], given, |_, _| {});
         if there {
-            scene.plug_blank();
+            fixture.plug_blank();
         }
-        scene
+        fixture
     }
 
     fn plug_blank(&mut self) -> SubchannelId {
@@ -52,52 +52,52 @@ impl Scene {
 
 #[test]
 fn a_disk_that_comes_after_the_bring_up_can_be_lent_wherever_it_is() {
-    let mut scene = Scene::blank(&[administrator(0)], false);
+    let mut fixture = Fixture::blank(&[administrator(0)], false);
     for _ in 0..2 {
-        let id = scene.plug_blank();
-        assert!(scene.conditions()[0].is_err(), "it is not formatted");
+        let id = fixture.plug_blank();
+        assert!(fixture.conditions()[0].is_err(), "it is not formatted");
         for _ in 0..2 {
-            assert_eq!(scene.want(Loan::FORMAT), LoanState::Lent);
-            assert_eq!(scene.client_has(), Some((DISK, id)));
-            assert_eq!(scene.want(Loan::NONE), LoanState::Own);
-            assert_eq!(scene.client_has(), None);
+            assert_eq!(fixture.want(Loan::FORMAT), LoanState::Lent);
+            assert_eq!(fixture.client_has(), Some((DISK, id)));
+            assert_eq!(fixture.want(Loan::NONE), LoanState::Own);
+            assert_eq!(fixture.client_has(), None);
         }
         // It goes, and comes back on another subchannel.
-        scene.machine.subchannel(id).mishaps.gone = true;
-        scene.report(id);
-        scene.later(4_000_000);
+        fixture.machine.subchannel(id).mishaps.gone = true;
+        fixture.report(id);
+        fixture.later(4_000_000);
     }
 }
 
 #[test]
 fn a_disk_that_is_not_there_is_refused_until_it_comes() {
-    let mut scene = Scene::blank(&[administrator(0)], false);
-    assert_eq!(scene.want(Loan::WANTED), LoanState::Refused);
-    assert_eq!(scene.want(Loan::WANTED), LoanState::Refused);
-    assert_eq!(scene.want(Loan::NONE), LoanState::Own);
-    let id = scene.plug_blank();
-    assert_eq!(scene.want(Loan::WANTED), LoanState::Lent);
-    assert_eq!(scene.client_has(), Some((DISK, id)));
+    let mut fixture = Fixture::blank(&[administrator(0)], false);
+    assert_eq!(fixture.want(Loan::WANTED), LoanState::Refused);
+    assert_eq!(fixture.want(Loan::WANTED), LoanState::Refused);
+    assert_eq!(fixture.want(Loan::NONE), LoanState::Own);
+    let id = fixture.plug_blank();
+    assert_eq!(fixture.want(Loan::WANTED), LoanState::Lent);
+    assert_eq!(fixture.client_has(), Some((DISK, id)));
 }
 
 #[test]
 fn a_disk_that_goes_before_anybody_hears_of_it_is_refused() {
-    let mut scene = Scene::blank(&[administrator(0)], true);
+    let mut fixture = Fixture::blank(&[administrator(0)], true);
     let id = SubchannelId::new(0, 1).unwrap();
-    scene.machine.subchannel(id).mishaps.gone = true;
-    assert_eq!(scene.want(Loan::WANTED), LoanState::Refused);
-    assert_eq!(scene.client_has(), None);
+    fixture.machine.subchannel(id).mishaps.gone = true;
+    assert_eq!(fixture.want(Loan::WANTED), LoanState::Refused);
+    assert_eq!(fixture.client_has(), None);
 }
 
 #[test]
 fn a_disk_that_no_client_can_have_is_refused_and_stays_with_its_driver() {
     let given = [export(ExportKind::Any, 0)];
-    let mut scene = Scene::blank(&given, true);
-    assert_eq!(scene.want(Loan::WANTED), LoanState::Refused);
-    assert!(scene.appliance.loans.is_own(0));
-    assert_eq!(scene.client_has(), None);
+    let mut fixture = Fixture::blank(&given, true);
+    assert_eq!(fixture.want(Loan::WANTED), LoanState::Refused);
+    assert!(fixture.appliance.loans.is_own(0));
+    assert_eq!(fixture.client_has(), None);
     // A virtio disk has none that could be lent.
-    let mut scene = Scene::with(1, &[DISK], &[DISK], &[administrator(0)], |_, _| {});
-    assert_eq!(scene.want(Loan::WANTED), LoanState::Refused);
-    assert_eq!(scene.conditions()[0], Ok(()));
+    let mut fixture = Fixture::with(1, &[DISK], &[DISK], &[administrator(0)], |_, _| {});
+    assert_eq!(fixture.want(Loan::WANTED), LoanState::Refused);
+    assert_eq!(fixture.conditions()[0], Ok(()));
 }

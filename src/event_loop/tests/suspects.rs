@@ -7,7 +7,7 @@ use vcss::layout::Kind;
 use vcss::underway::Note;
 use vcss::Area;
 
-use super::{export, Scene, DISK, GIVEN, OTHER, OVERFLOW};
+use super::{export, Fixture, DISK, GIVEN, OTHER, OVERFLOW};
 
 mod deadly;
 
@@ -15,7 +15,7 @@ mod deadly;
 const DEADLY: usize = 3;
 
 /// Client 0 has a device and what is left, client 1 a disk.
-fn scene() -> (Scene, SubchannelId) {
+fn fixture() -> (Fixture, SubchannelId) {
     let mut disk = export(ExportKind::Block, 1);
     disk.disk = 0.into();
     let given = [
@@ -23,13 +23,13 @@ fn scene() -> (Scene, SubchannelId) {
         export(ExportKind::Any, 0),
         disk,
     ];
-    let mut scene = Scene::with(2, &[DISK], &[DISK], &given, |_, _| {});
-    let id = scene.plug(GIVEN);
-    scene.plug(OTHER);
-    (scene, id)
+    let mut fixture = Fixture::with(2, &[DISK], &[DISK], &given, |_, _| {});
+    let id = fixture.plug(GIVEN);
+    fixture.plug(OTHER);
+    (fixture, id)
 }
 
-impl Scene {
+impl Fixture {
     /// The appliance dies while it does something for a client's virtual subchannel, and is started again.
     fn dies_of(&mut self, client: u16, index: u16) {
         let (note, _) = Note::open(&self.control).unwrap();
@@ -67,27 +67,27 @@ const FAILED: &str = "the appliance has died 2 times while it did something for 
 
 #[test]
 fn the_first_death_costs_no_more_than_the_request() {
-    let (mut scene, _) = scene();
-    scene.dies_of(0, 0);
-    assert!(scene.has_device(0) && scene.has_device(1));
-    assert_eq!(scene.deaths(0), 1);
+    let (mut fixture, _) = fixture();
+    fixture.dies_of(0, 0);
+    assert!(fixture.has_device(0) && fixture.has_device(1));
+    assert_eq!(fixture.deaths(0), 1);
     // One that has nothing to do with it is not counted, nor is the first one again.
-    scene.restart();
-    assert!(scene.has_device(0));
-    assert_eq!(scene.deaths(0), 1);
-    scene.later(3_700_000_000);
-    assert_eq!(scene.deaths(0), 0, "forgiven");
+    fixture.restart();
+    assert!(fixture.has_device(0));
+    assert_eq!(fixture.deaths(0), 1);
+    fixture.later(3_700_000_000);
+    assert_eq!(fixture.deaths(0), 0, "forgiven");
 }
 
 #[test]
 fn after_the_second_death_it_is_out_of_service_and_nobody_else() {
-    let (mut scene, id) = scene();
-    scene.dies_of(0, 0);
-    scene.dies_of(0, 0);
-    let conditions = scene.conditions();
+    let (mut fixture, id) = fixture();
+    fixture.dies_of(0, 0);
+    fixture.dies_of(0, 0);
+    let conditions = fixture.conditions();
     assert_eq!(conditions[DEADLY], Err(FAILED.into()));
     assert_eq!(conditions[DEADLY + 1..], [Ok(()), Ok(())]);
-    assert!(!scene.has_device(0) && scene.has_device(1));
+    assert!(!fixture.has_device(0) && fixture.has_device(1));
     for instruction in [
         Instruction::Start,
         Instruction::Halt,
@@ -96,78 +96,78 @@ fn after_the_second_death_it_is_out_of_service_and_nobody_else() {
         Instruction::Resume,
         Instruction::Test,
     ] {
-        assert_eq!(scene.ask(0, instruction), Some(3), "{instruction:?}");
+        assert_eq!(fixture.ask(0, instruction), Some(3), "{instruction:?}");
     }
-    assert_eq!(scene.ask(0, Instruction::Modify), Some(0));
+    assert_eq!(fixture.ask(0, Instruction::Modify), Some(0));
     // Its device is kept for it, whatever is reported.
-    scene.report(id);
-    scene.machine.reports.push_back(OVERFLOW);
-    scene.appliance.reports(&mut scene.machine);
-    let listed = scene.listed();
+    fixture.report(id);
+    fixture.machine.reports.push_back(OVERFLOW);
+    fixture.appliance.reports(&mut fixture.machine);
+    let listed = fixture.listed();
     let of = |number| listed.iter().find(|entry| entry.0 == number).unwrap().2;
     assert_eq!((of(GIVEN), of(OTHER)), (Some(0), Some(1)));
-    scene.later(9_000_000);
-    assert!(!scene.has_device(0));
-    scene.later(2_000_000);
-    assert!(scene.has_device(0));
-    assert_eq!(scene.conditions()[DEADLY], Ok(()));
+    fixture.later(9_000_000);
+    assert!(!fixture.has_device(0));
+    fixture.later(2_000_000);
+    assert!(fixture.has_device(0));
+    assert_eq!(fixture.conditions()[DEADLY], Ok(()));
 }
 
 #[test]
 fn its_pause_grows_with_each_death_and_the_daemon_can_end_it() {
-    let (mut scene, _) = scene();
+    let (mut fixture, _) = fixture();
     for _ in 0..3 {
-        scene.dies_of(0, 0);
+        fixture.dies_of(0, 0);
     }
-    scene.later(19_000_000);
-    assert!(!scene.has_device(0));
-    scene.later(2_000_000);
-    assert!(scene.has_device(0));
+    fixture.later(19_000_000);
+    assert!(!fixture.has_device(0));
+    fixture.later(2_000_000);
+    assert!(fixture.has_device(0));
     for _ in 0..6 {
-        scene.dies_of(0, 0);
+        fixture.dies_of(0, 0);
     }
-    scene.later(599_000_000);
-    assert!(!scene.has_device(0));
+    fixture.later(599_000_000);
+    assert!(!fixture.has_device(0));
     // Another death meanwhile, of something else, is not its own.
-    scene.restart();
-    assert_eq!(scene.deaths(0), 9);
-    assert!(!scene.has_device(0));
-    scene.retry(DEADLY as u32);
-    assert!(scene.has_device(0));
-    assert_eq!(scene.conditions()[DEADLY], Ok(()));
+    fixture.restart();
+    assert_eq!(fixture.deaths(0), 9);
+    assert!(!fixture.has_device(0));
+    fixture.retry(DEADLY as u32);
+    assert!(fixture.has_device(0));
+    assert_eq!(fixture.conditions()[DEADLY], Ok(()));
 }
 
 #[test]
 fn a_program_that_is_started_once_more_is_counted_as_well() {
-    let (mut scene, _) = scene();
-    let (note, _) = Note::open(&scene.control).unwrap();
+    let (mut fixture, _) = fixture();
+    let (note, _) = Note::open(&fixture.control).unwrap();
     assert!(note.begin_again(0, 1));
-    scene.restart();
+    fixture.restart();
     assert!(note.begin_again(0, 1));
-    scene.restart();
-    assert_eq!(scene.deaths(1), 2);
-    assert!(scene.has_device(0) && !scene.has_device(1));
+    fixture.restart();
+    assert_eq!(fixture.deaths(1), 2);
+    assert!(fixture.has_device(0) && !fixture.has_device(1));
     // What it had is not given to another one.
-    scene.later(11_000_000);
-    assert!(scene.has_device(1));
-    assert_eq!(scene.conditions(), [const { Ok(()) }; 6]);
+    fixture.later(11_000_000);
+    assert!(fixture.has_device(1));
+    assert_eq!(fixture.conditions(), [const { Ok(()) }; 6]);
 }
 
 #[test]
 fn a_disk_is_withheld_from_the_client_whose_it_is() {
-    let (mut scene, _) = scene();
-    let is_ready = |scene: &Scene| {
-        let client = scene.appliance.proxy.client(1).unwrap();
+    let (mut fixture, _) = fixture();
+    let is_ready = |fixture: &Fixture| {
+        let client = fixture.appliance.proxy.client(1).unwrap();
         client.device(0).unwrap().is_ready()
     };
-    assert!(is_ready(&scene));
-    scene.dies_of(1, 0);
-    scene.dies_of(1, 0);
-    assert!(!is_ready(&scene));
-    assert_eq!(scene.conditions()[DEADLY + 2], Err(FAILED.into()));
-    assert_eq!(scene.conditions()[0], Ok(()), "the disk itself works");
-    assert!(scene.has_device(0));
-    scene.later(11_000_000);
-    assert!(is_ready(&scene));
-    assert_eq!(scene.conditions(), [const { Ok(()) }; 6]);
+    assert!(is_ready(&fixture));
+    fixture.dies_of(1, 0);
+    fixture.dies_of(1, 0);
+    assert!(!is_ready(&fixture));
+    assert_eq!(fixture.conditions()[DEADLY + 2], Err(FAILED.into()));
+    assert_eq!(fixture.conditions()[0], Ok(()), "the disk itself works");
+    assert!(fixture.has_device(0));
+    fixture.later(11_000_000);
+    assert!(is_ready(&fixture));
+    assert_eq!(fixture.conditions(), [const { Ok(()) }; 6]);
 }

@@ -336,13 +336,13 @@ mod tests {
         }
     }
 
-    struct Scene {
+    struct Fixture {
         memory: [u8; 64],
         subchannel: Subchannel,
     }
 
     /// A subchannel, enabled, with a one-CCW program at 0.
-    fn scene() -> Scene {
+    fn fixture() -> Fixture {
         let mut memory = [0; 64];
         let ccw = Ccw1::new(CommandCode(0x02), CcwFlags::empty(), 1, 0x20);
         memory[..8].copy_from_slice(ccw.as_bytes());
@@ -351,10 +351,10 @@ mod tests {
         schib.pmcw.set_flag(PmcwFlags::ENABLED, true);
         schib.pmcw.set_concurrent_sense(true);
         assert_eq!(subchannel.modify(&schib), 0);
-        Scene { memory, subchannel }
+        Fixture { memory, subchannel }
     }
 
-    impl Scene {
+    impl Fixture {
         fn start(&mut self, executed: Executed, path: u8) -> Condition {
             let window = Window::borrowed(&mut self.memory, 0);
             let orb = Orb::format_1(7, 0, OrbFlags::empty(), path);
@@ -370,43 +370,43 @@ mod tests {
         assert_eq!(subchannel.cancel(), 3);
         assert_eq!(subchannel.resume(), 3);
         assert_eq!(subchannel.test().0, 3);
-        let mut scene = scene();
-        let mut schib = *scene.subchannel.store();
+        let mut fixture = fixture();
+        let mut schib = *fixture.subchannel.store();
         schib.pmcw.set_flag(PmcwFlags::ENABLED, false);
-        assert_eq!(scene.subchannel.modify(&schib), 0);
-        assert_eq!(scene.start(Executed::Done, 0xFF), 3);
+        assert_eq!(fixture.subchannel.modify(&schib), 0);
+        assert_eq!(fixture.start(Executed::Done, 0xFF), 3);
     }
 
     #[test]
     fn an_ended_start_is_status_pending_until_tested() {
-        let mut scene = scene();
-        assert_eq!(scene.start(Executed::Done, 0xFF), 0);
-        assert!(scene.subchannel.is_pending());
-        assert_eq!(scene.start(Executed::Done, 0xFF), 1);
-        assert_eq!(scene.subchannel.halt(), 1);
-        assert_eq!(scene.subchannel.cancel(), 1);
-        assert_eq!(scene.subchannel.resume(), 1);
-        let schib = *scene.subchannel.store();
-        assert_eq!(scene.subchannel.modify(&schib), 1);
-        let (condition, irb) = scene.subchannel.test();
+        let mut fixture = fixture();
+        assert_eq!(fixture.start(Executed::Done, 0xFF), 0);
+        assert!(fixture.subchannel.is_pending());
+        assert_eq!(fixture.start(Executed::Done, 0xFF), 1);
+        assert_eq!(fixture.subchannel.halt(), 1);
+        assert_eq!(fixture.subchannel.cancel(), 1);
+        assert_eq!(fixture.subchannel.resume(), 1);
+        let schib = *fixture.subchannel.store();
+        assert_eq!(fixture.subchannel.modify(&schib), 1);
+        let (condition, irb) = fixture.subchannel.test();
         assert_eq!(condition, 0);
         assert_eq!(irb.scsw.program.get(), 8);
         assert!(irb.scsw.ended());
-        assert_eq!(scene.subchannel.test().0, 1);
-        assert_eq!(scene.start(Executed::Done, 0xFF), 0);
+        assert_eq!(fixture.subchannel.test().0, 1);
+        assert_eq!(fixture.start(Executed::Done, 0xFF), 0);
     }
 
     #[test]
     fn a_waiting_start_is_busy_and_can_be_cleared() {
-        let mut scene = scene();
-        assert_eq!(scene.start(Executed::Wait, 0xFF), 0);
-        assert!(!scene.subchannel.is_pending());
-        assert_eq!(scene.start(Executed::Done, 0xFF), 2);
-        assert_eq!(scene.subchannel.cancel(), 2);
-        assert_eq!(scene.subchannel.test().0, 1);
-        assert_eq!(scene.subchannel.clear(), 0);
-        assert!(!scene.subchannel.is_active());
-        let (condition, irb) = scene.subchannel.test();
+        let mut fixture = fixture();
+        assert_eq!(fixture.start(Executed::Wait, 0xFF), 0);
+        assert!(!fixture.subchannel.is_pending());
+        assert_eq!(fixture.start(Executed::Done, 0xFF), 2);
+        assert_eq!(fixture.subchannel.cancel(), 2);
+        assert_eq!(fixture.subchannel.test().0, 1);
+        assert_eq!(fixture.subchannel.clear(), 0);
+        assert!(!fixture.subchannel.is_active());
+        let (condition, irb) = fixture.subchannel.test();
         assert_eq!(condition, 0);
         assert_eq!(irb.scsw.function(), FunctionControl::CLEAR);
         assert_eq!(irb.scsw.status(), StatusControl::PENDING);
@@ -414,10 +414,10 @@ mod tests {
 
     #[test]
     fn a_waiting_start_can_be_halted() {
-        let mut scene = scene();
-        assert_eq!(scene.start(Executed::Wait, 0xFF), 0);
-        assert_eq!(scene.subchannel.halt(), 0);
-        let (condition, irb) = scene.subchannel.test();
+        let mut fixture = fixture();
+        assert_eq!(fixture.start(Executed::Wait, 0xFF), 0);
+        assert_eq!(fixture.subchannel.halt(), 0);
+        let (condition, irb) = fixture.subchannel.test();
         assert_eq!(condition, 0);
         assert_eq!(
             irb.scsw.function(),
@@ -427,18 +427,18 @@ mod tests {
 
     #[test]
     fn a_rejected_command_brings_its_sense_along() {
-        let mut scene = scene();
-        assert_eq!(scene.start(Executed::Reject, 0xFF), 0);
-        let (_, irb) = scene.subchannel.test();
+        let mut fixture = fixture();
+        assert_eq!(fixture.start(Executed::Reject, 0xFF), 0);
+        let (_, irb) = fixture.subchannel.test();
         assert!(irb.scsw.status().contains(StatusControl::ALERT));
         assert_eq!(irb.concurrent_sense(), Some([0x80].as_slice()));
     }
 
     #[test]
     fn a_start_without_a_path_ends_with_deferred_condition_code_3() {
-        let mut scene = scene();
-        assert_eq!(scene.start(Executed::Done, 0x01), 0);
-        let (condition, irb) = scene.subchannel.test();
+        let mut fixture = fixture();
+        assert_eq!(fixture.start(Executed::Done, 0x01), 0);
+        let (condition, irb) = fixture.subchannel.test();
         assert_eq!(condition, 0);
         assert_eq!(irb.scsw.deferred_cc(), 3);
         assert!(irb.scsw.path_not_operational());

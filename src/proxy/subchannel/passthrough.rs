@@ -151,7 +151,7 @@ impl PassThrough {
     /// The virtual subchannel with number `index` and this device number, for the subchannel `owned`, whose interruptions
     /// come in subclass `isc`. Not yet opened.
     pub fn new(owned: Owned, index: u16, device: u16, isc: u8, translator: Translator) -> Self {
-        let mut translator = translator.repeating(owned.classify);
+        let mut translator = translator.replaying(owned.classify);
         translator.set_within_start(owned.runs_within_start);
         Self {
             id: owned.id,
@@ -392,7 +392,7 @@ impl PassThrough {
     }
 
     /// Looks at the client's words of a program that may change while it runs. That takes its time.
-    pub fn tend(&mut self, line: &mut Line<'_>) {
+    pub fn refresh(&mut self, line: &mut Line<'_>) {
         if !self.is_changing() {
             return;
         }
@@ -419,13 +419,13 @@ impl PassThrough {
         self.held_until.is_some() && !self.announced
     }
 
-    /// Whether a program runs that may change meanwhile: [`Self::tend`] looks at it.
+    /// Whether a program runs that may change meanwhile: [`Self::refresh`] looks at it.
     pub const fn is_changing(&self) -> bool {
         matches!(self.state, State::Busy) && !self.at_rest && self.translator.is_modifiable()
     }
 
     /// Whether it is to be looked at soon.
-    pub const fn wants_tending(&self) -> bool {
+    pub const fn wants_refresh(&self) -> bool {
         self.is_holding() || self.is_changing()
     }
 

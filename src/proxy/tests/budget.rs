@@ -10,7 +10,7 @@ use vcss::{plan, Area, Bell};
 use window::{ClientAddress, Window};
 use zerocopy::{FromZeros, IntoBytes};
 
-use super::scene::memory;
+use super::fixture::memory;
 use crate::css::Inventory;
 use crate::css::Platform;
 use crate::driver::fake::{Disk, Machine, Model, Virtio};
@@ -20,14 +20,14 @@ use crate::proxy::Proxy;
 const COUNT: u32 = 4;
 
 /// One client with some devices.
-struct Scene {
+struct Fixture {
     machine: Machine,
     area: Area<'static>,
     program: &'static Window,
     proxy: Proxy,
 }
 
-impl Scene {
+impl Fixture {
     fn new() -> Self {
         let mut machine = Machine::new();
         for number in 0..COUNT as u16 {
@@ -94,24 +94,24 @@ impl Scene {
 
 #[test]
 fn long_programs_share_out_over_turns() {
-    let mut scene = Scene::new();
-    scene.ask(Instruction::Modify, |index| {
-        let mut schib = scene.area.read::<SchibPart>(index).unwrap().schib;
+    let mut fixture = Fixture::new();
+    fixture.ask(Instruction::Modify, |index| {
+        let mut schib = fixture.area.read::<SchibPart>(index).unwrap().schib;
         schib.pmcw.set_flag(PmcwFlags::ENABLED, true);
         schib.as_bytes().into()
     });
-    scene.turn();
-    assert_eq!(scene.answered(), [0, 1, 2, 3], "none of that is long");
+    fixture.turn();
+    assert_eq!(fixture.answered(), [0, 1, 2, 3], "none of that is long");
     let nop = Ccw1::new(CommandCode::NOP, CcwFlags::CC | CcwFlags::SLI, 1, 0);
-    scene.program.write(ClientAddress::new(0), &nop).unwrap();
+    fixture.program.write(ClientAddress::new(0), &nop).unwrap();
     // On the developer's machine there is no arena: of each program three CCWs are looked at, and the budget is one for that.
     let orb = Orb::format_1(0, 0, OrbFlags::PREFETCH, 0xFF);
-    scene.ask(Instruction::Start, |_| orb.as_bytes().into());
-    assert!(scene.turn());
-    assert_eq!(scene.answered(), [0, 1, 2], "so many in a turn");
-    assert!(scene.turn());
-    assert_eq!(scene.answered(), [0, 1, 2, 3], "nobody has rung again");
-    scene.turn();
-    assert!(!scene.turn(), "there is no more");
-    assert!(!scene.proxy.lie_down());
+    fixture.ask(Instruction::Start, |_| orb.as_bytes().into());
+    assert!(fixture.turn());
+    assert_eq!(fixture.answered(), [0, 1, 2], "so many in a turn");
+    assert!(fixture.turn());
+    assert_eq!(fixture.answered(), [0, 1, 2, 3], "nobody has rung again");
+    fixture.turn();
+    assert!(!fixture.turn(), "there is no more");
+    assert!(!fixture.proxy.arm_wakeup());
 }

@@ -13,7 +13,7 @@ use vcss::underway::Note;
 use vcss::{plan, Area};
 use zerocopy::{FromZeros, IntoBytes};
 
-use super::scene::memory;
+use super::fixture::memory;
 use crate::css::Inventory;
 use crate::css::Platform;
 use crate::driver::fake::{Disk, Machine, Model, Virtio};
@@ -32,7 +32,7 @@ const NONE: FunctionControl = FunctionControl::empty();
 const START: FunctionControl = FunctionControl::START;
 
 /// The areas, which outlive the appliance, and the machine.
-struct Scene {
+struct Fixture {
     machine: Machine,
     control: Area<'static>,
     area: Area<'static>,
@@ -44,7 +44,7 @@ fn area(plan: &plan::AreaPlan, kind: Kind) -> Area<'static> {
     Area::open(window, kind).unwrap()
 }
 
-impl Scene {
+impl Fixture {
     /// An earlier life has left the subchannel enabled, with these functions in progress.
     fn new(enabled: bool, functions: FunctionControl) -> Self {
         let mut machine = Machine::new();
@@ -170,77 +170,77 @@ fn what_was_begun_is_answered_and_its_functions_end() {
         (Instruction::Modify, NONE, 2, None),
         (Instruction::Test, START, 1, Some((START, check))),
     ] {
-        let mut scene = Scene::new(true, before);
-        scene.ask(SEQUENCE, instruction, orb().as_bytes());
-        let (note, _) = Note::open(&scene.control).unwrap();
+        let mut fixture = Fixture::new(true, before);
+        fixture.ask(SEQUENCE, instruction, orb().as_bytes());
+        let (note, _) = Note::open(&fixture.control).unwrap();
         note.begin(0, 0, SEQUENCE);
-        let mut proxy = scene.live();
-        assert_eq!(scene.answer(), Some(condition), "{instruction:?}");
-        assert_eq!(scene.is_pending(), ends.is_some(), "{instruction:?}");
-        assert_eq!(scene.test(&mut proxy), ends, "{instruction:?}");
-        assert_eq!(scene.reports(), [0x0384_0000]);
+        let mut proxy = fixture.live();
+        assert_eq!(fixture.answer(), Some(condition), "{instruction:?}");
+        assert_eq!(fixture.is_pending(), ends.is_some(), "{instruction:?}");
+        assert_eq!(fixture.test(&mut proxy), ends, "{instruction:?}");
+        assert_eq!(fixture.reports(), [0x0384_0000]);
     }
 }
 
 #[test]
 fn it_is_not_carried_out_again_however_often_the_appliance_dies() {
-    let mut scene = Scene::new(true, NONE);
-    scene.ask(SEQUENCE, Instruction::Start, orb().as_bytes());
-    let (note, _) = Note::open(&scene.control).unwrap();
+    let mut fixture = Fixture::new(true, NONE);
+    fixture.ask(SEQUENCE, Instruction::Start, orb().as_bytes());
+    let (note, _) = Note::open(&fixture.control).unwrap();
     note.begin(0, 0, SEQUENCE);
-    drop(scene.live());
+    drop(fixture.live());
     // It dies again before the client has taken its status.
-    let before = scene.commands();
-    let mut proxy = scene.live();
-    let asked = scene.commands() - before;
-    proxy.turn(&mut Vec::new(), &mut scene.machine, true);
-    assert_eq!(scene.commands() - before, asked, "SENSE ID only");
+    let before = fixture.commands();
+    let mut proxy = fixture.live();
+    let asked = fixture.commands() - before;
+    proxy.turn(&mut Vec::new(), &mut fixture.machine, true);
+    assert_eq!(fixture.commands() - before, asked, "SENSE ID only");
     let check = SubchannelStatus::INTERFACE_CONTROL_CHECK;
-    assert_eq!(scene.test(&mut proxy), Some((START, check)));
+    assert_eq!(fixture.test(&mut proxy), Some((START, check)));
 }
 
 #[test]
 fn a_disabled_subchannel_and_a_wrong_operand_are_answered_as_ever() {
     for (enabled, transport, condition) in [(false, false, 3), (true, true, Response::OPERAND)] {
-        let mut scene = Scene::new(enabled, NONE);
+        let mut fixture = Fixture::new(enabled, NONE);
         let mut orb = orb();
         orb.set_flags(match transport {
             true => orb.flags() | OrbFlags::TRANSPORT,
             false => orb.flags(),
         });
-        scene.ask(SEQUENCE, Instruction::Start, orb.as_bytes());
-        let (note, _) = Note::open(&scene.control).unwrap();
+        fixture.ask(SEQUENCE, Instruction::Start, orb.as_bytes());
+        let (note, _) = Note::open(&fixture.control).unwrap();
         note.begin(0, 0, SEQUENCE);
-        scene.live();
-        assert_eq!(scene.answer(), Some(condition));
-        assert!(!scene.is_pending());
+        fixture.live();
+        assert_eq!(fixture.answer(), Some(condition));
+        assert!(!fixture.is_pending());
     }
 }
 
 #[test]
 fn what_was_done_and_only_not_said_is_said() {
     // TEST had taken the final status; the functions in the area are older.
-    let mut scene = Scene::new(true, START);
-    scene.ask(SEQUENCE, Instruction::Test, &[]);
-    let (note, _) = Note::open(&scene.control).unwrap();
+    let mut fixture = Fixture::new(true, START);
+    fixture.ask(SEQUENCE, Instruction::Test, &[]);
+    let (note, _) = Note::open(&fixture.control).unwrap();
     note.begin(0, 0, SEQUENCE);
     note.done(0);
-    let mut proxy = scene.live();
-    assert_eq!(scene.answer(), Some(0));
-    assert_eq!(scene.test(&mut proxy), None, "no status but that");
+    let mut proxy = fixture.live();
+    assert_eq!(fixture.answer(), Some(0));
+    assert_eq!(fixture.test(&mut proxy), None, "no status but that");
 }
 
 #[test]
 fn what_was_not_begun_is_carried_out() {
-    let mut scene = Scene::new(true, NONE);
-    scene.ask(SEQUENCE, Instruction::Resume, &[]);
-    let (note, _) = Note::open(&scene.control).unwrap();
+    let mut fixture = Fixture::new(true, NONE);
+    fixture.ask(SEQUENCE, Instruction::Resume, &[]);
+    let (note, _) = Note::open(&fixture.control).unwrap();
     // Another one was, and has been answered.
     note.begin(0, 0, SEQUENCE - 1);
-    let mut proxy = scene.live();
-    assert_eq!(scene.answer(), None);
-    proxy.turn(&mut Vec::new(), &mut scene.machine, true);
-    assert_eq!(scene.answer(), Some(3), "the machine knows no RESUME");
+    let mut proxy = fixture.live();
+    assert_eq!(fixture.answer(), None);
+    proxy.turn(&mut Vec::new(), &mut fixture.machine, true);
+    assert_eq!(fixture.answer(), Some(3), "the machine knows no RESUME");
 }
 
 #[test]
@@ -254,10 +254,10 @@ fn the_client_cannot_change_the_note() {
 
 #[test]
 fn a_subchannel_that_was_idle_is_told_that_its_device_may_have_lost_its_state() {
-    let mut scene = Scene::new(true, NONE);
-    scene.live();
-    assert_eq!(scene.reports(), [0x0384_0000]);
-    let mut scene = Scene::new(false, NONE);
-    scene.live();
-    assert!(scene.reports().is_empty(), "nobody uses it");
+    let mut fixture = Fixture::new(true, NONE);
+    fixture.live();
+    assert_eq!(fixture.reports(), [0x0384_0000]);
+    let mut fixture = Fixture::new(false, NONE);
+    fixture.live();
+    assert!(fixture.reports().is_empty(), "nobody uses it");
 }

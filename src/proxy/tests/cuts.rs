@@ -11,7 +11,7 @@ use virtio::Status;
 use window::{ClientAddress, Window};
 use zerocopy::IntoBytes;
 
-use super::scene::{memory, Driver, RamDisk, Scene, FEATURES, MEMORY, SLICE_START};
+use super::fixture::{memory, Driver, Fixture, RamDisk, FEATURES, MEMORY, SLICE_START};
 
 const DATA: u64 = 0x8_0000;
 /// More than there are stores in a life.
@@ -35,26 +35,26 @@ impl Stage {
 
     /// Plays the client's whole story with an appliance that dies after so many stores. Says whether it died as often.
     fn play(&self, cuts: &[u32]) -> bool {
-        let mut scene = Scene::over(self.area, self.window, self.disks.clone());
+        let mut fixture = Fixture::over(self.area, self.window, self.disks.clone());
         {
-            let mut platter = scene.platter(0);
+            let mut platter = fixture.platter(0);
             platter.waiting.clear();
             platter.capacity = 64;
             platter.stalled = 0;
         }
-        scene.side.borrow_mut().cuts = VecDeque::from(cuts.to_vec());
-        story(&mut scene, cuts);
-        let left = core::mem::take(&mut scene.side.borrow_mut().cuts);
-        assert!(!scene.status(0).contains(Status::DEVICE_NEEDS_RESET));
+        fixture.side.borrow_mut().cuts = VecDeque::from(cuts.to_vec());
+        story(&mut fixture, cuts);
+        let left = core::mem::take(&mut fixture.side.borrow_mut().cuts);
+        assert!(!fixture.status(0).contains(Status::DEVICE_NEEDS_RESET));
         left.is_empty()
     }
 }
 
 /// A command that is given until it has been carried out.
-fn insist(scene: &mut Scene, command: Command, data: &[u8]) {
+fn insist(fixture: &mut Fixture, command: Command, data: &[u8]) {
     for _ in 0..8 {
         let mut data = data.to_vec();
-        if let Ok(irb) = scene.try_command(0, command.into(), &mut data) {
+        if let Ok(irb) = fixture.try_command(0, command.into(), &mut data) {
             let scsw = &irb.scsw;
             // A start that the appliance died of is not carried out again; whoever made it is told.
             if scsw
@@ -71,30 +71,30 @@ fn insist(scene: &mut Scene, command: Command, data: &[u8]) {
     panic!("{command:?} is never carried out");
 }
 
-fn begin(scene: &mut Scene) {
+fn begin(fixture: &mut Fixture) {
     let revision = Revision {
         revision: 2.into(),
         length: 0.into(),
     };
-    insist(scene, Command::Reset, &[]);
-    insist(scene, Command::SetRevision, revision.as_bytes());
+    insist(fixture, Command::Reset, &[]);
+    insist(fixture, Command::SetRevision, revision.as_bytes());
     for index in 0..2 {
         let block = FeatureDescriptor {
             features: FEATURES.word(index).into(),
             index,
         };
-        insist(scene, Command::WriteFeatures, block.as_bytes());
+        insist(fixture, Command::WriteFeatures, block.as_bytes());
     }
-    insist(scene, Command::WriteStatus, &[1 | 2 | 8]);
+    insist(fixture, Command::WriteStatus, &[1 | 2 | 8]);
 }
 
 /// Reads sectors `from` to `from + count`, each into a place of its own.
-fn ask(scene: &Scene, driver: &mut Driver, from: u64, count: u64) -> BTreeSet<u16> {
+fn ask(fixture: &Fixture, driver: &mut Driver, from: u64, count: u64) -> BTreeSet<u16> {
     let sectors = from..from + count;
     let clear = |sector| ClientAddress::new(DATA + sector * 512);
     sectors
         .map(|sector| {
-            scene.window.fill(clear(sector), 512, 0xEE).unwrap();
+            fixture.window.fill(clear(sector), 512, 0xEE).unwrap();
             driver.read(sector, DATA + sector * 512, 512)
         })
         .collect()
@@ -108,33 +108,33 @@ fn back(driver: &mut Driver, heads: &mut BTreeSet<u16>) {
     }
 }
 
-fn check(scene: &Scene, from: u64, count: u64) {
+fn check(fixture: &Fixture, from: u64, count: u64) {
     for sector in from..from + count {
         let at = ClientAddress::new(DATA + sector * 512);
-        let byte: u8 = scene.window.read(at).unwrap();
+        let byte: u8 = fixture.window.read(at).unwrap();
         assert_eq!(byte, (SLICE_START + sector) as u8, "sector {sector}");
     }
 }
 
 /// Set-up, requests, a stop while the disk is full, going on, a reset in the midst of requests, and all again.
-fn story(scene: &mut Scene, cuts: &[u32]) {
-    begin(scene);
-    let mut driver = Driver::new(scene.window, 0, 0, FEATURES);
-    insist(scene, Command::SetQueue, driver.info(0).as_bytes());
-    insist(scene, Command::WriteStatus, &[1 | 2 | 8 | 4]);
-    let expected = ask(scene, &mut driver, 0, 3);
-    scene.settle();
+fn story(fixture: &mut Fixture, cuts: &[u32]) {
+    begin(fixture);
+    let mut driver = Driver::new(fixture.window, 0, 0, FEATURES);
+    insist(fixture, Command::SetQueue, driver.info(0).as_bytes());
+    insist(fixture, Command::WriteStatus, &[1 | 2 | 8 | 4]);
+    let expected = ask(fixture, &mut driver, 0, 3);
+    fixture.settle();
     let mut done = BTreeSet::new();
     back(&mut driver, &mut done);
     assert_eq!(done, expected, "{cuts:?}");
-    check(scene, 0, 3);
+    check(fixture, 0, 3);
 
-    scene.platter(0).capacity = 2;
-    scene.platter(0).stalled = 2;
-    let expected = ask(scene, &mut driver, 3, 5);
-    scene.side.borrow_mut().turn();
-    insist(scene, Command::SetQueue, QueueInfo::default().as_bytes());
-    let state: QueueState = scene.area.read(0).unwrap();
+    fixture.platter(0).capacity = 2;
+    fixture.platter(0).stalled = 2;
+    let expected = ask(fixture, &mut driver, 3, 5);
+    fixture.side.borrow_mut().turn();
+    insist(fixture, Command::SetQueue, QueueInfo::default().as_bytes());
+    let state: QueueState = fixture.area.read(0).unwrap();
     assert_eq!(state.size.get(), 0, "{cuts:?}");
     let mut done = BTreeSet::new();
     back(&mut driver, &mut done);
@@ -143,33 +143,33 @@ fn story(scene: &mut Scene, cuts: &[u32]) {
         usize::from(state.next_avail.get()),
         "{cuts:?}"
     );
-    insist(scene, Command::SetQueue, driver.info(0).as_bytes());
-    scene.settle();
+    insist(fixture, Command::SetQueue, driver.info(0).as_bytes());
+    fixture.settle();
     back(&mut driver, &mut done);
     assert_eq!(done, expected, "{cuts:?}");
-    check(scene, 3, 5);
+    check(fixture, 3, 5);
 
-    scene.platter(0).stalled = 3;
-    ask(scene, &mut driver, 8, 4);
-    scene.side.borrow_mut().turn();
-    begin(scene);
+    fixture.platter(0).stalled = 3;
+    ask(fixture, &mut driver, 8, 4);
+    fixture.side.borrow_mut().turn();
+    begin(fixture);
     for queue in 0..8 {
-        let state: QueueState = scene.area.read(queue).unwrap();
+        let state: QueueState = fixture.area.read(queue).unwrap();
         assert_eq!(
             (state.size.get(), state.next_avail.get()),
             (0, 0),
             "{cuts:?}"
         );
     }
-    let mut driver = Driver::new(scene.window, 0, 0, FEATURES);
-    insist(scene, Command::SetQueue, driver.info(0).as_bytes());
-    insist(scene, Command::WriteStatus, &[1 | 2 | 8 | 4]);
-    let expected = ask(scene, &mut driver, 12, 2);
-    scene.settle();
+    let mut driver = Driver::new(fixture.window, 0, 0, FEATURES);
+    insist(fixture, Command::SetQueue, driver.info(0).as_bytes());
+    insist(fixture, Command::WriteStatus, &[1 | 2 | 8 | 4]);
+    let expected = ask(fixture, &mut driver, 12, 2);
+    fixture.settle();
     let mut done = BTreeSet::new();
     back(&mut driver, &mut done);
     assert_eq!(done, expected, "{cuts:?}");
-    check(scene, 12, 2);
+    check(fixture, 12, 2);
 }
 
 #[test]

@@ -9,20 +9,20 @@ use virtio::ring::Descriptor;
 use virtio::Status;
 use window::ClientAddress;
 
-use super::scene::{buffer, Driver, Scene, FEATURES, MEMORY};
+use super::fixture::{buffer, Driver, Fixture, FEATURES, MEMORY};
 
 const DATA: u64 = 0x8_0000;
 /// The available ring of queue 0 of subchannel 0, behind its 16 descriptors.
 const AVAIL: u64 = 16 * 16;
 
-fn needs_reset(scene: &mut Scene) -> bool {
-    scene.status(0).contains(Status::DEVICE_NEEDS_RESET)
+fn needs_reset(fixture: &mut Fixture) -> bool {
+    fixture.status(0).contains(Status::DEVICE_NEEDS_RESET)
 }
 
 #[test]
 fn data_outside_the_window_is_an_io_error() {
-    let mut scene = Scene::new();
-    let mut driver = scene.bring_up(0, FEATURES);
+    let mut fixture = Fixture::new();
+    let mut driver = fixture.bring_up(0, FEATURES);
     for (at, len) in [
         (MEMORY as u64 - 511, 512),
         (MEMORY as u64, 512),
@@ -30,30 +30,30 @@ fn data_outside_the_window_is_an_io_error() {
         (u64::MAX, 1024),
     ] {
         let head = driver.read(0, at, len);
-        scene.settle();
+        fixture.settle();
         assert_eq!(driver.done(), Some((head, 1, 1)), "{at:#x}");
     }
-    assert!(scene.platter(0).log.is_empty());
+    assert!(fixture.platter(0).log.is_empty());
 }
 
 #[test]
 fn half_a_sector_is_an_io_error() {
-    let mut scene = Scene::new();
-    let mut driver = scene.bring_up(0, FEATURES);
+    let mut fixture = Fixture::new();
+    let mut driver = fixture.bring_up(0, FEATURES);
     let head = driver.read(0, DATA, 511);
-    scene.settle();
+    fixture.settle();
     assert_eq!(driver.done(), Some((head, 1, 1)));
 }
 
 #[test]
 fn more_segments_than_allowed_are_an_io_error() {
-    let mut scene = Scene::new();
-    scene.platter(0).geometry.seg_max = 4;
-    let mut driver = scene.bring_up(0, FEATURES);
+    let mut fixture = Fixture::new();
+    fixture.platter(0).geometry.seg_max = 4;
+    let mut driver = fixture.bring_up(0, FEATURES);
     for (count, status) in [(4, 0), (5, 1)] {
         let pieces: Vec<(u64, u32)> = (0..count).map(|at| (DATA + at * 512, 512)).collect();
         let head = driver.request(RequestType::In, 0, &pieces, true);
-        scene.settle();
+        fixture.settle();
         let done = driver.done().unwrap();
         assert_eq!((done.0, done.1), (head, status), "{count} segments");
     }
@@ -61,8 +61,8 @@ fn more_segments_than_allowed_are_an_io_error() {
 
 #[test]
 fn a_request_without_header_or_status_comes_back_empty_and_others_go_on() {
-    let mut scene = Scene::new();
-    let mut driver = scene.bring_up(0, FEATURES);
+    let mut fixture = Fixture::new();
+    let mut driver = fixture.bring_up(0, FEATURES);
     for bad in [
         [buffer(DATA, 8, false), buffer(DATA, 1, true)].as_slice(),
         &[buffer(DATA, 16, false)],
@@ -71,21 +71,21 @@ fn a_request_without_header_or_status_comes_back_empty_and_others_go_on() {
     ] {
         let head = driver.queue.add(bad).unwrap();
         driver.queue.publish();
-        scene.settle();
+        fixture.settle();
         let used = driver.queue.poll_used().unwrap().unwrap();
         assert_eq!((used.head, used.len), (head, 0));
     }
     let head = driver.read(0, DATA, 512);
-    scene.settle();
+    fixture.settle();
     assert_eq!(driver.done(), Some((head, 0, 513)));
 }
 
 #[test]
 fn a_header_in_pieces_and_a_status_with_the_data_are_understood() {
-    let mut scene = Scene::new();
-    let mut driver = scene.bring_up(0, FEATURES);
+    let mut fixture = Fixture::new();
+    let mut driver = fixture.bring_up(0, FEATURES);
     let header = virtio::blk::RequestHeader::new(RequestType::In, 3);
-    scene
+    fixture
         .window
         .write(ClientAddress::new(DATA), &header)
         .unwrap();
@@ -99,10 +99,10 @@ fn a_header_in_pieces_and_a_status_with_the_data_are_understood() {
         ])
         .unwrap();
     driver.queue.publish();
-    scene.settle();
+    fixture.settle();
     let used = driver.queue.poll_used().unwrap().unwrap();
     assert_eq!((used.head, used.len), (head, 513));
-    let status: u8 = scene
+    let status: u8 = fixture
         .window
         .read(ClientAddress::new(DATA + 0x1000 + 512))
         .unwrap();
@@ -111,8 +111,8 @@ fn a_header_in_pieces_and_a_status_with_the_data_are_understood() {
 
 #[test]
 fn a_descriptor_loop_ends_that_request() {
-    let mut scene = Scene::new();
-    let mut driver = scene.bring_up(0, FEATURES);
+    let mut fixture = Fixture::new();
+    let mut driver = fixture.bring_up(0, FEATURES);
     let head = driver
         .queue
         .add(&[buffer(DATA, 16, false), buffer(DATA, 1, false)])
@@ -120,7 +120,7 @@ fn a_descriptor_loop_ends_that_request() {
     // The second descriptor leads back to the first.
     let second = (head + 1) % 16;
     let descriptor = ClientAddress::new(u64::from(second) * size_of::<Descriptor>() as u64);
-    scene
+    fixture
         .window
         .write_bytes(
             ClientAddress::new(descriptor.value() + 12),
@@ -128,56 +128,56 @@ fn a_descriptor_loop_ends_that_request() {
         )
         .unwrap();
     driver.queue.publish();
-    scene.settle();
+    fixture.settle();
     let used = driver.queue.poll_used().unwrap().unwrap();
     assert_eq!((used.head, used.len), (head, 0));
-    assert!(!needs_reset(&mut scene));
+    assert!(!needs_reset(&mut fixture));
 }
 
 #[test]
 fn an_index_that_jumps_breaks_the_device_until_reset() {
-    let mut scene = Scene::new();
-    let _driver = scene.bring_up(0, FEATURES);
-    let before: Notify = scene.area.read(0).unwrap();
-    scene
+    let mut fixture = Fixture::new();
+    let _driver = fixture.bring_up(0, FEATURES);
+    let before: Notify = fixture.area.read(0).unwrap();
+    fixture
         .window
         .write_bytes(ClientAddress::new(AVAIL + 2), &[0x00, 0x40])
         .unwrap();
-    scene.settle();
-    assert!(needs_reset(&mut scene));
-    let after: Notify = scene.area.read(0).unwrap();
+    fixture.settle();
+    assert!(needs_reset(&mut fixture));
+    let after: Notify = fixture.area.read(0).unwrap();
     assert_eq!(after.config.get(), before.config.get() + 1);
-    let mut driver = scene.bring_up(0, FEATURES);
+    let mut driver = fixture.bring_up(0, FEATURES);
     let head = driver.read(0, DATA, 512);
-    scene.settle();
+    fixture.settle();
     assert_eq!(driver.done(), Some((head, 0, 513)));
 }
 
 #[test]
 fn a_head_made_available_twice_breaks_the_device() {
-    let mut scene = Scene::new();
-    let mut driver = scene.bring_up(0, FEATURES);
-    scene.platter(0).stalled = u32::MAX;
+    let mut fixture = Fixture::new();
+    let mut driver = fixture.bring_up(0, FEATURES);
+    fixture.platter(0).stalled = u32::MAX;
     let head = driver.read(0, DATA, 512);
-    scene.settle();
-    scene
+    fixture.settle();
+    fixture
         .window
         .write_bytes(ClientAddress::new(AVAIL + 6), &head.to_le_bytes())
         .unwrap();
-    scene
+    fixture
         .window
         .write_bytes(ClientAddress::new(AVAIL + 2), &[2, 0])
         .unwrap();
-    scene.settle();
-    assert!(needs_reset(&mut scene));
-    scene.platter(0).stalled = 0;
-    scene.settle();
+    fixture.settle();
+    assert!(needs_reset(&mut fixture));
+    fixture.platter(0).stalled = 0;
+    fixture.settle();
 }
 
 #[test]
 fn a_ring_outside_the_window_is_refused() {
-    let mut scene = Scene::new();
-    scene.bring_up(0, FEATURES);
+    let mut fixture = Fixture::new();
+    fixture.bring_up(0, FEATURES);
     let mut info = virtio::ccw::QueueInfo {
         descriptors: (MEMORY as u64).into(),
         size: 16.into(),
@@ -187,7 +187,7 @@ fn a_ring_outside_the_window_is_refused() {
         ..Default::default()
     };
     use zerocopy::IntoBytes;
-    let irb = scene.command(
+    let irb = fixture.command(
         0,
         virtio::ccw::Command::SetQueue.into(),
         info.as_mut_bytes(),
@@ -197,15 +197,15 @@ fn a_ring_outside_the_window_is_refused() {
 
 #[test]
 fn an_unknown_instruction_is_answered_as_none() {
-    let mut scene = Scene::new();
-    let mut request: Request = scene.area.read(0).unwrap();
+    let mut fixture = Fixture::new();
+    let mut request: Request = fixture.area.read(0).unwrap();
     request.sequence = (request.sequence.get() + 1).into();
     request.instruction = 77.into();
-    scene.area.write(0, &request).unwrap();
-    let mut bell = vcss::Bell::of_client(&scene.area).unwrap();
+    fixture.area.write(0, &request).unwrap();
+    let mut bell = vcss::Bell::of_client(&fixture.area).unwrap();
     let _ = bell.ring();
-    scene.settle();
-    let response: Response = scene.area.read(0).unwrap();
+    fixture.settle();
+    let response: Response = fixture.area.read(0).unwrap();
     assert_eq!(response.sequence, request.sequence);
     assert_eq!(response.condition.get(), Response::INVALID);
 }
@@ -227,27 +227,27 @@ proptest! {
         words in proptest::collection::vec((0..0x600u64 / 8, word()), 1..60),
         available in 0u16..16,
     ) {
-        let mut scene = Scene::new();
-        let mut driver: Driver = scene.bring_up(0, FEATURES);
+        let mut fixture = Fixture::new();
+        let mut driver: Driver = fixture.bring_up(0, FEATURES);
         let _ = driver.read(0, DATA, 512);
         for (at, word) in words {
-            scene.window.write_bytes(ClientAddress::new(at * 8), &word.to_le_bytes()).unwrap();
+            fixture.window.write_bytes(ClientAddress::new(at * 8), &word.to_le_bytes()).unwrap();
         }
-        scene.window
+        fixture.window
             .write_bytes(ClientAddress::new(AVAIL + 2), &available.to_le_bytes())
             .unwrap();
-        scene.settle();
+        fixture.settle();
         // Outside its slice nothing has changed.
         {
-            let platter = scene.platter(0);
+            let platter = fixture.platter(0);
             for sector in (0..1000).chain(3000..4096usize) {
                 prop_assert_eq!(platter.bytes[sector * 512], sector as u8);
             }
         }
         // A reset brings everything back.
-        let mut driver = scene.bring_up(0, FEATURES);
+        let mut driver = fixture.bring_up(0, FEATURES);
         let head = driver.read(0, DATA, 512);
-        scene.settle();
+        fixture.settle();
         prop_assert_eq!(driver.done(), Some((head, 0, 513)));
     }
 }

@@ -8,7 +8,7 @@ use vcss::events::EventSink;
 use vcss::layout::Kind;
 use vcss::{plan, Area};
 
-use super::scene::memory;
+use super::fixture::memory;
 use crate::css::Platform;
 use crate::css::{Change, Inventory};
 use crate::driver::fake::{Disk, Machine, Model, Virtio};
@@ -28,14 +28,14 @@ const VIRTIO: u16 = 0x3832;
 const OSA: u16 = 0x1731;
 
 /// Two clients: the first has one virtual subchannel, for one device; the second two, for what is left.
-struct Scene {
+struct Fixture {
     machine: Machine,
     inventory: Inventory,
     proxy: Proxy,
     areas: Vec<Area<'static>>,
 }
 
-impl Scene {
+impl Fixture {
     fn new() -> Self {
         Self::with_areas(Machine::new(), [1, 2].map(area).into())
     }
@@ -129,52 +129,52 @@ fn area(subchannels: u32) -> Area<'static> {
 
 #[test]
 fn a_device_goes_to_the_client_that_the_configuration_names() {
-    let mut scene = Scene::new();
-    assert!(scene.held().is_empty());
-    scene.plug(0x200);
-    scene.plug(0x3270);
-    scene.plug(0x201);
+    let mut fixture = Fixture::new();
+    assert!(fixture.held().is_empty());
+    fixture.plug(0x200);
+    fixture.plug(0x3270);
+    fixture.plug(0x201);
     let all = [(0, 0, 0x3270), (1, 0, 0x200), (1, 1, 0x201)];
-    assert_eq!(scene.held(), all);
-    assert_eq!(scene.reports(0), [0x0384_0000]);
-    assert_eq!(scene.reports(1), [0x0384_0000, 0x0384_0001]);
+    assert_eq!(fixture.held(), all);
+    assert_eq!(fixture.reports(0), [0x0384_0000]);
+    assert_eq!(fixture.reports(1), [0x0384_0000, 0x0384_0001]);
 }
 
 #[test]
 fn what_is_for_nobody_stays_with_nobody() {
-    let mut scene = Scene::new();
-    assert!(scene.plug(0x200).1 && scene.plug(0x201).1);
+    let mut fixture = Fixture::new();
+    assert!(fixture.plug(0x200).1 && fixture.plug(0x201).1);
     assert!(
-        !scene.plug(0x202).1,
+        !fixture.plug(0x202).1,
         "not even with a place that is another device's"
     );
-    assert_eq!(scene.held().len(), 2);
+    assert_eq!(fixture.held().len(), 2);
 }
 
 #[test]
 fn devices_that_change_places_stay_with_their_clients() {
-    let mut scene = Scene::new();
-    let (one, _) = scene.plug(0x3270);
-    let (two, _) = scene.plug(0x200);
+    let mut fixture = Fixture::new();
+    let (one, _) = fixture.plug(0x3270);
+    let (two, _) = fixture.plug(0x200);
     for id in [one, two] {
-        scene.unplug(id);
-        scene.machine.subchannel(id).mishaps.gone = false;
+        fixture.unplug(id);
+        fixture.machine.subchannel(id).mishaps.gone = false;
     }
-    scene.machine.subchannel(one).schib.pmcw.device = 0x200.into();
-    scene.machine.subchannel(two).schib.pmcw.device = 0x3270.into();
-    assert!(scene.take_in(one) && scene.take_in(two));
-    assert_eq!(scene.held(), [(0, 0, 0x3270), (1, 0, 0x200)]);
-    assert_eq!(scene.reports(0).len(), 3, "came, gone, came");
+    fixture.machine.subchannel(one).schib.pmcw.device = 0x200.into();
+    fixture.machine.subchannel(two).schib.pmcw.device = 0x3270.into();
+    assert!(fixture.take_in(one) && fixture.take_in(two));
+    assert_eq!(fixture.held(), [(0, 0, 0x3270), (1, 0, 0x200)]);
+    assert_eq!(fixture.reports(0).len(), 3, "came, gone, came");
 }
 
 #[test]
 fn a_place_whose_device_is_gone_is_given_to_another_one() {
-    let mut scene = Scene::new();
-    let (gone, _) = scene.plug(0x200);
-    scene.plug(0x201);
-    scene.unplug(gone);
-    assert!(scene.plug(0x202).1);
-    assert_eq!(scene.held(), [(1, 0, 0x202), (1, 1, 0x201)]);
+    let mut fixture = Fixture::new();
+    let (gone, _) = fixture.plug(0x200);
+    fixture.plug(0x201);
+    fixture.unplug(gone);
+    assert!(fixture.plug(0x202).1);
+    assert_eq!(fixture.held(), [(1, 0, 0x202), (1, 1, 0x201)]);
 }
 
 #[test]
@@ -185,13 +185,13 @@ fn a_client_whose_device_is_not_there_after_a_restart_hears_of_it() {
     let valid = PmcwFlags::DEVICE_NUMBER_VALID;
     part.schib.pmcw.set_flag(valid, true);
     areas[0].write(0, &part).unwrap();
-    let mut scene = Scene::with_areas(Machine::new(), areas.into());
-    assert_eq!(scene.reports(0), [0x0384_0000], "gone");
-    let part: SchibPart = scene.areas[0].read(0).unwrap();
+    let mut fixture = Fixture::with_areas(Machine::new(), areas.into());
+    assert_eq!(fixture.reports(0), [0x0384_0000], "gone");
+    let part: SchibPart = fixture.areas[0].read(0).unwrap();
     assert!(!part.schib.pmcw.has_device());
-    scene.plug(0x3270);
-    assert_eq!(scene.held(), [(0, 0, 0x3270)]);
-    assert_eq!(scene.reports(0), [0x0384_0000], "back");
+    fixture.plug(0x3270);
+    assert_eq!(fixture.held(), [(0, 0, 0x3270)]);
+    assert_eq!(fixture.reports(0), [0x0384_0000], "back");
 }
 
 #[test]
@@ -206,30 +206,30 @@ fn a_client_whose_virtual_subchannel_has_another_device_after_a_restart_hears_of
     }
     let mut machine = Machine::new();
     machine.attach(0, 0x201, device(TERMINAL));
-    let scene = Scene::with_areas(machine, areas.into());
-    assert_eq!(scene.held(), [(1, 0, 0x201)]);
-    assert_eq!(scene.reports(1), [0x0384_0000, 0x0384_0001]);
+    let fixture = Fixture::with_areas(machine, areas.into());
+    assert_eq!(fixture.held(), [(1, 0, 0x201)]);
+    assert_eq!(fixture.reports(1), [0x0384_0000, 0x0384_0001]);
 }
 
 #[test]
 fn devices_whose_data_name_storage_are_nobodys() {
-    let mut scene = Scene::new();
+    let mut fixture = Fixture::new();
     for (number, control_unit) in [(0x3270, VIRTIO), (0x200, VIRTIO), (0x201, OSA)] {
-        let (_, given) = scene.plug_of_type(number, control_unit);
+        let (_, given) = fixture.plug_of_type(number, control_unit);
         assert!(!given, "{control_unit:04x}");
     }
-    assert!(scene.held().is_empty());
-    assert!(scene.reports(0).is_empty() && scene.reports(1).is_empty());
+    assert!(fixture.held().is_empty());
+    assert!(fixture.reports(0).is_empty() && fixture.reports(1).is_empty());
 }
 
 #[test]
 fn a_subchannel_for_queued_direct_io_is_nobodys_whatever_its_device_says() {
-    let mut scene = Scene::new();
-    let id = scene.machine.attach(0, 0x200, device(TERMINAL));
-    let pmcw = &mut scene.machine.subchannel(id).schib.pmcw;
+    let mut fixture = Fixture::new();
+    let id = fixture.machine.attach(0, 0x200, device(TERMINAL));
+    let pmcw = &mut fixture.machine.subchannel(id).schib.pmcw;
     pmcw.set_flag(PmcwFlags::QDIO, true);
-    assert!(!scene.take_in(id));
-    assert!(scene.held().is_empty());
+    assert!(!fixture.take_in(id));
+    assert!(fixture.held().is_empty());
 }
 
 #[test]
@@ -238,8 +238,8 @@ fn at_bring_up_a_client_gets_no_device_whose_data_name_storage() {
     machine.attach(0, 0x3270, device(VIRTIO));
     machine.attach(0, 0x200, device(VIRTIO));
     machine.attach(0, 0x201, device(TERMINAL));
-    let scene = Scene::with_areas(machine, [1, 2].map(area).into());
-    assert_eq!(scene.held(), [(1, 1, 0x201)]);
-    let part: SchibPart = scene.areas[0].read(0).unwrap();
+    let fixture = Fixture::with_areas(machine, [1, 2].map(area).into());
+    assert_eq!(fixture.held(), [(1, 1, 0x201)]);
+    let part: SchibPart = fixture.areas[0].read(0).unwrap();
     assert!(!part.schib.pmcw.has_device());
 }

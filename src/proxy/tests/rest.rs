@@ -1,34 +1,34 @@
 //! The event loop sleeps when there is nothing that can be done, though requests wait.
 
-use super::scene::{Scene, FEATURES};
+use super::fixture::{Fixture, FEATURES};
 
 const DATA: u64 = 0x8_0000;
 
 /// Turns until the event loop would sleep.
-fn turns(scene: &Scene) -> usize {
-    let mut side = scene.side.borrow_mut();
+fn turns(fixture: &Fixture) -> usize {
+    let mut side = fixture.side.borrow_mut();
     for turn in 1..100 {
-        if !side.turn() && !side.proxy.lie_down() {
-            side.proxy.get_up();
+        if !side.turn() && !side.proxy.arm_wakeup() {
+            side.proxy.disarm_wakeup();
             return turn;
         }
-        side.proxy.get_up();
+        side.proxy.disarm_wakeup();
     }
     panic!("it never sleeps");
 }
 
 #[test]
 fn while_a_disk_that_is_stuck_is_full() {
-    let mut scene = Scene::new();
-    let mut driver = scene.bring_up(0, FEATURES);
-    scene.platter(0).stalled = u32::MAX;
-    scene.platter(0).capacity = 2;
+    let mut fixture = Fixture::new();
+    let mut driver = fixture.bring_up(0, FEATURES);
+    fixture.platter(0).stalled = u32::MAX;
+    fixture.platter(0).capacity = 2;
     let heads: Vec<u16> = (0..5).map(|at| driver.read(at, DATA, 512)).collect();
-    assert!(turns(&scene) < 4);
-    assert!(turns(&scene) < 4, "again");
+    assert!(turns(&fixture) < 4);
+    assert!(turns(&fixture) < 4, "again");
     // What makes room wakes it, and nothing is forgotten.
-    scene.platter(0).stalled = 0;
-    assert!(turns(&scene) < 20);
+    fixture.platter(0).stalled = 0;
+    assert!(turns(&fixture) < 20);
     let mut back: Vec<u16> = core::iter::from_fn(|| driver.done())
         .map(|done| done.0)
         .collect();
@@ -38,25 +38,25 @@ fn while_a_disk_that_is_stuck_is_full() {
 
 #[test]
 fn while_a_disk_is_held_for_what_an_earlier_life_had_taken() {
-    let mut scene = Scene::new();
-    let mut driver = scene.bring_up(0, FEATURES);
-    scene.platter(0).stalled = u32::MAX;
+    let mut fixture = Fixture::new();
+    let mut driver = fixture.bring_up(0, FEATURES);
+    fixture.platter(0).stalled = u32::MAX;
     driver.read(0, DATA, 512);
-    scene.settle();
-    scene.restart();
+    fixture.settle();
+    fixture.restart();
     driver.read(1, DATA, 512);
-    assert!(turns(&scene) < 5);
-    assert!(turns(&scene) < 4, "again");
-    scene.platter(0).stalled = 0;
-    assert!(turns(&scene) < 20);
+    assert!(turns(&fixture) < 5);
+    assert!(turns(&fixture) < 4, "again");
+    fixture.platter(0).stalled = 0;
+    assert!(turns(&fixture) < 20);
     assert_eq!(core::iter::from_fn(|| driver.done()).count(), 2);
 }
 
 #[test]
 fn but_not_while_there_is_something_that_can_be_taken() {
-    let mut scene = Scene::new();
-    let mut driver = scene.bring_up(0, FEATURES);
-    assert!(turns(&scene) < 4);
+    let mut fixture = Fixture::new();
+    let mut driver = fixture.bring_up(0, FEATURES);
+    assert!(turns(&fixture) < 4);
     driver.read(0, DATA, 512);
-    assert!(scene.side.borrow_mut().proxy.lie_down());
+    assert!(fixture.side.borrow_mut().proxy.arm_wakeup());
 }

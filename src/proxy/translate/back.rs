@@ -51,9 +51,9 @@ impl Translator {
 
     /// A CCW address as status has it: 8 beyond a CCW.
     fn client_ccw_address(&self, address: u32) -> u32 {
-        let repeated = || self.repeat.client_address(address.checked_sub(8)?);
+        let repeated = || self.replay.client_address(address.checked_sub(8)?);
         self.slot_before(address)
-            .and_then(|slot| self.ground.client_address(slot))
+            .and_then(|slot| self.ranges.client_address(slot))
             .or_else(|| repeated().filter(|_| self.live))
             .map_or(0, |client| client.wrapping_add(8) & 0x7FFF_FFFF)
     }
@@ -74,6 +74,6 @@ impl Translator {
             }
         }
         let slot = self.arena.index_of(u32::try_from(address).ok()?)?;
-        self.ground.client_address(slot).map(u64::from)
+        self.ranges.client_address(slot).map(u64::from)
     }
 }

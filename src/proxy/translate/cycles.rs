@@ -16,7 +16,7 @@
 use channel::{Ccw1, CcwFlags, CommandCode, OrbFlags};
 
 use super::arena::{is_transfer_in_channel, is_valid_transfer, INVALID};
-use super::ground::Walk;
+use super::ranges::Walk;
 use super::Translator;
 use channel::CommandClass;
 
@@ -27,12 +27,12 @@ impl Translator {
         if !self.within_start || !self.live {
             return;
         }
-        for slot in 0..self.ground.used() {
+        for slot in 0..self.ranges.used() {
             self.set_walk(slot, Walk::Never);
         }
         self.end_cycle(0);
-        // Past each search is a way of its own.
-        for slot in 0..self.ground.used() {
+        // Past each search is a cursor of its own.
+        for slot in 0..self.ranges.used() {
             let ccw = self.arena.ccw(slot);
             if self.searches(slot, ccw) && ccw.flags().contains(CcwFlags::CC) {
                 self.end_cycle(slot + 2);
@@ -40,8 +40,8 @@ impl Translator {
         }
     }
 
-    /// The same for the way that the channel goes from a slot on, as long as no status modifier leads it elsewhere, and as far as it is
-    /// not known from before. That is one way: it goes round if it comes back to where it has been.
+    /// The same for the cursor that the channel goes from a slot on, as long as no status modifier leads it elsewhere, and as far as it is
+    /// not known from before. That is one cursor: it goes round if it comes back to where it has been.
     fn end_cycle(&mut self, from: usize) {
         let mut at = Some(from);
         while let Some(slot) = at.filter(|&slot| self.walk(slot) == Walk::Never) {
@@ -82,11 +82,11 @@ impl Translator {
     }
 
     fn walk(&self, slot: usize) -> Walk {
-        self.ground.slot(slot).walk
+        self.ranges.slot(slot).walk
     }
 
     fn set_walk(&mut self, slot: usize, walk: Walk) {
-        if let Some(slot) = self.ground.slot_mut(slot) {
+        if let Some(slot) = self.ranges.slot_mut(slot) {
             slot.walk = walk;
         }
     }
@@ -103,7 +103,7 @@ impl Translator {
         } else {
             slot + 1
         };
-        (next < self.ground.used()).then_some(next)
+        (next < self.ranges.used()).then_some(next)
     }
 
     /// Whether the channel may not go on from a slot.
@@ -116,7 +116,7 @@ impl Translator {
     }
 
     fn searches(&self, slot: usize, ccw: Ccw1) -> bool {
-        let is_command = !self.ground.slot(slot).mark.is_link() && !is_transfer_in_channel(ccw);
+        let is_command = !self.ranges.slot(slot).kind.is_link() && !is_transfer_in_channel(ccw);
         is_command && (self.classify)(CommandCode(ccw.command)) == Some(CommandClass::Searches)
     }
 }

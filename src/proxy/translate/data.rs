@@ -11,9 +11,9 @@
 //! The channel may have fetched the CCWs before one of which the client changes any, and then comes to the new one with what the old
 //! ones said: it reads backward where it was to read forward, or writes. So of such a program every CCW is right for all of that:
 //!
-//! * A direct address stays direct only if the data lies in the window whichever way it goes.
+//! * A direct address stays direct only if the data lies in the window whichever cursor it goes.
 //! * An address word names the part of one block that lies on one side of it, and a block lies in the window as a whole.
-//! * How many words are used depends on the way. A list ends with a guard: one more [`NOWHERE`], which is never replaced.
+//! * How many words are used depends on the cursor. A list ends with a guard: one more [`NOWHERE`], which is never replaced.
 //! * A list is stored where none was, before the CCW that leads to it, and belongs to that CCW. Its words are replaced only by those
 //!   that the client stores at the same place, one by one; those of MIDAWs, which have two words each, not at all.
 
@@ -22,8 +22,8 @@ use window::{ClientAddress, Window, WindowSlice};
 use zerocopy::FromBytes;
 
 use super::arena::{List, INVALID};
-use super::ground::{Slot, Transfer, RESERVE};
 use super::midaws::MIDAW;
+use super::ranges::{Slot, Transfer, RESERVE};
 use super::{Shape, Translator};
 
 /// An address that no machine has, and that is no block's start. As the first half of a MIDAW it has
@@ -104,11 +104,11 @@ impl Translator {
             && (alone() == Transfer::Backward) != (transfer == Transfer::Backward)
         {
             // In data chaining the channel ignores the code. Should a status modifier lead here, it is
-            // an invalid one, so that the data never goes another way than was checked.
+            // an invalid one, so that the data never goes another cursor than was checked.
             placed.command = 0;
         }
         if self.shape.modifiable {
-            self.watch.open_list();
+            self.dirty.open_list();
         }
         let indirect = flags & (CcwFlags::IDA | CcwFlags::MIDA);
         let list = if indirect.is_empty() {
@@ -159,7 +159,7 @@ impl Translator {
         (start, end.min(self.shape.limit))
     }
 
-    /// Whether data with a direct address lies in the window and below 2 GiB: if the program may change, whichever way it goes.
+    /// Whether data with a direct address lies in the window and below 2 GiB: if the program may change, whichever cursor it goes.
     fn may_be_direct(&self, area: &Area) -> bool {
         let Shape {
             base,
@@ -273,8 +273,8 @@ impl Translator {
     #[inline]
     pub(super) fn note(&mut self, area: &Area, range: (u64, u64)) {
         if range.0 < range.1 && self.notes(area) {
-            self.watch
-                .note(range, self.ground.segments(), self.ground.used());
+            self.dirty
+                .note(range, self.ranges.segments(), self.ranges.used());
         }
     }
 
@@ -282,7 +282,7 @@ impl Translator {
     #[inline]
     pub(super) fn fetched(&mut self, at: u64, bytes: u64) {
         if self.shape.modifiable {
-            self.watch.fetched(at, at + bytes);
+            self.dirty.fetched(at, at + bytes);
         }
     }
 
@@ -443,7 +443,7 @@ impl Translator {
     /// Takes room for a list of IDAWs.
     #[inline(always)]
     fn take(&mut self, words: usize) -> Option<List> {
-        let ccws = self.ground.used() + RESERVE;
+        let ccws = self.ranges.used() + RESERVE;
         List::new(self.arena.take(words, ccws, false)?, words)
     }
 }

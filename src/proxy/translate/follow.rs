@@ -1,16 +1,16 @@
 //! The chain: what the channel can reach, CCW after CCW.
 //!
-//! Chaining leads from a CCW to the next, and a transfer in channel to its target: that is one way, and [`Translator::follow`] goes it.
+//! Chaining leads from a CCW to the next, and a transfer in channel to its target: that is one cursor, and [`Translator::follow`] goes it.
 //! A status modifier leads from a CCW that chains commands past the next one. Within a segment that is ground
-//! which is translated anyway; past its end it is a *detour*: taken at once when there is no other way to go,
-//! else kept in a work list until the way is done. A detour is a possibility, so its limit does
+//! which is translated anyway; past its end it is a *detour*: taken at once when there is no other cursor to go,
+//! else kept in a work list until the cursor is done. A detour is a possibility, so its limit does
 //! not refuse the program: the CCW that is too much is invalid, and only met when a status modifier leads to it.
 
 use channel::{Ccw1, CcwFlags, CommandCode};
 use window::Window;
 
 use super::arena::{self, is_transfer_in_channel, transfer_to, INVALID};
-use super::ground::{Mark, Slot, Transfer, LINKS};
+use super::ranges::{Slot, SlotKind, Transfer, LINKS};
 use super::{Limit, Translator, MAX_CCWS, MAX_DETOUR};
 
 /// No CCW: a status modifier leads here, or START SUBCHANNEL.
@@ -18,7 +18,7 @@ const NOBODY: usize = usize::MAX;
 
 /// How the channel comes to a place.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Way {
+pub(super) struct Cursor {
     /// Client address.
     pub(super) at: u32,
     /// What is going on.
@@ -34,7 +34,7 @@ pub(super) struct Way {
     before_command: usize,
 }
 
-impl Way {
+impl Cursor {
     /// A place where a command begins.
     pub(super) const fn to(at: u32, entry: Transfer, sure: bool) -> Self {
         Self {
@@ -80,26 +80,26 @@ impl Chaining {
 impl Translator {
     /// Translates all that can be reached from a first CCW.
     pub(super) fn follow_all(&mut self, first: u32, window: &Window) -> Result<(), Limit> {
-        self.follow(Way::to(first, self.began, true), window)?;
+        self.follow(Cursor::to(first, self.began, true), window)?;
         self.follow_detours(window);
         Ok(())
     }
 
     /// Translates what waits in the work list. Each entry is a link slot, which is used up.
     pub(super) fn follow_detours(&mut self, window: &Window) {
-        while let Some(link) = self.ground.pending.pop() {
+        while let Some(link) = self.ranges.pending.pop() {
             let link = link as usize;
-            let Some(target) = self.ground.client_address(link) else {
+            let Some(target) = self.ranges.client_address(link) else {
                 continue;
             };
-            let to = match self.ground.find(target, Transfer::None, false) {
+            let to = match self.ranges.find(target, Transfer::None, false) {
                 Some(known) if self.is_true(known) => Some(known),
                 // When the channel gets there, that may no longer be true.
-                Some(_) => self.add_stop(target, Mark::Stop),
+                Some(_) => self.add_stop(target, SlotKind::Stop),
                 None if self.may_open(target) => {
-                    let first = self.ground.used();
+                    let first = self.ranges.used();
                     // A detour is never refused.
-                    let _ = self.follow(Way::to(target, Transfer::None, false), window);
+                    let _ = self.follow(Cursor::to(target, Transfer::None, false), window);
                     Some(first)
                 }
                 None => None,
@@ -112,21 +112,21 @@ impl Translator {
 
     /// Whether what is known of a slot is so whenever the channel gets there: the device does not write it.
     pub(super) fn is_true(&self, known: usize) -> bool {
-        !self.ground.slot(known).mark.is_translated() || !self.watch.overwritten()
+        !self.ranges.slot(known).kind.is_translated() || !self.dirty.overwritten()
     }
 
     /// Whether a segment can begin at an address.
     pub(super) fn may_open(&self, client: u32) -> bool {
         u64::from(client) < self.shape.limit
-            && self.ground.has_segment()
-            && self.ground.has_room(self.arena.room())
+            && self.ranges.has_segment()
+            && self.ranges.has_room(self.arena.room())
     }
 
     /// Follows the chain from unknown ground, in segments of its own, until it ends or comes to known ground.
-    pub(super) fn follow(&mut self, mut way: Way, window: &Window) -> Result<(), Limit> {
+    pub(super) fn follow(&mut self, mut cursor: Cursor, window: &Window) -> Result<(), Limit> {
         'segment: loop {
-            self.ground.open(way.at);
-            let mut border = self.ground.next_after(way.at);
+            self.ranges.open(cursor.at);
+            let mut border = self.ranges.next_after(cursor.at);
             let mut chaining = Chaining::START;
             let mut looped = false;
             loop {
@@ -135,113 +135,115 @@ impl Translator {
                         self.close();
                         return Ok(());
                     }
-                    way = Way::to(way.at, Transfer::None, way.sure && looped);
+                    cursor = Cursor::to(cursor.at, Transfer::None, cursor.sure && looped);
                 }
                 looped = false;
                 let mut fetched = None;
-                if way.entry == Transfer::None && way.sure {
-                    let straight = self.go_straight(way.at, border, window);
+                if cursor.entry == Transfer::None && cursor.sure {
+                    let straight = self.fast_path(cursor.at, border, window);
                     fetched = straight.next;
                     if straight.done > 0 {
                         if straight.done > 1 {
                             chaining = chaining.after(true, true);
                         }
                         chaining = chaining.after(straight.chains, straight.chains);
-                        way.at += 8 * straight.done;
+                        cursor.at += 8 * straight.done;
                         if !straight.chains {
                             continue;
                         }
                     }
                 }
-                let slot = self.ground.used();
-                if way.at == border {
-                    if let Some(known) = self.ground.find(way.at, way.entry, false) {
-                        return self.join(&way, chaining, known);
+                let slot = self.ranges.used();
+                if cursor.at == border {
+                    if let Some(known) = self.ranges.find(cursor.at, cursor.entry, false) {
+                        return self.join(&cursor, chaining, known);
                     }
-                    border = self.ground.next_after(way.at);
+                    border = self.ranges.next_after(cursor.at);
                 }
-                if !self.count(&way) {
-                    return self.stop_at_limit(&way);
+                if !self.count(&cursor) {
+                    return self.stop_at_limit(&cursor);
                 }
-                if u64::from(way.at) >= self.shape.limit {
-                    self.push_invalid(way.entry, Mark::Dead);
+                if u64::from(cursor.at) >= self.shape.limit {
+                    self.push_invalid(cursor.entry, SlotKind::Dead);
                     self.close();
                     return Ok(());
                 }
                 if self.shape.modifiable
-                    && self.watch.hits(u64::from(way.at), u64::from(way.at) + 8)
+                    && self
+                        .dirty
+                        .hits(u64::from(cursor.at), u64::from(cursor.at) + 8)
                 {
-                    self.wait_for_device(&way);
+                    self.wait_for_device(&cursor);
                     return Ok(());
                 }
-                let Some(ccw) = fetched.or_else(|| self.read_ccw(way.at, window)) else {
-                    return self.stop_at_limit(&way);
+                let Some(ccw) = fetched.or_else(|| self.read_ccw(cursor.at, window)) else {
+                    return self.stop_at_limit(&cursor);
                 };
                 let mut new = Slot {
-                    entry: way.entry,
+                    entry: cursor.entry,
                     ..Slot::default()
                 };
                 if is_transfer_in_channel(ccw) {
                     new.client = ccw;
-                    new.transfer = way.entry;
+                    new.transfer = cursor.entry;
                     let Some(target) = self.target(ccw) else {
                         self.arena.set_ccw(slot, INVALID);
-                        self.ground.push(new);
+                        self.ranges.push(new);
                         chaining = chaining.after(false, false);
-                        way.at += 8;
+                        cursor.at += 8;
                         continue;
                     };
-                    if let Some(known) = self.ground.find(target, way.entry, true) {
-                        if self.watch.overwritten() {
-                            self.wait_for_device(&way);
+                    if let Some(known) = self.ranges.find(target, cursor.entry, true) {
+                        if self.dirty.overwritten() {
+                            self.wait_for_device(&cursor);
                             return Ok(());
                         }
                         self.arena.set_ccw(slot, self.transfer_to(known));
-                        self.ground.push(new);
-                        self.ground.joined = true;
-                        // A search that goes back until it finds has no other way on than its status modifier.
+                        self.ranges.push(new);
+                        self.ranges.joined = true;
+                        // A search that goes back until it finds has no other cursor on than its status modifier.
                         looped = slot.checked_sub(1).is_some_and(|before| {
                             self.arena.ccw(before).command != CommandCode::NOP.0
                         });
                         chaining = chaining.after(false, false);
-                        way.at += 8;
+                        cursor.at += 8;
                         continue;
                     }
                     if !self.may_open(target) {
-                        return self.stop_at_limit(&way);
+                        return self.stop_at_limit(&cursor);
                     }
-                    self.ground.push(new);
+                    self.ranges.push(new);
                     let detour = chaining.commands;
                     self.close();
                     self.arena
-                        .set_ccw(slot, self.transfer_to(self.ground.used()));
+                        .set_ccw(slot, self.transfer_to(self.ranges.used()));
                     if detour {
                         self.postpone(slot + 1);
                     }
-                    way.at = target;
-                    way.transferred = true;
+                    cursor.at = target;
+                    cursor.transferred = true;
                     continue 'segment;
                 }
                 let Ok(placed) = self.place(ccw, &mut new, window) else {
-                    return self.stop_at_limit(&way);
+                    return self.stop_at_limit(&cursor);
                 };
-                if self.watch.list_is_awaited() {
-                    self.wait_for_device(&way);
+                if self.dirty.list_is_awaited() {
+                    self.wait_for_device(&cursor);
                     return Ok(());
                 }
                 self.arena.set_ccw(slot, placed);
-                self.ground.push(new);
+                self.ranges.push(new);
                 if self.shape.modifiable {
                     self.note_argument(slot, &new, window);
                 }
-                if way.entry == Transfer::None {
-                    way.before_command = way.leader;
-                    way.command = slot;
+                if cursor.entry == Transfer::None {
+                    cursor.before_command = cursor.leader;
+                    cursor.command = slot;
                 }
-                (chaining, way.entry) = self.chain(chaining, placed, &new);
-                way.leader = slot;
-                way.transferred = false;
-                way.at += 8;
+                (chaining, cursor.entry) = self.chain(chaining, placed, &new);
+                cursor.leader = slot;
+                cursor.transferred = false;
+                cursor.at += 8;
             }
         }
     }
@@ -272,64 +274,64 @@ impl Translator {
 
     /// Counts a CCW. `false`: it is one too many.
     #[inline]
-    fn count(&mut self, way: &Way) -> bool {
-        let (count, most) = if way.sure {
-            (&mut self.ground.chained, MAX_CCWS)
+    fn count(&mut self, cursor: &Cursor) -> bool {
+        let (count, most) = if cursor.sure {
+            (&mut self.ranges.chained, MAX_CCWS)
         } else {
-            (&mut self.ground.detours, MAX_DETOUR)
+            (&mut self.ranges.detours, MAX_DETOUR)
         };
         *count += 1;
-        *count <= most && self.ground.has_room(self.arena.room())
+        *count <= most && self.ranges.has_room(self.arena.room())
     }
 
-    /// Ends the way: what is at its place cannot be translated.
-    fn stop_at_limit(&mut self, way: &Way) -> Result<(), Limit> {
-        self.push_invalid(way.entry, Mark::Dead);
+    /// Ends the cursor: what is at its place cannot be translated.
+    fn stop_at_limit(&mut self, cursor: &Cursor) -> Result<(), Limit> {
+        self.push_invalid(cursor.entry, SlotKind::Dead);
         self.close();
-        if way.sure {
-            Err(Limit(way.at))
+        if cursor.sure {
+            Err(Limit(cursor.at))
         } else {
             Ok(())
         }
     }
 
-    /// Ends the way in known ground.
-    fn join(&mut self, way: &Way, chaining: Chaining, known: usize) -> Result<(), Limit> {
-        if self.watch.overwritten() {
-            self.wait_for_device(way);
+    /// Ends the cursor in known ground.
+    fn join(&mut self, cursor: &Cursor, chaining: Chaining, known: usize) -> Result<(), Limit> {
+        if self.dirty.overwritten() {
+            self.wait_for_device(cursor);
             return Ok(());
         }
-        let link = self.ground.used();
+        let link = self.ranges.used();
         self.close();
-        self.set_link(link, known, way.entry);
+        self.set_link(link, known, cursor.entry);
         if chaining.commands {
             self.postpone(link + 1);
         }
         Ok(())
     }
 
-    /// Ends the way before something that the device may write: the chain is cut before the command that
+    /// Ends the cursor before something that the device may write: the chain is cut before the command that
     /// needs it, or if that is not possible, found invalid.
-    fn wait_for_device(&mut self, way: &Way) {
-        let slot = self.ground.used();
-        if self.can_cut_data(way) {
-            self.push_invalid(way.entry, Mark::Dead);
+    fn wait_for_device(&mut self, cursor: &Cursor) {
+        let slot = self.ranges.used();
+        if self.can_cut_data(cursor) {
+            self.push_invalid(cursor.entry, SlotKind::Dead);
             self.close();
-            self.cut_data(way.leader);
+            self.cut_data(cursor.leader);
             return;
         }
-        let (stop, leader) = match way.entry {
-            Transfer::None => (slot, way.leader),
+        let (stop, leader) = match cursor.entry {
+            Transfer::None => (slot, cursor.leader),
             Transfer::Output | Transfer::Input | Transfer::Backward => {
-                (way.command, way.before_command)
+                (cursor.command, cursor.before_command)
             }
         };
-        let mark = if stop == slot {
-            Mark::stop(way.transferred)
+        let kind = if stop == slot {
+            SlotKind::stop(cursor.transferred)
         } else {
-            Mark::Dead
+            SlotKind::Dead
         };
-        self.push_invalid(way.entry, mark);
+        self.push_invalid(cursor.entry, kind);
         self.close();
         // The program's first command has nothing before it.
         if stop == 0 || stop == NOBODY {
@@ -337,25 +339,25 @@ impl Translator {
         }
         if stop != slot {
             self.arena.set_ccw(stop, INVALID);
-            if let Some(slot) = self.ground.slot_mut(stop) {
-                slot.mark = Mark::Stop;
+            if let Some(slot) = self.ranges.slot_mut(stop) {
+                slot.kind = SlotKind::Stop;
             }
         }
         if leader != NOBODY {
             self.cut(leader);
         }
-        self.watch.set_split();
+        self.dirty.set_split();
     }
 
     /// Whether it is the program's first command that needs it, so that there is nothing to cut before it, and the device can give that
     /// command's data once more.
-    fn can_cut_data(&self, way: &Way) -> bool {
-        let reads = match way.command {
+    fn can_cut_data(&self, cursor: &Cursor) -> bool {
+        let reads = match cursor.command {
             NOBODY => self.began != Transfer::None && self.steady,
             0 => self.can_repeat(0),
             _ => false,
         };
-        way.entry == Transfer::Input && way.leader != NOBODY && reads
+        cursor.entry == Transfer::Input && cursor.leader != NOBODY && reads
     }
 
     /// Takes the data chaining from a CCW. What the device has beyond its count is no error.
@@ -364,10 +366,10 @@ impl Translator {
         let chaining = CcwFlags::CC | CcwFlags::CD;
         ccw.flags = ccw.flags & !chaining.bits() | CcwFlags::SLI.bits();
         self.arena.replace_ccw(slot, ccw);
-        if let Some(slot) = self.ground.slot_mut(slot) {
-            slot.mark = Mark::CutData;
+        if let Some(slot) = self.ranges.slot_mut(slot) {
+            slot.kind = SlotKind::CutData;
         }
-        self.watch.set_split();
+        self.dirty.set_split();
     }
 
     /// Takes the command chaining from a CCW.
@@ -375,24 +377,24 @@ impl Translator {
         let mut ccw = self.arena.ccw(slot);
         ccw.flags &= !CcwFlags::CC.bits();
         self.arena.replace_ccw(slot, ccw);
-        if let Some(slot) = self.ground.slot_mut(slot) {
-            slot.mark = Mark::Cut;
+        if let Some(slot) = self.ranges.slot_mut(slot) {
+            slot.kind = SlotKind::Cut;
         }
-        self.watch.set_split();
+        self.dirty.set_split();
     }
 
     /// Makes a segment of a place where the chain stops, and ends it.
-    pub(super) fn push_stop(&mut self, mark: Mark) {
-        self.push_invalid(Transfer::None, mark);
+    pub(super) fn push_stop(&mut self, kind: SlotKind) {
+        self.push_invalid(Transfer::None, kind);
         self.close();
-        self.watch.set_split();
+        self.dirty.set_split();
     }
 
-    fn push_invalid(&mut self, entry: Transfer, mark: Mark) {
-        self.arena.set_ccw(self.ground.used(), INVALID);
-        self.ground.push(Slot {
+    fn push_invalid(&mut self, entry: Transfer, kind: SlotKind) {
+        self.arena.set_ccw(self.ranges.used(), INVALID);
+        self.ranges.push(Slot {
             entry,
-            mark,
+            kind,
             ..Slot::default()
         });
     }
@@ -400,24 +402,24 @@ impl Translator {
     /// Ends a segment with links that lead nowhere yet.
     fn close(&mut self) {
         for _ in 0..LINKS {
-            self.push_invalid(Transfer::None, Mark::IdleLink);
+            self.push_invalid(Transfer::None, SlotKind::IdleLink);
         }
     }
 
     /// Puts a link into the work list.
     pub(super) fn postpone(&mut self, link: usize) {
-        if self.ground.pending.len() < self.ground.pending.capacity() {
-            self.ground.pending.push(link as u32);
+        if self.ranges.pending.len() < self.ranges.pending.capacity() {
+            self.ranges.pending.push(link as u32);
         }
     }
 
     /// Makes a link lead to a slot. What stands there and is a transfer in channel itself has to stand in the
     /// link, because one may not lead to another. What is invalid is met where it is. `entry`: what is going on there.
     pub(super) fn set_link(&mut self, link: usize, known: usize, entry: Transfer) {
-        self.ground.joined = true;
+        self.ranges.joined = true;
         self.arena.replace_ccw(link, self.link_to(known));
-        if let Some(slot) = self.ground.slot_mut(link) {
-            slot.mark = Mark::Link;
+        if let Some(slot) = self.ranges.slot_mut(link) {
+            slot.kind = SlotKind::Link;
             slot.entry = entry;
         }
     }

@@ -21,8 +21,8 @@ use channel::{Ccw1, CcwFlags};
 use window::Window;
 
 use super::arena::{is_transfer_in_channel, is_valid_transfer, INVALID};
-use super::follow::Way;
-use super::ground::{Mark, Segment, Slot, Transfer, LINKS};
+use super::follow::Cursor;
+use super::ranges::{Segment, Slot, SlotKind, Transfer, LINKS};
 use super::Translator;
 
 /// How often a program is compared that keeps changing meanwhile, before what has been found is stored all the same.
@@ -62,9 +62,9 @@ impl Translator {
         if !self.live || !self.shape.changeable {
             return refreshed;
         }
-        self.ground.chained = 0;
-        self.ground.detours = 0;
-        self.arena.hold(self.ground.used());
+        self.ranges.chained = 0;
+        self.ranges.detours = 0;
+        self.arena.hold(self.ranges.used());
         for _ in 0..LOOKS {
             let before = refreshed.changed;
             self.look(window, &mut refreshed);
@@ -79,15 +79,15 @@ impl Translator {
     /// Compares everything once.
     fn look(&mut self, window: &Window, refreshed: &mut Refreshed) {
         // What is appended now is new.
-        let known = self.ground.segments().len();
+        let known = self.ranges.segments().len();
         for number in 0..known {
-            if let Some(&segment) = self.ground.segments().get(number) {
+            if let Some(&segment) = self.ranges.segments().get(number) {
                 self.refresh_segment(segment, window, refreshed);
             }
         }
         // A link may lead to what changed in a later segment, and there may be new ones.
         let mut number = 0;
-        while let Some(segment) = self.ground.segments().get(number) {
+        while let Some(segment) = self.ranges.segments().get(number) {
             let end = segment.first + segment.length;
             self.refresh_links(end as usize, window);
             number += 1;
@@ -98,8 +98,8 @@ impl Translator {
         let first = segment.first as usize;
         let end = first + segment.length as usize;
         for slot in first..end {
-            let known = self.ground.slot(slot);
-            if !matches!(known.mark, Mark::Plain | Mark::Cut) {
+            let known = self.ranges.slot(slot);
+            if !matches!(known.kind, SlotKind::Plain | SlotKind::Cut) {
                 continue;
             }
             let at = segment.client + 8 * (slot - first) as u32;
@@ -115,21 +115,21 @@ impl Translator {
                     continue;
                 }
                 Doubt::Itself => {
-                    if !same && known.mark == Mark::Cut {
+                    if !same && known.kind == SlotKind::Cut {
                         self.take_back(slot, at);
                     }
                     continue;
                 }
             }
             let entry = self.entry_now(slot);
-            self.watch.take_fresh();
+            self.dirty.take_fresh();
             let words = self.words_of(&known);
             if !same || entry != known.entry || !self.refill(&known, window) {
                 self.change(slot, Slot { entry, ..known }, ccw, end, window);
                 refreshed.changed += 1;
             }
             self.steady &= self.words_of(&known) == words;
-            if self.watch.take_fresh() {
+            if self.dirty.take_fresh() {
                 self.cut_behind(slot);
             }
         }
@@ -140,9 +140,9 @@ impl Translator {
         let chains = !is_transfer_in_channel(known.client);
         let in_data =
             known.entry != Transfer::None || chains && known.client.flags().contains(CcwFlags::CD);
-        if !self.watch.hits(at.into(), u64::from(at) + 8) {
+        if !self.dirty.hits(at.into(), u64::from(at) + 8) {
             Doubt::None
-        } else if known.mark == Mark::Cut || in_data {
+        } else if known.kind == SlotKind::Cut || in_data {
             Doubt::Itself
         } else {
             Doubt::Device
@@ -156,18 +156,21 @@ impl Translator {
             return;
         }
         let leads_here = bytes(self.transfer_to(slot));
-        let used = self.ground.used();
-        let Some(stop) = self.add_stop(at, Mark::Stop) else {
+        let used = self.ranges.used();
+        let Some(stop) = self.add_stop(at, SlotKind::Stop) else {
             return;
         };
-        let after_transfer = self.add_stop(at, Mark::StopTransferred).unwrap_or(stop);
+        let after_transfer = self.add_stop(at, SlotKind::StopTransferred).unwrap_or(stop);
         for leader in 0..used {
-            let leads = matches!(self.ground.slot(leader).mark, Mark::Plain | Mark::Link);
+            let leads = matches!(
+                self.ranges.slot(leader).kind,
+                SlotKind::Plain | SlotKind::Link
+            );
             if !leads || bytes(self.arena.ccw(leader)) != leads_here {
                 continue;
             }
             // A link that continues a segment stands for this place itself, and not for a transfer of the client's.
-            let chained = self.ground.client_address(leader) == Some(at);
+            let chained = self.ranges.client_address(leader) == Some(at);
             let to = if chained { stop } else { after_transfer };
             self.arena.replace_ccw(leader, self.transfer_to(to));
         }
@@ -178,16 +181,16 @@ impl Translator {
     pub(super) fn is_taken_back(&self, slot: usize) -> bool {
         let ccw = self.arena.ccw(slot);
         let to = self.arena.index_of(ccw.address.get());
-        let stops = |to| self.ground.slot(to).mark == Mark::Stop;
+        let stops = |to| self.ranges.slot(to).kind == SlotKind::Stop;
         is_valid_transfer(ccw) && to.is_some_and(stops)
     }
 
     /// A segment that is a place where the chain stops.
-    pub(super) fn add_stop(&mut self, at: u32, mark: Mark) -> Option<usize> {
+    pub(super) fn add_stop(&mut self, at: u32, kind: SlotKind) -> Option<usize> {
         self.may_open(at).then(|| {
-            let stop = self.ground.used();
-            self.ground.open(at);
-            self.push_stop(mark);
+            let stop = self.ranges.used();
+            self.ranges.open(at);
+            self.push_stop(kind);
             stop
         })
     }
@@ -199,7 +202,7 @@ impl Translator {
             Chaining::Data => before.transfer,
             Chaining::Commands => Transfer::None,
             Chaining::Nothing if self.skips_to(slot) => Transfer::None,
-            Chaining::Nothing => self.ground.slot(slot).entry,
+            Chaining::Nothing => self.ranges.slot(slot).entry,
         }
     }
 
@@ -218,9 +221,9 @@ impl Translator {
         let Some(before) = slot.checked_sub(distance) else {
             return (Slot::default(), Chaining::Nothing);
         };
-        let known = self.ground.slot(before);
+        let known = self.ranges.slot(before);
         let flags = known.client.flags();
-        let chaining = if known.mark != Mark::Plain || is_transfer_in_channel(known.client) {
+        let chaining = if known.kind != SlotKind::Plain || is_transfer_in_channel(known.client) {
             Chaining::Nothing
         } else if flags.contains(CcwFlags::CD) {
             Chaining::Data
@@ -246,15 +249,15 @@ impl Translator {
         } else {
             self.place(ccw, &mut slot, window).unwrap_or(INVALID)
         };
-        let cut = slot.mark == Mark::Cut;
+        let cut = slot.kind == SlotKind::Cut;
         let placed = if cut && ccw.flags().contains(CcwFlags::CD) {
             // What follows is not translated, and no place for the chain to stop.
             INVALID
         } else {
             placed
         };
-        slot.mark = Mark::Plain;
-        if let Some(place) = self.ground.slot_mut(index) {
+        slot.kind = SlotKind::Plain;
+        if let Some(place) = self.ranges.slot_mut(index) {
             *place = slot;
         }
         if index + 2 >= end {
@@ -273,10 +276,10 @@ impl Translator {
     fn redirect_links(&mut self, index: usize, placed: Ccw1) {
         let leads_here = bytes(self.transfer_to(index));
         let mut number = 0;
-        while let Some(segment) = self.ground.segments().get(number) {
+        while let Some(segment) = self.ranges.segments().get(number) {
             let end = (segment.first + segment.length) as usize;
             for link in end..end + LINKS {
-                let leads = self.ground.slot(link).mark == Mark::Link;
+                let leads = self.ranges.slot(link).kind == SlotKind::Link;
                 if leads && bytes(self.arena.ccw(link)) == leads_here {
                     self.arena.replace_ccw(link, placed);
                 }
@@ -293,20 +296,20 @@ impl Translator {
         transferred: bool,
         window: &Window,
     ) -> Option<usize> {
-        if let Some(known) = self.ground.find(at, entry, transferred) {
+        if let Some(known) = self.ranges.find(at, entry, transferred) {
             if entry != Transfer::None || self.is_true(known) {
                 return Some(known);
             }
-            return self.add_stop(at, Mark::stop(transferred));
+            return self.add_stop(at, SlotKind::stop(transferred));
         }
         if !self.may_open(at) {
             return None;
         }
-        let first = self.ground.used();
+        let first = self.ranges.used();
         // What is beyond a limit is an invalid CCW there.
-        let mut way = Way::to(at, entry, true);
-        way.transferred = transferred;
-        let _ = self.follow(way, window);
+        let mut cursor = Cursor::to(at, entry, true);
+        cursor.transferred = transferred;
+        let _ = self.follow(cursor, window);
         self.follow_detours(window);
         Some(first)
     }
@@ -315,8 +318,8 @@ impl Translator {
     /// fetched them before they changed.
     fn refresh_links(&mut self, end: usize, window: &Window) {
         for link in end..end + LINKS {
-            let slot = self.ground.slot(link);
-            if slot.mark == Mark::Link {
+            let slot = self.ranges.slot(link);
+            if slot.kind == SlotKind::Link {
                 self.refresh_link(link, slot.entry, window);
             }
         }
@@ -335,10 +338,10 @@ impl Translator {
     }
 
     fn refresh_link(&mut self, link: usize, entry: Transfer, window: &Window) {
-        let Some(target) = self.ground.client_address(link) else {
+        let Some(target) = self.ranges.client_address(link) else {
             return;
         };
-        let there = self.ground.find(target, entry, false);
+        let there = self.ranges.find(target, entry, false);
         let holds = bytes(self.arena.ccw(link));
         if there.is_some_and(|known| bytes(self.link_to(known)) == holds) {
             return;

@@ -1,6 +1,6 @@
 //! The client's MIDAWs.
 //!
-//! A MIDAW names data on one page, and the channel checks that; so whichever way the data goes, it lies in the window if its
+//! A MIDAW names data on one page, and the channel checks that; so whichever cursor the data goes, it lies in the window if its
 //! address does. A list has all that its CCW can transfer, or ends with one that is a program check. Since a MIDAW has two words, which
 //! the channel may fetch at different times, a list is never changed: other MIDAWs are another list, and a CCW that leads to it.
 
@@ -10,7 +10,7 @@ use zerocopy::transmute;
 
 use super::arena::List;
 use super::data::Area;
-use super::ground::{Transfer, RESERVE};
+use super::ranges::{Transfer, RESERVE};
 use super::{Translator, PAGE};
 
 /// Bytes of a MIDAW.
@@ -40,7 +40,7 @@ impl Translator {
     pub(super) fn copy_midaws(&mut self, area: &Area, window: &Window) -> Option<List> {
         // Room for as many as there can be; what was not needed is given back.
         let most = area.midaws();
-        let ccws = self.ground.used() + RESERVE;
+        let ccws = self.ranges.used() + RESERVE;
         let first = self.arena.take(2 * most, ccws, true)?;
         let used = self.fill_midaws(area, first, most, window);
         let first = self.arena.give_back(first, 2 * most, 2 * used);

@@ -2,7 +2,7 @@
 //!
 //! [`Translator::split`] knows an ending that is such a cut, translates from there, and gives the ORB of a second start. To the device
 //! that is the end of a chain and the begin of another, which says to it again, where that is possible, what the first has said: see
-//! `repeat`.
+//! `replay`.
 
 use channel::{
     ActivityControl, DeviceStatus, FunctionControl, Irb, Orb, OrbFlags, Scsw, StatusControl,
@@ -12,7 +12,7 @@ use window::Window;
 use zerocopy::big_endian::U32;
 
 use super::arena::is_transfer_in_channel;
-use super::ground::{Mark, Transfer};
+use super::ranges::{SlotKind, Transfer};
 use super::{Refused, Translator};
 
 /// What a status is.
@@ -101,7 +101,7 @@ impl Translator {
         let steady = self.steady && !self.is_changed_at(&cut);
         let whole = steady && self.repeat(&cut, window).is_some();
         if !whole {
-            self.repeat.clear();
+            self.replay.clear();
         }
         match self.begin_again(&cut, whole, window) {
             Ok(orb) if whole || !cut.checked => Split::Start {
@@ -119,15 +119,15 @@ impl Translator {
     fn is_changed_at(&self, cut: &Cut) -> bool {
         let met = matches!(cut.came, Came::Met | Came::Transferred);
         let stop = matches!(
-            self.ground.slot(cut.slot).mark,
-            Mark::Stop | Mark::StopTransferred
+            self.ranges.slot(cut.slot).kind,
+            SlotKind::Stop | SlotKind::StopTransferred
         );
         met && !(stop && cut.slot < self.translated)
     }
 
     /// The cut that a status shows.
     fn cut_of(&self, scsw: &Scsw) -> Option<Cut> {
-        if !self.live || !self.watch.has_split() {
+        if !self.live || !self.dirty.has_split() {
             return None;
         }
         let final_status = scsw.ended()
@@ -138,7 +138,7 @@ impl Translator {
             return None;
         }
         let slot = self.slot_before(scsw.program.get())?;
-        let client = self.ground.client_address(slot)?;
+        let client = self.ranges.client_address(slot)?;
         let checks = scsw.subchannel() - SubchannelStatus::PCI;
         let came = if checks == SubchannelStatus::PROGRAM_CHECK {
             self.met(slot)?
@@ -162,18 +162,18 @@ impl Translator {
 
     /// What a program check at a slot means.
     fn met(&self, slot: usize) -> Option<Came> {
-        match self.ground.slot(slot).mark {
-            Mark::Stop => Some(Came::Met),
-            Mark::StopTransferred => Some(Came::Transferred),
+        match self.ranges.slot(slot).kind {
+            SlotKind::Stop => Some(Came::Met),
+            SlotKind::StopTransferred => Some(Came::Transferred),
             // It was taken back, and a transfer in channel leads to it. Its data cannot have given the check.
-            Mark::Plain | Mark::Cut => {
-                let known = self.ground.slot(slot);
+            SlotKind::Plain | SlotKind::Cut => {
+                let known = self.ranges.slot(slot);
                 let taken_back = self.is_taken_back(slot)
                     && !is_transfer_in_channel(known.client)
                     && self.data_is_sound(&known);
                 (taken_back && !self.is_chained_to(slot)).then_some(Came::Transferred)
             }
-            Mark::CutData | Mark::Dead | Mark::IdleLink | Mark::Link => None,
+            SlotKind::CutData | SlotKind::Dead | SlotKind::IdleLink | SlotKind::Link => None,
         }
     }
 
@@ -184,11 +184,11 @@ impl Translator {
             done | DeviceStatus::STATUS_MODIFIER,
             done | DeviceStatus::UNIT_CHECK,
         );
-        match self.ground.slot(slot).mark {
-            Mark::Cut if device == done => Some(Came::Chained),
-            Mark::Cut if device == skipped => Some(Came::Skipped),
-            Mark::Cut if device == checked && self.can_repeat(slot) => Some(Came::Chained),
-            Mark::CutData if device == done || device == checked => Some(Came::InData),
+        match self.ranges.slot(slot).kind {
+            SlotKind::Cut if device == done => Some(Came::Chained),
+            SlotKind::Cut if device == skipped => Some(Came::Skipped),
+            SlotKind::Cut if device == checked && self.can_repeat(slot) => Some(Came::Chained),
+            SlotKind::CutData if device == done || device == checked => Some(Came::InData),
             _ => None,
         }
     }
@@ -214,7 +214,7 @@ impl Translator {
         let mut orb = self.begin(first, entry, window)?;
         // The client has had its interruption for the initial status.
         orb.set_flags(orb.flags() - OrbFlags::INITIAL_STATUS);
-        orb.program = U32::new(self.repeat.lead_to(self.arena.address_of(0)));
+        orb.program = U32::new(self.replay.lead_to(self.arena.address_of(0)));
         Ok(orb)
     }
 }

@@ -10,6 +10,7 @@ pub mod contained;
 #[cfg(test)]
 mod cycles;
 pub mod differential;
+mod fixture;
 mod interpreter;
 #[cfg(test)]
 mod live;
@@ -19,5 +20,4 @@ mod places;
 #[cfg(test)]
 mod programs;
 #[cfg(test)]
-mod repeat;
-mod scene;
+mod replay;

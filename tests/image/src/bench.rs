@@ -85,8 +85,8 @@ fn measured_scale() -> Scale {
 
 fn read4k(options: &Options) -> Result<(), String> {
     let scale = measured_scale();
-    let (appliance, mut client) = scene(options)?;
-    appliance.borrow_mut().proxy.get_up();
+    let (appliance, mut client) = fixture(options)?;
+    appliance.borrow_mut().proxy.disarm_wakeup();
     for (depth, reads) in [(1, WARM_UP), (1, READS), (32, READS)] {
         let cost = awake(&appliance, &mut client, depth, reads)?;
         if reads == READS {
@@ -212,7 +212,7 @@ impl Appliance {
         for disk in &mut self.disks {
             waiting |= disk.interrupts(true);
         }
-        waiting |= self.proxy.lie_down();
+        waiting |= self.proxy.arm_wakeup();
         // Without a deadline: under `-icount` the clock leaps to one before the disk comes back.
         let asleep = Tod::now();
         let wake = if waiting {
@@ -229,7 +229,7 @@ impl Appliance {
         for disk in &mut self.disks {
             disk.interrupts(false);
         }
-        self.proxy.get_up();
+        self.proxy.disarm_wakeup();
         let end = Tod::now();
         match wake {
             None => Ok(None),
@@ -281,7 +281,7 @@ impl Scale {
 }
 
 /// Disk, proxy, and a client that has negotiated.
-fn scene(options: &Options) -> Result<(Rc<RefCell<Appliance>>, Client), String> {
+fn fixture(options: &Options) -> Result<(Rc<RefCell<Appliance>>, Client), String> {
     // SAFETY: the vectors are set, and this is the one CPU.
     let mut platform = unsafe { Hardware::new(Cr6::ALL_SUBCLASSES) };
     let devices = css::discover(&mut platform).map_err(|error| error.to_string())?;

@@ -75,7 +75,7 @@ impl Loopback {
                 .map_err(|error| error.to_string())?;
         }
         let mut proxy = Proxy::new(alloc::vec![client], &[], recorder);
-        proxy.get_up();
+        proxy.disarm_wakeup();
         Ok(Self {
             platform,
             proxy,

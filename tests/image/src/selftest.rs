@@ -76,7 +76,7 @@ impl<T: ToString> From<T> for Why {
 }
 
 /// What tests of one table share.
-trait Scene {
+trait Fixture {
     /// Puts it back to where each test begins.
     fn fresh(&mut self) -> Outcome {
         Ok(())
@@ -92,9 +92,9 @@ struct Tally {
 
 impl Tally {
     /// Runs a table.
-    fn run<S: Scene>(&mut self, of: &str, scene: &mut S, tests: &[Test<S>]) {
+    fn run<S: Fixture>(&mut self, of: &str, fixture: &mut S, tests: &[Test<S>]) {
         for test in tests {
-            let outcome = scene.fresh().and_then(|()| (test.run)(scene));
+            let outcome = fixture.fresh().and_then(|()| (test.run)(fixture));
             self.note(of, test.name, outcome);
         }
     }

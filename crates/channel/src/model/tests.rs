@@ -3,6 +3,6 @@
 mod any;
 mod codes;
 mod events;
+mod fixture;
 mod measure;
 mod programs;
-mod scene;

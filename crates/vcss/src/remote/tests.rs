@@ -127,7 +127,7 @@ impl Wake for Turning<'_, '_> {
     }
 }
 
-fn scene(story: impl FnOnce(&Appliance<'_>, Remote<'_, Turning<'_, '_>>)) {
+fn fixture(story: impl FnOnce(&Appliance<'_>, Remote<'_, Turning<'_, '_>>)) {
     let plan = plan::client_area(SUBCHANNELS);
     let mut bytes = [0; 1 << 18];
     let window = Window::borrowed(&mut bytes[..plan.length() as usize], 0);
@@ -163,7 +163,7 @@ fn orb() -> Orb {
 
 #[test]
 fn each_instruction_is_one_request_of_its_own_with_its_operand() {
-    scene(|appliance, mut remote| {
+    fixture(|appliance, mut remote| {
         let last = || appliance.last.borrow().unwrap();
         // SAFETY: nobody runs the program.
         unsafe { remote.start(LAST, &orb()) }.unwrap();
@@ -190,7 +190,7 @@ fn each_instruction_is_one_request_of_its_own_with_its_operand() {
 
 #[test]
 fn every_condition_code_comes_back() {
-    scene(|appliance, mut remote| {
+    fixture(|appliance, mut remote| {
         for (code, refusal) in [
             (1, Refusal::StatusPending),
             (2, Refusal::Busy),
@@ -211,7 +211,7 @@ fn every_condition_code_comes_back() {
 
 #[test]
 fn a_subchannel_that_the_area_does_not_have_is_not_operational() {
-    scene(|_, mut remote| {
+    fixture(|_, mut remote| {
         assert_eq!(remote.halt(GONE), Err(Refusal::NotOperational));
         assert_eq!(remote.store(GONE).err(), Some(NotOperational));
         assert!(remote.test(GONE).is_err());
@@ -223,7 +223,7 @@ fn a_subchannel_that_the_area_does_not_have_is_not_operational() {
 
 #[test]
 fn an_appliance_that_does_not_answer_is_not_waited_for_without_end() {
-    scene(|appliance, mut remote| {
+    fixture(|appliance, mut remote| {
         appliance.silent.set(true);
         // SAFETY: nobody runs the program.
         let run = unsafe { remote.run(FIRST, &orb()) };
@@ -234,7 +234,7 @@ fn an_appliance_that_does_not_answer_is_not_waited_for_without_end() {
 
 #[test]
 fn a_request_that_the_appliance_does_not_know_is_no_condition_code() {
-    scene(|appliance, mut remote| {
+    fixture(|appliance, mut remote| {
         appliance.condition.set(Response::INVALID);
         // SAFETY: nobody runs the program.
         let run = unsafe { remote.run(FIRST, &orb()) };
@@ -250,7 +250,7 @@ fn a_request_that_the_appliance_does_not_know_is_no_condition_code() {
 
 #[test]
 fn run_waits_for_the_end_and_wait_for_any_status() {
-    scene(|appliance, mut remote| {
+    fixture(|appliance, mut remote| {
         appliance.delay.set(2);
         // SAFETY: nobody runs the program.
         let irb = unsafe { remote.run(FIRST, &orb()) }.unwrap();
@@ -265,7 +265,7 @@ fn run_waits_for_the_end_and_wait_for_any_status() {
 
 #[test]
 fn test_brings_all_96_bytes_of_the_irb() {
-    scene(|appliance, mut remote| {
+    fixture(|appliance, mut remote| {
         let bytes: [u8; 96] = core::array::from_fn(|at| at as u8 + 1);
         let status = Status {
             pending: 1.into(),
@@ -283,7 +283,7 @@ fn test_brings_all_96_bytes_of_the_irb() {
 
 #[test]
 fn an_interruption_comes_once_for_each_status_lowest_subclass_first() {
-    scene(|appliance, mut remote| {
+    fixture(|appliance, mut remote| {
         enable(&mut remote, FIRST, 5, 11);
         enable(&mut remote, LAST, 2, 22);
         assert_eq!(remote.pending_interruption(), None);
@@ -310,7 +310,7 @@ fn an_interruption_comes_once_for_each_status_lowest_subclass_first() {
 
 #[test]
 fn a_subchannel_that_is_not_enabled_interrupts_nobody() {
-    scene(|appliance, mut remote| {
+    fixture(|appliance, mut remote| {
         appliance.set_pending(1, 1);
         assert_eq!(remote.pending_interruption(), None);
     });
@@ -318,7 +318,7 @@ fn a_subchannel_that_is_not_enabled_interrupts_nobody() {
 
 #[test]
 fn channel_reports_are_taken_from_the_ring() {
-    scene(|appliance, mut remote| {
+    fixture(|appliance, mut remote| {
         assert_eq!(remote.channel_report(), None);
         assert!(EventSource::open(&appliance.area)
             .unwrap()

@@ -78,7 +78,7 @@ impl Peer {
 }
 
 /// A monitor, the one at its other end, and where a signal would come from.
-fn scene(judge: Judge) -> (Monitor, Peer, UnixStream) {
+fn fixture(judge: Judge) -> (Monitor, Peer, UnixStream) {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let (signals, signal) = UnixStream::pair().unwrap();
     let peer = Peer::run(theirs, judge);
@@ -99,7 +99,7 @@ fn disk(number: usize) -> Plug {
 
 #[test]
 fn all_devices_are_plugged_in_and_the_one_that_fails_leaves_nothing() {
-    let (mut monitor, peer, _signal) = scene(|name, arguments| {
+    let (mut monitor, peer, _signal) = fixture(|name, arguments| {
         let of_the_second = ["node-name", "drive"]
             .iter()
             .any(|key| arguments[*key] == "disk1");
@@ -128,18 +128,21 @@ fn all_devices_are_plugged_in_and_the_one_that_fails_leaves_nothing() {
 
 #[test]
 fn events_are_heard_between_answers_and_unknown_ones_passed_over() {
-    let (mut monitor, _peer, _signal) = scene(|_, _| Reaction::Good);
+    let (mut monitor, _peer, _signal) = fixture(|_, _| Reaction::Good);
     monitor.go_on().unwrap();
     // One with each answer.
     assert!(monitor.has_news(), "without another word of QEMU's");
-    assert_eq!(monitor.news().unwrap(), [News::Stopped, News::Stopped]);
+    assert_eq!(
+        monitor.news().unwrap(),
+        [MonitorEvent::Stopped, MonitorEvent::Stopped]
+    );
     assert_eq!(monitor.news().unwrap(), []);
     assert!(!monitor.has_news());
 }
 
 #[test]
 fn the_device_that_qemu_is_held_up_by_is_named_and_those_behind_it_are_not_tried() {
-    let (mut monitor, peer, _signal) = scene(|name, arguments| match name {
+    let (mut monitor, peer, _signal) = fixture(|name, arguments| match name {
         "blockdev-add" if arguments["node-name"] == "disk2" => {
             Reaction::Late(Duration::from_millis(900))
         }
@@ -172,7 +175,7 @@ fn deleted(id: &str) -> String {
 
 #[test]
 fn what_is_unplugged_on_purpose_is_waited_for_and_no_news() {
-    let (mut monitor, peer, _signal) = scene(|name, _| match name {
+    let (mut monitor, peer, _signal) = fixture(|name, _| match name {
         "device_del" => Reaction::GoodAndGone("id0"),
         _ => Reaction::Good,
     });
@@ -180,13 +183,16 @@ fn what_is_unplugged_on_purpose_is_waited_for_and_no_news() {
     monitor.unplug(&disk(0)).unwrap();
     assert_eq!(peer.told(), ["device_del", "blockdev-del", "object-del"]);
     let news = monitor.news().unwrap();
-    let unplugged: Vec<_> = news.iter().filter(|it| **it != News::Stopped).collect();
-    assert_eq!(unplugged, [&News::Unplugged("id1".into())]);
+    let unplugged: Vec<_> = news
+        .iter()
+        .filter(|it| **it != MonitorEvent::Stopped)
+        .collect();
+    assert_eq!(unplugged, [&MonitorEvent::Unplugged("id1".into())]);
 }
 
 #[test]
 fn a_device_that_does_not_go_is_not_waited_for_for_ever() {
-    let (mut monitor, peer, _signal) = scene(|_, _| Reaction::Good);
+    let (mut monitor, peer, _signal) = fixture(|_, _| Reaction::Good);
     monitor.patience = Duration::from_millis(200);
     let outcome = monitor.unplug(&disk(0));
     assert!(matches!(outcome, Err(MonitorError::Silent)), "{outcome:?}");
@@ -195,7 +201,7 @@ fn a_device_that_does_not_go_is_not_waited_for_for_ever() {
 
 #[test]
 fn whether_a_device_is_there_is_asked() {
-    let (mut monitor, _peer, _signal) = scene(|_, arguments| {
+    let (mut monitor, _peer, _signal) = fixture(|_, arguments| {
         match arguments["path"]
             .as_str()
             .unwrap_or_default()
@@ -211,7 +217,7 @@ fn whether_a_device_is_there_is_asked() {
 
 #[test]
 fn a_qemu_that_is_silent_is_waited_for_in_vain_and_its_late_answers_are_known_as_such() {
-    let (mut monitor, peer, _signal) = scene(|name, _| match name {
+    let (mut monitor, peer, _signal) = fixture(|name, _| match name {
         "cont" => Reaction::Late(Duration::from_millis(600)),
         "qom-get" => Reaction::Bad("no such device"),
         _ => Reaction::Good,
@@ -228,7 +234,7 @@ fn a_qemu_that_is_silent_is_waited_for_in_vain_and_its_late_answers_are_known_as
 
 #[test]
 fn a_signal_ends_the_waiting() {
-    let (mut monitor, _peer, mut signal) = scene(|name, _| match name {
+    let (mut monitor, _peer, mut signal) = fixture(|name, _| match name {
         "blockdev-add" => Reaction::Silence,
         _ => Reaction::Good,
     });
@@ -241,7 +247,7 @@ fn a_signal_ends_the_waiting() {
 
 #[test]
 fn a_qemu_that_dies_or_talks_nonsense_is_an_error_in_words() {
-    let (mut monitor, peer, _signal) = scene(|name, _| match name {
+    let (mut monitor, peer, _signal) = fixture(|name, _| match name {
         "device_add" => Reaction::Death,
         _ => Reaction::Good,
     });

@@ -86,9 +86,9 @@ impl Lender {
         stage.end();
         let volume = Arc::new(Mutex::new(volume));
         let terminal = Terminal {
-            client: stage.scene.areas.host.clone(),
+            client: stage.fixture.areas.host.clone(),
             place: HOST_SUBCHANNELS,
-            disk: Some((Arc::clone(&volume), stage.scene.areas.control.clone())),
+            disk: Some((Arc::clone(&volume), stage.fixture.areas.control.clone())),
             stop: Arc::clone(&stage.stop),
             schib: Schib::default(),
             runs: Arc::clone(&stage.runs),
@@ -104,7 +104,7 @@ impl Lender {
     }
 
     fn state(&self) -> LoanState {
-        self.stage.scene.areas.loan(0).unwrap()
+        self.stage.fixture.areas.loan(0).unwrap()
     }
 }
 
@@ -152,7 +152,7 @@ fn what_is_no_disk_is_not_lent() {
 fn a_disk_that_cannot_be_lent_is_no_dasd() {
     let stage = super::stage();
     let at = offset_of!(Loan, state);
-    let state = stage.scene.areas.control.word::<Loan>(0, at).unwrap();
+    let state = stage.fixture.areas.control.word::<Loan>(0, at).unwrap();
     state.store(LoanState::Refused as u32);
     let refused = stage
         .host
@@ -160,14 +160,14 @@ fn a_disk_that_cannot_be_lent_is_no_dasd() {
         .unwrap_err()
         .to_string();
     assert!(refused.contains("is no DASD"), "{refused}");
-    let loan: Loan = stage.scene.areas.control.read(0).unwrap();
+    let loan: Loan = stage.fixture.areas.control.read(0).unwrap();
     assert_eq!(loan.wanted.get(), Loan::NONE);
 }
 
 #[test]
 fn a_disk_that_is_not_there_is_refused_with_the_reason_and_without_a_wait() {
     let stage = super::stage();
-    let control = &stage.scene.areas.control;
+    let control = &stage.fixture.areas.control;
     let state = control.word::<Loan>(0, offset_of!(Loan, state)).unwrap();
     state.store(LoanState::Refused as u32);
     let mut failed = Condition::new_zeroed();
@@ -236,7 +236,7 @@ fn reservations_are_released_at_the_end() {
 #[test]
 fn an_appliance_that_does_not_serve_lends_nothing() {
     let lender = Lender::new(Volume::new(3));
-    lender.stage.scene.areas.forget_life();
+    lender.stage.fixture.areas.forget_life();
     let refused = lender
         .stage
         .host

@@ -3,7 +3,7 @@
 use super::super::format::PathGroup;
 use super::super::group::{group, Group};
 use super::fake::{id, Groups, Machine};
-use super::{cdl, Scene};
+use super::{cdl, Fixture};
 use crate::css::{Channel, Platform};
 use crate::driver::block::BlockStatus;
 
@@ -39,9 +39,9 @@ fn a_storage_control_without_path_groups_is_driven_all_the_same() {
     let mut machine = cdl(2).over(0xC0);
     machine.groups = Groups::Unknown;
     assert_eq!(grouped(&mut machine, 0xC0), Group::None);
-    let mut scene = Scene::new(machine);
-    assert_eq!(scene.status(true, 5), BlockStatus::Ok);
-    assert_eq!(scene.machine.taken, [0x80]);
+    let mut fixture = Fixture::new(machine);
+    assert_eq!(fixture.status(true, 5), BlockStatus::Ok);
+    assert_eq!(fixture.machine.taken, [0x80]);
 }
 
 #[test]
@@ -73,38 +73,38 @@ fn paths_of_several_groups_are_left_as_they_are() {
 fn where_prefix_is_offered_it_stands_for_two_commands() {
     let mut machine = cdl(6).offering_prefix();
     machine.prefix = true;
-    let mut scene = Scene::new(machine);
+    let mut fixture = Fixture::new(machine);
     for token in 0..30 {
-        scene.one(true, 100 + u64::from(token), token);
+        fixture.one(true, 100 + u64::from(token), token);
     }
     for token in 30..40 {
-        scene.one(false, u64::from(token) * 7, token);
+        fixture.one(false, u64::from(token) * 7, token);
     }
-    let done = scene.all();
+    let done = fixture.all();
     assert!(done.iter().all(|one| one.status == BlockStatus::Ok));
     // PREFIX, a domain of 30 blocks, and ten of one each with their LOCATE RECORD.
-    assert_eq!(scene.disk.counters().ccws, 1 + 30 + 10 * 2);
-    assert_eq!(scene.machine.starts, 1);
+    assert_eq!(fixture.disk.counters().ccws, 1 + 30 + 10 * 2);
+    assert_eq!(fixture.machine.starts, 1);
 }
 
 #[test]
 fn prefix_is_not_tried_where_it_is_not_offered() {
     let mut machine = cdl(6);
     machine.prefix = true;
-    let mut scene = Scene::new(machine);
-    assert_eq!(scene.status(true, 5), BlockStatus::Ok);
-    assert_eq!(scene.disk.counters().ccws, 3);
+    let mut fixture = Fixture::new(machine);
+    assert_eq!(fixture.status(true, 5), BlockStatus::Ok);
+    assert_eq!(fixture.disk.counters().ccws, 3);
 }
 
 #[test]
 fn prefix_that_is_rejected_is_not_tried_again() {
-    let mut scene = Scene::new(cdl(6).offering_prefix());
+    let mut fixture = Fixture::new(cdl(6).offering_prefix());
     for token in 0..3 {
-        scene.one(true, u64::from(token) * 5, token);
+        fixture.one(true, u64::from(token) * 5, token);
     }
-    let done = scene.all();
+    let done = fixture.all();
     assert!(done.iter().all(|one| one.status == BlockStatus::Ok));
-    assert_eq!(scene.machine.starts, 2, "all together, once each way");
-    assert_eq!(scene.status(false, 5), BlockStatus::Ok);
-    assert_eq!(scene.machine.starts, 3);
+    assert_eq!(fixture.machine.starts, 2, "all together, once each way");
+    assert_eq!(fixture.status(false, 5), BlockStatus::Ok);
+    assert_eq!(fixture.machine.starts, 3);
 }

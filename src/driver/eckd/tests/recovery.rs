@@ -6,7 +6,7 @@ use channel::{ChannelSubsystem, DeviceStatus, Refusal, SubchannelStatus};
 use vcss::trace::{Record, TraceEvent};
 
 use super::fake::Fault;
-use super::{cdl, Eckd, Scene, SubmitError, BLOCK};
+use super::{cdl, Eckd, Fixture, SubmitError, BLOCK};
 use crate::css::while_serving;
 use crate::driver::block::{BlockDevice, BlockStatus, Recoveries};
 use crate::driver::dasd::recovery::{self, Action, ATTEMPTS, CHANGE_US, PROGRAM_TIMEOUT, TABLE};
@@ -39,13 +39,13 @@ pub(super) fn sense_of(number: usize) -> Vec<u8> {
 }
 
 /// A disk over two paths.
-fn two_paths() -> Scene {
-    Scene::new(cdl(6).over(0xC0))
+fn two_paths() -> Fixture {
+    Fixture::new(cdl(6).over(0xC0))
 }
 
 /// The actions that the trace has.
-fn actions(scene: &mut Scene) -> Vec<u8> {
-    let records: Vec<Record> = core::iter::from_fn(|| scene.disk.incident()).collect();
+fn actions(fixture: &mut Fixture) -> Vec<u8> {
+    let records: Vec<Record> = core::iter::from_fn(|| fixture.disk.incident()).collect();
     let recoveries = records
         .iter()
         .filter(|record| record.event == TraceEvent::Recovery);
@@ -71,12 +71,12 @@ fn every_row_does_what_it_says_over_one_path() {
             Action::UntriedPath | Action::Fail => BlockStatus::IoError,
         };
         for (times, status) in [(1, once), (ATTEMPTS, BlockStatus::IoError)] {
-            let mut scene = Scene::cdl();
-            scene.machine.faults = vec![Fault::UnitCheck(sense.clone()); times as usize].into();
-            let found = scene.status(true, 9);
+            let mut fixture = Fixture::cdl();
+            fixture.machine.faults = vec![Fault::UnitCheck(sense.clone()); times as usize].into();
+            let found = fixture.status(true, 9);
             assert_eq!(found, status, "{}, {times} times", row.reason);
-            scene.machine.faults.clear();
-            let found = scene.status(false, 9);
+            fixture.machine.faults.clear();
+            let found = fixture.status(false, 9);
             assert_eq!(found, BlockStatus::Ok, "after {}", row.reason);
         }
     }
@@ -85,10 +85,10 @@ fn every_row_does_what_it_says_over_one_path() {
 #[test]
 fn every_row_does_what_it_says_over_two_paths() {
     for (number, row) in TABLE.iter().enumerate() {
-        let mut scene = two_paths();
+        let mut fixture = two_paths();
         let fault = Fault::UnitCheck(sense_of(number));
-        scene.machine.faults.push_back(fault);
-        let found = scene.status(true, 9);
+        fixture.machine.faults.push_back(fault);
+        let found = fixture.status(true, 9);
         let good = row.action != Action::Fail;
         assert_eq!(found == BlockStatus::Ok, good, "{}", row.reason);
         let paths: &[u8] = match row.action {
@@ -96,17 +96,17 @@ fn every_row_does_what_it_says_over_two_paths() {
             Action::OtherPath | Action::UntriedPath => &[0x80, 0x40],
             Action::Fail => &[0x80],
         };
-        assert_eq!(scene.machine.taken, paths, "{}", row.reason);
+        assert_eq!(fixture.machine.taken, paths, "{}", row.reason);
     }
 }
 
 #[test]
 fn every_recovery_is_counted_and_traced() {
     for (number, row) in TABLE.iter().enumerate() {
-        let mut scene = two_paths();
+        let mut fixture = two_paths();
         let fault = Fault::UnitCheck(sense_of(number));
-        scene.machine.faults.push_back(fault);
-        scene.status(true, 9);
+        fixture.machine.faults.push_back(fault);
+        fixture.status(true, 9);
         let other = matches!(row.action, Action::OtherPath | Action::UntriedPath);
         let wanted = Recoveries {
             retries: u32::from(row.action != Action::Fail),
@@ -115,68 +115,71 @@ fn every_recovery_is_counted_and_traced() {
             failures: u32::from(row.action == Action::Fail),
             ..Recoveries::default()
         };
-        assert_eq!(scene.disk.recoveries(), wanted, "{}", row.reason);
-        assert_eq!(actions(&mut scene), [row.action as u8], "{}", row.reason);
+        assert_eq!(fixture.disk.recoveries(), wanted, "{}", row.reason);
+        assert_eq!(actions(&mut fixture), [row.action as u8], "{}", row.reason);
     }
 }
 
 #[test]
 fn a_record_of_the_trace_has_the_paths_the_status_and_the_sense_bytes() {
-    let mut scene = two_paths();
+    let mut fixture = two_paths();
     let sense = vec![0x10, 0, 0, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
-    scene.machine.faults.push_back(Fault::UnitCheck(sense));
-    scene.status(true, 9);
-    let record = scene.disk.incident().unwrap();
+    fixture.machine.faults.push_back(Fault::UnitCheck(sense));
+    fixture.status(true, 9);
+    let record = fixture.disk.incident().unwrap();
     let wanted = [
         0x0201_8040_0E00_0000,
         0x1000_0003_0405_0607,
         0x0809_0A0B_0000_0000,
     ];
     assert_eq!(record.words, wanted, "{:x?}", record.words);
-    assert!(scene.disk.incident().is_none());
+    assert!(fixture.disk.incident().is_none());
 }
 
 #[test]
 fn a_path_that_fails_is_left_alone_for_a_while() {
-    let mut scene = two_paths();
+    let mut fixture = two_paths();
     let check = Fault::UnitCheck(vec![0x10]);
-    scene.machine.path_faults.insert(0x80, check);
+    fixture.machine.path_faults.insert(0x80, check);
     for _ in 0..3 {
-        assert_eq!(scene.status(true, 9), BlockStatus::Ok);
+        assert_eq!(fixture.status(true, 9), BlockStatus::Ok);
     }
-    assert_eq!(scene.machine.taken, [0x80, 0x40, 0x40, 0x40]);
-    scene.machine.micros += 60_000_000;
-    assert_eq!(scene.status(true, 9), BlockStatus::Ok);
-    assert_eq!(scene.machine.taken[4..], [0x80, 0x40]);
+    assert_eq!(fixture.machine.taken, [0x80, 0x40, 0x40, 0x40]);
+    fixture.machine.micros += 60_000_000;
+    assert_eq!(fixture.status(true, 9), BlockStatus::Ok);
+    assert_eq!(fixture.machine.taken[4..], [0x80, 0x40]);
 }
 
 #[test]
 fn what_fails_on_every_path_fails() {
-    let mut scene = Scene::new(cdl(6).over(0xF0));
+    let mut fixture = Fixture::new(cdl(6).over(0xF0));
     for path in [0x80, 0x40, 0x20, 0x10] {
         let check = Fault::UnitCheck(vec![0x10, 0x02]);
-        scene.machine.path_faults.insert(path, check);
+        fixture.machine.path_faults.insert(path, check);
     }
-    assert_eq!(scene.status(true, 9), BlockStatus::IoError);
-    assert_eq!(scene.machine.taken, [0x80, 0x40, 0x20, 0x10]);
+    assert_eq!(fixture.status(true, 9), BlockStatus::IoError);
+    assert_eq!(fixture.machine.taken, [0x80, 0x40, 0x20, 0x10]);
 }
 
 #[test]
 fn a_path_that_is_not_operational_is_no_lost_disk() {
-    let mut scene = two_paths();
-    scene.machine.faults.push_back(Fault::UnitCheck(vec![0x10]));
-    scene.machine.faults.push_back(Fault::Deferred(3));
-    assert_eq!(scene.status(true, 9), BlockStatus::Ok);
-    assert_eq!(scene.machine.taken, [0x80, 0x40, 0x80]);
+    let mut fixture = two_paths();
+    fixture
+        .machine
+        .faults
+        .push_back(Fault::UnitCheck(vec![0x10]));
+    fixture.machine.faults.push_back(Fault::Deferred(3));
+    assert_eq!(fixture.status(true, 9), BlockStatus::Ok);
+    assert_eq!(fixture.machine.taken, [0x80, 0x40, 0x80]);
 }
 
 #[test]
 fn a_program_that_does_not_end_is_tried_over_another_path() {
-    let mut scene = two_paths();
-    scene.machine.path_faults.insert(0x80, Fault::Hang);
-    assert_eq!(scene.status(true, 9), BlockStatus::Ok);
-    assert_eq!(scene.machine.taken, [0x80, 0x40]);
-    let all = scene.disk.recoveries();
+    let mut fixture = two_paths();
+    fixture.machine.path_faults.insert(0x80, Fault::Hang);
+    assert_eq!(fixture.status(true, 9), BlockStatus::Ok);
+    assert_eq!(fixture.machine.taken, [0x80, 0x40]);
+    let all = fixture.disk.recoveries();
     assert_eq!((all.timeouts, all.other_paths), (1, 1));
 }
 
@@ -187,115 +190,123 @@ fn a_wait_for_the_device_ends_with_its_status() {
         DeviceStatus::CONTROL_UNIT_END,
         DeviceStatus::ATTENTION,
     ] {
-        let mut scene = Scene::cdl();
+        let mut fixture = Fixture::cdl();
         let required = Fault::UnitCheck(vec![0x40]);
-        scene.machine.faults.push_back(required);
-        scene.one(true, 9, 0);
-        let began = scene.machine.micros;
-        scene.disk.kick(&mut scene.machine);
-        scene.machine.micros += CHANGE_US / 2;
-        scene.disk.kick(&mut scene.machine);
-        assert_eq!(scene.machine.starts, 1, "it waits");
-        scene.machine.alert(status);
+        fixture.machine.faults.push_back(required);
+        fixture.one(true, 9, 0);
+        let began = fixture.machine.micros;
+        fixture.disk.kick(&mut fixture.machine);
+        fixture.machine.micros += CHANGE_US / 2;
+        fixture.disk.kick(&mut fixture.machine);
+        assert_eq!(fixture.machine.starts, 1, "it waits");
+        fixture.machine.alert(status);
         let interruption = channel::IoInterruption::Subchannel {
             id: super::id(),
             parameter: 0,
             isc: super::ISC,
         };
-        assert!(scene.disk.interruption(&mut scene.machine, &interruption));
-        scene.disk.kick(&mut scene.machine);
-        assert_eq!(scene.disk.poll().unwrap().status, BlockStatus::Ok);
-        assert!(scene.machine.micros < began + CHANGE_US);
+        assert!(fixture
+            .disk
+            .interruption(&mut fixture.machine, &interruption));
+        fixture.disk.kick(&mut fixture.machine);
+        assert_eq!(fixture.disk.poll().unwrap().status, BlockStatus::Ok);
+        assert!(fixture.machine.micros < began + CHANGE_US);
     }
 }
 
 #[test]
 fn a_wait_for_the_device_without_status_ends_too() {
-    let mut scene = Scene::cdl();
+    let mut fixture = Fixture::cdl();
     let busy = Fault::Device(DeviceStatus::BUSY);
-    scene.machine.faults.push_back(busy);
-    let began = scene.machine.micros;
-    assert_eq!(scene.status(true, 9), BlockStatus::Ok);
-    assert!(scene.machine.micros >= began + CHANGE_US);
+    fixture.machine.faults.push_back(busy);
+    let began = fixture.machine.micros;
+    assert_eq!(fixture.status(true, 9), BlockStatus::Ok);
+    assert!(fixture.machine.micros >= began + CHANGE_US);
 }
 
 #[test]
 fn a_device_that_stays_busy_fails_all_requests_of_the_program_at_once() {
-    let mut scene = Scene::cdl();
+    let mut fixture = Fixture::cdl();
     let busy = Fault::Device(DeviceStatus::BUSY);
-    scene.machine.path_faults.insert(0x80, busy);
+    fixture.machine.path_faults.insert(0x80, busy);
     for token in 0..20 {
-        scene.one(false, u64::from(token) * 3, token);
+        fixture.one(false, u64::from(token) * 3, token);
     }
-    let done = scene.all();
+    let done = fixture.all();
     assert_eq!(done.len(), 20);
     assert!(done.iter().all(|one| one.status == BlockStatus::IoError));
-    assert_eq!(scene.machine.starts, ATTEMPTS);
+    assert_eq!(fixture.machine.starts, ATTEMPTS);
 }
 
 #[test]
 fn a_disk_that_is_back_is_brought_up_again() {
-    let mut scene = Scene::cdl();
-    assert_eq!(scene.status(true, 1), BlockStatus::Ok);
-    scene.machine.unplug();
-    scene.disk.recheck(&mut scene.machine);
-    assert!(scene.disk.recoveries().broken);
-    let one = scene.segment(0, BLOCK as u32);
-    assert_eq!(scene.submit(false, 0, &[one], 9), Err(SubmitError::Broken));
-    scene.machine.gone = false;
-    scene.disk.recheck(&mut scene.machine);
-    assert!(!scene.disk.recoveries().broken);
-    assert_eq!(scene.status(false, 1), BlockStatus::Ok);
+    let mut fixture = Fixture::cdl();
+    assert_eq!(fixture.status(true, 1), BlockStatus::Ok);
+    fixture.machine.unplug();
+    fixture.disk.recheck(&mut fixture.machine);
+    assert!(fixture.disk.recoveries().broken);
+    let one = fixture.segment(0, BLOCK as u32);
+    assert_eq!(
+        fixture.submit(false, 0, &[one], 9),
+        Err(SubmitError::Broken)
+    );
+    fixture.machine.gone = false;
+    fixture.disk.recheck(&mut fixture.machine);
+    assert!(!fixture.disk.recoveries().broken);
+    assert_eq!(fixture.status(false, 1), BlockStatus::Ok);
     let events: Vec<TraceEvent> =
-        core::iter::from_fn(|| scene.disk.incident().map(|record| record.event)).collect();
+        core::iter::from_fn(|| fixture.disk.incident().map(|record| record.event)).collect();
     assert_eq!(events, [TraceEvent::Gone, TraceEvent::Back]);
 }
 
 #[test]
 fn a_disk_that_goes_while_a_program_runs_fails_all_requests_and_can_come_back() {
-    let mut scene = Scene::cdl();
-    scene.machine.faults.push_back(Fault::Hang);
+    let mut fixture = Fixture::cdl();
+    fixture.machine.faults.push_back(Fault::Hang);
     for token in 0..30 {
-        scene.one(token % 2 == 0, u64::from(token) * 3, token);
+        fixture.one(token % 2 == 0, u64::from(token) * 3, token);
     }
-    scene.disk.kick(&mut scene.machine);
-    scene.machine.unplug();
-    let done = scene.all();
+    fixture.disk.kick(&mut fixture.machine);
+    fixture.machine.unplug();
+    let done = fixture.all();
     assert_eq!(done.len(), 30);
     assert!(done.iter().all(|one| one.status == BlockStatus::IoError));
-    scene.machine.gone = false;
-    scene.disk.recheck(&mut scene.machine);
-    assert_eq!(scene.status(true, 1), BlockStatus::Ok);
+    fixture.machine.gone = false;
+    fixture.disk.recheck(&mut fixture.machine);
+    assert_eq!(fixture.status(true, 1), BlockStatus::Ok);
 }
 
 #[test]
 fn a_program_that_somebody_else_halts_or_clears_is_tried_again() {
     for clear in [false, true] {
-        let mut scene = Scene::cdl();
-        scene.machine.faults.push_back(Fault::Hang);
-        scene.one(true, 9, 0);
-        scene.disk.kick(&mut scene.machine);
+        let mut fixture = Fixture::cdl();
+        fixture.machine.faults.push_back(Fault::Hang);
+        fixture.one(true, 9, 0);
+        fixture.disk.kick(&mut fixture.machine);
         if clear {
-            scene.machine.clear(super::id()).unwrap();
+            fixture.machine.clear(super::id()).unwrap();
         } else {
-            scene.machine.halt(super::id()).unwrap();
+            fixture.machine.halt(super::id()).unwrap();
         }
-        assert_eq!(scene.all()[0].status, BlockStatus::Ok);
-        assert_eq!(scene.disk.recoveries().timeouts, 0);
+        assert_eq!(fixture.all()[0].status, BlockStatus::Ok);
+        assert_eq!(fixture.disk.recoveries().timeouts, 0);
     }
 }
 
 #[test]
 fn another_volume_in_its_place_is_not_served() {
-    let mut scene = Scene::cdl();
-    scene.machine.unplug();
-    scene.disk.recheck(&mut scene.machine);
+    let mut fixture = Fixture::cdl();
+    fixture.machine.unplug();
+    fixture.disk.recheck(&mut fixture.machine);
     let other = cdl(6).label("VOL1", "VOL1OTHER1");
-    scene.machine.records = other.records;
-    scene.machine.gone = false;
-    scene.disk.recheck(&mut scene.machine);
-    let one = scene.segment(0, BLOCK as u32);
-    assert_eq!(scene.submit(false, 0, &[one], 9), Err(SubmitError::Broken));
+    fixture.machine.records = other.records;
+    fixture.machine.gone = false;
+    fixture.disk.recheck(&mut fixture.machine);
+    let one = fixture.segment(0, BLOCK as u32);
+    assert_eq!(
+        fixture.submit(false, 0, &[one], 9),
+        Err(SubmitError::Broken)
+    );
 }
 
 #[test]
@@ -306,11 +317,14 @@ fn write_inhibited_is_not_an_equipment_check() {
 
 #[test]
 fn sense_that_does_not_come_by_itself_is_asked_for() {
-    let mut scene = Scene::cdl();
-    scene.machine.concurrent_sense = false;
-    scene.machine.faults.push_back(Fault::UnitCheck(vec![0x80]));
-    assert_eq!(scene.status(false, 9), BlockStatus::IoError);
-    assert_eq!(scene.machine.starts, 1);
+    let mut fixture = Fixture::cdl();
+    fixture.machine.concurrent_sense = false;
+    fixture
+        .machine
+        .faults
+        .push_back(Fault::UnitCheck(vec![0x80]));
+    assert_eq!(fixture.status(false, 9), BlockStatus::IoError);
+    assert_eq!(fixture.machine.starts, 1);
 }
 
 #[test]
@@ -345,39 +359,42 @@ fn what_the_channel_reports_is_retried_or_fails() {
         (Fault::Deferred(1), BlockStatus::Ok),
         (Fault::Refused(Refusal::Busy), BlockStatus::Ok),
     ] {
-        let mut scene = Scene::cdl();
-        scene.machine.faults.push_back(fault.clone());
-        assert_eq!(scene.status(false, 9), status, "{fault:?}");
-        assert_eq!(scene.status(false, 9), BlockStatus::Ok, "after {fault:?}");
+        let mut fixture = Fixture::cdl();
+        fixture.machine.faults.push_back(fault.clone());
+        assert_eq!(fixture.status(false, 9), status, "{fault:?}");
+        assert_eq!(fixture.status(false, 9), BlockStatus::Ok, "after {fault:?}");
     }
 }
 
 #[test]
 fn of_many_requests_only_the_one_without_its_record_fails() {
-    let mut scene = Scene::cdl();
-    let place = scene.disk.volume().layout.place(70);
+    let mut fixture = Fixture::cdl();
+    let place = fixture.disk.volume().layout.place(70);
     let address = (place.cylinder as u16, place.head, place.record);
-    scene.machine.records.remove(&address);
+    fixture.machine.records.remove(&address);
     for token in 0..60 {
-        scene.one(token % 3 == 0, u64::from(token) * 2, token);
+        fixture.one(token % 3 == 0, u64::from(token) * 2, token);
     }
-    let done = scene.all();
+    let done = fixture.all();
     assert_eq!(done.len(), 60);
     for one in done {
         let lost = one.token.0 == 35;
         assert_eq!(one.status == BlockStatus::IoError, lost, "{one:?}");
     }
-    assert_eq!(scene.disk.recoveries().failures, 1);
+    assert_eq!(fixture.disk.recoveries().failures, 1);
 }
 
 #[test]
 fn of_blocks_that_follow_each_other_those_of_an_unformatted_track_fail() {
-    let mut scene = Scene::cdl();
-    scene.machine.records.retain(|at, _| (at.0, at.1) != (0, 4));
+    let mut fixture = Fixture::cdl();
+    fixture
+        .machine
+        .records
+        .retain(|at, _| (at.0, at.1) != (0, 4));
     for token in 0..60 {
-        scene.one(false, u64::from(token), token);
+        fixture.one(false, u64::from(token), token);
     }
-    for one in scene.all() {
+    for one in fixture.all() {
         let lost = (24..36).contains(&one.token.0);
         assert_eq!(one.status == BlockStatus::IoError, lost, "{one:?}");
     }
@@ -385,60 +402,66 @@ fn of_blocks_that_follow_each_other_those_of_an_unformatted_track_fail() {
 
 #[test]
 fn a_program_that_does_not_end_is_halted_and_tried_again() {
-    let mut scene = Scene::cdl();
-    scene.machine.faults.push_back(Fault::Hang);
-    assert_eq!(scene.status(true, 1), BlockStatus::Ok);
-    assert_eq!((scene.machine.halts, scene.machine.clears), (1, 0));
-    assert_eq!(scene.disk.recoveries().timeouts, 1);
-    assert!(scene.machine.micros > PROGRAM_TIMEOUT);
+    let mut fixture = Fixture::cdl();
+    fixture.machine.faults.push_back(Fault::Hang);
+    assert_eq!(fixture.status(true, 1), BlockStatus::Ok);
+    assert_eq!((fixture.machine.halts, fixture.machine.clears), (1, 0));
+    assert_eq!(fixture.disk.recoveries().timeouts, 1);
+    assert!(fixture.machine.micros > PROGRAM_TIMEOUT);
 }
 
 #[test]
 fn a_halt_that_does_not_end_is_followed_by_a_clear() {
-    let mut scene = Scene::cdl();
-    scene.machine.halt_stuck = true;
-    scene.machine.faults.push_back(Fault::Hang);
-    assert_eq!(scene.status(true, 1), BlockStatus::Ok);
-    assert_eq!((scene.machine.halts, scene.machine.clears), (1, 1));
+    let mut fixture = Fixture::cdl();
+    fixture.machine.halt_stuck = true;
+    fixture.machine.faults.push_back(Fault::Hang);
+    assert_eq!(fixture.status(true, 1), BlockStatus::Ok);
+    assert_eq!((fixture.machine.halts, fixture.machine.clears), (1, 1));
 }
 
 #[test]
 fn a_disk_that_cannot_be_stopped_is_given_up() {
-    let mut scene = Scene::cdl();
-    scene.machine.halt_stuck = true;
-    scene.machine.clear_stuck = true;
-    scene.machine.faults.push_back(Fault::Hang);
-    scene.one(false, 1, 0);
-    scene.one(false, 2, 1);
-    let done = scene.all();
+    let mut fixture = Fixture::cdl();
+    fixture.machine.halt_stuck = true;
+    fixture.machine.clear_stuck = true;
+    fixture.machine.faults.push_back(Fault::Hang);
+    fixture.one(false, 1, 0);
+    fixture.one(false, 2, 1);
+    let done = fixture.all();
     assert!(done.iter().all(|one| one.status == BlockStatus::IoError));
-    assert_eq!((done.len(), scene.machine.clears), (2, recovery::CLEARS));
-    let one = scene.segment(0, BLOCK as u32);
-    assert_eq!(scene.submit(false, 0, &[one], 9), Err(SubmitError::Broken));
+    assert_eq!((done.len(), fixture.machine.clears), (2, recovery::CLEARS));
+    let one = fixture.segment(0, BLOCK as u32);
+    assert_eq!(
+        fixture.submit(false, 0, &[one], 9),
+        Err(SubmitError::Broken)
+    );
 }
 
 #[test]
 fn a_program_that_never_ends_fails_in_the_end() {
-    let mut scene = Scene::cdl();
-    scene.machine.faults = vec![Fault::Hang; ATTEMPTS as usize].into();
-    assert_eq!(scene.status(false, 1), BlockStatus::IoError);
-    assert_eq!(scene.status(false, 1), BlockStatus::Ok);
+    let mut fixture = Fixture::cdl();
+    fixture.machine.faults = vec![Fault::Hang; ATTEMPTS as usize].into();
+    assert_eq!(fixture.status(false, 1), BlockStatus::IoError);
+    assert_eq!(fixture.status(false, 1), BlockStatus::Ok);
 }
 
 #[test]
 fn a_disk_that_is_gone_fails_its_requests_and_takes_no_more() {
     for fault in [Fault::Deferred(3), Fault::Refused(Refusal::NotOperational)] {
-        let mut scene = Scene::cdl();
-        scene.machine.faults.push_back(fault);
-        assert_eq!(scene.status(false, 1), BlockStatus::IoError);
-        let one = scene.segment(0, BLOCK as u32);
-        assert_eq!(scene.submit(false, 0, &[one], 9), Err(SubmitError::Broken));
+        let mut fixture = Fixture::cdl();
+        fixture.machine.faults.push_back(fault);
+        assert_eq!(fixture.status(false, 1), BlockStatus::IoError);
+        let one = fixture.segment(0, BLOCK as u32);
+        assert_eq!(
+            fixture.submit(false, 0, &[one], 9),
+            Err(SubmitError::Broken)
+        );
     }
-    let mut scene = Scene::cdl();
-    scene.one(false, 1, 0);
-    scene.machine.gone = true;
-    scene.disk.recheck(&mut scene.machine);
-    assert_eq!(scene.all()[0].status, BlockStatus::IoError);
+    let mut fixture = Fixture::cdl();
+    fixture.one(false, 1, 0);
+    fixture.machine.gone = true;
+    fixture.disk.recheck(&mut fixture.machine);
+    assert_eq!(fixture.all()[0].status, BlockStatus::IoError);
 }
 
 #[test]

@@ -17,11 +17,11 @@ fn machine(tracks: &[u16]) -> Machine {
 }
 
 /// A volume with these tracks formatted.
-fn volume(tracks: &[u16]) -> Scene {
-    Scene::new(machine(tracks))
+fn volume(tracks: &[u16]) -> Fixture {
+    Fixture::new(machine(tracks))
 }
 
-impl Scene {
+impl Fixture {
     /// The contents of some blocks are read in one request.
     fn read(&mut self, block: u64, blocks: u64) -> Vec<u8> {
         let length = blocks * BLOCK;
@@ -68,11 +68,11 @@ fn a_volume_says_that_it_is_thin() {
         volume(&QUICK).disk.volume(),
         volume(&[0, 1, 2]).disk.volume()
     );
-    assert!(!Scene::cdl().disk.volume().thin);
+    assert!(!Fixture::cdl().disk.volume().thin);
     // A storage control that could have some: this one is none.
     let mut machine = cdl(6);
     machine.about.control = 0x2107.into();
-    assert!(!Scene::new(machine).disk.volume().thin);
+    assert!(!Fixture::new(machine).disk.volume().thin);
 }
 
 #[test]
@@ -86,18 +86,18 @@ fn a_volume_whose_label_only_is_formatted_is_none() {
 
 #[test]
 fn tracks_that_were_never_formatted_read_as_zeroes_and_stay_so() {
-    let mut scene = volume(&QUICK);
+    let mut fixture = volume(&QUICK);
     for (block, blocks) in [(RECORDS, RECORDS), (40, 3), (RECORDS * 3 + 5, 200), (17, 1)] {
         assert_eq!(
-            scene.read(block, blocks),
+            fixture.read(block, blocks),
             vec![0; (blocks * BLOCK) as usize]
         );
     }
-    assert_eq!(scene.machine.formatted, 0);
-    let last = scene.disk.volume().layout.blocks - 1;
-    assert_eq!(scene.read(last, 1), vec![0; BLOCK as usize]);
+    assert_eq!(fixture.machine.formatted, 0);
+    let last = fixture.disk.volume().layout.blocks - 1;
+    assert_eq!(fixture.read(last, 1), vec![0; BLOCK as usize]);
     assert_eq!(
-        scene.disk.recoveries(),
+        fixture.disk.recoveries(),
         crate::driver::block::Recoveries::default()
     );
 }
@@ -110,18 +110,18 @@ fn a_whole_track_and_a_part_of_one_are_formatted_once_and_written() {
         (RECORDS + 4, 5),
         (RECORDS * 2 - 1, 1),
     ] {
-        let mut scene = volume(&QUICK);
-        assert_eq!(scene.write(block, blocks, 7), BlockStatus::Ok);
-        assert_eq!(scene.records_of(1), RECORDS as usize);
-        assert_eq!(u64::from(scene.machine.formatted), RECORDS, "one track");
-        assert_eq!(scene.read(block, blocks), contents(block, blocks, 7));
+        let mut fixture = volume(&QUICK);
+        assert_eq!(fixture.write(block, blocks, 7), BlockStatus::Ok);
+        assert_eq!(fixture.records_of(1), RECORDS as usize);
+        assert_eq!(u64::from(fixture.machine.formatted), RECORDS, "one track");
+        assert_eq!(fixture.read(block, blocks), contents(block, blocks, 7));
         let mut track = vec![0; (RECORDS * BLOCK) as usize];
         let at = ((block - RECORDS) * BLOCK) as usize;
         track[at..][..(blocks * BLOCK) as usize].copy_from_slice(&contents(block, blocks, 7));
-        assert_eq!(scene.read(RECORDS, RECORDS), track);
-        assert_eq!(scene.write(block, blocks, 9), BlockStatus::Ok);
-        assert_eq!(u64::from(scene.machine.formatted), RECORDS, "not again");
-        assert_eq!(scene.disk.recoveries().failures, 0);
+        assert_eq!(fixture.read(RECORDS, RECORDS), track);
+        assert_eq!(fixture.write(block, blocks, 9), BlockStatus::Ok);
+        assert_eq!(u64::from(fixture.machine.formatted), RECORDS, "not again");
+        assert_eq!(fixture.disk.recoveries().failures, 0);
     }
 }
 
@@ -129,70 +129,70 @@ fn a_whole_track_and_a_part_of_one_are_formatted_once_and_written() {
 fn a_request_over_formatted_and_unformatted_tracks_gets_the_data_of_the_ones_and_zeroes_of_the_others(
 ) {
     // Tracks 3 and 5 of the volume are formatted, 4 and 6 are not.
-    let mut scene = volume(&[0, 1, 2, 3, 5]);
-    assert_eq!(scene.write(RECORDS, RECORDS, 1), BlockStatus::Ok);
-    assert_eq!(scene.write(RECORDS * 3, RECORDS, 2), BlockStatus::Ok);
-    assert_eq!(scene.machine.formatted, 0);
+    let mut fixture = volume(&[0, 1, 2, 3, 5]);
+    assert_eq!(fixture.write(RECORDS, RECORDS, 1), BlockStatus::Ok);
+    assert_eq!(fixture.write(RECORDS * 3, RECORDS, 2), BlockStatus::Ok);
+    assert_eq!(fixture.machine.formatted, 0);
     let zeroes = vec![0; (RECORDS * BLOCK) as usize];
     let mut wanted = contents(RECORDS, RECORDS, 1);
     wanted.extend(&zeroes);
     wanted.extend(contents(RECORDS * 3, RECORDS, 2));
     wanted.extend(&zeroes);
-    assert!(scene.read(RECORDS, RECORDS * 4) == wanted);
-    assert_eq!(scene.machine.formatted, 0);
+    assert!(fixture.read(RECORDS, RECORDS * 4) == wanted);
+    assert_eq!(fixture.machine.formatted, 0);
     // The same, written, from the middle of a track to the middle of one.
     let (block, blocks) = (RECORDS + 6, RECORDS * 3);
-    assert_eq!(scene.write(block, blocks, 3), BlockStatus::Ok);
-    assert_eq!(u64::from(scene.machine.formatted), RECORDS * 2);
+    assert_eq!(fixture.write(block, blocks, 3), BlockStatus::Ok);
+    assert_eq!(u64::from(fixture.machine.formatted), RECORDS * 2);
     let at = (6 * BLOCK) as usize;
     wanted[at..][..(blocks * BLOCK) as usize].copy_from_slice(&contents(block, blocks, 3));
-    assert!(scene.read(RECORDS, RECORDS * 4) == wanted);
+    assert!(fixture.read(RECORDS, RECORDS * 4) == wanted);
 }
 
 #[test]
 fn many_requests_at_once_each_get_what_is_theirs() {
-    let mut scene = volume(&[0, 1, 2, 3, 5]);
+    let mut fixture = volume(&[0, 1, 2, 3, 5]);
     for token in 0..48 {
-        scene.one(token % 3 == 0, u64::from(token) + 6, token);
+        fixture.one(token % 3 == 0, u64::from(token) + 6, token);
     }
-    let done = scene.all();
+    let done = fixture.all();
     assert_eq!(done.len(), 48);
     assert!(done.iter().all(|one| one.status == BlockStatus::Ok));
-    assert_eq!(scene.disk.recoveries().failures, 0);
+    assert_eq!(fixture.disk.recoveries().failures, 0);
     // Tracks 4 and 6: blocks were written on both.
-    assert_eq!(u64::from(scene.machine.formatted), RECORDS * 2);
+    assert_eq!(u64::from(fixture.machine.formatted), RECORDS * 2);
 }
 
 #[test]
 fn whoever_dies_while_a_track_is_formatted_or_behind_it_has_changed_nothing() {
     for there in 0..=RECORDS as u8 {
-        let mut scene = volume(&QUICK);
-        scene.machine.format_hangs_after = Some(there).filter(|it| u64::from(*it) < RECORDS);
-        let segment = scene.segment(0, 2 * BLOCK as u32);
-        scene.submit(true, RECORDS + 5, &[segment], 1).unwrap();
+        let mut fixture = volume(&QUICK);
+        fixture.machine.format_hangs_after = Some(there).filter(|it| u64::from(*it) < RECORDS);
+        let segment = fixture.segment(0, 2 * BLOCK as u32);
+        fixture.submit(true, RECORDS + 5, &[segment], 1).unwrap();
         if u64::from(there) == RECORDS {
             // What it writes hangs: NRF, survey, format, write.
-            scene.disk.kick(&mut scene.machine);
-            scene.machine.faults.push_back(Fault::Hang);
+            fixture.disk.kick(&mut fixture.machine);
+            fixture.machine.faults.push_back(Fault::Hang);
         }
-        scene.disk.kick(&mut scene.machine);
-        assert!(scene.disk.poll().is_none());
-        assert_eq!(scene.records_of(1), usize::from(there));
+        fixture.disk.kick(&mut fixture.machine);
+        assert!(fixture.disk.poll().is_none());
+        assert_eq!(fixture.records_of(1), usize::from(there));
         // The next life: the same volume, another driver.
         let mut machine = machine(&QUICK);
-        machine.records = core::mem::take(&mut scene.machine.records);
-        let mut scene = Scene::new(machine);
+        machine.records = core::mem::take(&mut fixture.machine.records);
+        let mut fixture = Fixture::new(machine);
         let zeroes = vec![0; (RECORDS * BLOCK) as usize];
-        assert!(scene.read(RECORDS, RECORDS) == zeroes, "{there}");
+        assert!(fixture.read(RECORDS, RECORDS) == zeroes, "{there}");
         assert_eq!(
-            scene.records_of(1),
+            fixture.records_of(1),
             usize::from(there),
             "reading formats nothing"
         );
         // What was written to the records that are there stays.
         if there >= 3 {
-            assert_eq!(scene.write(RECORDS + 1, 2, 5), BlockStatus::Ok);
-            assert_eq!(scene.records_of(1), usize::from(there));
+            assert_eq!(fixture.write(RECORDS + 1, 2, 5), BlockStatus::Ok);
+            assert_eq!(fixture.records_of(1), usize::from(there));
         }
         let mut wanted = zeroes;
         if there >= 3 {
@@ -202,27 +202,27 @@ fn whoever_dies_while_a_track_is_formatted_or_behind_it_has_changed_nothing() {
                 5,
             ));
         }
-        assert!(scene.read(RECORDS, RECORDS) == wanted, "{there}");
+        assert!(fixture.read(RECORDS, RECORDS) == wanted, "{there}");
         // And the write is done again.
-        assert_eq!(scene.write(RECORDS + 5, 2, 6), BlockStatus::Ok);
+        assert_eq!(fixture.write(RECORDS + 5, 2, 6), BlockStatus::Ok);
         wanted[5 * BLOCK as usize..7 * BLOCK as usize].copy_from_slice(&contents(
             RECORDS + 5,
             2,
             6,
         ));
-        assert!(scene.read(RECORDS, RECORDS) == wanted, "{there}");
-        assert_eq!(scene.disk.recoveries().failures, 0);
+        assert!(fixture.read(RECORDS, RECORDS) == wanted, "{there}");
+        assert_eq!(fixture.disk.recoveries().failures, 0);
     }
 }
 
 #[test]
 fn a_format_that_is_stopped_in_the_middle_goes_on_behind_what_is_there() {
-    let mut scene = volume(&QUICK);
-    scene.machine.format_hangs_after = Some(5);
-    assert_eq!(scene.write(RECORDS + 5, 2, 6), BlockStatus::Ok);
-    assert_eq!(scene.machine.halts, 1);
-    assert_eq!(u64::from(scene.machine.formatted), RECORDS);
-    assert_eq!(scene.read(RECORDS + 5, 2), contents(RECORDS + 5, 2, 6));
+    let mut fixture = volume(&QUICK);
+    fixture.machine.format_hangs_after = Some(5);
+    assert_eq!(fixture.write(RECORDS + 5, 2, 6), BlockStatus::Ok);
+    assert_eq!(fixture.machine.halts, 1);
+    assert_eq!(u64::from(fixture.machine.formatted), RECORDS);
+    assert_eq!(fixture.read(RECORDS + 5, 2), contents(RECORDS + 5, 2, 6));
 }
 
 #[test]
@@ -236,13 +236,13 @@ fn a_track_lost_at_either_program_is_tried_again() {
                 Fault::Refused(channel::Refusal::Busy),
                 Fault::Deferred(1),
             ] {
-                let mut scene = volume(&QUICK);
-                scene.machine.skip_faults = number;
-                scene.machine.faults.push_back(fault.clone());
-                let status = scene.status(write, RECORDS + 3);
+                let mut fixture = volume(&QUICK);
+                fixture.machine.skip_faults = number;
+                fixture.machine.faults.push_back(fault.clone());
+                let status = fixture.status(write, RECORDS + 3);
                 assert_eq!(status, BlockStatus::Ok, "{write} {number} {fault:?}");
                 let formatted = if write { RECORDS } else { 0 };
-                assert_eq!(u64::from(scene.machine.formatted), formatted);
+                assert_eq!(u64::from(fixture.machine.formatted), formatted);
             }
         }
     }
@@ -252,39 +252,42 @@ fn a_track_lost_at_either_program_is_tried_again() {
 fn sense_data_that_does_not_come_along_is_asked_for_there_too() {
     let mut machine = machine(&QUICK);
     machine.concurrent_sense = false;
-    let mut scene = Scene::new(machine);
-    assert_eq!(scene.read(RECORDS, 30), vec![0; (30 * BLOCK) as usize]);
-    assert_eq!(scene.write(RECORDS + 3, 30, 4), BlockStatus::Ok);
-    assert_eq!(scene.read(RECORDS + 3, 30), contents(RECORDS + 3, 30, 4));
+    let mut fixture = Fixture::new(machine);
+    assert_eq!(fixture.read(RECORDS, 30), vec![0; (30 * BLOCK) as usize]);
+    assert_eq!(fixture.write(RECORDS + 3, 30, 4), BlockStatus::Ok);
+    assert_eq!(fixture.read(RECORDS + 3, 30), contents(RECORDS + 3, 30, 4));
 }
 
 #[test]
 fn a_volume_that_cannot_be_formatted_fails_the_write_and_nothing_else() {
-    let mut scene = volume(&[0, 1, 2]);
+    let mut fixture = volume(&[0, 1, 2]);
     // No more storage: write inhibited, at each format write.
-    scene.machine.format_inhibited = true;
-    assert_eq!(scene.write(RECORDS + 3, 2, 4), BlockStatus::IoError);
-    assert_eq!(scene.write(3, 2, 4), BlockStatus::Ok);
-    assert_eq!(scene.read(RECORDS + 3, 2), vec![0; 2 * BLOCK as usize]);
-    assert_eq!(scene.read(3, 2), contents(3, 2, 4));
+    fixture.machine.format_inhibited = true;
+    assert_eq!(fixture.write(RECORDS + 3, 2, 4), BlockStatus::IoError);
+    assert_eq!(fixture.write(3, 2, 4), BlockStatus::Ok);
+    assert_eq!(fixture.read(RECORDS + 3, 2), vec![0; 2 * BLOCK as usize]);
+    assert_eq!(fixture.read(3, 2), contents(3, 2, 4));
 }
 
 #[test]
 fn prefix_begins_such_programs_too() {
     let mut machine = machine(&QUICK).offering_prefix();
     machine.prefix = true;
-    let mut scene = Scene::new(machine);
-    assert_eq!(scene.write(6, 40, 4), BlockStatus::Ok);
-    assert_eq!(scene.read(6, 40), contents(6, 40, 4));
+    let mut fixture = Fixture::new(machine);
+    assert_eq!(fixture.write(6, 40, 4), BlockStatus::Ok);
+    assert_eq!(fixture.read(6, 40), contents(6, 40, 4));
 }
 
 #[test]
 fn a_volume_that_is_not_thin_has_no_tracks_made() {
-    let mut scene = Scene::cdl();
-    scene.machine.records.retain(|at, _| (at.0, at.1) != (0, 4));
-    assert_eq!(scene.status(true, 30), BlockStatus::IoError);
-    assert_eq!(scene.status(false, 30), BlockStatus::IoError);
-    assert_eq!(scene.machine.formatted, 0);
+    let mut fixture = Fixture::cdl();
+    fixture
+        .machine
+        .records
+        .retain(|at, _| (at.0, at.1) != (0, 4));
+    assert_eq!(fixture.status(true, 30), BlockStatus::IoError);
+    assert_eq!(fixture.status(false, 30), BlockStatus::IoError);
+    assert_eq!(fixture.machine.formatted, 0);
 }
 
 proptest! {
@@ -308,7 +311,7 @@ proptest! {
                 machine.records.insert(record, super::fake::Record { key, data });
             }
         }
-        let mut scene = Scene::new(machine);
+        let mut fixture = Fixture::new(machine);
         let mut wanted = vec![0_u8; (100 * BLOCK) as usize];
         let mut seed = 0_u8;
         for batch in requests {
@@ -322,9 +325,9 @@ proptest! {
                 let range = (block * BLOCK) as usize..((block + blocks) * BLOCK) as usize;
                 let bytes = contents(block, blocks, seed);
                 let at = ClientAddress::new(place);
-                scene.data.write_bytes(at, &bytes).unwrap();
-                let segment = scene.segment(place, bytes.len() as u32);
-                scene.submit(write, block, &[segment], token).unwrap();
+                fixture.data.write_bytes(at, &bytes).unwrap();
+                let segment = fixture.segment(place, bytes.len() as u32);
+                fixture.submit(write, block, &[segment], token).unwrap();
                 if write {
                     wanted[range].copy_from_slice(&bytes);
                 } else {
@@ -332,18 +335,18 @@ proptest! {
                 }
                 place += blocks * BLOCK + 8;
             }
-            let done = scene.all();
+            let done = fixture.all();
             prop_assert!(done.iter().all(|one| one.status == BlockStatus::Ok));
             for (at, range) in expected {
                 let mut found = vec![0; range.len()];
-                scene.data.read_bytes(at, &mut found).unwrap();
+                fixture.data.read_bytes(at, &mut found).unwrap();
                 let mut either = before[range.clone()].iter().zip(&wanted[range]).zip(&found);
                 let unwritten = |((before, after), found)| before != after || before == found;
                 prop_assert!(either.all(unwritten));
             }
         }
-        let found = scene.read(0, 100);
+        let found = fixture.read(0, 100);
         prop_assert!(found == wanted);
-        prop_assert_eq!(scene.disk.recoveries().failures, 0);
+        prop_assert_eq!(fixture.disk.recoveries().failures, 0);
     }
 }

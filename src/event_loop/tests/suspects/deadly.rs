@@ -16,7 +16,7 @@ use virtio::ring::{Options, QueueLayout};
 use virtio::{Features, Status};
 use window::{ClientAddress, Segment, Window};
 
-use super::{export, Scene, DISK, FAILED};
+use super::{export, Fixture, DISK, FAILED};
 use crate::css::Platform;
 use crate::driver::block::{
     BlockDevice, BlockStatus, Done, Geometry, Operation, Range, SubmitError, Token,
@@ -86,8 +86,8 @@ struct Guest {
 
 impl Guest {
     /// A driver that has set its device up with an earlier life.
-    fn new(scene: &Scene, client: u16) -> Self {
-        let entry: Client = scene.control.read(client.into()).unwrap();
+    fn new(fixture: &Fixture, client: u16) -> Self {
+        let entry: Client = fixture.control.read(client.into()).unwrap();
         let (base, length) = (entry.window.offset.get(), entry.window.length.get());
         let memory = |length| {
             let start = core::ptr::with_exposed_provenance_mut(base as usize);
@@ -96,7 +96,7 @@ impl Guest {
         };
         let ring = memory(u64::from(QueueLayout::contiguous_bytes(SIZE)));
         let layout = QueueLayout::contiguous(SIZE);
-        let area = Area::open(scene.shared[usize::from(client)], Kind::Client).unwrap();
+        let area = Area::open(fixture.shared[usize::from(client)], Kind::Client).unwrap();
         let status = Status::ACKNOWLEDGE | Status::DRIVER | Status::FEATURES_OK | Status::DRIVER_OK;
         let device = DeviceState {
             features: Features::VERSION_1.bits().into(),
@@ -162,19 +162,19 @@ impl Guest {
 }
 
 /// Two clients of one disk.
-fn scene() -> (Scene, [Guest; 2]) {
+fn fixture() -> (Fixture, [Guest; 2]) {
     let given = [0, 1].map(|client| {
         let mut export = export(ExportKind::Block, client);
         export.disk = 0.into();
         export
     });
-    let mut scene = Scene::with(2, &[DISK], &[DISK], &given, |_, _| {});
-    let guests = [0, 1].map(|client| Guest::new(&scene, client));
-    scene.lives_on(false);
-    (scene, guests)
+    let mut fixture = Fixture::with(2, &[DISK], &[DISK], &given, |_, _| {});
+    let guests = [0, 1].map(|client| Guest::new(&fixture, client));
+    fixture.lives_on(false);
+    (fixture, guests)
 }
 
-impl Scene {
+impl Fixture {
     /// The appliance's next life.
     fn lives_on(&mut self, mended: bool) {
         self.restart();
@@ -206,77 +206,77 @@ impl Scene {
 
 #[test]
 fn a_request_that_the_appliance_dies_of_takes_its_own_export_out_of_service() {
-    let (mut scene, [mut bad, mut good]) = scene();
+    let (mut fixture, [mut bad, mut good]) = fixture();
     bad.reads();
     good.reads();
-    assert!(scene.survives());
+    assert!(fixture.survives());
     assert_eq!((bad.served(), good.served()), (1, 1));
     bad.kills();
     good.reads();
-    assert!(!scene.survives());
-    assert_eq!((scene.deaths(0), scene.deaths(1)), (1, 0));
-    assert!(!scene.survives(), "it is done again once");
-    assert_eq!((scene.deaths(0), scene.deaths(1)), (2, 0));
-    assert_eq!(scene.conditions()[EXPORT], Err(FAILED.into()));
-    assert_eq!(scene.conditions()[EXPORT + 1], Ok(()));
+    assert!(!fixture.survives());
+    assert_eq!((fixture.deaths(0), fixture.deaths(1)), (1, 0));
+    assert!(!fixture.survives(), "it is done again once");
+    assert_eq!((fixture.deaths(0), fixture.deaths(1)), (2, 0));
+    assert_eq!(fixture.conditions()[EXPORT], Err(FAILED.into()));
+    assert_eq!(fixture.conditions()[EXPORT + 1], Ok(()));
     // Not a third time; and everybody else is served.
     good.reads();
-    assert!(scene.survives());
+    assert!(fixture.survives());
     assert_eq!((bad.served(), good.served()), (0, 2));
     // After the pause it is tried again.
-    scene.later(9_000_000);
-    assert!(scene.survives());
-    scene
+    fixture.later(9_000_000);
+    assert!(fixture.survives());
+    fixture
         .machine
-        .pause(scene.machine.now().plus_micros(2_000_000));
-    assert!(!scene.appliance.keep_house(&mut scene.machine));
-    assert!(!scene.survives());
-    assert_eq!((scene.deaths(0), scene.deaths(1)), (3, 0));
-    scene.later(11_000_000);
-    assert!(scene.survives(), "the pause is twice as long");
+        .pause(fixture.machine.now().plus_micros(2_000_000));
+    assert!(!fixture.appliance.keep_house(&mut fixture.machine));
+    assert!(!fixture.survives());
+    assert_eq!((fixture.deaths(0), fixture.deaths(1)), (3, 0));
+    fixture.later(11_000_000);
+    assert!(fixture.survives(), "the pause is twice as long");
 }
 
 #[test]
 fn its_requests_are_neither_lost_nor_done_twice() {
-    let (mut scene, [mut bad, _]) = scene();
+    let (mut fixture, [mut bad, _]) = fixture();
     bad.kills();
     bad.reads();
     for _ in 0..2 {
-        assert!(!scene.survives());
+        assert!(!fixture.survives());
     }
     bad.reads();
-    assert!(scene.survives());
+    assert!(fixture.survives());
     assert_eq!(bad.served(), 0);
     // Whatever it was is mended, and the daemon asks.
-    scene.lives_on(true);
-    scene.retry(EXPORT as u32);
-    assert!(scene.survives());
+    fixture.lives_on(true);
+    fixture.retry(EXPORT as u32);
+    assert!(fixture.survives());
     assert_eq!(bad.served(), 3);
-    assert_eq!(scene.conditions(), [const { Ok(()) }; 5]);
+    assert_eq!(fixture.conditions(), [const { Ok(()) }; 5]);
 }
 
 #[test]
 fn an_appliance_that_is_killed_while_it_serves_somebody_is_not_his_fault() {
-    let (mut scene, [mut guest, _]) = scene();
+    let (mut fixture, [mut guest, _]) = fixture();
     for _ in 0..3 {
         guest.reads();
-        assert!(scene.survives());
+        assert!(fixture.survives());
         assert_eq!(guest.served(), 1);
-        scene.lives_on(false);
+        fixture.lives_on(false);
     }
-    assert_eq!((scene.deaths(0), scene.deaths(1)), (0, 0));
+    assert_eq!((fixture.deaths(0), fixture.deaths(1)), (0, 0));
 }
 
 #[test]
 fn a_death_in_which_nobody_was_served_is_nobodys() {
-    let (mut scene, [mut guest, _]) = scene();
+    let (mut fixture, [mut guest, _]) = fixture();
     guest.reads();
-    assert!(scene.survives());
-    scene.later(0);
-    let (note, _) = Note::open(&scene.control).unwrap();
+    assert!(fixture.survives());
+    fixture.later(0);
+    let (note, _) = Note::open(&fixture.control).unwrap();
     note.death().store(1);
-    scene.lives_on(false);
-    scene.lives_on(false);
-    assert_eq!((scene.deaths(0), scene.deaths(1)), (0, 0));
+    fixture.lives_on(false);
+    fixture.lives_on(false);
+    assert_eq!((fixture.deaths(0), fixture.deaths(1)), (0, 0));
     assert_eq!(guest.served(), 1);
 }

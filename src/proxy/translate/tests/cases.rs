@@ -3,8 +3,8 @@
 use channel::{CcwFlags, DeviceStatus, Irb, Midaw, MidawFlags, OrbFlags, SubchannelStatus};
 use zerocopy::big_endian::U32;
 
+use super::fixture::*;
 use super::interpreter::{Act, Kind};
-use super::scene::*;
 use super::translate::{Translator, ARENA_BYTES, MAX_CCWS, MAX_DETOUR, MAX_SEGMENTS};
 
 const CHECK: SubchannelStatus = SubchannelStatus::PROGRAM_CHECK;

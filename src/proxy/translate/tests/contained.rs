@@ -9,8 +9,8 @@ use std::cell::Cell;
 use channel::{Ccw1, IdawFormat, Midaw, MidawFlags, Orb, OrbFlags};
 
 use super::differential::{self, Choice};
+use super::fixture::*;
 use super::interpreter::{self, Act, Memory, Run};
-use super::scene::*;
 use super::translate::{Split, Translator, ARENA_BYTES};
 
 /// No storage is anywhere near, and no machine has any: what the translator puts where nothing may be.
@@ -19,7 +19,7 @@ const NOWHERE: u64 = 0x7FFF_FFFF_FFFF_F000;
 const REPEATED: u32 = 2048;
 
 /// How a translated program is run.
-pub struct Scene<'a> {
+pub struct Fixture<'a> {
     pub client: &'a mut Client,
     pub translator: Translator,
     /// Bytes of the translator's arena.
@@ -30,7 +30,7 @@ pub struct Scene<'a> {
     pub seed: u64,
 }
 
-impl<'a> Scene<'a> {
+impl<'a> Fixture<'a> {
     pub fn new(client: &'a mut Client, arena: u32, stores: &'a [CpuStore], seed: u64) -> Self {
         Self {
             client,
@@ -195,11 +195,11 @@ pub fn check(input: &[u8]) {
         0x100 + 16 * (choice.word() % 0x80)
     };
     let seed = u64::from(choice.word());
-    let mut scene = Scene::new(&mut client, arena, &stores, seed);
-    if scene.client.disk {
-        scene.translator = scene.translator.repeating(classify);
+    let mut fixture = Fixture::new(&mut client, arena, &stores, seed);
+    if fixture.client.disk {
+        fixture.translator = fixture.translator.replaying(classify);
     }
-    let _ = scene.run(&orb, &acts);
+    let _ = fixture.run(&orb, &acts);
 }
 
 const WINDOW: u32 = 0x1_0000;

@@ -2,7 +2,7 @@
 
 use channel::{Ccw1, CcwFlags, Orb, OrbFlags};
 
-use super::scene::*;
+use super::fixture::*;
 use super::translate::Translator;
 
 /// What becomes of a program whose device never says anything but that it is done.

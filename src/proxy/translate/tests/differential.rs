@@ -5,8 +5,8 @@
 
 use channel::{Ccw1, CcwFlags, CommandCode, IdawFormat, Midaw, MidawFlags, Orb, OrbFlags};
 
+use super::fixture::*;
 use super::interpreter::Act;
-use super::scene::*;
 
 const WINDOW: u32 = 0x2_0000;
 /// Where CCWs are: at the start, where data is too, and at the very end.

@@ -2,8 +2,8 @@
 
 use channel::{OrbFlags, SubchannelStatus};
 
+use super::fixture::*;
 use super::interpreter::Act;
-use super::scene::*;
 
 #[test]
 fn an_endless_program_ends_when_the_client_takes_its_loop_away() {

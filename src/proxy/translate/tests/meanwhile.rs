@@ -3,16 +3,16 @@
 use channel::{Midaw, MidawFlags, OrbFlags};
 use zerocopy::IntoBytes;
 
-use super::contained::Scene;
+use super::contained::Fixture;
+use super::fixture::*;
 use super::interpreter::{Act, Run};
-use super::scene::*;
 
 /// Runs a program again and again, so that the channel finds old and new words in many combinations.
 fn in_every_way(client: &Client, arena: u32, orb: &channel::Orb, acts: &[Act]) -> Vec<Run> {
     let runs = (0..200).map(|seed| {
         let mut client = client.clone();
         let stores = std::mem::take(&mut client.stores);
-        let run = Scene::new(&mut client, arena, &stores, seed).run(orb, acts);
+        let run = Fixture::new(&mut client, arena, &stores, seed).run(orb, acts);
         run.expect("a good program")
     });
     runs.collect()
@@ -106,7 +106,7 @@ fn a_list_is_never_overwritten_for_another_ccw() {
         let acts = [Act::moves(0x1000); 2];
         let mut alone = client.clone();
         let stores = std::mem::take(&mut alone.stores);
-        if Scene::new(&mut alone, 8 * words, &stores, 0)
+        if Fixture::new(&mut alone, 8 * words, &stores, 0)
             .run(&orb, &acts)
             .is_some()
         {

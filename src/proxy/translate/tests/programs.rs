@@ -2,8 +2,8 @@
 
 use channel::OrbFlags;
 
+use super::fixture::*;
 use super::interpreter::Act;
-use super::scene::*;
 
 const BASES: [u64; 4] = [0, LOW, 0x7FFF_0000, HIGH];
 

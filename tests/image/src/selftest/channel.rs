@@ -32,7 +32,7 @@ struct Machine {
 
 impl remote::Machine for Machine {
     fn sleep(&mut self, deadline: Tod) {
-        self.bell.lie_down();
+        self.bell.arm_wakeup();
         let nap = self.hardware.now().plus_micros(NAP);
         if !self.bell.rings() && !self.serial.interrupts(true) {
             self.hardware.pause(deadline.min(nap));
@@ -42,7 +42,7 @@ impl remote::Machine for Machine {
         }
         self.serial.interrupts(false);
         self.serial.take_wakes(&mut self.hardware);
-        self.bell.get_up();
+        self.bell.disarm_wakeup();
         self.bell.heard();
     }
 

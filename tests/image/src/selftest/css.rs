@@ -4,7 +4,7 @@
 //! devices and on a DASD. Where an implementation is known to differ from the *Principles of Operation*, the
 //! test asks for what both have in common.
 
-use super::{ensure, Outcome, Scene, Tally, Test, Why};
+use super::{ensure, Fixture, Outcome, Tally, Test, Why};
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::vec::Vec;
@@ -187,7 +187,7 @@ impl Subchannel {
     }
 }
 
-impl Scene for Subchannel {
+impl Fixture for Subchannel {
     /// Enabled, idle, nothing pending.
     #[inline(never)]
     fn fresh(&mut self) -> Outcome {
@@ -208,89 +208,89 @@ impl Scene for Subchannel {
 pub(super) fn run(tally: &mut Tally, vfio: bool) {
     // SAFETY: the vectors are set, and this is the one CPU.
     let platform = unsafe { Hardware::new(Cr6::ALL_SUBCLASSES) };
-    run_with(tally, scene(Box::new(platform), true, vfio), &[]);
+    run_with(tally, fixture(Box::new(platform), true, vfio), &[]);
 }
 
 /// The same over a channel subsystem that is not the machine's, and what cannot be asked of that.
 pub(super) fn run_on(tally: &mut Tally, platform: Box<dyn Platform>) {
-    run_with(tally, scene(platform, false, false), remote::TESTS);
+    run_with(tally, fixture(platform, false, false), remote::TESTS);
 }
 
 /// The same over the proxy in this image, which is tried harder; DASD are written to.
 pub(super) fn run_through(tally: &mut Tally, platform: Box<dyn Platform>, vfio: bool) {
-    let mut scene = scene(platform, false, vfio);
-    if let Ok(scene) = &mut scene {
-        scene.writes = true;
+    let mut fixture = fixture(platform, false, vfio);
+    if let Ok(fixture) = &mut fixture {
+        fixture.writes = true;
     }
-    run_with(tally, scene, remote::TESTS);
+    run_with(tally, fixture, remote::TESTS);
 }
 
 /// Tests the terminal of a channel subsystem that is not the machine's, at which somebody types all the time.
 pub(super) fn run_attention(tally: &mut Tally, platform: Box<dyn Platform>) {
-    let terminal = scene(platform, false, false).and_then(|mut scene| {
+    let terminal = fixture(platform, false, false).and_then(|mut fixture| {
         let is_terminal = |device: &Device| {
             let identity = device.identity.as_ref();
             identity.is_ok_and(|it| it.cu_type.get() == terminal::CONTROL_UNIT_TYPE)
         };
-        let found = scene
+        let found = fixture
             .others
             .iter()
             .find(|device| is_terminal(device))
             .cloned();
-        scene.device = found.ok_or("no terminal")?;
-        scene.id = scene.device.id;
-        Ok(scene)
+        fixture.device = found.ok_or("no terminal")?;
+        fixture.id = fixture.device.id;
+        Ok(fixture)
     });
     match terminal {
-        Ok(mut scene) => {
+        Ok(mut fixture) => {
             // Asks for keys until the first one comes.
-            tally.run("", &mut scene, terminal::TESTS);
-            tally.run("", &mut scene, attention::TESTS);
+            tally.run("", &mut fixture, terminal::TESTS);
+            tally.run("", &mut fixture, attention::TESTS);
         }
         Err(why) => tally.note("", "there is a terminal to test", Err(why)),
     }
 }
 
-fn run_with(tally: &mut Tally, scene: Result<Subchannel, Why>, more: &[Test<Subchannel>]) {
-    let mut scene = match scene {
-        Ok(scene) => scene,
+fn run_with(tally: &mut Tally, fixture: Result<Subchannel, Why>, more: &[Test<Subchannel>]) {
+    let mut fixture = match fixture {
+        Ok(fixture) => fixture,
         Err(why) => return tally.note("", "there are subchannels to test", Err(why)),
     };
-    for device in core::mem::take(&mut scene.others) {
+    for device in core::mem::take(&mut fixture.others) {
         let Ok(identity) = device.identity else {
             continue;
         };
         let of = format!("{} {identity}: ", device.number);
-        scene.neighbour = Some(scene.id).filter(|&id| id != device.id);
-        scene.id = device.id;
-        scene.device = device;
-        scene.asynchronous = None;
+        fixture.neighbour = Some(fixture.id).filter(|&id| id != device.id);
+        fixture.id = device.id;
+        fixture.device = device;
+        fixture.asynchronous = None;
         if identity.cu_type.get() == terminal::CONTROL_UNIT_TYPE {
-            tally.run(&of, &mut scene, terminal::TESTS);
+            tally.run(&of, &mut fixture, terminal::TESTS);
         }
-        tally.run(&of, &mut scene, codes::TESTS);
-        tally.run(&of, &mut scene, programs::TESTS);
-        tally.run(&of, &mut scene, running::TESTS);
-        tally.run(&of, &mut scene, interruptions::TESTS);
-        tally.run(&of, &mut scene, more);
+        tally.run(&of, &mut fixture, codes::TESTS);
+        tally.run(&of, &mut fixture, programs::TESTS);
+        tally.run(&of, &mut fixture, running::TESTS);
+        tally.run(&of, &mut fixture, interruptions::TESTS);
+        tally.run(&of, &mut fixture, more);
         let is_dasd = dasd::CONTROL_UNITS.contains(&identity.cu_type.get());
         if is_dasd {
-            tally.run(&of, &mut scene, ipl::READS);
+            tally.run(&of, &mut fixture, ipl::READS);
         }
-        if scene.writes {
-            tally.run(&of, &mut scene, hostile::TESTS);
+        if fixture.writes {
+            tally.run(&of, &mut fixture, hostile::TESTS);
             if is_dasd {
-                tally.run(&of, &mut scene, dasd::TESTS);
-                tally.run(&of, &mut scene, ipl::TESTS);
+                tally.run(&of, &mut fixture, dasd::TESTS);
+                tally.run(&of, &mut fixture, ipl::TESTS);
             } else if fba::is_fba(&identity) {
-                tally.run(&of, &mut scene, ipl::FIXED);
+                tally.run(&of, &mut fixture, ipl::FIXED);
             }
         }
     }
 }
 
 #[inline(never)]
-fn scene(mut platform: Box<dyn Platform>, own: bool, vfio: bool) -> Result<Subchannel, Why> {
+fn fixture(mut platform: Box<dyn Platform>, own: bool, vfio: bool) -> Result<Subchannel, Why> {
     let devices = css::discover(platform.as_mut())?;
     let device = devices.first().cloned().ok_or("no device")?;
     let absent = SubchannelId::all_of_set(0).find(|&id| platform.store(id).is_err());

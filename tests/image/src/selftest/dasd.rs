@@ -6,7 +6,7 @@
 //!
 //! Requests are waited for as the event loop does it.
 
-use super::{ensure, expect, test, Outcome, Scene, Tally, Test, Why};
+use super::{ensure, expect, test, Fixture, Outcome, Tally, Test, Why};
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -75,7 +75,7 @@ pub(super) struct Dasd {
     next_token: u32,
 }
 
-impl Scene for Dasd {}
+impl Fixture for Dasd {}
 
 /// Tests every volume that is served; the others have to say why they are not.
 pub(super) fn run(tally: &mut Tally, tests: &[Test<Dasd>]) {
@@ -104,7 +104,7 @@ pub(super) fn run(tally: &mut Tally, tests: &[Test<Dasd>]) {
             Some(pages) => Ok(pages),
             None => platform.storage(PAGES),
         };
-        let mut scene = match pages {
+        let mut fixture = match pages {
             Ok(memory) => Dasd {
                 written: vec![0; blocks_of(disk.geometry()) as usize],
                 platform,
@@ -117,13 +117,13 @@ pub(super) fn run(tally: &mut Tally, tests: &[Test<Dasd>]) {
             },
             Err(error) => return tally.note("", "there is storage", Err(error.into())),
         };
-        tally.run(&format!("{number}: "), &mut scene, tests);
-        let hash = hash(&scene.written);
+        tally.run(&format!("{number}: "), &mut fixture, tests);
+        let hash = hash(&fixture.written);
         sclp::println!("dasd: {number} wrote {hash:016x}");
-        let (counters, recoveries) = (scene.disk.counters(), scene.disk.recoveries());
+        let (counters, recoveries) = (fixture.disk.counters(), fixture.disk.recoveries());
         sclp::println!("dasd: {number} {counters:?} {recoveries:?}");
-        memory = Some(scene.memory);
-        platform = scene.platform;
+        memory = Some(fixture.memory);
+        platform = fixture.platform;
     }
 }
 

@@ -4,7 +4,7 @@
 //! Every disk that is there is formatted, each in another way, and what the host finds on the volumes afterwards is compared with
 //! what other programs make. It goes by the lines `dasd: NUMBER formatted …`.
 
-use super::{ensure, expect, test, Outcome, Scene, Tally, Test, Why};
+use super::{ensure, expect, test, Fixture, Outcome, Tally, Test, Why};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -55,7 +55,7 @@ struct Disk {
     block: u16,
 }
 
-impl Scene for Disk {}
+impl Fixture for Disk {}
 
 impl Runner for Hands {
     fn run(&mut self, program: &mut Program) -> Result<(), Fault> {

@@ -4,7 +4,7 @@
 //! The disk's last format is told by the line `dasd: NUMBER formatted …`, and the host compares the volume with that.
 
 use super::dasd_admin::announce;
-use super::{ensure, expect, test, Outcome, Scene, Tally, Test, Why};
+use super::{ensure, expect, test, Fixture, Outcome, Tally, Test, Why};
 use crate::loopback::{area, share};
 use alloc::boxed::Box;
 use alloc::format;
@@ -65,7 +65,7 @@ struct Lending {
     number: String,
 }
 
-impl Scene for Lending {}
+impl Fixture for Lending {}
 
 impl Machine {
     fn turn(&mut self) {
@@ -106,8 +106,8 @@ impl Wake for Machine {
 
 /// Tests on the first disk.
 pub(super) fn run(tally: &mut Tally) {
-    match scene() {
-        Ok(mut scene) => tally.run("", &mut scene, TESTS),
+    match fixture() {
+        Ok(mut fixture) => tally.run("", &mut fixture, TESTS),
         Err(why) => tally.note("", "a disk can be lent", Err(why)),
     }
 }
@@ -125,7 +125,7 @@ const TESTS: &[Test<Lending>] = &[
 ];
 
 #[inline(never)]
-fn scene() -> Result<Lending, Why> {
+fn fixture() -> Result<Lending, Why> {
     // SAFETY: the vectors are set, and this is the one CPU.
     let mut platform = unsafe { Hardware::new(Cr6::ALL_SUBCLASSES) };
     let devices = css::discover(&mut platform)?;

@@ -8,7 +8,7 @@
 //! Requests are waited for as the event loop does it: interruptions on, a last look, the wait. A
 //! completion that does not interrupt is a failure.
 
-use super::{ensure, expect, Outcome, Scene, Tally, Why};
+use super::{ensure, expect, Fixture, Outcome, Tally, Why};
 use alloc::format;
 use alloc::vec::Vec;
 use appliance::css::{self, Hardware};
@@ -45,23 +45,23 @@ struct Disk {
     wakes: u32,
 }
 
-impl Scene for Disk {}
+impl Fixture for Disk {}
 
 /// Tests the first virtio disk that can be written.
 pub(super) fn run(tally: &mut Tally, settings: Settings) {
-    match scene(settings) {
-        Ok(mut scene) => {
-            let sectors = scene.disk.geometry().sectors;
+    match fixture(settings) {
+        Ok(mut fixture) => {
+            let sectors = fixture.disk.geometry().sectors;
             sclp::println!("disk: {sectors} sectors");
-            tally.run("", &mut scene, reads::TESTS);
-            tally.run("", &mut scene, changes::TESTS);
+            tally.run("", &mut fixture, reads::TESTS);
+            tally.run("", &mut fixture, changes::TESTS);
         }
         Err(why) => tally.note("", "there is a disk to test", Err(why)),
     }
 }
 
 #[inline(never)]
-fn scene(settings: Settings) -> Result<Disk, Why> {
+fn fixture(settings: Settings) -> Result<Disk, Why> {
     // SAFETY: the vectors are set, and this is the one CPU.
     let mut platform = unsafe { Hardware::new(Cr6::ALL_SUBCLASSES) };
     let (mut disk, mut read_only) = (None, None);

@@ -2,7 +2,7 @@
 //!
 //! A wish for an orderly end (the host's `system_powerdown`) ends it too.
 
-use super::{ensure, test, Outcome, Scene, Tally, Test};
+use super::{ensure, test, Fixture, Outcome, Tally, Test};
 use alloc::string::String;
 use s390x::clock::Tod;
 use s390x::idle::{self, ExternalCode, Sources, Wake};
@@ -15,7 +15,7 @@ const TESTS: &[Test<Typed>] = &[test("what is typed comes back", echo)];
 /// The line that is being typed.
 struct Typed(String);
 
-impl Scene for Typed {}
+impl Fixture for Typed {}
 
 /// Echoes.
 pub(super) fn run(tally: &mut Tally) {

@@ -3,7 +3,7 @@
 //! That it takes no processor time meanwhile is for the host to see: the last test waits for two
 //! seconds.
 
-use super::{ensure, expect, test, Outcome, Scene, Tally, Test};
+use super::{ensure, expect, test, Fixture, Outcome, Tally, Test};
 use appliance::css::Hardware;
 use appliance::css::{Platform, Wake};
 use s390x::clock::Tod;
@@ -26,7 +26,7 @@ const TESTS: &[Test<Idle>] = &[
 
 struct Idle(Hardware);
 
-impl Scene for Idle {}
+impl Fixture for Idle {}
 
 /// Tests the wait.
 pub(super) fn run(tally: &mut Tally) {
@@ -57,10 +57,10 @@ fn passed(_: &mut Idle) -> Outcome {
     took(start, 0)
 }
 
-fn hundred(scene: &mut Idle) -> Outcome {
+fn hundred(fixture: &mut Idle) -> Outcome {
     let start = Tod::now();
     for number in 1..=100 {
-        let wake = scene.0.wait(Some(start.plus_micros(number * 1000)));
+        let wake = fixture.0.wait(Some(start.plus_micros(number * 1000)));
         expect("wake", wake, Wake::Deadline)?;
         ensure(
             "not before",
@@ -70,16 +70,16 @@ fn hundred(scene: &mut Idle) -> Outcome {
     took(start, 100_000)
 }
 
-fn everything(scene: &mut Idle) -> Outcome {
+fn everything(fixture: &mut Idle) -> Outcome {
     let start = Tod::now();
-    let wake = scene.0.wait(Some(start.plus_micros(20_000)));
+    let wake = fixture.0.wait(Some(start.plus_micros(20_000)));
     expect("wake", wake, Wake::Deadline)?;
     took(start, 20_000)
 }
 
-fn long(scene: &mut Idle) -> Outcome {
+fn long(fixture: &mut Idle) -> Outcome {
     let start = Tod::now();
-    let wake = scene.0.wait(Some(start.plus_micros(2_000_000)));
+    let wake = fixture.0.wait(Some(start.plus_micros(2_000_000)));
     expect("wake", wake, Wake::Deadline)?;
     took(start, 2_000_000)
 }

@@ -3,7 +3,7 @@
 //! The host's end sends a byte back for each that it gets; when it has been quiet for a while it hangs
 //! up, and calls again.
 
-use super::{ensure, expect, test, Outcome, Scene, Tally, Test, Why};
+use super::{ensure, expect, test, Fixture, Outcome, Tally, Test, Why};
 use appliance::css::{self, Hardware};
 use appliance::css::{Platform, Wake};
 use appliance::driver::virtio_ccw::{Settings, Signalling};
@@ -37,18 +37,18 @@ struct Link {
     serial: VirtioSerial,
 }
 
-impl Scene for Link {}
+impl Fixture for Link {}
 
 /// Tests the first virtio console.
 pub(super) fn run(tally: &mut Tally, settings: Settings) {
-    match scene(settings) {
-        Ok(mut scene) => tally.run("", &mut scene, TESTS),
+    match fixture(settings) {
+        Ok(mut fixture) => tally.run("", &mut fixture, TESTS),
         Err(why) => tally.note("", "there is a link to test", Err(why)),
     }
 }
 
 #[inline(never)]
-fn scene(settings: Settings) -> Result<Link, Why> {
+fn fixture(settings: Settings) -> Result<Link, Why> {
     // SAFETY: the vectors are set, and this is the one CPU.
     let mut platform = unsafe { Hardware::new(Cr6::ALL_SUBCLASSES) };
     let devices = css::discover(&mut platform)?;
@@ -99,70 +99,70 @@ impl Link {
     }
 }
 
-fn signalling(scene: &mut Link) -> Outcome {
-    let wanted = if scene.settings.adapter {
+fn signalling(fixture: &mut Link) -> Outcome {
+    let wanted = if fixture.settings.adapter {
         Signalling::Adapter
     } else {
         Signalling::Classic
     };
-    expect("signalling", scene.serial.signalling(), wanted)
+    expect("signalling", fixture.serial.signalling(), wanted)
 }
 
-fn opens(scene: &mut Link) -> Outcome {
-    scene.until("opened", &|scene| {
-        scene.take();
-        scene.serial.connected()
+fn opens(fixture: &mut Link) -> Outcome {
+    fixture.until("opened", &|fixture| {
+        fixture.take();
+        fixture.serial.connected()
     })
 }
 
-fn there_and_back(scene: &mut Link) -> Outcome {
-    scene.send();
-    scene.until("an answer", &Link::take)
+fn there_and_back(fixture: &mut Link) -> Outcome {
+    fixture.send();
+    fixture.until("an answer", &Link::take)
 }
 
-fn hundred_times(scene: &mut Link) -> Outcome {
+fn hundred_times(fixture: &mut Link) -> Outcome {
     for _ in 0..100 {
-        there_and_back(scene)?;
+        there_and_back(fixture)?;
     }
     Ok(())
 }
 
 /// Takes everything, until nothing has come for a while.
 #[inline(never)]
-fn drain(scene: &mut Link) -> Outcome {
-    let end = scene.platform.now().plus_micros(SOON);
+fn drain(fixture: &mut Link) -> Outcome {
+    let end = fixture.platform.now().plus_micros(SOON);
     loop {
-        let deadline = scene.platform.now().plus_micros(100_000);
-        let wake = scene.sleep(deadline);
-        if !scene.take() && wake == Some(Wake::Deadline) {
+        let deadline = fixture.platform.now().plus_micros(100_000);
+        let wake = fixture.sleep(deadline);
+        if !fixture.take() && wake == Some(Wake::Deadline) {
             return Ok(());
         }
-        ensure("an end of it", scene.platform.now() < end)?;
+        ensure("an end of it", fixture.platform.now() < end)?;
     }
 }
 
-fn burst(scene: &mut Link) -> Outcome {
+fn burst(fixture: &mut Link) -> Outcome {
     for _ in 0..50 {
-        scene.send();
+        fixture.send();
     }
-    scene.until("an answer", &Link::take)?;
-    drain(scene)?;
-    there_and_back(scene)
+    fixture.until("an answer", &Link::take)?;
+    drain(fixture)?;
+    there_and_back(fixture)
 }
 
-fn quiet(scene: &mut Link) -> Outcome {
-    drain(scene)?;
-    let deadline = scene.platform.now().plus_micros(50_000);
-    let wake = scene.sleep(deadline);
+fn quiet(fixture: &mut Link) -> Outcome {
+    drain(fixture)?;
+    let deadline = fixture.platform.now().plus_micros(50_000);
+    let wake = fixture.sleep(deadline);
     expect("wake", wake, Some(Wake::Deadline))?;
-    ensure("no wake-up", !scene.take())
+    ensure("no wake-up", !fixture.take())
 }
 
-fn hangs_up(scene: &mut Link) -> Outcome {
-    scene.until("hung up", &|scene| {
-        scene.take();
-        !scene.serial.connected()
+fn hangs_up(fixture: &mut Link) -> Outcome {
+    fixture.until("hung up", &|fixture| {
+        fixture.take();
+        !fixture.serial.connected()
     })?;
-    opens(scene)?;
-    there_and_back(scene)
+    opens(fixture)?;
+    there_and_back(fixture)
 }

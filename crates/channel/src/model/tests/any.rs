@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use alloc::vec;
 use alloc::vec::Vec;
 
+use super::fixture::{ccw, tic, Fixture, LIST, NOP, PROGRAM, READ, SIZE};
 use super::programs::Bench;
-use super::scene::{ccw, tic, Scene, LIST, NOP, PROGRAM, READ, SIZE};
 use crate::model::Outcome;
 use crate::{Ccw1, CcwFlags, OrbFlags, StatusControl};
 
@@ -92,17 +92,17 @@ proptest! {
     ) {
         let flags = OrbFlags::from_bits_truncate(control & 0x077B_00C0);
         let alone = Bench::new(&ccws, flags).run();
-        let mut scene = Scene::started(&ccws, flags);
+        let mut fixture = Fixture::started(&ccws, flags);
         let mut last = None;
         for _ in 0..20_000 {
-            if !scene.css.step(scene.id) && !scene.css.step(scene.id) {
+            if !fixture.css.step(fixture.id) && !fixture.css.step(fixture.id) {
                 break;
             }
-            let pending = scene.scsw();
+            let pending = fixture.scsw();
             if pending.status() == StatusControl::INTERMEDIATE | StatusControl::PENDING {
-                scene.test();
+                fixture.test();
             } else if pending.ended() {
-                last = Some(scene.test().scsw);
+                last = Some(fixture.test().scsw);
                 break;
             }
         }

@@ -1,6 +1,6 @@
 //! Condition codes of all eight instructions in each state, and what TEST SUBCHANNEL clears.
 
-use super::scene::{ccw, nop, Scene, ENDLESS, PROGRAM};
+use super::fixture::{ccw, nop, Fixture, ENDLESS, PROGRAM};
 use crate::model::{Fault, Instruction, PathState};
 use crate::{
     ActivityControl, CcwFlags, ChannelSubsystem, DeviceStatus, FunctionControl, Orb, OrbFlags,
@@ -31,33 +31,33 @@ enum State {
 
 const SUSPENDABLE: OrbFlags = OrbFlags::SUSPEND_CONTROL;
 
-fn in_state(state: State) -> Scene {
+fn in_state(state: State) -> Fixture {
     let quiet = SUSPENDABLE | OrbFlags::SUPPRESS_SUSPENDED;
     let endless = [ccw(ENDLESS, CcwFlags::SLI, 1, 0x3000)];
     let suspending = [nop(CcwFlags::CC), nop(CcwFlags::SUSPEND)];
     let run = |program: &[crate::Ccw1], flags| {
-        let mut scene = Scene::started(program, flags);
-        scene.steps();
-        scene
+        let mut fixture = Fixture::started(program, flags);
+        fixture.steps();
+        fixture
     };
     match state {
         State::NotProvided => {
-            let mut scene = Scene::new(&endless);
-            scene.css.remove(scene.id);
-            scene
+            let mut fixture = Fixture::new(&endless);
+            fixture.css.remove(fixture.id);
+            fixture
         }
         State::NotValid => {
-            let mut scene = Scene::new(&endless);
-            scene.css.take_away(scene.id);
-            scene
+            let mut fixture = Fixture::new(&endless);
+            fixture.css.take_away(fixture.id);
+            fixture
         }
         State::Disabled => {
-            let mut scene = Scene::new(&endless);
-            scene.enable(false);
-            scene
+            let mut fixture = Fixture::new(&endless);
+            fixture.enable(false);
+            fixture
         }
-        State::Idle => Scene::new(&endless),
-        State::StartPending => Scene::started(&endless, OrbFlags::empty()),
+        State::Idle => Fixture::new(&endless),
+        State::StartPending => Fixture::started(&endless, OrbFlags::empty()),
         State::Active => run(&endless, OrbFlags::empty()),
         State::ActiveResumable => run(&endless, SUSPENDABLE),
         State::Suspended => run(&suspending, quiet),
@@ -67,50 +67,50 @@ fn in_state(state: State) -> Scene {
             run(&endless, OrbFlags::empty())
         }
         State::PrimaryPending => {
-            let mut scene = Scene::new(&[nop(CcwFlags::empty())]);
+            let mut fixture = Fixture::new(&[nop(CcwFlags::empty())]);
             let reply = crate::model::Reply::accepted()
                 .ends_with(DeviceStatus::CHANNEL_END)
                 .after(1);
-            scene.device.borrow_mut().add(super::scene::NOP, reply);
-            scene.start(OrbFlags::empty()).unwrap();
-            while !scene.scsw().status().contains(StatusControl::PENDING) {
-                scene.css.step(scene.id);
+            fixture.device.borrow_mut().add(super::fixture::NOP, reply);
+            fixture.start(OrbFlags::empty()).unwrap();
+            while !fixture.scsw().status().contains(StatusControl::PENDING) {
+                fixture.css.step(fixture.id);
             }
-            scene
+            fixture
         }
         State::FinalPending => run(&[nop(CcwFlags::empty())], OrbFlags::empty()),
         State::AlertPending => {
-            let mut scene = Scene::new(&endless);
-            scene.css.unsolicited(scene.id, DeviceStatus::ATTENTION);
-            scene.steps();
-            scene
+            let mut fixture = Fixture::new(&endless);
+            fixture.css.unsolicited(fixture.id, DeviceStatus::ATTENTION);
+            fixture.steps();
+            fixture
         }
         State::HaltPending => {
-            let mut scene = run(&endless, OrbFlags::empty());
-            scene.css.halt(scene.id).unwrap();
-            scene
+            let mut fixture = run(&endless, OrbFlags::empty());
+            fixture.css.halt(fixture.id).unwrap();
+            fixture
         }
         State::HaltDone => {
-            let mut scene = Scene::new(&endless);
-            scene.css.halt(scene.id).unwrap();
-            scene.steps();
-            scene
+            let mut fixture = Fixture::new(&endless);
+            fixture.css.halt(fixture.id).unwrap();
+            fixture.steps();
+            fixture
         }
         State::ClearPending => {
-            let mut scene = run(&endless, OrbFlags::empty());
-            scene.css.clear(scene.id).unwrap();
-            scene
+            let mut fixture = run(&endless, OrbFlags::empty());
+            fixture.css.clear(fixture.id).unwrap();
+            fixture
         }
         State::ClearDone => {
-            let mut scene = run(&endless, OrbFlags::empty());
-            scene.css.clear(scene.id).unwrap();
-            scene.steps();
-            scene
+            let mut fixture = run(&endless, OrbFlags::empty());
+            fixture.css.clear(fixture.id).unwrap();
+            fixture.steps();
+            fixture
         }
         State::ResumePending => {
-            let mut scene = run(&suspending, quiet);
-            scene.css.resume(scene.id).unwrap();
-            scene
+            let mut fixture = run(&suspending, quiet);
+            fixture.css.resume(fixture.id).unwrap();
+            fixture
         }
     }
 }
@@ -183,66 +183,74 @@ fn an_instruction_that_is_refused_changes_nothing() {
         State::ClearDone,
     ];
     for state in states {
-        let mut scene = in_state(state);
-        let before = scene.css.store(scene.id).unwrap();
-        let id = scene.id;
+        let mut fixture = in_state(state);
+        let before = fixture.css.store(fixture.id).unwrap();
+        let id = fixture.id;
         let orb = Orb::format_1(1, PROGRAM, OrbFlags::empty(), 0xFF);
         // SAFETY: the model's storage is its own.
-        let start = unsafe { scene.css.start(id, &orb) };
+        let start = unsafe { fixture.css.start(id, &orb) };
         if start.is_err() {
-            assert_eq!(scene.css.store(id).unwrap(), before, "{state:?}");
+            assert_eq!(fixture.css.store(id).unwrap(), before, "{state:?}");
         }
-        let mut scene = in_state(state);
-        if scene.css.cancel(id).is_err() && scene.css.resume(id).is_err() {
-            assert_eq!(scene.css.store(id).unwrap(), before, "{state:?}");
+        let mut fixture = in_state(state);
+        if fixture.css.cancel(id).is_err() && fixture.css.resume(id).is_err() {
+            assert_eq!(fixture.css.store(id).unwrap(), before, "{state:?}");
         }
     }
 }
 
 #[test]
 fn no_path_that_the_orb_allows_is_condition_code_3() {
-    let mut scene = Scene::new(&[nop(CcwFlags::empty())]);
+    let mut fixture = Fixture::new(&[nop(CcwFlags::empty())]);
     let orb = Orb::format_1(0, PROGRAM, OrbFlags::empty(), 0x20);
     // SAFETY: the model's storage is its own.
-    let result = unsafe { scene.css.start(scene.id, &orb) };
+    let result = unsafe { fixture.css.start(fixture.id, &orb) };
     assert_eq!(result, Err(Refusal::NotOperational));
-    scene.css.set_path(scene.id, 0, 0, PathState::Unavailable);
-    scene
+    fixture
         .css
-        .set_path(scene.id, 1, 0x31, PathState::Unavailable);
-    assert_eq!(scene.start(OrbFlags::empty()), Err(Refusal::NotOperational));
+        .set_path(fixture.id, 0, 0, PathState::Unavailable);
+    fixture
+        .css
+        .set_path(fixture.id, 1, 0x31, PathState::Unavailable);
+    assert_eq!(
+        fixture.start(OrbFlags::empty()),
+        Err(Refusal::NotOperational)
+    );
 }
 
 #[test]
 fn a_reserved_bit_of_an_orb_is_an_operand_exception() {
-    let mut scene = Scene::new(&[nop(CcwFlags::empty())]);
+    let mut fixture = Fixture::new(&[nop(CcwFlags::empty())]);
     let mut orb = Orb::format_1(0, PROGRAM, OrbFlags::empty(), 0x80);
     orb.control = (orb.control.get() | 2).into();
     // SAFETY: the model's storage is its own.
-    let result = unsafe { scene.css.start(scene.id, &orb) };
+    let result = unsafe { fixture.css.start(fixture.id, &orb) };
     assert_eq!(result, Err(Refusal::Operand));
-    assert!(scene.scsw().function().is_empty());
+    assert!(fixture.scsw().function().is_empty());
 }
 
 #[test]
 fn an_injected_refusal_happens_once() {
-    let mut scene = Scene::new(&[nop(CcwFlags::empty())]);
+    let mut fixture = Fixture::new(&[nop(CcwFlags::empty())]);
     let fault = Fault::Refuse(Instruction::Start, Refusal::StatusPending);
-    scene.css.inject(scene.id, fault);
-    assert_eq!(scene.start(OrbFlags::empty()), Err(Refusal::StatusPending));
-    assert_eq!(scene.start(OrbFlags::empty()), Ok(()));
+    fixture.css.inject(fixture.id, fault);
+    assert_eq!(
+        fixture.start(OrbFlags::empty()),
+        Err(Refusal::StatusPending)
+    );
+    assert_eq!(fixture.start(OrbFlags::empty()), Ok(()));
 }
 
 // ---- what TEST SUBCHANNEL clears ------------------------------------------------------------------
 
 fn after_test(state: State) -> (FunctionControl, ActivityControl) {
-    let mut scene = in_state(state);
-    scene.test();
+    let mut fixture = in_state(state);
+    fixture.test();
     assert!(
-        !scene.interrupted(),
+        !fixture.interrupted(),
         "{state:?}: the interruption is gone too"
     );
-    let scsw = scene.scsw();
+    let scsw = fixture.scsw();
     assert!(scsw.status().is_empty(), "{state:?}");
     assert_eq!(
         (scsw.device_status, scsw.subchannel_status),
@@ -279,16 +287,16 @@ fn primary_status_leaves_the_device_active() {
 #[test]
 fn a_halt_of_a_suspended_program_ends_it_when_its_status_is_taken() {
     for state in [State::SuspendedPending, State::Suspended] {
-        let mut scene = in_state(state);
-        scene.css.halt(scene.id).unwrap();
-        scene.steps();
-        let irb = scene.test();
+        let mut fixture = in_state(state);
+        fixture.css.halt(fixture.id).unwrap();
+        fixture.steps();
+        let irb = fixture.test();
         let both = FunctionControl::START | FunctionControl::HALT;
         assert_eq!(irb.scsw.function(), both);
         assert_eq!(irb.scsw.activity(), ActivityControl::SUSPENDED);
-        assert!(scene.scsw().function().is_empty());
-        assert!(scene.scsw().activity().is_empty());
-        assert_eq!(scene.start(OrbFlags::empty()), Ok(()));
+        assert!(fixture.scsw().function().is_empty());
+        assert!(fixture.scsw().activity().is_empty());
+        assert_eq!(fixture.start(OrbFlags::empty()), Ok(()));
     }
 }
 
@@ -300,17 +308,20 @@ fn test_without_status_changes_nothing() {
         State::Active,
         State::HaltPending,
     ] {
-        let mut scene = in_state(state);
-        let before = scene.scsw();
-        assert!(matches!(scene.css.test(scene.id), Ok(Tested::Nothing(_))));
-        assert_eq!(scene.scsw(), before, "{state:?}");
+        let mut fixture = in_state(state);
+        let before = fixture.scsw();
+        assert!(matches!(
+            fixture.css.test(fixture.id),
+            Ok(Tested::Nothing(_))
+        ));
+        assert_eq!(fixture.scsw(), before, "{state:?}");
     }
 }
 
 #[test]
 fn modify_takes_only_what_a_program_may_set() {
-    let mut scene = Scene::new(&[]);
-    let before = scene.css.store(scene.id).unwrap();
+    let mut fixture = Fixture::new(&[]);
+    let before = fixture.css.store(fixture.id).unwrap();
     let mut schib = before;
     schib.pmcw.device = 0xFFFF.into();
     schib.pmcw.pim = 0;
@@ -323,12 +334,12 @@ fn modify_takes_only_what_a_program_may_set() {
     schib.pmcw.parameter = 0x1234.into();
     schib.pmcw.lpm = 0x40;
     schib.pmcw.mbi = 5.into();
-    scene.css.modify(scene.id, &schib).unwrap();
+    fixture.css.modify(fixture.id, &schib).unwrap();
     let mut expected = before;
     expected.pmcw.parameter = 0x1234.into();
     expected.pmcw.lpm = 0x40;
     expected.pmcw.mbi = 5.into();
-    assert_eq!(scene.css.store(scene.id).unwrap(), expected);
+    assert_eq!(fixture.css.store(fixture.id).unwrap(), expected);
     let nowhere = SubchannelId::new(1, 1).unwrap();
-    assert!(scene.css.store(nowhere).is_err());
+    assert!(fixture.css.store(nowhere).is_err());
 }

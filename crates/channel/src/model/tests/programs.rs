@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use zerocopy::IntoBytes;
 
-use super::scene::{
+use super::fixture::{
     ccw, no_check, nop, normal, pattern, put, script, tic, BACKWARD, DATA, LIST, NOP, PROGRAM,
     READ, SIZE, WRITE,
 };

@@ -36,7 +36,7 @@ fn none() -> DescriptorFlags {
 }
 
 /// A driver that writes what it is told, right or wrong.
-struct Scene<'m> {
+struct Fixture<'m> {
     window: BorrowedWindow<'m>,
     layout: QueueLayout,
     queue: Queue,
@@ -44,7 +44,7 @@ struct Scene<'m> {
     avail_idx: u16,
 }
 
-impl<'m> Scene<'m> {
+impl<'m> Fixture<'m> {
     fn with(memory: &'m mut [u8], options: Options) -> Self {
         let window = Window::borrowed(memory, 0);
         let layout = QueueLayout::contiguous(SIZE);
@@ -119,95 +119,95 @@ fn memory() -> Vec<u8> {
 
 #[test]
 fn an_empty_ring_gives_nothing() {
-    assert_eq!(Scene::new(&mut memory()).pop(), Ok(None));
+    assert_eq!(Fixture::new(&mut memory()).pop(), Ok(None));
 }
 
 #[test]
 fn after_a_bad_request_the_next_one_is_served() {
     let memory = &mut memory();
-    let mut scene = Scene::new(memory);
-    scene.descriptor(0, 0x1000, 4, next(), 99);
-    scene.refusal();
-    scene.serve(1);
-    assert_eq!(scene.queue.in_flight(), 0);
+    let mut fixture = Fixture::new(memory);
+    fixture.descriptor(0, 0x1000, 4, next(), 99);
+    fixture.refusal();
+    fixture.serve(1);
+    assert_eq!(fixture.queue.in_flight(), 0);
 }
 
 #[test]
 fn an_available_index_ahead_of_the_queue_breaks_it() {
     let memory = &mut memory();
-    let mut scene = Scene::new(memory);
-    let areas = scene.queue.areas;
+    let mut fixture = Fixture::new(memory);
+    let areas = fixture.queue.areas;
     areas
-        .driver_area(&scene.window)
+        .driver_area(&fixture.window)
         .unwrap()
         .set_idx(SIZE + 1)
         .unwrap();
     for _ in 0..2 {
-        let Err(PopError::Queue(QueueError::AvailIndexJumped { avail_idx, .. })) = scene.pop()
+        let Err(PopError::Queue(QueueError::AvailIndexJumped { avail_idx, .. })) = fixture.pop()
         else {
             panic!("the index was taken");
         };
         assert_eq!(avail_idx, SIZE + 1);
     }
-    assert!(scene.queue.enable_notifications(&scene.window).is_err());
-    assert_eq!(scene.queue.position(), Position::default());
+    assert!(fixture.queue.enable_notifications(&fixture.window).is_err());
+    assert_eq!(fixture.queue.position(), Position::default());
 }
 
 #[test]
 fn an_available_index_that_goes_back_breaks_the_queue() {
     let memory = &mut memory();
-    let mut scene = Scene::new(memory);
-    scene.serve(3);
-    scene
+    let mut fixture = Fixture::new(memory);
+    fixture.serve(3);
+    fixture
         .queue
         .areas
-        .driver_area(&scene.window)
+        .driver_area(&fixture.window)
         .unwrap()
         .set_idx(2)
         .unwrap();
-    assert!(matches!(scene.pop(), Err(PopError::Queue(_))));
+    assert!(matches!(fixture.pop(), Err(PopError::Queue(_))));
 }
 
 #[test]
 fn a_driver_cannot_have_more_in_flight_than_its_queue_has_entries() {
     let memory = &mut memory();
-    let mut scene = Scene::new(memory);
+    let mut fixture = Fixture::new(memory);
     for _ in 0..SIZE {
-        scene.offer(0);
-        assert!(scene.pop().is_ok());
+        fixture.offer(0);
+        assert!(fixture.pop().is_ok());
     }
-    scene.offer(0);
-    assert!(matches!(scene.pop(), Err(PopError::Queue(_))));
+    fixture.offer(0);
+    assert!(matches!(fixture.pop(), Err(PopError::Queue(_))));
 }
 
 #[test]
 fn a_head_outside_the_table_breaks_the_queue() {
     let memory = &mut memory();
-    let mut scene = Scene::new(memory);
-    scene.offer(SIZE);
+    let mut fixture = Fixture::new(memory);
+    fixture.offer(SIZE);
     let error = QueueError::HeadOutOfRange {
         head: SIZE,
         size: SIZE,
     };
-    assert_eq!(scene.pop(), Err(error.into()));
-    assert_eq!(scene.queue.in_flight(), 0);
+    assert_eq!(fixture.pop(), Err(error.into()));
+    assert_eq!(fixture.queue.in_flight(), 0);
 }
 
 #[test]
 fn a_used_entry_is_seen_when_it_is_published() {
     let memory = &mut memory();
-    let mut scene = Scene::new(memory);
-    scene.descriptor(2, 0x1000, 4, write(), 0);
-    scene.offer(2);
-    assert_eq!(scene.pop(), Ok(Some(2)));
-    scene.queue.complete(&scene.window, 2, 3).unwrap();
-    assert_eq!(scene.layout.used_idx(&scene.window), Ok(0));
-    scene.queue.publish(&scene.window).unwrap();
-    assert_eq!(scene.layout.used_idx(&scene.window), Ok(1));
-    let element = scene
+    let mut fixture = Fixture::new(memory);
+    fixture.descriptor(2, 0x1000, 4, write(), 0);
+    fixture.offer(2);
+    assert_eq!(fixture.pop(), Ok(Some(2)));
+    fixture.queue.complete(&fixture.window, 2, 3).unwrap();
+    assert_eq!(fixture.layout.used_idx(&fixture.window), Ok(0));
+    fixture.queue.publish(&fixture.window).unwrap();
+    assert_eq!(fixture.layout.used_idx(&fixture.window), Ok(1));
+    let element = fixture
         .queue
         .areas
-        .device_area(&scene.window)
+        .device_area(&fixture.window)
         .unwrap()
         .element(0)
         .unwrap();
@@ -217,109 +217,124 @@ fn a_used_entry_is_seen_when_it_is_published() {
 #[test]
 fn a_request_that_was_put_back_comes_again() {
     let memory = &mut memory();
-    let mut scene = Scene::new(memory);
-    scene.descriptor(2, 0x1000, 4, write(), 0);
-    scene.offer(2);
-    assert_eq!(scene.pop(), Ok(Some(2)));
-    scene.queue.unpop();
-    assert_eq!(scene.queue.in_flight(), 0);
-    assert_eq!(scene.pop(), Ok(Some(2)));
-    scene.queue.complete(&scene.window, 2, 0).unwrap();
-    scene.queue.unpop();
-    assert_eq!(scene.pop(), Ok(None));
+    let mut fixture = Fixture::new(memory);
+    fixture.descriptor(2, 0x1000, 4, write(), 0);
+    fixture.offer(2);
+    assert_eq!(fixture.pop(), Ok(Some(2)));
+    fixture.queue.unpop();
+    assert_eq!(fixture.queue.in_flight(), 0);
+    assert_eq!(fixture.pop(), Ok(Some(2)));
+    fixture.queue.complete(&fixture.window, 2, 0).unwrap();
+    fixture.queue.unpop();
+    assert_eq!(fixture.pop(), Ok(None));
 }
 
 #[test]
 fn what_is_not_in_flight_cannot_be_completed() {
     let memory = &mut memory();
-    let mut scene = Scene::new(memory);
+    let mut fixture = Fixture::new(memory);
     let error = QueueError::NothingInFlight { head: 5 };
-    assert_eq!(scene.queue.complete(&scene.window, 5, 0), Err(error));
+    assert_eq!(fixture.queue.complete(&fixture.window, 5, 0), Err(error));
 }
 
 #[test]
 fn with_event_indices_the_driver_is_told_where_it_wished() {
     let memory = &mut memory();
-    let mut scene = Scene::new(memory);
-    let wish = |scene: &Scene<'_>, event| {
-        let driver = scene.queue.areas.driver_area(&scene.window).unwrap();
+    let mut fixture = Fixture::new(memory);
+    let wish = |fixture: &Fixture<'_>, event| {
+        let driver = fixture.queue.areas.driver_area(&fixture.window).unwrap();
         driver.set_used_event(event).unwrap();
     };
-    wish(&scene, 2);
-    scene.serve(2);
-    assert!(!scene.wants_notification());
-    scene.serve(1);
-    assert!(scene.wants_notification());
-    assert!(!scene.wants_notification(), "nothing new was published");
-    scene.serve(1);
-    assert!(!scene.wants_notification(), "the wish was fulfilled before");
+    wish(&fixture, 2);
+    fixture.serve(2);
+    assert!(!fixture.wants_notification());
+    fixture.serve(1);
+    assert!(fixture.wants_notification());
+    assert!(!fixture.wants_notification(), "nothing new was published");
+    fixture.serve(1);
+    assert!(
+        !fixture.wants_notification(),
+        "the wish was fulfilled before"
+    );
 }
 
 #[test]
 fn without_event_indices_the_flag_decides() {
     let memory = &mut memory();
-    let mut scene = Scene::with(memory, Options::default());
-    scene.serve(1);
-    assert!(scene.wants_notification());
-    let driver = scene.queue.areas.driver_area(&scene.window).unwrap();
+    let mut fixture = Fixture::with(memory, Options::default());
+    fixture.serve(1);
+    assert!(fixture.wants_notification());
+    let driver = fixture.queue.areas.driver_area(&fixture.window).unwrap();
     driver.set_flags(AvailFlags::NO_INTERRUPT).unwrap();
-    scene.serve(1);
-    assert!(!scene.wants_notification());
+    fixture.serve(1);
+    assert!(!fixture.wants_notification());
 }
 
 #[test]
 fn going_to_sleep_looks_once_more() {
     for options in [OPTIONS, Options::default()] {
         let memory = &mut memory();
-        let mut scene = Scene::with(memory, options);
-        assert_eq!(scene.queue.enable_notifications(&scene.window), Ok(false));
-        scene.offer(0);
-        assert_eq!(scene.queue.enable_notifications(&scene.window), Ok(true));
+        let mut fixture = Fixture::with(memory, options);
+        assert_eq!(
+            fixture.queue.enable_notifications(&fixture.window),
+            Ok(false)
+        );
+        fixture.offer(0);
+        assert_eq!(
+            fixture.queue.enable_notifications(&fixture.window),
+            Ok(true)
+        );
     }
 }
 
 #[test]
 fn a_polling_device_asks_not_to_be_told() {
     let memory = &mut memory();
-    let mut scene = Scene::new(memory);
-    scene.serve(3);
-    scene.queue.disable_notifications(&scene.window).unwrap();
-    let device = scene.queue.areas.device_area(&scene.window).unwrap();
+    let mut fixture = Fixture::new(memory);
+    fixture.serve(3);
+    fixture
+        .queue
+        .disable_notifications(&fixture.window)
+        .unwrap();
+    let device = fixture.queue.areas.device_area(&fixture.window).unwrap();
     let event = device.avail_event().unwrap();
     assert!(!need_event(event, 3 + SIZE, 3));
-    scene.queue.enable_notifications(&scene.window).unwrap();
-    let device = scene.queue.areas.device_area(&scene.window).unwrap();
+    fixture.queue.enable_notifications(&fixture.window).unwrap();
+    let device = fixture.queue.areas.device_area(&fixture.window).unwrap();
     assert!(need_event(device.avail_event().unwrap(), 4, 3));
 
     let memory = &mut self::memory();
-    let mut scene = Scene::with(memory, Options::default());
-    scene.queue.disable_notifications(&scene.window).unwrap();
-    let flags = |scene: &Scene<'_>| {
-        scene
+    let mut fixture = Fixture::with(memory, Options::default());
+    fixture
+        .queue
+        .disable_notifications(&fixture.window)
+        .unwrap();
+    let flags = |fixture: &Fixture<'_>| {
+        fixture
             .queue
             .areas
-            .device_area(&scene.window)
+            .device_area(&fixture.window)
             .unwrap()
             .flags()
     };
-    assert_eq!(flags(&scene), Ok(UsedFlags::NO_NOTIFY));
-    scene.queue.enable_notifications(&scene.window).unwrap();
-    assert_eq!(flags(&scene), Ok(UsedFlags::empty()));
+    assert_eq!(flags(&fixture), Ok(UsedFlags::NO_NOTIFY));
+    fixture.queue.enable_notifications(&fixture.window).unwrap();
+    assert_eq!(flags(&fixture), Ok(UsedFlags::empty()));
 }
 
 #[test]
 fn a_restored_queue_goes_on_where_it_was_and_notifies_first() {
     let memory = &mut memory();
-    let mut scene = Scene::new(memory);
-    scene.serve(5);
-    scene.wants_notification();
-    let position = scene.queue.position();
-    scene.queue = Queue::new(&scene.window, scene.layout, OPTIONS, position).unwrap();
-    assert_eq!(scene.pop(), Ok(None));
-    scene.serve(1);
-    assert_eq!(scene.queue.position().used_idx, 6);
-    assert!(scene.wants_notification());
-    assert!(!scene.wants_notification());
+    let mut fixture = Fixture::new(memory);
+    fixture.serve(5);
+    fixture.wants_notification();
+    let position = fixture.queue.position();
+    fixture.queue = Queue::new(&fixture.window, fixture.layout, OPTIONS, position).unwrap();
+    assert_eq!(fixture.pop(), Ok(None));
+    fixture.serve(1);
+    assert_eq!(fixture.queue.position().used_idx, 6);
+    assert!(fixture.wants_notification());
+    assert!(!fixture.wants_notification());
 }
 
 #[test]
@@ -367,14 +382,14 @@ fn layouts_that_cannot_be_are_refused() {
 #[test]
 fn a_foreign_window_is_an_error_and_no_more() {
     let memory = &mut memory();
-    let mut scene = Scene::new(memory);
+    let mut fixture = Fixture::new(memory);
     let small = &mut [0; 16];
     let small = Window::borrowed(small, 0);
     assert!(matches!(
-        scene.queue.pop(&small, &mut scene.chain),
+        fixture.queue.pop(&small, &mut fixture.chain),
         Err(PopError::Queue(QueueError::OutOfWindow(_)))
     ));
-    assert!(scene.queue.publish(&small).is_err());
-    assert!(scene.queue.needs_notification(&small).is_err());
-    assert!(scene.queue.disable_notifications(&small).is_err());
+    assert!(fixture.queue.publish(&small).is_err());
+    assert!(fixture.queue.needs_notification(&small).is_err());
+    assert!(fixture.queue.disable_notifications(&small).is_err());
 }

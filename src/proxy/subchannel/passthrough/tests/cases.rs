@@ -1,4 +1,4 @@
-//! The defects that were fixed in Linux's vfio-ccw and QEMU, by the numbers of the project's list: each as a scene here, or as what makes
+//! The defects that were fixed in Linux's vfio-ccw and QEMU, by the numbers of the project's list: each as a fixture here, or as what makes
 //! it impossible. Those about channel-program translation stand with the translator.
 //!
 //! This file: the subchannel's driver (6 to 36). [`super::more_cases`]: what a client sees of the instructions.
@@ -8,7 +8,7 @@ use channel::{
 };
 
 use super::fake::{Step, SSCH};
-use super::scene::{Scene, PROGRAM};
+use super::fixture::{Fixture, PROGRAM};
 use crate::proxy::subchannel::passthrough::state::{
     transition, Action, Event, State, CLEARS, HALTS,
 };
@@ -34,15 +34,15 @@ fn case_06_an_index_outside_of_a_part_reaches_nothing() {
 
 #[test]
 fn case_07_an_end_that_comes_while_quiescing_is_the_end() {
-    let mut scene = Scene::running();
-    scene.reset();
-    assert!(matches!(scene.state(), State::Quiescing(_)));
-    assert!(scene.subject.translator.is_live());
-    scene.step(Step::End);
-    assert_eq!(scene.state(), State::Idle);
-    assert!(!scene.subject.translator.is_live());
+    let mut fixture = Fixture::running();
+    fixture.reset();
+    assert!(matches!(fixture.state(), State::Quiescing(_)));
+    assert!(fixture.subject.translator.is_live());
+    fixture.step(Step::End);
+    assert_eq!(fixture.state(), State::Idle);
+    assert!(!fixture.subject.translator.is_live());
     assert!(
-        !scene.subject.is_pending(),
+        !fixture.subject.is_pending(),
         "the status was the old client's"
     );
 }
@@ -59,260 +59,263 @@ fn case_08_freeing_is_an_action_among_others() {
 #[test]
 fn case_09_completion_and_reset_free_the_program_once() {
     for first_the_end in [true, false] {
-        let mut scene = Scene::running();
+        let mut fixture = Fixture::running();
         if first_the_end {
-            assert!(scene.fake.step(Step::End));
-            scene.reset();
+            assert!(fixture.fake.step(Step::End));
+            fixture.reset();
         } else {
-            scene.reset();
-            assert!(scene.fake.step(Step::End));
+            fixture.reset();
+            assert!(fixture.fake.step(Step::End));
         }
-        scene.look();
-        assert_eq!(scene.state(), State::Idle);
-        assert!(!scene.subject.translator.is_live());
+        fixture.look();
+        assert_eq!(fixture.state(), State::Idle);
+        assert!(!fixture.subject.translator.is_live());
         // The arena is good for the next one.
-        assert_eq!(scene.enable(true), 0);
-        assert_eq!(scene.start(), 0);
+        assert_eq!(fixture.enable(true), 0);
+        assert_eq!(fixture.start(), 0);
     }
 }
 
 /// Reports wait in a ring with positions of one writer each; a full one counts what it loses.
 #[test]
 fn case_10_a_report_that_comes_while_reports_are_read_is_not_lost() {
-    let mut scene = Scene::enabled();
-    scene.with(|subject, line| assert!(subject.path(PATH, false, line)));
-    assert_eq!(scene.subject.take_report(), Some(PATH));
-    scene.with(|subject, line| assert!(subject.path(PATH, false, line)));
-    assert_eq!(scene.subject.take_report(), Some(PATH));
-    assert_eq!(scene.subject.take_report(), None);
+    let mut fixture = Fixture::enabled();
+    fixture.with(|subject, line| assert!(subject.path(PATH, false, line)));
+    assert_eq!(fixture.subject.take_report(), Some(PATH));
+    fixture.with(|subject, line| assert!(subject.path(PATH, false, line)));
+    assert_eq!(fixture.subject.take_report(), Some(PATH));
+    assert_eq!(fixture.subject.take_report(), None);
 }
 
 #[test]
 fn case_11_an_interruption_of_a_halt_does_not_free_the_next_program() {
-    let mut scene = Scene::running();
-    assert_eq!(scene.halt(), 0);
-    assert!(scene.fake.step(Step::Work));
+    let mut fixture = Fixture::running();
+    assert_eq!(fixture.halt(), 0);
+    assert!(fixture.fake.step(Step::Work));
     // The interruption has not been taken; the client was told by nobody and starts the next program.
-    assert_eq!(scene.start(), 1, "the halt's status comes first");
-    assert_eq!(scene.test().0, 0);
-    assert_eq!(scene.start(), 0);
+    assert_eq!(fixture.start(), 1, "the halt's status comes first");
+    assert_eq!(fixture.test().0, 0);
+    assert_eq!(fixture.start(), 0);
     // Now the old interruption is taken.
-    scene.with(|subject, line| subject.interruption(line));
-    assert!(scene.subject.translator.is_live());
-    assert_eq!(scene.state(), State::Busy);
+    fixture.with(|subject, line| subject.interruption(line));
+    assert!(fixture.subject.translator.is_live());
+    assert_eq!(fixture.state(), State::Busy);
 }
 
 #[test]
 fn case_12_status_of_an_old_program_is_not_credited_to_the_new_one() {
-    let mut scene = Scene::running();
-    scene.step(Step::ChannelEnd);
-    assert_eq!(scene.test().0, 0);
+    let mut fixture = Fixture::running();
+    fixture.step(Step::ChannelEnd);
+    assert_eq!(fixture.test().0, 0);
     // The device is still active; the next start waits for it.
-    assert_eq!(scene.start(), 0);
-    assert!(scene
+    assert_eq!(fixture.start(), 0);
+    assert!(fixture
         .fake
         .activity()
         .contains(ActivityControl::START_PENDING | ActivityControl::DEVICE_ACTIVE));
-    scene.with(|subject, line| subject.interruption(line));
-    assert_eq!(scene.state(), State::Busy);
-    assert!(scene.subject.translator.is_live());
+    fixture.with(|subject, line| subject.interruption(line));
+    assert_eq!(fixture.state(), State::Busy);
+    assert!(fixture.subject.translator.is_live());
 }
 
 #[test]
 fn case_13_unsolicited_status_meets_a_start() {
-    let mut scene = Scene::enabled();
+    let mut fixture = Fixture::enabled();
     // It is there before the appliance has heard of it.
-    assert!(scene.fake.step(Step::Attention));
-    assert_eq!(scene.start(), 1);
-    assert!(scene.subject.is_pending(), "the client is told");
-    assert!(!scene.subject.translator.is_live(), "nothing is left over");
-    let (condition, irb) = scene.test();
+    assert!(fixture.fake.step(Step::Attention));
+    assert_eq!(fixture.start(), 1);
+    assert!(fixture.subject.is_pending(), "the client is told");
+    assert!(
+        !fixture.subject.translator.is_live(),
+        "nothing is left over"
+    );
+    let (condition, irb) = fixture.test();
     assert_eq!((condition, irb.scsw.device_status), (0, 0x80));
-    assert_eq!(scene.start(), 0);
+    assert_eq!(fixture.start(), 0);
 }
 
 #[test]
 fn case_14_the_state_is_changed_by_the_machine_alone() {
-    let mut scene = Scene::running();
-    scene.step(Step::Pci);
-    assert_eq!(scene.state(), State::Busy);
-    assert_eq!(scene.start(), 1);
-    assert_eq!(scene.test().0, 0);
-    assert_eq!(scene.start(), 2, "the program is still there");
-    scene.step(Step::End);
-    assert_eq!(scene.test().0, 0);
-    assert_eq!(scene.start(), 0);
+    let mut fixture = Fixture::running();
+    fixture.step(Step::Pci);
+    assert_eq!(fixture.state(), State::Busy);
+    assert_eq!(fixture.start(), 1);
+    assert_eq!(fixture.test().0, 0);
+    assert_eq!(fixture.start(), 2, "the program is still there");
+    fixture.step(Step::End);
+    assert_eq!(fixture.test().0, 0);
+    assert_eq!(fixture.start(), 0);
 }
 
 #[test]
 fn case_15_quiescing_ends_though_nothing_else_does() {
-    let mut scene = Scene::running();
-    (scene.fake.halt_stuck, scene.fake.clear_stuck) = (true, true);
-    scene.reset();
+    let mut fixture = Fixture::running();
+    (fixture.fake.halt_stuck, fixture.fake.clear_stuck) = (true, true);
+    fixture.reset();
     for _ in 0..HALTS + CLEARS {
-        assert!(matches!(scene.state(), State::Quiescing(_)));
-        scene.pass();
+        assert!(matches!(fixture.state(), State::Quiescing(_)));
+        fixture.pass();
     }
-    assert_eq!(scene.state(), State::Disconnected);
-    assert_eq!(scene.start(), 3);
-    assert!(scene.schib().pmcw.device.get() != 0);
-    assert!(!scene.schib().pmcw.has_device());
-    assert!(scene.subject.take_report().is_some());
+    assert_eq!(fixture.state(), State::Disconnected);
+    assert_eq!(fixture.start(), 3);
+    assert!(fixture.schib().pmcw.device.get() != 0);
+    assert!(!fixture.schib().pmcw.has_device());
+    assert!(fixture.subject.take_report().is_some());
 }
 
 #[test]
 fn case_16_a_program_whose_device_does_not_let_go_stays_where_it_is() {
-    let mut scene = Scene::running();
-    (scene.fake.halt_stuck, scene.fake.clear_stuck) = (true, true);
-    scene.reset();
+    let mut fixture = Fixture::running();
+    (fixture.fake.halt_stuck, fixture.fake.clear_stuck) = (true, true);
+    fixture.reset();
     for _ in 0..HALTS + CLEARS {
-        scene.pass();
+        fixture.pass();
     }
-    assert_eq!(scene.state(), State::Disconnected);
+    assert_eq!(fixture.state(), State::Disconnected);
     assert!(
-        scene.subject.translator.is_live(),
+        fixture.subject.translator.is_live(),
         "the device may still use it"
     );
     // In the end it lets go.
-    scene.fake.clear_stuck = false;
-    scene.step(Step::Work);
-    assert_eq!(scene.state(), State::Idle);
-    assert!(!scene.subject.translator.is_live());
+    fixture.fake.clear_stuck = false;
+    fixture.step(Step::Work);
+    assert_eq!(fixture.state(), State::Idle);
+    assert!(!fixture.subject.translator.is_live());
 }
 
 #[test]
 fn case_22_a_subchannel_that_cannot_be_taken_into_use_is_not_operational() {
-    let mut scene = Scene::closed();
-    scene.fake.gone = true;
-    scene.open(None);
-    assert_eq!(scene.state(), State::NotOperational);
-    assert_eq!(scene.start(), 3);
+    let mut fixture = Fixture::closed();
+    fixture.fake.gone = true;
+    fixture.open(None);
+    assert_eq!(fixture.state(), State::NotOperational);
+    assert_eq!(fixture.start(), 3);
     // When a device comes, it is taken.
-    scene.fake.gone = false;
-    scene.report();
-    assert_eq!(scene.state(), State::Idle);
-    assert_eq!(scene.enable(true), 0);
-    assert_eq!(scene.start(), 0);
+    fixture.fake.gone = false;
+    fixture.report();
+    assert_eq!(fixture.state(), State::Idle);
+    assert_eq!(fixture.enable(true), 0);
+    assert_eq!(fixture.start(), 0);
 }
 
 #[test]
 fn case_23_a_report_is_an_event_like_others() {
-    let mut scene = Scene::running();
-    scene.with(|subject, line| assert!(subject.path(PATH, false, line)));
-    assert_eq!(scene.state(), State::Busy);
-    assert!(scene.fake.step(Step::Unplug));
-    scene.report();
-    assert_eq!(scene.state(), State::NotOperational);
-    assert!(!scene.subject.translator.is_live());
+    let mut fixture = Fixture::running();
+    fixture.with(|subject, line| assert!(subject.path(PATH, false, line)));
+    assert_eq!(fixture.state(), State::Busy);
+    assert!(fixture.fake.step(Step::Unplug));
+    fixture.report();
+    assert_eq!(fixture.state(), State::NotOperational);
+    assert!(!fixture.subject.translator.is_live());
 }
 
 #[test]
 fn case_24_an_interruption_that_comes_too_late_finds_nothing_to_do() {
-    let mut scene = Scene::running();
-    scene.with(|subject, line| subject.offline(line));
-    scene.step(Step::End);
-    assert_eq!(scene.state(), State::Standby);
-    scene.with(|subject, line| subject.interruption(line));
-    assert_eq!(scene.state(), State::Standby);
-    assert!(!scene.subject.is_pending());
+    let mut fixture = Fixture::running();
+    fixture.with(|subject, line| subject.offline(line));
+    fixture.step(Step::End);
+    assert_eq!(fixture.state(), State::Standby);
+    fixture.with(|subject, line| subject.interruption(line));
+    assert_eq!(fixture.state(), State::Standby);
+    assert!(!fixture.subject.is_pending());
 }
 
 #[test]
 fn case_25_before_it_is_opened_a_subchannel_is_not_operational() {
-    let mut scene = Scene::closed();
-    assert_eq!(scene.start(), 3);
-    assert_eq!(scene.clear(), 3);
-    assert!(!scene.schib().pmcw.has_device());
-    assert_eq!(scene.fake.issued, [0; 5]);
+    let mut fixture = Fixture::closed();
+    assert_eq!(fixture.start(), 3);
+    assert_eq!(fixture.clear(), 3);
+    assert!(!fixture.schib().pmcw.has_device());
+    assert_eq!(fixture.fake.issued, [0; 5]);
 }
 
 /// Client addresses, window pointers and absolute addresses are three types; what the hardware gets is in the arena, where the test
 /// has put it, and what the client gets is in its own numbering.
 #[test]
 fn case_26_addresses_of_the_client_and_of_the_hardware_are_not_mixed() {
-    let mut scene = Scene::running();
-    let [orb] = scene.fake.started[..] else {
+    let mut fixture = Fixture::running();
+    let [orb] = fixture.fake.started[..] else {
         panic!("one start");
     };
     assert_eq!(orb.program.get(), super::fake::ARENA_AT);
-    scene.step(Step::End);
-    assert_eq!(scene.test().1.scsw.program.get(), PROGRAM + 8);
+    fixture.step(Step::End);
+    assert_eq!(fixture.test().1.scsw.program.get(), PROGRAM + 8);
 }
 
 #[test]
 fn case_27_a_start_turned_away_by_a_busy_device_is_repeated() {
-    let mut scene = Scene::enabled();
-    assert_eq!(scene.start(), 0);
-    scene.step(Step::Busy);
-    assert_eq!(scene.fake.accepted[SSCH], 2);
-    assert_eq!(scene.state(), State::Busy);
-    assert!(!scene.subject.is_pending(), "the client does not notice");
-    assert_eq!(scene.test().0, 1);
-    scene.step(Step::Work);
-    scene.step(Step::End);
-    assert_eq!(scene.test().0, 0);
+    let mut fixture = Fixture::enabled();
+    assert_eq!(fixture.start(), 0);
+    fixture.step(Step::Busy);
+    assert_eq!(fixture.fake.accepted[SSCH], 2);
+    assert_eq!(fixture.state(), State::Busy);
+    assert!(!fixture.subject.is_pending(), "the client does not notice");
+    assert_eq!(fixture.test().0, 1);
+    fixture.step(Step::Work);
+    fixture.step(Step::End);
+    assert_eq!(fixture.test().0, 0);
 }
 
 #[test]
 fn case_27_with_status_of_the_clients_it_is_delivered() {
-    let mut scene = Scene::enabled();
-    assert_eq!(scene.start(), 0);
-    scene.step(Step::Preempted);
-    assert_eq!(scene.fake.accepted[SSCH], 1);
-    let (condition, irb) = scene.test();
+    let mut fixture = Fixture::enabled();
+    assert_eq!(fixture.start(), 0);
+    fixture.step(Step::Preempted);
+    assert_eq!(fixture.fake.accepted[SSCH], 1);
+    let (condition, irb) = fixture.test();
     assert_eq!((condition, irb.scsw.deferred_cc()), (0, 1));
     assert_eq!(irb.scsw.device_status, 0x80);
-    assert_eq!(scene.start(), 0);
+    assert_eq!(fixture.start(), 0);
 }
 
 #[test]
 fn case_27_and_the_repetitions_are_bounded() {
-    let mut scene = Scene::enabled();
-    assert_eq!(scene.start(), 0);
+    let mut fixture = Fixture::enabled();
+    assert_eq!(fixture.start(), 0);
     let mut repeated = 0;
-    while !scene.subject.is_pending() {
-        scene.step(Step::Busy);
+    while !fixture.subject.is_pending() {
+        fixture.step(Step::Busy);
         repeated += 1;
         assert!(repeated < 100);
     }
-    let (condition, irb) = scene.test();
+    let (condition, irb) = fixture.test();
     assert_eq!((condition, irb.scsw.deferred_cc()), (0, 1));
-    assert_eq!(scene.state(), State::Idle);
+    assert_eq!(fixture.state(), State::Idle);
 }
 
 /// Nothing is allocated once a subchannel is there; what can be missing is missing at bring-up.
 #[test]
 fn case_28_without_an_arena_a_start_is_refused_and_nothing_else_happens() {
     use crate::proxy::translate::Translator;
-    let mut scene = Scene::enabled();
-    scene.subject.translator = Translator::at(0, super::fake::ARENA_AT);
-    assert_eq!(scene.start(), 0);
-    let (condition, irb) = scene.test();
+    let mut fixture = Fixture::enabled();
+    fixture.subject.translator = Translator::at(0, super::fake::ARENA_AT);
+    assert_eq!(fixture.start(), 0);
+    let (condition, irb) = fixture.test();
     assert_eq!((condition, irb.scsw.subchannel_status), (0, 0x20));
-    assert_eq!(scene.fake.issued[SSCH], 0);
-    assert_eq!(scene.state(), State::Idle);
+    assert_eq!(fixture.fake.issued[SSCH], 0);
+    assert_eq!(fixture.state(), State::Idle);
 }
 
 #[test]
 fn a_subchannel_in_use_is_quiesced_at_bring_up() {
-    let mut scene = Scene::closed();
-    scene.fake.schib.pmcw.set_flag(PmcwFlags::ENABLED, true);
-    let orb = Scene::orb();
+    let mut fixture = Fixture::closed();
+    fixture.fake.schib.pmcw.set_flag(PmcwFlags::ENABLED, true);
+    let orb = Fixture::orb();
     // SAFETY: the subchannel is one of software, and reads nothing.
-    let started: Result<(), Refusal> = unsafe { scene.fake.start(scene.fake.id, &orb) };
+    let started: Result<(), Refusal> = unsafe { fixture.fake.start(fixture.fake.id, &orb) };
     started.unwrap();
-    assert!(scene.fake.step(Step::Work));
-    let mut former = scene.fake.schib;
-    former.pmcw.device = super::scene::DEVICE.into();
-    scene.open(Some((former, FunctionControl::START.bits())));
-    assert!(matches!(scene.state(), State::Quiescing(_)));
-    assert_eq!(scene.ask(Request::Test), 3);
-    scene.step(Step::Work);
-    assert_eq!(scene.state(), State::Idle);
+    assert!(fixture.fake.step(Step::Work));
+    let mut former = fixture.fake.schib;
+    former.pmcw.device = super::fixture::DEVICE.into();
+    fixture.open(Some((former, FunctionControl::START.bits())));
+    assert!(matches!(fixture.state(), State::Quiescing(_)));
+    assert_eq!(fixture.ask(Request::Test), 3);
+    fixture.step(Step::Work);
+    assert_eq!(fixture.state(), State::Idle);
     // Enabled before is enabled now, and the start has an ending.
-    let (condition, irb) = scene.test();
+    let (condition, irb) = fixture.test();
     assert_eq!((condition, irb.scsw.subchannel_status), (0, 0x02));
     assert!(irb.scsw.status().contains(StatusControl::PRIMARY));
-    assert!(scene.subject.take_report().is_some());
-    assert_eq!(scene.start(), 0);
+    assert!(fixture.subject.take_report().is_some());
+    assert_eq!(fixture.start(), 0);
 }

@@ -3,7 +3,7 @@
 use channel::PmcwFlags;
 
 use super::fake::Step;
-use super::scene::Scene;
+use super::fixture::Fixture;
 use crate::proxy::subchannel::passthrough::Request;
 
 /// The instructions, in the table's order.
@@ -11,7 +11,7 @@ pub const INSTRUCTIONS: [&str; 7] = [
     "START", "HALT", "CLEAR", "CANCEL", "RESUME", "MODIFY", "TEST",
 ];
 
-/// What the client's subchannel is like, and the codes. How to get there is told by [`scene`].
+/// What the client's subchannel is like, and the codes. How to get there is told by [`fixture`].
 pub const CODES: [(&str, [u32; 7]); 14] = [
     ("not enabled", [3, 3, 3, 3, 3, 0, 3]),
     ("device gone", [3, 3, 3, 3, 3, 0, 3]),
@@ -30,41 +30,41 @@ pub const CODES: [(&str, [u32; 7]); 14] = [
 ];
 
 /// A subchannel that is like the row of [`CODES`].
-fn scene(row: usize) -> Scene {
-    let mut scene = match row {
-        0 => return Scene::new(),
-        1..=3 | 11 | 12 => Scene::enabled(),
-        _ => Scene::running(),
+fn fixture(row: usize) -> Fixture {
+    let mut fixture = match row {
+        0 => return Fixture::new(),
+        1..=3 | 11 | 12 => Fixture::enabled(),
+        _ => Fixture::running(),
     };
     match row {
-        1 => assert!(scene.fake.step(Step::Unplug)),
-        3 => assert_eq!(scene.start(), 0),
-        5 => scene.step(Step::Pci),
-        6 => scene.step(Step::Suspend),
+        1 => assert!(fixture.fake.step(Step::Unplug)),
+        3 => assert_eq!(fixture.start(), 0),
+        5 => fixture.step(Step::Pci),
+        6 => fixture.step(Step::Suspend),
         7 => {
-            scene.step(Step::Suspend);
-            assert_eq!(scene.test().0, 0);
+            fixture.step(Step::Suspend);
+            assert_eq!(fixture.test().0, 0);
         }
-        8 => assert_eq!(scene.halt(), 0),
-        9 => assert_eq!(scene.clear(), 0),
-        10 => scene.step(Step::End),
-        11 => scene.step(Step::Attention),
+        8 => assert_eq!(fixture.halt(), 0),
+        9 => assert_eq!(fixture.clear(), 0),
+        10 => fixture.step(Step::End),
+        11 => fixture.step(Step::Attention),
         12 => {
-            let mut orb = Scene::orb();
+            let mut orb = Fixture::orb();
             orb.program = 0x7FFF_0000.into();
-            assert_eq!(scene.ask(Request::Start(&orb)), 0);
+            assert_eq!(fixture.ask(Request::Start(&orb)), 0);
         }
-        13 => scene.reset(),
+        13 => fixture.reset(),
         _ => {}
     }
-    scene
+    fixture
 }
 
 #[test]
 fn each_instruction_has_its_condition_code_in_each_state() {
     for (row, (name, codes)) in CODES.iter().enumerate() {
-        let orb = Scene::orb();
-        let mut schib = Scene::new().fake.schib;
+        let orb = Fixture::orb();
+        let mut schib = Fixture::new().fake.schib;
         schib.pmcw.set_flag(PmcwFlags::ENABLED, true);
         let requests = [
             Request::Start(&orb),
@@ -77,10 +77,10 @@ fn each_instruction_has_its_condition_code_in_each_state() {
         ];
         for (column, request) in requests.into_iter().enumerate() {
             let instruction = INSTRUCTIONS[column];
-            let answer = scene(row).ask(request);
+            let answer = fixture(row).ask(request);
             assert_eq!(answer, codes[column], "{instruction} when {name}");
             // It makes no difference whether the interruption has been taken.
-            let mut looked = scene(row);
+            let mut looked = fixture(row);
             looked.look();
             assert_eq!(
                 looked.ask(request),

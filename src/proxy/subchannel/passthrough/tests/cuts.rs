@@ -7,7 +7,7 @@ use channel::{
 use window::ClientAddress;
 
 use super::fake::{Step, ARENA_AT, SSCH, XSCH};
-use super::scene::{Scene, PROGRAM};
+use super::fixture::{Fixture, PROGRAM};
 use crate::proxy::subchannel::passthrough::state::State;
 use crate::proxy::subchannel::passthrough::Request;
 
@@ -18,42 +18,42 @@ fn orb() -> Orb {
 }
 
 /// A program that reads its second CCW, running.
-fn reading() -> Scene {
-    let mut scene = Scene::enabled();
+fn reading() -> Fixture {
+    let mut fixture = Fixture::enabled();
     let read = Ccw1::new(CommandCode(0x02), CcwFlags::CC, 8, PROGRAM + 8);
     let at = ClientAddress::new(PROGRAM.into());
-    scene.window.write(at, &read).unwrap();
-    assert_eq!(scene.ask(Request::Start(&orb())), 0);
-    assert!(scene.fake.step(Step::Work));
-    scene
+    fixture.window.write(at, &read).unwrap();
+    assert_eq!(fixture.ask(Request::Start(&orb())), 0);
+    assert!(fixture.fake.step(Step::Work));
+    fixture
 }
 
 /// The same, after the cut: the second part is pending.
-fn cut() -> Scene {
-    let mut scene = reading();
-    scene.step(Step::End);
-    assert_eq!(scene.fake.accepted[SSCH], 2);
+fn cut() -> Fixture {
+    let mut fixture = reading();
+    fixture.step(Step::End);
+    assert_eq!(fixture.fake.accepted[SSCH], 2);
     assert_eq!(
-        (scene.state(), scene.subject.is_pending()),
+        (fixture.state(), fixture.subject.is_pending()),
         (State::Busy, false)
     );
-    scene
+    fixture
 }
 
 #[test]
 fn the_second_part_ends_the_program() {
-    let mut scene = cut();
-    scene.step(Step::Work);
-    scene.step(Step::End);
-    let (condition, irb) = scene.test();
+    let mut fixture = cut();
+    fixture.step(Step::Work);
+    fixture.step(Step::End);
+    let (condition, irb) = fixture.test();
     assert_eq!((condition, irb.scsw.program.get()), (0, PROGRAM + 16));
-    assert_eq!(scene.state(), State::Idle);
+    assert_eq!(fixture.state(), State::Idle);
 }
 
 #[test]
 fn an_initial_status_interruption_that_was_not_taken_before_the_cut_is_still_there() {
-    let mut scene = reading();
-    let scsw = &mut scene.fake.schib.scsw;
+    let mut fixture = reading();
+    let scsw = &mut fixture.fake.schib.scsw;
     scsw.set_flag(ScswFlags::ZERO_CONDITION_CODE, true);
     let activity = scsw.activity();
     scsw.set_controls(
@@ -61,23 +61,23 @@ fn an_initial_status_interruption_that_was_not_taken_before_the_cut_is_still_the
         activity,
         StatusControl::INTERMEDIATE | PENDING,
     );
-    scene.fake.interruption = true;
-    scene.look();
-    assert!(scene.subject.is_pending());
-    scene.step(Step::End);
-    let (condition, irb) = scene.test();
+    fixture.fake.interruption = true;
+    fixture.look();
+    assert!(fixture.subject.is_pending());
+    fixture.step(Step::End);
+    let (condition, irb) = fixture.test();
     assert_eq!(condition, 0);
     assert_eq!(irb.scsw.status(), StatusControl::INTERMEDIATE | PENDING);
     assert!(irb.scsw.flags().contains(ScswFlags::ZERO_CONDITION_CODE));
-    assert_eq!(scene.test().0, 1);
+    assert_eq!(fixture.test().0, 1);
 }
 
 /// The channel meets the stop that stands for the second CCW, and has shown a program-controlled interruption before.
 #[test]
 fn a_program_controlled_interruption_is_all_that_a_stop_shows() {
-    let mut scene = reading();
-    scene.fake.step(Step::Pci);
-    let scsw = &mut scene.fake.schib.scsw;
+    let mut fixture = reading();
+    fixture.fake.step(Step::Pci);
+    let scsw = &mut fixture.fake.schib.scsw;
     scsw.program = (ARENA_AT + 16).into();
     scsw.subchannel_status |= SubchannelStatus::PROGRAM_CHECK.bits();
     let status = StatusControl::INTERMEDIATE
@@ -89,10 +89,10 @@ fn a_program_controlled_interruption_is_all_that_a_stop_shows() {
         ActivityControl::empty(),
         status | PENDING,
     );
-    scene.fake.program = None;
-    scene.look();
-    assert_eq!(scene.fake.accepted[SSCH], 2);
-    let (condition, irb) = scene.test();
+    fixture.fake.program = None;
+    fixture.look();
+    assert_eq!(fixture.fake.accepted[SSCH], 2);
+    let (condition, irb) = fixture.test();
     assert_eq!(condition, 0);
     assert_eq!(irb.scsw.status(), StatusControl::INTERMEDIATE | PENDING);
     assert_eq!(irb.scsw.subchannel(), SubchannelStatus::PCI);
@@ -100,14 +100,14 @@ fn a_program_controlled_interruption_is_all_that_a_stop_shows() {
 
 #[test]
 fn what_was_executed_in_part_cannot_be_cancelled() {
-    let mut scene = cut();
-    assert_eq!(scene.ask(Request::Cancel), 2);
-    assert_eq!(scene.fake.accepted[XSCH], 0);
-    scene.step(Step::Work);
-    scene.step(Step::End);
-    assert_eq!(scene.test().0, 0);
-    assert_eq!(scene.start(), 0);
-    assert_eq!(scene.ask(Request::Cancel), 0, "another program");
+    let mut fixture = cut();
+    assert_eq!(fixture.ask(Request::Cancel), 2);
+    assert_eq!(fixture.fake.accepted[XSCH], 0);
+    fixture.step(Step::Work);
+    fixture.step(Step::End);
+    assert_eq!(fixture.test().0, 0);
+    assert_eq!(fixture.start(), 0);
+    assert_eq!(fixture.ask(Request::Cancel), 0, "another program");
 }
 
 fn is_broken_off(irb: &Irb) -> bool {
@@ -123,70 +123,70 @@ fn is_broken_off(irb: &Irb) -> bool {
 #[test]
 fn a_second_part_that_is_turned_away_is_not_a_program_that_has_not_begun() {
     for step in [Step::Preempted, Step::NoPath] {
-        let mut scene = cut();
-        scene.step(step);
-        let shown = scene.schib().scsw;
-        let (condition, irb) = scene.test();
+        let mut fixture = cut();
+        fixture.step(step);
+        let shown = fixture.schib().scsw;
+        let (condition, irb) = fixture.test();
         assert_eq!(condition, 0, "{step:?}");
         assert!(is_broken_off(&irb), "{step:?}");
         assert_eq!(shown, irb.scsw);
-        assert_eq!(scene.state(), State::Idle);
+        assert_eq!(fixture.state(), State::Idle);
     }
 }
 
 #[test]
 fn a_busy_device_gets_the_second_part_again_and_not_for_ever() {
-    let mut scene = cut();
-    scene.step(Step::Busy);
-    assert_eq!(scene.fake.accepted[SSCH], 3);
-    assert_eq!(scene.fake.started[1], scene.fake.started[2]);
+    let mut fixture = cut();
+    fixture.step(Step::Busy);
+    assert_eq!(fixture.fake.accepted[SSCH], 3);
+    assert_eq!(fixture.fake.started[1], fixture.fake.started[2]);
     for _ in 0..20 {
-        if !scene.fake.step(Step::Busy) {
+        if !fixture.fake.step(Step::Busy) {
             break;
         }
-        scene.look();
+        fixture.look();
     }
-    assert!(is_broken_off(&scene.test().1));
+    assert!(is_broken_off(&fixture.test().1));
 }
 
 #[test]
 fn a_halt_and_a_clear_end_the_second_part() {
-    let mut scene = cut();
-    assert_eq!(scene.halt(), 0);
-    scene.step(Step::Work);
-    assert_eq!((scene.test().0, scene.state()), (0, State::Idle));
-    let mut scene = cut();
-    assert_eq!(scene.clear(), 0);
-    scene.step(Step::Work);
-    assert_eq!((scene.test().0, scene.state()), (0, State::Idle));
-    assert_eq!(scene.fake.accepted[SSCH], 2);
+    let mut fixture = cut();
+    assert_eq!(fixture.halt(), 0);
+    fixture.step(Step::Work);
+    assert_eq!((fixture.test().0, fixture.state()), (0, State::Idle));
+    let mut fixture = cut();
+    assert_eq!(fixture.clear(), 0);
+    fixture.step(Step::Work);
+    assert_eq!((fixture.test().0, fixture.state()), (0, State::Idle));
+    assert_eq!(fixture.fake.accepted[SSCH], 2);
 }
 
 #[test]
 fn a_device_that_goes_between_the_parts_is_reported_once() {
-    let mut scene = reading();
-    scene.fake.step(Step::End);
-    let irb = scene.fake.last;
-    assert!(scene.fake.step(Step::Unplug));
-    scene.with(|subject, line| subject.report(line));
-    assert_eq!(scene.fake.last, irb);
-    assert_eq!(scene.state(), State::NotOperational);
-    assert!(scene.subject.take_report().is_some());
-    assert!(scene.subject.take_report().is_none());
+    let mut fixture = reading();
+    fixture.fake.step(Step::End);
+    let irb = fixture.fake.last;
+    assert!(fixture.fake.step(Step::Unplug));
+    fixture.with(|subject, line| subject.report(line));
+    assert_eq!(fixture.fake.last, irb);
+    assert_eq!(fixture.state(), State::NotOperational);
+    assert!(fixture.subject.take_report().is_some());
+    assert!(fixture.subject.take_report().is_none());
 }
 
 /// Channel end comes before device end.
 #[test]
 fn a_cut_waits_for_device_end() {
-    let mut scene = reading();
-    scene.step(Step::ChannelEnd);
-    assert!(!scene.subject.is_pending());
-    assert_eq!(scene.schib().scsw.status(), StatusControl::empty());
-    assert_eq!((scene.test().0, scene.start()), (1, 2));
-    scene.step(Step::DeviceEnd);
-    assert_eq!(scene.fake.accepted[SSCH], 2);
+    let mut fixture = reading();
+    fixture.step(Step::ChannelEnd);
+    assert!(!fixture.subject.is_pending());
+    assert_eq!(fixture.schib().scsw.status(), StatusControl::empty());
+    assert_eq!((fixture.test().0, fixture.start()), (1, 2));
+    fixture.step(Step::DeviceEnd);
+    assert_eq!(fixture.fake.accepted[SSCH], 2);
     assert_eq!(
-        scene.fake.last.scsw.device(),
+        fixture.fake.last.scsw.device(),
         DeviceStatus::CHANNEL_END | DeviceStatus::DEVICE_END
     );
 }

@@ -3,113 +3,116 @@
 use channel::PmcwFlags;
 
 use super::fake::{Step, CSCH, SSCH};
-use super::scene::Scene;
+use super::fixture::Fixture;
 use crate::proxy::subchannel::passthrough::state::State;
 
 /// Not lent yet.
-fn away() -> Scene {
-    let mut scene = Scene::closed();
-    scene.subject = scene.subject.away();
-    scene
+fn away() -> Fixture {
+    let mut fixture = Fixture::closed();
+    fixture.subject = fixture.subject.away();
+    fixture
 }
 
-fn lend(scene: &mut Scene) {
-    let owned = scene.fake.owned();
-    assert!(scene.with(|subject, line| subject.lend(owned, line)));
+fn lend(fixture: &mut Fixture) {
+    let owned = fixture.fake.owned();
+    assert!(fixture.with(|subject, line| subject.lend(owned, line)));
 }
 
-fn give_back(scene: &mut Scene) -> bool {
-    scene.with(|subject, line| subject.give_back(line))
+fn give_back(fixture: &mut Fixture) -> bool {
+    fixture.with(|subject, line| subject.give_back(line))
 }
 
-fn is_there(scene: &mut Scene) -> bool {
-    let flags = scene.schib().pmcw.flags();
+fn is_there(fixture: &mut Fixture) -> bool {
+    let flags = fixture.schib().pmcw.flags();
     flags.contains(PmcwFlags::DEVICE_NUMBER_VALID)
 }
 
 #[test]
 fn what_is_not_lent_is_not_touched_whatever_happens_to_it() {
-    let mut scene = away();
-    assert!(!is_there(&mut scene));
-    scene.enable(true);
-    assert_eq!((scene.start(), scene.clear(), scene.halt()), (3, 3, 3));
-    scene.with(|subject, line| subject.report(line));
-    scene.with(|subject, line| subject.interruption(line));
-    scene.reset();
-    scene.with(|subject, line| subject.offline(line));
-    assert_eq!(scene.state(), State::NotOperational);
-    assert_eq!(scene.fake.accepted, [0; 5]);
+    let mut fixture = away();
+    assert!(!is_there(&mut fixture));
+    fixture.enable(true);
+    assert_eq!(
+        (fixture.start(), fixture.clear(), fixture.halt()),
+        (3, 3, 3)
+    );
+    fixture.with(|subject, line| subject.report(line));
+    fixture.with(|subject, line| subject.interruption(line));
+    fixture.reset();
+    fixture.with(|subject, line| subject.offline(line));
+    assert_eq!(fixture.state(), State::NotOperational);
+    assert_eq!(fixture.fake.accepted, [0; 5]);
 }
 
 #[test]
 fn what_is_lent_is_there_and_runs_programs() {
-    let mut scene = away();
-    lend(&mut scene);
-    assert!(is_there(&mut scene));
-    assert_eq!(scene.enable(true), 0);
-    assert_eq!(scene.start(), 0);
-    scene.step(Step::Work);
-    scene.step(Step::End);
-    assert_eq!(scene.test().0, 0);
-    assert!(give_back(&mut scene));
-    assert!(!is_there(&mut scene));
-    assert_eq!(scene.start(), 3);
-    assert_eq!(scene.fake.accepted[SSCH], 1);
+    let mut fixture = away();
+    lend(&mut fixture);
+    assert!(is_there(&mut fixture));
+    assert_eq!(fixture.enable(true), 0);
+    assert_eq!(fixture.start(), 0);
+    fixture.step(Step::Work);
+    fixture.step(Step::End);
+    assert_eq!(fixture.test().0, 0);
+    assert!(give_back(&mut fixture));
+    assert!(!is_there(&mut fixture));
+    assert_eq!(fixture.start(), 3);
+    assert_eq!(fixture.fake.accepted[SSCH], 1);
 }
 
 #[test]
 fn what_the_client_left_running_is_ended_before_it_goes_back() {
-    let mut scene = away();
-    lend(&mut scene);
-    scene.enable(true);
-    assert_eq!(scene.start(), 0);
-    scene.step(Step::Work);
-    assert!(!give_back(&mut scene), "a program runs");
+    let mut fixture = away();
+    lend(&mut fixture);
+    fixture.enable(true);
+    assert_eq!(fixture.start(), 0);
+    fixture.step(Step::Work);
+    assert!(!give_back(&mut fixture), "a program runs");
     for _ in 0..20 {
-        scene.fake.step(Step::End);
-        scene.look();
-        scene.pass();
+        fixture.fake.step(Step::End);
+        fixture.look();
+        fixture.pass();
     }
-    assert!(give_back(&mut scene));
-    assert_eq!(scene.state(), State::NotOperational);
-    assert!(!scene.fake.schib.pmcw.flags().contains(PmcwFlags::ENABLED));
-    assert!(!scene.subject.translator.is_live());
+    assert!(give_back(&mut fixture));
+    assert_eq!(fixture.state(), State::NotOperational);
+    assert!(!fixture.fake.schib.pmcw.flags().contains(PmcwFlags::ENABLED));
+    assert!(!fixture.subject.translator.is_live());
 }
 
 #[test]
 fn a_disk_that_goes_while_it_is_lent_can_be_given_back() {
-    let mut scene = away();
-    lend(&mut scene);
-    scene.enable(true);
-    assert!(scene.fake.step(Step::Unplug));
-    scene.with(|subject, line| subject.report(line));
-    assert!(give_back(&mut scene));
-    let before = scene.fake.accepted;
-    assert_eq!(scene.clear(), 3);
-    assert_eq!(scene.fake.accepted[CSCH], before[CSCH]);
+    let mut fixture = away();
+    lend(&mut fixture);
+    fixture.enable(true);
+    assert!(fixture.fake.step(Step::Unplug));
+    fixture.with(|subject, line| subject.report(line));
+    assert!(give_back(&mut fixture));
+    let before = fixture.fake.accepted;
+    assert_eq!(fixture.clear(), 3);
+    assert_eq!(fixture.fake.accepted[CSCH], before[CSCH]);
 }
 
 #[test]
 fn it_can_be_lent_again_and_begins_anew() {
-    let mut scene = away();
+    let mut fixture = away();
     for _ in 0..3 {
-        lend(&mut scene);
-        assert_eq!(scene.start(), 3, "not enabled");
-        assert_eq!(scene.enable(true), 0);
-        assert_eq!(scene.start(), 0);
-        scene.step(Step::Work);
-        scene.step(Step::End);
-        assert_eq!(scene.test().0, 0);
-        assert!(give_back(&mut scene));
+        lend(&mut fixture);
+        assert_eq!(fixture.start(), 3, "not enabled");
+        assert_eq!(fixture.enable(true), 0);
+        assert_eq!(fixture.start(), 0);
+        fixture.step(Step::Work);
+        fixture.step(Step::End);
+        assert_eq!(fixture.test().0, 0);
+        assert!(give_back(&mut fixture));
     }
 }
 
 #[test]
 fn what_is_not_there_is_not_lent() {
-    let mut scene = away();
-    assert!(scene.fake.step(Step::Unplug));
-    let owned = scene.fake.owned();
-    assert!(!scene.with(|subject, line| subject.lend(owned, line)));
-    assert!(!is_there(&mut scene));
-    assert!(give_back(&mut scene), "nothing is to be ended");
+    let mut fixture = away();
+    assert!(fixture.fake.step(Step::Unplug));
+    let owned = fixture.fake.owned();
+    assert!(!fixture.with(|subject, line| subject.lend(owned, line)));
+    assert!(!is_there(&mut fixture));
+    assert!(give_back(&mut fixture), "nothing is to be ended");
 }

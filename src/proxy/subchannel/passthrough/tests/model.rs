@@ -320,7 +320,7 @@ impl Walk {
         }
         self.with(|subject, line| {
             subject.tick(line);
-            subject.tend(line);
+            subject.refresh(line);
         });
     }
 

@@ -3,145 +3,145 @@
 use channel::{FunctionControl, PmcwFlags, StatusControl, SubchannelId};
 
 use super::fake::{Step, SSCH};
-use super::scene::{Scene, DEVICE};
+use super::fixture::{Fixture, DEVICE};
 use crate::proxy::subchannel::passthrough::state::State;
 use crate::proxy::subchannel::passthrough::Owned;
 
 const OTHER: u16 = 0xB00;
 
 /// The device has gone, and another one is on its subchannel.
-fn exchanged() -> Scene {
-    let mut scene = Scene::enabled();
-    assert!(scene.fake.step(Step::Unplug));
-    assert!(scene.fake.step(Step::Plug));
-    scene.fake.schib.pmcw.device = OTHER.into();
-    scene
+fn exchanged() -> Fixture {
+    let mut fixture = Fixture::enabled();
+    assert!(fixture.fake.step(Step::Unplug));
+    assert!(fixture.fake.step(Step::Plug));
+    fixture.fake.schib.pmcw.device = OTHER.into();
+    fixture
 }
 
-fn seen(scene: &mut Scene) -> Option<u16> {
-    let pmcw = scene.schib().pmcw;
+fn seen(fixture: &mut Fixture) -> Option<u16> {
+    let pmcw = fixture.schib().pmcw;
     pmcw.has_device().then(|| pmcw.device.get())
 }
 
 #[test]
 fn another_device_on_its_subchannel_is_not_its_device() {
-    let mut scene = exchanged();
-    scene.with(|subject, line| subject.report(line));
-    assert_eq!(scene.state(), State::NotOperational);
-    assert_eq!(seen(&mut scene), None);
-    assert_eq!((scene.enable(true), scene.start()), (0, 3));
-    assert_eq!(scene.fake.accepted[SSCH], 0);
-    assert!(!scene.fake.schib.pmcw.flags().contains(PmcwFlags::ENABLED));
+    let mut fixture = exchanged();
+    fixture.with(|subject, line| subject.report(line));
+    assert_eq!(fixture.state(), State::NotOperational);
+    assert_eq!(seen(&mut fixture), None);
+    assert_eq!((fixture.enable(true), fixture.start()), (0, 3));
+    assert_eq!(fixture.fake.accepted[SSCH], 0);
+    assert!(!fixture.fake.schib.pmcw.flags().contains(PmcwFlags::ENABLED));
 }
 
 #[test]
 fn a_request_before_the_report_does_not_reach_the_other_device_either() {
-    let mut scene = exchanged();
+    let mut fixture = exchanged();
     // Whoever has it now has enabled it.
-    scene.fake.schib.pmcw.set_flag(PmcwFlags::ENABLED, true);
-    assert_eq!(seen(&mut scene), None);
-    assert_eq!((scene.start(), scene.clear()), (3, 3));
-    scene.reset();
-    scene.with(|subject, line| subject.interruption(line));
-    assert_eq!(scene.fake.accepted, [0; 5]);
-    assert!(scene.fake.schib.pmcw.flags().contains(PmcwFlags::ENABLED));
+    fixture.fake.schib.pmcw.set_flag(PmcwFlags::ENABLED, true);
+    assert_eq!(seen(&mut fixture), None);
+    assert_eq!((fixture.start(), fixture.clear()), (3, 3));
+    fixture.reset();
+    fixture.with(|subject, line| subject.interruption(line));
+    assert_eq!(fixture.fake.accepted, [0; 5]);
+    assert!(fixture.fake.schib.pmcw.flags().contains(PmcwFlags::ENABLED));
 }
 
 #[test]
 fn a_device_that_comes_back_on_another_subchannel_is_served_there() {
-    let mut scene = exchanged();
-    scene.with(|subject, line| subject.report(line));
-    while scene.subject.take_report().is_some() {}
+    let mut fixture = exchanged();
+    fixture.with(|subject, line| subject.report(line));
+    while fixture.subject.take_report().is_some() {}
     let id = SubchannelId::new(0, 9).unwrap();
-    scene.fake.id = id;
-    scene.fake.schib.pmcw.device = 0xA80.into();
-    let owned = scene.fake.owned();
-    scene.plug(owned);
+    fixture.fake.id = id;
+    fixture.fake.schib.pmcw.device = 0xA80.into();
+    let owned = fixture.fake.owned();
+    fixture.plug(owned);
     assert_eq!(
-        scene.subject.take_report().map(|crw| crw.0),
+        fixture.subject.take_report().map(|crw| crw.0),
         Some(0x0384_0005)
     );
-    assert_eq!(seen(&mut scene), Some(DEVICE));
-    assert_eq!(scene.start(), 3, "a device that is new is disabled");
-    assert_eq!((scene.enable(true), scene.start()), (0, 0));
-    assert_eq!(scene.fake.schib.pmcw.parameter.get(), id.word());
-    scene.step(Step::Work);
-    scene.step(Step::End);
-    assert_eq!(scene.test().0, 0);
+    assert_eq!(seen(&mut fixture), Some(DEVICE));
+    assert_eq!(fixture.start(), 3, "a device that is new is disabled");
+    assert_eq!((fixture.enable(true), fixture.start()), (0, 0));
+    assert_eq!(fixture.fake.schib.pmcw.parameter.get(), id.word());
+    fixture.step(Step::Work);
+    fixture.step(Step::End);
+    assert_eq!(fixture.test().0, 0);
 }
 
 #[test]
 fn a_virtual_subchannel_whose_device_is_gone_can_stand_for_another_one() {
-    let mut scene = exchanged();
-    scene.with(|subject, line| subject.report(line));
-    let owned = scene.fake.owned();
-    scene.with(|subject, line| subject.plug(owned, OTHER, line));
-    assert_eq!(seen(&mut scene), Some(OTHER));
-    assert_eq!((scene.enable(true), scene.start()), (0, 0));
+    let mut fixture = exchanged();
+    fixture.with(|subject, line| subject.report(line));
+    let owned = fixture.fake.owned();
+    fixture.with(|subject, line| subject.plug(owned, OTHER, line));
+    assert_eq!(seen(&mut fixture), Some(OTHER));
+    assert_eq!((fixture.enable(true), fixture.start()), (0, 0));
 }
 
 #[test]
 fn what_has_a_device_keeps_it() {
-    let mut scene = Scene::running();
+    let mut fixture = Fixture::running();
     let owned = Owned {
         number: OTHER,
-        ..scene.fake.owned()
+        ..fixture.fake.owned()
     };
-    scene.plug(owned);
-    assert_eq!(scene.state(), State::Busy);
-    scene.step(Step::End);
-    assert_eq!(scene.test().0, 0);
+    fixture.plug(owned);
+    assert_eq!(fixture.state(), State::Busy);
+    fixture.step(Step::End);
+    assert_eq!(fixture.test().0, 0);
 }
 
 #[test]
 fn a_device_that_has_gone_again_before_it_is_taken_is_none() {
-    let mut scene = Scene::closed();
-    scene.fake.gone = true;
-    scene.open(None);
-    let owned = scene.fake.owned();
-    scene.plug(owned);
-    assert_eq!(scene.state(), State::NotOperational);
-    assert_eq!(scene.subject.take_report(), None);
+    let mut fixture = Fixture::closed();
+    fixture.fake.gone = true;
+    fixture.open(None);
+    let owned = fixture.fake.owned();
+    fixture.plug(owned);
+    assert_eq!(fixture.state(), State::NotOperational);
+    assert_eq!(fixture.subject.take_report(), None);
 }
 
 #[test]
 fn a_device_that_goes_while_status_is_held_back_leaves_nothing_to_look_at() {
-    let mut scene = Scene::running();
-    assert_eq!(scene.clear(), 0);
+    let mut fixture = Fixture::running();
+    assert_eq!(fixture.clear(), 0);
     // As QEMU does with a vfio-ccw: older status beside a clear function that has not ended.
-    let activity = scene.fake.activity();
-    scene.fake.schib.scsw.set_controls(
+    let activity = fixture.fake.activity();
+    fixture.fake.schib.scsw.set_controls(
         FunctionControl::CLEAR,
         activity,
         StatusControl::PRIMARY | StatusControl::PENDING,
     );
-    scene.fake.interruption = true;
-    scene.look();
-    assert!(scene.subject.wants_tending());
-    assert!(scene.fake.step(Step::Unplug));
-    scene.with(|subject, line| subject.report(line));
-    assert_eq!(scene.state(), State::NotOperational);
-    assert!(!scene.subject.wants_tending());
+    fixture.fake.interruption = true;
+    fixture.look();
+    assert!(fixture.subject.wants_refresh());
+    assert!(fixture.fake.step(Step::Unplug));
+    fixture.with(|subject, line| subject.report(line));
+    assert_eq!(fixture.state(), State::NotOperational);
+    assert!(!fixture.subject.wants_refresh());
 }
 
 /// It is disabled, so that nothing but its number shows whether it is the same.
 #[test]
 fn a_device_that_nobody_uses_may_be_another_one_with_its_number() {
-    let mut scene = Scene::new();
-    scene.with(|subject, line| subject.report(line));
-    assert!(scene.subject.is_gone());
-    let owned = scene.fake.owned();
-    scene.plug(owned);
-    assert_eq!(scene.state(), State::Idle);
-    assert_eq!(seen(&mut scene), Some(DEVICE));
+    let mut fixture = Fixture::new();
+    fixture.with(|subject, line| subject.report(line));
+    assert!(fixture.subject.is_gone());
+    let owned = fixture.fake.owned();
+    fixture.plug(owned);
+    assert_eq!(fixture.state(), State::Idle);
+    assert_eq!(seen(&mut fixture), Some(DEVICE));
 }
 
 #[test]
 fn a_device_in_use_stays_what_it_is() {
-    let mut scene = Scene::enabled();
-    scene.with(|subject, line| subject.report(line));
-    assert_eq!(scene.state(), State::Idle);
-    let mut scene = Scene::running();
-    scene.with(|subject, line| subject.report(line));
-    assert_eq!(scene.state(), State::Busy);
+    let mut fixture = Fixture::enabled();
+    fixture.with(|subject, line| subject.report(line));
+    assert_eq!(fixture.state(), State::Idle);
+    let mut fixture = Fixture::running();
+    fixture.with(|subject, line| subject.report(line));
+    assert_eq!(fixture.state(), State::Busy);
 }

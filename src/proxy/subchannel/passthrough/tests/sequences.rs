@@ -2,7 +2,7 @@
 //!
 //! # How
 //!
-//! From the scene's beginning, operations are appended one at a time. A sequence that leads where another has been is not
+//! From the fixture's beginning, operations are appended one at a time. A sequence that leads where another has been is not
 //! continued; one that leads to a new state is, until there is none. So all sequences are covered, however long.
 //!
 //! # The invariants, after each operation
@@ -21,7 +21,7 @@ use std::string::String;
 use channel::{ActivityControl, ChannelSubsystem, FunctionControl, PmcwFlags, StatusControl};
 
 use super::fake::{Step, HSCH, RSCH, SSCH, XSCH};
-use super::scene::Scene;
+use super::fixture::Fixture;
 use crate::proxy::subchannel::passthrough::state::{State, CLEARS, HALTS};
 use crate::proxy::subchannel::passthrough::status;
 use crate::proxy::subchannel::passthrough::Request;
@@ -73,34 +73,34 @@ struct Stuck {
 }
 
 struct Explorer {
-    scene: Scene,
+    fixture: Fixture,
     /// The client has enabled the subchannel, and nothing has disabled it since.
     enabled: bool,
 }
 
 impl Explorer {
     fn new(stuck: Stuck) -> Self {
-        let mut scene = Scene::new();
-        scene.fake.halt_stuck = stuck.halt;
-        scene.fake.clear_stuck = stuck.clear;
+        let mut fixture = Fixture::new();
+        fixture.fake.halt_stuck = stuck.halt;
+        fixture.fake.clear_stuck = stuck.clear;
         Self {
-            scene,
+            fixture,
             enabled: false,
         }
     }
 
     /// Whether pending status is one that the client never sees.
     fn is_own(&self) -> bool {
-        let scsw = &self.scene.fake.schib.scsw;
-        self.scene.state() == State::Busy
+        let scsw = &self.fixture.fake.schib.scsw;
+        self.fixture.state() == State::Busy
             && status::is_retryable(scsw)
-            && self.scene.subject.retries > 0
+            && self.fixture.subject.retries > 0
     }
 
     /// The condition code that the architecture gives. A start that was turned away and will be repeated is, for the
     /// client, start pending.
     fn expected(&self, op: Op) -> Option<u32> {
-        let fake = &self.scene.fake;
+        let fake = &self.fixture.fake;
         let mut scsw = fake.schib.scsw;
         if self.is_own() {
             scsw.set_controls(
@@ -149,59 +149,59 @@ impl Explorer {
     fn apply(&mut self, op: Op) {
         let expected = self.expected(op);
         let own = self.is_own();
-        let fake = &self.scene.fake;
+        let fake = &self.fixture.fake;
         let (taken, started) = (fake.taken, fake.issued[SSCH]);
         let answer = match op {
-            Op::Start => Some(self.scene.start()),
-            Op::Halt => Some(self.scene.halt()),
-            Op::Clear => Some(self.scene.clear()),
-            Op::Cancel => Some(self.scene.ask(Request::Cancel)),
-            Op::Resume => Some(self.scene.ask(Request::Resume)),
+            Op::Start => Some(self.fixture.start()),
+            Op::Halt => Some(self.fixture.halt()),
+            Op::Clear => Some(self.fixture.clear()),
+            Op::Cancel => Some(self.fixture.ask(Request::Cancel)),
+            Op::Resume => Some(self.fixture.ask(Request::Resume)),
             Op::Test => {
-                let (condition, irb) = self.scene.test();
+                let (condition, irb) = self.fixture.test();
                 if condition == 0 {
-                    let mut whole = self.scene.fake.last;
+                    let mut whole = self.fixture.fake.last;
                     whole.scsw.program = irb.scsw.program;
                     assert_eq!(irb, whole, "an IRB that is not whole");
                 }
                 Some(condition)
             }
             Op::Store => {
-                let schib = self.scene.schib();
+                let schib = self.fixture.schib();
                 let shown = schib.pmcw.flags().contains(PmcwFlags::ENABLED);
                 assert!(!shown || self.enabled);
                 None
             }
             Op::Enable | Op::Disable => {
                 let on = op == Op::Enable;
-                let condition = self.scene.enable(on);
-                if condition == 0 && self.scene.state() == State::Idle {
-                    self.enabled = on && !self.scene.fake.gone;
+                let condition = self.fixture.enable(on);
+                if condition == 0 && self.fixture.state() == State::Idle {
+                    self.enabled = on && !self.fixture.fake.gone;
                 }
                 None
             }
             Op::Hardware(step) => {
-                self.scene.fake.step(step);
-                if self.scene.fake.gone {
+                self.fixture.fake.step(step);
+                if self.fixture.fake.gone {
                     self.enabled = false;
                 }
                 None
             }
             Op::Look => {
-                self.scene.look();
+                self.fixture.look();
                 None
             }
             Op::Reset => {
-                self.scene.reset();
+                self.fixture.reset();
                 self.enabled = false;
                 None
             }
             Op::Pass => {
-                self.scene.pass();
+                self.fixture.pass();
                 None
             }
             Op::Report => {
-                self.scene.report();
+                self.fixture.report();
                 None
             }
         };
@@ -211,11 +211,11 @@ impl Explorer {
         self.check_status(op, own, taken, started, answer);
         self.check_program();
         self.check_pending();
-        while self.scene.subject.take_report().is_some() {}
+        while self.fixture.subject.take_report().is_some() {}
     }
 
     fn check_status(&self, op: Op, own: bool, taken: u32, started: u32, answer: Option<u32>) {
-        let fake = &self.scene.fake;
+        let fake = &self.fixture.fake;
         let taken = fake.taken - taken;
         let delivered = u32::from(op == Op::Test && answer == Some(0));
         let ending = !self.enabled;
@@ -231,21 +231,24 @@ impl Explorer {
     }
 
     fn check_program(&self) {
-        let live = self.scene.subject.translator.is_live();
-        if self.scene.fake.program.is_some() {
+        let live = self.fixture.subject.translator.is_live();
+        if self.fixture.fake.program.is_some() {
             assert!(live, "the hardware uses a program that is freed");
         }
-        match self.scene.state() {
+        match self.fixture.state() {
             State::NotOperational | State::Standby | State::Idle => {
-                assert!(!live || self.scene.fake.gone, "a program that nobody owns");
+                assert!(
+                    !live || self.fixture.fake.gone,
+                    "a program that nobody owns"
+                );
             }
             State::Busy | State::Quiescing(_) | State::Disconnected => {}
         }
     }
 
     fn check_pending(&self) {
-        let fake = &self.scene.fake;
-        let told = self.scene.subject.is_pending();
+        let fake = &self.fixture.fake;
+        let told = self.fixture.subject.is_pending();
         let seen = fake.is_pending() && !fake.interruption;
         if self.enabled && !fake.gone {
             assert!(
@@ -258,8 +261,8 @@ impl Explorer {
 
     /// What matters for what can happen next.
     fn fingerprint(&self) -> String {
-        let fake = &self.scene.fake;
-        let subject = &self.scene.subject;
+        let fake = &self.fixture.fake;
+        let subject = &self.fixture.subject;
         let scsw = &fake.schib.scsw;
         format!(
             "{:?} {} {} {:?} {} {:?} {:x} {:?} {} {} {} {}",
@@ -293,7 +296,7 @@ fn quiesces(mut explorer: Explorer) {
     for _ in 0..=u32::from(HALTS) + u32::from(CLEARS) {
         explorer.apply(Op::Pass);
     }
-    let state = explorer.scene.state();
+    let state = explorer.fixture.state();
     assert!(
         !matches!(state, State::Quiescing(_) | State::Busy),
         "{state:?}"
@@ -352,15 +355,15 @@ fn so_it_does_on_hardware_where_nothing_ends() {
 /// What the hardware was asked is what the client asked, while nothing is repeated or ended for it.
 #[test]
 fn an_instruction_of_the_clients_is_one_instruction() {
-    let mut scene = Scene::running();
-    assert_eq!(scene.halt(), 0);
-    assert_eq!(scene.ask(Request::Cancel), 2);
-    assert_eq!(scene.ask(Request::Resume), 2);
-    assert_eq!(scene.start(), 2);
-    let issued = scene.fake.issued;
+    let mut fixture = Fixture::running();
+    assert_eq!(fixture.halt(), 0);
+    assert_eq!(fixture.ask(Request::Cancel), 2);
+    assert_eq!(fixture.ask(Request::Resume), 2);
+    assert_eq!(fixture.start(), 2);
+    let issued = fixture.fake.issued;
     assert_eq!(
         [issued[SSCH], issued[HSCH], issued[XSCH], issued[RSCH]],
         [1; 4]
     );
-    assert!(scene.fake.pending_interruption().is_none());
+    assert!(fixture.fake.pending_interruption().is_none());
 }

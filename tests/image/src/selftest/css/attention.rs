@@ -60,13 +60,13 @@ impl Keys {
 /// Does what may find status pending, until it does not.
 #[inline(never)]
 fn insist(
-    scene: &mut Subchannel,
+    fixture: &mut Subchannel,
     keys: &mut Keys,
     action: &dyn Fn(&mut Subchannel) -> Result<(), Refusal>,
 ) -> Outcome {
     for _ in 0..STARTS {
-        match action(scene) {
-            Err(Refusal::StatusPending) => keys.note(&scene.status()?)?,
+        match action(fixture) {
+            Err(Refusal::StatusPending) => keys.note(&fixture.status()?)?,
             done => return Ok(done?),
         }
     }
@@ -75,9 +75,13 @@ fn insist(
 
 /// The status that ends `function`; keys come before it, but nothing else does.
 #[inline(never)]
-fn end_of(scene: &mut Subchannel, keys: &mut Keys, function: FunctionControl) -> Result<Irb, Why> {
+fn end_of(
+    fixture: &mut Subchannel,
+    keys: &mut Keys,
+    function: FunctionControl,
+) -> Result<Irb, Why> {
     loop {
-        let irb = scene.status()?;
+        let irb = fixture.status()?;
         if irb.scsw.function().contains(function) {
             return Ok(irb);
         }
@@ -86,18 +90,18 @@ fn end_of(scene: &mut Subchannel, keys: &mut Keys, function: FunctionControl) ->
     }
 }
 
-fn starts(scene: &mut Subchannel) -> Outcome {
+fn starts(fixture: &mut Subchannel) -> Outcome {
     let mut keys = Keys::default();
-    let deadline = scene.platform.now().plus_micros(PATIENCE);
+    let deadline = fixture.platform.now().plus_micros(PATIENCE);
     let mut started = 0;
-    while started < STARTS || (keys.0 < KEYS && scene.platform.now() < deadline) {
+    while started < STARTS || (keys.0 < KEYS && fixture.platform.now() < deadline) {
         started += 1;
         // What was typed is read, or the terminal takes no more.
-        insist(scene, &mut keys, &|scene| {
-            let read = scene.ccw(READ_MODIFIED, CcwFlags::SLI | CcwFlags::CC, 64);
-            scene.start(&[read, scene.sense_id()])
+        insist(fixture, &mut keys, &|fixture| {
+            let read = fixture.ccw(READ_MODIFIED, CcwFlags::SLI | CcwFlags::CC, 64);
+            fixture.start(&[read, fixture.sense_id()])
         })?;
-        let irb = end_of(scene, &mut keys, FunctionControl::START)?;
+        let irb = end_of(fixture, &mut keys, FunctionControl::START)?;
         // In QEMU what comes unasked while the status is pending takes the place of its device status.
         let ended = DeviceStatus::CHANNEL_END | DeviceStatus::DEVICE_END;
         let device = irb.scsw.device();
@@ -105,24 +109,24 @@ fn starts(scene: &mut Subchannel) -> Outcome {
             expect("device status", device, ended)?;
         }
         keys.0 += u32::from(device == DeviceStatus::ATTENTION);
-        expect("CCW address", irb.scsw.program.get(), scene.base() + 16)?;
-        expect("valid", scene.identity()?.valid, 0xFF)?;
+        expect("CCW address", irb.scsw.program.get(), fixture.base() + 16)?;
+        expect("valid", fixture.identity()?.valid, 0xFF)?;
         // Between two starts there is time for a key.
-        let soon = scene.platform.now().plus_micros(1_000);
-        scene.platform.pause(soon);
+        let soon = fixture.platform.now().plus_micros(1_000);
+        fixture.platform.pause(soon);
     }
     keys.enough()
 }
 
-fn halts(scene: &mut Subchannel) -> Outcome {
+fn halts(fixture: &mut Subchannel) -> Outcome {
     let mut keys = Keys::default();
     for _ in 0..STARTS {
-        let id = scene.id;
-        read(scene, &mut keys)?;
-        insist(scene, &mut keys, &|scene| scene.platform.halt(id))?;
-        end_of(scene, &mut keys, FunctionControl::HALT)?;
-        scene.platform.clear(id)?;
-        let irb = end_of(scene, &mut keys, FunctionControl::CLEAR)?;
+        let id = fixture.id;
+        read(fixture, &mut keys)?;
+        insist(fixture, &mut keys, &|fixture| fixture.platform.halt(id))?;
+        end_of(fixture, &mut keys, FunctionControl::HALT)?;
+        fixture.platform.clear(id)?;
+        let irb = end_of(fixture, &mut keys, FunctionControl::CLEAR)?;
         let device = irb.scsw.device();
         if !UNASKED.contains(&device) {
             expect("device status", device, DeviceStatus::empty())?;
@@ -131,20 +135,20 @@ fn halts(scene: &mut Subchannel) -> Outcome {
     Ok(())
 }
 
-fn once(scene: &mut Subchannel) -> Outcome {
-    let deadline = scene.platform.now().plus_micros(PATIENCE);
+fn once(fixture: &mut Subchannel) -> Outcome {
+    let deadline = fixture.platform.now().plus_micros(PATIENCE);
     let mut keys = Keys::default();
-    while keys.0 < KEYS && scene.platform.now() < deadline {
+    while keys.0 < KEYS && fixture.platform.now() < deadline {
         // What is told of here may have come before, so the wait is last.
-        while scene.platform.pending_interruption().is_some() {}
-        match scene.platform.test(scene.id)? {
+        while fixture.platform.pending_interruption().is_some() {}
+        match fixture.platform.test(fixture.id)? {
             Tested::Nothing(_) => {
-                scene.platform.wait(Some(deadline));
+                fixture.platform.wait(Some(deadline));
             }
             Tested::Status(irb) => {
                 expect("function", irb.scsw.function(), FunctionControl::empty())?;
                 keys.note(&irb)?;
-                read(scene, &mut keys)?;
+                read(fixture, &mut keys)?;
             }
         }
     }
@@ -152,12 +156,12 @@ fn once(scene: &mut Subchannel) -> Outcome {
 }
 
 /// Takes what was typed, or the terminal takes no more. A key that took the place of the end's device status was typed, too.
-fn read(scene: &mut Subchannel, keys: &mut Keys) -> Outcome {
+fn read(fixture: &mut Subchannel, keys: &mut Keys) -> Outcome {
     for _ in 0..STARTS {
-        insist(scene, keys, &|scene| {
-            scene.start(&[scene.ccw(READ_MODIFIED, CcwFlags::SLI, 64)])
+        insist(fixture, keys, &|fixture| {
+            fixture.start(&[fixture.ccw(READ_MODIFIED, CcwFlags::SLI, 64)])
         })?;
-        let irb = end_of(scene, keys, FunctionControl::START)?;
+        let irb = end_of(fixture, keys, FunctionControl::START)?;
         if !UNASKED.contains(&irb.scsw.device()) {
             return Ok(());
         }

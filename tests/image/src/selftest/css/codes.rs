@@ -55,10 +55,10 @@ pub(super) const TESTS: &[Test<Subchannel>] = &[
 
 const EXTENDED: PmcwCharacteristics = PmcwCharacteristics::EXTENDED_MEASUREMENT;
 
-fn absent(scene: &mut Subchannel) -> Outcome {
-    let (id, orb) = (scene.absent, scene.orb());
-    let schib = scene.schib()?;
-    let css = &mut scene.platform;
+fn absent(fixture: &mut Subchannel) -> Outcome {
+    let (id, orb) = (fixture.absent, fixture.orb());
+    let schib = fixture.schib()?;
+    let css = &mut fixture.platform;
     expect("STSCH", css.store(id).err(), Some(NotOperational))?;
     expect("MSCH", css.modify(id, &schib), Err(Refusal::NotOperational))?;
     // SAFETY: nobody is there to run it.
@@ -71,17 +71,17 @@ fn absent(scene: &mut Subchannel) -> Outcome {
     expect("RSCH", css.resume(id), Err(Refusal::NotOperational))
 }
 
-fn stored(scene: &mut Subchannel) -> Outcome {
-    let pmcw = scene.schib()?.pmcw;
-    expect("number", pmcw.device.get(), scene.device.number.number)?;
+fn stored(fixture: &mut Subchannel) -> Outcome {
+    let pmcw = fixture.schib()?.pmcw;
+    expect("number", pmcw.device.get(), fixture.device.number.number)?;
     expect("type", pmcw.subchannel_type(), 0)?;
     ensure("a valid device number", pmcw.has_device())?;
     ensure("a path installed", pmcw.pim != 0)?;
     ensure("and available", pmcw.pim & pmcw.pam != 0)
 }
 
-fn modified(scene: &mut Subchannel) -> Outcome {
-    scene.modify(&|schib| {
+fn modified(fixture: &mut Subchannel) -> Outcome {
+    fixture.modify(&|schib| {
         schib.pmcw.parameter = PARAMETER.into();
         schib.pmcw.set_isc(5);
         schib.pmcw.set_concurrent_sense(false);
@@ -90,24 +90,28 @@ fn modified(scene: &mut Subchannel) -> Outcome {
         schib.pmcw.pim = 0;
         schib.scsw.count = 0xFFFF.into();
     })?;
-    let schib = scene.schib()?;
+    let schib = fixture.schib()?;
     expect("parameter", schib.pmcw.parameter.get(), PARAMETER)?;
     expect("ISC", schib.pmcw.isc(), 5)?;
     expect("sense", schib.pmcw.characteristics.get() & 1, 0)?;
     expect(
         "number",
         schib.pmcw.device.get(),
-        scene.device.number.number,
+        fixture.device.number.number,
     )?;
     ensure("path installed", schib.pmcw.pim != 0)?;
     ensure("count as it was", schib.scsw.count.get() != 0xFFFF)
 }
 
-fn disabled(scene: &mut Subchannel) -> Outcome {
-    scene.modify(&|schib| schib.pmcw.set_flag(PmcwFlags::ENABLED, false))?;
-    let (id, orb) = (scene.id, scene.orb());
-    expect("SSCH", scene.start_orb(&orb), Err(Refusal::NotOperational))?;
-    let css = &mut scene.platform;
+fn disabled(fixture: &mut Subchannel) -> Outcome {
+    fixture.modify(&|schib| schib.pmcw.set_flag(PmcwFlags::ENABLED, false))?;
+    let (id, orb) = (fixture.id, fixture.orb());
+    expect(
+        "SSCH",
+        fixture.start_orb(&orb),
+        Err(Refusal::NotOperational),
+    )?;
+    let css = &mut fixture.platform;
     expect("TSCH", css.test(id).err(), Some(NotOperational))?;
     expect("HSCH", css.halt(id), Err(Refusal::NotOperational))?;
     expect("CSCH", css.clear(id), Err(NotOperational))?;
@@ -116,43 +120,43 @@ fn disabled(scene: &mut Subchannel) -> Outcome {
     ensure("STSCH", css.store(id).is_ok())
 }
 
-fn modify_pending(scene: &mut Subchannel) -> Outcome {
-    scene.with_status_pending()?;
-    let mut schib = scene.schib()?;
+fn modify_pending(fixture: &mut Subchannel) -> Outcome {
+    fixture.with_status_pending()?;
+    let mut schib = fixture.schib()?;
     schib.pmcw.set_isc(7);
-    let modified = scene.platform.modify(scene.id, &schib);
+    let modified = fixture.platform.modify(fixture.id, &schib);
     expect("MSCH", modified, Err(Refusal::StatusPending))?;
-    expect("ISC", scene.schib()?.pmcw.isc(), ISC)
+    expect("ISC", fixture.schib()?.pmcw.isc(), ISC)
 }
 
-fn test_nothing(scene: &mut Subchannel) -> Outcome {
-    match scene.platform.test(scene.id)? {
+fn test_nothing(fixture: &mut Subchannel) -> Outcome {
+    match fixture.platform.test(fixture.id)? {
         Tested::Nothing(irb) => expect("status", irb.scsw.status(), StatusControl::empty()),
         Tested::Status(irb) => expect("status", irb.scsw.status(), StatusControl::empty()),
     }
 }
 
-fn test_once(scene: &mut Subchannel) -> Outcome {
-    scene.with_status_pending()?;
-    let first = scene.platform.test(scene.id)?;
+fn test_once(fixture: &mut Subchannel) -> Outcome {
+    fixture.with_status_pending()?;
+    let first = fixture.platform.test(fixture.id)?;
     ensure("first", matches!(first, Tested::Status(_)))?;
-    let second = scene.platform.test(scene.id)?;
+    let second = fixture.platform.test(fixture.id)?;
     ensure("second", matches!(second, Tested::Nothing(_)))
 }
 
-fn start_pending(scene: &mut Subchannel) -> Outcome {
-    scene.with_status_pending()?;
-    let before = scene.schib()?.scsw.control;
-    let orb = scene.orb();
-    let refused = scene.start_orb(&orb);
+fn start_pending(fixture: &mut Subchannel) -> Outcome {
+    fixture.with_status_pending()?;
+    let before = fixture.schib()?.scsw.control;
+    let orb = fixture.orb();
+    let refused = fixture.start_orb(&orb);
     expect("SSCH", refused, Err(Refusal::StatusPending))?;
-    expect("SCSW", scene.schib()?.scsw.control, before)
+    expect("SCSW", fixture.schib()?.scsw.control, before)
 }
 
-fn start_again(scene: &mut Subchannel) -> Outcome {
+fn start_again(fixture: &mut Subchannel) -> Outcome {
     for _ in 0..3 {
-        scene.start(&[scene.sense_id()])?;
-        let irb = scene.status()?;
+        fixture.start(&[fixture.sense_id()])?;
+        let irb = fixture.status()?;
         expect("function", irb.scsw.function(), FunctionControl::START)?;
     }
     Ok(())
@@ -160,121 +164,121 @@ fn start_again(scene: &mut Subchannel) -> Outcome {
 
 /// Status of a halt or clear function: none but that it is pending.
 #[inline(never)]
-fn alone(scene: &mut Subchannel, function: FunctionControl) -> Outcome {
-    let scsw = scene.status()?.scsw;
+fn alone(fixture: &mut Subchannel, function: FunctionControl) -> Outcome {
+    let scsw = fixture.status()?.scsw;
     expect("function", scsw.function(), function)?;
     expect("status", scsw.status(), StatusControl::PENDING)
 }
 
-fn halt_idle(scene: &mut Subchannel) -> Outcome {
-    scene.platform.halt(scene.id)?;
-    alone(scene, FunctionControl::HALT)
+fn halt_idle(fixture: &mut Subchannel) -> Outcome {
+    fixture.platform.halt(fixture.id)?;
+    alone(fixture, FunctionControl::HALT)
 }
 
-fn halt_pending(scene: &mut Subchannel) -> Outcome {
-    scene.with_status_pending()?;
-    let refused = scene.platform.halt(scene.id);
+fn halt_pending(fixture: &mut Subchannel) -> Outcome {
+    fixture.with_status_pending()?;
+    let refused = fixture.platform.halt(fixture.id);
     expect("HSCH", refused, Err(Refusal::StatusPending))?;
-    let function = scene.status()?.scsw.function();
+    let function = fixture.status()?.scsw.function();
     expect("function", function, FunctionControl::START)
 }
 
-fn clear_idle(scene: &mut Subchannel) -> Outcome {
-    scene.platform.clear(scene.id)?;
-    alone(scene, FunctionControl::CLEAR)
+fn clear_idle(fixture: &mut Subchannel) -> Outcome {
+    fixture.platform.clear(fixture.id)?;
+    alone(fixture, FunctionControl::CLEAR)
 }
 
-fn clear_pending(scene: &mut Subchannel) -> Outcome {
-    scene.with_status_pending()?;
-    scene.platform.clear(scene.id)?;
+fn clear_pending(fixture: &mut Subchannel) -> Outcome {
+    fixture.with_status_pending()?;
+    fixture.platform.clear(fixture.id)?;
     // Emulated subchannels keep some of the status-control bits.
-    let scsw = scene.status()?.scsw;
+    let scsw = fixture.status()?.scsw;
     expect("function", scsw.function(), FunctionControl::CLEAR)?;
     expect("device status", scsw.device_status, 0)
 }
 
-fn cancel_idle(scene: &mut Subchannel) -> Outcome {
-    let refused = scene.platform.cancel(scene.id);
+fn cancel_idle(fixture: &mut Subchannel) -> Outcome {
+    let refused = fixture.platform.cancel(fixture.id);
     expect("XSCH", refused, Err(Refusal::Busy))
 }
 
-fn cancel_pending(scene: &mut Subchannel) -> Outcome {
-    scene.with_status_pending()?;
-    let refused = scene.platform.cancel(scene.id);
+fn cancel_pending(fixture: &mut Subchannel) -> Outcome {
+    fixture.with_status_pending()?;
+    let refused = fixture.platform.cancel(fixture.id);
     expect("XSCH", refused, Err(Refusal::StatusPending))
 }
 
-fn resume_idle(scene: &mut Subchannel) -> Outcome {
-    let refused = scene.platform.resume(scene.id);
+fn resume_idle(fixture: &mut Subchannel) -> Outcome {
+    let refused = fixture.platform.resume(fixture.id);
     expect("RSCH", refused, Err(Refusal::Busy))
 }
 
-fn resume_pending(scene: &mut Subchannel) -> Outcome {
-    scene.with_status_pending()?;
-    let refused = scene.platform.resume(scene.id);
+fn resume_pending(fixture: &mut Subchannel) -> Outcome {
+    fixture.with_status_pending()?;
+    let refused = fixture.platform.resume(fixture.id);
     expect("RSCH", refused, Err(Refusal::StatusPending))
 }
 
-fn no_report(scene: &mut Subchannel) -> Outcome {
-    ensure("none", scene.platform.channel_report().is_none())
+fn no_report(fixture: &mut Subchannel) -> Outcome {
+    ensure("none", fixture.platform.channel_report().is_none())
 }
 
-fn operand_exceptions(scene: &mut Subchannel) -> Outcome {
-    let mut orb = scene.orb();
+fn operand_exceptions(fixture: &mut Subchannel) -> Outcome {
+    let mut orb = fixture.orb();
     orb.program.set(orb.program.get() | 1 << 31);
-    expect("SSCH", scene.start_orb(&orb), Err(Refusal::Operand))?;
-    let mut schib = scene.schib()?;
+    expect("SSCH", fixture.start_orb(&orb), Err(Refusal::Operand))?;
+    let mut schib = fixture.schib()?;
     // Reserved bits, and both limits, which cannot be.
     let wrong = PmcwFlags::from_bits_retain(0x0760);
     schib.pmcw.set_flag(wrong, true);
-    let modified = scene.platform.modify(scene.id, &schib);
+    let modified = fixture.platform.modify(fixture.id, &schib);
     expect("MSCH", modified, Err(Refusal::Operand))?;
     expect(
         "function",
-        scene.schib()?.scsw.function(),
+        fixture.schib()?.scsw.function(),
         FunctionControl::empty(),
     )?;
-    scene.start(&[scene.sense_id()])?;
-    ensure("ended", scene.status()?.scsw.ended())
+    fixture.start(&[fixture.sense_id()])?;
+    ensure("ended", fixture.status()?.scsw.ended())
 }
 
 /// Asks for the word, and for other things with it. Whether the machine has it.
-fn asks_for_the_word(scene: &mut Subchannel) -> Result<bool, Why> {
-    let before = scene.schib()?.pmcw;
-    let mut wanted = scene.schib()?;
+fn asks_for_the_word(fixture: &mut Subchannel) -> Result<bool, Why> {
+    let before = fixture.schib()?.pmcw;
+    let mut wanted = fixture.schib()?;
     wanted.pmcw.set_characteristic(EXTENDED, true);
     wanted.pmcw.set_isc(6);
     wanted.pmcw.parameter = PARAMETER.into();
-    let modified = scene.platform.modify(scene.id, &wanted);
+    let modified = fixture.platform.modify(fixture.id, &wanted);
     if modified == Err(Refusal::Operand) {
-        ensure("as it was", scene.schib()?.pmcw == before)?;
+        ensure("as it was", fixture.schib()?.pmcw == before)?;
         return Ok(false);
     }
     modified?;
-    let shown = scene.schib()?.pmcw.has_extended_measurement();
+    let shown = fixture.schib()?.pmcw.has_extended_measurement();
     expect("shown", shown, true).map(|()| shown)
 }
 
 /// The extended-measurement word of a program.
-fn word(scene: &mut Subchannel) -> Result<Emw, Why> {
-    scene.start(&[scene.sense_id()])?;
-    let irb = scene.status()?;
+fn word(fixture: &mut Subchannel) -> Result<Emw, Why> {
+    fixture.start(&[fixture.sense_id()])?;
+    let irb = fixture.status()?;
     ensure("ended", irb.scsw.ended())?;
     Ok(irb.emw)
 }
 
-fn no_extended_measurement(scene: &mut Subchannel) -> Outcome {
-    if asks_for_the_word(scene)? {
+fn no_extended_measurement(fixture: &mut Subchannel) -> Outcome {
+    if asks_for_the_word(fixture)? {
         return Err(Why::Skip("this machine has the word"));
     }
-    ensure("no word", word(scene)? == Emw::default())
+    ensure("no word", word(fixture)? == Emw::default())
 }
 
-fn extended_measurement(scene: &mut Subchannel) -> Outcome {
-    if !asks_for_the_word(scene)? {
+fn extended_measurement(fixture: &mut Subchannel) -> Outcome {
+    if !asks_for_the_word(fixture)? {
         return Err(Why::Skip("this machine does not have it"));
     }
-    ensure("a word", word(scene)? != Emw::default())?;
-    scene.modify(&|schib| schib.pmcw.set_characteristic(EXTENDED, false))?;
-    ensure("no word", word(scene)? == Emw::default())
+    ensure("a word", word(fixture)? != Emw::default())?;
+    fixture.modify(&|schib| schib.pmcw.set_characteristic(EXTENDED, false))?;
+    ensure("no word", word(fixture)? == Emw::default())
 }

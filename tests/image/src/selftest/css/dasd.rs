@@ -39,7 +39,7 @@ pub(super) const READ_DATA: CommandCode = CommandCode(0x06);
 pub(super) const FIRST: u16 = 24;
 pub(super) const SECOND: u16 = 144;
 
-/// Where things are in the pages of the scene, besides the program.
+/// Where things are in the pages of the fixture, besides the program.
 const LIST: u32 = 0x800;
 /// Seek and search arguments of records 1 and 2: block, cylinder, head, record. Then those of another cylinder.
 pub(super) const ARGUMENTS: u32 = Subchannel::DATA + 0x800;
@@ -59,30 +59,35 @@ fn pattern(seed: u8) -> [u8; SECOND as usize] {
 }
 
 pub(super) fn to(
-    scene: &Subchannel,
+    fixture: &Subchannel,
     command: CommandCode,
     flags: CcwFlags,
     count: u16,
     offset: u32,
 ) -> Ccw1 {
-    Ccw1::new(command, flags, count, scene.base() + offset)
+    Ccw1::new(command, flags, count, fixture.base() + offset)
 }
 
-pub(super) fn tic(scene: &Subchannel, offset: u32) -> Ccw1 {
-    to(scene, CommandCode::TIC, CcwFlags::empty(), 0, offset)
+pub(super) fn tic(fixture: &Subchannel, offset: u32) -> Ccw1 {
+    to(fixture, CommandCode::TIC, CcwFlags::empty(), 0, offset)
 }
 
 /// The CCWs, for the place `offset`, that find a record of the first track, and then `rest`.
-pub(super) fn on_record(scene: &Subchannel, record: u32, offset: u32, rest: &[Ccw1]) -> Vec<Ccw1> {
+pub(super) fn on_record(
+    fixture: &Subchannel,
+    record: u32,
+    offset: u32,
+    rest: &[Ccw1],
+) -> Vec<Ccw1> {
     let argument = ARGUMENTS + record * ARGUMENT;
     let mut bytes = [0; 7];
     bytes[6] = record as u8;
     // The page is longer.
-    let _ = scene.page.write_bytes(at(argument), &bytes);
+    let _ = fixture.page.write_bytes(at(argument), &bytes);
     let mut program = alloc::vec![
-        to(scene, SEEK, CcwFlags::CC, 6, argument),
-        to(scene, SEARCH_ID_EQUAL, CcwFlags::CC, 5, argument + 2),
-        tic(scene, offset + 8),
+        to(fixture, SEEK, CcwFlags::CC, 6, argument),
+        to(fixture, SEARCH_ID_EQUAL, CcwFlags::CC, 5, argument + 2),
+        tic(fixture, offset + 8),
     ];
     program.extend_from_slice(rest);
     program
@@ -90,69 +95,81 @@ pub(super) fn on_record(scene: &Subchannel, record: u32, offset: u32, rest: &[Cc
 
 /// Runs a program on a record, which has to end well.
 #[inline(never)]
-fn run(scene: &mut Subchannel, record: u32, flags: OrbFlags, rest: &[Ccw1]) -> Result<Irb, Why> {
-    let program = on_record(scene, record, 0, rest);
-    scene.put(program.as_bytes());
-    let mut orb = scene.orb();
+fn run(fixture: &mut Subchannel, record: u32, flags: OrbFlags, rest: &[Ccw1]) -> Result<Irb, Why> {
+    let program = on_record(fixture, record, 0, rest);
+    fixture.put(program.as_bytes());
+    let mut orb = fixture.orb();
     orb.set_flags(flags | OrbFlags::FORMAT_1);
-    scene.start_orb(&orb)?;
-    scene.status()
+    fixture.start_orb(&orb)?;
+    fixture.status()
 }
 
-pub(super) fn write(scene: &mut Subchannel, record: u32, data: &[u8]) -> Outcome {
-    scene.page.write_bytes(at(OUT), data)?;
-    let ccw = to(scene, WRITE_DATA, CcwFlags::empty(), data.len() as u16, OUT);
-    well(&run(scene, record, OrbFlags::PREFETCH, &[ccw])?)
+pub(super) fn write(fixture: &mut Subchannel, record: u32, data: &[u8]) -> Outcome {
+    fixture.page.write_bytes(at(OUT), data)?;
+    let ccw = to(
+        fixture,
+        WRITE_DATA,
+        CcwFlags::empty(),
+        data.len() as u16,
+        OUT,
+    );
+    well(&run(fixture, record, OrbFlags::PREFETCH, &[ccw])?)
 }
 
 /// The storage at these places holds the pattern, piece after piece.
 #[inline(never)]
-fn holds(scene: &Subchannel, seed: u8, pieces: &[(u32, usize)]) -> Outcome {
+fn holds(fixture: &Subchannel, seed: u8, pieces: &[(u32, usize)]) -> Outcome {
     let wanted = pattern(seed);
     let mut found = [0; SECOND as usize];
     let mut done = 0;
     for &(offset, length) in pieces {
         let piece = found.get_mut(done..done + length).ok_or("too long")?;
-        scene.page.read_bytes(at(offset), piece)?;
+        fixture.page.read_bytes(at(offset), piece)?;
         done += length;
     }
     expect("bytes", done, wanted.len())?;
     expect("data", found, wanted)
 }
 
-fn written(scene: &mut Subchannel) -> Outcome {
+fn written(fixture: &mut Subchannel) -> Outcome {
     for seed in [1, 2] {
-        write(scene, 2, &pattern(seed))?;
+        write(fixture, 2, &pattern(seed))?;
         let ccw = to(
-            scene,
+            fixture,
             READ_DATA,
             CcwFlags::empty(),
             SECOND,
             Subchannel::DATA,
         );
-        let irb = run(scene, 2, OrbFlags::PREFETCH, &[ccw])?;
+        let irb = run(fixture, 2, OrbFlags::PREFETCH, &[ccw])?;
         well(&irb)?;
-        expect("CCW address", irb.scsw.program.get(), scene.base() + 32)?;
+        expect("CCW address", irb.scsw.program.get(), fixture.base() + 32)?;
         expect("residual count", irb.scsw.count.get(), 0)?;
-        holds(scene, seed, &[(Subchannel::DATA, SECOND.into())])?;
+        holds(fixture, seed, &[(Subchannel::DATA, SECOND.into())])?;
     }
     Ok(())
 }
 
-fn across_pages(scene: &mut Subchannel) -> Outcome {
-    write(scene, 2, &pattern(3))?;
+fn across_pages(fixture: &mut Subchannel) -> Outcome {
+    write(fixture, 2, &pattern(3))?;
     let place = PAGE_2 - 70;
-    let ccw = to(scene, READ_DATA, CcwFlags::empty(), SECOND, place);
-    well(&run(scene, 2, OrbFlags::PREFETCH, &[ccw])?)?;
-    holds(scene, 3, &[(place, SECOND.into())])
+    let ccw = to(fixture, READ_DATA, CcwFlags::empty(), SECOND, place);
+    well(&run(fixture, 2, OrbFlags::PREFETCH, &[ccw])?)?;
+    holds(fixture, 3, &[(place, SECOND.into())])
 }
 
 /// Three pieces, the second one across a page's end.
-fn pieces(scene: &Subchannel, command: CommandCode) -> [Ccw1; 3] {
+fn pieces(fixture: &Subchannel, command: CommandCode) -> [Ccw1; 3] {
     [
-        to(scene, command, CcwFlags::CD, 50, PAGE_1 + 100),
-        to(scene, command, CcwFlags::CD, 44, PAGE_2 - 20),
-        to(scene, command, CcwFlags::empty(), 50, Subchannel::DATA + 3),
+        to(fixture, command, CcwFlags::CD, 50, PAGE_1 + 100),
+        to(fixture, command, CcwFlags::CD, 44, PAGE_2 - 20),
+        to(
+            fixture,
+            command,
+            CcwFlags::empty(),
+            50,
+            Subchannel::DATA + 3,
+        ),
     ]
 }
 
@@ -162,32 +179,32 @@ const PIECES: [(u32, usize); 3] = [
     (Subchannel::DATA + 3, 50),
 ];
 
-fn chained(scene: &mut Subchannel) -> Outcome {
-    write(scene, 2, &pattern(4))?;
-    let read = pieces(scene, READ_DATA);
-    well(&run(scene, 2, OrbFlags::PREFETCH, &read)?)?;
-    holds(scene, 4, &PIECES)?;
+fn chained(fixture: &mut Subchannel) -> Outcome {
+    write(fixture, 2, &pattern(4))?;
+    let read = pieces(fixture, READ_DATA);
+    well(&run(fixture, 2, OrbFlags::PREFETCH, &read)?)?;
+    holds(fixture, 4, &PIECES)?;
     // `put` clears the beginning of the last piece, so the pieces are written from elsewhere.
     let other = pattern(5);
     let (first, rest) = other.split_at(50);
-    scene.page.write_bytes(at(PAGE_1 + 100), first)?;
-    scene.page.write_bytes(at(PAGE_2 - 20), rest)?;
+    fixture.page.write_bytes(at(PAGE_1 + 100), first)?;
+    fixture.page.write_bytes(at(PAGE_2 - 20), rest)?;
     let write = [
-        to(scene, WRITE_DATA, CcwFlags::CD, 50, PAGE_1 + 100),
-        to(scene, WRITE_DATA, CcwFlags::empty(), 94, PAGE_2 - 20),
+        to(fixture, WRITE_DATA, CcwFlags::CD, 50, PAGE_1 + 100),
+        to(fixture, WRITE_DATA, CcwFlags::empty(), 94, PAGE_2 - 20),
     ];
-    well(&run(scene, 2, OrbFlags::PREFETCH, &write)?)?;
-    let read = pieces(scene, READ_DATA);
-    well(&run(scene, 2, OrbFlags::PREFETCH, &read)?)?;
-    holds(scene, 5, &PIECES)
+    well(&run(fixture, 2, OrbFlags::PREFETCH, &write)?)?;
+    let read = pieces(fixture, READ_DATA);
+    well(&run(fixture, 2, OrbFlags::PREFETCH, &read)?)?;
+    holds(fixture, 5, &PIECES)
 }
 
 /// Reads to the end of a block and on in another page.
 #[inline(never)]
-fn idaws(scene: &mut Subchannel, seed: u8, format: IdawFormat, flags: OrbFlags) -> Outcome {
-    write(scene, 2, &pattern(seed))?;
+fn idaws(fixture: &mut Subchannel, seed: u8, format: IdawFormat, flags: OrbFlags) -> Outcome {
+    write(fixture, 2, &pattern(seed))?;
     let end = PAGE_1 + format.block();
-    let words = [end - 70, Subchannel::DATA].map(|offset| scene.base() + offset);
+    let words = [end - 70, Subchannel::DATA].map(|offset| fixture.base() + offset);
     let list = match format {
         IdawFormat::Format1 => words.map(Idaw1::new).as_bytes().to_vec(),
         IdawFormat::Format2Of2K | IdawFormat::Format2Of4K => words
@@ -195,27 +212,27 @@ fn idaws(scene: &mut Subchannel, seed: u8, format: IdawFormat, flags: OrbFlags) 
             .as_bytes()
             .to_vec(),
     };
-    scene.page.write_bytes(at(LIST), &list)?;
-    let ccw = to(scene, READ_DATA, CcwFlags::IDA, SECOND, LIST);
-    well(&run(scene, 2, OrbFlags::PREFETCH | flags, &[ccw])?)?;
-    holds(scene, seed, &[(end - 70, 70), (Subchannel::DATA, 74)])
+    fixture.page.write_bytes(at(LIST), &list)?;
+    let ccw = to(fixture, READ_DATA, CcwFlags::IDA, SECOND, LIST);
+    well(&run(fixture, 2, OrbFlags::PREFETCH | flags, &[ccw])?)?;
+    holds(fixture, seed, &[(end - 70, 70), (Subchannel::DATA, 74)])
 }
 
-fn idaws_1(scene: &mut Subchannel) -> Outcome {
-    idaws(scene, 6, IdawFormat::Format1, OrbFlags::empty())
+fn idaws_1(fixture: &mut Subchannel) -> Outcome {
+    idaws(fixture, 6, IdawFormat::Format1, OrbFlags::empty())
 }
 
-fn idaws_2_of_2k(scene: &mut Subchannel) -> Outcome {
+fn idaws_2_of_2k(fixture: &mut Subchannel) -> Outcome {
     let flags = OrbFlags::FORMAT_2_IDAW | OrbFlags::IDAW_2K;
-    idaws(scene, 7, IdawFormat::Format2Of2K, flags)
+    idaws(fixture, 7, IdawFormat::Format2Of2K, flags)
 }
 
-fn idaws_2_of_4k(scene: &mut Subchannel) -> Outcome {
-    idaws(scene, 8, IdawFormat::Format2Of4K, OrbFlags::FORMAT_2_IDAW)
+fn idaws_2_of_4k(fixture: &mut Subchannel) -> Outcome {
+    idaws(fixture, 8, IdawFormat::Format2Of4K, OrbFlags::FORMAT_2_IDAW)
 }
 
-fn midaws(scene: &mut Subchannel) -> Outcome {
-    write(scene, 2, &pattern(9))?;
+fn midaws(fixture: &mut Subchannel) -> Outcome {
+    write(fixture, 2, &pattern(9))?;
     let places = [
         (PAGE_1 + 5, 11),
         (PAGE_2 - 100, 100),
@@ -225,46 +242,46 @@ fn midaws(scene: &mut Subchannel) -> Outcome {
     for (number, (offset, count)) in places.into_iter().enumerate() {
         let mut flags = MidawFlags::empty();
         flags.set(MidawFlags::LAST, number == last);
-        let word = Midaw::new(flags, count as u16, u64::from(scene.base() + offset));
-        scene.page.write(at(LIST + number as u32 * 16), &word)?;
+        let word = Midaw::new(flags, count as u16, u64::from(fixture.base() + offset));
+        fixture.page.write(at(LIST + number as u32 * 16), &word)?;
     }
-    let ccw = to(scene, READ_DATA, CcwFlags::MIDA, SECOND, LIST);
+    let ccw = to(fixture, READ_DATA, CcwFlags::MIDA, SECOND, LIST);
     let flags = OrbFlags::PREFETCH | OrbFlags::MIDAW | OrbFlags::FORMAT_2_IDAW;
-    let irb = run(scene, 2, flags, &[ccw])?;
+    let irb = run(fixture, 2, flags, &[ccw])?;
     if irb.scsw.subchannel() == SubchannelStatus::PROGRAM_CHECK {
         return Err(Why::Skip("the machine has none"));
     }
     well(&irb)?;
-    holds(scene, 9, &places)
+    holds(fixture, 9, &places)
 }
 
 /// Starts a program that seeks to and fro without an end.
 #[inline(never)]
-fn seek_without_end(scene: &mut Subchannel) -> Outcome {
+fn seek_without_end(fixture: &mut Subchannel) -> Outcome {
     let other = ARGUMENTS + 3 * ARGUMENT;
-    scene.page.write_bytes(at(ARGUMENTS), &[0; 6])?;
-    scene.page.write_bytes(at(other), &[0, 0, 0, 5, 0, 1])?;
+    fixture.page.write_bytes(at(ARGUMENTS), &[0; 6])?;
+    fixture.page.write_bytes(at(other), &[0, 0, 0, 5, 0, 1])?;
     let program = [
-        to(scene, SEEK, CcwFlags::CC, 6, ARGUMENTS),
-        to(scene, SEEK, CcwFlags::CC, 6, other),
-        tic(scene, 0),
+        to(fixture, SEEK, CcwFlags::CC, 6, ARGUMENTS),
+        to(fixture, SEEK, CcwFlags::CC, 6, other),
+        tic(fixture, 0),
     ];
-    running::run(scene, &program, OrbFlags::PREFETCH)
+    running::run(fixture, &program, OrbFlags::PREFETCH)
 }
 
-fn seeks_halted(scene: &mut Subchannel) -> Outcome {
-    seek_without_end(scene)?;
-    scene.platform.halt(scene.id)?;
+fn seeks_halted(fixture: &mut Subchannel) -> Outcome {
+    seek_without_end(fixture)?;
+    fixture.platform.halt(fixture.id)?;
     let both = FunctionControl::START | FunctionControl::HALT;
-    expect("function", scene.status()?.scsw.function(), both)?;
+    expect("function", fixture.status()?.scsw.function(), both)?;
     // And the device works.
-    written(scene)
+    written(fixture)
 }
 
-fn seeks_cleared(scene: &mut Subchannel) -> Outcome {
-    seek_without_end(scene)?;
-    scene.platform.clear(scene.id)?;
-    let function = scene.status()?.scsw.function();
+fn seeks_cleared(fixture: &mut Subchannel) -> Outcome {
+    seek_without_end(fixture)?;
+    fixture.platform.clear(fixture.id)?;
+    let function = fixture.status()?.scsw.function();
     expect("function", function, FunctionControl::CLEAR)?;
-    written(scene)
+    written(fixture)
 }

@@ -5,7 +5,7 @@
 //! tried, and the subchannel has to work afterwards. Of bad CCWs, the check and its CCW address are asked for, in the
 //! client's terms.
 
-use super::super::{ensure, expect, test, Outcome, Scene, Test, Why};
+use super::super::{ensure, expect, test, Fixture, Outcome, Test, Why};
 use super::programs::{program_check, refused_by_vfio};
 use super::Subchannel;
 use alloc::format;
@@ -48,25 +48,25 @@ pub(super) const TESTS: &[Test<Subchannel>] = &[
 
 /// The subchannel still does what it is told.
 #[inline(never)]
-fn works(scene: &mut Subchannel) -> Outcome {
-    scene.fresh()?;
-    scene.start(&[scene.sense_id()])?;
-    let irb = scene.status()?;
+fn works(fixture: &mut Subchannel) -> Outcome {
+    fixture.fresh()?;
+    fixture.start(&[fixture.sense_id()])?;
+    let irb = fixture.status()?;
     ensure("ended", irb.scsw.ended())?;
-    ensure("identity", scene.identity()?.is_valid())
+    ensure("identity", fixture.identity()?.is_valid())
 }
 
 /// Starts with these bytes as the ORB, ends whatever comes of it.
 #[inline(never)]
-fn try_orb(scene: &mut Subchannel, orb: [u8; 32]) -> Outcome {
-    let ccw = scene.sense_id();
-    scene.put(ccw.as_bytes());
+fn try_orb(fixture: &mut Subchannel, orb: [u8; 32]) -> Outcome {
+    let ccw = fixture.sense_id();
+    fixture.put(ccw.as_bytes());
     let orb = channel::Orb::read_from_bytes(&orb).map_err(|_| "not an ORB")?;
-    if scene.start_orb(&orb).is_ok() {
-        scene.platform.clear(scene.id)?;
-        scene.status()?;
+    if fixture.start_orb(&orb).is_ok() {
+        fixture.platform.clear(fixture.id)?;
+        fixture.status()?;
     }
-    scene.fresh()
+    fixture.fresh()
 }
 
 /// The original with each bit changed, and where.
@@ -87,53 +87,53 @@ fn each_bit<const N: usize>(
     Ok(())
 }
 
-fn orb_bits(scene: &mut Subchannel) -> Outcome {
+fn orb_bits(fixture: &mut Subchannel) -> Outcome {
     // With X, the words behind count as well.
     for flags in [OrbFlags::empty(), OrbFlags::EXTENSION] {
-        let mut orb = scene.orb();
+        let mut orb = fixture.orb();
         orb.set_flags(orb.flags() | flags);
-        each_bit(zerocopy::transmute!(orb), |orb| try_orb(scene, orb))?;
-        works(scene)?;
+        each_bit(zerocopy::transmute!(orb), |orb| try_orb(fixture, orb))?;
+        works(fixture)?;
     }
     Ok(())
 }
 
-fn orb_of_ones(scene: &mut Subchannel) -> Outcome {
-    try_orb(scene, [0xFF; 32])?;
+fn orb_of_ones(fixture: &mut Subchannel) -> Outcome {
+    try_orb(fixture, [0xFF; 32])?;
     // All that is not reserved.
-    let mut orb = scene.orb();
+    let mut orb = fixture.orb();
     orb.set_flags(OrbFlags::all() - OrbFlags::TRANSPORT);
     orb.set_key(0xF);
     orb.set_priorities(0xFF, 0xFF);
-    try_orb(scene, zerocopy::transmute!(orb))?;
-    works(scene)
+    try_orb(fixture, zerocopy::transmute!(orb))?;
+    works(fixture)
 }
 
 /// Modifies with these bytes as the SCHIB, and puts it back.
 #[inline(never)]
-fn try_schib(scene: &mut Subchannel, before: &Schib, schib: [u8; 52]) -> Outcome {
+fn try_schib(fixture: &mut Subchannel, before: &Schib, schib: [u8; 52]) -> Outcome {
     let schib = Schib::read_from_bytes(&schib).map_err(|_| "not a SCHIB")?;
-    let _ = scene.platform.modify(scene.id, &schib);
-    scene.platform.modify(scene.id, before)?;
+    let _ = fixture.platform.modify(fixture.id, &schib);
+    fixture.platform.modify(fixture.id, before)?;
     Ok(())
 }
 
-fn schib_bits(scene: &mut Subchannel) -> Outcome {
-    let before = scene.schib()?;
+fn schib_bits(fixture: &mut Subchannel) -> Outcome {
+    let before = fixture.schib()?;
     each_bit(zerocopy::transmute!(before), |schib| {
-        try_schib(scene, &before, schib)
+        try_schib(fixture, &before, schib)
     })?;
-    works(scene)
+    works(fixture)
 }
 
-fn schib_of_ones(scene: &mut Subchannel) -> Outcome {
-    let before = scene.schib()?;
-    try_schib(scene, &before, [0xFF; 52])?;
-    works(scene)
+fn schib_of_ones(fixture: &mut Subchannel) -> Outcome {
+    let before = fixture.schib()?;
+    try_schib(fixture, &before, [0xFF; 52])?;
+    works(fixture)
 }
 
-fn measurement(scene: &mut Subchannel) -> Outcome {
-    let before = scene.schib()?;
+fn measurement(fixture: &mut Subchannel) -> Outcome {
+    let before = fixture.schib()?;
     // Block format and extended-measurement word; block update, connect time and both limits.
     for characteristics in 0..8 {
         for flags in [0x18, 0x10, 0x08, 0x50, 0x30] {
@@ -144,28 +144,28 @@ fn measurement(scene: &mut Subchannel) -> Outcome {
             schib.pmcw.mbi.set(0xFFFF);
             schib.mba.set(0xFFFF_FFFF_FFFF_FFC0);
             // The word is not to be had everywhere.
-            match scene.platform.modify(scene.id, &schib) {
+            match fixture.platform.modify(fixture.id, &schib) {
                 Err(Refusal::Operand) if schib.pmcw.has_extended_measurement() => {}
                 modified => modified?,
             }
-            scene.start(&[scene.sense_id()])?;
-            scene.status()?;
-            scene.platform.modify(scene.id, &before)?;
+            fixture.start(&[fixture.sense_id()])?;
+            fixture.status()?;
+            fixture.platform.modify(fixture.id, &before)?;
         }
     }
-    works(scene)
+    works(fixture)
 }
 
 /// The program is stopped by a program check at the CCW before this place.
 #[inline(never)]
-fn checked(scene: &mut Subchannel, program: &[Ccw1], behind: u32) -> Outcome {
-    scene.start(program)?;
-    let irb = scene.status()?;
-    if scene.vfio && irb.scsw.device() == DeviceStatus::UNIT_EXCEPTION {
+fn checked(fixture: &mut Subchannel, program: &[Ccw1], behind: u32) -> Outcome {
+    fixture.start(program)?;
+    let irb = fixture.status()?;
+    if fixture.vfio && irb.scsw.device() == DeviceStatus::UNIT_EXCEPTION {
         return refused_by_vfio(&irb);
     }
     program_check(&irb)?;
-    let wanted = scene.base() + behind;
+    let wanted = fixture.base() + behind;
     expect("CCW address", irb.scsw.program.get(), wanted)
 }
 
@@ -173,71 +173,71 @@ fn tic(to: u32) -> Ccw1 {
     Ccw1::new(CommandCode::TIC, CcwFlags::empty(), 0, to)
 }
 
-fn tic_first(scene: &mut Subchannel) -> Outcome {
-    let program = [tic(scene.base() + 8), scene.sense_id()];
-    checked(scene, &program, 8)
+fn tic_first(fixture: &mut Subchannel) -> Outcome {
+    let program = [tic(fixture.base() + 8), fixture.sense_id()];
+    checked(fixture, &program, 8)
 }
 
-fn tic_nowhere(scene: &mut Subchannel) -> Outcome {
-    let program = [scene.nop(CcwFlags::CC), tic(NOWHERE)];
-    checked(scene, &program, 16)
+fn tic_nowhere(fixture: &mut Subchannel) -> Outcome {
+    let program = [fixture.nop(CcwFlags::CC), tic(NOWHERE)];
+    checked(fixture, &program, 16)
 }
 
-fn tic_odd(scene: &mut Subchannel) -> Outcome {
+fn tic_odd(fixture: &mut Subchannel) -> Outcome {
     let program = [
-        scene.nop(CcwFlags::CC),
-        tic(scene.base() + 20),
-        scene.sense_id(),
+        fixture.nop(CcwFlags::CC),
+        tic(fixture.base() + 20),
+        fixture.sense_id(),
     ];
-    checked(scene, &program, 16)
+    checked(fixture, &program, 16)
 }
 
-fn invalid(scene: &mut Subchannel) -> Outcome {
+fn invalid(fixture: &mut Subchannel) -> Outcome {
     let program = [
-        scene.nop(CcwFlags::CC),
-        scene.ccw(CommandCode(0x00), CcwFlags::SLI, 1),
+        fixture.nop(CcwFlags::CC),
+        fixture.ccw(CommandCode(0x00), CcwFlags::SLI, 1),
     ];
-    checked(scene, &program, 16)
+    checked(fixture, &program, 16)
 }
 
-fn nowhere(scene: &mut Subchannel) -> Outcome {
+fn nowhere(fixture: &mut Subchannel) -> Outcome {
     let out = Ccw1::new(CommandCode::SENSE_ID, CcwFlags::SLI, 7, NOWHERE);
-    let program = [scene.nop(CcwFlags::CC), out];
-    checked(scene, &program, 16)
+    let program = [fixture.nop(CcwFlags::CC), out];
+    checked(fixture, &program, 16)
 }
 
 #[inline(never)]
-fn with_list(scene: &mut Subchannel, list: u32) -> Outcome {
+fn with_list(fixture: &mut Subchannel, list: u32) -> Outcome {
     let flags = CcwFlags::SLI | CcwFlags::IDA;
     let program = [Ccw1::new(CommandCode::SENSE_ID, flags, 7, list)];
     let word = Idaw2::new(NOWHERE.into());
-    scene.put(program.as_bytes());
-    scene.page.write(ClientAddress::new(LIST.into()), &word)?;
-    let mut orb = scene.orb();
+    fixture.put(program.as_bytes());
+    fixture.page.write(ClientAddress::new(LIST.into()), &word)?;
+    let mut orb = fixture.orb();
     orb.set_flags(orb.flags() | OrbFlags::FORMAT_2_IDAW);
-    scene.start_orb(&orb)?;
-    let irb = scene.status()?;
-    if scene.vfio && irb.scsw.device() == DeviceStatus::UNIT_EXCEPTION {
+    fixture.start_orb(&orb)?;
+    let irb = fixture.status()?;
+    if fixture.vfio && irb.scsw.device() == DeviceStatus::UNIT_EXCEPTION {
         return refused_by_vfio(&irb);
     }
     program_check(&irb)?;
-    let wanted = scene.base() + 8;
+    let wanted = fixture.base() + 8;
     expect("CCW address", irb.scsw.program.get(), wanted)
 }
 
-fn idaw_nowhere(scene: &mut Subchannel) -> Outcome {
-    with_list(scene, scene.base() + LIST)
+fn idaw_nowhere(fixture: &mut Subchannel) -> Outcome {
+    with_list(fixture, fixture.base() + LIST)
 }
 
-fn list_odd(scene: &mut Subchannel) -> Outcome {
-    with_list(scene, scene.base() + LIST + 2)
+fn list_odd(fixture: &mut Subchannel) -> Outcome {
+    with_list(fixture, fixture.base() + LIST + 2)
 }
 
-fn program_nowhere(scene: &mut Subchannel) -> Outcome {
-    let mut orb = scene.orb();
+fn program_nowhere(fixture: &mut Subchannel) -> Outcome {
+    let mut orb = fixture.orb();
     orb.program.set(NOWHERE);
-    scene.start_orb(&orb)?;
-    let irb = scene.status()?;
+    fixture.start_orb(&orb)?;
+    let irb = fixture.status()?;
     program_check(&irb)?;
     expect("CCW address", irb.scsw.program.get(), NOWHERE + 8)
 }

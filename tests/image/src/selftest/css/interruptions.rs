@@ -24,31 +24,31 @@ pub(super) const TESTS: &[Test<Subchannel>] = &[
     test("a lower subclass comes first", order),
 ];
 
-fn of(scene: &Subchannel, isc: u8) -> IoInterruption {
+fn of(fixture: &Subchannel, isc: u8) -> IoInterruption {
     IoInterruption::Subchannel {
-        id: scene.id,
+        id: fixture.id,
         parameter: PARAMETER,
         isc,
     }
 }
 
-fn nothing(scene: &mut Subchannel) -> Outcome {
-    expect("TPI", scene.platform.pending_interruption(), None)
+fn nothing(fixture: &mut Subchannel) -> Outcome {
+    expect("TPI", fixture.platform.pending_interruption(), None)
 }
 
-fn taken_once(scene: &mut Subchannel) -> Outcome {
-    scene.with_status_pending()?;
-    expect("TPI", scene.interruption()?, of(scene, ISC))?;
-    expect("TPI again", scene.platform.pending_interruption(), None)
+fn taken_once(fixture: &mut Subchannel) -> Outcome {
+    fixture.with_status_pending()?;
+    expect("TPI", fixture.interruption()?, of(fixture, ISC))?;
+    expect("TPI again", fixture.platform.pending_interruption(), None)
 }
 
-fn ends_the_wait(scene: &mut Subchannel) -> Outcome {
-    scene.start(&[scene.sense_id()])?;
-    let deadline = scene.platform.now().plus_micros(SOON);
-    let wake = scene.platform.wait(Some(deadline));
+fn ends_the_wait(fixture: &mut Subchannel) -> Outcome {
+    fixture.start(&[fixture.sense_id()])?;
+    let deadline = fixture.platform.now().plus_micros(SOON);
+    let wake = fixture.platform.wait(Some(deadline));
     expect("wake", wake, Wake::Io)?;
-    let taken = scene.platform.pending_interruption();
-    expect("interruption", taken, Some(of(scene, ISC)))
+    let taken = fixture.platform.pending_interruption();
+    expect("interruption", taken, Some(of(fixture, ISC)))
 }
 
 /// With this subclass alone disabled.
@@ -62,55 +62,61 @@ fn without<T>(isc: u8, action: impl FnOnce() -> T) -> Result<T, Why> {
     Ok(result)
 }
 
-fn masked(scene: &mut Subchannel) -> Outcome {
-    if !scene.own {
+fn masked(fixture: &mut Subchannel) -> Outcome {
+    if !fixture.own {
         return Err(Why::Skip("the subclasses are another machine's"));
     }
-    scene.with_status_pending()?;
-    let platform = &mut scene.platform;
+    fixture.with_status_pending()?;
+    let platform = &mut fixture.platform;
     let wake = without(ISC, || {
         let taken = platform.pending_interruption();
         (taken, platform.wait(Some(Tod::now().plus_micros(10_000))))
     })?;
     expect("while disabled", wake, (None, Wake::Deadline))?;
-    expect("when enabled", scene.interruption()?, of(scene, ISC))
+    expect("when enabled", fixture.interruption()?, of(fixture, ISC))
 }
 
-fn subclass(scene: &mut Subchannel) -> Outcome {
+fn subclass(fixture: &mut Subchannel) -> Outcome {
     for isc in [0, 7] {
-        scene.modify(&|schib| schib.pmcw.set_isc(isc))?;
-        scene.with_status_pending()?;
-        expect("interruption", scene.interruption()?, of(scene, isc))?;
-        scene.status()?;
+        fixture.modify(&|schib| schib.pmcw.set_isc(isc))?;
+        fixture.with_status_pending()?;
+        expect("interruption", fixture.interruption()?, of(fixture, isc))?;
+        fixture.status()?;
     }
     Ok(())
 }
 
-fn halted_and_cleared(scene: &mut Subchannel) -> Outcome {
-    scene.modify(&|schib| schib.pmcw.parameter = PARAMETER.into())?;
-    scene.platform.halt(scene.id)?;
-    expect("halt", scene.interruption()?, of(scene, ISC))?;
-    scene.status()?;
-    scene.platform.clear(scene.id)?;
-    expect("clear", scene.interruption()?, of(scene, ISC))
+fn halted_and_cleared(fixture: &mut Subchannel) -> Outcome {
+    fixture.modify(&|schib| schib.pmcw.parameter = PARAMETER.into())?;
+    fixture.platform.halt(fixture.id)?;
+    expect("halt", fixture.interruption()?, of(fixture, ISC))?;
+    fixture.status()?;
+    fixture.platform.clear(fixture.id)?;
+    expect("clear", fixture.interruption()?, of(fixture, ISC))
 }
 
-fn order(scene: &mut Subchannel) -> Outcome {
-    let other = scene.neighbour.ok_or(Why::Skip("one device only"))?;
-    appliance::css::enable(scene.platform.as_mut(), other, ISC - 1)?;
-    scene.with_status_pending()?;
-    scene.platform.clear(other)?;
+fn order(fixture: &mut Subchannel) -> Outcome {
+    let other = fixture.neighbour.ok_or(Why::Skip("one device only"))?;
+    appliance::css::enable(fixture.platform.as_mut(), other, ISC - 1)?;
+    fixture.with_status_pending()?;
+    fixture.platform.clear(other)?;
     // Elsewhere than on the machine itself a clear function may take its time.
-    let deadline = scene.platform.now().plus_micros(SOON);
+    let deadline = fixture.platform.now().plus_micros(SOON);
     let pending = StatusControl::PENDING;
-    while !scene.platform.store(other)?.scsw.status().contains(pending) {
-        ensure("cleared", scene.platform.now() < deadline)?;
+    while !fixture
+        .platform
+        .store(other)?
+        .scsw
+        .status()
+        .contains(pending)
+    {
+        ensure("cleared", fixture.platform.now() < deadline)?;
     }
-    let first = scene.interruption()?;
-    let second = scene.interruption()?;
-    scene.platform.test(other)?;
-    appliance::css::disable(scene.platform.as_mut(), other)?;
+    let first = fixture.interruption()?;
+    let second = fixture.interruption()?;
+    fixture.platform.test(other)?;
+    appliance::css::disable(fixture.platform.as_mut(), other)?;
     let lower = matches!(first, IoInterruption::Subchannel { id, isc: 2, .. } if id == other);
     ensure("first", lower)?;
-    expect("second", second, of(scene, ISC))
+    expect("second", second, of(fixture, ISC))
 }

@@ -58,41 +58,41 @@ pub(super) const FIXED: &[Test<Subchannel>] = &[test(
 
 const READ_IPL: CommandCode = CommandCode(0x02);
 
-/// Where things are in the pages of the scene, besides the program.
+/// Where things are in the pages of the fixture, besides the program.
 const BOOTSTRAP: u32 = 0x100;
 const LOADED: u32 = 0x200;
 
 /// Starts a program that reads record 1, and then what follows it, without a search.
 #[inline(never)]
-fn start_ipl(scene: &mut Subchannel, flags: CcwFlags) -> Outcome {
+fn start_ipl(fixture: &mut Subchannel, flags: CcwFlags) -> Outcome {
     let sli = CcwFlags::SLI;
     let program = [
-        to(scene, READ_IPL, CcwFlags::CC | sli, FIRST, PAGE_1),
-        to(scene, READ_DATA, flags | sli, SECOND, Subchannel::DATA),
+        to(fixture, READ_IPL, CcwFlags::CC | sli, FIRST, PAGE_1),
+        to(fixture, READ_DATA, flags | sli, SECOND, Subchannel::DATA),
     ];
-    scene.put(program.as_bytes());
-    let mut orb = scene.orb();
+    fixture.put(program.as_bytes());
+    let mut orb = fixture.orb();
     let wanted = OrbFlags::FORMAT_1 | OrbFlags::SUSPEND_CONTROL | OrbFlags::SUPPRESS_SUSPENDED;
     orb.set_flags(wanted);
-    Ok(scene.start_orb(&orb)?)
+    Ok(fixture.start_orb(&orb)?)
 }
 
-fn ipl_chained(scene: &mut Subchannel) -> Outcome {
-    start_ipl(scene, CcwFlags::empty())?;
-    well(&scene.status()?)
+fn ipl_chained(fixture: &mut Subchannel) -> Outcome {
+    start_ipl(fixture, CcwFlags::empty())?;
+    well(&fixture.status()?)
 }
 
-fn ipl_suspended(scene: &mut Subchannel) -> Outcome {
-    if scene.asynchronous != Some(true) {
+fn ipl_suspended(fixture: &mut Subchannel) -> Outcome {
+    if fixture.asynchronous != Some(true) {
         // Hercules begins such a program within SSCH and cannot go on with it.
         return Err(Why::Skip("programs run within SSCH"));
     }
-    start_ipl(scene, CcwFlags::SUSPEND)?;
-    running::until_suspended(scene)?;
-    let ccw = to(scene, READ_DATA, CcwFlags::SLI, SECOND, Subchannel::DATA);
-    scene.page.write(at(8), &ccw)?;
-    scene.platform.resume(scene.id)?;
-    let device = scene.status()?.scsw.device();
+    start_ipl(fixture, CcwFlags::SUSPEND)?;
+    running::until_suspended(fixture)?;
+    let ccw = to(fixture, READ_DATA, CcwFlags::SLI, SECOND, Subchannel::DATA);
+    fixture.page.write(at(8), &ccw)?;
+    fixture.platform.resume(fixture.id)?;
+    let device = fixture.status()?.scsw.device();
     ensure("unit check", device.contains(DeviceStatus::UNIT_CHECK))
 }
 
@@ -129,86 +129,86 @@ const PSW: [u8; 8] = [0, 0x0A, 0, 0, 0, 0, 0, 0x0F];
 /// Writes two programs to the disk as records 1 and 2. The first one, behind a PSW, is any; the second one, for `LOADED`, ends in a
 /// SENSE ID.
 #[inline(never)]
-fn write_programs(scene: &mut Subchannel, first: &[Ccw1], format_1: bool) -> Outcome {
+fn write_programs(fixture: &mut Subchannel, first: &[Ccw1], format_1: bool) -> Outcome {
     let mut record = PSW.to_vec();
     record.extend(encoded(first, format_1));
-    write(scene, 1, &record)?;
-    let sense_id = [scene.nop(CcwFlags::CC), scene.sense_id()];
+    write(fixture, 1, &record)?;
+    let sense_id = [fixture.nop(CcwFlags::CC), fixture.sense_id()];
     let mut record = encoded(&sense_id, format_1);
     record.resize(SECOND.into(), 0xEE);
-    write(scene, 2, &record)?;
-    scene.page.fill(at(LOADED), SECOND.into(), 0)?;
+    write(fixture, 2, &record)?;
+    fixture.page.fill(at(LOADED), SECOND.into(), 0)?;
     Ok(())
 }
 
 /// The CCWs that read the next record and go on there.
-fn read_on(scene: &Subchannel) -> [Ccw1; 2] {
-    let read = to(scene, READ_DATA, CcwFlags::CC, SECOND, LOADED);
-    [read, tic(scene, LOADED)]
+fn read_on(fixture: &Subchannel) -> [Ccw1; 2] {
+    let read = to(fixture, READ_DATA, CcwFlags::CC, SECOND, LOADED);
+    [read, tic(fixture, LOADED)]
 }
 
 /// Runs a program that comes to the SENSE ID.
 #[inline(never)]
-fn comes_to_sense_id(scene: &mut Subchannel, format_1: bool) -> Outcome {
-    let mut orb = scene.orb();
+fn comes_to_sense_id(fixture: &mut Subchannel, format_1: bool) -> Outcome {
+    let mut orb = fixture.orb();
     orb.set_flags(format(format_1));
-    scene.start_orb(&orb)?;
-    let irb = scene.status()?;
+    fixture.start_orb(&orb)?;
+    let irb = fixture.status()?;
     well(&irb)?;
-    let end = scene.base() + LOADED + 16;
+    let end = fixture.base() + LOADED + 16;
     expect("CCW address", irb.scsw.program.get(), end)?;
-    ensure("identity", scene.identity()?.is_valid())
+    ensure("identity", fixture.identity()?.is_valid())
 }
 
 /// Runs a program as the CPU does for IPL: from a READ IPL on, at the place to which that reads. What it loads at `BOOTSTRAP` is
 /// there before.
 #[inline(never)]
-fn ipl(scene: &mut Subchannel, bootstrap: &[Ccw1], format_1: bool) -> Outcome {
-    let start = to(scene, READ_IPL, CcwFlags::CC | CcwFlags::SLI, FIRST, 0);
+fn ipl(fixture: &mut Subchannel, bootstrap: &[Ccw1], format_1: bool) -> Outcome {
+    let start = to(fixture, READ_IPL, CcwFlags::CC | CcwFlags::SLI, FIRST, 0);
     // Nothing leads on but what the disk has.
     let mut start = encoded(&[start], format_1);
     start.resize(FIRST.into(), 0);
-    scene.put(&start);
-    scene
+    fixture.put(&start);
+    fixture
         .page
         .write_bytes(at(BOOTSTRAP), &encoded(bootstrap, format_1))?;
-    comes_to_sense_id(scene, format_1)?;
-    expect("PSW", scene.page.read::<[u8; 8]>(at(0))?, PSW)
+    comes_to_sense_id(fixture, format_1)?;
+    expect("PSW", fixture.page.read::<[u8; 8]>(at(0))?, PSW)
 }
 
 /// The first record leads to a program that searches for the second one.
-fn ipl_searching(scene: &mut Subchannel, format_1: bool) -> Outcome {
-    let first = [scene.nop(CcwFlags::CC), tic(scene, BOOTSTRAP)];
-    write_programs(scene, &first, format_1)?;
-    let bootstrap = on_record(scene, 2, BOOTSTRAP, &read_on(scene));
-    ipl(scene, &bootstrap, format_1)
+fn ipl_searching(fixture: &mut Subchannel, format_1: bool) -> Outcome {
+    let first = [fixture.nop(CcwFlags::CC), tic(fixture, BOOTSTRAP)];
+    write_programs(fixture, &first, format_1)?;
+    let bootstrap = on_record(fixture, 2, BOOTSTRAP, &read_on(fixture));
+    ipl(fixture, &bootstrap, format_1)
 }
 
 /// The first record reads the second one, as it is the next.
-fn ipl_straight(scene: &mut Subchannel, format_1: bool) -> Outcome {
-    write_programs(scene, &read_on(scene), format_1)?;
-    ipl(scene, &[], format_1)
+fn ipl_straight(fixture: &mut Subchannel, format_1: bool) -> Outcome {
+    write_programs(fixture, &read_on(fixture), format_1)?;
+    ipl(fixture, &[], format_1)
 }
 
-fn ipl_1(scene: &mut Subchannel) -> Outcome {
-    ipl_searching(scene, true)
+fn ipl_1(fixture: &mut Subchannel) -> Outcome {
+    ipl_searching(fixture, true)
 }
 
-fn ipl_0(scene: &mut Subchannel) -> Outcome {
-    ipl_searching(scene, false)
+fn ipl_0(fixture: &mut Subchannel) -> Outcome {
+    ipl_searching(fixture, false)
 }
 
-fn ipl_straight_1(scene: &mut Subchannel) -> Outcome {
-    ipl_straight(scene, true)
+fn ipl_straight_1(fixture: &mut Subchannel) -> Outcome {
+    ipl_straight(fixture, true)
 }
 
-fn ipl_straight_0(scene: &mut Subchannel) -> Outcome {
-    ipl_straight(scene, false)
+fn ipl_straight_0(fixture: &mut Subchannel) -> Outcome {
+    ipl_straight(fixture, false)
 }
 
 /// Two records of one LOCATE RECORD, of which the first one has the CCW that reads the second one.
-fn domain(scene: &mut Subchannel) -> Outcome {
-    write_programs(scene, &read_on(scene), true)?;
+fn domain(fixture: &mut Subchannel) -> Outcome {
+    write_programs(fixture, &read_on(fixture), true)?;
     let extent = DefineExtent {
         mask: DefineExtent::MASK_READ,
         attributes: DefineExtent::ECKD,
@@ -224,19 +224,19 @@ fn domain(scene: &mut Subchannel) -> Outcome {
     let (extent_at, locate_at) = (ARGUMENTS, ARGUMENTS + ARGUMENT);
     let chained = CcwFlags::CC;
     let program = [
-        to(scene, DEFINE_EXTENT, chained, 16, extent_at),
-        to(scene, LOCATE_RECORD, chained, 16, locate_at),
-        to(scene, READ_DATA, chained, FIRST, BOOTSTRAP - 8),
-        tic(scene, BOOTSTRAP),
+        to(fixture, DEFINE_EXTENT, chained, 16, extent_at),
+        to(fixture, LOCATE_RECORD, chained, 16, locate_at),
+        to(fixture, READ_DATA, chained, FIRST, BOOTSTRAP - 8),
+        tic(fixture, BOOTSTRAP),
     ];
-    scene.put(program.as_bytes());
-    scene.page.write(at(extent_at), &extent)?;
-    scene.page.write(at(locate_at), &locate)?;
-    comes_to_sense_id(scene, true)
+    fixture.put(program.as_bytes());
+    fixture.page.write(at(extent_at), &extent)?;
+    fixture.page.write(at(locate_at), &locate)?;
+    comes_to_sense_id(fixture, true)
 }
 
 /// Writes a block of a fixed-block disk.
-fn write_block(scene: &mut Subchannel, block: u32, data: &[u8]) -> Outcome {
+fn write_block(fixture: &mut Subchannel, block: u32, data: &[u8]) -> Outcome {
     let extent = fixed::DefineExtent {
         last: 15.into(),
         ..fixed::DefineExtent::default()
@@ -244,19 +244,19 @@ fn write_block(scene: &mut Subchannel, block: u32, data: &[u8]) -> Outcome {
     let locate = locate(fixed::Locate::WRITE, block);
     let chained = CcwFlags::CC;
     let program = [
-        to(scene, fixed::DEFINE_EXTENT, chained, 16, ARGUMENTS),
-        to(scene, fixed::LOCATE, chained, 8, ARGUMENTS + ARGUMENT),
-        to(scene, fixed::WRITE, CcwFlags::empty(), BLOCK, LOADED),
+        to(fixture, fixed::DEFINE_EXTENT, chained, 16, ARGUMENTS),
+        to(fixture, fixed::LOCATE, chained, 8, ARGUMENTS + ARGUMENT),
+        to(fixture, fixed::WRITE, CcwFlags::empty(), BLOCK, LOADED),
     ];
-    scene.put(program.as_bytes());
-    scene.page.write(at(ARGUMENTS), &extent)?;
-    scene.page.write(at(ARGUMENTS + ARGUMENT), &locate)?;
-    scene.page.fill(at(LOADED), BLOCK.into(), 0)?;
-    scene.page.write_bytes(at(LOADED), data)?;
-    let mut orb = scene.orb();
+    fixture.put(program.as_bytes());
+    fixture.page.write(at(ARGUMENTS), &extent)?;
+    fixture.page.write(at(ARGUMENTS + ARGUMENT), &locate)?;
+    fixture.page.fill(at(LOADED), BLOCK.into(), 0)?;
+    fixture.page.write_bytes(at(LOADED), data)?;
+    let mut orb = fixture.orb();
     orb.set_flags(OrbFlags::FORMAT_1 | OrbFlags::PREFETCH);
-    scene.start_orb(&orb)?;
-    well(&scene.status()?)
+    fixture.start_orb(&orb)?;
+    well(&fixture.status()?)
 }
 
 fn locate(operation: u8, block: u32) -> fixed::Locate {
@@ -272,21 +272,21 @@ fn locate(operation: u8, block: u32) -> fixed::Locate {
 const BLOCK: u16 = 512;
 
 /// Block 0 leads to block 2, by a LOCATE that is valid after READ IPL.
-fn ipl_fixed(scene: &mut Subchannel) -> Outcome {
-    let to_bootstrap = [scene.nop(CcwFlags::CC), tic(scene, BOOTSTRAP)];
+fn ipl_fixed(fixture: &mut Subchannel) -> Outcome {
+    let to_bootstrap = [fixture.nop(CcwFlags::CC), tic(fixture, BOOTSTRAP)];
     let mut first = PSW.to_vec();
     first.extend(encoded(&to_bootstrap, true));
-    write_block(scene, 0, &first)?;
-    let sense_id = [scene.nop(CcwFlags::CC), scene.sense_id()];
-    write_block(scene, 2, sense_id.as_bytes())?;
-    scene.page.fill(at(LOADED), BLOCK.into(), 0)?;
-    scene
+    write_block(fixture, 0, &first)?;
+    let sense_id = [fixture.nop(CcwFlags::CC), fixture.sense_id()];
+    write_block(fixture, 2, sense_id.as_bytes())?;
+    fixture.page.fill(at(LOADED), BLOCK.into(), 0)?;
+    fixture
         .page
         .write(at(ARGUMENTS), &locate(fixed::Locate::READ, 2))?;
     let bootstrap = [
-        to(scene, fixed::LOCATE, CcwFlags::CC, 8, ARGUMENTS),
-        to(scene, fixed::READ, CcwFlags::CC, BLOCK, LOADED),
-        tic(scene, LOADED),
+        to(fixture, fixed::LOCATE, CcwFlags::CC, 8, ARGUMENTS),
+        to(fixture, fixed::READ, CcwFlags::CC, BLOCK, LOADED),
+        tic(fixture, LOADED),
     ];
-    ipl(scene, &bootstrap, true)
+    ipl(fixture, &bootstrap, true)
 }

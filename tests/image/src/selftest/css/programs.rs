@@ -67,24 +67,24 @@ pub(super) fn program_check(irb: &Irb) -> Outcome {
 
 /// The data is the identification that discovery has seen.
 #[inline(never)]
-fn identified(scene: &Subchannel) -> Outcome {
-    let Ok(before) = scene.device.identity else {
+fn identified(fixture: &Subchannel) -> Outcome {
+    let Ok(before) = fixture.device.identity else {
         return Err("no identity".into());
     };
-    let now = scene.identity()?;
+    let now = fixture.identity()?;
     expect("identity", now.as_bytes(), before.as_bytes())
 }
 
-fn format_1(scene: &mut Subchannel) -> Outcome {
-    scene.start(&[scene.sense_id()])?;
-    let irb = scene.status()?;
+fn format_1(fixture: &mut Subchannel) -> Outcome {
+    fixture.start(&[fixture.sense_id()])?;
+    let irb = fixture.status()?;
     well(&irb)?;
-    expect("CCW address", irb.scsw.program.get(), scene.base() + 8)?;
-    identified(scene)
+    expect("CCW address", irb.scsw.program.get(), fixture.base() + 8)?;
+    identified(fixture)
 }
 
-fn format_0(scene: &mut Subchannel) -> Outcome {
-    let ccw = scene.sense_id();
+fn format_0(fixture: &mut Subchannel) -> Outcome {
+    let ccw = fixture.sense_id();
     let [_, address @ ..] = ccw.address.get().to_be_bytes();
     let ccw = Ccw0 {
         command: ccw.command,
@@ -93,96 +93,96 @@ fn format_0(scene: &mut Subchannel) -> Outcome {
         count: ccw.count,
         ..Ccw0::default()
     };
-    scene.put(ccw.as_bytes());
-    let mut orb = scene.orb();
+    fixture.put(ccw.as_bytes());
+    let mut orb = fixture.orb();
     orb.control
         .set(orb.control.get() & !OrbFlags::FORMAT_1.bits());
-    scene.start_orb(&orb)?;
-    well(&scene.status()?)?;
-    identified(scene)
+    fixture.start_orb(&orb)?;
+    well(&fixture.status()?)?;
+    identified(fixture)
 }
 
-fn chain(scene: &mut Subchannel) -> Outcome {
-    let nop = scene.nop(CcwFlags::CC);
-    scene.start(&[nop, nop, nop, scene.sense_id()])?;
-    let irb = scene.status()?;
+fn chain(fixture: &mut Subchannel) -> Outcome {
+    let nop = fixture.nop(CcwFlags::CC);
+    fixture.start(&[nop, nop, nop, fixture.sense_id()])?;
+    let irb = fixture.status()?;
     well(&irb)?;
-    expect("CCW address", irb.scsw.program.get(), scene.base() + 32)?;
-    identified(scene)
+    expect("CCW address", irb.scsw.program.get(), fixture.base() + 32)?;
+    identified(fixture)
 }
 
-fn tic(scene: &Subchannel, to: u32) -> Ccw1 {
+fn tic(fixture: &Subchannel, to: u32) -> Ccw1 {
     Ccw1::new(
         CommandCode::TIC,
         CcwFlags::empty(),
         0,
-        scene.base() + to * 8,
+        fixture.base() + to * 8,
     )
 }
 
-fn transfer(scene: &mut Subchannel) -> Outcome {
+fn transfer(fixture: &mut Subchannel) -> Outcome {
     let program = [
-        scene.nop(CcwFlags::CC),
-        tic(scene, 3),
-        scene.ccw(UNKNOWN, CcwFlags::SLI, 1),
-        scene.sense_id(),
+        fixture.nop(CcwFlags::CC),
+        tic(fixture, 3),
+        fixture.ccw(UNKNOWN, CcwFlags::SLI, 1),
+        fixture.sense_id(),
     ];
-    scene.start(&program)?;
-    well(&scene.status()?)?;
-    identified(scene)
+    fixture.start(&program)?;
+    well(&fixture.status()?)?;
+    identified(fixture)
 }
 
-fn residual(scene: &mut Subchannel) -> Outcome {
-    scene.start(&[scene.ccw(CommandCode::SENSE_ID, CcwFlags::SLI, 1000)])?;
-    let irb = scene.status()?;
+fn residual(fixture: &mut Subchannel) -> Outcome {
+    fixture.start(&[fixture.ccw(CommandCode::SENSE_ID, CcwFlags::SLI, 1000)])?;
+    let irb = fixture.status()?;
     well(&irb)?;
     let transferred = 1000 - irb.scsw.count.get();
     ensure("at least an identity", (7..=256).contains(&transferred))?;
-    identified(scene)
+    identified(fixture)
 }
 
-fn skip(scene: &mut Subchannel) -> Outcome {
+fn skip(fixture: &mut Subchannel) -> Outcome {
     let flags = CcwFlags::SLI | CcwFlags::SKIP;
-    scene.start(&[scene.ccw(CommandCode::SENSE_ID, flags, 7)])?;
-    well(&scene.status()?)?;
-    expect("data", scene.identity()?.as_bytes(), &[0; 7])
+    fixture.start(&[fixture.ccw(CommandCode::SENSE_ID, flags, 7)])?;
+    well(&fixture.status()?)?;
+    expect("data", fixture.identity()?.as_bytes(), &[0; 7])
 }
 
-fn misaligned(scene: &mut Subchannel) -> Outcome {
-    if scene.own {
-        scene.skip_for_vfio("vfio-ccw runs it")?;
+fn misaligned(fixture: &mut Subchannel) -> Outcome {
+    if fixture.own {
+        fixture.skip_for_vfio("vfio-ccw runs it")?;
     }
-    let ccw = scene.sense_id();
-    scene.put(&[[0; 4].as_slice(), ccw.as_bytes()].concat());
+    let ccw = fixture.sense_id();
+    fixture.put(&[[0; 4].as_slice(), ccw.as_bytes()].concat());
     let orb = Orb {
-        program: (scene.base() + 4).into(),
-        ..scene.orb()
+        program: (fixture.base() + 4).into(),
+        ..fixture.orb()
     };
-    scene.start_orb(&orb)?;
-    program_check(&scene.status()?)
+    fixture.start_orb(&orb)?;
+    program_check(&fixture.status()?)
 }
 
-fn transfer_to_transfer(scene: &mut Subchannel) -> Outcome {
+fn transfer_to_transfer(fixture: &mut Subchannel) -> Outcome {
     let program = [
-        scene.nop(CcwFlags::CC),
-        tic(scene, 2),
-        tic(scene, 3),
-        scene.sense_id(),
+        fixture.nop(CcwFlags::CC),
+        tic(fixture, 2),
+        tic(fixture, 3),
+        fixture.sense_id(),
     ];
-    scene.start(&program)?;
-    program_check(&scene.status()?)
+    fixture.start(&program)?;
+    program_check(&fixture.status()?)
 }
 
-fn suspend(scene: &mut Subchannel) -> Outcome {
-    scene.start(&[scene.nop(CcwFlags::SUSPEND)])?;
-    program_check(&scene.status()?)
+fn suspend(fixture: &mut Subchannel) -> Outcome {
+    fixture.start(&[fixture.nop(CcwFlags::SUSPEND)])?;
+    program_check(&fixture.status()?)
 }
 
-fn nowhere(scene: &mut Subchannel) -> Outcome {
+fn nowhere(fixture: &mut Subchannel) -> Outcome {
     let flags = CcwFlags::SLI;
-    scene.start(&[Ccw1::new(CommandCode::SENSE_ID, flags, 7, NOWHERE)])?;
-    let irb = scene.status()?;
-    if scene.vfio {
+    fixture.start(&[Ccw1::new(CommandCode::SENSE_ID, flags, 7, NOWHERE)])?;
+    let irb = fixture.status()?;
+    if fixture.vfio {
         return refused_by_vfio(&irb);
     }
     program_check(&irb)
@@ -214,36 +214,36 @@ fn command_reject(sense: Option<&u8>) -> Outcome {
     expect("sense", sense.map(|byte| byte & 0x80), Some(0x80))
 }
 
-fn rejected(scene: &mut Subchannel) -> Outcome {
-    scene.start(&[scene.ccw(UNKNOWN, CcwFlags::SLI, 1)])?;
-    let irb = scene.status()?;
+fn rejected(fixture: &mut Subchannel) -> Outcome {
+    fixture.start(&[fixture.ccw(UNKNOWN, CcwFlags::SLI, 1)])?;
+    let irb = fixture.status()?;
     unit_check(&irb)?;
     // An emulated subchannel stores the sense bytes, and their count in the wrong place.
     ensure("concurrent sense", irb.concurrent_sense().is_some())?;
     command_reject(irb.ecw.first())
 }
 
-fn rejected_then_sensed(scene: &mut Subchannel) -> Outcome {
-    scene.skip_for_vfio("vfio-ccw has concurrent sense on at all times")?;
-    scene.modify(&|schib| schib.pmcw.set_concurrent_sense(false))?;
-    scene.start(&[scene.ccw(UNKNOWN, CcwFlags::SLI, 1)])?;
-    let irb = scene.status()?;
+fn rejected_then_sensed(fixture: &mut Subchannel) -> Outcome {
+    fixture.skip_for_vfio("vfio-ccw has concurrent sense on at all times")?;
+    fixture.modify(&|schib| schib.pmcw.set_concurrent_sense(false))?;
+    fixture.start(&[fixture.ccw(UNKNOWN, CcwFlags::SLI, 1)])?;
+    let irb = fixture.status()?;
     unit_check(&irb)?;
     ensure("no sense", irb.concurrent_sense().is_none())?;
-    scene.start(&[scene.ccw(CommandCode::SENSE, CcwFlags::SLI, 24)])?;
-    well(&scene.status()?)?;
-    command_reject(scene.identity()?.as_bytes().first())
+    fixture.start(&[fixture.ccw(CommandCode::SENSE, CcwFlags::SLI, 24)])?;
+    well(&fixture.status()?)?;
+    command_reject(fixture.identity()?.as_bytes().first())
 }
 
-fn rejected_in_chain(scene: &mut Subchannel) -> Outcome {
+fn rejected_in_chain(fixture: &mut Subchannel) -> Outcome {
     let program = [
-        scene.nop(CcwFlags::CC),
-        scene.ccw(UNKNOWN, CcwFlags::CC | CcwFlags::SLI, 1),
-        scene.sense_id(),
+        fixture.nop(CcwFlags::CC),
+        fixture.ccw(UNKNOWN, CcwFlags::CC | CcwFlags::SLI, 1),
+        fixture.sense_id(),
     ];
-    scene.start(&program)?;
-    let irb = scene.status()?;
+    fixture.start(&program)?;
+    let irb = fixture.status()?;
     unit_check(&irb)?;
-    expect("CCW address", irb.scsw.program.get(), scene.base() + 16)?;
-    expect("data", scene.identity()?.as_bytes(), &[0; 7])
+    expect("CCW address", irb.scsw.program.get(), fixture.base() + 16)?;
+    expect("data", fixture.identity()?.as_bytes(), &[0; 7])
 }

@@ -25,43 +25,43 @@ pub(super) const TESTS: &[Test<Subchannel>] = &[
 
 /// START has refused it, and nothing has come of it.
 #[inline(never)]
-fn refused(scene: &mut Subchannel, orb: &Orb) -> Outcome {
-    expect("SSCH", scene.start_orb(orb), Err(Refusal::Operand))?;
-    expect("function", scene.schib()?.scsw.function().bits(), 0)?;
-    scene.start(&[scene.sense_id()])?;
-    scene.status().map(drop)
+fn refused(fixture: &mut Subchannel, orb: &Orb) -> Outcome {
+    expect("SSCH", fixture.start_orb(orb), Err(Refusal::Operand))?;
+    expect("function", fixture.schib()?.scsw.function().bits(), 0)?;
+    fixture.start(&[fixture.sense_id()])?;
+    fixture.status().map(drop)
 }
 
-fn reserved_bits(scene: &mut Subchannel) -> Outcome {
+fn reserved_bits(fixture: &mut Subchannel) -> Outcome {
     for bits in [0x0000_0004, 0x0000_003E] {
-        let mut orb = scene.orb();
+        let mut orb = fixture.orb();
         orb.control.set(orb.control.get() | bits);
-        refused(scene, &orb)?;
+        refused(fixture, &orb)?;
     }
     Ok(())
 }
 
-fn transport(scene: &mut Subchannel) -> Outcome {
-    let mut orb = scene.orb();
+fn transport(fixture: &mut Subchannel) -> Outcome {
+    let mut orb = fixture.orb();
     let transport = OrbFlags::TRANSPORT.bits();
     orb.control.set(orb.control.get() | transport);
-    refused(scene, &orb)
+    refused(fixture, &orb)
 }
 
-fn address(scene: &mut Subchannel) -> Outcome {
-    let mut orb = scene.orb();
+fn address(fixture: &mut Subchannel) -> Outcome {
+    let mut orb = fixture.orb();
     orb.program.set(orb.program.get() | 0x8000_0000);
-    refused(scene, &orb)
+    refused(fixture, &orb)
 }
 
-fn schib(scene: &mut Subchannel) -> Outcome {
-    let before = scene.schib()?.pmcw.isc();
-    let mut wrong = scene.schib()?;
+fn schib(fixture: &mut Subchannel) -> Outcome {
+    let before = fixture.schib()?.pmcw.isc();
+    let mut wrong = fixture.schib()?;
     wrong.pmcw.set_isc(7);
     wrong.pmcw.flags.set(wrong.pmcw.flags.get() | 0x4000);
-    let modified = scene.platform.modify(scene.id, &wrong);
+    let modified = fixture.platform.modify(fixture.id, &wrong);
     expect("MSCH", modified, Err(Refusal::Operand))?;
-    expect("ISC", scene.schib()?.pmcw.isc(), before)
+    expect("ISC", fixture.schib()?.pmcw.isc(), before)
 }
 
 /// virtio's command to read the configuration space, and the serial device's, whose third field is a number of ports.
@@ -69,16 +69,16 @@ const READ_CONF: CommandCode = CommandCode(0x22);
 const SERIAL: u8 = 3;
 const PORTS: usize = 4;
 
-fn configuration(scene: &mut Subchannel) -> Outcome {
-    let Some(virtio) = scene.device.virtio_id() else {
+fn configuration(fixture: &mut Subchannel) -> Outcome {
+    let Some(virtio) = fixture.device.virtio_id() else {
         return Err(Why::Skip("no virtio control unit"));
     };
-    scene.start(&[scene.ccw(READ_CONF, CcwFlags::SLI, 8)])?;
-    let irb = scene.status()?;
+    fixture.start(&[fixture.ccw(READ_CONF, CcwFlags::SLI, 8)])?;
+    let irb = fixture.status()?;
     let ended = DeviceStatus::CHANNEL_END | DeviceStatus::DEVICE_END;
     expect("device status", irb.scsw.device(), ended)?;
     let place = ClientAddress::new(Subchannel::DATA.into());
-    let space: [u8; 8] = scene.page.read(place)?;
+    let space: [u8; 8] = fixture.page.read(place)?;
     // Of which byte order they are depends on the revision.
     let ports = space[PORTS..].iter().any(|byte| *byte > 0);
     ensure("ports", virtio != SERIAL || ports)

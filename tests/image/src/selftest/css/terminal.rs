@@ -1,6 +1,6 @@
 //! A terminal: the one device here whose status comes unasked.
 
-use super::super::{test, Outcome, Scene, Test, Why};
+use super::super::{test, Fixture, Outcome, Test, Why};
 use super::Subchannel;
 use appliance::css::Wake;
 use channel::{
@@ -27,20 +27,20 @@ const PROMPT: &str = "PRESS ENTER";
 const ATTEMPTS: u32 = 4;
 const PATIENCE: u64 = 500_000;
 
-fn attention(scene: &mut Subchannel) -> Outcome {
+fn attention(fixture: &mut Subchannel) -> Outcome {
     for attempt in 0..ATTEMPTS {
-        let prompted = prompt(scene);
-        if scene.vfio && prompted.is_err() {
+        let prompted = prompt(fixture);
+        if fixture.vfio && prompted.is_err() {
             // It has one place for status: a key can take the place of the end of the write.
-            scene.fresh()?;
+            fixture.fresh()?;
             continue;
         }
         prompted?;
-        let deadline = scene.platform.now().plus_micros(PATIENCE);
-        while scene.platform.now() < deadline {
-            let wake = scene.platform.wait(Some(deadline));
-            while scene.platform.pending_interruption().is_some() {}
-            let Tested::Status(irb) = scene.platform.test(scene.id)? else {
+        let deadline = fixture.platform.now().plus_micros(PATIENCE);
+        while fixture.platform.now() < deadline {
+            let wake = fixture.platform.wait(Some(deadline));
+            while fixture.platform.pending_interruption().is_some() {}
+            let Tested::Status(irb) = fixture.platform.test(fixture.id)? else {
                 continue;
             };
             let unasked = irb.scsw.function() == FunctionControl::empty()
@@ -48,7 +48,7 @@ fn attention(scene: &mut Subchannel) -> Outcome {
             let key = irb.scsw.device().contains(DeviceStatus::ATTENTION);
             if unasked && key && wake == Wake::Io {
                 if attempt > 0 {
-                    late_keys(scene)?;
+                    late_keys(fixture)?;
                 }
                 return Ok(());
             }
@@ -58,30 +58,30 @@ fn attention(scene: &mut Subchannel) -> Outcome {
 }
 
 /// The keys that earlier prompts have led to are nobody's.
-fn late_keys(scene: &mut Subchannel) -> Outcome {
-    let deadline = scene.platform.now().plus_micros(PATIENCE);
-    while scene.platform.now() < deadline {
-        scene.platform.pause(deadline);
-        scene.platform.take_status(scene.id)?;
+fn late_keys(fixture: &mut Subchannel) -> Outcome {
+    let deadline = fixture.platform.now().plus_micros(PATIENCE);
+    while fixture.platform.now() < deadline {
+        fixture.platform.pause(deadline);
+        fixture.platform.take_status(fixture.id)?;
     }
     Ok(())
 }
 
 /// Writes the prompt. Without a terminal behind it the control unit may refuse; then it is tried again.
-fn prompt(scene: &mut Subchannel) -> Outcome {
+fn prompt(fixture: &mut Subchannel) -> Outcome {
     let mut data = [RESTORE; PROMPT.len() + 1];
     if let [_, text @ ..] = data.as_mut_slice() {
         CP037.encode(PROMPT, text);
     }
-    let ccw = scene.ccw(ERASE_WRITE, CcwFlags::SLI, data.len() as u16);
-    scene.put(zerocopy::IntoBytes::as_bytes(&ccw));
+    let ccw = fixture.ccw(ERASE_WRITE, CcwFlags::SLI, data.len() as u16);
+    fixture.put(zerocopy::IntoBytes::as_bytes(&ccw));
     let place = ClientAddress::new(Subchannel::DATA.into());
-    scene.page.write_bytes(place, &data)?;
-    let orb = scene.orb();
-    if scene.start_orb(&orb) == Err(Refusal::StatusPending) {
+    fixture.page.write_bytes(place, &data)?;
+    let orb = fixture.orb();
+    if fixture.start_orb(&orb) == Err(Refusal::StatusPending) {
         // Somebody has sat down at the terminal meanwhile.
-        scene.status()?;
-        scene.start_orb(&orb)?;
+        fixture.status()?;
+        fixture.start_orb(&orb)?;
     }
-    scene.status().map(drop)
+    fixture.status().map(drop)
 }

@@ -5,7 +5,7 @@
 //!
 //! Of requests in flight no two touch a block that one of them writes: which comes first is nobody's business.
 
-use super::super::{ensure, expect, test, Outcome, Scene, Tally, Test, Why};
+use super::super::{ensure, expect, test, Fixture, Outcome, Tally, Test, Why};
 use super::pattern::{compare, fill, hash, step};
 use crate::bench::client::{Client, Taken, DATA, MOST_PIECES};
 use crate::bench::{serve, Appliance};
@@ -64,7 +64,7 @@ struct Asked {
     name: u16,
 }
 
-impl Scene for Served {}
+impl Fixture for Served {}
 
 const TESTS: &[Test<Served>] = &[
     test(
@@ -92,17 +92,17 @@ pub(in super::super) fn run_copy(tally: &mut Tally) {
 }
 
 fn run_all(tally: &mut Tally, requests: u32, tests: &[Test<Served>]) {
-    match scene(requests) {
-        Ok(mut scene) => {
-            tally.run("", &mut scene, tests);
-            sclp::println!("dasd: served wrote {:016x}", hash(&scene.written));
+    match fixture(requests) {
+        Ok(mut fixture) => {
+            tally.run("", &mut fixture, tests);
+            sclp::println!("dasd: served wrote {:016x}", hash(&fixture.written));
         }
         Err(why) => tally.note("", "a volume is served", Err(why)),
     }
 }
 
 #[inline(never)]
-fn scene(requests: u32) -> Result<Served, Why> {
+fn fixture(requests: u32) -> Result<Served, Why> {
     // SAFETY: the vectors are set, and this is the one CPU.
     let mut platform = unsafe { Hardware::new(Cr6::ALL_SUBCLASSES) };
     let devices = css::discover(&mut platform)?;

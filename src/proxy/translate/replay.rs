@@ -3,9 +3,9 @@
 //! To the device a second start is another chain, and what a disk's control unit keeps for the length of a chain would be
 //! gone: the record it has come to, the file mask, the extent, the domain. So what was executed before the cut is put in front of the second
 //! start: positioning and searching with the arguments that they had, reading with the skip flag on, so that nothing is stored twice.
-//! The device comes to the same place by the same way, and goes on from there in one chain.
+//! The device comes to the same place by the same cursor, and goes on from there in one chain.
 //!
-//! That is right for commands that change nothing but this state, and for programs that have gone one way only: forward, and around
+//! That is right for commands that change nothing but this state, and for programs that have gone one cursor only: forward, and around
 //! loops that a search leaves by its status modifier. The device says by its [`Classify`] which commands these are. Of all other
 //! programs nothing is repeated, and the chain begins behind the cut.
 //!
@@ -18,7 +18,7 @@ use channel::{Ccw1, CcwFlags, CommandClass, CommandCode};
 use window::{ClientAddress, Window};
 
 use super::arena::{is_transfer_in_channel, is_valid_transfer, transfer_to, Arena, INVALID};
-use super::ground::{Mark, Slot, Transfer};
+use super::ranges::{Slot, SlotKind, Transfer};
 use super::split::Cut;
 use super::{Translator, END_31};
 
@@ -33,7 +33,7 @@ pub(super) const BYTES: usize = 2048;
 
 /// What is put in front of a start.
 #[derive(Debug)]
-pub(super) struct Repeat {
+pub(super) struct Replay {
     arena: Arena,
     /// The arguments as they were at the start: slots, and the sums of their bytes.
     sums: heapless::Vec<(usize, u64), MOST>,
@@ -43,7 +43,7 @@ pub(super) struct Repeat {
     arguments: usize,
 }
 
-impl Repeat {
+impl Replay {
     pub(super) fn new(arena: Arena) -> Self {
         Self {
             arguments: arena.room(),
@@ -143,7 +143,7 @@ struct Walk {
 impl Translator {
     /// Whether the device can give once more what a command has read.
     pub(super) fn can_repeat(&self, slot: usize) -> bool {
-        let command = CommandCode(self.ground.slot(slot).client.command);
+        let command = CommandCode(self.ranges.slot(slot).client.command);
         (self.classify)(command) == Some(CommandClass::Reads)
     }
 
@@ -156,17 +156,19 @@ impl Translator {
             places: heapless::Vec::new(),
         };
         for _ in 0..2 * MOST {
-            let slot = self.ground.slot(walk.slot);
+            let slot = self.ranges.slot(walk.slot);
             let last = cut.is_behind(walk.slot);
             if cut.is_before(walk.slot) {
                 return Some(());
             }
-            match slot.mark {
-                Mark::Link => self.repeat_transfer(&slot, cut, &mut walk)?,
-                Mark::Plain if is_transfer_in_channel(slot.client) => {
+            match slot.kind {
+                SlotKind::Link => self.repeat_transfer(&slot, cut, &mut walk)?,
+                SlotKind::Plain if is_transfer_in_channel(slot.client) => {
                     self.repeat_transfer(&slot, cut, &mut walk)?;
                 }
-                Mark::Plain | Mark::Cut | Mark::CutData if last || slot.mark == Mark::Plain => {
+                SlotKind::Plain | SlotKind::Cut | SlotKind::CutData
+                    if last || slot.kind == SlotKind::Plain =>
+                {
                     self.repeat_command(&slot, &mut walk, last, window)?;
                     if last {
                         return Some(());
@@ -181,12 +183,12 @@ impl Translator {
     /// A transfer in channel, the client's or a link, is gone along. It stands for itself only where it closes the loop of a search.
     fn repeat_transfer(&mut self, slot: &Slot, cut: &Cut, walk: &mut Walk) -> Option<()> {
         let to = self.led_to(slot, cut, walk.slot)?;
-        let client = |slot| self.ground.client_address(slot);
+        let client = |slot| self.ranges.client_address(slot);
         let is_there = |place: &&(usize, usize)| client(place.0) == client(to);
         match (walk.places.iter().find(is_there), walk.searched) {
             (Some(&(_, place)), true) => {
-                let ccw = transfer_to(self.repeat.arena.address_of(place));
-                self.repeat.push(ccw, client(walk.slot)?)?;
+                let ccw = transfer_to(self.replay.arena.address_of(place));
+                self.replay.push(ccw, client(walk.slot)?)?;
                 walk.searched = false;
                 walk.slot += 1;
             }
@@ -202,16 +204,16 @@ impl Translator {
         let to = self.arena.index_of(ccw.address.get());
         let to = to.filter(|_| is_valid_transfer(ccw))?;
         let stops = matches!(
-            self.ground.slot(to).mark,
-            Mark::Stop | Mark::StopTransferred
+            self.ranges.slot(to).kind,
+            SlotKind::Stop | SlotKind::StopTransferred
         );
         if stops && !cut.is_before(to) {
-            let target = if slot.mark == Mark::Link {
-                self.ground.client_address(at)?
+            let target = if slot.kind == SlotKind::Link {
+                self.ranges.client_address(at)?
             } else {
                 self.target(slot.client)?
             };
-            return self.ground.find_translated(target, slot.entry);
+            return self.ranges.find_translated(target, slot.entry);
         }
         Some(to)
     }
@@ -248,14 +250,14 @@ impl Translator {
             let bytes = bytes.get_mut(..usize::from(ccw.count.get()))?;
             if class != CommandClass::Nothing {
                 self.gather(slot, bytes, window)?;
-                let noted = self.repeat.sums.iter().find(|sum| sum.0 == walk.slot);
+                let noted = self.replay.sums.iter().find(|sum| sum.0 == walk.slot);
                 noted.filter(|noted| noted.1 == sum_of(bytes))?;
             }
-            placed.address = self.repeat.keep(bytes)?.into();
+            placed.address = self.replay.keep(bytes)?.into();
         }
         let place = self
-            .repeat
-            .push(placed, self.ground.client_address(walk.slot)?)?;
+            .replay
+            .push(placed, self.ranges.client_address(walk.slot)?)?;
         walk.places.push((walk.slot, place)).ok()?;
         let in_data = flags.contains(CcwFlags::CD);
         walk.chained = in_data.then_some(class);
@@ -274,7 +276,7 @@ impl Translator {
         if let (true, Some(bytes)) = (sends || slot.entry == Transfer::Output, bytes) {
             if self.gather(slot, bytes, window).is_some() {
                 // What has no place is not repeated.
-                let _ = self.repeat.sums.push((index, sum_of(bytes)));
+                let _ = self.replay.sums.push((index, sum_of(bytes)));
             }
         }
     }
@@ -287,7 +289,7 @@ impl Translator {
         if direct && count <= self.shape.limit {
             self.shape.base as u32
         } else {
-            self.repeat.arena.address_of(0)
+            self.replay.arena.address_of(0)
         }
     }
 

@@ -12,12 +12,12 @@ const SUBCLASSES: usize = 8;
 /// A queue of at most one interruption for each subchannel and each subclass of adapters, as the
 /// channel subsystem itself has it.
 #[derive(Debug)]
-pub(super) struct Kept {
+pub(super) struct PendingInterruptions {
     /// On the heap: several KiB are too much for whoever has the machine on the stack. Never more than there is room for.
     queue: VecDeque<IoInterruption>,
 }
 
-impl Kept {
+impl PendingInterruptions {
     /// One for each subchannel that can be owned, and one for each subclass: whatever comes has its place.
     const MAX: usize = Inventory::MAX + SUBCLASSES;
 
@@ -88,31 +88,31 @@ mod tests {
 
     #[test]
     fn a_subchannel_has_at_most_one_and_the_order_stays() {
-        let mut kept = Kept::new();
+        let mut pending = PendingInterruptions::new();
         for number in [1, 2, 1, 3, 2] {
-            kept.keep(of(number));
+            pending.keep(of(number));
         }
-        kept.keep(IoInterruption::Adapter { isc: 3 });
-        kept.keep(IoInterruption::Adapter { isc: 3 });
-        assert!(kept.forget(|one| *one == of(2)));
-        assert!(!kept.forget(|one| *one == of(2)));
-        assert_eq!(kept.take(), Some(of(1)));
-        assert_eq!(kept.take(), Some(of(3)));
-        assert_eq!(kept.take(), Some(IoInterruption::Adapter { isc: 3 }));
-        assert!(kept.is_empty());
+        pending.keep(IoInterruption::Adapter { isc: 3 });
+        pending.keep(IoInterruption::Adapter { isc: 3 });
+        assert!(pending.forget(|one| *one == of(2)));
+        assert!(!pending.forget(|one| *one == of(2)));
+        assert_eq!(pending.take(), Some(of(1)));
+        assert_eq!(pending.take(), Some(of(3)));
+        assert_eq!(pending.take(), Some(IoInterruption::Adapter { isc: 3 }));
+        assert!(pending.is_empty());
     }
 
     #[test]
     fn all_that_can_be_owned_have_their_places() {
-        let mut kept = Kept::new();
+        let mut pending = PendingInterruptions::new();
         let all: std::vec::Vec<_> = (0..Inventory::MAX as u16)
             .map(of)
             .chain((0..SUBCLASSES as u8).map(|isc| IoInterruption::Adapter { isc }))
             .collect();
-        all.iter().for_each(|one| kept.keep(*one));
+        all.iter().for_each(|one| pending.keep(*one));
         for one in all {
-            assert_eq!(kept.take(), Some(one));
+            assert_eq!(pending.take(), Some(one));
         }
-        assert!(kept.is_empty());
+        assert!(pending.is_empty());
     }
 }

@@ -19,7 +19,7 @@ pub(super) const LINKS: usize = 2;
 pub(super) const RESERVE: usize = 8;
 const SLOTS: usize = MAX_CCWS + MAX_DETOUR + LINKS * MAX_SEGMENTS + RESERVE;
 
-/// Which way the data of a CCW goes. It is the CCW's own command that says so, unless data chaining
+/// Which cursor the data of a CCW goes. It is the CCW's own command that says so, unless data chaining
 /// leads to it: then it is that of the CCW before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u8)]
@@ -76,7 +76,7 @@ pub(super) struct Slot {
     pub(super) entry: Transfer,
     /// What it does.
     pub(super) transfer: Transfer,
-    pub(super) mark: Mark,
+    pub(super) kind: SlotKind,
     /// Whether the search for loops has been there.
     pub(super) walk: Walk,
 }
@@ -87,15 +87,15 @@ pub(super) enum Walk {
     /// Not yet.
     #[default]
     Never,
-    /// On its way from where it began last.
+    /// On its cursor from where it began last.
     Now,
-    /// On another way, of which everything is known.
+    /// On another cursor, of which everything is known.
     Before,
 }
 
 /// What a slot is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Mark {
+pub(super) enum SlotKind {
     /// A translated CCW.
     #[default]
     Plain,
@@ -115,7 +115,7 @@ pub(super) enum Mark {
     Link,
 }
 
-impl Mark {
+impl SlotKind {
     /// A stop where a transfer in channel leads, or does not.
     pub(super) const fn stop(transferred: bool) -> Self {
         if transferred {
@@ -155,7 +155,7 @@ impl Segment {
 
 /// All slots and segments of a program.
 #[derive(Debug)]
-pub(super) struct Ground {
+pub(super) struct TranslatedRanges {
     slots: Box<[Slot]>,
     segments: Vec<Segment>,
     /// Slots in use.
@@ -170,7 +170,7 @@ pub(super) struct Ground {
     pub(super) joined: bool,
 }
 
-impl Ground {
+impl TranslatedRanges {
     pub(super) fn new() -> Self {
         Self {
             slots: vec![Slot::default(); SLOTS].into_boxed_slice(),
@@ -236,7 +236,7 @@ impl Ground {
     #[inline]
     pub(super) fn push(&mut self, slot: Slot) {
         self.append(slot);
-        if !slot.mark.is_link() {
+        if !slot.kind.is_link() {
             self.lengthen(1);
         }
     }
@@ -268,9 +268,9 @@ impl Ground {
 
     /// The slot of a client's CCW that is reached in the course of `entry`; by a transfer in channel, or not.
     pub(super) fn find(&self, client: u32, entry: Transfer, transferred: bool) -> Option<usize> {
-        let stop_for_others = Mark::stop(!transferred);
+        let stop_for_others = SlotKind::stop(!transferred);
         self.find_where(client, |slot| {
-            let others = entry == Transfer::None && slot.mark == stop_for_others;
+            let others = entry == Transfer::None && slot.kind == stop_for_others;
             slot.is_for(entry) && !others
         })
     }
@@ -278,7 +278,7 @@ impl Ground {
     /// The same, of those that are translated.
     pub(super) fn find_translated(&self, client: u32, entry: Transfer) -> Option<usize> {
         self.find_where(client, |slot| {
-            slot.mark.is_translated() && slot.is_for(entry)
+            slot.kind.is_translated() && slot.is_for(entry)
         })
     }
 
@@ -321,15 +321,15 @@ impl Ground {
 impl Slot {
     /// Whether the slot is right for a CCW that is reached in the course of `entry`.
     fn is_for(&self, entry: Transfer) -> bool {
-        match self.mark {
-            Mark::Stop | Mark::StopTransferred | Mark::Dead => true,
-            Mark::IdleLink | Mark::Link => false,
-            Mark::Plain | Mark::Cut | Mark::CutData
+        match self.kind {
+            SlotKind::Stop | SlotKind::StopTransferred | SlotKind::Dead => true,
+            SlotKind::IdleLink | SlotKind::Link => false,
+            SlotKind::Plain | SlotKind::Cut | SlotKind::CutData
                 if super::arena::is_transfer_in_channel(self.client) =>
             {
                 self.entry == entry
             }
-            Mark::Plain | Mark::Cut | Mark::CutData => {
+            SlotKind::Plain | SlotKind::Cut | SlotKind::CutData => {
                 self.transfer == entry.by(self.client.command)
             }
         }

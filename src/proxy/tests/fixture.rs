@@ -1,4 +1,4 @@
-//! The scene: one client with two disks, its memory, and a driver for its virtqueues.
+//! The fixture: one client with two disks, its memory, and a driver for its virtqueues.
 
 use std::boxed::Box;
 use std::cell::RefCell;
@@ -344,7 +344,7 @@ pub fn memory(length: usize) -> &'static Window {
 }
 
 /// One client, its memory, two subchannels: 0 is the slice of disk 0, 1 all of disk 1, read-only.
-pub struct Scene {
+pub struct Fixture {
     pub side: Rc<RefCell<Side>>,
     pub disks: [RamDisk; 2],
     pub area: Area<'static>,
@@ -353,7 +353,7 @@ pub struct Scene {
     pub remote: Remote<'static, Turning>,
 }
 
-impl Scene {
+impl Fixture {
     pub fn new() -> Self {
         let length = plan::client_area(2).length() as usize;
         Self::over(
@@ -363,7 +363,7 @@ impl Scene {
         )
     }
 
-    /// A scene in memory that an earlier one may have had.
+    /// A fixture in memory that an earlier one may have had.
     pub fn over(
         area_window: &'static Window,
         window: &'static Window,
@@ -393,7 +393,7 @@ impl Scene {
             bell: vcss::Bell::of_client(&area).unwrap(),
             patience: 0,
         };
-        let mut scene = Self {
+        let mut fixture = Self {
             remote: Remote::new(area.clone(), wake),
             side,
             disks,
@@ -402,9 +402,9 @@ impl Scene {
             program,
         };
         for number in 0..2 {
-            scene.enable(number);
+            fixture.enable(number);
         }
-        scene
+        fixture
     }
 
     /// Two clients, each with its memory, that have all of one disk of a single queue.
@@ -425,7 +425,7 @@ impl Scene {
                 bell: vcss::Bell::of_client(&area).unwrap(),
                 patience: 0,
             };
-            let mut scene = Self {
+            let mut fixture = Self {
                 remote: Remote::new(area.clone(), wake),
                 side: side.clone(),
                 disks: [disk.clone(), disk.clone()],
@@ -433,8 +433,8 @@ impl Scene {
                 window,
                 program,
             };
-            scene.enable(0);
-            scene
+            fixture.enable(0);
+            fixture
         })
     }
 
@@ -444,7 +444,7 @@ impl Scene {
         one.platter(0).waiting.clear();
         let parts = pair
             .each_ref()
-            .map(|scene| (scene.area.clone(), scene.window, scene.program));
+            .map(|fixture| (fixture.area.clone(), fixture.window, fixture.program));
         *one.side.borrow_mut() = appliance_of_two(&one.disks[0], &parts);
     }
 

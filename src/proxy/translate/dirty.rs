@@ -4,7 +4,7 @@
 //! The watch knows what the CCWs so far store into. It errs on the safe side: a stop that was not needed breaks a
 //! chain in two, a missing one would run the channel over what is no longer true.
 
-use super::ground::Segment;
+use super::ranges::Segment;
 
 /// Ranges that are kept apart; more are joined.
 const RANGES: usize = 48;
@@ -13,7 +13,7 @@ const NEAR: u64 = 256;
 
 /// What the device may have written when the channel gets further.
 #[derive(Debug, Default)]
-pub(super) struct Watch {
+pub(super) struct DirtyRanges {
     written: Ranges,
     /// The client's address lists.
     lists: Ranges,
@@ -85,7 +85,7 @@ fn join(a: Range, b: Range) -> Range {
     }
 }
 
-impl Watch {
+impl DirtyRanges {
     /// Forgets everything. The room for ranges is left as it is: to store all of it costs more than a short program does.
     pub(super) fn clear(&mut self) {
         let Self {

@@ -2,8 +2,8 @@
 
 use channel::{DeviceStatus, SubchannelStatus};
 
+use super::fixture::*;
 use super::interpreter::{Act, Ending, Run};
-use super::scene::*;
 use super::translate::Split;
 
 const BASES: [u64; 2] = [LOW, HIGH];

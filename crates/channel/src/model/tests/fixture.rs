@@ -51,14 +51,14 @@ pub fn tic(address: u32) -> Ccw1 {
     ccw(8, CcwFlags::empty(), 0, address)
 }
 
-pub struct Scene {
+pub struct Fixture {
     pub css: Model<Rc<RefCell<Storage>>>,
     pub storage: Rc<RefCell<Storage>>,
     pub device: Rc<RefCell<Script>>,
     pub id: SubchannelId,
 }
 
-impl Scene {
+impl Fixture {
     /// An enabled subchannel with two paths (X'80', X'40'), and the program at [`PROGRAM`].
     pub fn new(program: &[Ccw1]) -> Self {
         let storage = Rc::new(RefCell::new(Storage::new(0, SIZE)));
@@ -67,15 +67,15 @@ impl Scene {
         let mut css = Model::new(storage.clone());
         css.attach(id, 0x0A80, device.clone());
         css.set_path(id, 1, 0x31, PathState::Operational);
-        let mut scene = Self {
+        let mut fixture = Self {
             css,
             storage,
             device,
             id,
         };
-        scene.put(program);
-        scene.enable(true);
-        scene
+        fixture.put(program);
+        fixture.enable(true);
+        fixture
     }
 
     pub fn put(&mut self, program: &[Ccw1]) {
@@ -97,9 +97,9 @@ impl Scene {
     }
 
     pub fn started(program: &[Ccw1], flags: OrbFlags) -> Self {
-        let mut scene = Self::new(program);
-        scene.start(flags).unwrap();
-        scene
+        let mut fixture = Self::new(program);
+        fixture.start(flags).unwrap();
+        fixture
     }
 
     pub fn steps(&mut self) {

@@ -1,4 +1,4 @@
-//! The scene: a pass-through subchannel on a subchannel of software, and a client that asks.
+//! The fixture: a pass-through subchannel on a subchannel of software, and a client that asks.
 
 use channel::{Ccw1, CcwFlags, CommandCode, Irb, Orb, OrbFlags, PmcwFlags, Schib};
 use s390x::clock::Tod;
@@ -14,19 +14,19 @@ pub const PROGRAM: u32 = 0x1000;
 pub const DEVICE: u16 = 0x1234;
 const MEMORY: usize = 0x10000;
 
-pub struct Scene {
+pub struct Fixture {
     pub fake: Fake,
     pub subject: PassThrough,
     pub window: Window,
     pub now: Tod,
 }
 
-impl Scene {
+impl Fixture {
     /// Opened, not yet enabled.
     pub fn new() -> Self {
-        let mut scene = Self::closed();
-        scene.open(None);
-        scene
+        let mut fixture = Self::closed();
+        fixture.open(None);
+        fixture
     }
 
     pub fn closed() -> Self {
@@ -48,17 +48,17 @@ impl Scene {
 
     /// Opened and enabled.
     pub fn enabled() -> Self {
-        let mut scene = Self::new();
-        assert_eq!(scene.enable(true), 0);
-        scene
+        let mut fixture = Self::new();
+        assert_eq!(fixture.enable(true), 0);
+        fixture
     }
 
     /// A program is running.
     pub fn running() -> Self {
-        let mut scene = Self::enabled();
-        assert_eq!(scene.start(), 0);
-        assert!(scene.fake.step(Step::Work));
-        scene
+        let mut fixture = Self::enabled();
+        assert_eq!(fixture.start(), 0);
+        assert!(fixture.fake.step(Step::Work));
+        fixture
     }
 
     pub fn with<T>(&mut self, act: impl FnOnce(&mut PassThrough, &mut Line<'_>) -> T) -> T {

@@ -237,7 +237,7 @@ pub fn classify(command: CommandCode) -> Option<CommandClass> {
 
 /// The same, for a disk.
 pub fn disk_translator() -> Translator {
-    translator().repeating(classify)
+    translator().replaying(classify)
 }
 
 /// The IRB of an ending.

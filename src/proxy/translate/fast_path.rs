@@ -1,6 +1,6 @@
-//! The straight way: what nearly every program is made of, in a short loop.
+//! The straight cursor: what nearly every program is made of, in a short loop.
 //!
-//! A CCW goes the straight way if the program cannot change, the CCW has format 1, begins a command that does not read backward,
+//! A CCW goes the straight cursor if the program cannot change, the CCW has format 1, begins a command that does not read backward,
 //! does not chain data, and its data is where a direct address may be, or in IDAWs. That is a part of what
 //! [`Translator::follow`] does, and comes to the same; whatever else there is stays for it, already fetched.
 
@@ -8,12 +8,12 @@ use channel::{Ccw1, CcwFlags};
 use window::{ClientAddress, Window};
 
 use super::data::Area;
-use super::ground::{Slot, Transfer};
+use super::ranges::{Slot, Transfer};
 use super::{Translator, END_31, MAX_CCWS};
 
-/// How far the straight way led.
+/// How far the straight cursor led.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Straight {
+pub(super) struct FastPath {
     /// CCWs that have been translated.
     pub(super) done: u32,
     /// The last one of them chains commands.
@@ -25,16 +25,16 @@ pub(super) struct Straight {
 impl Translator {
     /// Translates CCWs from `at` on, where a command begins, up to the client address `border` at most.
     #[inline(never)]
-    pub(super) fn go_straight(&mut self, at: u32, border: u32, window: &Window) -> Straight {
-        let mut straight = Straight::default();
+    pub(super) fn fast_path(&mut self, at: u32, border: u32, window: &Window) -> FastPath {
+        let mut straight = FastPath::default();
         if self.shape.changeable || !self.shape.format_1 {
             return straight;
         }
         // Both are below 2 GiB, but for a border that is not there.
         let end = u64::from(border).min(self.shape.limit) as u32;
-        let most = (MAX_CCWS.saturating_sub(self.ground.chained)).min(self.ground.room());
+        let most = (MAX_CCWS.saturating_sub(self.ranges.chained)).min(self.ranges.room());
         let bytes = (end.saturating_sub(at) & !7).min(8 * most as u32);
-        let first = self.ground.used();
+        let first = self.ranges.used();
         let place = ClientAddress::new(u64::from(at));
         let Ok(ccws) = window.slice(place, bytes) else {
             return straight;
@@ -54,20 +54,20 @@ impl Translator {
             straight.chains = ccw.flags().contains(CcwFlags::CC);
             straight.chains
         });
-        straight.done = (self.ground.used() - first) as u32;
-        self.ground.lengthen(straight.done);
-        self.ground.chained += straight.done as usize;
+        straight.done = (self.ranges.used() - first) as u32;
+        self.ranges.lengthen(straight.done);
+        self.ranges.chained += straight.done as usize;
         straight
     }
 
-    /// Appends a CCW, if it is one for the straight way. Else nothing has been changed.
+    /// Appends a CCW, if it is one for the straight cursor. Else nothing has been changed.
     #[inline(always)]
     fn place_straight(&mut self, ccw: Ccw1, area: &mut Area, window: &Window) -> Option<()> {
         let flags = ccw.flags();
         let ordinary = !flags.intersects(CcwFlags::CD | CcwFlags::MIDA);
         let transfer = Transfer::of(ccw.command);
         let forward = matches!(transfer, Transfer::Output | Transfer::Input);
-        if !ordinary || !forward || !self.ground.fits(self.arena.room()) {
+        if !ordinary || !forward || !self.ranges.fits(self.arena.room()) {
             return None;
         }
         let address = u64::from(ccw.address.get());
@@ -93,8 +93,8 @@ impl Translator {
             }
             placed.address = ((self.shape.base + address) as u32).into();
         }
-        self.arena.set_ccw(self.ground.used(), placed);
-        self.ground.append(slot);
+        self.arena.set_ccw(self.ranges.used(), placed);
+        self.ranges.append(slot);
         Some(())
     }
 }
