@@ -53,12 +53,13 @@ pub struct Vm {
 }
 
 impl Vm {
-    /// Starts QEMU. The thread that calls this must live as long as QEMU is to. `inherited` is open in it too.
+    /// Starts QEMU. The thread that calls this must live as long as QEMU is to. The descriptors `inherited` are open in it too, under
+    /// their numbers.
     ///
     /// # Errors
     ///
     /// There is no such program, or the system refuses.
-    pub fn start(program: &str, args: &[String], inherited: BorrowedFd<'_>) -> Result<Self> {
+    pub fn start(program: &str, args: &[String], inherited: [BorrowedFd<'_>; 2]) -> Result<Self> {
         tracing::debug!(%program, ?args, "starting");
         let mut command = Command::new(program);
         command
@@ -69,9 +70,9 @@ impl Vm {
             // Signals from the terminal are the daemon's to handle.
             .process_group(0);
         let parent = rustix::process::getpid();
-        let inherited = inherited.as_raw_fd();
-        // SAFETY: the closure makes three system calls, which are safe to make between fork and exec; the descriptor is open in
-        // the child, a copy of this process.
+        let inherited = inherited.map(|fd| fd.as_raw_fd());
+        // SAFETY: the closure makes four system calls, which are safe to make between fork and exec; the descriptors are open
+        // in the child, a copy of this process.
         unsafe {
             command.pre_exec(move || {
                 rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
@@ -79,8 +80,10 @@ impl Vm {
                 if rustix::process::getppid() != Some(parent) {
                     return Err(io::ErrorKind::BrokenPipe.into());
                 }
-                let inherited = BorrowedFd::borrow_raw(inherited);
-                rustix::io::fcntl_setfd(inherited, rustix::io::FdFlags::empty())?;
+                for fd in inherited {
+                    let fd = BorrowedFd::borrow_raw(fd);
+                    rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty())?;
+                }
                 Ok(())
             });
         }

@@ -145,7 +145,7 @@ pub fn up(config_file: &Path) -> Result<()> {
     })
     .with_context(|| socket.display().to_string())?;
 
-    let mut supervisor = Supervisor::new(&shared, backings, signals, nudges);
+    let mut supervisor = Supervisor::new(&shared, &pool, backings, signals, nudges);
     let outcome = supervisor.start_first().and_then(|started| match started {
         true => serve(&shared, pool.identity(), attentions).and_then(|()| supervisor.watch()),
         false => Ok(()),

@@ -22,6 +22,7 @@ mod tests;
 
 use std::fs::{self, File};
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -194,7 +195,7 @@ pub struct Pool {
     layout: Layout,
     maps: Vec<(Span, *mut u8)>,
     /// Holds the lock.
-    _file: File,
+    file: File,
 }
 
 // SAFETY: the pointers of `maps` are only what `window` makes others of; the mappings behind them are
@@ -234,7 +235,7 @@ impl Pool {
             identity,
             layout,
             maps,
-            _file: file,
+            file,
         })
     }
 
@@ -263,6 +264,12 @@ impl Pool {
         // which is never unmapped. It belongs to the areas; this program reaches them by windows only.
         let window = unsafe { Window::new(base.add(from), span.length, span.offset) };
         Ok(Box::leak(Box::new(window)))
+    }
+}
+
+impl AsFd for Pool {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
     }
 }
 

@@ -318,7 +318,7 @@ impl Client {
         self.passed_through().any(|(_, subject)| fact(subject))
     }
 
-    /// Whether [`Self::hear`] would find something: the quick look of each turn.
+    /// Whether [`Self::poll_requests`] would find something: the quick look of each turn.
     #[inline]
     pub fn has_news(&self) -> bool {
         self.bell.rings() || self.active
@@ -463,7 +463,7 @@ impl Client {
         true
     }
 
-    /// Does what is due. Returns whether a program may change while it runs, and is to be [looked at](Self::tend).
+    /// Does what is due. Returns whether a program may change while it runs, and is to be [looked at](Self::refresh).
     pub fn tick(&mut self, around: &mut Surroundings<'_>) -> bool {
         let (mut due, mut changing) = (false, false);
         for place in &self.subchannels {

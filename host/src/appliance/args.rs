@@ -12,13 +12,18 @@ use crate::pool::Layout;
 /// The name by which the appliance, and a channel-level client, find their serial port.
 pub const LINK_PORT: &str = "org.stellwerk.link";
 
-/// All arguments, but for what is given to the running VM: see [`Given`](super::Given). The VM waits to be told to run, by the
-/// monitor, which is file descriptor `monitor`.
+/// All arguments, but for what is given to the running VM: see [`Given`](super::Given). The VM's memory is the open file
+/// `pool`. It waits to be told to run, by the monitor, which is file descriptor `monitor`.
 ///
 /// # Errors
 ///
 /// A path that QEMU cannot be told.
-pub fn appliance(config: &Config, layout: &Layout, monitor: RawFd) -> Result<Vec<String>> {
+pub fn appliance(
+    config: &Config,
+    layout: &Layout,
+    pool: RawFd,
+    monitor: RawFd,
+) -> Result<Vec<String>> {
     let this = &config.appliance;
     let run = |name: &str| comma_escaped(&this.run_dir.join(name));
     let mut args: Vec<String> = Vec::new();
@@ -36,8 +41,7 @@ pub fn appliance(config: &Config, layout: &Layout, monitor: RawFd) -> Result<Vec
     add(
         "-object",
         format!(
-            "memory-backend-file,id=pool,mem-path={},share=on,size={}",
-            comma_escaped(&this.pool)?,
+            "memory-backend-file,id=pool,mem-path=/proc/self/fd/{pool},share=on,size={}",
             layout.total
         ),
     );
@@ -122,7 +126,7 @@ mod tests {
         let file = dir.path().join("alone.toml");
         std::fs::write(&file, "[appliance]\nimage = \"i\"\nrun_dir = \"/run/x\"\n").unwrap();
         let config = Config::load(&file).unwrap();
-        let args = appliance(&config, &Layout::of(&config), 3).unwrap();
+        let args = appliance(&config, &Layout::of(&config), 3, 4).unwrap();
         let at = args.iter().position(|word| word == "-bios").unwrap();
         assert_eq!(args[at + 1], "/run/x/no-firmware.bin");
     }

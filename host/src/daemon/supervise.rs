@@ -24,6 +24,7 @@ use super::giving::Looked;
 use super::looks::Looks;
 use super::Shared;
 use crate::appliance::{self, console_report, Backing, Given, Monitor, MonitorError, Vm};
+use crate::pool::Pool;
 
 /// How long the appliance may take to serve.
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -44,6 +45,8 @@ const TICK: Duration = Duration::from_millis(2);
 /// Starts the VM, starts it again, ends it.
 pub struct Supervisor<'a> {
     pub(super) shared: &'a Shared,
+    /// Open: so its name is not needed, which somebody may remove.
+    pool: &'a Pool,
     pub(super) backings: Vec<Option<Backing>>,
     signals: UnixStream,
     /// Readable when a device that has failed is to be tried at once.
@@ -78,12 +81,14 @@ impl<'a> Supervisor<'a> {
     /// Nothing runs yet.
     pub fn new(
         shared: &'a Shared,
+        pool: &'a Pool,
         backings: Vec<Option<Backing>>,
         signals: UnixStream,
         nudges: UnixStream,
     ) -> Self {
         Self {
             shared,
+            pool,
             sizes: vec![None; backings.len()],
             backings,
             signals,
@@ -161,12 +166,14 @@ impl<'a> Supervisor<'a> {
         // From here on descriptors are needed that others may have used up meanwhile.
         self.shared.reserve.release();
         let (ours, theirs) = UnixStream::pair()?;
-        let args = appliance::args(config, &self.shared.layout, theirs.as_raw_fd())?;
+        let inherited = [self.pool.as_fd(), theirs.as_fd()];
+        let [pool, monitor] = inherited.map(|fd| fd.as_raw_fd());
+        let args = appliance::args(config, &self.shared.layout, pool, monitor)?;
         self.shared.areas.restore(config)?;
         self.shared.areas.forget_life();
         let console = self.console();
         self.console_from = std::fs::metadata(&console).map_or(0, |about| about.len());
-        let vm = Vm::start(&config.appliance.qemu, &args, theirs.as_fd())?;
+        let vm = Vm::start(&config.appliance.qemu, &args, inherited)?;
         drop(theirs);
         self.shared.run().pid = vm.pid();
         tracing::info!(

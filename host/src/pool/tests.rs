@@ -123,7 +123,7 @@ fn a_living_daemons_pool_is_left_alone_and_a_dead_ones_is_replaced() {
     assert!(refused.to_string().contains("in use"), "{refused:#}");
     let first = pool.identity();
     std::mem::forget(File::open(&path).unwrap()); // keeps the inode number from being used again
-    let Pool { _file: lock, .. } = &pool;
+    let Pool { file: lock, .. } = &pool;
     flock(lock, FlockOperation::Unlock).unwrap();
     let second = Pool::create(&path, layout).unwrap();
     assert_ne!(second.identity(), first);
@@ -143,7 +143,7 @@ fn what_has_no_room_is_said_when_the_pool_is_made() {
 }
 
 #[test]
-fn a_file_system_that_is_full_is_said_with_what_is_needed_and_what_is_free() {
+fn afile_system_that_is_full_is_said_with_what_is_needed_and_what_is_free() {
     let dir = tempfile::tempdir_in("/dev/shm").unwrap();
     let size = fstatvfs(File::open(dir.path()).unwrap()).unwrap();
     let twice = 2 * size.f_blocks * size.f_frsize;
@@ -204,7 +204,7 @@ fn a_link_or_a_folder_is_no_pool() {
 }
 
 #[test]
-fn a_file_that_is_no_pool_is_named_and_left_as_it_is() {
+fn afile_that_is_no_pool_is_named_and_left_as_it_is() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("precious");
     let layout = Layout::of(&config(16, &[(64, 1, 0)]));
