@@ -14,6 +14,7 @@
 #   hercules                                  the image on Hercules, scripts/run-hercules.sh --check
 #   demo                                      the main job, scripts/run-qemu.sh --check
 #
+# Fuzzing is no stage: `cargo +nightly fuzz run translate` goes on for as long as it is let; its corpus is run by `unit`.
 # A stage that fails does not keep the others from running. Output is in target/test/; the last line adds everything up.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh

@@ -120,6 +120,41 @@ def case_full_file_system(scene):
     scene.down()
 
 
+def case_deadly_request(scene):
+    """a disk of a client that the appliance dies of, twice, is out of service; the other is served; `stellwerk retry` ends that"""
+    good, bad, _ = two_disks(scene)
+
+    def dies():
+        # A life in which nobody has asked for anything. That it ends from outside is nobody's fault.
+        scene.restart_appliance()
+        scene.break_function("driver::virtio_blk::VirtioBlk as appliance::driver::block::BlockDevice>::submit")
+        bad.start(WRITE, 64, data=b"deadly".ljust(512))
+        bad.kick()
+        pid = scene.serving()
+        until("the appliance has died of it", lambda: scene.status()["appliance"]["pid"] != pid)
+        scene.killed = pid
+        scene.serving()
+
+    dies()
+    assert bad.wait(1)[0].status == OK, "the next life does it again"
+    assert scene.condition("exports", "bad") == ("online", None)
+    good.works()
+    dies()
+    good.works()
+    reason = scene.fails("exports", "bad")
+    assert "has died 2 times" in reason, reason
+    assert not bad.done(), "it waits"
+    code, answer = scene.command("retry", "bad")
+    assert code == 0, answer
+    assert bad.wait(1)[0].status == OK
+    scene.recovers("exports", "bad")
+    assert bad.read(64, 512).startswith(b"deadly")
+    bad.works()
+    good.works()
+    assert scene.log().count("program interruption") >= 2, "the appliance has said what it died of"
+    scene.down()
+
+
 def case_pool_removed(scene):
     """the pool's file is removed while it is in use: nobody notices, not even when the appliance dies"""
     good, other, _ = two_disks(scene)

@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 PROGRAM = TARGET / "release/stellwerk"
 IMAGE = TARGET / "image/stellwerk.elf"
+LINKED_IMAGE = TARGET / "s390x-unknown-none-softfloat/appliance/stellwerk-appliance"
 
 
 def stopped(pid):
@@ -125,6 +126,16 @@ class Service:
         if meanwhile:
             meanwhile()
         self.serving()
+
+    def break_function(self, name):
+        """Puts an invalid operation code where a function of the appliance begins that was not executed in this life: QEMU would
+        go on with what it has translated."""
+        symbols = subprocess.run(["s390x-linux-gnu-nm", "-C", LINKED_IMAGE], capture_output=True, text=True, check=True).stdout
+        (address,) = (int(line.split()[0], 16) for line in symbols.splitlines() if line.endswith(name))
+        # The pool begins with the appliance's private memory.
+        with open(self.status()["daemon"]["pool"], "r+b") as pool:
+            pool.seek(address)
+            pool.write(bytes(2))
 
     # ---- the clients ----
 

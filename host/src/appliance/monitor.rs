@@ -65,6 +65,8 @@ pub struct Monitor {
     /// What has come and is not a whole line yet.
     unread: Vec<u8>,
     events: Vec<Event>,
+    /// The VM has said that it is about to end.
+    ends: bool,
     /// Numbers of the last command, and of the last one that was answered.
     sent: u64,
     answered: u64,
@@ -157,6 +159,7 @@ impl Monitor {
             patience,
             unread: Vec::new(),
             events: Vec::new(),
+            ends: false,
             sent: 0,
             answered: 0,
         })
@@ -275,7 +278,12 @@ impl Monitor {
         Ok(events
             .filter_map(|event| match event {
                 Event::DEVICE_DELETED { data, .. } => data.device.map(MonitorEvent::Unplugged),
-                Event::STOP { .. } => Some(MonitorEvent::Stopped),
+                Event::GUEST_PANICKED { .. } | Event::SHUTDOWN { .. } => {
+                    self.ends = true;
+                    None
+                }
+                // A VM that ends stops too.
+                Event::STOP { .. } => (!self.ends).then_some(MonitorEvent::Stopped),
                 Event::BLOCK_IO_ERROR { data, .. } => {
                     let node = data.node_name.unwrap_or_default();
                     tracing::debug!(node, reason = data.reason, "QEMU reports an I/O error");

@@ -278,3 +278,16 @@ fn one_that_sends_events_without_end_runs_out_of_time() {
     drop(monitor);
     flood.join().unwrap();
 }
+
+/// Told to go on, a QEMU that is about to end does not do so in order.
+#[test]
+fn a_vm_that_stops_because_it_ends_is_not_a_paused_one() {
+    let (mut monitor, _peer, _signal) = fixture(|_, _| Reaction::Good);
+    let guest =
+        "\"event\": \"SHUTDOWN\", \"data\": { \"guest\": true, \"reason\": \"guest-panic\" }";
+    let ends = format!("{{ \"timestamp\": {{ \"seconds\": 1, \"microseconds\": 2 }}, {guest} }}\n");
+    let _ = monitor.news();
+    monitor.unread.extend(ends.bytes());
+    monitor.go_on().unwrap();
+    assert_eq!(monitor.news().unwrap(), []);
+}
