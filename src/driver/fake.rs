@@ -8,7 +8,9 @@ mod block;
 mod console;
 mod virtio;
 
+use std::cell::Cell;
 use std::collections::VecDeque;
+use std::rc::Rc;
 use std::vec::Vec;
 
 use channel::{
@@ -131,6 +133,10 @@ pub struct Machine {
     pub pending: VecDeque<IoInterruption>,
     /// How often a driver slept.
     pub sleeps: u32,
+    /// What ends the next waits of the event loop, with an interruption that is pending by then.
+    pub wakes: VecDeque<(Wake, IoInterruption)>,
+    /// Interruptions that were taken, and notifications, since the last wait.
+    pub since_wait: Rc<Cell<u32>>,
     storage: Window,
     base: *mut u8,
     /// Where storage begins that was never given out.
@@ -151,6 +157,8 @@ impl Machine {
             reports: VecDeque::new(),
             pending: VecDeque::new(),
             sleeps: 0,
+            wakes: VecDeque::new(),
+            since_wait: Rc::default(),
             storage: Window::leaked(bytes, 0),
             base,
             free: 4096,
@@ -347,7 +355,11 @@ impl ChannelSubsystem for Machine {
     }
 
     fn pending_interruption(&mut self) -> Option<IoInterruption> {
-        self.pending.pop_front()
+        let first = self.pending.pop_front();
+        if first.is_some() {
+            self.since_wait.update(|count| count + 1);
+        }
+        first
     }
 
     fn channel_report(&mut self) -> Option<Crw> {
@@ -357,6 +369,7 @@ impl ChannelSubsystem for Machine {
 
 impl Platform for Machine {
     fn notify(&mut self, id: SubchannelId, queue: u16, cookie: i64) -> i64 {
+        self.since_wait.update(|count| count + 1);
         let subchannel = self.subchannel(id);
         if subchannel.mishaps.gone {
             return -22;
@@ -372,6 +385,11 @@ impl Platform for Machine {
     }
 
     fn wait(&mut self, deadline: Option<Tod>) -> Wake {
+        self.since_wait.set(0);
+        if let Some((wake, interruption)) = self.wakes.pop_front() {
+            self.pending.push_back(interruption);
+            return wake;
+        }
         if !self.pending.is_empty() {
             return Wake::Io;
         }
