@@ -8,6 +8,7 @@ mod block;
 mod console;
 mod virtio;
 
+use std::boxed::Box;
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -63,6 +64,8 @@ pub struct Subchannel {
     pub virtio: Virtio,
     /// The commands it was given, in order.
     pub commands: Vec<u8>,
+    /// How often its SCHIB was stored.
+    pub stores: u32,
     status: Option<Irb>,
     rejected: bool,
 }
@@ -137,6 +140,10 @@ pub struct Machine {
     pub wakes: VecDeque<(Wake, IoInterruption)>,
     /// Interruptions that were taken, and notifications, since the last wait.
     pub since_wait: Rc<Cell<u32>>,
+    /// How long STORE SUBCHANNEL takes.
+    pub store_micros: u64,
+    /// What somebody else does during the next one.
+    pub meanwhile: Option<Box<dyn FnOnce()>>,
     storage: Window,
     base: *mut u8,
     /// Where storage begins that was never given out.
@@ -159,6 +166,8 @@ impl Machine {
             sleeps: 0,
             wakes: VecDeque::new(),
             since_wait: Rc::default(),
+            store_micros: 0,
+            meanwhile: None,
             storage: Window::leaked(bytes, 0),
             base,
             free: 4096,
@@ -195,6 +204,7 @@ impl Machine {
             mishaps: Mishaps::default(),
             virtio,
             commands: Vec::new(),
+            stores: 0,
             status: None,
             rejected: false,
         });
@@ -329,7 +339,13 @@ impl ChannelSubsystem for Machine {
     }
 
     fn store(&mut self, id: SubchannelId) -> Result<Schib, NotOperational> {
-        Ok(self.find(id)?.schib)
+        if let Some(act) = self.meanwhile.take() {
+            act();
+        }
+        self.micros += self.store_micros;
+        let subchannel = self.find(id)?;
+        subchannel.stores += 1;
+        Ok(subchannel.schib)
     }
 
     fn modify(&mut self, id: SubchannelId, schib: &Schib) -> Result<(), Refusal> {

@@ -116,15 +116,37 @@ fn an_order_behind_a_loan_is_not_missed() {
     let mut fixture = Fixture::blank(&[administrator(0)], true);
     let mut bell = Bell::of_client(&fixture.control).unwrap();
     let word = |at| fixture.control.word::<Loan>(0, at).unwrap();
-    let (wanted, state) = (
-        word(offset_of!(Loan, wanted)),
-        word(offset_of!(Loan, state)),
-    );
+    let wanted = word(offset_of!(Loan, wanted));
+    let state = word(offset_of!(Loan, state));
     wanted.store(Loan::WANTED);
     let _ = bell.ring();
     order_the_end(&fixture, &mut bell);
     assert!(fixture.appliance.keep_house(&mut fixture.machine));
     assert_eq!(state.load(), LoanState::Lent as u32);
+}
+
+#[test]
+fn a_loan_that_is_wanted_while_the_house_is_kept_keeps_it_from_sleeping() {
+    let mut fixture = Fixture::blank(&[administrator(0)], true);
+    let mut bell = Bell::of_client(&fixture.control).unwrap();
+    let word = |at| fixture.control.word::<Loan>(0, at).unwrap();
+    let wanted = word(offset_of!(Loan, wanted));
+    let state = word(offset_of!(Loan, state));
+    // The disk is tried once more, which is behind the look at loans.
+    let then = fixture.machine.now().plus_micros(4_000_000);
+    fixture.machine.pause(then);
+    fixture.machine.meanwhile = Some(Box::new(move || {
+        wanted.store(Loan::WANTED);
+        let _ = bell.ring();
+    }));
+    assert!(!fixture.appliance.keep_house(&mut fixture.machine));
+    assert!(fixture.machine.meanwhile.is_none());
+    assert_eq!(state.load(), LoanState::Own as u32);
+    assert!(fixture.appliance.control.arm_wakeup(), "it may not sleep");
+    fixture.appliance.control.disarm_wakeup();
+    assert!(!fixture.appliance.keep_house(&mut fixture.machine));
+    assert_eq!(state.load(), LoanState::Lent as u32);
+    assert!(!fixture.appliance.control.arm_wakeup());
 }
 
 #[test]
