@@ -8,7 +8,10 @@ mod block;
 mod console;
 mod virtio;
 
+use std::boxed::Box;
+use std::cell::Cell;
 use std::collections::VecDeque;
+use std::rc::Rc;
 use std::vec::Vec;
 
 use channel::{
@@ -61,6 +64,8 @@ pub struct Subchannel {
     pub virtio: Virtio,
     /// The commands it was given, in order.
     pub commands: Vec<u8>,
+    /// How often its SCHIB was stored.
+    pub stores: u32,
     status: Option<Irb>,
     rejected: bool,
 }
@@ -131,6 +136,14 @@ pub struct Machine {
     pub pending: VecDeque<IoInterruption>,
     /// How often a driver slept.
     pub sleeps: u32,
+    /// What ends the next waits of the event loop, with an interruption that is pending by then.
+    pub wakes: VecDeque<(Wake, IoInterruption)>,
+    /// Interruptions that were taken, and notifications, since the last wait.
+    pub since_wait: Rc<Cell<u32>>,
+    /// How long STORE SUBCHANNEL takes.
+    pub store_micros: u64,
+    /// What somebody else does during the next one.
+    pub meanwhile: Option<Box<dyn FnOnce()>>,
     storage: Window,
     base: *mut u8,
     /// Where storage begins that was never given out.
@@ -151,6 +164,10 @@ impl Machine {
             reports: VecDeque::new(),
             pending: VecDeque::new(),
             sleeps: 0,
+            wakes: VecDeque::new(),
+            since_wait: Rc::default(),
+            store_micros: 0,
+            meanwhile: None,
             storage: Window::leaked(bytes, 0),
             base,
             free: 4096,
@@ -187,6 +204,7 @@ impl Machine {
             mishaps: Mishaps::default(),
             virtio,
             commands: Vec::new(),
+            stores: 0,
             status: None,
             rejected: false,
         });
@@ -321,7 +339,13 @@ impl ChannelSubsystem for Machine {
     }
 
     fn store(&mut self, id: SubchannelId) -> Result<Schib, NotOperational> {
-        Ok(self.find(id)?.schib)
+        if let Some(act) = self.meanwhile.take() {
+            act();
+        }
+        self.micros += self.store_micros;
+        let subchannel = self.find(id)?;
+        subchannel.stores += 1;
+        Ok(subchannel.schib)
     }
 
     fn modify(&mut self, id: SubchannelId, schib: &Schib) -> Result<(), Refusal> {
@@ -347,7 +371,11 @@ impl ChannelSubsystem for Machine {
     }
 
     fn pending_interruption(&mut self) -> Option<IoInterruption> {
-        self.pending.pop_front()
+        let first = self.pending.pop_front();
+        if first.is_some() {
+            self.since_wait.update(|count| count + 1);
+        }
+        first
     }
 
     fn channel_report(&mut self) -> Option<Crw> {
@@ -357,6 +385,7 @@ impl ChannelSubsystem for Machine {
 
 impl Platform for Machine {
     fn notify(&mut self, id: SubchannelId, queue: u16, cookie: i64) -> i64 {
+        self.since_wait.update(|count| count + 1);
         let subchannel = self.subchannel(id);
         if subchannel.mishaps.gone {
             return -22;
@@ -372,6 +401,11 @@ impl Platform for Machine {
     }
 
     fn wait(&mut self, deadline: Option<Tod>) -> Wake {
+        self.since_wait.set(0);
+        if let Some((wake, interruption)) = self.wakes.pop_front() {
+            self.pending.push_back(interruption);
+            return wake;
+        }
         if !self.pending.is_empty() {
             return Wake::Io;
         }

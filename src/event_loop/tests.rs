@@ -3,6 +3,7 @@
 mod constant;
 mod dead;
 mod lending;
+mod run;
 mod suspects;
 
 use std::boxed::Box;

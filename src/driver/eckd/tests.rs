@@ -1,5 +1,6 @@
 //! The driver on a machine of software.
 
+mod bring_up;
 pub mod fake;
 mod lending;
 mod model;

@@ -2,7 +2,8 @@
 
 use core::mem::offset_of;
 
-use vcss::control::{Loan, LoanState};
+use vcss::control::{Loan, LoanState, Order};
+use vcss::Bell;
 
 use super::*;
 
@@ -100,4 +101,67 @@ fn a_disk_that_no_client_can_have_is_refused_and_stays_with_its_driver() {
     let mut fixture = Fixture::with(1, &[DISK], &[DISK], &[administrator(0)], |_, _| {});
     assert_eq!(fixture.want(Loan::WANTED), LoanState::Refused);
     assert_eq!(fixture.conditions()[0], Ok(()));
+}
+
+/// The daemon orders the end, and rings.
+fn order_the_end(fixture: &Fixture, bell: &mut Bell<'static>) {
+    let at = offset_of!(Order, order);
+    let order = fixture.control.word::<Order>(0, at).unwrap();
+    order.store(Order::SHUT_DOWN);
+    let _ = bell.ring();
+}
+
+#[test]
+fn an_order_behind_a_loan_is_not_missed() {
+    let mut fixture = Fixture::blank(&[administrator(0)], true);
+    let mut bell = Bell::of_client(&fixture.control).unwrap();
+    let word = |at| fixture.control.word::<Loan>(0, at).unwrap();
+    let wanted = word(offset_of!(Loan, wanted));
+    let state = word(offset_of!(Loan, state));
+    wanted.store(Loan::WANTED);
+    let _ = bell.ring();
+    order_the_end(&fixture, &mut bell);
+    assert!(fixture.appliance.keep_house(&mut fixture.machine));
+    assert_eq!(state.load(), LoanState::Lent as u32);
+}
+
+#[test]
+fn a_loan_that_is_wanted_while_the_house_is_kept_keeps_it_from_sleeping() {
+    let mut fixture = Fixture::blank(&[administrator(0)], true);
+    let mut bell = Bell::of_client(&fixture.control).unwrap();
+    let word = |at| fixture.control.word::<Loan>(0, at).unwrap();
+    let wanted = word(offset_of!(Loan, wanted));
+    let state = word(offset_of!(Loan, state));
+    // The disk is tried once more, which is behind the look at loans.
+    let then = fixture.machine.now().plus_micros(4_000_000);
+    fixture.machine.pause(then);
+    fixture.machine.meanwhile = Some(Box::new(move || {
+        wanted.store(Loan::WANTED);
+        let _ = bell.ring();
+    }));
+    assert!(!fixture.appliance.keep_house(&mut fixture.machine));
+    assert!(fixture.machine.meanwhile.is_none());
+    assert_eq!(state.load(), LoanState::Own as u32);
+    assert!(fixture.appliance.control.arm_wakeup(), "it may not sleep");
+    fixture.appliance.control.disarm_wakeup();
+    assert!(!fixture.appliance.keep_house(&mut fixture.machine));
+    assert_eq!(state.load(), LoanState::Lent as u32);
+    assert!(!fixture.appliance.control.arm_wakeup());
+}
+
+#[test]
+fn an_order_that_comes_while_the_house_is_kept_keeps_it_from_sleeping() {
+    let mut fixture = Fixture::blank(&[administrator(0)], true);
+    let mut bell = Bell::of_client(&fixture.control).unwrap();
+    let _ = bell.ring();
+    fixture.later(0);
+    assert!(!fixture.appliance.control.arm_wakeup(), "it has heard that");
+    fixture.appliance.control.disarm_wakeup();
+    // As at the beginning of a round in which the order is not seen any more.
+    let _ = bell.ring();
+    fixture.appliance.control.poll_requests();
+    assert!(!fixture.appliance.control.is_to_stop());
+    order_the_end(&fixture, &mut bell);
+    assert!(fixture.appliance.control.arm_wakeup(), "it may not sleep");
+    assert!(fixture.appliance.keep_house(&mut fixture.machine));
 }

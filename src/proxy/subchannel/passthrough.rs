@@ -384,6 +384,12 @@ impl PassThrough {
         }
     }
 
+    /// For tests: another translator, while no program runs.
+    #[cfg(test)]
+    pub fn set_translator(&mut self, translator: Translator) {
+        self.translator = translator;
+    }
+
     /// Looks again at status that is held back.
     fn look_again(&mut self, line: &mut Line<'_>) {
         if self.is_holding() {

@@ -4,6 +4,7 @@ use std::boxed::Box;
 use std::vec::Vec;
 
 use channel::{Ccw1, CcwFlags, CommandCode, Orb, OrbFlags, PmcwFlags};
+use s390x::clock::Tod;
 use vcss::client::{Command, Instruction, Response, SchibPart};
 use vcss::layout::Kind;
 use vcss::{plan, Area, Bell};
@@ -28,7 +29,8 @@ struct Fixture {
 }
 
 impl Fixture {
-    fn new() -> Self {
+    /// The devices' programs do not end. There are arenas for them, or none.
+    fn new(arenas: bool) -> Self {
         let mut machine = Machine::new();
         for number in 0..COUNT as u16 {
             let device = Virtio::new(Model::Disk(Disk::new(8)), 1).of_type(0x3270);
@@ -54,6 +56,12 @@ impl Fixture {
                 .add_pass_through(Stands::Any, Some(device), 3, around)
                 .unwrap();
         }
+        if arenas {
+            client.place_arenas();
+        }
+        for subchannel in &mut machine.subchannels {
+            subchannel.mishaps.hangs = true;
+        }
         Self {
             machine,
             area,
@@ -76,6 +84,17 @@ impl Fixture {
         let _ = Bell::of_client(&self.area).unwrap().ring();
     }
 
+    /// Enables all subchannels.
+    fn enable(&mut self) {
+        self.ask(Instruction::Modify, |index| {
+            let mut schib = self.area.read::<SchibPart>(index).unwrap().schib;
+            schib.pmcw.set_flag(PmcwFlags::ENABLED, true);
+            schib.as_bytes().into()
+        });
+        self.turn();
+        assert_eq!(self.answered(), [0, 1, 2, 3], "none of that is long");
+    }
+
     fn turn(&mut self) -> bool {
         let Self { machine, proxy, .. } = self;
         proxy.turn(&mut Vec::new(), machine, true).worked
@@ -90,18 +109,27 @@ impl Fixture {
         };
         (0..COUNT).filter(is_answered).collect()
     }
+
+    /// Which programs a turn looks at. For that the SCHIB is stored, and nothing else stores it while they run.
+    fn looked_at(&mut self) -> Vec<usize> {
+        let before: Vec<u32> = self.stores();
+        self.turn();
+        let counts = before.into_iter().zip(self.stores()).enumerate();
+        counts
+            .flat_map(|(index, (before, after))| (before..after).map(move |_| index))
+            .collect()
+    }
+
+    fn stores(&self) -> Vec<u32> {
+        let all = self.machine.subchannels.iter();
+        all.map(|subchannel| subchannel.stores).collect()
+    }
 }
 
 #[test]
 fn long_programs_share_out_over_turns() {
-    let mut fixture = Fixture::new();
-    fixture.ask(Instruction::Modify, |index| {
-        let mut schib = fixture.area.read::<SchibPart>(index).unwrap().schib;
-        schib.pmcw.set_flag(PmcwFlags::ENABLED, true);
-        schib.as_bytes().into()
-    });
-    fixture.turn();
-    assert_eq!(fixture.answered(), [0, 1, 2, 3], "none of that is long");
+    let mut fixture = Fixture::new(false);
+    fixture.enable();
     let nop = Ccw1::new(CommandCode::NOP, CcwFlags::CC | CcwFlags::SLI, 1, 0);
     fixture.program.write(ClientAddress::new(0), &nop).unwrap();
     // On the developer's machine there is no arena: of each program three CCWs are looked at, and the budget is one for that.
@@ -114,4 +142,44 @@ fn long_programs_share_out_over_turns() {
     fixture.turn();
     assert!(!fixture.turn(), "there is no more");
     assert!(!fixture.proxy.arm_wakeup());
+}
+
+#[test]
+fn of_programs_that_may_change_one_is_looked_at_at_a_time() {
+    let mut fixture = Fixture::new(true);
+    fixture.enable();
+    let nop = Ccw1::new(CommandCode::NOP, CcwFlags::SLI, 1, 0);
+    fixture.program.write(ClientAddress::new(0), &nop).unwrap();
+    let orb = Orb::format_1(0, 0, OrbFlags::empty(), 0x80);
+    fixture.ask(Instruction::Start, |_| orb.as_bytes().into());
+    while fixture.answered().len() < COUNT as usize {
+        assert!(fixture.turn());
+    }
+    let all = fixture.proxy.passed_through();
+    assert_eq!(all.filter(|(_, _, of)| of.is_changing()).count(), 4);
+    // A look takes that long.
+    let took = 1_000;
+    fixture.machine.store_micros = took;
+    let mut looks = Vec::new();
+    for _ in 0..2 * COUNT {
+        let from = fixture.proxy.tending.from;
+        fixture.machine.pause(from);
+        let now = fixture.machine.now();
+        let looked_at = fixture.looked_at();
+        assert_eq!(looked_at.len(), 1, "{looked_at:?}");
+        looks.extend(looked_at);
+        let from = now.plus_micros(took + 3 * took);
+        assert_eq!(fixture.proxy.tending.from, from);
+        // None before that, though the turns go on.
+        for before in [2 * took, 1] {
+            fixture
+                .machine
+                .pause(Tod::from_micros(from.as_micros() - before));
+            assert!(fixture.looked_at().is_empty());
+        }
+    }
+    // Each in its turn.
+    let first = looks[0];
+    let expected = (first..first + looks.len()).map(|number| number % 4);
+    assert!(expected.eq(looks.iter().copied()), "{looks:?}");
 }
