@@ -3,6 +3,7 @@ import os
 import signal
 import time
 
+import failing_qemu
 from front import FLUSH, GET_VRING_BASE, OK, READ, WRITE, Ring, until
 
 
@@ -25,6 +26,19 @@ def shared_disk(scene, clients=("steady", "doomed"), queues=1):
     scene.up()
 
 
+def shared_disk_that_stops(scene, clients, size=65536):
+    """The same, on a disk that returns nothing while the process that has it is stopped: that process."""
+    image = scene.disk("data", "64M", cache="writeback", aio="threads")
+    backing = image.with_suffix(".backing")
+    image.rename(backing)
+    holder = scene.exported_file(image, backing)
+    for number, client in enumerate(clients):
+        scene.client(client)
+        scene.gives(client, "data", start=number * size, size=size, queues=1)
+    scene.up()
+    return holder
+
+
 def case_client_killed_on_a_full_disk(scene):
     """two clients fill one disk's queues and one is killed, ten times: it can come again at once, and the other goes on"""
     shared_disk(scene)
@@ -45,15 +59,22 @@ def case_client_killed_on_a_full_disk(scene):
 
 def case_client_and_appliance_killed(scene):
     """client and appliance are killed together with some 300 requests open: the client can come again"""
-    shared_disk(scene)
+    holder = shared_disk_that_stops(scene, ("steady", "doomed"))
     steady = scene.connect("steady", size=1024).rings[0]
     window = scene.window("doomed")
+    areas = scene.areas()
     for _ in range(3):
         window.free = 1 << 20
         doomed = scene.connect("doomed", window=window, size=1024)
-        fill(steady, 300)
-        fill(doomed.rings[0], 300)
-        print(f"{scene.kill_in_flight(64)} requests were in flight")
+        # The disk returns nothing, or all of it would be done before anybody is killed.
+        holder.send_signal(signal.SIGSTOP)
+        try:
+            fill(steady, 300)
+            fill(doomed.rings[0], 300)
+            until("64 requests are in flight", lambda: sum(area.in_flight() for area in areas) >= 64)
+            scene.kill_appliance()
+        finally:
+            holder.send_signal(signal.SIGCONT)
         doomed.close()
         assert all(done.status == OK for done in steady.wait(300))
         window.free = 1 << 20
@@ -67,14 +88,7 @@ def case_client_and_appliance_killed(scene):
 def case_fair_share(scene):
     """four clients keep a disk of four queues full: each gets as many requests in flight, and a like share of what is done"""
     clients = ("a", "b", "c", "d")
-    image = scene.disk("data", "64M", cache="writeback", aio="threads")
-    backing = image.with_suffix(".backing")
-    image.rename(backing)
-    holder = scene.exported_file(image, backing)
-    for number, client in enumerate(clients):
-        scene.client(client)
-        scene.gives(client, "data", start=number * 32768, size=32768, queues=1)
-    scene.up()
+    holder = shared_disk_that_stops(scene, clients, 32768)
     rings = [scene.connect(client, size=1024).rings[0] for client in clients]
     # The disk takes what its queues hold, and returns nothing: whoever comes first leaves the others theirs.
     areas = scene.areas()[1:]  # the first one is the daemon's own
@@ -198,3 +212,17 @@ def case_reset_with_requests(scene):
     doomed.rings[0].works()
     assert doomed.rings[0].run(FLUSH).status == OK
     scene.down()
+
+
+def case_report_is_heard_out(scene):
+    """an appliance that has failed takes its time over the crash report: its VM is not ended before, and `up` gives the report"""
+    scene.appliance["qemu"] = failing_qemu.__file__
+    scene.start()
+    assert not scene.ready() and scene.daemon.returncode == 1
+    scene.daemon = None
+    log = scene.log()
+    # It has ended by itself.
+    assert "QEMU ended (exit status: 1)" in log, log
+    report = failing_qemu.REPORT
+    assert all(line in log for line in report[:report.index("last log records:")]), log
+    assert report[-1] in (scene.run / "console.log").read_text(), "the console has not the end of it"

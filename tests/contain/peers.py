@@ -2,11 +2,13 @@
 import multiprocessing
 import os
 import re
+import resource
 import signal
 import socket
 import struct
 import threading
 import time
+from pathlib import Path
 
 from front import OK, READ, SET_MEM_TABLE, SET_OWNER, SET_VRING_ERR, SET_VRING_KICK, WRITE, Disk, Refused, Ring, until
 
@@ -68,6 +70,19 @@ def case_pool_too_small(scene):
     assert status == 1, f"up has ended with status {status}"
     assert re.search("pool.*(space|room)|No space left", scene.log()), scene.log()
     scene.daemon = None
+
+
+def case_clients_beyond_the_pool(scene):
+    """a pool's file system with less room than its clients' memory: `up` says so and serves"""
+    place = scene.small_file_system("pool", "40M")
+    scene.appliance["pool"] = str(place / "pool")
+    scene.disk("data")
+    scene.client("a", "64M")
+    scene.gives("a", "data")
+    scene.up()
+    assert re.search("WARN.*the memory of its clients is .* free", scene.log()), scene.log()
+    scene.connect("a").rings[0].works()
+    scene.down()
 
 
 def quiet(scene, ring):
@@ -271,6 +286,12 @@ def case_second_channel_client(scene):
     scene.down()
 
 
+def seconds_of_processor(pid):
+    """What a process has used of the processors so far."""
+    words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def case_many_descriptors(scene):
     """64 disks of four queues under a soft limit of 1024 descriptors: all are connected and served, also after a restart"""
     for number in range(64):
@@ -313,6 +334,39 @@ def case_no_descriptors(scene):
     assert len(scene.log()) < 64 << 10, "the log was flooded"
     for other in others:
         other.close()
+    scene.down()
+
+
+def case_accept_fails(scene):
+    """no descriptor is left when a client connects: neither log nor processor notice, the appliance can die, and later it is served"""
+    for name in ("good", "late"):
+        scene.disk(name)
+        scene.gives(name, name)
+    scene.up(descriptors=(1024, 1024))
+    good, window = scene.connect("good").rings[0], scene.window("late")
+    good.works()
+    daemon, appliance = scene.daemon.pid, scene.serving()
+    # The lowest number that is free is the one that accept(2) would give.
+    used = {int(fd) for fd in os.listdir(f"/proc/{daemon}/fd")}
+    lowest = next(number for number in range(1024) if number not in used)
+    resource.prlimit(daemon, resource.RLIMIT_NOFILE, (lowest, 1024))
+    before = seconds_of_processor(daemon)
+    late = Disk(window)
+    time.sleep(3)
+    spent = seconds_of_processor(daemon) - before
+    print(f"{spent} s of the processor's within 3 s of refusing")
+    assert spent < 0.5, f"it spins: {spent} s of the processor's within 3 s"
+    assert len(scene.log()) < 64 << 10, "the log was flooded"
+    # Nobody can be asked for the status.
+    os.kill(appliance, signal.SIGKILL)
+    until("another appliance serves", lambda: scene.log().count("appliance serves") == 2)
+    time.sleep(1)
+    assert len(scene.log()) < 64 << 10, "the log was flooded"
+    resource.prlimit(daemon, resource.RLIMIT_NOFILE, (1024, 1024))
+    # A disk for which there was no descriptor is tried again, and so does whoever was refused meanwhile.
+    good.works()
+    late.close()
+    scene.connect("late", window=window).rings[0].works()
     scene.down()
 
 

@@ -144,6 +144,28 @@ def case_qemu_cannot_be_killed(scene):
     until("QEMU is gone", lambda: not lives(pid))
 
 
+def case_stop_twice_while_storage_hangs(scene):
+    """the same, and a second SIGTERM: the daemon waits for the appliance no longer, and says so"""
+    good, bad, hanging = beside_a_hanging_one(scene)
+    hanging.hang()
+    bad.start(READ, 0, length=4096)
+    bad.kick()
+    until("the disk is asked", lambda: hanging.asked)
+    good.works()
+    began = time.monotonic()
+    scene.daemon.terminate()
+    time.sleep(3)  # what comes within a second of the first one is the same order
+    assert scene.daemon.poll() is None, "it has ended without waiting for the disk"
+    scene.daemon.terminate()
+    scene.daemon.wait(100)
+    scene.daemon = None
+    print(f"ended after {time.monotonic() - began:.1f} s")
+    assert "told to stop once more: not waiting any longer" in scene.log()
+    # Without it, the queue has 10 s, the appliance 20 s, and QEMU twice 5 s.
+    assert time.monotonic() - began < 35
+    hanging.go_on()
+
+
 def case_stuck_qemu_is_waited_for(scene):
     """the same, and the appliance is killed: it is started again when QEMU has ended, and not before"""
     good, bad, hanging = beside_a_hanging_one(scene)

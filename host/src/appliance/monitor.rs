@@ -79,6 +79,13 @@ pub enum MonitorEvent {
     Unplugged(String),
     /// The VM does not run any more.
     Stopped,
+    /// What is behind a device has failed a request, for this reason.
+    IoError {
+        /// Its name as it was given to `blockdev-add`.
+        node: String,
+        /// The system's words.
+        reason: String,
+    },
 }
 
 /// A device as QEMU plugs it in.
@@ -284,11 +291,10 @@ impl Monitor {
                 }
                 // A VM that ends stops too.
                 Event::STOP { .. } => (!self.ends).then_some(MonitorEvent::Stopped),
-                Event::BLOCK_IO_ERROR { data, .. } => {
-                    let node = data.node_name.unwrap_or_default();
-                    tracing::debug!(node, reason = data.reason, "QEMU reports an I/O error");
-                    None
-                }
+                Event::BLOCK_IO_ERROR { data, .. } => Some(MonitorEvent::IoError {
+                    node: data.node_name.unwrap_or_default(),
+                    reason: data.reason,
+                }),
                 _ => None,
             })
             .collect())

@@ -51,6 +51,12 @@ impl Given {
         }
     }
 
+    /// The disk that a node of QEMU's is behind.
+    pub fn of_node(config: &Config, name: &str) -> Option<Self> {
+        let disk = (0..config.disks.len()).find(|&index| node_name(index) == name)?;
+        Some(Self::Disk(disk))
+    }
+
     /// The look that its file needs before QEMU is told to open it; what is no file has none.
     pub fn look(self, config: &Config, backings: &[Option<Backing>]) -> Option<Order> {
         let Self::Disk(index) = self else { return None };
@@ -121,6 +127,11 @@ fn mdev(id: String, label: &str, path: &std::path::Path, devno: String) -> Resul
     })
 }
 
+/// The name that QEMU gives a disk's image.
+fn node_name(index: usize) -> String {
+    format!("disk{index}")
+}
+
 fn blockdev(index: usize, path: &str, backing: &Backing) -> Value {
     let protocol = if backing.device {
         "host_device"
@@ -129,7 +140,7 @@ fn blockdev(index: usize, path: &str, backing: &Backing) -> Value {
     };
     json!({
         "driver": backing.format.name(),
-        "node-name": format!("disk{index}"),
+        "node-name": node_name(index),
         "read-only": backing.read_only,
         "discard": "unmap",
         "cache": { "direct": backing.direct, "no-flush": false },
@@ -156,7 +167,7 @@ fn virtio_blk(index: usize, queues: u16, devno: &str, backing: &Backing) -> Map<
     map(json!({
         "driver": "virtio-blk-ccw",
         "devno": devno,
-        "drive": format!("disk{index}"),
+        "drive": node_name(index),
         "iothread": format!("io{index}"),
         "num-queues": queues,
         "discard": true,

@@ -280,6 +280,20 @@ impl Supervisor<'_> {
                         tracing::error!("the appliance's VM does not go on: {error}");
                     }
                 }
+                MonitorEvent::IoError { node, reason } => {
+                    // Clients can have as many of these as they like.
+                    let Some(more) = self.io_errors.line() else {
+                        continue;
+                    };
+                    let config = &self.shared.config;
+                    match Given::of_node(config, &node) {
+                        Some(disk) => {
+                            let label = disk.label(config);
+                            tracing::warn!("{label}: a request has failed in QEMU: {reason}{more}");
+                        }
+                        None => tracing::warn!("a request has failed in QEMU: {reason}{more}"),
+                    }
+                }
             }
         }
     }

@@ -24,6 +24,7 @@ use super::giving::Looked;
 use super::looks::Looks;
 use super::Shared;
 use crate::appliance::{self, console_report, Backing, Given, Monitor, MonitorError, Vm};
+use crate::log_limit::LogLimit;
 use crate::pool::Pool;
 
 /// How long the appliance may take to serve.
@@ -62,6 +63,8 @@ pub struct Supervisor<'a> {
     pub(super) next_check: Option<Instant>,
     /// Whether the VM has never run, and what fails is an error.
     pub(super) is_first: bool,
+    /// What is logged of requests that fail in QEMU.
+    pub(super) io_errors: LogLimit,
     /// How long the console log was when the VM was started.
     console_from: u64,
     pause: Duration,
@@ -99,6 +102,7 @@ impl<'a> Supervisor<'a> {
             looked: Vec::new(),
             next_check: None,
             is_first: true,
+            io_errors: LogLimit::new(),
             console_from: 0,
             pause: Duration::ZERO,
             told: None,
