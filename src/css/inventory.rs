@@ -29,7 +29,7 @@ const ALL: u64 = 5_000_000;
 const LATE: u64 = 100_000;
 
 /// Programs that have to end before anybody looks, for a device that runs them within START SUBCHANNEL.
-const PROBES: u32 = 16;
+const PROBES: u32 = 64;
 
 /// The devices that are known.
 #[derive(Debug)]

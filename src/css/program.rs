@@ -228,7 +228,9 @@ fn final_status(
     let mut device = 0;
     let mut subchannel = 0;
     loop {
-        if let Tested::Status(mut irb) = platform.take_status(id).map_err(|_| Failure::GONE)? {
+        // The first thing after the start: so that a program that runs on its own is seen to.
+        *waited |= !platform.forget_interruption(id);
+        if let Tested::Status(mut irb) = platform.test(id).map_err(|_| Failure::GONE)? {
             if irb.scsw.function().contains(FunctionControl::START) {
                 device |= irb.scsw.device_status;
                 subchannel |= irb.scsw.subchannel_status;
