@@ -88,6 +88,7 @@ fn look_within(
         .collect();
     look.one_disk_each();
     look.pool();
+    look.run_dir();
     if look.found.is_empty() {
         return Ok(backings);
     }
@@ -333,6 +334,21 @@ impl Look<'_> {
         if let Some((wrong, help)) = wrong {
             let message = format!("pool {} {wrong}", path.display());
             self.add(self.config.places.pool, message, help);
+        }
+    }
+
+    /// Whether the run directory, if it is there, can be one.
+    fn run_dir(&mut self) {
+        let dir = &self.config.appliance.run_dir;
+        let is_wrong = match fs::metadata(dir) {
+            Ok(metadata) => !metadata.is_dir(),
+            Err(error) => error.kind() == io::ErrorKind::NotADirectory,
+        };
+        if is_wrong {
+            let message = format!("run directory {} is no directory", dir.display());
+            let help =
+                "set run_dir = \"…\" in [appliance] to a directory, or to a name that is free";
+            self.add(self.config.places.run_dir, message, help);
         }
     }
 

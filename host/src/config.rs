@@ -73,6 +73,8 @@ pub struct Places {
     pub qemu: Place,
     /// The pool, if it is named.
     pub pool: Place,
+    /// The run directory, if it is named.
+    pub run_dir: Place,
     /// For each disk, its file or device.
     pub disks: Vec<Place>,
     /// The same for each subchannel.

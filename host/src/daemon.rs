@@ -37,7 +37,7 @@ use crate::areas::Areas;
 use crate::bell::{self, new_eventfd, BellHandle, Ringer};
 use crate::check;
 use crate::config::{show_size, Config, NO_FIRMWARE};
-use crate::descriptors::{self, Reserve};
+use crate::descriptors;
 use crate::device::{Device, DeviceWait};
 use crate::pool::{FileIdentity, Layout, Pool};
 use crate::sockets;
@@ -63,7 +63,6 @@ struct Shared {
     started: Instant,
     appliance: Mutex<Run>,
     reservations: Reservations,
-    reserve: Reserve,
     given: GivenDevices,
     /// One for each export, once the appliance serves.
     servers: Mutex<Vec<Server>>,
@@ -131,7 +130,6 @@ pub fn up(config_file: &Path) -> Result<()> {
         started: Instant::now(),
         appliance: Mutex::default(),
         reservations: Reservations::default(),
-        reserve: Reserve::new()?,
         given,
         servers: Mutex::default(),
     });

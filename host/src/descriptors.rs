@@ -4,28 +4,35 @@
 //!
 //! * The soft limit is raised to the hard one: it is there for programs that use select(2).
 //! * A configuration that needs more than the hard limit is refused before anything is started.
-//! * A few are kept back for the appliance: whoever else has used up the others, it can be started again.
+//! * The highest numbers are kept back for the appliance: whatever peers have opened, it can be started again. The system gives
+//!   the lowest free number, so a descriptor for a peer that has one of these is closed at once, and the peer is told what it
+//!   would be told if the system had none left. What several peers open at a time cannot get past this.
 
-use std::fs::File;
-use std::os::fd::OwnedFd;
-use std::sync::{Mutex, PoisonError};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
 
-use anyhow::{bail, Context, Result};
+use anyhow::{bail, Result};
+use rustix::io::Errno;
 use rustix::process::{getrlimit, setrlimit, Resource, Rlimit};
 
 use crate::config::Config;
 
+/// Files that a message of a peer's may bring; the system discards what is beyond.
+pub const MAX_FILES: usize = 32;
+/// So many files of a peer's that wait for their end are too many for one export.
+pub const MAX_WAITING: usize = 16;
 /// What the daemon has open whatever it serves: its log, sockets, pool, areas, the appliance's VM, and a request to the
 /// control socket from everybody who may make one.
 const OF_THE_DAEMON: u64 = 128;
-/// Of each disk of each client: its socket, what tells its threads of news, and a connection.
-const OF_A_DISK: u64 = 8;
+/// Of each disk of each client: its socket, what tells its threads of news, a connection, one that waits for its end, and the
+/// files that a peer can have handed over.
+const OF_A_DISK: u64 = 12 + (MAX_FILES + MAX_WAITING) as u64;
 /// Of each queue: kick, in two places, call and error.
 const OF_A_QUEUE: u64 = 4;
 /// Of each channel-level client: its link and the link's socket.
 const OF_A_LINK: u64 = 2;
-/// What it takes to start a VM: pipes, its process, its monitor.
-const TO_START: usize = 16;
+/// Kept back for what it takes to start a VM: pipes, its process, its monitor, and those who look at its disks.
+const TO_START: u64 = 64;
 
 /// Descriptors that a configuration takes when all of its clients are connected.
 fn needed(config: &Config) -> u64 {
@@ -34,7 +41,7 @@ fn needed(config: &Config) -> u64 {
         .map(|(_, export)| OF_A_DISK + OF_A_QUEUE * u64::from(export.queues))
         .sum();
     let links = config.clients.iter().filter(|it| it.is_channel_level());
-    OF_THE_DAEMON + TO_START as u64 + disks + OF_A_LINK * links.count() as u64
+    OF_THE_DAEMON + TO_START + disks + OF_A_LINK * links.count() as u64
 }
 
 /// Raises the soft limit, and makes sure that it suffices.
@@ -66,43 +73,16 @@ fn check(needed: u64, granted: Option<u64>) -> Result<()> {
     }
 }
 
-/// Descriptors that nobody uses until the appliance is started.
-#[derive(Debug)]
-pub struct Reserve(Mutex<Vec<OwnedFd>>);
-
-impl Reserve {
-    /// Keeps some back.
-    ///
-    /// # Errors
-    ///
-    /// The system has none left.
-    pub fn new() -> Result<Self> {
-        let reserve = Self(Mutex::default());
-        reserve
-            .fill()
-            .context("file descriptors for the appliance")?;
-        Ok(reserve)
-    }
-
-    /// Gives them back to the system, to be used at once; [`Self::fill`] takes others.
-    pub fn release(&self) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clear();
-    }
-
-    /// Keeps some back again, as many as are to be had.
-    ///
-    /// # Errors
-    ///
-    /// The system has not as many left.
-    pub fn fill(&self) -> Result<()> {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        while kept.len() < TO_START {
-            kept.push(File::open("/dev/null")?.into());
-        }
-        Ok(())
+/// Passes on what was opened for a peer, unless its number is one of those that are kept back.
+///
+/// # Errors
+///
+/// The system has none left, or none but those.
+pub fn for_peer<T: AsFd>(opened: T) -> io::Result<T> {
+    let number = opened.as_fd().as_raw_fd() as u64;
+    match getrlimit(Resource::Nofile).current {
+        Some(limit) if number >= limit.saturating_sub(TO_START) => Err(Errno::MFILE.into()),
+        _ => Ok(opened),
     }
 }
 
@@ -151,13 +131,27 @@ mod tests {
     }
 
     #[test]
-    fn what_was_kept_back_is_there_when_it_is_needed() {
-        let reserve = Reserve::new().unwrap();
-        let kept = reserve.0.lock().unwrap().len();
-        assert_eq!(kept, TO_START);
-        reserve.release();
-        assert_eq!(reserve.0.lock().unwrap().len(), 0);
-        reserve.fill().unwrap();
-        assert_eq!(reserve.0.lock().unwrap().len(), TO_START);
+    fn the_highest_numbers_are_for_no_peer() {
+        // Numbers that this process was started with are below this.
+        let file = std::fs::File::open("/dev/null").unwrap();
+        let below: Vec<_> = (0..256).map(|_| file.try_clone().unwrap()).collect();
+        let low = file.try_clone().unwrap();
+        let limit = Rlimit {
+            current: Some(low.as_raw_fd() as u64 + TO_START + 1),
+            maximum: getrlimit(Resource::Nofile).maximum,
+        };
+        setrlimit(Resource::Nofile, limit).unwrap();
+        let low = for_peer(low).unwrap();
+        let next = low.try_clone().unwrap();
+        assert!(
+            next.as_raw_fd() > low.as_raw_fd(),
+            "not the lowest free number"
+        );
+        let refused = for_peer(next).unwrap_err();
+        assert_eq!(refused.raw_os_error(), Some(Errno::MFILE.raw_os_error()));
+        // Its number is free again, and what is kept back is there for others.
+        let kept: Vec<_> = (0..TO_START).map(|_| low.try_clone().unwrap()).collect();
+        assert!(low.try_clone().is_err());
+        drop((kept, below));
     }
 }

@@ -15,6 +15,12 @@ pub struct LogLimit {
     left_out: u64,
 }
 
+impl Default for LogLimit {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl LogLimit {
     /// None has been let through yet.
     pub fn new() -> Self {

@@ -114,8 +114,8 @@ fn a_run_directory_that_cannot_be_made_is_answered_with_what_to_set() {
     elf[..6].copy_from_slice(b"\x7fELF\x02\x02");
     elf[18..20].copy_from_slice(&22u16.to_be_bytes());
     std::fs::write(dir.path().join("i.elf"), elf).unwrap();
-    // A file where a directory should be: nobody may make one below it, not even root.
-    let text = "[appliance]\nimage = \"i.elf\"\nqemu = \"true\"\nrun_dir = \"i.elf/run\"\n";
+    // Nobody may make one there, not even root.
+    let text = "[appliance]\nimage = \"i.elf\"\nqemu = \"true\"\nrun_dir = \"/proc/self/run\"\n";
     std::fs::write(dir.path().join("demo.toml"), text).unwrap();
     let output = stellwerk(&["up", "demo.toml"], dir.path());
     assert_eq!(output.status.code(), Some(1));

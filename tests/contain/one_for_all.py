@@ -96,12 +96,9 @@ def case_image_locked(scene):
     fails_at_a_restart(scene, lock, lambda image: locks[0].close())
 
 
-def case_full_file_system(scene):
-    """a full file system under one disk: its client gets I/O errors and goes on when there is room, the other notices nothing"""
-    place = scene.small_file_system("small", "6M")
-    good, bad, _ = two_disks(scene, place)
+def fill(place):
+    """Takes all that a file system has left; the file that has it."""
     filler = place / "filler"
-    statuses = []
     with filler.open("wb") as file:
         try:
             while True:
@@ -109,6 +106,15 @@ def case_full_file_system(scene):
                 file.flush()
         except OSError:
             pass
+    return filler
+
+
+def case_full_file_system(scene):
+    """a full file system under one disk: its client gets I/O errors and goes on when there is room, the other notices nothing"""
+    place = scene.small_file_system("small", "6M")
+    good, bad, _ = two_disks(scene, place)
+    filler = fill(place)
+    statuses = []
     for number in range(16):
         statuses.append(bad.run(WRITE, 8192 + 128 * number, data=bytes([number]) * 4096).status)
     assert IOERR in statuses, f"no write failed: {statuses}"
@@ -123,6 +129,24 @@ def case_full_file_system(scene):
     good.works()
     filler.unlink()
     bad.works(16384)
+    scene.down()
+
+
+def case_errors_of_two_disks(scene):
+    """a client that has any number of requests fail does not use up the log lines of another disk"""
+    place = scene.small_file_system("small", "6M")
+    for name in ("loud", "quiet"):
+        scene.disk(name, directory=place)
+        scene.gives(name, name)
+    scene.up()
+    loud, quiet = (scene.connect(name).rings[0] for name in ("loud", "quiet"))
+    fill(place)
+    for number in range(200):
+        loud.run(WRITE, 8192 + 128 * (number % 128), data=bytes([number]) * 4096)
+    until("the log says so", lambda: re.search('WARN.*disk "loud": a request has failed in QEMU', scene.log()))
+    statuses = [quiet.run(WRITE, 8192 + 128 * number, data=bytes([number + 1]) * 4096).status for number in range(16)]
+    assert IOERR in statuses, f"no write failed: {statuses}"
+    until("the log says so", lambda: re.search('WARN.*disk "quiet": a request has failed in QEMU', scene.log()))
     scene.down()
 
 

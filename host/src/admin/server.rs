@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::Request;
+use crate::descriptors::for_peer;
 use crate::log_limit::LogLimit;
 use crate::sockets::listen;
 
@@ -46,7 +47,9 @@ impl Server {
             .spawn(move || {
                 let mut log = LogLimit::new();
                 for stream in listener.incoming() {
-                    let served = stream.and_then(|stream| admit(stream, &answer, &busy));
+                    let served = stream
+                        .and_then(for_peer)
+                        .and_then(|stream| admit(stream, &answer, &busy));
                     if let Err(error) = served {
                         if let Some(more) = log.line() {
                             tracing::warn!("a request was not accepted: {error}{more}");

@@ -13,7 +13,7 @@ use crate::areas::device_number;
 use crate::config::{Config, Format, Source, SubchannelSource};
 
 /// A device that is given to the VM while it runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Given {
     /// The disk with this index.
     Disk(usize),

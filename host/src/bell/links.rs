@@ -9,6 +9,7 @@ use rustix::net::{recv, RecvFlags};
 
 use super::relay::LinkEvent;
 use super::thread::{add, relay_token, Endpoint, Thread, TOKEN_LINK};
+use crate::descriptors::for_peer;
 use crate::vhost::has_gone;
 
 /// Connections to one link that are looked at at a time.
@@ -24,8 +25,9 @@ impl Thread {
             let Some(Endpoint::Theirs(relay)) = self.endpoints.get_mut(area) else {
                 return asleep;
             };
-            let link = match relay.listener().accept() {
-                Ok((link, _)) => link,
+            let accepted = relay.listener().accept();
+            let link = match accepted.and_then(|(link, _)| for_peer(link)) {
+                Ok(link) => link,
                 Err(error) => {
                     self.not_accepted(&error);
                     return asleep;

@@ -269,3 +269,21 @@ fn a_file_system_that_does_not_answer_is_named_and_not_touched() {
     assert!(!text.contains("not there"), "{text}");
     assert!(text.contains("disk \"data\": "), "{text}");
 }
+
+#[test]
+fn a_run_directory_that_is_a_file_is_refused() {
+    let fixture = Fixture::new(1 << 20);
+    let file = fixture.dir.path().join("data.img");
+    for named in [file.clone(), file.join("below")] {
+        let with = format!("run_dir = \"{}\"\n[[disk]]", named.display());
+        let said = fixture.said("[[disk]]", &with);
+        let named = named.strip_prefix(fixture.dir.path()).unwrap();
+        let wanted = format!(": run directory {} is no directory\n", named.display());
+        assert!(said.contains(&wanted), "{said}");
+    }
+    let free = format!(
+        "run_dir = \"{}\"\n[[disk]]",
+        fixture.dir.path().join("run").display()
+    );
+    assert_eq!(fixture.said("[[disk]]", &free), "");
+}

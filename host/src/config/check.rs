@@ -62,6 +62,11 @@ impl Check<'_, '_> {
                 let span = named.unwrap_or(&raw.appliance.image).span();
                 self.problems.place(&span)
             },
+            run_dir: {
+                let named = raw.appliance.run_dir.as_ref();
+                let span = named.unwrap_or(&raw.appliance.image).span();
+                self.problems.place(&span)
+            },
             ..Places::default()
         };
         let memory = raw.appliance.memory.clone();

@@ -281,18 +281,14 @@ impl Supervisor<'_> {
                     }
                 }
                 MonitorEvent::IoError { node, reason } => {
-                    // Clients can have as many of these as they like.
-                    let Some(more) = self.io_errors.line() else {
+                    let disk = Given::of_node(&self.shared.config, &node);
+                    // Clients can have as many of these as they like, each of them of its own disks.
+                    let Some(more) = self.io_errors.entry(disk).or_default().line() else {
                         continue;
                     };
-                    let config = &self.shared.config;
-                    match Given::of_node(config, &node) {
-                        Some(disk) => {
-                            let label = disk.label(config);
-                            tracing::warn!("{label}: a request has failed in QEMU: {reason}{more}");
-                        }
-                        None => tracing::warn!("a request has failed in QEMU: {reason}{more}"),
-                    }
+                    let label = disk.map(|disk| disk.label(&self.shared.config) + ": ");
+                    let label = label.unwrap_or_default();
+                    tracing::warn!("{label}a request has failed in QEMU: {reason}{more}");
                 }
             }
         }

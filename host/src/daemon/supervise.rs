@@ -8,6 +8,7 @@
 //! * No system call is made here that a file of somebody's can hold up. Signals are looked at all the while.
 //! * A VM is started again only when the one before has ended: what that still reads would come into the clients' memory.
 
+use std::collections::HashMap;
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
@@ -63,8 +64,8 @@ pub struct Supervisor<'a> {
     pub(super) next_check: Option<Instant>,
     /// Whether the VM has never run, and what fails is an error.
     pub(super) is_first: bool,
-    /// What is logged of requests that fail in QEMU.
-    pub(super) io_errors: LogLimit,
+    /// What is logged of requests that fail in QEMU, for each device.
+    pub(super) io_errors: HashMap<Option<Given>, LogLimit>,
     /// How long the console log was when the VM was started.
     console_from: u64,
     pause: Duration,
@@ -102,7 +103,7 @@ impl<'a> Supervisor<'a> {
             looked: Vec::new(),
             next_check: None,
             is_first: true,
-            io_errors: LogLimit::new(),
+            io_errors: HashMap::new(),
             console_from: 0,
             pause: Duration::ZERO,
             told: None,
@@ -167,8 +168,6 @@ impl<'a> Supervisor<'a> {
     /// Starts QEMU, with devices still to be given; our end of its monitor.
     fn launch(&mut self) -> Result<UnixStream> {
         let config = &self.shared.config;
-        // From here on descriptors are needed that others may have used up meanwhile.
-        self.shared.reserve.release();
         let (ours, theirs) = UnixStream::pair()?;
         let inherited = [self.pool.as_fd(), theirs.as_fd()];
         let [pool, monitor] = inherited.map(|fd| fd.as_raw_fd());
@@ -224,9 +223,6 @@ impl<'a> Supervisor<'a> {
             }
         }
         self.shared.run().serving_since = Some(Instant::now());
-        if let Err(error) = self.shared.reserve.fill() {
-            tracing::warn!("{error:#}");
-        }
         let appliance = self.shared.areas.appliance()?;
         tracing::info!(
             version = appliance.version.as_str(),

@@ -19,6 +19,7 @@ use rustix::event::{epoll, poll, PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 
 use crate::bell::{new_eventfd, signal, taken};
+use crate::descriptors::for_peer;
 use crate::log_limit::LogLimit;
 
 /// How long nobody is accepted after the system had nothing left for a connection.
@@ -80,7 +81,10 @@ impl Door {
         let Some(stream) = inner.next.take() else {
             return Ok(None);
         };
-        let (messages, watched) = (stream.try_clone()?, stream.try_clone()?);
+        let (messages, watched) = (
+            for_peer(stream.try_clone()?)?,
+            for_peer(stream.try_clone()?)?,
+        );
         inner.current = Some(stream);
         Ok(Some((messages, watched)))
     }
@@ -247,7 +251,7 @@ impl Shared {
             return Ok(());
         };
         match listener.accept() {
-            Ok((stream, _)) => door.offer(stream),
+            Ok((stream, _)) => door.offer(for_peer(stream)?),
             Err(error) if is_nobody(&error) => {}
             Err(error) => return Err(error),
         }

@@ -35,12 +35,8 @@ use rustix::net::{
 
 use super::readiness::{body_length, HEAD, MAX_BODY};
 use super::ring::check_eventfd;
+use crate::descriptors::{for_peer, MAX_FILES, MAX_WAITING};
 use crate::pool::FileIdentity;
-
-/// Files that a message may bring; the system discards what is beyond.
-const MAX_FILES: usize = 32;
-/// So many files that wait for their end are too many for one export.
-const MAX_WAITING: usize = 16;
 
 /// Between a peer's socket and whoever handles its messages.
 #[derive(Debug)]
@@ -59,8 +55,9 @@ impl Intake {
     /// The system has no descriptor left.
     pub fn new(peer: UnixStream, pool: FileIdentity) -> io::Result<(Self, UnixStream)> {
         let (handler, theirs) = UnixStream::pair()?;
+        let (handler, theirs) = (for_peer(handler)?, for_peer(theirs)?);
         handler.set_nonblocking(true)?;
-        let stand_in = File::open("/dev/null")?;
+        let stand_in = for_peer(File::open("/dev/null")?)?;
         let intake = Self {
             pool,
             peer,
@@ -94,6 +91,10 @@ impl Intake {
             if files.len() > MAX_FILES {
                 closer.close(files);
                 return Err(io::Error::other("a message with too many files"));
+            }
+            if let Err(error) = files.iter().try_for_each(|file| for_peer(file).map(drop)) {
+                closer.close(files);
+                return Err(error);
             }
             if have == HEAD {
                 // One that claims to be longer is refused by its head.
