@@ -13,7 +13,7 @@
 //! | `owners` | which subchannel is whose at bring-up |
 //! | `reports` | channel reports: devices that go, come, or come back |
 //! | `unknown` | devices that have not said what they are |
-//! | `suspects` | virtual subchannels for which it did something when it died |
+//! | `suspects` | what it did something for when it died |
 //!
 //! # Limits
 //!
@@ -376,9 +376,9 @@ impl Appliance {
         self.control.poll_requests();
         self.proxy.serve_nobody();
         self.lend(platform);
+        self.tend_suspects(platform);
         self.tend_disks(platform);
         self.tend_clients(platform);
-        self.tend_suspects(platform);
         self.tend_unknown(platform);
         self.control.is_to_stop()
     }

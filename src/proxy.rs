@@ -30,7 +30,7 @@ use liballoc::vec::Vec;
 use channel::{Crw, DeviceNumber, IoInterruption, SubchannelId};
 use s390x::clock::Tod;
 use vcss::trace::{Record, Recorder};
-use vcss::underway::{CutOff, Note};
+use vcss::underway::{CutOff, Note, Served};
 
 use crate::css::Device;
 use crate::css::Platform;
@@ -441,7 +441,14 @@ impl Proxy {
         turn
     }
 
-    /// What is done from now on is done for no client.
+    /// What is done from now on is done for this.
+    pub fn serve(&self, what: Served) {
+        if let Some(note) = self.note {
+            note.serve(what);
+        }
+    }
+
+    /// What is done from now on is done for nobody.
     pub fn serve_nobody(&self) {
         if let Some(note) = self.note {
             note.serve_nobody();
@@ -591,7 +598,7 @@ impl Proxy {
             return true;
         };
         if let Some(note) = self.note {
-            note.serve(number, device.index());
+            note.serve(Served::Subchannel(number, device.index()));
         }
         // Completions have their own way to wait.
         let mut full = false;

@@ -69,6 +69,11 @@ impl Conditions {
         entry.is_some_and(|entry| core::mem::replace(&mut entry.asked, now) != now)
     }
 
+    /// How many disks and how many clients there are.
+    pub fn counts(&self) -> (u16, u16) {
+        (self.disks as u16, self.clients as u16)
+    }
+
     /// How often the appliance died of it.
     pub fn deaths(&self, of: Subject) -> u32 {
         self.load(self.index(of), offset_of!(control::Condition, deaths))

@@ -10,7 +10,7 @@ use liballoc::string::{String, ToString};
 use channel::SubchannelId;
 use vcss::layout::Kind;
 use vcss::trace::Recorder;
-use vcss::underway::Note;
+use vcss::underway::{Note, Served};
 use vcss::Area;
 
 use super::owners::{find, Unassigned};
@@ -37,6 +37,12 @@ pub(super) struct Parts<'a, 'b> {
 
 /// Puts a client together, without its disks.
 pub(super) fn assemble(number: u16, parts: &mut Parts<'_, '_>) -> Result<Client, String> {
+    if let Some(reason) = parts.suspects.withholds(Subject::Client(number)) {
+        return Err(reason);
+    }
+    if let Some(note) = parts.note {
+        note.serve(Served::Client(number));
+    }
     let share = parts.control.share(number);
     let share = share.map_err(|error| error.to_string())?;
     let spoilt = |error| format!("its area is spoilt: {error}");
@@ -45,9 +51,9 @@ pub(super) fn assemble(number: u16, parts: &mut Parts<'_, '_>) -> Result<Client,
     let mut client = client.map_err(spoilt)?;
     for export in parts.exports.iter().filter(|it| it.client == number) {
         if let Some(note) = parts.note {
-            note.serve(number, export.place);
+            note.serve(Served::Subchannel(number, export.place));
         }
-        if parts.suspects.withholds((number, export.place)) {
+        if parts.suspects.withholds_subchannel(number, export.place) {
             client.withhold(export.place);
         }
         let (stands, device) = match &export.what {
@@ -88,9 +94,17 @@ impl Appliance {
         for number in 0..self.control.client_count() {
             let asked = self.conditions.is_asked(Subject::Client(number));
             let trial = self.clients.get(usize::from(number));
-            if trial.is_some_and(|trial| trial.is_due(platform.now(), asked)) {
+            let is_withheld = self.suspects.withholds(Subject::Client(number)).is_some();
+            if !is_withheld && trial.is_some_and(|trial| trial.is_due(platform.now(), asked)) {
                 self.try_client(platform, number);
             }
+        }
+    }
+
+    /// Has a client tried the next time that the house is kept.
+    pub(super) fn try_client_soon(&mut self, number: u16) {
+        if let Some(trial) = self.clients.get_mut(usize::from(number)) {
+            trial.soon();
         }
     }
 

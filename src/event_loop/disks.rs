@@ -15,6 +15,7 @@ use liballoc::string::{String, ToString};
 
 use channel::{DeviceNumber, SubchannelId};
 use s390x::clock::Tod;
+use vcss::underway::Served;
 
 use super::{Appliance, SPARE_BYTES};
 use crate::control::{Exported, Subject};
@@ -78,7 +79,7 @@ impl Trial {
     }
 
     /// The next try is due at once.
-    const fn soon(&mut self) {
+    pub(super) const fn soon(&mut self) {
         self.next = Tod::from_units(0);
     }
 
@@ -162,7 +163,8 @@ impl Appliance {
                 (true, true) => {}
             }
             let owned = self.owned.get(index);
-            let is_due = owned.is_some_and(|owned| owned.trial.is_due(now, false));
+            let is_due = owned.is_some_and(|owned| owned.trial.is_due(now, false))
+                && self.suspects.withholds(Subject::Disk(index)).is_none();
             if may_try && is_due && self.loans.is_own(index) {
                 while_serving(platform, |platform| self.try_disk(platform, index));
                 let took = platform.now().micros_since(now);
@@ -198,7 +200,16 @@ impl Appliance {
     /// Tries to open a disk.
     pub(super) fn try_disk(&mut self, platform: &mut dyn Platform, index: usize) {
         let began = platform.now();
-        if let Err(reason) = self.open_disk(platform, index) {
+        let opened = match self.suspects.withholds(Subject::Disk(index)) {
+            Some(reason) => Err(reason),
+            None => {
+                self.proxy.serve(Served::Disk(index as u16));
+                let opened = self.open_disk(platform, index);
+                self.proxy.serve_nobody();
+                opened
+            }
+        };
+        if let Err(reason) = opened {
             self.disk_failed(index, began, platform.now(), reason);
         }
     }

@@ -129,7 +129,7 @@ impl Appliance {
         let Some(Err(error)) = self.unknown(number).map(|device| &device.identity) else {
             return;
         };
-        if !self.suspects.withholds((spec.client, spec.place)) {
+        if !self.suspects.withholds_subchannel(spec.client, spec.place) {
             let reason = format!("{number} has not said what it is: {error}");
             self.conditions.failed(Subject::Export(export), &reason);
         }

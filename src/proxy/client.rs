@@ -18,7 +18,7 @@ use s390x::clock::Tod;
 use vcss::client::SchibPart;
 use vcss::events::EventSource;
 use vcss::trace::Recorder;
-use vcss::underway::{CutOff, Note};
+use vcss::underway::{CutOff, Note, Served};
 use vcss::{Area, AreaError, Bell};
 use window::Window;
 
@@ -97,7 +97,7 @@ impl core::fmt::Debug for Surroundings<'_> {
 #[inline(always)]
 fn serve(note: Option<&Note>, client: u16, subchannel: u16) {
     if let Some(note) = note {
-        note.serve(client, subchannel);
+        note.serve(Served::Subchannel(client, subchannel));
     }
 }
 

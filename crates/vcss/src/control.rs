@@ -221,7 +221,7 @@ pub struct Condition {
     pub tries: U32,
     /// Written by the daemon, when it rings: another value than before asks for a try at once.
     pub retry: U32,
-    /// Of an export: how often the appliance died while it did something for it, and has not forgiven that. It outlives the appliance.
+    /// How often the appliance died while it did something for it, and has not forgiven that. It outlives the appliance.
     pub deaths: U32,
     /// Why it failed: UTF-8, padded with NUL.
     pub reason: [u8; 112],

@@ -30,7 +30,7 @@ pub struct Underway {
     pub sequence: U32,
     /// When it is done: the function-control bits that it left in progress or with status that has not been tested.
     pub functions: U32,
-    /// For which virtual subchannel something is done: index of the client plus one, in the left half, and the virtual subchannel. 0 none.
+    /// For what something is done: see [`Served`]. 0 nothing.
     pub serving: U32,
     /// Not 0: the appliance itself has found that it cannot go on. Written by its crash report.
     pub died: U32,
@@ -53,6 +53,44 @@ impl Underway {
 
 impl Entry for Underway {
     const ID: CapabilityId = CapabilityId::Underway;
+}
+
+/// What the appliance does something for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Served {
+    /// A virtual subchannel. In the word: index of the client plus one, in the left half, and the virtual subchannel.
+    Subchannel(u16, u16),
+    /// A client, which is being put together. In the word: as above, and [`NO_SUBCHANNEL`].
+    Client(u16),
+    /// A disk, which is being opened. In the word: [`A_DISK`] in the left half, and its index.
+    Disk(u16),
+}
+
+/// In place of a virtual subchannel: all of the client.
+pub const NO_SUBCHANNEL: u16 = u16::MAX;
+/// In place of a client: a disk.
+pub const A_DISK: u16 = u16::MAX;
+
+impl Served {
+    /// As it is in the word.
+    #[inline]
+    const fn to_word(self) -> u32 {
+        let (left, right) = match self {
+            Self::Subchannel(client, subchannel) => (client.wrapping_add(1), subchannel),
+            Self::Client(client) => (client.wrapping_add(1), NO_SUBCHANNEL),
+            Self::Disk(index) => (A_DISK, index),
+        };
+        (left as u32) << 16 | right as u32
+    }
+
+    const fn of_word(word: u32) -> Option<Self> {
+        match ((word >> 16) as u16, word as u16) {
+            (0, _) => None,
+            (A_DISK, index) => Some(Self::Disk(index)),
+            (client, NO_SUBCHANNEL) => Some(Self::Client(client - 1)),
+            (client, subchannel) => Some(Self::Subchannel(client - 1, subchannel)),
+        }
+    }
 }
 
 /// What a life of the appliance did not finish.
@@ -135,11 +173,10 @@ impl Note {
         alone
     }
 
-    /// Something is done for a client's virtual subchannel from now on, until it is for another one's.
+    /// Something is done for this from now on, until it is for something else.
     #[inline]
-    pub fn serve(&self, client: u16, subchannel: u16) {
-        let client = u32::from(client).wrapping_add(1);
-        self.serving.store(client << 16 | u32::from(subchannel));
+    pub fn serve(&self, what: Served) {
+        self.serving.store(what.to_word());
     }
 
     /// What is done from now on is nobody's.
@@ -148,11 +185,10 @@ impl Note {
         self.serving.store(0);
     }
 
-    /// The client and virtual subchannel for which an earlier life did something when it found that it could not go on.
-    pub fn died_serving(&self) -> Option<(u16, u16)> {
-        let serving = self.serving.load();
-        let died = self.died.load() != 0 && serving != 0;
-        died.then_some(((serving >> 16).wrapping_sub(1) as u16, serving as u16))
+    /// What an earlier life did something for when it found that it could not go on.
+    pub fn died_serving(&self) -> Option<Served> {
+        let served = Served::of_word(self.serving.load());
+        served.filter(|_| self.died.load() != 0)
     }
 
     /// What an earlier life left of that has been counted, or does not count.
@@ -194,17 +230,25 @@ mod tests {
         let area = area();
         let (note, _) = Note::open(&area).unwrap();
         let left = || Note::open(&area).unwrap().0.died_serving();
-        note.serve(0, 0);
+        note.serve(Served::Subchannel(0, 0));
         assert_eq!(left(), None, "it was killed");
         note.death().store(1);
-        assert_eq!(left(), Some((0, 0)));
-        note.serve(3, 7);
-        assert_eq!(left(), Some((3, 7)));
+        for what in [
+            Served::Subchannel(0, 0),
+            Served::Subchannel(3, 7),
+            Served::Client(0),
+            Served::Client(127),
+            Served::Disk(0),
+            Served::Disk(200),
+        ] {
+            note.serve(what);
+            assert_eq!(left(), Some(what));
+        }
         note.serve_nobody();
         assert_eq!(left(), None);
-        note.serve(3, 7);
+        note.serve(Served::Subchannel(3, 7));
         note.forget_death();
-        note.serve(3, 7);
+        note.serve(Served::Subchannel(3, 7));
         assert_eq!(left(), None);
     }
 

@@ -1,10 +1,13 @@
 //! Virtual subchannels that the appliance died of, again and again.
 
+use std::boxed::Box;
+use std::panic::{catch_unwind, AssertUnwindSafe};
+
 use channel::SubchannelId;
 use vcss::client::{Command, Instruction, Response, SchibPart};
 use vcss::control::{Condition, ExportKind};
 use vcss::layout::Kind;
-use vcss::underway::Note;
+use vcss::underway::{Note, Served};
 use vcss::Area;
 
 use super::{export, Fixture, DISK, GIVEN, OTHER, OVERFLOW};
@@ -34,6 +37,14 @@ impl Fixture {
     fn dies_of(&mut self, client: u16, index: u16) {
         let (note, _) = Note::open(&self.control).unwrap();
         note.begin(client, index, 77);
+        self.restart();
+    }
+
+    /// The appliance finds that it cannot go on while it does something for this, and is started again.
+    fn dies_serving(&mut self, what: Served) {
+        let (note, _) = Note::open(&self.control).unwrap();
+        note.serve(what);
+        note.death().store(1);
         self.restart();
     }
 
@@ -170,4 +181,68 @@ fn a_disk_is_withheld_from_the_client_whose_it_is() {
     fixture.later(11_000_000);
     assert!(is_ready(&fixture));
     assert_eq!(fixture.conditions(), [const { Ok(()) }; 6]);
+}
+
+#[test]
+fn a_disk_that_the_appliance_dies_of_when_it_opens_it_is_not_opened() {
+    let (mut fixture, _) = fixture();
+    let id = fixture.appliance.owned[0].id.unwrap();
+    let hangs = |fixture: &mut Fixture, hangs| {
+        fixture.machine.subchannel(id).mishaps.hangs = hangs;
+    };
+    hangs(&mut fixture, true);
+    fixture.restart();
+    assert!(fixture.conditions()[0].is_err());
+    // The next try is what it dies of.
+    fixture.machine.meanwhile = Some(Box::new(|| panic!("it dies")));
+    let tried = catch_unwind(AssertUnwindSafe(|| fixture.later(60_000_000)));
+    assert!(tried.is_err());
+    let (note, _) = Note::open(&fixture.control).unwrap();
+    note.death().store(1);
+    hangs(&mut fixture, false);
+    fixture.restart();
+    assert_eq!(
+        fixture.conditions(),
+        [const { Ok(()) }; 6],
+        "it is opened once more"
+    );
+    fixture.dies_serving(Served::Disk(0));
+    let conditions = fixture.conditions();
+    assert_eq!(conditions[0], Err(FAILED.into()));
+    assert_eq!(
+        conditions[DEADLY + 2],
+        Err(FAILED.into()),
+        "its client's export"
+    );
+    let others = [1, 2, DEADLY, DEADLY + 1].map(|entry| conditions[entry].is_ok());
+    assert_eq!(others, [true; 4]);
+    assert!(fixture.has_device(0));
+    fixture.later(9_000_000);
+    assert_eq!(fixture.conditions()[0], Err(FAILED.into()));
+    fixture.later(2_000_000);
+    assert_eq!(fixture.conditions(), [const { Ok(()) }; 6]);
+    // And when the daemon asks.
+    fixture.dies_serving(Served::Disk(0));
+    assert!(fixture.conditions()[0].is_err());
+    fixture.retry(0);
+    assert_eq!(fixture.conditions(), [const { Ok(()) }; 6]);
+}
+
+#[test]
+fn a_client_that_the_appliance_dies_of_when_it_opens_its_area_is_not_served() {
+    let (mut fixture, _) = fixture();
+    for _ in 0..2 {
+        assert_eq!(fixture.conditions(), [const { Ok(()) }; 6]);
+        fixture.dies_serving(Served::Client(0));
+    }
+    let conditions = fixture.conditions();
+    assert_eq!(conditions[1], Err(FAILED.into()));
+    assert!(fixture.appliance.proxy.client(0).is_none());
+    let client = fixture.appliance.proxy.client(1).unwrap();
+    assert!(client.device(0).unwrap().is_ready());
+    fixture.later(9_000_000);
+    assert_eq!(fixture.conditions()[1], Err(FAILED.into()));
+    fixture.later(2_000_000);
+    assert_eq!(fixture.conditions(), [const { Ok(()) }; 6]);
+    assert!(fixture.has_device(0));
 }
