@@ -10,6 +10,7 @@
 //! |---|---|
 //! | `arena` | the storage that the channel fetches from: CCWs and lists |
 //! | `ranges` | which client address stands where: slots and segments |
+//! | `program` | both, as one |
 //! | `follow` | the chain: CCW after CCW, TIC after TIC, with a work list |
 //! | `fast_path` | the same for what is ordinary, quickly |
 //! | `data` | data addresses: direct, IDAWs |
@@ -45,6 +46,7 @@ mod follow;
 mod history;
 mod live;
 mod midaws;
+mod program;
 mod ranges;
 mod replay;
 mod split;
@@ -52,16 +54,18 @@ mod split;
 pub mod tests;
 
 use channel::{ActivityControl, Classify, FunctionControl, SubchannelStatus};
-use channel::{Ccw0, Ccw1, IdawFormat, Orb, OrbFlags, OrbMode, Scsw, StatusControl};
-use window::{ClientAddress, Window};
+use channel::{Orb, OrbFlags, OrbMode, Scsw, StatusControl};
+use window::Window;
 use zerocopy::big_endian::U32;
 
 pub use live::Refreshed;
 pub use split::Split;
 
 use arena::Arena;
-use dirty::DirtyRanges;
-use ranges::{Transfer, TranslatedRanges};
+use cycles::Cycles;
+use follow::Chain;
+use program::Shape;
+use ranges::Transfer;
 use replay::Replay;
 
 /// CCWs, transfers in channel included, that one program may chain to.
@@ -91,76 +95,13 @@ pub struct Refused {
 #[derive(Clone, Copy, Debug)]
 struct Limit(u32);
 
-/// What of ORB and window is the same for all CCWs of a program.
-#[derive(Clone, Copy, Debug, Default)]
-struct Shape {
-    format_1: bool,
-    /// Address words have 64 bits.
-    wide_words: bool,
-    /// Block that an address word stands for, less one, and as a power of two.
-    block_mask: u64,
-    block_shift: u32,
-    /// Modified indirect data addressing.
-    midaws: bool,
-    /// No prefetch: the program may change while it runs.
-    modifiable: bool,
-    /// The same, or it may be suspended, and changed before it goes on.
-    changeable: bool,
-    /// Client addresses that a CCW can name end here, at a page's end.
-    limit: u64,
-    /// Client addresses that a 64-bit address word can name end here.
-    wide_limit: u64,
-    /// Absolute address of client address 0.
-    base: u64,
-}
-
-impl Shape {
-    fn new(orb: &Orb, window: &Window, midaws: bool) -> Self {
-        let flags = orb.flags();
-        let format = orb.idaw_format();
-        let format_1 = flags.contains(OrbFlags::FORMAT_1);
-        let base = window.absolute_base();
-        // A window that does not lie on pages has none that could be used.
-        let length = if base.is_multiple_of(PAGE) {
-            window.len().min(base.wrapping_neg().wrapping_sub(PAGE)) & !(PAGE - 1)
-        } else {
-            0
-        };
-        let block_shift = match format {
-            IdawFormat::Format2Of4K => 12,
-            IdawFormat::Format1 | IdawFormat::Format2Of2K => 11,
-        };
-        Self {
-            format_1,
-            wide_words: format != IdawFormat::Format1,
-            block_mask: (1 << block_shift) - 1,
-            block_shift,
-            midaws: midaws && flags.contains(OrbFlags::MIDAW),
-            modifiable: !flags.contains(OrbFlags::PREFETCH),
-            changeable: !flags.contains(OrbFlags::PREFETCH)
-                || flags.contains(OrbFlags::SUSPEND_CONTROL),
-            limit: length.min(if format_1 { END_31 } else { END_24 }),
-            wide_limit: length,
-            base,
-        }
-    }
-}
-
 /// The translator of one owned subchannel: at most one program at a time.
 #[derive(Debug)]
 pub struct Translator {
-    arena: Arena,
-    ranges: TranslatedRanges,
-    dirty: DirtyRanges,
+    chain: Chain,
     replay: Replay,
-    classify: Classify,
-    /// What is going on where the program, or the rest of it, begins.
-    began: Transfer,
-    /// Slots that were in use when it began.
+    /// Slots that were in use when the program, or the rest of it, began.
     translated: usize,
-    /// No CCW has changed since the program, or the rest of it, was translated.
-    steady: bool,
-    shape: Shape,
     /// The client's ORB.
     orb: Orb,
     /// MIDAWs may be given to the hardware.
@@ -189,15 +130,9 @@ impl Translator {
 
     fn with_arenas(arena: Arena, repeat: Arena) -> Self {
         Self {
-            ranges: TranslatedRanges::new(),
-            arena,
-            dirty: DirtyRanges::default(),
+            chain: Chain::new(arena),
             replay: Replay::new(repeat),
-            classify: |_| None,
-            began: Transfer::None,
             translated: 0,
-            steady: false,
-            shape: Shape::default(),
             orb: Orb::default(),
             midaws: true,
             within_start: false,
@@ -222,7 +157,7 @@ impl Translator {
 
     /// The same from now on, no program being there: it is another device.
     pub const fn set_classify(&mut self, classify: Classify) {
-        self.classify = classify;
+        self.chain.classify = classify;
     }
 
     /// From now on, the machine runs the programs of this device within START SUBCHANNEL, or does not: see `cycles`.
@@ -237,25 +172,25 @@ impl Translator {
 
     /// CCWs of the last program, in the arena.
     pub const fn ccws(&self) -> usize {
-        self.ranges.used()
+        self.chain.program.ranges.used()
     }
 
     /// Whether the program may change while it runs, because its ORB does not allow prefetching: to be
     /// [refreshed](Self::refresh) again and again until it ends.
     pub const fn is_modifiable(&self) -> bool {
-        self.live && self.shape.modifiable
+        self.live && self.chain.program.shape.modifiable
     }
 
     /// Copies `bytes.len()` bytes of the arena, as the channel would. `None` outside of it.
     pub fn fetch(&self, address: u32, bytes: &mut [u8]) -> Option<()> {
-        let fetched = self.arena.fetch(address, bytes);
+        let fetched = self.chain.program.arena.fetch(address, bytes);
         fetched.or_else(|| self.replay.fetch(address, bytes))
     }
 
     /// For tests: the channel is started now, so it finds nothing that was there before.
     #[cfg(any(test, fuzzing))]
     pub fn settle(&self) {
-        self.arena.settle();
+        self.chain.program.arena.settle();
         self.replay.settle();
     }
 
@@ -268,7 +203,7 @@ impl Translator {
         bytes: &mut [u8],
         choose: &mut dyn FnMut(usize) -> usize,
     ) -> Option<()> {
-        let fetched = self.arena.fetch_any(address, bytes, choose);
+        let fetched = self.chain.program.arena.fetch_any(address, bytes, choose);
         fetched.or_else(|| self.replay.fetch_any(address, bytes, choose))
     }
 
@@ -291,6 +226,30 @@ impl Translator {
         self.begin(orb.program.get(), Transfer::None, window)
     }
 
+    /// Compares the client's program with what was translated, and translates again what has changed: see `live`.
+    pub fn refresh(&mut self, window: &Window) -> Refreshed {
+        if !self.live || !self.chain.program.shape.changeable {
+            return Refreshed::default();
+        }
+        self.chain.refresh(window)
+    }
+
+    /// Where the machine runs programs within START and RESUME SUBCHANNEL, makes loops that nothing ends invalid where they close.
+    /// To be called whenever the program has changed.
+    pub fn end_cycles(&mut self) {
+        if self.within_start && self.live {
+            let suspends = self.orb.flags().contains(OrbFlags::SUSPEND_CONTROL);
+            let classify = self.chain.classify;
+            let program = &mut self.chain.program;
+            let mut cycles = Cycles {
+                program,
+                classify,
+                suspends,
+            };
+            cycles.end();
+        }
+    }
+
     /// Frees the program: its final status has been taken.
     pub fn release(&mut self) {
         self.live = false;
@@ -298,28 +257,24 @@ impl Translator {
 
     /// Translates anew, from a first CCW on, which is reached in the course of `entry`.
     fn begin(&mut self, first: u32, entry: Transfer, window: &Window) -> Result<Orb, Refused> {
-        self.shape = Shape::new(&self.orb, window, self.midaws);
-        self.arena.clear();
-        self.ranges.clear();
-        self.dirty.clear();
-        self.replay.begin();
-        self.began = entry;
-        self.steady = true;
-        let reachable = first.is_multiple_of(8) && u64::from(first) < self.shape.limit;
+        let shape = Shape::new(&self.orb, window, self.midaws);
+        self.chain.begin(shape, entry);
+        let reachable =
+            first.is_multiple_of(8) && u64::from(first) < self.chain.program.shape.limit;
         let alone = self.replay.is_empty();
         if alone && !reachable {
             return Err(self.refuse(first));
         }
-        if let Err(Limit(at)) = self.follow_all(first, window) {
+        if let Err(Limit(at)) = self.chain.follow_all(first, window) {
             return Err(self.refuse(at));
         }
         // A transfer in channel may not be the first CCW, and an invalid CCW is written as one.
-        if alone && arena::is_transfer_in_channel(self.arena.ccw(0)) {
+        if alone && arena::is_transfer_in_channel(self.chain.program.arena.ccw(0)) {
             return Err(self.refuse(first));
         }
         self.live = true;
-        self.translated = self.ranges.used();
-        if self.ranges.joined {
+        self.translated = self.chain.program.ranges.used();
+        if self.chain.program.ranges.joined {
             self.end_cycles();
         }
         Ok(self.hardware_orb())
@@ -344,27 +299,19 @@ impl Translator {
         let client = self.orb.flags();
         let mut flags = client | OrbFlags::FORMAT_1 | OrbFlags::FORMAT_2_IDAW;
         flags.remove(OrbFlags::ADDRESS_LIMIT);
-        flags.set(OrbFlags::IDAW_2K, self.shape.block_mask == 2047);
-        flags.set(OrbFlags::MIDAW, self.shape.midaws);
-        if !self.shape.format_1 {
+        flags.set(
+            OrbFlags::IDAW_2K,
+            self.chain.program.shape.block_mask == 2047,
+        );
+        flags.set(OrbFlags::MIDAW, self.chain.program.shape.midaws);
+        if !self.chain.program.shape.format_1 {
             // In format 0, an immediate operation never shows an incorrect length.
             flags |= OrbFlags::LENGTH_SUPPRESSION;
         }
         let mut orb = self.orb;
         orb.set_key(0);
         orb.set_flags(flags);
-        orb.program = U32::new(self.arena.address_of(0));
+        orb.program = U32::new(self.chain.program.arena.address_of(0));
         orb
-    }
-
-    /// Reads one CCW, which lies below the limit. `None`: the channel would not take it.
-    #[inline(always)]
-    fn read_ccw(&self, at: u32, window: &Window) -> Option<Ccw1> {
-        let place = ClientAddress::new(u64::from(at));
-        if self.shape.format_1 {
-            window.read::<Ccw1>(place).ok()
-        } else {
-            Some(Ccw1::from(window.read::<Ccw0>(place).ok()?))
-        }
     }
 }

@@ -34,7 +34,7 @@ impl Translator {
             } else {
                 u64::from(high)
             };
-            let client = self.client_storage_address(address);
+            let client = self.chain.program.client_storage_address(address);
             if client.is_none() {
                 flags &= !(ErwFlags::FAILING_STORAGE_VALID | ErwFlags::FAILING_STORAGE_64).bits();
             }
@@ -53,7 +53,7 @@ impl Translator {
     fn client_ccw_address(&self, address: u32) -> u32 {
         let repeated = || self.replay.client_address(address.checked_sub(8)?);
         self.slot_before(address)
-            .and_then(|slot| self.ranges.client_address(slot))
+            .and_then(|slot| self.chain.program.ranges.client_address(slot))
             .or_else(|| repeated().filter(|_| self.live))
             .map_or(0, |client| client.wrapping_add(8) & 0x7FFF_FFFF)
     }
@@ -63,17 +63,6 @@ impl Translator {
         if !self.live {
             return None;
         }
-        self.arena.index_of(address.checked_sub(8)?)
-    }
-
-    /// Where in the client's storage an absolute address is: data, or a CCW.
-    fn client_storage_address(&self, address: u64) -> Option<u64> {
-        if let Some(client) = address.checked_sub(self.shape.base) {
-            if client < self.shape.wide_limit {
-                return Some(client);
-            }
-        }
-        let slot = self.arena.index_of(u32::try_from(address).ok()?)?;
-        self.ranges.client_address(slot).map(u64::from)
+        self.chain.program.arena.index_of(address.checked_sub(8)?)
     }
 }

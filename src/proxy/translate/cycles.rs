@@ -6,34 +6,37 @@
 //!
 //! What can: a suspend flag that the ORB admits, because START ends there; a search, which ends by status modifier or, at the latest, with no
 //! record found. What cannot: the client's CPU, which changes its own storage and not the translation; data that the program reads over
-//! its own CCWs, since the chain is [cut](super::watch) there, or prefetched. A unit check ends a loop as well; it mostly comes in the
+//! its own CCWs, since the chain is cut there, see `dirty`, or prefetched. A unit check ends a loop as well; it mostly comes in the
 //! first round, which is executed.
 //!
 //! # Limits
 //!
 //! Of devices whose searches are not known ([`Classify`](channel::Classify)), no loop goes on.
 
-use channel::{Ccw1, CcwFlags, CommandCode, OrbFlags};
+use channel::{Ccw1, CcwFlags, Classify, CommandClass, CommandCode};
 
 use super::arena::{is_transfer_in_channel, is_valid_transfer, INVALID};
+use super::program::Program;
 use super::ranges::Walk;
-use super::Translator;
-use channel::CommandClass;
 
-impl Translator {
-    /// Where the machine runs programs within START and RESUME SUBCHANNEL, makes loops that nothing ends invalid where they close.
-    /// To be called whenever the program has changed. Each slot is passed a fixed number of times.
-    pub fn end_cycles(&mut self) {
-        if !self.within_start || !self.live {
-            return;
-        }
-        for slot in 0..self.ranges.used() {
+/// The search for loops in a program.
+pub(super) struct Cycles<'a> {
+    pub(super) program: &'a mut Program,
+    pub(super) classify: Classify,
+    /// The ORB admits suspend flags.
+    pub(super) suspends: bool,
+}
+
+impl Cycles<'_> {
+    /// Makes loops that nothing ends invalid where they close. Each slot is passed a fixed number of times.
+    pub(super) fn end(&mut self) {
+        for slot in 0..self.program.ranges.used() {
             self.set_walk(slot, Walk::Never);
         }
         self.end_cycle(0);
         // Past each search is a cursor of its own.
-        for slot in 0..self.ranges.used() {
-            let ccw = self.arena.ccw(slot);
+        for slot in 0..self.program.ranges.used() {
+            let ccw = self.program.arena.ccw(slot);
             if self.searches(slot, ccw) && ccw.flags().contains(CcwFlags::CC) {
                 self.end_cycle(slot + 2);
             }
@@ -68,7 +71,7 @@ impl Translator {
             if self.can_end(at) {
                 return;
             }
-            if is_valid_transfer(self.arena.ccw(at)) {
+            if is_valid_transfer(self.program.arena.ccw(at)) {
                 last = Some(at);
             }
             match self.after(at) {
@@ -77,25 +80,25 @@ impl Translator {
             }
         }
         if let Some(last) = last {
-            self.arena.replace_ccw(last, INVALID);
+            self.program.arena.replace_ccw(last, INVALID);
         }
     }
 
     fn walk(&self, slot: usize) -> Walk {
-        self.ranges.slot(slot).walk
+        self.program.ranges.slot(slot).walk
     }
 
     fn set_walk(&mut self, slot: usize, walk: Walk) {
-        if let Some(slot) = self.ranges.slot_mut(slot) {
+        if let Some(slot) = self.program.ranges.slot_mut(slot) {
             slot.walk = walk;
         }
     }
 
     /// The slot to which the channel goes from a slot, unless status leads it elsewhere.
     fn after(&self, slot: usize) -> Option<usize> {
-        let ccw = self.arena.ccw(slot);
+        let ccw = self.program.arena.ccw(slot);
         let next = if is_valid_transfer(ccw) {
-            self.arena.index_of(ccw.address.get())?
+            self.program.arena.index_of(ccw.address.get())?
         } else if is_transfer_in_channel(ccw)
             || !ccw.flags().intersects(CcwFlags::CC | CcwFlags::CD)
         {
@@ -103,20 +106,21 @@ impl Translator {
         } else {
             slot + 1
         };
-        (next < self.ranges.used()).then_some(next)
+        (next < self.program.ranges.used()).then_some(next)
     }
 
     /// Whether the channel may not go on from a slot.
     fn can_end(&self, slot: usize) -> bool {
-        let ccw = self.arena.ccw(slot);
-        let suspends = self.orb.flags().contains(OrbFlags::SUSPEND_CONTROL)
+        let ccw = self.program.arena.ccw(slot);
+        let suspends = self.suspends
             && !is_transfer_in_channel(ccw)
             && ccw.flags().contains(CcwFlags::SUSPEND);
         suspends || self.searches(slot, ccw)
     }
 
     fn searches(&self, slot: usize, ccw: Ccw1) -> bool {
-        let is_command = !self.ranges.slot(slot).kind.is_link() && !is_transfer_in_channel(ccw);
+        let is_command =
+            !self.program.ranges.slot(slot).kind.is_link() && !is_transfer_in_channel(ccw);
         is_command && (self.classify)(CommandCode(ccw.command)) == Some(CommandClass::Searches)
     }
 }

@@ -23,8 +23,8 @@ use zerocopy::FromBytes;
 
 use super::arena::{List, INVALID};
 use super::midaws::MIDAW;
+use super::program::{Program, Shape};
 use super::ranges::{Slot, Transfer, RESERVE};
-use super::{Shape, Translator};
 
 /// An address that no machine has, and that is no block's start. As the first half of a MIDAW it has
 /// reserved bits.
@@ -45,7 +45,7 @@ pub(super) struct Area {
     pub(super) transfer: Transfer,
     /// What is transferred goes nowhere.
     pub(super) skip: bool,
-    /// The last bits of an address word that stands for a whole block: see [`Translator::block_start`].
+    /// The last bits of an address word that stands for a whole block: see [`Program::block_start`].
     pub(super) start: u64,
 }
 
@@ -69,7 +69,7 @@ impl Area {
     }
 }
 
-impl Translator {
+impl Program {
     /// The hardware's CCW for one of the client's that is not a transfer in channel. Notes in `slot`
     /// what has to be known of it.
     #[inline(never)]
@@ -212,7 +212,7 @@ impl Translator {
     }
 
     /// Where the data of a CCW is that writes a few bytes, piece after piece. `None` if MIDAWs say so, or an address leads nowhere.
-    pub(super) fn areas(&self, slot: &Slot) -> Option<heapless::Vec<(u64, u64), 2>> {
+    fn areas(&self, slot: &Slot) -> Option<heapless::Vec<(u64, u64), 2>> {
         let mut areas = heapless::Vec::new();
         let address = u64::from(slot.client.address.get());
         let mut left = u64::from(slot.client.count.get());
@@ -230,6 +230,18 @@ impl Translator {
             areas.push((word, end)).ok()?;
         }
         Some(areas)
+    }
+
+    /// Copies the data of a CCW that writes.
+    pub(super) fn gather(&self, slot: &Slot, bytes: &mut [u8], window: &Window) -> Option<()> {
+        let mut rest = bytes;
+        for (start, end) in self.areas(slot)? {
+            let length = (end - start) as usize;
+            let (part, after) = rest.split_at_mut_checked(length)?;
+            window.read_bytes(ClientAddress::new(start), part).ok()?;
+            rest = after;
+        }
+        rest.is_empty().then_some(())
     }
 
     /// Whether the channel finds nothing wrong with the data addresses of a CCW, however far it gets.

@@ -2,14 +2,15 @@
 //!
 //! A CCW goes the straight cursor if the program cannot change, the CCW has format 1, begins a command that does not read backward,
 //! does not chain data, and its data is where a direct address may be, or in IDAWs. That is a part of what
-//! [`Translator::follow`] does, and comes to the same; whatever else there is stays for it, already fetched.
+//! [`Chain::follow`] does, and comes to the same; whatever else there is stays for it, already fetched.
 
 use channel::{Ccw1, CcwFlags};
 use window::{ClientAddress, Window};
 
 use super::data::Area;
+use super::follow::Chain;
 use super::ranges::{Slot, Transfer};
-use super::{Translator, END_31, MAX_CCWS};
+use super::{END_31, MAX_CCWS};
 
 /// How far the straight cursor led.
 #[derive(Clone, Copy, Debug, Default)]
@@ -22,19 +23,20 @@ pub(super) struct FastPath {
     pub(super) next: Option<Ccw1>,
 }
 
-impl Translator {
+impl Chain {
     /// Translates CCWs from `at` on, where a command begins, up to the client address `border` at most.
     #[inline(never)]
     pub(super) fn fast_path(&mut self, at: u32, border: u32, window: &Window) -> FastPath {
         let mut straight = FastPath::default();
-        if self.shape.changeable || !self.shape.format_1 {
+        if self.program.shape.changeable || !self.program.shape.format_1 {
             return straight;
         }
         // Both are below 2 GiB, but for a border that is not there.
-        let end = u64::from(border).min(self.shape.limit) as u32;
-        let most = (MAX_CCWS.saturating_sub(self.ranges.chained)).min(self.ranges.room());
+        let end = u64::from(border).min(self.program.shape.limit) as u32;
+        let most =
+            (MAX_CCWS.saturating_sub(self.program.ranges.chained)).min(self.program.ranges.room());
         let bytes = (end.saturating_sub(at) & !7).min(8 * most as u32);
-        let first = self.ranges.used();
+        let first = self.program.ranges.used();
         let place = ClientAddress::new(u64::from(at));
         let Ok(ccws) = window.slice(place, bytes) else {
             return straight;
@@ -54,9 +56,9 @@ impl Translator {
             straight.chains = ccw.flags().contains(CcwFlags::CC);
             straight.chains
         });
-        straight.done = (self.ranges.used() - first) as u32;
-        self.ranges.lengthen(straight.done);
-        self.ranges.chained += straight.done as usize;
+        straight.done = (self.program.ranges.used() - first) as u32;
+        self.program.ranges.lengthen(straight.done);
+        self.program.ranges.chained += straight.done as usize;
         straight
     }
 
@@ -67,7 +69,7 @@ impl Translator {
         let ordinary = !flags.intersects(CcwFlags::CD | CcwFlags::MIDA);
         let transfer = Transfer::of(ccw.command);
         let forward = matches!(transfer, Transfer::Output | Transfer::Input);
-        if !ordinary || !forward || !self.ranges.fits(self.arena.room()) {
+        if !ordinary || !forward || !self.program.ranges.fits(self.program.arena.room()) {
             return None;
         }
         let address = u64::from(ccw.address.get());
@@ -83,18 +85,20 @@ impl Translator {
                 return None;
             }
             (area.address, area.count, area.transfer) = (address, count, transfer);
-            let list = self.copy_idaws(area, window)?;
+            let list = self.program.copy_idaws(area, window)?;
             slot.list = Some(list);
-            placed.address = self.list_address(list).into();
+            placed.address = self.program.list_address(list).into();
         } else {
             let end = address + count;
-            if end > self.shape.limit || self.shape.base + end > END_31 {
+            if end > self.program.shape.limit || self.program.shape.base + end > END_31 {
                 return None;
             }
-            placed.address = ((self.shape.base + address) as u32).into();
+            placed.address = ((self.program.shape.base + address) as u32).into();
         }
-        self.arena.set_ccw(self.ranges.used(), placed);
-        self.ranges.append(slot);
+        self.program
+            .arena
+            .set_ccw(self.program.ranges.used(), placed);
+        self.program.ranges.append(slot);
         Some(())
     }
 }

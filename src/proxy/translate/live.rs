@@ -1,6 +1,6 @@
 //! A program that changes while it runs.
 //!
-//! Without prefetch the channel fetches a CCW, and an address word, when it gets there. [`Translator::refresh`] looks at the
+//! Without prefetch the channel fetches a CCW, and an address word, when it gets there. [`Chain::refresh`] looks at the
 //! client's words again and stores what has changed, each CCW and each address word by one store of eight bytes: the channel sees
 //! it as it would see a store of the client's that came a little later. A suspended program is the same case, whatever its ORB says
 //! about prefetch: refresh it before it is resumed.
@@ -21,21 +21,21 @@ use channel::{Ccw1, CcwFlags};
 use window::Window;
 
 use super::arena::{is_transfer_in_channel, is_valid_transfer, INVALID};
-use super::follow::Cursor;
+use super::follow::{Chain, Cursor};
+use super::program::Chaining;
 use super::ranges::{Segment, Slot, SlotKind, Transfer, LINKS};
-use super::Translator;
 
 /// How often a program is compared that keeps changing meanwhile, before what has been found is stored all the same.
 const LOOKS: u32 = 4;
 
-/// What [`Translator::refresh`] found.
+/// What [`Chain::refresh`] found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Refreshed {
     /// CCWs that were translated anew or have another address list.
     pub changed: u32,
 }
 
-/// Who has changed a CCW: see [`Translator::doubt`].
+/// Who has changed a CCW: see [`Chain::doubt`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Doubt {
     /// The CPU.
@@ -47,24 +47,13 @@ enum Doubt {
     Itself,
 }
 
-/// How a CCW leads to the next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Chaining {
-    Data,
-    Commands,
-    Nothing,
-}
-
-impl Translator {
+impl Chain {
     /// Compares the client's program with what was translated, and translates again what has changed.
-    pub fn refresh(&mut self, window: &Window) -> Refreshed {
+    pub(super) fn refresh(&mut self, window: &Window) -> Refreshed {
         let mut refreshed = Refreshed::default();
-        if !self.live || !self.shape.changeable {
-            return refreshed;
-        }
-        self.ranges.chained = 0;
-        self.ranges.detours = 0;
-        self.arena.hold(self.ranges.used());
+        self.program.ranges.chained = 0;
+        self.program.ranges.detours = 0;
+        self.program.arena.hold(self.program.ranges.used());
         for _ in 0..LOOKS {
             let before = refreshed.changed;
             self.look(window, &mut refreshed);
@@ -72,22 +61,22 @@ impl Translator {
                 break;
             }
         }
-        self.arena.store_held();
+        self.program.arena.store_held();
         refreshed
     }
 
     /// Compares everything once.
     fn look(&mut self, window: &Window, refreshed: &mut Refreshed) {
         // What is appended now is new.
-        let known = self.ranges.segments().len();
+        let known = self.program.ranges.segments().len();
         for number in 0..known {
-            if let Some(&segment) = self.ranges.segments().get(number) {
+            if let Some(&segment) = self.program.ranges.segments().get(number) {
                 self.refresh_segment(segment, window, refreshed);
             }
         }
         // A link may lead to what changed in a later segment, and there may be new ones.
         let mut number = 0;
-        while let Some(segment) = self.ranges.segments().get(number) {
+        while let Some(segment) = self.program.ranges.segments().get(number) {
             let end = segment.first + segment.length;
             self.refresh_links(end as usize, window);
             number += 1;
@@ -98,12 +87,12 @@ impl Translator {
         let first = segment.first as usize;
         let end = first + segment.length as usize;
         for slot in first..end {
-            let known = self.ranges.slot(slot);
+            let known = self.program.ranges.slot(slot);
             if !matches!(known.kind, SlotKind::Plain | SlotKind::Cut) {
                 continue;
             }
             let at = segment.client + 8 * (slot - first) as u32;
-            let Some(ccw) = self.read_ccw(at, window) else {
+            let Some(ccw) = self.program.read_ccw(at, window) else {
                 continue;
             };
             let same = bytes(ccw) == bytes(known.client);
@@ -122,14 +111,14 @@ impl Translator {
                 }
             }
             let entry = self.entry_now(slot);
-            self.dirty.take_fresh();
-            let words = self.words_of(&known);
-            if !same || entry != known.entry || !self.refill(&known, window) {
+            self.program.dirty.take_fresh();
+            let words = self.program.words_of(&known);
+            if !same || entry != known.entry || !self.program.refill(&known, window) {
                 self.change(slot, Slot { entry, ..known }, ccw, end, window);
                 refreshed.changed += 1;
             }
-            self.steady &= self.words_of(&known) == words;
-            if self.dirty.take_fresh() {
+            self.steady &= self.program.words_of(&known) == words;
+            if self.program.dirty.take_fresh() {
                 self.cut_behind(slot);
             }
         }
@@ -140,7 +129,7 @@ impl Translator {
         let chains = !is_transfer_in_channel(known.client);
         let in_data =
             known.entry != Transfer::None || chains && known.client.flags().contains(CcwFlags::CD);
-        if !self.dirty.hits(at.into(), u64::from(at) + 8) {
+        if !self.program.dirty.hits(at.into(), u64::from(at) + 8) {
             Doubt::None
         } else if known.kind == SlotKind::Cut || in_data {
             Doubt::Itself
@@ -152,87 +141,47 @@ impl Translator {
     /// Lets a CCW, and the transfers in channel that lead to it, lead to a stop for the same place. If the channel has it already, the
     /// chain ends where it is cut, as if nothing had happened; if not, it ends at the stop, and goes on with what the CPU has stored.
     fn take_back(&mut self, slot: usize, at: u32) {
-        if self.is_taken_back(slot) {
+        if self.program.is_taken_back(slot) {
             return;
         }
-        let leads_here = bytes(self.transfer_to(slot));
-        let used = self.ranges.used();
-        let Some(stop) = self.add_stop(at, SlotKind::Stop) else {
+        let leads_here = bytes(self.program.transfer_to(slot));
+        let used = self.program.ranges.used();
+        let Some(stop) = self.program.add_stop(at, SlotKind::Stop) else {
             return;
         };
-        let after_transfer = self.add_stop(at, SlotKind::StopTransferred).unwrap_or(stop);
+        let after_transfer = self
+            .program
+            .add_stop(at, SlotKind::StopTransferred)
+            .unwrap_or(stop);
         for leader in 0..used {
             let leads = matches!(
-                self.ranges.slot(leader).kind,
+                self.program.ranges.slot(leader).kind,
                 SlotKind::Plain | SlotKind::Link
             );
-            if !leads || bytes(self.arena.ccw(leader)) != leads_here {
+            if !leads || bytes(self.program.arena.ccw(leader)) != leads_here {
                 continue;
             }
             // A link that continues a segment stands for this place itself, and not for a transfer of the client's.
-            let chained = self.ranges.client_address(leader) == Some(at);
+            let chained = self.program.ranges.client_address(leader) == Some(at);
             let to = if chained { stop } else { after_transfer };
-            self.arena.replace_ccw(leader, self.transfer_to(to));
+            self.program
+                .arena
+                .replace_ccw(leader, self.program.transfer_to(to));
         }
-        self.arena.replace_ccw(slot, self.transfer_to(stop));
-    }
-
-    /// Whether a slot leads to a stop.
-    pub(super) fn is_taken_back(&self, slot: usize) -> bool {
-        let ccw = self.arena.ccw(slot);
-        let to = self.arena.index_of(ccw.address.get());
-        let stops = |to| self.ranges.slot(to).kind == SlotKind::Stop;
-        is_valid_transfer(ccw) && to.is_some_and(stops)
-    }
-
-    /// A segment that is a place where the chain stops.
-    pub(super) fn add_stop(&mut self, at: u32, kind: SlotKind) -> Option<usize> {
-        self.may_open(at).then(|| {
-            let stop = self.ranges.used();
-            self.ranges.open(at);
-            self.push_stop(kind);
-            stop
-        })
+        self.program
+            .arena
+            .replace_ccw(slot, self.program.transfer_to(stop));
     }
 
     /// What is going on at a slot, as the CCWs before it are now.
     fn entry_now(&self, slot: usize) -> Transfer {
-        let (before, chaining) = self.chaining_to(slot, 1);
+        let (before, chaining) = self.program.chaining_to(slot, 1);
         match chaining {
             Chaining::Data => before.transfer,
             Chaining::Commands => Transfer::None,
-            Chaining::Nothing if self.skips_to(slot) => Transfer::None,
-            Chaining::Nothing => self.ranges.slot(slot).entry,
+            Chaining::Nothing if self.program.skips_to(slot) => Transfer::None,
+            Chaining::Nothing => self.program.ranges.slot(slot).entry,
         }
-    }
-
-    /// Whether a status modifier leads to a slot.
-    fn skips_to(&self, slot: usize) -> bool {
-        self.chaining_to(slot, 2).1 == Chaining::Commands
-    }
-
-    /// Whether chaining leads to a slot, or a status modifier.
-    pub(super) fn is_chained_to(&self, slot: usize) -> bool {
-        self.chaining_to(slot, 1).1 != Chaining::Nothing || self.skips_to(slot)
-    }
-
-    /// How the CCW `distance` before a slot chains. Before a segment there are links, which do not.
-    fn chaining_to(&self, slot: usize, distance: usize) -> (Slot, Chaining) {
-        let Some(before) = slot.checked_sub(distance) else {
-            return (Slot::default(), Chaining::Nothing);
-        };
-        let known = self.ranges.slot(before);
-        let flags = known.client.flags();
-        let chaining = if known.kind != SlotKind::Plain || is_transfer_in_channel(known.client) {
-            Chaining::Nothing
-        } else if flags.contains(CcwFlags::CD) {
-            Chaining::Data
-        } else if flags.contains(CcwFlags::CC) {
-            Chaining::Commands
-        } else {
-            Chaining::Nothing
-        };
-        (known, chaining)
     }
 
     /// Translates a changed CCW. What it leads to is there before the CCW is.
@@ -243,11 +192,14 @@ impl Translator {
             slot.transfer = slot.entry;
             slot.list = None;
             let known = self
+                .program
                 .target(ccw)
                 .and_then(|at| self.reach(at, slot.entry, true, window));
-            known.map_or(INVALID, |known| self.transfer_to(known))
+            known.map_or(INVALID, |known| self.program.transfer_to(known))
         } else {
-            self.place(ccw, &mut slot, window).unwrap_or(INVALID)
+            self.program
+                .place(ccw, &mut slot, window)
+                .unwrap_or(INVALID)
         };
         let cut = slot.kind == SlotKind::Cut;
         let placed = if cut && ccw.flags().contains(CcwFlags::CD) {
@@ -257,7 +209,7 @@ impl Translator {
             placed
         };
         slot.kind = SlotKind::Plain;
-        if let Some(place) = self.ranges.slot_mut(index) {
+        if let Some(place) = self.program.ranges.slot_mut(index) {
             *place = slot;
         }
         if index + 2 >= end {
@@ -266,7 +218,7 @@ impl Translator {
         if is_valid_transfer(placed) {
             self.redirect_links(index, placed);
         }
-        self.arena.replace_ccw(index, placed);
+        self.program.arena.replace_ccw(index, placed);
         if cut {
             self.cut_behind(index);
         }
@@ -274,14 +226,14 @@ impl Translator {
 
     /// Puts into the links that lead to a slot what the slot is going to be: a transfer in channel, to which none may lead.
     fn redirect_links(&mut self, index: usize, placed: Ccw1) {
-        let leads_here = bytes(self.transfer_to(index));
+        let leads_here = bytes(self.program.transfer_to(index));
         let mut number = 0;
-        while let Some(segment) = self.ranges.segments().get(number) {
+        while let Some(segment) = self.program.ranges.segments().get(number) {
             let end = (segment.first + segment.length) as usize;
             for link in end..end + LINKS {
-                let leads = self.ranges.slot(link).kind == SlotKind::Link;
-                if leads && bytes(self.arena.ccw(link)) == leads_here {
-                    self.arena.replace_ccw(link, placed);
+                let leads = self.program.ranges.slot(link).kind == SlotKind::Link;
+                if leads && bytes(self.program.arena.ccw(link)) == leads_here {
+                    self.program.arena.replace_ccw(link, placed);
                 }
             }
             number += 1;
@@ -296,16 +248,16 @@ impl Translator {
         transferred: bool,
         window: &Window,
     ) -> Option<usize> {
-        if let Some(known) = self.ranges.find(at, entry, transferred) {
-            if entry != Transfer::None || self.is_true(known) {
+        if let Some(known) = self.program.ranges.find(at, entry, transferred) {
+            if entry != Transfer::None || self.program.is_true(known) {
                 return Some(known);
             }
-            return self.add_stop(at, SlotKind::stop(transferred));
+            return self.program.add_stop(at, SlotKind::stop(transferred));
         }
-        if !self.may_open(at) {
+        if !self.program.may_open(at) {
             return None;
         }
-        let first = self.ranges.used();
+        let first = self.program.ranges.used();
         // What is beyond a limit is an invalid CCW there.
         let mut cursor = Cursor::to(at, entry, true);
         cursor.transferred = transferred;
@@ -318,16 +270,16 @@ impl Translator {
     /// fetched them before they changed.
     fn refresh_links(&mut self, end: usize, window: &Window) {
         for link in end..end + LINKS {
-            let slot = self.ranges.slot(link);
+            let slot = self.program.ranges.slot(link);
             if slot.kind == SlotKind::Link {
                 self.refresh_link(link, slot.entry, window);
             }
         }
-        let (last, chaining) = self.chaining_to(end, 1);
+        let (last, chaining) = self.program.chaining_to(end, 1);
         let entry = match chaining {
             Chaining::Data => Some(last.transfer),
             Chaining::Commands => Some(Transfer::None),
-            Chaining::Nothing => self.skips_to(end).then_some(Transfer::None),
+            Chaining::Nothing => self.program.skips_to(end).then_some(Transfer::None),
         };
         if let Some(entry) = entry {
             self.refresh_link(end, entry, window);
@@ -338,26 +290,26 @@ impl Translator {
     }
 
     fn refresh_link(&mut self, link: usize, entry: Transfer, window: &Window) {
-        let Some(target) = self.ranges.client_address(link) else {
+        let Some(target) = self.program.ranges.client_address(link) else {
             return;
         };
-        let there = self.ranges.find(target, entry, false);
-        let holds = bytes(self.arena.ccw(link));
-        if there.is_some_and(|known| bytes(self.link_to(known)) == holds) {
+        let there = self.program.ranges.find(target, entry, false);
+        let holds = bytes(self.program.arena.ccw(link));
+        if there.is_some_and(|known| bytes(self.program.link_to(known)) == holds) {
             return;
         }
         if let Some(known) = self.reach(target, entry, false, window) {
             self.steady = false;
-            self.set_link(link, known, entry);
+            self.program.set_link(link, known, entry);
         }
     }
 
     /// Ends the chain behind a CCW that now reads over the program. In data chaining it cannot be ended: what the
     /// device writes then is seen when it is looked for again.
     fn cut_behind(&mut self, slot: usize) {
-        if self.chaining_to(slot + 1, 1).1 == Chaining::Commands {
+        if self.program.chaining_to(slot + 1, 1).1 == Chaining::Commands {
             self.steady = false;
-            self.cut(slot);
+            self.program.cut(slot);
         }
     }
 }

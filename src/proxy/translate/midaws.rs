@@ -10,8 +10,9 @@ use zerocopy::transmute;
 
 use super::arena::List;
 use super::data::Area;
+use super::program::Program;
 use super::ranges::{Transfer, RESERVE};
-use super::{Translator, PAGE};
+use super::PAGE;
 
 /// Bytes of a MIDAW.
 pub(super) const MIDAW: u64 = 16;
@@ -34,7 +35,7 @@ impl Area {
     }
 }
 
-impl Translator {
+impl Program {
     /// The client's MIDAWs, at a multiple of their size.
     #[inline(never)]
     pub(super) fn copy_midaws(&mut self, area: &Area, window: &Window) -> Option<List> {

@@ -14,13 +14,15 @@
 //! 64 CCWs before the last cut, arguments of 64 bytes. Arguments that are not what they were when the program was started, MIDAWs in them,
 //! a CCW with the suspend flag, and a program that the CPU has changed: not repeated.
 
-use channel::{Ccw1, CcwFlags, CommandClass, CommandCode};
-use window::{ClientAddress, Window};
+use channel::{Ccw1, CcwFlags, Classify, CommandClass, CommandCode};
+use window::Window;
 
 use super::arena::{is_transfer_in_channel, is_valid_transfer, transfer_to, Arena, INVALID};
+use super::follow::Chain;
+use super::program::Program;
 use super::ranges::{Slot, SlotKind, Transfer};
 use super::split::Cut;
-use super::{Translator, END_31};
+use super::END_31;
 
 /// CCWs that can be repeated.
 const MOST: usize = 64;
@@ -35,8 +37,6 @@ pub(super) const BYTES: usize = 2048;
 #[derive(Debug)]
 pub(super) struct Replay {
     arena: Arena,
-    /// The arguments as they were at the start: slots, and the sums of their bytes.
-    sums: heapless::Vec<(usize, u64), MOST>,
     /// The client's address of each CCW.
     clients: heapless::Vec<u32, MOST>,
     /// Words from here on are arguments.
@@ -48,7 +48,6 @@ impl Replay {
         Self {
             arguments: arena.room(),
             arena,
-            sums: heapless::Vec::new(),
             clients: heapless::Vec::new(),
         }
     }
@@ -61,11 +60,6 @@ impl Replay {
     pub(super) fn clear(&mut self) {
         self.clients.clear();
         self.arguments = self.arena.room();
-    }
-
-    /// The program that is started now begins.
-    pub(super) fn begin(&mut self) {
-        self.sums.clear();
     }
 
     pub(super) fn fetch(&self, address: u32, bytes: &mut [u8]) -> Option<()> {
@@ -129,6 +123,45 @@ impl Replay {
     }
 }
 
+/// The arguments of CCWs that may have to be repeated, as they were at the start: slots, and the sums of their bytes. Who changes one
+/// later on shall not send the device elsewhere.
+#[derive(Debug, Default)]
+pub(super) struct Arguments(heapless::Vec<(usize, u64), MOST>);
+
+impl Arguments {
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// Notes that of a CCW, if it has one.
+    #[inline(never)]
+    pub(super) fn note(
+        &mut self,
+        program: &Program,
+        classify: Classify,
+        index: usize,
+        slot: &Slot,
+        window: &Window,
+    ) {
+        let class = classify(CommandCode(slot.client.command));
+        let sends = matches!(class, Some(CommandClass::Sets | CommandClass::Searches));
+        let mut bytes = [0; ARGUMENT];
+        let bytes = bytes.get_mut(..usize::from(slot.client.count.get()));
+        if let (true, Some(bytes)) = (sends || slot.entry == Transfer::Output, bytes) {
+            if program.gather(slot, bytes, window).is_some() {
+                // What has no place is not repeated.
+                let _ = self.0.push((index, sum_of(bytes)));
+            }
+        }
+    }
+
+    /// Whether the argument of a slot was this.
+    fn are(&self, slot: usize, bytes: &[u8]) -> bool {
+        let noted = self.0.iter().find(|noted| noted.0 == slot);
+        noted.is_some_and(|noted| noted.1 == sum_of(bytes))
+    }
+}
+
 /// Where the walk along the executed program is.
 struct Walk {
     slot: usize,
@@ -140,36 +173,30 @@ struct Walk {
     places: heapless::Vec<(usize, usize), MOST>,
 }
 
-impl Translator {
-    /// Whether the device can give once more what a command has read.
-    pub(super) fn can_repeat(&self, slot: usize) -> bool {
-        let command = CommandCode(self.ranges.slot(slot).client.command);
-        (self.classify)(command) == Some(CommandClass::Reads)
-    }
-
+impl Replay {
     /// Appends what has been executed since the last start to what is repeated. `None`: that cannot be.
-    pub(super) fn repeat(&mut self, cut: &Cut, window: &Window) -> Option<()> {
+    pub(super) fn repeat(&mut self, chain: &Chain, cut: &Cut, window: &Window) -> Option<()> {
         let mut walk = Walk {
             slot: 0,
-            chained: (self.began != Transfer::None).then_some(CommandClass::Reads),
+            chained: (chain.began != Transfer::None).then_some(CommandClass::Reads),
             searched: false,
             places: heapless::Vec::new(),
         };
         for _ in 0..2 * MOST {
-            let slot = self.ranges.slot(walk.slot);
+            let slot = chain.program.ranges.slot(walk.slot);
             let last = cut.is_behind(walk.slot);
             if cut.is_before(walk.slot) {
                 return Some(());
             }
             match slot.kind {
-                SlotKind::Link => self.repeat_transfer(&slot, cut, &mut walk)?,
+                SlotKind::Link => self.repeat_transfer(chain, &slot, cut, &mut walk)?,
                 SlotKind::Plain if is_transfer_in_channel(slot.client) => {
-                    self.repeat_transfer(&slot, cut, &mut walk)?;
+                    self.repeat_transfer(chain, &slot, cut, &mut walk)?;
                 }
                 SlotKind::Plain | SlotKind::Cut | SlotKind::CutData
                     if last || slot.kind == SlotKind::Plain =>
                 {
-                    self.repeat_command(&slot, &mut walk, last, window)?;
+                    self.repeat_command(chain, &slot, &mut walk, last, window)?;
                     if last {
                         return Some(());
                     }
@@ -181,14 +208,20 @@ impl Translator {
     }
 
     /// A transfer in channel, the client's or a link, is gone along. It stands for itself only where it closes the loop of a search.
-    fn repeat_transfer(&mut self, slot: &Slot, cut: &Cut, walk: &mut Walk) -> Option<()> {
-        let to = self.led_to(slot, cut, walk.slot)?;
-        let client = |slot| self.ranges.client_address(slot);
+    fn repeat_transfer(
+        &mut self,
+        chain: &Chain,
+        slot: &Slot,
+        cut: &Cut,
+        walk: &mut Walk,
+    ) -> Option<()> {
+        let to = led_to(chain, slot, cut, walk.slot)?;
+        let client = |slot| chain.program.ranges.client_address(slot);
         let is_there = |place: &&(usize, usize)| client(place.0) == client(to);
         match (walk.places.iter().find(is_there), walk.searched) {
             (Some(&(_, place)), true) => {
-                let ccw = transfer_to(self.replay.arena.address_of(place));
-                self.replay.push(ccw, client(walk.slot)?)?;
+                let ccw = transfer_to(self.arena.address_of(place));
+                self.push(ccw, client(walk.slot)?)?;
                 walk.searched = false;
                 walk.slot += 1;
             }
@@ -198,28 +231,9 @@ impl Translator {
         Some(())
     }
 
-    /// Where a transfer in channel has led, before it was perhaps made to lead to a stop.
-    fn led_to(&self, slot: &Slot, cut: &Cut, at: usize) -> Option<usize> {
-        let ccw = self.arena.ccw(at);
-        let to = self.arena.index_of(ccw.address.get());
-        let to = to.filter(|_| is_valid_transfer(ccw))?;
-        let stops = matches!(
-            self.ranges.slot(to).kind,
-            SlotKind::Stop | SlotKind::StopTransferred
-        );
-        if stops && !cut.is_before(to) {
-            let target = if slot.kind == SlotKind::Link {
-                self.ranges.client_address(at)?
-            } else {
-                self.target(slot.client)?
-            };
-            return self.ranges.find_translated(target, slot.entry);
-        }
-        Some(to)
-    }
-
     fn repeat_command(
         &mut self,
+        chain: &Chain,
         slot: &Slot,
         walk: &mut Walk,
         last: bool,
@@ -230,7 +244,7 @@ impl Translator {
         let chaining = flags & (CcwFlags::CC | CcwFlags::CD);
         let class = match walk.chained {
             Some(class) => class,
-            None => (self.classify)(CommandCode(ccw.command))?,
+            None => (chain.classify)(CommandCode(ccw.command))?,
         };
         let searches = class == CommandClass::Searches;
         if walk.searched || flags.contains(CcwFlags::SUSPEND) || chaining.is_empty() {
@@ -244,20 +258,17 @@ impl Translator {
         placed.flags = (chaining | flags & CcwFlags::SLI).bits();
         if class == CommandClass::Reads {
             placed.flags |= CcwFlags::SKIP.bits();
-            placed.address = self.unused_address(ccw.count.get()).into();
+            placed.address = self.unused_address(chain, ccw.count.get()).into();
         } else {
             let mut bytes = [0; ARGUMENT];
             let bytes = bytes.get_mut(..usize::from(ccw.count.get()))?;
             if class != CommandClass::Nothing {
-                self.gather(slot, bytes, window)?;
-                let noted = self.replay.sums.iter().find(|sum| sum.0 == walk.slot);
-                noted.filter(|noted| noted.1 == sum_of(bytes))?;
+                chain.program.gather(slot, bytes, window)?;
+                chain.arguments.are(walk.slot, bytes).then_some(())?;
             }
-            placed.address = self.replay.keep(bytes)?.into();
+            placed.address = self.keep(bytes)?.into();
         }
-        let place = self
-            .replay
-            .push(placed, self.ranges.client_address(walk.slot)?)?;
+        let place = self.push(placed, chain.program.ranges.client_address(walk.slot)?)?;
         walk.places.push((walk.slot, place)).ok()?;
         let in_data = flags.contains(CcwFlags::CD);
         walk.chained = in_data.then_some(class);
@@ -266,44 +277,37 @@ impl Translator {
         Some(())
     }
 
-    /// Notes the argument of a CCW that may have to be repeated. Who changes it later on shall not send the device elsewhere.
-    #[inline(never)]
-    pub(super) fn note_argument(&mut self, index: usize, slot: &Slot, window: &Window) {
-        let class = (self.classify)(CommandCode(slot.client.command));
-        let sends = matches!(class, Some(CommandClass::Sets | CommandClass::Searches));
-        let mut bytes = [0; ARGUMENT];
-        let bytes = bytes.get_mut(..usize::from(slot.client.count.get()));
-        if let (true, Some(bytes)) = (sends || slot.entry == Transfer::Output, bytes) {
-            if self.gather(slot, bytes, window).is_some() {
-                // What has no place is not repeated.
-                let _ = self.replay.sums.push((index, sum_of(bytes)));
-            }
-        }
-    }
-
     /// The data address of a CCW that skips. The channel does not use it. Should something below take it all the same, what is
     /// read had better go into the client's window, if a direct address can name that.
-    fn unused_address(&self, count: u16) -> u32 {
+    fn unused_address(&self, chain: &Chain, count: u16) -> u32 {
         let count = u64::from(count);
-        let direct = self.shape.base.saturating_add(count) <= END_31;
-        if direct && count <= self.shape.limit {
-            self.shape.base as u32
+        let direct = chain.program.shape.base.saturating_add(count) <= END_31;
+        if direct && count <= chain.program.shape.limit {
+            chain.program.shape.base as u32
         } else {
-            self.replay.arena.address_of(0)
+            self.arena.address_of(0)
         }
     }
+}
 
-    /// Copies the data of a CCW that writes.
-    fn gather(&self, slot: &Slot, bytes: &mut [u8], window: &Window) -> Option<()> {
-        let mut rest = bytes;
-        for (start, end) in self.areas(slot)? {
-            let length = (end - start) as usize;
-            let (part, after) = rest.split_at_mut_checked(length)?;
-            window.read_bytes(ClientAddress::new(start), part).ok()?;
-            rest = after;
-        }
-        rest.is_empty().then_some(())
+/// Where a transfer in channel has led, before it was perhaps made to lead to a stop.
+fn led_to(chain: &Chain, slot: &Slot, cut: &Cut, at: usize) -> Option<usize> {
+    let ccw = chain.program.arena.ccw(at);
+    let to = chain.program.arena.index_of(ccw.address.get());
+    let to = to.filter(|_| is_valid_transfer(ccw))?;
+    let stops = matches!(
+        chain.program.ranges.slot(to).kind,
+        SlotKind::Stop | SlotKind::StopTransferred
+    );
+    if stops && !cut.is_before(to) {
+        let target = if slot.kind == SlotKind::Link {
+            chain.program.ranges.client_address(at)?
+        } else {
+            chain.program.target(slot.client)?
+        };
+        return chain.program.ranges.find_translated(target, slot.entry);
     }
+    Some(to)
 }
 
 fn sum_of(bytes: &[u8]) -> u64 {

@@ -98,8 +98,8 @@ impl Translator {
         let Some(cut) = self.cut_of(&irb.scsw) else {
             return Split::No;
         };
-        let steady = self.steady && !self.is_changed_at(&cut);
-        let whole = steady && self.repeat(&cut, window).is_some();
+        let steady = self.chain.steady && !self.is_changed_at(&cut);
+        let whole = steady && self.replay.repeat(&self.chain, &cut, window).is_some();
         if !whole {
             self.replay.clear();
         }
@@ -119,7 +119,7 @@ impl Translator {
     fn is_changed_at(&self, cut: &Cut) -> bool {
         let met = matches!(cut.came, Came::Met | Came::Transferred);
         let stop = matches!(
-            self.ranges.slot(cut.slot).kind,
+            self.chain.program.ranges.slot(cut.slot).kind,
             SlotKind::Stop | SlotKind::StopTransferred
         );
         met && !(stop && cut.slot < self.translated)
@@ -127,7 +127,7 @@ impl Translator {
 
     /// The cut that a status shows.
     fn cut_of(&self, scsw: &Scsw) -> Option<Cut> {
-        if !self.live || !self.dirty.has_split() {
+        if !self.live || !self.chain.program.dirty.has_split() {
             return None;
         }
         let final_status = scsw.ended()
@@ -138,7 +138,7 @@ impl Translator {
             return None;
         }
         let slot = self.slot_before(scsw.program.get())?;
-        let client = self.ranges.client_address(slot)?;
+        let client = self.chain.program.ranges.client_address(slot)?;
         let checks = scsw.subchannel() - SubchannelStatus::PCI;
         let came = if checks == SubchannelStatus::PROGRAM_CHECK {
             self.met(slot)?
@@ -162,16 +162,16 @@ impl Translator {
 
     /// What a program check at a slot means.
     fn met(&self, slot: usize) -> Option<Came> {
-        match self.ranges.slot(slot).kind {
+        match self.chain.program.ranges.slot(slot).kind {
             SlotKind::Stop => Some(Came::Met),
             SlotKind::StopTransferred => Some(Came::Transferred),
             // It was taken back, and a transfer in channel leads to it. Its data cannot have given the check.
             SlotKind::Plain | SlotKind::Cut => {
-                let known = self.ranges.slot(slot);
-                let taken_back = self.is_taken_back(slot)
+                let known = self.chain.program.ranges.slot(slot);
+                let taken_back = self.chain.program.is_taken_back(slot)
                     && !is_transfer_in_channel(known.client)
-                    && self.data_is_sound(&known);
-                (taken_back && !self.is_chained_to(slot)).then_some(Came::Transferred)
+                    && self.chain.program.data_is_sound(&known);
+                (taken_back && !self.chain.program.is_chained_to(slot)).then_some(Came::Transferred)
             }
             SlotKind::CutData | SlotKind::Dead | SlotKind::IdleLink | SlotKind::Link => None,
         }
@@ -184,10 +184,12 @@ impl Translator {
             done | DeviceStatus::STATUS_MODIFIER,
             done | DeviceStatus::UNIT_CHECK,
         );
-        match self.ranges.slot(slot).kind {
+        match self.chain.program.ranges.slot(slot).kind {
             SlotKind::Cut if device == done => Some(Came::Chained),
             SlotKind::Cut if device == skipped => Some(Came::Skipped),
-            SlotKind::Cut if device == checked && self.can_repeat(slot) => Some(Came::Chained),
+            SlotKind::Cut if device == checked && self.chain.can_repeat(slot) => {
+                Some(Came::Chained)
+            }
             SlotKind::CutData if device == done || device == checked => Some(Came::InData),
             _ => None,
         }
@@ -198,10 +200,10 @@ impl Translator {
     fn begin_again(&mut self, cut: &Cut, whole: bool, window: &Window) -> Result<Orb, Refused> {
         self.live = false;
         let mut first = cut.at;
-        if u64::from(first) < self.shape.limit && cut.came != Came::Transferred {
-            if let Some(ccw) = self.read_ccw(first, window) {
+        if u64::from(first) < self.chain.program.shape.limit && cut.came != Came::Transferred {
+            if let Some(ccw) = self.chain.program.read_ccw(first, window) {
                 if is_transfer_in_channel(ccw) {
-                    first = self.target(ccw).unwrap_or(first);
+                    first = self.chain.program.target(ccw).unwrap_or(first);
                 }
             }
         }
@@ -214,7 +216,7 @@ impl Translator {
         let mut orb = self.begin(first, entry, window)?;
         // The client has had its interruption for the initial status.
         orb.set_flags(orb.flags() - OrbFlags::INITIAL_STATUS);
-        orb.program = U32::new(self.replay.lead_to(self.arena.address_of(0)));
+        orb.program = U32::new(self.replay.lead_to(self.chain.program.arena.address_of(0)));
         Ok(orb)
     }
 }
