@@ -1,4 +1,4 @@
-//! The documents: links lead somewhere, files that are named are there, and messages are those of the programs.
+//! The documents: links lead somewhere, files that are named are there, and messages and states are those of the programs.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -248,4 +248,76 @@ fn a_line_is_a_sentence() {
         wrong.extend(prose.map(|line| format!("{}: {line}", file.display())));
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// The words in the first column of the table with that name.
+fn first_column(page: &str, table: &str) -> Vec<String> {
+    let begin = format!("<!-- table: {table} -->\n");
+    let (_, behind) = page.split_once(&begin).unwrap();
+    let (rows, _) = behind.split_once("<!-- end -->").unwrap();
+    let cells = rows
+        .lines()
+        .skip(2)
+        .map(|row| row.split('|').nth(1).unwrap());
+    cells
+        .map(|cell| cell.trim().trim_matches('`').to_owned())
+        .collect()
+}
+
+/// The tables of states have those of the control area, and for the appliance the one that the daemon adds.
+#[test]
+fn every_state_is_in_the_troubleshooting() {
+    use vcss::control::{ConditionState, DeviceLife, Life};
+    use vcss::trace::DriverState;
+    let life = [
+        Life::Starting,
+        Life::Serving,
+        Life::Stopping,
+        Life::Stopped,
+        Life::Failed,
+    ];
+    let life = life.map(|it| match it {
+        Life::Starting => "starting",
+        Life::Serving => "serving",
+        Life::Stopping => "stopping",
+        Life::Stopped => "stopped",
+        Life::Failed => "failed",
+    });
+    let device = [DeviceLife::Online, DeviceLife::Failed, DeviceLife::Standby];
+    let device = device.map(|it| match it {
+        DeviceLife::Online => "online",
+        DeviceLife::Failed => "failed",
+        DeviceLife::Standby => "standby",
+    });
+    let condition = [
+        ConditionState::Good,
+        ConditionState::Failed,
+        ConditionState::Unknown,
+    ];
+    let condition = condition.map(|it| match it {
+        ConditionState::Good => "online",
+        ConditionState::Failed => "failed",
+        ConditionState::Unknown => "unknown",
+    });
+    let driver = [
+        DriverState::NotOperational,
+        DriverState::Standby,
+        DriverState::Idle,
+        DriverState::Busy,
+        DriverState::Quiescing,
+        DriverState::Disconnected,
+    ];
+    let driver = driver.map(|it| match it {
+        DriverState::NotOperational => "not-operational",
+        DriverState::Standby => "standby",
+        DriverState::Idle => "idle",
+        DriverState::Busy => "busy",
+        DriverState::Quiescing => "quiescing",
+        DriverState::Disconnected => "disconnected",
+    });
+    let page = fs::read_to_string(root().join("docs/troubleshooting.md")).unwrap();
+    assert_eq!(first_column(&page, "life"), [&life[..], &["down"]].concat());
+    assert_eq!(first_column(&page, "device"), device);
+    assert_eq!(first_column(&page, "condition"), condition);
+    assert_eq!(first_column(&page, "driver"), driver);
 }
