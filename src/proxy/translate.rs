@@ -63,7 +63,7 @@ pub use split::Split;
 
 use arena::Arena;
 use cycles::Cycles;
-use follow::Chain;
+use follow::ClientChain;
 use program::Shape;
 use ranges::Transfer;
 use replay::Replay;
@@ -98,7 +98,7 @@ struct Limit(u32);
 /// The translator of one owned subchannel: at most one program at a time.
 #[derive(Debug)]
 pub struct Translator {
-    chain: Chain,
+    chain: ClientChain,
     replay: Replay,
     /// Slots that were in use when the program, or the rest of it, began.
     translated: usize,
@@ -130,7 +130,7 @@ impl Translator {
 
     fn with_arenas(arena: Arena, repeat: Arena) -> Self {
         Self {
-            chain: Chain::new(arena),
+            chain: ClientChain::new(arena),
             replay: Replay::new(repeat),
             translated: 0,
             orb: Orb::default(),

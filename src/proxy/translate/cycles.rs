@@ -16,12 +16,12 @@
 use channel::{Ccw1, CcwFlags, Classify, CommandClass, CommandCode};
 
 use super::arena::{is_transfer_in_channel, is_valid_transfer, INVALID};
-use super::program::Program;
+use super::program::TranslatedProgram;
 use super::ranges::Walk;
 
 /// The search for loops in a program.
 pub(super) struct Cycles<'a> {
-    pub(super) program: &'a mut Program,
+    pub(super) program: &'a mut TranslatedProgram,
     pub(super) classify: Classify,
     /// The ORB admits suspend flags.
     pub(super) suspends: bool,

@@ -23,7 +23,7 @@ use zerocopy::FromBytes;
 
 use super::arena::{List, INVALID};
 use super::midaws::MIDAW;
-use super::program::{Program, Shape};
+use super::program::{Shape, TranslatedProgram};
 use super::ranges::{Slot, Transfer, RESERVE};
 
 /// An address that no machine has, and that is no block's start. As the first half of a MIDAW it has
@@ -45,7 +45,7 @@ pub(super) struct Area {
     pub(super) transfer: Transfer,
     /// What is transferred goes nowhere.
     pub(super) skip: bool,
-    /// The last bits of an address word that stands for a whole block: see [`Program::block_start`].
+    /// The last bits of an address word that stands for a whole block: see [`TranslatedProgram::block_start`].
     pub(super) start: u64,
 }
 
@@ -69,7 +69,7 @@ impl Area {
     }
 }
 
-impl Program {
+impl TranslatedProgram {
     /// The hardware's CCW for one of the client's that is not a transfer in channel. Notes in `slot`
     /// what has to be known of it.
     #[inline(never)]

@@ -2,13 +2,13 @@
 //!
 //! A CCW goes the straight cursor if the program cannot change, the CCW has format 1, begins a command that does not read backward,
 //! does not chain data, and its data is where a direct address may be, or in IDAWs. That is a part of what
-//! [`Chain::follow`] does, and comes to the same; whatever else there is stays for it, already fetched.
+//! [`ClientChain::follow`] does, and comes to the same; whatever else there is stays for it, already fetched.
 
 use channel::{Ccw1, CcwFlags};
 use window::{ClientAddress, Window};
 
 use super::data::Area;
-use super::follow::Chain;
+use super::follow::ClientChain;
 use super::ranges::{Slot, Transfer};
 use super::{END_31, MAX_CCWS};
 
@@ -23,7 +23,7 @@ pub(super) struct FastPath {
     pub(super) next: Option<Ccw1>,
 }
 
-impl Chain {
+impl ClientChain {
     /// Translates CCWs from `at` on, where a command begins, up to the client address `border` at most.
     #[inline(never)]
     pub(super) fn fast_path(&mut self, at: u32, border: u32, window: &Window) -> FastPath {

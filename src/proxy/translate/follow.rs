@@ -1,6 +1,6 @@
 //! The chain: what the channel can reach, CCW after CCW.
 //!
-//! Chaining leads from a CCW to the next, and a transfer in channel to its target: that is one cursor, and [`Chain::follow`] goes it.
+//! Chaining leads from a CCW to the next, and a transfer in channel to its target: that is one cursor, and [`ClientChain::follow`] goes it.
 //! A status modifier leads from a CCW that chains commands past the next one. Within a segment that is ground
 //! which is translated anyway; past its end it is a *detour*: taken at once when there is no other cursor to go,
 //! else kept in a work list until the cursor is done. A detour is a possibility, so its limit does
@@ -10,7 +10,7 @@ use channel::{Ccw1, CcwFlags, Classify, CommandClass, CommandCode};
 use window::Window;
 
 use super::arena::{is_transfer_in_channel, Arena, INVALID};
-use super::program::{Program, Shape};
+use super::program::{Shape, TranslatedProgram};
 use super::ranges::{Slot, SlotKind, Transfer};
 use super::replay::Arguments;
 use super::{Limit, MAX_CCWS, MAX_DETOUR};
@@ -81,8 +81,8 @@ impl Before {
 
 /// The chain: a program, and how far it has been followed.
 #[derive(Debug)]
-pub(super) struct Chain {
-    pub(super) program: Program,
+pub(super) struct ClientChain {
+    pub(super) program: TranslatedProgram,
     /// What is going on where the program, or the rest of it, begins.
     pub(super) began: Transfer,
     /// No CCW has changed since the program, or the rest of it, was translated.
@@ -92,10 +92,10 @@ pub(super) struct Chain {
     pub(super) arguments: Arguments,
 }
 
-impl Chain {
+impl ClientChain {
     pub(super) fn new(arena: Arena) -> Self {
         Self {
-            program: Program::new(arena),
+            program: TranslatedProgram::new(arena),
             began: Transfer::None,
             steady: false,
             classify: |_| None,

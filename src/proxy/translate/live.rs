@@ -1,6 +1,6 @@
 //! A program that changes while it runs.
 //!
-//! Without prefetch the channel fetches a CCW, and an address word, when it gets there. [`Chain::refresh`] looks at the
+//! Without prefetch the channel fetches a CCW, and an address word, when it gets there. [`ClientChain::refresh`] looks at the
 //! client's words again and stores what has changed, each CCW and each address word by one store of eight bytes: the channel sees
 //! it as it would see a store of the client's that came a little later. A suspended program is the same case, whatever its ORB says
 //! about prefetch: refresh it before it is resumed.
@@ -21,21 +21,21 @@ use channel::{Ccw1, CcwFlags};
 use window::Window;
 
 use super::arena::{is_transfer_in_channel, is_valid_transfer, INVALID};
-use super::follow::{Chain, Cursor};
+use super::follow::{ClientChain, Cursor};
 use super::program::Chaining;
 use super::ranges::{Segment, Slot, SlotKind, Transfer, LINKS};
 
 /// How often a program is compared that keeps changing meanwhile, before what has been found is stored all the same.
 const LOOKS: u32 = 4;
 
-/// What [`Chain::refresh`] found.
+/// What [`ClientChain::refresh`] found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Refreshed {
     /// CCWs that were translated anew or have another address list.
     pub changed: u32,
 }
 
-/// Who has changed a CCW: see [`Chain::doubt`].
+/// Who has changed a CCW: see [`ClientChain::doubt`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Doubt {
     /// The CPU.
@@ -47,7 +47,7 @@ enum Doubt {
     Itself,
 }
 
-impl Chain {
+impl ClientChain {
     /// Compares the client's program with what was translated, and translates again what has changed.
     pub(super) fn refresh(&mut self, window: &Window) -> Refreshed {
         let mut refreshed = Refreshed::default();

@@ -10,7 +10,7 @@ use zerocopy::transmute;
 
 use super::arena::List;
 use super::data::Area;
-use super::program::Program;
+use super::program::TranslatedProgram;
 use super::ranges::{Transfer, RESERVE};
 use super::PAGE;
 
@@ -35,7 +35,7 @@ impl Area {
     }
 }
 
-impl Program {
+impl TranslatedProgram {
     /// The client's MIDAWs, at a multiple of their size.
     #[inline(never)]
     pub(super) fn copy_midaws(&mut self, area: &Area, window: &Window) -> Option<List> {

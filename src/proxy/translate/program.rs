@@ -75,14 +75,14 @@ pub(super) enum Chaining {
 
 /// A program in the arena.
 #[derive(Debug)]
-pub(super) struct Program {
+pub(super) struct TranslatedProgram {
     pub(super) arena: Arena,
     pub(super) ranges: TranslatedRanges,
     pub(super) dirty: DirtyRanges,
     pub(super) shape: Shape,
 }
 
-impl Program {
+impl TranslatedProgram {
     pub(super) fn new(arena: Arena) -> Self {
         Self {
             arena,

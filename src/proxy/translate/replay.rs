@@ -18,8 +18,8 @@ use channel::{Ccw1, CcwFlags, Classify, CommandClass, CommandCode};
 use window::Window;
 
 use super::arena::{is_transfer_in_channel, is_valid_transfer, transfer_to, Arena, INVALID};
-use super::follow::Chain;
-use super::program::Program;
+use super::follow::ClientChain;
+use super::program::TranslatedProgram;
 use super::ranges::{Slot, SlotKind, Transfer};
 use super::split::Cut;
 use super::END_31;
@@ -137,7 +137,7 @@ impl Arguments {
     #[inline(never)]
     pub(super) fn note(
         &mut self,
-        program: &Program,
+        program: &TranslatedProgram,
         classify: Classify,
         index: usize,
         slot: &Slot,
@@ -175,7 +175,7 @@ struct Walk {
 
 impl Replay {
     /// Appends what has been executed since the last start to what is repeated. `None`: that cannot be.
-    pub(super) fn repeat(&mut self, chain: &Chain, cut: &Cut, window: &Window) -> Option<()> {
+    pub(super) fn repeat(&mut self, chain: &ClientChain, cut: &Cut, window: &Window) -> Option<()> {
         let mut walk = Walk {
             slot: 0,
             chained: (chain.began != Transfer::None).then_some(CommandClass::Reads),
@@ -210,7 +210,7 @@ impl Replay {
     /// A transfer in channel, the client's or a link, is gone along. It stands for itself only where it closes the loop of a search.
     fn repeat_transfer(
         &mut self,
-        chain: &Chain,
+        chain: &ClientChain,
         slot: &Slot,
         cut: &Cut,
         walk: &mut Walk,
@@ -233,7 +233,7 @@ impl Replay {
 
     fn repeat_command(
         &mut self,
-        chain: &Chain,
+        chain: &ClientChain,
         slot: &Slot,
         walk: &mut Walk,
         last: bool,
@@ -279,7 +279,7 @@ impl Replay {
 
     /// The data address of a CCW that skips. The channel does not use it. Should something below take it all the same, what is
     /// read had better go into the client's window, if a direct address can name that.
-    fn unused_address(&self, chain: &Chain, count: u16) -> u32 {
+    fn unused_address(&self, chain: &ClientChain, count: u16) -> u32 {
         let count = u64::from(count);
         let direct = chain.program.shape.base.saturating_add(count) <= END_31;
         if direct && count <= chain.program.shape.limit {
@@ -291,7 +291,7 @@ impl Replay {
 }
 
 /// Where a transfer in channel has led, before it was perhaps made to lead to a stop.
-fn led_to(chain: &Chain, slot: &Slot, cut: &Cut, at: usize) -> Option<usize> {
+fn led_to(chain: &ClientChain, slot: &Slot, cut: &Cut, at: usize) -> Option<usize> {
     let ccw = chain.program.arena.ccw(at);
     let to = chain.program.arena.index_of(ccw.address.get());
     let to = to.filter(|_| is_valid_transfer(ccw))?;
