@@ -36,6 +36,7 @@ use crate::driver::virtio_ccw::Settings;
 use crate::driver::virtio_serial::VirtioSerial;
 use crate::event_loop::loans::Loans;
 use crate::proxy::block_service::VirtioBlk;
+use crate::proxy::ctx::Ctx;
 use crate::proxy::Proxy;
 
 use self::clients::Parts;
@@ -235,15 +236,17 @@ impl Appliance {
             let client = clients::assemble(
                 number,
                 &mut Parts {
-                    platform: &mut *platform,
+                    ctx: Ctx {
+                        trace: trace.as_mut(),
+                        note: note.as_ref().map(|(note, _)| *note),
+                        ..Ctx::new(platform)
+                    },
                     control,
                     exports: &exports,
                     devices,
                     disks: &numbers,
                     free: &mut free,
                     suspects: &suspects,
-                    trace: trace.as_mut(),
-                    note: note.as_ref().map(|(note, _)| *note),
                     isc: tuning.settings.isc,
                 },
             );

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`block_service`] | the virtio block device behind a virtual subchannel: requests out of clients' queues into disks |
 //! | [`client`] | one client: its area, its window, its virtual channel subsystem |
+//! | [`ctx`] | what every call is given: the machine, the time, the trace |
 //! | `held` | disks that take nothing new until what an earlier life had taken is done |
 //! | [`subchannel`] | virtual subchannels: emulated ones, and those that stand for owned ones |
 //! | [`translate`] | channel programs of a client made into programs that the hardware runs |
@@ -17,6 +18,7 @@
 
 pub mod block_service;
 pub mod client;
+pub mod ctx;
 mod held;
 pub mod subchannel;
 pub mod translate;
@@ -36,11 +38,10 @@ use crate::css::Device;
 use crate::css::Platform;
 use crate::driver::block::{BlockDevice, Done};
 
-use self::block_service::request::Scratch;
-use self::block_service::service::Context;
-use self::block_service::table::Table;
+use self::block_service::service::Requests;
 use self::block_service::Unfit;
-use self::client::{Client, Surroundings};
+use self::client::Client;
+use self::ctx::Ctx;
 use self::held::Held;
 use self::subchannel::passthrough::{driver_state, PassThrough};
 use crate::control::PassedThrough;
@@ -58,8 +59,7 @@ pub struct Proxy {
     redoing: bool,
     /// The disks that are held then.
     held: Held,
-    table: Table,
-    scratch: Scratch,
+    requests: Requests,
     /// Completions whose flush found the disk full. Never more than there are requests.
     postponed: Vec<Done>,
     /// There are pass-through subchannels, which cost time.
@@ -118,8 +118,7 @@ impl Proxy {
             held: Held::default(),
             passes_through: false,
             trace,
-            table: Table::default(),
-            scratch: Scratch::default(),
+            requests: Requests::default(),
             postponed: Vec::new(),
             tending: Tending::default(),
             note: None,
@@ -138,7 +137,7 @@ impl Proxy {
             usize::from(disk.geometry().queues) * usize::from(disk.geometry().queue_size)
         });
         let capacity = requests.sum();
-        self.table.grow(capacity);
+        self.requests.table.grow(capacity);
         self.postponed
             .reserve_exact(capacity.saturating_sub(self.postponed.len()));
     }
@@ -194,13 +193,13 @@ impl Proxy {
         let Some(cut) = self.cut.take_if(|cut| cut.client == client.number()) else {
             return;
         };
-        let mut around = Surroundings {
+        let mut ctx = Ctx {
             now: platform.now(),
             platform,
             trace: self.trace.as_mut(),
             note: self.note,
         };
-        client.cut_off(&cut, &mut around);
+        client.cut_off(&cut, &mut ctx);
     }
 
     /// One more client is there.
@@ -237,7 +236,7 @@ impl Proxy {
 
     /// Requests in flight at the disks, and programs that have to be looked after while they run.
     pub fn in_flight(&self) -> usize {
-        self.table.in_flight() + usize::from(self.any(PassThrough::wants_refresh))
+        self.requests.table.in_flight() + usize::from(self.any(PassThrough::wants_refresh))
     }
 
     /// Whether an interruption of a pass-through subchannel may come soon.
@@ -300,18 +299,18 @@ impl Proxy {
     ) -> bool {
         self.passes_through
             && self
-                .each(platform, |client, around| {
-                    client.interruption(interruption, around)
+                .each(platform, |client, ctx| {
+                    client.interruption(interruption, ctx)
                 })
                 .worked
     }
 
     /// A channel report about a subchannel: whoever has it looks whether its device has gone.
     pub fn report(&mut self, platform: &mut dyn Platform, about: SubchannelId) {
-        self.each(platform, |client, around| {
-            client.each_pass_through(around, |subject, line| {
+        self.each(platform, |client, ctx| {
+            client.each_pass_through(ctx, |subject, ctx| {
                 if about == subject.id() {
-                    subject.report(line);
+                    subject.report(ctx);
                 }
             });
             false
@@ -335,9 +334,9 @@ impl Proxy {
             let mut all = devices.iter();
             all.find(|device| device.number == wanted).cloned()
         };
-        self.each(platform, |client, around| {
+        self.each(platform, |client, ctx| {
             if client.number() == number {
-                client.release(index, find, isc, around);
+                client.release(index, find, isc, ctx);
             }
             false
         });
@@ -350,10 +349,10 @@ impl Proxy {
             return false;
         }
         // Whoever had it elsewhere may not have heard yet that it has gone there.
-        self.each(platform, |client, around| {
-            client.each_pass_through(around, |subject, line| {
+        self.each(platform, |client, ctx| {
+            client.each_pass_through(ctx, |subject, ctx| {
                 if subject.device() == device.number {
-                    subject.report(line);
+                    subject.report(ctx);
                 }
             });
             false
@@ -366,9 +365,9 @@ impl Proxy {
             return false;
         };
         self.passes_through = true;
-        self.each(platform, |client, around| {
+        self.each(platform, |client, ctx| {
             if client.number() == chosen {
-                client.plug(index, device, isc, around);
+                client.plug(index, device, isc, ctx);
             }
             false
         });
@@ -377,8 +376,8 @@ impl Proxy {
 
     /// A channel report about a path.
     pub fn path(&mut self, platform: &mut dyn Platform, report: Crw) {
-        self.each(platform, |client, around| {
-            client.path(report, around);
+        self.each(platform, |client, ctx| {
+            client.path(report, ctx);
             false
         });
     }
@@ -387,8 +386,8 @@ impl Proxy {
     pub fn lend(&mut self, platform: &mut dyn Platform, device: &Device, isc: u8) -> bool {
         self.passes_through = true;
         let mut lent = false;
-        self.each(platform, |client, around| {
-            lent = lent || client.lend(device, isc, around);
+        self.each(platform, |client, ctx| {
+            lent = lent || client.lend(device, isc, ctx);
             false
         });
         lent
@@ -397,10 +396,10 @@ impl Proxy {
     /// Takes a disk's subchannel back, and says whether that is done. To be called until it is.
     pub fn take_back(&mut self, platform: &mut dyn Platform, number: DeviceNumber) -> bool {
         let mut done = true;
-        self.each(platform, |client, around| {
-            client.each_pass_through(around, |subject, line| {
+        self.each(platform, |client, ctx| {
+            client.each_pass_through(ctx, |subject, ctx| {
                 if subject.is_of_a_disk() && subject.device() == number {
-                    done &= subject.give_back(line);
+                    done &= subject.give_back(ctx);
                 }
             });
             false
@@ -410,8 +409,8 @@ impl Proxy {
 
     /// Takes all owned subchannels from their clients.
     pub fn offline(&mut self, platform: &mut dyn Platform) {
-        self.each(platform, |client, around| {
-            client.each_pass_through(around, PassThrough::offline);
+        self.each(platform, |client, ctx| {
+            client.each_pass_through(ctx, PassThrough::offline);
             false
         });
     }
@@ -420,7 +419,7 @@ impl Proxy {
     fn each(
         &mut self,
         platform: &mut dyn Platform,
-        mut act: impl FnMut(&mut Client, &mut Surroundings<'_>) -> bool,
+        mut act: impl FnMut(&mut Client, &mut Ctx<'_>) -> bool,
     ) -> Turn {
         let mut turn = Turn::default();
         let now = if self.passes_through {
@@ -428,14 +427,14 @@ impl Proxy {
         } else {
             Tod::NEVER
         };
-        let mut around = Surroundings {
+        let mut ctx = Ctx {
             platform,
             now,
             trace: self.trace.as_mut(),
             note: self.note,
         };
         for client in &mut self.clients {
-            turn.worked |= act(client, &mut around);
+            turn.worked |= act(client, &mut ctx);
         }
         self.serve_nobody();
         turn
@@ -470,7 +469,7 @@ impl Proxy {
                 self.hold();
             }
             let held = self.redoing.then_some(&self.held);
-            let mut full = false;
+            self.requests.full = false;
             let count = self.clients.len();
             // From the one whose turn it is; those before it come last.
             let mut place = self.first;
@@ -479,16 +478,15 @@ impl Proxy {
                     break;
                 };
                 if !client.devices.is_empty() {
-                    let (table, scratch) = (&mut self.table, &mut self.scratch);
-                    let note = self.note;
-                    turn.worked |= client.serve(held, disks, table, scratch, &mut full, note);
+                    let requests = &mut self.requests;
+                    turn.worked |= client.serve(held, disks, requests, self.note);
                 }
                 place += 1;
                 if place == count {
                     place = 0;
                 }
             }
-            if full {
+            if self.requests.full {
                 // What becomes free is not always the same client's.
                 let next = self.first + 1;
                 self.first = if next < count { next } else { 0 };
@@ -517,10 +515,10 @@ impl Proxy {
         }
         let passes_through = self.passes_through;
         let mut changing = false;
-        let heard = self.each(platform, |client, around| {
-            let heard = client.poll_requests(around);
+        let heard = self.each(platform, |client, ctx| {
+            let heard = client.poll_requests(ctx);
             if passes_through {
-                changing |= client.tick(around);
+                changing |= client.tick(ctx);
             }
             heard
         });
@@ -538,18 +536,18 @@ impl Proxy {
         }
         let (first, index) = self.tending.next;
         let count = self.clients.len();
-        // Once around, and the first one's others.
+        // Once ctx, and the first one's others.
         for step in 0..=count {
             let place = (first + step) % count.max(1);
             let from = if step == 0 { index } else { 0 };
-            let mut around = Surroundings {
+            let mut ctx = Ctx {
                 platform: &mut *platform,
                 now,
                 trace: self.trace.as_mut(),
                 note: self.note,
             };
             let client = self.clients.get_mut(place);
-            if let Some(looked) = client.and_then(|client| client.refresh(from, &mut around)) {
+            if let Some(looked) = client.and_then(|client| client.refresh(from, &mut ctx)) {
                 let end = platform.now();
                 let pause = TEND_PAUSE * end.micros_since(now);
                 self.tending.next = (place, looked + 1);
@@ -583,7 +581,7 @@ impl Proxy {
 
     /// Ends the request of a completion. `false`: it needs room on the disk first.
     fn finish(&mut self, disks: &mut [Box<dyn BlockDevice>], done: Done) -> bool {
-        let Some(request) = self.table.remove(done.token) else {
+        let Some(request) = self.requests.table.remove(done.token) else {
             return true;
         };
         let origin = request.origin;
@@ -600,23 +598,14 @@ impl Proxy {
         if let Some(note) = self.note {
             note.serve(Served::Subchannel(number, device.index()));
         }
-        // Completions have their own way to wait.
-        let mut full = false;
-        let mut context = Context {
-            area: &client.area,
-            window: client.window,
-            disk: disk.as_mut(),
-            table: &mut self.table,
-            scratch: &mut self.scratch,
-            full: &mut full,
-        };
-        device.complete(&request, done.status, &mut context)
+        let table = &mut self.requests.table;
+        device.complete(&request, done.status, disk.as_mut(), table)
     }
 
     /// Before sleeping: asks every client to ring. Returns whether there is work after all: requests that cannot be taken before
     /// another one ends are none.
     pub fn arm_wakeup(&mut self) -> bool {
-        let full = self.table.is_full();
+        let full = self.requests.table.is_full();
         let held = self.redoing.then_some(&self.held);
         let note = self.note;
         let waiting = self.clients.iter_mut().fold(false, |waiting, client| {
@@ -639,7 +628,7 @@ impl core::fmt::Debug for Proxy {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Proxy")
             .field("clients", &self.clients.len())
-            .field("in_flight", &self.table.in_flight())
+            .field("in_flight", &self.requests.table.in_flight())
             .finish()
     }
 }

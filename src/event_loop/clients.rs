@@ -9,8 +9,7 @@ use liballoc::string::{String, ToString};
 
 use channel::SubchannelId;
 use vcss::layout::Kind;
-use vcss::trace::Recorder;
-use vcss::underway::{Note, Served};
+use vcss::underway::Served;
 use vcss::Area;
 
 use super::owners::{find, Unassigned};
@@ -19,19 +18,18 @@ use super::{Appliance, Spec};
 use crate::control::{Control, Exported, Subject};
 use crate::css::Device;
 use crate::css::Platform;
-use crate::proxy::client::{Client, Stands, Surroundings};
+use crate::proxy::client::{Client, Stands};
+use crate::proxy::ctx::Ctx;
 
 /// What a client is put together from.
 pub(super) struct Parts<'a, 'b> {
-    pub(super) platform: &'a mut dyn Platform,
+    pub(super) ctx: Ctx<'a>,
     pub(super) control: &'a Control,
     pub(super) exports: &'a [Spec],
     pub(super) devices: &'a [Device],
     pub(super) disks: &'a [channel::DeviceNumber],
     pub(super) free: &'a mut Unassigned<'b>,
     pub(super) suspects: &'a Suspects,
-    pub(super) trace: Option<&'a mut Recorder<'static>>,
-    pub(super) note: Option<&'static Note>,
     pub(super) isc: u8,
 }
 
@@ -40,7 +38,7 @@ pub(super) fn assemble(number: u16, parts: &mut Parts<'_, '_>) -> Result<Client,
     if let Some(reason) = parts.suspects.withholds(Subject::Client(number)) {
         return Err(reason);
     }
-    if let Some(note) = parts.note {
+    if let Some(note) = parts.ctx.note {
         note.serve(Served::Client(number));
     }
     let share = parts.control.share(number);
@@ -50,9 +48,7 @@ pub(super) fn assemble(number: u16, parts: &mut Parts<'_, '_>) -> Result<Client,
     let client = Client::new(share.name, number, area, share.window, share.program);
     let mut client = client.map_err(spoilt)?;
     for export in parts.exports.iter().filter(|it| it.client == number) {
-        if let Some(note) = parts.note {
-            note.serve(Served::Subchannel(number, export.place));
-        }
+        parts.ctx.serve(number, export.place);
         if parts.suspects.withholds_subchannel(number, export.place) {
             client.withhold(export.place);
         }
@@ -75,14 +71,8 @@ pub(super) fn assemble(number: u16, parts: &mut Parts<'_, '_>) -> Result<Client,
                 (Stands::Lent(*number), None)
             }
         };
-        let around = Surroundings {
-            now: parts.platform.now(),
-            platform: &mut *parts.platform,
-            trace: parts.trace.as_deref_mut(),
-            note: None,
-        };
         client
-            .add_pass_through(stands, device, parts.isc, around)
+            .add_pass_through(stands, device, parts.isc, &mut parts.ctx)
             .map_err(spoilt)?;
     }
     Ok(client)
@@ -121,15 +111,16 @@ impl Appliance {
         let client = assemble(
             number,
             &mut Parts {
-                platform: &mut *platform,
+                ctx: Ctx {
+                    note: self.proxy.note(),
+                    ..Ctx::new(platform)
+                },
                 control: &self.control,
                 exports: &self.exports,
                 devices,
                 disks: &disks,
                 free: &mut free,
                 suspects: &self.suspects,
-                trace: None,
-                note: self.proxy.note(),
                 isc: self.tuning.settings.isc,
             },
         );

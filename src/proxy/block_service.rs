@@ -2,7 +2,7 @@
 //!
 //! # Scope
 //!
-//! [`VirtioBlk`] is the device; [`Unit`] is its control unit, which the virtual subchannel's channel
+//! [`VirtioBlk`] is the device; `unit` makes it a control unit, which the virtual subchannel's channel
 //! drives; `queue` keeps one virtqueue and what of it must outlive the appliance; `ending` sets queues up, stops them and
 //! resets the device; `request` takes a descriptor chain apart, `table` has the requests in flight, and `service`
 //! moves requests between queues and the disk.
@@ -24,8 +24,6 @@ use virtio::ring::Options;
 use virtio::{Features, Status};
 use window::Window;
 use zerocopy::IntoBytes;
-
-pub use self::unit::Unit;
 
 use self::queue::{ServedQueue, SetupError};
 use crate::control::Export;
@@ -54,6 +52,9 @@ pub struct Counters {
 #[derive(Debug)]
 pub struct VirtioBlk {
     export: Export,
+    /// The client's area, and its window.
+    area: Area<'static>,
+    window: &'static Window,
     /// Number of its subchannel in the client's area.
     index: u32,
     offered: Features,
@@ -147,7 +148,12 @@ impl VirtioBlk {
     /// # Errors
     ///
     /// The area has no place for it.
-    pub fn new(area: &Area<'static>, index: u32, export: Export) -> Result<Self, AreaError> {
+    pub fn new(
+        area: Area<'static>,
+        window: &'static Window,
+        index: u32,
+        export: Export,
+    ) -> Result<Self, AreaError> {
         let word = |offset| area.word::<Notify>(index, offset);
         let mut queues = Vec::with_capacity(MAX_QUEUES);
         for number in 0..usize::from(export.queues).min(MAX_QUEUES) {
@@ -182,6 +188,8 @@ impl VirtioBlk {
             config_notify: word(core::mem::offset_of!(Notify, config))?,
             counters: Counters::default(),
             export,
+            area,
+            window,
         })
     }
 
@@ -190,12 +198,7 @@ impl VirtioBlk {
     /// # Errors
     ///
     /// The export does not fit the disk; nothing is served then.
-    pub fn attach(
-        &mut self,
-        area: &Area<'static>,
-        disk: &dyn BlockDevice,
-        first_queue: usize,
-    ) -> Result<(), Unfit> {
+    pub fn attach(&mut self, disk: &dyn BlockDevice, first_queue: usize) -> Result<(), Unfit> {
         self.withheld = Status::DEVICE_NEEDS_RESET;
         let geometry = disk.geometry();
         let (start, sectors) = extent(&self.export, disk)?;
@@ -217,10 +220,7 @@ impl VirtioBlk {
         }
         self.withheld = Status::empty();
         if self.status.contains(Status::FEATURES_OK) && !self.acceptable(self.accepted) {
-            self.needs_reset(
-                area,
-                &"the disk does not offer the features any more that were agreed on",
-            );
+            self.needs_reset(&"the disk does not offer the features any more that were agreed on");
         }
         Ok(())
     }
@@ -286,10 +286,10 @@ impl VirtioBlk {
     }
 
     /// The driver broke a queue: nothing more is served until it resets the device.
-    fn needs_reset(&mut self, area: &Area<'static>, why: &dyn core::fmt::Display) {
+    fn needs_reset(&mut self, why: &dyn core::fmt::Display) {
         log::warn!("virtual subchannel {}: needs reset: {why}", self.index);
         self.status |= Status::DEVICE_NEEDS_RESET;
-        self.persist(area);
+        self.persist();
         self.tell_of_change();
     }
 
@@ -302,7 +302,7 @@ impl VirtioBlk {
     }
 
     /// Writes down what must outlive the appliance.
-    fn persist(&self, area: &Area<'static>) {
+    fn persist(&self) {
         let state = DeviceState {
             features: self.accepted.bits().into(),
             revision: u32::from(self.revision).into(),
@@ -311,15 +311,15 @@ impl VirtioBlk {
             written: 1,
             ..DeviceState::default()
         };
-        if let Err(error) = area.write(self.index, &state) {
+        if let Err(error) = self.area.write(self.index, &state) {
             log::error!("virtual subchannel {}: {error}", self.index);
         }
     }
 
     /// Takes up where the appliance's earlier life ended. Whatever the area says is checked as if
     /// the client had just asked for it.
-    pub fn take_up(&mut self, area: &Area<'static>, window: &'static Window) {
-        if !self.take_up_state(area) {
+    pub fn take_up(&mut self) {
+        if !self.take_up_state() {
             return;
         }
         if self.status.contains(Status::DEVICE_NEEDS_RESET) {
@@ -327,8 +327,8 @@ impl VirtioBlk {
             self.tell_of_change();
             return;
         }
-        if let Err(error) = self.take_up_queues(area, window) {
-            self.needs_reset(area, &error);
+        if let Err(error) = self.take_up_queues() {
+            self.needs_reset(&error);
             return;
         }
         let queues = self.served().count();
@@ -340,13 +340,13 @@ impl VirtioBlk {
     }
 
     /// Takes up all but the queues: nothing of what the client has in its memory is looked at. Returns whether there was anything.
-    pub fn take_up_state(&mut self, area: &Area<'static>) -> bool {
-        let Ok(state) = area.read::<DeviceState>(self.index) else {
+    pub fn take_up_state(&mut self) -> bool {
+        let Ok(state) = self.area.read::<DeviceState>(self.index) else {
             return false;
         };
         let first = self.index * MAX_QUEUES as u32;
         for (place, slot) in (first..).zip(&mut self.queues) {
-            slot.start = queue::position(area, place);
+            slot.start = queue::position(&self.area, place);
         }
         // No command has come yet: nothing was ever written there.
         if state.as_bytes().iter().all(|&byte| byte == 0) {
@@ -365,11 +365,7 @@ impl VirtioBlk {
             && !self.accepted.contains(Features::RING_INDIRECT_DESC)
     }
 
-    fn take_up_queues(
-        &mut self,
-        area: &Area<'static>,
-        window: &'static Window,
-    ) -> Result<(), SetupError> {
+    fn take_up_queues(&mut self) -> Result<(), SetupError> {
         let agreed = self.status.contains(Status::FEATURES_OK);
         let driven = self.status.contains(Status::DRIVER_OK);
         if driven && !agreed {
@@ -379,7 +375,8 @@ impl VirtioBlk {
         let first = self.index * MAX_QUEUES as u32;
         for number in 0..MAX_QUEUES {
             let place = first + number as u32;
-            let Some(mut served) = ServedQueue::take_up(area, place, window, options)? else {
+            let Some(mut served) = ServedQueue::take_up(&self.area, place, self.window, options)?
+            else {
                 continue;
             };
             if !driven {

@@ -14,28 +14,25 @@ use liballoc::string::String;
 use liballoc::vec::Vec;
 
 use channel::{Crw, FunctionControl, IoInterruption, SubchannelId};
-use s390x::clock::Tod;
 use vcss::client::SchibPart;
 use vcss::events::EventSource;
-use vcss::trace::Recorder;
-use vcss::underway::{CutOff, Note, Served};
+use vcss::underway::{CutOff, Note};
 use vcss::{Area, AreaError, Bell};
 use window::Window;
 
 pub use self::place::{Fit, Stands};
 
 use self::place::{part, Kind, Virtual};
+use super::ctx::{serve, Ctx};
 use super::held::Held;
 use crate::control::Export;
 use crate::css::Device;
-use crate::css::Platform;
 use crate::driver::block::BlockDevice;
-use crate::proxy::block_service::request::Scratch;
-use crate::proxy::block_service::service::Context;
-use crate::proxy::block_service::table::{Origin, Table};
+use crate::proxy::block_service::service::Requests;
+use crate::proxy::block_service::table::Origin;
 use crate::proxy::block_service::{Unfit, VirtioBlk};
 use crate::proxy::subchannel::emulated::Subchannel;
-use crate::proxy::subchannel::passthrough::{initialised, Line, PassThrough};
+use crate::proxy::subchannel::passthrough::{initialised, PassThrough};
 
 /// When so many CCWs have been looked at for a client in one turn, its further requests come in the next one.
 const EFFORT: usize = if cfg!(test) { 8 } else { 1024 };
@@ -71,34 +68,6 @@ pub struct Client {
     /// It is no client, but a test of the appliance.
     #[cfg(feature = "test-image")]
     trusted: bool,
-}
-
-/// What serving pass-through subchannels needs.
-pub struct Surroundings<'a> {
-    /// The machine.
-    pub platform: &'a mut dyn Platform,
-    /// The time.
-    pub now: Tod,
-    /// The trace.
-    pub trace: Option<&'a mut Recorder<'static>>,
-    /// Where it is noted what is being done, so that a next life does not do it again.
-    pub note: Option<&'a Note>,
-}
-
-impl core::fmt::Debug for Surroundings<'_> {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Surroundings")
-            .field("now", &self.now)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Notes for which virtual subchannel something is done from now on.
-#[inline(always)]
-fn serve(note: Option<&Note>, client: u16, subchannel: u16) {
-    if let Some(note) = note {
-        note.serve(Served::Subchannel(client, subchannel));
-    }
 }
 
 impl Client {
@@ -150,13 +119,13 @@ impl Client {
     /// The area has no place for it.
     pub fn add(&mut self, device: u16, export: Export) -> Result<(), AreaError> {
         let index = self.subchannels.len() as u32;
-        let mut virtio = VirtioBlk::new(&self.area, index, export)?;
+        let mut virtio = VirtioBlk::new(self.area.clone(), self.window, index, export)?;
         let withheld = self.withheld.contains(&(index as u16));
         if withheld {
             // Its queues may be what the appliance dies of.
-            virtio.take_up_state(&self.area);
+            virtio.take_up_state();
         } else {
-            virtio.take_up(&self.area, self.window);
+            virtio.take_up();
         }
         let mut subchannel = Subchannel::new(device);
         if let Ok(old) = self.area.read::<SchibPart>(index) {
@@ -189,12 +158,12 @@ impl Client {
         stands: Stands,
         device: Option<&Device>,
         isc: u8,
-        around: Surroundings<'_>,
+        ctx: &mut Ctx<'_>,
     ) -> Result<(), AreaError> {
         let index = self.subchannels.len() as u16;
         let device = device.filter(|device| self.may_have(stands, device));
         let subject =
-            device.and_then(|device| self.subject(around.platform, index, stands, device, isc));
+            device.and_then(|device| self.subject(ctx.platform, index, stands, device, isc));
         let kind = match subject {
             Some(subject) => Kind::PassThrough(Box::new(subject)),
             None => Kind::Nothing,
@@ -203,18 +172,10 @@ impl Client {
         place.stands = Some(stands);
         place.withheld = self.withheld.contains(&index);
         let former = self.area.read::<SchibPart>(place.index).ok();
-        let mut line = Line {
-            css: around.platform,
-            window: self.program,
-            now: around.now,
-            trace: around.trace,
-            client: self.number,
-            note: around.note,
-        };
         match &mut place.kind {
             Kind::PassThrough(subject) if !place.withheld => {
                 let former = former.map(|part| (part.schib, part.functions.get() as u8));
-                subject.open(former, &mut line);
+                subject.open(former, ctx);
                 if let Some(device) = device {
                     self.note(stands, device);
                 }
@@ -229,25 +190,17 @@ impl Client {
             }
             Kind::PassThrough(_) | Kind::Nothing | Kind::Virtio(..) => {}
         }
-        place.show(&self.area, &mut line);
-        place.tell(&self.area, &mut self.events, &mut line);
+        place.show(&self.area, ctx);
+        place.tell(&self.area, &mut self.events, ctx);
         self.subchannels.push(place);
         Ok(())
     }
 
     /// Ends what an earlier life of the appliance left unfinished for the client.
-    pub fn cut_off(&mut self, cut: &CutOff, around: &mut Surroundings<'_>) {
+    pub fn cut_off(&mut self, cut: &CutOff, ctx: &mut Ctx<'_>) {
         if let Some(place) = self.subchannels.get_mut(usize::from(cut.subchannel)) {
-            serve(around.note, self.number, cut.subchannel);
-            let mut line = Line {
-                css: &mut *around.platform,
-                window: self.program,
-                now: around.now,
-                trace: around.trace.as_deref_mut(),
-                client: self.number,
-                note: around.note,
-            };
-            place.cut_off(cut, &self.area, &mut line);
+            ctx.serve(self.number, cut.subchannel);
+            place.cut_off(cut, self.number, &self.area, ctx);
             self.ring = true;
         }
     }
@@ -273,7 +226,7 @@ impl Client {
             let device = self.devices.get_mut(*device);
             if let Some(device) = device.filter(|device| device.export().disk == number) {
                 if !place.withheld {
-                    let fits = device.attach(&self.area, disk, *first_queue);
+                    let fits = device.attach(disk, *first_queue);
                     tell(place.index as u16, fits);
                 }
                 *first_queue += usize::from(device.queue_count());
@@ -325,59 +278,42 @@ impl Client {
     }
 
     /// Carries out what the client asks its subchannels, if it rang. Returns whether anything was done.
-    pub fn poll_requests(&mut self, around: &mut Surroundings<'_>) -> bool {
+    pub fn poll_requests(&mut self, ctx: &mut Ctx<'_>) -> bool {
         if !self.has_news() {
             return false;
         }
         let rang = self.bell.heard() | core::mem::take(&mut self.behind);
         let mut effort = 0;
         if rang && self.bell.began_anew() {
-            self.each_pass_through(around, PassThrough::reset);
+            self.each_pass_through(ctx, PassThrough::reset);
             for place in &mut self.subchannels {
-                serve(around.note, self.number, place.index as u16);
-                let mut line = Line {
-                    css: &mut *around.platform,
-                    window: self.program,
-                    now: around.now,
-                    trace: around.trace.as_deref_mut(),
-                    client: self.number,
-                    note: around.note,
-                };
-                place.begin_reset(&self.area, &mut line);
+                ctx.serve(self.number, place.index as u16);
+                place.begin_reset(&self.area, ctx);
             }
             self.resetting = true;
         }
         if self.resetting {
-            self.go_on_resetting(around.note);
+            self.go_on_resetting(ctx);
         }
         let mut worked = false;
         self.active = self.resetting;
         for place in &mut self.subchannels {
-            serve(around.note, self.number, place.index as u16);
+            ctx.serve(self.number, place.index as u16);
             let mut done = false;
             if let Kind::Virtio(subchannel, _) = &place.kind {
                 if subchannel.is_active() {
-                    let windows = (self.window, self.program);
-                    let noted = (around.note, self.number);
-                    done = place.advance(&self.area, windows, &mut self.devices, noted);
+                    let of = (self.number, self.program);
+                    done = place.advance(of, &mut self.devices, ctx);
                 }
             }
             let asks = rang && place.asked.load() != place.answered.load();
             if asks && effort < EFFORT {
-                let mut line = Line {
-                    css: &mut *around.platform,
-                    window: self.program,
-                    now: around.now,
-                    trace: around.trace.as_deref_mut(),
-                    client: self.number,
-                    note: around.note,
-                };
                 place.answer(
+                    (self.number, self.program),
                     &self.area,
-                    self.window,
                     &mut self.devices,
                     &mut self.events,
-                    &mut line,
+                    ctx,
                 );
                 effort += place.effort();
                 done = true;
@@ -402,11 +338,11 @@ impl Client {
     /// Goes on with the resets of a client that began anew. They end together, and the area says so before any of the subchannels is
     /// used: after a death in between they are all done again, and none that is in use is.
     #[cold]
-    fn go_on_resetting(&mut self, note: Option<&Note>) {
+    fn go_on_resetting(&mut self, ctx: &Ctx<'_>) {
         let mut waits = false;
         for place in &self.subchannels {
-            serve(note, self.number, place.index as u16);
-            waits |= place.go_on_resetting(&self.area, self.window, &mut self.devices);
+            ctx.serve(self.number, place.index as u16);
+            waits |= place.go_on_resetting(&mut self.devices);
         }
         if !waits {
             for place in &mut self.subchannels {
@@ -420,94 +356,79 @@ impl Client {
     /// Does something to each pass-through subchannel, and tells the client what came of it.
     pub fn each_pass_through(
         &mut self,
-        around: &mut Surroundings<'_>,
-        mut act: impl FnMut(&mut PassThrough, &mut Line<'_>),
+        ctx: &mut Ctx<'_>,
+        mut act: impl FnMut(&mut PassThrough, &mut Ctx<'_>),
     ) {
         for place in &mut self.subchannels {
             if place.withheld {
                 continue;
             }
             if let Kind::PassThrough(subject) = &mut place.kind {
-                serve(around.note, self.number, subject.index());
-                let mut line = Line {
-                    css: &mut *around.platform,
-                    window: self.program,
-                    now: around.now,
-                    trace: around.trace.as_deref_mut(),
-                    client: self.number,
-                    note: around.note,
-                };
-                act(subject, &mut line);
-                self.ring |= place.tell(&self.area, &mut self.events, &mut line);
+                ctx.serve(self.number, subject.index());
+                act(subject, ctx);
+                self.ring |= place.tell(&self.area, &mut self.events, ctx);
             }
         }
     }
 
     /// An interruption. Returns whether it was one of this client's subchannels'.
-    pub fn interruption(
-        &mut self,
-        interruption: &IoInterruption,
-        around: &mut Surroundings<'_>,
-    ) -> bool {
+    pub fn interruption(&mut self, interruption: &IoInterruption, ctx: &mut Ctx<'_>) -> bool {
         let IoInterruption::Subchannel { id: of, .. } = interruption else {
             return false;
         };
         if !self.any_passed_through(|subject| subject.id() == *of) {
             return false;
         }
-        self.each_pass_through(around, |subject, line| {
+        self.each_pass_through(ctx, |subject, ctx| {
             if subject.id() == *of {
-                subject.interruption(line);
+                subject.interruption(ctx);
             }
         });
         true
     }
 
     /// Does what is due. Returns whether a program may change while it runs, and is to be [looked at](Self::refresh).
-    pub fn tick(&mut self, around: &mut Surroundings<'_>) -> bool {
+    pub fn tick(&mut self, ctx: &mut Ctx<'_>) -> bool {
         let (mut due, mut changing) = (false, false);
         for place in &self.subchannels {
             if let Kind::PassThrough(subject) = &place.kind {
-                due |= subject.is_due(around.now);
+                due |= subject.is_due(ctx.now);
                 changing |= subject.is_changing();
             }
         }
         if due {
-            self.each_pass_through(around, |subject, line| subject.tick(line));
+            self.each_pass_through(ctx, |subject, ctx| subject.tick(ctx));
         }
         changing
     }
 
     /// Looks at the program of one virtual subchannel, the first from `from` on whose program may change while it runs. Which one that was.
-    pub fn refresh(&mut self, from: u16, around: &mut Surroundings<'_>) -> Option<u16> {
+    pub fn refresh(&mut self, from: u16, ctx: &mut Ctx<'_>) -> Option<u16> {
         let mut all = self.passed_through();
         let (chosen, _) = all.find(|(index, subject)| *index >= from && subject.is_changing())?;
         drop(all);
-        self.each_pass_through(around, |subject, line| {
+        self.each_pass_through(ctx, |subject, ctx| {
             if subject.index() == chosen {
-                subject.refresh(line);
+                subject.refresh(ctx);
             }
         });
         Some(chosen)
     }
 
     /// A channel report about a path: to each subchannel that has it, and once to the client.
-    pub fn path(&mut self, report: Crw, around: &mut Surroundings<'_>) {
+    pub fn path(&mut self, report: Crw, ctx: &mut Ctx<'_>) {
         let mut told = false;
-        self.each_pass_through(around, |subject, line| {
-            told |= subject.path(report, told, line);
+        self.each_pass_through(ctx, |subject, ctx| {
+            told |= subject.path(report, told, ctx);
         });
     }
 
-    /// Takes requests from the client's queues and passes them on; new ones only of disks that are not `held`. Sets `full` when one
-    /// finds its disk full.
+    /// Takes requests from the client's queues and passes them on; new ones only of disks that are not `held`.
     pub fn serve(
         &mut self,
         held: Option<&Held>,
         disks: &mut [Box<dyn BlockDevice>],
-        table: &mut Table,
-        scratch: &mut Scratch,
-        full: &mut bool,
+        requests: &mut Requests,
         note: Option<&Note>,
     ) -> bool {
         let mut worked = false;
@@ -515,34 +436,26 @@ impl Client {
             if !device.is_live() {
                 if !device.is_ready() {
                     serve(note, self.number, device.index());
-                    let (area, window) = (&self.area, self.window);
-                    worked |= device.end_rest(self.place, number as u16, area, window, scratch);
+                    let scratch = &mut requests.scratch;
+                    worked |= device.end_rest(self.place, number as u16, scratch);
                 }
                 continue;
             }
             let held = held.is_some_and(|held| held.contains(device.export().disk));
             for queue in 0..device.queue_count() {
-                if !device.has_news(queue, self.window) {
+                if !device.has_news(queue) {
                     continue;
                 }
                 let Some(disk) = disks.get_mut(device.export().disk) else {
                     break;
                 };
                 serve(note, self.number, device.index());
-                let mut context = Context {
-                    area: &self.area,
-                    window: self.window,
-                    disk: disk.as_mut(),
-                    table,
-                    scratch,
-                    full: &mut *full,
-                };
                 let origin = Origin {
                     client: self.place,
                     subchannel: number as u16,
                     queue,
                 };
-                worked |= device.serve(origin, held, &mut context);
+                worked |= device.serve(origin, held, disk.as_mut(), requests);
             }
         }
         worked
@@ -553,7 +466,7 @@ impl Client {
         for device in &mut self.devices {
             if device.is_dirty() {
                 serve(note, self.number, device.index());
-                self.ring |= device.publish(&self.area, self.window);
+                self.ring |= device.publish();
             }
         }
         core::mem::take(&mut self.ring) && self.bell.ring()
@@ -566,7 +479,7 @@ impl Client {
         let mut waiting = false;
         for device in &mut self.devices {
             serve(note, self.number, device.index());
-            let more = device.expect_bells(true, &self.area, self.window);
+            let more = device.expect_bells(true);
             waiting |= more && !full && !held.is_some_and(|it| it.contains(device.export().disk));
         }
         self.bell.rings() | waiting
@@ -577,7 +490,7 @@ impl Client {
         self.bell.disarm_wakeup();
         for device in &mut self.devices {
             serve(note, self.number, device.index());
-            device.expect_bells(false, &self.area, self.window);
+            device.expect_bells(false);
         }
     }
 }

@@ -10,30 +10,29 @@
 //!   the disk is not there, it ends with an error.
 
 use vcss::client::{MAX_QUEUES, MAX_QUEUE_SIZE};
-use vcss::Area;
 use virtio::blk::RequestStatus;
 use virtio::ccw::QueueInfo;
 use virtio::ring::device::PopError;
 use virtio::ring::{Options, QueueLayout};
 use virtio::{Features, Status};
-use window::{ClientAddress, Window};
+use window::ClientAddress;
 
 use super::queue::{forget, ServedQueue};
 use super::request::{shape, Scratch};
 use super::table::Origin;
-use super::{Unit, VirtioBlk, Waiting};
+use super::{VirtioBlk, Waiting};
 use crate::proxy::subchannel::emulated::program::Executed;
 
-impl Unit<'_> {
+impl VirtioBlk {
     /// SET_VQ: releases the queue if there is one, and sets it up if the size is not 0.
     pub(in crate::proxy::block_service) fn set_queue(&mut self, info: &QueueInfo) -> Executed {
-        let place = self.place(info.index.get());
-        let (area, window) = (self.area, self.window);
-        let options = Options::from(self.device.accepted);
-        let agreed = self.device.status.contains(Status::FEATURES_OK);
-        let ready = self.device.is_ready();
-        let driven = self.device.is_driven();
-        let Some(slot) = self.slot(info.index.get()) else {
+        let place = self.record_place(info.index.get());
+        let window = self.window;
+        let options = Options::from(self.accepted);
+        let agreed = self.status.contains(Status::FEATURES_OK);
+        let ready = self.is_ready();
+        let driven = self.is_driven();
+        let Some(slot) = self.queues.get_mut(usize::from(info.index.get())) else {
             return Executed::Reject;
         };
         if let Some(served) = &mut slot.served {
@@ -50,7 +49,7 @@ impl Unit<'_> {
             slot.served = None;
         }
         // Also the record of one that could not be taken up.
-        forget(area, place, slot.start);
+        forget(&self.area, place, slot.start);
         if info.size.get() == 0 {
             return Executed::Done;
         }
@@ -66,13 +65,13 @@ impl Unit<'_> {
             driver: ClientAddress::new(info.driver.get()),
             device: ClientAddress::new(info.device.get()),
         };
-        match ServedQueue::set_up(area, place, window, layout, options, slot.start) {
+        match ServedQueue::set_up(&self.area, place, window, layout, options, slot.start) {
             Ok(served) => {
                 slot.served = Some(served);
                 Executed::Done
             }
             Err(error) => {
-                log::warn!("virtual subchannel {}: {error}", self.device.index);
+                log::warn!("virtual subchannel {}: {error}", self.index);
                 Executed::Reject
             }
         }
@@ -81,7 +80,7 @@ impl Unit<'_> {
     /// VDEV_RESET: drops what is not at the disk, waits for what is, and forgets everything.
     pub(in crate::proxy) fn reset(&mut self) -> Executed {
         let mut drained = true;
-        for slot in &mut self.device.queues {
+        for slot in &mut self.queues {
             let served = slot.served.as_mut();
             drained &= served.is_none_or(ServedQueue::abandon);
         }
@@ -90,26 +89,23 @@ impl Unit<'_> {
         }
         // All that the area has, also those that could not be taken up. A crash in between leaves a device without queues.
         for queue in 0..MAX_QUEUES as u16 {
-            forget(self.area, self.place(queue), 0);
+            forget(&self.area, self.record_place(queue), 0);
         }
-        let device = &mut *self.device;
-        device.waiting = Waiting::No;
-        for slot in &mut device.queues {
+        self.waiting = Waiting::No;
+        for slot in &mut self.queues {
             slot.served = None;
             slot.start = 0;
         }
         // One store for the status, the next for the features: in between, nothing has been agreed on.
-        device.status = Status::empty();
-        device.revision = 0;
+        self.status = Status::empty();
+        self.revision = 0;
         // The cache mode stays: a client that is told what it is from a copy goes on being told so.
-        device.persist(self.area);
-        device.accepted = Features::empty();
-        device.persist(self.area);
+        self.persist();
+        self.accepted = Features::empty();
+        self.persist();
         Executed::Done
     }
-}
 
-impl VirtioBlk {
     /// The channel program that stopped a queue or reset the device has ended, or was ended: what queues there are are served as before.
     pub fn go_on(&mut self) {
         self.waiting = Waiting::No;
@@ -121,14 +117,8 @@ impl VirtioBlk {
     }
 
     /// While the disk is not there: ends with an error what keeps queues from stopping. Returns whether there was anything.
-    pub fn end_rest(
-        &mut self,
-        client: u16,
-        subchannel: u16,
-        area: &Area<'static>,
-        window: &Window,
-        scratch: &mut Scratch,
-    ) -> bool {
+    pub fn end_rest(&mut self, client: u16, subchannel: u16, scratch: &mut Scratch) -> bool {
+        let window = self.window;
         let mut worked = false;
         for queue in 0..self.queue_count() {
             let origin = Origin {
@@ -147,9 +137,9 @@ impl VirtioBlk {
                 match shape(window, &scratch.chain) {
                     Ok(shape) => {
                         let (at, status) = (shape.status, RequestStatus::IoError);
-                        self.answer(origin, head, at, status, 1, area, window);
+                        self.answer(origin, head, at, status, 1);
                     }
-                    Err(_) => self.give_back(origin, head, 0, area, window),
+                    Err(_) => self.give_back(origin, head, 0),
                 }
             }
         }

@@ -12,7 +12,6 @@
 //! A request gets exactly one ending. What is wrong with a request ends that request; what is wrong
 //! with a ring ends the device, until its driver resets it.
 
-use vcss::Area;
 use virtio::blk::{Range as WireRange, RangeFlags, RequestStatus, RequestType, SECTOR};
 use virtio::ring::device::{Buffer, PopError};
 use window::{ClientAddress, Window};
@@ -26,29 +25,15 @@ use crate::driver::block::{BlockDevice, BlockStatus, Operation, Range, SubmitErr
 /// Requests taken from one queue before the next one's turn.
 const BUDGET: u32 = 32;
 
-/// What the service works with for one client.
-pub struct Context<'a> {
-    /// The client's area.
-    pub area: &'a Area<'static>,
-    /// The client's window.
-    pub window: &'static Window,
-    /// The disk behind the device.
-    pub disk: &'a mut dyn BlockDevice,
+/// What the devices of all clients share.
+#[derive(Debug, Default)]
+pub struct Requests {
     /// The requests in flight.
-    pub table: &'a mut Table,
+    pub table: Table,
     /// The place to take one apart.
-    pub scratch: &'a mut Scratch,
+    pub scratch: Scratch,
     /// Set when a request finds its disk full.
-    pub full: &'a mut bool,
-}
-
-impl core::fmt::Debug for Context<'_> {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Context")
-            .field("window", self.window)
-            .field("table", self.table)
-            .finish_non_exhaustive()
-    }
+    pub full: bool,
 }
 
 /// A request that was checked.
@@ -62,15 +47,21 @@ enum Prepared {
 impl VirtioBlk {
     /// Whether [`Self::serve`] would find something in a queue: the quick look of each turn.
     #[inline]
-    pub fn has_news(&self, queue: u16, window: &Window) -> bool {
+    pub fn has_news(&self, queue: u16) -> bool {
         let slot = self.queues.get(usize::from(queue));
         slot.and_then(|slot| slot.served.as_ref())
-            .is_some_and(|served| served.has_news(window))
+            .is_some_and(|served| served.has_news(self.window))
     }
 
     /// Takes requests from one queue that [has news](Self::has_news), and passes them on: of a disk that is `held`, only
     /// those that had been taken before. Returns whether there were any.
-    pub fn serve(&mut self, origin: Origin, held: bool, context: &mut Context<'_>) -> bool {
+    pub fn serve(
+        &mut self,
+        origin: Origin,
+        held: bool,
+        disk: &mut dyn BlockDevice,
+        requests: &mut Requests,
+    ) -> bool {
         let mut worked = false;
         for _ in 0..BUDGET {
             let Some(slot) = self.queues.get_mut(usize::from(origin.queue)) else {
@@ -82,11 +73,11 @@ impl VirtioBlk {
             if held && !served.has_taken() {
                 break;
             }
-            if context.table.is_full() {
-                *context.full = true;
+            if requests.table.is_full() {
+                requests.full = true;
                 break;
             }
-            let taken = served.take(context.window, &mut context.scratch.chain);
+            let taken = served.take(self.window, &mut requests.scratch.chain);
             let last = served.is_caught_up();
             let head = match taken {
                 Ok(None) => break,
@@ -94,18 +85,18 @@ impl VirtioBlk {
                 Err(PopError::Request { head, error }) => {
                     log::debug!("{origin:?} head {head}: {error}");
                     self.counters.errors += 1;
-                    self.give_back(origin, head, 0, context.area, context.window);
+                    self.give_back(origin, head, 0);
                     worked = true;
                     continue;
                 }
                 Err(PopError::Queue(error)) => {
-                    self.needs_reset(context.area, &error);
+                    self.needs_reset(&error);
                     return true;
                 }
             };
-            if !self.begin(origin, head, context) {
+            if !self.begin(origin, head, disk, requests) {
                 // The disk is full: the request waits in the client's ring.
-                *context.full = true;
+                requests.full = true;
                 if let Some(served) = self.served_mut(origin.queue) {
                     served.put_back(head);
                 }
@@ -121,20 +112,26 @@ impl VirtioBlk {
     }
 
     /// Starts a request. `false`: there is no room for it now.
-    fn begin(&mut self, origin: Origin, head: u16, context: &mut Context<'_>) -> bool {
-        let window = context.window;
-        let shape = match shape(window, &context.scratch.chain) {
+    fn begin(
+        &mut self,
+        origin: Origin,
+        head: u16,
+        disk: &mut dyn BlockDevice,
+        requests: &mut Requests,
+    ) -> bool {
+        let window = self.window;
+        let shape = match shape(window, &requests.scratch.chain) {
             Ok(shape) => shape,
             Err(_) => {
                 log::debug!("{origin:?} head {head}: no room for header or status");
                 self.counters.errors += 1;
-                self.give_back(origin, head, 0, context.area, window);
+                self.give_back(origin, head, 0);
                 return true;
             }
         };
         // The status byte, and what comes before it.
         let mut written = 1;
-        let ended = match self.prepare(&shape, context) {
+        let ended = match self.prepare(&shape, &mut requests.scratch) {
             Ok(Prepared::Disk(operation, kind, data)) => {
                 let request = Request {
                     origin,
@@ -146,20 +143,17 @@ impl VirtioBlk {
                         && !self.write_back()
                         && self.disk.flush,
                 };
-                let Some(token) = context.table.insert(request) else {
+                let Some(token) = requests.table.insert(request) else {
                     return false;
                 };
                 let queue = self.disk_queue(origin.queue);
                 let Scratch {
                     segments, ranges, ..
-                } = &*context.scratch;
-                match context
-                    .disk
-                    .submit(queue, operation, segments, ranges, token)
-                {
+                } = &requests.scratch;
+                match disk.submit(queue, operation, segments, ranges, token) {
                     Ok(()) => return true,
                     Err(error) => {
-                        context.table.remove(token);
+                        requests.table.remove(token);
                         match error {
                             SubmitError::Full => return false,
                             SubmitError::Unsupported => RequestStatus::Unsupported,
@@ -178,29 +172,21 @@ impl VirtioBlk {
         if ended != RequestStatus::Ok {
             self.counters.errors += 1;
         }
-        self.answer(
-            origin,
-            head,
-            shape.status,
-            ended,
-            written,
-            context.area,
-            window,
-        );
+        self.answer(origin, head, shape.status, ended, written);
         true
     }
 
     /// Checks a request and makes the disk's operation of it, unless it is done already.
     #[inline]
-    fn prepare(&mut self, shape: &Shape, context: &mut Context<'_>) -> Result<Prepared, Refused> {
+    fn prepare(&mut self, shape: &Shape, scratch: &mut Scratch) -> Result<Prepared, Refused> {
         let Scratch {
             chain,
             segments,
             ranges,
-        } = &mut *context.scratch;
+        } = scratch;
         segments.clear();
         ranges.clear();
-        let window = context.window;
+        let window = self.window;
         let kind = RequestType::try_from(shape.header.kind.get())
             .map_err(|_| RequestStatus::Unsupported)?;
         let read_only = self.disk.read_only;
@@ -334,7 +320,8 @@ impl VirtioBlk {
         &mut self,
         request: &Request,
         status: BlockStatus,
-        context: &mut Context<'_>,
+        disk: &mut dyn BlockDevice,
+        table: &mut Table,
     ) -> bool {
         let mut status = match status {
             BlockStatus::Ok => RequestStatus::Ok,
@@ -342,7 +329,7 @@ impl VirtioBlk {
             BlockStatus::Unsupported => RequestStatus::Unsupported,
         };
         if request.through && status == RequestStatus::Ok {
-            match self.flush(request, context) {
+            match self.flush(request, disk, table) {
                 Ok(()) => return true,
                 Err(SubmitError::Full) => return false,
                 Err(_) => status = RequestStatus::IoError,
@@ -361,29 +348,30 @@ impl VirtioBlk {
             request.status,
             status,
             written,
-            context.area,
-            context.window,
         );
         true
     }
 
     /// Lets a flush follow a write. The request stays in the table, under the token that it just had,
     /// unless the flush is refused for good.
-    fn flush(&self, request: &Request, context: &mut Context<'_>) -> Result<(), SubmitError> {
+    fn flush(
+        &self,
+        request: &Request,
+        disk: &mut dyn BlockDevice,
+        table: &mut Table,
+    ) -> Result<(), SubmitError> {
         let queue = self.disk_queue(request.origin.queue);
-        let token = context.table.insert(*request).ok_or(SubmitError::Broken)?;
-        let submitted = context
-            .disk
-            .submit(queue, Operation::Flush, &[], &[], token);
+        let token = table.insert(*request).ok_or(SubmitError::Broken)?;
+        let submitted = disk.submit(queue, Operation::Flush, &[], &[], token);
         match submitted {
             Ok(()) => {
-                if let Some(request) = context.table.get_mut(token) {
+                if let Some(request) = table.get_mut(token) {
                     request.through = false;
                 }
             }
             Err(SubmitError::Full) => {}
             Err(_) => {
-                context.table.remove(token);
+                table.remove(token);
             }
         }
         submitted
@@ -406,10 +394,6 @@ impl VirtioBlk {
     }
 
     #[inline]
-    #[allow(
-        clippy::too_many_arguments,
-        reason = "all of it says where one byte and one entry go"
-    )]
     pub(in crate::proxy::block_service) fn answer(
         &mut self,
         origin: Origin,
@@ -417,13 +401,11 @@ impl VirtioBlk {
         at: ClientAddress,
         status: RequestStatus,
         written: u32,
-        area: &Area<'static>,
-        window: &Window,
     ) {
-        if let Err(error) = window.write(at, &u8::from(status)) {
+        if let Err(error) = self.window.write(at, &u8::from(status)) {
             log::debug!("{origin:?} head {head}: status: {error}");
         }
-        self.give_back(origin, head, written, area, window);
+        self.give_back(origin, head, written);
     }
 
     #[inline]
@@ -432,20 +414,19 @@ impl VirtioBlk {
         origin: Origin,
         head: u16,
         written: u32,
-        area: &Area<'static>,
-        window: &Window,
     ) {
+        let window = self.window;
         self.dirty = true;
         let Some(served) = self.served_mut(origin.queue) else {
             return;
         };
         if let Err(error) = served.give_back(window, head, written) {
-            self.needs_reset(area, &error);
+            self.needs_reset(&error);
         }
     }
 
     /// Publishes what was completed. Returns whether the client is to be notified.
-    pub fn publish(&mut self, area: &Area<'static>, window: &Window) -> bool {
+    pub fn publish(&mut self) -> bool {
         self.dirty = false;
         let mut notify = core::mem::take(&mut self.changed);
         let mut broken = None;
@@ -454,7 +435,7 @@ impl VirtioBlk {
                 continue;
             };
             if served.is_dirty() {
-                if let Err(error) = served.publish(window) {
+                if let Err(error) = served.publish(self.window) {
                     broken = Some(error);
                 }
             }
@@ -464,14 +445,14 @@ impl VirtioBlk {
             }
         }
         if let Some(error) = broken {
-            self.needs_reset(area, &error);
+            self.needs_reset(&error);
         }
         notify
     }
 
     /// Asks the client to ring for new requests, or tells it not to. With `on`, says whether there are
     /// requests already that can be taken. While one waits for room on the disk, others do as well, and what makes room wakes everybody.
-    pub fn expect_bells(&mut self, on: bool, area: &Area<'static>, window: &Window) -> bool {
+    pub fn expect_bells(&mut self, on: bool) -> bool {
         if !self.is_live() {
             return false;
         }
@@ -482,9 +463,9 @@ impl VirtioBlk {
                 continue;
             };
             let done = if on {
-                served.expect_bell(window)
+                served.expect_bell(self.window)
             } else {
-                served.expect_no_bell(window).map(|()| false)
+                served.expect_no_bell(self.window).map(|()| false)
             };
             match done {
                 Ok(more) => waiting |= more && !served.has_taken(),
@@ -492,7 +473,7 @@ impl VirtioBlk {
             }
         }
         if let Some(error) = broken {
-            self.needs_reset(area, &error);
+            self.needs_reset(&error);
         }
         waiting
     }

@@ -7,31 +7,18 @@
 
 use channel::CommandCode;
 use vcss::client::{QueuePosition, MAX_QUEUES, MAX_QUEUE_SIZE, SET_VQ_POSITION};
-use vcss::Area;
 use virtio::blk::{Config, Features as BlkFeatures};
 use virtio::ccw::{
     Command, FeatureDescriptor, QueueConfig, QueueInfo, Revision, REVISION_READ_STATUS,
 };
 use virtio::{Features, Status};
-use window::Window;
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::{QueueSlot, VirtioBlk, Waiting, DIRECT_SEGMENTS};
+use super::{VirtioBlk, Waiting, DIRECT_SEGMENTS};
 use crate::proxy::subchannel::emulated::program::{ControlUnit, Data, Executed, Fault};
 use crate::proxy::subchannel::emulated::Subchannel;
 
-/// The device's control unit, for as long as a channel program is being executed.
-#[derive(Debug)]
-pub struct Unit<'a> {
-    /// The device.
-    pub device: &'a mut VirtioBlk,
-    /// The client's area.
-    pub area: &'a Area<'static>,
-    /// The client's window, for ring addresses.
-    pub window: &'static Window,
-}
-
-impl ControlUnit for Unit<'_> {
+impl ControlUnit for VirtioBlk {
     fn execute(&mut self, command: u8, data: &mut Data<'_>) -> Executed {
         let done = match Command::try_from(command) {
             Ok(command) => self.virtio(command, data),
@@ -40,13 +27,13 @@ impl ControlUnit for Unit<'_> {
         let executed = done.unwrap_or_else(Executed::from);
         if executed != Executed::Wait {
             // However it ended: nothing is being stopped any more.
-            self.device.go_on();
+            self.go_on();
         }
         executed
     }
 }
 
-impl Unit<'_> {
+impl VirtioBlk {
     /// The commands that every control unit knows, and this one's own.
     fn common(&mut self, command: u8, data: &mut Data<'_>) -> Result<Executed, Fault> {
         const SENSE_ID: u8 = CommandCode::SENSE_ID.0;
@@ -56,13 +43,14 @@ impl Unit<'_> {
             SENSE => write_up_to_count(data, &[0; 32]),
             SET_VQ_POSITION => {
                 let position: QueuePosition = read(data)?;
-                let Some(slot) = self.slot(position.index.get()) else {
+                let place = self.record_place(position.index.get());
+                let start = position.next_avail.get();
+                let Some(slot) = self.queues.get_mut(usize::from(position.index.get())) else {
                     return Ok(Executed::Reject);
                 };
-                let start = position.next_avail.get();
                 slot.start = start;
                 if slot.served.is_none() {
-                    super::queue::forget(self.area, self.place(position.index.get()), start);
+                    super::queue::forget(&self.area, place, start);
                 }
                 Ok(Executed::Done)
             }
@@ -71,8 +59,7 @@ impl Unit<'_> {
     }
 
     fn virtio(&mut self, command: Command, data: &mut Data<'_>) -> Result<Executed, Fault> {
-        let device = &mut *self.device;
-        if !device.is_ready() && needs_disk(command) {
+        if !self.is_ready() && needs_disk(command) {
             return Ok(Executed::NotReady);
         }
         match command {
@@ -84,38 +71,38 @@ impl Unit<'_> {
                 if revision.revision.get() > REVISION_READ_STATUS {
                     return Ok(Executed::Reject);
                 }
-                device.revision = revision.revision.get();
+                self.revision = revision.revision.get();
             }
             Command::ReadFeatures => {
                 let asked: FeatureDescriptor = read(data)?;
-                let word = device.offered.word(asked.index);
+                let word = self.offered.word(asked.index);
                 data.write(0, &word.to_le_bytes())?;
             }
             Command::WriteFeatures => {
                 let given: FeatureDescriptor = read(data)?;
-                if device.status.contains(Status::FEATURES_OK) {
+                if self.status.contains(Status::FEATURES_OK) {
                     return Ok(Executed::Reject);
                 }
-                device.accepted = device.accepted.with_word(given.index, given.features.get());
+                self.accepted = self.accepted.with_word(given.index, given.features.get());
             }
             Command::ReadConfig => {
-                device.config.writeback = u8::from(device.writeback);
-                let mut config = device.config;
-                if device.is_direct() {
+                self.config.writeback = u8::from(self.writeback);
+                let mut config = self.config;
+                if self.is_direct() {
                     let most = config.seg_max.get().min(DIRECT_SEGMENTS);
                     config.seg_max.set(most);
                 }
                 return write_up_to_count(data, config.as_bytes());
             }
             Command::WriteConfig => return self.write_config(data),
-            Command::ReadStatus => data.write(0, &[device.status.bits()])?,
+            Command::ReadStatus => data.write(0, &[self.status.bits()])?,
             Command::WriteStatus => {
                 let [status]: [u8; 1] = read(data)?;
                 return Ok(self.write_status(Status::from_bits_truncate(status)));
             }
             Command::ReadQueueConfig => {
                 let mut config: QueueConfig = read(data)?;
-                let size = match self.slot(config.index.get()) {
+                let size = match self.queues.get(usize::from(config.index.get())) {
                     Some(_) => MAX_QUEUE_SIZE as u16,
                     None => 0,
                 };
@@ -124,10 +111,10 @@ impl Unit<'_> {
             }
             Command::SetQueue => {
                 let mut info: QueueInfo = read(data)?;
-                if let Waiting::Queue(first) = device.waiting {
+                if let Waiting::Queue(first) = self.waiting {
                     info = first;
                 }
-                device.waiting = Waiting::Queue(info);
+                self.waiting = Waiting::Queue(info);
                 return Ok(self.set_queue(&info));
             }
             Command::Reset => return Ok(self.reset()),
@@ -135,7 +122,7 @@ impl Unit<'_> {
             | Command::SetConfigIndicators
             | Command::SetAdapterIndicators => return Ok(Executed::Reject),
         }
-        self.device.persist(self.area);
+        self.persist();
         Ok(Executed::Done)
     }
 
@@ -147,44 +134,39 @@ impl Unit<'_> {
         data.read(0, bytes)?;
         let wanted = bytes.get(WRITEBACK).copied();
         let may = Features::from(BlkFeatures::CONFIG_WCE);
-        if let (Some(wanted), true) = (wanted, self.device.offered.contains(may)) {
-            self.device.writeback = wanted != 0;
+        if let (Some(wanted), true) = (wanted, self.offered.contains(may)) {
+            self.writeback = wanted != 0;
         }
-        self.device.persist(self.area);
+        self.persist();
         Ok(Executed::Done)
     }
 
     fn write_status(&mut self, status: Status) -> Executed {
-        if status.is_empty() || matches!(self.device.waiting, Waiting::Reset) {
-            self.device.waiting = Waiting::Reset;
+        if status.is_empty() || matches!(self.waiting, Waiting::Reset) {
+            self.waiting = Waiting::Reset;
             return self.reset();
         }
-        let device = &mut *self.device;
-        let newly = status - device.status;
-        if newly.contains(Status::FEATURES_OK) && !device.is_ready() {
+        let newly = status - self.status;
+        if newly.contains(Status::FEATURES_OK) && !self.is_ready() {
             return Executed::NotReady;
         }
-        if newly.contains(Status::FEATURES_OK) && !device.acceptable(device.accepted) {
+        if newly.contains(Status::FEATURES_OK) && !self.acceptable(self.accepted) {
             return Executed::Reject;
         }
         if newly.contains(Status::DRIVER_OK)
-            && !(status | device.status).contains(Status::FEATURES_OK)
+            && !(status | self.status).contains(Status::FEATURES_OK)
         {
             return Executed::Reject;
         }
         // Only a reset takes a bit away.
-        device.status |= status;
-        device.persist(self.area);
+        self.status |= status;
+        self.persist();
         Executed::Done
     }
 
     /// Where a queue's record stands in the area.
-    pub(in crate::proxy::block_service) fn place(&self, queue: u16) -> u32 {
-        self.device.index * MAX_QUEUES as u32 + u32::from(queue)
-    }
-
-    pub(in crate::proxy::block_service) fn slot(&mut self, index: u16) -> Option<&mut QueueSlot> {
-        self.device.queues.get_mut(usize::from(index))
+    pub(in crate::proxy::block_service) fn record_place(&self, queue: u16) -> u32 {
+        self.index * MAX_QUEUES as u32 + u32::from(queue)
     }
 }
 

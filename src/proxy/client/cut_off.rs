@@ -12,7 +12,7 @@ use vcss::Area;
 use zerocopy::FromBytes;
 
 use super::place::{Kind, Virtual};
-use crate::proxy::subchannel::passthrough::Line;
+use crate::proxy::ctx::Ctx;
 
 /// The answer to a request that may have been carried out, and the functions that have to end for the client then.
 ///
@@ -45,7 +45,13 @@ fn answer(command: &Command, enabled: bool, before: FunctionControl) -> (u32, Fu
 
 impl Virtual {
     /// Answers the request, if it is open still.
-    pub(super) fn cut_off(&mut self, cut: &CutOff, area: &Area<'static>, line: &mut Line<'_>) {
+    pub(super) fn cut_off(
+        &mut self,
+        cut: &CutOff,
+        client: u16,
+        area: &Area<'static>,
+        ctx: &mut Ctx<'_>,
+    ) {
         let sequence = self.asked.load();
         if cut.request != Some(sequence) || sequence == self.answered.load() {
             return;
@@ -59,8 +65,7 @@ impl Virtual {
                     return;
                 };
                 log::warn!(
-                    "client {}, virtual subchannel {}: request {} was cut off, and is not carried out again",
-                    line.client,
+                    "client {client}, virtual subchannel {}: request {} was cut off, and is not carried out again",
                     self.index,
                     command.instruction
                 );
@@ -71,7 +76,7 @@ impl Virtual {
                 self.condition.store(condition);
             }
         }
-        self.show(area, line);
+        self.show(area, ctx);
         self.tell_pending();
         self.answered.store(sequence);
     }

@@ -6,11 +6,12 @@ use channel::DeviceNumber;
 
 use super::super::translate::{Translator, ARENA_BYTES};
 use super::place::{Fit, Kind, Stands};
-use super::{serve, Client, Surroundings};
+use super::Client;
 use crate::css::Device;
 use crate::css::{has_room, Platform};
 use crate::driver::disk;
-use crate::proxy::subchannel::passthrough::{Owned, PassThrough};
+use crate::proxy::ctx::Ctx;
+use crate::proxy::subchannel::passthrough::{Owned, PassThrough, Place};
 
 /// Storage that is left to everything else when a device has got its arena.
 const SPARE_BYTES: usize = 64 * 1024;
@@ -75,13 +76,13 @@ impl Client {
             translator = translator.without_midaws();
         }
         let seen = seen(stands, number);
-        Some(PassThrough::new(
-            owned(device),
+        let place = Place {
+            client: self.number,
             index,
-            seen,
             isc,
-            translator,
-        ))
+            window: self.program,
+        };
+        Some(PassThrough::new(owned(device), place, seen, translator))
     }
 
     /// Gives what passes devices through arenas that the channel finds below 2 GiB, where the developer's machine has no storage.
@@ -102,18 +103,18 @@ impl Client {
     }
 
     /// Gives a virtual subchannel the device that has been plugged in, and tells the client.
-    pub fn plug(&mut self, index: u16, device: &Device, isc: u8, around: &mut Surroundings<'_>) {
+    pub fn plug(&mut self, index: u16, device: &Device, isc: u8, ctx: &mut Ctx<'_>) {
         let place = self.subchannels.get(usize::from(index));
         let Some(stands) = place.and_then(|place| place.stands) else {
             return;
         };
-        if !self.may_have(stands, device) || !self.provide(index, stands, device, isc, around) {
+        if !self.may_have(stands, device) || !self.provide(index, stands, device, isc, ctx) {
             return;
         }
         let seen = seen(stands, device.number);
-        self.each_pass_through(around, |subject, line| {
+        self.each_pass_through(ctx, |subject, ctx| {
             if subject.index() == index {
-                subject.plug(owned(device), seen, line);
+                subject.plug(owned(device), seen, ctx);
             }
         });
         self.note(stands, device);
@@ -127,7 +128,7 @@ impl Client {
         index: u16,
         find: impl FnOnce(DeviceNumber) -> Option<Device>,
         isc: u8,
-        around: &mut Surroundings<'_>,
+        ctx: &mut Ctx<'_>,
     ) {
         let Some(place) = self.subchannels.get_mut(usize::from(index)) else {
             return;
@@ -136,8 +137,8 @@ impl Client {
         if let Kind::Virtio(_, device) = &place.kind {
             // What of it is not the client's memory is known already.
             if let Some(device) = self.devices.get_mut(*device) {
-                serve(around.note, self.number, index);
-                device.take_up(&self.area, self.window);
+                ctx.serve(self.number, index);
+                device.take_up();
             }
         }
         let number = match (place.stands, &place.kind) {
@@ -146,26 +147,26 @@ impl Client {
             (Some(Stands::Any | Stands::Lent(_)) | None, _) => None,
         };
         if let Some(device) = number.and_then(find) {
-            self.plug(index, &device, isc, around);
+            self.plug(index, &device, isc, ctx);
         }
     }
 
     /// Lends the subchannel of a disk, which nobody uses, to the virtual subchannel that stands for that disk. Returns whether
     /// there is one that has it now.
-    pub fn lend(&mut self, device: &Device, isc: u8, around: &mut Surroundings<'_>) -> bool {
+    pub fn lend(&mut self, device: &Device, isc: u8, ctx: &mut Ctx<'_>) -> bool {
         let stands = Stands::Lent(device.number);
         let mut all = (0..).zip(&self.subchannels);
         let found = all.find(|(_, place)| place.stands == Some(stands) && !place.withheld);
         let Some((index, _)) = found else {
             return false;
         };
-        if !self.may_have(stands, device) || !self.provide(index, stands, device, isc, around) {
+        if !self.may_have(stands, device) || !self.provide(index, stands, device, isc, ctx) {
             return false;
         }
         let mut lent = false;
-        self.each_pass_through(around, |subject, line| {
+        self.each_pass_through(ctx, |subject, ctx| {
             if subject.index() == index {
-                lent = subject.lend(owned(device), line);
+                lent = subject.lend(owned(device), ctx);
             }
         });
         lent
@@ -178,13 +179,13 @@ impl Client {
         stands: Stands,
         device: &Device,
         isc: u8,
-        around: &mut Surroundings<'_>,
+        ctx: &mut Ctx<'_>,
     ) -> bool {
         let place = self.subchannels.get(usize::from(index));
         if !place.is_some_and(|place| matches!(place.kind, Kind::Nothing)) {
             return place.is_some();
         }
-        let subject = self.subject(around.platform, index, stands, device, isc);
+        let subject = self.subject(ctx.platform, index, stands, device, isc);
         let place = self.subchannels.get_mut(usize::from(index));
         let (Some(subject), Some(place)) = (subject, place) else {
             return false;

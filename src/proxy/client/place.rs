@@ -7,15 +7,15 @@ use liballoc::boxed::Box;
 use channel::{DeviceNumber, Irb, Orb, Schib};
 use vcss::client::{Command, Instruction, Measurement, Response, SchibPart, Status};
 use vcss::events::EventSource;
-use vcss::underway::Note;
 use vcss::{Area, AreaError, Word};
 use window::Window;
 use zerocopy::FromBytes;
 
-use crate::proxy::block_service::{Unit, VirtioBlk};
+use crate::proxy::block_service::VirtioBlk;
+use crate::proxy::ctx::Ctx;
 use crate::proxy::subchannel::emulated::program::Executed;
 use crate::proxy::subchannel::emulated::{Condition, Subchannel};
-use crate::proxy::subchannel::passthrough::{Line, PassThrough, Request};
+use crate::proxy::subchannel::passthrough::{PassThrough, Request};
 
 /// A virtual subchannel and its place in the area.
 #[derive(Debug)]
@@ -113,15 +113,15 @@ impl Virtual {
     /// Carries out one request.
     pub(super) fn answer(
         &mut self,
+        (client, program): (u16, &Window),
         area: &Area<'static>,
-        window: &'static Window,
         devices: &mut [VirtioBlk],
         events: &mut Option<EventSource<'static>>,
-        line: &mut Line<'_>,
+        ctx: &mut Ctx<'_>,
     ) {
         let sequence = self.asked.load();
-        if let Some(note) = line.note {
-            note.begin(line.client, self.index as u16, sequence);
+        if let Some(note) = ctx.note {
+            note.begin(client, self.index as u16, sequence);
         }
         let command = area.read::<Command>(self.index);
         let command = command.as_ref().ok();
@@ -138,13 +138,8 @@ impl Virtual {
                     },
                     Kind::Virtio(subchannel, device) => match devices.get_mut(*device) {
                         Some(device) => {
-                            let mut unit = Unit {
-                                device,
-                                area,
-                                window,
-                            };
                             let (condition, irb) =
-                                emulate(subchannel, instruction, operand, line.window, &mut unit);
+                                emulate(subchannel, instruction, operand, program, device);
                             if instruction == Instruction::Test {
                                 let pending = subchannel.is_pending();
                                 show_status(area, self.index, &irb, pending);
@@ -154,7 +149,7 @@ impl Virtual {
                         None => Response::INVALID,
                     },
                     Kind::PassThrough(subject) => {
-                        let condition = pass(subject, instruction, operand, line);
+                        let condition = pass(subject, instruction, operand, ctx);
                         if instruction == Instruction::Test {
                             let pending = subject.is_pending();
                             show_status(area, self.index, subject.irb(), pending);
@@ -167,15 +162,15 @@ impl Virtual {
             _ => Response::INVALID,
         };
         if matches!(instruction, Some(Instruction::Store | Instruction::Modify)) {
-            self.show(area, line);
+            self.show(area, ctx);
         }
         self.condition.store(condition);
-        if let Some(note) = line.note {
+        if let Some(note) = ctx.note {
             note.done(self.functions());
         }
-        self.tell(area, events, line);
+        self.tell(area, events, ctx);
         self.answered.store(sequence);
-        if let Some(note) = line.note {
+        if let Some(note) = ctx.note {
             note.forget();
         }
     }
@@ -184,10 +179,9 @@ impl Virtual {
     #[cold]
     pub(super) fn advance(
         &mut self,
-        area: &Area<'static>,
-        (window, program): (&'static Window, &'static Window),
+        (client, program): (u16, &Window),
         devices: &mut [VirtioBlk],
-        (note, client): (Option<&Note>, u16),
+        ctx: &Ctx<'_>,
     ) -> bool {
         let Kind::Virtio(subchannel, device) = &mut self.kind else {
             return false;
@@ -195,13 +189,10 @@ impl Virtual {
         let Some(device) = devices.get_mut(*device) else {
             return false;
         };
-        let mut unit = Unit {
-            device,
-            area,
-            window,
-        };
-        let noted = note.filter(|note| note.begin_again(client, self.index as u16));
-        let ended = subchannel.advance(program, &mut unit);
+        let noted = ctx
+            .note
+            .filter(|note| note.begin_again(client, self.index as u16));
+        let ended = subchannel.advance(program, device);
         if let Some(note) = noted {
             note.forget();
         }
@@ -210,33 +201,23 @@ impl Virtual {
 
     /// The client begins anew: a virtual subchannel of the virtio-ccw kind is as after a reset, and so is its device when nothing is in
     /// flight any more, see [`Self::go_on_resetting`].
-    pub(super) fn begin_reset(&mut self, area: &Area<'static>, line: &mut Line<'_>) {
+    pub(super) fn begin_reset(&mut self, area: &Area<'static>, ctx: &mut Ctx<'_>) {
         if let Kind::Virtio(subchannel, _) = &mut self.kind {
             **subchannel = Subchannel::new(subchannel.store().pmcw.device.get());
             self.resetting = true;
-            self.show(area, line);
+            self.show(area, ctx);
             self.tell_pending();
         }
     }
 
     /// Goes on with that. Returns whether it has to wait.
-    pub(super) fn go_on_resetting(
-        &self,
-        area: &Area<'static>,
-        window: &'static Window,
-        devices: &mut [VirtioBlk],
-    ) -> bool {
+    pub(super) fn go_on_resetting(&self, devices: &mut [VirtioBlk]) -> bool {
         let (true, Kind::Virtio(_, device)) = (self.resetting, &self.kind) else {
             return false;
         };
-        devices.get_mut(*device).is_some_and(|device| {
-            let mut unit = Unit {
-                device,
-                area,
-                window,
-            };
-            unit.reset() == Executed::Wait
-        })
+        devices
+            .get_mut(*device)
+            .is_some_and(|device| device.reset() == Executed::Wait)
     }
 
     /// What the answer to a request may have taken: CCWs that were looked at.
@@ -267,7 +248,7 @@ impl Virtual {
     }
 
     /// Writes the SCHIB part.
-    pub(super) fn show(&mut self, area: &Area<'static>, line: &mut Line<'_>) {
+    pub(super) fn show(&mut self, area: &Area<'static>, ctx: &mut Ctx<'_>) {
         let schib = match &mut self.kind {
             Kind::Virtio(subchannel, _) => *subchannel.store(),
             // What an earlier life has shown holds until it has been taken up: this life may end before that.
@@ -276,7 +257,7 @@ impl Virtual {
                 subject.former().copied().unwrap_or_default()
             }
             Kind::PassThrough(subject) => {
-                let schib = subject.schib(line);
+                let schib = subject.schib(ctx);
                 self.shown_enabled = subject.is_enabled();
                 schib
             }
@@ -292,11 +273,11 @@ impl Virtual {
         &mut self,
         area: &Area<'static>,
         events: &mut Option<EventSource<'static>>,
-        line: &mut Line<'_>,
+        ctx: &mut Ctx<'_>,
     ) -> bool {
         if let Kind::PassThrough(subject) = &self.kind {
             if subject.is_enabled() != self.shown_enabled {
-                self.show(area, line);
+                self.show(area, ctx);
             }
         }
         let mut ring = self.tell_pending();
@@ -370,15 +351,15 @@ fn emulate(
     instruction: Instruction,
     operand: &[u8],
     program: &Window,
-    unit: &mut Unit<'_>,
+    device: &mut VirtioBlk,
 ) -> (u32, Irb) {
     let condition = match instruction {
         Instruction::Start => match Orb::read_from_prefix(operand) {
-            Ok((orb, _)) => subchannel.start(&orb, program, unit),
+            Ok((orb, _)) => subchannel.start(&orb, program, device),
             Err(_) => 3,
         },
-        Instruction::Halt => cut_off(subchannel.halt(), unit),
-        Instruction::Clear => cut_off(subchannel.clear(), unit),
+        Instruction::Halt => cut_off(subchannel.halt(), device),
+        Instruction::Clear => cut_off(subchannel.clear(), device),
         Instruction::Cancel => subchannel.cancel(),
         Instruction::Resume => subchannel.resume(),
         Instruction::Store => 0,
@@ -395,9 +376,9 @@ fn emulate(
 }
 
 /// A halt or clear function that was done has ended the program that may have waited for the control unit.
-fn cut_off(condition: Condition, unit: &mut Unit<'_>) -> Condition {
+fn cut_off(condition: Condition, device: &mut VirtioBlk) -> Condition {
     if condition == 0 {
-        unit.device.go_on();
+        device.go_on();
     }
     condition
 }
@@ -407,7 +388,7 @@ fn pass(
     subject: &mut PassThrough,
     instruction: Instruction,
     operand: &[u8],
-    line: &mut Line<'_>,
+    ctx: &mut Ctx<'_>,
 ) -> u32 {
     let (orb, schib);
     let request = match instruction {
@@ -432,5 +413,5 @@ fn pass(
         },
         Instruction::Test => Request::Test,
     };
-    subject.request(request, line)
+    subject.request(request, ctx)
 }

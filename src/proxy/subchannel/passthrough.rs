@@ -47,14 +47,11 @@ pub mod status;
 #[cfg(test)]
 mod tests;
 
-use channel::{
-    ChannelSubsystem, Crw, FunctionControl, Irb, Orb, Schib, Scsw, StatusControl, SubchannelId,
-};
+use channel::{Crw, FunctionControl, Irb, Orb, Schib, Scsw, StatusControl, SubchannelId};
 use heapless::Deque;
 use s390x::clock::Tod;
 use vcss::client::Instruction;
-use vcss::trace::{Recorder, TraceEvent};
-use vcss::underway::Note;
+use vcss::trace::TraceEvent;
 use window::Window;
 
 pub use self::actions::initialised;
@@ -68,6 +65,7 @@ use self::record::{irb_words, orb_words, scsw_words, NO_WORDS};
 use self::request::Operand;
 use self::schib::Virtual;
 use self::state::{transition, Event, State};
+use crate::proxy::ctx::Ctx;
 use crate::proxy::translate::Translator;
 
 /// The answer to a request whose operand the architecture refuses with an operand exception.
@@ -80,28 +78,17 @@ const MAX_REPORTS: usize = 4;
 /// After so long without an interruption a busy subchannel is looked at all the same, in microseconds.
 const HEAL_US: u64 = 1_000_000;
 
-/// What a subchannel works with while it is called.
-pub struct Line<'a> {
-    /// The channel subsystem.
-    pub css: &'a mut dyn ChannelSubsystem,
-    /// The client's program window.
-    pub window: &'a Window,
-    /// The time.
-    pub now: Tod,
-    /// The trace.
-    pub trace: Option<&'a mut Recorder<'static>>,
-    /// The client, for trace and note.
+/// Whose virtual subchannel it is, and what never changes of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// The client's number.
     pub client: u16,
-    /// Where it is noted what is being done.
-    pub note: Option<&'a Note>,
-}
-
-impl core::fmt::Debug for Line<'_> {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Line")
-            .field("now", &self.now)
-            .finish_non_exhaustive()
-    }
+    /// The virtual subchannel's number.
+    pub index: u16,
+    /// The interruption subclass of the owned subchannel.
+    pub isc: u8,
+    /// The client's program window.
+    pub window: &'static Window,
 }
 
 /// A virtual subchannel of the pass-through kind.
@@ -111,10 +98,7 @@ pub struct PassThrough {
     id: SubchannelId,
     /// The number of the device that has to be there.
     number: u16,
-    /// The number of the virtual subchannel.
-    index: u16,
-    /// The interruption subclass of the owned subchannel.
-    isc: u8,
+    place: Place,
     state: State,
     /// It is for somebody: on its way out of standby it is given to the client.
     owned: bool,
@@ -148,16 +132,14 @@ pub struct PassThrough {
 }
 
 impl PassThrough {
-    /// The virtual subchannel with number `index` and this device number, for the subchannel `owned`, whose interruptions
-    /// come in subclass `isc`. Not yet opened.
-    pub fn new(owned: Owned, index: u16, device: u16, isc: u8, translator: Translator) -> Self {
+    /// The virtual subchannel at this place and with this device number, for the subchannel `owned`. Not yet opened.
+    pub fn new(owned: Owned, place: Place, device: u16, translator: Translator) -> Self {
         let mut translator = translator.replaying(owned.classify);
         translator.set_within_start(owned.runs_within_start);
         Self {
             id: owned.id,
             number: owned.number,
-            index,
-            isc,
+            place,
             state: State::NotOperational,
             owned: true,
             lending: Lending::Never,
@@ -183,7 +165,7 @@ impl PassThrough {
     /// Takes the owned subchannel into use. `former` is what an earlier life of the appliance left in the SCHIB part: the
     /// SCHIB, and the functions in progress. What is in progress on the hardware is ended first. If it was another device, the
     /// client hears of it.
-    pub fn open(&mut self, former: Option<(Schib, u8)>, line: &mut Line<'_>) {
+    pub fn open(&mut self, former: Option<(Schib, u8)>, ctx: &mut Ctx<'_>) {
         let former = former.filter(|(schib, _)| schib.pmcw.has_device());
         let same = |schib: &Schib| schib.pmcw.device.get() == self.own.device();
         let another = former.is_some_and(|(schib, _)| !same(&schib));
@@ -191,26 +173,26 @@ impl PassThrough {
             .filter(|(schib, _)| same(schib))
             .map(|(schib, functions)| (schib, FunctionControl::from_bits_truncate(functions)));
         if another {
-            self.report_crw(initialised(self.index));
+            self.report_crw(initialised(self.place.index));
         }
         let before = self.state;
-        match self.stored(line) {
+        match self.stored(ctx) {
             None => {}
             Some(schib) if is_in_use(&schib) => {
                 self.state = State::Busy;
-                self.run(Event::Reset, Operand::None, line);
+                self.run(Event::Reset, Operand::None, ctx);
             }
             Some(_) => {
                 self.state = State::Standby;
-                let event = self.disable(line).unwrap_or(Event::Online);
-                self.run(event, Operand::None, line);
+                let event = self.disable(ctx).unwrap_or(Event::Online);
+                self.run(event, Operand::None, ctx);
             }
         }
-        self.trace(line, before, TraceEvent::Online, None, NO_WORDS);
+        self.trace(ctx, before, TraceEvent::Online, None, NO_WORDS);
     }
 
     /// Carries out a request; the condition code, or [`OPERAND`].
-    pub fn request(&mut self, request: Request<'_>, line: &mut Line<'_>) -> u32 {
+    pub fn request(&mut self, request: Request<'_>, ctx: &mut Ctx<'_>) -> u32 {
         let before = self.state;
         if !request.is_valid() {
             self.condition = OPERAND;
@@ -220,14 +202,14 @@ impl PassThrough {
         } else {
             if request.wants_a_look() && self.state == State::Busy {
                 // Status that is the appliance's own must not be in its way.
-                self.interruption(line);
+                self.interruption(ctx);
             }
             let operand = match request {
                 Request::Start(orb) => Operand::Orb(orb),
                 Request::Modify(schib) => Operand::Schib(schib),
                 _ => Operand::None,
             };
-            self.run(request.event(), operand, line);
+            self.run(request.event(), operand, ctx);
         }
         let (instruction, words) = match request {
             Request::Start(orb) => (Instruction::Start, orb_words(orb)),
@@ -242,7 +224,7 @@ impl PassThrough {
         // None for an operand exception.
         let condition = u8::try_from(self.condition).ok();
         self.trace(
-            line,
+            ctx,
             before,
             TraceEvent::Request(instruction),
             condition,
@@ -257,12 +239,12 @@ impl PassThrough {
     }
 
     /// The SCHIB as STORE shows it.
-    pub fn schib(&mut self, line: &mut Line<'_>) -> Schib {
+    pub fn schib(&mut self, ctx: &mut Ctx<'_>) -> Schib {
         let hidden = match self.state {
             State::NotOperational | State::Disconnected => true,
             State::Standby | State::Idle | State::Busy | State::Quiescing(_) => false,
         };
-        let hardware = if hidden { None } else { self.looked(line) };
+        let hardware = if hidden { None } else { self.looked(ctx) };
         let Some(hardware) = hardware else {
             return self.own.show_nothing();
         };
@@ -283,15 +265,15 @@ impl PassThrough {
     }
 
     /// An interruption of the owned subchannel: looks what it is.
-    pub fn interruption(&mut self, line: &mut Line<'_>) {
+    pub fn interruption(&mut self, ctx: &mut Ctx<'_>) {
         if self.is_away() {
             return;
         }
         let before = self.state;
-        let Some(schib) = self.looked(line) else {
+        let Some(schib) = self.looked(ctx) else {
             return;
         };
-        if self.holds_back(&schib.scsw, line.now) || self.is_half_of_split(&schib.scsw) {
+        if self.holds_back(&schib.scsw, ctx.now) || self.is_half_of_split(&schib.scsw) {
             return;
         }
         let Some(mut event) = status::event_of(&schib.scsw) else {
@@ -302,19 +284,19 @@ impl PassThrough {
             event = Event::Split;
         }
         self.at_rest = self.translator.is_modifiable() && self.rests(&schib.scsw);
-        self.run(event, Operand::None, line);
+        self.run(event, Operand::None, ctx);
         let words = scsw_words(&schib.scsw);
-        self.trace(line, before, TraceEvent::Interruption, None, words);
+        self.trace(ctx, before, TraceEvent::Interruption, None, words);
     }
 
     /// A channel report about a path. Returns whether the subchannel has it; the client hears of it unless it has been
     /// `told` already.
-    pub fn path(&mut self, report: Crw, told: bool, line: &mut Line<'_>) -> bool {
+    pub fn path(&mut self, report: Crw, told: bool, ctx: &mut Ctx<'_>) -> bool {
         if self.is_away() {
             return false;
         }
         let before = self.state;
-        let Some(schib) = self.looked(line) else {
+        let Some(schib) = self.looked(ctx) else {
             return false;
         };
         let installed = schib.pmcw.pim;
@@ -327,27 +309,27 @@ impl PassThrough {
             } else {
                 Operand::Path(report)
             };
-            self.run(Event::Path, operand, line);
-            self.trace(line, before, TraceEvent::Path, None, NO_WORDS);
+            self.run(Event::Path, operand, ctx);
+            self.trace(ctx, before, TraceEvent::Path, None, NO_WORDS);
         }
         has_it
     }
 
     /// The client begins anew, or has died.
-    pub fn reset(&mut self, line: &mut Line<'_>) {
+    pub fn reset(&mut self, ctx: &mut Ctx<'_>) {
         let before = self.state;
         // Nor does the client want what an earlier life of the appliance had shown.
         self.former = None;
-        self.run(Event::Reset, Operand::None, line);
-        self.trace(line, before, TraceEvent::Reset, None, NO_WORDS);
+        self.run(Event::Reset, Operand::None, ctx);
+        self.trace(ctx, before, TraceEvent::Reset, None, NO_WORDS);
     }
 
     /// The subchannel is taken from the client, for good.
-    pub fn offline(&mut self, line: &mut Line<'_>) {
+    pub fn offline(&mut self, ctx: &mut Ctx<'_>) {
         let before = self.state;
         self.owned = false;
-        self.run(Event::Offline, Operand::None, line);
-        self.trace(line, before, TraceEvent::Offline, None, NO_WORDS);
+        self.run(Event::Offline, Operand::None, ctx);
+        self.trace(ctx, before, TraceEvent::Offline, None, NO_WORDS);
     }
 
     /// Whether [`Self::tick`] has something to do.
@@ -357,25 +339,25 @@ impl PassThrough {
     }
 
     /// Time has passed. Whatever is due is done.
-    pub fn tick(&mut self, line: &mut Line<'_>) {
-        self.look_again(line);
-        if line.now < self.deadline {
+    pub fn tick(&mut self, ctx: &mut Ctx<'_>) {
+        self.look_again(ctx);
+        if ctx.now < self.deadline {
             return;
         }
         match self.state {
             State::Quiescing(_) => {
                 let before = self.state;
                 // An interruption that got lost is found now.
-                self.interruption(line);
+                self.interruption(ctx);
                 if self.state == before {
-                    self.run(Event::TimeOut, Operand::None, line);
-                    self.trace(line, before, TraceEvent::TimeOut, None, NO_WORDS);
+                    self.run(Event::TimeOut, Operand::None, ctx);
+                    self.trace(ctx, before, TraceEvent::TimeOut, None, NO_WORDS);
                 }
             }
             State::Busy => {
-                self.deadline = line.now.plus_micros(HEAL_US);
+                self.deadline = ctx.now.plus_micros(HEAL_US);
                 if !self.announced {
-                    self.interruption(line);
+                    self.interruption(ctx);
                 }
             }
             State::NotOperational | State::Standby | State::Idle | State::Disconnected => {
@@ -391,23 +373,23 @@ impl PassThrough {
     }
 
     /// Looks again at status that is held back.
-    fn look_again(&mut self, line: &mut Line<'_>) {
+    fn look_again(&mut self, ctx: &mut Ctx<'_>) {
         if self.is_holding() {
-            self.interruption(line);
+            self.interruption(ctx);
         }
     }
 
     /// Looks at the client's words of a program that may change while it runs. That takes its time.
-    pub fn refresh(&mut self, line: &mut Line<'_>) {
+    pub fn refresh(&mut self, ctx: &mut Ctx<'_>) {
         if !self.is_changing() {
             return;
         }
-        let Some(schib) = self.stored(line) else {
+        let Some(schib) = self.stored(ctx) else {
             return;
         };
         self.at_rest = self.translator.is_modifiable() && self.rests(&schib.scsw);
         if !self.at_rest {
-            self.translator.refresh(line.window);
+            self.translator.refresh(self.place.window);
         }
     }
 
@@ -514,7 +496,7 @@ impl PassThrough {
 
     /// The number of the virtual subchannel.
     pub const fn index(&self) -> u16 {
-        self.index
+        self.place.index
     }
 
     /// The next channel report for the client.
@@ -523,20 +505,20 @@ impl PassThrough {
     }
 
     /// Carries out the transition of `event`, and those of what it leads to.
-    fn run(&mut self, event: Event, operand: Operand<'_>, line: &mut Line<'_>) {
+    fn run(&mut self, event: Event, operand: Operand<'_>, ctx: &mut Ctx<'_>) {
         let mut next = Some(event);
         for _ in 0..MAX_CHAIN {
             let Some(event) = next.take() else { return };
             let step = transition(self.state, event);
             self.state = step.next;
             for &action in step.actions {
-                if let Some(follows) = self.act(action, operand, line) {
+                if let Some(follows) = self.act(action, operand, ctx) {
                     next = Some(follows);
                 }
             }
             match (self.state, next) {
                 (State::Standby, None) if self.owned => next = Some(Event::Online),
-                (State::Idle, None) => self.take_up(line),
+                (State::Idle, None) => self.take_up(ctx),
                 _ => {}
             }
         }

@@ -15,7 +15,8 @@ use super::fixture::memory;
 use crate::css::Inventory;
 use crate::css::Platform;
 use crate::driver::fake::{Disk, Machine, Model, Virtio};
-use crate::proxy::client::{Client, Stands, Surroundings};
+use crate::proxy::client::{Client, Stands};
+use crate::proxy::ctx::Ctx;
 use crate::proxy::Proxy;
 
 const COUNT: u32 = 4;
@@ -46,14 +47,9 @@ impl Fixture {
         let mut client = Client::new("client".into(), 0, area.clone(), program, program).unwrap();
         let inventory = Inventory::discover(&mut machine).unwrap();
         for device in inventory.devices() {
-            let around = Surroundings {
-                now: machine.now(),
-                platform: &mut machine,
-                trace: None,
-                note: None,
-            };
+            let mut ctx = Ctx::new(&mut machine);
             client
-                .add_pass_through(Stands::Any, Some(device), 3, around)
+                .add_pass_through(Stands::Any, Some(device), 3, &mut ctx)
                 .unwrap();
         }
         if arenas {

@@ -15,9 +15,9 @@ use zerocopy::{FromZeros, IntoBytes};
 
 use super::fixture::memory;
 use crate::css::Inventory;
-use crate::css::Platform;
 use crate::driver::fake::{Disk, Machine, Model, Virtio};
-use crate::proxy::client::{Client, Stands, Surroundings};
+use crate::proxy::client::{Client, Stands};
+use crate::proxy::ctx::Ctx;
 use crate::proxy::Proxy;
 
 const NUMBER: DeviceNumber = DeviceNumber {
@@ -81,15 +81,10 @@ impl Fixture {
         let program = memory(4096);
         let mut client =
             Client::new("client".into(), 0, self.area.clone(), program, program).unwrap();
-        let around = Surroundings {
-            now: self.machine.now(),
-            platform: &mut self.machine,
-            trace: None,
-            note: None,
-        };
+        let mut ctx = Ctx::new(&mut self.machine);
         let device = inventory.devices().first();
         client
-            .add_pass_through(Stands::For(NUMBER, SEEN), device, 3, around)
+            .add_pass_through(Stands::For(NUMBER, SEEN), device, 3, &mut ctx)
             .unwrap();
         let mut proxy = Proxy::new(std::vec![client], &[], None);
         let (note, cut) = Note::open(&self.control).unwrap();

@@ -9,10 +9,10 @@ use vcss::layout::Kind;
 use vcss::{plan, Area};
 
 use super::fixture::memory;
-use crate::css::Platform;
 use crate::css::{Change, Inventory};
 use crate::driver::fake::{Disk, Machine, Model, Virtio};
-use crate::proxy::client::{Client, Stands, Surroundings};
+use crate::proxy::client::{Client, Stands};
+use crate::proxy::ctx::Ctx;
 use crate::proxy::Proxy;
 
 const ISC: u8 = 3;
@@ -58,14 +58,9 @@ impl Fixture {
             (1, Stands::Any),
         ] {
             let device = if client == 0 { given } else { free.next() };
-            let around = Surroundings {
-                now: machine.now(),
-                platform: &mut machine,
-                trace: None,
-                note: None,
-            };
+            let mut ctx = Ctx::new(&mut machine);
             clients[client]
-                .add_pass_through(stands, device, ISC, around)
+                .add_pass_through(stands, device, ISC, &mut ctx)
                 .unwrap();
         }
         Self {

@@ -13,7 +13,8 @@ use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use appliance::css::Platform;
 use appliance::css::{Device, Hardware};
-use appliance::proxy::client::{Client, Stands, Surroundings};
+use appliance::proxy::client::{Client, Stands};
+use appliance::proxy::ctx::Ctx;
 use appliance::proxy::Proxy;
 use channel::ChannelSubsystem;
 use vcss::layout::Kind;
@@ -64,14 +65,12 @@ impl Loopback {
         let client = Client::new("loopback".to_string(), 0, area.clone(), window, window);
         let mut client = client.map_err(|error| error.to_string())?.trusted();
         for device in devices {
-            let around = Surroundings {
-                now: platform.now(),
-                platform: &mut platform,
+            let mut ctx = Ctx {
                 trace: recorder.as_mut(),
-                note: None,
+                ..Ctx::new(&mut platform)
             };
             client
-                .add_pass_through(Stands::Any, Some(device), ISC, around)
+                .add_pass_through(Stands::Any, Some(device), ISC, &mut ctx)
                 .map_err(|error| error.to_string())?;
         }
         let mut proxy = Proxy::new(alloc::vec![client], &[], recorder);

@@ -18,7 +18,8 @@ use super::request::Operand;
 use super::schib::{self, Virtual};
 use super::state::{Action, Event, State};
 use super::status::{self, Over, CONCLUSIVE};
-use super::{Line, PassThrough, HEAL_US, OPERAND};
+use super::{PassThrough, HEAL_US, OPERAND};
+use crate::proxy::ctx::Ctx;
 
 /// The answer to an instruction that was refused.
 pub(in crate::proxy::subchannel::passthrough) const fn code(refusal: Refusal) -> u32 {
@@ -33,7 +34,7 @@ impl PassThrough {
         &mut self,
         action: Action,
         operand: Operand<'_>,
-        line: &mut Line<'_>,
+        ctx: &mut Ctx<'_>,
     ) -> Option<Event> {
         match action {
             Action::NotOperational => {
@@ -42,36 +43,36 @@ impl PassThrough {
             }
             Action::InUse => match operand {
                 // MODIFY does nothing while there is no device.
-                Operand::Schib(_) => self.in_use(0, line),
-                Operand::None | Operand::Orb(_) | Operand::Path(_) => self.in_use(3, line),
+                Operand::Schib(_) => self.in_use(0, ctx),
+                Operand::None | Operand::Orb(_) | Operand::Path(_) => self.in_use(3, ctx),
             },
             Action::Ignore | Action::Show => self.answer(0, None),
             Action::Start => match operand {
-                Operand::Orb(orb) => self.start(orb, line),
+                Operand::Orb(orb) => self.start(orb, ctx),
                 Operand::None | Operand::Schib(_) | Operand::Path(_) => None,
             },
-            Action::Halt => self.halt(line),
-            Action::Clear => self.clear(line),
-            Action::Cancel => self.cancel(line),
-            Action::Resume => self.resume(line),
+            Action::Halt => self.halt(ctx),
+            Action::Clear => self.clear(ctx),
+            Action::Cancel => self.cancel(ctx),
+            Action::Resume => self.resume(ctx),
             Action::Modify => match operand {
                 Operand::Schib(wanted) => {
-                    if self.stored(line).is_none() {
+                    if self.stored(ctx).is_none() {
                         return self.answer(0, Some(Event::Gone));
                     }
-                    self.condition = self.modify(wanted, line);
+                    self.condition = self.modify(wanted, ctx);
                     None
                 }
                 Operand::None | Operand::Orb(_) | Operand::Path(_) => None,
             },
-            Action::Test => self.test(line),
+            Action::Test => self.test(ctx),
             Action::Announce => {
                 self.announced = true;
                 None
             }
-            Action::Retry => self.retry(line),
-            Action::Proceed => self.proceed(line),
-            Action::Discard => self.discard(line),
+            Action::Retry => self.retry(ctx),
+            Action::Proceed => self.proceed(ctx),
+            Action::Discard => self.discard(ctx),
             Action::Release => {
                 self.translator.release();
                 self.at_rest = false;
@@ -87,13 +88,13 @@ impl PassThrough {
                 self.functions = FunctionControl::empty();
                 None
             }
-            Action::Disable => self.disable(line),
-            Action::QuiesceCancel => self.quiesce_cancel(line),
-            Action::QuiesceHalt => self.quiesce_halt(line),
-            Action::QuiesceClear => self.quiesce_clear(line),
+            Action::Disable => self.disable(ctx),
+            Action::QuiesceCancel => self.quiesce_cancel(ctx),
+            Action::QuiesceHalt => self.quiesce_halt(ctx),
+            Action::QuiesceClear => self.quiesce_clear(ctx),
             Action::ReportGone | Action::ReportBack => {
                 // The same report for both: the client stores the SCHIB to see which it is.
-                self.report_crw(initialised(self.index))
+                self.report_crw(initialised(self.place.index))
             }
             Action::ReportPath => match operand {
                 Operand::Path(report) => self.report_crw(report),
@@ -122,12 +123,12 @@ impl PassThrough {
     }
 
     /// The answer of an instruction that was refused; a device that has gone is noticed here.
-    fn refused(&mut self, refusal: Refusal, line: &mut Line<'_>) -> Option<Event> {
+    fn refused(&mut self, refusal: Refusal, ctx: &mut Ctx<'_>) -> Option<Event> {
         self.condition = code(refusal);
         match refusal {
             Refusal::StatusPending => self.announced = true,
             Refusal::Busy | Refusal::Operand => {}
-            Refusal::NotOperational if self.stored(line).is_none() => return Some(Event::Gone),
+            Refusal::NotOperational if self.stored(ctx).is_none() => return Some(Event::Gone),
             // The device is there, the paths are not.
             Refusal::NotOperational => {}
         }
@@ -135,40 +136,40 @@ impl PassThrough {
     }
 
     /// A function has begun.
-    fn accepted(&mut self, function: FunctionControl, line: &Line<'_>) -> Option<Event> {
+    fn accepted(&mut self, function: FunctionControl, ctx: &Ctx<'_>) -> Option<Event> {
         self.functions |= function;
-        self.deadline = line.now.plus_micros(HEAL_US);
+        self.deadline = ctx.now.plus_micros(HEAL_US);
         self.answer(0, Some(Event::Accepted))
     }
 
-    fn start(&mut self, orb: &Orb, line: &mut Line<'_>) -> Option<Event> {
+    fn start(&mut self, orb: &Orb, ctx: &mut Ctx<'_>) -> Option<Event> {
         let id = self.id;
         if self.is_pending() {
-            return self.in_use(3, line);
+            return self.in_use(3, ctx);
         }
-        let mut translated = match self.translator.translate(orb, line.window) {
+        let mut translated = match self.translator.translate(orb, self.place.window) {
             Ok(translated) => translated,
-            Err(refused) => return self.refuse_program(orb, refused.scsw, line),
+            Err(refused) => return self.refuse_program(orb, refused.scsw, ctx),
         };
         translated.parameter = U32::new(id.word());
         // SAFETY: the translator built the program, out of addresses in the client's window, and keeps it as it is until
         // it is released, which is when its final status has been taken.
-        match unsafe { line.css.start(id, &translated) } {
+        match unsafe { ctx.platform.start(id, &translated) } {
             Ok(()) => {
                 self.own.set_parameter(orb.parameter.get());
                 self.orb = translated;
                 self.retries = RETRIES;
                 self.count_start();
-                self.accepted(FunctionControl::START, line)
+                self.accepted(FunctionControl::START, ctx)
             }
-            Err(refusal) => self.refused(refusal, line),
+            Err(refusal) => self.refused(refusal, ctx),
         }
     }
 
     /// A program that is not even begun: unless the subchannel would refuse it, the start ends at once with the check
     /// that the translator found.
-    fn refuse_program(&mut self, orb: &Orb, found: Scsw, line: &mut Line<'_>) -> Option<Event> {
-        let Some(schib) = self.stored(line) else {
+    fn refuse_program(&mut self, orb: &Orb, found: Scsw, ctx: &mut Ctx<'_>) -> Option<Event> {
+        let Some(schib) = self.stored(ctx) else {
             return self.answer(3, Some(Event::Gone));
         };
         if schib.scsw.status().contains(StatusControl::PENDING) {
@@ -187,7 +188,7 @@ impl PassThrough {
         self.answer(0, Some(Event::Refused))
     }
 
-    fn halt(&mut self, line: &mut Line<'_>) -> Option<Event> {
+    fn halt(&mut self, ctx: &mut Ctx<'_>) -> Option<Event> {
         // Status pending alone is that of a function which has ended.
         let ended = |held: &Irb| {
             let status = held.scsw.status();
@@ -197,72 +198,72 @@ impl PassThrough {
             return self.answer(1, None);
         }
         let id = self.id;
-        match line.css.halt(id) {
-            Ok(()) => self.accepted(FunctionControl::HALT, line),
-            Err(refusal) => self.refused(refusal, line),
+        match ctx.platform.halt(id) {
+            Ok(()) => self.accepted(FunctionControl::HALT, ctx),
+            Err(refusal) => self.refused(refusal, ctx),
         }
     }
 
-    fn clear(&mut self, line: &mut Line<'_>) -> Option<Event> {
+    fn clear(&mut self, ctx: &mut Ctx<'_>) -> Option<Event> {
         let id = self.id;
-        match line.css.clear(id) {
+        match ctx.platform.clear(id) {
             Ok(()) => {
                 self.held = None;
                 self.announced = false;
                 self.functions = FunctionControl::empty();
-                self.accepted(FunctionControl::CLEAR, line)
+                self.accepted(FunctionControl::CLEAR, ctx)
             }
-            Err(_) => self.refused(Refusal::NotOperational, line),
+            Err(_) => self.refused(Refusal::NotOperational, ctx),
         }
     }
 
-    fn cancel(&mut self, line: &mut Line<'_>) -> Option<Event> {
+    fn cancel(&mut self, ctx: &mut Ctx<'_>) -> Option<Event> {
         if self.held.is_some() {
             return self.answer(1, None);
         }
         if self.continued {
-            return self.in_use(3, line);
+            return self.in_use(3, ctx);
         }
         let id = self.id;
-        match line.css.cancel(id) {
+        match ctx.platform.cancel(id) {
             Ok(()) => self.answer(0, Some(Event::Cancelled)),
-            Err(refusal) => self.refused(refusal, line),
+            Err(refusal) => self.refused(refusal, ctx),
         }
     }
 
-    fn resume(&mut self, line: &mut Line<'_>) -> Option<Event> {
+    fn resume(&mut self, ctx: &mut Ctx<'_>) -> Option<Event> {
         if self.held.is_some() {
             return self.answer(1, None);
         }
-        let Some(schib) = self.stored(line) else {
+        let Some(schib) = self.stored(ctx) else {
             return self.answer(3, Some(Event::Gone));
         };
         // Whoever suspends a program may change it before it goes on. One that is not suspended is not looked at: that takes its time.
         let pending = schib.scsw.status().contains(StatusControl::PENDING);
         if status::is_suspended(&schib.scsw) && !pending {
-            self.translator.refresh(line.window);
+            self.translator.refresh(self.place.window);
             self.translator.end_cycles();
         }
-        match line.css.resume(self.id) {
+        match ctx.platform.resume(self.id) {
             Ok(()) => {
                 self.at_rest = false;
                 self.count_start();
                 self.answer(0, None)
             }
-            Err(refusal) => self.refused(refusal, line),
+            Err(refusal) => self.refused(refusal, ctx),
         }
     }
 
-    fn modify(&mut self, wanted: &Schib, line: &mut Line<'_>) -> u32 {
+    fn modify(&mut self, wanted: &Schib, ctx: &mut Ctx<'_>) -> u32 {
         if self.held.is_some() {
             return 1;
         }
         let id = self.id;
-        let Some(hardware) = self.stored(line) else {
+        let Some(hardware) = self.stored(ctx) else {
             return 3;
         };
-        let schib = schib::for_hardware(&hardware, wanted, id.word(), self.isc);
-        match line.css.modify(id, &schib) {
+        let schib = schib::for_hardware(&hardware, wanted, id.word(), self.place.isc);
+        match ctx.platform.modify(id, &schib) {
             Ok(()) => {
                 self.own.take(wanted);
                 0
@@ -275,15 +276,15 @@ impl PassThrough {
     }
 
     /// TEST SUBCHANNEL for the client: what is held first, then what the hardware has.
-    fn test(&mut self, line: &mut Line<'_>) -> Option<Event> {
+    fn test(&mut self, ctx: &mut Ctx<'_>) -> Option<Event> {
         if let Some(held) = self.held.take() {
             self.irb = held;
             self.sample();
             return self.answer(0, None);
         }
         if self.functions.contains(FunctionControl::CLEAR) {
-            let stored = self.stored(line);
-            if let Some(schib) = stored.filter(|schib| self.holds_back(&schib.scsw, line.now)) {
+            let stored = self.stored(ctx);
+            if let Some(schib) = stored.filter(|schib| self.holds_back(&schib.scsw, ctx.now)) {
                 let mut scsw = schib.scsw;
                 scsw.set_controls(
                     FunctionControl::CLEAR,
@@ -298,7 +299,7 @@ impl PassThrough {
             }
         }
         if self.translator.is_modifiable() {
-            let stored = self.stored(line);
+            let stored = self.stored(ctx);
             if let Some(schib) = stored.filter(|schib| self.is_half_of_split(&schib.scsw)) {
                 self.announced = false;
                 self.irb = Irb {
@@ -309,7 +310,7 @@ impl PassThrough {
             }
         }
         let id = self.id;
-        let mut irb = match line.css.test(id) {
+        let mut irb = match ctx.platform.test(id) {
             Ok(Tested::Status(irb)) => irb,
             Ok(Tested::Nothing(irb)) => {
                 self.announced = false;
@@ -319,7 +320,7 @@ impl PassThrough {
             }
             Err(_) => {
                 self.irb = Irb::default();
-                return self.refused(Refusal::NotOperational, line);
+                return self.refused(Refusal::NotOperational, ctx);
             }
         };
         self.announced = false;
@@ -328,19 +329,19 @@ impl PassThrough {
             if self.is_split(&irb.scsw) {
                 self.irb = Irb::default();
                 self.condition = 1;
-                return self.proceed_with(irb, line);
+                return self.proceed_with(irb, ctx);
             }
             if self.may_retry(&irb.scsw) {
                 self.irb = Irb::default();
                 self.condition = 1;
-                return self.retry_with(irb, line);
+                return self.retry_with(irb, ctx);
             }
         }
         let taken = irb.scsw;
         self.in_clients_terms(&mut irb);
         self.irb = irb;
         self.sample();
-        let follows = self.after(&taken, line);
+        let follows = self.after(&taken, ctx);
         self.answer(0, Some(follows))
     }
 
@@ -348,7 +349,7 @@ impl PassThrough {
     pub(in crate::proxy::subchannel::passthrough) fn after(
         &mut self,
         taken: &Scsw,
-        line: &mut Line<'_>,
+        ctx: &mut Ctx<'_>,
     ) -> Event {
         let over = match status::over(taken) {
             Over::Yes => true,
@@ -356,7 +357,7 @@ impl PassThrough {
                 self.at_rest = taken.activity().contains(ActivityControl::SUSPENDED);
                 false
             }
-            Over::Ask => match self.stored(line) {
+            Over::Ask => match self.stored(ctx) {
                 Some(schib) => schib.scsw.function().is_empty(),
                 None => return Event::Gone,
             },
@@ -370,7 +371,7 @@ impl PassThrough {
 
     /// When it comes to rest: what an earlier life of the appliance had shown holds again, and whatever that left in
     /// progress ends for the client.
-    pub(in crate::proxy::subchannel::passthrough) fn take_up(&mut self, line: &mut Line<'_>) {
+    pub(in crate::proxy::subchannel::passthrough) fn take_up(&mut self, ctx: &mut Ctx<'_>) {
         let Some((former, function)) = self.former.take() else {
             return;
         };
@@ -378,8 +379,8 @@ impl PassThrough {
             return;
         }
         // Whatever it was doing: reservation, path group and mode may be gone.
-        self.report_crw(initialised(self.index));
-        if self.modify(&former, line) == 0 && !function.is_empty() {
+        self.report_crw(initialised(self.place.index));
+        if self.modify(&former, ctx) == 0 && !function.is_empty() {
             self.held = Some(status::lost(function));
         }
     }
@@ -408,8 +409,8 @@ impl PassThrough {
 
     /// The answer of a subchannel that cannot take a new function: condition code 1 if status is pending, its interruption
     /// taken or not, else 2; `gone` if there is no device any more.
-    fn in_use(&mut self, gone: u32, line: &mut Line<'_>) -> Option<Event> {
-        let Some(schib) = self.stored(line) else {
+    fn in_use(&mut self, gone: u32, ctx: &mut Ctx<'_>) -> Option<Event> {
+        let Some(schib) = self.stored(ctx) else {
             return self.answer(gone, Some(Event::Gone));
         };
         let scsw = &schib.scsw;
@@ -422,9 +423,9 @@ impl PassThrough {
     /// number.
     pub(in crate::proxy::subchannel::passthrough) fn stored(
         &mut self,
-        line: &mut Line<'_>,
+        ctx: &mut Ctx<'_>,
     ) -> Option<Schib> {
-        let schib = line.css.store(self.id).ok()?;
+        let schib = ctx.platform.store(self.id).ok()?;
         let disabled = self.own.is_enabled() && !schib.pmcw.flags().contains(PmcwFlags::ENABLED);
         let exchanged = disabled || schib.pmcw.device.get() != self.number;
         (schib.pmcw.has_device() && !exchanged).then_some(schib)
@@ -433,11 +434,11 @@ impl PassThrough {
     /// The same, and if there is no device any more, that is noted.
     pub(in crate::proxy::subchannel::passthrough) fn looked(
         &mut self,
-        line: &mut Line<'_>,
+        ctx: &mut Ctx<'_>,
     ) -> Option<Schib> {
-        let schib = self.stored(line);
+        let schib = self.stored(ctx);
         if schib.is_none() {
-            self.gone(line);
+            self.gone(ctx);
         }
         schib
     }
@@ -459,11 +460,11 @@ impl PassThrough {
     }
 
     /// The device has gone.
-    pub(in crate::proxy::subchannel::passthrough) fn gone(&mut self, line: &mut Line<'_>) {
+    pub(in crate::proxy::subchannel::passthrough) fn gone(&mut self, ctx: &mut Ctx<'_>) {
         let before = self.state;
         if before != State::NotOperational {
-            self.run(Event::Gone, Operand::None, line);
-            self.trace(line, before, TraceEvent::Gone, None, NO_WORDS);
+            self.run(Event::Gone, Operand::None, ctx);
+            self.trace(ctx, before, TraceEvent::Gone, None, NO_WORDS);
         }
     }
 }

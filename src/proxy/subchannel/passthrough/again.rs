@@ -11,7 +11,8 @@ use zerocopy::big_endian::U32;
 
 use super::record::orb_words;
 use super::state::{Event, State};
-use super::{status, Line, PassThrough, HEAL_US};
+use super::{status, PassThrough, HEAL_US};
+use crate::proxy::ctx::Ctx;
 use crate::proxy::translate::Split;
 
 /// How often a start that was turned away later on is repeated.
@@ -21,18 +22,18 @@ impl PassThrough {
     /// The deferred condition code 1 is taken and the program started once more, if nobody loses anything.
     pub(in crate::proxy::subchannel::passthrough) fn retry(
         &mut self,
-        line: &mut Line<'_>,
+        ctx: &mut Ctx<'_>,
     ) -> Option<Event> {
         let id = self.id;
-        let Some(schib) = self.stored(line) else {
+        let Some(schib) = self.stored(ctx) else {
             return Some(Event::Gone);
         };
         if !self.may_retry(&schib.scsw) {
             self.announced = true;
             return None;
         }
-        match line.css.test(id) {
-            Ok(Tested::Status(irb)) => self.retry_with(irb, line),
+        match ctx.platform.test(id) {
+            Ok(Tested::Status(irb)) => self.retry_with(irb, ctx),
             Ok(Tested::Nothing(_)) => None,
             Err(_) => Some(Event::Gone),
         }
@@ -41,12 +42,12 @@ impl PassThrough {
     pub(in crate::proxy::subchannel::passthrough) fn retry_with(
         &mut self,
         irb: Irb,
-        line: &mut Line<'_>,
+        ctx: &mut Ctx<'_>,
     ) -> Option<Event> {
         self.retries = self.retries.saturating_sub(1);
-        match self.start_again(line) {
+        match self.start_again(ctx) {
             Ok(()) => None,
-            Err(Refusal::NotOperational) if self.stored(line).is_none() => Some(Event::Gone),
+            Err(Refusal::NotOperational) if self.stored(ctx).is_none() => Some(Event::Gone),
             Err(refusal) => {
                 let mut instead = irb;
                 if refusal == Refusal::NotOperational {
@@ -69,29 +70,29 @@ impl PassThrough {
     }
 
     /// Starts the translated program, or the rest of it, for the client.
-    fn start_again(&mut self, line: &mut Line<'_>) -> Result<(), Refusal> {
+    fn start_again(&mut self, ctx: &mut Ctx<'_>) -> Result<(), Refusal> {
         let orb = self.orb;
-        let noted = line
+        let noted = ctx
             .note
-            .filter(|note| note.begin_again(line.client, self.index));
+            .filter(|note| note.begin_again(self.place.client, self.place.index));
         // SAFETY: as for the first start: the translator keeps the program.
-        let mut started = unsafe { line.css.start(self.id, &orb) };
+        let mut started = unsafe { ctx.platform.start(self.id, &orb) };
         if started == Err(Refusal::StatusPending) && self.held.is_none() {
             // Something unsolicited got in between. The client's program is running: it has that status besides.
-            if let Ok(Tested::Status(mut irb)) = line.css.test(self.id) {
+            if let Ok(Tested::Status(mut irb)) = ctx.platform.test(self.id) {
                 self.in_clients_terms(&mut irb);
                 self.held = Some(irb);
             }
             // SAFETY: as before.
-            started = unsafe { line.css.start(self.id, &orb) };
+            started = unsafe { ctx.platform.start(self.id, &orb) };
         }
         if let Some(note) = noted {
             note.forget();
         }
         let event = TraceEvent::Own(Instruction::Start);
         let condition = Some(Refusal::cc(started));
-        self.trace(line, self.state, event, condition, orb_words(&orb));
-        self.deadline = line.now.plus_micros(HEAL_US);
+        self.trace(ctx, self.state, event, condition, orb_words(&orb));
+        self.deadline = ctx.now.plus_micros(HEAL_US);
         self.at_rest = false;
         started
     }
@@ -99,10 +100,10 @@ impl PassThrough {
     /// Takes the translator's own status and lets the program go on.
     pub(in crate::proxy::subchannel::passthrough) fn proceed(
         &mut self,
-        line: &mut Line<'_>,
+        ctx: &mut Ctx<'_>,
     ) -> Option<Event> {
-        match line.css.test(self.id) {
-            Ok(Tested::Status(irb)) => self.proceed_with(irb, line),
+        match ctx.platform.test(self.id) {
+            Ok(Tested::Status(irb)) => self.proceed_with(irb, ctx),
             Ok(Tested::Nothing(_)) => None,
             Err(_) => Some(Event::Gone),
         }
@@ -111,11 +112,11 @@ impl PassThrough {
     pub(in crate::proxy::subchannel::passthrough) fn proceed_with(
         &mut self,
         irb: Irb,
-        line: &mut Line<'_>,
+        ctx: &mut Ctx<'_>,
     ) -> Option<Event> {
         let mut shown = irb;
         self.in_clients_terms(&mut shown);
-        let interrupts = match self.translator.split(&irb, line.window) {
+        let interrupts = match self.translator.split(&irb, self.place.window) {
             Split::No => return self.hold(shown),
             Split::Refused(refused) => {
                 return self.hold(Irb {
@@ -130,7 +131,7 @@ impl PassThrough {
                 interrupts
             }
         };
-        match self.start_again(line) {
+        match self.start_again(ctx) {
             Ok(()) => {
                 if interrupts && self.held.is_none() {
                     // What else the status says is the client's.
@@ -138,7 +139,7 @@ impl PassThrough {
                 }
                 None
             }
-            Err(Refusal::NotOperational) if self.stored(line).is_none() => Some(Event::Gone),
+            Err(Refusal::NotOperational) if self.stored(ctx).is_none() => Some(Event::Gone),
             Err(_) => self.hold(status::broken_off(shown)),
         }
     }

@@ -2,7 +2,8 @@
 //! otherwise, whatever happens to the disk.
 
 use super::state::{Event, State};
-use super::{Line, Owned, PassThrough};
+use super::{Owned, PassThrough};
+use crate::proxy::ctx::Ctx;
 
 /// Whose a subchannel is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,14 +36,14 @@ impl PassThrough {
     }
 
     /// The disk's driver has let go of it, wherever it is by now. Returns whether the client has it: otherwise it is the driver's still.
-    pub fn lend(&mut self, owned: Owned, line: &mut Line<'_>) -> bool {
+    pub fn lend(&mut self, owned: Owned, ctx: &mut Ctx<'_>) -> bool {
         if self.lending != Lending::Away {
             return false;
         }
         self.follow(owned);
         self.lending = Lending::Lent;
         self.owned = true;
-        self.come(line);
+        self.come(ctx);
         if self.is_gone() {
             self.lending = Lending::Away;
             return false;
@@ -51,13 +52,13 @@ impl PassThrough {
     }
 
     /// The disk's driver wants it back. To be called until it says that nothing of the client's is left there.
-    pub fn give_back(&mut self, line: &mut Line<'_>) -> bool {
+    pub fn give_back(&mut self, ctx: &mut Ctx<'_>) -> bool {
         if self.lending == Lending::Lent {
             self.lending = Lending::Returning;
-            self.offline(line);
+            self.offline(ctx);
         }
         match self.state {
-            State::Standby => self.run(Event::Gone, super::Operand::None, line),
+            State::Standby => self.run(Event::Gone, super::Operand::None, ctx),
             State::NotOperational => {}
             // It cannot be stopped: the disk's driver finds that out, too.
             State::Disconnected => {}

@@ -12,7 +12,8 @@ use super::record::NO_WORDS;
 use super::request::Operand;
 use super::schib::Virtual;
 use super::state::{Event, State};
-use super::{Line, PassThrough};
+use super::PassThrough;
+use crate::proxy::ctx::Ctx;
 use channel::Classify;
 
 /// An owned subchannel, and the number of the device that is meant there. Another device on that subchannel is none.
@@ -31,19 +32,19 @@ pub struct Owned {
 impl PassThrough {
     /// A channel report about the owned subchannel: looks whether the device has gone. One that the client has not enabled may be
     /// another one with its number, and nothing would show it: it is let go, to be asked what it is and to come back.
-    pub fn report(&mut self, line: &mut Line<'_>) {
+    pub fn report(&mut self, ctx: &mut Ctx<'_>) {
         if self.is_away() {
             return;
         }
         let unused = self.state == State::Idle && !self.own.is_enabled() && !self.is_of_a_disk();
-        if self.stored(line).is_none() || unused {
-            self.gone(line);
+        if self.stored(ctx).is_none() || unused {
+            self.gone(ctx);
         }
     }
 
     /// The device is there, or another one for which the virtual subchannel stands from now on: on the subchannel `owned`, and
     /// with the device number `device` for the client. Nothing happens while there is one already.
-    pub fn plug(&mut self, owned: Owned, device: u16, line: &mut Line<'_>) {
+    pub fn plug(&mut self, owned: Owned, device: u16, ctx: &mut Ctx<'_>) {
         if self.is_away() || !self.is_gone() {
             return;
         }
@@ -53,7 +54,7 @@ impl PassThrough {
             self.own = Virtual::reset(device);
             self.measured = Measured::default();
         }
-        self.come(line);
+        self.come(ctx);
     }
 
     /// The device is on this subchannel.
@@ -65,13 +66,13 @@ impl PassThrough {
     }
 
     /// The device is there, disabled whatever it was before.
-    pub(in crate::proxy::subchannel::passthrough) fn come(&mut self, line: &mut Line<'_>) {
-        if self.stored(line).is_none() || self.disable(line).is_some() {
+    pub(in crate::proxy::subchannel::passthrough) fn come(&mut self, ctx: &mut Ctx<'_>) {
+        if self.stored(ctx).is_none() || self.disable(ctx).is_some() {
             return;
         }
         let before = self.state;
-        self.run(Event::Back, Operand::None, line);
-        self.trace(line, before, TraceEvent::Back, None, NO_WORDS);
+        self.run(Event::Back, Operand::None, ctx);
+        self.trace(ctx, before, TraceEvent::Back, None, NO_WORDS);
     }
 
     /// Whether there is no device.

@@ -5,7 +5,8 @@ use vcss::trace::{DriverState, Record, TraceEntry, TraceEvent};
 use zerocopy::big_endian::U32;
 
 use super::state::State;
-use super::{Line, PassThrough};
+use super::PassThrough;
+use crate::proxy::ctx::Ctx;
 
 /// The words of a trace record, two in each.
 pub(in crate::proxy::subchannel::passthrough) type Words = [u64; 3];
@@ -40,23 +41,23 @@ impl PassThrough {
     #[inline(always)]
     pub(in crate::proxy::subchannel::passthrough) fn trace(
         &mut self,
-        line: &mut Line<'_>,
+        ctx: &mut Ctx<'_>,
         before: State,
         event: TraceEvent,
         condition: Option<u8>,
         words: Words,
     ) {
-        let Some(recorder) = line.trace.as_deref_mut() else {
+        let Some(recorder) = ctx.trace.as_deref_mut() else {
             return;
         };
         recorder.record(&Record {
             subchannel: self.id.word(),
-            tod: line.now.units(),
+            tod: ctx.now.units(),
             event,
             before: driver_state(before),
             after: driver_state(self.state),
             condition: condition.unwrap_or(TraceEntry::NO_CONDITION),
-            client: line.client,
+            client: self.place.client,
             words,
         });
     }

@@ -16,7 +16,8 @@ use appliance::css::{self, Device, Hardware};
 use appliance::driver::block::{BlockDevice, Operation, SubmitError, Token};
 use appliance::driver::eckd::{is_eckd, Eckd};
 use appliance::event_loop::loans::Loans;
-use appliance::proxy::client::{Client, Stands, Surroundings};
+use appliance::proxy::client::{Client, Stands};
+use appliance::proxy::ctx::Ctx;
 use appliance::proxy::Proxy;
 use channel::{
     Ccw1, CcwFlags, ChannelSubsystem, DeviceStatus, Orb, OrbFlags, PmcwFlags, SubchannelId,
@@ -136,13 +137,8 @@ fn fixture() -> Result<Lending, Why> {
     let area = area(&mut platform, &plan::client_area(1), Kind::Client)?;
     let memory = share(&mut platform, PAGES)?;
     let mut client = Client::new("borrower".to_string(), 0, area.clone(), memory, memory)?;
-    let around = Surroundings {
-        now: platform.now(),
-        platform: &mut platform,
-        trace: None,
-        note: None,
-    };
-    client.add_pass_through(Stands::Lent(device.number), None, ISC, around)?;
+    let mut ctx = Ctx::new(&mut platform);
+    client.add_pass_through(Stands::Lent(device.number), None, ISC, &mut ctx)?;
     let disks: Vec<Box<dyn BlockDevice>> = vec![disk];
     let word = |at| control.word::<Loan>(0, at);
     let (wanted, state) = (

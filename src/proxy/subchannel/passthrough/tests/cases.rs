@@ -80,9 +80,9 @@ fn case_09_completion_and_reset_free_the_program_once() {
 #[test]
 fn case_10_a_report_that_comes_while_reports_are_read_is_not_lost() {
     let mut fixture = Fixture::enabled();
-    fixture.with(|subject, line| assert!(subject.path(PATH, false, line)));
+    fixture.with(|subject, ctx| assert!(subject.path(PATH, false, ctx)));
     assert_eq!(fixture.subject.take_report(), Some(PATH));
-    fixture.with(|subject, line| assert!(subject.path(PATH, false, line)));
+    fixture.with(|subject, ctx| assert!(subject.path(PATH, false, ctx)));
     assert_eq!(fixture.subject.take_report(), Some(PATH));
     assert_eq!(fixture.subject.take_report(), None);
 }
@@ -97,7 +97,7 @@ fn case_11_an_interruption_of_a_halt_does_not_free_the_next_program() {
     assert_eq!(fixture.test().0, 0);
     assert_eq!(fixture.start(), 0);
     // Now the old interruption is taken.
-    fixture.with(|subject, line| subject.interruption(line));
+    fixture.with(|subject, ctx| subject.interruption(ctx));
     assert!(fixture.subject.translator.is_live());
     assert_eq!(fixture.state(), State::Busy);
 }
@@ -113,7 +113,7 @@ fn case_12_status_of_an_old_program_is_not_credited_to_the_new_one() {
         .fake
         .activity()
         .contains(ActivityControl::START_PENDING | ActivityControl::DEVICE_ACTIVE));
-    fixture.with(|subject, line| subject.interruption(line));
+    fixture.with(|subject, ctx| subject.interruption(ctx));
     assert_eq!(fixture.state(), State::Busy);
     assert!(fixture.subject.translator.is_live());
 }
@@ -201,7 +201,7 @@ fn case_22_a_subchannel_that_cannot_be_taken_into_use_is_not_operational() {
 #[test]
 fn case_23_a_report_is_an_event_like_others() {
     let mut fixture = Fixture::running();
-    fixture.with(|subject, line| assert!(subject.path(PATH, false, line)));
+    fixture.with(|subject, ctx| assert!(subject.path(PATH, false, ctx)));
     assert_eq!(fixture.state(), State::Busy);
     assert!(fixture.fake.step(Step::Unplug));
     fixture.report();
@@ -212,10 +212,10 @@ fn case_23_a_report_is_an_event_like_others() {
 #[test]
 fn case_24_an_interruption_that_comes_too_late_finds_nothing_to_do() {
     let mut fixture = Fixture::running();
-    fixture.with(|subject, line| subject.offline(line));
+    fixture.with(|subject, ctx| subject.offline(ctx));
     fixture.step(Step::End);
     assert_eq!(fixture.state(), State::Standby);
-    fixture.with(|subject, line| subject.interruption(line));
+    fixture.with(|subject, ctx| subject.interruption(ctx));
     assert_eq!(fixture.state(), State::Standby);
     assert!(!fixture.subject.is_pending());
 }

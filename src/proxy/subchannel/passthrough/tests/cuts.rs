@@ -168,7 +168,7 @@ fn a_device_that_goes_between_the_parts_is_reported_once() {
     fixture.fake.step(Step::End);
     let irb = fixture.fake.last;
     assert!(fixture.fake.step(Step::Unplug));
-    fixture.with(|subject, line| subject.report(line));
+    fixture.with(|subject, ctx| subject.report(ctx));
     assert_eq!(fixture.fake.last, irb);
     assert_eq!(fixture.state(), State::NotOperational);
     assert!(fixture.subject.take_report().is_some());

@@ -362,6 +362,8 @@ impl Fake {
     }
 }
 
+super::fixture::bare_machine!(Fake);
+
 impl ChannelSubsystem for Fake {
     unsafe fn start(&mut self, _: SubchannelId, orb: &Orb) -> Result<(), Refusal> {
         let result = self.start_cc(orb);
@@ -504,7 +506,7 @@ pub const ARENA: usize = 64 << 10;
 pub const ARENA_AT: u32 = 0x2000_0000;
 
 /// A client's memory whose absolute addresses are small and mean nothing.
-pub fn memory(length: usize) -> window::Window {
+pub fn memory(length: usize) -> &'static window::Window {
     let bytes: &'static mut [u8] = vec![0; length].leak();
-    window::Window::leaked(bytes, 0x100_0000)
+    Box::leak(Box::new(window::Window::leaked(bytes, 0x100_0000)))
 }

@@ -5,8 +5,9 @@ use s390x::clock::Tod;
 use window::{ClientAddress, Window};
 
 use super::fake::{Fake, Step};
+use crate::proxy::ctx::Ctx;
 use crate::proxy::subchannel::passthrough::state::State;
-use crate::proxy::subchannel::passthrough::{Line, Owned, PassThrough, Request};
+use crate::proxy::subchannel::passthrough::{Owned, PassThrough, Place, Request};
 use crate::proxy::translate::Translator;
 
 /// Where the program of the client is: two control commands, chained.
@@ -17,9 +18,52 @@ const MEMORY: usize = 0x10000;
 pub struct Fixture {
     pub fake: Fake,
     pub subject: PassThrough,
-    pub window: Window,
+    pub window: &'static Window,
     pub now: Tod,
 }
+
+/// The place of a virtual subchannel.
+pub fn place(window: &'static Window) -> Place {
+    Place {
+        client: 0,
+        index: 5,
+        isc: 3,
+        window,
+    }
+}
+
+/// What else a machine is, for one that is a channel subsystem and no more.
+macro_rules! bare_machine {
+    ($name:ty) => {
+        impl crate::css::Platform for $name {
+            fn notify(&mut self, _: channel::SubchannelId, _: u16, _: i64) -> i64 {
+                unreachable!("there is no hypervisor")
+            }
+            fn now(&self) -> s390x::clock::Tod {
+                unreachable!("the context has the time")
+            }
+            fn wait(&mut self, _: Option<s390x::clock::Tod>) -> crate::css::Wake {
+                unreachable!("nothing waits")
+            }
+            fn pause(&mut self, _: s390x::clock::Tod) {
+                unreachable!("nothing waits")
+            }
+            fn forget_interruption(&mut self, _: channel::SubchannelId) -> bool {
+                unreachable!("interruptions are the event loop's")
+            }
+            fn storage(
+                &mut self,
+                pages: usize,
+            ) -> Result<window::Window, crate::css::OutOfStorage> {
+                Err(crate::css::OutOfStorage { pages })
+            }
+            fn highest_set(&mut self) -> u8 {
+                0
+            }
+        }
+    };
+}
+pub(super) use bare_machine;
 
 impl Fixture {
     /// Opened, not yet enabled.
@@ -39,7 +83,7 @@ impl Fixture {
         window.write(ClientAddress::new(at + 8), &second).unwrap();
         let translator = Translator::at(super::fake::ARENA, super::fake::ARENA_AT);
         Self {
-            subject: PassThrough::new(fake.owned(), 5, DEVICE, 3, translator),
+            subject: PassThrough::new(fake.owned(), place(window), DEVICE, translator),
             fake,
             window,
             now: Tod::from_micros(1),
@@ -61,24 +105,22 @@ impl Fixture {
         fixture
     }
 
-    pub fn with<T>(&mut self, act: impl FnOnce(&mut PassThrough, &mut Line<'_>) -> T) -> T {
-        let mut line = Line {
-            css: &mut self.fake,
-            window: &self.window,
+    pub fn with<T>(&mut self, act: impl FnOnce(&mut PassThrough, &mut Ctx<'_>) -> T) -> T {
+        let mut ctx = Ctx {
+            platform: &mut self.fake,
             now: self.now,
             trace: None,
-            client: 0,
             note: None,
         };
-        act(&mut self.subject, &mut line)
+        act(&mut self.subject, &mut ctx)
     }
 
     pub fn open(&mut self, former: Option<(Schib, u8)>) {
-        self.with(|subject, line| subject.open(former, line));
+        self.with(|subject, ctx| subject.open(former, ctx));
     }
 
     pub fn ask(&mut self, request: Request<'_>) -> u32 {
-        self.with(|subject, line| subject.request(request, line))
+        self.with(|subject, ctx| subject.request(request, ctx))
     }
 
     pub fn orb() -> Orb {
@@ -103,7 +145,7 @@ impl Fixture {
     }
 
     pub fn schib(&mut self) -> Schib {
-        self.with(|subject, line| subject.schib(line))
+        self.with(|subject, ctx| subject.schib(ctx))
     }
 
     pub fn enable(&mut self, on: bool) -> u32 {
@@ -125,7 +167,7 @@ impl Fixture {
     pub fn look(&mut self) {
         use channel::ChannelSubsystem;
         if self.fake.pending_interruption().is_some() {
-            self.with(|subject, line| subject.interruption(line));
+            self.with(|subject, ctx| subject.interruption(ctx));
         }
     }
 
@@ -135,16 +177,16 @@ impl Fixture {
         if deadline != Tod::NEVER {
             self.now = self.now.max(deadline);
         }
-        self.with(|subject, line| subject.tick(line));
+        self.with(|subject, ctx| subject.tick(ctx));
     }
 
     pub fn reset(&mut self) {
-        self.with(|subject, line| subject.reset(line));
+        self.with(|subject, ctx| subject.reset(ctx));
     }
 
     /// The channel report about the subchannel.
     pub fn report(&mut self) {
-        self.with(|subject, line| subject.report(line));
+        self.with(|subject, ctx| subject.report(ctx));
         let owned = self.fake.owned();
         if !self.fake.gone {
             self.plug(owned);
@@ -153,7 +195,7 @@ impl Fixture {
 
     /// A device is there that is the subchannel's.
     pub fn plug(&mut self, owned: Owned) {
-        self.with(|subject, line| subject.plug(owned, DEVICE, line));
+        self.with(|subject, ctx| subject.plug(owned, DEVICE, ctx));
     }
 
     pub fn state(&self) -> State {

@@ -15,11 +15,11 @@ fn away() -> Fixture {
 
 fn lend(fixture: &mut Fixture) {
     let owned = fixture.fake.owned();
-    assert!(fixture.with(|subject, line| subject.lend(owned, line)));
+    assert!(fixture.with(|subject, ctx| subject.lend(owned, ctx)));
 }
 
 fn give_back(fixture: &mut Fixture) -> bool {
-    fixture.with(|subject, line| subject.give_back(line))
+    fixture.with(|subject, ctx| subject.give_back(ctx))
 }
 
 fn is_there(fixture: &mut Fixture) -> bool {
@@ -36,10 +36,10 @@ fn what_is_not_lent_is_not_touched_whatever_happens_to_it() {
         (fixture.start(), fixture.clear(), fixture.halt()),
         (3, 3, 3)
     );
-    fixture.with(|subject, line| subject.report(line));
-    fixture.with(|subject, line| subject.interruption(line));
+    fixture.with(|subject, ctx| subject.report(ctx));
+    fixture.with(|subject, ctx| subject.interruption(ctx));
     fixture.reset();
-    fixture.with(|subject, line| subject.offline(line));
+    fixture.with(|subject, ctx| subject.offline(ctx));
     assert_eq!(fixture.state(), State::NotOperational);
     assert_eq!(fixture.fake.accepted, [0; 5]);
 }
@@ -85,7 +85,7 @@ fn a_disk_that_goes_while_it_is_lent_can_be_given_back() {
     lend(&mut fixture);
     fixture.enable(true);
     assert!(fixture.fake.step(Step::Unplug));
-    fixture.with(|subject, line| subject.report(line));
+    fixture.with(|subject, ctx| subject.report(ctx));
     assert!(give_back(&mut fixture));
     let before = fixture.fake.accepted;
     assert_eq!(fixture.clear(), 3);
@@ -112,7 +112,7 @@ fn what_is_not_there_is_not_lent() {
     let mut fixture = away();
     assert!(fixture.fake.step(Step::Unplug));
     let owned = fixture.fake.owned();
-    assert!(!fixture.with(|subject, line| subject.lend(owned, line)));
+    assert!(!fixture.with(|subject, ctx| subject.lend(owned, ctx)));
     assert!(!is_there(&mut fixture));
     assert!(give_back(&mut fixture), "nothing is to be ended");
 }

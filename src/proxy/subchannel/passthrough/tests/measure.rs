@@ -43,7 +43,7 @@ impl Walk {
     }
 
     fn schib(&mut self) -> Schib {
-        self.with(|subject, line| subject.schib(line))
+        self.with(|subject, ctx| subject.schib(ctx))
     }
 
     fn hardware(&mut self) -> Schib {
@@ -223,7 +223,7 @@ fn the_bit_ends_with_the_client_on_the_hardware_too() {
     assert_eq!(walk.hardware().pmcw.pom, 0x80);
     assert_eq!(walk.start(PLAIN), 0);
     assert_eq!(walk.block().starts.get(), 1);
-    walk.with(|subject, line| subject.reset(line));
+    walk.with(|subject, ctx| subject.reset(ctx));
     for _ in 0..10 {
         walk.step();
         walk.look();
@@ -245,7 +245,7 @@ fn the_bit_ends_with_the_client_on_the_hardware_too() {
 fn a_subchannel_that_is_taken_away_for_good_leaves_the_bit_off() {
     let mut walk = Walk::measured();
     assert_eq!(walk.modify(PmcwFlags::empty(), true), 0);
-    walk.with(|subject, line| subject.offline(line));
+    walk.with(|subject, ctx| subject.offline(ctx));
     assert!(!walk.hardware().pmcw.has_extended_measurement());
 }
 

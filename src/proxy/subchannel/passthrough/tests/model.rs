@@ -20,8 +20,10 @@ use window::{ClientAddress, Window};
 use zerocopy::IntoBytes;
 
 use super::fake::{memory, ARENA_AT};
+use super::fixture::place;
+use crate::proxy::ctx::Ctx;
 use crate::proxy::subchannel::passthrough::state::{State, CLEARS, HALTS};
-use crate::proxy::subchannel::passthrough::{status, Line, Owned, PassThrough, Request};
+use crate::proxy::subchannel::passthrough::{status, Owned, PassThrough, Request};
 use crate::proxy::translate::Translator;
 use channel::CommandClass;
 
@@ -54,7 +56,7 @@ const PROGRAMS: [(u32, OrbFlags); 6] = [
 
 /// What the channel reaches: the client's window, and the translator's arena as it was last copied.
 pub struct Storage {
-    window: Rc<Window>,
+    window: &'static Window,
     arena: Vec<u8>,
 }
 
@@ -103,6 +105,8 @@ impl Counted {
         result
     }
 }
+
+super::fixture::bare_machine!(Counted);
 
 impl ChannelSubsystem for Counted {
     unsafe fn start(&mut self, id: SubchannelId, orb: &Orb) -> Result<(), Refusal> {
@@ -181,7 +185,7 @@ pub struct Walk {
     pub css: Counted,
     pub subject: PassThrough,
     storage: Rc<RefCell<Storage>>,
-    pub window: Rc<Window>,
+    pub window: &'static Window,
     pub device: Rc<RefCell<Script>>,
     pub id: SubchannelId,
     now: Tod,
@@ -194,9 +198,9 @@ pub struct Walk {
 impl Walk {
     pub fn new() -> Self {
         let id = SubchannelId::new(0, 7).unwrap();
-        let window = Rc::new(memory(MEMORY));
+        let window = memory(MEMORY);
         let storage = Rc::new(RefCell::new(Storage {
-            window: window.clone(),
+            window,
             arena: vec![0; ARENA + REPEATED],
         }));
         let script = Script::new()
@@ -220,7 +224,7 @@ impl Walk {
                 taken: 0,
                 last: Irb::default(),
             },
-            subject: PassThrough::new(owned(id), 5, SEEN, 3, translator),
+            subject: PassThrough::new(owned(id), place(window), SEEN, translator),
             storage,
             window,
             device,
@@ -230,15 +234,15 @@ impl Walk {
             went_on: [0; 2],
         };
         walk.write_programs();
-        walk.with(|subject, line| subject.open(None, line));
+        walk.with(|subject, ctx| subject.open(None, ctx));
         walk
     }
 
     /// A new life of the appliance, on the same machine.
     pub fn restart(&mut self, former: Option<(Schib, u8)>) {
         let translator = Translator::at(ARENA, ARENA_AT);
-        self.subject = PassThrough::new(owned(self.id), 5, SEEN, 3, translator);
-        self.with(|subject, line| subject.open(former, line));
+        self.subject = PassThrough::new(owned(self.id), place(self.window), SEEN, translator);
+        self.with(|subject, ctx| subject.open(former, ctx));
     }
 
     fn write_programs(&self) {
@@ -272,21 +276,19 @@ impl Walk {
         self.window.write(at, &data).unwrap();
     }
 
-    pub fn with<T>(&mut self, act: impl FnOnce(&mut PassThrough, &mut Line<'_>) -> T) -> T {
-        let mut line = Line {
-            css: &mut self.css,
-            window: &self.window,
+    pub fn with<T>(&mut self, act: impl FnOnce(&mut PassThrough, &mut Ctx<'_>) -> T) -> T {
+        let mut ctx = Ctx {
+            platform: &mut self.css,
             now: self.now,
             trace: None,
-            client: 0,
             note: None,
         };
-        act(&mut self.subject, &mut line)
+        act(&mut self.subject, &mut ctx)
     }
 
     pub fn ask(&mut self, request: Request<'_>) -> u32 {
         self.css.codes.clear();
-        self.with(|subject, line| subject.request(request, line))
+        self.with(|subject, ctx| subject.request(request, ctx))
     }
 
     pub fn start(&mut self, program: usize) -> u32 {
@@ -297,7 +299,7 @@ impl Walk {
     }
 
     fn enable(&mut self, on: bool) {
-        let mut schib = self.with(|subject, line| subject.schib(line));
+        let mut schib = self.with(|subject, ctx| subject.schib(ctx));
         schib.pmcw.set_flag(PmcwFlags::ENABLED, on);
         if self.ask(Request::Modify(&schib)) == 0 && self.subject.state() == State::Idle {
             self.enabled = on;
@@ -316,11 +318,11 @@ impl Walk {
 
     pub fn look(&mut self) {
         if self.css.pending_interruption().is_some() {
-            self.with(|subject, line| subject.interruption(line));
+            self.with(|subject, ctx| subject.interruption(ctx));
         }
-        self.with(|subject, line| {
-            subject.tick(line);
-            subject.refresh(line);
+        self.with(|subject, ctx| {
+            subject.tick(ctx);
+            subject.refresh(ctx);
         });
     }
 
@@ -329,7 +331,7 @@ impl Walk {
         if deadline != Tod::NEVER {
             self.now = self.now.max(deadline);
         }
-        self.with(|subject, line| subject.tick(line));
+        self.with(|subject, ctx| subject.tick(ctx));
     }
 
     fn scsw(&mut self) -> channel::Scsw {
@@ -401,12 +403,12 @@ impl Walk {
                     assert!(program < MEMORY as u32, "an address of the appliance's");
                 }
             }
-            14 => drop(self.with(|subject, line| subject.schib(line))),
+            14 => drop(self.with(|subject, ctx| subject.schib(ctx))),
             15 | 16 => self.enable(true),
             17 if draw.below(4) == 0 => self.enable(false),
             18 if draw.below(3) == 0 => {
                 self.enabled = false;
-                self.with(|subject, line| subject.reset(line));
+                self.with(|subject, ctx| subject.reset(ctx));
             }
             19 => self.pass(),
             20 => self.css.model.unsolicited(self.id, DeviceStatus::ATTENTION),
@@ -421,10 +423,10 @@ impl Walk {
             22 if draw.below(6) == 0 => {
                 self.css.model.take_away(self.id);
                 self.enabled = false;
-                self.with(|subject, line| subject.report(line));
+                self.with(|subject, ctx| subject.report(ctx));
                 self.css.model.bring_back(self.id);
                 let owned = owned(self.id);
-                self.with(|subject, line| subject.plug(owned, SEEN, line));
+                self.with(|subject, ctx| subject.plug(owned, SEEN, ctx));
             }
             23..=28 => self.look(),
             _ => self.step(),
@@ -452,7 +454,7 @@ impl Walk {
     /// From anywhere, a reset leads to rest, and then the subchannel works.
     fn works(&mut self) {
         self.css.model.mend(self.id);
-        self.with(|subject, line| subject.reset(line));
+        self.with(|subject, ctx| subject.reset(ctx));
         for _ in 0..=u32::from(HALTS) + u32::from(CLEARS) {
             (0..8).for_each(|_| self.step());
             self.look();

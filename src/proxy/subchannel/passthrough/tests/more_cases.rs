@@ -109,14 +109,14 @@ fn case_34_status_beside_a_clear_function_is_held_back_for_100_ms() {
     let began = fixture.now;
     for after in [0, HOLD_US - 1] {
         fixture.now = began.plus_micros(after);
-        fixture.with(|subject, line| subject.tick(line));
+        fixture.with(|subject, ctx| subject.tick(ctx));
         assert!(fixture.subject.wants_refresh() && !fixture.subject.is_pending());
         let (condition, irb) = fixture.test();
         assert_eq!(condition, 1);
         assert_eq!(irb.scsw.status(), StatusControl::empty());
     }
     fixture.now = began.plus_micros(HOLD_US);
-    fixture.with(|subject, line| subject.tick(line));
+    fixture.with(|subject, ctx| subject.tick(ctx));
     assert!(fixture.subject.is_pending());
     assert!(!fixture.subject.wants_refresh(), "the client has been told");
     assert_eq!(fixture.test().0, 0);
@@ -406,7 +406,7 @@ fn running_live() -> Fixture {
 }
 
 fn refresh(fixture: &mut Fixture) {
-    fixture.with(|subject, line| subject.refresh(line));
+    fixture.with(|subject, ctx| subject.refresh(ctx));
 }
 
 #[test]

@@ -26,7 +26,7 @@ fn seen(fixture: &mut Fixture) -> Option<u16> {
 #[test]
 fn another_device_on_its_subchannel_is_not_its_device() {
     let mut fixture = exchanged();
-    fixture.with(|subject, line| subject.report(line));
+    fixture.with(|subject, ctx| subject.report(ctx));
     assert_eq!(fixture.state(), State::NotOperational);
     assert_eq!(seen(&mut fixture), None);
     assert_eq!((fixture.enable(true), fixture.start()), (0, 3));
@@ -42,7 +42,7 @@ fn a_request_before_the_report_does_not_reach_the_other_device_either() {
     assert_eq!(seen(&mut fixture), None);
     assert_eq!((fixture.start(), fixture.clear()), (3, 3));
     fixture.reset();
-    fixture.with(|subject, line| subject.interruption(line));
+    fixture.with(|subject, ctx| subject.interruption(ctx));
     assert_eq!(fixture.fake.accepted, [0; 5]);
     assert!(fixture.fake.schib.pmcw.flags().contains(PmcwFlags::ENABLED));
 }
@@ -50,7 +50,7 @@ fn a_request_before_the_report_does_not_reach_the_other_device_either() {
 #[test]
 fn a_device_that_comes_back_on_another_subchannel_is_served_there() {
     let mut fixture = exchanged();
-    fixture.with(|subject, line| subject.report(line));
+    fixture.with(|subject, ctx| subject.report(ctx));
     while fixture.subject.take_report().is_some() {}
     let id = SubchannelId::new(0, 9).unwrap();
     fixture.fake.id = id;
@@ -73,9 +73,9 @@ fn a_device_that_comes_back_on_another_subchannel_is_served_there() {
 #[test]
 fn a_virtual_subchannel_whose_device_is_gone_can_stand_for_another_one() {
     let mut fixture = exchanged();
-    fixture.with(|subject, line| subject.report(line));
+    fixture.with(|subject, ctx| subject.report(ctx));
     let owned = fixture.fake.owned();
-    fixture.with(|subject, line| subject.plug(owned, OTHER, line));
+    fixture.with(|subject, ctx| subject.plug(owned, OTHER, ctx));
     assert_eq!(seen(&mut fixture), Some(OTHER));
     assert_eq!((fixture.enable(true), fixture.start()), (0, 0));
 }
@@ -119,7 +119,7 @@ fn a_device_that_goes_while_status_is_held_back_leaves_nothing_to_look_at() {
     fixture.look();
     assert!(fixture.subject.wants_refresh());
     assert!(fixture.fake.step(Step::Unplug));
-    fixture.with(|subject, line| subject.report(line));
+    fixture.with(|subject, ctx| subject.report(ctx));
     assert_eq!(fixture.state(), State::NotOperational);
     assert!(!fixture.subject.wants_refresh());
 }
@@ -128,7 +128,7 @@ fn a_device_that_goes_while_status_is_held_back_leaves_nothing_to_look_at() {
 #[test]
 fn a_device_that_nobody_uses_may_be_another_one_with_its_number() {
     let mut fixture = Fixture::new();
-    fixture.with(|subject, line| subject.report(line));
+    fixture.with(|subject, ctx| subject.report(ctx));
     assert!(fixture.subject.is_gone());
     let owned = fixture.fake.owned();
     fixture.plug(owned);
@@ -139,9 +139,9 @@ fn a_device_that_nobody_uses_may_be_another_one_with_its_number() {
 #[test]
 fn a_device_in_use_stays_what_it_is() {
     let mut fixture = Fixture::enabled();
-    fixture.with(|subject, line| subject.report(line));
+    fixture.with(|subject, ctx| subject.report(ctx));
     assert_eq!(fixture.state(), State::Idle);
     let mut fixture = Fixture::running();
-    fixture.with(|subject, line| subject.report(line));
+    fixture.with(|subject, ctx| subject.report(ctx));
     assert_eq!(fixture.state(), State::Busy);
 }
