@@ -4,8 +4,10 @@
 //!
 //! At most [`Inventory::MAX`] devices; those beyond it are left alone, and the log names them. Asking a device what it is waits for
 //! its answer: two seconds at bring-up, a moment once five seconds have gone by with that, and as long as the platform's patience is
-//! when others are served meanwhile. Whoever takes longer then is passed through, and is not known for what it is. One that cannot even be cleared keeps the page it was asked with: after
-//! [`Inventory::PAGES`] of them nobody is asked any more.
+//! when others are served meanwhile. Whoever takes longer then is passed through, and is not known for what it is.
+//!
+//! One that cannot even be cleared keeps the storage that it was asked with, for good: 256 bytes, of which there are as many as devices. So
+//! its trouble is its own: everyone else is asked all the same.
 //!
 //! # The rule
 //!
@@ -35,10 +37,12 @@ const PROBES: u32 = 64;
 #[derive(Debug)]
 pub struct Inventory {
     devices: Vec<Device>,
-    /// What devices are asked with.
-    page: Option<Window>,
+    /// Storage that devices are asked with.
+    rooms: Vec<Window>,
     /// How many more pages may be taken for that.
     pages: u8,
+    /// What devices that could not be cleared may still use. When such a subchannel is in order again, it is asked with that.
+    kept: Vec<(SubchannelId, Window)>,
 }
 
 /// What a look at a subchannel has found.
@@ -79,8 +83,10 @@ pub fn each_subchannel(
 impl Inventory {
     /// Devices at most: as many as the control area has room for.
     pub const MAX: usize = vcss::plan::MAX_DEVICES as usize;
-    /// Pages that devices may keep.
-    pub const PAGES: u8 = 16;
+    /// Bytes for a CCW and the data of SENSE ID.
+    const ROOM: u64 = 256;
+    /// Pages of them: as many as there can be devices.
+    const PAGES: u8 = (Self::MAX as u64 * Self::ROOM / 4096) as u8;
 
     /// What there is at bring-up.
     ///
@@ -90,9 +96,11 @@ impl Inventory {
     pub fn discover(platform: &mut dyn Platform) -> Result<Self, OutOfStorage> {
         let mut this = Self {
             devices: Vec::new(),
-            page: Some(platform.storage(1)?),
-            pages: Self::PAGES - 1,
+            rooms: Vec::new(),
+            pages: Self::PAGES,
+            kept: Vec::new(),
         };
+        this.make_rooms(platform)?;
         // What was reported before is about what is looked at now.
         while platform.channel_report().is_some() {}
         let began = platform.now();
@@ -188,16 +196,32 @@ impl Inventory {
     }
 
     fn identify(&mut self, platform: &mut dyn Platform, device: &mut Device) {
-        if self.page.is_none() && self.pages > 0 {
-            self.pages -= 1;
-            self.page = platform.storage(1).ok();
+        let own = self.kept.iter().position(|(id, _)| *id == device.id);
+        let own = own.map(|place| self.kept.swap_remove(place).1);
+        let was_kept = own.is_some();
+        if !was_kept && self.rooms.is_empty() && self.make_rooms(platform).is_err() {
+            return;
         }
-        let Some(page) = self.page.take() else {
+        let Some(room) = own.or_else(|| self.rooms.pop()) else {
             return;
         };
-        let mut channel = Channel::new(device.id, device.path_mask, page);
+        let mut channel = Channel::new(device.id, device.path_mask, room);
         ask(platform, &mut channel, device);
-        self.page = channel.into_page();
+        match channel.into_page() {
+            Ok(room) if !was_kept => self.rooms.push(room),
+            Ok(room) | Err(room) => self.kept.push((device.id, room)),
+        }
+    }
+
+    /// Another page of storage to ask devices with.
+    fn make_rooms(&mut self, platform: &mut dyn Platform) -> Result<(), OutOfStorage> {
+        self.pages = self.pages.checked_sub(1).ok_or(OutOfStorage { pages: 1 })?;
+        let mut page = platform.storage(1)?;
+        while let Some((room, rest)) = page.split(Self::ROOM) {
+            self.rooms.push(room);
+            page = rest;
+        }
+        Ok(())
     }
 }
 

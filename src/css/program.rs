@@ -299,7 +299,7 @@ fn classify(irb: Irb) -> Result<Irb, Failure> {
     Ok(irb)
 }
 
-/// An enabled subchannel and a page of storage to drive it with.
+/// An enabled subchannel and storage to drive it with: a page, or a part of one.
 #[derive(Debug)]
 pub struct Channel {
     id: SubchannelId,
@@ -314,10 +314,10 @@ impl Channel {
     /// Most bytes of data of one command.
     pub const MAX_DATA: usize = 2048;
     const CCW: u32 = 0;
-    const DATA: u32 = 1024;
+    const DATA: u32 = 64;
 
     /// A channel to the enabled subchannel `id` over the paths in `path_mask`, by a page of
-    /// [`Platform::storage`].
+    /// [`Platform::storage`] or, for commands with little data, a part of one.
     pub const fn new(id: SubchannelId, path_mask: u8, page: Window) -> Self {
         Self {
             id,
@@ -328,9 +328,16 @@ impl Channel {
         }
     }
 
-    /// The page, for the next channel. `None` if a device may still use it.
-    pub fn into_page(self) -> Option<Window> {
-        (!self.stuck).then_some(self.page)
+    /// The storage, for the next channel.
+    ///
+    /// # Errors
+    ///
+    /// The device may still use it.
+    pub fn into_page(self) -> Result<Window, Window> {
+        if self.stuck {
+            return Err(self.page);
+        }
+        Ok(self.page)
     }
 
     /// Whether a program was seen to run while the CPU went on.

@@ -156,26 +156,45 @@ fn there_are_at_most_256_devices_and_one_that_goes_makes_room() {
     assert_eq!(inventory.look(&mut machine, id(258)), Change::Came(255));
 }
 
+/// Devices that neither answer nor can be cleared, in the inventory.
+fn stuck(machine: &mut Machine, inventory: &mut Inventory, numbers: core::ops::Range<u16>) {
+    for number in numbers {
+        let id = machine.attach(0, number, disk());
+        let mishaps = &mut machine.subchannel(id).mishaps;
+        (mishaps.hangs, mishaps.stuck) = (true, true);
+        while_serving(machine, |machine| inventory.look(machine, id));
+    }
+}
+
 #[test]
-fn devices_that_never_answer_get_16_pages_and_no_more() {
+fn devices_that_cannot_be_cleared_keep_nobody_else_from_being_asked() {
     let mut machine = Machine::new();
     let mut inventory = Inventory::discover(&mut machine).unwrap();
-    for number in 0..20 {
-        let hangs = machine.attach(0, number, disk());
-        machine.subchannel(hangs).mishaps.hangs = true;
-        machine.subchannel(hangs).mishaps.stuck = true;
-        assert!(matches!(
-            inventory.look(&mut machine, hangs),
-            Change::Came(_)
-        ));
+    let free = machine.free;
+    stuck(&mut machine, &mut inventory, 0..255);
+    let good = machine.attach(0, 0x1000, disk());
+    assert_eq!(inventory.look(&mut machine, good), Change::Came(255));
+    assert_eq!(inventory.devices()[255].virtio_id(), Some(2));
+    let expected = IdentityError::SenseId(ProgramError::Stuck);
+    let mut others = inventory.devices()[..255].iter();
+    assert!(others.all(|device| device.identity.unwrap_err() == expected));
+    assert_eq!(machine.free.abs_diff(free), 15 * 4096, "of 16 pages");
+}
+
+#[test]
+fn a_device_that_gets_stuck_again_and_again_keeps_no_more_storage_for_that() {
+    let mut machine = Machine::new();
+    let mut inventory = Inventory::discover(&mut machine).unwrap();
+    stuck(&mut machine, &mut inventory, 0..1);
+    let id = inventory.devices()[0].id;
+    let free = machine.free;
+    for _ in 0..1000 {
+        for mishap in [false, true] {
+            let mishaps = &mut machine.subchannel(id).mishaps;
+            (mishaps.hangs, mishaps.stuck) = (mishap, mishap);
+            while_serving(&mut machine, |machine| inventory.look(machine, id));
+            assert_eq!(inventory.devices()[0].identity.is_err(), mishap);
+        }
     }
-    let failures = inventory
-        .devices()
-        .iter()
-        .map(|device| device.identity.unwrap_err());
-    let failures: Vec<_> = failures.collect();
-    let (asked, others) = failures.split_at(usize::from(Inventory::PAGES));
-    let stuck = IdentityError::SenseId(ProgramError::Stuck);
-    assert!(asked.iter().all(|error| *error == stuck));
-    assert!(others.iter().all(|error| *error == IdentityError::NotAsked));
+    assert_eq!(machine.free, free);
 }

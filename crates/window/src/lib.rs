@@ -123,6 +123,22 @@ impl Window {
         unsafe { Self::new(bytes.as_mut_ptr(), bytes.len() as u64, absolute_base) }
     }
 
+    /// Makes two windows of this one: the first over its first `length` bytes, the second over
+    /// the rest. `None` if it is shorter than that.
+    pub fn split(self, length: u64) -> Option<(Self, Self)> {
+        let rest = self.length.checked_sub(length)?;
+        let absolute = self.absolute_base + length;
+        // SAFETY: both lie within this window, which is there no longer, so whoever made it keeps
+        // his promise to them: the bytes are valid, and nobody has a reference to them.
+        unsafe {
+            let second = self.base.add(length as usize);
+            Some((
+                Self::new(self.base, length, self.absolute_base),
+                Self::new(second, rest, absolute),
+            ))
+        }
+    }
+
     /// The window's length in bytes. Valid client addresses are below it.
     #[inline]
     pub const fn len(&self) -> u64 {

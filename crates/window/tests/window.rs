@@ -26,6 +26,22 @@ fn fixture<R>(length: usize, skew: usize, story: impl FnOnce(&Window) -> R) -> (
 }
 
 #[test]
+fn the_parts_of_a_window_have_its_bytes_between_them() {
+    let window = |bytes: usize| {
+        let memory: Vec<u8> = (0..bytes as u8).collect();
+        Window::leaked(memory.leak(), ABSOLUTE)
+    };
+    let (first, second) = window(64).split(24).unwrap();
+    assert_eq!((first.len(), second.len()), (24, 40));
+    assert_eq!(second.absolute_base(), ABSOLUTE + 24);
+    assert_eq!(first.read::<u8>(at(23)), Ok(23));
+    assert_eq!(second.read::<u8>(at(0)), Ok(24));
+    assert!(first.read::<u8>(at(24)).is_err());
+    assert!(window(64).split(65).is_none());
+    assert!(window(64).split(64).unwrap().1.is_empty());
+}
+
+#[test]
 fn a_value_reads_as_it_was_written() {
     fixture(64, 0, |window| {
         for address in [0, 1, 7, 8, 56] {

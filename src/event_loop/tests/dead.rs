@@ -11,8 +11,8 @@ fn dead(fixture: &mut Fixture, number: u16) -> SubchannelId {
 
 #[test]
 fn dead_disks_hold_the_bring_up_of_the_others_up_for_some_seconds_altogether() {
-    // Those that cannot even be cleared keep the pages that they were asked with, of which there are 16.
-    for (dead, stuck) in [(20, false), (10, true)] {
+    // Those that cannot even be cleared keep the storage that they were asked with, and do not keep the link from being found.
+    for (dead, stuck) in [(20, false), (40, true)] {
         let mut machine = Machine::new();
         for number in 1..=dead {
             let id = machine.attach(0, number, disk());
