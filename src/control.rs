@@ -13,21 +13,22 @@ use liballoc::boxed::Box;
 use liballoc::string::{String, ToString};
 use liballoc::vec::Vec;
 
-use channel::{DeviceNumber, SubchannelId};
-use vcss::control::{self, Appliance, DeviceLife, ExportKind, Life, Order};
+use channel::DeviceNumber;
+use vcss::control::{self, Appliance, Life, Order};
 use vcss::layout::{Extent, Header, Kind, Name, PAGE};
-use vcss::trace::{DriverState, Recorder};
-use vcss::underway::{CutOff, Note};
+use vcss::trace::Recorder;
+use vcss::underway::{CutOff, Note, Served};
 use vcss::{Area, AreaError, Bell, Word};
 use window::Window;
-use zerocopy::FromZeros;
+use zerocopy::{FromZeros, IntoBytes};
 
-use crate::css::Device;
-use crate::driver::block::Recoveries;
+use crate::driver::disk::{Maintenance, OwnedDisk};
 
-pub use self::conditions::{Conditions, Subject};
+pub use self::conditions::{Conditions, Subject, SHARE};
+pub use self::devices::{listed, PassedThrough};
 
 mod conditions;
+mod devices;
 
 /// The control area, opened.
 #[derive(Debug)]
@@ -40,8 +41,8 @@ pub struct Control {
     /// What each client has to share, once somebody has asked: the entries do not change.
     shares: Vec<OnceCell<Share>>,
     about: Appliance,
-    /// The owned devices in the order of their entries, with the state that is shown.
-    shown: Vec<(SubchannelId, DeviceNumber, DriverState)>,
+    /// Entries of the list of owned devices that are in use; at first, those that an earlier life may have left.
+    listed: u32,
 }
 
 /// What a client has to share: its name, area, window and program window.
@@ -76,32 +77,49 @@ pub struct Export {
     pub serial: [u8; 20],
 }
 
-/// An owned subchannel that is passed through, as it is shown.
-#[derive(Clone, Copy, Debug)]
-pub struct PassedThrough {
-    /// Whose it is.
+/// A virtual subchannel: which client's, and which of that client's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot {
     pub client: u16,
-    /// Which of that client's virtual subchannels stands for it.
     pub index: u16,
-    /// The owned subchannel.
-    pub id: SubchannelId,
-    /// Its device.
-    pub device: DeviceNumber,
-    /// The state of its driver.
-    pub state: DriverState,
+}
+
+impl From<Slot> for Served {
+    fn from(slot: Slot) -> Self {
+        Self::Subchannel(slot.client, slot.index)
+    }
+}
+
+impl fmt::Display for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "client {}, virtual subchannel {}",
+            self.client, self.index
+        )
+    }
+}
+
+/// What a client is given: one of its virtual subchannels, and what that stands for.
+#[derive(Clone, Debug)]
+pub struct Exported {
+    pub slot: Slot,
+    /// The device number that the client sees.
+    pub device: u16,
+    pub kind: ExportKind,
 }
 
 /// What a virtual subchannel stands for.
 #[derive(Clone, Debug)]
-pub enum Exported {
+pub enum ExportKind {
     /// A disk, or a slice of one.
     Block(Export),
     /// The owned subchannel with this device number.
     PassThrough(DeviceNumber),
     /// Whatever owned subchannel nobody else was given.
     Any,
-    /// The subchannel of the disk with this index, while it is lent.
-    Lent(usize),
+    /// The subchannel of the disk with this index, for maintenance.
+    Maintenance(usize),
 }
 
 /// Where areas and windows may be: absolute storage from `start` to `end`.
@@ -112,7 +130,7 @@ pub struct Storage {
 }
 
 /// What is wrong with the control area.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ControlError {
     /// A part of an area.
     Area {
@@ -154,6 +172,34 @@ impl fmt::Display for ControlError {
 }
 
 impl core::error::Error for ControlError {}
+
+impl ExportKind {
+    fn read(entry: &control::Export) -> Result<Self, ControlError> {
+        let kind = entry.kind.get();
+        let known = control::ExportKind::from_number(kind).ok_or(ControlError::Index {
+            of: "kind of export",
+            index: kind as u16,
+        })?;
+        let disk = usize::from(entry.disk.get());
+        Ok(match known {
+            control::ExportKind::Block => Self::Block(Export {
+                disk,
+                start: entry.start.get(),
+                sectors: entry.sectors.get(),
+                partition: entry.partition,
+                read_only: entry.flags.get() & control::Export::READ_ONLY != 0,
+                queues: entry.queues.get().max(1),
+                serial: entry.serial,
+            }),
+            control::ExportKind::PassThrough => Self::PassThrough(DeviceNumber {
+                set: entry.owned_set,
+                number: entry.owned_device.get(),
+            }),
+            control::ExportKind::Any => Self::Any,
+            control::ExportKind::Lent => Self::Maintenance(disk),
+        })
+    }
+}
 
 impl Storage {
     /// The storage that is shared: from `start` to `end`.
@@ -220,10 +266,10 @@ impl Control {
                 private_bytes: storage.start.into(),
                 ..Appliance::default()
             },
-            shown: Vec::new(),
             shares: (0..area.count::<control::Client>())
                 .map(|_| OnceCell::new())
                 .collect(),
+            listed: area.count::<control::Device>(),
             storage,
             area,
         };
@@ -231,8 +277,12 @@ impl Control {
         Ok(control)
     }
 
-    /// The disks that are to be driven: name and device number.
-    pub fn disks(&self) -> Result<Vec<(String, DeviceNumber)>, ControlError> {
+    /// The disks that are to be driven. None of them has been opened.
+    ///
+    /// # Errors
+    ///
+    /// One that cannot be read.
+    pub fn disks(&self) -> Result<Vec<OwnedDisk>, ControlError> {
         (0..self.area.count::<control::Disk>())
             .map(|index| {
                 let disk: control::Disk = self.read("disk", index)?;
@@ -240,7 +290,11 @@ impl Control {
                     set: disk.set,
                     number: disk.device.get(),
                 };
-                Ok((disk.name.as_str().to_string(), number))
+                let word = |at| self.area.word::<control::Loan>(index, at).ok();
+                let wanted = word(offset_of!(control::Loan, wanted));
+                let words = wanted.zip(word(offset_of!(control::Loan, state)));
+                let name = disk.name.as_str().to_string();
+                Ok(OwnedDisk::new(name, number, Maintenance::new(words)))
             })
             .collect()
     }
@@ -278,41 +332,27 @@ impl Control {
         Ok(share)
     }
 
-    /// The exports: index of the client, virtual device number, and what it gets.
+    /// What clients are given. A client's virtual subchannels are in the order in which they stand.
     ///
     /// # Errors
     ///
     /// One that cannot be read, or of a kind that is not known.
-    pub fn exports(&self) -> Result<Vec<(u16, u16, Exported)>, ControlError> {
-        (0..self.area.count::<control::Export>())
-            .map(|index| {
-                let entry: control::Export = self.read("export", index)?;
-                let kind = entry.kind.get();
-                let kind = ExportKind::from_number(kind).ok_or(ControlError::Index {
-                    of: "kind of export",
-                    index: kind as u16,
-                })?;
-                let disk = usize::from(entry.disk.get());
-                let exported = match kind {
-                    ExportKind::Block => Exported::Block(Export {
-                        disk,
-                        start: entry.start.get(),
-                        sectors: entry.sectors.get(),
-                        partition: entry.partition,
-                        read_only: entry.flags.get() & control::Export::READ_ONLY != 0,
-                        queues: entry.queues.get().max(1),
-                        serial: entry.serial,
-                    }),
-                    ExportKind::PassThrough => Exported::PassThrough(DeviceNumber {
-                        set: entry.owned_set,
-                        number: entry.owned_device.get(),
-                    }),
-                    ExportKind::Any => Exported::Any,
-                    ExportKind::Lent => Exported::Lent(disk),
-                };
-                Ok((entry.client.get(), entry.device.get(), exported))
-            })
-            .collect()
+    pub fn exports(&self) -> Result<Vec<Exported>, ControlError> {
+        let mut all: Vec<Exported> = Vec::new();
+        for index in 0..self.area.count::<control::Export>() {
+            let entry: control::Export = self.read("export", index)?;
+            let client = entry.client.get();
+            let before = all.iter().filter(|it| it.slot.client == client);
+            all.push(Exported {
+                slot: Slot {
+                    client,
+                    index: before.count() as u16,
+                },
+                device: entry.device.get(),
+                kind: ExportKind::read(&entry)?,
+            });
+        }
+        Ok(all)
     }
 
     /// The conditions of disks, clients and exports.
@@ -320,116 +360,20 @@ impl Control {
         Conditions::new(self.area.clone())
     }
 
-    /// Shows an owned device in its place in the list: one more, or another one than before. `disk` says which disk it is, and its
-    /// size.
-    pub fn show_device(&mut self, index: usize, device: &Device, disk: Option<(u16, u64)>) {
-        let shown = (device.id, device.number, DriverState::Standby);
-        match self.shown.get_mut(index) {
-            Some(place) => *place = shown,
-            None => self.shown.push(shown),
-        }
-        let identity = device.identity.as_ref().copied().unwrap_or_default();
-        let life = if disk.is_some() {
-            DeviceLife::Online
-        } else {
-            DeviceLife::Standby
-        };
-        let entry = control::Device {
-            subchannel: device.id.word().into(),
-            device: device.number.number.into(),
-            set: device.number.set,
-            life: life as u8,
-            cu_type: identity.cu_type,
-            cu_model: identity.cu_model,
-            dev_model: identity.dev_model,
-            dev_type: identity.dev_type,
-            disk: disk
-                .map_or(control::Device::NO_DISK, |(disk, _)| disk)
-                .into(),
-            sectors: disk.map_or(0, |(_, sectors)| sectors).into(),
-            pim: device.pim,
-            pam: device.pam,
-            pom: device.pom,
-            state: DriverState::Standby as u8,
-            client: control::Device::NO_CLIENT.into(),
-            index: 0.into(),
-            chpids: device.chpids,
-            recoveries: control::Recoveries::default(),
-            reserved: [0; 4],
-        };
-        let _ = self.area.write(index as u32, &entry);
-    }
-
-    /// The list ends here: what an earlier life of the appliance had listed behind it is gone.
-    pub fn end_devices(&self) {
-        for index in self.shown.len() as u32..self.area.count::<control::Device>() {
-            let _ = self.area.write(index, &control::Device::new_zeroed());
-        }
-    }
-
-    /// Takes a device that has gone off the list. The last one of the list gets its place.
-    pub fn forget_device(&mut self, index: usize) {
-        if index >= self.shown.len() {
-            return;
-        }
-        self.shown.swap_remove(index);
-        let last = self.shown.len() as u32;
-        if let Ok(entry) = self.area.read::<control::Device>(last) {
-            // Whoever reads meanwhile finds it twice rather than not at all.
-            let _ = self.area.write(index as u32, &entry);
-        }
-        let _ = self.area.write(last, &control::Device::new_zeroed());
-    }
-
-    /// Shows what the driver of the disk on a subchannel has done to get requests through.
-    pub fn show_disk(&self, id: SubchannelId, done: &Recoveries) {
-        let Some(number) = self.shown.iter().position(|(shown, ..)| *shown == id) else {
-            return;
-        };
-        let number = number as u32;
-        let Ok(mut entry) = self.area.read::<control::Device>(number) else {
-            return;
-        };
-        entry.recoveries = control::Recoveries {
-            retries: done.retries.into(),
-            other_paths: done.other_paths.into(),
-            waits: done.waits.into(),
-            timeouts: done.timeouts.into(),
-            failures: done.failures.into(),
-        };
-        let life = if done.broken {
-            DeviceLife::Failed
-        } else {
-            DeviceLife::Online
-        };
-        entry.life = life as u8;
-        let _ = self.area.write(number, &entry);
-    }
-
-    /// Shows whose the owned subchannels are, and their drivers' states, as far as they have changed.
-    pub fn show_passed_through(&mut self, all: impl Iterator<Item = PassedThrough>) {
-        for it in all {
-            let state = it.state;
-            let mut entries = self.shown.iter_mut().zip(0..);
-            let entry = entries.find(|((id, number, _), _)| (*id, *number) == (it.id, it.device));
-            let Some(((.., shown), number)) = entry.filter(|((.., shown), _)| *shown != state)
-            else {
-                continue;
-            };
-            *shown = state;
-            if let Ok(mut entry) = self.area.read::<control::Device>(number) {
-                entry.state = state as u8;
-                entry.client = it.client.into();
-                entry.index = it.index.into();
-                entry.life = match state {
-                    DriverState::Standby => DeviceLife::Standby,
-                    DriverState::Idle | DriverState::Busy | DriverState::Quiescing => {
-                        DeviceLife::Online
-                    }
-                    DriverState::NotOperational | DriverState::Disconnected => DeviceLife::Failed,
-                } as u8;
-                let _ = self.area.write(number, &entry);
+    /// Publishes the list of owned devices, as far as it has changed. Whoever reads meanwhile finds one that changes its place twice
+    /// rather than not at all.
+    pub fn show_devices(&mut self, devices: impl Iterator<Item = control::Device>) {
+        let before = self.listed;
+        self.listed = 0;
+        for (index, device) in (0..).zip(devices) {
+            let shown = self.area.read::<control::Device>(index);
+            if shown.is_ok_and(|shown| shown.as_bytes() != device.as_bytes()) {
+                let _ = self.area.write(index, &device);
             }
+            self.listed = index + 1;
+        }
+        for index in self.listed..before {
+            let _ = self.area.write(index, &control::Device::new_zeroed());
         }
     }
 
@@ -467,17 +411,6 @@ impl Control {
         for (index, counters) in counters.enumerate() {
             let _ = self.area.write(index as u32, &counters);
         }
-    }
-
-    /// The words of the disks' loans: what is wanted, and what is done. None where the area has no such part.
-    pub fn loans(&self) -> Vec<(Word<'static>, Word<'static>)> {
-        let word = |index, at| self.area.word::<control::Loan>(index, at).ok();
-        (0..self.area.count::<control::Loan>())
-            .filter_map(|index| {
-                let wanted = word(index, offset_of!(control::Loan, wanted))?;
-                Some((wanted, word(index, offset_of!(control::Loan, state))?))
-            })
-            .collect()
     }
 
     /// Takes the daemon's ring. What it has ordered is looked at afterwards: a ring that comes later is another one.

@@ -9,8 +9,10 @@
 //! | module | what it is |
 //! |---|---|
 //! | `clients` | clients put together, and tried again when that fails |
+//! | [`data_plane`] | all that is done for a request: a turn, and the sleep |
 //! | `disks` | disks opened, and tried again when that fails |
-//! | `owners` | which subchannel is whose at bring-up |
+//! | `maintenance` | disks' subchannels in an administrator's hands |
+//! | `publish` | what the control area says of counters and devices |
 //! | `reports` | channel reports: devices that go, come, or come back |
 //! | `unknown` | devices that have not said what they are |
 //! | `suspects` | what it did something for when it died |
@@ -19,36 +21,33 @@
 //!
 //! One CPU. A wake-up that was lost is healed by a timer, once a second, and counted.
 
-use liballoc::boxed::Box;
-use liballoc::string::{String, ToString};
+use core::fmt;
+
 use liballoc::vec::Vec;
 
+use channel::{DeviceNumber, IoInterruption};
 use s390x::clock::Tod;
-use vcss::control::{Counters, Life};
+use vcss::control::Life;
 
 use crate::boot::death;
 use crate::control::{Conditions, Control, ControlError, Exported, Storage};
-use crate::css::{within, Patience, Platform, Wake};
-use crate::css::{Device, Inventory};
-use crate::driver::absent::Absent;
-use crate::driver::block::{BlockDevice, BlockStatus, Operation, Token};
+use crate::css::{within, Inventory, Patience, Platform, Wake};
+use crate::driver::block::{BlockStatus, Operation, Token};
+use crate::driver::disk::OwnedDisk;
 use crate::driver::virtio_ccw::Settings;
-use crate::driver::virtio_serial::VirtioSerial;
-use crate::event_loop::loans::Loans;
-use crate::proxy::block_service::VirtioBlk;
-use crate::proxy::ctx::Ctx;
+use crate::driver::virtio_serial::{SerialError, VirtioSerial, LINK_PORT};
 use crate::proxy::Proxy;
 
-use self::clients::Parts;
-use self::disks::{OwnedDisk, Trial};
-use self::owners::{open_link, Unassigned};
+use self::data_plane::{Companion, DataPlane};
+use self::publish::Published;
 use self::suspects::Suspects;
 use self::unknown::Unknown;
 
 mod clients;
+pub mod data_plane;
 mod disks;
-pub mod loans;
-mod owners;
+mod maintenance;
+mod publish;
 mod reports;
 mod suspects;
 mod unknown;
@@ -63,8 +62,6 @@ const LAST_FLUSH: Token = Token(u32::MAX);
 const BRING_UP_US: u64 = 5_000_000;
 /// How long one of them may take of that.
 const ONE_DISK_US: u64 = 2_000_000;
-/// Storage that is left to everything else when a disk has been opened.
-const SPARE_BYTES: usize = 128 * 1024;
 /// How long the end may take to let requests end.
 const STOP_US: u64 = 20_000_000;
 
@@ -92,55 +89,48 @@ impl Default for Tuning {
     }
 }
 
-/// An export: a virtual subchannel of a client, and what it stands for.
+/// Without what nothing can be served.
 #[derive(Debug)]
-struct Spec {
-    client: u16,
-    /// The virtual subchannel's number, and its device number.
-    place: u16,
-    number: u16,
-    what: Exported,
+pub enum BringUpError {
+    Control(ControlError),
+    NoLink,
+    Link(DeviceNumber, SerialError),
+}
+
+impl fmt::Display for BringUpError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Control(error) => error.fmt(f),
+            Self::NoLink => f.write_str("no virtio console device for the link to the host daemon"),
+            Self::Link(number, error) => write!(f, "link ({number}): {error}"),
+        }
+    }
+}
+
+impl core::error::Error for BringUpError {}
+
+impl From<ControlError> for BringUpError {
+    fn from(error: ControlError) -> Self {
+        Self::Control(error)
+    }
 }
 
 /// The appliance, up.
+#[derive(Debug)]
 pub struct Appliance {
     inventory: Inventory,
     control: Control,
     conditions: Conditions,
-    exports: Vec<Spec>,
-    /// The disks' drivers, and what else is known of each.
-    disks: Vec<Box<dyn BlockDevice>>,
-    owned: Vec<OwnedDisk>,
+    exports: Vec<Exported>,
+    plane: DataPlane,
     suspects: Suspects,
     unknown: Unknown,
-    /// The tries to put each client together.
-    clients: Vec<Trial>,
-    proxy: Proxy,
     link: VirtioSerial,
-    loans: Loans,
+    published: Published,
     tuning: Tuning,
     turns: u64,
     /// No disk is tried before.
     next_try: Tod,
-}
-
-/// What the control area names: exports and those under suspicion, disks, the link, clients, and why a client could not be put together.
-type Assembly = (
-    Vec<Spec>,
-    Suspects,
-    Vec<OwnedDisk>,
-    VirtioSerial,
-    Proxy,
-    Vec<Option<String>>,
-);
-
-impl core::fmt::Debug for Appliance {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Appliance")
-            .field("control", &self.control)
-            .field("proxy", &self.proxy)
-            .finish_non_exhaustive()
-    }
 }
 
 impl Appliance {
@@ -155,46 +145,42 @@ impl Appliance {
         inventory: Inventory,
         storage: Storage,
         tuning: Tuning,
-    ) -> Result<Self, String> {
-        let mut control = Control::open(storage).map_err(|error| error.to_string())?;
-        let mut conditions = control.conditions();
-        let brought = Self::assemble(platform, &inventory, &control, &mut conditions, tuning);
-        let (exports, suspects, owned, link, proxy, failed) = brought.inspect_err(|_| {
+    ) -> Result<Self, BringUpError> {
+        let mut control = Control::open(storage)?;
+        let parts = Self::needed(platform, &inventory, &control, tuning.settings);
+        let (link, disks, exports) = parts.inspect_err(|_| {
             control.set_life(Life::Failed);
         })?;
-        for (place, device) in inventory.devices().iter().enumerate() {
-            control.show_device(place, device, None);
+        let mut conditions = control.conditions();
+        let note = control.note();
+        let suspects = Suspects::find(&exports, note.as_ref(), &mut conditions, platform.now());
+        let mut proxy = Proxy::new(Vec::new(), &disks, control.recorder());
+        if let Some((note, cut)) = note {
+            note.forget_death();
+            death::tell_in(note.death());
+            proxy.note_requests(note, cut, platform);
         }
-        control.end_devices();
         let mut this = Self {
+            inventory,
             conditions,
+            exports,
+            plane: DataPlane { disks, proxy },
             suspects,
             unknown: Unknown::new(),
-            loans: Loans::new(control.loans(), tuning.settings.isc),
-            disks: owned
-                .iter()
-                .map(|_| Box::new(Absent::new(false)) as Box<dyn BlockDevice>)
-                .collect(),
-            clients: failed.iter().map(|_| Trial::new()).collect(),
-            control,
-            exports,
-            owned,
-            proxy,
             link,
+            published: Published::default(),
             tuning,
-            inventory,
             turns: 0,
             next_try: platform.now(),
+            control,
         };
-        let now = platform.now();
-        for (number, failed) in (0..).zip(failed) {
-            match failed {
-                None => this.client_works(number),
-                Some(reason) => this.client_failed(number, now, now, reason),
-            }
+        this.show_devices();
+        for number in 0..this.control.client_count() {
+            this.try_client(platform, number);
         }
-        for index in 0..this.disks.len() {
-            let took = platform.now().micros_since(now);
+        let began = platform.now();
+        for index in 0..this.plane.disks.len() {
+            let took = platform.now().micros_since(began);
             let each = BRING_UP_US.saturating_sub(took).min(ONE_DISK_US);
             if each > 0 {
                 let until = platform.now().plus_micros(each);
@@ -203,68 +189,25 @@ impl Appliance {
                 });
             } else {
                 // Others do not wait for it.
-                this.disk_put_off(index, now);
+                this.put_disk_off(index);
             }
         }
         Ok(this)
     }
 
-    fn assemble(
+    fn needed(
         platform: &mut dyn Platform,
         inventory: &Inventory,
         control: &Control,
-        conditions: &mut Conditions,
-        tuning: Tuning,
-    ) -> Result<Assembly, String> {
-        let words = |error: ControlError| error.to_string();
-        let devices = inventory.devices();
-        let link = open_link(platform, devices, tuning)?;
-        let disks = control.disks().map_err(words)?;
-        let numbers: Vec<_> = disks.iter().map(|&(_, number)| number).collect();
-        let exports = specs(control.exports().map_err(words)?);
-        let note = control.note();
-        let suspects = Suspects::find(&exports, note.as_ref(), conditions, platform.now());
-        if let Some((note, _)) = &note {
-            note.forget_death();
-            death::tell_in(note.death());
-        }
-        let mut trace = control.recorder();
-        let mut free = Unassigned::new(devices, &numbers, link.id(), &exports, Vec::new());
-        let mut clients = Vec::new();
-        let mut failed = Vec::new();
-        for number in 0..control.client_count() {
-            let client = clients::assemble(
-                number,
-                &mut Parts {
-                    ctx: Ctx {
-                        trace: trace.as_mut(),
-                        note: note.as_ref().map(|(note, _)| *note),
-                        ..Ctx::new(platform)
-                    },
-                    control,
-                    exports: &exports,
-                    devices,
-                    disks: &numbers,
-                    free: &mut free,
-                    suspects: &suspects,
-                    isc: tuning.settings.isc,
-                },
-            );
-            failed.push(match client {
-                Ok(client) => {
-                    clients.push(client);
-                    None
-                }
-                Err(error) => Some(error),
-            });
-        }
-        let owned = disks.into_iter();
-        let owned = owned.map(|(name, number)| OwnedDisk::new(name, number));
-        let mut proxy = Proxy::new(clients, &[], trace);
-        if let Some((note, cut)) = note {
-            proxy.note_requests(note, cut, platform);
-        }
-        Ok((exports, suspects, owned.collect(), link, proxy, failed))
+        settings: Settings,
+    ) -> Result<(VirtioSerial, Vec<OwnedDisk>, Vec<Exported>), BringUpError> {
+        let mut devices = inventory.devices().iter();
+        let device = devices
+            .find(|device| device.virtio_id() == Some(virtio::console::DEVICE_ID))
+            .ok_or(BringUpError::NoLink)?;
+        let link = VirtioSerial::open(platform, device.id, settings, LINK_PORT)
+            .map_err(|error| BringUpError::Link(device.number, error))?;
+        Ok((link, control.disks()?, control.exports()?))
     }
 
     /// Serves until the daemon orders the end.
@@ -286,20 +229,18 @@ impl Appliance {
         about.image_bytes.set(image_bytes);
         about.heap_bytes.set(heap_bytes);
         log::info!("serving after {} us", now.micros_since(started));
-        // Who looks as soon as it serves sees whose what is.
+        // Whoever looks as soon as it serves reads who owns what.
         self.show();
-        if self.control.set_life(Life::Serving) {
-            self.wake(platform);
-        }
-        self.proxy.disarm_wakeup();
+        self.set_life(platform, Life::Serving);
+        self.plane.proxy.disarm_wakeup();
         let mut last_work = now;
         let mut deadline = now.plus_micros(HEAL_US);
         loop {
             self.turns += 1;
-            if self.proxy.is_expecting() {
+            if self.plane.proxy.is_expecting() {
                 self.drain(platform);
             }
-            let turn = self.proxy.turn(&mut self.disks, platform, true);
+            let turn = self.plane.turn(platform);
             if turn.wake {
                 self.wake(platform);
             }
@@ -316,7 +257,7 @@ impl Appliance {
                 last_work = platform.now();
                 continue;
             }
-            let patience = if self.proxy.in_flight() > 0 {
+            let patience = if self.plane.proxy.in_flight() > 0 {
                 self.tuning.patience_us
             } else {
                 self.tuning.linger_us
@@ -340,45 +281,33 @@ impl Appliance {
 
     /// Sleeps until an interruption, the slow timer or the deadline of something in progress, unless there is work.
     fn sleep(&mut self, platform: &mut dyn Platform, heal: Tod, idle_work: &mut impl FnMut(Wake)) {
-        let mut waiting = self.control.arm_wakeup();
-        for disk in &mut self.disks {
-            waiting |= disk.interrupts(true);
-        }
-        waiting |= self.link.interrupts(true);
-        waiting |= self.proxy.arm_wakeup();
-        let mut wake = None;
-        if !waiting {
-            let sleeps = &mut self.control.about().sleeps;
-            sleeps.set(sleeps.get() + 1);
-            let deadline = heal.min(self.proxy.deadline(platform.now()));
-            let reason = platform.wait(Some(deadline));
-            // First of all: after a fatal machine check nothing else is to be done.
-            idle_work(reason);
-            if matches!(reason, Wake::Deadline) && deadline == heal && self.is_late() {
-                let healed = &mut self.control.about().healed;
-                healed.set(healed.get() + 1);
+        let mut companion = Daemon {
+            control: &mut self.control,
+            link: &mut self.link,
+            idle_work,
+        };
+        let slept = self.plane.sleep(platform, Some(heal), &mut companion);
+        if let Some(slept) = slept {
+            let about = self.control.about();
+            about.sleeps.set(about.sleeps.get() + 1);
+            about
+                .healed
+                .set(about.healed.get() + u64::from(slept.was_late));
+            if matches!(slept.wake, Wake::MachineCheck(_)) {
+                self.reports(platform);
             }
-            wake = Some(reason);
-        }
-        self.drain(platform);
-        if matches!(wake, Some(Wake::MachineCheck(_))) {
-            self.reports(platform);
         }
         self.link.take_wakes(platform);
-        for disk in &mut self.disks {
-            disk.interrupts(false);
-        }
         self.link.interrupts(false);
         self.control.disarm_wakeup();
-        self.proxy.disarm_wakeup();
     }
 
-    /// What is done now and then: orders, loans, and tries of what has failed. Returns whether the daemon wants the end.
+    /// What is done now and then: orders, maintenance, and tries of what has failed. Returns whether the daemon wants the end.
     fn keep_house(&mut self, platform: &mut dyn Platform) -> bool {
         // A ring that comes after this is heard next time, so no order that came with one is missed.
         self.control.poll_requests();
-        self.proxy.serve_nobody();
-        self.lend(platform);
+        self.plane.proxy.serve_nobody();
+        self.maintain_disks(platform);
         self.tend_suspects(platform);
         self.tend_disks(platform);
         self.tend_clients(platform);
@@ -388,51 +317,10 @@ impl Appliance {
 
     /// Takes all pending interruptions to whom they are for.
     fn drain(&mut self, platform: &mut dyn Platform) {
-        while let Some(interruption) = platform.pending_interruption() {
-            let mut taken = self.link.interruption(platform, &interruption);
-            for disk in &mut self.disks {
-                taken |= disk.interruption(platform, &interruption);
-            }
-            taken |= self.proxy.interruption(platform, &interruption);
-            if !taken {
-                log::trace!("{interruption:?}");
-            }
-        }
-    }
-
-    /// Lends disks' subchannels, and takes them back.
-    fn lend(&mut self, platform: &mut dyn Platform) {
-        let Self {
-            disks,
-            owned,
-            loans,
-            proxy,
-            inventory,
-            ..
-        } = self;
-        let owned = |index: usize| {
-            let owned = owned.get(index)?;
-            let mut all = inventory.devices().iter();
-            let is_it =
-                |device: &&Device| owned.id == Some(device.id) && device.number == owned.number;
-            Some((owned.number, all.find(is_it)))
-        };
-        let back = loans.turn(disks, owned, proxy, platform);
-        if let Some(index) = back {
-            // An administrator may have mended it.
-            if self.disks.get(index).is_some_and(|disk| disk.is_broken()) {
-                self.try_disk_soon(index, platform.now());
-            }
-        }
-    }
-
-    /// After the timer: whether there is work that nobody announced.
-    fn is_late(&mut self) -> bool {
-        let mut waiting = self.proxy.arm_wakeup();
-        for disk in &mut self.disks {
-            waiting |= disk.interrupts(true);
-        }
-        waiting
+        let link = &mut self.link;
+        self.plane.drain(platform, |platform, interruption| {
+            link.interruption(platform, interruption)
+        });
     }
 
     fn wake(&mut self, platform: &mut dyn Platform) {
@@ -441,107 +329,79 @@ impl Appliance {
         self.link.send_wake(platform);
     }
 
-    /// Publishes the counters.
-    fn show(&mut self) {
-        self.control.about().turns.set(self.turns);
-        let counters = self.exports.iter().map(|export| {
-            let client = self.proxy.client(export.client);
-            let device = client.and_then(|client| client.device(export.place));
-            device.map_or_else(Counters::default, counters)
-        });
-        self.control.show(counters);
-        self.show_disks();
-        self.control.show_passed_through(self.proxy.drivers());
-    }
-
-    /// Publishes what the disks' drivers have done to get requests through, where that was anything.
-    fn show_disks(&mut self) {
-        for (disk, owned) in self.disks.iter_mut().zip(&mut self.owned) {
-            let done = disk.recoveries();
-            let Some(id) = owned.id.filter(|_| done != owned.recoveries) else {
-                continue;
-            };
-            owned.recoveries = done;
-            self.control.show_disk(id, &done);
-            while let Some(record) = disk.incident() {
-                self.proxy.record(&record);
-            }
+    fn set_life(&mut self, platform: &mut dyn Platform, life: Life) {
+        if self.control.set_life(life) {
+            self.wake(platform);
         }
     }
 
     /// Lets requests end, flushes every disk, and says so.
     fn stop(&mut self, platform: &mut dyn Platform) {
         log::info!("stopping");
-        if self.control.set_life(Life::Stopping) {
-            self.wake(platform);
-        }
+        self.set_life(platform, Life::Stopping);
         let deadline = platform.now().plus_micros(STOP_US);
-        self.proxy.offline(platform);
-        while (self.proxy.in_flight() > 0 || self.proxy.is_quiescing()) && platform.now() < deadline
-        {
+        self.plane.proxy.offline(platform);
+        let is_busy = |proxy: &Proxy| proxy.in_flight() > 0 || proxy.is_quiescing();
+        while is_busy(&self.plane.proxy) && platform.now() < deadline {
             self.drain(platform);
-            if self.proxy.turn(&mut self.disks, platform, false).wake {
+            if self.plane.last_turn(platform).wake {
                 self.wake(platform);
             }
         }
-        if self.proxy.in_flight() > 0 {
-            log::error!("{} requests did not end", self.proxy.in_flight());
+        if self.plane.proxy.in_flight() > 0 {
+            log::error!("{} requests did not end", self.plane.proxy.in_flight());
         }
-        for disk in &mut self.disks {
-            if !disk.geometry().flush {
-                continue;
-            }
-            if let Err(error) = disk.submit(0, Operation::Flush, &[], &[], LAST_FLUSH) {
-                log::error!("last flush: {error}");
-                continue;
-            }
-            disk.kick(platform);
-            while platform.now() < deadline {
-                match disk.poll() {
-                    Some(done) if done.token == LAST_FLUSH => {
-                        if done.status != BlockStatus::Ok {
-                            log::error!("last flush: {:?}", done.status);
-                        }
-                        break;
-                    }
-                    Some(_) | None => {}
-                }
-            }
+        for disk in &mut self.plane.disks {
+            flush(platform, disk, deadline);
         }
         self.show();
         log::info!("stopped");
-        if self.control.set_life(Life::Stopped) {
-            self.wake(platform);
+        self.set_life(platform, Life::Stopped);
+    }
+}
+
+/// Flushes a disk for the last time, if it has a cache.
+fn flush(platform: &mut dyn Platform, disk: &mut OwnedDisk, deadline: Tod) {
+    let driver = &mut disk.driver;
+    if !driver.geometry().flush {
+        return;
+    }
+    if let Err(error) = driver.submit(0, Operation::Flush, &[], &[], LAST_FLUSH) {
+        log::error!("disk {}: last flush: {error}", disk.name);
+        return;
+    }
+    driver.kick(platform);
+    while platform.now() < deadline {
+        match driver.poll() {
+            Some(done) if done.token == LAST_FLUSH => {
+                if done.status != BlockStatus::Ok {
+                    log::error!("disk {}: last flush: {:?}", disk.name, done.status);
+                }
+                return;
+            }
+            Some(_) | None => {}
         }
     }
 }
 
-/// The exports, each with the number of its virtual subchannel: a client's have theirs in the order in which they stand.
-fn specs(exports: Vec<(u16, u16, Exported)>) -> Vec<Spec> {
-    let mut all: Vec<Spec> = Vec::new();
-    for (client, number, what) in exports {
-        let place = all.iter().filter(|it| it.client == client).count() as u16;
-        all.push(Spec {
-            client,
-            place,
-            number,
-            what,
-        });
-    }
-    all
+/// The daemon's side of the sleep: the control area, and the link.
+struct Daemon<'a, F> {
+    control: &'a mut Control,
+    link: &'a mut VirtioSerial,
+    idle_work: &'a mut F,
 }
 
-fn counters(device: &VirtioBlk) -> Counters {
-    let counters = device.counters();
-    Counters {
-        reads: counters.reads.into(),
-        writes: counters.writes.into(),
-        flushes: counters.flushes.into(),
-        discards: counters.discards.into(),
-        bytes_read: counters.bytes_read.into(),
-        bytes_written: counters.bytes_written.into(),
-        errors: counters.errors.into(),
-        in_flight: u64::from(device.in_flight()).into(),
+impl<F: FnMut(Wake)> Companion for Daemon<'_, F> {
+    fn arm(&mut self) -> bool {
+        self.control.arm_wakeup() | self.link.interrupts(true)
+    }
+
+    fn woken(&mut self, wake: Wake) {
+        (self.idle_work)(wake);
+    }
+
+    fn interruption(&mut self, platform: &mut dyn Platform, interruption: &IoInterruption) -> bool {
+        self.link.interruption(platform, interruption)
     }
 }
 

@@ -5,6 +5,7 @@
 //! owns, [`proxy`] is what clients get, [`control`] is what the host daemon says, and
 //! [`event_loop`] holds them together.
 #![cfg_attr(not(any(test, fuzzing)), no_std)]
+#![allow(missing_docs)]
 
 extern crate alloc as liballoc;
 

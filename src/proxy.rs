@@ -26,7 +26,6 @@ pub mod translate;
 #[cfg(test)]
 mod tests;
 
-use liballoc::boxed::Box;
 use liballoc::vec::Vec;
 
 use channel::{Crw, DeviceNumber, IoInterruption, SubchannelId};
@@ -36,7 +35,8 @@ use vcss::underway::{CutOff, Note, Served};
 
 use crate::css::Device;
 use crate::css::Platform;
-use crate::driver::block::{BlockDevice, Done};
+use crate::driver::block::Done;
+use crate::driver::disk::OwnedDisk;
 
 use self::block_service::service::Requests;
 use self::block_service::Unfit;
@@ -44,7 +44,7 @@ use self::client::Client;
 use self::ctx::Ctx;
 use self::held::Held;
 use self::subchannel::passthrough::{driver_state, PassThrough};
-use crate::control::PassedThrough;
+use crate::control::{PassedThrough, Slot};
 
 /// While a program that may change runs, it is looked at so often at least, in microseconds.
 const TEND_US: u64 = 1_000;
@@ -108,7 +108,7 @@ impl Proxy {
     /// Serves these clients from these disks. Each disk that is there has still to be [attached](Self::attach).
     pub fn new(
         clients: Vec<Client>,
-        disks: &[Box<dyn BlockDevice>],
+        disks: &[OwnedDisk],
         trace: Option<Recorder<'static>>,
     ) -> Self {
         let mut this = Self {
@@ -132,9 +132,10 @@ impl Proxy {
     }
 
     /// Room for as many requests as the disks can have in flight.
-    fn make_room(&mut self, disks: &[Box<dyn BlockDevice>]) {
+    fn make_room(&mut self, disks: &[OwnedDisk]) {
         let requests = disks.iter().map(|disk| {
-            usize::from(disk.geometry().queues) * usize::from(disk.geometry().queue_size)
+            let geometry = disk.driver.geometry();
+            usize::from(geometry.queues) * usize::from(geometry.queue_size)
         });
         let capacity = requests.sum();
         self.requests.table.grow(capacity);
@@ -142,25 +143,29 @@ impl Proxy {
             .reserve_exact(capacity.saturating_sub(self.postponed.len()));
     }
 
-    /// A disk is there, or is there again: clients are served from it. Tells of each export of it whether it fits, by the numbers
-    /// of client and virtual subchannel.
+    /// A disk is there, or is there again: clients are served from it. Tells of each export of it whether it fits.
     pub fn attach(
         &mut self,
         number: usize,
-        disks: &[Box<dyn BlockDevice>],
-        mut tell: impl FnMut(u16, u16, Result<(), Unfit>),
+        disks: &mut [OwnedDisk],
+        mut tell: impl FnMut(Slot, Result<(), Unfit>),
     ) {
-        let Some(disk) = disks.get(number) else {
+        self.make_room(disks);
+        let Some(disk) = disks.get_mut(number) else {
             return;
         };
-        self.make_room(disks);
         self.redoing = true;
         let mut first_queue = 0;
         for client in &mut self.clients {
             let of = client.number();
-            client.attach(number, disk.as_ref(), &mut first_queue, |index, fits| {
-                tell(of, index, fits);
-            });
+            client.attach(
+                number,
+                disk.driver.as_mut(),
+                &mut first_queue,
+                |index, fits| {
+                    tell(Slot { client: of, index }, fits);
+                },
+            );
         }
     }
 
@@ -178,6 +183,15 @@ impl Proxy {
             self.cut_off(place, platform);
         }
         self.serve_nobody();
+    }
+
+    /// For what is done outside a turn.
+    pub fn ctx<'a>(&'a mut self, platform: &'a mut dyn Platform) -> Ctx<'a> {
+        Ctx {
+            trace: self.trace.as_mut(),
+            note: self.note,
+            ..Ctx::new(platform)
+        }
     }
 
     /// Where it is noted what is being done.
@@ -326,7 +340,7 @@ impl Proxy {
     pub fn release(
         &mut self,
         platform: &mut dyn Platform,
-        (number, index): (u16, u16),
+        slot: Slot,
         devices: &[Device],
         isc: u8,
     ) {
@@ -335,8 +349,8 @@ impl Proxy {
             all.find(|device| device.number == wanted).cloned()
         };
         self.each(platform, |client, ctx| {
-            if client.number() == number {
-                client.release(index, find, isc, ctx);
+            if client.number() == slot.client {
+                client.release(slot.index, find, isc, ctx);
             }
             false
         });
@@ -457,7 +471,7 @@ impl Proxy {
     /// One turn. With `taking` false no new requests are taken.
     pub fn turn(
         &mut self,
-        disks: &mut [Box<dyn BlockDevice>],
+        disks: &mut [OwnedDisk],
         platform: &mut dyn Platform,
         taking: bool,
     ) -> Turn {
@@ -493,7 +507,7 @@ impl Proxy {
             }
         }
         for disk in disks.iter_mut() {
-            disk.kick(platform);
+            disk.driver.kick(platform);
         }
         for client in &mut self.clients {
             turn.wake |= client.publish(self.note);
@@ -558,7 +572,7 @@ impl Proxy {
     }
 
     /// Completions, of all disks.
-    fn collect(&mut self, disks: &mut [Box<dyn BlockDevice>], turn: &mut Turn) {
+    fn collect(&mut self, disks: &mut [OwnedDisk], turn: &mut Turn) {
         while let Some(done) = self.postponed.pop() {
             if !self.finish(disks, done) {
                 self.postponed.push(done);
@@ -568,7 +582,7 @@ impl Proxy {
         }
         let mut number = 0;
         while let Some(disk) = disks.get_mut(number) {
-            let Some(done) = disk.poll() else {
+            let Some(done) = disk.driver.poll() else {
                 number += 1;
                 continue;
             };
@@ -580,7 +594,7 @@ impl Proxy {
     }
 
     /// Ends the request of a completion. `false`: it needs room on the disk first.
-    fn finish(&mut self, disks: &mut [Box<dyn BlockDevice>], done: Done) -> bool {
+    fn finish(&mut self, disks: &mut [OwnedDisk], done: Done) -> bool {
         let Some(request) = self.requests.table.remove(done.token) else {
             return true;
         };
@@ -599,7 +613,7 @@ impl Proxy {
             note.serve(Served::Subchannel(number, device.index()));
         }
         let table = &mut self.requests.table;
-        device.complete(&request, done.status, disk.as_mut(), table)
+        device.complete(&request, done.status, disk.driver.as_mut(), table)
     }
 
     /// Before sleeping: asks every client to ring. Returns whether there is work after all: requests that cannot be taken before

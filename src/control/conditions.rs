@@ -1,11 +1,19 @@
-//! How disks, clients and exports fare, for whoever looks at the control area.
+//! How disks, clients and exports fare: for whoever looks at the control area, and for whoever tries again what has failed.
 
+use core::fmt::Display;
 use core::mem::offset_of;
 
+use liballoc::string::{String, ToString};
 use liballoc::vec::Vec;
 
+use s390x::clock::Tod;
 use vcss::control::{self, ConditionState};
 use vcss::Area;
+
+/// The pause between two tries, in microseconds.
+const PAUSE_US: u64 = 3_000_000;
+/// A try is followed by a pause of so many times the time that it took, if that is more: others wait meanwhile.
+pub const SHARE: u64 = 20;
 
 /// All conditions of a control area.
 #[derive(Debug)]
@@ -21,9 +29,8 @@ pub struct Conditions {
 pub enum Subject {
     /// A disk's, by its index.
     Disk(usize),
-    /// A client's.
     Client(u16),
-    /// An export's.
+    /// An export's, by its index.
     Export(usize),
 }
 
@@ -32,6 +39,10 @@ struct Entry {
     tries: u32,
     /// What the daemon's word was when it was looked at last.
     asked: u32,
+    /// Why it has failed; `None` if it has not.
+    reason: Option<String>,
+    /// When it is tried again.
+    next: Tod,
 }
 
 impl Conditions {
@@ -43,22 +54,59 @@ impl Conditions {
             entries: Vec::new(),
             area,
         };
-        for index in 0..this.area.count::<control::Condition>() {
+        // Also where nobody looks.
+        let exports = this.area.count::<control::Export>();
+        for index in 0..this.disks + this.clients + exports {
             this.write(index, 0, ConditionState::Unknown, "");
-            let asked = this.load(index, offset_of!(control::Condition, retry));
-            this.entries.push(Entry { tries: 0, asked });
+            this.entries.push(Entry {
+                tries: 0,
+                asked: this.load(index, offset_of!(control::Condition, retry)),
+                reason: None,
+                next: Tod::NEVER,
+            });
         }
         this
     }
 
-    /// It was tried and is served.
-    pub fn good(&mut self, of: Subject) {
-        self.tried(of, ConditionState::Good, "");
+    /// It was tried and is served. Returns whether it had failed before.
+    pub fn good(&mut self, of: Subject) -> bool {
+        self.tried(of, None).is_some()
     }
 
-    /// It was tried and is not served, for this reason.
-    pub fn failed(&mut self, of: Subject, reason: &str) {
-        self.tried(of, ConditionState::Failed, reason);
+    /// It was tried and is not served, for this reason. Returns whether that is news.
+    pub fn failed(&mut self, of: Subject, reason: &dyn Display) -> bool {
+        let reason = reason.to_string();
+        let before = self.tried(of, Some(reason.clone()));
+        before.as_ref() != Some(&reason)
+    }
+
+    /// It has failed in a try that began at `began`: it is tried again after a pause.
+    pub fn try_later(&mut self, of: Subject, began: Tod, now: Tod) {
+        let pause = now.micros_since(began).saturating_mul(SHARE).max(PAUSE_US);
+        self.try_at(of, now.plus_micros(pause));
+    }
+
+    /// The next try is due at once.
+    pub fn try_soon(&mut self, of: Subject) {
+        self.try_at(of, Tod::from_units(0));
+    }
+
+    fn try_at(&mut self, of: Subject, next: Tod) {
+        let index = self.index(of) as usize;
+        if let Some(entry) = self.entries.get_mut(index) {
+            entry.next = next;
+        }
+    }
+
+    /// Why it has failed, if it has.
+    pub fn reason(&self, of: Subject) -> Option<&str> {
+        self.entries.get(self.index(of) as usize)?.reason.as_deref()
+    }
+
+    /// Whether it has failed and is to be tried now.
+    pub fn is_due(&self, of: Subject, now: Tod) -> bool {
+        let entry = self.entries.get(self.index(of) as usize);
+        entry.is_some_and(|entry| entry.reason.is_some() && now >= entry.next)
     }
 
     /// Whether the daemon has asked for a try since this was last asked.
@@ -79,7 +127,6 @@ impl Conditions {
         self.load(self.index(of), offset_of!(control::Condition, deaths))
     }
 
-    /// The same from now on.
     pub fn set_deaths(&mut self, of: Subject, deaths: u32) {
         self.store(
             self.index(of),
@@ -88,14 +135,19 @@ impl Conditions {
         );
     }
 
-    fn tried(&mut self, of: Subject, state: ConditionState, reason: &str) {
+    /// Returns why it had failed before.
+    fn tried(&mut self, of: Subject, reason: Option<String>) -> Option<String> {
         let index = self.index(of);
-        let Some(entry) = self.entries.get_mut(index as usize) else {
-            return;
-        };
+        let entry = self.entries.get_mut(index as usize)?;
         entry.tries = entry.tries.saturating_add(1);
         let tries = entry.tries;
-        self.write(index, tries, state, reason);
+        let before = core::mem::replace(&mut entry.reason, reason.clone());
+        let state = match reason {
+            None => ConditionState::Good,
+            Some(_) => ConditionState::Failed,
+        };
+        self.write(index, tries, state, reason.as_deref().unwrap_or(""));
+        before
     }
 
     const fn index(&self, of: Subject) -> u32 {

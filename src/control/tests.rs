@@ -12,9 +12,10 @@ use vcss::layout::{Kind, PAGE};
 use vcss::{plan, Area};
 use window::Window;
 
-use super::{Control, Storage, Subject};
+use super::{listed, Control, Storage, Subject};
 use crate::css::Device;
 use crate::driver::block::Recoveries;
+use crate::driver::disk::DiskState;
 
 /// A control area with one export, as the daemon makes it.
 struct Fixture {
@@ -67,9 +68,9 @@ fn a_failed_disk_is_shown_with_its_reason_and_is_tried_when_the_daemon_asks() {
         let state = control::ConditionState::from_number(entry.state.get()).unwrap();
         (state, entry.tries.get(), entry.reason().to_string())
     };
-    conditions.failed(Subject::Disk(0), "there is no device 0.0.0100");
+    conditions.failed(Subject::Disk(0), &"there is no device 0.0.0100");
     conditions.good(Subject::Client(0));
-    conditions.failed(Subject::Export(0), "it ends beyond");
+    conditions.failed(Subject::Export(0), &"it ends beyond");
     let failed = control::ConditionState::Failed;
     assert_eq!(
         [0, 1, 2].map(shown),
@@ -105,64 +106,66 @@ fn device(subchannel: u16, number: u16) -> Device {
     }
 }
 
+/// Publishes a list of devices, each with its subchannel.
+fn show(control: &mut Control, devices: &[(u16, u16)]) {
+    let entries = devices.iter().map(|&(subchannel, number)| {
+        let device = device(subchannel, number);
+        listed(&device, None, None)
+    });
+    control.show_devices(entries);
+}
+
 #[test]
 fn the_list_has_the_devices_that_are_there() {
     let fixture = Fixture::new(export(0));
     let mut control = Control::open(fixture.storage).unwrap();
-    let listed = || -> std::vec::Vec<u16> {
+    let list = || -> std::vec::Vec<u16> {
         (0..)
             .map_while(|index| fixture.area.read::<control::Device>(index).ok())
             .take_while(|entry| entry.subchannel.get() != 0)
             .map(|entry| entry.device.get())
             .collect()
     };
-    for (index, number) in [0xA80, 0xA81, 0xA82].into_iter().enumerate() {
-        control.show_device(index, &device(index as u16, number), None);
-    }
-    control.forget_device(0);
-    assert_eq!(listed(), [0xA82, 0xA81]);
-    control.forget_device(1);
-    control.show_device(0, &device(2, 0xB00), None);
-    assert_eq!(listed(), [0xB00]);
-    control.forget_device(0);
-    control.forget_device(0);
-    assert_eq!(listed(), []);
+    show(&mut control, &[(0, 0xA80), (1, 0xA81), (2, 0xA82)]);
+    show(&mut control, &[(2, 0xA82), (1, 0xA81)]);
+    assert_eq!(list(), [0xA82, 0xA81]);
+    show(&mut control, &[(2, 0xB00)]);
+    assert_eq!(list(), [0xB00]);
+    show(&mut control, &[]);
+    assert_eq!(list(), []);
 }
 
 #[test]
 fn what_an_earlier_life_had_listed_is_gone() {
     let fixture = Fixture::new(export(0));
-    let listed = |index| {
+    let number = |index| {
         let entry: control::Device = fixture.area.read(index).unwrap();
         entry.device.get()
     };
     let mut control = Control::open(fixture.storage).unwrap();
-    for index in 0..3 {
-        control.show_device(index, &device(index as u16, 0xA80), None);
-    }
+    show(&mut control, &[(0, 0xA80), (1, 0xA80), (2, 0xA80)]);
     control = Control::open(fixture.storage).unwrap();
-    control.show_device(0, &device(0, 0xB00), None);
-    control.end_devices();
-    assert_eq!([0, 1, 2].map(listed), [0xB00, 0, 0]);
+    show(&mut control, &[(0, 0xB00)]);
+    assert_eq!([0, 1, 2].map(number), [0xB00, 0, 0]);
 }
 
 #[test]
 fn what_a_driver_did_to_get_requests_through_is_shown_beside_its_device() {
-    let fixture = Fixture::new(export(0));
-    let mut control = Control::open(fixture.storage).unwrap();
     let device = device(7, 0xA80);
-    let id = device.id;
-    control.show_device(0, &device, Some((0, 1000)));
-    let mut done = Recoveries {
-        retries: 5,
-        other_paths: 2,
-        waits: 1,
-        timeouts: 3,
-        failures: 4,
-        broken: false,
+    let mut state = DiskState {
+        id: Some(device.id),
+        sectors: 1000,
+        is_broken: false,
+        recoveries: Recoveries {
+            retries: 5,
+            other_paths: 2,
+            waits: 1,
+            timeouts: 3,
+            failures: 4,
+            broken: false,
+        },
     };
-    control.show_disk(id, &done);
-    let entry: control::Device = fixture.area.read(0).unwrap();
+    let entry = listed(&device, Some((0, &state)), None);
     let shown = &entry.recoveries;
     let counts = [
         shown.retries,
@@ -172,10 +175,13 @@ fn what_a_driver_did_to_get_requests_through_is_shown_beside_its_device() {
         shown.failures,
     ];
     assert_eq!(counts.map(|count| count.get()), [5, 2, 1, 3, 4]);
+    assert_eq!((entry.disk.get(), entry.sectors.get()), (0, 1000));
     assert_eq!(entry.life, DeviceLife::Online as u8);
-    done.broken = true;
-    control.show_disk(id, &done);
-    let entry: control::Device = fixture.area.read(0).unwrap();
+    state.recoveries.broken = true;
+    let entry = listed(&device, Some((0, &state)), None);
     assert_eq!(entry.life, DeviceLife::Failed as u8);
-    assert_eq!((entry.subchannel.get(), entry.pam), (id.word(), 0xC0));
+    assert_eq!(
+        (entry.subchannel.get(), entry.pam),
+        (device.id.word(), 0xC0)
+    );
 }

@@ -43,6 +43,8 @@ pub struct Inventory {
     pages: u8,
     /// What devices that could not be cleared may still use. When such a subchannel is in order again, it is asked with that.
     kept: Vec<(SubchannelId, Window)>,
+    /// The list has changed since somebody asked.
+    changed: bool,
 }
 
 /// What a look at a subchannel has found.
@@ -99,6 +101,7 @@ impl Inventory {
             rooms: Vec::new(),
             pages: Self::PAGES,
             kept: Vec::new(),
+            changed: true,
         };
         this.make_rooms(platform)?;
         // What was reported before is about what is looked at now.
@@ -142,10 +145,21 @@ impl Inventory {
         &self.devices
     }
 
+    /// Whether the list has changed since this was last asked.
+    pub const fn take_changed(&mut self) -> bool {
+        core::mem::replace(&mut self.changed, false)
+    }
+
+    /// The device with a number.
+    pub fn find(&self, number: DeviceNumber) -> Option<&Device> {
+        self.devices.iter().find(|device| device.number == number)
+    }
+
     /// Looks what is on a subchannel that nobody uses; a device there is asked what it is, and left disabled.
     pub fn look(&mut self, platform: &mut dyn Platform, id: SubchannelId) -> Change {
         let known = self.devices.iter().position(|device| device.id == id);
         let stored = platform.store(id).ok();
+        self.changed = true;
         match (stored.filter(|schib| schib.pmcw.has_device()), known) {
             (None, None) => Change::Nothing,
             (None, Some(index)) => {

@@ -8,40 +8,28 @@ use crate::css::Platform;
 
 /// A disk without a driver. Nothing is in flight on it, ever.
 #[derive(Debug)]
-pub struct Absent {
-    geometry: Geometry,
-    /// Its subchannel is there, and nobody uses it: it can be lent.
-    lendable: bool,
-}
+pub struct Absent;
 
-impl Absent {
-    /// In place of a disk whose subchannel can be lent, or not.
-    pub const fn new(lendable: bool) -> Self {
-        Self {
-            geometry: Geometry {
-                sectors: 0,
-                block_size: SECTOR,
-                physical_block_exp: 0,
-                alignment_offset: 0,
-                min_io: 1,
-                opt_io: 0,
-                seg_max: 1,
-                size_max: SECTOR,
-                read_only: true,
-                flush: false,
-                discard: None,
-                write_zeroes: None,
-                queues: 0,
-                queue_size: 0,
-            },
-            lendable,
-        }
-    }
-}
+static GEOMETRY: Geometry = Geometry {
+    sectors: 0,
+    block_size: SECTOR,
+    physical_block_exp: 0,
+    alignment_offset: 0,
+    min_io: 1,
+    opt_io: 0,
+    seg_max: 1,
+    size_max: SECTOR,
+    read_only: true,
+    flush: false,
+    discard: None,
+    write_zeroes: None,
+    queues: 0,
+    queue_size: 0,
+};
 
 impl BlockDevice for Absent {
     fn geometry(&self) -> &Geometry {
-        &self.geometry
+        &GEOMETRY
     }
 
     fn submit(
@@ -69,15 +57,11 @@ impl BlockDevice for Absent {
         true
     }
 
-    fn interrupts(&mut self, _: bool) -> bool {
+    fn arm(&mut self) -> bool {
         false
     }
 
     fn interruption(&mut self, _: &mut dyn Platform, _: &IoInterruption) -> bool {
         false
-    }
-
-    fn lend(&mut self) -> Option<bool> {
-        self.lendable.then_some(true)
     }
 }

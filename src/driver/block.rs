@@ -228,42 +228,16 @@ pub trait BlockDevice {
     /// [`recheck`](Self::recheck).
     fn is_broken(&self) -> bool;
 
-    /// Wants interruptions, or no longer does. With `on`, returns whether there is something to
-    /// [`poll`](Self::poll) already: then do not sleep.
-    fn interrupts(&mut self, on: bool) -> bool;
+    /// Asks for interruptions. Returns whether there is something to [`poll`](Self::poll) already: then do not sleep.
+    fn arm(&mut self) -> bool;
+
+    /// Wants no interruptions any more.
+    fn disarm(&mut self) {}
 
     /// Handles an interruption if it is one of this device's subchannel: returns whether it is.
     ///
     /// An adapter interruption belongs to no one device; after one, poll them all.
     fn interruption(&mut self, platform: &mut dyn Platform, interruption: &IoInterruption) -> bool;
-
-    /// Lets go of the subchannel, so that somebody else can use it: as soon as nothing of this driver's is in progress there,
-    /// which `true` says. It takes requests all the same, and starts nothing until it [has it back](Self::take_back). `None`: this
-    /// is none that can be lent.
-    fn lend(&mut self) -> Option<bool> {
-        None
-    }
-
-    /// Gets the subchannel back, with interruptions in subclass `isc`. The volume may be another one if it was `changed`.
-    fn take_back(&mut self, platform: &mut dyn Platform, isc: u8, changed: bool) {
-        let _ = (platform, isc, changed);
-    }
-
-    /// The first sector of a partition that the disk knows of by itself, and how many it has.
-    fn partition(&self, number: u8) -> Option<(u64, u64)> {
-        let _ = number;
-        None
-    }
-
-    /// What was done to get requests through.
-    fn recoveries(&self) -> Recoveries {
-        Recoveries::default()
-    }
-
-    /// The next record for the trace, of what was done to get requests through.
-    fn incident(&mut self) -> Option<Record> {
-        None
-    }
 
     /// Looks whether the device is still there: after a channel report about its subchannel, or when
     /// reports were lost. Requests of one that is not end with the next [`kick`](Self::kick). One that was gone and is back may be
@@ -271,4 +245,38 @@ pub trait BlockDevice {
     fn recheck(&mut self, platform: &mut dyn Platform) {
         let _ = platform;
     }
+
+    /// What it can do beside, if it is driven by channel programs.
+    fn dasd(&mut self) -> Option<&mut dyn Dasd> {
+        None
+    }
+}
+
+/// What only a disk can do that is driven by channel programs. It comes back by itself, with a [`recheck`](BlockDevice::recheck), as the
+/// volume that it was.
+pub trait Dasd {
+    /// The first sector of a partition that the volume names, and how many it has.
+    fn partition(&self, number: u8) -> Option<(u64, u64)>;
+
+    /// What was done to get requests through.
+    fn recoveries(&self) -> Recoveries;
+
+    /// The next record of that for the trace.
+    fn incident(&mut self) -> Option<Record>;
+
+    /// Releases the subchannel for maintenance, as soon as nothing of this driver's is in progress there: returns whether it has. From
+    /// then on it takes requests all the same, and starts nothing until it [has it back](Self::resume).
+    fn release(&mut self) -> bool;
+
+    /// Gets the subchannel back, with interruptions in subclass `isc`.
+    fn resume(&mut self, platform: &mut dyn Platform, isc: u8, volume: Volume);
+}
+
+/// What a volume is after maintenance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Volume {
+    /// The one that it was, as far as anybody knows.
+    Same,
+    /// Perhaps another one: the driver has to look.
+    Doubtful,
 }

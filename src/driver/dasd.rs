@@ -47,8 +47,8 @@ use s390x::clock::Tod;
 use window::Segment;
 
 use super::block::{
-    BlockDevice, BlockStatus, Done, Geometry, Operation, Range, Recoveries, SubmitError, Token,
-    SECTOR,
+    BlockDevice, BlockStatus, Dasd, Done, Geometry, Operation, Range, Recoveries, SubmitError,
+    Token, Volume, SECTOR,
 };
 use crate::css::Platform;
 pub use chain::Cursor;
@@ -435,10 +435,10 @@ impl<M: Medium> BlockDevice for Disk<M> {
         self.state == State::GivenUp
     }
 
-    fn interrupts(&mut self, on: bool) -> bool {
+    fn arm(&mut self) -> bool {
         let idle = matches!(self.state, State::Idle(_)) && !self.lending;
         let startable = idle && !self.queue.is_empty();
-        on && (!self.done.is_empty() || startable)
+        !self.done.is_empty() || startable
     }
 
     fn interruption(&mut self, platform: &mut dyn Platform, interruption: &IoInterruption) -> bool {
@@ -451,28 +451,6 @@ impl<M: Medium> BlockDevice for Disk<M> {
             }
             IoInterruption::Subchannel { .. } | IoInterruption::Adapter { .. } => false,
         }
-    }
-
-    fn lend(&mut self) -> Option<bool> {
-        Some(self.let_go())
-    }
-
-    fn take_back(&mut self, platform: &mut dyn Platform, isc: u8, changed: bool) {
-        self.back(platform, isc, changed);
-    }
-
-    fn partition(&self, number: u8) -> Option<(u64, u64)> {
-        let (block, blocks) = self.medium.partition(number)?;
-        let sectors = u64::from(self.medium.block() / SECTOR);
-        Some((block * sectors, blocks * sectors))
-    }
-
-    fn recoveries(&self) -> Recoveries {
-        self.recoveries
-    }
-
-    fn incident(&mut self) -> Option<Record> {
-        self.incidents.pop_front()
     }
 
     fn recheck(&mut self, platform: &mut dyn Platform) {
@@ -489,5 +467,33 @@ impl<M: Medium> BlockDevice for Disk<M> {
             (_, false) => self.give_up(platform, "the device is gone"),
             (false, true) => {}
         }
+    }
+
+    fn dasd(&mut self) -> Option<&mut dyn Dasd> {
+        Some(self)
+    }
+}
+
+impl<M: Medium> Dasd for Disk<M> {
+    fn partition(&self, number: u8) -> Option<(u64, u64)> {
+        let (block, blocks) = self.medium.partition(number)?;
+        let sectors = u64::from(self.medium.block() / SECTOR);
+        Some((block * sectors, blocks * sectors))
+    }
+
+    fn recoveries(&self) -> Recoveries {
+        self.recoveries
+    }
+
+    fn incident(&mut self) -> Option<Record> {
+        self.incidents.pop_front()
+    }
+
+    fn release(&mut self) -> bool {
+        self.let_go()
+    }
+
+    fn resume(&mut self, platform: &mut dyn Platform, isc: u8, volume: Volume) {
+        self.back(platform, isc, volume);
     }
 }

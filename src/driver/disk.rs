@@ -1,29 +1,264 @@
-//! Which driver a disk has.
+//! A disk that the appliance owns: what the configuration calls it, and which driver it has at present.
+//!
+//! # Rule
+//!
+//! Storage that a disk's device has been told of is its next driver's, and nobody else's.
+
+use core::fmt;
 
 use liballoc::boxed::Box;
-use liballoc::string::{String, ToString};
+use liballoc::string::String;
 
-use super::block::BlockDevice;
+use channel::{Classify, DeviceNumber, SubchannelId};
+use vcss::control::{Loan, LoanState};
+use vcss::Word;
+
+use super::absent::Absent;
+use super::block::{BlockDevice, Recoveries, Volume};
 use super::dasd::classes;
+use super::eckd::volume::VolumeError;
 use super::eckd::{self, Eckd};
-use super::fba::{self, Fba};
+use super::fba::{self, Fba, FbaError};
 use super::virtio_blk::VirtioBlk;
-use super::virtio_ccw::Settings;
-use crate::css::Device;
-use crate::css::Platform;
-use channel::Classify;
+use super::virtio_ccw::{Settings, TransportError};
+use crate::css::stock::Stock;
+use crate::css::{has_room, Device, Platform};
 
 /// Queues of a virtio disk that are used.
 const QUEUES: u16 = 4;
+/// Storage without which no disk is tried for the first time.
+const TRY_BYTES: usize = 512 * 1024;
+/// Storage that is left to everything else when a disk has been opened.
+const SPARE_BYTES: usize = 128 * 1024;
+
+/// A disk that the appliance owns.
+pub struct OwnedDisk {
+    pub name: String,
+    pub number: DeviceNumber,
+    /// Its subchannel: the driver's, or where its device was seen last.
+    pub id: Option<SubchannelId>,
+    pub driver: Box<dyn BlockDevice>,
+    pub maintenance: Maintenance,
+    /// Its size when it was opened last.
+    sectors: Option<u64>,
+    /// The storage of its drivers, one after the other.
+    stock: Stock,
+}
+
+/// What is published of a disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DiskState {
+    /// The device that it was opened on.
+    pub id: Option<SubchannelId>,
+    pub sectors: u64,
+    pub is_broken: bool,
+    pub recoveries: Recoveries,
+}
+
+/// Why a disk is not served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DiskError {
+    /// Its turn comes when the others are served.
+    PutOff,
+    /// It was served, and is not any more.
+    Broken,
+    /// Requests to its driver of before have not ended yet.
+    Ending,
+    NoStorage,
+    NoDevice(DeviceNumber),
+    NoDriver,
+    /// Somebody has it in use, and it is not what it was.
+    NotAsBefore,
+    Virtio(TransportError),
+    Eckd(VolumeError),
+    Fba(FbaError),
+}
+
+impl fmt::Display for DiskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::PutOff => "it is opened once the others are served",
+            Self::Broken => "the device has gone or does not work any more; the log says more",
+            Self::Ending => "its requests are still being ended",
+            Self::NoStorage => "no storage is left for it: the appliance needs more memory",
+            Self::NoDevice(number) => return write!(f, "there is no device {number}"),
+            Self::NoDriver => "no driver for this control unit",
+            Self::NotAsBefore => "it has not come back as the volume that it was",
+            Self::Virtio(error) => return error.fmt(f),
+            Self::Eckd(error) => return error.fmt(f),
+            Self::Fba(error) => return error.fmt(f),
+        })
+    }
+}
+
+impl core::error::Error for DiskError {}
+
+impl OwnedDisk {
+    /// A disk that has not been opened yet.
+    pub fn new(name: String, number: DeviceNumber, maintenance: Maintenance) -> Self {
+        Self {
+            name,
+            number,
+            id: None,
+            driver: Box::new(Absent),
+            maintenance,
+            sectors: None,
+            stock: Stock::new(),
+        }
+    }
+
+    /// One that is open already, for tests and benchmarks.
+    #[cfg(any(test, feature = "test-image"))]
+    pub fn driven_by(driver: Box<dyn BlockDevice>, maintenance: Maintenance) -> Self {
+        let number = DeviceNumber { set: 0, number: 0 };
+        let mut this = Self::new(String::new(), number, maintenance);
+        this.driver = driver;
+        this
+    }
+
+    /// Whether its driver has a subchannel, and is not done with it.
+    pub fn drives(&mut self, id: SubchannelId) -> bool {
+        let driver = &mut self.driver;
+        // One of channel programs may come back by itself.
+        self.id == Some(id)
+            && (!driver.is_broken() || driver.in_flight() > 0 || driver.dasd().is_some())
+    }
+
+    /// Whether it can be opened anew: its driver is done, and there is storage for another one.
+    ///
+    /// # Errors
+    ///
+    /// [`DiskError::Ending`], [`DiskError::NoStorage`].
+    pub fn check_idle(&self) -> Result<(), DiskError> {
+        if self.driver.in_flight() > 0 {
+            return Err(DiskError::Ending);
+        }
+        // What a try has got of the storage, the next one gets.
+        let needed = if self.stock.is_empty() {
+            TRY_BYTES
+        } else {
+            SPARE_BYTES
+        };
+        has_room(needed).then_some(()).ok_or(DiskError::NoStorage)
+    }
+
+    /// Opens it on its device. Its driver of before is put away, whatever comes of this.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be.
+    pub fn open(
+        &mut self,
+        platform: &mut dyn Platform,
+        device: &Device,
+        settings: Settings,
+    ) -> Result<(), DiskError> {
+        self.id = Some(device.id);
+        let mut stock = core::mem::take(&mut self.stock);
+        stock.renew();
+        platform.use_stock(Some(stock));
+        let opened = open(platform, device, settings);
+        self.stock = platform.use_stock(None).unwrap_or_default();
+        let opened = opened.and_then(|driver| {
+            let there_is_room = has_room(SPARE_BYTES);
+            there_is_room.then_some(driver).ok_or(DiskError::NoStorage)
+        });
+        self.driver = opened.inspect_err(|_| self.driver = Box::new(Absent))?;
+        self.sectors = Some(self.driver.geometry().sectors);
+        Ok(())
+    }
+
+    /// What is to be published of it.
+    pub fn state(&mut self) -> DiskState {
+        DiskState {
+            id: self.id.filter(|_| self.sectors.is_some()),
+            sectors: self.sectors.unwrap_or(0),
+            is_broken: self.driver.is_broken(),
+            recoveries: self
+                .driver
+                .dasd()
+                .map(|dasd| dasd.recoveries())
+                .unwrap_or_default(),
+        }
+    }
+}
+
+impl fmt::Debug for OwnedDisk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OwnedDisk")
+            .field("name", &self.name)
+            .field("number", &self.number)
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Whose a disk's subchannel is: its driver's, or for maintenance somebody else's.
+#[derive(Debug)]
+pub struct Maintenance {
+    /// What the daemon wants, and what it is told. There are none where nobody can want anything.
+    words: Option<(Word<'static>, Word<'static>)>,
+    state: LoanState,
+    volume: Volume,
+}
+
+impl Maintenance {
+    /// Nobody can want the subchannel but the driver.
+    pub const NONE: Self = Self {
+        words: None,
+        state: LoanState::Own,
+        volume: Volume::Same,
+    };
+
+    /// The subchannel is the driver's.
+    pub fn new(words: Option<(Word<'static>, Word<'static>)>) -> Self {
+        let mut this = Self {
+            words,
+            ..Self::NONE
+        };
+        this.set_state(LoanState::Own);
+        this
+    }
+
+    /// Whether the disk is its driver's.
+    pub const fn is_own(&self) -> bool {
+        matches!(self.state, LoanState::Own | LoanState::Refused)
+    }
+
+    pub const fn state(&self) -> LoanState {
+        self.state
+    }
+
+    pub fn set_state(&mut self, state: LoanState) {
+        self.state = state;
+        if let Some((_, told)) = &self.words {
+            told.store(state as u32);
+        }
+    }
+
+    /// Whether the daemon wants the subchannel, and keeps in mind what it wants it for.
+    pub fn is_wanted(&mut self) -> bool {
+        let wanted = self
+            .words
+            .as_ref()
+            .map_or(Loan::NONE, |(word, _)| word.load());
+        if wanted == Loan::FORMAT {
+            self.volume = Volume::Doubtful;
+        }
+        wanted != Loan::NONE
+    }
+
+    /// What the volume is now that maintenance is over.
+    pub const fn take_volume(&mut self) -> Volume {
+        core::mem::replace(&mut self.volume, Volume::Same)
+    }
+}
 
 /// What a disk is driven by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// [`VirtioBlk`].
     Virtio,
-    /// [`Eckd`].
     Eckd,
-    /// [`Fba`].
     Fba,
 }
 
@@ -55,7 +290,7 @@ pub fn classify(device: &Device) -> Classify {
     }
 }
 
-/// Brings a disk up.
+/// Brings the driver of a device up.
 ///
 /// # Errors
 ///
@@ -64,19 +299,18 @@ pub fn open(
     platform: &mut dyn Platform,
     device: &Device,
     settings: Settings,
-) -> Result<Box<dyn BlockDevice>, String> {
-    match Kind::of(device) {
-        Some(Kind::Virtio) => VirtioBlk::open(platform, device.id, settings, QUEUES)
-            .map(|disk| Box::new(disk) as Box<dyn BlockDevice>)
-            .map_err(|error| error.to_string()),
-        Some(Kind::Eckd) => Eckd::open(platform, device.id, settings.isc)
-            .map(|disk| Box::new(disk) as Box<dyn BlockDevice>)
-            .map_err(|error| error.to_string()),
-        Some(Kind::Fba) => Fba::open(platform, device.id, settings.isc)
-            .map(|disk| Box::new(disk) as Box<dyn BlockDevice>)
-            .map_err(|error| error.to_string()),
-        None => Err("no driver for this control unit".to_string()),
-    }
+) -> Result<Box<dyn BlockDevice>, DiskError> {
+    Ok(match Kind::of(device).ok_or(DiskError::NoDriver)? {
+        Kind::Virtio => Box::new(
+            VirtioBlk::open(platform, device.id, settings, QUEUES).map_err(DiskError::Virtio)?,
+        ),
+        Kind::Eckd => {
+            Box::new(Eckd::open(platform, device.id, settings.isc).map_err(DiskError::Eckd)?)
+        }
+        Kind::Fba => {
+            Box::new(Fba::open(platform, device.id, settings.isc).map_err(DiskError::Fba)?)
+        }
+    })
 }
 
 /// Logs the disks, or why there is none where one should be.

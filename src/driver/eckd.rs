@@ -32,7 +32,6 @@ pub mod thin;
 pub mod volume;
 
 use core::fmt;
-use liballoc::string::{String, ToString};
 
 use channel::{Orb, SenseId, SubchannelId};
 use window::{OutOfWindow, Segment};
@@ -112,6 +111,8 @@ impl Eckd {
 }
 
 impl Medium for Ckd {
+    type Error = VolumeError;
+
     fn block(&self) -> u32 {
         self.volume.layout.block.into()
     }
@@ -204,15 +205,8 @@ impl Medium for Ckd {
         self.program.drop_prefix()
     }
 
-    fn come_back(&mut self, platform: &mut dyn Platform) -> Result<u8, String> {
-        self.bring_up_again(platform)
-            .map_err(|error| error.to_string())
-    }
-}
-
-impl Ckd {
     /// The bring-up, on the same storage, of the same volume.
-    fn bring_up_again(&mut self, platform: &mut dyn Platform) -> Result<u8, VolumeError> {
+    fn come_back(&mut self, platform: &mut dyn Platform) -> Result<u8, VolumeError> {
         let schib = css::enable(platform, self.id, self.isc).map_err(VolumeError::Enable)?;
         let path_mask = css::path_mask(&schib);
         self.probe.set_path_mask(path_mask);

@@ -27,7 +27,6 @@ pub mod program;
 mod tests;
 
 use core::fmt;
-use liballoc::string::{String, ToString};
 
 use channel::{Orb, SenseId, SubchannelId};
 use s390x::ebcdic::Text;
@@ -237,6 +236,8 @@ fn origin(label: &[u8]) -> u32 {
 }
 
 impl Medium for Fixed {
+    type Error = FbaError;
+
     fn block(&self) -> u32 {
         BLOCK
     }
@@ -287,12 +288,12 @@ impl Medium for Fixed {
         &mut self.channel
     }
 
-    fn come_back(&mut self, platform: &mut dyn Platform) -> Result<u8, String> {
-        match self.bring_up(platform) {
-            Ok((path_mask, volume)) if volume == self.volume => Ok(path_mask),
-            Ok(_) => Err(FbaError::Other.to_string()),
-            Err(error) => Err(error.to_string()),
+    fn come_back(&mut self, platform: &mut dyn Platform) -> Result<u8, FbaError> {
+        let (path_mask, volume) = self.bring_up(platform)?;
+        if volume != self.volume {
+            return Err(FbaError::Other);
         }
+        Ok(path_mask)
     }
 }
 

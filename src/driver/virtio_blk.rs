@@ -273,13 +273,7 @@ impl BlockDevice for VirtioBlk {
         self.health == Health::GivenUp
     }
 
-    fn interrupts(&mut self, on: bool) -> bool {
-        if !on {
-            self.queues
-                .iter_mut()
-                .for_each(RequestQueue::disable_interrupts);
-            return false;
-        }
+    fn arm(&mut self) -> bool {
         match self.health {
             Health::Well => {
                 self.transport.arm();
@@ -295,6 +289,12 @@ impl BlockDevice for VirtioBlk {
         }
     }
 
+    fn disarm(&mut self) {
+        self.queues
+            .iter_mut()
+            .for_each(RequestQueue::disable_interrupts);
+    }
+
     fn interruption(&mut self, platform: &mut dyn Platform, interruption: &IoInterruption) -> bool {
         match self.transport.interruption(platform, interruption) {
             None => return false,
@@ -304,6 +304,7 @@ impl BlockDevice for VirtioBlk {
         }
         true
     }
+
     fn recheck(&mut self, platform: &mut dyn Platform) {
         let there = platform.store(self.transport.id()).is_ok_and(|schib| {
             schib.pmcw.has_device() && schib.pmcw.flags().contains(PmcwFlags::ENABLED)

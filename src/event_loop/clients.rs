@@ -4,163 +4,168 @@
 //!
 //! One client whose area is spoilt is that client's trouble. It is tried again every few seconds.
 
-use liballoc::format;
-use liballoc::string::{String, ToString};
+use core::fmt;
 
-use channel::SubchannelId;
+use liballoc::vec::Vec;
+
+use channel::{DeviceNumber, SubchannelId};
 use vcss::layout::Kind;
 use vcss::underway::Served;
-use vcss::Area;
+use vcss::{Area, AreaError};
 
-use super::owners::{find, Unassigned};
-use super::suspects::Suspects;
-use super::{Appliance, Spec};
-use crate::control::{Control, Exported, Subject};
-use crate::css::Device;
-use crate::css::Platform;
+use super::data_plane::DataPlane;
+use super::suspects::Deaths;
+use super::Appliance;
+use crate::control::{ControlError, ExportKind, Exported, Subject};
+use crate::css::{Device, Platform};
 use crate::proxy::client::{Client, Stands};
-use crate::proxy::ctx::Ctx;
 
-/// What a client is put together from.
-pub(super) struct Parts<'a, 'b> {
-    pub(super) ctx: Ctx<'a>,
-    pub(super) control: &'a Control,
-    pub(super) exports: &'a [Spec],
-    pub(super) devices: &'a [Device],
-    pub(super) disks: &'a [channel::DeviceNumber],
-    pub(super) free: &'a mut Unassigned<'b>,
-    pub(super) suspects: &'a Suspects,
-    pub(super) isc: u8,
+/// Why a client is not served.
+#[derive(Debug)]
+enum ClientError {
+    Withheld(Deaths),
+    Share(ControlError),
+    Spoilt(AreaError),
+    /// It is given a disk that is none.
+    NoDisk,
 }
 
-/// Puts a client together, without its disks.
-pub(super) fn assemble(number: u16, parts: &mut Parts<'_, '_>) -> Result<Client, String> {
-    if let Some(reason) = parts.suspects.withholds(Subject::Client(number)) {
-        return Err(reason);
-    }
-    if let Some(note) = parts.ctx.note {
-        note.serve(Served::Client(number));
-    }
-    let share = parts.control.share(number);
-    let share = share.map_err(|error| error.to_string())?;
-    let spoilt = |error| format!("its area is spoilt: {error}");
-    let area = Area::open(share.area, Kind::Client).map_err(spoilt)?;
-    let client = Client::new(share.name, number, area, share.window, share.program);
-    let mut client = client.map_err(spoilt)?;
-    for export in parts.exports.iter().filter(|it| it.client == number) {
-        parts.ctx.serve(number, export.place);
-        if parts.suspects.withholds_subchannel(number, export.place) {
-            client.withhold(export.place);
+impl fmt::Display for ClientError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Withheld(deaths) => deaths.fmt(f),
+            Self::Share(error) => error.fmt(f),
+            Self::Spoilt(error) => write!(f, "its area is spoilt: {error}"),
+            Self::NoDisk => f.write_str("it is given a disk that is none"),
         }
-        let (stands, device) = match &export.what {
-            Exported::Block(block) => {
-                client.add(export.number, block.clone()).map_err(spoilt)?;
-                continue;
-            }
-            Exported::PassThrough(owned) => (
-                Stands::For(*owned, export.number),
-                find(parts.devices, *owned),
-            ),
-            Exported::Any => (Stands::Any, parts.free.next()),
-            Exported::Lent(disk) => {
-                // It gets the device when that is lent.
-                let number = parts
-                    .disks
-                    .get(*disk)
-                    .ok_or("it is given a disk that is none")?;
-                (Stands::Lent(*number), None)
-            }
-        };
-        client
-            .add_pass_through(stands, device, parts.isc, &mut parts.ctx)
-            .map_err(spoilt)?;
     }
-    Ok(client)
+}
+
+impl From<AreaError> for ClientError {
+    fn from(error: AreaError) -> Self {
+        Self::Spoilt(error)
+    }
 }
 
 impl Appliance {
     /// Tries the clients that have failed, when they are due.
     pub(super) fn tend_clients(&mut self, platform: &mut dyn Platform) {
         for number in 0..self.control.client_count() {
-            let asked = self.conditions.is_asked(Subject::Client(number));
-            let trial = self.clients.get(usize::from(number));
-            let is_withheld = self.suspects.withholds(Subject::Client(number)).is_some();
-            if !is_withheld && trial.is_some_and(|trial| trial.is_due(platform.now(), asked)) {
+            let of = Subject::Client(number);
+            if self.conditions.is_asked(of) {
+                self.conditions.try_soon(of);
+            }
+            let is_withheld = self.suspects.withholds(Served::Client(number)).is_some();
+            if !is_withheld && self.conditions.is_due(of, platform.now()) {
                 self.try_client(platform, number);
             }
         }
     }
 
-    /// Has a client tried the next time that the house is kept.
-    pub(super) fn try_client_soon(&mut self, number: u16) {
-        if let Some(trial) = self.clients.get_mut(usize::from(number)) {
-            trial.soon();
-        }
-    }
-
-    fn try_client(&mut self, platform: &mut dyn Platform, number: u16) {
+    /// Tries to put a client together, and to serve it.
+    pub(super) fn try_client(&mut self, platform: &mut dyn Platform, number: u16) {
         let began = platform.now();
-        let disks: liballoc::vec::Vec<_> = self.owned.iter().map(|owned| owned.number).collect();
-        let devices = self.inventory.devices();
-        let held: liballoc::vec::Vec<SubchannelId> = devices
-            .iter()
-            .map(|device| device.id)
-            .filter(|&id| self.proxy.holds(id))
-            .collect();
-        let mut free = Unassigned::new(devices, &disks, self.link.id(), &self.exports, held);
-        let client = assemble(
-            number,
-            &mut Parts {
-                ctx: Ctx {
-                    note: self.proxy.note(),
-                    ..Ctx::new(platform)
-                },
-                control: &self.control,
-                exports: &self.exports,
-                devices,
-                disks: &disks,
-                free: &mut free,
-                suspects: &self.suspects,
-                isc: self.tuning.settings.isc,
-            },
-        );
-        self.proxy.serve_nobody();
+        let of = Subject::Client(number);
+        let client = self.assemble(platform, number);
+        self.plane.proxy.serve_nobody();
         match client {
             Ok(client) => {
-                self.proxy.admit(client);
-                let place = self.proxy.clients().len() - 1;
-                self.proxy.cut_off(place, platform);
-                for index in 0..self.disks.len() {
-                    if self.disks.get(index).is_some_and(|disk| !disk.is_broken()) {
+                self.plane.proxy.admit(client);
+                let place = self.plane.proxy.clients().len() - 1;
+                self.plane.proxy.cut_off(place, platform);
+                for index in 0..self.plane.disks.len() {
+                    let disk = self.plane.disks.get(index);
+                    if disk.is_some_and(|disk| !disk.driver.is_broken()) {
                         self.attach(index);
                     }
                 }
-                self.client_works(number);
+                if self.conditions.good(of) {
+                    log::info!("client {number}: it is served again");
+                }
             }
-            Err(reason) => self.client_failed(number, began, platform.now(), reason),
+            Err(error) => {
+                if self.conditions.failed(of, &error) {
+                    log::error!("client {number}: failed: {error}; it is tried again");
+                }
+                self.conditions.try_later(of, began, platform.now());
+            }
         }
     }
 
-    pub(super) fn client_works(&mut self, number: u16) {
-        let trial = self.clients.get_mut(usize::from(number));
-        if trial.is_some_and(super::disks::Trial::good) {
-            log::info!("client {number}: it is served again");
-        }
-        self.conditions.good(Subject::Client(number));
-    }
-
-    pub(super) fn client_failed(
+    /// Puts a client together, without its disks.
+    fn assemble(
         &mut self,
+        platform: &mut dyn Platform,
         number: u16,
-        began: s390x::clock::Tod,
-        now: s390x::clock::Tod,
-        reason: String,
-    ) {
-        self.conditions.failed(Subject::Client(number), &reason);
-        let text = format!("client {number}: failed: {reason}");
-        let trial = self.clients.get_mut(usize::from(number));
-        if trial.is_some_and(|trial| trial.failed(began, now, reason)) {
-            log::error!("{text}; it is tried again");
+    ) -> Result<Client, ClientError> {
+        let what = Served::Client(number);
+        if let Some(deaths) = self.suspects.withholds(what) {
+            return Err(ClientError::Withheld(deaths));
         }
+        self.plane.proxy.serve(what);
+        let share = self.control.share(number).map_err(ClientError::Share)?;
+        let area = Area::open(share.area, Kind::Client)?;
+        let mut client = Client::new(share.name, number, area, share.window, share.program)?;
+        let mut unassigned = unassigned(
+            self.inventory.devices(),
+            &self.plane,
+            &self.exports,
+            self.link.id(),
+        )
+        .into_iter();
+        let DataPlane { disks, proxy } = &mut self.plane;
+        let mut ctx = proxy.ctx(platform);
+        for export in self.exports.iter().filter(|it| it.slot.client == number) {
+            ctx.serve(number, export.slot.index);
+            if self.suspects.withholds(export.slot.into()).is_some() {
+                client.withhold(export.slot.index);
+            }
+            let (stands, device) = match &export.kind {
+                ExportKind::Block(block) => {
+                    client.add(export.device, block.clone())?;
+                    continue;
+                }
+                ExportKind::PassThrough(owned) => {
+                    let device = self.inventory.find(*owned);
+                    if device.is_none() {
+                        log::warn!("no device {owned} to pass through so far");
+                    }
+                    (Stands::For(*owned, export.device), device)
+                }
+                ExportKind::Any => (Stands::Any, unassigned.next()),
+                ExportKind::Maintenance(disk) => {
+                    // It gets the device when that is in maintenance.
+                    let disk = disks.get(*disk).ok_or(ClientError::NoDisk)?;
+                    (Stands::Lent(disk.number), None)
+                }
+            };
+            client.add_pass_through(stands, device, self.tuning.settings.isc, &mut ctx)?;
+        }
+        Ok(client)
     }
+}
+
+/// The owned devices that nobody has or is given by number, and that a client can have.
+fn unassigned<'a>(
+    devices: &'a [Device],
+    plane: &DataPlane,
+    exports: &[Exported],
+    link: SubchannelId,
+) -> Vec<&'a Device> {
+    let is_given = |device: &Device| {
+        let is_its = |number: DeviceNumber| number == device.number;
+        plane.disks.iter().any(|disk| is_its(disk.number))
+            || exports.iter().any(
+                |export| matches!(export.kind, ExportKind::PassThrough(number) if is_its(number)),
+            )
+    };
+    devices
+        .iter()
+        .filter(|device| {
+            !is_given(device)
+                && device.reason_to_withhold().is_none()
+                && device.id != link
+                && !plane.proxy.holds(device.id)
+        })
+        .collect()
 }

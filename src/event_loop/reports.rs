@@ -15,7 +15,7 @@ use crate::css::{while_serving, Platform};
 impl Appliance {
     /// Reads the channel reports, and takes them to those that they are about.
     pub(super) fn reports(&mut self, platform: &mut dyn Platform) {
-        self.proxy.serve_nobody();
+        self.plane.proxy.serve_nobody();
         while let Some(report) = css::next_report(platform) {
             log::warn!("channel report: {report:?}");
             match report {
@@ -30,18 +30,14 @@ impl Appliance {
                         while_serving(platform, |platform| self.look_at(platform, id));
                     }
                     css::each_subchannel(platform, |platform, id| {
-                        if !self
-                            .inventory
-                            .devices()
-                            .iter()
-                            .any(|device| device.id == id)
-                        {
+                        let mut known = self.inventory.devices().iter();
+                        if !known.any(|device| device.id == id) {
                             while_serving(platform, |platform| self.look_at(platform, id));
                         }
                     });
                 }
                 Report::Other(crw) if crw.source() == ReportingSource::ChannelPath => {
-                    self.proxy.path(platform, crw);
+                    self.plane.proxy.path(platform, crw);
                 }
                 Report::Other(_) => {}
             }
@@ -50,24 +46,23 @@ impl Appliance {
 
     /// Something has happened to a subchannel.
     fn look_at(&mut self, platform: &mut dyn Platform, id: SubchannelId) {
-        for (disk, owned) in self.disks.iter_mut().zip(&self.owned) {
-            if owned.id == Some(id) {
-                disk.recheck(platform);
+        let mut is_driven = false;
+        for disk in &mut self.plane.disks {
+            if disk.id == Some(id) {
+                disk.driver.recheck(platform);
             }
+            is_driven |= disk.drives(id);
         }
-        self.proxy.report(platform, id);
-        if id == self.link.id() || self.is_driven(id) {
+        self.plane.proxy.report(platform, id);
+        if id == self.link.id() || is_driven {
             return self.still_ours(platform, id);
         }
-        if self.proxy.holds(id) {
+        if self.plane.proxy.holds(id) {
             return;
         }
         match self.inventory.look(platform, id) {
             Change::Nothing => {}
-            Change::Gone(place) => {
-                log::info!("{id}: the device has gone");
-                self.control.forget_device(place);
-            }
+            Change::Gone(_) => log::info!("{id}: the device has gone"),
             Change::Came(place) => self.take_in(platform, place),
         }
     }
@@ -103,22 +98,21 @@ impl Appliance {
             ),
             Err(error) => log::warn!("{number} on {id}: {error}"),
         }
-        self.control.show_device(place, device, None);
-        if let Some(index) = self.owned.iter().position(|disk| disk.number == number) {
-            if self.disks.get(index).is_some_and(|disk| disk.is_broken()) {
-                self.try_disk_soon(index, platform.now());
+        let disk = self.plane.disks.iter().enumerate();
+        let mut disk = disk.filter(|(_, disk)| disk.number == number);
+        if let Some((index, disk)) = disk.next() {
+            if disk.driver.is_broken() {
+                self.try_disk_soon(index);
             } else {
-                log::warn!(
-                    "{number} is left alone: disk {} has that number",
-                    self.name_of(index)
-                );
+                log::warn!("{number} is left alone: disk {} has that number", disk.name);
             }
-        } else if !self.proxy.plug(platform, device, self.tuning.settings.isc)
+        } else if !self
+            .plane
+            .proxy
+            .plug(platform, device, self.tuning.settings.isc)
             && device.reason_to_withhold().is_none()
         {
             log::warn!("{number}: nobody is given it, and whoever gets what is left has no place for one more");
         }
-        let all = self.proxy.drivers();
-        self.control.show_passed_through(all);
     }
 }

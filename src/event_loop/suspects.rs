@@ -14,15 +14,15 @@
 //! * A death is forgiven when it has been in service for an hour without another one.
 //! * The count stands in the control area, where it outlives the appliance and no client can change it.
 
-use liballoc::format;
-use liballoc::string::String;
+use core::fmt;
+
 use liballoc::vec::Vec;
 
 use s390x::clock::Tod;
 use vcss::underway::{CutOff, Note, Served};
 
-use super::{Appliance, Spec};
-use crate::control::{Conditions, Exported, Subject};
+use super::Appliance;
+use crate::control::{Conditions, ExportKind, Exported, Slot, Subject};
 use crate::css::Platform;
 
 /// So many deaths put something out of service.
@@ -42,7 +42,7 @@ pub(super) struct Suspects(Vec<Suspect>);
 struct Suspect {
     of: Subject,
     what: Served,
-    deaths: u32,
+    deaths: Deaths,
     /// It is out of service.
     is_withheld: bool,
     /// When it is tried again, or forgiven a death.
@@ -52,7 +52,7 @@ struct Suspect {
 impl Suspects {
     /// Counts the death that the note tells of, and finds all that have any.
     pub(super) fn find(
-        exports: &[Spec],
+        exports: &[Exported],
         note: Option<&(&'static Note, Option<CutOff>)>,
         conditions: &mut Conditions,
         now: Tod,
@@ -66,10 +66,8 @@ impl Suspects {
         let (disks, clients) = conditions.counts();
         let disks = (0..disks).map(|disk| (Subject::Disk(usize::from(disk)), Served::Disk(disk)));
         let clients = (0..clients).map(|client| (Subject::Client(client), Served::Client(client)));
-        let exports = exports.iter().enumerate().map(|(export, spec)| {
-            let what = Served::Subchannel(spec.client, spec.place);
-            (Subject::Export(export), what)
-        });
+        let exports = exports.iter().enumerate();
+        let exports = exports.map(|(export, it)| (Subject::Export(export), it.slot.into()));
         let mut all = Vec::new();
         for (of, what) in disks.chain(clients).chain(exports) {
             let mut deaths = conditions.deaths(of);
@@ -83,9 +81,10 @@ impl Suspects {
             if deaths == 0 {
                 continue;
             }
-            let is_withheld = deaths >= DEATHS;
+            let deaths = Deaths(deaths);
+            let is_withheld = deaths.are_too_many();
             let pause = if is_withheld {
-                pause(deaths)
+                deaths.pause_us()
             } else {
                 FORGIVE_US
             };
@@ -102,32 +101,25 @@ impl Suspects {
             log::error!(
                 "{}: out of service: {}; it is tried again in {} s",
                 Name(suspect.what),
-                suspect.reason(),
-                pause(suspect.deaths) / 1_000_000
+                suspect.deaths,
+                suspect.deaths.pause_us() / 1_000_000
             );
         }
         this.show(conditions);
         this
     }
 
-    /// Whether a client's virtual subchannel is out of service.
-    pub(super) fn withholds_subchannel(&self, client: u16, place: u16) -> bool {
-        let what = Served::Subchannel(client, place);
+    /// How often the appliance has died of something that is out of service for that.
+    pub(super) fn withholds(&self, what: Served) -> Option<Deaths> {
         let mut all = self.0.iter();
-        all.any(|it| it.is_withheld && it.what == what)
-    }
-
-    /// Why something is out of service, if it is.
-    pub(super) fn withholds(&self, of: Subject) -> Option<String> {
-        let mut all = self.0.iter();
-        let it = all.find(|it| it.is_withheld && it.of == of)?;
-        Some(it.reason())
+        let it = all.find(|it| it.is_withheld && it.what == what)?;
+        Some(it.deaths)
     }
 
     /// Says which are out of service, and why.
     pub(super) fn show(&self, conditions: &mut Conditions) {
         for suspect in self.0.iter().filter(|it| it.is_withheld) {
-            conditions.failed(suspect.of, &suspect.reason());
+            conditions.failed(suspect.of, &suspect.deaths);
         }
     }
 }
@@ -135,31 +127,40 @@ impl Suspects {
 /// For the log.
 struct Name(Served);
 
-impl core::fmt::Display for Name {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            Served::Subchannel(client, index) => {
-                write!(f, "client {client}, virtual subchannel {index}")
-            }
+            Served::Subchannel(client, index) => Slot { client, index }.fmt(f),
             Served::Client(client) => write!(f, "client {client}"),
             Served::Disk(index) => write!(f, "disk {index}"),
         }
     }
 }
 
-impl Suspect {
-    fn reason(&self) -> String {
-        format!(
+/// How often the appliance has died while it did something for something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Deaths(u32);
+
+impl fmt::Display for Deaths {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
             "the appliance has died {} times while it did something for it",
-            self.deaths
+            self.0
         )
     }
 }
 
-/// How long something is out of service after so many deaths.
-fn pause(deaths: u32) -> u64 {
-    let doubled = deaths.saturating_sub(DEATHS).min(10);
-    (PAUSE_US << doubled).min(LONGEST_US)
+impl Deaths {
+    const fn are_too_many(self) -> bool {
+        self.0 >= DEATHS
+    }
+
+    /// How long it is out of service then.
+    fn pause_us(self) -> u64 {
+        let doubled = self.0.saturating_sub(DEATHS).min(10);
+        (PAUSE_US << doubled).min(LONGEST_US)
+    }
 }
 
 impl Appliance {
@@ -178,35 +179,36 @@ impl Appliance {
                     released.push((suspect.of, suspect.what));
                 }
             } else if now >= suspect.next {
-                suspect.deaths -= 1;
+                suspect.deaths.0 -= 1;
                 suspect.next = now.plus_micros(FORGIVE_US);
-                self.conditions.set_deaths(suspect.of, suspect.deaths);
+                self.conditions.set_deaths(suspect.of, suspect.deaths.0);
             }
         }
-        self.suspects.0.retain(|suspect| suspect.deaths > 0);
+        self.suspects.0.retain(|suspect| suspect.deaths.0 > 0);
         for (of, what) in released {
             log::warn!("{}: it is put into service again", Name(what));
-            match (of, what) {
-                (Subject::Disk(index), _) => self.try_disk_soon(index, now),
-                (Subject::Client(number), _) => self.try_client_soon(number),
-                (Subject::Export(export), Served::Subchannel(client, place)) => {
-                    self.release(platform, export, (client, place));
-                }
-                (Subject::Export(_), _) => {}
+            match of {
+                Subject::Disk(index) => self.try_disk_soon(index),
+                Subject::Client(_) => self.conditions.try_soon(of),
+                Subject::Export(export) => self.release(platform, export),
             }
         }
     }
 
     /// Puts a virtual subchannel into service again.
-    fn release(&mut self, platform: &mut dyn Platform, export: usize, place: (u16, u16)) {
+    fn release(&mut self, platform: &mut dyn Platform, index: usize) {
+        let Some(export) = self.exports.get(index) else {
+            return;
+        };
         let devices = self.inventory.devices();
         let isc = self.tuning.settings.isc;
-        self.proxy.release(platform, place, devices, isc);
-        match self.exports.get(export).map(|it| &it.what) {
-            Some(Exported::Block(block)) => self.attach_if_there(block.disk),
-            _ => self.conditions.good(Subject::Export(export)),
+        self.plane
+            .proxy
+            .release(platform, export.slot, devices, isc);
+        if let ExportKind::Block(block) = &export.kind {
+            self.attach_if_there(block.disk);
+        } else {
+            self.conditions.good(Subject::Export(index));
         }
-        let all = self.proxy.drivers();
-        self.control.show_passed_through(all);
     }
 }

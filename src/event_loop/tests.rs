@@ -119,7 +119,7 @@ impl Fixture {
         let Self {
             appliance, machine, ..
         } = self;
-        appliance.proxy.turn(&mut appliance.disks, machine, true);
+        appliance.plane.turn(machine);
         assert!(!appliance.keep_house(machine));
     }
 
@@ -145,7 +145,8 @@ impl Fixture {
     }
 
     /// The list as the daemon sees it: device number, subchannel, and the virtual subchannel of the client that has it.
-    fn listed(&self) -> Vec<(u16, u16, Option<u16>)> {
+    fn listed(&mut self) -> Vec<(u16, u16, Option<u16>)> {
+        self.appliance.show_devices();
         (0..)
             .map_while(|index| self.control.read::<Device>(index).ok())
             .take_while(|entry| entry.subchannel.get() != 0)
@@ -249,7 +250,7 @@ fn export(kind: ExportKind, client: u16) -> Export {
 fn what_is_not_there_keeps_nothing_else_from_being_served() {
     let mut fixture = Fixture::new();
     assert_eq!(fixture.listed(), [(2, 0, None), (DISK, 1, None)]);
-    assert_eq!(fixture.appliance.disks.len(), 1);
+    assert_eq!(fixture.appliance.plane.disks.len(), 1);
     fixture.plug(GIVEN);
     assert_eq!(fixture.listed()[2..], [(GIVEN, 2, Some(0))]);
     fixture.plug(OTHER);
@@ -315,7 +316,7 @@ fn a_disk_that_is_not_there_has_failed_and_is_served_when_it_comes() {
     let expected = [gone.clone(), Ok(()), Ok(()), Ok(()), gone, Ok(())];
     assert_eq!(fixture.conditions(), expected);
     let is_ready = |fixture: &Fixture, client| {
-        let client = fixture.appliance.proxy.client(client).unwrap();
+        let client = fixture.appliance.plane.proxy.client(client).unwrap();
         client.device(0).unwrap().is_ready()
     };
     assert!(!is_ready(&fixture, 0) && is_ready(&fixture, 1));
@@ -367,7 +368,7 @@ fn a_disk_that_breaks_is_opened_anew() {
     fixture.report(id);
     fixture.later(0);
     assert_eq!(fixture.conditions()[0], Ok(()));
-    assert!(!fixture.appliance.disks[0].is_broken());
+    assert!(!fixture.appliance.plane.disks[0].driver.is_broken());
 }
 
 #[test]
@@ -409,7 +410,8 @@ fn a_client_whose_area_is_spoilt_keeps_nobody_else_from_being_served() {
             .write_bytes(ClientAddress::new(0), &nothing)
             .unwrap();
     });
-    let is_served = |fixture: &Fixture, client| fixture.appliance.proxy.client(client).is_some();
+    let is_served =
+        |fixture: &Fixture, client| fixture.appliance.plane.proxy.client(client).is_some();
     assert!(!is_served(&fixture, 0) && is_served(&fixture, 1));
     let reason = fixture.conditions()[2].clone().unwrap_err();
     assert!(reason.starts_with("its area is spoilt: "), "{reason}");
@@ -420,7 +422,7 @@ fn a_client_whose_area_is_spoilt_keeps_nobody_else_from_being_served() {
     fixture.later(4_000_000);
     assert!(is_served(&fixture, 0));
     assert_eq!(fixture.conditions(), [const { Ok(()) }; 6]);
-    let client = fixture.appliance.proxy.client(0).unwrap();
+    let client = fixture.appliance.plane.proxy.client(0).unwrap();
     assert!(client.device(0).unwrap().is_ready());
 }
 
@@ -461,7 +463,7 @@ fn a_lost_disk_whose_subchannel_another_one_has_does_not_disturb_that_one() {
     assert_eq!(fixture.conditions()[1], Ok(()));
     let pmcw = fixture.machine.subchannel(id).schib.pmcw;
     assert!(pmcw.flags().contains(PmcwFlags::ENABLED));
-    assert!(!fixture.appliance.disks[1].is_broken());
+    assert!(!fixture.appliance.plane.disks[1].driver.is_broken());
 }
 
 #[test]

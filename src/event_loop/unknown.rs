@@ -7,14 +7,13 @@
 //! * One of them is asked again every few seconds, and at once when the daemon wants a try of whom it is for. Clients wait meanwhile, so the
 //!   pause is many times as long as that takes.
 
-use liballoc::format;
 use liballoc::vec::Vec;
 
 use channel::{DeviceNumber, SubchannelId};
 use s390x::clock::Tod;
 
 use super::Appliance;
-use crate::control::{Exported, Subject};
+use crate::control::{ExportKind, Subject};
 use crate::css::Platform;
 use crate::css::{Change, Device};
 
@@ -46,14 +45,16 @@ impl Unknown {
 impl Appliance {
     /// Whether somebody may get a device once it says what it is. A disk's is tried as that.
     fn is_unknown(&self, device: &Device) -> bool {
-        let is_a_disk = || self.owned.iter().any(|disk| disk.number == device.number);
-        device.identity.is_err() && !is_a_disk() && !self.proxy.holds(device.id)
+        let mut disks = self.plane.disks.iter();
+        device.identity.is_err()
+            && !disks.any(|disk| disk.number == device.number)
+            && !self.plane.proxy.holds(device.id)
     }
 
     /// The unknown device with a number.
     fn unknown(&self, number: DeviceNumber) -> Option<&Device> {
-        let mut devices = self.inventory.devices().iter();
-        devices.find(|device| device.number == number && self.is_unknown(device))
+        let device = self.inventory.find(number)?;
+        self.is_unknown(device).then_some(device)
     }
 
     /// Asks one that is due, and says who does not get what for that reason.
@@ -64,7 +65,7 @@ impl Appliance {
         }
         let mut asked = None;
         for export in 0..self.exports.len() {
-            let Some(Exported::PassThrough(number)) = self.exports.get(export).map(|it| &it.what)
+            let Some(ExportKind::PassThrough(number)) = self.exports.get(export).map(|it| &it.kind)
             else {
                 continue;
             };
@@ -101,16 +102,11 @@ impl Appliance {
         let took = platform.now().micros_since(began);
         let pause = took.saturating_mul(SHARE).max(PAUSE_US);
         self.unknown.next = platform.now().plus_micros(pause);
-        match change {
-            Change::Nothing => {}
-            Change::Gone(place) => self.control.forget_device(place),
-            Change::Came(place) => match self.inventory.devices().get(place) {
-                Some(device) if device.identity.is_err() => {
-                    self.control.show_device(place, device, None);
-                }
-                Some(_) => self.take_in(platform, place),
-                None => {}
-            },
+        if let Change::Came(place) = change {
+            let device = self.inventory.devices().get(place);
+            if device.is_some_and(|device| device.identity.is_ok()) {
+                self.take_in(platform, place);
+            }
         }
         // Of those that are still unknown, this was a try.
         for export in self.unknown.told.clone() {
@@ -123,14 +119,14 @@ impl Appliance {
         let Some(spec) = self.exports.get(export) else {
             return;
         };
-        let Exported::PassThrough(number) = spec.what else {
+        let ExportKind::PassThrough(number) = spec.kind else {
             return;
         };
-        let Some(Err(error)) = self.unknown(number).map(|device| &device.identity) else {
+        let Some(Err(error)) = self.unknown(number).map(|device| device.identity) else {
             return;
         };
-        if !self.suspects.withholds_subchannel(spec.client, spec.place) {
-            let reason = format!("{number} has not said what it is: {error}");
+        if self.suspects.withholds(spec.slot.into()).is_none() {
+            let reason = format_args!("{number} has not said what it is: {error}");
             self.conditions.failed(Subject::Export(export), &reason);
         }
         if !self.unknown.told.contains(&export) {

@@ -198,10 +198,10 @@ impl VirtioBlk {
     /// # Errors
     ///
     /// The export does not fit the disk; nothing is served then.
-    pub fn attach(&mut self, disk: &dyn BlockDevice, first_queue: usize) -> Result<(), Unfit> {
+    pub fn attach(&mut self, disk: &mut dyn BlockDevice, first_queue: usize) -> Result<(), Unfit> {
         self.withheld = Status::DEVICE_NEEDS_RESET;
-        let geometry = disk.geometry();
         let (start, sectors) = extent(&self.export, disk)?;
+        let geometry = disk.geometry();
         let (offered, config) = offer(&self.export, sectors, geometry);
         self.offered = offered;
         self.config = config;
@@ -397,13 +397,15 @@ impl VirtioBlk {
 }
 
 /// Where on a disk an export lies: first sector, and how many.
-fn extent(export: &Export, disk: &dyn BlockDevice) -> Result<(u64, u64), Unfit> {
-    let geometry = disk.geometry();
-    let size = geometry.sectors;
+fn extent(export: &Export, disk: &mut dyn BlockDevice) -> Result<(u64, u64), Unfit> {
     let (start, sectors) = match export.partition {
         0 => (export.start, export.sectors),
-        number => disk.partition(number).ok_or(Unfit::Partition(number))?,
+        number => (disk.dasd())
+            .and_then(|dasd| dasd.partition(number))
+            .ok_or(Unfit::Partition(number))?,
     };
+    let geometry = disk.geometry();
+    let size = geometry.sectors;
     let sectors = match sectors {
         0 => size.saturating_sub(start),
         sectors => sectors,

@@ -28,6 +28,7 @@ use super::held::Held;
 use crate::control::Export;
 use crate::css::Device;
 use crate::driver::block::BlockDevice;
+use crate::driver::disk::OwnedDisk;
 use crate::proxy::block_service::service::Requests;
 use crate::proxy::block_service::table::Origin;
 use crate::proxy::block_service::{Unfit, VirtioBlk};
@@ -215,7 +216,7 @@ impl Client {
     pub fn attach(
         &mut self,
         number: usize,
-        disk: &dyn BlockDevice,
+        disk: &mut dyn BlockDevice,
         first_queue: &mut usize,
         mut tell: impl FnMut(u16, Result<(), Unfit>),
     ) {
@@ -226,7 +227,7 @@ impl Client {
             let device = self.devices.get_mut(*device);
             if let Some(device) = device.filter(|device| device.export().disk == number) {
                 if !place.withheld {
-                    let fits = device.attach(disk, *first_queue);
+                    let fits = device.attach(&mut *disk, *first_queue);
                     tell(place.index as u16, fits);
                 }
                 *first_queue += usize::from(device.queue_count());
@@ -427,7 +428,7 @@ impl Client {
     pub fn serve(
         &mut self,
         held: Option<&Held>,
-        disks: &mut [Box<dyn BlockDevice>],
+        disks: &mut [OwnedDisk],
         requests: &mut Requests,
         note: Option<&Note>,
     ) -> bool {
@@ -455,7 +456,7 @@ impl Client {
                     subchannel: number as u16,
                     queue,
                 };
-                worked |= device.serve(origin, held, disk.as_mut(), requests);
+                worked |= device.serve(origin, held, disk.driver.as_mut(), requests);
             }
         }
         worked

@@ -3,6 +3,7 @@
 use super::{Disk, Medium, State};
 use crate::css;
 use crate::css::Platform;
+use crate::driver::block::Volume;
 
 impl<M: Medium> Disk<M> {
     /// Starts nothing more; whether everything has ended.
@@ -21,7 +22,7 @@ impl<M: Medium> Disk<M> {
     }
 
     /// Goes on, if the disk is still there, and what it was. One that had been given up gets another try.
-    pub(super) fn back(&mut self, platform: &mut dyn Platform, isc: u8, changed: bool) {
+    pub(super) fn back(&mut self, platform: &mut dyn Platform, isc: u8, volume: Volume) {
         self.lending = false;
         if self.state != State::Lent {
             return;
@@ -29,7 +30,7 @@ impl<M: Medium> Disk<M> {
         self.state = State::GivenUp;
         let doubtful = core::mem::take(&mut self.doubtful);
         let there = self.stored(platform).is_some();
-        if changed || doubtful || self.recoveries.broken {
+        if volume == Volume::Doubtful || doubtful || self.recoveries.broken {
             self.come_back(platform);
         } else if there && css::enable(platform, self.id, isc).is_ok() {
             self.state = State::Idle(platform.now());

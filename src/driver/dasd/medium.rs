@@ -1,7 +1,6 @@
 //! What is behind the queue of a [`Disk`](super::Disk).
 
 use core::fmt;
-use liballoc::string::{String, ToString};
 
 use channel::Orb;
 use window::{OutOfWindow, Segment};
@@ -12,6 +11,9 @@ use crate::css::{Channel, Platform};
 
 /// What is behind the queue: its blocks, and the program that reads and writes them.
 pub trait Medium: fmt::Debug {
+    /// Why it cannot be brought up again.
+    type Error: fmt::Display;
+
     /// Bytes of a block.
     fn block(&self) -> u32;
     /// How many blocks there are.
@@ -82,9 +84,6 @@ pub trait Medium: fmt::Debug {
     ///
     /// # Errors
     ///
-    /// Why that cannot be, in words.
-    fn come_back(&mut self, platform: &mut dyn Platform) -> Result<u8, String> {
-        let _ = platform;
-        Err("the driver cannot do that".to_string())
-    }
+    /// Why that cannot be.
+    fn come_back(&mut self, platform: &mut dyn Platform) -> Result<u8, Self::Error>;
 }

@@ -277,7 +277,7 @@ fn interruptions_come_when_wanted_and_work_is_never_slept_over() {
         fixture.fake().behaviour = Behaviour::Hold;
         fixture.submit(2, Operation::Flush, 1).unwrap();
         fixture.disk.kick(&mut fixture.machine);
-        assert!(!fixture.disk.interrupts(true), "nothing is done yet");
+        assert!(!fixture.disk.arm(), "nothing is done yet");
         fixture.fake().behaviour = Behaviour::Serve;
         fixture.machine.work(fixture.id);
         let interruption = fixture
@@ -288,16 +288,16 @@ fn interruptions_come_when_wanted_and_work_is_never_slept_over() {
             .disk
             .interruption(&mut fixture.machine, &interruption);
         assert_eq!(ours, !adapter);
-        assert!(fixture.disk.interrupts(true), "work is there");
+        assert!(fixture.disk.arm(), "work is there");
         assert_eq!(fixture.drain().len(), 1);
-        assert!(!fixture.disk.interrupts(true));
+        assert!(!fixture.disk.arm());
     }
 }
 
 #[test]
 fn a_polled_disk_does_not_interrupt() {
     let mut fixture = fixture();
-    fixture.disk.interrupts(false);
+    fixture.disk.disarm();
     for token in 0..100 {
         fixture.submit(0, Operation::Flush, token).unwrap();
         fixture.disk.kick(&mut fixture.machine);
@@ -321,10 +321,7 @@ fn a_ring_that_makes_no_sense_ends_all_requests_once_and_only_after_a_reset() {
     let resets = fixture.fake().resets;
     assert_eq!(fixture.drain(), []);
     assert!(!fixture.disk.is_broken(), "it is not reset yet");
-    assert!(
-        fixture.disk.interrupts(true),
-        "there is something to do: a reset"
-    );
+    assert!(fixture.disk.arm(), "there is something to do: a reset");
     assert_eq!(
         fixture.submit(0, Operation::Flush, 0),
         Err(SubmitError::Broken)
@@ -336,10 +333,7 @@ fn a_ring_that_makes_no_sense_ends_all_requests_once_and_only_after_a_reset() {
     assert!(done.iter().all(|done| done.status == BlockStatus::IoError));
     let tokens: HashSet<_> = done.iter().map(|done| done.token).collect();
     assert_eq!((done.len(), tokens.len()), (20, 20));
-    assert_eq!(
-        (fixture.disk.in_flight(), fixture.disk.interrupts(true)),
-        (0, false)
-    );
+    assert_eq!((fixture.disk.in_flight(), fixture.disk.arm()), (0, false));
 }
 
 #[test]

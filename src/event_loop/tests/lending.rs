@@ -45,7 +45,7 @@ impl Fixture {
 
     /// The device number that the client finds, if it has the disk.
     fn client_has(&self) -> Option<(u16, SubchannelId)> {
-        let mut all = self.appliance.proxy.passed_through();
+        let mut all = self.appliance.plane.proxy.passed_through();
         let (_, _, subject) = all.find(|(_, _, subject)| !subject.is_gone())?;
         Some((subject.device().number, subject.id()))
     }
@@ -95,7 +95,7 @@ fn a_disk_that_no_client_can_have_is_refused_and_stays_with_its_driver() {
     let given = [export(ExportKind::Any, 0)];
     let mut fixture = Fixture::blank(&given, true);
     assert_eq!(fixture.want(Loan::WANTED), LoanState::Refused);
-    assert!(fixture.appliance.loans.is_own(0));
+    assert!(fixture.appliance.plane.disks[0].maintenance.is_own());
     assert_eq!(fixture.client_has(), None);
     // A virtio disk has none that could be lent.
     let mut fixture = Fixture::with(1, &[DISK], &[DISK], &[administrator(0)], |_, _| {});

@@ -168,7 +168,7 @@ fn a_program_that_is_started_once_more_is_counted_as_well() {
 fn a_disk_is_withheld_from_the_client_whose_it_is() {
     let (mut fixture, _) = fixture();
     let is_ready = |fixture: &Fixture| {
-        let client = fixture.appliance.proxy.client(1).unwrap();
+        let client = fixture.appliance.plane.proxy.client(1).unwrap();
         client.device(0).unwrap().is_ready()
     };
     assert!(is_ready(&fixture));
@@ -186,7 +186,7 @@ fn a_disk_is_withheld_from_the_client_whose_it_is() {
 #[test]
 fn a_disk_that_the_appliance_dies_of_when_it_opens_it_is_not_opened() {
     let (mut fixture, _) = fixture();
-    let id = fixture.appliance.owned[0].id.unwrap();
+    let id = fixture.appliance.plane.disks[0].id.unwrap();
     let hangs = |fixture: &mut Fixture, hangs| {
         fixture.machine.subchannel(id).mishaps.hangs = hangs;
     };
@@ -237,8 +237,8 @@ fn a_client_that_the_appliance_dies_of_when_it_opens_its_area_is_not_served() {
     }
     let conditions = fixture.conditions();
     assert_eq!(conditions[1], Err(FAILED.into()));
-    assert!(fixture.appliance.proxy.client(0).is_none());
-    let client = fixture.appliance.proxy.client(1).unwrap();
+    assert!(fixture.appliance.plane.proxy.client(0).is_none());
+    let client = fixture.appliance.plane.proxy.client(1).unwrap();
     assert!(client.device(0).unwrap().is_ready());
     fixture.later(9_000_000);
     assert_eq!(fixture.conditions()[1], Err(FAILED.into()));

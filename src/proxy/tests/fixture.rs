@@ -28,6 +28,7 @@ use crate::driver::block::{
     BlockDevice, BlockStatus, DiscardLimits, Done, Geometry, Operation, Range, SubmitError, Token,
     WriteZeroesLimits,
 };
+use crate::driver::disk::{Maintenance, OwnedDisk};
 use crate::proxy::client::Client;
 use crate::proxy::Proxy;
 
@@ -157,6 +158,11 @@ impl RamDisk {
     }
 }
 
+/// The disk as the appliance owns it.
+fn owned(disk: &RamDisk) -> OwnedDisk {
+    OwnedDisk::driven_by(Box::new(disk.clone()), Maintenance::NONE)
+}
+
 impl Platter {
     fn carry_out(&mut self, operation: Operation, segments: &[Segment], ranges: &[Range]) {
         let mut at = match operation {
@@ -247,7 +253,7 @@ impl BlockDevice for RamDisk {
         false
     }
 
-    fn interrupts(&mut self, _: bool) -> bool {
+    fn arm(&mut self) -> bool {
         false
     }
 
@@ -268,7 +274,7 @@ pub struct World {
 /// The appliance's side, shared with the client's `Wake`.
 pub struct Side {
     pub proxy: Proxy,
-    pub disks: Vec<Box<dyn BlockDevice>>,
+    pub disks: Vec<OwnedDisk>,
     /// After how many stores it dies, and its next life after that, and so on.
     pub cuts: VecDeque<u32>,
     /// Of an appliance that comes back.
@@ -466,7 +472,7 @@ impl Fixture {
     pub fn attach(&mut self, disk: usize) {
         let side = &mut *self.side.borrow_mut();
         side.proxy
-            .attach(disk, &side.disks, |_, _, fits| fits.unwrap());
+            .attach(disk, &mut side.disks, |_, fits| fits.unwrap());
     }
 
     pub fn enable(&mut self, number: u16) {
@@ -613,7 +619,7 @@ impl Fixture {
 
 impl World {
     /// A life of the appliance, for which these disks are there.
-    fn life(&self, there: &[usize]) -> (Proxy, Vec<Box<dyn BlockDevice>>) {
+    fn life(&self, there: &[usize]) -> (Proxy, Vec<OwnedDisk>) {
         let (area, window, program) = (self.area.clone(), self.window, self.program);
         let mut client = Client::new("linux".into(), 0, area, window, program).unwrap();
         let slice = Export {
@@ -636,14 +642,10 @@ impl World {
         };
         client.add(0x1000, slice).unwrap();
         client.add(0x1001, whole).unwrap();
-        let disks: Vec<Box<dyn BlockDevice>> = self
-            .disks
-            .iter()
-            .map(|disk| Box::new(disk.clone()) as Box<dyn BlockDevice>)
-            .collect();
+        let mut disks: Vec<OwnedDisk> = self.disks.iter().map(|disk| owned(disk)).collect();
         let mut proxy = Proxy::new(std::vec![client], &disks, None);
         for &index in there {
-            proxy.attach(index, &disks, |_, _, fits| fits.unwrap());
+            proxy.attach(index, &mut disks, |_, fits| fits.unwrap());
         }
         (proxy, disks)
     }
@@ -668,9 +670,9 @@ fn appliance_of_two(disk: &RamDisk, parts: &[Parts; 2]) -> Side {
         client.add(0x1000, whole).unwrap();
         client
     });
-    let disks: Vec<Box<dyn BlockDevice>> = std::vec![Box::new(disk.clone())];
+    let mut disks: Vec<OwnedDisk> = std::vec![owned(disk)];
     let mut proxy = Proxy::new(clients.collect(), &disks, None);
-    proxy.attach(0, &disks, |_, _, fits| fits.unwrap());
+    proxy.attach(0, &mut disks, |_, fits| fits.unwrap());
     Side {
         proxy,
         disks,

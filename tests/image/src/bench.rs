@@ -16,19 +16,19 @@
 //! units one takes is measured with a loop of known length. Without `-icount` the numbers are times
 //! in disguise, and change.
 //!
-//! Counted is what [`Proxy::turn`] executes in turns that did work; the client's own instructions, and
+//! Counted is what [`DataPlane::turn`] executes in turns that did work; the client's own instructions, and
 //! turns that found nothing, are not. A turn is given after all requests in flight have come
 //! back (the CPU sleeps that long), so *depth 1* is two turns for each read and *depth 32* two turns for 32.
 //!
-//! The sleeping figure adds what the event loop does to lie down and to get up again: interruptions on,
-//! bells on, the wait, the interruption drained, everything off again. Only reads whose completion ended a
+//! The sleeping figure adds what [`DataPlane::sleep`] executes. Only reads whose completion ended a
 //! wait count, and the time that the CPU waited does not; the instructions of the wait itself are
 //! taken from one whose deadline has passed.
 //!
 //! # Limits
 //!
 //! One disk, one client, one queue. The control area and the link to the host daemon do not exist here, so
-//! their part in lying down and getting up (three stores and four loads) is not in the sleeping figure.
+//! their part in going to sleep and waking up (three stores and four loads) is not in the sleeping figure.
+
 pub(crate) mod client;
 mod eckd;
 mod proxy;
@@ -38,13 +38,15 @@ use crate::options::{Bench, Options};
 use alloc::boxed::Box;
 use alloc::rc::Rc;
 use alloc::string::{String, ToString};
-use alloc::vec::Vec;
 use appliance::css::{self, Hardware};
 use appliance::css::{Platform, Wake};
 use appliance::driver::block::BlockDevice;
+use appliance::driver::disk::{Maintenance, OwnedDisk};
 use appliance::driver::virtio_blk::VirtioBlk;
 use appliance::driver::virtio_ccw::Settings;
+use appliance::event_loop::data_plane::{Companion, DataPlane};
 use appliance::proxy::Proxy;
+use channel::IoInterruption;
 use client::Client;
 use core::cell::RefCell;
 use s390x::clock::Tod;
@@ -86,7 +88,7 @@ fn measured_scale() -> Scale {
 fn read4k(options: &Options) -> Result<(), String> {
     let scale = measured_scale();
     let (appliance, mut client) = fixture(options)?;
-    appliance.borrow_mut().proxy.disarm_wakeup();
+    appliance.borrow_mut().plane.proxy.disarm_wakeup();
     for (depth, reads) in [(1, WARM_UP), (1, READS), (32, READS)] {
         let cost = awake(&appliance, &mut client, depth, reads)?;
         if reads == READS {
@@ -170,17 +172,36 @@ fn asleep(appliance: &RefCell<Appliance>, client: &mut Client) -> Result<(u32, u
 /// The appliance's side, without control area and link.
 pub(crate) struct Appliance {
     platform: Box<dyn Platform>,
-    proxy: Proxy,
-    disks: Vec<Box<dyn BlockDevice>>,
+    plane: DataPlane,
+}
+
+/// When the data plane lay down to sleep, and what ended that.
+#[derive(Default)]
+struct Sleeper {
+    asleep: Option<Tod>,
+    awake: Option<(Tod, Wake)>,
+}
+
+impl Companion for Sleeper {
+    fn arm(&mut self) -> bool {
+        self.asleep = Some(Tod::now());
+        false
+    }
+
+    fn woken(&mut self, wake: Wake) {
+        self.awake = Some((Tod::now(), wake));
+    }
+
+    fn interruption(&mut self, _: &mut dyn Platform, _: &IoInterruption) -> bool {
+        false
+    }
 }
 
 impl Appliance {
     /// A turn; how many clock units it took, if it did anything.
     pub(crate) fn turn(&mut self) -> Option<u64> {
         let start = Tod::now();
-        let turn = self
-            .proxy
-            .turn(&mut self.disks, self.platform.as_mut(), true);
+        let turn = self.plane.turn(self.platform.as_mut());
         let end = Tod::now();
         turn.worked.then(|| lap(start, end))
     }
@@ -188,8 +209,7 @@ impl Appliance {
     /// What a turn without work takes.
     fn idle_turn(&mut self) -> u64 {
         let start = Tod::now();
-        self.proxy
-            .turn(&mut self.disks, self.platform.as_mut(), true);
+        self.plane.turn(self.platform.as_mut());
         lap(start, Tod::now())
     }
 
@@ -205,36 +225,19 @@ impl Appliance {
         while self.platform.pending_interruption().is_some() {}
     }
 
-    /// As the event loop sleeps. Clock units without the wait, or `None` if there was work already.
+    /// A sleep. Clock units without the wait, or `None` if there was work already.
     fn sleep(&mut self) -> Result<Option<u64>, String> {
+        let mut sleeper = Sleeper::default();
         let start = Tod::now();
-        let mut waiting = false;
-        for disk in &mut self.disks {
-            waiting |= disk.interrupts(true);
-        }
-        waiting |= self.proxy.arm_wakeup();
-        // Without a deadline: under `-icount` the clock leaps to one before the disk comes back.
-        let asleep = Tod::now();
-        let wake = if waiting {
-            None
-        } else {
-            Some(self.platform.wait(None))
-        };
-        let awake = Tod::now();
-        while let Some(interruption) = self.platform.pending_interruption() {
-            for disk in &mut self.disks {
-                disk.interruption(self.platform.as_mut(), &interruption);
-            }
-        }
-        for disk in &mut self.disks {
-            disk.interrupts(false);
-        }
-        self.proxy.disarm_wakeup();
+        // Without a latest time: under `-icount` the clock leaps to one before the disk comes back.
+        self.plane.sleep(self.platform.as_mut(), None, &mut sleeper);
         let end = Tod::now();
-        match wake {
-            None => Ok(None),
-            Some(Wake::Io) => Ok(Some(lap(start, asleep) + lap(awake, end))),
-            Some(other) => Err(alloc::format!("the wait ended with {other:?}")),
+        match (sleeper.asleep, sleeper.awake) {
+            (Some(asleep), Some((awake, Wake::Io))) => {
+                Ok(Some(lap(start, asleep) + lap(awake, end)))
+            }
+            (_, None) => Ok(None),
+            (_, Some((_, other))) => Err(alloc::format!("the wait ended with {other:?}")),
         }
     }
 
@@ -306,8 +309,8 @@ pub(crate) fn serve(
     read_only: bool,
     pages: usize,
 ) -> Result<(Rc<RefCell<Appliance>>, Client), String> {
-    let geometry = disk.geometry().clone();
-    let disks = alloc::vec![disk];
+    let sectors = disk.geometry().sectors;
+    let mut disks = alloc::vec![OwnedDisk::driven_by(disk, Maintenance::NONE)];
     let memory =
         client::Memory::new(platform.as_mut(), pages).map_err(|error| error.to_string())?;
     let served = memory.appliance_side(read_only)?;
@@ -321,13 +324,12 @@ pub(crate) fn serve(
     let (note, _) = Note::open(&control).map_err(|error| error.to_string())?;
     proxy.note_requests(Box::leak(Box::new(note)), None, platform.as_mut());
     let mut fits = Ok(());
-    proxy.attach(0, &disks, |_, _, it| fits = it);
+    proxy.attach(0, &mut disks, |_, it| fits = it);
     fits.map_err(|unfit| unfit.to_string())?;
     let appliance = Rc::new(RefCell::new(Appliance {
-        proxy,
         platform,
-        disks,
+        plane: DataPlane { disks, proxy },
     }));
-    let client = Client::negotiate(memory, appliance.clone(), geometry.sectors)?;
+    let client = Client::negotiate(memory, appliance.clone(), sectors)?;
     Ok((appliance, client))
 }

@@ -3,14 +3,14 @@
 use super::fake::id;
 use super::{cdl, Fixture, ISC};
 use crate::css;
-use crate::driver::block::{BlockDevice, BlockStatus, SubmitError};
+use crate::driver::block::{BlockDevice, BlockStatus, Dasd, SubmitError, Volume};
 use channel::{ChannelSubsystem, PmcwFlags};
 
 impl Fixture {
     /// What a borrower does to the subchannel in the end.
-    fn return_it(&mut self, changed: bool) {
+    fn return_it(&mut self, volume: Volume) {
         css::disable(&mut self.machine, id()).unwrap();
-        self.disk.take_back(&mut self.machine, ISC, changed);
+        self.disk.resume(&mut self.machine, ISC, volume);
     }
 
     /// Requests that are in flight after some time.
@@ -26,17 +26,14 @@ impl Fixture {
 #[test]
 fn requests_wait_until_it_is_back() {
     let mut fixture = Fixture::cdl();
-    assert_eq!(fixture.disk.lend(), Some(true));
+    assert!(fixture.disk.release());
     for token in 0..3 {
         fixture.one(true, 7 + u64::from(token), token);
     }
     assert_eq!(fixture.after_a_while(), 3);
     assert_eq!(fixture.machine.starts, 0);
-    assert!(
-        !fixture.disk.interrupts(true),
-        "there is nothing to be done"
-    );
-    fixture.return_it(false);
+    assert!(!fixture.disk.arm(), "there is nothing to be done");
+    fixture.return_it(Volume::Same);
     let done = fixture.all();
     assert!(done.iter().all(|done| done.status == BlockStatus::Ok));
     assert_eq!((done.len(), fixture.machine.starts), (3, 1));
@@ -50,8 +47,8 @@ fn a_disk_that_waits_for_a_change_is_lent_at_once() {
     fixture.one(false, 5, 0);
     fixture.disk.kick(&mut fixture.machine);
     fixture.disk.kick(&mut fixture.machine);
-    assert_eq!(fixture.disk.lend(), Some(true));
-    fixture.return_it(false);
+    assert!(fixture.disk.release());
+    fixture.return_it(Volume::Same);
     assert_eq!(fixture.all()[0].status, BlockStatus::Ok);
 }
 
@@ -61,23 +58,23 @@ fn a_running_program_ends_first() {
     fixture.machine.faults.push_back(super::fake::Fault::Hang);
     fixture.one(false, 5, 0);
     fixture.disk.kick(&mut fixture.machine);
-    assert_eq!(fixture.disk.lend(), Some(false));
+    assert!(!fixture.disk.release());
     let mut turns = 0;
-    while fixture.disk.lend() == Some(false) {
+    while !fixture.disk.release() {
         fixture.machine.micros += 200_000;
         fixture.disk.kick(&mut fixture.machine);
         turns += 1;
         assert!(turns < 500, "bounded by the missing-interruption time");
     }
-    fixture.return_it(false);
+    fixture.return_it(Volume::Same);
     assert_eq!(fixture.all()[0].status, BlockStatus::Ok);
 }
 
 #[test]
 fn the_same_volume_goes_on() {
     let mut fixture = Fixture::cdl();
-    fixture.disk.lend();
-    fixture.return_it(true);
+    fixture.disk.release();
+    fixture.return_it(Volume::Doubtful);
     assert_eq!(fixture.status(true, 5), BlockStatus::Ok);
     let schib = fixture.machine.store(id()).unwrap();
     assert!(schib.pmcw.flags().contains(PmcwFlags::ENABLED));
@@ -86,12 +83,12 @@ fn the_same_volume_goes_on() {
 #[test]
 fn another_volume_is_given_up_with_its_requests() {
     let mut fixture = Fixture::cdl();
-    fixture.disk.lend();
+    fixture.disk.release();
     fixture.one(false, 5, 0);
     // As if it had been formatted with other blocks.
     let other = cdl(6).format(2, 2048, 21);
     fixture.machine.records = other.records;
-    fixture.return_it(true);
+    fixture.return_it(Volume::Doubtful);
     assert_eq!(fixture.all()[0].status, BlockStatus::IoError);
     let segment = fixture.segment(0, 4096);
     assert_eq!(
@@ -103,25 +100,25 @@ fn another_volume_is_given_up_with_its_requests() {
 #[test]
 fn a_disk_that_is_gone_when_it_comes_back_is_given_up() {
     let mut fixture = Fixture::cdl();
-    fixture.disk.lend();
+    fixture.disk.release();
     fixture.one(false, 5, 0);
     css::disable(&mut fixture.machine, id()).unwrap();
     fixture.machine.unplug();
-    fixture.disk.take_back(&mut fixture.machine, ISC, false);
+    fixture.disk.resume(&mut fixture.machine, ISC, Volume::Same);
     assert_eq!(fixture.all()[0].status, BlockStatus::IoError);
 }
 
 #[test]
 fn another_volume_that_was_plugged_in_meanwhile_is_not_the_disk() {
     let mut fixture = Fixture::cdl();
-    fixture.disk.lend();
+    fixture.disk.release();
     fixture.one(true, 5, 0);
     fixture.machine.unplug();
     fixture.disk.recheck(&mut fixture.machine);
     fixture.machine.gone = false;
     let other = cdl(6).label("VOL1", "VOL1OTHER1");
     fixture.machine.records = other.records;
-    fixture.return_it(false);
+    fixture.return_it(Volume::Same);
     assert_eq!(fixture.all()[0].status, BlockStatus::IoError);
 }
 
@@ -130,7 +127,7 @@ fn a_device_with_another_number_is_not_the_disk_though_it_may_be_a_copy() {
     for lent in [false, true] {
         let mut fixture = Fixture::cdl();
         if lent {
-            fixture.disk.lend();
+            fixture.disk.release();
         } else {
             fixture.machine.unplug();
             fixture.disk.recheck(&mut fixture.machine);
@@ -138,7 +135,7 @@ fn a_device_with_another_number_is_not_the_disk_though_it_may_be_a_copy() {
         }
         fixture.machine.schib.pmcw.device = 0x123.into();
         if lent {
-            fixture.return_it(false);
+            fixture.return_it(Volume::Same);
         } else {
             fixture.disk.recheck(&mut fixture.machine);
         }

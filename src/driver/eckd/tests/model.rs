@@ -6,6 +6,7 @@
 
 mod machine;
 
+use crate::driver::block::Dasd;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::vec::Vec;

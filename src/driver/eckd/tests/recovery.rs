@@ -8,7 +8,7 @@ use vcss::trace::{Record, TraceEvent};
 use super::fake::Fault;
 use super::{cdl, Eckd, Fixture, SubmitError, BLOCK};
 use crate::css::while_serving;
-use crate::driver::block::{BlockDevice, BlockStatus, Recoveries};
+use crate::driver::block::{BlockDevice, BlockStatus, Dasd, Recoveries};
 use crate::driver::dasd::recovery::{self, Action, ATTEMPTS, CHANGE_US, PROGRAM_TIMEOUT, TABLE};
 
 /// Sense bytes with the bits of a row, and of no row before it.

@@ -5,7 +5,7 @@ use channel::{ChannelSubsystem, DeviceStatus, Refusal};
 
 use super::fake::Fault;
 use super::{cdl, Fixture, ISC};
-use crate::driver::block::{BlockDevice, BlockStatus};
+use crate::driver::block::{BlockDevice, BlockStatus, Dasd, Volume};
 use crate::driver::dasd::recovery::{ATTEMPTS, SENSE_TIMEOUT, STOP_TIMEOUT};
 
 impl Fixture {
@@ -32,16 +32,16 @@ fn sense_that_comes_late_is_waited_for_by_its_request_only() {
         fixture.kick();
         fixture.machine.micros += SENSE_TIMEOUT / 20;
         assert!(fixture.disk.poll().is_none());
-        assert!(!fixture.disk.interrupts(true), "the event loop can sleep");
-        assert_eq!(fixture.disk.lend(), Some(false), "it is not done yet");
+        assert!(!fixture.disk.arm(), "the event loop can sleep");
+        assert!(!fixture.disk.release(), "it is not done yet");
     }
     fixture.machine.end_well();
     let interruption = fixture.machine.pending_interruption().unwrap();
     assert!(fixture
         .disk
         .interruption(&mut fixture.machine, &interruption));
-    assert_eq!(fixture.disk.lend(), Some(true));
-    fixture.disk.take_back(&mut fixture.machine, ISC, false);
+    assert!(fixture.disk.release());
+    fixture.disk.resume(&mut fixture.machine, ISC, Volume::Same);
     // It brought nothing: no sense bit is on.
     assert_eq!(fixture.all()[0].status, BlockStatus::Ok);
     assert_eq!((fixture.machine.starts, fixture.machine.halts), (2, 0));

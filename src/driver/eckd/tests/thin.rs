@@ -1,5 +1,6 @@
 //! Thin-provisioned volumes: tracks that were never formatted, and those that were formatted in part.
 
+use crate::driver::block::Dasd;
 use proptest::prelude::*;
 
 use super::fake::Fault;

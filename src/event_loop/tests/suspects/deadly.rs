@@ -18,6 +18,7 @@ use window::{ClientAddress, Segment, Window};
 
 use super::{export, Fixture, DISK, FAILED};
 use crate::css::Platform;
+use crate::driver::absent::Absent;
 use crate::driver::block::{
     BlockDevice, BlockStatus, Done, Geometry, Operation, Range, SubmitError, Token,
 };
@@ -68,7 +69,7 @@ impl BlockDevice for Deadly {
         false
     }
 
-    fn interrupts(&mut self, _: bool) -> bool {
+    fn arm(&mut self) -> bool {
         !self.1.is_empty()
     }
 
@@ -178,10 +179,9 @@ impl Fixture {
     /// The appliance's next life.
     fn lives_on(&mut self, mended: bool) {
         self.restart();
-        let disk = self.appliance.disks.remove(0);
-        self.appliance
-            .disks
-            .insert(0, Box::new(Deadly(disk, VecDeque::new(), mended)));
+        let disk = &mut self.appliance.plane.disks[0];
+        let real = core::mem::replace(&mut disk.driver, Box::new(Absent));
+        disk.driver = Box::new(Deadly(real, VecDeque::new(), mended));
     }
 
     /// Some turns. If the appliance dies, its next life begins, which has done nothing yet. Returns whether it has survived.
@@ -191,7 +191,7 @@ impl Fixture {
             let Self {
                 appliance, machine, ..
             } = self;
-            let turn = || appliance.proxy.turn(&mut appliance.disks, machine, true);
+            let turn = || appliance.plane.turn(machine);
             if catch_unwind(AssertUnwindSafe(turn)).is_err() {
                 // The crash report.
                 let (note, _) = Note::open(&self.control).unwrap();

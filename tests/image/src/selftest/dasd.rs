@@ -15,7 +15,7 @@ use alloc::vec::Vec;
 use appliance::css::{self, Device, Hardware};
 use appliance::css::{Platform, Wake};
 use appliance::driver::block::{
-    BlockDevice, BlockStatus, Done, Geometry, Operation, SubmitError, Token,
+    BlockDevice, BlockStatus, Dasd, Done, Geometry, Operation, SubmitError, Token,
 };
 use appliance::driver::dasd::{recovery, Counters, Disk, Medium};
 use appliance::driver::disk::Kind;
@@ -476,7 +476,7 @@ impl Dasd {
             if done.len() >= count {
                 return Ok(done);
             }
-            if !self.disk.interrupts(true) {
+            if !self.disk.arm() {
                 let heal = self.platform.now().plus_micros(HEAL);
                 match self.platform.wait(Some(heal)) {
                     Wake::Io | Wake::External(_) => {}
@@ -488,7 +488,7 @@ impl Dasd {
             while let Some(interruption) = self.platform.pending_interruption() {
                 self.disk.interruption(&mut self.platform, &interruption);
             }
-            self.disk.interrupts(false);
+            self.disk.disarm();
         }
     }
 

@@ -1,5 +1,5 @@
-//! A disk's subchannel lent to a client between the disk's own programs, as it is lent to the daemon: driver, proxy, loan and client
-//! are all in the image.
+//! A disk's subchannel lent to a client between the disk's own programs, as it is lent to the daemon: the data plane and the client
+//! are both in the image.
 //!
 //! The disk's last format is told by the line `dasd: NUMBER formatted …`, and the host compares the volume with that.
 
@@ -10,12 +10,12 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;
-use alloc::vec::Vec;
 use appliance::css::Platform;
 use appliance::css::{self, Device, Hardware};
-use appliance::driver::block::{BlockDevice, Operation, SubmitError, Token};
+use appliance::driver::block::{Operation, SubmitError, Token};
+use appliance::driver::disk::{Maintenance, OwnedDisk};
 use appliance::driver::eckd::{is_eckd, Eckd};
-use appliance::event_loop::loans::Loans;
+use appliance::event_loop::data_plane::DataPlane;
 use appliance::proxy::client::{Client, Stands};
 use appliance::proxy::ctx::Ctx;
 use appliance::proxy::Proxy;
@@ -49,10 +49,8 @@ const REST: u64 = 200;
 /// The appliance.
 struct Machine {
     platform: Hardware,
-    disks: Vec<Box<dyn BlockDevice>>,
+    plane: DataPlane,
     device: Device,
-    proxy: Proxy,
-    loans: Loans,
     bell: Bell<'static>,
     began: Tod,
 }
@@ -70,20 +68,10 @@ impl Fixture for Lending {}
 
 impl Machine {
     fn turn(&mut self) {
-        while let Some(interruption) = self.platform.pending_interruption() {
-            for disk in &mut self.disks {
-                disk.interruption(&mut self.platform, &interruption);
-            }
-            self.proxy.interruption(&mut self.platform, &interruption);
-        }
-        let device = &self.device;
-        self.loans.turn(
-            &mut self.disks,
-            |_| Some((device.number, Some(device))),
-            &mut self.proxy,
-            &mut self.platform,
-        );
-        self.proxy.turn(&mut self.disks, &mut self.platform, true);
+        self.plane.drain(&mut self.platform, |_, _| false);
+        let devices = core::slice::from_ref(&self.device);
+        self.plane.maintain(0, &mut self.platform, devices, ISC);
+        self.plane.turn(&mut self.platform);
     }
 }
 
@@ -139,17 +127,19 @@ fn fixture() -> Result<Lending, Why> {
     let mut client = Client::new("borrower".to_string(), 0, area.clone(), memory, memory)?;
     let mut ctx = Ctx::new(&mut platform);
     client.add_pass_through(Stands::Lent(device.number), None, ISC, &mut ctx)?;
-    let disks: Vec<Box<dyn BlockDevice>> = vec![disk];
     let word = |at| control.word::<Loan>(0, at);
     let (wanted, state) = (
         word(offset_of!(Loan, wanted))?,
         word(offset_of!(Loan, state))?,
     );
+    let words = Some((wanted.clone(), state.clone()));
+    let mut disk = OwnedDisk::driven_by(disk, Maintenance::new(words));
+    (disk.id, disk.number) = (Some(device.id), device.number);
+    let disks = vec![disk];
+    let proxy = Proxy::new(vec![client], &disks, None);
     let machine = Machine {
-        proxy: Proxy::new(vec![client], &disks, None),
-        disks,
+        plane: DataPlane { disks, proxy },
         device: device.clone(),
-        loans: Loans::new(vec![(wanted.clone(), state.clone())], ISC),
         bell: Bell::of_client(&area)?,
         began: platform.now(),
         platform,
@@ -208,12 +198,12 @@ impl Lending {
         let segment = self.memory.translate(ClientAddress::new(BLOCK), 4096);
         let segment = segment.map_err(|_| SubmitError::TooLarge)?;
         let read = Operation::Read { sector: 0 };
-        let disk = &mut self.machine().disks[0];
+        let disk = &mut self.machine().plane.disks[0].driver;
         disk.submit(0, read, &[segment], &[], Token(7))
     }
 
     fn in_flight(&mut self) -> u32 {
-        self.machine().disks[0].in_flight()
+        self.machine().plane.disks[0].driver.in_flight()
     }
 
     fn is_served(&mut self) -> Outcome {

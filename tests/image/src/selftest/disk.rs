@@ -148,7 +148,7 @@ impl Disk {
                 return Ok(done);
             }
             self.disk.kick(&mut self.platform);
-            if !self.disk.interrupts(true) {
+            if !self.disk.arm() {
                 match self.platform.wait(Some(deadline)) {
                     Wake::Io => self.wakes += 1,
                     Wake::Deadline => return Err("no interruption".into()),
@@ -158,7 +158,7 @@ impl Disk {
             while let Some(interruption) = self.platform.pending_interruption() {
                 self.disk.interruption(&mut self.platform, &interruption);
             }
-            self.disk.interrupts(false);
+            self.disk.disarm();
         }
     }
 

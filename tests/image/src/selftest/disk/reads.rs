@@ -204,14 +204,14 @@ fn wakes(fixture: &mut Disk) -> Outcome {
 }
 
 fn quiet(fixture: &mut Disk) -> Outcome {
-    if fixture.disk.interrupts(true) {
+    if fixture.disk.arm() {
         return Err(Why::Fail("work out of nothing".into()));
     }
     let deadline = fixture.platform.now().plus_micros(20_000);
     // What was pending from before is no news.
     while fixture.platform.pending_interruption().is_some() {}
     let wake = fixture.platform.wait(Some(deadline));
-    fixture.disk.interrupts(false);
+    fixture.disk.disarm();
     expect("wake", wake, Wake::Deadline)
 }
 

@@ -1,0 +1,72 @@
+//! The list of owned devices as the control area has it.
+
+use channel::{DeviceNumber, SubchannelId};
+use vcss::control::{self, DeviceLife};
+use vcss::trace::DriverState;
+
+use crate::css::Device;
+use crate::driver::disk::DiskState;
+
+/// An owned subchannel that is passed through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PassedThrough {
+    /// Whose it is.
+    pub client: u16,
+    /// Which of that client's virtual subchannels stands for it.
+    pub index: u16,
+    pub id: SubchannelId,
+    pub device: DeviceNumber,
+    pub state: DriverState,
+}
+
+/// The entry of a device: which disk it is, and who drives it.
+pub fn listed(
+    device: &Device,
+    disk: Option<(usize, &DiskState)>,
+    driver: Option<&PassedThrough>,
+) -> control::Device {
+    let identity = device.identity.as_ref().copied().unwrap_or_default();
+    let life = match (driver.map(|driver| driver.state), disk) {
+        (Some(DriverState::NotOperational | DriverState::Disconnected), _) => DeviceLife::Failed,
+        (Some(DriverState::Idle | DriverState::Busy | DriverState::Quiescing), _) => {
+            DeviceLife::Online
+        }
+        (Some(DriverState::Standby), _) | (None, None) => DeviceLife::Standby,
+        (None, Some((_, disk))) if disk.is_broken || disk.recoveries.broken => DeviceLife::Failed,
+        (None, Some(_)) => DeviceLife::Online,
+    };
+    let (number, state) = disk.map_or_else(
+        || (control::Device::NO_DISK, DiskState::default()),
+        |(number, state)| (number as u16, *state),
+    );
+    let done = state.recoveries;
+    control::Device {
+        subchannel: device.id.word().into(),
+        device: device.number.number.into(),
+        set: device.number.set,
+        life: life as u8,
+        cu_type: identity.cu_type,
+        cu_model: identity.cu_model,
+        dev_model: identity.dev_model,
+        dev_type: identity.dev_type,
+        disk: number.into(),
+        sectors: state.sectors.into(),
+        pim: device.pim,
+        pam: device.pam,
+        pom: device.pom,
+        state: driver.map_or(DriverState::Standby, |driver| driver.state) as u8,
+        client: driver
+            .map_or(control::Device::NO_CLIENT, |driver| driver.client)
+            .into(),
+        index: driver.map_or(0, |driver| driver.index).into(),
+        chpids: device.chpids,
+        recoveries: control::Recoveries {
+            retries: done.retries.into(),
+            other_paths: done.other_paths.into(),
+            waits: done.waits.into(),
+            timeouts: done.timeouts.into(),
+            failures: done.failures.into(),
+        },
+        reserved: [0; 4],
+    }
+}

@@ -1,0 +1,99 @@
+//! Disks' subchannels in an administrator's hands, for reserving, looking, formatting.
+//!
+//! # The rules
+//!
+//! * Of a disk's driver and the proxy, one at most uses the subchannel. It changes hands only when the one that has it says that
+//!   nothing of its own is in progress there.
+//! * Nothing waits here: what takes time is looked at again in the next turn.
+
+use vcss::control::LoanState;
+
+use super::data_plane::DataPlane;
+use crate::css::{while_serving, Device, Platform};
+use crate::driver::block::Volume;
+use crate::driver::disk::{Kind, OwnedDisk};
+use crate::proxy::Proxy;
+
+impl DataPlane {
+    /// Looks what is wanted of a disk, and does what can be done. Returns whether the driver has the subchannel back. `devices` are those
+    /// that are known; drivers' interruptions come in subclass `isc`.
+    pub fn maintain(
+        &mut self,
+        index: usize,
+        platform: &mut dyn Platform,
+        devices: &[Device],
+        isc: u8,
+    ) -> bool {
+        let Some(disk) = self.disks.get_mut(index) else {
+            return false;
+        };
+        let proxy = &mut self.proxy;
+        let is_wanted = disk.maintenance.is_wanted();
+        let before = disk.maintenance.state();
+        let next = match (before, is_wanted) {
+            (LoanState::Own, false) | (LoanState::Lent | LoanState::Refused, true) => return false,
+            (LoanState::Refused, false) => LoanState::Own,
+            (LoanState::Own | LoanState::Changing, true) => {
+                hand_over(disk, proxy, platform, devices, isc)
+            }
+            (LoanState::Lent | LoanState::Changing, false) => take_back(disk, proxy, platform, isc),
+        };
+        disk.maintenance.set_state(next);
+        next == LoanState::Own && before != LoanState::Refused
+    }
+}
+
+/// Gives a disk's subchannel to whom it can be given.
+fn hand_over(
+    disk: &mut OwnedDisk,
+    proxy: &mut Proxy,
+    platform: &mut dyn Platform,
+    devices: &[Device],
+    isc: u8,
+) -> LoanState {
+    let mut devices = devices.iter();
+    let device = devices.find(|device| disk.id == Some(device.id) && disk.number == device.number);
+    match disk.driver.dasd() {
+        Some(dasd) => {
+            if !dasd.release() {
+                return LoanState::Changing;
+            }
+        }
+        // There is nobody to release it. A virtio device is for nobody else.
+        None if device.is_some_and(|it| Kind::of(it) != Some(Kind::Virtio)) => {}
+        None => return LoanState::Refused,
+    }
+    if device.is_some_and(|device| proxy.lend(platform, device, isc)) {
+        log::info!("disk {}: {} is in maintenance", disk.name, disk.number);
+        return LoanState::Lent;
+    }
+    log::error!(
+        "disk {}: no maintenance: {} is not there, or no client can have it",
+        disk.name,
+        disk.number
+    );
+    resume(disk, platform, isc, Volume::Same);
+    LoanState::Refused
+}
+
+fn take_back(
+    disk: &mut OwnedDisk,
+    proxy: &mut Proxy,
+    platform: &mut dyn Platform,
+    isc: u8,
+) -> LoanState {
+    if !proxy.take_back(platform, disk.number) {
+        return LoanState::Changing;
+    }
+    let volume = disk.maintenance.take_volume();
+    resume(disk, platform, isc, volume);
+    log::info!("disk {}: maintenance is over", disk.name);
+    LoanState::Own
+}
+
+/// Gives a disk's driver its subchannel back. It may have to be brought up again.
+fn resume(disk: &mut OwnedDisk, platform: &mut dyn Platform, isc: u8, volume: Volume) {
+    if let Some(dasd) = disk.driver.dasd() {
+        while_serving(platform, |platform| dasd.resume(platform, isc, volume));
+    }
+}
