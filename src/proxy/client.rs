@@ -132,7 +132,8 @@ impl Client {
         if let Ok(old) = self.area.read::<SchibPart>(index) {
             // Enabled before is enabled now: the client need not know that there was a restart.
             if old.schib.pmcw.device.get() == device {
-                subchannel.modify(&old.schib);
+                // Nothing is in progress there yet.
+                let _ = subchannel.modify(&old.schib);
                 let functions = FunctionControl::from_bits_truncate(old.functions.get() as u8);
                 subchannel.cut_off(functions);
             }

@@ -4,7 +4,7 @@ use core::mem::offset_of;
 
 use liballoc::boxed::Box;
 
-use channel::{DeviceNumber, Irb, Orb, Schib};
+use channel::{DeviceNumber, Irb, NotOperational, Orb, Refusal, Schib, Tested};
 use vcss::client::{Command, Instruction, Measurement, Response, SchibPart, Status};
 use vcss::events::EventSource;
 use vcss::{Area, AreaError, Word};
@@ -14,7 +14,7 @@ use zerocopy::FromBytes;
 use crate::proxy::block_service::VirtioBlk;
 use crate::proxy::ctx::Ctx;
 use crate::proxy::subchannel::emulated::program::Executed;
-use crate::proxy::subchannel::emulated::{Condition, Subchannel};
+use crate::proxy::subchannel::emulated::Subchannel;
 use crate::proxy::subchannel::passthrough::{PassThrough, Request};
 
 /// A virtual subchannel and its place in the area.
@@ -353,34 +353,37 @@ fn emulate(
     program: &Window,
     device: &mut VirtioBlk,
 ) -> (u32, Irb) {
-    let condition = match instruction {
+    let done = match instruction {
         Instruction::Start => match Orb::read_from_prefix(operand) {
             Ok((orb, _)) => subchannel.start(&orb, program, device),
-            Err(_) => 3,
+            Err(_) => Err(Refusal::NotOperational),
         },
-        Instruction::Halt => cut_off(subchannel.halt(), device),
-        Instruction::Clear => cut_off(subchannel.clear(), device),
+        Instruction::Halt => ended(subchannel.halt(), device),
+        Instruction::Clear => ended(subchannel.clear(), device),
         Instruction::Cancel => subchannel.cancel(),
         Instruction::Resume => subchannel.resume(),
-        Instruction::Store => 0,
+        Instruction::Store => Ok(()),
         Instruction::Modify => match Schib::read_from_prefix(operand) {
             Ok((schib, _)) => subchannel.modify(&schib),
-            Err(_) => 3,
+            Err(_) => Err(Refusal::NotOperational),
         },
         Instruction::Test => {
-            let (condition, irb) = subchannel.test();
-            return (condition.into(), irb);
+            return match subchannel.test() {
+                Ok(Tested::Status(irb)) => (0, irb),
+                Ok(Tested::Nothing(irb)) => (1, irb),
+                Err(NotOperational) => (3, Irb::default()),
+            }
         }
     };
-    (condition.into(), Irb::default())
+    (Refusal::cc(done).into(), Irb::default())
 }
 
 /// A halt or clear function that was done has ended the program that may have waited for the control unit.
-fn cut_off(condition: Condition, device: &mut VirtioBlk) -> Condition {
-    if condition == 0 {
+fn ended(done: Result<(), Refusal>, device: &mut VirtioBlk) -> Result<(), Refusal> {
+    if done.is_ok() {
         device.go_on();
     }
-    condition
+    done
 }
 
 /// A request to a virtual subchannel of the pass-through kind: its condition code.

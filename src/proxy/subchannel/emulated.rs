@@ -7,8 +7,8 @@
 pub mod program;
 
 use channel::{
-    ActivityControl, DeviceStatus, FunctionControl, Irb, Orb, OrbFlags, Pmcw, PmcwFlags, Schib,
-    Scsw, SenseId, StatusControl, SubchannelStatus,
+    ActivityControl, DeviceStatus, FunctionControl, Irb, NotOperational, Orb, OrbFlags, Pmcw,
+    PmcwFlags, Refusal, Schib, Scsw, SenseId, StatusControl, SubchannelStatus, Tested,
 };
 use window::Window;
 use zerocopy::big_endian::{U16, U32};
@@ -19,10 +19,6 @@ use crate::proxy::subchannel::emulated::program::{ControlUnit, Ending, Program, 
 /// The single path that every virtual subchannel has.
 const PATH: u8 = 0x80;
 
-/// A condition code.
-pub type Condition = u8;
-
-/// A virtual subchannel.
 #[derive(Debug)]
 pub struct Subchannel {
     schib: Schib,
@@ -63,12 +59,10 @@ impl Subchannel {
         }
     }
 
-    /// STORE SUBCHANNEL.
     pub const fn store(&self) -> &Schib {
         &self.schib
     }
 
-    /// Whether status is pending.
     pub const fn is_pending(&self) -> bool {
         self.schib.scsw.status().contains(StatusControl::PENDING)
     }
@@ -79,16 +73,18 @@ impl Subchannel {
     }
 
     /// START SUBCHANNEL. Unless the control unit wants time, status is pending afterwards.
-    pub fn start(&mut self, orb: &Orb, window: &Window, unit: &mut impl ControlUnit) -> Condition {
-        if !self.is_enabled() {
-            return 3;
-        }
-        if self.is_pending() {
-            return 1;
-        }
-        if !self.function().is_empty() {
-            return 2;
-        }
+    ///
+    /// # Errors
+    ///
+    /// As for all instructions here, the condition codes other than 0.
+    pub fn start(
+        &mut self,
+        orb: &Orb,
+        window: &Window,
+        unit: &mut impl ControlUnit,
+    ) -> Result<(), Refusal> {
+        self.operational()?;
+        self.idle()?;
         self.schib.pmcw.parameter = orb.parameter;
         self.irb = Irb::default();
         let scsw = &mut self.schib.scsw;
@@ -106,7 +102,7 @@ impl Subchannel {
         );
         if orb.path_mask() & PATH == 0 {
             self.no_path();
-            return 0;
+            return Ok(());
         }
         self.schib.pmcw.lpum = PATH;
         if orb.flags().contains(OrbFlags::TRANSPORT) {
@@ -117,11 +113,11 @@ impl Subchannel {
                 subchannel: SubchannelStatus::PROGRAM_CHECK,
                 sense: 0,
             });
-            return 0;
+            return Ok(());
         }
         self.program = Some(Program::new(orb));
         self.advance(window, unit);
-        0
+        Ok(())
     }
 
     /// Goes on with a program that waits for its control unit. Returns whether it ended.
@@ -147,74 +143,58 @@ impl Subchannel {
     }
 
     /// HALT SUBCHANNEL.
-    pub fn halt(&mut self) -> Condition {
-        if !self.is_enabled() {
-            return 3;
-        }
+    pub fn halt(&mut self) -> Result<(), Refusal> {
+        self.operational()?;
         let status = self.schib.scsw.status();
         let beyond_intermediate =
             StatusControl::PRIMARY | StatusControl::SECONDARY | StatusControl::ALERT;
         if status == StatusControl::PENDING
             || (self.is_pending() && status.intersects(beyond_intermediate))
         {
-            return 1;
+            return Err(Refusal::StatusPending);
         }
-        if self
-            .function()
-            .intersects(FunctionControl::HALT | FunctionControl::CLEAR)
-        {
-            return 2;
+        let function = self.functions();
+        if function.intersects(FunctionControl::HALT | FunctionControl::CLEAR) {
+            return Err(Refusal::Busy);
         }
         self.program = None;
-        let function = self.function() | FunctionControl::HALT;
-        self.function_done(function);
-        0
+        self.function_done(function | FunctionControl::HALT);
+        Ok(())
     }
 
     /// CLEAR SUBCHANNEL.
-    pub fn clear(&mut self) -> Condition {
-        if !self.is_enabled() {
-            return 3;
-        }
+    pub fn clear(&mut self) -> Result<(), Refusal> {
+        self.operational()?;
         self.program = None;
         self.schib.scsw = Scsw::default();
         self.irb = Irb::default();
         self.function_done(FunctionControl::CLEAR);
-        0
+        Ok(())
     }
 
     /// CANCEL SUBCHANNEL. An emulated control unit takes a start at once, so there is never one to
     /// cancel.
-    pub fn cancel(&self) -> Condition {
-        if !self.is_enabled() {
-            3
-        } else if !self.schib.scsw.status().is_empty() {
-            1
-        } else {
-            2
+    pub fn cancel(&self) -> Result<(), Refusal> {
+        self.operational()?;
+        if !self.schib.scsw.status().is_empty() {
+            return Err(Refusal::StatusPending);
         }
+        Err(Refusal::Busy)
     }
 
     /// RESUME SUBCHANNEL. Programs for an emulated control unit are never suspended.
-    pub fn resume(&self) -> Condition {
-        if !self.is_enabled() {
-            3
-        } else if self.is_pending() {
-            1
-        } else {
-            2
+    pub fn resume(&self) -> Result<(), Refusal> {
+        self.operational()?;
+        if self.is_pending() {
+            return Err(Refusal::StatusPending);
         }
+        Err(Refusal::Busy)
     }
 
     /// MODIFY SUBCHANNEL. Taken are interruption parameter, ISC, enable, logical-path mask and
     /// concurrent sense.
-    pub fn modify(&mut self, wanted: &Schib) -> Condition {
-        if self.is_pending() {
-            return 1;
-        }
-        if !self.function().is_empty() {
-            return 2;
-        }
+    pub fn modify(&mut self, wanted: &Schib) -> Result<(), Refusal> {
+        self.idle()?;
         let pmcw = &mut self.schib.pmcw;
         pmcw.parameter = wanted.pmcw.parameter;
         pmcw.set_isc(wanted.pmcw.isc());
@@ -224,18 +204,18 @@ impl Subchannel {
         );
         pmcw.lpm = wanted.pmcw.lpm;
         pmcw.set_concurrent_sense(wanted.pmcw.characteristics.get() & 1 != 0);
-        0
+        Ok(())
     }
 
-    /// TEST SUBCHANNEL: condition code and what it stores.
-    pub fn test(&mut self) -> (Condition, Irb) {
+    /// TEST SUBCHANNEL.
+    pub fn test(&mut self) -> Result<Tested, NotOperational> {
         if !self.is_enabled() {
-            return (3, Irb::default());
+            return Err(NotOperational);
         }
         let mut irb = self.irb;
         irb.scsw = self.schib.scsw;
         if !self.is_pending() {
-            return (1, irb);
+            return Ok(Tested::Nothing(irb));
         }
         self.irb = Irb::default();
         let scsw = &mut self.schib.scsw;
@@ -245,12 +225,26 @@ impl Subchannel {
             ActivityControl::empty(),
             StatusControl::empty(),
         );
-        (0, irb)
+        Ok(Tested::Status(irb))
     }
 
     /// The functions in progress, or with status pending.
     pub const fn functions(&self) -> FunctionControl {
-        self.function()
+        self.schib.scsw.function()
+    }
+
+    fn operational(&self) -> Result<(), Refusal> {
+        let is_enabled = self.is_enabled();
+        is_enabled.then_some(()).ok_or(Refusal::NotOperational)
+    }
+
+    /// Neither status is pending nor a function in progress.
+    fn idle(&self) -> Result<(), Refusal> {
+        if self.is_pending() {
+            return Err(Refusal::StatusPending);
+        }
+        let is_free = self.functions().is_empty();
+        is_free.then_some(()).ok_or(Refusal::Busy)
     }
 
     /// These functions were in progress, or had status, when the appliance died: they end.
@@ -266,13 +260,8 @@ impl Subchannel {
         }
     }
 
-    /// Whether it is enabled.
     pub fn is_enabled(&self) -> bool {
         self.schib.pmcw.flags().contains(PmcwFlags::ENABLED)
-    }
-
-    const fn function(&self) -> FunctionControl {
-        self.schib.scsw.function()
     }
 
     fn present(&mut self, ending: Ending) {
@@ -350,64 +339,79 @@ mod tests {
         let mut schib = *subchannel.store();
         schib.pmcw.set_flag(PmcwFlags::ENABLED, true);
         schib.pmcw.set_concurrent_sense(true);
-        assert_eq!(subchannel.modify(&schib), 0);
+        assert_eq!(subchannel.modify(&schib), Ok(()));
         Fixture { memory, subchannel }
     }
 
     impl Fixture {
-        fn start(&mut self, executed: Executed, path: u8) -> Condition {
+        fn start(&mut self, executed: Executed, path: u8) -> Result<(), Refusal> {
             let window = Window::borrowed(&mut self.memory, 0);
             let orb = Orb::format_1(7, 0, OrbFlags::empty(), path);
             self.subchannel.start(&orb, &window, &mut Unit(executed))
+        }
+
+        /// What TEST takes, status being pending.
+        fn status(&mut self) -> Irb {
+            match self.subchannel.test() {
+                Ok(Tested::Status(irb)) => irb,
+                other => panic!("{other:?}"),
+            }
         }
     }
 
     #[test]
     fn a_disabled_subchannel_is_not_operational() {
         let mut subchannel = Subchannel::new(1);
-        assert_eq!(subchannel.halt(), 3);
-        assert_eq!(subchannel.clear(), 3);
-        assert_eq!(subchannel.cancel(), 3);
-        assert_eq!(subchannel.resume(), 3);
-        assert_eq!(subchannel.test().0, 3);
+        assert_eq!(subchannel.halt(), Err(Refusal::NotOperational));
+        assert_eq!(subchannel.clear(), Err(Refusal::NotOperational));
+        assert_eq!(subchannel.cancel(), Err(Refusal::NotOperational));
+        assert_eq!(subchannel.resume(), Err(Refusal::NotOperational));
+        assert!(subchannel.test().is_err());
         let mut fixture = fixture();
         let mut schib = *fixture.subchannel.store();
         schib.pmcw.set_flag(PmcwFlags::ENABLED, false);
-        assert_eq!(fixture.subchannel.modify(&schib), 0);
-        assert_eq!(fixture.start(Executed::Done, 0xFF), 3);
+        assert_eq!(fixture.subchannel.modify(&schib), Ok(()));
+        assert_eq!(
+            fixture.start(Executed::Done, 0xFF),
+            Err(Refusal::NotOperational)
+        );
     }
 
     #[test]
     fn an_ended_start_is_status_pending_until_tested() {
         let mut fixture = fixture();
-        assert_eq!(fixture.start(Executed::Done, 0xFF), 0);
+        assert_eq!(fixture.start(Executed::Done, 0xFF), Ok(()));
         assert!(fixture.subchannel.is_pending());
-        assert_eq!(fixture.start(Executed::Done, 0xFF), 1);
-        assert_eq!(fixture.subchannel.halt(), 1);
-        assert_eq!(fixture.subchannel.cancel(), 1);
-        assert_eq!(fixture.subchannel.resume(), 1);
+        assert_eq!(
+            fixture.start(Executed::Done, 0xFF),
+            Err(Refusal::StatusPending)
+        );
+        assert_eq!(fixture.subchannel.halt(), Err(Refusal::StatusPending));
+        assert_eq!(fixture.subchannel.cancel(), Err(Refusal::StatusPending));
+        assert_eq!(fixture.subchannel.resume(), Err(Refusal::StatusPending));
         let schib = *fixture.subchannel.store();
-        assert_eq!(fixture.subchannel.modify(&schib), 1);
-        let (condition, irb) = fixture.subchannel.test();
-        assert_eq!(condition, 0);
+        assert_eq!(
+            fixture.subchannel.modify(&schib),
+            Err(Refusal::StatusPending)
+        );
+        let irb = fixture.status();
         assert_eq!(irb.scsw.program.get(), 8);
         assert!(irb.scsw.ended());
-        assert_eq!(fixture.subchannel.test().0, 1);
-        assert_eq!(fixture.start(Executed::Done, 0xFF), 0);
+        assert!(matches!(fixture.subchannel.test(), Ok(Tested::Nothing(_))));
+        assert_eq!(fixture.start(Executed::Done, 0xFF), Ok(()));
     }
 
     #[test]
     fn a_waiting_start_is_busy_and_can_be_cleared() {
         let mut fixture = fixture();
-        assert_eq!(fixture.start(Executed::Wait, 0xFF), 0);
+        assert_eq!(fixture.start(Executed::Wait, 0xFF), Ok(()));
         assert!(!fixture.subchannel.is_pending());
-        assert_eq!(fixture.start(Executed::Done, 0xFF), 2);
-        assert_eq!(fixture.subchannel.cancel(), 2);
-        assert_eq!(fixture.subchannel.test().0, 1);
-        assert_eq!(fixture.subchannel.clear(), 0);
+        assert_eq!(fixture.start(Executed::Done, 0xFF), Err(Refusal::Busy));
+        assert_eq!(fixture.subchannel.cancel(), Err(Refusal::Busy));
+        assert!(matches!(fixture.subchannel.test(), Ok(Tested::Nothing(_))));
+        assert_eq!(fixture.subchannel.clear(), Ok(()));
         assert!(!fixture.subchannel.is_active());
-        let (condition, irb) = fixture.subchannel.test();
-        assert_eq!(condition, 0);
+        let irb = fixture.status();
         assert_eq!(irb.scsw.function(), FunctionControl::CLEAR);
         assert_eq!(irb.scsw.status(), StatusControl::PENDING);
     }
@@ -415,10 +419,9 @@ mod tests {
     #[test]
     fn a_waiting_start_can_be_halted() {
         let mut fixture = fixture();
-        assert_eq!(fixture.start(Executed::Wait, 0xFF), 0);
-        assert_eq!(fixture.subchannel.halt(), 0);
-        let (condition, irb) = fixture.subchannel.test();
-        assert_eq!(condition, 0);
+        assert_eq!(fixture.start(Executed::Wait, 0xFF), Ok(()));
+        assert_eq!(fixture.subchannel.halt(), Ok(()));
+        let irb = fixture.status();
         assert_eq!(
             irb.scsw.function(),
             FunctionControl::START | FunctionControl::HALT
@@ -428,8 +431,8 @@ mod tests {
     #[test]
     fn a_rejected_command_brings_its_sense_along() {
         let mut fixture = fixture();
-        assert_eq!(fixture.start(Executed::Reject, 0xFF), 0);
-        let (_, irb) = fixture.subchannel.test();
+        assert_eq!(fixture.start(Executed::Reject, 0xFF), Ok(()));
+        let irb = fixture.status();
         assert!(irb.scsw.status().contains(StatusControl::ALERT));
         assert_eq!(irb.concurrent_sense(), Some([0x80].as_slice()));
     }
@@ -437,9 +440,8 @@ mod tests {
     #[test]
     fn a_start_without_a_path_ends_with_deferred_condition_code_3() {
         let mut fixture = fixture();
-        assert_eq!(fixture.start(Executed::Done, 0x01), 0);
-        let (condition, irb) = fixture.subchannel.test();
-        assert_eq!(condition, 0);
+        assert_eq!(fixture.start(Executed::Done, 0x01), Ok(()));
+        let irb = fixture.status();
         assert_eq!(irb.scsw.deferred_cc(), 3);
         assert!(irb.scsw.path_not_operational());
     }

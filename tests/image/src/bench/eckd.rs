@@ -60,7 +60,7 @@ pub fn run(scale: &Scale) -> Result<(), String> {
     let mut control = Control::new(hardware, counters.clone());
     let disk = Eckd::open(&mut control, id(), ISC).map_err(|error| error.to_string())?;
     let (appliance, mut client) = serve(Box::new(control), Box::new(disk), true, Memory::BLOCKS)?;
-    appliance.borrow_mut().proxy.disarm_wakeup();
+    appliance.borrow_mut().plane.proxy.disarm_wakeup();
     for (depth, reads) in [(1, WARM_UP), (1, READS), (32, READS)] {
         let before = counters.units.get();
         let cost = awake(&appliance, &mut client, depth, reads)?;

@@ -15,7 +15,7 @@ use alloc::vec::Vec;
 use appliance::css::{self, Device, Hardware};
 use appliance::css::{Platform, Wake};
 use appliance::driver::block::{
-    BlockDevice, BlockStatus, Dasd, Done, Geometry, Operation, SubmitError, Token,
+    self, BlockDevice, BlockStatus, Done, Geometry, Operation, SubmitError, Token,
 };
 use appliance::driver::dasd::{recovery, Counters, Disk, Medium};
 use appliance::driver::disk::Kind;
@@ -46,7 +46,7 @@ const HEAL: u64 = 1_000_000;
 const SECTOR: u64 = 512;
 
 /// A disk that says what was started on it, and can be made impatient.
-trait Counting: BlockDevice {
+trait Counting: BlockDevice + block::Dasd {
     fn counters(&self) -> Counters;
     fn set_expires(&mut self, micros: u64);
 }

@@ -5,7 +5,7 @@
 use super::super::{ensure, expect, test, Outcome, Test, Why};
 use super::Dasd;
 use appliance::css::{Platform, Wake};
-use appliance::driver::block::{BlockStatus, Dasd, Operation, SubmitError};
+use appliance::driver::block::{BlockStatus, Operation, SubmitError};
 use channel::ChannelSubsystem;
 
 pub(in super::super) const TESTS: &[Test<Dasd>] = &[
