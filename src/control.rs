@@ -30,7 +30,6 @@ pub use self::devices::{listed, PassedThrough};
 mod conditions;
 mod devices;
 
-/// The control area, opened.
 #[derive(Debug)]
 pub struct Control {
     area: Area<'static>,
@@ -48,30 +47,23 @@ pub struct Control {
 /// What a client has to share: its name, area, window and program window.
 #[derive(Clone, Debug)]
 pub struct Share {
-    /// Its name in the configuration.
     pub name: String,
     /// Its area, not looked at yet.
     pub area: &'static Window,
-    /// Its window.
     pub window: &'static Window,
-    /// Its program window.
     pub program: &'static Window,
 }
 
 /// What of which disk a client gets.
 #[derive(Clone, Debug)]
 pub struct Export {
-    /// Index of the disk.
     pub disk: usize,
-    /// First sector on the disk.
     pub start: u64,
     /// Sectors; 0 means to the end of the disk.
     pub sectors: u64,
     /// Not 0: a partition of the disk. `start` and `sectors` are 0 then.
     pub partition: u8,
-    /// No writing.
     pub read_only: bool,
-    /// Queues.
     pub queues: u16,
     /// What GET ID answers.
     pub serial: [u8; 20],
@@ -112,7 +104,6 @@ pub struct Exported {
 /// What a virtual subchannel stands for.
 #[derive(Clone, Debug)]
 pub enum ExportKind {
-    /// A disk, or a slice of one.
     Block(Export),
     /// The owned subchannel with this device number.
     PassThrough(DeviceNumber),
@@ -129,28 +120,21 @@ pub struct Storage {
     end: u64,
 }
 
-/// What is wrong with the control area.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ControlError {
-    /// A part of an area.
     Area {
-        /// Whose area.
         of: String,
-        /// What is wrong.
         error: AreaError,
     },
     /// An extent that is not where it may be.
     Extent {
-        /// Of what.
         of: String,
         /// The extent: offset and length.
         extent: (u64, u64),
     },
     /// An index that leads nowhere.
     Index {
-        /// What it is an index of.
         of: &'static str,
-        /// The index.
         index: u16,
     },
 }
@@ -239,10 +223,6 @@ impl Storage {
 
 impl Control {
     /// Opens the control area at the start of the shared storage.
-    ///
-    /// # Errors
-    ///
-    /// It is not one.
     pub fn open(storage: Storage) -> Result<Self, ControlError> {
         const OF: &str = "control area";
         let wrong = |error| ControlError::Area {
@@ -278,10 +258,6 @@ impl Control {
     }
 
     /// The disks that are to be driven. None of them has been opened.
-    ///
-    /// # Errors
-    ///
-    /// One that cannot be read.
     pub fn disks(&self) -> Result<Vec<OwnedDisk>, ControlError> {
         (0..self.area.count::<control::Disk>())
             .map(|index| {
@@ -299,16 +275,11 @@ impl Control {
             .collect()
     }
 
-    /// How many clients there are.
     pub fn client_count(&self) -> u16 {
         self.area.count::<control::Client>() as u16
     }
 
     /// What a client has to share.
-    ///
-    /// # Errors
-    ///
-    /// The entry cannot be read, or what it names lies where it may not.
     pub fn share(&self, index: u16) -> Result<Share, ControlError> {
         let place = self.shares.get(usize::from(index));
         if let Some(share) = place.and_then(OnceCell::get) {
@@ -333,10 +304,6 @@ impl Control {
     }
 
     /// What clients are given. A client's virtual subchannels are in the order in which they stand.
-    ///
-    /// # Errors
-    ///
-    /// One that cannot be read, or of a kind that is not known.
     pub fn exports(&self) -> Result<Vec<Exported>, ControlError> {
         let mut all: Vec<Exported> = Vec::new();
         for index in 0..self.area.count::<control::Export>() {
@@ -355,7 +322,6 @@ impl Control {
         Ok(all)
     }
 
-    /// The conditions of disks, clients and exports.
     pub fn conditions(&self) -> Conditions {
         Conditions::new(self.area.clone())
     }
@@ -384,7 +350,6 @@ impl Control {
         Some((Box::leak(Box::new(note)), cut))
     }
 
-    /// Where the trace is written.
     pub fn recorder(&self) -> Option<Recorder<'static>> {
         Recorder::open(&self.area).ok()
     }
@@ -418,7 +383,6 @@ impl Control {
         self.bell.heard();
     }
 
-    /// Whether the daemon wants the appliance to stop.
     pub fn is_to_stop(&self) -> bool {
         self.order.load() == Order::SHUT_DOWN
     }
@@ -429,7 +393,6 @@ impl Control {
         self.bell.rings()
     }
 
-    /// After sleeping.
     pub fn disarm_wakeup(&mut self) {
         self.bell.disarm_wakeup();
     }

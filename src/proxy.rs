@@ -5,7 +5,6 @@
 //! | [`block_service`] | the virtio block device behind a virtual subchannel: requests out of clients' queues into disks |
 //! | [`client`] | one client: its area, its window, its virtual channel subsystem |
 //! | [`ctx`] | what every call is given: the machine, the time, the trace |
-//! | `held` | disks that take nothing new until what an earlier life had taken is done |
 //! | [`subchannel`] | virtual subchannels: emulated ones, and those that stand for owned ones |
 //! | [`translate`] | channel programs of a client made into programs that the hardware runs |
 //!
@@ -19,7 +18,6 @@
 pub mod block_service;
 pub mod client;
 pub mod ctx;
-mod held;
 pub mod subchannel;
 pub mod translate;
 
@@ -42,10 +40,11 @@ use self::block_service::service::Requests;
 use self::block_service::Unfit;
 use self::client::Client;
 use self::ctx::Ctx;
-use self::held::Held;
 use self::subchannel::passthrough::{driver_state, PassThrough};
 use crate::control::{PassedThrough, Slot};
 
+/// Disks at most; the configuration allows half as many.
+const MAX_DISKS: usize = 256;
 /// While a program that may change runs, it is looked at so often at least, in microseconds.
 const TEND_US: u64 = 1_000;
 
@@ -57,8 +56,6 @@ pub struct Proxy {
     first: usize,
     /// Requests that an earlier life had taken may still have to be done again.
     redoing: bool,
-    /// The disks that are held then.
-    held: Held,
     requests: Requests,
     /// Completions whose flush found the disk full. Never more than there are requests.
     postponed: Vec<Done>,
@@ -115,7 +112,6 @@ impl Proxy {
             clients: Vec::new(),
             first: 0,
             redoing: false,
-            held: Held::default(),
             passes_through: false,
             trace,
             requests: Requests::default(),
@@ -482,7 +478,6 @@ impl Proxy {
             if self.redoing {
                 self.hold();
             }
-            let held = self.redoing.then_some(&self.held);
             self.requests.full = false;
             let count = self.clients.len();
             // From the one whose turn it is; those before it come last.
@@ -493,7 +488,7 @@ impl Proxy {
                 };
                 if !client.devices.is_empty() {
                     let requests = &mut self.requests;
-                    turn.worked |= client.serve(held, disks, requests, self.note);
+                    turn.worked |= client.serve(disks, requests, self.note);
                 }
                 place += 1;
                 if place == count {
@@ -515,11 +510,22 @@ impl Proxy {
         turn
     }
 
-    /// Finds the disks that take nothing new because requests of an earlier life are still being done again.
+    /// Holds the devices of disks that are done again by what an earlier life had taken. That may be on the disk already, and another
+    /// client may have read it there. If that client wrote the sectors anew and was told so before the first write was done again, its
+    /// write would be lost.
     #[cold]
     fn hold(&mut self) {
-        self.held = Held::by(&self.clients);
-        self.redoing = !self.held.is_empty();
+        let mut held = [false; MAX_DISKS];
+        for device in self.clients.iter().flat_map(Client::devices) {
+            if let Some(held) = held.get_mut(device.export().disk) {
+                *held |= device.is_redoing();
+            }
+        }
+        for device in self.clients.iter_mut().flat_map(|it| &mut it.devices) {
+            let held = held.get(device.export().disk);
+            device.hold(held.is_some_and(|&held| held));
+        }
+        self.redoing = held.contains(&true);
     }
 
     /// The clients' requests to their subchannels, and what is due there.
@@ -620,10 +626,9 @@ impl Proxy {
     /// another one ends are none.
     pub fn arm_wakeup(&mut self) -> bool {
         let full = self.requests.table.is_full();
-        let held = self.redoing.then_some(&self.held);
         let note = self.note;
         let waiting = self.clients.iter_mut().fold(false, |waiting, client| {
-            client.arm_wakeup(full, held, note) | waiting
+            client.arm_wakeup(full, note) | waiting
         });
         self.serve_nobody();
         waiting

@@ -15,7 +15,6 @@ const PAUSE_US: u64 = 3_000_000;
 /// A try is followed by a pause of so many times the time that it took, if that is more: others wait meanwhile.
 pub const SHARE: u64 = 20;
 
-/// All conditions of a control area.
 #[derive(Debug)]
 pub struct Conditions {
     area: Area<'static>,
@@ -24,7 +23,6 @@ pub struct Conditions {
     entries: Vec<Entry>,
 }
 
-/// Whose condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subject {
     /// A disk's, by its index.
@@ -86,7 +84,6 @@ impl Conditions {
         self.try_at(of, now.plus_micros(pause));
     }
 
-    /// The next try is due at once.
     pub fn try_soon(&mut self, of: Subject) {
         self.try_at(of, Tod::from_units(0));
     }
@@ -117,12 +114,10 @@ impl Conditions {
         entry.is_some_and(|entry| core::mem::replace(&mut entry.asked, now) != now)
     }
 
-    /// How many disks and how many clients there are.
     pub fn counts(&self) -> (u16, u16) {
         (self.disks as u16, self.clients as u16)
     }
 
-    /// How often the appliance died of it.
     pub fn deaths(&self, of: Subject) -> u32 {
         self.load(self.index(of), offset_of!(control::Condition, deaths))
     }

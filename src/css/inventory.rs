@@ -33,7 +33,6 @@ const LATE: u64 = 100_000;
 /// Programs that have to end before anybody looks, for a device that runs them within START SUBCHANNEL.
 const PROBES: u32 = 64;
 
-/// The devices that are known.
 #[derive(Debug)]
 pub struct Inventory {
     devices: Vec<Device>,
@@ -50,7 +49,6 @@ pub struct Inventory {
 /// What a look at a subchannel has found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Nothing new.
     Nothing,
     /// A device, which has this place in the list now.
     Came(usize),
@@ -150,7 +148,6 @@ impl Inventory {
         core::mem::replace(&mut self.changed, false)
     }
 
-    /// The device with a number.
     pub fn find(&self, number: DeviceNumber) -> Option<&Device> {
         self.devices.iter().find(|device| device.number == number)
     }

@@ -3,33 +3,16 @@
 use channel::IoInterruption;
 use window::Segment;
 
-use super::block::{BlockDevice, Done, Geometry, Operation, Range, SubmitError, Token, SECTOR};
+use super::block::{BlockDevice, Done, Geometry, Operation, Range, SubmitError, Token};
 use crate::css::Platform;
 
 /// A disk without a driver. Nothing is in flight on it, ever.
-#[derive(Debug)]
-pub struct Absent;
-
-static GEOMETRY: Geometry = Geometry {
-    sectors: 0,
-    block_size: SECTOR,
-    physical_block_exp: 0,
-    alignment_offset: 0,
-    min_io: 1,
-    opt_io: 0,
-    seg_max: 1,
-    size_max: SECTOR,
-    read_only: true,
-    flush: false,
-    discard: None,
-    write_zeroes: None,
-    queues: 0,
-    queue_size: 0,
-};
+#[derive(Debug, Default)]
+pub struct Absent(Geometry);
 
 impl BlockDevice for Absent {
     fn geometry(&self) -> &Geometry {
-        &GEOMETRY
+        &self.0
     }
 
     fn submit(

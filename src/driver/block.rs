@@ -31,12 +31,10 @@ use crate::css::Platform;
 /// Bytes in a sector: the unit of every sector number, whatever the disk's block size is.
 pub const SECTOR: u32 = virtio::blk::SECTOR;
 
-/// What a disk can do and how big it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What a disk can do and how big it is. There may be nothing of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Geometry {
-    /// Size in sectors of 512 bytes.
     pub sectors: u64,
-    /// Logical block size in bytes.
     pub block_size: u32,
     /// Logical blocks per physical block, as a power of two.
     pub physical_block_exp: u8,
@@ -46,59 +44,40 @@ pub struct Geometry {
     pub min_io: u16,
     /// Best transfer in logical blocks; zero if the disk does not care.
     pub opt_io: u32,
-    /// Most data segments in one request.
     pub seg_max: u16,
-    /// Most bytes in one data segment.
     pub size_max: u32,
-    /// The disk refuses writes.
     pub read_only: bool,
     /// Writes are stable only after a flush; without it, as soon as they are completed.
     pub flush: bool,
-    /// Discard, if the disk knows it.
     pub discard: Option<DiscardLimits>,
-    /// Write-zeroes, if the disk knows it.
     pub write_zeroes: Option<WriteZeroesLimits>,
-    /// Number of queues to submit on.
     pub queues: u16,
     /// Requests that each queue can have in flight.
     pub queue_size: u16,
 }
 
-/// Limits of [`Operation::Discard`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DiscardLimits {
-    /// Most sectors in one range.
     pub max_sectors: u32,
-    /// Most ranges in one request.
     pub max_segments: u32,
     /// Ranges do best at multiples of this many sectors.
     pub alignment: u32,
 }
 
-/// Limits of [`Operation::WriteZeroes`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WriteZeroesLimits {
-    /// Most sectors in one range.
     pub max_sectors: u32,
-    /// Most ranges in one request.
     pub max_segments: u32,
     /// Whether [`Range::unmap`] has an effect.
     pub may_unmap: bool,
 }
 
-/// What a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
     /// Into the segments.
-    Read {
-        /// The first sector.
-        sector: u64,
-    },
+    Read { sector: u64 },
     /// From the segments.
-    Write {
-        /// The first sector.
-        sector: u64,
-    },
+    Write { sector: u64 },
     /// All completed writes onto stable storage.
     Flush,
     /// The ranges are no longer needed.
@@ -109,25 +88,27 @@ pub enum Operation {
     GetId,
 }
 
+impl Operation {
+    /// Whether the data is another one afterwards.
+    pub const fn changes_data(self) -> bool {
+        matches!(self, Self::Write { .. } | Self::Discard | Self::WriteZeroes)
+    }
+}
+
 /// The caller's own name for a request: comes back with its completion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Token(pub u32);
 
-/// A range of sectors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Range {
-    /// The first sector.
     pub sector: u64,
-    /// How many.
     pub sectors: u32,
     /// Write-zeroes only: the disk may give the storage back.
     pub unmap: bool,
 }
 
-/// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BlockStatus {
-    /// Done.
     Ok,
     /// Not done, or not all of it.
     IoError,
@@ -135,12 +116,9 @@ pub enum BlockStatus {
     Unsupported,
 }
 
-/// A request that has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Done {
-    /// Which one.
     pub token: Token,
-    /// How.
     pub status: BlockStatus,
 }
 
@@ -153,11 +131,9 @@ pub struct Recoveries {
     pub other_paths: u32,
     /// Of these, after a wait for the device.
     pub waits: u32,
-    /// Operations that did not end in time.
     pub timeouts: u32,
     /// Requests that failed all the same.
     pub failures: u32,
-    /// The disk cannot be used.
     pub broken: bool,
 }
 
@@ -170,7 +146,6 @@ pub enum SubmitError {
     TooLarge,
     /// The disk does not know such a request, or has no such queue.
     Unsupported,
-    /// The device is broken and has been given up.
     Broken,
 }
 
@@ -187,7 +162,6 @@ impl fmt::Display for SubmitError {
 
 impl core::error::Error for SubmitError {}
 
-/// A disk.
 pub trait BlockDevice {
     /// What it can do and how big it is. Can change with an [`interruption`](Self::interruption):
     /// a disk may grow.

@@ -24,14 +24,12 @@ use super::virtio_ccw::{Settings, TransportError};
 use crate::css::stock::Stock;
 use crate::css::{has_room, Device, Platform};
 
-/// Queues of a virtio disk that are used.
 const QUEUES: u16 = 4;
 /// Storage without which no disk is tried for the first time.
 const TRY_BYTES: usize = 512 * 1024;
 /// Storage that is left to everything else when a disk has been opened.
 const SPARE_BYTES: usize = 128 * 1024;
 
-/// A disk that the appliance owns.
 pub struct OwnedDisk {
     pub name: String,
     pub number: DeviceNumber,
@@ -55,7 +53,6 @@ pub struct DiskState {
     pub recoveries: Recoveries,
 }
 
-/// Why a disk is not served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DiskError {
     /// Its turn comes when the others are served.
@@ -94,13 +91,12 @@ impl fmt::Display for DiskError {
 impl core::error::Error for DiskError {}
 
 impl OwnedDisk {
-    /// A disk that has not been opened yet.
     pub fn new(name: String, number: DeviceNumber, maintenance: Maintenance) -> Self {
         Self {
             name,
             number,
             id: None,
-            driver: Box::new(Absent),
+            driver: Box::new(Absent::default()),
             maintenance,
             sectors: None,
             stock: Stock::new(),
@@ -125,10 +121,6 @@ impl OwnedDisk {
     }
 
     /// Whether it can be opened anew: its driver is done, and there is storage for another one.
-    ///
-    /// # Errors
-    ///
-    /// [`DiskError::Ending`], [`DiskError::NoStorage`].
     pub fn check_idle(&self) -> Result<(), DiskError> {
         if self.driver.in_flight() > 0 {
             return Err(DiskError::Ending);
@@ -143,10 +135,6 @@ impl OwnedDisk {
     }
 
     /// Opens it on its device. Its driver of before is put away, whatever comes of this.
-    ///
-    /// # Errors
-    ///
-    /// Why it cannot be.
     pub fn open(
         &mut self,
         platform: &mut dyn Platform,
@@ -163,12 +151,11 @@ impl OwnedDisk {
             let there_is_room = has_room(SPARE_BYTES);
             there_is_room.then_some(driver).ok_or(DiskError::NoStorage)
         });
-        self.driver = opened.inspect_err(|_| self.driver = Box::new(Absent))?;
+        self.driver = opened.inspect_err(|_| self.driver = Box::new(Absent::default()))?;
         self.sectors = Some(self.driver.geometry().sectors);
         Ok(())
     }
 
-    /// What is to be published of it.
     pub fn state(&mut self) -> DiskState {
         DiskState {
             id: self.id.filter(|_| self.sectors.is_some()),
@@ -291,10 +278,6 @@ pub fn classify(device: &Device) -> Classify {
 }
 
 /// Brings the driver of a device up.
-///
-/// # Errors
-///
-/// Why it cannot be.
 pub fn open(
     platform: &mut dyn Platform,
     device: &Device,

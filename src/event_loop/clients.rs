@@ -20,7 +20,6 @@ use crate::control::{ControlError, ExportKind, Exported, Subject};
 use crate::css::{Device, Platform};
 use crate::proxy::client::{Client, Stands};
 
-/// Why a client is not served.
 #[derive(Debug)]
 enum ClientError {
     Withheld(Deaths),
@@ -55,7 +54,7 @@ impl Appliance {
             if self.conditions.is_asked(of) {
                 self.conditions.try_soon(of);
             }
-            let is_withheld = self.suspects.withholds(Served::Client(number)).is_some();
+            let is_withheld = self.suspects.withholds(of).is_some();
             if !is_withheld && self.conditions.is_due(of, platform.now()) {
                 self.try_client(platform, number);
             }
@@ -98,11 +97,10 @@ impl Appliance {
         platform: &mut dyn Platform,
         number: u16,
     ) -> Result<Client, ClientError> {
-        let what = Served::Client(number);
-        if let Some(deaths) = self.suspects.withholds(what) {
+        if let Some(deaths) = self.suspects.withholds(Subject::Client(number)) {
             return Err(ClientError::Withheld(deaths));
         }
-        self.plane.proxy.serve(what);
+        self.plane.proxy.serve(Served::Client(number));
         let share = self.control.share(number).map_err(ClientError::Share)?;
         let area = Area::open(share.area, Kind::Client)?;
         let mut client = Client::new(share.name, number, area, share.window, share.program)?;
@@ -115,9 +113,10 @@ impl Appliance {
         .into_iter();
         let DataPlane { disks, proxy } = &mut self.plane;
         let mut ctx = proxy.ctx(platform);
-        for export in self.exports.iter().filter(|it| it.slot.client == number) {
+        let exports = self.exports.iter().enumerate();
+        for (index, export) in exports.filter(|(_, it)| it.slot.client == number) {
             ctx.serve(number, export.slot.index);
-            if self.suspects.withholds(export.slot.into()).is_some() {
+            if self.suspects.withholds(Subject::Export(index)).is_some() {
                 client.withhold(export.slot.index);
             }
             let (stands, device) = match &export.kind {

@@ -13,7 +13,6 @@ use crate::css::{Platform, Wake};
 use crate::driver::disk::OwnedDisk;
 use crate::proxy::{Proxy, Turn};
 
-/// Disks and clients.
 #[derive(Debug)]
 pub struct DataPlane {
     pub disks: Vec<OwnedDisk>,
@@ -32,7 +31,6 @@ pub trait Companion {
     fn interruption(&mut self, platform: &mut dyn Platform, interruption: &IoInterruption) -> bool;
 }
 
-/// What a sleep ended with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slept {
     pub wake: Wake,
@@ -41,7 +39,6 @@ pub struct Slept {
 }
 
 impl DataPlane {
-    /// One turn of the event loop.
     pub fn turn(&mut self, platform: &mut dyn Platform) -> Turn {
         self.proxy.turn(&mut self.disks, platform, true)
     }

@@ -16,7 +16,6 @@ use liballoc::string::ToString;
 use channel::{DeviceNumber, SubchannelId};
 use vcss::underway::Served;
 
-use super::suspects::Deaths;
 use super::Appliance;
 use crate::control::{ExportKind, Subject, SHARE};
 use crate::css::{while_serving, Change, Platform};
@@ -56,7 +55,7 @@ impl Appliance {
                 (true, true) if asked => self.conditions.try_soon(of),
                 (true, true) => {}
             }
-            let may_try_it = is_own && self.withheld_disk(index).is_none();
+            let may_try_it = is_own && self.suspects.withholds(of).is_none();
             if may_try && may_try_it && self.conditions.is_due(of, now) {
                 while_serving(platform, |platform| self.try_disk(platform, index));
                 let took = platform.now().micros_since(now);
@@ -97,7 +96,7 @@ impl Appliance {
 
     /// Tries to open a disk.
     pub(super) fn try_disk(&mut self, platform: &mut dyn Platform, index: usize) {
-        if let Some(deaths) = self.withheld_disk(index) {
+        if let Some(deaths) = self.suspects.withholds(Subject::Disk(index)) {
             return self.disk_failed(index, &deaths);
         }
         let began = platform.now();
@@ -112,11 +111,6 @@ impl Appliance {
                 self.conditions.try_later(of, began, platform.now());
             }
         }
-    }
-
-    /// How often the appliance has died of a disk that is out of service for that.
-    fn withheld_disk(&self, index: usize) -> Option<Deaths> {
-        self.suspects.withholds(Served::Disk(index as u16))
     }
 
     fn open_disk(&mut self, platform: &mut dyn Platform, index: usize) -> Result<(), DiskError> {

@@ -2,14 +2,11 @@
 
 use liballoc::vec::Vec;
 
-use vcss::control::Counters;
-
 use super::Appliance;
 use crate::control::{listed, PassedThrough};
 use crate::driver::disk::DiskState;
 use crate::proxy::block_service::VirtioBlk;
 
-/// What was published of the owned devices last.
 #[derive(Debug, Default)]
 pub(super) struct Published {
     disks: Vec<DiskState>,
@@ -23,7 +20,7 @@ impl Appliance {
         let counters = self.exports.iter().map(|export| {
             let client = self.plane.proxy.client(export.slot.client);
             let device = client.and_then(|client| client.device(export.slot.index));
-            device.map_or_else(Counters::default, counters)
+            device.map(VirtioBlk::counters).unwrap_or_default()
         });
         self.control.show(counters);
         self.show_devices();
@@ -63,19 +60,5 @@ impl Appliance {
             )
         });
         self.control.show_devices(devices);
-    }
-}
-
-fn counters(device: &VirtioBlk) -> Counters {
-    let counters = device.counters();
-    Counters {
-        reads: counters.reads.into(),
-        writes: counters.writes.into(),
-        flushes: counters.flushes.into(),
-        discards: counters.discards.into(),
-        bytes_read: counters.bytes_read.into(),
-        bytes_written: counters.bytes_written.into(),
-        errors: counters.errors.into(),
-        in_flight: u64::from(device.in_flight()).into(),
     }
 }

@@ -22,28 +22,24 @@ use s390x::clock::Tod;
 use vcss::underway::{CutOff, Note, Served};
 
 use super::Appliance;
-use crate::control::{Conditions, ExportKind, Exported, Slot, Subject};
+use crate::control::{Conditions, ExportKind, Exported, Subject};
 use crate::css::Platform;
 
 /// So many deaths put something out of service.
 const DEATHS: u32 = 2;
 /// The pause after these, in microseconds.
 const PAUSE_US: u64 = 10_000_000;
-/// The longest pause.
 const LONGEST_US: u64 = 600_000_000;
 /// How long something has to be in service for a death to be forgiven.
 const FORGIVE_US: u64 = 3_600_000_000;
 
-/// All that are under suspicion.
 #[derive(Debug, Default)]
 pub(super) struct Suspects(Vec<Suspect>);
 
 #[derive(Debug)]
 struct Suspect {
     of: Subject,
-    what: Served,
     deaths: Deaths,
-    /// It is out of service.
     is_withheld: bool,
     /// When it is tried again, or forgiven a death.
     next: Tod,
@@ -64,14 +60,13 @@ impl Suspects {
             None => note.and_then(|(note, _)| note.died_serving()),
         };
         let (disks, clients) = conditions.counts();
-        let disks = (0..disks).map(|disk| (Subject::Disk(usize::from(disk)), Served::Disk(disk)));
-        let clients = (0..clients).map(|client| (Subject::Client(client), Served::Client(client)));
-        let exports = exports.iter().enumerate();
-        let exports = exports.map(|(export, it)| (Subject::Export(export), it.slot.into()));
+        let disks = (0..usize::from(disks)).map(Subject::Disk);
+        let clients = (0..clients).map(Subject::Client);
+        let all_exports = (0..exports.len()).map(Subject::Export);
         let mut all = Vec::new();
-        for (of, what) in disks.chain(clients).chain(exports) {
+        for of in disks.chain(clients).chain(all_exports) {
             let mut deaths = conditions.deaths(of);
-            if died_serving == Some(what) {
+            if died_serving.is_some() && died_serving == served(of, exports) {
                 deaths = deaths.saturating_add(1);
                 conditions.set_deaths(of, deaths);
                 if let Some((note, _)) = news {
@@ -90,7 +85,6 @@ impl Suspects {
             };
             all.push(Suspect {
                 of,
-                what,
                 deaths,
                 is_withheld,
                 next: now.plus_micros(pause),
@@ -100,7 +94,7 @@ impl Suspects {
         for suspect in this.0.iter().filter(|it| it.is_withheld) {
             log::error!(
                 "{}: out of service: {}; it is tried again in {} s",
-                Name(suspect.what),
+                Name(suspect.of, exports),
                 suspect.deaths,
                 suspect.deaths.pause_us() / 1_000_000
             );
@@ -110,9 +104,9 @@ impl Suspects {
     }
 
     /// How often the appliance has died of something that is out of service for that.
-    pub(super) fn withholds(&self, what: Served) -> Option<Deaths> {
+    pub(super) fn withholds(&self, of: Subject) -> Option<Deaths> {
         let mut all = self.0.iter();
-        let it = all.find(|it| it.is_withheld && it.what == what)?;
+        let it = all.find(|it| it.is_withheld && it.of == of)?;
         Some(it.deaths)
     }
 
@@ -124,15 +118,24 @@ impl Suspects {
     }
 }
 
-/// For the log.
-struct Name(Served);
+/// What the note calls it.
+fn served(of: Subject, exports: &[Exported]) -> Option<Served> {
+    Some(match of {
+        Subject::Disk(index) => Served::Disk(index as u16),
+        Subject::Client(number) => Served::Client(number),
+        Subject::Export(index) => exports.get(index)?.slot.into(),
+    })
+}
 
-impl fmt::Display for Name {
+/// For the log.
+struct Name<'a>(Subject, &'a [Exported]);
+
+impl fmt::Display for Name<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            Served::Subchannel(client, index) => Slot { client, index }.fmt(f),
-            Served::Client(client) => write!(f, "client {client}"),
-            Served::Disk(index) => write!(f, "disk {index}"),
+            Subject::Disk(index) => write!(f, "disk {index}"),
+            Subject::Client(number) => write!(f, "client {number}"),
+            Subject::Export(index) => self.1.get(index).map_or(Ok(()), |it| it.slot.fmt(f)),
         }
     }
 }
@@ -176,7 +179,7 @@ impl Appliance {
                 if now >= suspect.next || self.conditions.is_asked(suspect.of) {
                     suspect.is_withheld = false;
                     suspect.next = now.plus_micros(FORGIVE_US);
-                    released.push((suspect.of, suspect.what));
+                    released.push(suspect.of);
                 }
             } else if now >= suspect.next {
                 suspect.deaths.0 -= 1;
@@ -185,8 +188,8 @@ impl Appliance {
             }
         }
         self.suspects.0.retain(|suspect| suspect.deaths.0 > 0);
-        for (of, what) in released {
-            log::warn!("{}: it is put into service again", Name(what));
+        for of in released {
+            log::warn!("{}: it is put into service again", Name(of, &self.exports));
             match of {
                 Subject::Disk(index) => self.try_disk_soon(index),
                 Subject::Client(_) => self.conditions.try_soon(of),

@@ -13,7 +13,7 @@ use channel::{DeviceNumber, SubchannelId};
 use s390x::clock::Tod;
 
 use super::Appliance;
-use crate::control::{ExportKind, Subject};
+use crate::control::{ExportKind, Exported, Subject};
 use crate::css::Platform;
 use crate::css::{Change, Device};
 
@@ -28,8 +28,8 @@ pub(super) struct Unknown {
     next: Tod,
     /// Who was asked last.
     last: Option<SubchannelId>,
-    /// Exports that are said to have failed because of one.
-    told: Vec<usize>,
+    /// Some export is said to have failed because of one.
+    told: bool,
 }
 
 impl Unknown {
@@ -37,7 +37,7 @@ impl Unknown {
         Self {
             next: Tod::from_units(0),
             last: None,
-            told: Vec::new(),
+            told: false,
         }
     }
 }
@@ -60,28 +60,26 @@ impl Appliance {
     /// Asks one that is due, and says who does not get what for that reason.
     pub(super) fn tend_unknown(&mut self, platform: &mut dyn Platform) {
         let mut devices = self.inventory.devices().iter();
-        if self.unknown.told.is_empty() && devices.all(|device| device.identity.is_ok()) {
+        if !self.unknown.told && devices.all(|device| device.identity.is_ok()) {
             return;
         }
+        self.unknown.told = false;
         let mut asked = None;
-        for export in 0..self.exports.len() {
-            let Some(ExportKind::PassThrough(number)) = self.exports.get(export).map(|it| &it.kind)
-            else {
+        for (index, number) in passed_through(&self.exports) {
+            let of = Subject::Export(index);
+            if self.suspects.withholds(of).is_some() {
                 continue;
-            };
-            let id = self.unknown(*number).map(|device| device.id);
-            let told = self.unknown.told.contains(&export);
-            match id {
-                Some(_) if !told => self.tell_unknown(export),
-                Some(_) if self.conditions.is_asked(Subject::Export(export)) => asked = id,
-                Some(_) => {}
-                None if told => {
-                    self.unknown.told.retain(|&it| it != export);
-                    self.conditions.good(Subject::Export(export));
-                    self.suspects.show(&mut self.conditions);
-                }
-                None => {}
             }
+            let unknown = self.unknown(number).map(|device| device.id);
+            match (unknown, self.conditions.reason(of).is_some()) {
+                (Some(_), false) => self.tell_unknown(of, number),
+                (Some(id), true) if self.conditions.is_asked(of) => asked = Some(id),
+                (None, true) => {
+                    self.conditions.good(of);
+                }
+                _ => {}
+            }
+            self.unknown.told |= unknown.is_some();
         }
         let began = platform.now();
         if asked.is_none() && began < self.unknown.next {
@@ -109,28 +107,28 @@ impl Appliance {
             }
         }
         // Of those that are still unknown, this was a try.
-        for export in self.unknown.told.clone() {
-            self.tell_unknown(export);
+        for (index, number) in passed_through(&self.exports) {
+            self.tell_unknown(Subject::Export(index), number);
         }
     }
 
     /// Says why an export is not served, if it is for that reason.
-    fn tell_unknown(&mut self, export: usize) {
-        let Some(spec) = self.exports.get(export) else {
-            return;
-        };
-        let ExportKind::PassThrough(number) = spec.kind else {
-            return;
-        };
-        let Some(Err(error)) = self.unknown(number).map(|device| device.identity) else {
-            return;
-        };
-        if self.suspects.withholds(spec.slot.into()).is_none() {
+    fn tell_unknown(&mut self, of: Subject, number: DeviceNumber) {
+        let error = self.unknown(number).and_then(|it| it.identity.err());
+        let is_withheld = self.suspects.withholds(of).is_some();
+        if let Some(error) = error.filter(|_| !is_withheld) {
             let reason = format_args!("{number} has not said what it is: {error}");
-            self.conditions.failed(Subject::Export(export), &reason);
-        }
-        if !self.unknown.told.contains(&export) {
-            self.unknown.told.push(export);
+            self.conditions.failed(of, &reason);
         }
     }
+}
+
+/// The exports that are given a device by its number.
+fn passed_through(exports: &[Exported]) -> Vec<(usize, DeviceNumber)> {
+    let all = exports.iter().enumerate();
+    all.filter_map(|(index, export)| match export.kind {
+        ExportKind::PassThrough(number) => Some((index, number)),
+        _ => None,
+    })
+    .collect()
 }

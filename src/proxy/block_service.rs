@@ -3,22 +3,23 @@
 //! # Scope
 //!
 //! [`VirtioBlk`] is the device; `unit` makes it a control unit, which the virtual subchannel's channel
-//! drives; `queue` keeps one virtqueue and what of it must outlive the appliance; `ending` sets queues up, stops them and
-//! resets the device; `request` takes a descriptor chain apart, `table` has the requests in flight, and `service`
+//! drives; `queue` keeps one virtqueue and what of it must outlive the appliance; `request` takes a descriptor chain apart, `slice` makes
+//! the disk's operation of it, `table` has the requests in flight, and `service`
 //! moves requests between queues and the disk.
 
-mod ending;
 mod queue;
 pub mod request;
 pub mod service;
+mod slice;
 pub mod table;
 mod unit;
 
 use liballoc::vec::Vec;
 
 use vcss::client::{DeviceState, Notify, MAX_QUEUES};
+use vcss::control::Counters;
 use vcss::{Area, AreaError, Word};
-use virtio::blk::{Config, Features as BlkFeatures, SECTOR};
+use virtio::blk::{Config, Features as BlkFeatures};
 use virtio::ccw::{QueueInfo, REVISION_READ_STATUS};
 use virtio::ring::Options;
 use virtio::{Features, Status};
@@ -26,43 +27,24 @@ use window::Window;
 use zerocopy::IntoBytes;
 
 use self::queue::{ServedQueue, SetupError};
+use self::slice::Slice;
+pub use self::slice::Unfit;
 use crate::control::Export;
-use crate::driver::block::{BlockDevice, Geometry};
+use crate::driver::block::BlockDevice;
 
-/// Counted since the appliance started.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Counters {
-    /// Reads, writes, flushes, discards and write-zeroes that ended well.
-    pub reads: u64,
-    /// Writes.
-    pub writes: u64,
-    /// Flushes.
-    pub flushes: u64,
-    /// Discards and write-zeroes.
-    pub discards: u64,
-    /// Bytes read.
-    pub bytes_read: u64,
-    /// Bytes written.
-    pub bytes_written: u64,
-    /// Requests that ended in an error.
-    pub errors: u64,
-}
-
-/// A virtio block device.
 #[derive(Debug)]
 pub struct VirtioBlk {
     export: Export,
-    /// The client's area, and its window.
     area: Area<'static>,
     window: &'static Window,
-    /// Number of its subchannel in the client's area.
     index: u32,
     offered: Features,
     config: Config,
-    /// What of the disk each request is measured with.
-    disk: Traits,
+    disk: Slice,
     /// While the disk is not there, the bit that keeps the device from being served: requests wait.
     withheld: Status,
+    /// Nothing new is taken until what an earlier life had taken is done, for whichever client of the disk.
+    held: bool,
     /// Something was given back since the last publishing.
     dirty: bool,
     /// The client is to hear of a configuration change.
@@ -72,22 +54,9 @@ pub struct VirtioBlk {
     revision: u16,
     writeback: bool,
     queues: Vec<QueueSlot>,
-    /// A command that waits for the disk.
     waiting: Waiting,
     config_notify: Word<'static>,
     counters: Counters,
-}
-
-/// What of the disk each request is measured with.
-#[derive(Clone, Copy, Debug)]
-struct Traits {
-    /// First sector on the disk.
-    start: u64,
-    /// Sectors.
-    sectors: u64,
-    block_size: u32,
-    read_only: bool,
-    flush: bool,
 }
 
 /// Data segments that fit into any ring that a driver of today makes, of 64 descriptors, beside header and status.
@@ -97,13 +66,10 @@ const DIRECT_SEGMENTS: u32 = 62;
 #[derive(Clone, Copy, Debug)]
 enum Waiting {
     No,
-    /// A reset.
     Reset,
-    /// SET_VQ.
     Queue(QueueInfo),
 }
 
-/// One of the device's queues, set up or not.
 #[derive(Debug)]
 struct QueueSlot {
     /// The disk's queue that its requests go to.
@@ -114,40 +80,8 @@ struct QueueSlot {
     notify: Word<'static>,
 }
 
-/// Why a client cannot have what it is given of a disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unfit {
-    /// The disk has no such partition, or none that can be served.
-    Partition(u8),
-    /// The slice ends beyond the disk's end, at this many sectors.
-    Beyond(u64),
-    /// The slice does not begin and end on blocks, of this many bytes.
-    Blocks(u32),
-}
-
-impl core::fmt::Display for Unfit {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        match self {
-            Self::Partition(number) => {
-                write!(f, "the disk has no partition {number} that can be served")
-            }
-            Self::Beyond(sectors) => {
-                write!(f, "the slice ends beyond the disk's {sectors} sectors")
-            }
-            Self::Blocks(bytes) => write!(
-                f,
-                "the slice does not begin and end on the disk's blocks of {bytes} bytes"
-            ),
-        }
-    }
-}
-
 impl VirtioBlk {
     /// A device over `export`, in its state after reset. It has no disk until [`Self::attach`].
-    ///
-    /// # Errors
-    ///
-    /// The area has no place for it.
     pub fn new(
         area: Area<'static>,
         window: &'static Window,
@@ -168,14 +102,9 @@ impl VirtioBlk {
             index,
             offered: Features::empty(),
             config: Config::default(),
-            disk: Traits {
-                start: 0,
-                sectors: 0,
-                block_size: SECTOR,
-                read_only: true,
-                flush: false,
-            },
+            disk: Slice::default(),
             withheld: Status::DEVICE_NEEDS_RESET,
+            held: false,
             // A queue that is taken up may have something to say.
             dirty: true,
             changed: false,
@@ -200,18 +129,9 @@ impl VirtioBlk {
     /// The export does not fit the disk; nothing is served then.
     pub fn attach(&mut self, disk: &mut dyn BlockDevice, first_queue: usize) -> Result<(), Unfit> {
         self.withheld = Status::DEVICE_NEEDS_RESET;
-        let (start, sectors) = extent(&self.export, disk)?;
+        self.disk = Slice::new(&self.export, disk)?;
         let geometry = disk.geometry();
-        let (offered, config) = offer(&self.export, sectors, geometry);
-        self.offered = offered;
-        self.config = config;
-        self.disk = Traits {
-            start,
-            sectors,
-            block_size: geometry.block_size,
-            read_only: self.export.read_only || geometry.read_only,
-            flush: geometry.flush,
-        };
+        (self.offered, self.config) = self.disk.offer(&self.export, geometry);
         // Side by side with the queues of whoever else has the disk, so that none of the disk's lies idle.
         let queues = (0..geometry.queues.max(1)).cycle();
         let first = first_queue % usize::from(geometry.queues.max(1));
@@ -225,12 +145,10 @@ impl VirtioBlk {
         Ok(())
     }
 
-    /// What it serves.
     pub const fn export(&self) -> &Export {
         &self.export
     }
 
-    /// The number of its virtual subchannel.
     #[inline]
     pub const fn index(&self) -> u16 {
         self.index as u16
@@ -242,19 +160,21 @@ impl VirtioBlk {
         self.dirty
     }
 
-    /// What it has done.
-    pub const fn counters(&self) -> &Counters {
-        &self.counters
+    /// What it has done since the appliance started.
+    pub fn counters(&self) -> Counters {
+        Counters {
+            in_flight: u64::from(self.in_flight()).into(),
+            ..self.counters
+        }
     }
 
     /// Requests that the client waits for.
-    pub fn in_flight(&self) -> u32 {
+    fn in_flight(&self) -> u32 {
         self.served()
             .map(|queue| u32::from(queue.in_flight()))
             .sum()
     }
 
-    /// Whether its disk is there.
     pub const fn is_ready(&self) -> bool {
         self.withheld.is_empty()
     }
@@ -279,6 +199,11 @@ impl VirtioBlk {
         self.is_live() && self.served().any(ServedQueue::is_redoing)
     }
 
+    /// From now on only what was taken before is taken again, or no longer so.
+    pub const fn hold(&mut self, held: bool) {
+        self.held = held;
+    }
+
     /// Whether a write may be answered before it is on stable storage.
     fn write_back(&self) -> bool {
         let flush = Features::from(BlkFeatures::FLUSH);
@@ -293,7 +218,6 @@ impl VirtioBlk {
         self.tell_of_change();
     }
 
-    /// Tells the client of a configuration change.
     fn tell_of_change(&mut self) {
         self.config_notify
             .store(self.config_notify.load().wrapping_add(1));
@@ -394,79 +318,4 @@ impl VirtioBlk {
     fn acceptable(&self, features: Features) -> bool {
         self.offered.contains(features) && features.contains(Features::VERSION_1)
     }
-}
-
-/// Where on a disk an export lies: first sector, and how many.
-fn extent(export: &Export, disk: &mut dyn BlockDevice) -> Result<(u64, u64), Unfit> {
-    let (start, sectors) = match export.partition {
-        0 => (export.start, export.sectors),
-        number => (disk.dasd())
-            .and_then(|dasd| dasd.partition(number))
-            .ok_or(Unfit::Partition(number))?,
-    };
-    let geometry = disk.geometry();
-    let size = geometry.sectors;
-    let sectors = match sectors {
-        0 => size.saturating_sub(start),
-        sectors => sectors,
-    };
-    let end = start.checked_add(sectors);
-    let Some(end) = end.filter(|&end| sectors != 0 && end <= size) else {
-        return Err(Unfit::Beyond(size));
-    };
-    let block = u64::from(geometry.block_size / SECTOR).max(1);
-    if !start.is_multiple_of(block) || !end.is_multiple_of(block) {
-        return Err(Unfit::Blocks(geometry.block_size));
-    }
-    Ok((start, sectors))
-}
-
-/// What the export offers of what the disk can do.
-fn offer(export: &Export, sectors: u64, disk: &Geometry) -> (Features, Config) {
-    let mut features = BlkFeatures::SEG_MAX
-        | BlkFeatures::SIZE_MAX
-        | BlkFeatures::BLK_SIZE
-        | BlkFeatures::TOPOLOGY
-        | BlkFeatures::MQ;
-    let mut config = Config {
-        capacity: sectors.into(),
-        size_max: disk.size_max.into(),
-        seg_max: u32::from(disk.seg_max).into(),
-        blk_size: disk.block_size.into(),
-        num_queues: export.queues.into(),
-        writeback: 1,
-        ..Config::default()
-    };
-    config.topology.physical_block_exp = disk.physical_block_exp;
-    config.topology.min_io_size = disk.min_io.into();
-    config.topology.opt_io_size = disk.opt_io.into();
-    if disk.flush {
-        features |= BlkFeatures::FLUSH | BlkFeatures::CONFIG_WCE;
-    }
-    if export.read_only || disk.read_only {
-        features |= BlkFeatures::RO;
-    } else {
-        if let Some(limits) = &disk.discard {
-            features |= BlkFeatures::DISCARD;
-            config.max_discard_sectors = limits.max_sectors.into();
-            config.max_discard_seg = request::ranges(limits.max_segments).into();
-            config.discard_sector_alignment = limits.alignment.into();
-        }
-        if let Some(limits) = &disk.write_zeroes {
-            features |= BlkFeatures::WRITE_ZEROES;
-            config.max_write_zeroes_sectors = limits.max_sectors.into();
-            config.max_write_zeroes_seg = request::ranges(limits.max_segments).into();
-            config.write_zeroes_may_unmap = u8::from(limits.may_unmap);
-        }
-    }
-    let ring = Features::VERSION_1 | Features::RING_INDIRECT_DESC | Features::RING_EVENT_IDX;
-    (ring | features.into(), config)
-}
-
-/// Sectors in so many bytes; `None` when it is no whole number of blocks.
-const fn sectors(bytes: u64, block_size: u32) -> Option<u64> {
-    if block_size == 0 || !bytes.is_multiple_of(block_size as u64) {
-        return None;
-    }
-    Some(bytes / SECTOR as u64)
 }

@@ -24,7 +24,6 @@ pub use self::place::{Fit, Stands};
 
 use self::place::{part, Kind, Virtual};
 use super::ctx::{serve, Ctx};
-use super::held::Held;
 use crate::control::Export;
 use crate::css::Device;
 use crate::driver::block::BlockDevice;
@@ -425,10 +424,9 @@ impl Client {
         });
     }
 
-    /// Takes requests from the client's queues and passes them on; new ones only of disks that are not `held`.
+    /// Takes requests from the client's queues and passes them on.
     pub fn serve(
         &mut self,
-        held: Option<&Held>,
         disks: &mut [OwnedDisk],
         requests: &mut Requests,
         note: Option<&Note>,
@@ -443,7 +441,6 @@ impl Client {
                 }
                 continue;
             }
-            let held = held.is_some_and(|held| held.contains(device.export().disk));
             for queue in 0..device.queue_count() {
                 if !device.has_news(queue) {
                     continue;
@@ -457,7 +454,7 @@ impl Client {
                     subchannel: number as u16,
                     queue,
                 };
-                worked |= device.serve(origin, held, disk.driver.as_mut(), requests);
+                worked |= device.serve(origin, disk.driver.as_mut(), requests);
             }
         }
         worked
@@ -474,15 +471,14 @@ impl Client {
         core::mem::take(&mut self.ring) && self.bell.ring()
     }
 
-    /// Asks the client to ring. Returns whether there is work after all. What is new cannot be taken if the table is `full`, or of a disk
-    /// that is `held`.
-    pub fn arm_wakeup(&mut self, full: bool, held: Option<&Held>, note: Option<&Note>) -> bool {
+    /// Asks the client to ring. Returns whether there is work after all. What is new cannot be taken if the table is `full`.
+    pub fn arm_wakeup(&mut self, full: bool, note: Option<&Note>) -> bool {
         self.bell.arm_wakeup();
         let mut waiting = false;
         for device in &mut self.devices {
             serve(note, self.number, device.index());
             let more = device.expect_bells(true);
-            waiting |= more && !full && !held.is_some_and(|it| it.contains(device.export().disk));
+            waiting |= more && !full;
         }
         self.bell.rings() | waiting
     }

@@ -31,7 +31,6 @@ use zerocopy::big_endian::U16;
 /// Heads that are remembered between two publishings.
 const BATCH: usize = 64;
 
-/// A virtqueue being served.
 #[derive(Debug)]
 pub struct ServedQueue {
     ring: Queue,
@@ -52,10 +51,8 @@ pub struct ServedQueue {
     notify: bool,
 }
 
-/// Which requests are worked on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Work {
-    /// All.
     All,
     /// Those that were taken: the queue is being stopped.
     Taken,
@@ -63,12 +60,9 @@ enum Work {
     AtDisk,
 }
 
-/// Why a queue cannot be served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SetupError {
-    /// The ring cannot be.
     Layout(LayoutError),
-    /// The area has no place for it.
     Area(AreaError),
     /// The record of an earlier life contradicts itself.
     Record,
@@ -294,12 +288,10 @@ impl ServedQueue {
         self.ring.in_flight() + self.returned.len() as u16
     }
 
-    /// The next available index.
     pub const fn next_avail(&self) -> u16 {
         self.ring.last_avail()
     }
 
-    /// Whether new requests are taken.
     pub fn is_taking(&self) -> bool {
         self.work == Work::All
     }
@@ -396,7 +388,6 @@ impl ServedQueue {
         Ok(())
     }
 
-    /// Whether there is something to publish.
     #[inline]
     pub fn is_dirty(&self) -> bool {
         !self.returned.is_empty()
@@ -475,7 +466,6 @@ impl NextAvail for Word<'_> {
     }
 }
 
-/// Which heads are taken.
 #[derive(Debug, Default)]
 struct Taken([u64; MAX_QUEUE_SIZE / 64]);
 

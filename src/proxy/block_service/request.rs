@@ -11,9 +11,9 @@ use window::{ClientAddress, Segment, Window};
 use crate::driver::block::Range;
 
 /// Data segments that a request may have, whatever the disk allows.
-pub(in crate::proxy::block_service) const MAX_SEGMENTS: usize = 128;
+pub(super) const MAX_SEGMENTS: usize = 128;
 /// Ranges that a discard may have, whatever the disk allows.
-pub(in crate::proxy::block_service) const MAX_RANGES: usize = 16;
+pub(super) const MAX_RANGES: usize = 16;
 
 /// How many of a disk's ranges per request the service passes on.
 pub const fn ranges(disk: u32) -> u32 {
@@ -27,9 +27,9 @@ pub const fn ranges(disk: u32) -> u32 {
 /// Where a request is taken apart. One for all, so that nothing is cleared that need not be.
 #[derive(Debug)]
 pub struct Scratch {
-    pub(in crate::proxy::block_service) chain: Box<Chain<{ MAX_SEGMENTS + 2 }>>,
-    pub(in crate::proxy::block_service) segments: Box<heapless::Vec<Segment, MAX_SEGMENTS>>,
-    pub(in crate::proxy::block_service) ranges: heapless::Vec<Range, MAX_RANGES>,
+    pub(super) chain: Box<Chain<{ MAX_SEGMENTS + 2 }>>,
+    pub(super) segments: Box<heapless::Vec<Segment, MAX_SEGMENTS>>,
+    pub(super) ranges: heapless::Vec<Range, MAX_RANGES>,
 }
 
 impl Default for Scratch {
@@ -44,10 +44,9 @@ impl Default for Scratch {
 
 /// Why a request ends without the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::proxy::block_service) enum Refused {
+pub(super) enum Refused {
     /// The chain has no place for header or status.
     Shape,
-    /// With this status.
     Status(RequestStatus),
 }
 
@@ -57,21 +56,17 @@ impl From<RequestStatus> for Refused {
     }
 }
 
-/// Where a chain's parts are.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::proxy::block_service) struct Shape {
-    pub(in crate::proxy::block_service) header: RequestHeader,
+pub(super) struct Shape {
+    pub(super) header: RequestHeader,
     /// Of the readable buffers, how many are all header, and the bytes of the next that are.
-    pub(in crate::proxy::block_service) skip: (usize, u32),
-    pub(in crate::proxy::block_service) status: ClientAddress,
+    pub(super) skip: (usize, u32),
+    pub(super) status: ClientAddress,
 }
 
 /// Finds header and status byte in a chain. The usual case, a buffer for each, is the quick one.
 #[inline]
-pub(in crate::proxy::block_service) fn shape<const N: usize>(
-    window: &Window,
-    chain: &Chain<N>,
-) -> Result<Shape, Refused> {
+pub(super) fn shape<const N: usize>(window: &Window, chain: &Chain<N>) -> Result<Shape, Refused> {
     const HEADER: usize = size_of::<RequestHeader>();
     let last = chain.writable().last().ok_or(Refused::Shape)?;
     // The status is the last byte that may be written; an empty buffer has none.
@@ -110,7 +105,7 @@ pub(in crate::proxy::block_service) fn shape<const N: usize>(
 /// Buffers into segments, without the bytes to skip in front and to trim at the end. Returns how many
 /// bytes they have.
 #[inline]
-pub(in crate::proxy::block_service) fn gather(
+pub(super) fn gather(
     window: &Window,
     buffers: &[Buffer],
     (skip, front): (usize, u32),
@@ -142,7 +137,7 @@ pub(in crate::proxy::block_service) fn gather(
 }
 
 /// Copies what buffers hold, all of it, without the bytes to skip. Returns how much there was.
-pub(in crate::proxy::block_service) fn copy_out(
+pub(super) fn copy_out(
     window: &Window,
     buffers: &[Buffer],
     (skip, mut front): (usize, u32),

@@ -12,15 +12,16 @@
 //! A request gets exactly one ending. What is wrong with a request ends that request; what is wrong
 //! with a ring ends the device, until its driver resets it.
 
-use virtio::blk::{Range as WireRange, RangeFlags, RequestStatus, RequestType, SECTOR};
-use virtio::ring::device::{Buffer, PopError};
-use window::{ClientAddress, Window};
-use zerocopy::IntoBytes;
+use virtio::blk::RequestStatus;
+use virtio::ring::device::PopError;
+use window::ClientAddress;
+use zerocopy::big_endian::U64;
 
-use super::request::{copy_out, gather, shape, Refused, Scratch, Shape, MAX_RANGES};
-use super::table::{Kind, Origin, Request, Table};
-use super::{sectors, VirtioBlk};
-use crate::driver::block::{BlockDevice, BlockStatus, Operation, Range, SubmitError};
+use super::request::{shape, Refused, Scratch};
+use super::slice::Prepared;
+use super::table::{Origin, Request, Table};
+use super::VirtioBlk;
+use crate::driver::block::{BlockDevice, BlockStatus, Operation, SubmitError};
 
 /// Requests taken from one queue before the next one's turn.
 const BUDGET: u32 = 32;
@@ -28,20 +29,11 @@ const BUDGET: u32 = 32;
 /// What the devices of all clients share.
 #[derive(Debug, Default)]
 pub struct Requests {
-    /// The requests in flight.
     pub table: Table,
     /// The place to take one apart.
     pub scratch: Scratch,
     /// Set when a request finds its disk full.
     pub full: bool,
-}
-
-/// A request that was checked.
-enum Prepared {
-    /// It is the disk's: what it is to do, and how many bytes it writes into the client's buffers.
-    Disk(Operation, Kind, u32),
-    /// It is done, and so many bytes were written into the client's buffers.
-    Done(u32),
 }
 
 impl VirtioBlk {
@@ -53,12 +45,10 @@ impl VirtioBlk {
             .is_some_and(|served| served.has_news(self.window))
     }
 
-    /// Takes requests from one queue that [has news](Self::has_news), and passes them on: of a disk that is `held`, only
-    /// those that had been taken before. Returns whether there were any.
+    /// Takes requests from one queue that [has news](Self::has_news), and passes them on. Returns whether there were any.
     pub fn serve(
         &mut self,
         origin: Origin,
-        held: bool,
         disk: &mut dyn BlockDevice,
         requests: &mut Requests,
     ) -> bool {
@@ -70,7 +60,7 @@ impl VirtioBlk {
             let Some(served) = &mut slot.served else {
                 break;
             };
-            if held && !served.has_taken() {
+            if self.held && !served.has_taken() {
                 break;
             }
             if requests.table.is_full() {
@@ -84,7 +74,7 @@ impl VirtioBlk {
                 Ok(Some(head)) => head,
                 Err(PopError::Request { head, error }) => {
                     log::debug!("{origin:?} head {head}: {error}");
-                    self.counters.errors += 1;
+                    bump(&mut self.counters.errors, 1);
                     self.give_back(origin, head, 0);
                     worked = true;
                     continue;
@@ -124,24 +114,22 @@ impl VirtioBlk {
             Ok(shape) => shape,
             Err(_) => {
                 log::debug!("{origin:?} head {head}: no room for header or status");
-                self.counters.errors += 1;
+                bump(&mut self.counters.errors, 1);
                 self.give_back(origin, head, 0);
                 return true;
             }
         };
         // The status byte, and what comes before it.
         let mut written = 1;
-        let ended = match self.prepare(&shape, &mut requests.scratch) {
-            Ok(Prepared::Disk(operation, kind, data)) => {
+        let ended = match self.disk.prepare(window, &shape, &mut requests.scratch) {
+            Ok(Prepared::Disk(operation, bytes)) => {
                 let request = Request {
                     origin,
                     head,
-                    kind,
-                    data,
+                    operation,
+                    bytes,
                     status: shape.status,
-                    through: matches!(kind, Kind::Write { .. } | Kind::Discard)
-                        && !self.write_back()
-                        && self.disk.flush,
+                    through: operation.changes_data() && !self.write_back() && self.disk.flush,
                 };
                 let Some(token) = requests.table.insert(request) else {
                     return false;
@@ -170,148 +158,10 @@ impl VirtioBlk {
             Err(Refused::Shape) => RequestStatus::IoError,
         };
         if ended != RequestStatus::Ok {
-            self.counters.errors += 1;
+            bump(&mut self.counters.errors, 1);
         }
         self.answer(origin, head, shape.status, ended, written);
         true
-    }
-
-    /// Checks a request and makes the disk's operation of it, unless it is done already.
-    #[inline]
-    fn prepare(&mut self, shape: &Shape, scratch: &mut Scratch) -> Result<Prepared, Refused> {
-        let Scratch {
-            chain,
-            segments,
-            ranges,
-        } = scratch;
-        segments.clear();
-        ranges.clear();
-        let window = self.window;
-        let kind = RequestType::try_from(shape.header.kind.get())
-            .map_err(|_| RequestStatus::Unsupported)?;
-        let read_only = self.disk.read_only;
-        match kind {
-            RequestType::In => {
-                let bytes = gather(window, chain.writable(), (0, 0), 1, segments)?;
-                let sector = self.place(shape.header.sector.get(), bytes)?;
-                if bytes == 0 {
-                    return Ok(Prepared::Done(0));
-                }
-                Ok(Prepared::Disk(
-                    Operation::Read { sector },
-                    Kind::Read,
-                    bytes,
-                ))
-            }
-            RequestType::Out => {
-                if read_only {
-                    return Err(RequestStatus::IoError.into());
-                }
-                let bytes = gather(window, chain.readable(), shape.skip, 0, segments)?;
-                let sector = self.place(shape.header.sector.get(), bytes)?;
-                if bytes == 0 {
-                    return Ok(Prepared::Done(0));
-                }
-                let kind = Kind::Write { bytes };
-                Ok(Prepared::Disk(Operation::Write { sector }, kind, 0))
-            }
-            RequestType::Flush => {
-                if !self.disk.flush {
-                    return Ok(Prepared::Done(0));
-                }
-                Ok(Prepared::Disk(Operation::Flush, Kind::Flush, 0))
-            }
-            RequestType::GetId => {
-                let room = gather(window, chain.writable(), (0, 0), 1, segments)?;
-                let written = self.get_id(window, chain.writable(), room)?;
-                Ok(Prepared::Done(written))
-            }
-            RequestType::Discard | RequestType::WriteZeroes => {
-                if read_only {
-                    return Err(RequestStatus::IoError.into());
-                }
-                self.ranges(kind, window, chain.readable(), shape.skip, ranges)?;
-                let operation = if kind == RequestType::Discard {
-                    Operation::Discard
-                } else {
-                    Operation::WriteZeroes
-                };
-                Ok(Prepared::Disk(operation, Kind::Discard, 0))
-            }
-            RequestType::GetLifetime | RequestType::SecureErase => {
-                Err(RequestStatus::Unsupported.into())
-            }
-        }
-    }
-
-    /// Where on the disk a transfer begins, if it lies within the export.
-    #[inline]
-    fn place(&self, sector: u64, bytes: u32) -> Result<u64, Refused> {
-        let count =
-            sectors(u64::from(bytes), self.disk.block_size).ok_or(RequestStatus::IoError)?;
-        let block_sectors = u64::from(self.disk.block_size / SECTOR).max(1);
-        match sector.checked_add(count) {
-            Some(end) if end <= self.disk.sectors && sector.is_multiple_of(block_sectors) => {
-                Ok(self.disk.start + sector)
-            }
-            _ => Err(RequestStatus::IoError.into()),
-        }
-    }
-
-    /// Writes as much of the serial as there is room for, and returns how many bytes that is.
-    fn get_id(&self, window: &Window, writable: &[Buffer], room: u32) -> Result<u32, Refused> {
-        let serial = self.export.serial.as_slice();
-        let serial = serial.get(..room as usize).unwrap_or(serial);
-        let mut rest = serial;
-        for buffer in writable {
-            let length = rest.len().min(buffer.len as usize);
-            let (now, later) = rest.split_at(length);
-            window
-                .write_bytes(buffer.address, now)
-                .map_err(|_| RequestStatus::IoError)?;
-            rest = later;
-        }
-        Ok((serial.len() - rest.len()) as u32)
-    }
-
-    /// Copies and checks the ranges of a discard or write-zeroes request.
-    fn ranges(
-        &self,
-        kind: RequestType,
-        window: &Window,
-        readable: &[Buffer],
-        skip: (usize, u32),
-        ranges: &mut heapless::Vec<Range, MAX_RANGES>,
-    ) -> Result<(), Refused> {
-        let mut wire = [WireRange::default(); MAX_RANGES];
-        let length = copy_out(window, readable, skip, wire.as_mut_bytes())?;
-        if length == 0 || length % size_of::<WireRange>() != 0 {
-            return Err(RequestStatus::IoError.into());
-        }
-        let most = match kind {
-            RequestType::Discard => self.config.max_discard_sectors.get(),
-            _ => self.config.max_write_zeroes_sectors.get(),
-        };
-        for range in wire.iter().take(length / size_of::<WireRange>()) {
-            let flags = RangeFlags::from_bits(range.flags.get());
-            let unmap = match (kind, flags) {
-                (RequestType::WriteZeroes, Some(flags)) => flags.contains(RangeFlags::UNMAP),
-                (_, Some(flags)) if flags.is_empty() => false,
-                // As the standard has it: unsupported, not an error.
-                _ => return Err(RequestStatus::Unsupported.into()),
-            };
-            let count = range.num_sectors.get();
-            let end = range.sector.get().checked_add(u64::from(count));
-            if count > most || end.is_none_or(|end| end > self.disk.sectors) {
-                return Err(RequestStatus::IoError.into());
-            }
-            let _ = ranges.push(Range {
-                sector: self.disk.start + range.sector.get(),
-                sectors: count,
-                unmap,
-            });
-        }
-        Ok(())
     }
 
     /// A disk's completion of one of this device's requests, which is not in the table any more. `false`: its flush could not be
@@ -337,9 +187,12 @@ impl VirtioBlk {
         }
         let written = if status == RequestStatus::Ok {
             self.count(request);
-            request.data.saturating_add(1)
+            match request.operation {
+                Operation::Read { .. } => request.bytes.saturating_add(1),
+                _ => 1,
+            }
         } else {
-            self.counters.errors += 1;
+            bump(&mut self.counters.errors, 1);
             1
         };
         self.answer(
@@ -377,24 +230,56 @@ impl VirtioBlk {
         submitted
     }
 
+    /// While the disk is not there: ends with an error what keeps queues from stopping. Returns whether there was anything.
+    pub fn end_rest(&mut self, client: u16, subchannel: u16, scratch: &mut Scratch) -> bool {
+        let window = self.window;
+        let mut worked = false;
+        for queue in 0..self.queue_count() {
+            let origin = Origin {
+                client,
+                subchannel,
+                queue,
+            };
+            while self.is_driven() {
+                let served = self.served_mut(queue).filter(|served| served.has_rest());
+                let head = match served.map(|served| served.take(window, &mut scratch.chain)) {
+                    Some(Ok(Some(head)) | Err(PopError::Request { head, .. })) => head,
+                    None | Some(Ok(None) | Err(PopError::Queue(_))) => break,
+                };
+                bump(&mut self.counters.errors, 1);
+                worked = true;
+                match shape(window, &scratch.chain) {
+                    Ok(shape) => {
+                        let (at, status) = (shape.status, RequestStatus::IoError);
+                        self.answer(origin, head, at, status, 1);
+                    }
+                    Err(_) => self.give_back(origin, head, 0),
+                }
+            }
+        }
+        worked
+    }
+
     #[inline]
     fn count(&mut self, request: &Request) {
-        match request.kind {
-            Kind::Read => {
-                self.counters.reads += 1;
-                self.counters.bytes_read += u64::from(request.data);
+        let counters = &mut self.counters;
+        match request.operation {
+            Operation::Read { .. } => {
+                bump(&mut counters.reads, 1);
+                bump(&mut counters.bytes_read, request.bytes.into());
             }
-            Kind::Write { bytes } => {
-                self.counters.writes += 1;
-                self.counters.bytes_written += u64::from(bytes);
+            Operation::Write { .. } => {
+                bump(&mut counters.writes, 1);
+                bump(&mut counters.bytes_written, request.bytes.into());
             }
-            Kind::Flush => self.counters.flushes += 1,
-            Kind::Discard => self.counters.discards += 1,
+            Operation::Flush => bump(&mut counters.flushes, 1),
+            Operation::Discard | Operation::WriteZeroes => bump(&mut counters.discards, 1),
+            Operation::GetId => {}
         }
     }
 
     #[inline]
-    pub(in crate::proxy::block_service) fn answer(
+    fn answer(
         &mut self,
         origin: Origin,
         head: u16,
@@ -409,12 +294,7 @@ impl VirtioBlk {
     }
 
     #[inline]
-    pub(in crate::proxy::block_service) fn give_back(
-        &mut self,
-        origin: Origin,
-        head: u16,
-        written: u32,
-    ) {
+    fn give_back(&mut self, origin: Origin, head: u16, written: u32) {
         let window = self.window;
         self.dirty = true;
         let Some(served) = self.served_mut(origin.queue) else {
@@ -468,7 +348,7 @@ impl VirtioBlk {
                 served.expect_no_bell(self.window).map(|()| false)
             };
             match done {
-                Ok(more) => waiting |= more && !served.has_taken(),
+                Ok(more) => waiting |= more && !self.held && !served.has_taken(),
                 Err(error) => broken = Some(error),
             }
         }
@@ -478,7 +358,6 @@ impl VirtioBlk {
         waiting
     }
 
-    /// Number of queues to go through.
     pub fn queue_count(&self) -> u16 {
         self.queues.len() as u16
     }
@@ -489,10 +368,12 @@ impl VirtioBlk {
         slot.map_or(0, |slot| slot.disk_queue)
     }
 
-    pub(in crate::proxy::block_service) fn served_mut(
-        &mut self,
-        queue: u16,
-    ) -> Option<&mut super::ServedQueue> {
+    fn served_mut(&mut self, queue: u16) -> Option<&mut super::ServedQueue> {
         self.queues.get_mut(usize::from(queue))?.served.as_mut()
     }
+}
+
+#[inline]
+fn bump(counter: &mut U64, by: u64) {
+    counter.set(counter.get() + by);
 }

@@ -6,39 +6,26 @@ use liballoc::vec::Vec;
 
 use window::ClientAddress;
 
-use crate::driver::block::Token;
+use crate::driver::block::{Operation, Token};
 
 /// Who asked: the client's place in the proxy's list, and the indices of its device and queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Origin {
-    /// The client.
     pub client: u16,
-    /// Its virtual subchannel.
     pub subchannel: u16,
-    /// The queue.
     pub queue: u16,
 }
 
-/// A request in flight.
 #[derive(Clone, Copy, Debug)]
 pub struct Request {
-    /// Who asked.
     pub origin: Origin,
-    pub(in crate::proxy::block_service) head: u16,
-    pub(in crate::proxy::block_service) kind: Kind,
-    /// Bytes that the disk writes into the client's buffers.
-    pub(in crate::proxy::block_service) data: u32,
-    pub(in crate::proxy::block_service) status: ClientAddress,
+    pub(super) head: u16,
+    pub(super) operation: Operation,
+    /// Bytes that are read or written.
+    pub(super) bytes: u32,
+    pub(super) status: ClientAddress,
     /// A flush is to follow, or is under way.
-    pub(in crate::proxy::block_service) through: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::proxy::block_service) enum Kind {
-    Read,
-    Write { bytes: u32 },
-    Flush,
-    Discard,
+    pub(super) through: bool,
 }
 
 /// The requests in flight; a [`Token`] is an index.
@@ -58,26 +45,21 @@ impl Table {
         self.vacant.extend(more.rev().map(|number| number as u32));
     }
 
-    /// Requests in flight.
     pub fn in_flight(&self) -> usize {
         self.requests.len() - self.vacant.len()
     }
 
-    /// Whether there is no room for another one.
     pub fn is_full(&self) -> bool {
         self.vacant.is_empty()
     }
 
-    pub(in crate::proxy::block_service) fn insert(&mut self, request: Request) -> Option<Token> {
+    pub(super) fn insert(&mut self, request: Request) -> Option<Token> {
         let token = self.vacant.pop()?;
         *self.requests.get_mut(token as usize)? = Some(request);
         Some(Token(token))
     }
 
-    pub(in crate::proxy::block_service) fn get_mut(
-        &mut self,
-        token: Token,
-    ) -> Option<&mut Request> {
+    pub(super) fn get_mut(&mut self, token: Token) -> Option<&mut Request> {
         self.requests.get_mut(token.0 as usize)?.as_mut()
     }
 

@@ -142,7 +142,6 @@ impl Subchannel {
         }
     }
 
-    /// HALT SUBCHANNEL.
     pub fn halt(&mut self) -> Result<(), Refusal> {
         self.operational()?;
         let status = self.schib.scsw.status();
@@ -162,7 +161,6 @@ impl Subchannel {
         Ok(())
     }
 
-    /// CLEAR SUBCHANNEL.
     pub fn clear(&mut self) -> Result<(), Refusal> {
         self.operational()?;
         self.program = None;
@@ -207,7 +205,6 @@ impl Subchannel {
         Ok(())
     }
 
-    /// TEST SUBCHANNEL.
     pub fn test(&mut self) -> Result<Tested, NotOperational> {
         if !self.is_enabled() {
             return Err(NotOperational);

@@ -180,7 +180,7 @@ impl Fixture {
     fn lives_on(&mut self, mended: bool) {
         self.restart();
         let disk = &mut self.appliance.plane.disks[0];
-        let real = core::mem::replace(&mut disk.driver, Box::new(Absent));
+        let real = core::mem::replace(&mut disk.driver, Box::new(Absent::default()));
         disk.driver = Box::new(Deadly(real, VecDeque::new(), mended));
     }
 

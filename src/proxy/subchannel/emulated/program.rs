@@ -21,16 +21,12 @@ use channel::{Ccw0, Ccw1, CcwFlags, CommandCode, DeviceStatus, Orb, OrbFlags, Su
 use window::{ClientAddress, Window};
 use zerocopy::big_endian::{U32, U64};
 
-/// CCWs that one program may execute.
 pub const MAX_CCWS: u32 = 1024;
 
-/// What stands behind the channel.
 pub trait ControlUnit {
-    /// Carries out one command.
     fn execute(&mut self, command: u8, data: &mut Data<'_>) -> Executed;
 }
 
-/// How a command went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Executed {
     /// Channel end and device end.
@@ -60,7 +56,6 @@ impl From<Fault> for Executed {
     }
 }
 
-/// The data area of one command.
 #[derive(Debug)]
 pub struct Data<'a> {
     window: &'a Window,
@@ -70,16 +65,11 @@ pub struct Data<'a> {
 }
 
 impl Data<'_> {
-    /// The CCW's count.
     pub const fn count(&self) -> u16 {
         self.ccw.count.get()
     }
 
     /// Copies what the client has at `offset` of the area.
-    ///
-    /// # Errors
-    ///
-    /// See [`Fault`].
     pub fn read(&mut self, offset: u16, bytes: &mut [u8]) -> Result<(), Fault> {
         self.walk(offset, bytes.len(), |window, address, at, length| {
             let part = bytes.get_mut(at..at + length).ok_or(Fault::Short)?;
@@ -88,10 +78,6 @@ impl Data<'_> {
     }
 
     /// Stores at `offset` of the area, unless the CCW says to skip.
-    ///
-    /// # Errors
-    ///
-    /// See [`Fault`].
     pub fn write(&mut self, offset: u16, bytes: &[u8]) -> Result<(), Fault> {
         let skip = self.ccw.flags().contains(CcwFlags::SKIP);
         self.walk(offset, bytes.len(), |window, address, at, length| {
@@ -179,11 +165,8 @@ impl Data<'_> {
 pub struct Ending {
     /// 8 beyond the last CCW used.
     pub ccw_address: u32,
-    /// Residual count.
     pub count: u16,
-    /// Device status.
     pub device: DeviceStatus,
-    /// Subchannel status.
     pub subchannel: SubchannelStatus,
     /// Sense byte 0, with a unit check.
     pub sense: u8,
@@ -194,11 +177,9 @@ pub struct Ending {
 pub enum Step {
     /// The control unit wants time; run again later.
     Waiting,
-    /// Ended.
     Ended(Ending),
 }
 
-/// A program being executed.
 #[derive(Debug)]
 pub struct Program {
     flags: OrbFlags,
@@ -339,9 +320,10 @@ impl Program {
     }
 }
 
-/// Channel end and device end.
+/// Sense byte 0.
 const COMMAND_REJECT: u8 = 0x80;
 const INTERVENTION_REQUIRED: u8 = 0x40;
+/// Channel end and device end.
 const ENDED: DeviceStatus = DeviceStatus::CHANNEL_END.union(DeviceStatus::DEVICE_END);
 
 #[cfg(test)]
