@@ -93,10 +93,9 @@ pub enum Termination {
 }
 
 /// The subchannel logout: word 0 of a format-0 ESW.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(transparent)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct SubchannelLogout(pub U32);
 
 impl SubchannelLogout {
@@ -181,10 +180,9 @@ impl SubchannelLogout {
 }
 
 /// The extended-report word: word 1 of an ESW.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(transparent)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Erw(pub U32);
 
 impl Erw {
@@ -251,10 +249,9 @@ pub enum EswContext {
 }
 
 /// An extended-status word.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C, align(4))]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Esw {
     /// Word 0; see [`Self::format`].
     pub word_0: U32,
@@ -362,10 +359,9 @@ impl Esw {
 ///
 /// It is stored with primary status, with secondary status alone, and when a program is suspended, if the timing facility is
 /// there. (*Principles of Operation*, chapter 16, "Extended-measurement word"; the unit is that of US patent 7,886,082.)
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C, align(4))]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Emw {
     /// Device-connect time.
     pub device_connect: U32,
@@ -389,10 +385,9 @@ const _: () = assert!(size_of::<Emw>() == 32);
 
 /// A format-1 measurement block (*Principles of Operation*, chapter 17, "Measurement block"):
 /// on a 64-byte boundary, named by the SCHIB's measurement-block address.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C, align(4))]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct MeasurementBlock1 {
     /// START and RESUME SUBCHANNEL count.
     pub start_count: U32,

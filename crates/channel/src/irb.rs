@@ -8,10 +8,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::{Emw, ErwFlags, Esw, Scsw};
 
 /// The extended-control word: concurrent sense, or model-dependent information.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C, align(4))]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Ecw(pub [u8; 32]);
 
 const _: () = assert!(size_of::<Ecw>() == 32);
@@ -33,10 +32,9 @@ impl DerefMut for Ecw {
 /// What TEST SUBCHANNEL stores: subchannel-status word, extended-status word, extended-control word
 /// and extended-measurement word. The last is stored only while the PMCW enables it
 /// ([`Pmcw::has_extended_measurement`](crate::Pmcw::has_extended_measurement)).
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C, align(4))]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Irb {
     /// Subchannel-status word.
     pub scsw: Scsw,

@@ -1,7 +1,6 @@
 //! The operation-request block (*Principles of Operation*, chapter 15, "Operation-request block").
 
-use core::fmt;
-
+use thiserror::Error;
 use zerocopy::big_endian::U32;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -44,16 +43,9 @@ bitflags::bitflags! {
 }
 
 /// An operand exception: reserved bits of an ORB or a SCHIB are not zero.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("operand exception")]
 pub struct OperandException;
-
-impl fmt::Display for OperandException {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("operand exception")
-    }
-}
-
-impl core::error::Error for OperandException {}
 
 /// Which kind of program an ORB names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,10 +87,9 @@ impl IdawFormat {
 
 /// An operation-request block of eight words. Words 3 to 7 count when
 /// [`EXTENSION`](OrbFlags::EXTENSION) is set.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C, align(4))]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Orb {
     /// Interruption parameter.
     pub parameter: U32,

@@ -96,10 +96,9 @@ bitflags::bitflags! {
 }
 
 /// A command-mode subchannel-status word. [`Self::view`] tells it from a transport-mode one.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C, align(4))]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Scsw {
     /// Key, flags, deferred condition code and the three control fields.
     pub control: U32,
@@ -342,10 +341,9 @@ impl Scsw {
 }
 
 /// A transport-mode subchannel-status word.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C, align(4))]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct TransportScsw {
     /// Key, format, flags, deferred condition code and the three control fields.
     pub control: U32,

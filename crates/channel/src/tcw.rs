@@ -5,10 +5,9 @@ use zerocopy::big_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// A transport-control word; lies on a 64-byte boundary.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Tcw {
     /// Format (bits 0 and 1) and flags (bits 8 to 31).
     pub flags: U32,
@@ -52,10 +51,9 @@ impl Tcw {
 }
 
 /// The header of a transport-command-control block; device-command words follow.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct TccbHeader {
     /// Format.
     pub format: u8,
@@ -76,10 +74,9 @@ pub struct TccbHeader {
 const _: () = assert!(size_of::<TccbHeader>() == 16);
 
 /// A device-command word of a TCCB.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Dcw {
     /// Command code.
     pub command: u8,

@@ -1,8 +1,8 @@
 //! The validated view of an area: header and capabilities checked once, entries reached by type.
 
-use core::fmt;
 use core::sync::atomic::{fence, Ordering};
 
+use thiserror::Error;
 use window::{ClientAddress, OutOfWindow, Window, WindowSlice, WindowWord};
 
 use crate::layout::{
@@ -11,84 +11,32 @@ use crate::layout::{
 };
 
 /// Why a piece of memory is not an area that this side can use, or an access to it failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[allow(missing_docs)] // the message says what the fields are
 pub enum AreaError {
-    /// The magic number is wrong.
+    #[error("no area: wrong magic number")]
     Magic,
     /// Laid out by an incompatible version.
-    Version {
-        /// Its major version.
-        found: u16,
-    },
-    /// Another kind of area.
-    Kind {
-        /// The number found.
-        found: u32,
-    },
+    #[error("area of major version {found}, this side speaks {VERSION_MAJOR}")]
+    Version { found: u16 },
+    #[error("area of another kind ({found})")]
+    Kind { found: u32 },
     /// The header's length is not that of the memory.
-    Length {
-        /// The length found.
-        found: u64,
-    },
-    /// Too many capabilities.
-    Capabilities {
-        /// The number found.
-        found: u32,
-    },
+    #[error("area says it is {found:#x} bytes long, its memory is not")]
+    Length { found: u64 },
+    #[error("area lists {found} capabilities, at most {MAX_CAPABILITIES} are allowed")]
+    Capabilities { found: u32 },
     /// A part that does not fit into the area, or whose entries are too small or not aligned.
-    Part {
-        /// Its id.
-        id: u16,
-    },
+    #[error("capability {id:#x} does not fit the area")]
+    Part { id: u16 },
     /// A part that has to be there is not.
-    Missing {
-        /// Its id.
-        id: CapabilityId,
-    },
-    /// No such entry.
-    Index {
-        /// The part.
-        id: CapabilityId,
-        /// The index asked for.
-        index: u32,
-    },
+    #[error("area has no {id:?} part")]
+    Missing { id: CapabilityId },
+    #[error("{id:?} part has no entry {index}")]
+    Index { id: CapabilityId, index: u32 },
     /// An access outside.
-    Outside(OutOfWindow),
-}
-
-impl fmt::Display for AreaError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Magic => f.write_str("no area: wrong magic number"),
-            Self::Version { found } => write!(
-                f,
-                "area of major version {found}, this side speaks {VERSION_MAJOR}"
-            ),
-            Self::Kind { found } => write!(f, "area of another kind ({found})"),
-            Self::Length { found } => {
-                write!(
-                    f,
-                    "area says it is {found:#x} bytes long, its memory is not"
-                )
-            }
-            Self::Capabilities { found } => write!(
-                f,
-                "area lists {found} capabilities, at most {MAX_CAPABILITIES} are allowed"
-            ),
-            Self::Part { id } => write!(f, "capability {id:#x} does not fit the area"),
-            Self::Missing { id } => write!(f, "area has no {id:?} part"),
-            Self::Index { id, index } => write!(f, "{id:?} part has no entry {index}"),
-            Self::Outside(error) => error.fmt(f),
-        }
-    }
-}
-
-impl core::error::Error for AreaError {}
-
-impl From<OutOfWindow> for AreaError {
-    fn from(error: OutOfWindow) -> Self {
-        Self::Outside(error)
-    }
+    #[error(transparent)]
+    Outside(#[from] OutOfWindow),
 }
 
 #[derive(Clone, Copy, Debug, Default)]

@@ -389,10 +389,9 @@ impl DeviceLife {
 }
 
 /// What the driver of a disk has done to get requests through, since the appliance started.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Recoveries {
     /// Requests, or several of them together, that were tried again.
     pub retries: U32,

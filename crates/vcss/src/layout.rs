@@ -39,10 +39,9 @@ impl Kind {
 }
 
 /// Where a run of bytes lies in the pool, and so in the appliance's absolute storage.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Extent {
     /// Offset from the pool's first byte.
     pub offset: U64,

@@ -104,20 +104,9 @@ wire_enum! {
 }
 
 /// The first 16 bytes of each request.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    FromBytes,
-    IntoBytes,
-    Immutable,
-    KnownLayout,
-    Unaligned,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 pub struct RequestHeader {
     /// A [`RequestType`].
     pub kind: U32,
@@ -140,20 +129,9 @@ impl RequestHeader {
 
 /// A range of sectors to be discarded, zeroed or erased
 /// (`virtio_blk_discard_write_zeroes`).
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    FromBytes,
-    IntoBytes,
-    Immutable,
-    KnownLayout,
-    Unaligned,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 pub struct Range {
     /// First sector.
     pub sector: U64,
@@ -173,20 +151,9 @@ bitflags! {
 }
 
 /// Cylinders, heads and sectors. Nobody needs them, some like to see them.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    FromBytes,
-    IntoBytes,
-    Immutable,
-    KnownLayout,
-    Unaligned,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 pub struct Geometry {
     /// Number of cylinders.
     pub cylinders: U16,
@@ -197,20 +164,9 @@ pub struct Geometry {
 }
 
 /// Which sizes and alignments the device likes.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    FromBytes,
-    IntoBytes,
-    Immutable,
-    KnownLayout,
-    Unaligned,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 pub struct Topology {
     /// Logical blocks per physical block, as a power of two.
     pub physical_block_exp: u8,
@@ -223,20 +179,9 @@ pub struct Topology {
 }
 
 /// What a zoned device says of its zones.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    FromBytes,
-    IntoBytes,
-    Immutable,
-    KnownLayout,
-    Unaligned,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 pub struct Zoned {
     /// Sectors in a zone.
     pub zone_sectors: U32,
@@ -255,20 +200,9 @@ pub struct Zoned {
 }
 
 /// The configuration space (section 5.2.4).
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    FromBytes,
-    IntoBytes,
-    Immutable,
-    KnownLayout,
-    Unaligned,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 pub struct Config {
     /// Size of the device in [`SECTOR`]s.
     pub capacity: U64,

@@ -68,20 +68,9 @@ impl Command {
 }
 
 /// Where one queue is (`vq_info_block`).
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    FromBytes,
-    IntoBytes,
-    Immutable,
-    KnownLayout,
-    Unaligned,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 pub struct QueueInfo {
     /// Address of the descriptor table.
     pub descriptors: U64,
@@ -98,20 +87,9 @@ pub struct QueueInfo {
 }
 
 /// How large one queue may be (`vq_config_block`).
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    FromBytes,
-    IntoBytes,
-    Immutable,
-    KnownLayout,
-    Unaligned,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 pub struct QueueConfig {
     /// Number of the queue: set by the driver.
     pub index: U16,
@@ -120,20 +98,9 @@ pub struct QueueConfig {
 }
 
 /// 32 feature bits (`virtio_feature_desc`). **Little-endian** by the standard.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    FromBytes,
-    IntoBytes,
-    Immutable,
-    KnownLayout,
-    Unaligned,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 pub struct FeatureDescriptor {
     /// The bits; see [`crate::Features::word`].
     pub features: little_endian::U32,
@@ -143,20 +110,9 @@ pub struct FeatureDescriptor {
 
 /// The revision the driver wishes to use (`virtio_rev_info`), without its data: no revision has
 /// any so far.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    FromBytes,
-    IntoBytes,
-    Immutable,
-    KnownLayout,
-    Unaligned,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 pub struct Revision {
     /// 0 legacy, 1 virtio 1.0, 2 adds READ STATUS.
     pub revision: U16,
@@ -165,40 +121,18 @@ pub struct Revision {
 }
 
 /// Where indicator bits are: the data of SET INDICATORS and SET CONFIGURATION INDICATORS.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    FromBytes,
-    IntoBytes,
-    Immutable,
-    KnownLayout,
-    Unaligned,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 pub struct IndicatorAddress {
     /// Address of a 64-bit field of indicators.
     pub address: U64,
 }
 
 /// Where two-stage indicators are (`virtio_thinint_area`).
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    FromBytes,
-    IntoBytes,
-    Immutable,
-    KnownLayout,
-    Unaligned,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 pub struct AdapterIndicators {
     /// Address of the summary indicator: one byte.
     pub summary_indicator: U64,
