@@ -10,7 +10,7 @@ use s390x::address::AbsoluteAddress;
 use s390x::clock::Tod;
 use s390x::cpu::{disabled_wait, stidp, WaitCode};
 use s390x::sysinfo::{level, LogicalPartition, Machine, SystemInformation, VirtualMachine};
-use sclp::BringUp;
+use sclp::{ScpInfo, ScpInfoError};
 
 use s390x::idle::ExternalCode;
 
@@ -76,16 +76,16 @@ pub fn uptime() -> Duration {
 }
 
 /// Where storage ends: what the SCLP says, or what the image itself needs if it says nothing.
-fn memory_size(sclp: Option<&BringUp>) -> u64 {
-    sclp.and_then(|sclp| sclp.info.as_ref().ok())
+fn memory_size(sclp: Option<&Result<ScpInfo, ScpInfoError>>) -> u64 {
+    sclp.and_then(|info| info.as_ref().ok())
         .map_or(image_end().get(), |info| info.memory_size())
 }
 
 /// Say who this is, and where it runs.
-fn banner(command_line: &str, sclp: Option<&BringUp>) {
+fn banner(command_line: &str, sclp: Option<&Result<ScpInfo, ScpInfoError>>) {
     log::info!(target: "boot", "stellwerk {}", VERSION);
     platform();
-    match sclp.map(|sclp| &sclp.info) {
+    match sclp {
         Some(Ok(info)) => log::info!(
             target: "boot",
             "{} MiB of storage, {} CPU(s), image ends at {}",

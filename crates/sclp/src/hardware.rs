@@ -7,8 +7,8 @@
 //! interruption is taken. A machine that accepts a call and never signals hangs the caller.
 
 use crate::calls::Sclp;
-use crate::console::{Console, ConsoleMode};
-use crate::error::{ActivateError, ScpInfoError, ServiceCallError};
+use crate::console::Console;
+use crate::error::{ScpInfoError, ServiceCallError};
 use crate::global::CONSOLE;
 use crate::sccb::SccbPage;
 use crate::scp_info::ScpInfo;
@@ -74,29 +74,18 @@ fn service_signal(wake: Wake) -> Option<Signal> {
     }
 }
 
-/// What [`bring_up`] found.
-#[derive(Debug)]
-pub struct BringUp {
-    /// The machine.
-    pub info: Result<ScpInfo, ScpInfoError>,
-    /// The console that is now in [`CONSOLE`].
-    pub console: Result<ConsoleMode, ActivateError>,
-}
-
 /// Reads what the machine is made of, activates its console and puts it into [`CONSOLE`].
 ///
 /// To be called once, after `s390x::idle::install`; `None` at the second call. A machine without a
 /// console still has its description.
-pub fn bring_up() -> Option<BringUp> {
+pub fn bring_up() -> Option<Result<ScpInfo, ScpInfoError>> {
     let mut sclp = take()?;
     let info = sclp.read_scp_info();
-    let console = Console::new(sclp).map(|console| {
-        let mode = console.mode();
+    if let Ok(console) = Console::new(sclp) {
         // The cell is empty: there is one `Sclp`, and it is in this console.
         let _ = CONSOLE.install(console);
-        mode
-    });
-    Some(BringUp { info, console })
+    }
+    Some(info)
 }
 
 /// The one SCLP of the machine with its page, for whoever asks first.
