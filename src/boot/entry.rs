@@ -203,7 +203,7 @@ __boot_stop:
     j       .
     .popsection
     "#,
-    set_architecture = const s390x::cpu::Order::SetArchitecture as u8,
+    set_architecture = const s390x::cpu::SET_ARCHITECTURE,
     restart_new = const offset_of!(Lowcore, restart_new),
     registers = const offset_of!(Lowcore, report_registers),
     program_code = const offset_of!(Lowcore, program_code),

@@ -17,6 +17,7 @@ use crate::transport::{EventPending, Signal, Transport};
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, Ordering};
 use s390x::address::AbsoluteAddress;
+use s390x::clock::Tod;
 use s390x::idle::{self, ExternalCode, Sources, Wake};
 use s390x::lowcore::Lowcore;
 use s390x::service::{servc, ServiceCall};
@@ -59,7 +60,10 @@ impl Transport for Hardware {
     }
 
     fn pause(&mut self) -> EventPending {
-        let wake = idle::wait(Sources::SERVICE_SIGNAL, Some(idle::in_micros(PAUSE_MICROS)));
+        let wake = idle::wait(
+            Sources::SERVICE_SIGNAL,
+            Some(Tod::now().plus_micros(PAUSE_MICROS)),
+        );
         EventPending::new(service_signal(wake).is_some_and(Signal::event_pending))
     }
 }
