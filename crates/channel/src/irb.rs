@@ -49,9 +49,6 @@ pub struct Irb {
 const _: () = assert!(size_of::<Irb>() == 96);
 
 impl Irb {
-    /// Bytes that TEST SUBCHANNEL stores when the extended-measurement word is not in use.
-    pub const BASIC_SIZE: usize = 64;
-
     /// Concurrent-sense bytes, when the extended-report word says that the ECW holds them.
     pub fn concurrent_sense(&self) -> Option<&[u8]> {
         if !self.scsw.ecw_stored() || !self.esw.erw.flags().contains(ErwFlags::CONCURRENT_SENSE) {
@@ -83,7 +80,7 @@ mod tests {
         use core::mem::offset_of;
         assert_eq!(offset_of!(Irb, esw), 12);
         assert_eq!(offset_of!(Irb, ecw), 32);
-        assert_eq!(offset_of!(Irb, emw), Irb::BASIC_SIZE);
+        assert_eq!(offset_of!(Irb, emw), 64);
     }
 
     #[test]

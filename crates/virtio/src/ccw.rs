@@ -16,9 +16,6 @@ use crate::wire::wire_enum;
 /// is the virtio device id.
 pub const CONTROL_UNIT_TYPE: u16 = 0x3832;
 
-/// Most queues a device may have.
-pub const MAX_QUEUES: u16 = 1024;
-
 /// The lowest revision that is virtio 1.0 or later.
 pub const REVISION_VIRTIO_1: u16 = 1;
 
@@ -57,13 +54,6 @@ wire_enum! {
         SetAdapterIndicators = 0x73,
         /// SET VIRTIO REVISION: the first command of all; data [`Revision`].
         SetRevision = 0x83,
-    }
-}
-
-impl Command {
-    /// Whether the command's data goes from the device to the driver only.
-    pub const fn is_read(self) -> bool {
-        matches!(self, Self::ReadConfig | Self::ReadStatus)
     }
 }
 
