@@ -98,10 +98,6 @@ impl QueueLayout {
     }
 
     /// Checks size, alignment, and that all areas lie in `window`.
-    ///
-    /// # Errors
-    ///
-    /// The first thing wrong, as a [`LayoutError`].
     pub fn validate(&self, window: &Window) -> Result<(), LayoutError> {
         self.check(window).map(|_| ())
     }
@@ -120,20 +116,12 @@ impl QueueLayout {
     }
 
     /// The index of the available ring as it is in memory now.
-    ///
-    /// # Errors
-    ///
-    /// [`OutOfWindow`] if the ring is not in `window`.
     pub fn avail_idx(&self, window: &Window) -> Result<u16, OutOfWindow> {
         self.areas(window)?.driver_area(window)?.idx()
     }
 
     /// The index of the used ring as it is in memory now: where a device that was not told
     /// otherwise goes on.
-    ///
-    /// # Errors
-    ///
-    /// [`OutOfWindow`] if the ring is not in `window`.
     pub fn used_idx(&self, window: &Window) -> Result<u16, OutOfWindow> {
         self.areas(window)?.device_area(window)?.idx()
     }
