@@ -1,21 +1,16 @@
 //! From the CPU's set-up to a program that can log and allocate; and the orderly end.
 
-use core::time::Duration;
-
 use super::cmdline::{Options, WarningKind};
-use super::{entry, logring, report};
+use super::image::image_end;
+use super::report::{self, VERSION};
+use super::{entry, logring};
 use crate::css::Wake;
-use entry::{first_instruction, image_end};
 use s390x::address::AbsoluteAddress;
-use s390x::clock::Tod;
 use s390x::cpu::{disabled_wait, stidp, WaitCode};
 use s390x::sysinfo::{level, LogicalPartition, Machine, SystemInformation, VirtualMachine};
 use sclp::{ScpInfo, ScpInfoError};
 
 use s390x::idle::ExternalCode;
-
-/// The version that banner and report show.
-pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// What is known of the machine and of the wishes of whoever started it.
 #[derive(Debug)]
@@ -67,12 +62,6 @@ pub fn wake(wake: Wake) {
         Wake::MachineCheck(code) if code.is_fatal() => report::fatal_machine_check(),
         Wake::Io | Wake::Deadline | Wake::MachineCheck(_) | Wake::External(_) => {}
     }
-}
-
-/// The time since the first instruction.
-#[must_use]
-pub fn uptime() -> Duration {
-    Tod::now().since(first_instruction())
 }
 
 /// Where storage ends: what the SCLP says, or what the image itself needs if it says nothing.
