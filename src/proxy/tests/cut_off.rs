@@ -246,7 +246,7 @@ fn what_was_not_begun_is_carried_out() {
 #[test]
 fn the_client_cannot_change_the_note() {
     // It is not in its area.
-    for id in vcss::layout::CapabilityId::ALL {
+    for id in (0..0x100).filter_map(vcss::layout::CapabilityId::from_number) {
         let is_note = id == vcss::layout::CapabilityId::Underway;
         assert!(!is_note || plan::client_area(4).offset(id).is_none());
     }
