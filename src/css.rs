@@ -44,7 +44,7 @@ pub mod stock;
 pub use hardware::Hardware;
 pub use inventory::{discover, each_subchannel, Change, Inventory};
 pub use platform::{has_room, while_serving, within, OutOfStorage, Patience, Platform, Wake};
-pub use program::{run_program, Channel, ProgramError, Sense};
+pub use program::{run_program, Channel, Parameters, ProgramError, Sense};
 
 /// How often a MODIFY SUBCHANNEL that finds the subchannel busy is repeated.
 const ATTEMPTS: u32 = 16;

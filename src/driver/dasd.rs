@@ -2,6 +2,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
+//! | `bring_up` | why a disk is not served |
 //! | [`chain`] | a channel program in storage, and how it names data |
 //! | `ending` | endings of programs and requests, and time-outs |
 //! | `incident` | what is said of that to whoever looks |
@@ -28,9 +29,12 @@
 //! Each request ends once. A program that fails is taken apart: its requests are tried one by one, so that only the one that
 //! cannot be done fails, with its place in the log. Storage is given back when the program has ended, and not before.
 
+mod bring_up;
 pub mod chain;
 pub mod classes;
 mod ending;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod incident;
 mod lending;
 mod medium;
@@ -50,7 +54,8 @@ use super::block::{
     BlockDevice, BlockStatus, Done, Geometry, Operation, Range, Recoveries, SubmitError, Token,
     SECTOR,
 };
-use crate::css::Platform;
+use crate::css::{self, Platform};
+pub use bring_up::BringUpError;
 pub use chain::Cursor;
 use incident::Incidents;
 pub use medium::Medium;
@@ -131,6 +136,7 @@ pub struct Counters {
 #[derive(Debug)]
 pub struct Disk<M> {
     id: SubchannelId,
+    isc: u8,
     /// The number of the device. Another one on the subchannel is not the disk.
     number: u16,
     paths: Paths,
@@ -174,18 +180,21 @@ impl<M> Disk<M> {
 }
 
 impl<M: Medium> Disk<M> {
-    /// A disk whose subchannel is enabled.
-    pub(super) fn new(
+    /// Enables the subchannel, and makes a disk of the medium that is found over its paths.
+    pub(super) fn bring_up(
         platform: &mut dyn Platform,
         id: SubchannelId,
-        path_mask: u8,
-        medium: M,
-    ) -> Self {
-        let stored = platform.store(id);
+        isc: u8,
+        find: impl FnOnce(&mut dyn Platform, u8) -> Result<M, BringUpError>,
+    ) -> Result<Self, BringUpError> {
+        let schib = css::enable(platform, id, isc).map_err(BringUpError::Enable)?;
+        let path_mask = css::path_mask(&schib);
+        let medium = find(platform, path_mask)?;
         let requests: Vec<Request> = (0..QUEUE_SIZE).map(|_| Request::default()).collect();
-        Self {
+        Ok(Self {
             id,
-            number: stored.map_or(0, |schib| schib.pmcw.device.get()),
+            isc,
+            number: schib.pmcw.device.get(),
             paths: Paths::new(path_mask),
             geometry: geometry(&medium),
             medium,
@@ -208,7 +217,7 @@ impl<M: Medium> Disk<M> {
             counters: Counters::default(),
             recoveries: Recoveries::default(),
             incidents: Incidents::new(),
-        }
+        })
     }
 
     /// From now on, programs that take longer than so many microseconds are missing their interruption.

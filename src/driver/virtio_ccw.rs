@@ -150,7 +150,7 @@ impl Transport {
     ///
     /// [`TransportError`].
     pub fn reset(&mut self, platform: &mut dyn Platform) -> Result<(), TransportError> {
-        self.control(platform, Command::Reset)?;
+        self.write(platform, Command::Reset, &[])?;
         self.status = Status::empty();
         if self.revision < virtio::ccw::REVISION_READ_STATUS {
             return Ok(());
@@ -182,7 +182,7 @@ impl Transport {
                 features: 0.into(),
                 index,
             };
-            self.exchange(platform, Command::ReadFeatures, word.as_mut_bytes())?;
+            self.read(platform, Command::ReadFeatures, word.as_mut_bytes())?;
             offered = offered.with_word(index, word.features.get());
         }
         let accepted = offered.intersection(wanted.union(Features::VERSION_1));
@@ -221,9 +221,7 @@ impl Transport {
         platform: &mut dyn Platform,
     ) -> Result<T, TransportError> {
         let mut config = T::new_zeroed();
-        self.channel
-            .read(platform, code(Command::ReadConfig), config.as_mut_bytes())
-            .map_err(|error| TransportError::Program(Command::ReadConfig, error))?;
+        self.read(platform, Command::ReadConfig, config.as_mut_bytes())?;
         Ok(config)
     }
 
@@ -241,7 +239,7 @@ impl Transport {
             index: index.into(),
             max_size: 0.into(),
         };
-        match self.exchange(platform, Command::ReadQueueConfig, config.as_mut_bytes()) {
+        match self.read(platform, Command::ReadQueueConfig, config.as_mut_bytes()) {
             Ok(()) => Ok(config.max_size.get()),
             Err(error) if error.is_command_reject() => Ok(0),
             Err(error) => Err(error),
@@ -428,20 +426,8 @@ impl Transport {
 
     fn read_status(&mut self, platform: &mut dyn Platform) -> Result<Status, TransportError> {
         let mut status = [0];
-        self.channel
-            .read(platform, code(Command::ReadStatus), &mut status)
-            .map_err(|error| TransportError::Program(Command::ReadStatus, error))?;
+        self.read(platform, Command::ReadStatus, &mut status)?;
         Ok(Status::from_bits_truncate(status[0]))
-    }
-
-    fn control(
-        &mut self,
-        platform: &mut dyn Platform,
-        command: Command,
-    ) -> Result<(), TransportError> {
-        self.channel
-            .control(platform, code(command))
-            .map_err(|error| TransportError::Program(command, error))
     }
 
     fn write(
@@ -455,14 +441,14 @@ impl Transport {
             .map_err(|error| TransportError::Program(command, error))
     }
 
-    fn exchange(
+    fn read(
         &mut self,
         platform: &mut dyn Platform,
         command: Command,
         data: &mut [u8],
     ) -> Result<(), TransportError> {
         self.channel
-            .exchange(platform, code(command), data)
+            .read(platform, code(command), data)
             .map(drop)
             .map_err(|error| TransportError::Program(command, error))
     }

@@ -14,6 +14,9 @@ use channel::{Ccw1, CcwFlags, CommandCode, Idaw2, Midaw, MidawFlags, Orb, OrbFla
 use window::{ClientAddress, OutOfWindow, Segment, Window};
 use zerocopy::{Immutable, IntoBytes};
 
+use super::BringUpError;
+use crate::css::{OutOfStorage, Platform};
+
 const PAGE: u64 = 4096;
 /// Where things are in the storage: parameters, CCWs, address lists.
 const PARAMETERS: u32 = 0;
@@ -25,7 +28,7 @@ const MIDAW: u32 = 16;
 const IDAW: u32 = 8;
 
 /// Pages of storage for a program.
-pub const PAGES: usize = (END / 4096) as usize;
+const PAGES: usize = (END / 4096) as usize;
 /// Bytes of a parameter block.
 pub const PARAMETER: u32 = 16;
 /// Most parameter blocks of a program.
@@ -117,8 +120,18 @@ pub struct Chain {
 }
 
 impl Chain {
+    /// An empty program, in storage of the platform's.
+    pub fn in_storage(platform: &mut dyn Platform) -> Result<Self, BringUpError> {
+        let pages = PAGES;
+        let storage = platform
+            .storage_as_is(pages)
+            .map_err(BringUpError::Storage)?;
+        let chain = Self::new(storage, platform.has_midaws());
+        chain.ok_or(BringUpError::Storage(OutOfStorage { pages }))
+    }
+
     /// An empty program in `storage` of [`PAGES`] pages below 2 GiB. `None` if it is elsewhere.
-    pub fn new(storage: Window, midaws: bool) -> Option<Self> {
+    fn new(storage: Window, midaws: bool) -> Option<Self> {
         let base = u32::try_from(storage.absolute_base()).ok()?;
         let end = base.checked_add(END)?;
         let fits = end <= 0x8000_0000 && storage.len() >= u64::from(END);

@@ -1,13 +1,13 @@
 //! What is behind the queue of a [`Disk`](super::Disk).
 
 use core::fmt;
-use liballoc::string::{String, ToString};
 
 use channel::Orb;
 use window::{OutOfWindow, Segment};
 
 use super::chain::Cursor;
 use super::thin::Track;
+use super::BringUpError;
 use crate::css::{Channel, Platform};
 
 /// What is behind the queue: its blocks, and the program that reads and writes them.
@@ -78,13 +78,7 @@ pub trait Medium: fmt::Debug {
     fn do_without(&mut self) -> bool {
         false
     }
-    /// The device is there again: brings it up, and gives its paths.
-    ///
-    /// # Errors
-    ///
-    /// Why that cannot be, in words.
-    fn come_back(&mut self, platform: &mut dyn Platform) -> Result<u8, String> {
-        let _ = platform;
-        Err("the driver cannot do that".to_string())
-    }
+    /// The device is there again, over these paths: whether it is what it was.
+    fn come_back(&mut self, platform: &mut dyn Platform, path_mask: u8)
+        -> Result<(), BringUpError>;
 }

@@ -6,8 +6,8 @@ use vcss::trace::{DriverState, TraceEvent};
 use super::incident::Cause;
 use super::paths::Paths;
 use super::recovery::Action;
-use super::{Disk, Medium, State};
-use crate::css::Platform;
+use super::{BringUpError, Disk, Medium, State};
+use crate::css::{self, Platform};
 
 impl<M: Medium> Disk<M> {
     /// Takes the status that is pending, whatever it is.
@@ -93,7 +93,14 @@ impl<M: Medium> Disk<M> {
             );
             return;
         }
-        match self.medium.come_back(platform) {
+        let enabled = css::enable(platform, self.id, self.isc);
+        let back = enabled.map_err(BringUpError::Enable).and_then(|schib| {
+            let path_mask = css::path_mask(&schib);
+            self.medium.channel().set_path_mask(path_mask);
+            self.medium.come_back(platform, path_mask)?;
+            Ok(path_mask)
+        });
+        match back {
             Ok(path_mask) => {
                 log::info!("disk {} is back", self.id);
                 self.paths = Paths::new(path_mask);

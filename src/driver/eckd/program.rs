@@ -17,15 +17,14 @@
 //! What fits: [`MOST_DOMAINS`] domains, and what a [`Chain`] takes. A record for which there is no room is left for the next program.
 
 use channel::{Ccw1, CcwFlags, Orb};
-use window::{OutOfWindow, Segment, Window};
+use window::{OutOfWindow, Segment};
 
 use super::super::dasd::chain::{Chain, Cursor, Pieces, MOST_PARAMETERS, PARAMETER};
-pub use super::super::dasd::chain::{MOST_CCWS, PAGES};
 use super::format::{
     DefineExtent, LocateRecord, Place, Prefix, DEFINE_EXTENT, LOCATE_RECORD, PREFIX, READ_DATA,
     WRITE_DATA,
 };
-use super::volume::Layout;
+use super::record::Layout;
 
 /// Parameter blocks of the first command, DEFINE EXTENT or PREFIX.
 const HEAD: u32 = size_of::<Prefix>() as u32 / PARAMETER;
@@ -57,18 +56,17 @@ pub struct Program {
 }
 
 impl Program {
-    /// An empty program in `storage` of [`PAGES`] pages below 2 GiB, with MIDAWs and PREFIX if they may be used. `None` if the
-    /// storage is elsewhere.
-    pub fn new(storage: Window, midaws: bool, prefix: bool) -> Option<Self> {
-        Some(Self {
-            chain: Chain::new(storage, midaws)?,
+    /// An empty program, with PREFIX if that may be used.
+    pub fn new(chain: Chain, prefix: bool) -> Self {
+        Self {
+            chain,
             prefix,
             first: LocateRecord::default(),
             domains: 0,
             domain: None,
             extent: None,
             writes: false,
-        })
+        }
     }
 
     /// Begins anew.

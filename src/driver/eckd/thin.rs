@@ -27,7 +27,7 @@ use super::format::{
     CountField, DefineExtent, LocateRecord, DEFINE_EXTENT, LOCATE_RECORD, READ_DATA, WRITE_CKD,
 };
 use super::program::Program;
-use super::volume::Layout;
+use super::record::Layout;
 
 /// Where things are among the parameter blocks.
 const EXTENT: u32 = 0;

@@ -43,6 +43,18 @@ pub struct DefineExtent {
 const _: () = assert!(size_of::<DefineExtent>() == 16);
 
 impl DefineExtent {
+    /// Blocks under their own numbers, from the first to the last.
+    pub fn of(first: u32, last: u32, mask: u8) -> Self {
+        Self {
+            mask,
+            reserved: 0,
+            block: 512.into(),
+            origin: first.into(),
+            first: first.into(),
+            last: last.into(),
+        }
+    }
+
     /// Mask: no format writes.
     pub const MASK_WRITE: u8 = 0x00;
     /// Mask: no writes.

@@ -21,9 +21,8 @@
 //! block cannot be data-chained.
 
 use channel::Orb;
-use window::{OutOfWindow, Segment, Window};
+use window::{OutOfWindow, Segment};
 
-pub use super::super::dasd::chain::PAGES;
 use super::super::dasd::chain::{Chain, Cursor, Pieces, MOST_PARAMETERS, PARAMETER};
 use super::format::{DefineExtent, Locate, DEFINE_EXTENT, LOCATE, READ, WRITE};
 
@@ -61,15 +60,14 @@ pub struct Program {
 }
 
 impl Program {
-    /// An empty program in `storage` of [`PAGES`] pages below 2 GiB. `None` if it is elsewhere.
-    pub fn new(storage: Window, midaws: bool) -> Option<Self> {
-        Some(Self {
-            chain: Chain::new(storage, midaws)?,
+    pub fn new(chain: Chain) -> Self {
+        Self {
+            chain,
             transfers: 0,
             transfer: None,
             extent: None,
             writes: false,
-        })
+        }
     }
 
     /// Begins anew.
@@ -213,19 +211,13 @@ impl Program {
         let Some((first, last)) = self.extent else {
             return Ok(None);
         };
-        let extent = DefineExtent {
-            mask: if self.writes {
-                DefineExtent::MASK_WRITE
-            } else {
-                DefineExtent::MASK_READ
-            },
-            reserved: 0,
-            block: (BLOCK as u16).into(),
-            origin: first.into(),
-            first: first.into(),
-            last: last.into(),
+        let mask = if self.writes {
+            DefineExtent::MASK_WRITE
+        } else {
+            DefineExtent::MASK_READ
         };
-        self.chain.parameter(0, &extent)?;
+        self.chain
+            .parameter(0, &DefineExtent::of(first, last, mask))?;
         let define = self.chain.command(DEFINE_EXTENT, 0, PARAMETER as u16);
         self.chain.put(0, define)?;
         self.chain.finish(parameter, path_mask).map(Some)
