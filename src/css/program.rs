@@ -40,7 +40,6 @@ const ATTEMPTS: u32 = 16;
 /// Between two of them, in microseconds.
 const RETRY_PAUSE: u64 = 1_000;
 
-/// Sense bytes of a unit check.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Sense {
     bytes: [u8; Self::MAX],
@@ -48,7 +47,6 @@ pub struct Sense {
 }
 
 impl Sense {
-    /// Most sense bytes that are kept.
     pub const MAX: usize = 32;
     const COMMAND_REJECT: u8 = 0x80;
 
@@ -65,12 +63,10 @@ impl Sense {
         }
     }
 
-    /// The bytes.
     pub fn bytes(&self) -> &[u8] {
         self.bytes.get(..usize::from(self.count)).unwrap_or(&[])
     }
 
-    /// Whether the device does not know the command.
     pub fn is_command_reject(&self) -> bool {
         self.bytes[0] & Self::COMMAND_REJECT != 0
     }
@@ -95,15 +91,12 @@ pub enum ProgramError {
     PathGone,
     /// The channel subsystem stopped the program: program check, protection check, ...
     Channel(SubchannelStatus),
-    /// The device reports an error.
     UnitCheck(Sense),
     /// The device ended the program with this status and without a unit check.
     Device(DeviceStatus),
-    /// The program did not end in time and was cleared.
     Timeout,
     /// The program did not end in time and cannot be cleared. The device may go on at any time.
     Stuck,
-    /// The data does not fit into the page.
     TooLong,
 }
 
@@ -181,13 +174,10 @@ unsafe fn run_watched(
     Err(ProgramError::Refused(last))
 }
 
-/// Why one attempt failed.
 enum Failure {
     /// Another status was in the way; it is gone now.
     StatusPending,
-    /// The subchannel or the device is busy.
     Busy,
-    /// Another attempt makes no sense.
     Final(ProgramError),
 }
 
@@ -251,7 +241,6 @@ fn final_status(
     }
 }
 
-/// Ends a program that does not end by itself.
 fn clear(platform: &mut dyn Platform, id: SubchannelId) -> ProgramError {
     const GONE: ProgramError = ProgramError::Refused(Refusal::NotOperational);
     if platform.clear(id).is_err() {
@@ -274,7 +263,6 @@ fn clear(platform: &mut dyn Platform, id: SubchannelId) -> ProgramError {
     }
 }
 
-/// What the final status means.
 fn classify(irb: Irb) -> Result<Irb, Failure> {
     const NOTES: SubchannelStatus = SubchannelStatus::PCI;
     match irb.scsw.deferred_cc() {
@@ -308,15 +296,12 @@ pub struct Channel {
     path_mask: u8,
     page: Window,
     stuck: bool,
-    /// A program was seen to run while the CPU went on.
     waited: bool,
 }
 
-/// A command with its parameters.
 pub type Parameters<'a> = (CommandCode, &'a [u8]);
 
 impl Channel {
-    /// Most bytes of data of one command.
     pub const MAX_DATA: usize = 2048;
     /// Most bytes of parameters of one command, and most commands with parameters.
     const MAX_PARAMETERS: usize = 32;
@@ -391,7 +376,6 @@ impl Channel {
         Ok(data.len().saturating_sub(irb.scsw.count.get().into()))
     }
 
-    /// Asks the control unit what it is.
     pub fn sense_id(&mut self, platform: &mut dyn Platform) -> Result<SenseId, ProgramError> {
         let mut id = SenseId::new_zeroed();
         self.read(platform, CommandCode::SENSE_ID, id.as_mut_bytes())?;

@@ -43,7 +43,6 @@ use crate::css::{Channel, Platform};
 use program::Program;
 use volume::Volume;
 
-/// A count-key-data disk.
 pub type Eckd = Disk<Ckd>;
 
 /// A volume, and the program that reads and writes it.
@@ -54,13 +53,11 @@ pub struct Ckd {
     program: Program,
 }
 
-/// Whether a control unit is one for these disks.
 pub fn is_eckd(identity: &SenseId) -> bool {
     format::CONTROL_UNITS.contains(&identity.cu_type.get())
 }
 
 impl Eckd {
-    /// Brings the disk on subchannel `id` up, with interruptions in subclass `isc`.
     pub fn open(
         platform: &mut dyn Platform,
         id: SubchannelId,
@@ -89,7 +86,6 @@ impl Eckd {
         })
     }
 
-    /// What the volume is.
     pub const fn volume(&self) -> &Volume {
         &self.medium().volume
     }

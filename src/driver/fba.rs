@@ -42,17 +42,13 @@ use format::{
 };
 use program::{Program, BLOCK};
 
-/// A fixed-block disk.
 pub type Fba = Disk<Fixed>;
 
 /// The block with the label; what is served is behind it.
 const LABEL: u32 = 1;
-/// What a disk is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Volume {
-    /// Blocks that are there.
     pub all: u32,
-    /// The first that is served.
     pub origin: u32,
     /// The label's name and the volume serial, in EBCDIC.
     pub label: [u8; 10],
@@ -66,13 +62,11 @@ pub struct Fixed {
     program: Program,
 }
 
-/// Whether a device is such a disk.
 pub fn is_fba(identity: &SenseId) -> bool {
     format::DEVICES.contains(&identity.dev_type.get())
 }
 
 impl Fba {
-    /// Brings the disk on subchannel `id` up, with interruptions in subclass `isc`.
     pub fn open(
         platform: &mut dyn Platform,
         id: SubchannelId,
@@ -101,14 +95,12 @@ impl Fba {
         })
     }
 
-    /// What the disk is.
     pub const fn volume(&self) -> &Volume {
         &self.medium().volume
     }
 }
 
 impl Volume {
-    /// Finds out what the disk is.
     fn identify(platform: &mut dyn Platform, channel: &mut Channel) -> Result<Self, BringUpError> {
         let mut about = Characteristics::new_zeroed();
         channel
@@ -131,7 +123,6 @@ impl Volume {
     }
 }
 
-/// The block with the label.
 fn read_label(
     platform: &mut dyn Platform,
     channel: &mut Channel,

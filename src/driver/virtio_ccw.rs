@@ -56,15 +56,12 @@ pub const MAX_QUEUES: u16 = 64;
 /// What an interruption of the device's subchannel said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TransportEvent {
-    /// Look at the queues.
     Queues,
     /// Look at the configuration too, and at the status.
     Configuration,
-    /// The device has gone.
     Gone,
 }
 
-/// A virtio-ccw device.
 #[derive(Debug)]
 pub struct Transport {
     channel: Channel,
@@ -88,10 +85,6 @@ impl Transport {
 
     /// Enables the subchannel, agrees on a revision, resets the device and says that there is a
     /// driver for it.
-    ///
-    /// # Errors
-    ///
-    /// [`TransportError`].
     pub fn open(
         platform: &mut dyn Platform,
         id: SubchannelId,
@@ -145,10 +138,6 @@ impl Transport {
 
     /// Puts the device back to its beginnings. It has let go of all storage when this returns
     /// without an error.
-    ///
-    /// # Errors
-    ///
-    /// [`TransportError`].
     pub fn reset(&mut self, platform: &mut dyn Platform) -> Result<(), TransportError> {
         self.write(platform, Command::Reset, &[])?;
         self.status = Status::empty();
@@ -167,10 +156,6 @@ impl Transport {
 
     /// Agrees on features: those of `wanted` that the device offers. [`Features::VERSION_1`] has to
     /// be among them.
-    ///
-    /// # Errors
-    ///
-    /// [`TransportError`].
     pub fn negotiate(
         &mut self,
         platform: &mut dyn Platform,
@@ -212,10 +197,6 @@ impl Transport {
     }
 
     /// The configuration space from its start. What the device does not have is zero.
-    ///
-    /// # Errors
-    ///
-    /// [`TransportError`].
     pub fn read_config<T: FromBytes + IntoBytes>(
         &mut self,
         platform: &mut dyn Platform,
@@ -226,10 +207,6 @@ impl Transport {
     }
 
     /// The largest size of queue `index`; zero if there is no such queue.
-    ///
-    /// # Errors
-    ///
-    /// [`TransportError`].
     pub fn queue_max(
         &mut self,
         platform: &mut dyn Platform,
@@ -281,10 +258,6 @@ impl Transport {
     }
 
     /// Says where the indicators are, and that the driver is ready: the device is live.
-    ///
-    /// # Errors
-    ///
-    /// [`TransportError`].
     pub fn finish(&mut self, platform: &mut dyn Platform) -> Result<(), TransportError> {
         self.signalling = self.set_indicators(platform)?;
         let config = IndicatorAddress {
@@ -380,10 +353,6 @@ impl Transport {
     }
 
     /// Whether the device says that it needs a reset. Always no before revision 2.
-    ///
-    /// # Errors
-    ///
-    /// [`TransportError`].
     pub fn needs_reset(&mut self, platform: &mut dyn Platform) -> Result<bool, TransportError> {
         if self.revision < virtio::ccw::REVISION_READ_STATUS {
             return Ok(false);
@@ -393,22 +362,18 @@ impl Transport {
             .contains(Status::DEVICE_NEEDS_RESET))
     }
 
-    /// Which subchannel.
     pub const fn id(&self) -> SubchannelId {
         self.channel.id()
     }
 
-    /// The features that were agreed on.
     pub const fn features(&self) -> Features {
         self.features
     }
 
-    /// The revision that was agreed on.
     pub const fn revision(&self) -> u16 {
         self.revision
     }
 
-    /// How the device tells of used buffers.
     pub const fn signalling(&self) -> Signalling {
         self.signalling
     }

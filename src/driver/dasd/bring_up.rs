@@ -6,19 +6,15 @@ use dasd::{CountField, Place};
 
 use crate::css::{EnableError, OutOfStorage, ProgramError};
 
-/// Why a disk is not served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BringUpError {
     Enable(EnableError),
-    /// For channel programs.
     Storage(OutOfStorage),
     /// A command, or what it is for, failed.
     Program(&'static str, ProgramError),
     /// The device's characteristics are not those of a disk of this kind, in words.
     Characteristics(&'static str),
-    /// The label says that data begins where there is nothing.
     Label(u32),
-    /// A record that has to be there is not: the track is not formatted.
     NoRecord(Place),
     /// A record is not what blocks are made of.
     Record(Place, CountField),

@@ -27,13 +27,9 @@ const END: u32 = LISTS + 32 * 1024;
 const MIDAW: u32 = 16;
 const IDAW: u32 = 8;
 
-/// Pages of storage for a program.
 const PAGES: usize = (END / 4096) as usize;
-/// Bytes of a parameter block.
 pub const PARAMETER: u32 = 16;
-/// Most parameter blocks of a program.
 pub const MOST_PARAMETERS: u32 = (CCWS - PARAMETERS) / PARAMETER;
-/// Most CCWs of a program.
 pub const MOST_CCWS: u32 = 1024;
 
 /// A place in a request's storage.
@@ -52,7 +48,6 @@ pub struct Pieces<'a> {
 }
 
 impl<'a> Pieces<'a> {
-    /// `length` bytes from a place on.
     pub const fn new(segments: &'a [Segment], at: Cursor, length: u32) -> Self {
         Self {
             segments,
@@ -61,7 +56,6 @@ impl<'a> Pieces<'a> {
         }
     }
 
-    /// Where the next piece begins.
     pub const fn at(&self) -> Cursor {
         self.at
     }
@@ -120,7 +114,6 @@ pub struct Chain {
 }
 
 impl Chain {
-    /// An empty program, in storage of the platform's.
     pub fn in_storage(platform: &mut dyn Platform) -> Result<Self, BringUpError> {
         let pages = PAGES;
         let storage = platform
@@ -150,12 +143,10 @@ impl Chain {
         self.lists = LISTS;
     }
 
-    /// CCWs of the program.
     pub const fn ccws(&self) -> u32 {
         self.ccws
     }
 
-    /// Whether there are MIDAWs.
     pub const fn has_midaws(&self) -> bool {
         self.midaws
     }
@@ -188,7 +179,6 @@ impl Chain {
         Ccw1::new(command, CcwFlags::CC, count, parameter)
     }
 
-    /// Adds a CCW.
     #[inline]
     pub fn push(&mut self, ccw: Ccw1) -> Result<(), OutOfWindow> {
         let number = self.ccws;
@@ -196,14 +186,12 @@ impl Chain {
         self.put(number, ccw)
     }
 
-    /// Writes CCW `number`.
     #[inline]
     pub fn put(&self, number: u32, ccw: Ccw1) -> Result<(), OutOfWindow> {
         let place = ClientAddress::new((CCWS + number * CCW).into());
         self.storage.write(place, &ccw)
     }
 
-    /// CCW `number`.
     pub fn get(&self, number: u32) -> Result<Ccw1, OutOfWindow> {
         let place = ClientAddress::new((CCWS + number * CCW).into());
         self.storage.read(place)
@@ -216,7 +204,6 @@ impl Chain {
         Ccw1::new(command, flags, count, self.base + self.lists)
     }
 
-    /// Adds an IDAW to the list.
     #[inline]
     pub fn idaw(&mut self, address: u64) -> Result<(), OutOfWindow> {
         let place = ClientAddress::new(self.lists.into());

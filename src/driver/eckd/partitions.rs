@@ -16,20 +16,16 @@ use super::format::{CountField, Place, READ_CKD};
 use super::record::{self, Layout};
 use crate::css::{Channel, Platform};
 
-/// Most partitions.
 pub const MOST: usize = 16;
-/// Most DSCBs that are looked at.
 const MOST_DSCBS: u32 = 256;
 const COUNT: usize = size_of::<CountField>();
 
-/// A partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Partition {
     /// Its number, from 1.
     pub number: u8,
     /// Its first block, among those that are served of the volume.
     pub block: u64,
-    /// How many it has.
     pub blocks: u64,
 }
 
@@ -88,7 +84,6 @@ pub(super) fn partitions(
     found
 }
 
-/// A record of the VTOC.
 fn dscb(
     platform: &mut dyn Platform,
     channel: &mut Channel,

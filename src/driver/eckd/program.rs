@@ -28,7 +28,6 @@ use super::record::Layout;
 
 /// Parameter blocks of the first command, DEFINE EXTENT or PREFIX.
 const HEAD: u32 = size_of::<Prefix>() as u32 / PARAMETER;
-/// Most domains of a program.
 pub const MOST_DOMAINS: u32 = MOST_PARAMETERS - HEAD;
 
 /// Records one after the other, in one direction.
@@ -50,7 +49,6 @@ pub struct Program {
     first: LocateRecord,
     domains: u32,
     domain: Option<Domain>,
-    /// The blocks of the extent.
     extent: Option<(u64, u64)>,
     writes: bool,
 }
@@ -69,7 +67,6 @@ impl Program {
         }
     }
 
-    /// Begins anew.
     pub fn begin(&mut self) {
         self.chain.begin();
         self.domains = 0;
@@ -133,7 +130,6 @@ impl Program {
         self.domains + more <= MOST_DOMAINS
     }
 
-    /// The first and the last block.
     pub(super) const fn extent(&self) -> Option<(u64, u64)> {
         self.extent
     }
@@ -172,7 +168,6 @@ impl Program {
         self.chain.push(ccw)
     }
 
-    /// The parameter block of the last domain.
     const fn parameters(&self) -> u32 {
         HEAD + self.domains - 1
     }
@@ -207,10 +202,6 @@ impl Program {
     }
 
     /// Writes what only the end knows. Gives the ORB; `None` if nothing was added.
-    ///
-    /// # Errors
-    ///
-    /// As for [`add`](Self::add).
     pub fn finish(
         &mut self,
         layout: &Layout,
@@ -256,7 +247,6 @@ impl Program {
         records.saturating_sub(1)
     }
 
-    /// CCWs of the program.
     pub const fn ccws(&self) -> u32 {
         self.chain.ccws()
     }

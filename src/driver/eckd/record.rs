@@ -13,20 +13,15 @@ use crate::css::{Channel, Platform, ProgramError};
 /// Which records of a volume are its blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
-    /// Tracks of a cylinder.
     pub heads: u16,
-    /// Records of a track.
     pub records: u8,
-    /// Bytes of a record.
     pub block: u16,
     /// Records before the first that is served.
     pub origin: u64,
-    /// Records that are served.
     pub blocks: u64,
 }
 
 impl Layout {
-    /// Where a block is.
     #[inline]
     pub fn place(&self, block: u64) -> Place {
         let records = u64::from(self.records.max(1));
@@ -41,7 +36,6 @@ impl Layout {
     }
 }
 
-/// The count field of a record.
 pub(super) fn count_of(
     platform: &mut dyn Platform,
     channel: &mut Channel,

@@ -36,7 +36,6 @@ const UNKNOWN: BringUpError = BringUpError::Characteristics("no disk that is kno
 /// The control-unit type of storage controls that have thin-provisioned volumes.
 const THIN_CONTROL: u16 = 0x2107;
 
-/// What kind of label a volume has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Label {
     /// `VOL1`: compatible disk layout.
@@ -60,20 +59,15 @@ impl fmt::Display for Label {
     }
 }
 
-/// A volume.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Volume {
     /// Device type, 3390 for example, and model.
     pub device: (u16, u8),
-    /// Cylinders.
     pub cylinders: u32,
-    /// The label.
     pub label: Label,
     /// Volume serial, as characters of the machine's own code; blanks where there is none.
     pub serial: [u8; 6],
-    /// What is served.
     pub layout: Layout,
-    /// The partitions of it that the VTOC names.
     pub partitions: Partitions,
     /// The device's own name out of READ CONFIGURATION DATA: manufacturer, plant, sequence number. Blanks where it has none.
     pub name: [u8; Self::NAME],
@@ -84,7 +78,6 @@ pub struct Volume {
 }
 
 impl Volume {
-    /// Length of [`name`](Self::name).
     pub const NAME: usize = 17;
     /// The record of track 0 with the label.
     const LABEL: u8 = 3;
@@ -93,7 +86,6 @@ impl Volume {
     /// Block sizes that Linux formats with.
     const SIZES: [u16; 4] = [4096, 2048, 1024, 512];
 
-    /// Finds out what the volume is.
     pub(super) fn identify(
         platform: &mut dyn Platform,
         channel: &mut Channel,

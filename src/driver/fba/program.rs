@@ -27,11 +27,8 @@ use super::super::dasd::chain::{Chain, Cursor, Pieces, MOST_PARAMETERS, PARAMETE
 use super::format::{DefineExtent, Locate, DEFINE_EXTENT, LOCATE, READ, WRITE};
 
 const PAGE: u64 = 4096;
-/// Bytes of a block.
 pub const BLOCK: u32 = 512;
-/// Most blocks of a transfer.
 pub const MOST_BLOCKS: u32 = u16::MAX as u32 / BLOCK;
-/// Most transfers of a program.
 pub const MOST_TRANSFERS: u32 = MOST_PARAMETERS - 1;
 /// Most pieces of storage of a transfer by IDAWs.
 const MOST_PIECES: u32 = MOST_BLOCKS * BLOCK / PAGE as u32 + 2;
@@ -42,7 +39,6 @@ struct Transfer {
     write: bool,
     first: u32,
     count: u32,
-    /// The transferring CCW.
     ccw: u32,
     /// Where its storage ends, if more can be behind it.
     end: Option<u64>,
@@ -54,7 +50,6 @@ pub struct Program {
     chain: Chain,
     transfers: u32,
     transfer: Option<Transfer>,
-    /// The first and the last block.
     extent: Option<(u32, u32)>,
     writes: bool,
 }
@@ -70,7 +65,6 @@ impl Program {
         }
     }
 
-    /// Begins anew.
     pub fn begin(&mut self) {
         self.chain.begin();
         self.transfers = 0;
@@ -202,10 +196,6 @@ impl Program {
     }
 
     /// Writes what only the end knows. Gives the ORB; `None` if nothing was added.
-    ///
-    /// # Errors
-    ///
-    /// As for [`add`](Self::add).
     pub fn finish(&mut self, parameter: u32, path_mask: u8) -> Result<Option<Orb>, OutOfWindow> {
         self.close()?;
         let Some((first, last)) = self.extent else {
@@ -238,7 +228,6 @@ impl Program {
         before
     }
 
-    /// CCWs of the program.
     pub const fn ccws(&self) -> u32 {
         self.chain.ccws()
     }
