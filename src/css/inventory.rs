@@ -31,7 +31,6 @@ const LATE: u64 = 100_000;
 /// Programs that have to end before anybody looks, for a device that runs them within START SUBCHANNEL.
 const PROBES: u32 = 64;
 
-/// The devices that are known.
 #[derive(Debug)]
 pub struct Inventory {
     devices: Vec<Device>,
@@ -44,7 +43,6 @@ pub struct Inventory {
 /// What a look at a subchannel has found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Nothing new.
     Nothing,
     /// A device, which has this place in the list now.
     Came(usize),
@@ -53,15 +51,10 @@ pub enum Change {
 }
 
 /// Finds all subchannels with a device and asks each what it is. They are left disabled.
-///
-/// # Errors
-///
-/// [`OutOfStorage`]: no page for the channel programs.
 pub fn discover(platform: &mut dyn Platform) -> Result<Vec<Device>, OutOfStorage> {
     Ok(Inventory::discover(platform)?.devices)
 }
 
-/// Calls `act` for each subchannel of the machine, with a device or without.
 pub fn each_subchannel(
     platform: &mut dyn Platform,
     mut act: impl FnMut(&mut dyn Platform, SubchannelId),
@@ -83,10 +76,6 @@ impl Inventory {
     pub const PAGES: u8 = 16;
 
     /// What there is at bring-up.
-    ///
-    /// # Errors
-    ///
-    /// [`OutOfStorage`]: no page for the channel programs.
     pub fn discover(platform: &mut dyn Platform) -> Result<Self, OutOfStorage> {
         let mut this = Self {
             devices: Vec::new(),

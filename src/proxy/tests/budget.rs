@@ -14,9 +14,9 @@ use zerocopy::{FromZeros, IntoBytes};
 use super::fixture::memory;
 use crate::css::Inventory;
 use crate::css::Platform;
-use crate::driver::fake::{Disk, Machine, Model, Virtio};
 use crate::proxy::client::{Client, Stands, Surroundings};
 use crate::proxy::Proxy;
+use crate::testing::{Disk, Machine, Model, Virtio};
 
 const COUNT: u32 = 4;
 
@@ -59,7 +59,7 @@ impl Fixture {
         if arenas {
             client.place_arenas();
         }
-        for subchannel in &mut machine.subchannels {
+        for subchannel in machine.subchannels.values_mut() {
             subchannel.mishaps.hangs = true;
         }
         Self {
@@ -121,7 +121,7 @@ impl Fixture {
     }
 
     fn stores(&self) -> Vec<u32> {
-        let all = self.machine.subchannels.iter();
+        let all = self.machine.subchannels.values();
         all.map(|subchannel| subchannel.stores).collect()
     }
 }
