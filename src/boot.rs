@@ -8,6 +8,8 @@
 //! | [`death`] | the word in the control area in which a crash is told to the next life |
 //! | `logring` | log records: to the console, and the last ones kept for a report |
 //! | `report` | what is printed when something ends this program that should not |
+//! | `call_chain` | the calls that led there |
+//! | `image` | where the image is, and when it began |
 //! | [`symbols`] | addresses to names and frames, for the report |
 //!
 //! **The way in.** `kmain` is called on the boot CPU with everything disabled, a stack of 56 KiB
@@ -19,10 +21,14 @@
 //!
 //! **Limits.** One CPU. Nothing here starts a second one.
 
+#[cfg(target_os = "none")]
+mod call_chain;
 pub mod cmdline;
 pub mod death;
 #[cfg(target_os = "none")]
 pub mod entry;
+#[cfg(target_os = "none")]
+mod image;
 #[cfg(target_os = "none")]
 pub mod logring;
 #[cfg(target_os = "none")]
@@ -33,6 +39,6 @@ pub mod symbols;
 
 #[cfg(target_os = "none")]
 pub use {
-    entry::{first_instruction, image_end, image_size},
-    start::{shut_down, start, uptime, wake, Start},
+    image::{first_instruction, image_end, image_size, uptime},
+    start::{shut_down, start, wake, Start},
 };

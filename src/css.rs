@@ -44,7 +44,7 @@ pub mod stock;
 pub use hardware::Hardware;
 pub use inventory::{discover, each_subchannel, Change, Inventory};
 pub use platform::{has_room, while_serving, within, OutOfStorage, Patience, Platform, Wake};
-pub use program::{run_program, Channel, ProgramError, Sense};
+pub use program::{run_program, Channel, Parameters, ProgramError, Sense};
 
 /// How often a MODIFY SUBCHANNEL that finds the subchannel busy is repeated.
 const ATTEMPTS: u32 = 16;
@@ -54,9 +54,7 @@ const RETRY_PAUSE: u64 = 1_000;
 /// A subchannel with a device.
 #[derive(Clone, Debug)]
 pub struct Device {
-    /// The subchannel.
     pub id: SubchannelId,
-    /// The device number.
     pub number: DeviceNumber,
     /// The paths that can be used.
     pub path_mask: u8,
@@ -70,7 +68,6 @@ pub struct Device {
     pub chpids: [u8; 8],
     /// The subchannel can do queued direct I/O.
     pub is_queued: bool,
-    /// What the control unit says it is.
     pub identity: Result<SenseId, IdentityError>,
     /// Programs run within START SUBCHANNEL, as far as anybody knows: none has been seen to run while the CPU went on. So it is with
     /// the devices that a hypervisor emulates.
@@ -107,12 +104,9 @@ impl Device {
 /// The control-unit type of OSA-Express, HiperSockets and FCP channels.
 const QUEUED_DIRECT_IO: u16 = 0x1731;
 
-/// Why it is not known what a device is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IdentityError {
-    /// The subchannel cannot be enabled.
     Enable(EnableError),
-    /// SENSE ID failed.
     SenseId(ProgramError),
     /// The answer to SENSE ID is none.
     Invalid,
@@ -133,12 +127,10 @@ impl fmt::Display for IdentityError {
 
 impl core::error::Error for IdentityError {}
 
-/// Why a subchannel is not enabled (or not disabled).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EnableError {
     /// There is no such subchannel, or no device behind it.
     NoDevice,
-    /// MODIFY SUBCHANNEL was refused again and again.
     Refused(Refusal),
     /// MODIFY SUBCHANNEL did nothing.
     Ignored,
@@ -168,10 +160,6 @@ pub fn path_mask(schib: &Schib) -> u8 {
 /// Enables a subchannel: its interruptions in subclass `isc`, with its own identification as the
 /// parameter, sense data with each unit check. One that is enabled already is disabled first, which
 /// makes a virtio device forget what an earlier program agreed on with it.
-///
-/// # Errors
-///
-/// [`EnableError`].
 pub fn enable(
     platform: &mut dyn Platform,
     id: SubchannelId,
@@ -188,11 +176,6 @@ pub fn enable(
     })
 }
 
-/// Disables a subchannel.
-///
-/// # Errors
-///
-/// [`EnableError`].
 pub fn disable(platform: &mut dyn Platform, id: SubchannelId) -> Result<(), EnableError> {
     modify(platform, id, false, |_| {})?;
     platform.forget_interruption(id);
@@ -241,18 +224,15 @@ fn modify(
     Err(last)
 }
 
-/// A channel report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Report {
     /// Something happened to a subchannel: store it and see.
     Subchannel(SubchannelId),
     /// Reports were lost: look at every subchannel.
     Overflow,
-    /// About something else.
     Other(Crw),
 }
 
-/// The next channel report, if one is pending.
 pub fn next_report(platform: &mut dyn Platform) -> Option<Report> {
     let report = platform.channel_report()?;
     if report.flags().contains(CrwFlags::OVERFLOW) {

@@ -29,8 +29,6 @@ pub mod block;
 pub mod dasd;
 pub mod disk;
 pub mod eckd;
-#[cfg(test)]
-pub(crate) mod fake;
 pub mod fba;
 pub mod virtio_blk;
 pub mod virtio_ccw;

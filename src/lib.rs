@@ -5,6 +5,7 @@
 //! owns, [`proxy`] is what clients get, [`control`] is what the host daemon says, and
 //! [`event_loop`] holds them together.
 #![cfg_attr(not(any(test, fuzzing)), no_std)]
+// Nobody but the images uses this library: what a name says need not be said again.
 #![allow(missing_docs)]
 
 extern crate alloc as liballoc;
@@ -16,3 +17,5 @@ pub mod css;
 pub mod driver;
 pub mod event_loop;
 pub mod proxy;
+#[cfg(test)]
+pub(crate) mod testing;

@@ -142,10 +142,6 @@ pub fn label(disk: &mut dyn Runner) -> Result<(Label, Option<Mark>), Failure> {
 }
 
 /// The count field of a record; `None`: there is none.
-///
-/// # Errors
-///
-/// [`Failure`].
 pub fn count(disk: &mut dyn Runner, place: Place) -> Result<Option<CountField>, Failure> {
     let found = Records::read(disk, place.track(), place.record, 1, 0)?;
     Ok(found.map(|it| it.count()))

@@ -94,10 +94,6 @@ pub enum DasdfmtError {
 }
 
 /// Formats a disk with device number `device`, and gives each line to `say`, which ends it by an error.
-///
-/// # Errors
-///
-/// [`DasdfmtError`].
 pub fn format(
     disk: &mut dyn Runner,
     device: &str,

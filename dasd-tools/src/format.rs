@@ -85,10 +85,6 @@ const IPL_KEYS: [[u8; 4]; 2] = [[0xC9, 0xD7, 0xD3, 0xF1], [0xC9, 0xD7, 0xD3, 0xF
 
 impl Format {
     /// Such a volume of a device. `serial` is in EBCDIC: [`serial`] makes it.
-    ///
-    /// # Errors
-    ///
-    /// [`FormatError`].
     pub fn new(
         about: Characteristics,
         layout: Layout,

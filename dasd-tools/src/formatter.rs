@@ -38,10 +38,6 @@ pub struct Formatter {
 
 impl Formatter {
     /// Begins, or goes on where it was broken off: the volume is none any more when this comes back.
-    ///
-    /// # Errors
-    ///
-    /// [`Failure`].
     pub fn begin(disk: &mut dyn Runner, format: Format) -> Result<Self, Failure> {
         let (_, mark) = admin::label(disk)?;
         let resumed = mark.and_then(|mark| mark.resumes(&format));

@@ -62,10 +62,6 @@ impl Reservations {
     }
 
     /// Borrows a disk, and reserves or releases it. One that another system has is waited for, at most `limit`.
-    ///
-    /// # Errors
-    ///
-    /// [`ReserveError`].
     pub fn apply(
         &self,
         lender: &impl Lender,

@@ -26,7 +26,7 @@ static CONSOLE_LEVEL: AtomicUsize = AtomicUsize::new(LevelFilter::Info as usize)
 /// When the console's lines so far are paid for, in milliseconds since the first instruction, and how many were left out.
 static PAID: AtomicU64 = AtomicU64::new(0);
 static LEFT_OUT: AtomicUsize = AtomicUsize::new(0);
-static CONSOLE: sclp::Logger = sclp::Logger::new(super::uptime);
+static CONSOLE: sclp::Logger = sclp::Logger::new(super::image::uptime);
 static LOGGER: Logger = Logger;
 
 /// Logs to ring and console.
@@ -54,7 +54,7 @@ impl Log for Logger {
             return;
         }
         if shown <= LevelFilter::Info as usize {
-            let now = super::uptime().as_millis() as u64;
+            let now = super::image::uptime().as_millis() as u64;
             match sclp::paid(PAID.load(Ordering::Relaxed), now) {
                 Some(paid) => PAID.store(paid, Ordering::Relaxed),
                 None => {
@@ -78,7 +78,7 @@ impl Log for Logger {
 /// A record as it is kept.
 fn line(record: &Record<'_>) -> String<LINE> {
     let mut line = Cut(String::new());
-    let uptime = super::uptime();
+    let uptime = super::image::uptime();
     // A line that is cut is still a line.
     let _ = write!(
         line,

@@ -10,24 +10,172 @@
 //! checked, and ends after a bounded number of steps. A crash during the report ends in a disabled
 //! wait at once.
 //!
-//! **Limits.** Other CPUs are not stopped. The call chain is one of return addresses: calls that
-//! the compiler inlined, or made the last thing a function does, are not in it.
+//! **The ways in** are the stubs below, one for each class of interruption. A program interruption of START or MODIFY
+//! SUBCHANNEL that is an operand exception does not end here: it becomes that instruction's answer
+//! ([`s390x::io::OperandException`]).
+//!
+//! **Limits.** Other CPUs are not stopped.
 
-use super::entry::{
-    __boot_stop, set_vectors, Entry, CALLER_FRAME, SAVED_R11, SAVED_R14, STACK_BOTTOM, STACK_TOP,
-};
-use super::symbols::{self, Symbols};
-use super::{death, logring};
+use super::call_chain::{innermost, CalledFrom, Calls, Place};
+use super::image::{CALLER_FRAME, STACK_BOTTOM, STACK_TOP};
+use super::{death, logring, symbols};
+use core::arch::global_asm;
 use core::fmt::{self, Write};
 use core::mem::offset_of;
 use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicBool, Ordering};
 use s390x::control;
 use s390x::cpu::{disabled_wait, WaitCode};
+use s390x::idle::{self, Unexpected};
+use s390x::io;
 use s390x::lowcore::{self, Lowcore};
 use s390x::machine_check::MachineCheckCode;
 use s390x::program::ProgramInterruptionCode;
-use s390x::psw::Psw;
+use s390x::psw::{Psw, PswMask};
+
+/// The version that banner and report show.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The size of the stack that reports are made on.
+const EMERGENCY_STACK_SIZE: usize = 16 * 1024;
+
+/// The stack that reports are made on.
+#[repr(C, align(8))]
+struct EmergencyStack([u8; EMERGENCY_STACK_SIZE]);
+
+static mut EMERGENCY_STACK: EmergencyStack = EmergencyStack([0; EMERGENCY_STACK_SIZE]);
+
+/// The program-interruption code of an operand exception.
+const OPERAND_EXCEPTION: u16 = 0x15;
+
+/// Which way the CPU came here; the numbers are in the stubs below.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+enum Entry {
+    /// The restart interruption: the operator's key, or a hypervisor's "NMI".
+    Restart = 1,
+    /// SUPERVISOR CALL, which nothing here executes.
+    SupervisorCall = 2,
+    /// A program interruption.
+    Program = 3,
+    /// An external interruption outside the idle wait.
+    External = 4,
+    /// An I/O interruption outside the idle wait.
+    Io = 5,
+    /// A machine check outside the idle wait.
+    MachineCheck = 6,
+    /// A call: panic.
+    Panic = 7,
+    /// A call: a machine check taken in the idle wait says that storage or CPU is damaged.
+    FatalMachineCheck = 8,
+}
+
+impl Entry {
+    /// The entry with this number; anything unknown is as bad as a panic.
+    const fn from_number(number: u64) -> Self {
+        match number {
+            1 => Self::Restart,
+            2 => Self::SupervisorCall,
+            3 => Self::Program,
+            4 => Self::External,
+            5 => Self::Io,
+            6 => Self::MachineCheck,
+            8 => Self::FatalMachineCheck,
+            _ => Self::Panic,
+        }
+    }
+}
+
+global_asm!(
+    r#"
+    # Where what must not happen goes: keep the registers, change the stack, report. No register
+    # can be trusted, not even r15.
+    .pushsection .text.boot_stubs, "ax", @progbits
+    .macro entry name
+    .balign 8
+    .globl  \name
+    .type   \name, @function
+\name:
+    stmg    %r0,%r15,{registers}
+    .endm
+    .macro stub name, number
+    entry   \name
+    lghi    %r2,\number
+    lghi    %r3,0
+    j       7f
+    .endm
+    stub __boot_restart, 1
+    stub __boot_svc, 2
+    stub __boot_external, 4
+    stub __boot_io, 5
+    stub __boot_machine_check, 6
+
+    # An operand exception of START or MODIFY SUBCHANNEL is an answer. They are called as functions, which leaves r1 and r2 free.
+    entry   __boot_program
+    llgh    %r1,{program_code}
+    chi     %r1,{operand_exception}
+    jne     8f
+    lg      %r1,{program_old}+8
+    larl    %r2,{guarded_ssch}
+    cgr     %r1,%r2
+    je      9f
+    larl    %r2,{guarded_msch}
+    cgr     %r1,%r2
+    jne     8f
+9:  larl    %r1,10f
+    lpswe   0(%r1)
+8:  lghi    %r2,3
+    lghi    %r3,0
+    j       7f
+    .balign 8
+10: .quad   {disabled}, {refused}
+
+    # fn __boot_stop(entry: u64, info: *const ()) -> !: the same, for those who call.
+    .balign 8
+    .globl  __boot_stop
+    .type   __boot_stop, @function
+__boot_stop:
+    stmg    %r0,%r15,{registers}
+7:  larl    %r15,{emergency_stack}
+    agfi    %r15,{emergency_stack_size}-{caller_frame}
+    brasl   %r14,{report}
+    j       .
+    .popsection
+    "#,
+    registers = const offset_of!(Lowcore, report_registers),
+    program_code = const offset_of!(Lowcore, program_code),
+    program_old = const offset_of!(Lowcore, program_old),
+    operand_exception = const OPERAND_EXCEPTION,
+    guarded_ssch = sym io::s390x_io_guarded_ssch,
+    guarded_msch = sym io::s390x_io_guarded_msch,
+    refused = sym io::s390x_io_refused,
+    disabled = const PswMask::DISABLED.bits(),
+    caller_frame = const CALLER_FRAME,
+    emergency_stack = sym EMERGENCY_STACK,
+    emergency_stack_size = const EMERGENCY_STACK_SIZE,
+    report = sym report,
+);
+
+extern "C" {
+    fn __boot_external();
+    fn __boot_io();
+    fn __boot_machine_check();
+    /// Stop here, with a report.
+    fn __boot_stop(entry: u64, info: *const ()) -> !;
+}
+
+/// Let the idle wait take interruptions, and a report everything that comes elsewhere.
+pub fn set_vectors() {
+    let stub = |entry: unsafe extern "C" fn()| Psw::new(PswMask::DISABLED, entry as usize as u64);
+    // SAFETY: nothing is enabled, and the stubs rely on no register.
+    unsafe {
+        idle::install(&Unexpected {
+            external: stub(__boot_external),
+            machine_check: stub(__boot_machine_check),
+            io: stub(__boot_io),
+        });
+    }
+}
 
 /// Why the program stopped, and with which address in the disabled-wait PSW.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,7 +247,7 @@ fn panic(info: &PanicInfo<'_>) -> ! {
 
 /// Make the report. Called by the stubs, on the emergency stack, with the registers as they were
 /// in the lowcore.
-pub(super) extern "C" fn report(entry: u64, info: *const ()) -> ! {
+extern "C" fn report(entry: u64, info: *const ()) -> ! {
     static IN_REPORT: AtomicBool = AtomicBool::new(false);
     if IN_REPORT.swap(true, Ordering::Relaxed) {
         disabled_wait(Stop::InReport.wait_code());
@@ -175,7 +323,7 @@ impl Fixture<'_> {
         writeln!(
             to,
             "\n==== stellwerk {} stopped: {} ====",
-            super::start::VERSION,
+            VERSION,
             self.stop.title()
         )?;
         self.show_cause(to)?;
@@ -331,131 +479,4 @@ impl Fixture<'_> {
 /// around to the far end of the address space.
 fn is_overflow(r15: u64) -> bool {
     r15 < STACK_BOTTOM as u64 || r15 > i64::MAX as u64
-}
-
-/// The return addresses along a call chain, innermost first.
-///
-/// Each function's frame is known ([`symbols`]), and each lies above the one before; so this ends,
-/// at the latest with the end of the stack.
-#[derive(Clone, Copy)]
-struct Calls<'a> {
-    symbols: Symbols<'a>,
-    /// An address in the function whose caller is next.
-    address: u64,
-    /// That function's r15 and r11.
-    r15: u64,
-    r11: u64,
-    /// The return address, as long as it is in r14 and nowhere else.
-    r14: Option<u64>,
-}
-
-impl<'a> Calls<'a> {
-    /// The calls that led to an instruction.
-    fn from_interruption(symbols: Symbols<'a>, instruction: u64, registers: &[u64; 16]) -> Self {
-        let [.., r11, _, _, r14, r15] = *registers;
-        let of_caller = match symbols.find(instruction).filter(|_| in_code(instruction)) {
-            Some(function) => function.frame == 0 || function.offset < function.prologue,
-            // Who came to a place without code came by a call.
-            None => true,
-        };
-        Self {
-            symbols,
-            address: instruction,
-            r15,
-            r11,
-            r14: of_caller.then_some(r14),
-        }
-    }
-
-    /// Whether the chain leads to the stack's outermost frame.
-    fn is_complete(mut self) -> bool {
-        while self.next().is_some() {}
-        self.r15 == (STACK_TOP - CALLER_FRAME) as u64
-    }
-}
-
-impl Iterator for Calls<'_> {
-    type Item = u64;
-
-    fn next(&mut self) -> Option<u64> {
-        let caller = match self.r14.take() {
-            Some(r14) => r14,
-            None => {
-                let function = self.symbols.find(self.address).filter(|f| f.frame != 0)?;
-                let pointer = if function.by_r11 { self.r11 } else { self.r15 };
-                // A frame may have begun below the stack's end and even below address 0.
-                let r15 = pointer.wrapping_add(function.frame);
-                let caller = stack_word(r15.checked_add(SAVED_R14)?)?;
-                if function.saves_r11 {
-                    self.r11 = stack_word(r15.checked_add(SAVED_R11)?)?;
-                }
-                self.r15 = r15;
-                caller
-            }
-        };
-        // A return address can lie behind the end of its function, after a call that never returns.
-        self.address = caller.wrapping_sub(1);
-        in_code(self.address).then_some(caller)
-    }
-}
-
-/// The innermost call whose chain leads to the stack's outermost frame: where to begin when r15 is
-/// no help.
-fn innermost(symbols: Symbols<'_>) -> Option<Calls<'_>> {
-    (STACK_BOTTOM..STACK_TOP - CALLER_FRAME)
-        .step_by(8)
-        .find_map(|place| {
-            let r15 = place as u64;
-            let r14 = stack_word(r15 + SAVED_R14).filter(|&r14| in_code(r14))?;
-            let calls = Calls {
-                symbols,
-                address: 0,
-                r15,
-                r11: stack_word(r15 + SAVED_R11)?,
-                r14: Some(r14),
-            };
-            calls.is_complete().then_some(calls)
-        })
-}
-
-/// The doubleword at `address`, if that is an aligned place in the stack, or in the lowcore below,
-/// where an overflow leads first.
-fn stack_word(address: u64) -> Option<u64> {
-    let fits = address.is_multiple_of(8) && (8..STACK_TOP as u64).contains(&address);
-    // SAFETY: there is storage at these addresses, not at 0, and anything is a number.
-    fits.then(|| unsafe {
-        core::ptr::with_exposed_provenance::<u64>(address as usize).read_volatile()
-    })
-}
-
-/// Whether there is code at `address`.
-fn in_code(address: u64) -> bool {
-    super::entry::code().contains(&address)
-}
-
-/// An address, with the name of the function it is in.
-struct Place(u64);
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}", self.0)?;
-        let symbols = symbols::of_this_image().filter(|_| in_code(self.0));
-        match symbols.and_then(|symbols| symbols.find(self.0)) {
-            Some(function) => write!(f, " {}+{:#x}", function.name, function.offset),
-            None => Ok(()),
-        }
-    }
-}
-
-/// A return address, with the name of the function that made the call: the call is before it.
-struct CalledFrom(u64);
-
-impl fmt::Display for CalledFrom {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}", self.0)?;
-        match symbols::of_this_image().and_then(|symbols| symbols.find(self.0.wrapping_sub(1))) {
-            Some(function) => write!(f, " {}+{:#x}", function.name, function.offset + 1),
-            None => Ok(()),
-        }
-    }
 }

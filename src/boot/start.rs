@@ -1,21 +1,16 @@
 //! From the CPU's set-up to a program that can log and allocate; and the orderly end.
 
-use core::time::Duration;
-
 use super::cmdline::{Options, WarningKind};
-use super::{entry, logring, report};
+use super::image::image_end;
+use super::report::{self, VERSION};
+use super::{entry, logring};
 use crate::css::Wake;
-use entry::{first_instruction, image_end};
 use s390x::address::AbsoluteAddress;
-use s390x::clock::Tod;
 use s390x::cpu::{disabled_wait, stidp, WaitCode};
 use s390x::sysinfo::{level, LogicalPartition, Machine, SystemInformation, VirtualMachine};
-use sclp::BringUp;
+use sclp::{ScpInfo, ScpInfoError};
 
 use s390x::idle::ExternalCode;
-
-/// The version that banner and report show.
-pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// What is known of the machine and of the wishes of whoever started it.
 #[derive(Debug)]
@@ -69,23 +64,17 @@ pub fn wake(wake: Wake) {
     }
 }
 
-/// The time since the first instruction.
-#[must_use]
-pub fn uptime() -> Duration {
-    Tod::now().since(first_instruction())
-}
-
 /// Where storage ends: what the SCLP says, or what the image itself needs if it says nothing.
-fn memory_size(sclp: Option<&BringUp>) -> u64 {
-    sclp.and_then(|sclp| sclp.info.as_ref().ok())
+fn memory_size(sclp: Option<&Result<ScpInfo, ScpInfoError>>) -> u64 {
+    sclp.and_then(|info| info.as_ref().ok())
         .map_or(image_end().get(), |info| info.memory_size())
 }
 
 /// Say who this is, and where it runs.
-fn banner(command_line: &str, sclp: Option<&BringUp>) {
+fn banner(command_line: &str, sclp: Option<&Result<ScpInfo, ScpInfoError>>) {
     log::info!(target: "boot", "stellwerk {}", VERSION);
     platform();
-    match sclp.map(|sclp| &sclp.info) {
+    match sclp {
         Some(Ok(info)) => log::info!(
             target: "boot",
             "{} MiB of storage, {} CPU(s), image ends at {}",

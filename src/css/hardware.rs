@@ -67,7 +67,7 @@ fn path_group() -> [u8; 11] {
 }
 
 const fn word(id: SubchannelId) -> SubchannelWord {
-    SubchannelWord::from_raw(id.word())
+    SubchannelWord(id.word())
 }
 
 const fn refusal(cc: ConditionCode) -> Result<(), Refusal> {
@@ -262,7 +262,7 @@ impl Platform for Hardware {
             return known;
         }
         // The last subchannel there can be, which is not there, or not enabled at least.
-        let nowhere = SubchannelWord::from_raw(0x0001_FFFF);
+        let nowhere = SubchannelWord(0x0001_FFFF);
         let orb = Orb::format_1(0, 0, OrbFlags::MIDAW, 0);
         // SAFETY: nothing is started over no path on no subchannel.
         let known = unsafe { io::ssch(nowhere, ptr::from_ref(&orb)) }.is_ok();

@@ -57,15 +57,10 @@ pub enum Change {
 }
 
 /// Finds all subchannels with a device and asks each what it is. They are left disabled.
-///
-/// # Errors
-///
-/// [`OutOfStorage`]: no page for the channel programs.
 pub fn discover(platform: &mut dyn Platform) -> Result<Vec<Device>, OutOfStorage> {
     Ok(Inventory::discover(platform)?.devices)
 }
 
-/// Calls `act` for each subchannel of the machine, with a device or without.
 pub fn each_subchannel(
     platform: &mut dyn Platform,
     mut act: impl FnMut(&mut dyn Platform, SubchannelId),
@@ -89,10 +84,6 @@ impl Inventory {
     const PAGES: u8 = (Self::MAX as u64 * Self::ROOM / 4096) as u8;
 
     /// What there is at bring-up.
-    ///
-    /// # Errors
-    ///
-    /// [`OutOfStorage`]: no page for the channel programs.
     pub fn discover(platform: &mut dyn Platform) -> Result<Self, OutOfStorage> {
         let mut this = Self {
             devices: Vec::new(),

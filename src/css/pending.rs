@@ -6,7 +6,6 @@ use channel::IoInterruption;
 
 use super::Inventory;
 
-/// Interruption subclasses.
 const SUBCLASSES: usize = 8;
 
 /// A queue of at most one interruption for each subchannel and each subclass of adapters, as the

@@ -21,7 +21,6 @@ pub trait Platform: ChannelSubsystem {
     /// told it of, and starting that program was.
     fn notify(&mut self, id: SubchannelId, queue: u16, cookie: i64) -> i64;
 
-    /// The time.
     fn now(&self) -> Tod;
 
     /// Sleeps until anything happens, at most until `deadline`: for the event loop.
@@ -46,10 +45,6 @@ pub trait Platform: ChannelSubsystem {
 
     /// Takes the status of subchannel `id` and the interruption that told of it: for a driver that
     /// does not wait for the interruption to be served.
-    ///
-    /// # Errors
-    ///
-    /// [`NotOperational`].
     fn take_status(&mut self, id: SubchannelId) -> Result<Tested, NotOperational> {
         self.forget_interruption(id);
         self.test(id)
@@ -66,10 +61,6 @@ pub trait Platform: ChannelSubsystem {
     /// As [`storage`](Self::storage), with whatever is in it: for storage each byte of which is
     /// written before it is read. What is never used is never touched, so that a hypervisor need
     /// not provide it.
-    ///
-    /// # Errors
-    ///
-    /// As for [`storage`](Self::storage).
     fn storage_as_is(&mut self, pages: usize) -> Result<Window, OutOfStorage> {
         self.storage(pages)
     }
@@ -100,7 +91,6 @@ pub trait Platform: ChannelSubsystem {
         [0; 11]
     }
 
-    /// How long drivers may wait for their devices at present.
     fn patience(&self) -> Patience {
         Patience::DRIVERS
     }
@@ -121,7 +111,6 @@ pub trait Platform: ChannelSubsystem {
 pub struct Patience {
     /// For one program, in microseconds, and as long again for its clear function.
     pub each: u64,
-    /// For all programs.
     pub until: Tod,
 }
 
@@ -161,12 +150,9 @@ pub fn while_serving<T>(
     within(platform, patience, act)
 }
 
-/// What ended a [`Platform::wait`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wake {
-    /// I/O: ask for pending interruptions.
     Io,
-    /// The deadline.
     Deadline,
     /// A machine check; with a channel report pending, see [`crate::css::next_report`].
     MachineCheck(MachineCheckCode),
@@ -183,10 +169,8 @@ pub fn has_room(bytes: usize) -> bool {
     there
 }
 
-/// There are not so many contiguous pages below 2 GiB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutOfStorage {
-    /// How many were asked for.
     pub pages: usize,
 }
 

@@ -3,7 +3,7 @@
 //! # Scope
 //!
 //! [`run_program`] starts any program and waits for its end. [`Channel`] is a subchannel with one page
-//! of storage, for programs of one CCW whose data is small: control commands, sense, configuration.
+//! of storage, for programs of a few commands whose data is small: control commands, sense, configuration, a record.
 //! That is all a driver needs at bring-up.
 //!
 //! # Limits
@@ -31,6 +31,8 @@ use crate::css::Platform;
 
 /// How long a control command may take if nobody says otherwise, in microseconds.
 const COMMAND_TIMEOUT: u64 = 5_000_000;
+/// The same of a program of several commands.
+const PROGRAM_TIMEOUT: u64 = 10_000_000;
 /// How long a clear function may take, in microseconds.
 const CLEAR_TIMEOUT: u64 = 1_000_000;
 /// How often a start that finds the subchannel or the device busy is repeated.
@@ -38,7 +40,6 @@ const ATTEMPTS: u32 = 16;
 /// Between two of them, in microseconds.
 const RETRY_PAUSE: u64 = 1_000;
 
-/// Sense bytes of a unit check.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Sense {
     bytes: [u8; Self::MAX],
@@ -46,7 +47,6 @@ pub struct Sense {
 }
 
 impl Sense {
-    /// Most sense bytes that are kept.
     pub const MAX: usize = 32;
     const COMMAND_REJECT: u8 = 0x80;
 
@@ -63,12 +63,10 @@ impl Sense {
         }
     }
 
-    /// The bytes.
     pub fn bytes(&self) -> &[u8] {
         self.bytes.get(..usize::from(self.count)).unwrap_or(&[])
     }
 
-    /// Whether the device does not know the command.
     pub fn is_command_reject(&self) -> bool {
         self.bytes[0] & Self::COMMAND_REJECT != 0
     }
@@ -93,15 +91,12 @@ pub enum ProgramError {
     PathGone,
     /// The channel subsystem stopped the program: program check, protection check, ...
     Channel(SubchannelStatus),
-    /// The device reports an error.
     UnitCheck(Sense),
     /// The device ended the program with this status and without a unit check.
     Device(DeviceStatus),
-    /// The program did not end in time and was cleared.
     Timeout,
     /// The program did not end in time and cannot be cleared. The device may go on at any time.
     Stuck,
-    /// The data does not fit into the page.
     TooLong,
 }
 
@@ -179,13 +174,10 @@ unsafe fn run_watched(
     Err(ProgramError::Refused(last))
 }
 
-/// Why one attempt failed.
 enum Failure {
     /// Another status was in the way; it is gone now.
     StatusPending,
-    /// The subchannel or the device is busy.
     Busy,
-    /// Another attempt makes no sense.
     Final(ProgramError),
 }
 
@@ -249,7 +241,6 @@ fn final_status(
     }
 }
 
-/// Ends a program that does not end by itself.
 fn clear(platform: &mut dyn Platform, id: SubchannelId) -> ProgramError {
     const GONE: ProgramError = ProgramError::Refused(Refusal::NotOperational);
     if platform.clear(id).is_err() {
@@ -272,7 +263,6 @@ fn clear(platform: &mut dyn Platform, id: SubchannelId) -> ProgramError {
     }
 }
 
-/// What the final status means.
 fn classify(irb: Irb) -> Result<Irb, Failure> {
     const NOTES: SubchannelStatus = SubchannelStatus::PCI;
     match irb.scsw.deferred_cc() {
@@ -306,15 +296,20 @@ pub struct Channel {
     path_mask: u8,
     page: Window,
     stuck: bool,
-    /// A program was seen to run while the CPU went on.
     waited: bool,
 }
 
+pub type Parameters<'a> = (CommandCode, &'a [u8]);
+
 impl Channel {
-    /// Most bytes of data of one command.
     pub const MAX_DATA: usize = 2048;
+    /// Most bytes of parameters of one command, and most commands with parameters.
+    const MAX_PARAMETERS: usize = 32;
+    const MAX_COMMANDS: usize = 8;
+    /// Where things are in the page.
     const CCW: u32 = 0;
     const DATA: u32 = 64;
+    const PARAMETERS: u32 = 3072;
 
     /// A channel to the enabled subchannel `id` over the paths in `path_mask`, by a page of
     /// [`Platform::storage`] or, for commands with little data, a part of one.
@@ -345,34 +340,15 @@ impl Channel {
         self.waited
     }
 
-    /// From now on over these paths.
     pub const fn set_path_mask(&mut self, mask: u8) {
         self.path_mask = mask;
     }
 
-    /// Which subchannel.
     pub const fn id(&self) -> SubchannelId {
         self.id
     }
 
-    /// Runs a command without data.
-    ///
-    /// # Errors
-    ///
-    /// [`ProgramError`].
-    pub fn control(
-        &mut self,
-        platform: &mut dyn Platform,
-        command: CommandCode,
-    ) -> Result<(), ProgramError> {
-        self.run(platform, command, 0).map(drop)
-    }
-
-    /// Runs a command that takes `data`.
-    ///
-    /// # Errors
-    ///
-    /// [`ProgramError`].
+    /// Runs a command that takes `data`, which may be none.
     pub fn write(
         &mut self,
         platform: &mut dyn Platform,
@@ -380,72 +356,48 @@ impl Channel {
         data: &[u8],
     ) -> Result<(), ProgramError> {
         self.put(data)?;
-        self.run(platform, command, data.len()).map(drop)
+        self.run(platform, &[], command, data.len()).map(drop)
     }
 
-    /// Runs a command that fills `data`; gives the number of bytes it filled. The rest is zero.
-    ///
-    /// # Errors
-    ///
-    /// [`ProgramError`].
+    /// Runs a command that fills `data`, or changes it; gives the number of bytes transferred.
     pub fn read(
         &mut self,
         platform: &mut dyn Platform,
         command: CommandCode,
         data: &mut [u8],
     ) -> Result<usize, ProgramError> {
-        data.fill(0);
-        self.exchange(platform, command, data)
+        self.read_behind(platform, &[], command, data)
     }
 
-    /// Runs a command that takes `data` and changes it; gives the number of bytes transferred.
-    ///
-    /// # Errors
-    ///
-    /// [`ProgramError`].
-    pub fn exchange(
+    /// The same, behind commands with parameters, all in one program.
+    pub fn read_behind(
         &mut self,
         platform: &mut dyn Platform,
+        before: &[Parameters<'_>],
         command: CommandCode,
         data: &mut [u8],
     ) -> Result<usize, ProgramError> {
         self.put(data)?;
-        let irb = self.run(platform, command, data.len())?;
+        let irb = self.run(platform, before, command, data.len())?;
         self.get(data)?;
         Ok(data.len().saturating_sub(irb.scsw.count.get().into()))
     }
 
-    /// Asks the control unit what it is.
-    ///
-    /// # Errors
-    ///
-    /// [`ProgramError`].
     pub fn sense_id(&mut self, platform: &mut dyn Platform) -> Result<SenseId, ProgramError> {
         let mut id = SenseId::new_zeroed();
         self.read(platform, CommandCode::SENSE_ID, id.as_mut_bytes())?;
         Ok(id)
     }
 
-    /// The sense bytes of the last unit check.
-    ///
-    /// # Errors
-    ///
-    /// [`ProgramError`].
-    pub fn sense(&mut self, platform: &mut dyn Platform) -> Result<Sense, ProgramError> {
-        let mut bytes = [0; Sense::MAX];
-        self.read(platform, CommandCode::SENSE, &mut bytes)?;
-        Ok(Sense::new(&bytes))
-    }
-
-    /// The program that [`sense`](Self::sense) runs, over these paths, for whoever does not wait for it: starts it, keeps the
-    /// page as it is until it has ended, and then has the bytes from [`sensed`](Self::sensed).
+    /// A program that asks for the sense bytes of the last unit check, over these paths, for whoever does not wait for it: starts it,
+    /// keeps the page as it is until it has ended, and then has the bytes from [`sensed`](Self::sensed).
     ///
     /// # Errors
     ///
     /// [`ProgramError`]: a device may still use the page.
     pub fn sense_program(&self, path_mask: u8) -> Result<Orb, ProgramError> {
         self.put(&[0; Sense::MAX])?;
-        self.program(CommandCode::SENSE, Sense::MAX, path_mask)
+        self.program(&[], CommandCode::SENSE, Sense::MAX, path_mask)
     }
 
     /// What [`sense_program`](Self::sense_program) has brought.
@@ -472,48 +424,58 @@ impl Channel {
         if data.len() > Self::MAX_DATA {
             return Err(ProgramError::TooLong);
         }
+        self.write_page(Self::DATA, data)
+    }
+
+    fn write_page(&self, place: u32, bytes: &[u8]) -> Result<(), ProgramError> {
         self.page
-            .write_bytes(ClientAddress::new(Self::DATA.into()), data)
+            .write_bytes(ClientAddress::new(place.into()), bytes)
             .map_err(|_| ProgramError::TooLong)
     }
 
-    /// Runs one CCW on the data that is in the page; fetches the sense bytes of a unit check if
+    /// Runs a program whose last command is for the data that is in the page; fetches the sense bytes of a unit check if
     /// they did not come by themselves.
     fn run(
         &mut self,
         platform: &mut dyn Platform,
+        before: &[Parameters<'_>],
         command: CommandCode,
         count: usize,
     ) -> Result<Irb, ProgramError> {
-        match self.run_ccw(platform, command, count) {
+        match self.run_once(platform, before, command, count) {
             Err(ProgramError::UnitCheck(sense)) if sense.bytes().is_empty() => {
                 self.put(&[0; Sense::MAX])?;
-                self.run_ccw(platform, CommandCode::SENSE, Sense::MAX)?;
+                self.run_once(platform, &[], CommandCode::SENSE, Sense::MAX)?;
                 Err(ProgramError::UnitCheck(self.sensed()?))
             }
             other => other,
         }
     }
 
-    fn run_ccw(
+    fn run_once(
         &mut self,
         platform: &mut dyn Platform,
+        before: &[Parameters<'_>],
         command: CommandCode,
         count: usize,
     ) -> Result<Irb, ProgramError> {
-        let orb = self.program(command, count, self.path_mask)?;
+        let timeout = match before {
+            [] => COMMAND_TIMEOUT,
+            _ => PROGRAM_TIMEOUT,
+        };
+        let orb = self.program(before, command, count, self.path_mask)?;
         // SAFETY: the program and its data lie in the page, which only this channel uses, by way of
         // a `Window`. It stays as it is until the program has ended; if that never happens, the page
         // is not used again.
-        let result =
-            unsafe { run_watched(platform, self.id, &orb, COMMAND_TIMEOUT, &mut self.waited) };
+        let result = unsafe { run_watched(platform, self.id, &orb, timeout, &mut self.waited) };
         self.stuck = matches!(result, Err(ProgramError::Stuck));
         result
     }
 
-    /// Writes one CCW for the data that is in the page.
+    /// Writes the CCWs of a program for the data that is in the page.
     fn program(
         &self,
+        before: &[Parameters<'_>],
         command: CommandCode,
         count: usize,
         path_mask: u8,
@@ -521,13 +483,23 @@ impl Channel {
         if self.stuck {
             return Err(ProgramError::Stuck);
         }
-        let count = u16::try_from(count).map_err(|_| ProgramError::TooLong)?;
         let base = u32::try_from(self.page.absolute_base()).map_err(|_| ProgramError::TooLong)?;
+        let long = |(_, bytes): &Parameters<'_>| bytes.len() > Self::MAX_PARAMETERS;
+        if before.len() > Self::MAX_COMMANDS || before.iter().any(long) {
+            return Err(ProgramError::TooLong);
+        }
+        let (mut at, mut place) = (Self::CCW, Self::PARAMETERS);
+        for (command, bytes) in before {
+            let ccw = Ccw1::new(*command, CcwFlags::CC, bytes.len() as u16, base + place);
+            self.write_page(place, bytes)?;
+            self.write_page(at, ccw.as_bytes())?;
+            at += size_of::<Ccw1>() as u32;
+            place += Self::MAX_PARAMETERS as u32;
+        }
+        let count = u16::try_from(count).map_err(|_| ProgramError::TooLong)?;
         let data = if count == 0 { 0 } else { base + Self::DATA };
         let ccw = Ccw1::new(command, CcwFlags::SLI, count, data);
-        self.page
-            .write(ClientAddress::new(Self::CCW.into()), &ccw)
-            .map_err(|_| ProgramError::TooLong)?;
+        self.write_page(at, ccw.as_bytes())?;
         let program = base + Self::CCW;
         let flags = OrbFlags::PREFETCH;
         Ok(Orb::format_1(self.id.word(), program, flags, path_mask))

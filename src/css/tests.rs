@@ -6,7 +6,7 @@ use std::vec::Vec;
 
 use super::*;
 use crate::css::while_serving;
-use crate::driver::fake::{Disk, Machine, Model, Virtio};
+use crate::testing::{Disk, Machine, Model, Virtio};
 
 fn disk() -> Virtio {
     Virtio::new(Model::Disk(Disk::new(8)), 1)
@@ -17,11 +17,7 @@ fn devices_of_all_sets_are_found_and_left_disabled() {
     let mut machine = Machine::new();
     let first = machine.attach(0, 0x100, disk());
     let gap = machine.attach(0, 0, disk());
-    machine
-        .subchannel(gap)
-        .schib
-        .pmcw
-        .set_flag(PmcwFlags::DEVICE_NUMBER_VALID, false);
+    machine.unplug(gap);
     let second = machine.attach(0, 0x101, disk());
     let third = machine.attach(2, 0x100, disk());
     let devices = discover(&mut machine).unwrap();
@@ -33,7 +29,7 @@ fn devices_of_all_sets_are_found_and_left_disabled() {
         let schib = machine.store(id).unwrap();
         assert!(!schib.pmcw.flags().contains(PmcwFlags::ENABLED));
     }
-    assert!(machine.pending.is_empty());
+    assert!(machine.pending_interruption().is_none());
 }
 
 #[test]
@@ -71,11 +67,7 @@ fn a_device_that_is_plugged_in_and_hangs_does_not_keep_the_others_waiting_for_lo
 #[test]
 fn enabling_goes_on_through_busy_and_pending_status() {
     let (mut machine, id) = Machine::with(disk());
-    machine
-        .subchannel(id)
-        .schib
-        .pmcw
-        .set_flag(PmcwFlags::ENABLED, true);
+    machine.pmcw(id).set_flag(PmcwFlags::ENABLED, true);
     machine.subchannel(id).mishaps.busy = 3;
     machine.subchannel(id).mishaps.pending = 2;
     let schib = enable(&mut machine, id, 5).unwrap();
@@ -131,9 +123,9 @@ fn the_inventory_follows_devices_that_go_come_and_are_exchanged() {
     assert_eq!(inventory.look(&mut machine, ids[0]), Change::Nothing);
     assert_eq!(known(&inventory), [(2, 0x102), (1, 0x101)]);
     machine.subchannel(ids[0]).mishaps.gone = false;
-    machine.subchannel(ids[0]).schib.pmcw.device = 0x200.into();
+    machine.pmcw(ids[0]).device = 0x200.into();
     assert_eq!(inventory.look(&mut machine, ids[0]), Change::Came(2));
-    machine.subchannel(ids[1]).schib.pmcw.device = 0x201.into();
+    machine.pmcw(ids[1]).device = 0x201.into();
     assert_eq!(inventory.look(&mut machine, ids[1]), Change::Came(1));
     assert_eq!(known(&inventory), [(2, 0x102), (1, 0x201), (0, 0x200)]);
     assert_eq!(inventory.devices()[2].virtio_id(), Some(2));
@@ -192,6 +184,10 @@ fn a_device_that_gets_stuck_again_and_again_keeps_no_more_storage_for_that() {
         for mishap in [false, true] {
             let mishaps = &mut machine.subchannel(id).mishaps;
             (mishaps.hangs, mishaps.stuck) = (mishap, mishap);
+            if !mishap {
+                // What was stuck ends after all.
+                machine.clear(id).unwrap();
+            }
             while_serving(&mut machine, |machine| inventory.look(machine, id));
             assert_eq!(inventory.devices()[0].identity.is_err(), mishap);
         }

@@ -2,14 +2,14 @@
 //!
 //! | module | what it is |
 //! |---|---|
+//! | `bring_up` | why a disk is not served |
 //! | [`chain`] | a channel program in storage, and how it names data |
-//! | `ending` | endings of programs and requests, and time-outs |
+//! | `ending` | what the subchannel says: endings of programs and requests, and time-outs |
+//! | `queue` | the requests |
 //! | `incident` | what is said of that to whoever looks |
-//! | `lending` | the subchannel lent to somebody else, and back |
 //! | `medium` | what is behind the queue: blocks, and the programs that read and write them |
 //! | [`paths`] | the channel paths that are used |
 //! | [`classes`] | what commands do to the state of a chain |
-//! | `status` | what the subchannel says |
 //! | [`thin`] | tracks that were never formatted |
 //! | [`recovery`] | what is done about a program that did not end as it should |
 //!
@@ -28,65 +28,40 @@
 //! Each request ends once. A program that fails is taken apart: its requests are tried one by one, so that only the one that
 //! cannot be done fails, with its place in the log. Storage is given back when the program has ended, and not before.
 
+mod bring_up;
 pub mod chain;
 pub mod classes;
 mod ending;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod incident;
-mod lending;
 mod medium;
 pub mod paths;
+mod queue;
 pub mod recovery;
-mod status;
 pub mod thin;
-
-use liballoc::boxed::Box;
-use liballoc::vec::Vec;
 
 use channel::{IoInterruption, Irb, Orb, PmcwFlags, SubchannelId};
 use s390x::clock::Tod;
 use window::Segment;
 
 use super::block::{
-    BlockDevice, BlockStatus, Dasd, Done, Geometry, Operation, Range, Recoveries, SubmitError,
-    Token, Volume, SECTOR,
+    BlockDevice, Dasd, Done, Geometry, Operation, Range, Recoveries, SubmitError, Token, Volume,
+    SECTOR,
 };
-use crate::css::Platform;
+use crate::css::{self, Platform};
+pub use bring_up::BringUpError;
 pub use chain::Cursor;
 use incident::Incidents;
 pub use medium::Medium;
 use paths::Paths;
-use thin::Piecewise;
+use queue::Requests;
+pub use queue::{QUEUE_SIZE, SEGMENTS};
 use vcss::trace::Record;
 
-/// Requests that can be in flight.
-pub const QUEUE_SIZE: usize = 64;
-/// Data segments of a request.
-pub const SEGMENTS: usize = 128;
 /// How long the status of a running program is not asked for again, in microseconds: interruptions announce it.
 const LOOK_US: u64 = 20;
 
-/// A request.
-#[derive(Debug, Default)]
-struct Request {
-    token: Option<Token>,
-    write: bool,
-    /// Its next block, and how many are left.
-    block: u64,
-    left: u32,
-    /// Where in the segments that is.
-    at: Cursor,
-    segments: heapless::Vec<Segment, SEGMENTS>,
-}
-
-/// What of a request is in the running program.
-#[derive(Clone, Copy, Debug)]
-struct Part {
-    blocks: u32,
-    /// Where in the segments it ends.
-    end: Cursor,
-}
-
-/// What the subchannel does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     /// Nothing; the next start is not before this time.
@@ -97,7 +72,6 @@ enum State {
     Running(Tod),
     /// SENSE, after a unit check of the program before; it has to end before this time.
     Sensing(Tod),
-    /// A halt function.
     Halting(Tod),
     /// A clear function, and how many more are tried.
     Clearing(Tod, u32),
@@ -110,7 +84,6 @@ enum State {
 /// What the program that runs is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Purpose {
-    /// Requests.
     Requests,
     /// To find out which records a track has.
     Survey,
@@ -118,35 +91,24 @@ enum Purpose {
     Format,
 }
 
-/// What was started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Programs.
     pub starts: u64,
-    /// CCWs in them.
     pub ccws: u64,
 }
 
-/// A disk.
 #[derive(Debug)]
 pub struct Disk<M> {
     id: SubchannelId,
+    isc: u8,
     /// The number of the device. Another one on the subchannel is not the disk.
     number: u16,
     paths: Paths,
     medium: M,
     geometry: Geometry,
-    requests: Box<[Request]>,
-    free: heapless::Vec<u8, QUEUE_SIZE>,
-    /// Requests in the order in which they came.
-    queue: heapless::Deque<u8, QUEUE_SIZE>,
-    done: heapless::Deque<Done, QUEUE_SIZE>,
-    /// The running program's share of the first requests of the queue.
-    parts: heapless::Vec<Part, QUEUE_SIZE>,
+    requests: Requests,
     state: State,
     purpose: Purpose,
-    pieces: Piecewise,
-    /// The subchannel is to be lent.
     lending: bool,
     /// Something happened to the subchannel while it was lent: the device may be another one with its number.
     doubtful: bool,
@@ -155,8 +117,6 @@ pub struct Disk<M> {
     /// The status with the unit check whose sense bytes are being asked for.
     unit_check: Irb,
     looked: Tod,
-    /// How many requests go alone, since they were in a program that failed.
-    alone: usize,
     /// How often the first request was tried.
     attempts: u32,
     /// The missing-interruption time, in microseconds.
@@ -167,48 +127,43 @@ pub struct Disk<M> {
 }
 
 impl<M> Disk<M> {
-    /// What is behind the queue.
     pub(super) const fn medium(&self) -> &M {
         &self.medium
     }
 }
 
 impl<M: Medium> Disk<M> {
-    /// A disk whose subchannel is enabled.
-    pub(super) fn new(
+    /// Enables the subchannel, and makes a disk of the medium that is found over its paths.
+    pub(super) fn bring_up(
         platform: &mut dyn Platform,
         id: SubchannelId,
-        path_mask: u8,
-        medium: M,
-    ) -> Self {
-        let stored = platform.store(id);
-        let requests: Vec<Request> = (0..QUEUE_SIZE).map(|_| Request::default()).collect();
-        Self {
+        isc: u8,
+        find: impl FnOnce(&mut dyn Platform, u8) -> Result<M, BringUpError>,
+    ) -> Result<Self, BringUpError> {
+        let schib = css::enable(platform, id, isc).map_err(BringUpError::Enable)?;
+        let path_mask = css::path_mask(&schib);
+        let medium = find(platform, path_mask)?;
+        Ok(Self {
             id,
-            number: stored.map_or(0, |schib| schib.pmcw.device.get()),
+            isc,
+            number: schib.pmcw.device.get(),
             paths: Paths::new(path_mask),
             geometry: geometry(&medium),
             medium,
-            requests: requests.into_boxed_slice(),
-            free: (0..QUEUE_SIZE as u8).collect(),
-            queue: heapless::Deque::new(),
-            done: heapless::Deque::new(),
-            parts: heapless::Vec::new(),
+            requests: Requests::new(),
             state: State::Idle(platform.now()),
             purpose: Purpose::Requests,
-            pieces: Piecewise::default(),
             lending: false,
             doubtful: false,
             status: (0, 0),
             unit_check: Irb::default(),
             looked: platform.now(),
-            alone: 0,
             attempts: 0,
             expires: recovery::PROGRAM_TIMEOUT,
             counters: Counters::default(),
             recoveries: Recoveries::default(),
-            incidents: Incidents::new(),
-        }
+            incidents: Incidents::new(id),
+        })
     }
 
     /// From now on, programs that take longer than so many microseconds are missing their interruption.
@@ -216,12 +171,10 @@ impl<M: Medium> Disk<M> {
         self.expires = micros;
     }
 
-    /// What was started on it.
     pub const fn counters(&self) -> &Counters {
         &self.counters
     }
 
-    /// Takes a request into a free place.
     fn accept(
         &mut self,
         write: bool,
@@ -244,47 +197,12 @@ impl<M: Medium> Disk<M> {
         if left == 0 {
             return Err(SubmitError::Unsupported);
         }
-        if segments.len() > SEGMENTS {
-            return Err(SubmitError::TooLarge);
-        }
-        let number = self.free.pop().ok_or(SubmitError::Full)?;
-        if let Some(request) = self.requests.get_mut(usize::from(number)) {
-            // In its place: a whole request has room for many segments, all of which would be copied.
-            request.token = Some(token);
-            request.write = write;
-            request.block = first;
-            request.left = left;
-            request.at = Cursor::default();
-            request.segments.clear();
-            // There is room.
-            let _ = request.segments.extend_from_slice(segments);
-        }
-        // As long as there are free requests, there is room.
-        let _ = self.queue.push_back(number);
-        Ok(())
+        self.requests.accept(write, first, left, segments, token)
     }
 
     /// Makes a program of what waits, and starts it.
     fn start(&mut self, platform: &mut dyn Platform) {
-        self.parts.clear();
-        self.medium.begin();
-        let pieces = &mut self.pieces;
-        let (one, limit) = pieces.begin();
-        let most = if self.alone > 0 || one { 1 } else { QUEUE_SIZE };
-        for &number in self.queue.iter().take(most) {
-            let Some(request) = self.requests.get(usize::from(number)) else {
-                break;
-            };
-            let (part, full) = add(&mut self.medium, request, pieces, limit);
-            let whole = part.blocks == request.left;
-            if part.blocks > 0 {
-                // There are no more parts than requests.
-                let _ = self.parts.push(part);
-            }
-            if full || !whole {
-                break;
-            }
-        }
+        self.requests.fill(&mut self.medium);
         let paths = self.paths.mask(platform);
         let orb = self.medium.finish(self.id.word(), paths);
         let Ok(Some(orb)) = orb else {
@@ -314,36 +232,6 @@ impl<M: Medium> Disk<M> {
             Err(refusal) => self.refused(platform, refusal),
         }
     }
-}
-
-/// Adds as many blocks of a request as fit; says whether the program is full.
-fn add<M: Medium>(
-    medium: &mut M,
-    request: &Request,
-    pieces: &mut Piecewise,
-    limit: Option<u32>,
-) -> (Part, bool) {
-    let mut part = Part {
-        blocks: 0,
-        end: request.at,
-    };
-    while part.blocks < request.left {
-        let block = request.block + u64::from(part.blocks);
-        let left = request.left - part.blocks;
-        let left = limit.map_or(left, |limit| left.min(limit));
-        match medium.add(request.write, block, left, &request.segments, part.end) {
-            Ok(Some((blocks, end))) => {
-                part.blocks += blocks;
-                part.end = end;
-                pieces.count();
-                if limit.is_some() {
-                    break;
-                }
-            }
-            Ok(None) | Err(_) => return (part, true),
-        }
-    }
-    (part, false)
 }
 
 fn geometry<M: Medium>(medium: &M) -> Geometry {
@@ -386,7 +274,7 @@ impl<M: Medium> BlockDevice for Disk<M> {
         if queue != 0 {
             return Err(SubmitError::Unsupported);
         }
-        if self.queue.len() + self.done.len() >= QUEUE_SIZE {
+        if self.requests.waiting() + self.requests.ended() >= QUEUE_SIZE {
             return Err(SubmitError::Full);
         }
         match operation {
@@ -402,7 +290,7 @@ impl<M: Medium> BlockDevice for Disk<M> {
     fn kick(&mut self, platform: &mut dyn Platform) {
         match self.state {
             State::Lent | State::GivenUp => {}
-            State::Idle(_) | State::Waiting(_) if self.queue.is_empty() || self.lending => {}
+            State::Idle(_) | State::Waiting(_) if self.requests.waiting() == 0 || self.lending => {}
             State::Idle(from) | State::Waiting(from) => {
                 if platform.now() >= from {
                     self.start(platform);
@@ -424,11 +312,11 @@ impl<M: Medium> BlockDevice for Disk<M> {
 
     #[inline]
     fn poll(&mut self) -> Option<Done> {
-        self.done.pop_front()
+        self.requests.take_ended()
     }
 
     fn in_flight(&self) -> u32 {
-        (self.queue.len() + self.done.len()) as u32
+        (self.requests.waiting() + self.requests.ended()) as u32
     }
 
     fn is_broken(&self) -> bool {
@@ -437,8 +325,8 @@ impl<M: Medium> BlockDevice for Disk<M> {
 
     fn arm(&mut self) -> bool {
         let idle = matches!(self.state, State::Idle(_)) && !self.lending;
-        let startable = idle && !self.queue.is_empty();
-        !self.done.is_empty() || startable
+        let startable = idle && self.requests.waiting() > 0;
+        self.requests.ended() > 0 || startable
     }
 
     fn interruption(&mut self, platform: &mut dyn Platform, interruption: &IoInterruption) -> bool {
@@ -486,14 +374,40 @@ impl<M: Medium> Dasd for Disk<M> {
     }
 
     fn incident(&mut self) -> Option<Record> {
-        self.incidents.pop_front()
+        self.incidents.take()
     }
 
     fn release(&mut self) -> bool {
-        self.let_go()
+        self.lending = true;
+        match self.state {
+            State::Idle(_) | State::Waiting(_) | State::GivenUp => {
+                self.state = State::Lent;
+                true
+            }
+            State::Lent => true,
+            State::Running(_) | State::Sensing(_) | State::Halting(_) | State::Clearing(..) => {
+                false
+            }
+        }
     }
 
+    /// Goes on, if the disk is still there, and what it was. One that had been given up gets another try.
     fn resume(&mut self, platform: &mut dyn Platform, isc: u8, volume: Volume) {
-        self.back(platform, isc, volume);
+        self.lending = false;
+        if self.state != State::Lent {
+            return;
+        }
+        self.state = State::GivenUp;
+        self.isc = isc;
+        let doubtful = core::mem::take(&mut self.doubtful) || volume == Volume::Doubtful;
+        let there = self.stored(platform).is_some();
+        if doubtful || self.recoveries.broken {
+            self.come_back(platform);
+        } else if there && css::enable(platform, self.id, isc).is_ok() {
+            self.state = State::Idle(platform.now());
+        }
+        if self.state == State::GivenUp {
+            self.give_up(platform, "it did not come back as it was");
+        }
     }
 }

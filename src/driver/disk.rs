@@ -15,10 +15,9 @@ use vcss::Word;
 
 use super::absent::Absent;
 use super::block::{BlockDevice, Recoveries, Volume};
-use super::dasd::classes;
-use super::eckd::volume::VolumeError;
+use super::dasd::{classes, BringUpError};
 use super::eckd::{self, Eckd};
-use super::fba::{self, Fba, FbaError};
+use super::fba::{self, Fba};
 use super::virtio_blk::VirtioBlk;
 use super::virtio_ccw::{Settings, TransportError};
 use crate::css::stock::Stock;
@@ -67,8 +66,7 @@ pub enum DiskError {
     /// Somebody has it in use, and it is not what it was.
     NotAsBefore,
     Virtio(TransportError),
-    Eckd(VolumeError),
-    Fba(FbaError),
+    Dasd(BringUpError),
 }
 
 impl fmt::Display for DiskError {
@@ -82,8 +80,7 @@ impl fmt::Display for DiskError {
             Self::NoDriver => "no driver for this control unit",
             Self::NotAsBefore => "it has not come back as the volume that it was",
             Self::Virtio(error) => return error.fmt(f),
-            Self::Eckd(error) => return error.fmt(f),
-            Self::Fba(error) => return error.fmt(f),
+            Self::Dasd(error) => return error.fmt(f),
         })
     }
 }
@@ -288,10 +285,10 @@ pub fn open(
             VirtioBlk::open(platform, device.id, settings, QUEUES).map_err(DiskError::Virtio)?,
         ),
         Kind::Eckd => {
-            Box::new(Eckd::open(platform, device.id, settings.isc).map_err(DiskError::Eckd)?)
+            Box::new(Eckd::open(platform, device.id, settings.isc).map_err(DiskError::Dasd)?)
         }
         Kind::Fba => {
-            Box::new(Fba::open(platform, device.id, settings.isc).map_err(DiskError::Fba)?)
+            Box::new(Fba::open(platform, device.id, settings.isc).map_err(DiskError::Dasd)?)
         }
     })
 }

@@ -3,9 +3,9 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`format`] | commands, parameters and sense data |
-//! | [`probe`] | channel programs of bring-up |
 //! | [`group`] | the group that the paths to it are |
-//! | [`volume`] | what the volume is, and which of its records are served |
+//! | [`record`] | which records are served, and reading one at bring-up |
+//! | [`volume`] | what the volume is |
 //! | [`partitions`] | the partitions that its VTOC names |
 //! | [`program`] | the channel program of reads and writes |
 //! | [`thin`] | the same for volumes with tracks that were never formatted, and what formats these |
@@ -24,8 +24,8 @@
 pub mod format;
 pub mod group;
 pub mod partitions;
-pub mod probe;
 pub mod program;
+pub mod record;
 #[cfg(test)]
 pub(super) mod tests;
 pub mod thin;
@@ -36,83 +36,62 @@ use core::fmt;
 use channel::{Orb, SenseId, SubchannelId};
 use window::{OutOfWindow, Segment};
 
+use super::dasd::chain::Chain;
 use super::dasd::thin::Track;
-use super::dasd::{Cursor, Disk, Medium};
-use crate::css;
-use crate::css::{Channel, OutOfStorage, Platform};
-use probe::Probe;
+use super::dasd::{BringUpError, Cursor, Disk, Medium};
+use crate::css::{Channel, Platform};
 use program::Program;
-use volume::{Volume, VolumeError};
+use volume::Volume;
 
-/// A count-key-data disk.
 pub type Eckd = Disk<Ckd>;
 
 /// A volume, and the program that reads and writes it.
 #[derive(Debug)]
 pub struct Ckd {
-    id: SubchannelId,
-    isc: u8,
-    probe: Probe,
+    channel: Channel,
     volume: Volume,
     program: Program,
 }
 
-/// Whether a control unit is one for these disks.
 pub fn is_eckd(identity: &SenseId) -> bool {
     format::CONTROL_UNITS.contains(&identity.cu_type.get())
 }
 
 impl Eckd {
-    /// Brings the disk on subchannel `id` up, with interruptions in subclass `isc`.
-    ///
-    /// # Errors
-    ///
-    /// [`VolumeError`]: what of it cannot be served.
     pub fn open(
         platform: &mut dyn Platform,
         id: SubchannelId,
         isc: u8,
-    ) -> Result<Self, VolumeError> {
-        let schib = css::enable(platform, id, isc).map_err(VolumeError::Enable)?;
-        let path_mask = css::path_mask(&schib);
-        let mut probe = Probe::new(platform, id, path_mask)?;
-        let volume = Volume::identify(platform, &mut probe)?;
-        group::group(platform, &mut probe.channel, path_mask);
-        let pages = program::PAGES;
-        let storage = platform
-            .storage_as_is(pages)
-            .map_err(VolumeError::Storage)?;
-        let midaws = platform.has_midaws();
-        let program = Program::new(storage, midaws, volume.prefix)
-            .ok_or(VolumeError::Storage(OutOfStorage { pages }))?;
-        log::info!(
-            target: "disk",
-            "{id}: {:04x}/{:02x}, {} cylinders, {} {}",
-            volume.device.0,
-            volume.device.1,
-            volume.cylinders,
-            volume.label,
-            core::str::from_utf8(&volume.serial).unwrap_or(""),
-        );
-        let medium = Ckd {
-            id,
-            isc,
-            probe,
-            volume,
-            program,
-        };
-        Ok(Self::new(platform, id, path_mask, medium))
+    ) -> Result<Self, BringUpError> {
+        Self::bring_up(platform, id, isc, |platform, path_mask| {
+            let page = platform.storage(1).map_err(BringUpError::Storage)?;
+            let mut channel = Channel::new(id, path_mask, page);
+            let volume = Volume::identify(platform, &mut channel)?;
+            group::group(platform, &mut channel, path_mask);
+            let chain = Chain::in_storage(platform)?;
+            log::info!(
+                target: "disk",
+                "{id}: {:04x}/{:02x}, {} cylinders, {} {}",
+                volume.device.0,
+                volume.device.1,
+                volume.cylinders,
+                volume.label,
+                core::str::from_utf8(&volume.serial).unwrap_or(""),
+            );
+            Ok(Ckd {
+                channel,
+                program: Program::new(chain, volume.prefix),
+                volume,
+            })
+        })
     }
 
-    /// What the volume is.
     pub const fn volume(&self) -> &Volume {
         &self.medium().volume
     }
 }
 
 impl Medium for Ckd {
-    type Error = VolumeError;
-
     fn block(&self) -> u32 {
         self.volume.layout.block.into()
     }
@@ -198,22 +177,22 @@ impl Medium for Ckd {
     }
 
     fn channel(&mut self) -> &mut Channel {
-        &mut self.probe.channel
+        &mut self.channel
     }
 
     fn do_without(&mut self) -> bool {
         self.program.drop_prefix()
     }
 
-    /// The bring-up, on the same storage, of the same volume.
-    fn come_back(&mut self, platform: &mut dyn Platform) -> Result<u8, VolumeError> {
-        let schib = css::enable(platform, self.id, self.isc).map_err(VolumeError::Enable)?;
-        let path_mask = css::path_mask(&schib);
-        self.probe.set_path_mask(path_mask);
-        if Volume::identify(platform, &mut self.probe)? != self.volume {
-            return Err(VolumeError::Other);
+    fn come_back(
+        &mut self,
+        platform: &mut dyn Platform,
+        path_mask: u8,
+    ) -> Result<(), BringUpError> {
+        if Volume::identify(platform, &mut self.channel)? != self.volume {
+            return Err(BringUpError::Other("another volume than before"));
         }
-        group::group(platform, &mut self.probe.channel, path_mask);
-        Ok(path_mask)
+        group::group(platform, &mut self.channel, path_mask);
+        Ok(())
     }
 }

@@ -30,71 +30,25 @@ use core::fmt;
 
 use channel::{Orb, SenseId, SubchannelId};
 use s390x::ebcdic::Text;
-use window::{ClientAddress, OutOfWindow, Segment, Window};
+use window::{OutOfWindow, Segment};
 use zerocopy::{FromZeros, IntoBytes};
 
-use super::dasd::{Cursor, Disk, Medium};
-use crate::css::{self, EnableError};
-use crate::css::{run_program, Channel, OutOfStorage, Platform, ProgramError};
-use dasd::label::{Label, VolumeLabel};
-use format::{Characteristics, READ_CHARACTERISTICS};
+use super::dasd::chain::Chain;
+use super::dasd::{BringUpError, Cursor, Disk, Medium};
+use crate::css::{Channel, Platform, ProgramError};
+use dasd::label::Label;
+use format::{
+    Characteristics, DefineExtent, Locate, DEFINE_EXTENT, LOCATE, READ, READ_CHARACTERISTICS,
+};
 use program::{Program, BLOCK};
 
-/// A fixed-block disk.
 pub type Fba = Disk<Fixed>;
 
 /// The block with the label; what is served is behind it.
 const LABEL: u32 = 1;
-/// How long the program that reads it may take, in microseconds.
-const TIMEOUT: u64 = 10_000_000;
-
-/// Why a disk is not served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FbaError {
-    /// The subchannel cannot be enabled.
-    Enable(EnableError),
-    /// No storage for channel programs.
-    Storage(OutOfStorage),
-    /// A command failed.
-    Program(&'static str, ProgramError),
-    /// The device's characteristics are not those of a disk with blocks of 512 bytes.
-    Characteristics,
-    /// The label says that data begins where there is nothing.
-    Label(u32),
-    /// It is not the disk that it was.
-    Other,
-}
-
-impl fmt::Display for FbaError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Enable(error) => write!(f, "not enabled: {error}"),
-            Self::Storage(error) => error.fmt(f),
-            Self::Program(what, error) => write!(f, "{what}: {error}"),
-            Self::Characteristics => {
-                f.write_str("READ DEVICE CHARACTERISTICS: no disk with blocks of 512 bytes")
-            }
-            Self::Label(block) => write!(f, "its label says that data begins with block {block}"),
-            Self::Other => f.write_str("it is another disk now"),
-        }
-    }
-}
-
-impl core::error::Error for FbaError {}
-
-impl From<OutOfWindow> for FbaError {
-    /// The storage of channel programs is long enough for all of them.
-    fn from(_: OutOfWindow) -> Self {
-        Self::Program("channel program", ProgramError::TooLong)
-    }
-}
-
-/// What a disk is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Volume {
-    /// Blocks that are there.
     pub all: u32,
-    /// The first that is served.
     pub origin: u32,
     /// The label's name and the volume serial, in EBCDIC.
     pub label: [u8; 10],
@@ -103,119 +57,90 @@ pub struct Volume {
 /// A disk, and the program that reads and writes it.
 #[derive(Debug)]
 pub struct Fixed {
-    id: SubchannelId,
-    isc: u8,
     channel: Channel,
-    /// Where the label is read to.
-    page: Window,
     volume: Volume,
     program: Program,
 }
 
-/// Whether a device is such a disk.
 pub fn is_fba(identity: &SenseId) -> bool {
     format::DEVICES.contains(&identity.dev_type.get())
 }
 
 impl Fba {
-    /// Brings the disk on subchannel `id` up, with interruptions in subclass `isc`.
-    ///
-    /// # Errors
-    ///
-    /// [`FbaError`]: what of it cannot be served.
-    pub fn open(platform: &mut dyn Platform, id: SubchannelId, isc: u8) -> Result<Self, FbaError> {
-        let mut storage = |pages| platform.storage(pages).map_err(FbaError::Storage);
-        let (page, label, pages) = (storage(1)?, storage(1)?, storage(program::PAGES)?);
-        let midaws = platform.has_midaws();
-        let program = Program::new(pages, midaws).ok_or(FbaError::Storage(OutOfStorage {
-            pages: program::PAGES,
-        }))?;
-        let mut medium = Fixed {
-            id,
-            isc,
-            channel: Channel::new(id, 0, page),
-            page: label,
-            volume: Volume {
-                all: 0,
-                origin: 0,
-                label: [0; 10],
-            },
-            program,
-        };
-        let (path_mask, volume) = medium.bring_up(platform)?;
-        medium.volume = volume;
-        let (name, serial) = volume.label.split_at(4);
-        log::info!(
-            target: "disk",
-            "{id}: {} blocks from {}, {} {}",
-            volume.all,
-            volume.origin,
-            Text(name),
-            Text(serial)
-        );
-        Ok(Self::new(platform, id, path_mask, medium))
+    pub fn open(
+        platform: &mut dyn Platform,
+        id: SubchannelId,
+        isc: u8,
+    ) -> Result<Self, BringUpError> {
+        Self::bring_up(platform, id, isc, |platform, path_mask| {
+            let page = platform.storage(1).map_err(BringUpError::Storage)?;
+            let mut channel = Channel::new(id, path_mask, page);
+            let chain = Chain::in_storage(platform)?;
+            let volume = Volume::identify(platform, &mut channel)?;
+            let (name, serial) = volume.label.split_at(4);
+            log::info!(
+                target: "disk",
+                "{id}: {} blocks from {}, {} {}",
+                volume.all,
+                volume.origin,
+                Text(name),
+                Text(serial)
+            );
+            let program = Program::new(chain);
+            Ok(Fixed {
+                channel,
+                volume,
+                program,
+            })
+        })
     }
 
-    /// What the disk is.
     pub const fn volume(&self) -> &Volume {
         &self.medium().volume
     }
 }
 
-impl Fixed {
-    /// Enables the subchannel and finds out what the disk is.
-    fn bring_up(&mut self, platform: &mut dyn Platform) -> Result<(u8, Volume), FbaError> {
-        let schib = css::enable(platform, self.id, self.isc).map_err(FbaError::Enable)?;
-        let path_mask = css::path_mask(&schib);
-        self.channel.set_path_mask(path_mask);
+impl Volume {
+    fn identify(platform: &mut dyn Platform, channel: &mut Channel) -> Result<Self, BringUpError> {
         let mut about = Characteristics::new_zeroed();
-        self.channel
+        channel
             .read(platform, READ_CHARACTERISTICS, about.as_mut_bytes())
-            .map_err(|error| FbaError::Program("READ DEVICE CHARACTERISTICS", error))?;
+            .map_err(|error| BringUpError::Program("READ DEVICE CHARACTERISTICS", error))?;
         let (class, block, all) = (about.class, about.block.get(), about.blocks.get());
         if class != Characteristics::FBA || u32::from(block) != BLOCK || all <= LABEL + 1 {
-            return Err(FbaError::Characteristics);
+            let what = "no disk with blocks of 512 bytes";
+            return Err(BringUpError::Characteristics(what));
         }
-        let data = self.read_label(platform, path_mask)?;
+        let data =
+            read_label(platform, channel).map_err(|error| BringUpError::Program("label", error))?;
         let mut label = [0; 10];
         label.copy_from_slice(&data[..10]);
         let origin = origin(&data);
         if origin >= all {
-            return Err(FbaError::Label(origin));
+            return Err(BringUpError::Label(origin));
         }
-        Ok((path_mask, Volume { all, origin, label }))
+        Ok(Self { all, origin, label })
     }
+}
 
-    /// The front of the label's block.
-    fn read_label(
-        &mut self,
-        platform: &mut dyn Platform,
-        path_mask: u8,
-    ) -> Result<[u8; VolumeLabel::LDL], FbaError> {
-        let too_long = FbaError::Program("label", ProgramError::TooLong);
-        let place = ClientAddress::new(0);
-        self.page.fill(place, BLOCK.into(), 0)?;
-        let segment = self.page.translate(place, BLOCK)?;
-        self.program.begin();
-        let start = Cursor::default();
-        let added = self.program.add(false, LABEL, 1, &[segment], start)?;
-        let orb = self.program.finish(self.id.word(), path_mask)?;
-        let orb = orb.filter(|_| added.is_some()).ok_or(too_long)?;
-        // SAFETY: program and data lie in storage of this disk's own, which is never given back.
-        match unsafe { run_program(platform, self.id, &orb, TIMEOUT) } {
-            Ok(_) => {}
-            // Without concurrent sense the bytes are still to be asked for.
-            Err(ProgramError::UnitCheck(sense)) if sense.bytes().is_empty() => {
-                let sense = self.channel.sense(platform);
-                let sense = sense.map_err(|error| FbaError::Program("SENSE", error))?;
-                return Err(FbaError::Program("label", ProgramError::UnitCheck(sense)));
-            }
-            Err(error) => return Err(FbaError::Program("label", error)),
-        }
-        let mut label = [0; VolumeLabel::LDL];
-        self.page.read_bytes(place, &mut label)?;
-        Ok(label)
-    }
+fn read_label(
+    platform: &mut dyn Platform,
+    channel: &mut Channel,
+) -> Result<[u8; BLOCK as usize], ProgramError> {
+    let extent = DefineExtent::of(LABEL, LABEL, DefineExtent::MASK_READ);
+    let locate = Locate {
+        operation: Locate::READ,
+        replication: 0,
+        count: 1.into(),
+        block: LABEL.into(),
+    };
+    let before = [
+        (DEFINE_EXTENT, extent.as_bytes()),
+        (LOCATE, locate.as_bytes()),
+    ];
+    let mut label = [0; BLOCK as usize];
+    channel.read_behind(platform, &before, READ, &mut label)?;
+    Ok(label)
 }
 
 /// The first block that is served: where Linux has its first partition.
@@ -236,8 +161,6 @@ fn origin(label: &[u8]) -> u32 {
 }
 
 impl Medium for Fixed {
-    type Error = FbaError;
-
     fn block(&self) -> u32 {
         BLOCK
     }
@@ -288,12 +211,11 @@ impl Medium for Fixed {
         &mut self.channel
     }
 
-    fn come_back(&mut self, platform: &mut dyn Platform) -> Result<u8, FbaError> {
-        let (path_mask, volume) = self.bring_up(platform)?;
-        if volume != self.volume {
-            return Err(FbaError::Other);
+    fn come_back(&mut self, platform: &mut dyn Platform, _: u8) -> Result<(), BringUpError> {
+        if Volume::identify(platform, &mut self.channel)? != self.volume {
+            return Err(BringUpError::Other("it is another disk now"));
         }
-        Ok(path_mask)
+        Ok(())
     }
 }
 

@@ -38,7 +38,6 @@ use queue::RequestQueue;
 
 pub use queue::{QUEUE_SIZE, SEGMENTS};
 
-/// Most queues that are used.
 pub const MAX_QUEUES: u16 = 4;
 
 /// How many completions of one queue come in a row while others may wait.
@@ -58,10 +57,8 @@ const WANTED: Features = Features::SIZE_MAX
 const WANTED_OF_RING: virtio::Features =
     virtio::Features::RING_INDIRECT_DESC.union(virtio::Features::RING_EVENT_IDX);
 
-/// How the device is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Health {
-    /// In use.
     Well,
     /// Found broken: to be reset before anything else.
     Broken,
@@ -69,7 +66,6 @@ enum Health {
     GivenUp,
 }
 
-/// A virtio disk.
 #[derive(Debug)]
 pub struct VirtioBlk {
     transport: Transport,
@@ -87,10 +83,6 @@ pub struct VirtioBlk {
 impl VirtioBlk {
     /// Brings the device on subchannel `id` up, with as many queues as it has, at most `queues` and
     /// [`MAX_QUEUES`].
-    ///
-    /// # Errors
-    ///
-    /// [`TransportError`].
     pub fn open(
         platform: &mut dyn Platform,
         id: SubchannelId,
@@ -124,22 +116,18 @@ impl VirtioBlk {
         })
     }
 
-    /// How the device tells of completions.
     pub const fn signalling(&self) -> Signalling {
         self.transport.signalling()
     }
 
-    /// The features that were agreed on.
     pub const fn features(&self) -> virtio::Features {
         self.transport.features()
     }
 
-    /// Which subchannel.
     pub const fn id(&self) -> SubchannelId {
         self.transport.id()
     }
 
-    /// The next completion, when there may be one.
     #[inline]
     fn next_done(&mut self) -> Option<Done> {
         match self.health {
@@ -170,7 +158,6 @@ impl VirtioBlk {
         None
     }
 
-    /// The next queue's turn.
     #[inline]
     fn turn(&mut self) {
         self.burst = 0;

@@ -56,15 +56,12 @@ pub const MAX_QUEUES: u16 = 64;
 /// What an interruption of the device's subchannel said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TransportEvent {
-    /// Look at the queues.
     Queues,
     /// Look at the configuration too, and at the status.
     Configuration,
-    /// The device has gone.
     Gone,
 }
 
-/// A virtio-ccw device.
 #[derive(Debug)]
 pub struct Transport {
     channel: Channel,
@@ -88,10 +85,6 @@ impl Transport {
 
     /// Enables the subchannel, agrees on a revision, resets the device and says that there is a
     /// driver for it.
-    ///
-    /// # Errors
-    ///
-    /// [`TransportError`].
     pub fn open(
         platform: &mut dyn Platform,
         id: SubchannelId,
@@ -145,12 +138,8 @@ impl Transport {
 
     /// Puts the device back to its beginnings. It has let go of all storage when this returns
     /// without an error.
-    ///
-    /// # Errors
-    ///
-    /// [`TransportError`].
     pub fn reset(&mut self, platform: &mut dyn Platform) -> Result<(), TransportError> {
-        self.control(platform, Command::Reset)?;
+        self.write(platform, Command::Reset, &[])?;
         self.status = Status::empty();
         if self.revision < virtio::ccw::REVISION_READ_STATUS {
             return Ok(());
@@ -167,10 +156,6 @@ impl Transport {
 
     /// Agrees on features: those of `wanted` that the device offers. [`Features::VERSION_1`] has to
     /// be among them.
-    ///
-    /// # Errors
-    ///
-    /// [`TransportError`].
     pub fn negotiate(
         &mut self,
         platform: &mut dyn Platform,
@@ -182,7 +167,7 @@ impl Transport {
                 features: 0.into(),
                 index,
             };
-            self.exchange(platform, Command::ReadFeatures, word.as_mut_bytes())?;
+            self.read(platform, Command::ReadFeatures, word.as_mut_bytes())?;
             offered = offered.with_word(index, word.features.get());
         }
         let accepted = offered.intersection(wanted.union(Features::VERSION_1));
@@ -212,26 +197,16 @@ impl Transport {
     }
 
     /// The configuration space from its start. What the device does not have is zero.
-    ///
-    /// # Errors
-    ///
-    /// [`TransportError`].
     pub fn read_config<T: FromBytes + IntoBytes>(
         &mut self,
         platform: &mut dyn Platform,
     ) -> Result<T, TransportError> {
         let mut config = T::new_zeroed();
-        self.channel
-            .read(platform, code(Command::ReadConfig), config.as_mut_bytes())
-            .map_err(|error| TransportError::Program(Command::ReadConfig, error))?;
+        self.read(platform, Command::ReadConfig, config.as_mut_bytes())?;
         Ok(config)
     }
 
     /// The largest size of queue `index`; zero if there is no such queue.
-    ///
-    /// # Errors
-    ///
-    /// [`TransportError`].
     pub fn queue_max(
         &mut self,
         platform: &mut dyn Platform,
@@ -241,7 +216,7 @@ impl Transport {
             index: index.into(),
             max_size: 0.into(),
         };
-        match self.exchange(platform, Command::ReadQueueConfig, config.as_mut_bytes()) {
+        match self.read(platform, Command::ReadQueueConfig, config.as_mut_bytes()) {
             Ok(()) => Ok(config.max_size.get()),
             Err(error) if error.is_command_reject() => Ok(0),
             Err(error) => Err(error),
@@ -283,10 +258,6 @@ impl Transport {
     }
 
     /// Says where the indicators are, and that the driver is ready: the device is live.
-    ///
-    /// # Errors
-    ///
-    /// [`TransportError`].
     pub fn finish(&mut self, platform: &mut dyn Platform) -> Result<(), TransportError> {
         self.signalling = self.set_indicators(platform)?;
         let config = IndicatorAddress {
@@ -382,10 +353,6 @@ impl Transport {
     }
 
     /// Whether the device says that it needs a reset. Always no before revision 2.
-    ///
-    /// # Errors
-    ///
-    /// [`TransportError`].
     pub fn needs_reset(&mut self, platform: &mut dyn Platform) -> Result<bool, TransportError> {
         if self.revision < virtio::ccw::REVISION_READ_STATUS {
             return Ok(false);
@@ -395,22 +362,18 @@ impl Transport {
             .contains(Status::DEVICE_NEEDS_RESET))
     }
 
-    /// Which subchannel.
     pub const fn id(&self) -> SubchannelId {
         self.channel.id()
     }
 
-    /// The features that were agreed on.
     pub const fn features(&self) -> Features {
         self.features
     }
 
-    /// The revision that was agreed on.
     pub const fn revision(&self) -> u16 {
         self.revision
     }
 
-    /// How the device tells of used buffers.
     pub const fn signalling(&self) -> Signalling {
         self.signalling
     }
@@ -428,20 +391,8 @@ impl Transport {
 
     fn read_status(&mut self, platform: &mut dyn Platform) -> Result<Status, TransportError> {
         let mut status = [0];
-        self.channel
-            .read(platform, code(Command::ReadStatus), &mut status)
-            .map_err(|error| TransportError::Program(Command::ReadStatus, error))?;
+        self.read(platform, Command::ReadStatus, &mut status)?;
         Ok(Status::from_bits_truncate(status[0]))
-    }
-
-    fn control(
-        &mut self,
-        platform: &mut dyn Platform,
-        command: Command,
-    ) -> Result<(), TransportError> {
-        self.channel
-            .control(platform, code(command))
-            .map_err(|error| TransportError::Program(command, error))
     }
 
     fn write(
@@ -455,14 +406,14 @@ impl Transport {
             .map_err(|error| TransportError::Program(command, error))
     }
 
-    fn exchange(
+    fn read(
         &mut self,
         platform: &mut dyn Platform,
         command: Command,
         data: &mut [u8],
     ) -> Result<(), TransportError> {
         self.channel
-            .exchange(platform, code(command), data)
+            .read(platform, code(command), data)
             .map(drop)
             .map_err(|error| TransportError::Program(command, error))
     }

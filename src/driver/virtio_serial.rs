@@ -47,16 +47,11 @@ const NAMING_TIMEOUT: u64 = 2_000_000;
 
 type SmallQueue = Queue<ENTRIES>;
 
-/// Why there is no link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SerialError {
-    /// The device cannot be used.
     Transport(TransportError),
-    /// It has but one port, and no names.
     NotMultiport,
-    /// None of its ports has the name.
     NoSuchPort,
-    /// It has stopped to make sense.
     Broken,
 }
 
@@ -87,7 +82,6 @@ mod place {
     pub(super) const RECEIVE: u64 = 512;
     /// Messages on the control transmit queue, one for each head.
     pub(super) const CONTROL_TRANSMIT: u64 = 1024;
-    /// The byte that is sent.
     pub(super) const WAKE: u64 = 2048;
 }
 
@@ -97,7 +91,6 @@ struct Port {
     transmit: SmallQueue,
 }
 
-/// The link.
 #[derive(Debug)]
 pub struct VirtioSerial {
     transport: Transport,
@@ -115,10 +108,6 @@ pub struct VirtioSerial {
 
 impl VirtioSerial {
     /// Brings the device on subchannel `id` up and opens the port with this `name`.
-    ///
-    /// # Errors
-    ///
-    /// [`SerialError`].
     pub fn open(
         platform: &mut dyn Platform,
         id: SubchannelId,
@@ -187,12 +176,10 @@ impl VirtioSerial {
         }
     }
 
-    /// Whether the host has opened its end.
     pub const fn connected(&self) -> bool {
         self.connected
     }
 
-    /// Whether the device has stopped to make sense, or has gone.
     pub const fn is_broken(&self) -> bool {
         self.broken
     }
@@ -202,12 +189,10 @@ impl VirtioSerial {
         self.unsent
     }
 
-    /// Which subchannel.
     pub const fn id(&self) -> SubchannelId {
         self.transport.id()
     }
 
-    /// How the device tells of bytes.
     pub const fn signalling(&self) -> Signalling {
         self.transport.signalling()
     }

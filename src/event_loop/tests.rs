@@ -21,8 +21,8 @@ use super::{Appliance, Tuning};
 use crate::control::Storage;
 use crate::css::Inventory;
 use crate::css::Platform;
-use crate::driver::fake::{self, Console, Machine, Model, Virtio};
 use crate::driver::virtio_serial::LINK_PORT;
+use crate::testing::{self, Console, Machine, Model, Virtio};
 
 /// The number of the disk, of what the client is given, and of something else.
 const DISK: u16 = 0x100;
@@ -137,11 +137,7 @@ impl Fixture {
 
     /// Another device is on the subchannel now; nobody has heard of it.
     fn exchange(&mut self, id: SubchannelId, number: u16) {
-        let subchannel = self.machine.subchannel(id);
-        subchannel.virtio = device(number);
-        let pmcw = &mut subchannel.schib.pmcw;
-        pmcw.device = number.into();
-        pmcw.set_flag(PmcwFlags::ENABLED, false);
+        self.machine.exchange(id, number, device(number));
     }
 
     /// The list as the daemon sees it: device number, subchannel, and the virtual subchannel of the client that has it.
@@ -177,7 +173,7 @@ fn terminal() -> Virtio {
 }
 
 fn disk() -> Virtio {
-    Virtio::new(Model::Disk(fake::Disk::new(8)), 64)
+    Virtio::new(Model::Disk(testing::Disk::new(8)), 64)
 }
 
 /// Control area, client areas with a window each, as the daemon lays them out.
@@ -443,7 +439,7 @@ fn two_disks_that_have_changed_places_are_both_found() {
     assert_eq!(fixture.listed()[1..], [(0x101, 1, None), (DISK, 2, None)]);
     // And a try of one has not disturbed the other.
     for id in ids {
-        let pmcw = fixture.machine.subchannel(id).schib.pmcw;
+        let pmcw = *fixture.machine.pmcw(id);
         assert!(pmcw.flags().contains(PmcwFlags::ENABLED), "{id}");
     }
 }
@@ -461,7 +457,7 @@ fn a_lost_disk_whose_subchannel_another_one_has_does_not_disturb_that_one() {
     }
     assert!(fixture.conditions()[0].is_err());
     assert_eq!(fixture.conditions()[1], Ok(()));
-    let pmcw = fixture.machine.subchannel(id).schib.pmcw;
+    let pmcw = *fixture.machine.pmcw(id);
     assert!(pmcw.flags().contains(PmcwFlags::ENABLED));
     assert!(!fixture.appliance.plane.disks[1].driver.is_broken());
 }

@@ -64,10 +64,9 @@ pub enum CommandClass {
 pub type Classify = fn(CommandCode) -> Option<CommandClass>;
 
 /// A format-1 CCW: 31-bit data address.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Ccw1 {
     /// Command code.
     pub command: u8,
@@ -99,10 +98,9 @@ impl Ccw1 {
 }
 
 /// A format-0 CCW: 24-bit data address.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Ccw0 {
     /// Command code.
     pub command: u8,

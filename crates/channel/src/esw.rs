@@ -1,45 +1,12 @@
 //! The extended-status word (*Principles of Operation*, chapter 16, "Extended-status word").
 //!
-//! Five words of four formats. Format 0 begins with a subchannel logout; the others begin with
-//! the last-path-used mask and differ in what else word 0 holds. Word 1 of all is the
-//! extended-report word.
+//! Five words. In all formats word 0 has the last-path-used mask at the same place, and word 1 is the extended-report word. What
+//! else a subchannel logout says (format 0) is for people: it is shown as it stands.
 
 use zerocopy::big_endian::U32;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 bitflags::bitflags! {
-    /// Extended-status flags of a subchannel logout (bits 1 to 6).
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub struct ExtendedStatusFlags: u8 {
-        /// Key check.
-        const KEY_CHECK = 0x40;
-        /// Measurement-block program check.
-        const MEASUREMENT_PROGRAM_CHECK = 0x20;
-        /// Measurement-block data check.
-        const MEASUREMENT_DATA_CHECK = 0x10;
-        /// Measurement-block protection check.
-        const MEASUREMENT_PROTECTION_CHECK = 0x08;
-        /// CCW check.
-        const CCW_CHECK = 0x04;
-        /// IDAW check.
-        const IDAW_CHECK = 0x02;
-    }
-
-    /// Field-validity flags of a subchannel logout (bits 17 to 21).
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub struct FieldValidity: u8 {
-        /// The last-path-used mask is valid.
-        const LAST_PATH_USED = 0x10;
-        /// The termination code is valid.
-        const TERMINATION = 0x08;
-        /// The sequence code is valid.
-        const SEQUENCE = 0x04;
-        /// The device status of the SCSW is valid.
-        const DEVICE_STATUS = 0x02;
-        /// The CCW address of the SCSW is valid.
-        const CCW_ADDRESS = 0x01;
-    }
-
     /// The flags of an extended-report word (bits 0 to 9).
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct ErwFlags: u32 {
@@ -64,127 +31,10 @@ bitflags::bitflags! {
     }
 }
 
-/// Storage-access code: what the channel did with storage when it found an error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum StorageAccess {
-    /// Unknown.
-    Unknown = 0,
-    /// Read.
-    Read = 1,
-    /// Write.
-    Write = 2,
-    /// Read backward.
-    ReadBackward = 3,
-}
-
-/// Termination code: how the program was ended at the device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Termination {
-    /// A halt signal was issued.
-    Halt = 0,
-    /// Stop, stack, or as usual.
-    Normal = 1,
-    /// A clear signal was issued.
-    Clear = 2,
-    /// Reserved.
-    Reserved = 3,
-}
-
-/// The subchannel logout: word 0 of a format-0 ESW.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
-#[repr(transparent)]
-pub struct SubchannelLogout(pub U32);
-
-impl SubchannelLogout {
-    /// ESF.
-    pub const fn extended_status(self) -> ExtendedStatusFlags {
-        ExtendedStatusFlags::from_bits_truncate((self.0.get() >> 24) as u8)
-    }
-
-    /// LPUM.
-    pub const fn last_path_used(self) -> u8 {
-        (self.0.get() >> 16) as u8
-    }
-
-    /// R: an ancillary report is pending.
-    pub const fn ancillary_report(self) -> bool {
-        self.0.get() & 0x0000_8000 != 0
-    }
-
-    /// FVF.
-    pub const fn validity(self) -> FieldValidity {
-        FieldValidity::from_bits_truncate((self.0.get() >> 10) as u8)
-    }
-
-    /// SA.
-    pub const fn storage_access(self) -> StorageAccess {
-        match (self.0.get() >> 8) & 3 {
-            0 => StorageAccess::Unknown,
-            1 => StorageAccess::Read,
-            2 => StorageAccess::Write,
-            _ => StorageAccess::ReadBackward,
-        }
-    }
-
-    /// TC.
-    pub const fn termination(self) -> Termination {
-        match (self.0.get() >> 6) & 3 {
-            0 => Termination::Halt,
-            1 => Termination::Normal,
-            2 => Termination::Clear,
-            _ => Termination::Reserved,
-        }
-    }
-
-    /// D: device-status check.
-    pub const fn device_status_check(self) -> bool {
-        self.0.get() & 0x20 != 0
-    }
-
-    /// E: secondary error.
-    pub const fn secondary_error(self) -> bool {
-        self.0.get() & 0x10 != 0
-    }
-
-    /// A: I/O-error alert.
-    pub const fn io_error_alert(self) -> bool {
-        self.0.get() & 0x08 != 0
-    }
-
-    /// SC: how far the I/O operation had come (0 to 7).
-    pub const fn sequence(self) -> u8 {
-        self.0.get() as u8 & 7
-    }
-
-    /// A logout from its parts, without the flags R, D, E and A.
-    pub const fn new(
-        extended_status: ExtendedStatusFlags,
-        last_path_used: u8,
-        validity: FieldValidity,
-        storage_access: StorageAccess,
-        termination: Termination,
-        sequence: u8,
-    ) -> Self {
-        Self(U32::new(
-            (extended_status.bits() as u32) << 24
-                | (last_path_used as u32) << 16
-                | (validity.bits() as u32) << 10
-                | (storage_access as u32) << 8
-                | (termination as u32) << 6
-                | (sequence & 7) as u32,
-        ))
-    }
-}
-
 /// The extended-report word: word 1 of an ESW.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(transparent)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Erw(pub U32);
 
 impl Erw {
@@ -215,48 +65,12 @@ impl Erw {
     }
 }
 
-/// Which format an ESW has, and what its word 0 says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EswFormat {
-    /// Format 0: a subchannel logout. Words 2 to 4 hold addresses, as the ERW says.
-    Logout(SubchannelLogout),
-    /// Format 1: the last-path-used mask alone.
-    Path {
-        /// LPUM.
-        last_path_used: u8,
-    },
-    /// Format 2: the last-path-used mask and the device-connect-time interval.
-    ConnectTime {
-        /// LPUM.
-        last_path_used: u8,
-        /// DCTI, in units of 128 microseconds.
-        interval: u16,
-    },
-    /// Format 3: the last-path-used mask; the rest of word 0 means nothing.
-    PathUnpredictable {
-        /// LPUM.
-        last_path_used: u8,
-    },
-}
-
-/// What says which of formats 1, 2 and 3 an ESW without a logout has; the IRB alone does not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EswContext {
-    /// Primary status of a start function, no connect-time measurement.
-    NotMeasured,
-    /// Primary status of a start function, and the device-connect time was measured.
-    Measured,
-    /// Any other status.
-    Other,
-}
-
 /// An extended-status word.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C, align(4))]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Esw {
-    /// Word 0; see [`Self::format`].
+    /// Word 0: a subchannel logout, or the last-path-used mask and what belongs to it.
     pub word_0: U32,
     /// Extended-report word.
     pub erw: Erw,
@@ -279,82 +93,9 @@ impl Esw {
         }
     }
 
-    /// A word of format 0.
-    pub const fn of_logout(logout: SubchannelLogout, erw: Erw) -> Self {
-        Self {
-            word_0: logout.0,
-            erw,
-            failing_storage: [U32::ZERO; 2],
-            secondary_ccw: U32::ZERO,
-        }
-    }
-
-    /// Word 0, read in the format that it has. `logout_stored` is L of the SCSW.
-    pub const fn format(&self, logout_stored: bool, context: EswContext) -> EswFormat {
-        let last_path_used = self.last_path_used();
-        if logout_stored {
-            return EswFormat::Logout(SubchannelLogout(self.word_0));
-        }
-        match context {
-            EswContext::NotMeasured => EswFormat::Path { last_path_used },
-            EswContext::Measured => EswFormat::ConnectTime {
-                last_path_used,
-                interval: self.word_0.get() as u16,
-            },
-            EswContext::Other => EswFormat::PathUnpredictable { last_path_used },
-        }
-    }
-
     /// LPUM, which all formats have at the same place; in format 0 it has a validity flag.
     pub const fn last_path_used(&self) -> u8 {
-        SubchannelLogout(self.word_0).last_path_used()
-    }
-
-    /// The failing-storage address, when there is a valid one.
-    pub fn failing_storage_address(&self) -> Option<u64> {
-        let flags = self.erw.flags();
-        if !flags.contains(ErwFlags::FAILING_STORAGE_VALID) {
-            return None;
-        }
-        let [high, low] = self.failing_storage.map(U32::get);
-        Some(if flags.contains(ErwFlags::FAILING_STORAGE_64) {
-            u64::from(high) << 32 | u64::from(low)
-        } else {
-            u64::from(high)
-        })
-    }
-
-    /// Sets the failing-storage address in the format that it needs.
-    pub fn set_failing_storage_address(&mut self, address: u64) {
-        let mut flags = self.erw.0.get() | ErwFlags::FAILING_STORAGE_VALID.bits();
-        self.failing_storage = match u32::try_from(address) {
-            Ok(short) if short <= 0x7FFF_FFFF => {
-                flags &= !ErwFlags::FAILING_STORAGE_64.bits();
-                [U32::new(short), U32::ZERO]
-            }
-            _ => {
-                flags |= ErwFlags::FAILING_STORAGE_64.bits();
-                [U32::new((address >> 32) as u32), U32::new(address as u32)]
-            }
-        };
-        self.erw = Erw(U32::new(flags));
-    }
-
-    /// The secondary-CCW address, when there is a valid one.
-    pub const fn secondary_ccw_address(&self) -> Option<u32> {
-        if self.erw.flags().contains(ErwFlags::SECONDARY_CCW_VALID) {
-            Some(self.secondary_ccw.get())
-        } else {
-            None
-        }
-    }
-
-    /// Sets the secondary-CCW address.
-    pub fn set_secondary_ccw_address(&mut self, address: u32) {
-        self.erw = Erw(U32::new(
-            self.erw.0.get() | ErwFlags::SECONDARY_CCW_VALID.bits(),
-        ));
-        self.secondary_ccw = U32::new(address);
+        (self.word_0.get() >> 16) as u8
     }
 }
 
@@ -362,10 +103,9 @@ impl Esw {
 ///
 /// It is stored with primary status, with secondary status alone, and when a program is suspended, if the timing facility is
 /// there. (*Principles of Operation*, chapter 16, "Extended-measurement word"; the unit is that of US patent 7,886,082.)
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C, align(4))]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Emw {
     /// Device-connect time.
     pub device_connect: U32,
@@ -387,112 +127,14 @@ pub struct Emw {
 
 const _: () = assert!(size_of::<Emw>() == 32);
 
-/// A format-1 measurement block (*Principles of Operation*, chapter 17, "Measurement block"):
-/// on a 64-byte boundary, named by the SCHIB's measurement-block address.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
-#[repr(C, align(4))]
-pub struct MeasurementBlock1 {
-    /// START and RESUME SUBCHANNEL count.
-    pub start_count: U32,
-    /// Sample count.
-    pub sample_count: U32,
-    /// The sums of the samples, in units of 128 microseconds.
-    pub times: Emw,
-    /// Reserved.
-    pub reserved: [U32; 6],
-}
-
-const _: () = assert!(size_of::<MeasurementBlock1>() == 64);
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
-
-    #[test]
-    fn a_logout_has_its_fields_where_the_manual_puts_them() {
-        let logout = SubchannelLogout(U32::new(0x4280_D5BB));
-        let checks = ExtendedStatusFlags::KEY_CHECK | ExtendedStatusFlags::IDAW_CHECK;
-        assert_eq!(logout.extended_status(), checks);
-        assert_eq!(logout.last_path_used(), 0x80);
-        assert!(logout.ancillary_report());
-        assert_eq!(
-            logout.validity(),
-            FieldValidity::LAST_PATH_USED | FieldValidity::SEQUENCE | FieldValidity::CCW_ADDRESS
-        );
-        assert_eq!(logout.storage_access(), StorageAccess::Read);
-        assert_eq!(logout.termination(), Termination::Clear);
-        assert!(logout.device_status_check());
-        assert!(logout.secondary_error());
-        assert!(logout.io_error_alert());
-        assert_eq!(logout.sequence(), 3);
-    }
-
-    #[test]
-    fn formats_1_to_3_are_told_apart_by_their_context() {
-        let esw = Esw {
-            word_0: U32::new(0x0040_1234),
-            ..Esw::default()
-        };
-        assert_eq!(
-            esw.format(false, EswContext::NotMeasured),
-            EswFormat::Path {
-                last_path_used: 0x40
-            }
-        );
-        assert_eq!(
-            esw.format(false, EswContext::Measured),
-            EswFormat::ConnectTime {
-                last_path_used: 0x40,
-                interval: 0x1234
-            }
-        );
-        assert_eq!(
-            esw.format(false, EswContext::Other),
-            EswFormat::PathUnpredictable {
-                last_path_used: 0x40
-            }
-        );
-        assert!(matches!(
-            esw.format(true, EswContext::Other),
-            EswFormat::Logout(_)
-        ));
-    }
 
     #[test]
     fn a_sense_count_does_not_exceed_the_ecw() {
         let erw = Erw::new(ErwFlags::PATH_VERIFICATION).with_sense(99);
         assert_eq!(erw.sense_count(), 32);
         assert_eq!(erw.0.get(), 0x0920_0000);
-    }
-
-    proptest! {
-        #[test]
-        fn an_address_that_is_set_is_the_address_that_is_read(failing: u64, ccw: u32) {
-            let mut esw = Esw::default();
-            prop_assert_eq!(esw.failing_storage_address(), None);
-            prop_assert_eq!(esw.secondary_ccw_address(), None);
-            esw.set_failing_storage_address(failing);
-            esw.set_secondary_ccw_address(ccw);
-            prop_assert_eq!(esw.failing_storage_address(), Some(failing));
-            prop_assert_eq!(esw.secondary_ccw_address(), Some(ccw));
-        }
-
-        #[test]
-        fn a_logout_is_the_sum_of_its_parts(word: u32) {
-            // Without R, D, E and A, which no builder sets.
-            let logout = SubchannelLogout(U32::new(word & 0x7EFF_7FC7));
-            let again = SubchannelLogout::new(
-                logout.extended_status(),
-                logout.last_path_used(),
-                logout.validity(),
-                logout.storage_access(),
-                logout.termination(),
-                logout.sequence(),
-            );
-            prop_assert_eq!(again, logout);
-        }
     }
 }

@@ -6,10 +6,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// A format-1 indirect-data-address word: 31-bit absolute address, bit 0 zero. Each word but the
 /// first names the start of a 2 KiB block (reading backward: its last byte).
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(transparent)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Idaw1(pub U32);
 
 const _: () = assert!(size_of::<Idaw1>() == 4);
@@ -33,10 +32,9 @@ impl Idaw1 {
 
 /// A format-2 indirect-data-address word: 64-bit absolute address. Each word but the first names the
 /// start of a block of 4 KiB, or of 2 KiB when the ORB says so (reading backward: its last byte).
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(transparent)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Idaw2(pub U64);
 
 const _: () = assert!(size_of::<Idaw2>() == 8);
@@ -68,10 +66,9 @@ bitflags::bitflags! {
 
 /// A modified-indirect-data-address word. The list lies on a 16-byte boundary and does not cross a
 /// 4 KiB boundary; the data of one word does not cross one either.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Midaw {
     /// Zeros.
     pub reserved: [u8; 5],

@@ -8,10 +8,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::{Emw, ErwFlags, Esw, Scsw};
 
 /// The extended-control word: concurrent sense, or model-dependent information.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C, align(4))]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Ecw(pub [u8; 32]);
 
 const _: () = assert!(size_of::<Ecw>() == 32);
@@ -33,10 +32,9 @@ impl DerefMut for Ecw {
 /// What TEST SUBCHANNEL stores: subchannel-status word, extended-status word, extended-control word
 /// and extended-measurement word. The last is stored only while the PMCW enables it
 /// ([`Pmcw::has_extended_measurement`](crate::Pmcw::has_extended_measurement)).
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C, align(4))]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Irb {
     /// Subchannel-status word.
     pub scsw: Scsw,
@@ -51,9 +49,6 @@ pub struct Irb {
 const _: () = assert!(size_of::<Irb>() == 96);
 
 impl Irb {
-    /// Bytes that TEST SUBCHANNEL stores when the extended-measurement word is not in use.
-    pub const BASIC_SIZE: usize = 64;
-
     /// Concurrent-sense bytes, when the extended-report word says that the ECW holds them.
     pub fn concurrent_sense(&self) -> Option<&[u8]> {
         if !self.scsw.ecw_stored() || !self.esw.erw.flags().contains(ErwFlags::CONCURRENT_SENSE) {
@@ -85,7 +80,7 @@ mod tests {
         use core::mem::offset_of;
         assert_eq!(offset_of!(Irb, esw), 12);
         assert_eq!(offset_of!(Irb, ecw), 32);
-        assert_eq!(offset_of!(Irb, emw), Irb::BASIC_SIZE);
+        assert_eq!(offset_of!(Irb, emw), 64);
     }
 
     #[test]

@@ -12,8 +12,7 @@
 //!
 //! # Limits
 //!
-//! Command mode. Of transport mode there are the shapes (ORB, SCSW, TCW) and nothing that builds or
-//! runs it.
+//! Command mode. A transport-mode ORB is known as one, and nothing builds or runs it.
 //!
 //! # Rule
 //!
@@ -36,24 +35,19 @@ mod schib;
 mod scsw;
 mod sense;
 mod subsystem;
-mod tcw;
 
 pub use ccw::{Ccw0, Ccw1, CcwFlags, Classify, CommandClass, CommandCode};
 pub use crw::{Crw, CrwFlags, RecoveryCode, ReportingSource};
-pub use esw::{
-    Emw, Erw, ErwFlags, Esw, EswContext, EswFormat, ExtendedStatusFlags, FieldValidity,
-    MeasurementBlock1, StorageAccess, SubchannelLogout, Termination,
-};
+pub use esw::{Emw, Erw, ErwFlags, Esw};
 pub use idaw::{Idaw1, Idaw2, Midaw, MidawFlags};
 pub use irb::{Ecw, Irb};
 pub use orb::{IdawFormat, OperandException, Orb, OrbFlags, OrbMode};
 pub use schib::{Pmcw, PmcwCharacteristics, PmcwFlags, Schib};
 pub use scsw::{
-    ActivityControl, DeviceStatus, FunctionControl, Scsw, ScswFlags, ScswView, StatusControl,
-    SubchannelStatus, TransportScsw,
+    ActivityControl, DeviceStatus, FunctionControl, Scsw, ScswFlags, StatusControl,
+    SubchannelStatus,
 };
 pub use sense::SenseId;
 pub use subsystem::{
     ChannelSubsystem, DeviceNumber, IoInterruption, NotOperational, Refusal, SubchannelId, Tested,
 };
-pub use tcw::{Dcw, TccbHeader, Tcw};

@@ -1,7 +1,6 @@
 //! The operation-request block (*Principles of Operation*, chapter 15, "Operation-request block").
 
-use core::fmt;
-
+use thiserror::Error;
 use zerocopy::big_endian::U32;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -44,23 +43,16 @@ bitflags::bitflags! {
 }
 
 /// An operand exception: reserved bits of an ORB or a SCHIB are not zero.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("operand exception")]
 pub struct OperandException;
-
-impl fmt::Display for OperandException {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("operand exception")
-    }
-}
-
-impl core::error::Error for OperandException {}
 
 /// Which kind of program an ORB names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OrbMode {
     /// Word 2 is the address of a CCW.
     Command,
-    /// Word 2 is the address of a transport-control word ([`Tcw`](crate::Tcw)).
+    /// Word 2 is the address of a transport-control word.
     Transport,
 }
 
@@ -95,10 +87,9 @@ impl IdawFormat {
 
 /// An operation-request block of eight words. Words 3 to 7 count when
 /// [`EXTENSION`](OrbFlags::EXTENSION) is set.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C, align(4))]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Orb {
     /// Interruption parameter.
     pub parameter: U32,
@@ -116,7 +107,6 @@ const _: () = assert!(size_of::<Orb>() == 32);
 
 impl Orb {
     const KEY: u32 = 0xF000_0000;
-    const PATH_MASK: u32 = 0x0000_FF00;
     /// Bits 26 to 30 of word 1.
     const RESERVED: u32 = 0x0000_003E;
     /// Bits 4 to 12, 14, 15 and 24 to 30 of word 1 of a transport-mode ORB.
@@ -162,24 +152,6 @@ impl Orb {
     /// The logical-path mask.
     pub const fn path_mask(&self) -> u8 {
         (self.control.get() >> 8) as u8
-    }
-
-    /// Sets the logical-path mask.
-    pub fn set_path_mask(&mut self, mask: u8) {
-        let rest = self.control.get() & !Self::PATH_MASK;
-        self.control = U32::new(rest | u32::from(mask) << 8);
-    }
-
-    /// Channel-subsystem priority; 0 without the extension.
-    pub fn css_priority(&self) -> u8 {
-        let [css, ..] = self.extension_word();
-        css
-    }
-
-    /// Control-unit priority; 0 without the extension.
-    pub fn cu_priority(&self) -> u8 {
-        let [_, _, cu, _] = self.extension_word();
-        cu
     }
 
     /// Sets both priorities and the extension flag.
@@ -238,14 +210,6 @@ impl Orb {
     pub fn is_well_formed(&self) -> bool {
         self.check().is_ok()
     }
-
-    fn extension_word(&self) -> [u8; 4] {
-        if self.flags().contains(OrbFlags::EXTENSION) {
-            self.priority.get().to_be_bytes()
-        } else {
-            [0; 4]
-        }
-    }
 }
 
 #[cfg(test)]
@@ -284,13 +248,12 @@ mod tests {
         orb.priority = U32::new(0x1122_3344);
         orb.reserved[3] = U32::new(1);
         assert!(orb.is_well_formed());
-        assert_eq!(orb.css_priority(), 0);
         orb.set_flags(orb.flags() | OrbFlags::EXTENSION);
         assert!(!orb.is_well_formed());
         orb.reserved[3] = U32::ZERO;
         orb.set_priorities(0x11, 0x33);
         assert!(orb.is_well_formed());
-        assert_eq!((orb.css_priority(), orb.cu_priority()), (0x11, 0x33));
+        assert_eq!(orb.priority.get(), 0x1100_3300);
     }
 
     #[test]
@@ -319,13 +282,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_set_is_what_is_read(control: u32, key in 0..16u8, mask: u8, flags: u32) {
+        fn what_is_set_is_what_is_read(control: u32, key in 0..16u8, flags: u32) {
             let flags = OrbFlags::from_bits_truncate(flags);
             let mut orb = Orb { control: U32::new(control), ..Orb::default() };
             orb.set_flags(flags);
             orb.set_key(key);
-            orb.set_path_mask(mask);
-            prop_assert_eq!((orb.flags(), orb.key(), orb.path_mask()), (flags, key, mask));
+            prop_assert_eq!((orb.flags(), orb.key()), (flags, key));
+            prop_assert_eq!(orb.path_mask(), (control >> 8) as u8);
             prop_assert_eq!(orb.control.get() & Orb::RESERVED, control & Orb::RESERVED);
         }
     }

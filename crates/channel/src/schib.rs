@@ -45,10 +45,9 @@ bitflags::bitflags! {
 }
 
 /// Path-management-control word.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C, align(4))]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Pmcw {
     /// Interruption parameter.
     pub parameter: U32,
@@ -157,10 +156,9 @@ impl Pmcw {
 }
 
 /// Subchannel-information block.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C, align(4))]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Schib {
     /// Path-management-control word.
     pub pmcw: Pmcw,

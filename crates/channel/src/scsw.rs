@@ -1,4 +1,4 @@
-//! The subchannel-status word, command mode and transport mode (*Principles of Operation*, chapter 16,
+//! The subchannel-status word, in command mode (*Principles of Operation*, chapter 16,
 //! "Subchannel-status word").
 
 use zerocopy::big_endian::{U16, U32};
@@ -95,11 +95,10 @@ bitflags::bitflags! {
     }
 }
 
-/// A command-mode subchannel-status word. [`Self::view`] tells it from a transport-mode one.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
+/// A command-mode subchannel-status word.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C, align(4))]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Scsw {
     /// Key, flags, deferred condition code and the three control fields.
     pub control: U32,
@@ -142,15 +141,6 @@ bitflags::bitflags! {
     }
 }
 
-/// An SCSW, in the mode that its X bit says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ScswView {
-    /// Command mode.
-    Command(Scsw),
-    /// Transport mode.
-    Transport(TransportScsw),
-}
-
 impl Scsw {
     const KEY: u32 = 0xF000_0000;
     const DEFERRED_CC_SHIFT: u32 = 24;
@@ -183,28 +173,6 @@ impl Scsw {
         let repeated = Self::KEY | Self::FROM_ORB.bits();
         let control = self.control.get() & !repeated | orb.control.get() & repeated;
         self.control.set(control);
-    }
-
-    /// The word in the mode that it has. X is bit 11, which a command-mode word uses for A: whoever
-    /// started a command-mode program with address-limit checking knows better.
-    pub fn view(&self) -> ScswView {
-        if self.control.get() & TransportScsw::X == 0 {
-            return ScswView::Command(*self);
-        }
-        let [fcx_status, extended_status] = self.count.get().to_be_bytes();
-        ScswView::Transport(TransportScsw {
-            control: self.control,
-            tcw: self.program,
-            device_status: self.device_status,
-            subchannel_status: self.subchannel_status,
-            fcx_status,
-            extended_status,
-        })
-    }
-
-    /// The subchannel key (0 to 15).
-    pub const fn key(&self) -> u8 {
-        (self.control.get() >> 28) as u8
     }
 
     /// The single bits of word 0.
@@ -341,68 +309,6 @@ impl Scsw {
     }
 }
 
-/// A transport-mode subchannel-status word.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
-#[repr(C, align(4))]
-pub struct TransportScsw {
-    /// Key, format, flags, deferred condition code and the three control fields.
-    pub control: U32,
-    /// TCW address.
-    pub tcw: U32,
-    /// Device status; see [`DeviceStatus`].
-    pub device_status: u8,
-    /// Subchannel status; see [`SubchannelStatus`].
-    pub subchannel_status: u8,
-    /// FCX status.
-    pub fcx_status: u8,
-    /// Subchannel-extended status.
-    pub extended_status: u8,
-}
-
-const _: () = assert!(size_of::<TransportScsw>() == size_of::<Scsw>());
-
-impl TransportScsw {
-    const X: u32 = 0x0010_0000;
-    const Q: u32 = 0x0008_0000;
-
-    /// FMT: the format of a transport-mode word (bits 8 to 10).
-    pub const fn format(&self) -> u8 {
-        (self.control.get() >> 21) as u8 & 7
-    }
-
-    /// X: the IRB is a transport-mode one.
-    pub const fn is_transport(&self) -> bool {
-        self.control.get() & Self::X != 0
-    }
-
-    /// Q: an interrogate function is complete.
-    pub const fn interrogate_complete(&self) -> bool {
-        self.control.get() & Self::Q != 0
-    }
-
-    /// The fields that both modes have at the same places: key, deferred condition code, L, E, N,
-    /// the control fields and the two status bytes.
-    pub fn common(&self) -> Scsw {
-        Scsw {
-            control: self.control,
-            program: self.tcw,
-            device_status: self.device_status,
-            subchannel_status: self.subchannel_status,
-            count: U16::ZERO,
-        }
-    }
-
-    /// The word as an IRB holds it.
-    pub fn raw(&self) -> Scsw {
-        Scsw {
-            count: U16::from_bytes([self.fcx_status, self.extended_status]),
-            ..self.common()
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -454,27 +360,6 @@ mod tests {
         orb.set_key(9);
         let scsw = Scsw::of_start(&orb);
         assert_eq!(scsw.control.get(), 0x98F8_4400);
-        assert_eq!(scsw.key(), 9);
-    }
-
-    #[test]
-    fn the_x_bit_makes_a_transport_mode_word() {
-        let scsw = Scsw {
-            control: U32::new(0x0038_4007),
-            count: U16::new(0x0102),
-            ..Scsw::default()
-        };
-        let ScswView::Transport(word) = scsw.view() else {
-            panic!("command mode");
-        };
-        assert_eq!(
-            (word.format(), word.fcx_status, word.extended_status),
-            (1, 1, 2)
-        );
-        assert!(word.is_transport() && word.interrogate_complete());
-        assert_eq!(word.common().function(), FunctionControl::START);
-        assert_eq!(word.raw(), scsw);
-        assert_eq!(Scsw::default().view(), ScswView::Command(Scsw::default()));
     }
 
     proptest! {

@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use thiserror::Error;
+
 use crate::{Crw, Irb, OperandException, Orb, Schib};
 
 /// Subchannel set and number: the part of the subsystem-identification word that varies.
@@ -88,17 +90,21 @@ impl fmt::Debug for DeviceNumber {
 }
 
 /// Why an I/O instruction was not carried out: its condition code, when not 0, or the program exception that it ended with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[repr(u8)]
 pub enum Refusal {
     /// Condition code 1: the subchannel is status pending.
+    #[error("status pending (cc 1)")]
     StatusPending = 1,
     /// Condition code 2: a function is in progress, or (CANCEL, RESUME) the function does not apply.
+    #[error("busy (cc 2)")]
     Busy = 2,
     /// Condition code 3: the subchannel is not operational.
+    #[error("not operational (cc 3)")]
     NotOperational = 3,
     /// No condition code. START or MODIFY recognised an operand exception: the operand is none, or asks for what the machine
     /// does not have. Nothing was done.
+    #[error("operand exception")]
     Operand = 0xFF,
 }
 
@@ -122,19 +128,6 @@ impl Refusal {
     }
 }
 
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::StatusPending => "status pending (cc 1)",
-            Self::Busy => "busy (cc 2)",
-            Self::NotOperational => "not operational (cc 3)",
-            Self::Operand => "operand exception",
-        })
-    }
-}
-
-impl core::error::Error for Refusal {}
-
 impl From<OperandException> for Refusal {
     fn from(_: OperandException) -> Self {
         Self::Operand
@@ -142,16 +135,9 @@ impl From<OperandException> for Refusal {
 }
 
 /// Condition code 3 of an instruction that has no other failure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("not operational (cc 3)")]
 pub struct NotOperational;
-
-impl fmt::Display for NotOperational {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("not operational (cc 3)")
-    }
-}
-
-impl core::error::Error for NotOperational {}
 
 impl From<NotOperational> for Refusal {
     fn from(_: NotOperational) -> Self {

@@ -16,26 +16,23 @@ pub const PAGE_SIZE: usize = 4096;
 #[repr(transparent)]
 pub struct AbsoluteAddress(u64);
 
-/// An absolute address that fits into 31 bits, as a CCW address or an SCCB address must.
+/// An absolute address that fits into 31 bits, as an SCCB address must.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 #[repr(transparent)]
 pub struct Address31(u32);
 
 impl AbsoluteAddress {
     /// The address with this number.
-    #[must_use]
     pub const fn new(address: u64) -> Self {
         Self(address)
     }
 
     /// The address as a number.
-    #[must_use]
     pub const fn get(self) -> u64 {
         self.0
     }
 
     /// The address `bytes` further on, or `None` past the end of the address space.
-    #[must_use]
     pub const fn checked_add(self, bytes: u64) -> Option<Self> {
         match self.0.checked_add(bytes) {
             Some(sum) => Some(Self(sum)),
@@ -45,7 +42,6 @@ impl AbsoluteAddress {
 
     /// The next address, from here on, that is a multiple of `alignment`; `None` past the end or
     /// when `alignment` is no power of two.
-    #[must_use]
     pub const fn align_up(self, alignment: u64) -> Option<Self> {
         if !alignment.is_power_of_two() {
             return None;
@@ -56,14 +52,7 @@ impl AbsoluteAddress {
         }
     }
 
-    /// Whether this is a multiple of `alignment` (a power of two; false otherwise).
-    #[must_use]
-    pub const fn is_aligned(self, alignment: u64) -> bool {
-        alignment.is_power_of_two() && self.0 & (alignment - 1) == 0
-    }
-
     /// The same address where only 31 bits are allowed, or `None` if it is 2 GiB or higher.
-    #[must_use]
     pub const fn to_31(self) -> Option<Address31> {
         if self.0 < 1 << 31 {
             Some(Address31(self.0 as u32))
@@ -71,31 +60,17 @@ impl AbsoluteAddress {
             None
         }
     }
-
-    /// The frame that holds the byte at this address.
-    #[must_use]
-    pub const fn frame(self) -> PageFrame {
-        PageFrame(self.0 / PAGE_SIZE as u64)
-    }
-
-    /// The byte's place in its frame.
-    #[must_use]
-    pub const fn page_offset(self) -> usize {
-        (self.0 % PAGE_SIZE as u64) as usize
-    }
 }
 
 #[cfg(target_arch = "s390x")]
 impl AbsoluteAddress {
     /// The address of what `pointer` points to: equal numbers, since DAT and prefix are not in use
     /// for anything beyond the first 8 KiB.
-    #[must_use]
     pub fn of<T: ?Sized>(pointer: *const T) -> Self {
         Self(pointer.cast::<()>() as usize as u64)
     }
 
     /// The pointer to this address.
-    #[must_use]
     pub fn as_mut_ptr<T>(self) -> *mut T {
         core::ptr::with_exposed_provenance_mut(self.0 as usize)
     }
@@ -103,7 +78,6 @@ impl AbsoluteAddress {
 
 impl Address31 {
     /// The address as a number below 2 GiB.
-    #[must_use]
     pub const fn get(self) -> u32 {
         self.0
     }
@@ -112,35 +86,6 @@ impl Address31 {
 impl From<Address31> for AbsoluteAddress {
     fn from(address: Address31) -> Self {
         Self(u64::from(address.0))
-    }
-}
-
-/// A page frame: 4096 bytes of storage on a 4096-byte boundary, by number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[repr(transparent)]
-pub struct PageFrame(u64);
-
-impl PageFrame {
-    /// The frame that begins at `address`, or `None` if no frame begins there.
-    #[must_use]
-    pub const fn starting_at(address: AbsoluteAddress) -> Option<Self> {
-        if address.page_offset() == 0 {
-            Some(address.frame())
-        } else {
-            None
-        }
-    }
-
-    /// The frame's number: its address divided by 4096.
-    #[must_use]
-    pub const fn number(self) -> u64 {
-        self.0
-    }
-
-    /// The address of the frame's first byte.
-    #[must_use]
-    pub const fn address(self) -> AbsoluteAddress {
-        AbsoluteAddress(self.0.wrapping_mul(PAGE_SIZE as u64))
     }
 }
 
@@ -180,13 +125,5 @@ mod tests {
             AbsoluteAddress::new(1).align_up(4096),
             Some(AbsoluteAddress::new(4096))
         );
-    }
-
-    #[test]
-    fn a_frame_begins_only_at_its_own_address() {
-        let frame = PageFrame::starting_at(AbsoluteAddress::new(0x3000)).unwrap();
-        assert_eq!(frame.number(), 3);
-        assert_eq!(frame.address().get(), 0x3000);
-        assert_eq!(PageFrame::starting_at(AbsoluteAddress::new(0x3008)), None);
     }
 }

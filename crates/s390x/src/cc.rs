@@ -11,9 +11,9 @@
 pub enum ConditionCode {
     /// Condition code 0: for most instructions, done as asked.
     Cc0 = 0,
-    /// Condition code 1.
+    #[allow(missing_docs)]
     Cc1 = 1,
-    /// Condition code 2.
+    #[allow(missing_docs)]
     Cc2 = 2,
     /// Condition code 3: for most instructions, not operational or not available.
     Cc3 = 3,
@@ -21,7 +21,6 @@ pub enum ConditionCode {
 
 impl ConditionCode {
     /// The condition code in the two low-order bits of `bits`; higher bits are ignored.
-    #[must_use]
     pub const fn from_bits(bits: u8) -> Self {
         match bits & 3 {
             0 => Self::Cc0,
@@ -32,15 +31,8 @@ impl ConditionCode {
     }
 
     /// The code as a number from 0 to 3.
-    #[must_use]
     pub const fn bits(self) -> u8 {
         self as u8
-    }
-
-    /// Whether the instruction was done as asked (condition code 0).
-    #[must_use]
-    pub const fn is_ok(self) -> bool {
-        matches!(self, Self::Cc0)
     }
 }
 

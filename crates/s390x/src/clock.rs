@@ -1,11 +1,11 @@
-//! The TOD clock, the clock comparator and the CPU timer.
+//! The TOD clock and the clock comparator.
 //!
 //! The TOD clock is a 64-bit counter whose bit 51 steps each microsecond: 4096 units are one
 //! microsecond, and it wraps after 143 years. The epoch is 1900 by convention, or IPL, or anything
 //! a hypervisor makes it: only differences mean anything here.
 //!
-//! **Limits.** Epochs (STCKE's epoch index) are carried but not used: comparisons are plain
-//! unsigned ones, as the clock comparator's are with the default CR 0.
+//! **Limits.** Epochs are not looked at: comparisons are plain unsigned ones, as the clock
+//! comparator's are with the default CR 0.
 //!
 //! Source: *Principles of Operation*, chapter 4, "Timing".
 
@@ -24,37 +24,31 @@ impl Tod {
     pub const NEVER: Self = Self(u64::MAX);
 
     /// From the clock's own units.
-    #[must_use]
     pub const fn from_units(units: u64) -> Self {
         Self(units)
     }
 
     /// In the clock's own units.
-    #[must_use]
     pub const fn units(self) -> u64 {
         self.0
     }
 
     /// From whole microseconds since the clock's zero; saturates at [`Tod::NEVER`].
-    #[must_use]
     pub const fn from_micros(micros: u64) -> Self {
         Self(micros.saturating_mul(Self::UNITS_PER_MICROSECOND))
     }
 
     /// Whole microseconds since the clock's zero.
-    #[must_use]
     pub const fn as_micros(self) -> u64 {
         self.0 / Self::UNITS_PER_MICROSECOND
     }
 
     /// Whole microseconds from `earlier` to here; 0 if `earlier` is the later one.
-    #[must_use]
     pub const fn micros_since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0) / Self::UNITS_PER_MICROSECOND
     }
 
     /// The time from `earlier` to here; zero if `earlier` is the later one.
-    #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
         let units = self.0.saturating_sub(earlier.0);
         let micros = units / Self::UNITS_PER_MICROSECOND;
@@ -63,7 +57,6 @@ impl Tod {
     }
 
     /// The point `micros` microseconds later; saturates at [`Tod::NEVER`].
-    #[must_use]
     pub const fn plus_micros(self, micros: u64) -> Self {
         Self(
             self.0
@@ -89,57 +82,11 @@ mod instructions {
     impl Tod {
         /// The clock now, by STORE CLOCK FAST: cheap; two readings can be equal.
         #[inline]
-        #[must_use]
         pub fn now() -> Self {
-            stckf()
-        }
-    }
-
-    /// STORE CLOCK FAST.
-    #[inline]
-    #[must_use]
-    pub fn stckf() -> Tod {
-        let mut tod = 0u64;
-        // SAFETY: stores eight bytes at an operand of our own.
-        unsafe { asm!("stckf 0({})", in(reg_addr) &mut tod, options(nostack)) }
-        Tod(tod)
-    }
-
-    /// STORE CLOCK: serialises, and no two readings in the configuration are equal.
-    #[inline]
-    #[must_use]
-    pub fn stck() -> Tod {
-        let mut tod = 0u64;
-        // SAFETY: stores eight bytes at an operand of our own.
-        unsafe { asm!("stck 0({})", in(reg_addr) &mut tod, options(nostack)) }
-        Tod(tod)
-    }
-
-    /// What STORE CLOCK EXTENDED stores.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub struct ExtendedTod {
-        /// The epoch index: how often bit 0 has wrapped.
-        pub epoch: u8,
-        /// Bits 0-63 of the clock.
-        pub tod: Tod,
-        /// Bits 64-103 of the clock.
-        pub fraction: u64,
-        /// The TOD programmable field.
-        pub programmable: u16,
-    }
-
-    /// STORE CLOCK EXTENDED.
-    #[inline]
-    #[must_use]
-    pub fn stcke() -> ExtendedTod {
-        let mut stored = 0u128;
-        // SAFETY: stores sixteen bytes at an operand of our own.
-        unsafe { asm!("stcke 0({})", in(reg_addr) &mut stored, options(nostack)) }
-        ExtendedTod {
-            epoch: (stored >> 120) as u8,
-            tod: Tod((stored >> 56) as u64),
-            fraction: (stored >> 16) as u64 & 0xFF_FFFF_FFFF,
-            programmable: stored as u16,
+            let mut tod = 0u64;
+            // SAFETY: stores eight bytes at an operand of our own.
+            unsafe { asm!("stckf 0({})", in(reg_addr) &mut tod, options(nostack)) }
+            Self(tod)
         }
     }
 
@@ -154,29 +101,11 @@ mod instructions {
 
     /// STORE CLOCK COMPARATOR.
     #[inline]
-    #[must_use]
     pub fn stckc() -> Tod {
         let mut at = 0u64;
         // SAFETY: stores eight bytes at an operand of our own.
         unsafe { asm!("stckc 0({})", in(reg_addr) &mut at, options(nostack)) }
         Tod(at)
-    }
-
-    /// SET CPU TIMER: a count-down in TOD-clock units; negative is the interruption condition.
-    #[inline]
-    pub fn spt(units: i64) {
-        // SAFETY: reads eight bytes of our own.
-        unsafe { asm!("spt 0({})", in(reg_addr) &units, options(nostack)) }
-    }
-
-    /// STORE CPU TIMER.
-    #[inline]
-    #[must_use]
-    pub fn stpt() -> i64 {
-        let mut units = 0i64;
-        // SAFETY: stores eight bytes at an operand of our own.
-        unsafe { asm!("stpt 0({})", in(reg_addr) &mut units, options(nostack)) }
-        units
     }
 }
 

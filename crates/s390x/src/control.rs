@@ -24,16 +24,6 @@ bitflags! {
         /// Bit 35: stores by the program to effective addresses 0-511 and 4096-4607 are refused
         /// (protection exception). Interruptions store there all the same.
         const LOW_ADDRESS_PROTECTION = 1 << (63 - 35);
-        /// Bit 38: fetch-protection override.
-        const FETCH_PROTECTION_OVERRIDE = 1 << (63 - 38);
-        /// Bit 39: storage-protection override.
-        const STORAGE_PROTECTION_OVERRIDE = 1 << (63 - 39);
-        /// Bit 40: enhanced DAT.
-        const ENHANCED_DAT = 1 << (63 - 40);
-        /// Bit 45: the additional floating-point registers may be used.
-        const AFP_REGISTERS = 1 << (63 - 45);
-        /// Bit 46: the vector registers may be used.
-        const VECTOR = 1 << (63 - 46);
         /// Bit 48: external interruption 0x1200, another CPU failed.
         const MALFUNCTION_ALERT = 1 << (63 - 48);
         /// Bit 49: external interruption 0x1201, SIGP emergency signal.
@@ -70,36 +60,6 @@ impl Cr0 {
         .union(Self::TIMING_ALERT);
 }
 
-/// An I/O-interruption subclass (ISC), 0 to 7: which queue of pending I/O interruptions a
-/// subchannel's goes into. Lower numbers are served first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[repr(transparent)]
-pub struct InterruptionSubclass(u8);
-
-impl InterruptionSubclass {
-    /// The subclass with this number, or `None` past 7.
-    #[must_use]
-    pub const fn new(number: u8) -> Option<Self> {
-        if number < 8 {
-            Some(Self(number))
-        } else {
-            None
-        }
-    }
-
-    /// The subclass in the three low-order bits of `bits`; higher bits are ignored.
-    #[must_use]
-    pub const fn from_bits(bits: u8) -> Self {
-        Self(bits & 7)
-    }
-
-    /// The number, 0 to 7.
-    #[must_use]
-    pub const fn bits(self) -> u8 {
-        self.0
-    }
-}
-
 bitflags! {
     /// Control register 6: bit 32 + *i* enables I/O-interruption subclass *i*.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -112,10 +72,9 @@ bitflags! {
 }
 
 impl Cr6 {
-    /// The bit that enables `subclass`.
-    #[must_use]
-    pub const fn subclass(subclass: InterruptionSubclass) -> Self {
-        Self::from_bits_retain(0x8000_0000 >> subclass.0)
+    /// The bit that enables a subclass, 0 to 7; higher bits of `subclass` are ignored.
+    pub const fn subclass(subclass: u8) -> Self {
+        Self::from_bits_retain(0x8000_0000 >> (subclass & 7))
     }
 }
 
@@ -125,14 +84,6 @@ bitflags! {
     pub struct Cr14: u64 {
         /// Bit 35: machine checks that say "channel reports are pending".
         const CHANNEL_REPORT_PENDING = 1 << (63 - 35);
-        /// Bit 36: system recovery.
-        const RECOVERY = 1 << (63 - 36);
-        /// Bit 37: degradation.
-        const DEGRADATION = 1 << (63 - 37);
-        /// Bit 38: external damage.
-        const EXTERNAL_DAMAGE = 1 << (63 - 38);
-        /// Bit 39: warning (power is about to fail).
-        const WARNING = 1 << (63 - 39);
         /// The other bits stay as they are.
         const _ = !0;
     }
@@ -151,7 +102,6 @@ mod instructions {
             impl $register {
                 /// The register as it is now (STORE CONTROL).
                 #[inline]
-                #[must_use]
                 pub fn read() -> Self {
                     let mut value = 0u64;
                     // SAFETY: stores eight bytes at an operand of our own.
@@ -203,7 +153,6 @@ mod instructions {
     control_register!(Cr14, "14");
 
     /// All sixteen control registers, as they are.
-    #[must_use]
     pub fn read_all() -> [u64; 16] {
         let mut values = [0u64; 16];
         // SAFETY: stores 128 bytes at an operand of our own.
@@ -220,12 +169,10 @@ mod tests {
     fn each_subclass_has_its_own_bit() {
         let mut all = Cr6::empty();
         for number in 0..8 {
-            let isc = InterruptionSubclass::new(number).unwrap();
-            assert!(!all.intersects(Cr6::subclass(isc)));
-            all |= Cr6::subclass(isc);
+            assert!(!all.intersects(Cr6::subclass(number)));
+            all |= Cr6::subclass(number);
         }
         assert_eq!(all, Cr6::ALL_SUBCLASSES);
-        assert_eq!(InterruptionSubclass::new(8), None);
     }
 
     #[test]

@@ -30,20 +30,12 @@ mod instructions {
             asm!(
                 ".insn rs,0x83000000,%r2,%r4,0x500(%r0)",
                 in("r1") 3u64,
-                inout("r2") u64::from(subchannel.raw()) => result,
+                inout("r2") u64::from(subchannel.0) => result,
                 in("r3") u64::from(queue),
                 in("r4") cookie,
                 options(nostack),
             );
         }
         result
-    }
-
-    /// DIAGNOSE 0x44 (every hypervisor, LPAR too): this CPU has nothing to do but spin; let
-    /// another one run.
-    #[inline]
-    pub fn yield_time_slice() {
-        // SAFETY: changes nothing of ours.
-        unsafe { asm!(".insn rs,0x83000000,%r0,%r0,0x44(%r0)", options(nostack)) }
     }
 }

@@ -18,19 +18,3 @@ pub fn full() {
     #[cfg(not(target_arch = "s390x"))]
     core::sync::atomic::fence(core::sync::atomic::Ordering::SeqCst);
 }
-
-/// As [`full`], without waiting for checkpoints (BCR 14,0): cheaper where the CPU has the
-/// fast-BCR-serialization facility, no operation at all where it has not.
-///
-/// Use it only after looking for
-/// [`Facility::FastBcrSerialization`](crate::facility::Facility::FastBcrSerialization) in the list.
-#[inline]
-pub fn fast() {
-    #[cfg(target_arch = "s390x")]
-    // SAFETY: serialisation, and no branch.
-    unsafe {
-        core::arch::asm!("bcr 14,0", options(nostack, preserves_flags));
-    }
-    #[cfg(not(target_arch = "s390x"))]
-    core::sync::atomic::fence(core::sync::atomic::Ordering::SeqCst);
-}

@@ -35,10 +35,8 @@ bitflags! {
         const SERVICE_SIGNAL = 1 << 2;
         /// Another CPU's external call, 0x1202.
         const EXTERNAL_CALL = 1 << 3;
-        /// Another CPU's emergency signal, 0x1201.
-        const EMERGENCY_SIGNAL = 1 << 4;
         /// The operator's interrupt key, 0x0040.
-        const INTERRUPT_KEY = 1 << 5;
+        const INTERRUPT_KEY = 1 << 4;
     }
 }
 
@@ -51,12 +49,10 @@ impl Sources {
         .union(Self::INTERRUPT_KEY);
 
     /// The bits of CR 0 that enable the external ones among them.
-    #[must_use]
     pub fn external_subclasses(self) -> Cr0 {
         let mut cr0 = Cr0::empty();
         cr0.set(Cr0::SERVICE_SIGNAL, self.contains(Self::SERVICE_SIGNAL));
         cr0.set(Cr0::EXTERNAL_CALL, self.contains(Self::EXTERNAL_CALL));
-        cr0.set(Cr0::EMERGENCY_SIGNAL, self.contains(Self::EMERGENCY_SIGNAL));
         cr0.set(Cr0::INTERRUPT_KEY, self.contains(Self::INTERRUPT_KEY));
         cr0
     }
@@ -67,33 +63,15 @@ impl Sources {
 pub struct ExternalInterruption {
     /// The external-interruption code.
     pub code: ExternalCode,
-    /// The address of the CPU it comes from, for SIGP's.
-    pub cpu_address: u16,
     /// The parameter of 32 bits; for a service signal, the SCCB address and two flags.
     pub parameter: u32,
-    /// The parameter of 64 bits, for those that have one.
-    pub parameter_2: u64,
 }
 
 /// An external-interruption code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ExternalCode {
-    /// 0x0040.
-    InterruptKey,
     /// 0x1004.
     ClockComparator,
-    /// 0x1005.
-    CpuTimer,
-    /// 0x1200.
-    MalfunctionAlert,
-    /// 0x1201.
-    EmergencySignal,
-    /// 0x1202.
-    ExternalCall,
-    /// 0x1406.
-    TimingAlert,
-    /// 0x1407.
-    MeasurementAlert,
     /// 0x2401.
     ServiceSignal,
     /// Any other.
@@ -103,14 +81,7 @@ pub enum ExternalCode {
 impl From<u16> for ExternalCode {
     fn from(code: u16) -> Self {
         match code {
-            0x0040 => Self::InterruptKey,
             0x1004 => Self::ClockComparator,
-            0x1005 => Self::CpuTimer,
-            0x1200 => Self::MalfunctionAlert,
-            0x1201 => Self::EmergencySignal,
-            0x1202 => Self::ExternalCall,
-            0x1406 => Self::TimingAlert,
-            0x1407 => Self::MeasurementAlert,
             0x2401 => Self::ServiceSignal,
             other => Self::Other(other),
         }
@@ -307,9 +278,7 @@ mod instructions {
         unsafe {
             ExternalInterruption {
                 code: lowcore::read::<u16>(offset_of!(Lowcore, external_code)).into(),
-                cpu_address: lowcore::read(offset_of!(Lowcore, external_cpu_address)),
                 parameter: lowcore::read(offset_of!(Lowcore, external_parameter)),
-                parameter_2: lowcore::read(offset_of!(Lowcore, external_parameter_2)),
             }
         }
     }
@@ -333,13 +302,6 @@ mod instructions {
             lowcore::read::<u64>(offset_of!(Lowcore, machine_check_code))
         })
     }
-}
-
-/// How far away a deadline is, for callers that count in microseconds.
-#[cfg(target_arch = "s390x")]
-#[must_use]
-pub fn in_micros(micros: u64) -> crate::clock::Tod {
-    crate::clock::Tod::now().plus_micros(micros)
 }
 
 #[cfg(test)]

@@ -26,65 +26,12 @@
 ///     | CSSID| 0   | m   | SSID | 1  |       subchannel number        |
 ///     +------+-----+-----+-----------+--------------------------------+
 /// ```
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+///
+/// Bit 15, which the architecture requires to be one, is not checked: the instruction does (operand
+/// exception).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(transparent)]
-pub struct SubchannelWord(u32);
-
-impl SubchannelWord {
-    /// The bit that is always one.
-    const ONE: u32 = 0x0001_0000;
-
-    /// A word as stored by the CPU or made elsewhere. Bit 15, which the architecture requires to
-    /// be one, is not checked: the instruction does (operand exception).
-    #[must_use]
-    pub const fn from_raw(word: u32) -> Self {
-        Self(word)
-    }
-
-    /// The word of a subchannel of channel-subsystem image 0: subchannel set (0-3) and number.
-    ///
-    /// Only the two low-order bits of `ssid` are taken.
-    #[must_use]
-    pub const fn new(ssid: u8, number: u16) -> Self {
-        Self(((ssid as u32 & 3) << 17) | Self::ONE | number as u32)
-    }
-
-    /// The word as a number.
-    #[must_use]
-    pub const fn raw(self) -> u32 {
-        self.0
-    }
-
-    /// The subchannel-set identifier.
-    #[must_use]
-    pub const fn ssid(self) -> u8 {
-        ((self.0 >> 17) & 3) as u8
-    }
-
-    /// The subchannel number.
-    #[must_use]
-    pub const fn number(self) -> u16 {
-        self.0 as u16
-    }
-}
-
-impl From<u32> for SubchannelWord {
-    fn from(word: u32) -> Self {
-        Self(word)
-    }
-}
-
-impl From<SubchannelWord> for u32 {
-    fn from(word: SubchannelWord) -> Self {
-        word.0
-    }
-}
-
-impl core::fmt::Debug for SubchannelWord {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "{:x}.{:04x}", self.ssid(), self.number())
-    }
-}
+pub struct SubchannelWord(pub u32);
 
 /// What TEST PENDING INTERRUPTION and an I/O interruption leave: the I/O-interruption code.
 ///
@@ -92,34 +39,12 @@ impl core::fmt::Debug for SubchannelWord {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, zerocopy::FromBytes, zerocopy::Immutable)]
 #[repr(C)]
 pub struct IoInterruption {
-    /// The subsystem-identification word; see [`IoInterruption::subchannel`].
+    /// The subsystem-identification word; without meaning for an adapter interruption.
     pub subsystem_id: zerocopy::byteorder::big_endian::U32,
     /// The interruption parameter of the subchannel, as ORB or MODIFY SUBCHANNEL set it.
     pub parameter: zerocopy::byteorder::big_endian::U32,
     /// The interruption-identification word: bit 0 adapter interruption, bits 2-4 the ISC.
     pub identification: zerocopy::byteorder::big_endian::U32,
-}
-
-impl IoInterruption {
-    /// Which subchannel it comes from. Without meaning for an adapter interruption.
-    #[must_use]
-    pub fn subchannel(&self) -> SubchannelWord {
-        SubchannelWord(self.subsystem_id.get())
-    }
-
-    /// Whether this is an adapter interruption and not a subchannel's.
-    #[must_use]
-    pub fn is_adapter(&self) -> bool {
-        self.identification.get() & 0x8000_0000 != 0
-    }
-
-    /// The interruption subclass.
-    #[must_use]
-    pub fn subclass(&self) -> crate::control::InterruptionSubclass {
-        crate::control::InterruptionSubclass::from_bits(
-            ((self.identification.get() >> 27) & 7) as u8,
-        )
-    }
 }
 
 /// The CPU recognised an operand exception: the operand asks for something that the machine does not have. Nothing was done.
@@ -158,7 +83,7 @@ mod instructions {
                         "ipm {cc}",
                         cc = inout(reg) $dirty => ipm,
                         operand = in(reg_addr) operand,
-                        in("r1") u64::from(schid.raw()),
+                        in("r1") u64::from(schid.0),
                         options(nostack),
                     );
                 }
@@ -181,7 +106,7 @@ mod instructions {
                         $mnemonic,
                         "ipm {cc}",
                         cc = inout(reg) $dirty => ipm,
-                        in("r1") u64::from(schid.raw()),
+                        in("r1") u64::from(schid.0),
                         options(nostack),
                     );
                 }
@@ -255,7 +180,7 @@ mod instructions {
         operand: *const T,
     ) -> Result<ConditionCode, OperandException> {
         // SAFETY: the caller vouches for the operand.
-        guarded(unsafe { s390x_io_ssch(schid.raw().into(), operand.cast()) })
+        guarded(unsafe { s390x_io_ssch(schid.0.into(), operand.cast()) })
     }
 
     /// MODIFY SUBCHANNEL: set the modifiable fields from the SCHIB at `operand`.
@@ -275,7 +200,7 @@ mod instructions {
         operand: *const T,
     ) -> Result<ConditionCode, OperandException> {
         // SAFETY: the caller vouches for the operand.
-        guarded(unsafe { s390x_io_msch(schid.raw().into(), operand.cast()) })
+        guarded(unsafe { s390x_io_msch(schid.0.into(), operand.cast()) })
     }
 
     subchannel_and_operand! {
@@ -347,7 +272,7 @@ mod instructions {
     ///
     /// `None`: none is pending.
     #[inline]
-    #[must_use]
+    #[must_use = "the interruption has been taken"]
     pub fn tpi() -> Option<IoInterruption> {
         #[repr(C, align(8))]
         struct Code([u8; 16]);
@@ -381,7 +306,7 @@ mod instructions {
     ///
     /// `None`: none is pending. The word's layout is `channel`'s CRW.
     #[inline]
-    #[must_use]
+    #[must_use = "the report has been taken"]
     pub fn stcrw() -> Option<u32> {
         let mut crw = 0u32;
         let ipm: u64;
@@ -446,30 +371,5 @@ mod instructions {
             );
         }
         ConditionCode::from_ipm(ipm)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_subchannel_word_has_its_one_bit_and_its_fields() {
-        let word = SubchannelWord::new(3, 0xBEEF);
-        assert_eq!(word.raw(), 0x0007_BEEF);
-        assert_eq!((word.ssid(), word.number()), (3, 0xBEEF));
-        assert_eq!(SubchannelWord::new(0, 1).raw(), 0x0001_0001);
-    }
-
-    #[test]
-    fn an_interruption_code_tells_its_subclass_and_origin() {
-        let io = IoInterruption {
-            subsystem_id: 0x0001_0002.into(),
-            parameter: 7.into(),
-            identification: 0x9800_0000.into(),
-        };
-        assert!(io.is_adapter());
-        assert_eq!(io.subclass().bits(), 3);
-        assert_eq!(io.subchannel().number(), 2);
     }
 }

@@ -11,9 +11,9 @@
 //! | assigned storage, interruption codes | [`lowcore`], [`program`], [`machine_check`] |
 //! | the wait in which interruptions are taken | [`idle`] |
 //! | channel I/O | [`io`] |
-//! | TOD clock, clock comparator, CPU timer | [`clock`] |
-//! | CPU identity, signalling, the end | [`cpu`] |
-//! | facilities, system information | [`facility`], [`sysinfo`] |
+//! | TOD clock, clock comparator | [`clock`] |
+//! | CPU identity, the end | [`cpu`] |
+//! | system information | [`sysinfo`] |
 //! | service call, hypervisor calls | [`service`], [`diagnose`] |
 //! | addresses, serialisation, EBCDIC | [`address`], [`fence`], [`ebcdic`] |
 //!
@@ -41,7 +41,6 @@ pub mod control;
 pub mod cpu;
 pub mod diagnose;
 pub mod ebcdic;
-pub mod facility;
 pub mod fence;
 pub mod idle;
 pub mod io;

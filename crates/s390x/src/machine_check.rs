@@ -76,7 +76,6 @@ impl MachineCheckCode {
 
     /// Whether nothing that the program computed can be trusted any more. Everything else (a
     /// channel report, a recovery, a warning) is news and can be handled.
-    #[must_use]
     pub const fn is_fatal(self) -> bool {
         self.intersects(Self::DAMAGE)
     }

@@ -9,41 +9,26 @@
 pub struct ProgramInterruptionCode(u16);
 
 impl ProgramInterruptionCode {
-    /// Operation exception.
-    pub const OPERATION: Self = Self(0x01);
     /// Protection exception.
     pub const PROTECTION: Self = Self(0x04);
-    /// Addressing exception.
-    pub const ADDRESSING: Self = Self(0x05);
-    /// Specification exception.
-    pub const SPECIFICATION: Self = Self(0x06);
-
     /// The bit that says a PER event came along.
     const PER: u16 = 0x0080;
     /// The bit that says a transaction was aborted.
     const TRANSACTION_ABORTED: u16 = 0x0200;
 
     /// The code as stored.
-    #[must_use]
     pub const fn from_raw(code: u16) -> Self {
         Self(code)
     }
 
-    /// The code as stored, with the bits that come on top.
-    #[must_use]
-    pub const fn raw(self) -> u16 {
-        self.0
-    }
-
     /// The code alone, without the bits for PER event and aborted transaction.
-    #[must_use]
     pub const fn exception(self) -> Self {
         Self(self.0 & !(Self::PER | Self::TRANSACTION_ABORTED))
     }
 
-    /// The exception's name in the manual.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
+    /// The exception's name in the manual; of those of address translation, address spaces and linkage stack, which nothing here
+    /// uses, there are none.
+    const fn name(self) -> &'static str {
         match self.exception().0 {
             0x00 => "PER event",
             0x01 => "operation exception",
@@ -61,46 +46,15 @@ impl ProgramInterruptionCode {
             0x0D => "HFP-exponent-underflow exception",
             0x0E => "HFP-significance exception",
             0x0F => "HFP-divide exception",
-            0x10 => "segment-translation exception",
-            0x11 => "page-translation exception",
-            0x12 => "translation-specification exception",
             0x13 => "special-operation exception",
             0x15 => "operand exception",
-            0x16 => "trace-table exception",
             0x18 => "transaction-constraint exception",
             0x1B => "vector-processing exception",
-            0x1C => "space-switch event",
             0x1D => "HFP-square-root exception",
-            0x1F => "PC-translation-specification exception",
-            0x20 => "AFX-translation exception",
-            0x21 => "ASX-translation exception",
-            0x22 => "LX-translation exception",
-            0x23 => "EX-translation exception",
-            0x24 => "primary-authority exception",
-            0x25 => "secondary-authority exception",
-            0x26 => "LFX-translation exception",
-            0x27 => "LSX-translation exception",
-            0x28 => "ALET-specification exception",
-            0x29 => "ALEN-translation exception",
-            0x2A => "ALE-sequence exception",
-            0x2B => "ASTE-validity exception",
-            0x2C => "ASTE-sequence exception",
-            0x2D => "extended-authority exception",
-            0x2E => "LSTE-sequence exception",
-            0x2F => "ASTE-instance exception",
-            0x30 => "stack-full exception",
-            0x31 => "stack-empty exception",
-            0x32 => "stack-specification exception",
-            0x33 => "stack-type exception",
-            0x34 => "stack-operation exception",
-            0x38 => "ASCE-type exception",
-            0x39 => "region-first-translation exception",
-            0x3A => "region-second-translation exception",
-            0x3B => "region-third-translation exception",
             0x3D => "secure-storage-access exception",
             0x3E => "non-secure-storage-access exception",
             0x40 => "monitor event",
-            _ => "unassigned code",
+            _ => "unknown code",
         }
     }
 }

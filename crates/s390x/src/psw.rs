@@ -17,14 +17,13 @@
 //!
 //! Source: *Principles of Operation*, chapter 4, "Program-Status-Word Format" and "Short PSW Format".
 
-use crate::cc::ConditionCode;
 use bitflags::bitflags;
 
 bitflags! {
     /// The first doubleword of the PSW, by the names of its bits.
     ///
     /// The storage key (bits 8-11), the condition code and the program mask are values, not
-    /// flags: see [`Psw::key`], [`Psw::condition_code`] and [`Psw::program_mask`].
+    /// flags, and have no names here.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
     #[repr(transparent)]
     pub struct PswMask: u64 {
@@ -73,27 +72,8 @@ const _: () = assert!(size_of::<Psw>() == 16);
 
 impl Psw {
     /// The PSW with this mask and this instruction address.
-    #[must_use]
     pub const fn new(mask: PswMask, address: u64) -> Self {
         Self { mask, address }
-    }
-
-    /// The access key, 0-15.
-    #[must_use]
-    pub const fn key(self) -> u8 {
-        (self.mask.bits() >> (63 - 11)) as u8 & 0xF
-    }
-
-    /// The condition code.
-    #[must_use]
-    pub const fn condition_code(self) -> ConditionCode {
-        ConditionCode::from_bits((self.mask.bits() >> (63 - 19)) as u8)
-    }
-
-    /// The program mask (which arithmetic exceptions interrupt), 0-15.
-    #[must_use]
-    pub const fn program_mask(self) -> u8 {
-        (self.mask.bits() >> (63 - 23)) as u8 & 0xF
     }
 }
 
@@ -116,7 +96,6 @@ impl ShortPsw {
     ///
     /// `None` if the address does not fit into 31 bits or 64-bit addressing is asked for: the CPU
     /// is in ESA/390 mode after IPL and would refuse it.
-    #[must_use]
     pub const fn new(mask: PswMask, address: u64) -> Option<Self> {
         let low = mask.bits() & 0x7FFF_FFFF;
         if address >= 1 << 31 || low != 0 || mask.contains(PswMask::EXTENDED_ADDRESSING) {
@@ -126,15 +105,8 @@ impl ShortPsw {
     }
 
     /// The eight bytes as they stand in storage or in a file.
-    #[must_use]
     pub const fn to_bytes(self) -> [u8; 8] {
         self.0.to_be_bytes()
-    }
-
-    /// The instruction address.
-    #[must_use]
-    pub const fn address(self) -> u32 {
-        self.0 as u32 & 0x7FFF_FFFF
     }
 }
 
@@ -152,7 +124,6 @@ mod instructions {
     impl Psw {
         /// EXTRACT PSW: the mask as it is now (the address is not part of it and reads 0).
         #[inline]
-        #[must_use]
         pub fn current_mask() -> super::PswMask {
             let (high, low): (u64, u64);
             // SAFETY: changes the two registers' low words only.
@@ -196,14 +167,5 @@ mod tests {
     fn a_short_psw_has_no_room_for_more_than_31_bits() {
         assert_eq!(ShortPsw::new(PswMask::DISABLED, 0), None);
         assert_eq!(ShortPsw::new(PswMask::BASIC_ADDRESSING, 1 << 31), None);
-    }
-
-    #[test]
-    fn values_within_the_mask() {
-        let psw = Psw::new(PswMask::from_bits_retain(0x00F0_3F01_8000_0000), 0);
-        assert_eq!(psw.key(), 15);
-        assert_eq!(psw.condition_code(), ConditionCode::Cc3);
-        assert_eq!(psw.program_mask(), 15);
-        assert!(psw.mask.contains(PswMask::DISABLED));
     }
 }

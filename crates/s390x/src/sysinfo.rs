@@ -26,15 +26,8 @@ pub struct SystemInformation([u8; 4096]);
 
 impl SystemInformation {
     /// A block of zeros.
-    #[must_use]
     pub const fn zeroed() -> Self {
         Self([0; 4096])
-    }
-
-    /// A block with these contents, for who has them from elsewhere.
-    #[must_use]
-    pub const fn from_bytes(bytes: [u8; 4096]) -> Self {
-        Self(bytes)
     }
 
     /// A field of `N` bytes; the offset is a constant of this module.
@@ -58,50 +51,37 @@ pub struct Machine {
     machine_type: [u8; 4],
     model: [u8; 16],
     sequence: [u8; 16],
-    plant: [u8; 4],
 }
 
 impl Machine {
-    /// Takes the fields out of a SYSIB 1.1.1.
-    #[must_use]
+    /// Takes the fields out of such a block.
     pub fn parse(block: &SystemInformation) -> Self {
         Self {
             manufacturer: block.field(32),
             machine_type: block.field(48),
             model: block.field(64),
             sequence: block.field(80),
-            plant: block.field(96),
         }
     }
 
     /// Who made it.
-    #[must_use]
     pub fn manufacturer(&self) -> Text<'_> {
         Text(&self.manufacturer)
     }
 
     /// The machine type, such as `2827`.
-    #[must_use]
     pub fn machine_type(&self) -> Text<'_> {
         Text(&self.machine_type)
     }
 
     /// The model-capacity identifier.
-    #[must_use]
     pub fn model(&self) -> Text<'_> {
         Text(&self.model)
     }
 
     /// The serial number.
-    #[must_use]
     pub fn sequence(&self) -> Text<'_> {
         Text(&self.sequence)
-    }
-
-    /// The plant of manufacture.
-    #[must_use]
-    pub fn plant(&self) -> Text<'_> {
-        Text(&self.plant)
     }
 }
 
@@ -114,8 +94,7 @@ pub struct LogicalPartition {
 }
 
 impl LogicalPartition {
-    /// Takes the fields out of a SYSIB 2.2.2.
-    #[must_use]
+    /// Takes the fields out of such a block.
     pub fn parse(block: &SystemInformation) -> Self {
         Self {
             number: u16::from_be_bytes(block.field(32)),
@@ -124,7 +103,6 @@ impl LogicalPartition {
     }
 
     /// Its name.
-    #[must_use]
     pub fn name(&self) -> Text<'_> {
         Text(&self.name)
     }
@@ -133,32 +111,25 @@ impl LogicalPartition {
 /// SYSIB 3.2.2: the virtual machine, at the highest of the levels described.
 #[derive(Clone, Copy, Debug)]
 pub struct VirtualMachine {
-    /// How many levels of virtual machines the block describes.
-    pub levels: u8,
     name: [u8; 8],
     control_program: [u8; 16],
 }
 
 impl VirtualMachine {
-    /// Takes the fields out of a SYSIB 3.2.2.
-    #[must_use]
+    /// Takes the fields out of such a block.
     pub fn parse(block: &SystemInformation) -> Self {
-        let [count] = block.field::<1>(31);
         Self {
-            levels: count & 0xF,
             name: block.field(32 + 12),
             control_program: block.field(32 + 24),
         }
     }
 
     /// The virtual machine's name.
-    #[must_use]
     pub fn name(&self) -> Text<'_> {
         Text(&self.name)
     }
 
     /// What runs it, such as `KVM/Linux`.
-    #[must_use]
     pub fn control_program(&self) -> Text<'_> {
         Text(&self.control_program)
     }
@@ -174,7 +145,6 @@ mod instructions {
     use core::arch::asm;
 
     /// The level this CPU runs at (function code 0).
-    #[must_use]
     pub fn level() -> Level {
         let result: u64;
         // SAFETY: with function code 0 nothing is stored.
@@ -194,13 +164,7 @@ mod instructions {
     }
 
     /// STORE SYSTEM INFORMATION: fill `block`; whether that selection is available.
-    #[must_use]
-    pub fn stsi(
-        function: u8,
-        selector_1: u8,
-        selector_2: u16,
-        block: &mut SystemInformation,
-    ) -> bool {
+    fn stsi(function: u8, selector_1: u8, selector_2: u16, block: &mut SystemInformation) -> bool {
         let ipm: u64;
         // SAFETY: stores one page, into a page of ours.
         unsafe {
@@ -215,12 +179,11 @@ mod instructions {
                 options(nostack),
             );
         }
-        ConditionCode::from_ipm(ipm).is_ok()
+        ConditionCode::from_ipm(ipm) == ConditionCode::Cc0
     }
 
     impl Machine {
         /// SYSIB 1.1.1; `block` is scratch space.
-        #[must_use]
         pub fn read(block: &mut SystemInformation) -> Option<Self> {
             stsi(1, 1, 1, block).then(|| Self::parse(block))
         }
@@ -228,7 +191,6 @@ mod instructions {
 
     impl LogicalPartition {
         /// SYSIB 2.2.2; `block` is scratch space.
-        #[must_use]
         pub fn read(block: &mut SystemInformation) -> Option<Self> {
             stsi(2, 2, 2, block).then(|| Self::parse(block))
         }
@@ -236,7 +198,6 @@ mod instructions {
 
     impl VirtualMachine {
         /// SYSIB 3.2.2; `block` is scratch space.
-        #[must_use]
         pub fn read(block: &mut SystemInformation) -> Option<Self> {
             stsi(3, 2, 2, block).then(|| Self::parse(block))
         }
@@ -254,7 +215,7 @@ mod tests {
         for &(offset, text) in fields {
             CP500.encode(text, &mut bytes[offset..offset + text.len()]);
         }
-        SystemInformation::from_bytes(bytes)
+        SystemInformation(bytes)
     }
 
     #[test]

@@ -8,8 +8,8 @@ use crate::event::{EventBuffer, EventBuffers};
 use crate::sccb::SccbPage;
 use crate::scp_info::ScpInfo;
 use crate::spec::{
-    AsciiSccb, Command, EventBufferHeader, EventFlags, EventMask, EventMaskSccb, ResponseCode,
-    SccbHeader, ScpInfoSccb, EVENT_MASK_LENGTH, SCCB_SIZE, VARIABLE_LENGTH_RESPONSE,
+    AsciiSccb, Command, EventFlags, EventMask, EventMaskSccb, ResponseCode, SccbHeader,
+    ScpInfoSccb, EVENT_MASK_LENGTH, SCCB_SIZE, VARIABLE_LENGTH_RESPONSE,
 };
 use crate::transport::{EventPending, Signal, Transport};
 use core::mem::size_of;
@@ -64,7 +64,7 @@ impl<'a, T: Transport> Sclp<'a, T> {
         send: EventMask,
     ) -> Result<SclpMasks, ActivateError> {
         let sccb = EventMaskSccb {
-            header: header(size_of::<EventMaskSccb>(), [0; 3]),
+            header: SccbHeader::new(size_of::<EventMaskSccb>(), [0; 3]),
             reserved: 0.into(),
             mask_length: EVENT_MASK_LENGTH.into(),
             cp_receive_mask: receive.bits().into(),
@@ -105,7 +105,7 @@ impl<'a, T: Transport> Sclp<'a, T> {
     /// No event is no error. Afterwards the SCLP counts as having an event pending only if its
     /// completion says so.
     pub fn read_events(&mut self, mut take: impl FnMut(EventBuffer<'_>)) -> Result<(), ReadError> {
-        let header = header(SCCB_SIZE, [0, 0, VARIABLE_LENGTH_RESPONSE]);
+        let header = SccbHeader::new(SCCB_SIZE, [0, 0, VARIABLE_LENGTH_RESPONSE]);
         *self.page.as_bytes_mut() = [0; SCCB_SIZE];
         self.page.write(0, &header);
         self.event_pending = false;
@@ -132,7 +132,7 @@ impl<'a, T: Transport> Sclp<'a, T> {
     }
 
     fn read_scp_info_by(&mut self, command: Command) -> Result<ScpInfo, ScpInfoError> {
-        let header = header(SCCB_SIZE, [0, 0, VARIABLE_LENGTH_RESPONSE]);
+        let header = SccbHeader::new(SCCB_SIZE, [0, 0, VARIABLE_LENGTH_RESPONSE]);
         *self.page.as_bytes_mut() = [0; SCCB_SIZE];
         self.page.write(0, &header);
         self.call(command).map_err(ScpInfoError::ServiceCall)?;
@@ -199,25 +199,5 @@ impl<'a, T: Transport> Sclp<'a, T> {
             EventPending::Yes => self.event_pending = true,
             EventPending::No => {}
         }
-    }
-}
-
-/// An SCCB header for a request; `length` is at most [`SCCB_SIZE`].
-pub(crate) fn header(length: usize, control_mask: [u8; 3]) -> SccbHeader {
-    SccbHeader {
-        length: (length as u16).into(),
-        function_code: 0,
-        control_mask,
-        response_code: 0.into(),
-    }
-}
-
-/// An event-buffer header for a write; `length` is at most [`SCCB_SIZE`].
-pub(crate) fn event_header(length: usize, event_type: u8) -> EventBufferHeader {
-    EventBufferHeader {
-        length: (length as u16).into(),
-        event_type,
-        flags: 0,
-        reserved: 0.into(),
     }
 }

@@ -1,8 +1,8 @@
 //! The operator's console: text out, text in.
 //!
 //! Rule: output is line-buffered. A line goes out when its `\n` has been written or on
-//! [`Console::flush`]; text that the SCLP refuses is given up and counted, so that a console that
-//! fails never stops the program.
+//! [`Console::flush`]; text that the SCLP refuses is given up, so that a console that fails never
+//! stops the program.
 //!
 //! Limits: in line mode a flushed part of a line becomes a line of its own, since the SCLP knows no
 //! others. Input is not edited here: the ASCII console gives each key as the terminal sends it (Enter
@@ -27,59 +27,30 @@ pub enum ConsoleMode {
     /// ASCII characters to and from a VT220 terminal (event type 1A).
     Ascii,
     /// Lines of EBCDIC to and from an operator (event types 01, 02, 09).
-    LineMode,
+    LineMode {
+        /// That of the messages that this SCLP takes.
+        event_type: u8,
+    },
 }
 
-impl fmt::Display for ConsoleMode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Ascii => "ASCII",
-            Self::LineMode => "line-mode",
-        })
-    }
-}
-
-/// How text goes out: the mode, and for line mode the event type that the SCLP takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Output {
-    Ascii,
-    Lines { event_type: u8 },
-}
-
-impl Output {
-    const ASCII_EVENTS: EventMask = EventMask::ASCII;
-    const LINE_EVENTS: EventMask = EventMask::OPCMD
-        .union(EventMask::MSG)
-        .union(EventMask::PMSGCMD);
-
-    fn ascii(sclp_receives: EventMask) -> Option<Self> {
-        sclp_receives
-            .contains(EventMask::ASCII)
-            .then_some(Self::Ascii)
-    }
-
-    fn lines(sclp_receives: EventMask) -> Option<Self> {
-        let event_type = if sclp_receives.contains(EventMask::MSG) {
-            event_type::MSG
-        } else if sclp_receives.contains(EventMask::PMSGCMD) {
-            event_type::PMSGCMD
-        } else {
-            return None;
-        };
-        Some(Self::Lines { event_type })
+impl ConsoleMode {
+    /// The console of an SCLP that receives these events; the ASCII one if it has both.
+    fn of(sclp_receives: EventMask) -> Option<Self> {
+        if sclp_receives.contains(EventMask::ASCII) {
+            return Some(Self::Ascii);
+        }
+        let lines = [
+            (EventMask::MSG, event_type::MSG),
+            (EventMask::PMSGCMD, event_type::PMSGCMD),
+        ];
+        let found = lines.iter().find(|(mask, _)| sclp_receives.contains(*mask));
+        found.map(|&(_, event_type)| Self::LineMode { event_type })
     }
 
     fn events(self) -> EventMask {
         match self {
-            Self::Ascii => Self::ASCII_EVENTS,
-            Self::Lines { .. } => Self::LINE_EVENTS,
-        }
-    }
-
-    fn mode(self) -> ConsoleMode {
-        match self {
-            Self::Ascii => ConsoleMode::Ascii,
-            Self::Lines { .. } => ConsoleMode::LineMode,
+            Self::Ascii => EventMask::ASCII,
+            Self::LineMode { .. } => EventMask::OPCMD | EventMask::MSG | EventMask::PMSGCMD,
         }
     }
 }
@@ -87,16 +58,15 @@ impl Output {
 /// The operator's console.
 ///
 /// Output is line-buffered: a line goes out when its `\n` has been written, or on
-/// [`flush`](Self::flush). Text that the SCLP refuses is given up and counted. In line mode a flushed
+/// [`flush`](Self::flush). Text that the SCLP refuses is given up. In line mode a flushed
 /// part of a line becomes a line of its own. Input is not edited: the ASCII console gives each key
 /// as the terminal sends it (Enter is `\r`), line mode gives whole lines with a `\n` behind each.
 pub struct Console<'a, T: Transport> {
     sclp: Sclp<'a, T>,
-    output: Output,
+    mode: ConsoleMode,
     pending_output: [u8; OUTPUT_CAPACITY],
     pending_length: usize,
     input: Input,
-    lost_output: u64,
 }
 
 /// What was read and not yet asked for.
@@ -105,57 +75,29 @@ struct Input {
     start: usize,
     end: usize,
     quiesce: bool,
-    foreign_events: u64,
 }
 
 impl<'a, T: Transport> Console<'a, T> {
     /// Activates the console that the machine has; the ASCII one if it has both.
-    pub fn new(sclp: Sclp<'a, T>) -> Result<Self, ActivateError> {
-        Self::activate(sclp, |receives| {
-            Output::ascii(receives)
-                .or_else(|| Output::lines(receives))
-                .ok_or(ActivateError::NoConsole(receives))
-        })
-    }
-
-    /// Activates the console of this kind.
-    pub fn with_mode(sclp: Sclp<'a, T>, mode: ConsoleMode) -> Result<Self, ActivateError> {
-        Self::activate(sclp, |receives| {
-            let output = match mode {
-                ConsoleMode::Ascii => Output::ascii(receives),
-                ConsoleMode::LineMode => Output::lines(receives),
-            };
-            output.ok_or(ActivateError::NoSuchMode(mode, receives))
-        })
-    }
-
-    fn activate(
-        mut sclp: Sclp<'a, T>,
-        choose: impl FnOnce(EventMask) -> Result<Output, ActivateError>,
-    ) -> Result<Self, ActivateError> {
+    pub fn new(mut sclp: Sclp<'a, T>) -> Result<Self, ActivateError> {
         // Once with nothing, to learn what the machine does; then with no more than that.
         let machine = sclp.write_event_mask(EventMask::empty(), EventMask::empty())?;
-        let output = choose(machine.receive)?;
-        let takes = output.events() | EventMask::SIGNAL_QUIESCE;
-        sclp.write_event_mask(takes & machine.send, output.events() & machine.receive)?;
+        let none = ActivateError::NoConsole(machine.receive);
+        let mode = ConsoleMode::of(machine.receive).ok_or(none)?;
+        let takes = mode.events() | EventMask::SIGNAL_QUIESCE;
+        sclp.write_event_mask(takes & machine.send, mode.events() & machine.receive)?;
         Ok(Self {
             sclp,
-            output,
+            mode,
             pending_output: [0; OUTPUT_CAPACITY],
             pending_length: 0,
             input: Input::new(),
-            lost_output: 0,
         })
     }
 
     /// The kind of this console.
     pub fn mode(&self) -> ConsoleMode {
-        self.output.mode()
-    }
-
-    /// The SCLP behind this console, for other service calls.
-    pub fn sclp_mut(&mut self) -> &mut Sclp<'a, T> {
-        &mut self.sclp
+        self.mode
     }
 
     /// Writes text; whole lines go out at once, the rest waits.
@@ -201,7 +143,7 @@ impl<'a, T: Transport> Console<'a, T> {
     pub fn poll_input(&mut self, buffer: &mut [u8]) -> Result<usize, ReadError> {
         // Only an empty store is filled: one SCCB never holds more than it.
         if self.input.is_empty() && self.sclp.event_pending() {
-            let mode = self.output.mode();
+            let mode = self.mode;
             let input = &mut self.input;
             input.clear();
             self.sclp
@@ -221,16 +163,6 @@ impl<'a, T: Transport> Console<'a, T> {
         core::mem::take(&mut self.input.quiesce)
     }
 
-    /// Number of bytes of output that the SCLP refused.
-    pub fn lost_output(&self) -> u64 {
-        self.lost_output
-    }
-
-    /// Number of events that were of no known type, or without the text they should have had.
-    pub fn foreign_events(&self) -> u64 {
-        self.input.foreign_events
-    }
-
     /// Length of the waiting output up to and including its last `\n`.
     fn whole_lines(&self) -> usize {
         let waiting = self
@@ -248,14 +180,13 @@ impl<'a, T: Transport> Console<'a, T> {
         let mut rest = self.pending_output.get(..length).unwrap_or_default();
         let mut result = Ok(());
         while !rest.is_empty() {
-            let taken = match self.output {
-                Output::Ascii => self.sclp.write_ascii(rest),
-                Output::Lines { event_type } => self.sclp.write_lines(event_type, rest),
+            let taken = match self.mode {
+                ConsoleMode::Ascii => self.sclp.write_ascii(rest),
+                ConsoleMode::LineMode { event_type } => self.sclp.write_lines(event_type, rest),
             };
             match taken {
                 Ok(taken) => rest = rest.get(taken.max(1)..).unwrap_or_default(),
                 Err(error) => {
-                    self.lost_output += rest.len() as u64;
                     result = Err(error);
                     break;
                 }
@@ -277,10 +208,9 @@ impl<T: Transport> fmt::Write for Console<'_, T> {
 impl<T: Transport> fmt::Debug for Console<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Console")
-            .field("output", &self.output)
+            .field("mode", &self.mode)
             .field("pending_output", &self.pending_length)
             .field("pending_input", &(self.input.end - self.input.start))
-            .field("lost_output", &self.lost_output)
             .finish_non_exhaustive()
     }
 }
@@ -292,7 +222,6 @@ impl Input {
             start: 0,
             end: 0,
             quiesce: false,
-            foreign_events: 0,
         }
     }
 
@@ -312,24 +241,22 @@ impl Input {
         }
     }
 
+    /// Takes the text of an event. One of no known type, or without the text it should have, has none.
     fn take_event(&mut self, mode: ConsoleMode, event: EventBuffer<'_>) {
         match (mode, event.event_type) {
             (_, event_type::SIGNAL_QUIESCE) => self.quiesce = true,
-            (ConsoleMode::Ascii, event_type::ASCII) => match event.payload.split_first() {
-                Some((&ascii_session::DATA, keys)) => keys.iter().for_each(|&key| self.push(key)),
-                Some((&(ascii_session::STARTED | ascii_session::ENDED), _)) => {}
-                Some(_) | None => self.foreign_events += 1,
-            },
-            (ConsoleMode::LineMode, event_type::OPCMD | event_type::PMSGCMD) => {
-                match OperatorText::find(event.payload) {
-                    Some(text) => {
-                        text.ascii().for_each(|byte| self.push(byte));
-                        self.push(b'\n');
-                    }
-                    None => self.foreign_events += 1,
+            (ConsoleMode::Ascii, event_type::ASCII) => {
+                if let Some((&ascii_session::DATA, keys)) = event.payload.split_first() {
+                    keys.iter().for_each(|&key| self.push(key));
                 }
             }
-            (ConsoleMode::Ascii | ConsoleMode::LineMode, _) => self.foreign_events += 1,
+            (ConsoleMode::LineMode { .. }, event_type::OPCMD | event_type::PMSGCMD) => {
+                if let Some(text) = OperatorText::find(event.payload) {
+                    text.ascii().for_each(|byte| self.push(byte));
+                    self.push(b'\n');
+                }
+            }
+            (ConsoleMode::Ascii | ConsoleMode::LineMode { .. }, _) => {}
         }
     }
 

@@ -6,12 +6,12 @@
 //! Limits: text is taken as UTF-8. The ASCII console gets it as it is; line mode is EBCDIC, there each
 //! character beyond ASCII becomes one `?`, and control characters are dropped.
 
-use crate::calls::{event_header, header};
 use crate::ebcdic;
 use crate::sccb::SccbPage;
 use crate::spec::{
-    event_type, AsciiSccb, GeneralObject, MdbHeader, MessageSccb, MessageTextObject, LINE_END_TEXT,
-    MDB_REVISION, MDB_TAG, MDB_TYPE, OBJECT_GENERAL, OBJECT_MESSAGE_TEXT, SCCB_SIZE,
+    event_type, AsciiSccb, EventBufferHeader, GeneralObject, MdbHeader, MessageSccb,
+    MessageTextObject, SccbHeader, LINE_END_TEXT, MDB_REVISION, MDB_TAG, MDB_TYPE, OBJECT_GENERAL,
+    OBJECT_MESSAGE_TEXT, SCCB_SIZE,
 };
 use core::mem::size_of;
 use zerocopy::FromZeros;
@@ -39,8 +39,8 @@ pub(crate) fn ascii(page: &mut SccbPage, text: &[u8]) -> usize {
         taken += 1;
     }
     let start = AsciiSccb {
-        header: header(end, [0; 3]),
-        event: event_header(end - size_of_header(), event_type::ASCII),
+        header: SccbHeader::new(end, [0; 3]),
+        event: EventBufferHeader::new(end - size_of::<SccbHeader>(), event_type::ASCII),
     };
     page.write(0, &start);
     taken
@@ -60,12 +60,12 @@ pub(crate) fn lines(page: &mut SccbPage, event_type: u8, text: &[u8]) -> usize {
         }
         taken += line_taken;
     }
-    let event_length = end - size_of_header();
+    let event_length = end - size_of::<SccbHeader>();
     let start = MessageSccb {
-        header: header(end, [0; 3]),
-        event: event_header(event_length, event_type),
+        header: SccbHeader::new(end, [0; 3]),
+        event: EventBufferHeader::new(event_length, event_type),
         mdb: MdbHeader {
-            length: ((event_length - size_of_event_header()) as u16).into(),
+            length: ((event_length - size_of::<EventBufferHeader>()) as u16).into(),
             mdb_type: MDB_TYPE.into(),
             tag: MDB_TAG.into(),
             revision_code: MDB_REVISION.into(),
@@ -78,14 +78,6 @@ pub(crate) fn lines(page: &mut SccbPage, event_type: u8, text: &[u8]) -> usize {
     };
     page.write(0, &start);
     taken
-}
-
-const fn size_of_header() -> usize {
-    size_of::<crate::spec::SccbHeader>()
-}
-
-const fn size_of_event_header() -> usize {
-    size_of::<crate::spec::EventBufferHeader>()
 }
 
 // A page holds at least one line, so that each call makes progress.

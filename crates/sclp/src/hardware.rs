@@ -7,8 +7,8 @@
 //! interruption is taken. A machine that accepts a call and never signals hangs the caller.
 
 use crate::calls::Sclp;
-use crate::console::{Console, ConsoleMode};
-use crate::error::{ActivateError, ScpInfoError, ServiceCallError};
+use crate::console::Console;
+use crate::error::{ScpInfoError, ServiceCallError};
 use crate::global::CONSOLE;
 use crate::sccb::SccbPage;
 use crate::scp_info::ScpInfo;
@@ -17,6 +17,7 @@ use crate::transport::{EventPending, Signal, Transport};
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, Ordering};
 use s390x::address::AbsoluteAddress;
+use s390x::clock::Tod;
 use s390x::idle::{self, ExternalCode, Sources, Wake};
 use s390x::lowcore::Lowcore;
 use s390x::service::{servc, ServiceCall};
@@ -59,7 +60,10 @@ impl Transport for Hardware {
     }
 
     fn pause(&mut self) -> EventPending {
-        let wake = idle::wait(Sources::SERVICE_SIGNAL, Some(idle::in_micros(PAUSE_MICROS)));
+        let wake = idle::wait(
+            Sources::SERVICE_SIGNAL,
+            Some(Tod::now().plus_micros(PAUSE_MICROS)),
+        );
         EventPending::new(service_signal(wake).is_some_and(Signal::event_pending))
     }
 }
@@ -74,29 +78,18 @@ fn service_signal(wake: Wake) -> Option<Signal> {
     }
 }
 
-/// What [`bring_up`] found.
-#[derive(Debug)]
-pub struct BringUp {
-    /// The machine.
-    pub info: Result<ScpInfo, ScpInfoError>,
-    /// The console that is now in [`CONSOLE`].
-    pub console: Result<ConsoleMode, ActivateError>,
-}
-
 /// Reads what the machine is made of, activates its console and puts it into [`CONSOLE`].
 ///
 /// To be called once, after `s390x::idle::install`; `None` at the second call. A machine without a
 /// console still has its description.
-pub fn bring_up() -> Option<BringUp> {
+pub fn bring_up() -> Option<Result<ScpInfo, ScpInfoError>> {
     let mut sclp = take()?;
     let info = sclp.read_scp_info();
-    let console = Console::new(sclp).map(|console| {
-        let mode = console.mode();
+    if let Ok(console) = Console::new(sclp) {
         // The cell is empty: there is one `Sclp`, and it is in this console.
         let _ = CONSOLE.install(console);
-        mode
-    });
-    Some(BringUp { info, console })
+    }
+    Some(info)
 }
 
 /// The one SCLP of the machine with its page, for whoever asks first.

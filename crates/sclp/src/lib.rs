@@ -12,7 +12,7 @@
 //!
 //! * [`Console`]: text out and in, over the ASCII/VT220 console or the line-mode (EBCDIC) operator
 //!   console, whichever WRITE EVENT MASK offers. Implements [`core::fmt::Write`].
-//! * [`ScpInfo`]: memory size, CPU count, facilities and load parameter by READ SCP INFO.
+//! * [`ScpInfo`]: memory size and CPU count by READ SCP INFO.
 //! * Signal quiesce: the machine's wish for an orderly end, [`Console::take_quiesce`].
 //! * [`CONSOLE`], [`print()`], [`Logger`]: one console for the whole image and a backend for the `log`
 //!   crate, which never wait for each other and cannot deadlock; a panic path can take the console
@@ -96,8 +96,8 @@ pub use error::{
 pub use event::EventBuffer;
 pub use global::{print, ConsoleCell, GlobalConsole, CONSOLE};
 #[cfg(all(target_arch = "s390x", target_os = "none"))]
-pub use hardware::{bring_up, BringUp, Hardware};
+pub use hardware::bring_up;
 pub use logger::{paid, Logger};
 pub use sccb::SccbPage;
-pub use scp_info::{LoadParm, ScpInfo};
+pub use scp_info::ScpInfo;
 pub use transport::{EventPending, Signal, Transport};

@@ -37,12 +37,7 @@ impl SccbPage {
     /// The SCCB header as it stands.
     pub fn header(&self) -> SccbHeader {
         const { assert!(size_of::<SccbHeader>() <= SCCB_SIZE) };
-        self.read().unwrap_or(SccbHeader {
-            length: 0.into(),
-            function_code: 0,
-            control_mask: [0; 3],
-            response_code: 0.into(),
-        })
+        self.read().unwrap_or(SccbHeader::new(0, [0; 3]))
     }
 
     /// The response code as it stands.

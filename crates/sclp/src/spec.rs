@@ -25,9 +25,6 @@ use core::mem::size_of;
 use zerocopy::byteorder::big_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-/// External-interruption code of the service signal.
-pub const SERVICE_SIGNAL: u16 = 0x2401;
-
 /// Size and alignment of the page that an SCCB must not leave.
 pub const SCCB_SIZE: usize = 4096;
 
@@ -193,6 +190,18 @@ pub struct SccbHeader {
 }
 const _: () = assert!(size_of::<SccbHeader>() == 8);
 
+impl SccbHeader {
+    /// That of a request; `length` is at most [`SCCB_SIZE`].
+    pub(crate) fn new(length: usize, control_mask: [u8; 3]) -> Self {
+        Self {
+            length: (length as u16).into(),
+            function_code: 0,
+            control_mask,
+            response_code: 0.into(),
+        }
+    }
+}
+
 /// `control_mask[2]`: the SCLP may set the SCCB's length to that of what it stored.
 pub const VARIABLE_LENGTH_RESPONSE: u8 = 0x80;
 
@@ -237,6 +246,18 @@ pub struct EventBufferHeader {
 }
 const _: () = assert!(size_of::<EventBufferHeader>() == 6);
 
+impl EventBufferHeader {
+    /// That of a write; `length` is at most [`SCCB_SIZE`].
+    pub(crate) fn new(length: usize, event_type: u8) -> Self {
+        Self {
+            length: (length as u16).into(),
+            event_type,
+            flags: 0,
+            reserved: 0.into(),
+        }
+    }
+}
+
 bitflags! {
     /// Flags of an event buffer.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -250,10 +271,6 @@ bitflags! {
 pub mod ascii_session {
     /// Typed characters follow.
     pub const DATA: u8 = 0x00;
-    /// The operator closed the console window.
-    pub const ENDED: u8 = 0x01;
-    /// The operator opened the console window.
-    pub const STARTED: u8 = 0x80;
 }
 
 /// Header of a message data block (MDB), the payload of a line-mode message.
@@ -416,30 +433,7 @@ pub struct FlatCommand {
 }
 const _: () = assert!(size_of::<FlatCommand>() == 16);
 
-bitflags! {
-    /// Installed SCLP facilities, bytes 48 to 55 of READ SCP INFO.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-    pub struct Facilities: u64 {
-        /// Channel-path information can be read.
-        const CHANNEL_PATH_INFO = 0x8000_0000_0000_0000;
-        /// Channel paths can be configured.
-        const CHANNEL_PATH_RECONFIG = 0x2000_0000_0000_0000;
-        /// CPU information can be read.
-        const CPU_INFO = 0x0800_0000_0000_0000;
-        /// CPUs can be configured.
-        const CPU_RECONFIG = 0x0400_0000_0000_0000;
-        /// A load parameter is given.
-        const LOAD_PARAMETER = 0x0004_0000_0000_0000;
-        /// Events can be read and written (QEMU offers events without saying so here).
-        const READ_WRITE_EVENT = 0x0000_0040_0000_0000;
-        /// I/O adapters (PCI functions) can be configured.
-        const PCI_RECONFIG = 0x0000_0000_4000_0000;
-        // Other facilities exist; their bits are kept.
-        const _ = !0;
-    }
-}
-
-/// SCCB of READ SCP INFO as far as it is used; the CPU entries lie at `offset_cpu`.
+/// SCCB of READ SCP INFO as far as it is used.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct ScpInfoSccb {
@@ -453,27 +447,13 @@ pub struct ScpInfoSccb {
     pub reserved_11: [u8; 5],
     /// 16: number of CPU entries.
     pub entries_cpu: U16,
-    /// 18: offset of the CPU entries in the SCCB.
-    pub offset_cpu: U16,
-    /// 20–23: not used.
-    pub reserved_20: [u8; 4],
-    /// 24: load parameter, EBCDIC.
-    pub loadparm: [u8; 8],
-    /// 32–47: not used.
-    pub reserved_32: [u8; 16],
-    /// 48: [`Facilities`]
-    pub facilities: U64,
-    /// 56–99: not used.
-    pub reserved_56: [u8; 44],
+    /// 18–99: not used.
+    pub reserved_18: [u8; 82],
     /// 100: size of an increment in MiB, when `rnsize` is 0.
     pub rnsize2: U32,
     /// 104: number of storage increments, when `rnmax` is 0.
     pub rnmax2: U64,
-    /// 112–127: not used.
-    pub reserved_112: [u8; 16],
 }
-const _: () = assert!(size_of::<ScpInfoSccb>() == 128);
-const _: () = assert!(core::mem::offset_of!(ScpInfoSccb, loadparm) == 24);
-const _: () = assert!(core::mem::offset_of!(ScpInfoSccb, facilities) == 48);
+const _: () = assert!(size_of::<ScpInfoSccb>() == 112);
 const _: () = assert!(core::mem::offset_of!(ScpInfoSccb, rnsize2) == 100);
 const _: () = assert!(core::mem::offset_of!(ScpInfoSccb, rnmax2) == 104);

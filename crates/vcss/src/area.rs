@@ -1,8 +1,8 @@
 //! The validated view of an area: header and capabilities checked once, entries reached by type.
 
-use core::fmt;
 use core::sync::atomic::{fence, Ordering};
 
+use thiserror::Error;
 use window::{ClientAddress, OutOfWindow, Window, WindowSlice, WindowWord};
 
 use crate::layout::{
@@ -11,85 +11,36 @@ use crate::layout::{
 };
 
 /// Why a piece of memory is not an area that this side can use, or an access to it failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[allow(missing_docs)] // the message says what the fields are
 pub enum AreaError {
-    /// The magic number is wrong.
+    #[error("no area: wrong magic number")]
     Magic,
     /// Laid out by an incompatible version.
-    Version {
-        /// Its major version.
-        found: u16,
-    },
-    /// Another kind of area.
-    Kind {
-        /// The number found.
-        found: u32,
-    },
+    #[error("area of major version {found}, this side speaks {VERSION_MAJOR}")]
+    Version { found: u16 },
+    #[error("area of another kind ({found})")]
+    Kind { found: u32 },
     /// The header's length is not that of the memory.
-    Length {
-        /// The length found.
-        found: u64,
-    },
-    /// Too many capabilities.
-    Capabilities {
-        /// The number found.
-        found: u32,
-    },
+    #[error("area says it is {found:#x} bytes long, its memory is not")]
+    Length { found: u64 },
+    #[error("area lists {found} capabilities, at most {MAX_CAPABILITIES} are allowed")]
+    Capabilities { found: u32 },
     /// A part that does not fit into the area, or whose entries are too small or not aligned.
-    Part {
-        /// Its id.
-        id: u16,
-    },
+    #[error("capability {id:#x} does not fit the area")]
+    Part { id: u16 },
     /// A part that has to be there is not.
-    Missing {
-        /// Its id.
-        id: CapabilityId,
-    },
-    /// No such entry.
-    Index {
-        /// The part.
-        id: CapabilityId,
-        /// The index asked for.
-        index: u32,
-    },
+    #[error("area has no {id:?} part")]
+    Missing { id: CapabilityId },
+    #[error("{id:?} part has no entry {index}")]
+    Index { id: CapabilityId, index: u32 },
     /// An access outside.
-    Outside(OutOfWindow),
+    #[error(transparent)]
+    Outside(#[from] OutOfWindow),
 }
 
-impl fmt::Display for AreaError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Magic => f.write_str("no area: wrong magic number"),
-            Self::Version { found } => write!(
-                f,
-                "area of major version {found}, this side speaks {VERSION_MAJOR}"
-            ),
-            Self::Kind { found } => write!(f, "area of another kind ({found})"),
-            Self::Length { found } => {
-                write!(
-                    f,
-                    "area says it is {found:#x} bytes long, its memory is not"
-                )
-            }
-            Self::Capabilities { found } => write!(
-                f,
-                "area lists {found} capabilities, at most {MAX_CAPABILITIES} are allowed"
-            ),
-            Self::Part { id } => write!(f, "capability {id:#x} does not fit the area"),
-            Self::Missing { id } => write!(f, "area has no {id:?} part"),
-            Self::Index { id, index } => write!(f, "{id:?} part has no entry {index}"),
-            Self::Outside(error) => error.fmt(f),
-        }
-    }
-}
-
-impl core::error::Error for AreaError {}
-
-impl From<OutOfWindow> for AreaError {
-    fn from(error: OutOfWindow) -> Self {
-        Self::Outside(error)
-    }
-}
+/// Numbers of parts end here.
+const PARTS: usize = CapabilityId::Program as usize + 1;
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Part {
@@ -100,19 +51,17 @@ struct Part {
 
 /// An area whose header and capability list have been checked.
 ///
-/// The list is read once: what the other side does to it later changes nothing here.
+/// The list is read once: what the other side does to it later changes nothing here. What reaches entries fails where there is no
+/// such entry.
 #[derive(Clone, Debug)]
 pub struct Area<'w> {
     window: &'w Window,
-    parts: [Part; CapabilityId::ALL.len()],
+    /// By [`CapabilityId`].
+    parts: [Part; PARTS],
 }
 
 impl<'w> Area<'w> {
     /// Checks the area that fills `window`.
-    ///
-    /// # Errors
-    ///
-    /// Says what is wrong with it; see [`AreaError`].
     pub fn open(window: &'w Window, kind: Kind) -> Result<Self, AreaError> {
         let header: Header = window.read(ClientAddress::new(0))?;
         if header.magic != MAGIC {
@@ -137,7 +86,7 @@ impl<'w> Area<'w> {
         if count as usize > MAX_CAPABILITIES {
             return Err(AreaError::Capabilities { found: count });
         }
-        let mut parts = [Part::default(); CapabilityId::ALL.len()];
+        let mut parts = [Part::default(); PARTS];
         for number in 0..u64::from(count) {
             let at = u64::from(header.capabilities.get()) + number * size_of::<Capability>() as u64;
             let capability: Capability = window.read(ClientAddress::new(at))?;
@@ -160,7 +109,7 @@ impl<'w> Area<'w> {
             if !fits || !part.offset.is_multiple_of(8) {
                 return Err(AreaError::Part { id: id as u16 });
             }
-            if let Some(place) = parts.get_mut(position(id)) {
+            if let Some(place) = parts.get_mut(usize::from(id as u16)) {
                 *place = part;
             }
         }
@@ -173,19 +122,11 @@ impl<'w> Area<'w> {
     }
 
     /// Copies an entry.
-    ///
-    /// # Errors
-    ///
-    /// No such entry.
     pub fn read<T: Entry>(&self, index: u32) -> Result<T, AreaError> {
         Ok(self.window.read(self.entry::<T>(index)?)?)
     }
 
     /// Stores an entry.
-    ///
-    /// # Errors
-    ///
-    /// No such entry.
     pub fn write<T: Entry>(&self, index: u32, entry: &T) -> Result<(), AreaError> {
         Ok(self.window.write(self.entry::<T>(index)?, entry)?)
     }
@@ -208,10 +149,6 @@ impl<'w> Area<'w> {
 
     /// The entries `first` to `first + count` of a type as one array; for types whose stride is
     /// their size.
-    ///
-    /// # Errors
-    ///
-    /// Not all of them are there.
     pub fn array<T: Entry>(&self, first: u32, count: u32) -> Result<WindowSlice<'w>, AreaError> {
         let part = self.part::<T>();
         let missing = AreaError::Index {
@@ -229,10 +166,6 @@ impl<'w> Area<'w> {
     }
 
     /// Where an entry lies in the area.
-    ///
-    /// # Errors
-    ///
-    /// No such entry.
     pub fn entry<T: Entry>(&self, index: u32) -> Result<ClientAddress, AreaError> {
         let part = self.part::<T>();
         if part.count == 0 {
@@ -249,19 +182,10 @@ impl<'w> Area<'w> {
     #[inline]
     fn part<T: Entry>(&self) -> Part {
         self.parts
-            .get(const { position(T::ID) })
+            .get(const { T::ID as usize })
             .copied()
             .unwrap_or_default()
     }
-}
-
-/// Where an id stands in the list of all.
-const fn position(id: CapabilityId) -> usize {
-    let mut place = 0;
-    while place < CapabilityId::ALL.len() && CapabilityId::ALL[place] as u16 != id as u16 {
-        place += 1;
-    }
-    place
 }
 
 /// A big-endian 32-bit word in an area, loaded and stored whole.
@@ -310,20 +234,12 @@ impl<'w> Bell<'w> {
     const ACTED: usize = 12;
 
     /// The client's side.
-    ///
-    /// # Errors
-    ///
-    /// The area has no doorbell.
     pub fn of_client(area: &Area<'w>) -> Result<Self, AreaError> {
         Self::new(area, Self::CLIENT, Self::APPLIANCE)
     }
 
     /// The side of a client that begins anew: whatever an earlier one left running is ended by the
     /// appliance when it hears the first ring.
-    ///
-    /// # Errors
-    ///
-    /// The area has no doorbell.
     pub fn of_new_client(area: &Area<'w>) -> Result<Self, AreaError> {
         let bell = Self::of_client(area)?;
         let generation = area.word::<Doorbell>(0, Self::CLIENT + Self::GENERATION)?;
@@ -333,10 +249,6 @@ impl<'w> Bell<'w> {
 
     /// The appliance's side. Starts a new generation. A client that began anew since an earlier life said that it
     /// [had acted](Self::has_acted) on that begins anew now.
-    ///
-    /// # Errors
-    ///
-    /// The area has no doorbell.
     pub fn of_appliance(area: &Area<'w>) -> Result<Self, AreaError> {
         let mut bell = Self::new(area, Self::APPLIANCE, Self::CLIENT)?;
         match bell.own_acted.load() {

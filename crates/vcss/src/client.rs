@@ -5,19 +5,21 @@
 //! `s` stand at `s * MAX_QUEUES + q`.
 
 use zerocopy::big_endian::{U16, U32, U64};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, TryFromBytes};
 
 use channel::{Irb, Schib};
 
-use crate::layout::{CapabilityId, Entry};
+use crate::layout::{from_number, CapabilityId, Entry};
 
 /// Queues a virtual subchannel may have.
 pub const MAX_QUEUES: usize = 8;
 /// Descriptors a queue may have.
 pub const MAX_QUEUE_SIZE: usize = 1024;
 
+from_number!(Instruction: u32);
+
 /// The I/O instruction that a request stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, TryFromBytes)]
 #[repr(u32)]
 pub enum Instruction {
     /// START SUBCHANNEL; the operand is an ORB.
@@ -36,23 +38,6 @@ pub enum Instruction {
     Modify = 7,
     /// TEST SUBCHANNEL; the answer is in the status part.
     Test = 8,
-}
-
-impl Instruction {
-    /// The instruction of a number read from an area.
-    pub const fn from_number(number: u32) -> Option<Self> {
-        Some(match number {
-            1 => Self::Start,
-            2 => Self::Halt,
-            3 => Self::Clear,
-            4 => Self::Cancel,
-            5 => Self::Resume,
-            6 => Self::Store,
-            7 => Self::Modify,
-            8 => Self::Test,
-            _ => return None,
-        })
-    }
 }
 
 /// One request. Written by the client: operand and instruction first, `sequence` last.

@@ -7,9 +7,11 @@
 //! [trace](crate::trace).
 
 use zerocopy::big_endian::{U16, U32, U64};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, TryFromBytes};
 
-use crate::layout::{CapabilityId, Entry, Extent, Name};
+use crate::layout::{from_number, CapabilityId, Entry, Extent, Name};
+
+from_number!(ExportKind: u32, LoanState: u32, ConditionState: u32, Life: u32, DeviceLife: u8);
 
 /// A client and the memory that it shares.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -98,7 +100,7 @@ impl Export {
 }
 
 /// What stands behind a virtual subchannel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, TryFromBytes)]
 #[repr(u32)]
 pub enum ExportKind {
     /// A disk or a slice of one: a virtio-ccw device.
@@ -109,19 +111,6 @@ pub enum ExportKind {
     Any = 2,
     /// The subchannel of the disk that the export names, as long as it is [lent](Loan).
     Lent = 3,
-}
-
-impl ExportKind {
-    /// The kind of a number read from an area.
-    pub const fn from_number(number: u32) -> Option<Self> {
-        match number {
-            0 => Some(Self::Block),
-            1 => Some(Self::PassThrough),
-            2 => Some(Self::Any),
-            3 => Some(Self::Lent),
-            _ => None,
-        }
-    }
 }
 
 /// Name of the client that is the host daemon itself.
@@ -182,7 +171,7 @@ impl Entry for Loan {
 }
 
 /// How far a [`Loan`] is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, TryFromBytes)]
 #[repr(u32)]
 pub enum LoanState {
     /// The disk's driver has the subchannel.
@@ -193,19 +182,6 @@ pub enum LoanState {
     Changing = 2,
     /// The disk has none that could be lent.
     Refused = 3,
-}
-
-impl LoanState {
-    /// The state of a number read from an area.
-    pub const fn from_number(number: u32) -> Option<Self> {
-        match number {
-            0 => Some(Self::Own),
-            1 => Some(Self::Lent),
-            2 => Some(Self::Changing),
-            3 => Some(Self::Refused),
-            _ => None,
-        }
-    }
 }
 
 /// How a disk, a client or an export fares. The disks stand first, in their order, then the clients, then the exports:
@@ -275,7 +251,7 @@ impl Entry for Condition {
 }
 
 /// State of a [`Condition`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, TryFromBytes)]
 #[repr(u32)]
 pub enum ConditionState {
     /// Not looked at yet.
@@ -286,20 +262,8 @@ pub enum ConditionState {
     Failed = 2,
 }
 
-impl ConditionState {
-    /// The state of a number read from an area.
-    pub const fn from_number(number: u32) -> Option<Self> {
-        match number {
-            0 => Some(Self::Unknown),
-            1 => Some(Self::Good),
-            2 => Some(Self::Failed),
-            _ => None,
-        }
-    }
-}
-
 /// The appliance's state of life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, TryFromBytes)]
 #[repr(u32)]
 pub enum Life {
     /// Not up yet, or not this time.
@@ -312,20 +276,6 @@ pub enum Life {
     Stopped = 3,
     /// Ended by a fault; its report is on the console.
     Failed = 4,
-}
-
-impl Life {
-    /// The state of a number read from an area.
-    pub const fn from_number(number: u32) -> Option<Self> {
-        match number {
-            0 => Some(Self::Starting),
-            1 => Some(Self::Serving),
-            2 => Some(Self::Stopping),
-            3 => Some(Self::Stopped),
-            4 => Some(Self::Failed),
-            _ => None,
-        }
-    }
 }
 
 /// What the appliance says of itself.
@@ -365,7 +315,7 @@ impl Entry for Appliance {
 }
 
 /// State of an owned subchannel's driver.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, TryFromBytes)]
 #[repr(u8)]
 pub enum DeviceLife {
     /// Present, not driven.
@@ -376,23 +326,10 @@ pub enum DeviceLife {
     Failed = 2,
 }
 
-impl DeviceLife {
-    /// The state of a number read from an area.
-    pub const fn from_number(number: u8) -> Option<Self> {
-        match number {
-            0 => Some(Self::Standby),
-            1 => Some(Self::Online),
-            2 => Some(Self::Failed),
-            _ => None,
-        }
-    }
-}
-
 /// What the driver of a disk has done to get requests through, since the appliance started.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Recoveries {
     /// Requests, or several of them together, that were tried again.
     pub retries: U32,

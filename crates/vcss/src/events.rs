@@ -92,10 +92,6 @@ pub struct EventSource<'w> {
 
 impl<'w> EventSource<'w> {
     /// Goes on where an earlier life of the appliance left off.
-    ///
-    /// # Errors
-    ///
-    /// The area has no such parts.
     pub fn open(area: &Area<'w>) -> Result<Self, AreaError> {
         let ring = Ring::open(area)?;
         Ok(Self {
@@ -135,10 +131,6 @@ pub struct EventSink<'w> {
 
 impl<'w> EventSink<'w> {
     /// Goes on where the ring's consumer is.
-    ///
-    /// # Errors
-    ///
-    /// The area has no such parts.
     pub fn open(area: &Area<'w>) -> Result<Self, AreaError> {
         let ring = Ring::open(area)?;
         Ok(Self {

@@ -2,7 +2,7 @@
 //! area has.
 
 use zerocopy::big_endian::{U16, U32, U64};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, TryFromBytes};
 
 /// The first eight bytes of an area.
 pub const MAGIC: [u8; 8] = *b"STLWAREA";
@@ -17,8 +17,23 @@ pub const PAGE: u64 = 4096;
 /// A capability list longer than this is an error.
 pub const MAX_CAPABILITIES: usize = 32;
 
+/// Gives enums the way back from a number that was read from an area.
+macro_rules! from_number {
+    ($($name:ident: $int:ty),+) => {$(
+        impl $name {
+            /// What this number, read from an area, stands for.
+            pub fn from_number(number: $int) -> Option<Self> {
+                Self::try_read_from_bytes(number.as_bytes()).ok()
+            }
+        }
+    )+};
+}
+pub(crate) use from_number;
+
+from_number!(Kind: u32, CapabilityId: u16);
+
 /// What an area is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, TryFromBytes)]
 #[repr(u32)]
 pub enum Kind {
     /// Between the host daemon and the appliance.
@@ -27,22 +42,10 @@ pub enum Kind {
     Client = 2,
 }
 
-impl Kind {
-    /// The kind of a number read from an area.
-    pub const fn from_number(number: u32) -> Option<Self> {
-        match number {
-            1 => Some(Self::Control),
-            2 => Some(Self::Client),
-            _ => None,
-        }
-    }
-}
-
 /// Where a run of bytes lies in the pool, and so in the appliance's absolute storage.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Extent {
     /// Offset from the pool's first byte.
     pub offset: U64,
@@ -103,7 +106,7 @@ pub struct Capability {
 const _: () = assert!(size_of::<Capability>() == 16);
 
 /// The parts that this version knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, TryFromBytes)]
 #[repr(u16)]
 pub enum CapabilityId {
     /// [`Doorbell`]: one entry, in every area.
@@ -154,41 +157,6 @@ pub enum CapabilityId {
     InFlights = 0x2A,
     /// The program window, when it lies in the area: bytes, the client's own.
     Program = 0x30,
-}
-
-impl CapabilityId {
-    /// Every id, in the order of their numbers.
-    pub const ALL: [Self; 24] = [
-        Self::Doorbell,
-        Self::Clients,
-        Self::Disks,
-        Self::Exports,
-        Self::Order,
-        Self::Loans,
-        Self::Conditions,
-        Self::Appliance,
-        Self::Devices,
-        Self::Counters,
-        Self::Underway,
-        Self::Trace,
-        Self::Commands,
-        Self::Responses,
-        Self::Statuses,
-        Self::Schibs,
-        Self::Notifies,
-        Self::Events,
-        Self::Measurements,
-        Self::EventPositions,
-        Self::DeviceStates,
-        Self::QueueStates,
-        Self::InFlights,
-        Self::Program,
-    ];
-
-    /// The id of a number read from an area.
-    pub fn from_number(number: u16) -> Option<Self> {
-        Self::ALL.into_iter().find(|&id| id as u16 == number)
-    }
 }
 
 /// An entry type and the part that it stands in.
@@ -280,7 +248,9 @@ mod tests {
 
     #[test]
     fn a_capability_id_is_found_by_its_number() {
-        for id in CapabilityId::ALL {
+        let ids = (0..0x100).filter_map(CapabilityId::from_number);
+        assert_eq!(ids.clone().count(), 24);
+        for id in ids {
             assert_eq!(CapabilityId::from_number(id as u16), Some(id));
         }
         assert_eq!(CapabilityId::from_number(0), None);

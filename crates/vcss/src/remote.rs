@@ -13,13 +13,13 @@
 //! One request at a time. Interruptions of subchannels beyond number [`MAX_TOLD`] come as long as their
 //! status is pending, not once.
 
-use core::fmt;
 use core::mem::offset_of;
 
 use channel::{
     ChannelSubsystem, Crw, IoInterruption, Irb, NotOperational, Orb, PmcwFlags, Refusal, Schib,
     SubchannelId, Tested,
 };
+use thiserror::Error;
 use zerocopy::IntoBytes;
 
 use crate::area::{Area, AreaError};
@@ -40,35 +40,20 @@ pub trait Wake {
 }
 
 /// Why a request came to nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum RemoteError {
     /// The area does not have what is needed.
-    Area(AreaError),
+    #[error(transparent)]
+    Area(#[from] AreaError),
     /// The appliance did not answer in time.
+    #[error("the appliance did not answer in time")]
     Timeout,
     /// The appliance did not know the request.
+    #[error("the appliance did not know the request")]
     Invalid,
     /// The instruction was refused.
+    #[error("virtual subchannel: {0}")]
     Refused(Refusal),
-}
-
-impl fmt::Display for RemoteError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Area(error) => error.fmt(f),
-            Self::Timeout => f.write_str("the appliance did not answer in time"),
-            Self::Invalid => f.write_str("the appliance did not know the request"),
-            Self::Refused(refusal) => write!(f, "virtual subchannel: {refusal}"),
-        }
-    }
-}
-
-impl core::error::Error for RemoteError {}
-
-impl From<AreaError> for RemoteError {
-    fn from(error: AreaError) -> Self {
-        Self::Area(error)
-    }
 }
 
 impl From<Refusal> for RemoteError {

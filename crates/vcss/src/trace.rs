@@ -12,11 +12,13 @@ use core::sync::atomic::{fence, Ordering};
 
 use window::{Lines, WindowSlice};
 use zerocopy::big_endian::{U16, U32, U64};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, TryFromBytes};
 
 use crate::area::{Area, AreaError};
 use crate::client::Instruction;
-use crate::layout::{CapabilityId, Entry};
+use crate::layout::{from_number, CapabilityId, Entry};
+
+from_number!(DriverState: u8);
 
 /// A record. Written by the appliance.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -62,7 +64,7 @@ impl Entry for TraceEntry {
 }
 
 /// State of the driver of an owned subchannel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, TryFromBytes)]
 #[repr(u8)]
 pub enum DriverState {
     /// No device there, or none that can be used.
@@ -77,21 +79,6 @@ pub enum DriverState {
     Quiescing = 4,
     /// Given up: it did not end.
     Disconnected = 5,
-}
-
-impl DriverState {
-    /// The state of a number read from an area.
-    pub const fn from_number(number: u8) -> Option<Self> {
-        Some(match number {
-            0 => Self::NotOperational,
-            1 => Self::Standby,
-            2 => Self::Idle,
-            3 => Self::Busy,
-            4 => Self::Quiescing,
-            5 => Self::Disconnected,
-            _ => return None,
-        })
-    }
 }
 
 /// What happened.
@@ -142,7 +129,7 @@ impl TraceEvent {
     }
 
     /// The event of a number read from an area.
-    pub const fn from_number(number: u16) -> Option<Self> {
+    pub fn from_number(number: u16) -> Option<Self> {
         Some(match number {
             0x10 => Self::Online,
             0x11 => Self::Offline,
@@ -268,10 +255,6 @@ pub struct Recorder<'w> {
 
 impl<'w> Recorder<'w> {
     /// Goes on where an earlier life of the appliance left off.
-    ///
-    /// # Errors
-    ///
-    /// The area has no such part.
     pub fn open(area: &Area<'w>) -> Result<Self, AreaError> {
         let ring = Ring::open(area)?;
         Ok(Self {
@@ -313,10 +296,6 @@ pub enum Followed {
 
 impl<'w> Follower<'w> {
     /// Begins with the oldest record that is still there.
-    ///
-    /// # Errors
-    ///
-    /// The area has no such part.
     pub fn open(area: &Area<'w>) -> Result<Self, AreaError> {
         let ring = Ring::open(area)?;
         let mut follower = Self { next: 1, ring };

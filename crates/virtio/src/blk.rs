@@ -3,7 +3,7 @@
 //! A request is a descriptor chain: a [`RequestHeader`] the device reads, the data, and one
 //! [`RequestStatus`] byte the device writes. All fields are little-endian.
 //!
-//! Limits: zoned devices are laid out in [`Config`] but their requests are not named.
+//! Limits: geometry and zones are of no interest here, and requests of zoned devices are not named.
 
 use bitflags::bitflags;
 use zerocopy::little_endian::{U16, U32, U64};
@@ -104,20 +104,9 @@ wire_enum! {
 }
 
 /// The first 16 bytes of each request.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    FromBytes,
-    IntoBytes,
-    Immutable,
-    KnownLayout,
-    Unaligned,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 pub struct RequestHeader {
     /// A [`RequestType`].
     pub kind: U32,
@@ -140,20 +129,9 @@ impl RequestHeader {
 
 /// A range of sectors to be discarded, zeroed or erased
 /// (`virtio_blk_discard_write_zeroes`).
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    FromBytes,
-    IntoBytes,
-    Immutable,
-    KnownLayout,
-    Unaligned,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 pub struct Range {
     /// First sector.
     pub sector: U64,
@@ -172,45 +150,10 @@ bitflags! {
     }
 }
 
-/// Cylinders, heads and sectors. Nobody needs them, some like to see them.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    FromBytes,
-    IntoBytes,
-    Immutable,
-    KnownLayout,
-    Unaligned,
-)]
-#[repr(C)]
-pub struct Geometry {
-    /// Number of cylinders.
-    pub cylinders: U16,
-    /// Tracks per cylinder.
-    pub heads: u8,
-    /// Sectors per track.
-    pub sectors: u8,
-}
-
 /// Which sizes and alignments the device likes.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    FromBytes,
-    IntoBytes,
-    Immutable,
-    KnownLayout,
-    Unaligned,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 pub struct Topology {
     /// Logical blocks per physical block, as a power of two.
     pub physical_block_exp: u8,
@@ -222,53 +165,10 @@ pub struct Topology {
     pub opt_io_size: U32,
 }
 
-/// What a zoned device says of its zones.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    FromBytes,
-    IntoBytes,
-    Immutable,
-    KnownLayout,
-    Unaligned,
-)]
-#[repr(C)]
-pub struct Zoned {
-    /// Sectors in a zone.
-    pub zone_sectors: U32,
-    /// Most open zones.
-    pub max_open_zones: U32,
-    /// Most active zones.
-    pub max_active_zones: U32,
-    /// Most sectors of one append.
-    pub max_append_sectors: U32,
-    /// Writes are multiples of this many bytes.
-    pub write_granularity: U32,
-    /// 0 none, 1 host-managed, 2 host-aware.
-    pub model: u8,
-    /// Zero.
-    pub reserved: [u8; 3],
-}
-
 /// The configuration space (section 5.2.4).
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    FromBytes,
-    IntoBytes,
-    Immutable,
-    KnownLayout,
-    Unaligned,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 pub struct Config {
     /// Size of the device in [`SECTOR`]s.
     pub capacity: U64,
@@ -277,7 +177,7 @@ pub struct Config {
     /// Most data descriptors in one request ([`Features::SEG_MAX`]).
     pub seg_max: U32,
     /// The geometry ([`Features::GEOMETRY`]).
-    pub geometry: Geometry,
+    pub geometry: [u8; 4],
     /// Logical block size in bytes ([`Features::BLK_SIZE`]).
     pub blk_size: U32,
     /// The topology ([`Features::TOPOLOGY`]).
@@ -309,7 +209,7 @@ pub struct Config {
     /// Secure erases start and end at multiples of this many sectors.
     pub secure_erase_sector_alignment: U32,
     /// The zones ([`Features::ZONED`]).
-    pub zoned: Zoned,
+    pub zoned: [u8; 24],
 }
 
 const _: () = assert!(size_of::<RequestHeader>() == 16);

@@ -16,9 +16,6 @@ use crate::wire::wire_enum;
 /// is the virtio device id.
 pub const CONTROL_UNIT_TYPE: u16 = 0x3832;
 
-/// Most queues a device may have.
-pub const MAX_QUEUES: u16 = 1024;
-
 /// The lowest revision that is virtio 1.0 or later.
 pub const REVISION_VIRTIO_1: u16 = 1;
 
@@ -60,28 +57,10 @@ wire_enum! {
     }
 }
 
-impl Command {
-    /// Whether the command's data goes from the device to the driver only.
-    pub const fn is_read(self) -> bool {
-        matches!(self, Self::ReadConfig | Self::ReadStatus)
-    }
-}
-
 /// Where one queue is (`vq_info_block`).
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    FromBytes,
-    IntoBytes,
-    Immutable,
-    KnownLayout,
-    Unaligned,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 pub struct QueueInfo {
     /// Address of the descriptor table.
     pub descriptors: U64,
@@ -98,20 +77,9 @@ pub struct QueueInfo {
 }
 
 /// How large one queue may be (`vq_config_block`).
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    FromBytes,
-    IntoBytes,
-    Immutable,
-    KnownLayout,
-    Unaligned,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 pub struct QueueConfig {
     /// Number of the queue: set by the driver.
     pub index: U16,
@@ -120,20 +88,9 @@ pub struct QueueConfig {
 }
 
 /// 32 feature bits (`virtio_feature_desc`). **Little-endian** by the standard.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    FromBytes,
-    IntoBytes,
-    Immutable,
-    KnownLayout,
-    Unaligned,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 pub struct FeatureDescriptor {
     /// The bits; see [`crate::Features::word`].
     pub features: little_endian::U32,
@@ -143,20 +100,9 @@ pub struct FeatureDescriptor {
 
 /// The revision the driver wishes to use (`virtio_rev_info`), without its data: no revision has
 /// any so far.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    FromBytes,
-    IntoBytes,
-    Immutable,
-    KnownLayout,
-    Unaligned,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 pub struct Revision {
     /// 0 legacy, 1 virtio 1.0, 2 adds READ STATUS.
     pub revision: U16,
@@ -165,40 +111,18 @@ pub struct Revision {
 }
 
 /// Where indicator bits are: the data of SET INDICATORS and SET CONFIGURATION INDICATORS.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    FromBytes,
-    IntoBytes,
-    Immutable,
-    KnownLayout,
-    Unaligned,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 pub struct IndicatorAddress {
     /// Address of a 64-bit field of indicators.
     pub address: U64,
 }
 
 /// Where two-stage indicators are (`virtio_thinint_area`).
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    FromBytes,
-    IntoBytes,
-    Immutable,
-    KnownLayout,
-    Unaligned,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 pub struct AdapterIndicators {
     /// Address of the summary indicator: one byte.
     pub summary_indicator: U64,

@@ -66,20 +66,9 @@ impl From<crate::Features> for Features {
 }
 
 /// The configuration space (section 5.3.4).
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    FromBytes,
-    IntoBytes,
-    Immutable,
-    KnownLayout,
-    Unaligned,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 pub struct Config {
     /// Columns of the terminal ([`Features::SIZE`]).
     pub cols: U16,
@@ -104,7 +93,7 @@ wire_enum! {
         PortReady = 3,
         /// Device: the port is a console.
         ConsolePort = 4,
-        /// Device: the console's size has changed; a [`Resize`] follows.
+        /// Device: the console's size has changed; columns and rows follow.
         Resize = 5,
         /// Both: the port was opened (value 1) or closed (0) at the sender's end.
         PortOpen = 6,
@@ -114,20 +103,9 @@ wire_enum! {
 }
 
 /// One message on a control queue.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    FromBytes,
-    IntoBytes,
-    Immutable,
-    KnownLayout,
-    Unaligned,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 pub struct ControlMessage {
     /// Number of the port.
     pub id: U32,
@@ -148,31 +126,8 @@ impl ControlMessage {
     }
 }
 
-/// A console's new size: follows the message of [`ControlEvent::Resize`].
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    FromBytes,
-    IntoBytes,
-    Immutable,
-    KnownLayout,
-    Unaligned,
-)]
-#[repr(C)]
-pub struct Resize {
-    /// Columns.
-    pub cols: U16,
-    /// Rows.
-    pub rows: U16,
-}
-
 const _: () = assert!(size_of::<Config>() == 12);
 const _: () = assert!(size_of::<ControlMessage>() == 8);
-const _: () = assert!(size_of::<Resize>() == 4);
 
 #[cfg(test)]
 mod tests {

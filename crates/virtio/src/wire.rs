@@ -1,23 +1,16 @@
 //! How values of the wire become enums.
 
-use core::fmt;
+use thiserror::Error;
 
 /// The other side sent a value that has no meaning in its field.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("{value:#x} is no {field}")]
 pub struct UnknownValue {
     /// What the field is.
     pub field: &'static str,
     /// What was in it.
     pub value: u32,
 }
-
-impl fmt::Display for UnknownValue {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:#x} is no {}", self.value, self.field)
-    }
-}
-
-impl core::error::Error for UnknownValue {}
 
 /// Defines an enum of wire values together with its `TryFrom` and `From`.
 macro_rules! wire_enum {

@@ -1,12 +1,13 @@
 //! What went wrong, and whose fault it was.
 
-use core::fmt;
+use thiserror::Error;
 
 use crate::ClientAddress;
 
 /// The other side named a range that is not all in its own memory. The blame is the other side's:
 /// it gave the address or the length.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("client error: {length} bytes at {address} do not lie in its window of {window_length:#x} bytes")]
 pub struct OutOfWindow {
     /// The first address of the range.
     pub address: ClientAddress,
@@ -15,15 +16,3 @@ pub struct OutOfWindow {
     /// Length of the window in bytes.
     pub window_length: u64,
 }
-
-impl fmt::Display for OutOfWindow {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "client error: {} bytes at {} do not lie in its window of {:#x} bytes",
-            self.length, self.address, self.window_length
-        )
-    }
-}
-
-impl core::error::Error for OutOfWindow {}

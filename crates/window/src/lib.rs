@@ -24,7 +24,8 @@
 //!
 //! *Copied once, checked, then used.* No reference to the other side's memory is ever made, every
 //! byte is fetched exactly once per call, and every function is total: whatever the other side
-//! asks for, the answer is a value or an [`OutOfWindow`].
+//! asks for, the answer is a value or an [`OutOfWindow`]: some byte of what was asked for lies outside, and
+//! nothing has been read or written.
 //!
 //! ```
 //! use window::{ClientAddress, Window};
@@ -171,10 +172,6 @@ impl Window {
     ///
     /// The address need not be aligned. Aligned words of a value are fetched whole, but a value
     /// of more than one word may be seen half changed.
-    ///
-    /// # Errors
-    ///
-    /// [`OutOfWindow`] if any byte of the value lies outside.
     #[inline]
     pub fn read<T: FromBytes>(&self, address: ClientAddress) -> Result<T, OutOfWindow> {
         let source = self.checked(address, size_of::<T>() as u64)?;
@@ -186,10 +183,6 @@ impl Window {
     }
 
     /// Copies one value into the window. Every byte is stored exactly once.
-    ///
-    /// # Errors
-    ///
-    /// [`OutOfWindow`] if any byte would lie outside; nothing has been written then.
     #[inline]
     pub fn write<T: IntoBytes + Immutable + ?Sized>(
         &self,
@@ -200,10 +193,6 @@ impl Window {
     }
 
     /// Fills `target` from the window.
-    ///
-    /// # Errors
-    ///
-    /// [`OutOfWindow`] if any byte lies outside; `target` is unchanged then.
     #[inline]
     pub fn read_bytes(&self, address: ClientAddress, target: &mut [u8]) -> Result<(), OutOfWindow> {
         let source = self.checked(address, target.len() as u64)?;
@@ -213,10 +202,6 @@ impl Window {
     }
 
     /// Copies `bytes` into the window.
-    ///
-    /// # Errors
-    ///
-    /// [`OutOfWindow`] if any byte would lie outside; nothing has been written then.
     #[inline]
     pub fn write_bytes(&self, address: ClientAddress, bytes: &[u8]) -> Result<(), OutOfWindow> {
         let target = self.checked(address, bytes.len() as u64)?;
@@ -226,10 +211,6 @@ impl Window {
     }
 
     /// Stores `byte` in each of the `length` bytes at `address`.
-    ///
-    /// # Errors
-    ///
-    /// [`OutOfWindow`] if any byte would lie outside; nothing has been written then.
     pub fn fill(&self, address: ClientAddress, length: u64, byte: u8) -> Result<(), OutOfWindow> {
         let target = self.checked(address, length)?;
         // SAFETY: `checked` found the target inside the window, so `length` fits a `usize`.
@@ -237,12 +218,7 @@ impl Window {
         Ok(())
     }
 
-    /// Gives the absolute addresses of a range, for DMA by a device of this side.
-    ///
-    /// # Errors
-    ///
-    /// [`OutOfWindow`] if any byte of the range lies outside, or if its absolute addresses would
-    /// wrap around.
+    /// Gives the absolute addresses of a range, for DMA by a device of this side. They do not wrap around.
     #[inline]
     pub fn translate(&self, address: ClientAddress, len: u32) -> Result<Segment, OutOfWindow> {
         if !self.contains(address, u64::from(len)) {
@@ -257,10 +233,6 @@ impl Window {
     }
 
     /// Checks a range once, so that the words in it can then be reached with one compare each.
-    ///
-    /// # Errors
-    ///
-    /// [`OutOfWindow`] if any byte of the range lies outside.
     #[inline]
     pub fn slice(
         &self,
@@ -274,10 +246,6 @@ impl Window {
     }
 
     /// Checks a range once and for all: see [`Place`].
-    ///
-    /// # Errors
-    ///
-    /// [`OutOfWindow`] if any byte of the range lies outside.
     pub fn place(&self, address: ClientAddress, length: u32) -> Result<Place, OutOfWindow> {
         self.checked(address, u64::from(length))?;
         Ok(Place {

@@ -110,10 +110,6 @@ impl WindowWord<'_> {
 macro_rules! words {
     ($word:ident, $atomic:ident, $load:ident, $load_acquire:ident, $store:ident, $store_release:ident) => {
         #[doc = concat!("Loads the little-endian `", stringify!($word), "` number `index` of the slice.")]
-        ///
-        /// # Errors
-        ///
-        /// [`OutOfWindow`] if it lies outside the slice.
         #[inline(always)]
         pub fn $load(&self, index: u32) -> Result<$word, OutOfWindow> {
             let source = self.word(index, size_of::<$word>() as u32)?;
@@ -128,10 +124,6 @@ macro_rules! words {
         }
 
         #[doc = concat!("As [`", stringify!($load), "`](Self::", stringify!($load), "), and all later accesses come after it.")]
-        ///
-        /// # Errors
-        ///
-        /// [`OutOfWindow`] if it lies outside the slice.
         #[inline(always)]
         pub fn $load_acquire(&self, index: u32) -> Result<$word, OutOfWindow> {
             let word = self.$load(index)?;
@@ -140,10 +132,6 @@ macro_rules! words {
         }
 
         #[doc = concat!("Stores the little-endian `", stringify!($word), "` number `index` of the slice.")]
-        ///
-        /// # Errors
-        ///
-        /// [`OutOfWindow`] if it lies outside the slice; nothing has been written then.
         #[inline(always)]
         pub fn $store(&self, index: u32, value: $word) -> Result<(), OutOfWindow> {
             let target = self.word(index, size_of::<$word>() as u32)?;
@@ -160,10 +148,6 @@ macro_rules! words {
         }
 
         #[doc = concat!("As [`", stringify!($store), "`](Self::", stringify!($store), "), and all earlier accesses come before it.")]
-        ///
-        /// # Errors
-        ///
-        /// [`OutOfWindow`] if it lies outside the slice; nothing has been written then.
         #[inline(always)]
         pub fn $store_release(&self, index: u32, value: $word) -> Result<(), OutOfWindow> {
             fence(Ordering::Release);
@@ -228,10 +212,6 @@ impl<'w> WindowSlice<'w> {
 
     /// Copies element number `index` of an array of `T` that starts with the slice. Every byte is
     /// fetched exactly once; a value of more than one word may be seen half changed.
-    ///
-    /// # Errors
-    ///
-    /// [`OutOfWindow`] if any byte of the element lies outside the slice.
     #[inline(always)]
     pub fn element<T: FromBytes>(&self, index: u32) -> Result<T, OutOfWindow> {
         let source = self.element_at::<T>(index)?;
@@ -308,11 +288,6 @@ impl<'w> WindowSlice<'w> {
     }
 
     /// Stores element number `index` of an array of `T` that starts with the slice.
-    ///
-    /// # Errors
-    ///
-    /// [`OutOfWindow`] if any byte of the element lies outside the slice; nothing has been
-    /// written then.
     #[inline(always)]
     pub fn set_element<T: IntoBytes + Immutable>(
         &self,

@@ -163,7 +163,7 @@ fn state(number: u8) -> String {
 }
 
 /// The name of a driver's state.
-pub const fn driver_state(number: u8) -> Option<&'static str> {
+pub fn driver_state(number: u8) -> Option<&'static str> {
     Some(match DriverState::from_number(number) {
         Some(DriverState::NotOperational) => "not-operational",
         Some(DriverState::Standby) => "standby",

@@ -14,6 +14,9 @@ use channel::{Ccw1, CcwFlags, CommandCode, Idaw2, Midaw, MidawFlags, Orb, OrbFla
 use window::{ClientAddress, OutOfWindow, Segment, Window};
 use zerocopy::{Immutable, IntoBytes};
 
+use super::BringUpError;
+use crate::css::{OutOfStorage, Platform};
+
 const PAGE: u64 = 4096;
 /// Where things are in the storage: parameters, CCWs, address lists.
 const PARAMETERS: u32 = 0;
@@ -24,13 +27,9 @@ const END: u32 = LISTS + 32 * 1024;
 const MIDAW: u32 = 16;
 const IDAW: u32 = 8;
 
-/// Pages of storage for a program.
-pub const PAGES: usize = (END / 4096) as usize;
-/// Bytes of a parameter block.
+const PAGES: usize = (END / 4096) as usize;
 pub const PARAMETER: u32 = 16;
-/// Most parameter blocks of a program.
 pub const MOST_PARAMETERS: u32 = (CCWS - PARAMETERS) / PARAMETER;
-/// Most CCWs of a program.
 pub const MOST_CCWS: u32 = 1024;
 
 /// A place in a request's storage.
@@ -49,7 +48,6 @@ pub struct Pieces<'a> {
 }
 
 impl<'a> Pieces<'a> {
-    /// `length` bytes from a place on.
     pub const fn new(segments: &'a [Segment], at: Cursor, length: u32) -> Self {
         Self {
             segments,
@@ -58,7 +56,6 @@ impl<'a> Pieces<'a> {
         }
     }
 
-    /// Where the next piece begins.
     pub const fn at(&self) -> Cursor {
         self.at
     }
@@ -117,8 +114,17 @@ pub struct Chain {
 }
 
 impl Chain {
+    pub fn in_storage(platform: &mut dyn Platform) -> Result<Self, BringUpError> {
+        let pages = PAGES;
+        let storage = platform
+            .storage_as_is(pages)
+            .map_err(BringUpError::Storage)?;
+        let chain = Self::new(storage, platform.has_midaws());
+        chain.ok_or(BringUpError::Storage(OutOfStorage { pages }))
+    }
+
     /// An empty program in `storage` of [`PAGES`] pages below 2 GiB. `None` if it is elsewhere.
-    pub fn new(storage: Window, midaws: bool) -> Option<Self> {
+    fn new(storage: Window, midaws: bool) -> Option<Self> {
         let base = u32::try_from(storage.absolute_base()).ok()?;
         let end = base.checked_add(END)?;
         let fits = end <= 0x8000_0000 && storage.len() >= u64::from(END);
@@ -137,12 +143,10 @@ impl Chain {
         self.lists = LISTS;
     }
 
-    /// CCWs of the program.
     pub const fn ccws(&self) -> u32 {
         self.ccws
     }
 
-    /// Whether there are MIDAWs.
     pub const fn has_midaws(&self) -> bool {
         self.midaws
     }
@@ -175,7 +179,6 @@ impl Chain {
         Ccw1::new(command, CcwFlags::CC, count, parameter)
     }
 
-    /// Adds a CCW.
     #[inline]
     pub fn push(&mut self, ccw: Ccw1) -> Result<(), OutOfWindow> {
         let number = self.ccws;
@@ -183,14 +186,12 @@ impl Chain {
         self.put(number, ccw)
     }
 
-    /// Writes CCW `number`.
     #[inline]
     pub fn put(&self, number: u32, ccw: Ccw1) -> Result<(), OutOfWindow> {
         let place = ClientAddress::new((CCWS + number * CCW).into());
         self.storage.write(place, &ccw)
     }
 
-    /// CCW `number`.
     pub fn get(&self, number: u32) -> Result<Ccw1, OutOfWindow> {
         let place = ClientAddress::new((CCWS + number * CCW).into());
         self.storage.read(place)
@@ -203,7 +204,6 @@ impl Chain {
         Ccw1::new(command, flags, count, self.base + self.lists)
     }
 
-    /// Adds an IDAW to the list.
     #[inline]
     pub fn idaw(&mut self, address: u64) -> Result<(), OutOfWindow> {
         let place = ClientAddress::new(self.lists.into());

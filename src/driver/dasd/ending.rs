@@ -1,15 +1,117 @@
-//! How programs and requests end: well, by the [table](super::recovery) of errors, or because their time is over.
+//! What the subchannel says, and how programs and requests end: well, by the [table](super::recovery) of errors, or because their time is over.
 
-use channel::{Irb, Refusal};
+use channel::{FunctionControl, Irb, Refusal, Schib, Tested};
 use vcss::trace::{DriverState, TraceEvent};
 
 use super::incident::Cause;
+use super::paths::Paths;
 use super::recovery::{self, Action, Ending};
-use super::{BlockStatus, Disk, Done, Medium, Purpose, Request, State, QUEUE_SIZE};
-use crate::css::{Platform, Sense};
+use super::{BringUpError, Disk, Medium, Purpose, State};
+use crate::css::{self, Platform, Sense};
 
 impl<M: Medium> Disk<M> {
-    /// A start was refused.
+    /// Takes the status that is pending, whatever it is.
+    ///
+    /// Its interruption is not looked for: one that outlives the status leads to another look, which finds nothing, whereas
+    /// one that is thrown away behind the status may be that of the next.
+    pub(super) fn take(&mut self, platform: &mut dyn Platform) -> Option<Irb> {
+        self.looked = platform.now();
+        match platform.test(self.id) {
+            Err(_) => {
+                self.give_up(platform, "not operational");
+                None
+            }
+            Ok(Tested::Nothing(_)) => None,
+            Ok(Tested::Status(irb)) => Some(irb),
+        }
+    }
+
+    /// Looks how the function in progress is getting on.
+    pub(super) fn look(&mut self, platform: &mut dyn Platform) {
+        let Some(mut irb) = self.take(platform) else {
+            return;
+        };
+        let function = irb.scsw.function();
+        match self.state {
+            State::Idle(_) | State::Lent | State::GivenUp => {
+                log::debug!("disk {}: unsolicited {:?}", self.id, irb.scsw.device());
+            }
+            State::Waiting(_) => self.state = State::Idle(platform.now()),
+            State::Running(_) | State::Sensing(_) if function == FunctionControl::START => {
+                self.status.0 |= irb.scsw.device_status;
+                self.status.1 |= irb.scsw.subchannel_status;
+                if irb.scsw.ended() {
+                    (irb.scsw.device_status, irb.scsw.subchannel_status) = self.status;
+                    let before = core::mem::replace(&mut self.state, State::Idle(platform.now()));
+                    match before {
+                        State::Sensing(_) => self.sensed(platform, &irb),
+                        _ => self.ended(platform, &irb),
+                    }
+                }
+            }
+            State::Running(_) | State::Sensing(_) | State::Halting(_) | State::Clearing(..) => {
+                if !function.is_empty() && self.is_idle(platform, &irb) {
+                    let (reason, action) = match self.state {
+                        State::Running(_) | State::Sensing(_) => {
+                            ("halted or cleared", Action::Retry)
+                        }
+                        _ => ("missing interruption", Action::OtherPath),
+                    };
+                    if action == Action::OtherPath {
+                        self.paths.leave(irb.esw.last_path_used(), self.looked);
+                    }
+                    self.state = State::Idle(platform.now());
+                    let (irb, sense) = (&irb, None);
+                    self.again(platform, action, &Cause { reason, irb, sense });
+                }
+            }
+        }
+    }
+
+    /// Whether the subchannel has no function any more, the status of a halt or clear function having been taken. Hercules shows a
+    /// halted program as active in that status.
+    pub(super) fn is_idle(&self, platform: &mut dyn Platform, irb: &Irb) -> bool {
+        irb.scsw.ended()
+            || platform
+                .store(self.id)
+                .is_ok_and(|schib| schib.scsw.function().is_empty())
+    }
+
+    /// The SCHIB, if the disk's device is there.
+    pub(super) fn stored(&self, platform: &mut dyn Platform) -> Option<Schib> {
+        let schib = platform.store(self.id).ok()?;
+        let ours = schib.pmcw.has_device() && schib.pmcw.device.get() == self.number;
+        ours.then_some(schib)
+    }
+
+    /// The disk was given up, and a device is there.
+    pub(super) fn come_back(&mut self, platform: &mut dyn Platform) {
+        if self.stored(platform).is_none() {
+            log::error!(
+                "disk {} is not brought up again: it has another device",
+                self.id
+            );
+            return;
+        }
+        let enabled = css::enable(platform, self.id, self.isc);
+        let back = enabled.map_err(BringUpError::Enable).and_then(|schib| {
+            let path_mask = css::path_mask(&schib);
+            self.medium.channel().set_path_mask(path_mask);
+            self.medium.come_back(platform, path_mask)?;
+            Ok(path_mask)
+        });
+        match back {
+            Ok(path_mask) => {
+                log::info!("disk {} is back", self.id);
+                self.paths = Paths::new(path_mask);
+                self.state = State::Idle(platform.now());
+                self.recoveries.broken = false;
+                self.note(platform, TraceEvent::Back, DriverState::Idle);
+            }
+            Err(error) => log::error!("disk {} is not brought up again: {error}", self.id),
+        }
+    }
+
     #[cold]
     pub(super) fn refused(&mut self, platform: &mut dyn Platform, refusal: Refusal) {
         let (reason, action) = match refusal {
@@ -32,7 +134,6 @@ impl<M: Medium> Disk<M> {
         self.again(platform, action, &Cause { reason, irb, sense });
     }
 
-    /// The program has ended.
     pub(super) fn ended(&mut self, platform: &mut dyn Platform, irb: &Irb) {
         let (reason, action) = match recovery::ending(irb) {
             Ending::Good => {
@@ -72,7 +173,7 @@ impl<M: Medium> Disk<M> {
         match purpose {
             Purpose::Requests if rejected && self.medium.do_without() => {
                 log::warn!("disk {}: {reason}: tried in another way", self.id);
-                self.parts.clear();
+                self.requests.withdraw();
             }
             Purpose::Requests if lacks_record && self.lacks_record(platform) => {}
             // At the first one that is missing.
@@ -109,7 +210,6 @@ impl<M: Medium> Disk<M> {
         }
     }
 
-    /// SENSE has ended.
     #[cold]
     pub(super) fn sensed(&mut self, platform: &mut dyn Platform, irb: &Irb) {
         match (recovery::ending(irb), self.medium.channel().sensed()) {
@@ -121,45 +221,18 @@ impl<M: Medium> Disk<M> {
         }
     }
 
-    /// Nobody knows what the unit check was.
     #[cold]
     fn unsensed(&mut self, platform: &mut dyn Platform) {
         let (reason, irb, sense) = ("no sense data", &{ self.unit_check }, None);
         self.recover(platform, Action::Retry, &Cause { reason, irb, sense });
     }
 
-    /// The program has done its work: so have the requests that are whole.
+    /// The program has done its work.
     pub(super) fn complete(&mut self) {
         self.attempts = 0;
-        self.alone = self.alone.saturating_sub(1);
-        for part in &self.parts {
-            let Some(&number) = self.queue.front() else {
-                break;
-            };
-            let Some(request) = self.requests.get_mut(usize::from(number)) else {
-                break;
-            };
-            request.at = part.end;
-            request.block += u64::from(part.blocks);
-            request.left = request.left.saturating_sub(part.blocks);
-            if request.left == 0 {
-                self.pieces.end();
-                finish(
-                    &mut self.queue,
-                    &mut self.free,
-                    &mut self.done,
-                    request,
-                    BlockStatus::Ok,
-                );
-            } else if self.alone > 0 {
-                // It still goes alone.
-                self.alone += 1;
-            }
-        }
-        self.parts.clear();
+        self.requests.complete();
     }
 
-    /// What the table says is done.
     pub(super) fn recover(
         &mut self,
         platform: &mut dyn Platform,
@@ -185,7 +258,7 @@ impl<M: Medium> Disk<M> {
             Action::Retry | Action::AwaitChange | Action::Fail => action,
         };
         // What is wrong with the device is not the fault of any one request.
-        if self.parts.len() <= 1 || action == Action::AwaitChange {
+        if self.requests.running() <= 1 || action == Action::AwaitChange {
             self.warn(cause);
             match action {
                 Action::Fail => {
@@ -201,8 +274,8 @@ impl<M: Medium> Disk<M> {
             self.id,
             cause.reason
         );
-        self.alone = self.parts.len();
-        self.parts.clear();
+        self.requests.separate();
+        self.requests.withdraw();
         let action = match action {
             Action::Fail => Action::Retry,
             other => other,
@@ -211,11 +284,9 @@ impl<M: Medium> Disk<M> {
         self.note_recovery(platform, action, cause);
     }
 
-    /// Says where on the disk it was.
     #[cold]
     fn warn(&self, cause: &Cause<'_>) {
-        let first = self.queue.front().map(|&number| usize::from(number));
-        let Some(request) = first.and_then(|number| self.requests.get(number)) else {
+        let Some(request) = self.requests.first() else {
             return;
         };
         if self.attempts == 0 {
@@ -245,13 +316,13 @@ impl<M: Medium> Disk<M> {
         self.attempts += 1;
         if self.attempts >= recovery::ATTEMPTS {
             self.note_recovery(platform, Action::Fail, cause);
-            for _ in 0..self.parts.len().max(1) {
+            for _ in 0..self.requests.running().max(1) {
                 self.fail(cause.reason);
             }
-            self.parts.clear();
+            self.requests.withdraw();
             return;
         }
-        self.parts.clear();
+        self.requests.withdraw();
         self.count(action);
         self.note_recovery(platform, action, cause);
         log::debug!("disk {}: {}: {action:?}", self.id, cause.reason);
@@ -267,20 +338,20 @@ impl<M: Medium> Disk<M> {
     #[cold]
     pub(super) fn fail(&mut self, reason: &'static str) {
         self.attempts = 0;
-        self.pieces.end();
-        self.alone = self.alone.saturating_sub(1);
-        let first = self.queue.front().map(|&number| usize::from(number));
-        if let Some(request) = first.and_then(|number| self.requests.get_mut(number)) {
+        if self.requests.fail_first() {
             self.recoveries.failures += 1;
             log::error!("disk {}: request failed: {reason}", self.id);
-            finish(
-                &mut self.queue,
-                &mut self.free,
-                &mut self.done,
-                request,
-                BlockStatus::IoError,
-            );
         }
+    }
+
+    fn note(&mut self, platform: &mut dyn Platform, event: TraceEvent, after: DriverState) {
+        self.incidents.note(platform.now(), event, after, [0; 3]);
+    }
+
+    fn note_recovery(&mut self, platform: &mut dyn Platform, action: Action, cause: &Cause<'_>) {
+        let (attempt, paths) = ((action, self.attempts), self.paths.current());
+        self.incidents
+            .recovery(platform.now(), attempt, paths, cause);
     }
 
     /// Nothing can be done with the disk any more: all its requests fail.
@@ -290,8 +361,8 @@ impl<M: Medium> Disk<M> {
         self.state = State::GivenUp;
         self.recoveries.broken = true;
         self.note(platform, TraceEvent::Gone, DriverState::Disconnected);
-        self.parts.clear();
-        for _ in 0..self.queue.len() {
+        self.requests.withdraw();
+        for _ in 0..self.requests.waiting() {
             self.fail(reason);
         }
     }
@@ -305,7 +376,7 @@ impl<M: Medium> Disk<M> {
             State::Running(_) | State::Sensing(_) => {
                 self.recoveries.timeouts += 1;
                 self.note(platform, TraceEvent::TimeOut, DriverState::Busy);
-                self.alone = self.alone.max(self.parts.len());
+                self.requests.separate();
                 log::warn!("disk {}: missing interruption: halt", self.id);
                 match platform.halt(self.id) {
                     Ok(()) => {
@@ -331,19 +402,5 @@ impl<M: Medium> Disk<M> {
             Ok(()) => self.state = State::Clearing(deadline, clears - 1),
             Err(_) => self.give_up(platform, "not operational"),
         }
-    }
-}
-
-/// The first request of the queue ends. There is room for as many endings as there are requests.
-fn finish(
-    queue: &mut heapless::Deque<u8, QUEUE_SIZE>,
-    free: &mut heapless::Vec<u8, QUEUE_SIZE>,
-    done: &mut heapless::Deque<Done, QUEUE_SIZE>,
-    request: &mut Request,
-    status: BlockStatus,
-) {
-    if let (Some(number), Some(token)) = (queue.pop_front(), request.token.take()) {
-        let _ = free.push(number);
-        let _ = done.push_back(Done { token, status });
     }
 }

@@ -7,20 +7,15 @@ use window::{OutOfWindow, Segment};
 
 use super::chain::Cursor;
 use super::thin::Track;
+use super::BringUpError;
 use crate::css::{Channel, Platform};
 
 /// What is behind the queue: its blocks, and the program that reads and writes them.
 pub trait Medium: fmt::Debug {
-    /// Why it cannot be brought up again.
-    type Error: fmt::Display;
-
-    /// Bytes of a block.
     fn block(&self) -> u32;
-    /// How many blocks there are.
     fn blocks(&self) -> u64;
     /// How many blocks make a good transfer.
     fn best(&self) -> u32;
-    /// Begins a program.
     fn begin(&mut self);
     /// Adds blocks from `block` on, one or more of the `left` that the request has. Gives how many, and the place behind their
     /// storage; `None` if the program has no room for them.
@@ -37,19 +32,12 @@ pub trait Medium: fmt::Debug {
         at: Cursor,
     ) -> Result<Option<(u32, Cursor)>, OutOfWindow>;
     /// Writes what only the end knows. Gives the ORB; `None` if nothing was added.
-    ///
-    /// # Errors
-    ///
-    /// As for [`add`](Self::add).
     fn finish(&mut self, parameter: u32, path_mask: u8) -> Result<Option<Orb>, OutOfWindow>;
-    /// CCWs of the program.
     fn ccws(&self) -> u32;
     /// At which block of a program of one request the channel was, counted from 0, when it stopped with `ccw` as the address
     /// in the SCSW.
     fn block_at(&self, ccw: u32) -> u64;
-    /// Where a block is, for messages.
     fn place(&self, block: u64) -> impl fmt::Display;
-    /// The first block of a partition, and how many it has.
     fn partition(&self, number: u8) -> Option<(u64, u64)> {
         let _ = number;
         None
@@ -80,10 +68,7 @@ pub trait Medium: fmt::Debug {
     fn do_without(&mut self) -> bool {
         false
     }
-    /// The device is there again: brings it up, and gives its paths.
-    ///
-    /// # Errors
-    ///
-    /// Why that cannot be.
-    fn come_back(&mut self, platform: &mut dyn Platform) -> Result<u8, Self::Error>;
+    /// The device is there again, over these paths: whether it is what it was.
+    fn come_back(&mut self, platform: &mut dyn Platform, path_mask: u8)
+        -> Result<(), BringUpError>;
 }

@@ -7,7 +7,6 @@ use crate::css::Platform;
 /// How long a path on which something went wrong is left out, in microseconds.
 const LEFT_OUT_US: u64 = 60_000_000;
 
-/// The paths of a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Paths {
     all: u8,
@@ -17,7 +16,6 @@ pub struct Paths {
 }
 
 impl Paths {
-    /// These, all in use.
     pub const fn new(all: u8) -> Self {
         Self {
             all,
@@ -40,7 +38,6 @@ impl Paths {
         self.now
     }
 
-    /// Whether none is left out.
     pub const fn is_whole(&self) -> bool {
         self.now == self.all
     }
@@ -61,7 +58,6 @@ impl Paths {
         true
     }
 
-    /// Uses all of them again.
     pub const fn reset(&mut self) {
         self.now = self.all;
     }

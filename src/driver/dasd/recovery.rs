@@ -8,7 +8,6 @@
 
 use channel::{DeviceStatus, Irb, SubchannelStatus as Channel};
 
-/// How often a request is tried before it fails.
 pub const ATTEMPTS: u32 = 5;
 /// How long a program may take, in microseconds, if nobody says another time: the missing-interruption time.
 pub const PROGRAM_TIMEOUT: u64 = 30_000_000;
@@ -18,7 +17,6 @@ pub const SENSE_TIMEOUT: u64 = 5_000_000;
 pub const CHANGE_US: u64 = 5_000_000;
 /// How long a halt or clear function may take.
 pub const STOP_TIMEOUT: u64 = 1_000_000;
-/// How often the clear function is tried.
 pub const CLEARS: u32 = 3;
 
 /// How long to wait before attempt number `attempt`.
@@ -42,7 +40,6 @@ pub enum Action {
     UntriedPath = 3,
     /// When status says that the state of the device or of the control unit has changed, or [`CHANGE_US`] later.
     AwaitChange = 4,
-    /// The request fails.
     Fail = 5,
 }
 
@@ -50,14 +47,11 @@ pub enum Action {
 #[derive(Clone, Copy, Debug)]
 pub struct Row {
     bits: &'static [(usize, u8)],
-    /// The manual's name.
     pub reason: &'static str,
-    /// What is done.
     pub action: Action,
 }
 
 impl Row {
-    /// Whether sense bytes have its bits.
     fn fits(&self, sense: &[u8]) -> bool {
         self.bits
             .iter()
@@ -126,7 +120,6 @@ pub static TABLE: [Row; 17] = [
     row(&[], "no sense", Action::Retry),
 ];
 
-/// The row for sense bytes.
 pub fn row_of(sense: &[u8]) -> &'static Row {
     let [.., last] = &TABLE;
     TABLE.iter().find(|row| row.fits(sense)).unwrap_or(last)
@@ -137,10 +130,8 @@ pub fn is_no_record_found(sense: &[u8]) -> bool {
     row_of(sense).bits == [NO_RECORD_FOUND]
 }
 
-/// How a program ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// As it should.
     Good,
     /// With a unit check: the sense bytes say more.
     UnitCheck,

@@ -21,10 +21,8 @@ use super::recovery;
 use super::{Disk, Medium, Purpose};
 use crate::css::Platform;
 
-/// Which records a track has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Track {
-    /// The number of the record that a block is.
     pub record: u8,
     /// How many there are, from the first on without a gap.
     pub there: u8,
@@ -69,17 +67,17 @@ impl<M: Medium> Disk<M> {
         if !self.medium.is_thin() {
             return false;
         }
-        if self.pieces.runs > 1 {
-            self.alone = self.alone.max(self.parts.len());
-            self.pieces.on = true;
-            self.parts.clear();
+        if self.requests.pieces.runs > 1 {
+            self.requests.separate();
+            self.requests.pieces.on = true;
+            self.requests.withdraw();
             return true;
         }
         self.attempts += 1;
         if self.attempts >= recovery::ATTEMPTS {
             return false;
         }
-        let Some(block) = self.first_block() else {
+        let Some(block) = self.requests.first().map(|first| first.block) else {
             return false;
         };
         let paths = self.paths.mask(platform);
@@ -93,16 +91,15 @@ impl<M: Medium> Disk<M> {
     /// It is known which records the track has that the program's one run is on.
     #[cold]
     pub(super) fn surveyed(&mut self, platform: &mut dyn Platform, irb: &Irb, is_whole: bool) {
-        let first = self.queue.front().map(|&number| usize::from(number));
-        let request = first.and_then(|number| self.requests.get(number));
-        let (Some(request), Some(&part)) = (request, self.parts.first()) else {
+        let first = self.requests.first().zip(self.requests.first_part());
+        let Some((request, part)) = first else {
             return;
         };
         let ccw = irb.scsw.program.get();
         let track = self.medium.surveyed(request.block, ccw);
         if is_whole || track.there >= track.all {
             // Somebody else has formatted it meanwhile.
-            self.parts.clear();
+            self.requests.withdraw();
         } else if request.write {
             let (block, paths) = (request.block, self.paths.mask(platform));
             let orb = self
@@ -112,14 +109,14 @@ impl<M: Medium> Disk<M> {
                 Some(orb) => self.run(platform, &orb, Purpose::Format),
                 None => {
                     self.fail("no program");
-                    self.parts.clear();
+                    self.requests.withdraw();
                 }
             }
         } else if track.record <= track.there {
             // What is there is read, the rest next time.
-            self.pieces.on = true;
-            self.pieces.limit = Some(u32::from(track.there - track.record) + 1);
-            self.parts.clear();
+            self.requests.pieces.on = true;
+            self.requests.pieces.limit = Some(u32::from(track.there - track.record) + 1);
+            self.requests.withdraw();
         } else {
             let bytes = part.blocks * self.medium.block();
             let mut pieces = Pieces::new(&request.segments, request.at, bytes);
@@ -128,7 +125,7 @@ impl<M: Medium> Disk<M> {
                 self.complete();
             } else {
                 self.fail("no record found");
-                self.parts.clear();
+                self.requests.withdraw();
             }
         }
     }
@@ -137,11 +134,6 @@ impl<M: Medium> Disk<M> {
     #[cold]
     pub(super) fn formatted(&mut self) {
         log::debug!("disk {}: a track was formatted", self.id);
-        self.parts.clear();
-    }
-
-    fn first_block(&self) -> Option<u64> {
-        let first = self.queue.front().map(|&number| usize::from(number))?;
-        Some(self.requests.get(first)?.block)
+        self.requests.withdraw();
     }
 }

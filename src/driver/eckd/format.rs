@@ -14,13 +14,10 @@ pub use dasd::{Characteristics, CountField, Place, TrackAddress};
 
 /// PREFIX: the parameters of DEFINE EXTENT and of LOCATE RECORD EXTENDED in one command.
 pub const PREFIX: CommandCode = CommandCode(0xE7);
-/// PERFORM SUBSYSTEM FUNCTION.
 pub const PERFORM_SUBSYSTEM_FUNCTION: CommandCode = CommandCode(0x27);
 /// READ SUBSYSTEM DATA: what a PERFORM SUBSYSTEM FUNCTION before it has prepared.
 pub const READ_SUBSYSTEM_DATA: CommandCode = CommandCode(0x3E);
-/// SENSE PATH GROUP ID.
 pub const SENSE_PATH_GROUP: CommandCode = CommandCode(0x34);
-/// SET PATH GROUP ID.
 pub const SET_PATH_GROUP: CommandCode = CommandCode(0xAF);
 
 /// Whether the storage control has PREFIX: byte 6, bit 6 of the device's characteristics.
@@ -34,13 +31,11 @@ pub const fn has_prefix(about: &Characteristics) -> bool {
 )]
 #[repr(C)]
 pub struct Prefix {
-    /// [`Self::FORMAT`].
     pub format: u8,
     /// Which parts count: [`Self::EXTENT_VALID`].
     pub validity: u8,
     /// Zero: address and subsystem of a base device, when an alias is to verify them, and an auxiliary byte.
     pub base: [u8; 10],
-    /// The parameters of DEFINE EXTENT.
     pub extent: DefineExtent,
     /// Zero: the longer ones of DEFINE EXTENT.
     pub extent_rest: [u8; 16],
@@ -56,10 +51,8 @@ const _: () = assert!(core::mem::offset_of!(Prefix, locate) == 44);
 impl Prefix {
     /// DEFINE EXTENT and LOCATE RECORD EXTENDED.
     pub const FORMAT: u8 = 1;
-    /// The parameters of DEFINE EXTENT count.
     pub const EXTENT_VALID: u8 = 0x80;
 
-    /// From these.
     pub fn new(extent: DefineExtent, locate: LocateRecord) -> Self {
         Self {
             format: Self::FORMAT,
@@ -79,7 +72,6 @@ impl Prefix {
 pub struct PathGroup {
     /// Sensed: state of the path. Set: one of the functions.
     pub control: u8,
-    /// The group's identifier.
     pub id: [u8; 11],
 }
 
@@ -100,17 +92,13 @@ impl PathGroup {
 )]
 #[repr(C)]
 pub struct PrepareToRead {
-    /// [`Self::ORDER`].
     pub order: u8,
     /// Zero: flags, and what is reserved.
     pub reserved: [u8; 3],
     /// The device: logical subsystem, and unit in it.
     pub subsystem: u8,
-    /// See [`subsystem`](Self::subsystem).
     pub unit: u8,
-    /// What is to be read.
     pub suborder: u8,
-    /// Zero.
     pub rest: [u8; 5],
 }
 
@@ -119,15 +107,12 @@ const _: () = assert!(size_of::<PrepareToRead>() == 12);
 impl PrepareToRead {
     /// Prepare for READ SUBSYSTEM DATA.
     pub const ORDER: u8 = 0x18;
-    /// Volume storage query.
     pub const VOLUME_STORAGE: u8 = 0x52;
 }
 
-/// What a volume storage query gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct VolumeStorage {
-    /// What kind of volume it is.
     pub flags: u8,
     /// Not used here: extent pool, limits and amounts of storage.
     pub rest: [u8; 27],

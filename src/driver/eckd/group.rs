@@ -15,7 +15,6 @@ use zerocopy::{FromZeros, IntoBytes};
 /// What the paths are to the storage control.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Group {
-    /// They stand in for each other.
     Multipath,
     /// They share reservations only.
     SinglePath,

@@ -11,25 +11,21 @@
 use dasd::vtoc::{Dscb, Format1, DSCB};
 use dasd::RecordAddress;
 
+use super::super::dasd::BringUpError;
 use super::format::{CountField, Place, READ_CKD};
-use super::probe::Probe;
-use super::volume::{self, Layout, VolumeError};
-use crate::css::Platform;
+use super::record::{self, Layout};
+use crate::css::{Channel, Platform};
 
-/// Most partitions.
 pub const MOST: usize = 16;
-/// Most DSCBs that are looked at.
 const MOST_DSCBS: u32 = 256;
 const COUNT: usize = size_of::<CountField>();
 
-/// A partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Partition {
     /// Its number, from 1.
     pub number: u8,
     /// Its first block, among those that are served of the volume.
     pub block: u64,
-    /// How many it has.
     pub blocks: u64,
 }
 
@@ -39,7 +35,7 @@ pub type Partitions = heapless::Vec<Partition, MOST>;
 /// Reads the VTOC, which begins at `vtoc`.
 pub(super) fn partitions(
     platform: &mut dyn Platform,
-    probe: &mut Probe,
+    channel: &mut Channel,
     layout: &Layout,
     vtoc: RecordAddress,
     thin: bool,
@@ -53,10 +49,10 @@ pub(super) fn partitions(
     };
     let mut last = place.track();
     for _ in 0..MOST_DSCBS {
-        let dscb = match dscb(platform, probe, place) {
+        let dscb = match dscb(platform, channel, place) {
             Ok(dscb) => dscb,
             // Behind the last record of a track is the next one.
-            Err(VolumeError::NoRecord(_)) if place.record > 1 && place.track() != last => {
+            Err(BringUpError::NoRecord(_)) if place.record > 1 && place.track() != last => {
                 let head = place.head + 1;
                 place = Place {
                     cylinder: place.cylinder + u32::from(head / layout.heads.max(1)),
@@ -65,7 +61,7 @@ pub(super) fn partitions(
                 };
                 continue;
             }
-            Err(VolumeError::NoRecord(_)) => break,
+            Err(BringUpError::NoRecord(_)) => break,
             Err(error) => {
                 log::warn!("no partitions: {place}: {error}");
                 break;
@@ -75,7 +71,7 @@ pub(super) fn partitions(
             Dscb::Format4(this) => last = this.extent.upper,
             Dscb::Format1(this) | Dscb::Format8(this) => {
                 number += 1;
-                let all = partition(platform, probe, (layout, thin), number, &this);
+                let all = partition(platform, channel, (layout, thin), number, &this);
                 if all.is_some_and(|one| found.push(one).is_err()) {
                     break;
                 }
@@ -88,10 +84,13 @@ pub(super) fn partitions(
     found
 }
 
-/// A record of the VTOC.
-fn dscb(platform: &mut dyn Platform, probe: &mut Probe, place: Place) -> Result<Dscb, VolumeError> {
+fn dscb(
+    platform: &mut dyn Platform,
+    channel: &mut Channel,
+    place: Place,
+) -> Result<Dscb, BringUpError> {
     let mut bytes = [0; COUNT + DSCB];
-    volume::read(platform, probe, READ_CKD, place, &mut bytes)?;
+    record::read(platform, channel, READ_CKD, place, &mut bytes)?;
     let (_, dscb) = bytes.split_at(COUNT);
     Ok(dscb.try_into().map_or(Dscb::Free, Dscb::parse))
 }
@@ -99,7 +98,7 @@ fn dscb(platform: &mut dyn Platform, probe: &mut Probe, place: Place) -> Result<
 /// The partition that a data set is, if it can be one.
 fn partition(
     platform: &mut dyn Platform,
-    probe: &mut Probe,
+    channel: &mut Channel,
     (layout, thin): (&Layout, bool),
     number: u8,
     data_set: &Format1,
@@ -110,22 +109,22 @@ fn partition(
     let blocks = (last - first + 1) * records;
     let inside = block + blocks <= layout.blocks;
     let one_piece = data_set.extents == 1;
-    let formatted = |platform: &mut dyn Platform, probe: &mut Probe| {
+    let formatted = |platform: &mut dyn Platform, channel: &mut Channel| {
         let count = |record| Place {
             record,
             ..layout.place(block)
         };
         [1, layout.records].into_iter().all(|record| {
-            match volume::count_of(platform, probe, count(record)) {
+            match record::count_of(platform, channel, count(record)) {
                 Ok(found) => {
                     (found.data.get(), found.key, found.record) == (layout.block, 0, record)
                 }
-                Err(VolumeError::NoRecord(_)) => thin,
+                Err(BringUpError::NoRecord(_)) => thin,
                 Err(_) => false,
             }
         })
     };
-    if !one_piece || !inside || !formatted(platform, probe) {
+    if !one_piece || !inside || !formatted(platform, channel) {
         log::info!("data set {number} of the volume is no partition");
         return None;
     }

@@ -17,19 +17,17 @@
 //! What fits: [`MOST_DOMAINS`] domains, and what a [`Chain`] takes. A record for which there is no room is left for the next program.
 
 use channel::{Ccw1, CcwFlags, Orb};
-use window::{OutOfWindow, Segment, Window};
+use window::{OutOfWindow, Segment};
 
 use super::super::dasd::chain::{Chain, Cursor, Pieces, MOST_PARAMETERS, PARAMETER};
-pub use super::super::dasd::chain::{MOST_CCWS, PAGES};
 use super::format::{
     DefineExtent, LocateRecord, Place, Prefix, DEFINE_EXTENT, LOCATE_RECORD, PREFIX, READ_DATA,
     WRITE_DATA,
 };
-use super::volume::Layout;
+use super::record::Layout;
 
 /// Parameter blocks of the first command, DEFINE EXTENT or PREFIX.
 const HEAD: u32 = size_of::<Prefix>() as u32 / PARAMETER;
-/// Most domains of a program.
 pub const MOST_DOMAINS: u32 = MOST_PARAMETERS - HEAD;
 
 /// Records one after the other, in one direction.
@@ -51,27 +49,24 @@ pub struct Program {
     first: LocateRecord,
     domains: u32,
     domain: Option<Domain>,
-    /// The blocks of the extent.
     extent: Option<(u64, u64)>,
     writes: bool,
 }
 
 impl Program {
-    /// An empty program in `storage` of [`PAGES`] pages below 2 GiB, with MIDAWs and PREFIX if they may be used. `None` if the
-    /// storage is elsewhere.
-    pub fn new(storage: Window, midaws: bool, prefix: bool) -> Option<Self> {
-        Some(Self {
-            chain: Chain::new(storage, midaws)?,
+    /// An empty program, with PREFIX if that may be used.
+    pub fn new(chain: Chain, prefix: bool) -> Self {
+        Self {
+            chain,
             prefix,
             first: LocateRecord::default(),
             domains: 0,
             domain: None,
             extent: None,
             writes: false,
-        })
+        }
     }
 
-    /// Begins anew.
     pub fn begin(&mut self) {
         self.chain.begin();
         self.domains = 0;
@@ -135,7 +130,6 @@ impl Program {
         self.domains + more <= MOST_DOMAINS
     }
 
-    /// The first and the last block.
     pub(super) const fn extent(&self) -> Option<(u64, u64)> {
         self.extent
     }
@@ -174,7 +168,6 @@ impl Program {
         self.chain.push(ccw)
     }
 
-    /// The parameter block of the last domain.
     const fn parameters(&self) -> u32 {
         HEAD + self.domains - 1
     }
@@ -209,10 +202,6 @@ impl Program {
     }
 
     /// Writes what only the end knows. Gives the ORB; `None` if nothing was added.
-    ///
-    /// # Errors
-    ///
-    /// As for [`add`](Self::add).
     pub fn finish(
         &mut self,
         layout: &Layout,
@@ -258,7 +247,6 @@ impl Program {
         records.saturating_sub(1)
     }
 
-    /// CCWs of the program.
     pub const fn ccws(&self) -> u32 {
         self.chain.ccws()
     }

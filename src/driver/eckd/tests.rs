@@ -1,7 +1,6 @@
 //! The driver on a machine of software.
 
 mod bring_up;
-pub mod fake;
 mod lending;
 mod model;
 mod paths;
@@ -13,98 +12,37 @@ use std::string::ToString;
 use std::vec::Vec;
 
 use proptest::prelude::*;
-use window::{ClientAddress, Segment, Window};
+use window::ClientAddress;
 
-use super::volume::{Label, VolumeError};
+use super::volume::Label;
 use super::*;
-use crate::driver::block::{BlockDevice, BlockStatus, Done, Operation, SubmitError, Token};
+use crate::driver::block::{BlockDevice, BlockStatus, Operation, SubmitError, Token};
+use crate::driver::dasd::fixture::{self, id, machine, ISC};
 use crate::driver::dasd::QUEUE_SIZE;
-use fake::{id, Machine};
+use crate::testing::StorageControl;
 
-const ISC: u8 = 3;
 const BLOCK: u64 = 4096;
 const SECTORS: u64 = 8;
-/// Pages of data.
-const PAGES: usize = 600;
 
 /// A disk, and storage for its data.
-struct Fixture {
-    machine: Machine,
-    disk: Eckd,
-    data: Window,
-}
+type Fixture = fixture::Fixture<StorageControl, Ckd>;
 
 impl Fixture {
-    fn new(mut machine: Machine) -> Self {
-        let disk = Eckd::open(&mut machine, id(), ISC).unwrap();
-        let data = machine.storage(PAGES).unwrap();
-        machine.starts = 0;
-        machine.taken.clear();
-        machine.serving = true;
-        Self {
-            machine,
-            disk,
-            data,
-        }
+    fn new(volume: StorageControl) -> Self {
+        Self::over(volume, 0x80)
+    }
+
+    fn over(volume: StorageControl, paths: u8) -> Self {
+        Self::open(machine(volume, paths), Eckd::open)
     }
 
     fn cdl() -> Self {
         Self::new(cdl(6))
     }
-
-    fn segment(&self, offset: u64, len: u32) -> Segment {
-        self.data
-            .translate(ClientAddress::new(offset), len)
-            .unwrap()
-    }
-
-    /// Submits a request for one block, at its place in the storage.
-    fn one(&mut self, write: bool, block: u64, token: u32) {
-        let segment = self.segment(u64::from(token) * BLOCK, BLOCK as u32);
-        self.submit(write, block, &[segment], token).unwrap();
-    }
-
-    fn submit(
-        &mut self,
-        write: bool,
-        block: u64,
-        segments: &[Segment],
-        token: u32,
-    ) -> Result<(), SubmitError> {
-        let sector = block * SECTORS;
-        let operation = if write {
-            Operation::Write { sector }
-        } else {
-            Operation::Read { sector }
-        };
-        self.disk.submit(0, operation, segments, &[], Token(token))
-    }
-
-    /// Lets time pass until all requests have ended.
-    fn all(&mut self) -> Vec<Done> {
-        let mut done = Vec::new();
-        for _ in 0..10_000 {
-            self.disk.kick(&mut self.machine);
-            done.extend(core::iter::from_fn(|| self.disk.poll()));
-            if self.disk.in_flight() == 0 {
-                return done;
-            }
-            self.machine.micros += 50_000;
-        }
-        panic!("{} requests do not end", self.disk.in_flight());
-    }
-
-    /// How one request for a block ends.
-    fn status(&mut self, write: bool, block: u64) -> BlockStatus {
-        self.one(write, block, 0);
-        let done = self.all();
-        assert_eq!(done.len(), 1);
-        done[0].status
-    }
 }
 
-fn cdl(cylinders: u16) -> Machine {
-    Machine::new(cylinders)
+fn cdl(cylinders: u16) -> StorageControl {
+    StorageControl::new(cylinders)
         .format(2, 4096, 12)
         .label("VOL1", "VOL1LINUX1")
 }
@@ -126,13 +64,13 @@ fn a_cdl_volume_is_served_from_track_2_on() {
 
 #[test]
 fn other_volumes_are_served_behind_their_labels() {
-    let plain = || Machine::new(2).format(0, 4096, 12);
-    for (machine, label, origin) in [
+    let plain = || StorageControl::new(2).format(0, 4096, 12);
+    for (volume, label, origin) in [
         (plain().label("", "LNX1LINUX1"), Label::Ldl, 3),
         (plain().label("", "CMS1LINUX1"), Label::Cms(0), 3),
         (plain(), Label::None, 0),
     ] {
-        let volume = Fixture::new(machine).disk.volume().clone();
+        let volume = Fixture::new(volume).disk.volume().clone();
         assert_eq!((volume.label, volume.layout.origin), (label, origin));
         assert_eq!(volume.layout.blocks, 2 * 15 * 12 - origin);
     }
@@ -140,17 +78,19 @@ fn other_volumes_are_served_behind_their_labels() {
 
 #[test]
 fn a_reserved_cms_file_is_served_from_its_first_block_on() {
-    let mut machine = Machine::new(2).format(0, 4096, 12).label("", "CMS1LINUX1");
-    let label = machine.records.get_mut(&(0, 0, 3)).unwrap();
+    let mut volume = StorageControl::new(2)
+        .format(0, 4096, 12)
+        .label("", "CMS1LINUX1");
+    let label = volume.records.get_mut(&(0, 0, 3)).unwrap();
     label.data[16..20].copy_from_slice(&77_u32.to_be_bytes());
-    let volume = Fixture::new(machine).disk.volume().clone();
+    let volume = Fixture::new(volume).disk.volume().clone();
     assert_eq!(volume.layout.origin, 77);
 }
 
 #[test]
 fn a_volume_that_is_not_formatted_is_refused_with_the_place() {
-    let open = |mut machine| Eckd::open(&mut machine, id(), ISC).unwrap_err();
-    let empty = open(Machine::new(2).label("VOL1", "VOL1EMPTY1"));
+    let open = |volume| Eckd::open(&mut machine(volume, 0x80).0, id(), ISC).unwrap_err();
+    let empty = open(StorageControl::new(2).label("VOL1", "VOL1EMPTY1"));
     assert_eq!(
         empty.to_string(),
         "not formatted: no cylinder 0 head 2 record 1"
@@ -159,16 +99,16 @@ fn a_volume_that_is_not_formatted_is_refused_with_the_place() {
     short.records.remove(&(0, 2, 12));
     let short = open(short);
     assert!(
-        matches!(short, VolumeError::NoRecord(place) if place.record == 12),
+        matches!(short, BringUpError::NoRecord(place) if place.record == 12),
         "{short}"
     );
-    let other = open(Machine::new(2).format(0, 80, 12));
-    assert!(matches!(other, VolumeError::Record(..)), "{other}");
+    let other = open(StorageControl::new(2).format(0, 80, 12));
+    assert!(matches!(other, BringUpError::Record(..)), "{other}");
 }
 
 #[test]
 fn a_track_has_as_many_records_as_the_manuals_say() {
-    let mut about = Machine::new(1).about;
+    let mut about = StorageControl::new(1).about;
     let of = |about: &format::Characteristics| {
         [512, 1024, 2048, 4096].map(|data| about.records_of(data).unwrap())
     };
@@ -188,7 +128,7 @@ fn a_track_has_as_many_records_as_the_manuals_say() {
 fn cylinders_beyond_65535_have_their_high_bits_in_the_head() {
     let track = format::TrackAddress::new(0x1_2345, 7);
     assert_eq!((track.cylinder.get(), track.head.get()), (0x2345, 0x17));
-    let mut about = Machine::new(0xFFFE).about;
+    let mut about = StorageControl::new(0xFFFE).about;
     about.long_cylinders = 262_668.into();
     assert_eq!(about.cylinders(), 262_668);
 }
@@ -203,7 +143,7 @@ fn requests_that_wait_are_one_program() {
     assert!(done.iter().all(|one| one.status == BlockStatus::Ok));
     let tokens: Vec<u32> = done.iter().map(|one| one.token.0).collect();
     assert_eq!(tokens, (0..40).collect::<Vec<_>>());
-    assert_eq!(fixture.machine.starts, 1);
+    assert_eq!(fixture.port().starts, 1);
 }
 
 #[test]
@@ -275,7 +215,7 @@ fn a_full_queue_takes_no_more_until_an_ending_is_taken() {
     }
     let one = fixture.segment(0, BLOCK as u32);
     assert_eq!(fixture.submit(false, 0, &[one], 99), Err(SubmitError::Full));
-    fixture.disk.kick(&mut fixture.machine);
+    fixture.kick();
     assert_eq!(fixture.submit(false, 0, &[one], 99), Err(SubmitError::Full));
     assert!(fixture.disk.poll().is_some());
     assert_eq!(fixture.submit(false, 0, &[one], 99), Ok(()));
@@ -292,9 +232,9 @@ proptest! {
         start in 0_u64..5000,
         cuts in proptest::collection::vec((1_u32..6000, 0_u64..5000), 1..20),
     ) {
-        let mut machine = cdl(6);
-        machine.midaws = midaws;
-        let mut fixture = Fixture::new(machine);
+        let mut volume = machine(cdl(6), 0x80);
+        volume.0.midaws = midaws;
+        let mut fixture = Fixture::open(volume, Eckd::open);
         let mut segments = Vec::new();
         let (mut place, mut total) = (start, 0);
         for (length, gap) in cuts {
@@ -320,7 +260,7 @@ proptest! {
         let layout = fixture.disk.volume().layout;
         for number in 0..u64::from(total) / BLOCK {
             let at = layout.place(block + number);
-            let record = &fixture.machine.records[&(at.cylinder as u16, at.head, at.record)];
+            let record = &fixture.device.borrow().records[&(at.cylinder as u16, at.head, at.record)];
             let from = (number * BLOCK) as usize;
             prop_assert!(record.data == wanted[from..from + BLOCK as usize], "block {}", number);
         }

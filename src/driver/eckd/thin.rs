@@ -27,7 +27,7 @@ use super::format::{
     CountField, DefineExtent, LocateRecord, DEFINE_EXTENT, LOCATE_RECORD, READ_DATA, WRITE_CKD,
 };
 use super::program::Program;
-use super::volume::Layout;
+use super::record::Layout;
 
 /// Where things are among the parameter blocks.
 const EXTENT: u32 = 0;
@@ -40,10 +40,6 @@ const COUNT: u16 = size_of::<CountField>() as u16;
 impl Program {
     /// Adds the records from `block` on to the end of their track, at most `left`. Gives how many, and the place behind their
     /// storage; `None` if the program has no room for them.
-    ///
-    /// # Errors
-    ///
-    /// As for [`add`](Self::add).
     #[cold]
     pub fn add_run(
         &mut self,
@@ -117,10 +113,6 @@ impl Program {
     }
 
     /// Finds out which records the track of a block has.
-    ///
-    /// # Errors
-    ///
-    /// As for [`add`](Self::add).
     pub fn survey(
         &mut self,
         layout: &Layout,
@@ -164,10 +156,6 @@ impl Program {
     }
 
     /// Formats the track of a block behind its first `there` records.
-    ///
-    /// # Errors
-    ///
-    /// As for [`add`](Self::add).
     pub fn format(
         &mut self,
         layout: &Layout,

@@ -9,18 +9,14 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// Device types that take these commands.
 pub const DEVICES: [u16; 7] = [0x3310, 0x3370, 0x9313, 0x9332, 0x9335, 0x9336, 0x0671];
 
-/// DEFINE EXTENT.
 pub const DEFINE_EXTENT: CommandCode = CommandCode(0x63);
-/// LOCATE.
 pub const LOCATE: CommandCode = CommandCode(0x43);
 /// READ. Only behind LOCATE.
 pub const READ: CommandCode = CommandCode(0x42);
 /// WRITE. Only behind LOCATE.
 pub const WRITE: CommandCode = CommandCode(0x41);
-/// READ DEVICE CHARACTERISTICS.
 pub const READ_CHARACTERISTICS: CommandCode = CommandCode(0x64);
 
-/// Parameters of DEFINE EXTENT.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
@@ -28,9 +24,7 @@ pub const READ_CHARACTERISTICS: CommandCode = CommandCode(0x64);
 pub struct DefineExtent {
     /// File mask: one of the `MASK` constants.
     pub mask: u8,
-    /// Zero.
     pub reserved: u8,
-    /// Bytes of a block.
     pub block: U16,
     /// Where the extent begins on the disk.
     pub origin: U32,
@@ -43,13 +37,23 @@ pub struct DefineExtent {
 const _: () = assert!(size_of::<DefineExtent>() == 16);
 
 impl DefineExtent {
+    /// Blocks under their own numbers, from the first to the last.
+    pub fn of(first: u32, last: u32, mask: u8) -> Self {
+        Self {
+            mask,
+            reserved: 0,
+            block: 512.into(),
+            origin: first.into(),
+            first: first.into(),
+            last: last.into(),
+        }
+    }
+
     /// Mask: no format writes.
     pub const MASK_WRITE: u8 = 0x00;
-    /// Mask: no writes.
     pub const MASK_READ: u8 = 0x40;
 }
 
-/// Parameters of LOCATE.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
@@ -59,34 +63,24 @@ pub struct Locate {
     pub operation: u8,
     /// Of replicated data only.
     pub replication: u8,
-    /// How many blocks.
     pub count: U16,
-    /// The first.
     pub block: U32,
 }
 
 const _: () = assert!(size_of::<Locate>() == 8);
 
 impl Locate {
-    /// Operation: write data.
     pub const WRITE: u8 = 0x01;
-    /// Operation: read data.
     pub const READ: u8 = 0x06;
 }
 
-/// What READ DEVICE CHARACTERISTICS gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C, packed)]
 pub struct Characteristics {
-    /// Operation modes.
     pub modes: u8,
-    /// Features.
     pub features: u8,
-    /// Device class: [`Self::FBA`].
     pub class: u8,
-    /// Device type within it.
     pub code: u8,
-    /// Bytes of a block.
     pub block: U16,
     /// Blocks of a cyclical group: what goes by in one turn.
     pub cyclical: U32,
@@ -101,6 +95,5 @@ pub struct Characteristics {
 const _: () = assert!(size_of::<Characteristics>() == 32);
 
 impl Characteristics {
-    /// Class of direct-access storage with fixed blocks.
     pub const FBA: u8 = 0x21;
 }

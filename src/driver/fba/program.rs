@@ -21,18 +21,14 @@
 //! block cannot be data-chained.
 
 use channel::Orb;
-use window::{OutOfWindow, Segment, Window};
+use window::{OutOfWindow, Segment};
 
-pub use super::super::dasd::chain::PAGES;
 use super::super::dasd::chain::{Chain, Cursor, Pieces, MOST_PARAMETERS, PARAMETER};
 use super::format::{DefineExtent, Locate, DEFINE_EXTENT, LOCATE, READ, WRITE};
 
 const PAGE: u64 = 4096;
-/// Bytes of a block.
 pub const BLOCK: u32 = 512;
-/// Most blocks of a transfer.
 pub const MOST_BLOCKS: u32 = u16::MAX as u32 / BLOCK;
-/// Most transfers of a program.
 pub const MOST_TRANSFERS: u32 = MOST_PARAMETERS - 1;
 /// Most pieces of storage of a transfer by IDAWs.
 const MOST_PIECES: u32 = MOST_BLOCKS * BLOCK / PAGE as u32 + 2;
@@ -43,7 +39,6 @@ struct Transfer {
     write: bool,
     first: u32,
     count: u32,
-    /// The transferring CCW.
     ccw: u32,
     /// Where its storage ends, if more can be behind it.
     end: Option<u64>,
@@ -55,24 +50,21 @@ pub struct Program {
     chain: Chain,
     transfers: u32,
     transfer: Option<Transfer>,
-    /// The first and the last block.
     extent: Option<(u32, u32)>,
     writes: bool,
 }
 
 impl Program {
-    /// An empty program in `storage` of [`PAGES`] pages below 2 GiB. `None` if it is elsewhere.
-    pub fn new(storage: Window, midaws: bool) -> Option<Self> {
-        Some(Self {
-            chain: Chain::new(storage, midaws)?,
+    pub fn new(chain: Chain) -> Self {
+        Self {
+            chain,
             transfers: 0,
             transfer: None,
             extent: None,
             writes: false,
-        })
+        }
     }
 
-    /// Begins anew.
     pub fn begin(&mut self) {
         self.chain.begin();
         self.transfers = 0;
@@ -204,28 +196,18 @@ impl Program {
     }
 
     /// Writes what only the end knows. Gives the ORB; `None` if nothing was added.
-    ///
-    /// # Errors
-    ///
-    /// As for [`add`](Self::add).
     pub fn finish(&mut self, parameter: u32, path_mask: u8) -> Result<Option<Orb>, OutOfWindow> {
         self.close()?;
         let Some((first, last)) = self.extent else {
             return Ok(None);
         };
-        let extent = DefineExtent {
-            mask: if self.writes {
-                DefineExtent::MASK_WRITE
-            } else {
-                DefineExtent::MASK_READ
-            },
-            reserved: 0,
-            block: (BLOCK as u16).into(),
-            origin: first.into(),
-            first: first.into(),
-            last: last.into(),
+        let mask = if self.writes {
+            DefineExtent::MASK_WRITE
+        } else {
+            DefineExtent::MASK_READ
         };
-        self.chain.parameter(0, &extent)?;
+        self.chain
+            .parameter(0, &DefineExtent::of(first, last, mask))?;
         let define = self.chain.command(DEFINE_EXTENT, 0, PARAMETER as u16);
         self.chain.put(0, define)?;
         self.chain.finish(parameter, path_mask).map(Some)
@@ -246,7 +228,6 @@ impl Program {
         before
     }
 
-    /// CCWs of the program.
     pub const fn ccws(&self) -> u32 {
         self.chain.ccws()
     }

@@ -1,175 +1,40 @@
 //! The driver on a machine of software.
 
-use std::boxed::Box;
-use std::cell::RefCell;
-use std::rc::Rc;
 use std::string::ToString;
 use std::vec::Vec;
 
-use channel::CommandCode;
 use proptest::prelude::*;
-use s390x::ebcdic::CP037;
-use window::{ClientAddress, Segment, Window};
-use zerocopy::{FromBytes, IntoBytes};
+use window::ClientAddress;
 
-use super::format::{DefineExtent, Locate, DEFINE_EXTENT, LOCATE, READ, WRITE};
 use super::*;
-use crate::driver::block::{BlockDevice, BlockStatus, Done, Operation, SubmitError, Token};
-use crate::driver::eckd::tests::fake::{id, Machine};
+use crate::driver::block::{BlockDevice, BlockStatus, SubmitError};
+use crate::driver::dasd::fixture::{self, id, machine, ISC};
+use crate::testing::FixedBlock;
 
-const ISC: u8 = 3;
 const SIZE: usize = BLOCK as usize;
 /// Blocks of the disk.
 const BLOCKS: usize = 6000;
-/// Pages of storage for data.
-const PAGES: usize = 600;
-const COMMAND_REJECT: u8 = 0x80;
-const EQUIPMENT_CHECK: u8 = 0x10;
 
-/// The disk, as its control unit sees it.
-struct Drive {
-    about: Characteristics,
-    blocks: Vec<u8>,
-    extent: Option<DefineExtent>,
-    located: Option<Locate>,
-    /// A block that cannot be read.
-    broken: Option<usize>,
+/// A disk, and storage for its data.
+type Fixture = fixture::Fixture<FixedBlock, Fixed>;
+
+fn drive() -> FixedBlock {
+    FixedBlock::new(BLOCKS)
 }
 
-impl Drive {
-    fn new() -> Self {
-        let mut about = Characteristics::new_zeroed();
-        about.class = 0x21;
-        about.block = 512.into();
-        about.blocks = (BLOCKS as u32).into();
-        Self {
-            about,
-            blocks: vec![0; BLOCKS * SIZE],
-            extent: None,
-            located: None,
-            broken: None,
-        }
-    }
-
-    fn label(&mut self, text: &str) -> &mut [u8] {
-        let label = &mut self.blocks[SIZE..][..SIZE];
-        CP037.encode(text, label);
-        label
-    }
-
-    fn command(&mut self, command: CommandCode, data: &[u8]) -> Result<Vec<u8>, Vec<u8>> {
-        let reject = || vec![COMMAND_REJECT; 1];
-        let located = self.located.take();
-        match command {
-            READ_CHARACTERISTICS => Ok(self.about.as_bytes().to_vec()),
-            DEFINE_EXTENT => {
-                let extent = DefineExtent::read_from_bytes(data).unwrap();
-                assert_eq!(extent.block.get(), 512);
-                let fits = extent.first <= extent.last && extent.last.get() < BLOCKS as u32;
-                self.extent = Some(extent).filter(|_| fits && extent.origin == extent.first);
-                self.extent.map(|_| Vec::new()).ok_or_else(reject)
-            }
-            LOCATE => {
-                let locate = Locate::read_from_bytes(data).unwrap();
-                let extent = self.extent.ok_or_else(reject)?;
-                let (first, count) = (locate.block.get(), u32::from(locate.count.get()));
-                let inside = first >= extent.first.get() && first + count - 1 <= extent.last.get();
-                let writes = locate.operation == Locate::WRITE;
-                let permitted = !writes || extent.mask == DefineExtent::MASK_WRITE;
-                self.located = Some(locate).filter(|_| inside && permitted && count > 0);
-                self.located.map(|_| Vec::new()).ok_or_else(reject)
-            }
-            READ | WRITE => {
-                let locate = located.ok_or_else(reject)?;
-                let first = locate.block.get() as usize;
-                let count = usize::from(locate.count.get());
-                assert_eq!(data.len(), count * SIZE);
-                assert_eq!(locate.operation == Locate::READ, command == READ);
-                if self
-                    .broken
-                    .is_some_and(|block| (first..first + count).contains(&block))
-                {
-                    return Err(vec![EQUIPMENT_CHECK]);
-                }
-                let blocks = &mut self.blocks[first * SIZE..][..data.len()];
-                if command == WRITE {
-                    blocks.copy_from_slice(data);
-                    return Ok(Vec::new());
-                }
-                Ok(blocks.to_vec())
-            }
-            _ => Err(reject()),
-        }
-    }
+fn open(drive: FixedBlock) -> Result<Fba, BringUpError> {
+    Fba::open(&mut machine(drive, 0x80).0, id(), ISC)
 }
 
-struct Fixture {
-    machine: Machine,
-    drive: Rc<RefCell<Drive>>,
-    disk: Fba,
-    data: Window,
-}
-
-fn open(drive: Drive) -> (Machine, Rc<RefCell<Drive>>, Result<Fba, FbaError>) {
-    let drive = Rc::new(RefCell::new(drive));
-    let mut machine = Machine::new(1);
-    let one = drive.clone();
-    machine.control = Some(Box::new(move |command, data| {
-        one.borrow_mut().command(command, data)
-    }));
-    let disk = Fba::open(&mut machine, id(), ISC);
-    machine.starts = 0;
-    machine.serving = true;
-    (machine, drive, disk)
+fn labelled() -> FixedBlock {
+    let mut drive = drive();
+    drive.label("VOL1FIXED1");
+    drive
 }
 
 impl Fixture {
     fn new() -> Self {
-        let mut drive = Drive::new();
-        drive.label("VOL1FIXED1");
-        let (mut machine, drive, disk) = open(drive);
-        let data = machine.storage(PAGES).unwrap();
-        Self {
-            machine,
-            drive,
-            disk: disk.unwrap(),
-            data,
-        }
-    }
-
-    fn segment(&self, offset: u64, len: u32) -> Segment {
-        self.data
-            .translate(ClientAddress::new(offset), len)
-            .unwrap()
-    }
-
-    fn submit(
-        &mut self,
-        write: bool,
-        block: u64,
-        segments: &[Segment],
-        token: u32,
-    ) -> Result<(), SubmitError> {
-        let operation = if write {
-            Operation::Write { sector: block }
-        } else {
-            Operation::Read { sector: block }
-        };
-        self.disk.submit(0, operation, segments, &[], Token(token))
-    }
-
-    /// Lets time pass until all requests have ended.
-    fn all(&mut self) -> Vec<Done> {
-        let mut done = Vec::new();
-        for _ in 0..10_000 {
-            self.disk.kick(&mut self.machine);
-            done.extend(core::iter::from_fn(|| self.disk.poll()));
-            if self.disk.in_flight() == 0 {
-                return done;
-            }
-            self.machine.micros += 50_000;
-        }
-        panic!("{} requests do not end", self.disk.in_flight());
+        Self::open(machine(labelled(), 0x80), Fba::open)
     }
 
     fn statuses(&mut self) -> Vec<(u32, BlockStatus)> {
@@ -181,14 +46,14 @@ impl Fixture {
 
     /// The drive's blocks as they are served.
     fn served(&self, block: usize, bytes: usize) -> Vec<u8> {
-        self.drive.borrow().blocks[(2 + block) * SIZE..][..bytes].to_vec()
+        self.device.borrow().blocks[(2 + block) * SIZE..][..bytes].to_vec()
     }
 }
 
 #[test]
 fn data_begins_where_linux_has_its_first_partition() {
     let cms = |offset: u32, size: u32| {
-        let mut drive = Drive::new();
+        let mut drive = drive();
         let label = drive.label("CMS1FIXED1");
         label[12..16].copy_from_slice(&size.to_be_bytes());
         let at = core::mem::offset_of!(dasd::label::CmsLabel, disk_offset);
@@ -196,7 +61,7 @@ fn data_begins_where_linux_has_its_first_partition() {
         drive
     };
     let with = |text: &str| {
-        let mut drive = Drive::new();
+        let mut drive = drive();
         drive.label(text);
         drive
     };
@@ -210,11 +75,11 @@ fn data_begins_where_linux_has_its_first_partition() {
         (cms(77, 4096), 616),
         (cms(0, 0), 2),
     ] {
-        let disk = open(drive).2.unwrap();
+        let disk = open(drive).unwrap();
         assert_eq!(disk.volume().origin, origin);
         assert_eq!(disk.geometry().sectors, BLOCKS as u64 - u64::from(origin));
     }
-    let beyond = open(cms(u32::MAX, 4096)).2.unwrap_err();
+    let beyond = open(cms(u32::MAX, 4096)).unwrap_err();
     assert!(beyond.to_string().contains("data begins with block"));
 }
 
@@ -226,9 +91,12 @@ fn a_disk_with_other_blocks_is_refused() {
         |about| about.blocks = 2.into(),
     ];
     for change in changes {
-        let mut drive = Drive::new();
+        let mut drive = drive();
         change(&mut drive.about);
-        assert_eq!(open(drive).2.unwrap_err(), FbaError::Characteristics);
+        assert_eq!(
+            open(drive).unwrap_err(),
+            BringUpError::Characteristics("no disk with blocks of 512 bytes")
+        );
     }
 }
 
@@ -246,7 +114,7 @@ fn a_megabyte_is_one_start_of_a_few_ccws() {
     assert!(fixture.served(3, 1 << 20) == pattern);
     // DEFINE EXTENT, and LOCATE and WRITE for each 127 of 2048 blocks.
     assert_eq!(
-        (fixture.machine.starts, fixture.disk.counters().ccws),
+        (fixture.port().starts, fixture.disk.counters().ccws),
         (1, 35)
     );
 }
@@ -265,7 +133,7 @@ fn requests_that_follow_each_other_are_one_transfer() {
     fixture.submit(true, 108, &[segment], 4).unwrap();
     assert_eq!(fixture.all().len(), 5);
     assert_eq!(
-        (fixture.machine.starts, fixture.disk.counters().ccws),
+        (fixture.port().starts, fixture.disk.counters().ccws),
         (1, 1 + 3 * 2)
     );
 }
@@ -289,7 +157,7 @@ fn what_is_beyond_the_last_block_is_refused() {
 #[test]
 fn a_block_that_cannot_be_read_fails_the_one_request_that_has_it() {
     let mut fixture = Fixture::new();
-    fixture.drive.borrow_mut().broken = Some(2 + 20);
+    fixture.device.borrow_mut().broken = Some(2 + 20);
     for token in 0..4 {
         let segment = fixture.segment(u64::from(token) * 4096, 4096);
         fixture
@@ -304,8 +172,7 @@ fn a_block_that_cannot_be_read_fails_the_one_request_that_has_it() {
 #[test]
 fn a_failure_is_placed_by_its_transfer() {
     let mut fixture = Fixture::new();
-    let storage = fixture.machine.storage(program::PAGES).unwrap();
-    let mut program = Program::new(storage, true).unwrap();
+    let mut program = Program::new(Chain::in_storage(&mut fixture.machine).unwrap());
     program.begin();
     let segments = [fixture.segment(0, 300 * BLOCK)];
     let (mut done, mut at) = (0, Cursor::default());
@@ -334,11 +201,11 @@ fn a_failure_is_placed_by_its_transfer() {
 fn a_disk_that_is_back_is_brought_up_again_if_it_is_the_same() {
     for (change, status) in [(false, BlockStatus::Ok), (true, BlockStatus::IoError)] {
         let mut fixture = Fixture::new();
-        fixture.machine.unplug();
+        fixture.machine.unplug(id());
         fixture.disk.recheck(&mut fixture.machine);
-        fixture.machine.gone = false;
+        fixture.port().mishaps.gone = false;
         if change {
-            fixture.drive.borrow_mut().label("VOL1OTHER1");
+            fixture.device.borrow_mut().label("VOL1OTHER1");
         }
         fixture.disk.recheck(&mut fixture.machine);
         let segment = fixture.segment(0, 512);
@@ -352,23 +219,9 @@ fn a_disk_that_is_back_is_brought_up_again_if_it_is_the_same() {
 #[test]
 fn a_block_in_pieces_needs_midaws() {
     for midaws in [true, false] {
-        let mut drive = Drive::new();
-        drive.label("VOL1FIXED1");
-        let drive = Rc::new(RefCell::new(drive));
-        let mut machine = Machine::new(1);
-        machine.midaws = midaws;
-        let one = drive.clone();
-        machine.control = Some(Box::new(move |command, data| {
-            one.borrow_mut().command(command, data)
-        }));
-        let disk = Fba::open(&mut machine, id(), ISC).unwrap();
-        let data = machine.storage(PAGES).unwrap();
-        let mut fixture = Fixture {
-            machine,
-            drive,
-            disk,
-            data,
-        };
+        let mut drive = machine(labelled(), 0x80);
+        drive.0.midaws = midaws;
+        let mut fixture = Fixture::open(drive, Fba::open);
         let pieces = [fixture.segment(0, 100), fixture.segment(300, 412)];
         let whole = fixture.segment(4096, 1024);
         fixture.submit(true, 0, &pieces, 1).unwrap();

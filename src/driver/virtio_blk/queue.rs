@@ -24,9 +24,7 @@ use super::super::block::{BlockStatus, Done, Operation, Range, SubmitError, Toke
 use super::super::virtio_ccw::TransportError;
 use crate::css::Platform;
 
-/// Most requests in flight in one queue.
 pub const QUEUE_SIZE: usize = 128;
-/// Most data segments of one request.
 pub const SEGMENTS: u16 = TABLE_ENTRIES - 2;
 /// The same for a device without indirect descriptors.
 pub(super) const DIRECT_SEGMENTS: u16 = 14;

@@ -1,5 +1,6 @@
 //! The driver against a disk of software, from bring-up to a broken ring.
 
+use std::cell::RefMut;
 use std::collections::HashSet;
 use std::vec::Vec;
 
@@ -8,8 +9,8 @@ use proptest::prelude::*;
 use window::{ClientAddress, Window};
 
 use super::super::block::{BlockStatus, SECTOR};
-use super::super::fake::{Behaviour, Disk, Machine, Model, Virtio};
 use super::*;
+use crate::testing::{Behaviour, Disk, Machine, Model, Virtio};
 
 /// A machine with a disk of 512 sectors, its driver, and storage for data.
 struct Fixture {
@@ -38,8 +39,8 @@ fn scene_with(change: impl FnOnce(&mut Virtio), settings: Settings) -> Fixture {
 }
 
 impl Fixture {
-    fn fake(&mut self) -> &mut Disk {
-        self.machine.subchannel(self.id).virtio.disk()
+    fn fake(&mut self) -> RefMut<'_, Disk> {
+        RefMut::map(self.machine.subchannel(self.id).virtio(), Virtio::disk)
     }
 
     fn segment(&self, offset: u64, len: u32) -> Segment {
@@ -261,7 +262,7 @@ fn a_batch_costs_one_notification_for_each_queue() {
     }
     fixture.disk.kick(&mut fixture.machine);
     fixture.disk.kick(&mut fixture.machine);
-    let virtio = &fixture.machine.subchannel(fixture.id).virtio;
+    let virtio = &fixture.machine.subchannel(fixture.id).virtio();
     let told: Vec<_> = (0..4).map(|queue| virtio.notifications(queue)).collect();
     assert_eq!(told, [1, 1, 0, 0]);
 }
@@ -303,7 +304,7 @@ fn a_polled_disk_does_not_interrupt() {
         fixture.disk.kick(&mut fixture.machine);
         assert_eq!(fixture.drain().len(), 1);
     }
-    assert!(fixture.machine.pending.is_empty());
+    assert!(fixture.machine.pending_interruption().is_none());
 }
 
 #[test]
@@ -396,8 +397,8 @@ fn a_plea_for_a_reset_is_heard() {
     fixture.fake().behaviour = Behaviour::Hold;
     fixture.submit(1, Operation::Flush, 5).unwrap();
     fixture.disk.kick(&mut fixture.machine);
-    let status = &mut fixture.machine.subchannel(fixture.id).virtio.status;
-    *status |= virtio::Status::DEVICE_NEEDS_RESET;
+    let needs_reset = virtio::Status::DEVICE_NEEDS_RESET;
+    fixture.machine.subchannel(fixture.id).virtio().status |= needs_reset;
     fixture.machine.change_configuration(fixture.id);
     let interruption = fixture.machine.pending_interruption().unwrap();
     assert!(fixture

@@ -9,24 +9,16 @@ use virtio::Features;
 use crate::css::EnableError;
 use crate::css::{OutOfStorage, ProgramError};
 
-/// Why a virtio-ccw device cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TransportError {
-    /// Its subchannel cannot be enabled.
     Enable(EnableError),
-    /// There is no storage for its structures.
     Storage(OutOfStorage),
-    /// A channel program failed.
     Program(Command, ProgramError),
-    /// It is a legacy device.
     NotModern,
     /// It does not accept these features, all of which it had offered.
     Features(Features),
-    /// It has no such queue.
     NoQueue(u16),
-    /// A queue cannot be laid out.
     Layout(u16, LayoutError),
-    /// It does not come out of a reset.
     NotReset,
     /// Its configuration makes no sense; what it is that does not.
     Configuration(&'static str),

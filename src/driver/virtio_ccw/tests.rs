@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::css::ProgramError;
-use crate::driver::fake::{Disk, Machine, Model, Virtio};
+use crate::testing::{Disk, Machine, Model, Virtio};
 use channel::ChannelSubsystem;
 
 fn machine(change: impl FnOnce(&mut Virtio)) -> (Machine, SubchannelId) {
@@ -33,15 +33,16 @@ fn a_willing_device_is_live_with_adapter_interruptions() {
         transport.features(),
         Features::VERSION_1 | Features::RING_EVENT_IDX
     );
-    let virtio = &machine.subchannel(id).virtio;
+    let virtio = machine.subchannel(id).virtio();
     assert!(virtio.status.contains(Status::DRIVER_OK));
     assert_eq!(virtio.accepted, transport.features());
     assert_eq!(virtio.adapter.unwrap().isc, 3);
     assert_eq!(virtio.indicators, None);
     assert!(virtio.config_indicators.is_some());
     assert_eq!(virtio.queues[0].info.unwrap().size.get(), 128);
+    drop(virtio);
     assert!(
-        machine.pending.is_empty(),
+        machine.pending_interruption().is_none(),
         "bring-up leaves no interruption behind"
     );
 }
@@ -87,7 +88,7 @@ fn classic_indicators_do_when_adapter_interruptions_are_refused_or_switched_off(
         };
         let transport = bring_up(&mut machine, id, settings).unwrap();
         assert_eq!(transport.signalling(), Signalling::Classic);
-        let virtio = &machine.subchannel(id).virtio;
+        let virtio = &machine.subchannel(id).virtio();
         assert!(virtio.indicators.is_some_and(|address| address % 8 == 0));
         assert_eq!(virtio.adapter, None);
     }
@@ -156,7 +157,7 @@ fn a_channel_that_is_stuck_stays_unused() {
 fn arming_clears_what_the_device_has_set() {
     let (mut machine, id) = machine(|_| {});
     let transport = bring_up(&mut machine, id, Settings::default()).unwrap();
-    let area = machine.subchannel(id).virtio.adapter.unwrap();
+    let area = machine.subchannel(id).virtio().adapter.unwrap();
     let place = |address: u64| ClientAddress::new(address);
     machine
         .window()
@@ -192,7 +193,7 @@ fn status_that_comes_when_other_status_is_taken_keeps_its_interruption() {
     let told = |machine: &mut Machine| {
         let interruption = machine.pending_interruption().unwrap();
         assert!(matches!(machine.test(id).unwrap(), Tested::Status(_)));
-        assert!(machine.pending.is_empty());
+        assert!(machine.pending_interruption().is_none());
         matches!(interruption, IoInterruption::Subchannel { id: of, .. } if of == id)
     };
     machine.change_configuration(id);

@@ -1,9 +1,11 @@
 //! The link against a console of software.
 
+use std::cell::RefMut;
+
 use channel::ChannelSubsystem;
 
-use super::super::fake::{Console, Machine, Model, Virtio};
 use super::*;
+use crate::testing::{Console, Machine, Model, Virtio};
 
 fn machine(names: &[&'static str]) -> (Machine, SubchannelId) {
     Machine::with(Virtio::new(Model::Console(Console::new(names)), 64))
@@ -19,8 +21,8 @@ fn link(adapter: bool) -> (Machine, SubchannelId, VirtioSerial) {
     (machine, id, serial)
 }
 
-fn console(machine: &mut Machine, id: SubchannelId) -> &mut Console {
-    machine.subchannel(id).virtio.console()
+fn console(machine: &mut Machine, id: SubchannelId) -> RefMut<'_, Console> {
+    RefMut::map(machine.subchannel(id).virtio(), Virtio::console)
 }
 
 #[test]
@@ -91,7 +93,7 @@ fn the_host_s_end_closes_and_opens() {
 #[test]
 fn messages_that_make_no_sense_are_passed_over() {
     let (mut machine, id, mut serial) = link(true);
-    let console = console(&mut machine, id);
+    let mut console = console(&mut machine, id);
     console.say(77, ControlEvent::DeviceAdd, 1, "");
     console.say(u32::MAX, ControlEvent::PortOpen, 1, "");
     console.say(
@@ -101,6 +103,7 @@ fn messages_that_make_no_sense_are_passed_over() {
         "a name that is as long as the buffer has room for it",
     );
     console.say(0, ControlEvent::Resize, 1, "xxxx");
+    drop(console);
     machine.work(id);
     serial.take_wakes(&mut machine);
     assert!(!serial.is_broken());
@@ -114,7 +117,7 @@ fn without_such_a_port_there_is_no_link() {
     let error = VirtioSerial::open(&mut machine, id, Settings::default(), LINK_PORT).unwrap_err();
     assert_eq!(error, SerialError::NoSuchPort);
     let (mut machine, id) = super::tests::machine(&[LINK_PORT]);
-    machine.subchannel(id).virtio.offered -= Features::MULTIPORT.into();
+    machine.subchannel(id).virtio().offered -= Features::MULTIPORT.into();
     let error = VirtioSerial::open(&mut machine, id, Settings::default(), LINK_PORT).unwrap_err();
     assert_eq!(error, SerialError::NotMultiport);
 }

@@ -7,7 +7,7 @@ use vcss::control::{Client, ExportKind};
 use window::ClientAddress;
 
 use super::{disk, export, Fixture, DISK};
-use crate::driver::fake::{self, Model, Virtio};
+use crate::testing::{self, Model, Virtio};
 
 /// The allocator of all tests, which counts what a thread has and has not given back.
 struct Counting;
@@ -28,6 +28,13 @@ unsafe impl GlobalAlloc for Counting {
         unsafe { System.alloc(layout) }
     }
 
+    // So that storage which nobody touches takes no memory.
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count(layout.size() as isize);
+        // SAFETY: as of the caller.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
         count(-(layout.size() as isize));
         // SAFETY: as of the caller.
@@ -45,7 +52,7 @@ fn gone(fixture: &mut Fixture) -> (isize, u64) {
     for _ in 0..3 {
         fixture.later(4_000_000);
     }
-    for subchannel in &mut fixture.machine.subchannels {
+    for subchannel in fixture.machine.subchannels.values_mut() {
         subchannel.commands = Vec::new();
     }
     let before = (HELD.get(), fixture.machine.free);
@@ -53,7 +60,7 @@ fn gone(fixture: &mut Fixture) -> (isize, u64) {
         fixture.later(4_000_000);
     }
     // What the machine of software has noted is none of the appliance's.
-    for subchannel in &mut fixture.machine.subchannels {
+    for subchannel in fixture.machine.subchannels.values_mut() {
         subchannel.commands = Vec::new();
     }
     (HELD.get() - before.0, fixture.machine.free - before.1)
@@ -64,7 +71,7 @@ fn a_disk_that_cannot_be_opened() {
     let given = [export(ExportKind::Block, 0)];
     let mut fixture = Fixture::with(1, &[DISK], &[], &given, |_, _| {});
     // Its queue has no room for anything, which is found out late.
-    let bad = Virtio::new(Model::Disk(fake::Disk::new(8)), 0);
+    let bad = Virtio::new(Model::Disk(testing::Disk::new(8)), 0);
     let id = fixture.machine.attach(0, DISK, bad);
     fixture.report(id);
     fixture.later(0);
@@ -73,7 +80,7 @@ fn a_disk_that_cannot_be_opened() {
     assert_eq!(gone(&mut fixture), (0, 0), "{reason}");
     assert_eq!(fixture.conditions()[0], Err(reason));
     // And when it can be, it is served.
-    fixture.machine.subchannel(id).virtio = disk();
+    *fixture.machine.subchannel(id).virtio() = disk();
     fixture.later(4_000_000);
     assert_eq!(fixture.conditions()[0], Ok(()));
 }

@@ -2,7 +2,7 @@
 
 use core::mem::offset_of;
 
-use channel::IoInterruption;
+use channel::{ChannelSubsystem, IoInterruption};
 use s390x::machine_check::MachineCheckCode;
 use vcss::control::{self, Life, Order};
 
@@ -32,7 +32,7 @@ fn a_machine_check_goes_before_everything_else_and_the_orderly_end_publishes_the
     });
     assert_eq!(wakes, [check]);
     assert!(since_wait.get() > 0, "afterwards the interruption is taken");
-    assert!(fixture.machine.pending.is_empty());
+    assert!(fixture.machine.pending_interruption().is_none());
     let about: control::Appliance = fixture.control.read(0).unwrap();
     assert_eq!(
         Life::from_number(about.life.get()),

@@ -14,10 +14,10 @@ use zerocopy::{FromZeros, IntoBytes};
 use super::fixture::memory;
 use crate::css::Inventory;
 use crate::css::Platform;
-use crate::driver::fake::{Disk, Machine, Model, Virtio};
 use crate::proxy::client::{Client, Stands};
 use crate::proxy::ctx::Ctx;
 use crate::proxy::Proxy;
+use crate::testing::{Disk, Machine, Model, Virtio};
 
 const COUNT: u32 = 4;
 
@@ -55,7 +55,7 @@ impl Fixture {
         if arenas {
             client.place_arenas();
         }
-        for subchannel in &mut machine.subchannels {
+        for subchannel in machine.subchannels.values_mut() {
             subchannel.mishaps.hangs = true;
         }
         Self {
@@ -117,7 +117,7 @@ impl Fixture {
     }
 
     fn stores(&self) -> Vec<u32> {
-        let all = self.machine.subchannels.iter();
+        let all = self.machine.subchannels.values();
         all.map(|subchannel| subchannel.stores).collect()
     }
 }

@@ -8,10 +8,9 @@ use std::rc::Rc;
 use std::vec::Vec;
 
 use channel::{
-    Ccw1, CcwFlags, ChannelSubsystem, CommandCode, Crw, IoInterruption, Irb, NotOperational, Orb,
-    OrbFlags, PmcwFlags, Refusal, Schib, SubchannelId, Tested,
+    Ccw1, CcwFlags, ChannelSubsystem, CommandCode, IoInterruption, Irb, Orb, OrbFlags, PmcwFlags,
+    SubchannelId, Tested,
 };
-use s390x::clock::Tod;
 use vcss::layout::Kind;
 use vcss::{plan, Area, Remote, RemoteError, Wake};
 use virtio::blk::{RequestHeader, RequestType};
@@ -23,7 +22,7 @@ use window::{stores, ClientAddress, Segment, Window};
 use zerocopy::IntoBytes;
 
 use crate::control::Export;
-use crate::css::{OutOfStorage, Platform};
+use crate::css::Platform;
 use crate::driver::block::{
     BlockDevice, BlockStatus, DiscardLimits, Done, Geometry, Operation, Range, SubmitError, Token,
     WriteZeroesLimits,
@@ -31,70 +30,13 @@ use crate::driver::block::{
 use crate::driver::disk::{Maintenance, OwnedDisk};
 use crate::proxy::client::Client;
 use crate::proxy::Proxy;
+use crate::testing::Machine;
 
 pub const MEMORY: usize = 1 << 20;
 pub const QUEUE_SIZE: u16 = 16;
 pub const DISK_SECTORS: u64 = 4096;
 pub const SLICE_START: u64 = 1000;
 pub const SLICE_SECTORS: u64 = 2000;
-
-/// A machine without devices: the proxy asks nothing of it but to be there.
-pub struct NoMachine;
-
-impl ChannelSubsystem for NoMachine {
-    unsafe fn start(&mut self, _: SubchannelId, _: &Orb) -> Result<(), Refusal> {
-        Err(Refusal::NotOperational)
-    }
-    fn halt(&mut self, _: SubchannelId) -> Result<(), Refusal> {
-        Err(Refusal::NotOperational)
-    }
-    fn clear(&mut self, _: SubchannelId) -> Result<(), NotOperational> {
-        Err(NotOperational)
-    }
-    fn cancel(&mut self, _: SubchannelId) -> Result<(), Refusal> {
-        Err(Refusal::NotOperational)
-    }
-    fn resume(&mut self, _: SubchannelId) -> Result<(), Refusal> {
-        Err(Refusal::NotOperational)
-    }
-    fn store(&mut self, _: SubchannelId) -> Result<Schib, NotOperational> {
-        Err(NotOperational)
-    }
-    fn modify(&mut self, _: SubchannelId, _: &Schib) -> Result<(), Refusal> {
-        Err(Refusal::NotOperational)
-    }
-    fn test(&mut self, _: SubchannelId) -> Result<Tested, NotOperational> {
-        Err(NotOperational)
-    }
-    fn pending_interruption(&mut self) -> Option<IoInterruption> {
-        None
-    }
-    fn channel_report(&mut self) -> Option<Crw> {
-        None
-    }
-}
-
-impl Platform for NoMachine {
-    fn notify(&mut self, _: SubchannelId, _: u16, _: i64) -> i64 {
-        0
-    }
-    fn now(&self) -> Tod {
-        Tod::from_units(0)
-    }
-    fn wait(&mut self, _: Option<Tod>) -> crate::css::Wake {
-        crate::css::Wake::Deadline
-    }
-    fn pause(&mut self, _: Tod) {}
-    fn forget_interruption(&mut self, _: SubchannelId) -> bool {
-        false
-    }
-    fn storage(&mut self, _: usize) -> Result<Window, OutOfStorage> {
-        Err(OutOfStorage { pages: 0 })
-    }
-    fn highest_set(&mut self) -> u8 {
-        0
-    }
-}
 
 /// What the test sees of a disk.
 pub struct Platter {
@@ -275,6 +217,8 @@ pub struct World {
 pub struct Side {
     pub proxy: Proxy,
     pub disks: Vec<OwnedDisk>,
+    /// Without devices: the proxy asks nothing of it but to be there.
+    machine: Machine,
     /// After how many stores it dies, and its next life after that, and so on.
     pub cuts: VecDeque<u32>,
     /// Of an appliance that comes back.
@@ -284,7 +228,7 @@ pub struct Side {
 impl Side {
     pub fn turn(&mut self) -> bool {
         let turned = self.until_cut(|this| {
-            let turn = this.proxy.turn(&mut this.disks, &mut NoMachine, true);
+            let turn = this.proxy.turn(&mut this.disks, &mut this.machine, true);
             turn.worked
         });
         turned.unwrap_or_else(|| {
@@ -391,6 +335,7 @@ impl Fixture {
         let side = Rc::new(RefCell::new(Side {
             proxy,
             disks: devices,
+            machine: Machine::empty(),
             cuts: VecDeque::new(),
             world: Some(world),
         }));
@@ -676,6 +621,7 @@ fn appliance_of_two(disk: &RamDisk, parts: &[Parts; 2]) -> Side {
     Side {
         proxy,
         disks,
+        machine: Machine::empty(),
         cuts: VecDeque::new(),
         world: None,
     }

@@ -10,10 +10,10 @@ use vcss::{plan, Area};
 
 use super::fixture::memory;
 use crate::css::{Change, Inventory};
-use crate::driver::fake::{Disk, Machine, Model, Virtio};
 use crate::proxy::client::{Client, Stands};
 use crate::proxy::ctx::Ctx;
 use crate::proxy::Proxy;
+use crate::testing::{Disk, Machine, Model, Virtio};
 
 const ISC: u8 = 3;
 /// What the first client is given by its number, and how it sees it.
@@ -155,8 +155,8 @@ fn devices_that_change_places_stay_with_their_clients() {
         fixture.unplug(id);
         fixture.machine.subchannel(id).mishaps.gone = false;
     }
-    fixture.machine.subchannel(one).schib.pmcw.device = 0x200.into();
-    fixture.machine.subchannel(two).schib.pmcw.device = 0x3270.into();
+    fixture.machine.pmcw(one).device = 0x200.into();
+    fixture.machine.pmcw(two).device = 0x3270.into();
     assert!(fixture.take_in(one) && fixture.take_in(two));
     assert_eq!(fixture.held(), [(0, 0, 0x3270), (1, 0, 0x200)]);
     assert_eq!(fixture.reports(0).len(), 3, "came, gone, came");
@@ -221,7 +221,7 @@ fn devices_whose_data_name_storage_are_nobodys() {
 fn a_subchannel_for_queued_direct_io_is_nobodys_whatever_its_device_says() {
     let mut fixture = Fixture::new();
     let id = fixture.machine.attach(0, 0x200, device(TERMINAL));
-    let pmcw = &mut fixture.machine.subchannel(id).schib.pmcw;
+    let pmcw = fixture.machine.pmcw(id);
     pmcw.set_flag(PmcwFlags::QDIO, true);
     assert!(!fixture.take_in(id));
     assert!(fixture.held().is_empty());

@@ -11,7 +11,7 @@ use super::program::Limits;
 use super::subchannel::{PathState, Subchannel};
 use super::trace::Trace;
 use crate::{
-    ChannelSubsystem, Crw, CrwFlags, DeviceStatus, Emw, IoInterruption, NotOperational, Orb,
+    ChannelSubsystem, Crw, CrwFlags, DeviceStatus, Emw, IoInterruption, NotOperational, Orb, Pmcw,
     PmcwFlags, RecoveryCode, Refusal, Schib, SubchannelId, Tested,
 };
 
@@ -83,6 +83,11 @@ impl<M: Memory> Model<M> {
             subchannel.bring_back();
             self.report_subchannel(id);
         }
+    }
+
+    /// The path-management-control word, to be made what no instruction makes it.
+    pub fn pmcw(&mut self, id: SubchannelId) -> Option<&mut Pmcw> {
+        Some(&mut self.subchannels.get_mut(&id)?.pmcw)
     }
 
     /// Gives a subchannel a path, or changes the state of one. Makes no report.

@@ -16,7 +16,8 @@
 //! # The rule
 //!
 //! Everything in the ring is the client's and may change at any time. Each word that matters is
-//! loaded once; the value that was checked is the value that is used.
+//! loaded once; the value that was checked is the value that is used. The window is always the one that the queue was made for:
+//! with another one everything may be [`OutOfWindow`].
 //!
 //! # How to poll, then sleep
 //!
@@ -170,10 +171,6 @@ impl Queue {
 
     /// Takes the buffers of a request that was popped already once more: for a device that goes on
     /// after a restart, or was out of room.
-    ///
-    /// # Errors
-    ///
-    /// As [`Queue::pop`].
     pub fn retake<const N: usize>(
         &self,
         window: &Window,
@@ -204,10 +201,6 @@ impl Queue {
     /// The last entries of the available ring that were popped, as many as there are requests in flight: index and head, in the
     /// ring's order. No driver changes them as long as so many requests are in flight. Not each of them need be in flight itself:
     /// requests may be completed out of order.
-    ///
-    /// # Errors
-    ///
-    /// [`OutOfWindow`] if `window` is not the one the queue was made for.
     pub fn popped<'w>(
         &self,
         window: &'w Window,
@@ -239,20 +232,12 @@ impl Queue {
     }
 
     /// Shows the driver all that was completed. What the device wrote before is visible first.
-    ///
-    /// # Errors
-    ///
-    /// [`QueueError::OutOfWindow`] if `window` is not the one the queue was made for.
     #[inline]
     pub fn publish(&mut self, window: &Window) -> Result<(), QueueError> {
         Ok(self.areas.device_area(window)?.set_idx(self.used_idx)?)
     }
 
     /// Whether the driver wants to be told of what was published since this was last asked.
-    ///
-    /// # Errors
-    ///
-    /// [`QueueError::OutOfWindow`] if `window` is not the one the queue was made for.
     #[inline]
     pub fn needs_notification(&mut self, window: &Window) -> Result<bool, QueueError> {
         let driver = self.areas.driver_area(window)?;
@@ -290,10 +275,6 @@ impl Queue {
 
     /// Tells the driver that notifications are not needed: the device is polling. It is a hint; a
     /// notification may still come.
-    ///
-    /// # Errors
-    ///
-    /// [`QueueError::OutOfWindow`] if `window` is not the one the queue was made for.
     pub fn disable_notifications(&mut self, window: &Window) -> Result<(), QueueError> {
         let device = self.areas.device_area(window)?;
         if self.options.event_idx {

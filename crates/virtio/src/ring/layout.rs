@@ -9,8 +9,7 @@
 //!              8 bytes each from 4 on: used elements; then u16 avail_event             to 4
 //! ```
 
-use core::fmt;
-
+use thiserror::Error;
 use window::{ClientAddress, OutOfWindow, Place, Window, WindowSlice};
 use zerocopy::little_endian::U32;
 
@@ -60,61 +59,24 @@ pub struct QueueLayout {
 }
 
 /// Why a queue cannot be used as its driver has set it up. The blame is the driver's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[allow(missing_docs)] // the message says what the fields are
 pub enum LayoutError {
     /// The number of entries is zero, no power of two, or too large.
+    #[error("driver error: a queue of {0} entries (has to be a power of two up to {MAX_SIZE})")]
     Size(u16),
     /// An area's address is not a multiple of what it has to be.
+    #[error("driver error: a queue area at {address} is not aligned to {alignment}")]
     Misaligned {
-        /// Address of the area.
         address: ClientAddress,
-        /// What it has to be a multiple of.
         alignment: u8,
     },
     /// An area is not all in the driver's memory.
-    OutOfWindow(OutOfWindow),
+    #[error("queue area: {0}")]
+    OutOfWindow(#[from] OutOfWindow),
     /// A restored position has more requests in flight than the queue has entries.
-    Position {
-        /// How many there would be.
-        in_flight: u16,
-        /// Number of entries.
-        size: u16,
-    },
-}
-
-impl fmt::Display for LayoutError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Size(size) => write!(
-                f,
-                "driver error: a queue of {size} entries (has to be a power of two up to {MAX_SIZE})"
-            ),
-            Self::Misaligned { address, alignment } => write!(
-                f,
-                "driver error: a queue area at {address} is not aligned to {alignment}"
-            ),
-            Self::OutOfWindow(error) => write!(f, "queue area: {error}"),
-            Self::Position { in_flight, size } => write!(
-                f,
-                "{in_flight} requests in flight in a queue of {size} entries"
-            ),
-        }
-    }
-}
-
-impl core::error::Error for LayoutError {
-    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
-        match self {
-            Self::OutOfWindow(error) => Some(error),
-            Self::Size(_) | Self::Misaligned { .. } | Self::Position { .. } => None,
-        }
-    }
-}
-
-impl From<OutOfWindow> for LayoutError {
-    fn from(error: OutOfWindow) -> Self {
-        Self::OutOfWindow(error)
-    }
+    #[error("{in_flight} requests in flight in a queue of {size} entries")]
+    Position { in_flight: u16, size: u16 },
 }
 
 impl QueueLayout {
@@ -136,10 +98,6 @@ impl QueueLayout {
     }
 
     /// Checks size, alignment, and that all areas lie in `window`.
-    ///
-    /// # Errors
-    ///
-    /// The first thing wrong, as a [`LayoutError`].
     pub fn validate(&self, window: &Window) -> Result<(), LayoutError> {
         self.check(window).map(|_| ())
     }
@@ -158,20 +116,12 @@ impl QueueLayout {
     }
 
     /// The index of the available ring as it is in memory now.
-    ///
-    /// # Errors
-    ///
-    /// [`OutOfWindow`] if the ring is not in `window`.
     pub fn avail_idx(&self, window: &Window) -> Result<u16, OutOfWindow> {
         self.areas(window)?.driver_area(window)?.idx()
     }
 
     /// The index of the used ring as it is in memory now: where a device that was not told
     /// otherwise goes on.
-    ///
-    /// # Errors
-    ///
-    /// [`OutOfWindow`] if the ring is not in `window`.
     pub fn used_idx(&self, window: &Window) -> Result<u16, OutOfWindow> {
         self.areas(window)?.device_area(window)?.idx()
     }

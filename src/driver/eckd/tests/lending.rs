@@ -1,7 +1,6 @@
 //! The subchannel lent between two programs.
 
-use super::fake::id;
-use super::{cdl, Fixture, ISC};
+use super::{cdl, id, Fixture, ISC};
 use crate::css;
 use crate::driver::block::{BlockDevice, BlockStatus, Dasd, SubmitError, Volume};
 use channel::{ChannelSubsystem, PmcwFlags};
@@ -16,7 +15,7 @@ impl Fixture {
     /// Requests that are in flight after some time.
     fn after_a_while(&mut self) -> u32 {
         for _ in 0..100 {
-            self.disk.kick(&mut self.machine);
+            self.kick();
             self.machine.micros += 50_000;
         }
         self.disk.in_flight()
@@ -31,22 +30,22 @@ fn requests_wait_until_it_is_back() {
         fixture.one(true, 7 + u64::from(token), token);
     }
     assert_eq!(fixture.after_a_while(), 3);
-    assert_eq!(fixture.machine.starts, 0);
+    assert_eq!(fixture.port().starts, 0);
     assert!(!fixture.disk.arm(), "there is nothing to be done");
     fixture.return_it(Volume::Same);
     let done = fixture.all();
     assert!(done.iter().all(|done| done.status == BlockStatus::Ok));
-    assert_eq!((done.len(), fixture.machine.starts), (3, 1));
+    assert_eq!((done.len(), fixture.port().starts), (3, 1));
 }
 
 #[test]
 fn a_disk_that_waits_for_a_change_is_lent_at_once() {
     let mut fixture = Fixture::cdl();
-    let intervention = super::fake::Fault::UnitCheck([0x40].to_vec());
-    fixture.machine.faults.push_back(intervention);
+    let intervention = crate::testing::Fault::UnitCheck([0x40].to_vec());
+    fixture.port().faults.push_back(intervention);
     fixture.one(false, 5, 0);
-    fixture.disk.kick(&mut fixture.machine);
-    fixture.disk.kick(&mut fixture.machine);
+    fixture.kick();
+    fixture.kick();
     assert!(fixture.disk.release());
     fixture.return_it(Volume::Same);
     assert_eq!(fixture.all()[0].status, BlockStatus::Ok);
@@ -55,14 +54,14 @@ fn a_disk_that_waits_for_a_change_is_lent_at_once() {
 #[test]
 fn a_running_program_ends_first() {
     let mut fixture = Fixture::cdl();
-    fixture.machine.faults.push_back(super::fake::Fault::Hang);
+    fixture.port().faults.push_back(crate::testing::Fault::Hang);
     fixture.one(false, 5, 0);
-    fixture.disk.kick(&mut fixture.machine);
+    fixture.kick();
     assert!(!fixture.disk.release());
     let mut turns = 0;
     while !fixture.disk.release() {
         fixture.machine.micros += 200_000;
-        fixture.disk.kick(&mut fixture.machine);
+        fixture.kick();
         turns += 1;
         assert!(turns < 500, "bounded by the missing-interruption time");
     }
@@ -87,7 +86,7 @@ fn another_volume_is_given_up_with_its_requests() {
     fixture.one(false, 5, 0);
     // As if it had been formatted with other blocks.
     let other = cdl(6).format(2, 2048, 21);
-    fixture.machine.records = other.records;
+    fixture.device.borrow_mut().records = other.records;
     fixture.return_it(Volume::Doubtful);
     assert_eq!(fixture.all()[0].status, BlockStatus::IoError);
     let segment = fixture.segment(0, 4096);
@@ -103,7 +102,7 @@ fn a_disk_that_is_gone_when_it_comes_back_is_given_up() {
     fixture.disk.release();
     fixture.one(false, 5, 0);
     css::disable(&mut fixture.machine, id()).unwrap();
-    fixture.machine.unplug();
+    fixture.machine.unplug(id());
     fixture.disk.resume(&mut fixture.machine, ISC, Volume::Same);
     assert_eq!(fixture.all()[0].status, BlockStatus::IoError);
 }
@@ -113,11 +112,11 @@ fn another_volume_that_was_plugged_in_meanwhile_is_not_the_disk() {
     let mut fixture = Fixture::cdl();
     fixture.disk.release();
     fixture.one(true, 5, 0);
-    fixture.machine.unplug();
+    fixture.machine.unplug(id());
     fixture.disk.recheck(&mut fixture.machine);
-    fixture.machine.gone = false;
+    fixture.port().mishaps.gone = false;
     let other = cdl(6).label("VOL1", "VOL1OTHER1");
-    fixture.machine.records = other.records;
+    fixture.device.borrow_mut().records = other.records;
     fixture.return_it(Volume::Same);
     assert_eq!(fixture.all()[0].status, BlockStatus::IoError);
 }
@@ -129,11 +128,11 @@ fn a_device_with_another_number_is_not_the_disk_though_it_may_be_a_copy() {
         if lent {
             fixture.disk.release();
         } else {
-            fixture.machine.unplug();
+            fixture.machine.unplug(id());
             fixture.disk.recheck(&mut fixture.machine);
-            fixture.machine.gone = false;
+            fixture.port().mishaps.gone = false;
         }
-        fixture.machine.schib.pmcw.device = 0x123.into();
+        fixture.machine.pmcw(id()).device = 0x123.into();
         if lent {
             fixture.return_it(Volume::Same);
         } else {

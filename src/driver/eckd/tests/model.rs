@@ -4,8 +4,6 @@
 //! [`super::recovery`] proves the same and more on a storage control that knows records; there the end of a program is as the test says.
 //! Here it is as the channel makes it of what the device, a path or the subchannel does.
 
-mod machine;
-
 use crate::driver::block::Dasd;
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -13,14 +11,14 @@ use std::vec::Vec;
 
 use channel::model::{Fault, Instruction, PathState, Reply, Script};
 use channel::{ChannelSubsystem, CommandCode, DeviceStatus, Refusal, SubchannelStatus};
-use window::{ClientAddress, Segment, Window};
+use window::{Segment, Window};
 use zerocopy::IntoBytes;
 
-use super::fake::{id, Machine as Fake};
 use super::recovery::sense_of;
 use super::*;
+use crate::driver::block::Done;
 use crate::driver::dasd::recovery::{Action, ATTEMPTS, PROGRAM_TIMEOUT, TABLE};
-use machine::Machine;
+use crate::testing::{Machine, Pace};
 
 /// One step of the clock, in microseconds.
 const TICK: u64 = 50_000;
@@ -37,7 +35,7 @@ fn good() -> Reply {
 
 /// Answers to two bring-ups of a volume without a label.
 fn script() -> Script {
-    let about = Fake::new(6).about;
+    let about = StorageControl::new(6).about;
     let mut script = Script::new()
         .on(
             CommandCode::SENSE_ID.0,
@@ -73,16 +71,17 @@ impl Bench {
     fn new(paths: usize, replies: &[Reply]) -> Self {
         let device = Rc::new(RefCell::new(script()));
         let mut machine = Machine::new();
-        machine.model.attach(id(), 0x0A80, device.clone());
+        machine.pace = Pace::Later;
+        machine.attach_device(id(), 0x0A80, device.clone());
         if paths == 2 {
-            let model = &mut machine.model;
+            let model = &mut machine.css;
             model.set_path(id(), 1, 0x31, PathState::Operational);
         }
         let disk = Eckd::open(&mut machine, id(), ISC).unwrap();
         for reply in replies.iter().cloned().chain([good()]) {
             device.borrow_mut().add(format::READ_DATA.0, reply);
         }
-        machine.taken.clear();
+        machine.subchannel(id()).taken.clear();
         let data = machine.storage(1).unwrap();
         Self {
             machine,
@@ -93,7 +92,11 @@ impl Bench {
     }
 
     fn inject(&mut self, fault: Fault) {
-        self.machine.model.inject(id(), fault);
+        self.machine.css.inject(id(), fault);
+    }
+
+    fn taken(&mut self) -> &[u8] {
+        &self.machine.subchannel(id()).taken
     }
 
     fn segment(&self) -> Segment {
@@ -112,7 +115,7 @@ impl Bench {
     /// The channel works, and the event loop turns once.
     fn turn(&mut self) -> Option<Done> {
         self.disk.kick(&mut self.machine);
-        self.machine.model.run(1000);
+        self.machine.css.run(1000);
         while let Some(interruption) = self.machine.pending_interruption() {
             assert!(self.disk.interruption(&mut self.machine, &interruption));
         }
@@ -146,7 +149,7 @@ impl Bench {
     /// A request ends so after programs over these paths, and the next one ends well.
     fn expect(&mut self, status: BlockStatus, paths: &[u8], about: &str) {
         assert_eq!(self.read(), status, "{about}");
-        assert_eq!(self.machine.taken, paths, "{about}");
+        assert_eq!(self.taken(), paths, "{about}");
         assert_eq!(self.read(), BlockStatus::Ok, "after {about}");
     }
 
@@ -154,7 +157,7 @@ impl Bench {
     fn expect_gone(&mut self, about: &str) {
         assert_eq!(self.ending(), BlockStatus::IoError, "{about}");
         assert_eq!(self.submit(), Err(SubmitError::Broken), "{about}");
-        self.machine.model.bring_back(id());
+        self.machine.css.bring_back(id());
         self.disk.recheck(&mut self.machine);
         assert_eq!(self.read(), BlockStatus::Ok, "after {about}");
     }
@@ -200,7 +203,7 @@ fn a_path_that_an_earlier_request_left_out_is_untried() {
     let [untried, _] = checks(&[0x10, 0x80]);
     let mut bench = Bench::new(2, &[other, good(), untried]);
     bench.expect(BlockStatus::Ok, &[0x80, 0x40], "both");
-    assert_eq!(bench.machine.taken, [0x80, 0x40, 0x40, 0x80]);
+    assert_eq!(bench.taken(), [0x80, 0x40, 0x40, 0x80]);
 }
 
 #[test]
@@ -279,7 +282,7 @@ fn a_busy_device_that_is_free_says_so_and_is_not_waited_for_longer() {
     let mut bench = Bench::new(2, &[busy]);
     bench.submit().unwrap();
     assert_eq!((bench.turn(), bench.turn()), (None, None));
-    let model = &mut bench.machine.model;
+    let model = &mut bench.machine.css;
     model.unsolicited(id(), DeviceStatus::CONTROL_UNIT_END);
     let done = (0..4).find_map(|_| bench.turn());
     assert_eq!(done.unwrap().status, BlockStatus::Ok);
@@ -294,7 +297,7 @@ fn a_program_that_does_not_end_is_stopped_and_tried_over_another_path() {
             bench.inject(Fault::HaltUnanswered);
         }
         assert_eq!(bench.read(), BlockStatus::Ok);
-        assert_eq!(bench.machine.taken.last(), Some(&second), "{paths} {deaf}");
+        assert_eq!(bench.taken().last(), Some(&second), "{paths} {deaf}");
         assert_eq!(bench.device.borrow().stops, 1, "by the halt or the clear");
         assert_eq!(bench.disk.recoveries().timeouts, 1);
         assert_eq!(bench.read(), BlockStatus::Ok);
@@ -329,7 +332,7 @@ fn a_disk_without_a_path_or_without_its_subchannel_is_gone_until_it_is_back() {
         let mut bench = Bench::new(paths, &[good().after(Reply::NEVER)]);
         bench.submit().unwrap();
         bench.turn();
-        bench.machine.model.take_away(id());
+        bench.machine.css.take_away(id());
         bench.disk.recheck(&mut bench.machine);
         bench.expect_gone("a device that is taken away");
     }
@@ -341,10 +344,10 @@ fn a_path_that_is_lost_under_a_program_is_left() {
     bench.submit().unwrap();
     bench.turn();
     // All paths that nobody gave a number have number 0.
-    bench.machine.model.lose_path(0);
+    bench.machine.css.lose_path(0);
     assert_eq!(bench.ending(), BlockStatus::Ok);
-    assert_eq!(bench.machine.taken, [0x80, 0x40]);
-    bench.machine.model.find_path(0);
+    assert_eq!(bench.taken(), [0x80, 0x40]);
+    bench.machine.css.find_path(0);
     assert_eq!(bench.read(), BlockStatus::Ok);
 }
 
@@ -353,9 +356,9 @@ fn when_the_other_path_is_lost_too_the_first_one_is_used_again() {
     for state in [PathState::Dead, PathState::Unavailable] {
         let [check, _] = checks(&[0x10]);
         let mut bench = Bench::new(2, &[check]);
-        bench.machine.model.set_path(id(), 1, 0x31, state);
+        bench.machine.css.set_path(id(), 1, 0x31, state);
         assert_eq!(bench.read(), BlockStatus::Ok, "{state:?}");
-        assert_eq!(bench.machine.taken.last(), Some(&0x80));
+        assert_eq!(bench.taken().last(), Some(&0x80));
         assert_eq!(bench.read(), BlockStatus::Ok, "{state:?}");
     }
 }

@@ -5,11 +5,11 @@ use std::vec::Vec;
 use channel::{ChannelSubsystem, DeviceStatus, Refusal, SubchannelStatus};
 use vcss::trace::{Record, TraceEvent};
 
-use super::fake::Fault;
-use super::{cdl, Eckd, Fixture, SubmitError, BLOCK};
+use super::{cdl, id, machine, Eckd, Fixture, SubmitError, BLOCK, ISC};
 use crate::css::while_serving;
 use crate::driver::block::{BlockDevice, BlockStatus, Dasd, Recoveries};
 use crate::driver::dasd::recovery::{self, Action, ATTEMPTS, CHANGE_US, PROGRAM_TIMEOUT, TABLE};
+use crate::testing::Fault;
 
 /// Sense bytes with the bits of a row, and of no row before it.
 const SENSE: [[u8; 3]; TABLE.len()] = [
@@ -40,7 +40,7 @@ pub(super) fn sense_of(number: usize) -> Vec<u8> {
 
 /// A disk over two paths.
 fn two_paths() -> Fixture {
-    Fixture::new(cdl(6).over(0xC0))
+    Fixture::over(cdl(6), 0xC0)
 }
 
 /// The actions that the trace has.
@@ -72,10 +72,10 @@ fn every_row_does_what_it_says_over_one_path() {
         };
         for (times, status) in [(1, once), (ATTEMPTS, BlockStatus::IoError)] {
             let mut fixture = Fixture::cdl();
-            fixture.machine.faults = vec![Fault::UnitCheck(sense.clone()); times as usize].into();
+            fixture.port().faults = vec![Fault::UnitCheck(sense.clone()); times as usize].into();
             let found = fixture.status(true, 9);
             assert_eq!(found, status, "{}, {times} times", row.reason);
-            fixture.machine.faults.clear();
+            fixture.port().faults.clear();
             let found = fixture.status(false, 9);
             assert_eq!(found, BlockStatus::Ok, "after {}", row.reason);
         }
@@ -87,7 +87,7 @@ fn every_row_does_what_it_says_over_two_paths() {
     for (number, row) in TABLE.iter().enumerate() {
         let mut fixture = two_paths();
         let fault = Fault::UnitCheck(sense_of(number));
-        fixture.machine.faults.push_back(fault);
+        fixture.port().faults.push_back(fault);
         let found = fixture.status(true, 9);
         let good = row.action != Action::Fail;
         assert_eq!(found == BlockStatus::Ok, good, "{}", row.reason);
@@ -96,7 +96,7 @@ fn every_row_does_what_it_says_over_two_paths() {
             Action::OtherPath | Action::UntriedPath => &[0x80, 0x40],
             Action::Fail => &[0x80],
         };
-        assert_eq!(fixture.machine.taken, paths, "{}", row.reason);
+        assert_eq!(fixture.port().taken, paths, "{}", row.reason);
     }
 }
 
@@ -105,7 +105,7 @@ fn every_recovery_is_counted_and_traced() {
     for (number, row) in TABLE.iter().enumerate() {
         let mut fixture = two_paths();
         let fault = Fault::UnitCheck(sense_of(number));
-        fixture.machine.faults.push_back(fault);
+        fixture.port().faults.push_back(fault);
         fixture.status(true, 9);
         let other = matches!(row.action, Action::OtherPath | Action::UntriedPath);
         let wanted = Recoveries {
@@ -124,7 +124,7 @@ fn every_recovery_is_counted_and_traced() {
 fn a_record_of_the_trace_has_the_paths_the_status_and_the_sense_bytes() {
     let mut fixture = two_paths();
     let sense = vec![0x10, 0, 0, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
-    fixture.machine.faults.push_back(Fault::UnitCheck(sense));
+    fixture.port().faults.push_back(Fault::UnitCheck(sense));
     fixture.status(true, 9);
     let record = fixture.disk.incident().unwrap();
     let wanted = [
@@ -140,45 +140,45 @@ fn a_record_of_the_trace_has_the_paths_the_status_and_the_sense_bytes() {
 fn a_path_that_fails_is_left_alone_for_a_while() {
     let mut fixture = two_paths();
     let check = Fault::UnitCheck(vec![0x10]);
-    fixture.machine.path_faults.insert(0x80, check);
+    fixture.port().path_faults.insert(0x80, check);
     for _ in 0..3 {
         assert_eq!(fixture.status(true, 9), BlockStatus::Ok);
     }
-    assert_eq!(fixture.machine.taken, [0x80, 0x40, 0x40, 0x40]);
+    assert_eq!(fixture.port().taken, [0x80, 0x40, 0x40, 0x40]);
     fixture.machine.micros += 60_000_000;
     assert_eq!(fixture.status(true, 9), BlockStatus::Ok);
-    assert_eq!(fixture.machine.taken[4..], [0x80, 0x40]);
+    assert_eq!(fixture.port().taken[4..], [0x80, 0x40]);
 }
 
 #[test]
 fn what_fails_on_every_path_fails() {
-    let mut fixture = Fixture::new(cdl(6).over(0xF0));
+    let mut fixture = Fixture::over(cdl(6), 0xF0);
     for path in [0x80, 0x40, 0x20, 0x10] {
         let check = Fault::UnitCheck(vec![0x10, 0x02]);
-        fixture.machine.path_faults.insert(path, check);
+        fixture.port().path_faults.insert(path, check);
     }
     assert_eq!(fixture.status(true, 9), BlockStatus::IoError);
-    assert_eq!(fixture.machine.taken, [0x80, 0x40, 0x20, 0x10]);
+    assert_eq!(fixture.port().taken, [0x80, 0x40, 0x20, 0x10]);
 }
 
 #[test]
 fn a_path_that_is_not_operational_is_no_lost_disk() {
     let mut fixture = two_paths();
     fixture
-        .machine
+        .port()
         .faults
         .push_back(Fault::UnitCheck(vec![0x10]));
-    fixture.machine.faults.push_back(Fault::Deferred(3));
+    fixture.port().faults.push_back(Fault::Deferred(3));
     assert_eq!(fixture.status(true, 9), BlockStatus::Ok);
-    assert_eq!(fixture.machine.taken, [0x80, 0x40, 0x80]);
+    assert_eq!(fixture.port().taken, [0x80, 0x40, 0x80]);
 }
 
 #[test]
 fn a_program_that_does_not_end_is_tried_over_another_path() {
     let mut fixture = two_paths();
-    fixture.machine.path_faults.insert(0x80, Fault::Hang);
+    fixture.port().path_faults.insert(0x80, Fault::Hang);
     assert_eq!(fixture.status(true, 9), BlockStatus::Ok);
-    assert_eq!(fixture.machine.taken, [0x80, 0x40]);
+    assert_eq!(fixture.port().taken, [0x80, 0x40]);
     let all = fixture.disk.recoveries();
     assert_eq!((all.timeouts, all.other_paths), (1, 1));
 }
@@ -192,23 +192,23 @@ fn a_wait_for_the_device_ends_with_its_status() {
     ] {
         let mut fixture = Fixture::cdl();
         let required = Fault::UnitCheck(vec![0x40]);
-        fixture.machine.faults.push_back(required);
+        fixture.port().faults.push_back(required);
         fixture.one(true, 9, 0);
         let began = fixture.machine.micros;
-        fixture.disk.kick(&mut fixture.machine);
+        fixture.kick();
         fixture.machine.micros += CHANGE_US / 2;
-        fixture.disk.kick(&mut fixture.machine);
-        assert_eq!(fixture.machine.starts, 1, "it waits");
-        fixture.machine.alert(status);
+        fixture.kick();
+        assert_eq!(fixture.port().starts, 1, "it waits");
+        fixture.machine.alert(id(), status);
         let interruption = channel::IoInterruption::Subchannel {
-            id: super::id(),
+            id: id(),
             parameter: 0,
-            isc: super::ISC,
+            isc: ISC,
         };
         assert!(fixture
             .disk
             .interruption(&mut fixture.machine, &interruption));
-        fixture.disk.kick(&mut fixture.machine);
+        fixture.kick();
         assert_eq!(fixture.disk.poll().unwrap().status, BlockStatus::Ok);
         assert!(fixture.machine.micros < began + CHANGE_US);
     }
@@ -218,7 +218,7 @@ fn a_wait_for_the_device_ends_with_its_status() {
 fn a_wait_for_the_device_without_status_ends_too() {
     let mut fixture = Fixture::cdl();
     let busy = Fault::Device(DeviceStatus::BUSY);
-    fixture.machine.faults.push_back(busy);
+    fixture.port().faults.push_back(busy);
     let began = fixture.machine.micros;
     assert_eq!(fixture.status(true, 9), BlockStatus::Ok);
     assert!(fixture.machine.micros >= began + CHANGE_US);
@@ -228,21 +228,21 @@ fn a_wait_for_the_device_without_status_ends_too() {
 fn a_device_that_stays_busy_fails_all_requests_of_the_program_at_once() {
     let mut fixture = Fixture::cdl();
     let busy = Fault::Device(DeviceStatus::BUSY);
-    fixture.machine.path_faults.insert(0x80, busy);
+    fixture.port().path_faults.insert(0x80, busy);
     for token in 0..20 {
         fixture.one(false, u64::from(token) * 3, token);
     }
     let done = fixture.all();
     assert_eq!(done.len(), 20);
     assert!(done.iter().all(|one| one.status == BlockStatus::IoError));
-    assert_eq!(fixture.machine.starts, ATTEMPTS);
+    assert_eq!(fixture.port().starts, ATTEMPTS);
 }
 
 #[test]
 fn a_disk_that_is_back_is_brought_up_again() {
     let mut fixture = Fixture::cdl();
     assert_eq!(fixture.status(true, 1), BlockStatus::Ok);
-    fixture.machine.unplug();
+    fixture.machine.unplug(id());
     fixture.disk.recheck(&mut fixture.machine);
     assert!(fixture.disk.recoveries().broken);
     let one = fixture.segment(0, BLOCK as u32);
@@ -250,7 +250,7 @@ fn a_disk_that_is_back_is_brought_up_again() {
         fixture.submit(false, 0, &[one], 9),
         Err(SubmitError::Broken)
     );
-    fixture.machine.gone = false;
+    fixture.port().mishaps.gone = false;
     fixture.disk.recheck(&mut fixture.machine);
     assert!(!fixture.disk.recoveries().broken);
     assert_eq!(fixture.status(false, 1), BlockStatus::Ok);
@@ -262,16 +262,16 @@ fn a_disk_that_is_back_is_brought_up_again() {
 #[test]
 fn a_disk_that_goes_while_a_program_runs_fails_all_requests_and_can_come_back() {
     let mut fixture = Fixture::cdl();
-    fixture.machine.faults.push_back(Fault::Hang);
+    fixture.port().faults.push_back(Fault::Hang);
     for token in 0..30 {
         fixture.one(token % 2 == 0, u64::from(token) * 3, token);
     }
-    fixture.disk.kick(&mut fixture.machine);
-    fixture.machine.unplug();
+    fixture.kick();
+    fixture.machine.unplug(id());
     let done = fixture.all();
     assert_eq!(done.len(), 30);
     assert!(done.iter().all(|one| one.status == BlockStatus::IoError));
-    fixture.machine.gone = false;
+    fixture.port().mishaps.gone = false;
     fixture.disk.recheck(&mut fixture.machine);
     assert_eq!(fixture.status(true, 1), BlockStatus::Ok);
 }
@@ -280,13 +280,13 @@ fn a_disk_that_goes_while_a_program_runs_fails_all_requests_and_can_come_back() 
 fn a_program_that_somebody_else_halts_or_clears_is_tried_again() {
     for clear in [false, true] {
         let mut fixture = Fixture::cdl();
-        fixture.machine.faults.push_back(Fault::Hang);
+        fixture.port().faults.push_back(Fault::Hang);
         fixture.one(true, 9, 0);
-        fixture.disk.kick(&mut fixture.machine);
+        fixture.kick();
         if clear {
-            fixture.machine.clear(super::id()).unwrap();
+            fixture.machine.clear(id()).unwrap();
         } else {
-            fixture.machine.halt(super::id()).unwrap();
+            fixture.machine.halt(id()).unwrap();
         }
         assert_eq!(fixture.all()[0].status, BlockStatus::Ok);
         assert_eq!(fixture.disk.recoveries().timeouts, 0);
@@ -296,11 +296,11 @@ fn a_program_that_somebody_else_halts_or_clears_is_tried_again() {
 #[test]
 fn another_volume_in_its_place_is_not_served() {
     let mut fixture = Fixture::cdl();
-    fixture.machine.unplug();
+    fixture.machine.unplug(id());
     fixture.disk.recheck(&mut fixture.machine);
     let other = cdl(6).label("VOL1", "VOL1OTHER1");
-    fixture.machine.records = other.records;
-    fixture.machine.gone = false;
+    fixture.device.borrow_mut().records = other.records;
+    fixture.port().mishaps.gone = false;
     fixture.disk.recheck(&mut fixture.machine);
     let one = fixture.segment(0, BLOCK as u32);
     assert_eq!(
@@ -318,13 +318,13 @@ fn write_inhibited_is_not_an_equipment_check() {
 #[test]
 fn sense_that_does_not_come_by_itself_is_asked_for() {
     let mut fixture = Fixture::cdl();
-    fixture.machine.concurrent_sense = false;
+    fixture.port().mishaps.no_concurrent_sense = true;
     fixture
-        .machine
+        .port()
         .faults
         .push_back(Fault::UnitCheck(vec![0x80]));
     assert_eq!(fixture.status(false, 9), BlockStatus::IoError);
-    assert_eq!(fixture.machine.starts, 1);
+    assert_eq!(fixture.port().starts, 1);
 }
 
 #[test]
@@ -360,7 +360,7 @@ fn what_the_channel_reports_is_retried_or_fails() {
         (Fault::Refused(Refusal::Busy), BlockStatus::Ok),
     ] {
         let mut fixture = Fixture::cdl();
-        fixture.machine.faults.push_back(fault.clone());
+        fixture.port().faults.push_back(fault.clone());
         assert_eq!(fixture.status(false, 9), status, "{fault:?}");
         assert_eq!(fixture.status(false, 9), BlockStatus::Ok, "after {fault:?}");
     }
@@ -371,7 +371,7 @@ fn of_many_requests_only_the_one_without_its_record_fails() {
     let mut fixture = Fixture::cdl();
     let place = fixture.disk.volume().layout.place(70);
     let address = (place.cylinder as u16, place.head, place.record);
-    fixture.machine.records.remove(&address);
+    fixture.device.borrow_mut().records.remove(&address);
     for token in 0..60 {
         fixture.one(token % 3 == 0, u64::from(token) * 2, token);
     }
@@ -388,7 +388,8 @@ fn of_many_requests_only_the_one_without_its_record_fails() {
 fn of_blocks_that_follow_each_other_those_of_an_unformatted_track_fail() {
     let mut fixture = Fixture::cdl();
     fixture
-        .machine
+        .device
+        .borrow_mut()
         .records
         .retain(|at, _| (at.0, at.1) != (0, 4));
     for token in 0..60 {
@@ -403,9 +404,9 @@ fn of_blocks_that_follow_each_other_those_of_an_unformatted_track_fail() {
 #[test]
 fn a_program_that_does_not_end_is_halted_and_tried_again() {
     let mut fixture = Fixture::cdl();
-    fixture.machine.faults.push_back(Fault::Hang);
+    fixture.port().faults.push_back(Fault::Hang);
     assert_eq!(fixture.status(true, 1), BlockStatus::Ok);
-    assert_eq!((fixture.machine.halts, fixture.machine.clears), (1, 0));
+    assert_eq!((fixture.port().halts, fixture.port().clears), (1, 0));
     assert_eq!(fixture.disk.recoveries().timeouts, 1);
     assert!(fixture.machine.micros > PROGRAM_TIMEOUT);
 }
@@ -413,23 +414,23 @@ fn a_program_that_does_not_end_is_halted_and_tried_again() {
 #[test]
 fn a_halt_that_does_not_end_is_followed_by_a_clear() {
     let mut fixture = Fixture::cdl();
-    fixture.machine.halt_stuck = true;
-    fixture.machine.faults.push_back(Fault::Hang);
+    fixture.port().mishaps.halt_stuck = true;
+    fixture.port().faults.push_back(Fault::Hang);
     assert_eq!(fixture.status(true, 1), BlockStatus::Ok);
-    assert_eq!((fixture.machine.halts, fixture.machine.clears), (1, 1));
+    assert_eq!((fixture.port().halts, fixture.port().clears), (1, 1));
 }
 
 #[test]
 fn a_disk_that_cannot_be_stopped_is_given_up() {
     let mut fixture = Fixture::cdl();
-    fixture.machine.halt_stuck = true;
-    fixture.machine.clear_stuck = true;
-    fixture.machine.faults.push_back(Fault::Hang);
+    fixture.port().mishaps.halt_stuck = true;
+    fixture.port().mishaps.stuck = true;
+    fixture.port().faults.push_back(Fault::Hang);
     fixture.one(false, 1, 0);
     fixture.one(false, 2, 1);
     let done = fixture.all();
     assert!(done.iter().all(|one| one.status == BlockStatus::IoError));
-    assert_eq!((done.len(), fixture.machine.clears), (2, recovery::CLEARS));
+    assert_eq!((done.len(), fixture.port().clears), (2, recovery::CLEARS));
     let one = fixture.segment(0, BLOCK as u32);
     assert_eq!(
         fixture.submit(false, 0, &[one], 9),
@@ -440,7 +441,7 @@ fn a_disk_that_cannot_be_stopped_is_given_up() {
 #[test]
 fn a_program_that_never_ends_fails_in_the_end() {
     let mut fixture = Fixture::cdl();
-    fixture.machine.faults = vec![Fault::Hang; ATTEMPTS as usize].into();
+    fixture.port().faults = vec![Fault::Hang; ATTEMPTS as usize].into();
     assert_eq!(fixture.status(false, 1), BlockStatus::IoError);
     assert_eq!(fixture.status(false, 1), BlockStatus::Ok);
 }
@@ -449,7 +450,7 @@ fn a_program_that_never_ends_fails_in_the_end() {
 fn a_disk_that_is_gone_fails_its_requests_and_takes_no_more() {
     for fault in [Fault::Deferred(3), Fault::Refused(Refusal::NotOperational)] {
         let mut fixture = Fixture::cdl();
-        fixture.machine.faults.push_back(fault);
+        fixture.port().faults.push_back(fault);
         assert_eq!(fixture.status(false, 1), BlockStatus::IoError);
         let one = fixture.segment(0, BLOCK as u32);
         assert_eq!(
@@ -459,7 +460,7 @@ fn a_disk_that_is_gone_fails_its_requests_and_takes_no_more() {
     }
     let mut fixture = Fixture::cdl();
     fixture.one(false, 1, 0);
-    fixture.machine.gone = true;
+    fixture.port().mishaps.gone = true;
     fixture.disk.recheck(&mut fixture.machine);
     assert_eq!(fixture.all()[0].status, BlockStatus::IoError);
 }
@@ -467,18 +468,19 @@ fn a_disk_that_is_gone_fails_its_requests_and_takes_no_more() {
 #[test]
 fn a_dead_volume_is_tried_for_a_moment_only_while_others_are_served() {
     for stuck in [false, true] {
-        let mut machine = cdl(6);
-        machine.faults.push_back(Fault::Hang);
-        machine.clear_stuck = stuck;
+        let (mut machine, _) = machine(cdl(6), 0x80);
+        let port = machine.subchannel(id());
+        port.faults.push_back(Fault::Hang);
+        port.mishaps.stuck = stuck;
         let tried = while_serving(&mut machine, |machine| {
-            Eckd::open(machine, super::id(), super::ISC).map(drop)
+            Eckd::open(machine, id(), ISC).map(drop)
         });
         tried.unwrap_err();
         assert!(machine.micros <= 600_000, "{} us", machine.micros);
     }
-    let mut machine = cdl(6);
+    let (mut machine, _) = machine(cdl(6), 0x80);
     while_serving(&mut machine, |machine| {
-        Eckd::open(machine, super::id(), super::ISC).map(drop)
+        Eckd::open(machine, id(), ISC).map(drop)
     })
     .unwrap();
 }

@@ -3,23 +3,23 @@
 use crate::driver::block::Dasd;
 use proptest::prelude::*;
 
-use super::fake::Fault;
 use super::*;
+use crate::testing::Fault;
 
 /// Records of a track.
 const RECORDS: u64 = 12;
 /// The tracks that the quick mode of dasdfmt formats: those of label and VTOC.
 const QUICK: [u16; 2] = [0, 1];
 
-/// A machine with a volume that has these tracks formatted.
-fn machine(tracks: &[u16]) -> Machine {
-    let all = Machine::new(6).format(0, 4096, 12);
+/// A volume that has these tracks formatted.
+fn thin(tracks: &[u16]) -> StorageControl {
+    let all = StorageControl::new(6).format(0, 4096, 12);
     all.label("VOL1", "VOL1LINUX1").thin(tracks)
 }
 
-/// A volume with these tracks formatted.
+/// The disk with these tracks formatted.
 fn volume(tracks: &[u16]) -> Fixture {
-    Fixture::new(machine(tracks))
+    Fixture::new(thin(tracks))
 }
 
 impl Fixture {
@@ -52,7 +52,7 @@ impl Fixture {
     fn records_of(&self, track: u64) -> usize {
         let track = track as u16 + 2;
         let on = |record| (track / 15, track % 15, record);
-        self.machine.records.range(on(0)..=on(255)).count()
+        self.device.borrow().records.range(on(0)..=on(255)).count()
     }
 }
 
@@ -71,16 +71,16 @@ fn a_volume_says_that_it_is_thin() {
     );
     assert!(!Fixture::cdl().disk.volume().thin);
     // A storage control that could have some: this one is none.
-    let mut machine = cdl(6);
-    machine.about.control = 0x2107.into();
-    assert!(!Fixture::new(machine).disk.volume().thin);
+    let mut plain = cdl(6);
+    plain.about.control = 0x2107.into();
+    assert!(!Fixture::new(plain).disk.volume().thin);
 }
 
 #[test]
 fn a_volume_whose_label_only_is_formatted_is_none() {
-    let mut machine = machine(&QUICK);
-    machine.records.retain(|at, _| *at <= (0, 0, 3));
-    let refused = Eckd::open(&mut machine, id(), ISC).unwrap_err();
+    let mut thin = thin(&QUICK);
+    thin.records.retain(|at, _| *at <= (0, 0, 3));
+    let refused = Eckd::open(&mut machine(thin, 0x80).0, id(), ISC).unwrap_err();
     let wanted = "not formatted: no cylinder 0 head 0 record 4";
     assert_eq!(refused.to_string(), wanted);
 }
@@ -94,7 +94,7 @@ fn tracks_that_were_never_formatted_read_as_zeroes_and_stay_so() {
             vec![0; (blocks * BLOCK) as usize]
         );
     }
-    assert_eq!(fixture.machine.formatted, 0);
+    assert_eq!(fixture.device.borrow_mut().formatted, 0);
     let last = fixture.disk.volume().layout.blocks - 1;
     assert_eq!(fixture.read(last, 1), vec![0; BLOCK as usize]);
     assert_eq!(
@@ -114,14 +114,22 @@ fn a_whole_track_and_a_part_of_one_are_formatted_once_and_written() {
         let mut fixture = volume(&QUICK);
         assert_eq!(fixture.write(block, blocks, 7), BlockStatus::Ok);
         assert_eq!(fixture.records_of(1), RECORDS as usize);
-        assert_eq!(u64::from(fixture.machine.formatted), RECORDS, "one track");
+        assert_eq!(
+            u64::from(fixture.device.borrow_mut().formatted),
+            RECORDS,
+            "one track"
+        );
         assert_eq!(fixture.read(block, blocks), contents(block, blocks, 7));
         let mut track = vec![0; (RECORDS * BLOCK) as usize];
         let at = ((block - RECORDS) * BLOCK) as usize;
         track[at..][..(blocks * BLOCK) as usize].copy_from_slice(&contents(block, blocks, 7));
         assert_eq!(fixture.read(RECORDS, RECORDS), track);
         assert_eq!(fixture.write(block, blocks, 9), BlockStatus::Ok);
-        assert_eq!(u64::from(fixture.machine.formatted), RECORDS, "not again");
+        assert_eq!(
+            u64::from(fixture.device.borrow_mut().formatted),
+            RECORDS,
+            "not again"
+        );
         assert_eq!(fixture.disk.recoveries().failures, 0);
     }
 }
@@ -133,18 +141,21 @@ fn a_request_over_formatted_and_unformatted_tracks_gets_the_data_of_the_ones_and
     let mut fixture = volume(&[0, 1, 2, 3, 5]);
     assert_eq!(fixture.write(RECORDS, RECORDS, 1), BlockStatus::Ok);
     assert_eq!(fixture.write(RECORDS * 3, RECORDS, 2), BlockStatus::Ok);
-    assert_eq!(fixture.machine.formatted, 0);
+    assert_eq!(fixture.device.borrow_mut().formatted, 0);
     let zeroes = vec![0; (RECORDS * BLOCK) as usize];
     let mut wanted = contents(RECORDS, RECORDS, 1);
     wanted.extend(&zeroes);
     wanted.extend(contents(RECORDS * 3, RECORDS, 2));
     wanted.extend(&zeroes);
     assert!(fixture.read(RECORDS, RECORDS * 4) == wanted);
-    assert_eq!(fixture.machine.formatted, 0);
+    assert_eq!(fixture.device.borrow_mut().formatted, 0);
     // The same, written, from the middle of a track to the middle of one.
     let (block, blocks) = (RECORDS + 6, RECORDS * 3);
     assert_eq!(fixture.write(block, blocks, 3), BlockStatus::Ok);
-    assert_eq!(u64::from(fixture.machine.formatted), RECORDS * 2);
+    assert_eq!(
+        u64::from(fixture.device.borrow_mut().formatted),
+        RECORDS * 2
+    );
     let at = (6 * BLOCK) as usize;
     wanted[at..][..(blocks * BLOCK) as usize].copy_from_slice(&contents(block, blocks, 3));
     assert!(fixture.read(RECORDS, RECORDS * 4) == wanted);
@@ -161,28 +172,32 @@ fn many_requests_at_once_each_get_what_is_theirs() {
     assert!(done.iter().all(|one| one.status == BlockStatus::Ok));
     assert_eq!(fixture.disk.recoveries().failures, 0);
     // Tracks 4 and 6: blocks were written on both.
-    assert_eq!(u64::from(fixture.machine.formatted), RECORDS * 2);
+    assert_eq!(
+        u64::from(fixture.device.borrow_mut().formatted),
+        RECORDS * 2
+    );
 }
 
 #[test]
 fn whoever_dies_while_a_track_is_formatted_or_behind_it_has_changed_nothing() {
     for there in 0..=RECORDS as u8 {
         let mut fixture = volume(&QUICK);
-        fixture.machine.format_hangs_after = Some(there).filter(|it| u64::from(*it) < RECORDS);
+        fixture.device.borrow_mut().format_hangs_after =
+            Some(there).filter(|it| u64::from(*it) < RECORDS);
         let segment = fixture.segment(0, 2 * BLOCK as u32);
         fixture.submit(true, RECORDS + 5, &[segment], 1).unwrap();
         if u64::from(there) == RECORDS {
             // What it writes hangs: NRF, survey, format, write.
-            fixture.disk.kick(&mut fixture.machine);
-            fixture.machine.faults.push_back(Fault::Hang);
+            fixture.kick();
+            fixture.port().faults.push_back(Fault::Hang);
         }
-        fixture.disk.kick(&mut fixture.machine);
+        fixture.kick();
         assert!(fixture.disk.poll().is_none());
         assert_eq!(fixture.records_of(1), usize::from(there));
         // The next life: the same volume, another driver.
-        let mut machine = machine(&QUICK);
-        machine.records = core::mem::take(&mut fixture.machine.records);
-        let mut fixture = Fixture::new(machine);
+        let mut thin = thin(&QUICK);
+        thin.records = core::mem::take(&mut fixture.device.borrow_mut().records);
+        let mut fixture = Fixture::new(thin);
         let zeroes = vec![0; (RECORDS * BLOCK) as usize];
         assert!(fixture.read(RECORDS, RECORDS) == zeroes, "{there}");
         assert_eq!(
@@ -219,10 +234,10 @@ fn whoever_dies_while_a_track_is_formatted_or_behind_it_has_changed_nothing() {
 #[test]
 fn a_format_that_is_stopped_in_the_middle_goes_on_behind_what_is_there() {
     let mut fixture = volume(&QUICK);
-    fixture.machine.format_hangs_after = Some(5);
+    fixture.device.borrow_mut().format_hangs_after = Some(5);
     assert_eq!(fixture.write(RECORDS + 5, 2, 6), BlockStatus::Ok);
-    assert_eq!(fixture.machine.halts, 1);
-    assert_eq!(u64::from(fixture.machine.formatted), RECORDS);
+    assert_eq!(fixture.port().halts, 1);
+    assert_eq!(u64::from(fixture.device.borrow_mut().formatted), RECORDS);
     assert_eq!(fixture.read(RECORDS + 5, 2), contents(RECORDS + 5, 2, 6));
 }
 
@@ -238,12 +253,12 @@ fn a_track_lost_at_either_program_is_tried_again() {
                 Fault::Deferred(1),
             ] {
                 let mut fixture = volume(&QUICK);
-                fixture.machine.skip_faults = number;
-                fixture.machine.faults.push_back(fault.clone());
+                fixture.port().skip_faults = number;
+                fixture.port().faults.push_back(fault.clone());
                 let status = fixture.status(write, RECORDS + 3);
                 assert_eq!(status, BlockStatus::Ok, "{write} {number} {fault:?}");
                 let formatted = if write { RECORDS } else { 0 };
-                assert_eq!(u64::from(fixture.machine.formatted), formatted);
+                assert_eq!(u64::from(fixture.device.borrow_mut().formatted), formatted);
             }
         }
     }
@@ -251,9 +266,9 @@ fn a_track_lost_at_either_program_is_tried_again() {
 
 #[test]
 fn sense_data_that_does_not_come_along_is_asked_for_there_too() {
-    let mut machine = machine(&QUICK);
-    machine.concurrent_sense = false;
-    let mut fixture = Fixture::new(machine);
+    let mut thin = machine(thin(&QUICK), 0x80);
+    thin.0.subchannel(id()).mishaps.no_concurrent_sense = true;
+    let mut fixture = Fixture::open(thin, Eckd::open);
     assert_eq!(fixture.read(RECORDS, 30), vec![0; (30 * BLOCK) as usize]);
     assert_eq!(fixture.write(RECORDS + 3, 30, 4), BlockStatus::Ok);
     assert_eq!(fixture.read(RECORDS + 3, 30), contents(RECORDS + 3, 30, 4));
@@ -263,7 +278,7 @@ fn sense_data_that_does_not_come_along_is_asked_for_there_too() {
 fn a_volume_that_cannot_be_formatted_fails_the_write_and_nothing_else() {
     let mut fixture = volume(&[0, 1, 2]);
     // No more storage: write inhibited, at each format write.
-    fixture.machine.format_inhibited = true;
+    fixture.device.borrow_mut().format_inhibited = true;
     assert_eq!(fixture.write(RECORDS + 3, 2, 4), BlockStatus::IoError);
     assert_eq!(fixture.write(3, 2, 4), BlockStatus::Ok);
     assert_eq!(fixture.read(RECORDS + 3, 2), vec![0; 2 * BLOCK as usize]);
@@ -272,9 +287,9 @@ fn a_volume_that_cannot_be_formatted_fails_the_write_and_nothing_else() {
 
 #[test]
 fn prefix_begins_such_programs_too() {
-    let mut machine = machine(&QUICK).offering_prefix();
-    machine.prefix = true;
-    let mut fixture = Fixture::new(machine);
+    let mut thin = thin(&QUICK).offering_prefix();
+    thin.prefix = true;
+    let mut fixture = Fixture::new(thin);
     assert_eq!(fixture.write(6, 40, 4), BlockStatus::Ok);
     assert_eq!(fixture.read(6, 40), contents(6, 40, 4));
 }
@@ -283,12 +298,13 @@ fn prefix_begins_such_programs_too() {
 fn a_volume_that_is_not_thin_has_no_tracks_made() {
     let mut fixture = Fixture::cdl();
     fixture
-        .machine
+        .device
+        .borrow_mut()
         .records
         .retain(|at, _| (at.0, at.1) != (0, 4));
     assert_eq!(fixture.status(true, 30), BlockStatus::IoError);
     assert_eq!(fixture.status(false, 30), BlockStatus::IoError);
-    assert_eq!(fixture.machine.formatted, 0);
+    assert_eq!(fixture.device.borrow_mut().formatted, 0);
 }
 
 proptest! {
@@ -302,17 +318,18 @@ proptest! {
         requests in proptest::collection::vec(
             proptest::collection::vec((any::<bool>(), 0_u64..60, 1_u64..30), 1..5), 1..6),
     ) {
-        let mut machine = machine(&QUICK);
-        machine.midaws = midaws;
+        let mut thin = thin(&QUICK);
         for (track, there) in (3_u16..).zip(there) {
             for record in 1..=there {
                 let record = (track / 15, track % 15, record);
                 let data = vec![0; BLOCK as usize];
                 let key = Vec::new();
-                machine.records.insert(record, super::fake::Record { key, data });
+                thin.records.insert(record, crate::testing::Record { key, data });
             }
         }
-        let mut fixture = Fixture::new(machine);
+        let mut thin = machine(thin, 0x80);
+        thin.0.midaws = midaws;
+        let mut fixture = Fixture::open(thin, Eckd::open);
         let mut wanted = vec![0_u8; (100 * BLOCK) as usize];
         let mut seed = 0_u8;
         for batch in requests {

@@ -13,6 +13,7 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use super::virtio::QueueState;
 
+#[derive(Debug)]
 pub struct Console {
     pub features: Features,
     /// Names of ports 0, 1, ...; an empty one is not plugged.

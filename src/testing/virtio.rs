@@ -15,9 +15,13 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use super::block::Disk;
 use super::console::Console;
-use super::Answer;
+use super::port::Unit;
+
+/// Sense byte 0 of a command that is not known, or not now.
+const COMMAND_REJECT: u8 = 0x80;
 
 /// What is behind the control unit.
+#[derive(Debug)]
 pub enum Model {
     Disk(Disk),
     Console(Console),
@@ -29,13 +33,14 @@ pub enum Signal {
     Classic,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct QueueState {
     pub info: Option<QueueInfo>,
     pub ring: Option<Queue>,
     notifications: u32,
 }
 
+#[derive(Debug)]
 pub struct Virtio {
     /// What it says that it is, if not a virtio control unit.
     pub control_unit: u16,
@@ -101,11 +106,6 @@ impl Virtio {
         }
     }
 
-    /// The subchannel was disabled.
-    pub fn disable(&mut self) {
-        self.revision = None;
-    }
-
     pub fn notifications(&self, queue: u16) -> u32 {
         self.queues[usize::from(queue)].notifications
     }
@@ -139,27 +139,13 @@ impl Virtio {
         self.model.reset();
     }
 
-    pub fn command(&mut self, code: CommandCode, data: &mut [u8]) -> Answer {
-        if code == CommandCode::SENSE_ID {
-            let [high, low] = self.control_unit.to_be_bytes();
-            data[..7].copy_from_slice(&[0xFF, high, low, self.model.device_id(), 0, 0, 0]);
-            return Answer::Done(7);
-        }
-        let Ok(command) = Command::try_from(code.0) else {
-            return Answer::Reject;
-        };
-        if self.revision.is_none() && command != Command::SetRevision {
-            return Answer::Reject;
-        }
-        self.virtio_command(command, data)
-    }
-
-    fn virtio_command(&mut self, command: Command, data: &mut [u8]) -> Answer {
+    /// Gives what the device sends; `None` is a command reject.
+    fn virtio_command(&mut self, command: Command, data: &[u8]) -> Option<Vec<u8>> {
         match command {
             Command::SetRevision => {
                 let wish = parse::<Revision>(data).revision.get();
                 if self.revision.is_some() || wish > self.max_revision {
-                    return Answer::Reject;
+                    return None;
                 }
                 self.revision = Some(wish);
             }
@@ -167,7 +153,7 @@ impl Virtio {
             Command::ReadFeatures => {
                 let mut word: FeatureDescriptor = parse(data);
                 word.features = self.offered.word(word.index).into();
-                data.copy_from_slice(word.as_bytes());
+                return Some(word.as_bytes().to_vec());
             }
             Command::WriteFeatures => {
                 let word: FeatureDescriptor = parse(data);
@@ -181,26 +167,27 @@ impl Virtio {
                 let status = Status::from_bits_truncate(data[0]);
                 if self.refuses_features && status.contains(Status::FEATURES_OK) {
                     if self.revision == Some(1) {
-                        return Answer::Reject;
+                        return None;
                     }
                 } else {
                     self.status = status;
                 }
             }
-            Command::ReadStatus if self.revision >= Some(2) => data[0] = self.status.bits(),
-            Command::ReadStatus => return Answer::Reject,
+            Command::ReadStatus if self.revision >= Some(2) => {
+                return Some(vec![self.status.bits()]);
+            }
+            Command::ReadStatus => return None,
             Command::ReadConfig => {
-                let config = self.model.config();
-                let count = config.len().min(data.len());
-                data[..count].copy_from_slice(&config[..count]);
-                return Answer::Done(count);
+                let mut config = self.model.config();
+                config.truncate(data.len());
+                return Some(config);
             }
             Command::WriteConfig => {}
             Command::ReadQueueConfig => {
                 let mut config: QueueConfig = parse(data);
                 let known = usize::from(config.index.get()) < self.queues.len();
                 config.max_size = if known { self.queue_max } else { 0 }.into();
-                data.copy_from_slice(config.as_bytes());
+                return Some(config.as_bytes().to_vec());
             }
             Command::SetQueue => {
                 assert!(self.status.contains(Status::FEATURES_OK));
@@ -213,10 +200,10 @@ impl Virtio {
             Command::SetConfigIndicators => {
                 self.config_indicators = Some(parse::<IndicatorAddress>(data).address.get());
             }
-            Command::SetAdapterIndicators if self.refuses_adapter => return Answer::Reject,
+            Command::SetAdapterIndicators if self.refuses_adapter => return None,
             Command::SetAdapterIndicators => self.adapter = Some(parse(data)),
         }
-        Answer::Done(data.len())
+        Some(Vec::new())
     }
 
     /// Serves all queues; says how the driver is to be told, for each that wants it.
@@ -304,5 +291,23 @@ impl Model {
             Self::Disk(disk) => disk.serve(queues, storage),
             Self::Console(console) => console.serve(queues, storage),
         }
+    }
+}
+
+/// Programs of a virtio control unit have one command, whose data area it looks at by itself.
+impl Unit for Virtio {
+    fn command(&mut self, code: CommandCode, data: &[u8]) -> Result<Vec<u8>, Vec<u8>> {
+        if code == CommandCode::SENSE_ID {
+            let [high, low] = self.control_unit.to_be_bytes();
+            return Ok(vec![0xFF, high, low, self.model.device_id(), 0, 0, 0]);
+        }
+        let known = Command::try_from(code.0).ok();
+        let known = known.filter(|known| self.revision.is_some() || *known == Command::SetRevision);
+        let answer = known.and_then(|known| self.virtio_command(known, data));
+        answer.ok_or(vec![COMMAND_REJECT])
+    }
+
+    fn disable(&mut self) {
+        self.revision = None;
     }
 }

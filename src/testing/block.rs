@@ -13,7 +13,7 @@ use zerocopy::{FromBytes, IntoBytes};
 use super::virtio::QueueState;
 
 /// What the disk does with its requests.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Behaviour {
     /// Serves them.
     Serve,
@@ -29,6 +29,7 @@ pub enum Behaviour {
     Silent,
 }
 
+#[derive(Debug)]
 pub struct Disk {
     pub content: Vec<u8>,
     pub read_only: bool,
