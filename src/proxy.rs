@@ -190,11 +190,6 @@ impl Proxy {
         }
     }
 
-    /// Where it is noted what is being done.
-    pub const fn note(&self) -> Option<&'static Note> {
-        self.note
-    }
-
     /// The client at a place has come: what an earlier life left unfinished for it ends.
     pub fn cut_off(&mut self, place: usize, platform: &mut dyn Platform) {
         let Some(client) = self.clients.get_mut(place) else {

@@ -23,7 +23,7 @@ use super::virtio_ccw::{Settings, TransportError};
 use crate::css::stock::Stock;
 use crate::css::{has_room, Device, Platform};
 
-const QUEUES: u16 = 4;
+const VIRTIO_QUEUES: u16 = 4;
 /// Storage without which no disk is tried for the first time.
 const TRY_BYTES: usize = 512 * 1024;
 /// Storage that is left to everything else when a disk has been opened.
@@ -282,7 +282,8 @@ pub fn open(
 ) -> Result<Box<dyn BlockDevice>, DiskError> {
     Ok(match Kind::of(device).ok_or(DiskError::NoDriver)? {
         Kind::Virtio => Box::new(
-            VirtioBlk::open(platform, device.id, settings, QUEUES).map_err(DiskError::Virtio)?,
+            VirtioBlk::open(platform, device.id, settings, VIRTIO_QUEUES)
+                .map_err(DiskError::Virtio)?,
         ),
         Kind::Eckd => {
             Box::new(Eckd::open(platform, device.id, settings.isc).map_err(DiskError::Dasd)?)

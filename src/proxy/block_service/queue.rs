@@ -116,7 +116,7 @@ impl ServedQueue {
             return Err(SetupError::Record);
         }
         let queue = Self::over(area, place, ring)?;
-        queue.progress.store_next(0, start);
+        store_next(&queue.progress, 0, start);
         area.write(
             place,
             &QueueState {
@@ -131,7 +131,7 @@ impl ServedQueue {
             queue.note(head, InFlight::FREE, 0);
         }
         // From here on there is a queue to be taken up.
-        queue.progress.store_next(layout.size, start);
+        store_next(&queue.progress, layout.size, start);
         Ok(queue)
     }
 
@@ -214,7 +214,7 @@ impl ServedQueue {
             queue.note(head, InFlight::TAKEN, index);
             queue.again.push_back(head);
         }
-        queue.progress.store_next(size, last_avail);
+        store_next(&queue.progress, size, last_avail);
         // The earlier life may have published and not notified.
         queue.notify = true;
         Ok(Some(queue))
@@ -253,7 +253,7 @@ impl ServedQueue {
             self.again.pop_back();
             self.ring.unpop();
             let next = self.ring.last_avail();
-            self.progress.store_next(self.ring.size(), next);
+            store_next(&self.progress, self.ring.size(), next);
             self.taken.remove(head);
             self.redone(head);
             self.note(head, InFlight::FREE, 0);
@@ -320,7 +320,7 @@ impl ServedQueue {
         }
         let next = self.ring.last_avail();
         self.note(head, InFlight::TAKEN, next.wrapping_sub(1));
-        self.progress.store_next(self.ring.size(), next);
+        store_next(&self.progress, self.ring.size(), next);
         popped
     }
 
@@ -444,7 +444,7 @@ fn progress(area: &Area<'static>, place: u32) -> Result<Word<'static>, AreaError
 /// Forgets whatever queue the record has, but for a position: where the next one begins.
 pub fn forget(area: &Area<'static>, place: u32, next: u16) {
     match progress(area, place) {
-        Ok(progress) => progress.store_next(0, next),
+        Ok(progress) => store_next(&progress, 0, next),
         Err(error) => log::error!("queue record: {error}"),
     }
 }
@@ -455,15 +455,9 @@ pub fn position(area: &Area<'static>, place: u32) -> u16 {
 }
 
 /// Size and next available index are one word, so that one store changes the latter.
-trait NextAvail {
-    fn store_next(&self, size: u16, next: u16);
-}
-
-impl NextAvail for Word<'_> {
-    #[inline]
-    fn store_next(&self, size: u16, next: u16) {
-        self.store(u32::from(size) << 16 | u32::from(next));
-    }
+#[inline]
+fn store_next(progress: &Word<'_>, size: u16, next: u16) {
+    progress.store(u32::from(size) << 16 | u32::from(next));
 }
 
 #[derive(Debug, Default)]

@@ -587,7 +587,7 @@ impl World {
         };
         client.add(0x1000, slice).unwrap();
         client.add(0x1001, whole).unwrap();
-        let mut disks: Vec<OwnedDisk> = self.disks.iter().map(|disk| owned(disk)).collect();
+        let mut disks: Vec<OwnedDisk> = self.disks.iter().map(owned).collect();
         let mut proxy = Proxy::new(std::vec![client], &disks, None);
         for &index in there {
             proxy.attach(index, &mut disks, |_, fits| fits.unwrap());
