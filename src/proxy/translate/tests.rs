@@ -11,6 +11,7 @@ pub mod contained;
 mod cycles;
 pub mod differential;
 mod fixture;
+pub mod history;
 mod interpreter;
 #[cfg(test)]
 mod live;
