@@ -247,7 +247,7 @@ pub fn next_report(platform: &mut dyn Platform) -> Option<Report> {
         if second.flags().contains(CrwFlags::OVERFLOW) {
             return Some(Report::Overflow);
         }
-        (second.source_id() >> 4) as u8 & SubchannelId::MAX_SET
+        second.subchannel_set()
     } else {
         0
     };

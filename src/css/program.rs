@@ -308,8 +308,8 @@ impl Channel {
     const MAX_COMMANDS: usize = 8;
     /// Where things are in the page.
     const CCW: u32 = 0;
-    const PARAMETERS: u32 = 512;
-    const DATA: u32 = 1024;
+    const DATA: u32 = 64;
+    const PARAMETERS: u32 = 3072;
 
     /// A channel to the enabled subchannel `id` over the paths in `path_mask`, by a page of
     /// [`Platform::storage`].

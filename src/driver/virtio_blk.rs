@@ -120,14 +120,6 @@ impl VirtioBlk {
         self.transport.signalling()
     }
 
-    pub const fn features(&self) -> virtio::Features {
-        self.transport.features()
-    }
-
-    pub const fn id(&self) -> SubchannelId {
-        self.transport.id()
-    }
-
     #[inline]
     fn next_done(&mut self) -> Option<Done> {
         match self.health {

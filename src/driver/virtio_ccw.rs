@@ -370,10 +370,6 @@ impl Transport {
         self.features
     }
 
-    pub const fn revision(&self) -> u16 {
-        self.revision
-    }
-
     pub const fn signalling(&self) -> Signalling {
         self.signalling
     }

@@ -7,8 +7,8 @@ use std::rc::Rc;
 
 use channel::model::{self, Model, PathState};
 use channel::{
-    Ccw1, ChannelSubsystem, Crw, DeviceStatus, IoInterruption, NotOperational, Orb, Pmcw,
-    PmcwFlags, Refusal, Schib, StatusControl, SubchannelId, Tested,
+    Ccw1, ChannelSubsystem, Crw, CrwFlags, DeviceStatus, IoInterruption, NotOperational, Orb, Pmcw,
+    PmcwFlags, RecoveryCode, Refusal, ReportingSource, Schib, StatusControl, SubchannelId, Tested,
 };
 use s390x::clock::Tod;
 use window::{ClientAddress, Window};
@@ -95,6 +95,21 @@ impl Machine {
             stock: None,
             patience: Patience::DRIVERS,
         }
+    }
+
+    /// Something has happened to a subchannel.
+    pub fn report(&mut self, id: SubchannelId) {
+        let code = RecoveryCode::ParametersInitialized;
+        let (first, second) = Crw::of_subchannel(id, CrwFlags::ANCILLARY, code);
+        self.reports.push_back(first);
+        self.reports.extend(second);
+    }
+
+    /// Reports were lost.
+    pub fn lose_reports(&mut self) {
+        let (source, flags) = (ReportingSource::Subchannel, CrwFlags::ANCILLARY);
+        let report = Crw::new(flags, source, RecoveryCode::ParametersInitialized, 0);
+        self.reports.push_back(report.with_overflow());
     }
 
     /// A machine with one device, and its subchannel.

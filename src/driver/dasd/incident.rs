@@ -20,6 +20,17 @@ pub struct Cause<'a> {
     pub sense: Option<Sense>,
 }
 
+impl<'a> Cause<'a> {
+    /// Without sense bytes.
+    pub const fn new(reason: &'static str, irb: &'a Irb) -> Self {
+        Self {
+            reason,
+            irb,
+            sense: None,
+        }
+    }
+}
+
 /// Records of one subchannel that nobody has taken yet.
 #[derive(Debug)]
 pub struct Incidents {

@@ -21,8 +21,8 @@ use window::{OutOfWindow, Segment};
 
 use super::super::dasd::chain::{Chain, Cursor, Pieces, MOST_PARAMETERS, PARAMETER};
 use super::format::{
-    DefineExtent, LocateRecord, Place, Prefix, DEFINE_EXTENT, LOCATE_RECORD, PREFIX, READ_DATA,
-    WRITE_DATA,
+    self, DefineExtent, LocateRecord, Place, Prefix, DEFINE_EXTENT, LOCATE_RECORD, PREFIX,
+    READ_DATA, WRITE_DATA,
 };
 use super::record::Layout;
 
@@ -186,13 +186,9 @@ impl Program {
         let locate = LocateRecord {
             operation,
             auxiliary: LocateRecord::LENGTH_VALID,
-            reserved: 0,
             count: domain.count as u8,
-            seek: domain.first.track(),
-            search: domain.first.track(),
-            record: domain.first.record,
-            sector: LocateRecord::ANY_SECTOR,
             transfer_length: layout.block.into(),
+            ..format::locate(domain.first.track(), domain.first.record)
         };
         if self.prefix && self.domains == 1 {
             self.first = locate;

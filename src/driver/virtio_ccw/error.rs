@@ -53,18 +53,4 @@ impl fmt::Display for TransportError {
     }
 }
 
-impl core::error::Error for TransportError {
-    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
-        match self {
-            Self::Enable(error) => Some(error),
-            Self::Storage(error) => Some(error),
-            Self::Program(_, error) => Some(error),
-            Self::Layout(_, error) => Some(error),
-            Self::NotModern
-            | Self::Features(_)
-            | Self::NoQueue(_)
-            | Self::NotReset
-            | Self::Configuration(_) => None,
-        }
-    }
-}
+impl core::error::Error for TransportError {}
