@@ -40,7 +40,6 @@ pub struct Inventory {
     pages: u8,
 }
 
-/// What a look at a subchannel has found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     Nothing,
@@ -75,7 +74,6 @@ impl Inventory {
     /// Pages that devices may keep.
     pub const PAGES: u8 = 16;
 
-    /// What there is at bring-up.
     pub fn discover(platform: &mut dyn Platform) -> Result<Self, OutOfStorage> {
         let mut this = Self {
             devices: Vec::new(),

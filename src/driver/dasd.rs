@@ -80,7 +80,6 @@ enum State {
     GivenUp,
 }
 
-/// What the program that runs is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Purpose {
     Requests,
@@ -111,7 +110,6 @@ pub struct Disk<M> {
     lending: bool,
     /// Something happened to the subchannel while it was lent: the device may be another one with its number.
     doubtful: bool,
-    /// Status of the running program so far.
     status: (u8, u8),
     /// The status with the unit check whose sense bytes are being asked for.
     unit_check: Irb,

@@ -34,6 +34,7 @@ pub mod volume;
 use core::fmt;
 
 use channel::{Orb, SenseId, SubchannelId};
+use s390x::ebcdic::Text;
 use window::{OutOfWindow, Segment};
 
 use super::dasd::chain::Chain;
@@ -76,7 +77,7 @@ impl Eckd {
                 volume.device.1,
                 volume.cylinders,
                 volume.label,
-                core::str::from_utf8(&volume.serial).unwrap_or(""),
+                Text(&volume.serial),
             );
             Ok(Ckd {
                 channel,

@@ -21,7 +21,6 @@ pub struct Cause<'a> {
 }
 
 impl<'a> Cause<'a> {
-    /// Without sense bytes.
     pub const fn new(reason: &'static str, irb: &'a Irb) -> Self {
         Self {
             reason,

@@ -36,7 +36,6 @@ pub fn locate(track: TrackAddress, record: u8) -> LocateRecord {
     }
 }
 
-/// DEFINE EXTENT for one track.
 pub fn one_track(track: TrackAddress, mask: u8, attributes: u8) -> DefineExtent {
     DefineExtent {
         mask,
@@ -141,6 +140,5 @@ pub struct VolumeStorage {
 }
 
 impl VolumeStorage {
-    /// It has storage for those extents only that were written to.
     pub const EXTENT_SPACE_EFFICIENT: u8 = 0x20;
 }

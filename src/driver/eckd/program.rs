@@ -40,7 +40,6 @@ struct Domain {
     count: u32,
 }
 
-/// A channel program, being written or running.
 #[derive(Debug)]
 pub struct Program {
     pub(super) chain: Chain,
@@ -172,7 +171,6 @@ impl Program {
         HEAD + self.domains - 1
     }
 
-    /// Writes the parameters of the open domain.
     #[inline(always)]
     pub(super) fn close(&mut self, layout: &Layout) -> Result<(), OutOfWindow> {
         let Some(domain) = self.domain.take() else {

@@ -10,7 +10,6 @@ use super::format::{
 };
 use crate::css::{Channel, Platform, ProgramError};
 
-/// Which records of a volume are its blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
     pub heads: u16,

@@ -20,7 +20,6 @@ pub enum TransportError {
     NoQueue(u16),
     Layout(u16, LayoutError),
     NotReset,
-    /// Its configuration makes no sense; what it is that does not.
     Configuration(&'static str),
 }
 
