@@ -5,8 +5,8 @@ use liballoc::string::{String, ToString};
 
 use super::block::BlockDevice;
 use super::dasd::classes;
-use super::eckd::{self, Eckd};
-use super::fba::{self, Fba};
+use super::dasd::eckd::{self, Eckd};
+use super::dasd::fba::{self, Fba};
 use super::virtio_blk::VirtioBlk;
 use super::virtio_ccw::Settings;
 use crate::css::Device;

@@ -7,7 +7,7 @@ use s390x::ebcdic::CP037;
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 use super::port::Unit;
-use crate::driver::fba::format::{
+use crate::driver::dasd::fba::format::{
     Characteristics, DefineExtent, Locate, DEFINE_EXTENT, LOCATE, READ, READ_CHARACTERISTICS, WRITE,
 };
 

@@ -17,10 +17,10 @@ use appliance::css::{Platform, Wake};
 use appliance::driver::block::{
     BlockDevice, BlockStatus, Done, Geometry, Operation, SubmitError, Token,
 };
+use appliance::driver::dasd::eckd::Eckd;
+use appliance::driver::dasd::fba::Fba;
 use appliance::driver::dasd::{recovery, Counters, Disk, Medium};
 use appliance::driver::disk::Kind;
-use appliance::driver::eckd::Eckd;
-use appliance::driver::fba::Fba;
 use channel::{ChannelSubsystem, SubchannelId};
 use s390x::control::Cr6;
 use s390x::ebcdic::Text;

@@ -14,7 +14,7 @@ use alloc::vec::Vec;
 use appliance::css::Platform;
 use appliance::css::{self, Device, Hardware};
 use appliance::driver::block::{BlockDevice, Operation, SubmitError, Token};
-use appliance::driver::eckd::{is_eckd, Eckd};
+use appliance::driver::dasd::eckd::{is_eckd, Eckd};
 use appliance::event_loop::loans::Loans;
 use appliance::proxy::client::{Client, Stands, Surroundings};
 use appliance::proxy::Proxy;

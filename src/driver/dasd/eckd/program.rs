@@ -19,7 +19,7 @@
 use channel::{Ccw1, CcwFlags, Orb};
 use window::{OutOfWindow, Segment};
 
-use super::super::dasd::chain::{Chain, Cursor, Pieces, MOST_PARAMETERS, PARAMETER};
+use super::super::chain::{Chain, Cursor, Pieces, MOST_PARAMETERS, PARAMETER};
 use super::format::{
     self, DefineExtent, LocateRecord, Place, Prefix, DEFINE_EXTENT, LOCATE_RECORD, PREFIX,
     READ_DATA, WRITE_DATA,

@@ -3,8 +3,8 @@
 use channel::CommandCode;
 use zerocopy::{FromZeros, IntoBytes};
 
-use super::super::dasd::recovery::is_no_record_found;
-use super::super::dasd::BringUpError;
+use super::super::recovery::is_no_record_found;
+use super::super::BringUpError;
 use super::format::{
     self, CountField, DefineExtent, LocateRecord, Place, DEFINE_EXTENT, LOCATE_RECORD, READ_COUNT,
 };

@@ -19,7 +19,7 @@ use channel::CommandCode;
 use dasd::label::{self, Label, VolumeLabel};
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
-use super::super::dasd::BringUpError;
+use super::super::BringUpError;
 use super::format::{
     Characteristics, CountField, Place, PrepareToRead, VolumeStorage, PERFORM_SUBSYSTEM_FUNCTION,
     READ_CHARACTERISTICS, READ_CKD, READ_SUBSYSTEM_DATA,

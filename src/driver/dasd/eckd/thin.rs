@@ -21,8 +21,8 @@
 use channel::{CcwFlags, CommandCode, Orb};
 use window::{OutOfWindow, Segment};
 
-use super::super::dasd::chain::{Cursor, Pieces};
-use super::super::dasd::thin::Track;
+use super::super::chain::{Cursor, Pieces};
+use super::super::thin::Track;
 use super::format::{
     self, CountField, DefineExtent, LocateRecord, DEFINE_EXTENT, LOCATE_RECORD, READ_DATA,
     WRITE_CKD,
