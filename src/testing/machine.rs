@@ -13,8 +13,9 @@ use channel::{
 use s390x::clock::Tod;
 use window::{ClientAddress, Window};
 
-use super::port::{Fault, Front, Port, Unit};
+use super::port::{Fault, Front, Port};
 use super::storage::Storage;
+use super::unit::Unit;
 use super::virtio::{Signal, Virtio};
 use crate::css::stock::Stock;
 use crate::css::{OutOfStorage, Patience, Platform, Wake};
