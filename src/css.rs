@@ -58,15 +58,10 @@ pub struct Device {
     pub number: DeviceNumber,
     /// The paths that can be used.
     pub path_mask: u8,
-    /// The paths that are installed.
     pub pim: u8,
-    /// The paths that are available.
     pub pam: u8,
-    /// The paths that are operational.
     pub pom: u8,
-    /// The channel-path identifiers.
     pub chpids: [u8; 8],
-    /// The subchannel can do queued direct I/O.
     pub is_queued: bool,
     pub identity: Result<SenseId, IdentityError>,
     /// Programs run within START SUBCHANNEL, as far as anybody knows: none has been seen to run while the CPU went on. So it is with
@@ -108,7 +103,6 @@ const QUEUED_DIRECT_IO: u16 = 0x1731;
 pub enum IdentityError {
     Enable(EnableError),
     SenseId(ProgramError),
-    /// The answer to SENSE ID is none.
     Invalid,
     /// It was not asked: devices that never answered have the storage for that.
     NotAsked,
@@ -129,10 +123,8 @@ impl core::error::Error for IdentityError {}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EnableError {
-    /// There is no such subchannel, or no device behind it.
     NoDevice,
     Refused(Refusal),
-    /// MODIFY SUBCHANNEL did nothing.
     Ignored,
 }
 
@@ -247,7 +239,7 @@ pub fn next_report(platform: &mut dyn Platform) -> Option<Report> {
         if second.flags().contains(CrwFlags::OVERFLOW) {
             return Some(Report::Overflow);
         }
-        (second.source_id() >> 4) as u8 & SubchannelId::MAX_SET
+        second.subchannel_set()
     } else {
         0
     };

@@ -4,9 +4,7 @@
 //! |---|---|
 //! | [`virtio_ccw`] | the virtio transport over channel programs: revision, features, queues, indicators |
 //! | [`virtio_blk`] | a virtio disk as a [`block::BlockDevice`] |
-//! | [`dasd`] | disks driven by channel programs: queue, endings, recovery |
-//! | [`eckd`] | a count-key-data disk (3390 and its like) as a [`block::BlockDevice`] |
-//! | [`fba`] | a fixed-block disk (3370, 9336) as a [`block::BlockDevice`] |
+//! | [`dasd`] | disks driven by channel programs: count-key-data disks (3390), fixed-block disks (3370, 9336) |
 //! | [`virtio_serial`] | the port over which the host daemon and the appliance wake each other |
 //! | [`disk`] | which of them a disk has |
 //! | [`block`] | the seam to the block service: what every disk driver offers |
@@ -28,8 +26,6 @@ pub mod absent;
 pub mod block;
 pub mod dasd;
 pub mod disk;
-pub mod eckd;
-pub mod fba;
 pub mod virtio_blk;
 pub mod virtio_ccw;
 pub mod virtio_serial;

@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `machine` | storage, a clock, the channel subsystem |
 //! | `port` | a subchannel: its device, what has been asked of it, and what goes wrong there |
-//! | `virtio` | a virtio-ccw control unit, with a [`Disk`] or a [`Console`] behind it |
+//! | `unit` | what a device has to know |
+//! | `virtio`, `queue` | a virtio-ccw control unit, with a [`Disk`] or a [`Console`] behind it |
 //! | `eckd`, `fba` | a storage control with a count-key-data volume; a fixed-block disk |
 //!
 //! # Scope
@@ -23,7 +24,9 @@ mod eckd;
 mod fba;
 mod machine;
 mod port;
+mod queue;
 mod storage;
+mod unit;
 mod virtio;
 
 pub use block::{Behaviour, Disk};
@@ -31,5 +34,6 @@ pub use console::Console;
 pub use eckd::{Groups, Record, StorageControl};
 pub use fba::FixedBlock;
 pub use machine::{Machine, Pace};
-pub use port::{Fault, Port, Unit};
+pub use port::{Fault, Port};
+pub use unit::Unit;
 pub use virtio::{Model, Virtio};

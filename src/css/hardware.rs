@@ -21,7 +21,6 @@ use super::pending::PendingInterruptions;
 use crate::css::stock::Stock;
 use crate::css::{OutOfStorage, Patience, Platform, Wake};
 
-/// The machine's channel subsystem, as this CPU drives it.
 #[derive(Debug)]
 pub struct Hardware {
     pending: PendingInterruptions,

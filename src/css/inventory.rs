@@ -46,7 +46,6 @@ pub struct Inventory {
     changed: bool,
 }
 
-/// What a look at a subchannel has found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     Nothing,
@@ -83,7 +82,6 @@ impl Inventory {
     /// Pages of them: as many as there can be devices.
     const PAGES: u8 = (Self::MAX as u64 * Self::ROOM / 4096) as u8;
 
-    /// What there is at bring-up.
     pub fn discover(platform: &mut dyn Platform) -> Result<Self, OutOfStorage> {
         let mut this = Self {
             devices: Vec::new(),

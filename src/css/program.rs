@@ -82,7 +82,6 @@ impl fmt::Debug for Sense {
     }
 }
 
-/// Why a channel program did not do what it should.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProgramError {
     /// START SUBCHANNEL was refused, again and again if that can help.

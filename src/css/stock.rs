@@ -20,7 +20,6 @@ struct Chunk {
 }
 
 impl Stock {
-    /// Nothing so far.
     pub const fn new() -> Self {
         Self(Vec::new())
     }
@@ -32,7 +31,6 @@ impl Stock {
         }
     }
 
-    /// Whether nothing was given out so far.
     pub const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -47,7 +45,6 @@ impl Stock {
         Some(chunk.absolute)
     }
 
-    /// So many pages more were given out.
     pub fn add(&mut self, absolute: u64, pages: usize) {
         self.0.push(Chunk {
             absolute,

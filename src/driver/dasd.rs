@@ -4,6 +4,8 @@
 //! |---|---|
 //! | `bring_up` | why a disk is not served |
 //! | [`chain`] | a channel program in storage, and how it names data |
+//! | [`eckd`] | a count-key-data disk (3390 and its like) |
+//! | [`fba`] | a fixed-block disk (3370, 9336) |
 //! | `ending` | what the subchannel says: endings of programs and requests, and time-outs |
 //! | `queue` | the requests |
 //! | `incident` | what is said of that to whoever looks |
@@ -16,7 +18,7 @@
 //! # Scope
 //!
 //! A [`Disk`] has the queue: requests wait, as many as fit are one channel program, and one program is in flight. What a program
-//! looks like is its [`Medium`]'s business: [`eckd`](super::eckd), [`fba`](super::fba).
+//! looks like is its [`Medium`]'s business: [`eckd`], [`fba`].
 //!
 //! # Limits
 //!
@@ -31,7 +33,9 @@
 mod bring_up;
 pub mod chain;
 pub mod classes;
+pub mod eckd;
 mod ending;
+pub mod fba;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod incident;
@@ -81,7 +85,6 @@ enum State {
     GivenUp,
 }
 
-/// What the program that runs is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Purpose {
     Requests,
@@ -112,7 +115,6 @@ pub struct Disk<M> {
     lending: bool,
     /// Something happened to the subchannel while it was lent: the device may be another one with its number.
     doubtful: bool,
-    /// Status of the running program so far.
     status: (u8, u8),
     /// The status with the unit check whose sense bytes are being asked for.
     unit_check: Irb,

@@ -15,9 +15,9 @@ use vcss::Word;
 
 use super::absent::Absent;
 use super::block::{BlockDevice, Recoveries, Volume};
+use super::dasd::eckd::{self, Eckd};
+use super::dasd::fba::{self, Fba};
 use super::dasd::{classes, BringUpError};
-use super::eckd::{self, Eckd};
-use super::fba::{self, Fba};
 use super::virtio_blk::VirtioBlk;
 use super::virtio_ccw::{Settings, TransportError};
 use crate::css::stock::Stock;

@@ -62,7 +62,6 @@ enum Health {
     Well,
     /// Found broken: to be reset before anything else.
     Broken,
-    /// Reset and given up.
     GivenUp,
 }
 
@@ -74,7 +73,6 @@ pub struct VirtioBlk {
     /// The queue that is polled next, and how often it has been since its turn came.
     next: usize,
     burst: u32,
-    /// Something was submitted since the last kick.
     fresh: bool,
     in_flight: u32,
     health: Health,
@@ -118,14 +116,6 @@ impl VirtioBlk {
 
     pub const fn signalling(&self) -> Signalling {
         self.transport.signalling()
-    }
-
-    pub const fn features(&self) -> virtio::Features {
-        self.transport.features()
-    }
-
-    pub const fn id(&self) -> SubchannelId {
-        self.transport.id()
     }
 
     #[inline]

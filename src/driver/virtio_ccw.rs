@@ -53,7 +53,6 @@ pub use settings::{Settings, Signalling};
 /// Most queues of a device that can be used: the classic indicators are so many bits.
 pub const MAX_QUEUES: u16 = 64;
 
-/// What an interruption of the device's subchannel said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TransportEvent {
     Queues,
@@ -368,10 +367,6 @@ impl Transport {
 
     pub const fn features(&self) -> Features {
         self.features
-    }
-
-    pub const fn revision(&self) -> u16 {
-        self.revision
     }
 
     pub const fn signalling(&self) -> Signalling {

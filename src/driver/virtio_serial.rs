@@ -99,7 +99,6 @@ pub struct VirtioSerial {
     ports: Vec<Port>,
     buffers: Window,
     name: &'static str,
-    /// Which port has the name.
     found: Option<u16>,
     connected: bool,
     broken: bool,
@@ -428,7 +427,6 @@ fn fill(queue: &mut SmallQueue, buffers: &Window, region: u64) -> bool {
     queue.needs_kick()
 }
 
-/// Takes back what the device has read.
 fn reclaim(queue: &mut SmallQueue) {
     while let Some(Ok(_)) = queue.poll_used() {}
 }

@@ -10,7 +10,7 @@ use std::boxed::Box;
 use std::string::{String, ToString};
 use std::vec::Vec;
 
-use channel::{Crw, PmcwFlags, SubchannelId};
+use channel::{PmcwFlags, SubchannelId};
 use vcss::control::{Client, Condition, ConditionState, Device, Disk, Export, ExportKind};
 use vcss::layout::{Extent, Kind, Name, PAGE};
 use vcss::{plan, Area};
@@ -28,8 +28,6 @@ use crate::testing::{self, Console, Machine, Model, Virtio};
 const DISK: u16 = 0x100;
 const GIVEN: u16 = 0x3270;
 const OTHER: u16 = 0x200;
-/// Channel reports were lost.
-const OVERFLOW: Crw = Crw(0x2384_0000);
 
 /// A link on subchannel 0, disks behind it; clients, and what they are given.
 struct Fixture {
@@ -130,8 +128,7 @@ impl Fixture {
     }
 
     fn report(&mut self, id: SubchannelId) {
-        let crw = Crw(0x0384_0000 | u32::from(id.number()));
-        self.machine.reports.push_back(crw);
+        self.machine.report(id);
         self.appliance.reports(&mut self.machine);
     }
 
@@ -279,7 +276,7 @@ fn devices_that_have_changed_places_are_told_apart_after_lost_reports() {
     fixture.exchange(other, GIVEN);
     // And one more, of which nobody hears either.
     fixture.machine.attach(0, 0x201, terminal());
-    fixture.machine.reports.push_back(OVERFLOW);
+    fixture.machine.lose_reports();
     fixture.appliance.reports(&mut fixture.machine);
     let expected = [(OTHER, 2, Some(1)), (GIVEN, 3, Some(0)), (0x201, 4, None)];
     assert_eq!(fixture.listed()[2..], expected);
@@ -430,7 +427,7 @@ fn two_disks_that_have_changed_places_are_both_found() {
     let ids = [1, 2].map(|number| SubchannelId::new(0, number).unwrap());
     fixture.exchange(ids[0], 0x101);
     fixture.exchange(ids[1], DISK);
-    fixture.machine.reports.push_back(OVERFLOW);
+    fixture.machine.lose_reports();
     fixture.appliance.reports(&mut fixture.machine);
     fixture.later(0);
     fixture.later(4_000_000);

@@ -10,7 +10,7 @@ use virtio::ring::device::{Buffer, Chain};
 use window::{ClientAddress, Window};
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::virtio::QueueState;
+use super::queue::QueueState;
 
 /// What the disk does with its requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use virtio::ring::device::Chain;
 use window::Window;
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::virtio::QueueState;
+use super::queue::QueueState;
 
 #[derive(Debug)]
 pub struct Console {

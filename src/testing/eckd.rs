@@ -7,8 +7,8 @@ use channel::CommandCode;
 use s390x::ebcdic::CP037;
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
-use super::port::Unit;
-use crate::driver::eckd::format::{
+use super::unit::Unit;
+use crate::driver::dasd::eckd::format::{
     self, Characteristics, CountField, DefineExtent, LocateRecord, PathGroup, Prefix, PrepareToRead,
 };
 

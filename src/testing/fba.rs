@@ -6,8 +6,8 @@ use channel::CommandCode;
 use s390x::ebcdic::CP037;
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
-use super::port::Unit;
-use crate::driver::fba::format::{
+use super::unit::Unit;
+use crate::driver::dasd::fba::format::{
     Characteristics, DefineExtent, Locate, DEFINE_EXTENT, LOCATE, READ, READ_CHARACTERISTICS, WRITE,
 };
 

@@ -15,7 +15,8 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use super::block::Disk;
 use super::console::Console;
-use super::port::Unit;
+use super::queue::QueueState;
+use super::unit::Unit;
 
 /// Sense byte 0 of a command that is not known, or not now.
 const COMMAND_REJECT: u8 = 0x80;
@@ -31,13 +32,6 @@ pub enum Model {
 pub enum Signal {
     Adapter(u8),
     Classic,
-}
-
-#[derive(Debug, Default)]
-pub struct QueueState {
-    pub info: Option<QueueInfo>,
-    pub ring: Option<Queue>,
-    notifications: u32,
 }
 
 #[derive(Debug)]

@@ -197,6 +197,11 @@ impl Crw {
     pub const fn source_id(self) -> u16 {
         self.0 as u16
     }
+
+    /// Of the second word about a subchannel: the set that it is in.
+    pub const fn subchannel_set(self) -> u8 {
+        (self.source_id() >> 4) as u8 & SubchannelId::MAX_SET
+    }
 }
 
 #[cfg(test)]

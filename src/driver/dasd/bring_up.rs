@@ -16,7 +16,6 @@ pub enum BringUpError {
     Characteristics(&'static str),
     Label(u32),
     NoRecord(Place),
-    /// A record is not what blocks are made of.
     Record(Place, CountField),
     /// It is another one than before, in words.
     Other(&'static str),

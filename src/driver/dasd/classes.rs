@@ -7,7 +7,6 @@ use channel::CommandCode;
 
 use channel::CommandClass;
 
-/// Of count-key-data disks.
 pub fn count_key_data(command: CommandCode) -> Option<CommandClass> {
     Some(match command.0 {
         // NO-OPERATION, RECALIBRATE, RESTORE.
@@ -29,7 +28,6 @@ pub fn count_key_data(command: CommandCode) -> Option<CommandClass> {
     })
 }
 
-/// Of fixed-block disks.
 pub fn fixed_block(command: CommandCode) -> Option<CommandClass> {
     Some(match command.0 {
         // NO-OPERATION.

@@ -61,8 +61,7 @@ impl<M: Medium> Disk<M> {
                         self.paths.leave(irb.esw.last_path_used(), self.looked);
                     }
                     self.state = State::Idle(platform.now());
-                    let (irb, sense) = (&irb, None);
-                    self.again(platform, action, &Cause { reason, irb, sense });
+                    self.again(platform, action, &Cause::new(reason, &irb));
                 }
             }
         }
@@ -130,8 +129,7 @@ impl<M: Medium> Disk<M> {
                 ("path not operational", Action::OtherPath)
             }
         };
-        let (irb, sense) = (&Irb::default(), None);
-        self.again(platform, action, &Cause { reason, irb, sense });
+        self.again(platform, action, &Cause::new(reason, &Irb::default()));
     }
 
     pub(super) fn ended(&mut self, platform: &mut dyn Platform, irb: &Irb) {
@@ -156,8 +154,7 @@ impl<M: Medium> Disk<M> {
                 }
             }
         };
-        let sense = None;
-        self.recover(platform, action, &Cause { reason, irb, sense });
+        self.recover(platform, action, &Cause::new(reason, irb));
     }
 
     /// The program has ended with a unit check, and these are its sense bytes.
@@ -223,8 +220,8 @@ impl<M: Medium> Disk<M> {
 
     #[cold]
     fn unsensed(&mut self, platform: &mut dyn Platform) {
-        let (reason, irb, sense) = ("no sense data", &{ self.unit_check }, None);
-        self.recover(platform, Action::Retry, &Cause { reason, irb, sense });
+        let irb = self.unit_check;
+        self.recover(platform, Action::Retry, &Cause::new("no sense data", &irb));
     }
 
     /// The program has done its work.

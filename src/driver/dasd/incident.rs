@@ -20,6 +20,16 @@ pub struct Cause<'a> {
     pub sense: Option<Sense>,
 }
 
+impl<'a> Cause<'a> {
+    pub const fn new(reason: &'static str, irb: &'a Irb) -> Self {
+        Self {
+            reason,
+            irb,
+            sense: None,
+        }
+    }
+}
+
 /// Records of one subchannel that nobody has taken yet.
 #[derive(Debug)]
 pub struct Incidents {

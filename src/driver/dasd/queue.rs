@@ -80,7 +80,6 @@ impl Requests {
         self.all.get(usize::from(*self.queue.front()?))
     }
 
-    /// How many are in the program.
     pub(super) fn running(&self) -> usize {
         self.parts.len()
     }

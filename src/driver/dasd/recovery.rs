@@ -11,11 +11,8 @@ use channel::{DeviceStatus, Irb, SubchannelStatus as Channel};
 pub const ATTEMPTS: u32 = 5;
 /// How long a program may take, in microseconds, if nobody says another time: the missing-interruption time.
 pub const PROGRAM_TIMEOUT: u64 = 30_000_000;
-/// How long SENSE may take.
 pub const SENSE_TIMEOUT: u64 = 5_000_000;
-/// How long a change of state is waited for.
 pub const CHANGE_US: u64 = 5_000_000;
-/// How long a halt or clear function may take.
 pub const STOP_TIMEOUT: u64 = 1_000_000;
 pub const CLEARS: u32 = 3;
 
@@ -125,7 +122,6 @@ pub fn row_of(sense: &[u8]) -> &'static Row {
     TABLE.iter().find(|row| row.fits(sense)).unwrap_or(last)
 }
 
-/// Whether a record that was looked for is not there.
 pub fn is_no_record_found(sense: &[u8]) -> bool {
     row_of(sense).bits == [NO_RECORD_FOUND]
 }

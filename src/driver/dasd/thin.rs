@@ -26,11 +26,9 @@ pub struct Track {
     pub record: u8,
     /// How many there are, from the first on without a gap.
     pub there: u8,
-    /// How many there should be.
     pub all: u8,
 }
 
-/// Whether runs go one by one.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Piecewise {
     /// The first request goes run by run, until it has ended.
@@ -53,7 +51,6 @@ impl Piecewise {
         self.runs += 1;
     }
 
-    /// The first request has ended.
     pub(super) const fn end(&mut self) {
         self.on = false;
         self.limit = None;

@@ -16,30 +16,15 @@ pub(super) fn geometry(
 ) -> Result<Geometry, TransportError> {
     let features = Features::from(features);
     let has = |feature| features.contains(feature);
+    let or = |feature, value: u32, otherwise| if has(feature) { value } else { otherwise };
 
-    let block_size = if has(Features::BLK_SIZE) {
-        config.blk_size.get()
-    } else {
-        SECTOR
-    };
+    let block_size = or(Features::BLK_SIZE, config.blk_size.get(), SECTOR);
     if block_size < SECTOR || !block_size.is_power_of_two() {
         return Err(TransportError::Configuration("block size"));
     }
-    let seg_max = if has(Features::SEG_MAX) {
-        config.seg_max.get()
-    } else {
-        1
-    };
-    let size_max = if has(Features::SIZE_MAX) {
-        config.size_max.get()
-    } else {
-        u32::MAX
-    };
-    let queues = if has(Features::MQ) {
-        config.num_queues.get()
-    } else {
-        1
-    };
+    let seg_max = or(Features::SEG_MAX, config.seg_max.get(), 1);
+    let size_max = or(Features::SIZE_MAX, config.size_max.get(), u32::MAX);
+    let queues = or(Features::MQ, config.num_queues.get().into(), 1) as u16;
     if queues == 0 || size_max < SECTOR {
         return Err(TransportError::Configuration(
             "no queues, or segments of less than a sector",
@@ -88,13 +73,10 @@ pub(super) fn check(
     let (max_ranges, max_sectors) = match operation {
         Operation::Read { .. } | Operation::Write { .. } | Operation::GetId => {
             let long = |segment: &Segment| segment.len > geometry.size_max;
-            let fits =
-                segments.len() <= usize::from(geometry.seg_max) && !segments.iter().any(long);
-            return if fits {
-                Ok(())
-            } else {
-                Err(SubmitError::TooLarge)
-            };
+            if segments.len() > usize::from(geometry.seg_max) || segments.iter().any(long) {
+                return Err(SubmitError::TooLarge);
+            }
+            return Ok(());
         }
         Operation::Flush if geometry.flush => return Ok(()),
         Operation::Flush => return Err(SubmitError::Unsupported),

@@ -51,7 +51,6 @@ const _: () = assert!(
 );
 const _: () = assert!((QUEUE_SIZE * SLOT as usize).is_multiple_of(4096));
 
-/// A request queue with its slots.
 #[derive(Debug)]
 pub(super) struct RequestQueue {
     ring: Queue<QUEUE_SIZE>,
@@ -69,7 +68,6 @@ pub(super) struct RequestQueue {
 struct Shape {
     kind: RequestType,
     sector: u64,
-    /// The device writes the data.
     reads: bool,
 }
 
@@ -176,7 +174,6 @@ impl RequestQueue {
         self.ring.needs_kick()
     }
 
-    /// The next completion.
     #[inline]
     pub(super) fn poll(&mut self) -> Option<Result<Done, DeviceFault>> {
         if self.in_flight == 0 {

@@ -20,7 +20,6 @@ pub enum TransportError {
     NoQueue(u16),
     Layout(u16, LayoutError),
     NotReset,
-    /// Its configuration makes no sense; what it is that does not.
     Configuration(&'static str),
 }
 
@@ -53,18 +52,4 @@ impl fmt::Display for TransportError {
     }
 }
 
-impl core::error::Error for TransportError {
-    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
-        match self {
-            Self::Enable(error) => Some(error),
-            Self::Storage(error) => Some(error),
-            Self::Program(_, error) => Some(error),
-            Self::Layout(_, error) => Some(error),
-            Self::NotModern
-            | Self::Features(_)
-            | Self::NoQueue(_)
-            | Self::NotReset
-            | Self::Configuration(_) => None,
-        }
-    }
-}
+impl core::error::Error for TransportError {}

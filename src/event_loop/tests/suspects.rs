@@ -10,7 +10,7 @@ use vcss::layout::Kind;
 use vcss::underway::{Note, Served};
 use vcss::Area;
 
-use super::{export, Fixture, DISK, GIVEN, OTHER, OVERFLOW};
+use super::{export, Fixture, DISK, GIVEN, OTHER};
 
 mod deadly;
 
@@ -112,7 +112,7 @@ fn after_the_second_death_it_is_out_of_service_and_nobody_else() {
     assert_eq!(fixture.ask(0, Instruction::Modify), Some(0));
     // Its device is kept for it, whatever is reported.
     fixture.report(id);
-    fixture.machine.reports.push_back(OVERFLOW);
+    fixture.machine.lose_reports();
     fixture.appliance.reports(&mut fixture.machine);
     let listed = fixture.listed();
     let of = |number| listed.iter().find(|entry| entry.0 == number).unwrap().2;

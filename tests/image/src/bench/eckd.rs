@@ -22,11 +22,11 @@ use alloc::rc::Rc;
 use alloc::string::{String, ToString};
 use appliance::css::Hardware;
 use appliance::css::{OutOfStorage, Platform, Wake};
-use appliance::driver::eckd::format::{
+use appliance::driver::dasd::eckd::format::{
     Characteristics, CountField, LocateRecord, LOCATE_RECORD, READ_CHARACTERISTICS, READ_CKD,
     READ_COUNT, READ_DATA,
 };
-use appliance::driver::eckd::Eckd;
+use appliance::driver::dasd::eckd::Eckd;
 use channel::{
     ActivityControl, Ccw1, CcwFlags, ChannelSubsystem, CommandCode, Crw, DeviceStatus,
     FunctionControl, IoInterruption, Irb, NotOperational, Orb, PmcwFlags, Refusal, Schib,

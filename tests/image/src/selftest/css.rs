@@ -10,7 +10,7 @@ use alloc::format;
 use alloc::vec::Vec;
 use appliance::css::Platform;
 use appliance::css::{self, Device, Hardware};
-use appliance::driver::fba;
+use appliance::driver::dasd::fba;
 use channel::{
     ActivityControl, Ccw1, CcwFlags, CommandCode, IoInterruption, Irb, NotOperational, Orb,
     OrbFlags, PmcwFlags, Refusal, Schib, SenseId, StatusControl, SubchannelId, Tested,

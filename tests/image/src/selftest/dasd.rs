@@ -17,10 +17,10 @@ use appliance::css::{Platform, Wake};
 use appliance::driver::block::{
     self, BlockDevice, BlockStatus, Done, Geometry, Operation, SubmitError, Token,
 };
+use appliance::driver::dasd::eckd::Eckd;
+use appliance::driver::dasd::fba::Fba;
 use appliance::driver::dasd::{recovery, Counters, Disk, Medium};
 use appliance::driver::disk::Kind;
-use appliance::driver::eckd::Eckd;
-use appliance::driver::fba::Fba;
 use channel::{ChannelSubsystem, SubchannelId};
 use s390x::control::Cr6;
 use s390x::ebcdic::Text;
@@ -147,7 +147,6 @@ fn open_fba(platform: &mut Hardware, device: &Device) -> Result<Box<dyn Counting
 fn open_eckd(platform: &mut Hardware, device: &Device) -> Result<Box<dyn Counting>, String> {
     let disk = Eckd::open(platform, device.id, ISC).map_err(|error| error.to_string())?;
     let volume = disk.volume();
-    let text = |bytes: &[u8]| core::str::from_utf8(bytes).unwrap_or("?").to_string();
     let layout = &volume.layout;
     sclp::println!(
         "dasd: {} {:04x}/{:02x} {} cylinders of {}, {} {}, {} records of {} a track, {} blocks from {}, {}",
@@ -157,12 +156,12 @@ fn open_eckd(platform: &mut Hardware, device: &Device) -> Result<Box<dyn Countin
         volume.cylinders,
         layout.heads,
         volume.label,
-        text(&volume.serial),
+        Text(&volume.serial),
         layout.records,
         layout.block,
         layout.blocks,
         layout.origin,
-        text(&volume.name),
+        Text(&volume.name),
     );
     for partition in &volume.partitions {
         sclp::println!(

@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 use appliance::css::{self, Device, Hardware};
 use appliance::css::{run_program, Channel, Platform, ProgramError};
 use appliance::driver::block::BlockDevice;
-use appliance::driver::eckd::{is_eckd, Eckd};
+use appliance::driver::dasd::eckd::{is_eckd, Eckd};
 use channel::{Ccw1, CcwFlags, CommandCode, Orb, OrbFlags, Refusal, SubchannelId};
 use dasd::{Dscb, Label, Place};
 use dasd_tools::admin::{self, Reservation};

@@ -14,7 +14,7 @@ use appliance::css::Platform;
 use appliance::css::{self, Device, Hardware};
 use appliance::driver::block::{Operation, SubmitError, Token};
 use appliance::driver::disk::{Maintenance, OwnedDisk};
-use appliance::driver::eckd::{is_eckd, Eckd};
+use appliance::driver::dasd::eckd::{is_eckd, Eckd};
 use appliance::event_loop::data_plane::DataPlane;
 use appliance::proxy::client::{Client, Stands};
 use appliance::proxy::ctx::Ctx;

@@ -9,7 +9,7 @@ use super::dasd::{
 use super::programs::well;
 use super::{running, Subchannel};
 use alloc::vec::Vec;
-use appliance::driver::fba::format as fixed;
+use appliance::driver::dasd::fba::format as fixed;
 use channel::{Ccw0, Ccw1, CcwFlags, CommandCode, DeviceStatus, OrbFlags};
 use dasd::command::{DefineExtent, LocateRecord, DEFINE_EXTENT, LOCATE_RECORD};
 use zerocopy::{FromZeros, IntoBytes};

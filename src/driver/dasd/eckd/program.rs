@@ -19,10 +19,10 @@
 use channel::{Ccw1, CcwFlags, Orb};
 use window::{OutOfWindow, Segment};
 
-use super::super::dasd::chain::{Chain, Cursor, Pieces, MOST_PARAMETERS, PARAMETER};
+use super::super::chain::{Chain, Cursor, Pieces, MOST_PARAMETERS, PARAMETER};
 use super::format::{
-    DefineExtent, LocateRecord, Place, Prefix, DEFINE_EXTENT, LOCATE_RECORD, PREFIX, READ_DATA,
-    WRITE_DATA,
+    self, DefineExtent, LocateRecord, Place, Prefix, DEFINE_EXTENT, LOCATE_RECORD, PREFIX,
+    READ_DATA, WRITE_DATA,
 };
 use super::record::Layout;
 
@@ -40,7 +40,6 @@ struct Domain {
     count: u32,
 }
 
-/// A channel program, being written or running.
 #[derive(Debug)]
 pub struct Program {
     pub(super) chain: Chain,
@@ -172,7 +171,6 @@ impl Program {
         HEAD + self.domains - 1
     }
 
-    /// Writes the parameters of the open domain.
     #[inline(always)]
     pub(super) fn close(&mut self, layout: &Layout) -> Result<(), OutOfWindow> {
         let Some(domain) = self.domain.take() else {
@@ -186,13 +184,9 @@ impl Program {
         let locate = LocateRecord {
             operation,
             auxiliary: LocateRecord::LENGTH_VALID,
-            reserved: 0,
             count: domain.count as u8,
-            seek: domain.first.track(),
-            search: domain.first.track(),
-            record: domain.first.record,
-            sector: LocateRecord::ANY_SECTOR,
             transfer_length: layout.block.into(),
+            ..format::locate(domain.first.track(), domain.first.record)
         };
         if self.prefix && self.domains == 1 {
             self.first = locate;

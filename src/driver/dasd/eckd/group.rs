@@ -12,7 +12,6 @@ use super::format::{PathGroup, SENSE_PATH_GROUP, SET_PATH_GROUP};
 use crate::css::{Channel, Platform, ProgramError};
 use zerocopy::{FromZeros, IntoBytes};
 
-/// What the paths are to the storage control.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Group {
     Multipath,
@@ -22,7 +21,6 @@ pub enum Group {
     None,
 }
 
-/// Makes a group of the paths in `mask`.
 pub fn group(platform: &mut dyn Platform, channel: &mut Channel, mask: u8) -> Group {
     let grouped = try_group(platform, channel, mask);
     channel.set_path_mask(mask);
@@ -73,7 +71,6 @@ fn try_group(
     }
 }
 
-/// The paths of a mask, one by one.
 fn each(mask: u8) -> impl Iterator<Item = u8> {
     (0..8)
         .map(|number| 0x80 >> number)

@@ -25,6 +25,27 @@ pub const fn has_prefix(about: &Characteristics) -> bool {
     about.facilities.get() & 0x0200_0000 != 0
 }
 
+/// LOCATE RECORD for a record of a track, without operation and count.
+pub fn locate(track: TrackAddress, record: u8) -> LocateRecord {
+    LocateRecord {
+        seek: track,
+        search: track,
+        record,
+        sector: LocateRecord::ANY_SECTOR,
+        ..LocateRecord::default()
+    }
+}
+
+pub fn one_track(track: TrackAddress, mask: u8, attributes: u8) -> DefineExtent {
+    DefineExtent {
+        mask,
+        attributes,
+        first: track,
+        last: track,
+        ..DefineExtent::default()
+    }
+}
+
 /// Parameters of PREFIX, format 1.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
@@ -119,6 +140,5 @@ pub struct VolumeStorage {
 }
 
 impl VolumeStorage {
-    /// It has storage for those extents only that were written to.
     pub const EXTENT_SPACE_EFFICIENT: u8 = 0x20;
 }

@@ -23,7 +23,7 @@
 use channel::Orb;
 use window::{OutOfWindow, Segment};
 
-use super::super::dasd::chain::{Chain, Cursor, Pieces, MOST_PARAMETERS, PARAMETER};
+use super::super::chain::{Chain, Cursor, Pieces, MOST_PARAMETERS, PARAMETER};
 use super::format::{DefineExtent, Locate, DEFINE_EXTENT, LOCATE, READ, WRITE};
 
 const PAGE: u64 = 4096;

@@ -3,14 +3,13 @@
 use channel::CommandCode;
 use zerocopy::{FromZeros, IntoBytes};
 
-use super::super::dasd::recovery::is_no_record_found;
-use super::super::dasd::BringUpError;
+use super::super::recovery::is_no_record_found;
+use super::super::BringUpError;
 use super::format::{
-    CountField, DefineExtent, LocateRecord, Place, DEFINE_EXTENT, LOCATE_RECORD, READ_COUNT,
+    self, CountField, DefineExtent, LocateRecord, Place, DEFINE_EXTENT, LOCATE_RECORD, READ_COUNT,
 };
 use crate::css::{Channel, Platform, ProgramError};
 
-/// Which records of a volume are its blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
     pub heads: u16,
@@ -57,19 +56,10 @@ pub(super) fn read(
     let locate = LocateRecord {
         operation: LocateRecord::READ,
         count: 1,
-        seek: place.track(),
-        search: place.track(),
-        record: place.record.saturating_sub(1),
-        sector: LocateRecord::ANY_SECTOR,
-        ..LocateRecord::default()
+        ..format::locate(place.track(), place.record.saturating_sub(1))
     };
-    let extent = DefineExtent {
-        mask: DefineExtent::MASK_READ,
-        attributes: DefineExtent::ECKD,
-        first: locate.seek,
-        last: locate.seek,
-        ..DefineExtent::default()
-    };
+    let (mask, attributes) = (DefineExtent::MASK_READ, DefineExtent::ECKD);
+    let extent = format::one_track(place.track(), mask, attributes);
     let before = [
         (DEFINE_EXTENT, extent.as_bytes()),
         (LOCATE_RECORD, locate.as_bytes()),

@@ -1,4 +1,4 @@
-//! A fixed-block disk (3370, 9336 and their like) as a [`BlockDevice`](super::block::BlockDevice).
+//! A fixed-block disk (3370, 9336 and their like) as a [`BlockDevice`](crate::driver::block::BlockDevice).
 //!
 //! | module | what it is |
 //! |---|---|
@@ -33,8 +33,8 @@ use s390x::ebcdic::Text;
 use window::{OutOfWindow, Segment};
 use zerocopy::{FromZeros, IntoBytes};
 
-use super::dasd::chain::Chain;
-use super::dasd::{BringUpError, Cursor, Disk, Medium};
+use super::chain::Chain;
+use super::{BringUpError, Cursor, Disk, Medium};
 use crate::css::{Channel, Platform, ProgramError};
 use dasd::label::Label;
 use format::{

@@ -15,14 +15,11 @@
 //! track-capacity formula says. Anything else is refused here, with the place of the record that is wrong. Of a thin-provisioned volume
 //! that track need not be formatted, nor wholly so.
 
-use core::fmt;
-
 use channel::CommandCode;
-use dasd::RecordAddress;
-use s390x::ebcdic::CP037;
+use dasd::label::{self, Label, VolumeLabel};
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
-use super::super::dasd::BringUpError;
+use super::super::BringUpError;
 use super::format::{
     Characteristics, CountField, Place, PrepareToRead, VolumeStorage, PERFORM_SUBSYSTEM_FUNCTION,
     READ_CHARACTERISTICS, READ_CKD, READ_SUBSYSTEM_DATA,
@@ -36,42 +33,20 @@ const UNKNOWN: BringUpError = BringUpError::Characteristics("no disk that is kno
 /// The control-unit type of storage controls that have thin-provisioned volumes.
 const THIN_CONTROL: u16 = 0x2107;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Label {
-    /// `VOL1`: compatible disk layout.
-    Cdl,
-    /// `LNX1`: Linux disk layout.
-    Ldl,
-    /// `CMS1`, and the block where its reserved file begins, if it has one.
-    Cms(u32),
-    /// Nothing that is known.
-    None,
-}
-
-impl fmt::Display for Label {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Cdl => "VOL1 (CDL)",
-            Self::Ldl => "LNX1 (LDL)",
-            Self::Cms(_) => "CMS1",
-            Self::None => "no label",
-        })
-    }
-}
-
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Volume {
     /// Device type, 3390 for example, and model.
     pub device: (u16, u8),
     pub cylinders: u32,
-    pub label: Label,
-    /// Volume serial, as characters of the machine's own code; blanks where there is none.
+    /// Which label it has, in words.
+    pub label: &'static str,
+    /// Volume serial, in EBCDIC; blanks where there is none.
     pub serial: [u8; 6],
     pub layout: Layout,
     pub partitions: Partitions,
-    /// The device's own name out of READ CONFIGURATION DATA: manufacturer, plant, sequence number. Blanks where it has none.
+    /// The device's own name out of READ CONFIGURATION DATA: manufacturer, plant, sequence number, in EBCDIC. Blanks where
+    /// it has none.
     pub name: [u8; Self::NAME],
-    /// Whether the storage control says that it has PREFIX.
     pub prefix: bool,
     /// It is thin-provisioned: tracks that were never formatted are as good as tracks of zeroes.
     pub thin: bool,
@@ -79,8 +54,6 @@ pub struct Volume {
 
 impl Volume {
     pub const NAME: usize = 17;
-    /// The record of track 0 with the label.
-    const LABEL: u8 = 3;
     /// Tracks of a CDL volume that have their own formats.
     const CDL_TRACKS: u64 = 2;
     /// Block sizes that Linux formats with.
@@ -105,10 +78,12 @@ impl Volume {
             }
             Some(_) | None => false,
         };
-        let (label, serial, vtoc) = label(platform, channel)?;
-        let first = match label {
-            Label::Cdl => Self::CDL_TRACKS,
-            Label::Ldl | Label::Cms(_) | Label::None => 0,
+        let label = read_label(platform, channel)?;
+        let (first, words) = match label {
+            Label::Cdl(_) => (Self::CDL_TRACKS, "VOL1 (CDL)"),
+            Label::Ldl(_) => (0, "LNX1 (LDL)"),
+            Label::Cms(_) => (0, "CMS1"),
+            Label::None => (0, "no label"),
         };
         let place = |record| Place {
             cylinder: (first / u64::from(heads)) as u32,
@@ -122,7 +97,7 @@ impl Volume {
             sample = Place {
                 cylinder: 0,
                 head: 0,
-                record: Self::LABEL + 1,
+                record: label::RECORD + 1,
             };
             one = count_of(platform, channel, sample);
         }
@@ -144,9 +119,9 @@ impl Volume {
         }
         let all = u64::from(cylinders) * u64::from(heads) * u64::from(records);
         let origin = match label {
-            Label::Cdl => first * u64::from(records),
-            Label::Ldl | Label::Cms(0) => u64::from(Self::LABEL),
-            Label::Cms(offset) => offset.into(),
+            Label::Cdl(_) => first * u64::from(records),
+            Label::Cms(label) if label.disk_offset != 0 => label.disk_offset.get().into(),
+            Label::Ldl(_) | Label::Cms(_) => label::RECORD.into(),
             Label::None => 0,
         };
         let layout = Layout {
@@ -157,14 +132,14 @@ impl Volume {
             blocks: all.saturating_sub(origin),
         };
         let partitions = match label {
-            Label::Cdl => partitions(platform, channel, &layout, vtoc, thin),
-            Label::Ldl | Label::Cms(_) | Label::None => Partitions::new(),
+            Label::Cdl(label) => partitions(platform, channel, &layout, label.vtoc, thin),
+            Label::Ldl(_) | Label::Cms(_) | Label::None => Partitions::new(),
         };
         Ok(Self {
             device: (about.device.get(), about.device_model),
             cylinders,
-            label,
-            serial,
+            label: words,
+            serial: label.serial(),
             layout,
             partitions,
             name,
@@ -174,50 +149,23 @@ impl Volume {
     }
 }
 
-/// The label, and in it the volume serial and, of CDL, the address of the VTOC.
-fn label(
-    platform: &mut dyn Platform,
-    channel: &mut Channel,
-) -> Result<(Label, [u8; 6], RecordAddress), BringUpError> {
-    const BLANK: [u8; 6] = [b' '; 6];
-    let none = (Label::None, BLANK, RecordAddress::default());
+fn read_label(platform: &mut dyn Platform, channel: &mut Channel) -> Result<Label, BringUpError> {
+    const COUNT: usize = size_of::<CountField>();
+    const KEY: usize = label::VOL1.len();
     let place = Place {
         cylinder: 0,
         head: 0,
-        record: Volume::LABEL,
+        record: label::RECORD,
     };
-    // Count field, key of at most four bytes, the front of the data.
-    let mut bytes = [0; 36];
+    let mut bytes = [0; COUNT + KEY + VolumeLabel::LDL];
     match read(platform, channel, READ_CKD, place, &mut bytes) {
         Ok(()) => {}
-        Err(BringUpError::NoRecord(_)) => return Ok(none),
+        Err(BringUpError::NoRecord(_)) => return Ok(Label::None),
         Err(error) => return Err(error),
     }
-    let Ok((count, rest)) = CountField::read_from_prefix(&bytes) else {
-        return Ok(none);
-    };
-    let Some(data) = rest.get(usize::from(count.key)..) else {
-        return Ok(none);
-    };
-    let mut text = [0; 10];
-    for (to, &from) in text.iter_mut().zip(data) {
-        *to = latin(from);
-    }
-    let mut serial = BLANK;
-    serial.copy_from_slice(&text[4..]);
-    let label = match &text[..4] {
-        b"VOL1" => Label::Cdl,
-        b"LNX1" => Label::Ldl,
-        // Words behind the serial: version, block size, origin.
-        b"CMS1" => {
-            let origin = data.get(16..20).and_then(|word| word.try_into().ok());
-            Label::Cms(origin.map_or(0, u32::from_be_bytes))
-        }
-        _ => return Ok(none),
-    };
-    let vtoc = data.get(11..16).map(RecordAddress::read_from_bytes);
-    let vtoc = vtoc.and_then(Result::ok).unwrap_or_default();
-    Ok((label, serial, vtoc))
+    let record = CountField::read_from_prefix(&bytes).ok();
+    let data = record.and_then(|(count, rest)| rest.get(usize::from(count.key)..));
+    Ok(data.map_or(Label::None, Label::parse))
 }
 
 /// Whether a volume is thin-provisioned. What has none of them rejects the question.
@@ -251,7 +199,7 @@ fn name(
     /// A node-element descriptor: 32 bytes that begin with two one bits.
     const DESCRIPTOR: usize = 32;
     const LEVEL_DEVICE: u8 = 0x01;
-    let mut name = [b' '; Volume::NAME];
+    let mut name = [label::BLANK; Volume::NAME];
     let Some(command) = configuration_command(platform, channel) else {
         return (name, None);
     };
@@ -265,9 +213,7 @@ fn name(
         .find(|one| one[0] & 0xC0 == 0xC0 && one[1] == LEVEL_DEVICE);
     // Manufacturer, plant, sequence number.
     if let Some(text) = device.and_then(|device| device.get(13..30)) {
-        for (to, &from) in name.iter_mut().zip(text) {
-            *to = latin(from);
-        }
+        name.copy_from_slice(text);
     }
     let address = device.and_then(|device| device.get(30).copied().zip(device.get(31).copied()));
     (name, address)
@@ -288,14 +234,4 @@ fn configuration_command(
     words
         .find(|word| word[0] & 0x0F == 0)
         .map(|word| CommandCode(word[1]))
-}
-
-/// The printable character of a code, a question mark for what is none.
-fn latin(code: u8) -> u8 {
-    let character = CP037.decode_byte(code);
-    if (' '..='~').contains(&character) {
-        character as u8
-    } else {
-        b'?'
-    }
 }

@@ -11,7 +11,7 @@
 use dasd::vtoc::{Dscb, Format1, DSCB};
 use dasd::RecordAddress;
 
-use super::super::dasd::BringUpError;
+use super::super::BringUpError;
 use super::format::{CountField, Place, READ_CKD};
 use super::record::{self, Layout};
 use crate::css::{Channel, Platform};

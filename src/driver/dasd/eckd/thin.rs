@@ -21,10 +21,11 @@
 use channel::{CcwFlags, CommandCode, Orb};
 use window::{OutOfWindow, Segment};
 
-use super::super::dasd::chain::{Cursor, Pieces};
-use super::super::dasd::thin::Track;
+use super::super::chain::{Cursor, Pieces};
+use super::super::thin::Track;
 use super::format::{
-    CountField, DefineExtent, LocateRecord, DEFINE_EXTENT, LOCATE_RECORD, READ_DATA, WRITE_CKD,
+    self, CountField, DefineExtent, LocateRecord, DEFINE_EXTENT, LOCATE_RECORD, READ_DATA,
+    WRITE_CKD,
 };
 use super::program::Program;
 use super::record::Layout;
@@ -128,7 +129,7 @@ impl Program {
                 auxiliary: LocateRecord::LENGTH_VALID,
                 transfer_length: layout.block.into(),
                 count: 1,
-                ..self.at(layout, block, record)
+                ..format::locate(layout.place(block).track(), record)
             };
             self.command(LOCATE_RECORD, RECORDS + u32::from(record), &locate)?;
             self.pushed(READ_DATA, SCRATCH)?;
@@ -170,7 +171,7 @@ impl Program {
         let locate = LocateRecord {
             operation: LocateRecord::FORMAT_WRITE,
             count: layout.records.saturating_sub(there),
-            ..self.at(layout, block, there)
+            ..format::locate(layout.place(block).track(), there)
         };
         self.command(LOCATE_RECORD, SCRATCH, &locate)?;
         for record in there + 1..=layout.records {
@@ -195,30 +196,11 @@ impl Program {
         mask: u8,
         attributes: u8,
     ) -> Result<(), OutOfWindow> {
-        let track = layout.place(block).track();
-        let extent = DefineExtent {
-            mask,
-            attributes,
-            first: track,
-            last: track,
-            ..DefineExtent::default()
-        };
+        let extent = format::one_track(layout.place(block).track(), mask, attributes);
         self.chain.parameter(EXTENT, &extent)?;
         let count = size_of::<DefineExtent>() as u16;
         self.chain
             .put(0, self.chain.command(DEFINE_EXTENT, EXTENT, count))
-    }
-
-    /// Where a record of the track of a block is.
-    fn at(&self, layout: &Layout, block: u64, record: u8) -> LocateRecord {
-        let track = layout.place(block).track();
-        LocateRecord {
-            seek: track,
-            search: track,
-            record,
-            sector: LocateRecord::ANY_SECTOR,
-            ..LocateRecord::default()
-        }
     }
 
     fn command(

@@ -14,12 +14,12 @@ use std::vec::Vec;
 use proptest::prelude::*;
 use window::ClientAddress;
 
-use super::volume::Label;
 use super::*;
 use crate::driver::block::{BlockDevice, BlockStatus, Operation, SubmitError, Token};
 use crate::driver::dasd::fixture::{self, id, machine, ISC};
 use crate::driver::dasd::QUEUE_SIZE;
 use crate::testing::StorageControl;
+use dasd::label::CmsLabel;
 
 const BLOCK: u64 = 4096;
 const SECTORS: u64 = 8;
@@ -50,8 +50,8 @@ fn cdl(cylinders: u16) -> StorageControl {
 #[test]
 fn a_cdl_volume_is_served_from_track_2_on() {
     let volume = Fixture::cdl().disk.volume().clone();
-    assert_eq!(volume.label, Label::Cdl);
-    assert_eq!(&volume.serial, b"LINUX1");
+    assert_eq!(volume.label, "VOL1 (CDL)");
+    assert_eq!(Text(&volume.serial).to_string(), "LINUX1");
     assert_eq!(volume.layout.origin, 24);
     assert_eq!(volume.layout.blocks, (6 * 15 - 2) * 12);
     let last = volume.layout.place(volume.layout.blocks - 1);
@@ -66,9 +66,9 @@ fn a_cdl_volume_is_served_from_track_2_on() {
 fn other_volumes_are_served_behind_their_labels() {
     let plain = || StorageControl::new(2).format(0, 4096, 12);
     for (volume, label, origin) in [
-        (plain().label("", "LNX1LINUX1"), Label::Ldl, 3),
-        (plain().label("", "CMS1LINUX1"), Label::Cms(0), 3),
-        (plain(), Label::None, 0),
+        (plain().label("", "LNX1LINUX1"), "LNX1 (LDL)", 3),
+        (plain().label("", "CMS1LINUX1"), "CMS1", 3),
+        (plain(), "no label", 0),
     ] {
         let volume = Fixture::new(volume).disk.volume().clone();
         assert_eq!((volume.label, volume.layout.origin), (label, origin));
@@ -82,7 +82,8 @@ fn a_reserved_cms_file_is_served_from_its_first_block_on() {
         .format(0, 4096, 12)
         .label("", "CMS1LINUX1");
     let label = volume.records.get_mut(&(0, 0, 3)).unwrap();
-    label.data[16..20].copy_from_slice(&77_u32.to_be_bytes());
+    let at = core::mem::offset_of!(CmsLabel, disk_offset);
+    label.data[at..at + 4].copy_from_slice(&77_u32.to_be_bytes());
     let volume = Fixture::new(volume).disk.volume().clone();
     assert_eq!(volume.layout.origin, 77);
 }

@@ -1,4 +1,4 @@
-//! A count-key-data disk (3390 and its like) as a [`BlockDevice`](super::block::BlockDevice).
+//! A count-key-data disk (3390 and its like) as a [`BlockDevice`](crate::driver::block::BlockDevice).
 //!
 //! | module | what it is |
 //! |---|---|
@@ -34,11 +34,12 @@ pub mod volume;
 use core::fmt;
 
 use channel::{Orb, SenseId, SubchannelId};
+use s390x::ebcdic::Text;
 use window::{OutOfWindow, Segment};
 
-use super::dasd::chain::Chain;
-use super::dasd::thin::Track;
-use super::dasd::{BringUpError, Cursor, Disk, Medium};
+use super::chain::Chain;
+use super::thin::Track;
+use super::{BringUpError, Cursor, Disk, Medium};
 use crate::css::{Channel, Platform};
 use program::Program;
 use volume::Volume;
@@ -76,7 +77,7 @@ impl Eckd {
                 volume.device.1,
                 volume.cylinders,
                 volume.label,
-                core::str::from_utf8(&volume.serial).unwrap_or(""),
+                Text(&volume.serial),
             );
             Ok(Ckd {
                 channel,
