@@ -14,8 +14,7 @@ source "$here/../../scripts/lib.sh"
 source "$here/../../scripts/cases.sh"
 
 IMAGE=$TEST_IMAGE_ELF
-for file in "$IMAGE_ELF" "$IMAGE" "$HOST_PROGRAM"; do [[ -f $file ]] || die "there is no $file; scripts/build.sh makes it"; done
-for tool in qemu-system-s390x python3; do command -v "$tool" >/dev/null || die "$tool is missing"; done
+needs "$IMAGE_ELF" "$IMAGE" "$HOST_PROGRAM" qemu-system-s390x python3
 SCENE=$TARGET/guest
 PATIENCE=40 # seconds for one machine
 # What is true of QEMU and of Hercules.
