@@ -18,7 +18,7 @@ use appliance::driver::virtio_ccw::Settings;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
     /// A test.
-    pub selftest: Option<SelfTest>,
+    pub selftest: Option<(&'static str, SelfTest)>,
     /// A measurement.
     pub bench: Option<Bench>,
     /// The absolute address of the area of which this machine is the client; storage from there on is shared.

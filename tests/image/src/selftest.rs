@@ -161,24 +161,26 @@ pub const SUITES: &[(&str, Run)] = &[
 
 pub use crash::CRASHES;
 
-/// What has this name.
-pub fn named(name: &str) -> Option<SelfTest> {
-    let suite = SUITES.iter().find(|(known, _)| *known == name);
-    let crash = || CRASHES.iter().find(|(known, _)| *known == name);
-    match suite {
-        Some((_, run)) => Some(SelfTest::Suite(*run)),
-        None => crash().map(|(_, crash)| SelfTest::Crash(*crash)),
-    }
+/// What has this name, and the name.
+pub fn named(name: &str) -> Option<(&'static str, SelfTest)> {
+    let suites = SUITES
+        .iter()
+        .map(|&(known, run)| (known, SelfTest::Suite(run)));
+    let crashes = CRASHES
+        .iter()
+        .map(|&(known, crash)| (known, SelfTest::Crash(crash)));
+    suites.chain(crashes).find(|(known, _)| *known == name)
 }
 
 /// Run one of them.
-pub fn run(test: SelfTest, options: &Options) -> ! {
+pub fn run((name, test): (&str, SelfTest), options: &Options) -> ! {
+    log::info!(target: "selftest", "{name}");
     let mut tally = Tally::default();
     match test {
         SelfTest::Suite(run) => run(&mut tally, options),
         SelfTest::Crash(crash) => {
             crash();
-            panic!("selftest: the crash came back");
+            panic!("selftest {name} came back");
         }
     }
     tally.end()
