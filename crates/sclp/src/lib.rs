@@ -66,6 +66,7 @@
 //! In an image, `sclp::bring_up()` does the same with the hardware and fills [`CONSOLE`].
 
 #![no_std]
+#![warn(missing_docs)]
 
 #[cfg(not(target_os = "none"))]
 extern crate std;
