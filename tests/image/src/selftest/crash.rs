@@ -89,8 +89,11 @@ fn store_near_null() {
 
 /// A call of a function at an odd address.
 fn jump_wild() {
-    // SAFETY: the branch ends in a specification exception.
-    unsafe { asm!("basr %r14,{}", in(reg_addr) 0x1235_u64, out("r14") _, options(nostack)) };
+    // SAFETY: the call ends in a specification exception.
+    let nowhere: extern "C" fn() = unsafe { core::mem::transmute(black_box(0x1235_usize)) };
+    nowhere();
+    // So that the call is not the last thing that is done.
+    black_box(0);
 }
 
 /// More than there is.
