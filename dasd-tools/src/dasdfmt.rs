@@ -32,7 +32,6 @@ pub struct FormatOrder {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FormatLine {
-    /// It begins.
     Begins {
         /// The device, 3390 for example.
         device: String,

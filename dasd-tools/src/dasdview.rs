@@ -25,7 +25,6 @@ pub struct View {
     pub control_unit: (String, String),
     /// Device type and model, hexadecimal.
     pub device_type: (String, String),
-    /// Cylinders.
     pub cylinders: u32,
     /// Tracks of a cylinder.
     pub heads: u16,
@@ -39,9 +38,7 @@ pub struct View {
     pub serial: String,
     /// READ DEVICE CHARACTERISTICS, hexadecimal.
     pub characteristics: String,
-    /// The fields of the label.
     pub label: Fields,
-    /// The VTOC.
     pub vtoc: Vec<Entry>,
 }
 
@@ -52,7 +49,6 @@ pub struct Entry {
     pub place: (u32, u16, u8),
     /// `f1`, `f3`, `f4`, `f5`, `f7`, `f8` or `f9`; something else as two hexadecimal digits.
     pub format: String,
-    /// Its fields.
     pub fields: Fields,
     /// The data set, of `f1` and `f8`.
     pub data_set: Option<DataSet>,
@@ -61,7 +57,6 @@ pub struct Entry {
 /// A data set; of Linux, a partition.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DataSet {
-    /// Its name.
     pub name: String,
     /// Volume serial.
     pub serial: String,

@@ -71,7 +71,6 @@ pub struct Format {
 /// A record of a volume.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// Its count field.
     pub count: CountField,
     /// Key and data; of a [`Format`] their front only, and the rest is zero.
     pub content: Vec<u8>,
@@ -80,7 +79,6 @@ pub struct Record {
 /// The front of the first IPL record: an IPL PSW that waits disabled with code F, and a CCW that does nothing. The volume is
 /// not for IPL.
 const IPL_1: [u8; 16] = [0, 0x0A, 0, 0, 0, 0, 0, 0x0F, 3, 0, 0, 0, 0, 0, 0, 1];
-/// `IPL1` and `IPL2`.
 const IPL_KEYS: [[u8; 4]; 2] = [[0xC9, 0xD7, 0xD3, 0xF1], [0xC9, 0xD7, 0xD3, 0xF2]];
 
 impl Format {
@@ -120,7 +118,6 @@ impl Format {
         &self.about
     }
 
-    /// The layout.
     pub const fn layout(&self) -> Layout {
         self.layout
     }
@@ -157,7 +154,6 @@ impl Format {
         (u64::from(self.tracks()) * records).saturating_sub(hidden)
     }
 
-    /// The address of a track.
     pub const fn address(&self, track: u32) -> TrackAddress {
         TrackAddress::of_number(track, self.about.heads.get())
     }

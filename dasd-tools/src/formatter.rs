@@ -55,7 +55,6 @@ impl Formatter {
         Ok(this)
     }
 
-    /// The format.
     pub const fn format(&self) -> &Format {
         &self.format
     }
@@ -65,7 +64,6 @@ impl Formatter {
         self.resumed
     }
 
-    /// Tracks that are done.
     pub fn tracks_done(&self) -> u32 {
         self.next - u32::from(!self.done)
     }

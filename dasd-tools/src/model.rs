@@ -26,7 +26,6 @@ pub enum Owner {
 /// Count field of each record of a track, and its key and data without the zeros at their end.
 pub type Track = Vec<(CountField, Vec<u8>)>;
 
-/// A volume.
 #[derive(Clone, Debug)]
 pub struct Volume {
     /// The device.
@@ -54,7 +53,6 @@ const NO_RECORD_FOUND: Stop = Stop(0, 0x08);
 const FILE_PROTECTED: Stop = Stop(0, 0x04);
 const WRITE_INHIBITED: Stop = Stop(0, 0x02);
 
-/// A domain.
 struct Domain {
     operation: u8,
     left: u8,

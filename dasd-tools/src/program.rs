@@ -12,7 +12,6 @@ use zerocopy::{FromBytes, IntoBytes};
 /// A CCW.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// The command.
     pub command: CommandCode,
     /// Bytes.
     pub count: u16,

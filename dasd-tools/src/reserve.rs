@@ -31,7 +31,6 @@ pub enum Holder {
 /// Why a disk is not reserved, or not released.
 #[derive(Debug, Error)]
 pub enum ReserveError {
-    /// It is not lent.
     #[error(transparent)]
     NotLent(#[from] anyhow::Error),
     /// Another system has it.

@@ -47,6 +47,8 @@ mod config;
 mod daemon;
 mod descriptors;
 mod device;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod in_use;
 mod log_limit;
 mod output;
@@ -54,6 +56,6 @@ mod pool;
 mod sockets;
 mod status;
 mod subchannel;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 mod testing;
 mod vhost;

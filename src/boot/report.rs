@@ -253,8 +253,8 @@ extern "C" fn report(entry: u64, info: *const ()) -> ! {
         disabled_wait(Stop::InReport.wait_code());
     }
     set_vectors();
-    let fixture = Fixture::of(Entry::from_number(entry), info);
-    if fixture.stop.is_its_own() {
+    let ending = Report::of(Entry::from_number(entry), info);
+    if ending.stop.is_its_own() {
         death::tell();
     }
     // Too early for a console? Then bring it up now; otherwise this does nothing.
@@ -263,14 +263,14 @@ extern "C" fn report(entry: u64, info: *const ()) -> ! {
     let console = unsafe { sclp::CONSOLE.steal() };
     if let Some(console) = console {
         // What the console refuses cannot be told to anybody.
-        let _ = fixture.show(console);
+        let _ = ending.show(console);
         let _ = console.flush();
     }
-    disabled_wait(fixture.stop.wait_code())
+    disabled_wait(ending.stop.wait_code())
 }
 
 /// What is known of the end.
-struct Fixture<'a> {
+struct Report<'a> {
     stop: Stop,
     entry: Entry,
     psw: Psw,
@@ -286,7 +286,7 @@ macro_rules! lowcore_field {
     };
 }
 
-impl Fixture<'_> {
+impl Report<'_> {
     fn of(entry: Entry, info: *const ()) -> Self {
         let registers = lowcore_field!(report_registers: [u64; 16]);
         let [.., r14, r15] = registers;

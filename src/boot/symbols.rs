@@ -201,7 +201,6 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// A name.
 #[derive(Clone, Copy, Debug)]
 pub struct Name<'a> {
     tokens: &'a [u8],

@@ -13,53 +13,33 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 source "$here/../../scripts/lib.sh"
 # shellcheck source=scripts/cases.sh
 source "$here/../../scripts/cases.sh"
+# shellcheck source=scripts/scene.sh
+source "$ROOT/scripts/scene.sh"
 
-for image in "$IMAGE_ELF" "$TEST_IMAGE_ELF"; do [[ -f $image ]] || die "there is no image $image; scripts/build.sh makes it"; done
-[[ -x $HOST_PROGRAM ]] || die "there is no program $HOST_PROGRAM; scripts/build.sh makes one"
-for tool in qemu-system-s390x python3 jq; do command -v "$tool" >/dev/null || die "$tool is missing"; done
+needs "$IMAGE_ELF" "$TEST_IMAGE_ELF" "$HOST_PROGRAM" qemu-system-s390x python3 jq
 PATIENCE=60 # seconds for one client
 
 # ---- what a case is written with ----------------------------------------------------------------------------------
-
-SCENE='' CONFIG='' RUN='' POOL='' DAEMON=''
 
 # up TERMINAL-PEER TERMINAL-OWNER: the daemon with two subchannels: the terminal 0.0.3270, which is the client's (as 0.0.1000) or the
 # host's, and the virtio device 0.0.0300, which nobody gets. What the client "bare" is given as 0.0.1002 never comes. (QEMU plugs no
 # other device than virtio ones in while it runs; what becomes of such a device is shown by the unit tests of event loop and proxy.)
 up() {
     local peer=$1 owner=$2
-    RUN=$(mktemp -d /tmp/stellwerk.XXXXXX)
-    POOL=/dev/shm/$(basename "$RUN")
-    CONFIG=$SCENE/channel.toml
-    truncate -s 1M "$SCENE/disk.img"
-    {
-        printf '[appliance]\nimage = "%s"\naccel = "tcg"\nrun_dir = "%s"\npool = "%s"\n' "$IMAGE_ELF" "$RUN" "$POOL"
-        printf 'qemu_args = ["-chardev", "socket,id=terminal,path=%s/terminal,server=on,wait=off,tn3270=on", "-qmp", "unix:%s/qmp,server=on,wait=off"]\n' "$RUN" "$RUN"
-        printf '\n[[disk]]\nname = "data"\nimage = "%s"\nformat = "raw"\n' "$SCENE/disk.img"
-        subchannel balloon 0300 virtio-balloon-ccw
-        subchannel terminal 3270 x-terminal3270,chardev=terminal
-        printf '\n[[subchannel]]\nname = "never"\ndevice = "0.0.0400"\nplugged = true\n'
-        printf '\n[[client]]\nname = "bare"\nmemory = "16M"\n'
-        printf '[[client.subchannel]]\nsubchannel = "never"\ndevice = "0.0.1002"\n'
-        [[ $owner == host ]] || printf '[[client.subchannel]]\nsubchannel = "terminal"\ndevice = "0.0.1000"\n'
-    } >"$CONFIG"
-    spawn "$SCENE/daemon.log" "$HOST_PROGRAM" up "$CONFIG"
-    DAEMON=$REPLY
-    wait_line "$SCENE/daemon.log" '^ready' 60 "$DAEMON" || { tail -n 20 "$SCENE/daemon.log"; return 1; }
+    disk data 1M
+    subchannel balloon 0300 qemu=virtio-balloon-ccw
+    terminal nobody
+    subchannel never 0400 plugged=true
+    client bare 16M
+    passes bare never 1002
+    [[ $owner == host ]] || passes bare terminal 1000
+    APPLIANCE_ARGS+=(-qmp "unix:$RUN/qmp,server=on,wait=off")
+    backend_start
     spawn "$SCENE/peer.log" python3 "$here/../guest/peer.py" "$peer" "$RUN/terminal"
 }
 
-subchannel() { printf '\n[[subchannel]]\nname = "%s"\ndevice = "0.0.%s"\nqemu = "%s"\n' "$1" "$2" "$3"; }
-
-down() {
-    local pid=$DAEMON
-    DAEMON=''
-    stop_process "$pid" 30 || { warn 'the daemon did not end'; return 1; }
-    [[ $REPLY == 0 ]] || { tail -n 20 "$SCENE/daemon.log"; return 1; }
-}
-
-# client_start LOG TEST: boot the client in the background; its process is $REPLY.
-client_start() {
+# boot_client LOG TEST: boot the client in the background; its process is $REPLY.
+boot_client() {
     local arguments
     # Printed ready for a shell, so a shell takes it apart.
     eval "arguments=($("$HOST_PROGRAM" client-args "$CONFIG" bare --append "selftest=$2"))"
@@ -67,10 +47,10 @@ client_start() {
         -kernel "$TEST_IMAGE_ELF" -chardev stdio,id=console,signal=off -device sclpconsole,chardev=console
 }
 
-# client TEST: boot the client; all its tests pass.
-client() {
+# client_passes TEST: boot the client; all its tests pass.
+client_passes() {
     local log=$SCENE/client.$1.log
-    client_start "$log" "$1"
+    boot_client "$log" "$1"
     wait_gone "$REPLY" "$PATIENCE" || { tail -n 5 "$log"; return 1; }
     # What led to a failure is in the trace.
     "$HOST_PROGRAM" trace --once "$CONFIG" >"$SCENE/trace"
@@ -159,45 +139,45 @@ ended() {
 
 case_client() { # condition codes, programs, wrong operands, halt, clear, suspend and interruptions over an area
     up terminal client
-    client channel
+    client_passes channel
     says "$SCENE/client.channel.log" 'PASS: 0\.0\.1000 3270/00 .*: SENSE ID by a format-1 CCW'
     refused 'belongs to client "bare"' ccw 0.0.3270 nop
     says "$SCENE/client.channel.log" 'PASS: 0\.0\.1000 3270/00 .*: a key at the terminal ends the wait'
     # Every request was announced: what the slow timers find is what a wake-up got lost for.
     (($(status '.appliance.healed + .daemon.healed') <= 2)) || { status .; return 1; }
-    down
+    backend_stop
 }
 
 case_attention() { # ATTENTION before, while and after starts, halts and clears
     up nervous client
-    client attention
+    client_passes attention
     silent "$SCENE/client.attention.log" '^SKIP'
-    down
+    backend_stop
 }
 
 case_killed() { # a client that is killed at work is quiesced, and the next one finds all in order
     up terminal client
     local victim
     for count in 5 20; do
-        client_start "$SCENE/victim.log" channel
+        boot_client "$SCENE/victim.log" channel
         victim=$REPLY
         wait_count "$SCENE/victim.log" '^PASS' "$count"
         kill -KILL "$victim"
         wait_gone "$victim" 5
     done
-    client channel
+    client_passes channel
     host trace --once --json
     says "$SCENE/out" '"event":"reset"'
-    down
+    backend_stop
 }
 
 case_twice() { # a client that is started twice: the second VM ends at once, in words, and the first one goes on
     up terminal client
     local first
-    client_start "$SCENE/first.log" channel
+    boot_client "$SCENE/first.log" channel
     first=$REPLY
     wait_count "$SCENE/first.log" '^PASS' 3
-    client_start "$SCENE/second.log" channel
+    boot_client "$SCENE/second.log" channel
     wait_gone "$REPLY" 20
     [[ $REPLY == 1 ]] || { cat "$SCENE/second.log"; return 1; }
     says "$SCENE/second.log" 'Cannot lock pid file'
@@ -207,13 +187,13 @@ case_twice() { # a client that is started twice: the second VM ends at once, in 
     silent "$SCENE/first.log" '^FAIL'
     says "$SCENE/first.log" '^[1-9][0-9]* passed, 0 failed'
     # One that was killed keeps nobody from being started again.
-    client_start "$SCENE/victim.log" channel
+    boot_client "$SCENE/victim.log" channel
     first=$REPLY
     wait_count "$SCENE/victim.log" '^PASS' 3
     kill -KILL "$first"
     wait_gone "$first" 5
-    client channel
-    down
+    client_passes channel
+    backend_stop
 }
 
 wait_count() { # LOG PATTERN COUNT
@@ -251,7 +231,7 @@ case_host() { # lscss, ccw, schib and trace, and what they say when they cannot
     refused 'resume 0\.0\.3270: busy \(cc 2\)' resume 0.0.3270
     host trace --once
     says "$SCENE/out" '0\.0\.3270  host +start +cc 0  idle > busy'
-    down
+    backend_stop
 }
 
 case_disks() { # what is no DASD is not administered, and says so
@@ -268,7 +248,7 @@ case_disks() { # what is no DASD is not administered, and says so
     refused "'xdl' for '--layout" dasdfmt data --layout xdl
     # It was not lent, and serves as before.
     [[ $(status '.devices[] | select(.disk == "data").state') == online ]]
-    down
+    backend_stop
 }
 
 case_functions() { # a suspended program is resumed, halted, cleared, cancelled, or found to take too long
@@ -297,7 +277,7 @@ case_functions() { # a suspended program is resumed, halted, cleared, cancelled,
     suspending_program "$device" --timeout 1
     ended "$REPLY" 1 'did not end within 1 s and was cleared'
     host ccw "$device" sense-id
-    down
+    backend_stop
 }
 
 case_restart() { # an appliance that is killed is started again, and the host goes on
@@ -309,16 +289,16 @@ case_restart() { # an appliance that is killed is started again, and the host go
     ended "$program" 1 'the appliance was started anew while the program ran'
     wait_restarts 1
     host ccw 0.0.3270 sense-id
-    down
+    backend_stop
 }
 
 case_restart_client() { # so does a client
     up terminal client
-    client channel
+    client_passes channel
     kill -KILL "$(status .appliance.pid)"
     wait_restarts 1
-    client channel
-    down
+    client_passes channel
+    backend_stop
 }
 
 case_endless() { # a program that nothing ends is a program check, and stops nobody
@@ -333,7 +313,7 @@ case_endless() { # a program that nothing ends is a program check, and stops nob
     refused 'program check' ccw 0.0.3270 0360000100000000 0360000100000000 0800000000000008
     host ccw 0.0.3270 sense-id
     [[ $(status .appliance.restarts) == 0 ]]
-    down
+    backend_stop
 }
 
 case_paths() { # a program over a path that is not there ends at once, and later ones are not touched by that
@@ -342,7 +322,7 @@ case_paths() { # a program over a path that is not there ends at once, and later
     silent "$SCENE/out" 'did not end within'
     host ccw 0.0.3270 sense-id
     host ccw 0.0.3270 nop
-    down
+    backend_stop
 }
 
 case_withheld() { # a virtio device is nobody's, not even the host's: its data are addresses
@@ -356,7 +336,7 @@ case_withheld() { # a virtio device is nobody's, not even the host's: its data a
     says "$RUN/console.log" '0\.0\.0500 is not passed through: a virtio device'
     unplug 0500
     listed '^0\.0\.0500 ' no
-    down
+    backend_stop
 }
 
 wait_restarts() { # COUNT
@@ -370,10 +350,9 @@ wait_restarts() { # COUNT
 # ---- running the cases --------------------------------------------------------------------------------------------
 
 run_case() {
-    trap 'end_all; rm -rf "${RUN:-/nonexistent}" "${POOL:-/nonexistent}"' EXIT
-    SCENE=$TARGET/channel/$1
-    rm -rf "$SCENE"
-    mkdir -p "$SCENE"
+    trap scene_end EXIT
+    rm -rf "$TARGET/channel/$1"
+    scene "$TARGET/channel/$1"
     "case_$1"
 }
 

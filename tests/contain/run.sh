@@ -5,7 +5,7 @@
 #   tests/contain/run.sh [CASE…]
 #
 # The clients are no VMs but vhost-user front ends and drivers of areas in Python (front.py, area.py), against the real
-# daemon and the real appliance in QEMU, so a case takes seconds. The cases are the functions `case_…` of the other files.
+# daemon and the real appliance in QEMU, so a case takes seconds. The cases are the functions `case_…` of whatever files are here.
 # Each runs in a mount namespace of its own, with a time limit. They need unshare(1) that works, and for
 # files that hang /dev/fuse: what cannot run is said before it starts, and counted as skipped. What failed stays in target/contain/.
 set -euo pipefail
@@ -15,12 +15,8 @@ source "$here/../../scripts/lib.sh"
 # shellcheck source=scripts/cases.sh
 source "$here/../../scripts/cases.sh"
 
-[[ -f $IMAGE_ELF ]] || die "there is no image $IMAGE_ELF; scripts/build.sh makes it"
-[[ -x $HOST_PROGRAM ]] || die "there is no program $HOST_PROGRAM; scripts/build.sh makes one"
-for tool in qemu-system-s390x qemu-storage-daemon qemu-img python3 unshare; do
-    command -v "$tool" >/dev/null || die "$tool is missing"
-done
-LIMIT=180 # seconds for one case
+needs "$IMAGE_ELF" "$HOST_PROGRAM" qemu-system-s390x qemu-storage-daemon qemu-img python3 unshare
+CASE_LIMIT=200
 NAMESPACE=(unshare --mount)
 [[ $EUID -eq 0 ]] || NAMESPACE+=(--map-root-user)
 "${NAMESPACE[@]}" true || die "each case runs in a mount namespace of its own, which is not to be had here: run this as root, allow user \
@@ -30,8 +26,7 @@ namespaces (sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone), 
 export PYTHONDONTWRITEBYTECODE=1
 
 run_case() {
-    "${NAMESPACE[@]}" timeout --kill-after=20 "$LIMIT" python3 "$here/contain.py" "$1" "$TARGET/contain/$1"
+    "${NAMESPACE[@]}" timeout --kill-after=20 180 python3 "$here/contain.py" "$1" "$TARGET/contain/$1"
 }
 
-cases=$(python3 "$here/contain.py" --list)
-run_cases "$TARGET/contain" "$@" <<<"$cases"
+run_cases "$TARGET/contain" "$@" < <(python3 "$here/contain.py" --list)

@@ -21,6 +21,16 @@ def beside_a_hanging_one(scene):
     return good, bad, hanging
 
 
+def in_a_read_that_hangs(scene):
+    """The same, and the other client waits for the disk."""
+    good, bad, hanging = beside_a_hanging_one(scene)
+    hanging.hang()
+    bad.start(READ, 0, length=4096)
+    bad.kick()
+    until("the disk is asked", lambda: hanging.asked)
+    return good, bad, hanging
+
+
 def looks(scene):
     """Processes of the daemon's that look at a disk's file."""
     found = []
@@ -127,11 +137,7 @@ def case_opening_takes_long(scene):
 
 def case_qemu_cannot_be_killed(scene):
     """QEMU waits in the kernel for a disk and cannot be killed: the other client is served meanwhile, and SIGTERM ends the daemon"""
-    good, bad, hanging = beside_a_hanging_one(scene)
-    hanging.hang()
-    bad.start(READ, 0, length=4096)
-    bad.kick()
-    until("the disk is asked", lambda: hanging.asked)
+    good, bad, hanging = in_a_read_that_hangs(scene)
     good.works()
     pid = scene.serving()
     scene.daemon.terminate()
@@ -146,11 +152,7 @@ def case_qemu_cannot_be_killed(scene):
 
 def case_stop_twice_while_storage_hangs(scene):
     """the same, and a second SIGTERM: the daemon waits for the appliance no longer, and says so"""
-    good, bad, hanging = beside_a_hanging_one(scene)
-    hanging.hang()
-    bad.start(READ, 0, length=4096)
-    bad.kick()
-    until("the disk is asked", lambda: hanging.asked)
+    good, bad, hanging = in_a_read_that_hangs(scene)
     good.works()
     began = time.monotonic()
     scene.daemon.terminate()
@@ -168,11 +170,7 @@ def case_stop_twice_while_storage_hangs(scene):
 
 def case_stuck_qemu_is_waited_for(scene):
     """the same, and the appliance is killed: it is started again when QEMU has ended, and not before"""
-    good, bad, hanging = beside_a_hanging_one(scene)
-    hanging.hang()
-    bad.start(READ, 0, length=4096)
-    bad.kick()
-    until("the disk is asked", lambda: hanging.asked)
+    good, bad, hanging = in_a_read_that_hangs(scene)
     scene.kill_appliance()
     time.sleep(3)
     assert lives(scene.killed), "it could be killed"

@@ -69,9 +69,4 @@ done
 [[ $EUID -eq 0 ]] || warn "not root: the case full-file-system mounts a file system, and will be skipped"
 use_toolchain test
 "$ROOT/scripts/client.sh" --with-fio
-cases=$(
-    for file in "$here"/cases/*.sh; do
-        printf '%s %s\n' "$(basename "$file" .sh)" "$(sed -n 's/^proves "\(.*\)"$/\1/p' "$file")"
-    done
-)
-run_cases "$TARGET/e2e/$BACKEND" "$@" <<<"$cases"
+run_cases "$TARGET/e2e/$BACKEND" "$@" < <(cases_in "$here/cases")

@@ -31,7 +31,7 @@ ipl_dasd() {
     says "$LOG" 'css: 0\.0\.0a80 0\.0\.0000 +3990/.. 3390/.. '
     says "$LOG" 'disk: 0\.0\.0a80 2784 KiB in blocks of 4096'
     hercules FFF nothing --volume "$volumes/listed.3390" --volume "$volumes/empty.3390" --ipl 0A81 "$@"
-    says "$LOG" 'selftest: Exit'
+    says "$LOG" 'selftest: exit'
     # Hercules's own tools see the data set.
     dasdls "$volumes/listed.3390" >"$LOG.vtoc" 2>&1
     says "$LOG.vtoc" '^STELLWERK\.IPL *$'

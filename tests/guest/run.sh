@@ -14,8 +14,7 @@ source "$here/../../scripts/lib.sh"
 source "$here/../../scripts/cases.sh"
 
 IMAGE=$TEST_IMAGE_ELF
-for file in "$IMAGE_ELF" "$IMAGE" "$HOST_PROGRAM"; do [[ -f $file ]] || die "there is no $file; scripts/build.sh makes it"; done
-for tool in qemu-system-s390x python3; do command -v "$tool" >/dev/null || die "$tool is missing"; done
+needs "$IMAGE_ELF" "$IMAGE" "$HOST_PROGRAM" qemu-system-s390x python3
 SCENE=$TARGET/guest
 PATIENCE=40 # seconds for one machine
 # What is true of QEMU and of Hercules.
@@ -263,7 +262,7 @@ case_wild_store() { # a store to the lowcore
     crash wild 'program interruption' E02 '^code 0004 protection exception'
 }
 case_wild_jump() { # a call of nothing
-    crash jump 'program interruption' E02 '^code 0006 specification exception' '^last branch .*crash::run'
+    crash jump 'program interruption' E02 '^code 0006 specification exception' '^last branch .*crash::jump_wild'
 }
 case_stack() { # the stack's guard, with small frames
     crash stack 'stack overflow' E03 'recurse_small\+0x[0-9a-f]+, [0-9]{3,} times'
@@ -278,7 +277,7 @@ case_damage() { # a machine check in the wait, after which nothing can be truste
     crash damage 'machine check' E04 'SYSTEM_DAMAGE' 'fatal_machine_check'
 }
 case_exit() { # an end in order
-    ends exit FFF says "$LOG" 'selftest: Exit'
+    ends exit FFF says "$LOG" 'selftest: exit'
 }
 case_restart() { # the operator's restart, while the CPU waits
     host_wants inject-nmi

@@ -19,9 +19,9 @@ source "$here/../../scripts/cases.sh"
 # shellcheck source=scripts/scene.sh
 source "$here/../../scripts/scene.sh"
 
-[[ -f $TEST_IMAGE_ELF ]] || die "there is no image $TEST_IMAGE_ELF; scripts/build.sh test-image makes it"
-for tool in qemu-system-s390x python3 cpio; do command -v "$tool" >/dev/null || die "$tool is missing"; done
+needs "$TEST_IMAGE_ELF" qemu-system-s390x python3 cpio
 OUT=$TARGET/vfio-ccw
+CASE_LIMIT=1200
 PATIENCE=300 # seconds for one machine: three machines, each of them emulated by the one below
 
 # ---- what a case is written with ----------------------------------------------------------------------------------

@@ -19,6 +19,7 @@
 //! Nobody else spells an offset. All multi-byte fields are big-endian by type, so the formats are the
 //! same bytes on the machine and on the developer's host.
 #![no_std]
+#![warn(missing_docs)]
 
 #[cfg(feature = "model")]
 extern crate alloc;

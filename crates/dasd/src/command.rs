@@ -15,6 +15,12 @@ pub const CONTROL_UNITS: [u16; 5] = [0x3990, 0x9343, 0x2105, 0x2107, 0x1750];
 pub const DEFINE_EXTENT: CommandCode = CommandCode(0x63);
 /// LOCATE RECORD.
 pub const LOCATE_RECORD: CommandCode = CommandCode(0x47);
+/// SEEK.
+pub const SEEK: CommandCode = CommandCode(0x07);
+/// SEARCH ID EQUAL.
+pub const SEARCH_ID_EQUAL: CommandCode = CommandCode(0x31);
+/// READ DATA, of the record that was searched for or the next one.
+pub const READ_DATA_HERE: CommandCode = CommandCode(0x06);
 /// READ DATA, multitrack.
 pub const READ_DATA: CommandCode = CommandCode(0x86);
 /// WRITE UPDATE DATA: write data, multitrack.

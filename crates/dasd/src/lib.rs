@@ -25,6 +25,7 @@
 //! Services* (SC23-6861) for labels and DSCBs.
 
 #![no_std]
+#![warn(missing_docs)]
 #![forbid(unsafe_code)]
 
 #[cfg(test)]

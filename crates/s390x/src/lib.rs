@@ -28,6 +28,7 @@
 //! **Sources.** "Principles of Operation" means IBM's *z/Architecture Principles of Operation*,
 //! SA22-7832; chapters are named instead of pages, which move with each edition.
 #![no_std]
+#![warn(missing_docs)]
 // On another machine the documentation lacks what only s390x has, and with it the ends of some links.
 #![cfg_attr(not(target_arch = "s390x"), allow(rustdoc::broken_intra_doc_links))]
 

@@ -18,7 +18,7 @@
 //!   crate, which never wait for each other and cannot deadlock; a panic path can take the console
 //!   by force.
 //! * [`spec`]: the architected layouts.
-//! * `mock` (not in images): an SCLP in software that checks each SCCB it is given.
+//! * `mock` (feature `mock`): an SCLP in software that checks each SCCB it is given.
 //!
 //! # Limitations
 //!
@@ -49,7 +49,6 @@
 //! On the developer's machine, with the SCLP in software:
 //!
 //! ```
-//! # #[cfg(not(target_os = "none"))] {
 //! use core::fmt::Write;
 //! use sclp::mock::{Machine, ScriptedSclp};
 //! use sclp::{Console, SccbPage, Sclp};
@@ -59,15 +58,15 @@
 //! let mut console = Console::new(Sclp::new(machine.clone(), &mut page))?;
 //! writeln!(console, "{} subchannels", 3)?;
 //! assert_eq!(machine.output(), "3 subchannels\n");
-//! # }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! In an image, `sclp::bring_up()` does the same with the hardware and fills [`CONSOLE`].
 
 #![no_std]
+#![warn(missing_docs)]
 
-#[cfg(not(target_os = "none"))]
+#[cfg(any(test, feature = "mock"))]
 extern crate std;
 
 mod calls;
@@ -77,10 +76,10 @@ mod encode;
 pub mod error;
 mod event;
 pub mod global;
-#[cfg(all(target_arch = "s390x", target_os = "none"))]
+#[cfg(target_arch = "s390x")]
 mod hardware;
 mod logger;
-#[cfg(not(target_os = "none"))]
+#[cfg(any(test, feature = "mock"))]
 pub mod mock;
 mod sccb;
 mod scp_info;
@@ -95,7 +94,7 @@ pub use error::{
 };
 pub use event::EventBuffer;
 pub use global::{print, ConsoleCell, GlobalConsole, CONSOLE};
-#[cfg(all(target_arch = "s390x", target_os = "none"))]
+#[cfg(target_arch = "s390x")]
 pub use hardware::bring_up;
 pub use logger::{paid, Logger};
 pub use sccb::SccbPage;

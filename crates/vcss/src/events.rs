@@ -172,9 +172,21 @@ mod tests {
     use super::*;
     use crate::layout::Kind;
     use crate::plan;
+    use channel::{RecoveryCode, ReportingSource};
     use window::Window;
 
-    const GONE: Crw = Crw(0x0384_0001);
+    const GONE: Crw = gone(1);
+
+    /// The report of a subchannel that has lost its device.
+    const fn gone(number: u16) -> Crw {
+        let recovery = RecoveryCode::ParametersInitialized;
+        Crw::new(
+            CrwFlags::ANCILLARY,
+            ReportingSource::Subchannel,
+            recovery,
+            number,
+        )
+    }
 
     fn with_area(fact: impl FnOnce(&Area<'_>)) {
         let plan = plan::client_area(1);
@@ -191,9 +203,9 @@ mod tests {
             let mut sink = EventSink::open(area).unwrap();
             assert_eq!(sink.take(), None);
             assert!(source.report(GONE));
-            assert!(source.report(Crw(0x0384_0002)));
+            assert!(source.report(gone(2)));
             assert_eq!(sink.take(), Some(GONE));
-            assert_eq!(sink.take(), Some(Crw(0x0384_0002)));
+            assert_eq!(sink.take(), Some(gone(2)));
             assert_eq!(sink.take(), None);
         });
     }
@@ -217,12 +229,9 @@ mod tests {
     fn a_new_life_of_either_side_goes_on_in_the_ring() {
         with_area(|area| {
             assert!(EventSource::open(area).unwrap().report(GONE));
-            assert!(EventSource::open(area).unwrap().report(Crw(0x0384_0002)));
+            assert!(EventSource::open(area).unwrap().report(gone(2)));
             assert_eq!(EventSink::open(area).unwrap().take(), Some(GONE));
-            assert_eq!(
-                EventSink::open(area).unwrap().take(),
-                Some(Crw(0x0384_0002))
-            );
+            assert_eq!(EventSink::open(area).unwrap().take(), Some(gone(2)));
         });
     }
 

@@ -22,6 +22,7 @@
 //!
 //! [`client::MAX_QUEUES`] queues a subchannel, [`client::MAX_QUEUE_SIZE`] descriptors a queue.
 #![no_std]
+#![warn(missing_docs)]
 
 mod area;
 pub mod client;

@@ -27,6 +27,7 @@
 //! a lock or loops without a bound on what the other side says. The crate has no unsafe code: all
 //! memory is reached through a [`window::Window`].
 #![no_std]
+#![warn(missing_docs)]
 #![forbid(unsafe_code)]
 
 pub mod blk;

@@ -39,6 +39,7 @@
 //! # Ok::<(), window::OutOfWindow>(())
 //! ```
 #![no_std]
+#![warn(missing_docs)]
 
 mod address;
 mod copy;

@@ -216,7 +216,6 @@ pub fn dscb(bytes: &[u8; DSCB]) -> (String, Fields) {
     (format.into(), show(layout, bytes))
 }
 
-/// The fields of a label.
 pub fn label(label: &Label) -> Fields {
     match label {
         Label::Cdl(label) => show(VOL1, label.as_bytes()),

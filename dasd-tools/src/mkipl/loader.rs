@@ -16,6 +16,7 @@ use std::ops::Range;
 
 use anyhow::{ensure, Result};
 use channel::{Ccw0, CcwFlags, CommandCode};
+use dasd::command::{READ_DATA_HERE as READ_DATA, SEARCH_ID_EQUAL, SEEK};
 use dasd::track::RecordAddress;
 use s390x::ebcdic::CP037;
 use s390x::psw::{PswMask, ShortPsw};
@@ -26,9 +27,6 @@ use super::volume::{Track, Volume, HEADS};
 use super::{BASE, BLOCK, RECORDS};
 use crate::format::Record;
 
-const READ_DATA: CommandCode = CommandCode(0x06);
-const SEEK: CommandCode = CommandCode(0x07);
-const SEARCH_ID_EQUAL: CommandCode = CommandCode(0x31);
 /// Where the second IPL record and the program are.
 pub const SECOND: u32 = 0x2000;
 const PROGRAM: u32 = 0x3000;

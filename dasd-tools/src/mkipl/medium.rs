@@ -43,7 +43,6 @@ impl Medium {
         }
     }
 
-    /// How many units there are.
     pub const fn units(&self) -> u32 {
         self.units
     }

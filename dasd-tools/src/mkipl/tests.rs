@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use channel::{Ccw0, CcwFlags, CommandCode};
-use dasd::vtoc::{Dscb, DSCB};
+use dasd::vtoc::{Dscb, Format1, DSCB};
 use proptest::prelude::*;
 use s390x::ebcdic::CP037;
 use tempfile::TempDir;
@@ -107,6 +107,14 @@ impl Fixture {
         volume.put(number, &track).unwrap();
     }
 
+    /// Enters a data set of somebody else into the VTOC.
+    fn enter(&self, set: &Format1) {
+        self.change(1, |track| {
+            let record = track.record(3).unwrap();
+            record.content.copy_from_slice(set.as_bytes());
+        });
+    }
+
     fn dscbs(&self) -> Vec<Dscb> {
         let track = self.volume().track(1).unwrap();
         let bytes = track.records.iter().skip(1).map(|record| &record.content);
@@ -123,52 +131,67 @@ impl Fixture {
     }
 }
 
-/// What a channel does at IPL: storage afterwards.
-fn ipl(volume: &Volume) -> Vec<u8> {
+/// What a channel does at IPL, with the 24 bytes that it begins with: storage afterwards. `command` carries out all but transfers in
+/// channel, and says whether the next CCW is skipped, as after a search that has succeeded.
+fn run_ipl(
+    front: &[u8],
+    mut command: impl FnMut(&mut [u8], CommandCode, usize, usize) -> bool,
+) -> Vec<u8> {
     let mut storage = vec![0; END as usize];
-    let first = volume.track(0).unwrap().record(1).unwrap().data().to_vec();
-    storage[..24].copy_from_slice(&first);
-    // Where the channel and the disk are; a search that succeeds skips a CCW.
-    let (mut at, mut track, mut record) = (8, 0, 1_u8);
+    storage[..24].copy_from_slice(&front[..24]);
+    let mut at = 8;
     for _ in 0..1000 {
         let ccw = Ccw0::read_from_bytes(&storage[at..at + 8]).unwrap();
         let [high, middle, low] = ccw.address;
         let address = u32::from_be_bytes([0, high, middle, low]) as usize;
         at += 8;
-        match CommandCode(ccw.command) {
-            CommandCode::TIC => {
-                at = address;
-                continue;
-            }
-            CommandCode(0x07) => {
-                let seek = &storage[address..address + 6];
-                let half = |at: usize| u16::from_be_bytes([seek[at], seek[at + 1]]);
-                assert_eq!((half(0), ccw.count.get()), (0, 6));
-                (track, record) = (u32::from(half(2)) * 15 + u32::from(half(4)), 0);
-            }
-            CommandCode(0x31) => {
-                let wanted = storage[address + 4];
-                let there = volume.track(track).unwrap();
-                let found = there.records.iter().find(|one| one.count.record == wanted);
-                let count = &found.unwrap().count;
-                assert_eq!(&count.as_bytes()[..5], &storage[address..address + 5]);
-                record = wanted - 1;
-                at += 8;
-            }
-            CommandCode(0x06) => {
-                record += 1;
-                let mut there = volume.track(track).unwrap();
-                let data = there.record(record).unwrap().data().to_vec();
-                assert_eq!(data.len(), usize::from(ccw.count.get()));
-                storage[address..address + data.len()].copy_from_slice(&data);
-            }
-            other => panic!("{other:?}"),
+        if ccw.command == CommandCode::TIC.0 {
+            at = address;
+            continue;
+        }
+        let count = ccw.count.get().into();
+        if command(&mut storage, CommandCode(ccw.command), address, count) {
+            at += 8;
         }
         if ccw.flags & CcwFlags::CC.bits() == 0 {
             return storage;
         }
     }
     panic!("the program does not end");
+}
+
+fn ipl(volume: &Volume) -> Vec<u8> {
+    let first = volume.track(0).unwrap().record(1).unwrap().data().to_vec();
+    // Where the disk is.
+    let (mut track, mut record) = (0, 1_u8);
+    run_ipl(&first, |storage, command, address, count| {
+        match command {
+            CommandCode(0x07) => {
+                let seek = &storage[address..address + 6];
+                let half = |at: usize| u16::from_be_bytes([seek[at], seek[at + 1]]);
+                assert_eq!((half(0), count), (0, 6));
+                (track, record) = (u32::from(half(2)) * 15 + u32::from(half(4)), 0);
+            }
+            CommandCode(0x31) => {
+                let wanted = storage[address + 4];
+                let there = volume.track(track).unwrap();
+                let found = there.records.iter().find(|one| one.count.record == wanted);
+                let found = &found.unwrap().count;
+                assert_eq!(&found.as_bytes()[..5], &storage[address..address + 5]);
+                record = wanted - 1;
+                return true;
+            }
+            CommandCode(0x06) => {
+                record += 1;
+                let mut there = volume.track(track).unwrap();
+                let data = there.record(record).unwrap().data().to_vec();
+                assert_eq!(data.len(), count);
+                storage[address..address + data.len()].copy_from_slice(&data);
+            }
+            other => panic!("{other:?}"),
+        }
+        false
+    })
 }
 
 #[test]
@@ -261,13 +284,7 @@ fn data_sets_are_never_overwritten() {
     // A data set of somebody else at the end.
     let mut other = space::data_set([0x40; 6], &(40..45), 1);
     other.name[0] = 0xC1;
-    fixture.change(1, |track| {
-        track
-            .record(3)
-            .unwrap()
-            .content
-            .copy_from_slice(other.as_bytes());
-    });
+    fixture.enter(&other);
     fixture.change(44, |track| track.record(1).unwrap().set_data(b"data"));
     fixture.mkipl("", true).unwrap();
     assert_eq!(
@@ -281,13 +298,7 @@ fn data_sets_are_never_overwritten() {
     // And one that leaves no room.
     other.extent[0].lower = dasd::TrackAddress::of_number(2, HEADS);
     let fixture = Fixture::formatted(20, Layout::Cdl);
-    fixture.change(1, |track| {
-        track
-            .record(3)
-            .unwrap()
-            .content
-            .copy_from_slice(other.as_bytes());
-    });
+    fixture.enter(&other);
     assert!(fixture.refused().contains("takes 2 tracks, and at most 0"));
 }
 
@@ -363,44 +374,31 @@ fn fixed(blocks: usize, label: &str) -> Fixture {
     fixture
 }
 
-/// What a channel does at IPL from a fixed-block volume: storage afterwards.
 fn ipl_fixed(fixture: &Fixture) -> Vec<u8> {
     let disk = std::fs::read(fixture.path("volume")).unwrap();
-    let mut storage = vec![0; END as usize];
-    storage[..24].copy_from_slice(&disk[..24]);
-    let (mut at, mut located) = (8, None);
-    for _ in 0..100 {
-        let ccw = Ccw0::read_from_bytes(&storage[at..at + 8]).unwrap();
-        let [high, middle, low] = ccw.address;
-        let address = u32::from_be_bytes([0, high, middle, low]) as usize;
-        let length = usize::from(ccw.count.get());
-        at += 8;
-        match ccw.command {
-            0x08 => {
-                at = address;
-                continue;
+    let mut located = None;
+    run_ipl(&disk, |storage, command, address, length| {
+        match command {
+            CommandCode(0x02) => {
+                storage[address..address + length].copy_from_slice(&disk[..length]);
             }
-            0x02 => storage[address..address + length].copy_from_slice(&disk[..length]),
-            0x43 => {
+            CommandCode(0x43) => {
                 let sought = &storage[address..address + 8];
                 assert_eq!((sought[0], length), (6, 8));
                 let count = usize::from(u16::from_be_bytes([sought[2], sought[3]]));
                 let block = u32::from_be_bytes([sought[4], sought[5], sought[6], sought[7]]);
                 located = Some((block as usize, count));
             }
-            0x42 => {
+            CommandCode(0x42) => {
                 let (block, count) = located.take().unwrap();
                 assert_eq!(length, count * fixed::BLOCK);
                 let data = &disk[block * fixed::BLOCK..][..length];
                 storage[address..address + length].copy_from_slice(data);
             }
-            other => panic!("{other:02x}"),
+            other => panic!("{other:?}"),
         }
-        if ccw.flags & CcwFlags::CC.bits() == 0 {
-            return storage;
-        }
-    }
-    panic!("the program does not end");
+        false
+    })
 }
 
 #[test]

@@ -41,7 +41,6 @@ impl Record {
         Self { count, content }
     }
 
-    /// Its data.
     pub(super) fn data(&self) -> &[u8] {
         &self.content[usize::from(self.count.key)..]
     }
@@ -54,7 +53,6 @@ impl Record {
     }
 }
 
-/// A track.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Track {
     home: [u8; HOME],
@@ -74,7 +72,6 @@ impl Track {
         }
     }
 
-    /// The record with this number.
     pub fn record(&mut self, number: u8) -> Option<&mut Record> {
         self.records
             .iter_mut()
@@ -121,7 +118,6 @@ impl Track {
     }
 }
 
-/// A volume.
 #[derive(Debug)]
 pub struct Volume(Medium);
 
@@ -165,7 +161,6 @@ impl Volume {
         Ok(Self(medium))
     }
 
-    /// How many tracks it has.
     pub const fn tracks(&self) -> u32 {
         self.0.units()
     }

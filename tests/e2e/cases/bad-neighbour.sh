@@ -5,7 +5,7 @@ proves "a neighbour starts endless channel programs, and spoils its area before 
 disk data 16M
 client steady 256M
 gives steady data
-neighbour bare
+terminal bare
 backend_start
 
 start steady steady seconds=12

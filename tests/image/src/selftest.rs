@@ -18,6 +18,9 @@
 //! Each gets a line, `PASS: name`, `SKIP: name: why` or `FAIL: name: why`; the last line is `N passed, N failed`. Then
 //! the image shuts down, or ends in the disabled wait [`FAILED`].
 //!
+//! A new one in a file that is here is a function and its line in the file's table. A new file is a module, and its line in
+//! [`SUITES`].
+//!
 //! **Limits.** The tests are told nothing about the machine but what they find; what the host has to
 //! provide is in `tests/guest/run.sh`.
 mod channel;
@@ -33,10 +36,9 @@ mod link;
 mod proxy;
 mod remote;
 
-use crate::options::{Options, SelfTest};
+use crate::options::Options;
 use alloc::format;
 use alloc::string::{String, ToString};
-use appliance::driver::virtio_ccw::Settings;
 use core::fmt::Debug;
 use s390x::cpu::{disabled_wait, WaitCode};
 
@@ -84,8 +86,8 @@ trait Fixture {
 }
 
 /// The count.
-#[derive(Default)]
-struct Tally {
+#[derive(Debug, Default)]
+pub struct Tally {
     passed: u32,
     failed: u32,
 }
@@ -124,43 +126,61 @@ impl Tally {
     }
 }
 
+/// Runs a suite.
+type Run = fn(&mut Tally, &Options);
+
+/// What `selftest=` names.
+#[derive(Clone, Copy, Debug)]
+pub enum SelfTest {
+    /// Tests.
+    Suite(Run),
+    /// A crash on purpose.
+    Crash(fn()),
+}
+
+/// Each suite by its name on the command line.
+#[rustfmt::skip]
+pub const SUITES: &[(&str, Run)] = &[
+    ("attention", |tally, options| channel::run_attention(tally, options.settings(), options.area)),
+    ("channel", |tally, options| channel::run(tally, options.settings(), options.area)),
+    ("css", |tally, options| css::run(tally, options.vfio)),
+    ("dasd", |tally, _| dasd::run(tally, dasd::TESTS)),
+    ("dasd-admin", |tally, _| dasd_admin::run(tally)),
+    ("dasd-copy", |tally, _| dasd::run_copy(tally)),
+    ("dasd-errors", |tally, _| dasd::run(tally, dasd::ERRORS)),
+    ("dasd-lending", |tally, _| dasd_lending::run(tally)),
+    ("dasd-served", |tally, options| dasd::run_served(tally, options.requests)),
+    ("disk", |tally, options| disk::run(tally, options.settings())),
+    ("echo", |tally, _| echo::run(tally)),
+    ("exit", |_, _| { appliance::boot::shut_down(); }),
+    ("idle", |tally, _| idle::run(tally)),
+    ("link", |tally, options| link::run(tally, options.settings())),
+    ("proxy", |tally, options| proxy::run(tally, options.vfio)),
+    ("proxy-ipl", |tally, _| proxy::run_ipl(tally)),
+];
+
+pub use crash::CRASHES;
+
+/// What has this name, and the name.
+pub fn named(name: &str) -> Option<(&'static str, SelfTest)> {
+    let suites = SUITES
+        .iter()
+        .map(|&(known, run)| (known, SelfTest::Suite(run)));
+    let crashes = CRASHES
+        .iter()
+        .map(|&(known, crash)| (known, SelfTest::Crash(crash)));
+    suites.chain(crashes).find(|(known, _)| *known == name)
+}
+
 /// Run one of them.
-pub fn run(test: SelfTest, options: &Options) -> ! {
-    log::info!(target: "selftest", "{test:?}");
-    let settings = Settings {
-        adapter: options.adapter,
-        ..Settings::default()
-    };
+pub fn run((name, test): (&str, SelfTest), options: &Options) -> ! {
+    log::info!(target: "selftest", "{name}");
     let mut tally = Tally::default();
     match test {
-        SelfTest::Exit => appliance::boot::shut_down(),
-        SelfTest::Css => css::run(&mut tally, options.vfio),
-        SelfTest::Channel => channel::run(&mut tally, settings, options.area),
-        SelfTest::Attention => channel::run_attention(&mut tally, settings, options.area),
-        SelfTest::Proxy => proxy::run(&mut tally, options.vfio),
-        SelfTest::ProxyIpl => proxy::run_ipl(&mut tally),
-        SelfTest::Disk => disk::run(&mut tally, settings),
-        SelfTest::Dasd => dasd::run(&mut tally, dasd::TESTS),
-        SelfTest::DasdErrors => dasd::run(&mut tally, dasd::ERRORS),
-        SelfTest::DasdAdmin => dasd_admin::run(&mut tally),
-        SelfTest::DasdLending => dasd_lending::run(&mut tally),
-        SelfTest::DasdServed => dasd::run_served(&mut tally, options.requests),
-        SelfTest::DasdCopy => dasd::run_copy(&mut tally),
-        SelfTest::Link => link::run(&mut tally, settings),
-        SelfTest::Clock | SelfTest::Idle => idle::run(&mut tally),
-        SelfTest::Echo => echo::run(&mut tally),
-        SelfTest::Panic
-        | SelfTest::Nested
-        | SelfTest::Program
-        | SelfTest::Stack
-        | SelfTest::StackLarge
-        | SelfTest::MachineCheck
-        | SelfTest::Damage
-        | SelfTest::Wild
-        | SelfTest::Jump
-        | SelfTest::OutOfMemory => {
-            crash::run(test);
-            panic!("selftest {test:?} came back");
+        SelfTest::Suite(run) => run(&mut tally, options),
+        SelfTest::Crash(crash) => {
+            crash();
+            panic!("selftest {name} came back");
         }
     }
     tally.end()

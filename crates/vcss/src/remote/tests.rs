@@ -2,7 +2,7 @@
 
 use core::cell::{Cell, RefCell};
 
-use channel::{ActivityControl, FunctionControl, OrbFlags, StatusControl};
+use channel::{ActivityControl, CrwFlags, FunctionControl, OrbFlags, RecoveryCode, StatusControl};
 use window::Window;
 use zerocopy::FromBytes;
 
@@ -320,11 +320,14 @@ fn a_subchannel_that_is_not_enabled_interrupts_nobody() {
 fn channel_reports_are_taken_from_the_ring() {
     fixture(|appliance, mut remote| {
         assert_eq!(remote.channel_report(), None);
-        assert!(EventSource::open(&appliance.area)
-            .unwrap()
-            .report(Crw(0x0384_0001)));
+        let (gone, _) = Crw::of_subchannel(
+            SubchannelId::new(0, 1).unwrap(),
+            CrwFlags::ANCILLARY,
+            RecoveryCode::ParametersInitialized,
+        );
+        assert!(EventSource::open(&appliance.area).unwrap().report(gone));
         assert!(remote.has_news());
-        assert_eq!(remote.channel_report(), Some(Crw(0x0384_0001)));
+        assert_eq!(remote.channel_report(), Some(gone));
         assert_eq!(remote.channel_report(), None);
     });
 }
