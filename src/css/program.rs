@@ -300,11 +300,17 @@ pub struct Channel {
 
 pub type Parameters<'a> = (CommandCode, &'a [u8]);
 
+const _: () = assert!(
+    (Channel::MAX_COMMANDS + 1) * size_of::<Ccw1>() <= Channel::DATA as usize
+        && Channel::DATA as usize + Channel::MAX_DATA <= Channel::PARAMETERS as usize
+        && Channel::PARAMETERS as usize + Channel::MAX_COMMANDS * Channel::MAX_PARAMETERS <= 4096
+);
+
 impl Channel {
     pub const MAX_DATA: usize = 2048;
     /// Most bytes of parameters of one command, and most commands with parameters.
     const MAX_PARAMETERS: usize = 32;
-    const MAX_COMMANDS: usize = 8;
+    const MAX_COMMANDS: usize = 7;
     /// Where things are in the page.
     const CCW: u32 = 0;
     const DATA: u32 = 64;
