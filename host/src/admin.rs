@@ -95,10 +95,6 @@ pub fn socket(config: &Config) -> PathBuf {
 }
 
 /// Asks the daemon of a configuration.
-///
-/// # Errors
-///
-/// None runs, it does not answer, or it says that something is wrong.
 pub fn ask<T: DeserializeOwned>(config_file: &Path, request: &Request) -> Result<T> {
     let patience = match request {
         Request::Run { seconds, .. } => PATIENCE + Duration::from_secs(*seconds),
@@ -114,10 +110,6 @@ pub fn ask<T: DeserializeOwned>(config_file: &Path, request: &Request) -> Result
 }
 
 /// Asks the daemon for something that comes line by line, and gives each to `taken` until that says `false`.
-///
-/// # Errors
-///
-/// As for [`ask`].
 pub fn follow<T: DeserializeOwned>(
     config_file: &Path,
     request: &Request,

@@ -55,10 +55,6 @@ pub struct Vm {
 impl Vm {
     /// Starts QEMU. The thread that calls this must live as long as QEMU is to. The descriptors `inherited` are open in it too, under
     /// their numbers.
-    ///
-    /// # Errors
-    ///
-    /// There is no such program, or the system refuses.
     pub fn start(program: &str, args: &[String], inherited: [BorrowedFd<'_>; 2]) -> Result<Self> {
         tracing::debug!(%program, ?args, "starting");
         let mut command = Command::new(program);
@@ -118,10 +114,6 @@ impl Vm {
     }
 
     /// How it has ended, if it has.
-    ///
-    /// # Errors
-    ///
-    /// The system does not say.
     pub fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
         self.child.try_wait()
     }

@@ -90,10 +90,6 @@ fn subchannels(client: &config::Client) -> usize {
 
 impl Areas {
     /// Lays them all out in a new pool.
-    ///
-    /// # Errors
-    ///
-    /// The layout and the configuration do not fit each other.
     pub fn lay_out(config: &Config, pool: &Pool) -> Result<Self> {
         let layout = pool.layout();
         let control = open(pool, layout.control, &control_plan(config), Kind::Control)?;
@@ -112,10 +108,6 @@ impl Areas {
 
     /// Writes header and capability list of each channel-level client's area anew: they lie in memory that is the client's own
     /// to spoil, and the next life of the appliance needs them. To be called while none runs.
-    ///
-    /// # Errors
-    ///
-    /// The layout and the configuration do not fit each other.
     pub fn restore(&self, config: &Config) -> Result<()> {
         for (client, area) in config.clients.iter().zip(&self.clients) {
             if client.is_channel_level() {
@@ -126,10 +118,6 @@ impl Areas {
     }
 
     /// How a disk, client or export fares.
-    ///
-    /// # Errors
-    ///
-    /// The control area has no such part.
     pub fn condition(&self, entry: u32) -> Result<Told> {
         let entry: Condition = self.control.read(entry)?;
         let state = ConditionState::from_number(entry.state.get());
@@ -141,10 +129,6 @@ impl Areas {
     }
 
     /// Asks the appliance to try at once what has failed. The bell is the caller's to ring.
-    ///
-    /// # Errors
-    ///
-    /// As for [`condition`](Self::condition).
     pub fn retry(&self, entry: u32) -> Result<()> {
         let word = self
             .control
@@ -206,10 +190,6 @@ impl Areas {
     }
 
     /// What the appliance says of itself.
-    ///
-    /// # Errors
-    ///
-    /// The control area has no such part.
     pub fn appliance(&self) -> Result<control::Appliance> {
         Ok(self.control.read(0)?)
     }
@@ -229,10 +209,6 @@ impl Areas {
     }
 
     /// Gives the appliance an order. The bell is the caller's to ring.
-    ///
-    /// # Errors
-    ///
-    /// The control area has no such part.
     pub fn order(&self, order: u32) -> Result<()> {
         let at = offset_of!(Order, order);
         self.control.word::<Order>(0, at)?.store(order);
@@ -240,10 +216,6 @@ impl Areas {
     }
 
     /// Says whether a disk's subchannel is to be lent: [`Loan::NONE`] and its like. The bell is the caller's to ring.
-    ///
-    /// # Errors
-    ///
-    /// The control area has no such part.
     pub fn want_loan(&self, disk: usize, wanted: u32) -> Result<()> {
         let at = offset_of!(Loan, wanted);
         self.control.word::<Loan>(disk as u32, at)?.store(wanted);
@@ -251,10 +223,6 @@ impl Areas {
     }
 
     /// Whether it is.
-    ///
-    /// # Errors
-    ///
-    /// As for [`want_loan`](Self::want_loan).
     pub fn loan(&self, disk: usize) -> Result<LoanState> {
         let at = offset_of!(Loan, state);
         let state = self.control.word::<Loan>(disk as u32, at)?.load();
@@ -262,10 +230,6 @@ impl Areas {
     }
 
     /// The word that says it.
-    ///
-    /// # Errors
-    ///
-    /// The control area has no such part.
     pub fn life_word(&self) -> Result<Word<'static>, AreaError> {
         let at = offset_of!(control::Appliance, life);
         self.control.word::<control::Appliance>(0, at)
@@ -346,20 +310,12 @@ fn program_span(client: &ClientArea, area: Span, bytes_each: u32) -> Span {
 }
 
 /// Counts the appliance's starts in an area.
-///
-/// # Errors
-///
-/// The area has no doorbell.
 pub fn generation(area: &Area<'static>) -> Result<Word<'static>, AreaError> {
     let at = offset_of!(Doorbell, appliance) + offset_of!(DoorbellHalf, generation);
     area.word::<Doorbell>(0, at)
 }
 
 /// Counts the beginnings of an area's client.
-///
-/// # Errors
-///
-/// The area has no doorbell.
 pub fn client_generation(area: &Area<'static>) -> Result<Word<'static>, AreaError> {
     let at = offset_of!(Doorbell, client) + offset_of!(DoorbellHalf, generation);
     area.word::<Doorbell>(0, at)

@@ -48,10 +48,6 @@ const SAFE_ALIGNMENT: usize = 4096;
 pub type Backings = Vec<Option<Backing>>;
 
 /// Looks at everything that the configuration names.
-///
-/// # Errors
-///
-/// All that is wrong.
 pub fn look(config: &Config) -> Result<Backings, ConfigError> {
     look_within(config, |paths| which_answer(paths, PATIENCE))
 }

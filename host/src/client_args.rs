@@ -14,10 +14,6 @@ use crate::pool::Layout;
 const RECONNECT_MS: u32 = 200;
 
 /// All arguments, not quoted. `append` goes on the command line of a channel-level client.
-///
-/// # Errors
-///
-/// There is no such client.
 pub fn client_args(config: &Config, name: &str, append: &str) -> Result<Vec<String>> {
     let layout = Layout::of(config);
     let found = config

@@ -285,10 +285,6 @@ pub struct Export {
 
 impl Config {
     /// Reads and checks a configuration file.
-    ///
-    /// # Errors
-    ///
-    /// It cannot be read, or something in it is wrong.
     pub fn load(file: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(file).map_err(|error| ConfigError::Unreadable {
             file: file.to_owned(),

@@ -91,10 +91,6 @@ impl Shared {
 }
 
 /// Runs until it is told to stop.
-///
-/// # Errors
-///
-/// Something that is needed is not there, or the appliance does not stay up.
 pub fn up(config_file: &Path) -> Result<()> {
     let config = Config::load(config_file)?;
     descriptors::prepare(&config)?;

@@ -125,10 +125,6 @@ impl Step {
 
 impl Device {
     /// The export at virtual subchannel `index` of a client; `patience` is for the client's area.
-    ///
-    /// # Errors
-    ///
-    /// The area has no such subchannel.
     pub fn new(area: &ClientArea, index: u16, patience: DeviceWait) -> Result<Self, AreaError> {
         area.area.entry::<DeviceState>(u32::from(index))?;
         let id = SubchannelId::new(0, index).ok_or(AreaError::Magic)?;
@@ -146,10 +142,6 @@ impl Device {
 
     /// Back to power-on, ready to be set up: nothing of an earlier driver is left. Waits until everything in flight has
     /// ended.
-    ///
-    /// # Errors
-    ///
-    /// See [`DeviceError`]; the same for all functions here.
     pub fn reset(&mut self) -> Result<(), DeviceError> {
         let revision = Revision {
             revision: U16::new(REVISION),
@@ -163,10 +155,6 @@ impl Device {
     }
 
     /// The features that the device offers.
-    ///
-    /// # Errors
-    ///
-    /// See [`DeviceError`].
     pub fn features(&mut self) -> Result<u64, DeviceError> {
         let word = |index| {
             let descriptor = FeatureDescriptor {
@@ -210,10 +198,6 @@ impl Device {
     }
 
     /// Says that the driver is ready.
-    ///
-    /// # Errors
-    ///
-    /// See [`DeviceError`].
     pub fn driver_ok(&mut self) -> Result<(), DeviceError> {
         let status = Status::ACKNOWLEDGE | Status::DRIVER | Status::FEATURES_OK | Status::DRIVER_OK;
         let steps = &mut [Step::new(Command::WriteStatus, &[status.bits()])];
@@ -221,10 +205,6 @@ impl Device {
     }
 
     /// Sets a queue up, to begin at this available-ring index.
-    ///
-    /// # Errors
-    ///
-    /// See [`DeviceError`].
     pub fn start_queue(&mut self, queue: QueueInfo, next_avail: u16) -> Result<(), DeviceError> {
         let position = QueuePosition {
             index: queue.index,
@@ -242,10 +222,6 @@ impl Device {
     }
 
     /// Releases a queue, after everything in flight has ended; the next available-ring index.
-    ///
-    /// # Errors
-    ///
-    /// See [`DeviceError`].
     pub fn stop_queue(&mut self, queue: u16) -> Result<u16, DeviceError> {
         let released = QueueInfo {
             index: U16::new(queue),
@@ -258,10 +234,6 @@ impl Device {
     }
 
     /// The first `length` bytes of the configuration space.
-    ///
-    /// # Errors
-    ///
-    /// See [`DeviceError`].
     pub fn read_config(&mut self, length: usize) -> Result<Vec<u8>, DeviceError> {
         let mut steps = [Step::new(Command::ReadConfig, vec![0u8; length].as_slice())];
         self.run(&mut steps, Limit::InTime)?;
@@ -270,20 +242,12 @@ impl Device {
     }
 
     /// Writes the start of the configuration space.
-    ///
-    /// # Errors
-    ///
-    /// See [`DeviceError`].
     pub fn write_config(&mut self, bytes: &[u8]) -> Result<(), DeviceError> {
         self.run(&mut [Step::new(Command::WriteConfig, bytes)], Limit::InTime)
     }
 
     /// Says that writes may be cached, as they may after a power-on, if the device lets the driver say so. A reset leaves that
     /// as it is.
-    ///
-    /// # Errors
-    ///
-    /// See [`DeviceError`].
     pub fn set_write_back(&mut self) -> Result<(), DeviceError> {
         const WRITEBACK: usize = core::mem::offset_of!(virtio::blk::Config, writeback);
         let mut config = self.read_config(WRITEBACK + 1)?;

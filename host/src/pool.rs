@@ -160,10 +160,6 @@ pub struct FileIdentity {
 impl FileIdentity {
     /// The identity of an open file. It is asked for in a way that no file system has to ask somebody else for: the file
     /// may be a peer's, and the peer may be the one who would answer.
-    ///
-    /// # Errors
-    ///
-    /// The system does not say.
     pub fn of(file: &File) -> io::Result<Self> {
         let how = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
         let found = statx(file, c"", how, StatxFlags::INO)?;
@@ -206,10 +202,6 @@ unsafe impl Sync for Pool {}
 
 impl Pool {
     /// Makes the file: all zero, for its owner only, and with memory for all that is not a client's own.
-    ///
-    /// # Errors
-    ///
-    /// Another daemon uses it, there is not enough memory, or the system refuses.
     pub fn create(path: &Path, layout: Layout) -> Result<Self> {
         let at = || format!("pool {}", path.display());
         let file = new_file(path, &layout)?;
@@ -250,10 +242,6 @@ impl Pool {
     }
 
     /// A view of the control area or of a client's area, for as long as the process lives.
-    ///
-    /// # Errors
-    ///
-    /// The span is not in the part that is mapped.
     pub fn window(&self, span: Span) -> Result<&'static Window> {
         let inside = |(map, _): &&(Span, _)| span.offset >= map.offset && span.end() <= map.end();
         let Some(&(map, base)) = self.maps.iter().find(inside) else {

@@ -7,10 +7,6 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 /// A new listening socket for its owner only; one that a dead daemon left behind is replaced.
-///
-/// # Errors
-///
-/// The system refuses, or something else than a socket is there.
 pub fn listen(path: &Path) -> io::Result<UnixListener> {
     let there = fs::symlink_metadata(path);
     if there.is_ok_and(|metadata| metadata.file_type().is_socket()) {

@@ -31,10 +31,6 @@ pub struct Server {
 
 impl Server {
     /// Opens the socket and answers until the process ends.
-    ///
-    /// # Errors
-    ///
-    /// The socket cannot be made.
     pub fn start(
         path: &Path,
         answer: impl Fn(Request, &mut Answer) -> io::Result<()> + Send + Sync + 'static,
@@ -159,10 +155,6 @@ pub struct Answer(UnixStream);
 
 impl Answer {
     /// Sends a line of the answer.
-    ///
-    /// # Errors
-    ///
-    /// Nobody is there to read it.
     pub fn send<T: Serialize>(&mut self, answer: Result<T, String>) -> io::Result<()> {
         let mut line = serde_json::to_vec(&answer)?;
         line.push(b'\n');

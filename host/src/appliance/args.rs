@@ -14,10 +14,6 @@ pub const LINK_PORT: &str = "org.stellwerk.link";
 
 /// All arguments, but for what is given to the running VM: see [`Given`](super::Given). The VM's memory is the open file
 /// `pool`. It waits to be told to run, by the monitor, which is file descriptor `monitor`.
-///
-/// # Errors
-///
-/// A path that QEMU cannot be told.
 pub fn appliance(
     config: &Config,
     layout: &Layout,
@@ -93,10 +89,6 @@ pub fn appliance(
 }
 
 /// A path as an argument of its own.
-///
-/// # Errors
-///
-/// It is not UTF-8.
 pub fn path_text(path: &Path) -> Result<&str> {
     match path.to_str() {
         Some(text) => Ok(text),
@@ -108,10 +100,6 @@ pub fn path_text(path: &Path) -> Result<&str> {
 }
 
 /// A path as part of an option of QEMU's, where a comma is written twice.
-///
-/// # Errors
-///
-/// It is not UTF-8.
 pub fn comma_escaped(path: &Path) -> Result<String> {
     Ok(path_text(path)?.replace(',', ",,"))
 }

@@ -48,10 +48,6 @@ impl Backing {
     }
 
     /// Looks at the image of the disk with this index; `None` for a mediated device.
-    ///
-    /// # Errors
-    ///
-    /// It is not there, cannot be used as configured, or is too short for what clients are given of it.
     pub fn find(config: &Config, index: usize) -> Result<Option<Self>> {
         let disk = &config.disks[index];
         match &disk.source {
@@ -72,10 +68,6 @@ impl Backing {
 }
 
 /// Looks whether a mediated device is there.
-///
-/// # Errors
-///
-/// It is not.
 pub fn check_mdev(whose: &str, path: &Path) -> Result<()> {
     if !path.is_dir() {
         bail!(

@@ -55,10 +55,6 @@ pub struct Found {
 }
 
 /// Does it, in the process that may be held up: opens the file, reads its beginning and asks for its locks, as QEMU will.
-///
-/// # Errors
-///
-/// It cannot be opened.
 pub fn look(order: &Order) -> Result<Found> {
     let named = || order.path.display().to_string();
     // Looked at before it is opened: a pipe would hold up whoever opens it.
@@ -101,10 +97,6 @@ pub struct Look {
 
 impl Look {
     /// Starts it.
-    ///
-    /// # Errors
-    ///
-    /// The system has nothing left for a process.
     pub fn start(order: &Order) -> io::Result<Self> {
         let mut command = Command::new(THIS_PROGRAM);
         command.arg(COMMAND).arg(&order.path);

@@ -146,10 +146,6 @@ enum Line {
 
 impl Monitor {
     /// Greets a QEMU that was given the other end. `signals` is readable when the daemon is told to stop; nothing is read from it.
-    ///
-    /// # Errors
-    ///
-    /// See [`MonitorError`]; the same for all functions here.
     pub fn connect(stream: UnixStream, signals: UnixStream) -> Result<Self, MonitorError> {
         let mut this = Self::new(stream, signals, STARTING)?;
         // QEMU takes this before anybody has read its greeting, too.

@@ -67,10 +67,6 @@ impl Given {
     }
 
     /// How it is plugged in, after what the look has found, if it needed one.
-    ///
-    /// # Errors
-    ///
-    /// Why it cannot be.
     pub fn plug(
         self,
         config: &Config,

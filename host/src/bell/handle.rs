@@ -95,10 +95,6 @@ pub struct BellHandle(pub(super) Arc<Shared>);
 
 impl BellHandle {
     /// For so many areas, the control area being number 0.
-    ///
-    /// # Errors
-    ///
-    /// The system has no eventfd left, or no asynchronous I/O.
     pub fn new(areas: usize) -> Result<Self> {
         Ok(Self(Arc::new(Shared {
             changed: new_eventfd()?,
@@ -175,10 +171,6 @@ impl BellHandle {
 }
 
 /// A new, non-blocking eventfd.
-///
-/// # Errors
-///
-/// The system has none left.
 pub fn new_eventfd() -> io::Result<OwnedFd> {
     Ok(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)
 }

@@ -67,10 +67,6 @@ pub struct Signaller {
 
 impl Signaller {
     /// Has the kernel prepared for it.
-    ///
-    /// # Errors
-    ///
-    /// The system has no asynchronous I/O, or none left.
     pub fn new() -> Result<Self> {
         let nothing = File::open("/dev/null").context("/dev/null")?;
         let mut context: libc::c_ulong = 0;
@@ -86,10 +82,6 @@ impl Signaller {
     }
 
     /// Signals an eventfd, without waiting. One that cannot count further is signalled already.
-    ///
-    /// # Errors
-    ///
-    /// It is no eventfd.
     pub fn signal(&self, eventfd: impl AsFd) -> io::Result<()> {
         let eventfd = eventfd.as_fd().as_raw_fd();
         match self.submit(eventfd) {

@@ -147,10 +147,6 @@ pub struct Thread {
 
 impl Thread {
     /// Prepares the thread; [`Self::run`] is its body.
-    ///
-    /// # Errors
-    ///
-    /// The areas lack a part, or the system refuses.
     pub fn new(handle: BellHandle, setup: Setup) -> anyhow::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         setup.link.set_nonblocking(true)?;

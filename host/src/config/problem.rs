@@ -121,10 +121,6 @@ impl<'a> Problems<'a> {
     }
 
     /// The value, unless something was wrong.
-    ///
-    /// # Errors
-    ///
-    /// Everything found, in the order of the file.
     pub fn conclude<T>(self, value: T) -> Result<T, ConfigError> {
         if self.found.is_empty() {
             Ok(value)

@@ -156,10 +156,6 @@ fn parts(shared: &Shared, name: &str) -> Result<Vec<Part>> {
 }
 
 /// Tries a disk, client or subchannel, and says what came of it.
-///
-/// # Errors
-///
-/// There is none of that name, or it still cannot be served, and why.
 pub fn retry(shared: &Shared, name: &str) -> Result<String> {
     let mut waited = Vec::new();
     for part in parts(shared, name)? {

@@ -111,10 +111,6 @@ impl<'a> Supervisor<'a> {
     }
 
     /// Starts the VM for the first time and waits until the appliance serves; `false` when a signal came first.
-    ///
-    /// # Errors
-    ///
-    /// It does not serve, or QEMU cannot have one of the devices.
     pub fn start_first(&mut self) -> Result<bool> {
         let began = Instant::now();
         self.start_qemu()?;
@@ -234,10 +230,6 @@ impl<'a> Supervisor<'a> {
     }
 
     /// Watches the VM until a signal comes.
-    ///
-    /// # Errors
-    ///
-    /// The system does not let it.
     pub fn watch(&mut self) -> Result<()> {
         loop {
             // Without a monitor nobody can be given anything.

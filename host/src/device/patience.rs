@@ -45,10 +45,6 @@ pub struct DeviceWait {
 
 impl DeviceWait {
     /// For the area of the client of this index.
-    ///
-    /// # Errors
-    ///
-    /// The area has no doorbell.
     pub fn new(
         bell: BellHandle,
         areas: &Areas,

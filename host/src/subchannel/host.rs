@@ -121,10 +121,6 @@ impl Drop for Running<'_> {
 
 impl HostClient {
     /// The client of the daemon's own area.
-    ///
-    /// # Errors
-    ///
-    /// The area has no doorbell.
     pub fn new(config: &Config, areas: &Areas, bell: BellHandle) -> Result<Self, AreaError> {
         let wait = PollWait {
             bell: bell.clone(),
@@ -146,10 +142,6 @@ impl HostClient {
     }
 
     /// A subchannel as STORE SUBCHANNEL shows it.
-    ///
-    /// # Errors
-    ///
-    /// The device is not the daemon's, or the appliance does not answer.
     pub fn schib(&self, device: &str) -> Result<SchibView> {
         let id = self.find(device)?;
         Ok(SchibView::new(device.into(), &self.store(device, id)?))
@@ -157,10 +149,6 @@ impl HostClient {
 
     /// One instruction that acts on what a subchannel is doing. Before a program of ours is resumed, the first suspend flag
     /// that is left in it is taken away: else it would be suspended there again.
-    ///
-    /// # Errors
-    ///
-    /// The device is not the daemon's, or the instruction was refused.
     pub fn instruct(&self, device: &str, function: Function) -> Result<()> {
         let id = self.find(device)?;
         if function == Function::Resume {
@@ -202,10 +190,6 @@ impl HostClient {
     }
 
     /// Runs a channel program to its end.
-    ///
-    /// # Errors
-    ///
-    /// The device is not the daemon's or is busy, the program does not fit, was refused, or did not end in time.
     pub fn run(&self, device: &str, program: &Program, limit: Duration) -> Result<Outcome> {
         let ended = self.run_on(self.find(device)?, device, program, limit)?;
         let view = |irb| IrbView::new(irb, ended.base);

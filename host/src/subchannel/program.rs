@@ -61,10 +61,6 @@ impl Step {
 
 impl Program {
     /// Reads the words of a program.
-    ///
-    /// # Errors
-    ///
-    /// Says which word is wrong, and how it should be.
     pub fn parse(words: &[String]) -> Result<Self> {
         ensure!(
             !words.is_empty(),

@@ -64,10 +64,6 @@ pub struct Tracer {
 
 impl Tracer {
     /// From the oldest record on. `clients` are in the order of the control area.
-    ///
-    /// # Errors
-    ///
-    /// The area has no trace.
     pub fn open(control: &Area<'static>, clients: Vec<String>) -> Result<Self, AreaError> {
         Ok(Self {
             follower: Follower::open(control)?,

@@ -49,10 +49,6 @@ struct Inner {
 
 impl Door {
     /// Nobody is there.
-    ///
-    /// # Errors
-    ///
-    /// The system has no eventfd left.
     pub fn new(label: &str) -> io::Result<Self> {
         Ok(Self {
             label: label.to_owned(),
@@ -71,10 +67,6 @@ impl Door {
     }
 
     /// Takes the next connection, which is the current one from now on: one descriptor for the messages, one to watch it by.
-    ///
-    /// # Errors
-    ///
-    /// The system has no descriptor left.
     pub fn take(&self) -> io::Result<Option<(UnixStream, UnixStream)>> {
         taken(self.came());
         let mut inner = self.inner();
@@ -156,10 +148,6 @@ struct Shared {
 
 impl Acceptor {
     /// For no socket yet.
-    ///
-    /// # Errors
-    ///
-    /// The system refuses.
     pub fn start() -> io::Result<Self> {
         let shared = Arc::new(Shared {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
@@ -180,10 +168,6 @@ impl Acceptor {
     }
 
     /// Accepts for one more socket; the number by which it is taken out again.
-    ///
-    /// # Errors
-    ///
-    /// The system refuses.
     pub fn add(&self, listener: UnixListener, door: Arc<Door>) -> io::Result<u64> {
         listener.set_nonblocking(true)?;
         let token = self.shared.next.fetch_add(1, Ordering::Relaxed);

@@ -80,10 +80,6 @@ impl Memory {
     }
 
     /// Takes a region.
-    ///
-    /// # Errors
-    ///
-    /// It is not in the client's window.
     pub fn add(&mut self, region: &VhostUserMemoryRegion, file: &File) -> Result<(), Foreign> {
         let VhostUserMemoryRegion {
             guest_phys_addr: guest,

@@ -42,10 +42,6 @@ impl Ring {
 }
 
 /// Makes sure that a file is an eventfd.
-///
-/// # Errors
-///
-/// It is something else.
 pub fn check_eventfd(file: &File) -> io::Result<()> {
     let link = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
     if link.as_os_str() != "anon_inode:[eventfd]" {

@@ -68,10 +68,6 @@ struct State {
 
 impl Server {
     /// Opens the socket, for its owner only, and starts to serve.
-    ///
-    /// # Errors
-    ///
-    /// The socket cannot be made.
     pub fn start(
         path: &Path,
         session: Session,

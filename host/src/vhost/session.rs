@@ -91,10 +91,6 @@ impl Session {
     }
 
     /// A peer has connected: waits for the appliance, and puts the device back to power-on.
-    ///
-    /// # Errors
-    ///
-    /// The appliance does not serve.
     pub fn begin(&mut self) -> Result<()> {
         let began = Instant::now();
         while self.areas.life() != Life::Serving {
