@@ -23,13 +23,13 @@ use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::fs::OFlags;
 use rustix::process::{pidfd_open, Pid, PidfdFlags};
 
-use crate::appliance::look::{which_answer, NO_ANSWER};
-use crate::appliance::{self, Backing};
 use crate::config::{
     show_size, Config, ConfigError, Export, Format, Place, Problem, Source, SubchannelSource,
     SECTOR,
 };
 use crate::pool::{self, Layout};
+use crate::vm::look::{which_answer, NO_ANSWER};
+use crate::vm::{self, Backing};
 
 /// The first QEMU that runs the appliance, and the first that is right for a client. 9.2 knows all of the arguments; but before
 /// 10.0 a balloon gives back the wrong part of a file of which the VM's memory is not the beginning.
@@ -180,7 +180,7 @@ impl Look<'_> {
     }
 
     fn mdev(&mut self, place: Place, what: &str, path: &Path) {
-        if let Err(error) = appliance::check_mdev(what, path) {
+        if let Err(error) = vm::check_mdev(what, path) {
             let text = format!("{error:#}");
             let (message, help) = text.split_once("; ").unwrap_or((&text, ""));
             self.add(place, message, help);
@@ -257,7 +257,7 @@ impl Look<'_> {
         }
         let mut magic = [0; 4];
         let read = File::open(path).and_then(|file| file.read_exact_at(&mut magic, 0));
-        if format == Some(Format::Qcow2) && magic != appliance::QCOW2_MAGIC {
+        if format == Some(Format::Qcow2) && magic != vm::QCOW2_MAGIC {
             let help = match read {
                 Ok(()) => "write format = \"raw\" if it holds the sectors themselves",
                 Err(_) => "make it with qemu-img create -f qcow2 FILE 1G",

@@ -66,7 +66,7 @@ enum Command {
         json: bool,
     },
     /// Look at the file of a disk: what the daemon starts so that it is not held up itself
-    #[command(hide = true, name = crate::appliance::look::COMMAND)]
+    #[command(hide = true, name = crate::vm::look::COMMAND)]
     Look {
         /// The file
         path: PathBuf,
@@ -356,12 +356,12 @@ fn run(command: Command) -> anyhow::Result<()> {
             write,
             direct,
         } => {
-            let order = crate::appliance::look::Order {
+            let order = crate::vm::look::Order {
                 path,
                 write,
                 direct,
             };
-            let found = crate::appliance::look::look(&order)?;
+            let found = crate::vm::look::look(&order)?;
             print(&serde_json::to_string(&found)?).map(drop)
         }
         Command::Retry { config, name } => {

@@ -5,10 +5,10 @@ use std::path::Path;
 
 use anyhow::{bail, Result};
 
-use crate::appliance::{comma_escaped, path_text, LINK_PORT};
 use crate::check;
 use crate::config::{Config, MIB};
 use crate::pool::Layout;
+use crate::vm::{comma_escaped, path_text, LINK_PORT};
 
 /// How long the VM's QEMU waits between two attempts to reach the daemon, in milliseconds.
 const RECONNECT_MS: u32 = 200;

@@ -17,11 +17,7 @@
 //!   or the other.
 
 mod check;
-#[cfg(test)]
-mod limits;
 mod memory;
-#[cfg(test)]
-mod mistakes;
 mod need;
 mod problem;
 mod raw;

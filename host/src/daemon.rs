@@ -34,11 +34,11 @@ use signal_hook::low_level::pipe;
 
 use crate::admin;
 use crate::areas::Areas;
-use crate::bell::{self, new_eventfd, BellHandle, Ringer};
 use crate::check;
 use crate::config::{show_size, Config, NO_FIRMWARE};
 use crate::descriptors;
 use crate::device::{Device, DeviceWait};
+use crate::doorbell::{self, new_eventfd, BellHandle, Ringer};
 use crate::pool::{FileIdentity, Layout, Pool};
 use crate::sockets;
 use crate::subchannel::HostClient;
@@ -297,7 +297,7 @@ fn start_bell(
     for (number, client) in config.clients.iter().enumerate() {
         for subchannel in 0..client.exports.len() as u32 {
             let attention = attentions.next().context("an export without its eventfd")?;
-            exports.push(bell::Export {
+            exports.push(doorbell::Export {
                 area: number + 1,
                 subchannel,
                 attention: attention.try_clone()?,
@@ -320,9 +320,9 @@ fn start_bell(
         });
     }
     ringers.push(Ringer::Daemon);
-    let thread = bell::Thread::new(
+    let thread = doorbell::Thread::new(
         bell.clone(),
-        bell::Setup {
+        doorbell::Setup {
             areas: areas.numbered().cloned().zip(ringers).collect(),
             exports,
             link: sockets::listen(&link).with_context(|| link.display().to_string())?,

@@ -16,8 +16,8 @@
 //! | `output` | standard output, which may be a pipe that somebody has closed |
 //! | `pool` | the shared file and its layout |
 //! | `areas` | control area and clients' areas in it |
-//! | `appliance` | the appliance's QEMU |
-//! | `bell` | the wake-up thread, the one hot path |
+//! | `vm` | the appliance's QEMU |
+//! | `doorbell` | the wake-up thread, the one hot path |
 //! | `descriptors` | file descriptors, that there are enough |
 //! | `device` | channel programs that set a virtio device up |
 //! | `vhost` | vhost-user, turned into such programs |
@@ -37,9 +37,7 @@
 //! The daemon never touches a block of data: it does not even map the clients' memory.
 
 mod admin;
-mod appliance;
 mod areas;
-mod bell;
 mod check;
 pub mod cli;
 mod client_args;
@@ -47,6 +45,7 @@ mod config;
 mod daemon;
 mod descriptors;
 mod device;
+mod doorbell;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod in_use;
@@ -59,3 +58,4 @@ mod subchannel;
 #[cfg(any(test, fuzzing))]
 mod testing;
 mod vhost;
+mod vm;

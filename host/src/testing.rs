@@ -27,9 +27,9 @@ use window::ClientAddress;
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::areas::{generation, program_offset, Areas, ClientArea};
-use crate::bell::{self, new_eventfd, BellHandle, Ringer};
 use crate::config::Config;
 use crate::device::{Device, DeviceWait};
+use crate::doorbell::{self, new_eventfd, BellHandle, Ringer};
 use crate::pool::{Layout, Pool};
 use crate::sockets::listen;
 use crate::vhost::{Acceptor, Identity, Memory, Server, Session};
@@ -79,12 +79,12 @@ impl Fixture {
         let areas = Areas::lay_out(&config, &pool).unwrap();
         let bell = BellHandle::new(areas.numbered().count()).unwrap();
         let attention = new_eventfd().unwrap();
-        let setup = bell::Setup {
+        let setup = doorbell::Setup {
             areas: areas
                 .numbered()
                 .map(|area| (area.clone(), Ringer::Daemon))
                 .collect(),
-            exports: vec![bell::Export {
+            exports: vec![doorbell::Export {
                 area: 1,
                 subchannel: 0,
                 attention: attention.try_clone().unwrap(),
@@ -92,7 +92,7 @@ impl Fixture {
             link: listen(&dir.path().join("link.sock")).unwrap(),
             poll: Duration::ZERO,
         };
-        let thread = bell::Thread::new(bell.clone(), setup).unwrap();
+        let thread = doorbell::Thread::new(bell.clone(), setup).unwrap();
         let heard = Arc::new(Heard::default());
         let stand_in = StandIn {
             client: areas.clients[0].clone(),
@@ -442,7 +442,7 @@ impl StandIn {
 
 /// For a guest's eventfds: whether one is signalled, once.
 pub fn fired(fd: &impl std::os::fd::AsFd) -> bool {
-    bell::taken(fd.as_fd())
+    doorbell::taken(fd.as_fd())
 }
 
 /// As [`IntoBytes::as_bytes`], for a message that is written by hand.

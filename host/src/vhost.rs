@@ -23,12 +23,8 @@
 
 mod door;
 mod handler;
-#[cfg(test)]
-mod hostile_tests;
 mod intake;
 mod memory;
-#[cfg(test)]
-mod patience_tests;
 mod readiness;
 mod ring;
 mod server;

@@ -131,7 +131,7 @@ fn a_raw_image_is_no_qcow2() {
         .write(true)
         .open(fixture.dir.path().join("data.img"))
         .unwrap();
-    disk.write_all(&appliance::QCOW2_MAGIC).unwrap();
+    disk.write_all(&vm::QCOW2_MAGIC).unwrap();
     assert_eq!(
         fixture.said("[[client]]", "format = \"qcow2\"\n[[client]]"),
         ""

@@ -1,3 +1,6 @@
+mod limits;
+mod mistakes;
+
 use std::path::Path;
 
 use super::problem::Problem;

@@ -5,8 +5,8 @@ use std::os::unix::net::UnixStream;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::appliance::Given;
 use crate::config::Config;
+use crate::vm::Given;
 
 /// How long after a failure a device is tried again.
 pub const PAUSE: Duration = Duration::from_secs(3);

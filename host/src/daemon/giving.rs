@@ -14,9 +14,9 @@ use vcss::control::{Condition, ConditionState};
 use super::given::PAUSE;
 use super::observe;
 use super::supervise::{Event, Supervisor};
-use crate::appliance::look::Found;
-use crate::appliance::{Given, Monitor, MonitorError, MonitorEvent, Outcome, Plug};
 use crate::config::{Format, SECTOR};
+use crate::vm::look::Found;
+use crate::vm::{Given, Monitor, MonitorError, MonitorEvent, Outcome, Plug};
 
 /// How long a file system may take to answer: others wait for the appliance meanwhile, and it is tried again soon. At the first start
 /// nobody waits, and nothing is tried again.
@@ -199,7 +199,7 @@ impl Supervisor<'_> {
         let raw = |backing: &_| {
             matches!(
                 backing,
-                Some(crate::appliance::Backing {
+                Some(crate::vm::Backing {
                     format: Format::Raw,
                     ..
                 })

@@ -3,8 +3,8 @@
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
-use crate::appliance::look::{Found, Look, Order, NO_ANSWER};
-use crate::appliance::Given;
+use crate::vm::look::{Found, Look, Order, NO_ANSWER};
+use crate::vm::Given;
 
 /// All of them.
 #[derive(Debug, Default)]

@@ -7,14 +7,14 @@ use channel::{DeviceNumber, SubchannelId};
 use vcss::control::{self, Condition, ConditionState, DeviceLife, Life, HOST};
 
 use super::Shared;
-use crate::appliance::Given;
 use crate::areas;
-use crate::bell::Link;
+use crate::doorbell::Link;
 use crate::status::{
     Appliance, Client, Counters, Daemon, Device, Disk, Health, Recoveries, Status,
 };
 use crate::subchannel::driver_state;
 use crate::vhost::{Peer, Server};
+use crate::vm::Given;
 
 pub fn status(shared: &Shared) -> Status {
     let devices = devices(shared);

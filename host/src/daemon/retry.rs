@@ -6,7 +6,7 @@ use anyhow::{bail, Result};
 use vcss::control::{Condition, ConditionState};
 
 use super::Shared;
-use crate::appliance::Given;
+use crate::vm::Given;
 
 /// How long what came of it is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -24,9 +24,9 @@ use super::given::PAUSE;
 use super::giving::Looked;
 use super::looks::Looks;
 use super::Shared;
-use crate::appliance::{self, console_report, Backing, Given, Monitor, MonitorError, Vm};
 use crate::log_limit::LogLimit;
 use crate::pool::Pool;
+use crate::vm::{self, console_report, Backing, Given, Monitor, MonitorError, Vm};
 
 /// How long the appliance may take to serve.
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -167,7 +167,7 @@ impl<'a> Supervisor<'a> {
         let (ours, theirs) = UnixStream::pair()?;
         let inherited = [self.pool.as_fd(), theirs.as_fd()];
         let [pool, monitor] = inherited.map(|fd| fd.as_raw_fd());
-        let args = appliance::args(config, &self.shared.layout, pool, monitor)?;
+        let args = vm::args(config, &self.shared.layout, pool, monitor)?;
         self.shared.areas.restore(config)?;
         self.shared.areas.forget_life();
         let console = self.console();

@@ -8,7 +8,7 @@ use vcss::control::Life;
 use vcss::{AreaError, Wake, Word};
 
 use crate::areas::{self, Areas};
-use crate::bell::BellHandle;
+use crate::doorbell::BellHandle;
 
 /// How long the appliance may take for one instruction, or for one program that waits for nothing else.
 const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 2 } else { 10 });

@@ -23,8 +23,8 @@ use window::{ClientAddress, Window};
 use super::program::{Program, MAX_CCWS};
 use super::{Data, Function, IrbView, Outcome, SchibView};
 use crate::areas::{self, Areas, HOST_PROGRAM_BYTES};
-use crate::bell::BellHandle;
 use crate::config::{parse_device, Config};
+use crate::doorbell::BellHandle;
 
 /// How long the appliance may take for one instruction.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -18,8 +18,8 @@ use std::time::Duration;
 use rustix::event::{epoll, poll, PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 
-use crate::bell::{new_eventfd, signal, taken};
 use crate::descriptors::for_peer;
+use crate::doorbell::{new_eventfd, signal, taken};
 use crate::log_limit::LogLimit;
 
 /// How long nobody is accepted after the system had nothing left for a connection.

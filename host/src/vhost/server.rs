@@ -17,7 +17,7 @@ use super::door::{Acceptor, Door};
 use super::intake::{Closer, Intake};
 use super::readiness::{readiness, Readiness};
 use super::session::{refusal, Session, ABSENT, FOREIGN};
-use crate::bell::{new_eventfd, signal, taken};
+use crate::doorbell::{new_eventfd, signal, taken};
 use crate::log_limit::LogLimit;
 use crate::sockets::listen;
 

@@ -11,8 +11,8 @@ use zerocopy::big_endian::{U16, U32, U64};
 use super::memory::Memory;
 use super::ring::Ring;
 use crate::areas::Areas;
-use crate::bell::{BellHandle, Request};
 use crate::device::{Device, DeviceError};
+use crate::doorbell::{BellHandle, Request};
 use crate::log_limit::LogLimit;
 
 /// How long a new connection waits for an appliance that is being started.

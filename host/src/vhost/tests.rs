@@ -1,3 +1,6 @@
+mod hostile;
+mod patience;
+
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsRawFd;

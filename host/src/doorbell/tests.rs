@@ -1,3 +1,5 @@
+mod hostile;
+
 use std::io::{Read, Write};
 use std::mem::offset_of;
 use std::os::unix::net::UnixStream;

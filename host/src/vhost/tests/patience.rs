@@ -8,10 +8,10 @@ use vhost::vhost_user::message::VhostUserConfigFlags;
 use vhost::vhost_user::VhostUserFrontend;
 use vhost::VhostBackend;
 
-use super::tests::{close, fixture, Guest};
-use super::{Peer, Server};
+use super::{close, fixture, Guest};
 use crate::areas::generation;
 use crate::testing::{eventually, Fixture};
+use crate::vhost::{Peer, Server};
 
 /// Longer than the appliance may take for what waits for nothing else, in tests.
 const LONG: Duration = Duration::from_millis(2500);

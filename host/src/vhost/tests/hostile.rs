@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use rustix::net::{sendmsg, SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 
-use super::tests::{close, fixture, Guest};
-use super::Peer;
+use super::{close, fixture, Guest};
+use crate::vhost::Peer;
 use vcss::client::DeviceState;
 use vhost::VhostBackend;
 use virtio::Status;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::*;
 
-pub const GOOD: &str = r#"[appliance]
+pub(super) const GOOD: &str = r#"[appliance]
 image = "stellwerk.elf"
 memory = "16M"
 
@@ -37,7 +37,7 @@ start = 2048
 "#;
 
 /// All that is said of a configuration.
-pub fn said(text: &str) -> String {
+pub(super) fn said(text: &str) -> String {
     match check::config(Path::new("demo.toml"), text) {
         Err(error) => error.to_string(),
         Ok(_) => String::new(),

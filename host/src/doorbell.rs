@@ -23,8 +23,6 @@
 //! A notification is passed on at most once for each look: several that came together are one write.
 
 mod handle;
-#[cfg(test)]
-mod hostile_tests;
 mod links;
 mod peer;
 mod relay;
