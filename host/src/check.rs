@@ -16,18 +16,17 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::fs::OFlags;
-use rustix::process::{pidfd_open, Pid, PidfdFlags};
 
 use crate::config::{
     show_size, Config, ConfigError, Export, Format, Place, Problem, Source, SubchannelSource,
     SECTOR,
 };
 use crate::pool::{self, Layout};
+use crate::sys::Process;
 use crate::vm::look::{which_answer, NO_ANSWER};
 use crate::vm::{self, Backing};
 
@@ -58,9 +57,7 @@ fn look_within(
     which_answer: impl FnOnce(&[&Path]) -> Vec<bool>,
 ) -> Result<Backings, ConfigError> {
     let image = config.appliance.image.as_path();
-    let disks = config.disks.iter().map(|disk| match &disk.source {
-        Source::Image { path, .. } | Source::Mdev(path) => path.as_path(),
-    });
+    let disks = config.disks.iter().map(|disk| disk.source.path());
     let paths: Vec<&Path> = std::iter::once(image).chain(disks).collect();
     let answers = which_answer(&paths);
     let silent = paths.into_iter().zip(answers);
@@ -110,12 +107,8 @@ impl Look<'_> {
     }
 
     fn place(&self, disk: usize) -> Place {
-        self.config
-            .places
-            .disks
-            .get(disk)
-            .copied()
-            .unwrap_or_default()
+        let places = &self.config.places.disks;
+        places.get(disk).copied().unwrap_or_default()
     }
 
     fn image(&mut self) {
@@ -181,17 +174,22 @@ impl Look<'_> {
 
     fn mdev(&mut self, place: Place, what: &str, path: &Path) {
         if let Err(error) = vm::check_mdev(what, path) {
-            let text = format!("{error:#}");
-            let (message, help) = text.split_once("; ").unwrap_or((&text, ""));
-            self.add(place, message, help);
+            self.add_error(place, &error);
         }
+    }
+
+    /// An error whose words say what to do behind a semicolon.
+    fn add_error(&mut self, place: Place, error: &anyhow::Error) {
+        let text = format!("{error:#}");
+        let (message, help) = text.split_once("; ").unwrap_or((&text, ""));
+        self.add(place, message, help);
     }
 
     fn disk(&mut self, index: usize) -> Option<Backing> {
         let disk = &self.config.disks[index];
         let before = self.found.len();
-        let (Source::Image { path, .. } | Source::Mdev(path)) = &disk.source;
-        if self.silent.contains(&path.as_path()) {
+        let path = disk.source.path();
+        if self.silent.contains(&path) {
             let message = format!("disk \"{}\": {}: {NO_ANSWER}", disk.name, path.display());
             self.add(self.place(index), message, HELP_SILENT);
             return None;
@@ -208,9 +206,7 @@ impl Look<'_> {
                 }
                 match Backing::find(self.config, index) {
                     Err(error) => {
-                        let text = format!("{error:#}");
-                        let (message, help) = text.split_once("; ").unwrap_or((&text, ""));
-                        self.add(self.place(index), message, help);
+                        self.add_error(self.place(index), &error);
                         None
                     }
                     Ok(backing) => {
@@ -315,8 +311,8 @@ impl Look<'_> {
         let path = &self.config.appliance.pool;
         let found = identity(path);
         let disk = self.config.disks.iter().find(|disk| {
-            let (Source::Image { path, .. } | Source::Mdev(path)) = &disk.source;
-            let is_silent = self.silent.contains(&path.as_path());
+            let path = disk.source.path();
+            let is_silent = self.silent.contains(&path);
             found.is_some() && !is_silent && identity(path) == found
         });
         let wrong = match disk {
@@ -352,8 +348,8 @@ impl Look<'_> {
     fn one_disk_each(&mut self) {
         let mut seen: HashMap<(u64, u64), usize> = HashMap::new();
         for (index, disk) in self.config.disks.iter().enumerate() {
-            let (Source::Image { path, .. } | Source::Mdev(path)) = &disk.source;
-            if self.silent.contains(&path.as_path()) {
+            let path = disk.source.path();
+            if self.silent.contains(&path) {
                 continue;
             }
             let Some(identity) = identity(path) else {
@@ -435,31 +431,22 @@ fn too_old_for_clients(program: &str, version: (u32, u32)) -> Option<String> {
 
 /// The version of a QEMU program, if it says so.
 fn qemu_version(program: &str) -> io::Result<Option<(u32, u32)>> {
-    let mut child = Command::new(program)
+    let mut command = Command::new(program);
+    command
         .arg("--version")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()?;
-    if !is_ended_within(&child, PATIENCE)? {
-        let _ = child.kill();
+        .stderr(Stdio::null());
+    let mut process = Process::start(&mut command)?;
+    if !process.ends_within(PATIENCE) {
+        let _ = process.child.kill();
         return Err(io::Error::new(
             io::ErrorKind::TimedOut,
             format!("--version takes longer than {} s", PATIENCE.as_secs()),
         ));
     }
-    let output = child.wait_with_output()?;
+    let output = process.child.wait_with_output()?;
     Ok(version(&String::from_utf8_lossy(&output.stdout)))
-}
-
-/// Waits until a process has ended, or for so long.
-fn is_ended_within(child: &Child, limit: Duration) -> io::Result<bool> {
-    let pidfd = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
-    let limit = Timespec {
-        tv_sec: limit.as_secs() as i64,
-        tv_nsec: 0,
-    };
-    Ok(poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&limit))? != 0)
 }
 
 /// The version in what QEMU prints: `QEMU emulator version 10.0.2 (Debian …)`.
@@ -512,7 +499,7 @@ pub fn summary(config: &Config) -> String {
             "appliance: {}, {} of memory, {}",
             this.image.display(),
             show_size(this.private),
-            this.accel.name()
+            this.accel
         ),
         format!("run directory: {}", this.run_dir.display()),
         format!("pool: {}", this.pool.display()),

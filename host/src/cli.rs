@@ -1,25 +1,37 @@
 //! Commands, options, and what they print.
 
+mod client_args;
+mod lscss;
+mod program;
+mod status;
+#[cfg(test)]
+pub(crate) mod tests;
+pub(crate) mod trace;
+pub(crate) mod view;
+
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::{bail, ensure, Result};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue};
 use clap::{ArgAction, Args, Parser, Subcommand};
-use serde::Serialize;
-use tracing::level_filters::LevelFilter;
-
-use crate::admin::Request;
-use crate::config::Config;
-use crate::output::print;
-use crate::status::Status;
-use crate::subchannel::{Function, Line, Outcome, Program, SchibView};
 use dasd_tools::admin::Reservation;
 use dasd_tools::dasdfmt::{FormatLine, FormatOrder, Progress, Style};
 use dasd_tools::dasdview::{Parts, View};
 use dasd_tools::format::Layout;
 use dasd_tools::mkipl::{mkipl, Overwrite};
+use serde::Serialize;
+use tracing::level_filters::LevelFilter;
+
+use self::trace::TraceView;
+use self::view::{OutcomeView, SchibView};
+use crate::api::{ask, follow, Function, Outcome, Program, Request, Status, StoredSchib};
+use crate::config::Config;
+use crate::sys::print;
+use crate::vm::look::{self, Order};
+use crate::{check, daemon};
 
 /// Storage driver domain for KVM on s390x: runs the appliance and connects clients to it.
 #[derive(Debug, Parser)]
@@ -66,7 +78,7 @@ enum Command {
         json: bool,
     },
     /// Look at the file of a disk: what the daemon starts so that it is not held up itself
-    #[command(hide = true, name = crate::vm::look::COMMAND)]
+    #[command(hide = true, name = look::COMMAND)]
     Look {
         /// The file
         path: PathBuf,
@@ -287,33 +299,32 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> anyhow::Result<()> {
+fn run(command: Command) -> Result<()> {
     match command {
-        Command::Up { config } => crate::daemon::up(&config),
+        Command::Up { config } => daemon::up(&config),
         Command::Check { config } => {
             let config = Config::load(&config)?;
-            crate::check::look(&config)?;
-            print(&crate::check::summary(&config)).map(drop)
+            check::look(&config)?;
+            say(&check::summary(&config))
         }
         Command::ClientArgs {
             config,
             name,
             lines,
             append,
-        } => print(&format!(
-            "{}\n",
-            crate::client_args::load_and_print(&config, &name, lines, &append)?
-        ))
-        .map(drop),
+        } => {
+            let config = Config::load(&config)?;
+            let args = client_args::client_args(&config, &name, &append)?;
+            check::warn_of_old_qemu(&config);
+            say(&format!("{}\n", client_args::printed(&args, lines)))
+        }
         Command::Status { config, json } => {
-            let status: Status = crate::admin::ask(&config, &Request::Status)?;
-            show(&status, json, || crate::status::table(&status))
+            let status: Status = ask(&config, &Request::Status)?;
+            show(&status, json, || status::table(&status))
         }
         Command::Lscss { config, json } => {
-            let status: Status = crate::admin::ask(&config, &Request::Status)?;
-            show(&status.devices, json, || {
-                crate::status::lscss(&status.devices)
-            })
+            let status: Status = ask(&config, &Request::Status)?;
+            show(&status.devices, json, || lscss::lscss(&status.devices))
         }
         Command::Ccw {
             config,
@@ -329,44 +340,44 @@ fn run(command: Command) -> anyhow::Result<()> {
                 suspend,
                 no_prefetch,
                 lpm,
-                ..Program::parse(&program)?
+                ..program::parse(&program)?
             };
             let request = Request::Run {
                 device,
                 program,
                 seconds: timeout,
             };
-            let outcome: Outcome = crate::admin::ask(&config, &request)?;
-            show(&outcome, json, || outcome.text())?;
-            match outcome.trouble() {
-                Some(trouble) => anyhow::bail!("{}: {trouble}", outcome.device),
-                None => Ok(()),
-            }
+            let outcome: Outcome = ask(&config, &request)?;
+            let trouble = outcome.trouble();
+            let failed = trouble.map(|trouble| format!("{}: {trouble}", outcome.device));
+            let view = OutcomeView::new(outcome);
+            show(&view, json, || view.text())?;
+            failed.map_or(Ok(()), |failed| bail!(failed))
         }
         Command::Schib {
             config,
             device,
             json,
         } => {
-            let schib: SchibView = crate::admin::ask(&config, &Request::Schib { device })?;
-            show(&schib, json, || schib.text())
+            let stored: StoredSchib = ask(&config, &Request::Schib { device })?;
+            let view = SchibView::new(stored);
+            show(&view, json, || view.text())
         }
         Command::Look {
             path,
             write,
             direct,
         } => {
-            let order = crate::vm::look::Order {
+            let found = look::look(&Order {
                 path,
                 write,
                 direct,
-            };
-            let found = crate::vm::look::look(&order)?;
-            print(&serde_json::to_string(&found)?).map(drop)
+            })?;
+            say(&serde_json::to_string(&found)?)
         }
         Command::Retry { config, name } => {
-            let came_of_it: String = crate::admin::ask(&config, &Request::Retry { name })?;
-            print(&format!("{came_of_it}\n")).map(drop)
+            let came_of_it: String = ask(&config, &Request::Retry { name })?;
+            say(&format!("{came_of_it}\n"))
         }
         Command::Halt(this) => instruct(this, Function::Halt),
         Command::Clear(this) => instruct(this, Function::Clear),
@@ -375,7 +386,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Reserve(this) => reserve(this, Reservation::Reserve),
         Command::Release(this) => reserve(this, Reservation::Release),
         Command::Steal { reserve: this, yes } => {
-            anyhow::ensure!(
+            ensure!(
                 yes,
                 "steal takes \"{}\" away from a system that may be writing to it: if that is what you want, add --yes",
                 this.disk
@@ -390,7 +401,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             label,
             yes,
         } => {
-            anyhow::ensure!(
+            ensure!(
                 yes,
                 "dasdfmt destroys everything on \"{disk}\": if that is what you want, add --yes"
             );
@@ -411,7 +422,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             vtoc,
             json,
         } => {
-            let view: View = crate::admin::ask(&config, &Request::View { disk })?;
+            let view: View = ask(&config, &Request::View { disk })?;
             let all = !(info || extended || label || vtoc.is_some());
             let parts = Parts {
                 general: info || all,
@@ -434,61 +445,59 @@ fn run(command: Command) -> anyhow::Result<()> {
                 true => Overwrite::Foreign,
                 false => Overwrite::Nothing,
             };
-            print(&mkipl(&image, &volume, &append, overwrite)?).map(drop)
+            say(&mkipl(&image, &volume, &append, overwrite)?)
         }
-        Command::Trace { config, json, once } => trace(&config, json, !once),
+        Command::Trace { config, json, once } => {
+            let request = Request::Trace { follow: !once };
+            follow(&config, &request, |line| {
+                let line = TraceView::new(line);
+                let text = match json {
+                    true => serde_json::to_string(&line)?,
+                    false => line.to_string(),
+                };
+                print(&format!("{}\n", text.trim_end()))
+            })
+        }
     }
 }
 
-fn instruct(this: Instruct, function: Function) -> anyhow::Result<()> {
+fn instruct(this: Instruct, function: Function) -> Result<()> {
     let device = this.device;
-    crate::admin::ask(&this.config, &Request::Instruct { device, function })
+    ask(&this.config, &Request::Instruct { device, function })
 }
 
-fn reserve(this: Reserve, how: Reservation) -> anyhow::Result<()> {
+fn reserve(this: Reserve, how: Reservation) -> Result<()> {
     let request = Request::Reserve {
         disk: this.disk,
         how,
         seconds: this.wait,
     };
-    crate::admin::ask(&this.config, &request)
+    ask(&this.config, &request)
 }
 
-fn dasdfmt(config: &Path, disk: String, order: FormatOrder) -> anyhow::Result<()> {
+fn dasdfmt(config: &Path, disk: String, order: FormatOrder) -> Result<()> {
     let mut progress = Progress::new(match std::io::stdout().is_terminal() {
         true => Style::Bar,
         false => Style::Lines,
     });
     let mut complete = false;
-    crate::admin::follow(
-        config,
-        &Request::Format { disk, order },
-        |line: FormatLine| {
-            complete = matches!(line, FormatLine::Complete { .. });
-            print(&progress.text(&line))
-        },
-    )?;
-    anyhow::ensure!(complete, "broken off; the same command goes on from there");
+    follow(config, &Request::Format { disk, order }, |line| {
+        complete = matches!(line, FormatLine::Complete { .. });
+        print(&progress.text(&line))
+    })?;
+    ensure!(complete, "broken off; the same command goes on from there");
     Ok(())
 }
 
-fn trace(config: &Path, json: bool, follow: bool) -> anyhow::Result<()> {
-    crate::admin::follow(config, &Request::Trace { follow }, |line: Line| {
-        let text = match json {
-            true => serde_json::to_string(&line)?,
-            false => line.to_string(),
-        };
-        print(&format!("{}\n", text.trim_end()))
-    })
-    .map(drop)
+fn say(text: &str) -> Result<()> {
+    print(text).map(drop)
 }
 
-fn show<T: Serialize>(value: &T, json: bool, text: impl FnOnce() -> String) -> anyhow::Result<()> {
-    print(&match json {
+fn show<T: Serialize>(value: &T, json: bool, text: impl FnOnce() -> String) -> Result<()> {
+    say(&match json {
         true => format!("{}\n", serde_json::to_string_pretty(value)?),
         false => text(),
     })
-    .map(drop)
 }
 
 fn start_log(verbose: u8) {

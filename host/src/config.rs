@@ -20,10 +20,9 @@ mod check;
 mod memory;
 mod need;
 mod problem;
-mod raw;
-mod read;
 mod slices;
 mod subchannels;
+mod syntax;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -31,10 +30,10 @@ mod tests;
 use std::path::{Path, PathBuf};
 
 use channel::DeviceNumber;
+use vcss::control::Condition;
 
 pub use memory::{next_good, show as show_size, MIB};
 pub use problem::{ConfigError, Place, Problem};
-pub use subchannels::parse_device;
 
 /// What stands in place of QEMU's firmware. QEMU loads that at each start, also with `-kernel`, 3 MiB below the end of the
 /// memory or 2 GiB: into a client's window, or the control area. A file of one byte goes to X'9000', where nothing
@@ -46,30 +45,23 @@ pub const SECTOR: u64 = 512;
 /// A configuration that can be used.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The appliance.
     pub appliance: Appliance,
-    /// Its disks.
     pub disks: Vec<Disk>,
-    /// Further subchannels of its, to be passed through.
+    /// Further subchannels of the appliance's, to be passed through.
     pub subchannels: Vec<Subchannel>,
-    /// Those whom it serves.
     pub clients: Vec<Client>,
-    /// Where in the file it says so.
     pub places: Places,
 }
 
-/// Where things are written, for what is found wrong with them later.
+/// Where in the file things are written, for what is found wrong with them later.
 #[derive(Clone, Debug, Default)]
 pub struct Places {
     /// The configuration file.
     pub file: PathBuf,
-    /// The image's path.
     pub image: Place,
-    /// QEMU's program, if it is named.
+    /// QEMU's program, the pool and the run directory, if they are named; else the image.
     pub qemu: Place,
-    /// The pool, if it is named.
     pub pool: Place,
-    /// The run directory, if it is named.
     pub run_dir: Place,
     /// For each disk, its file or device.
     pub disks: Vec<Place>,
@@ -88,7 +80,6 @@ pub struct Appliance {
     pub private: u64,
     /// The QEMU program.
     pub qemu: String,
-    /// How QEMU runs it.
     pub accel: Accel,
     /// Its command line, without what the daemon adds.
     pub append: String,
@@ -102,24 +93,15 @@ pub struct Appliance {
     pub poll_us: u32,
 }
 
-/// How QEMU runs the appliance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How QEMU runs the appliance: by the hardware, or by translation, on any machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::Display)]
+#[strum(serialize_all = "snake_case")]
 pub enum Accel {
-    /// By the hardware.
     Kvm,
-    /// By translation, on any machine.
     Tcg,
 }
 
 impl Accel {
-    /// Its name on QEMU's command line.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Kvm => "kvm",
-            Self::Tcg => "tcg",
-        }
-    }
-
     /// The value of `-smp` for a VM that shares memory: under TCG the second possible CPU is what makes
     /// QEMU keep atomic accesses atomic.
     pub const fn smp(self) -> &'static str {
@@ -133,9 +115,7 @@ impl Accel {
 /// A disk that the appliance owns.
 #[derive(Clone, Debug)]
 pub struct Disk {
-    /// Its name.
     pub name: String,
-    /// What it is.
     pub source: Source,
     /// Queues between appliance and disk.
     pub queues: u16,
@@ -144,42 +124,39 @@ pub struct Disk {
 /// What a disk is.
 #[derive(Clone, Debug)]
 pub enum Source {
-    /// An image or a block device, as a virtio-blk-ccw device.
+    /// A file or a block device, as a virtio-blk-ccw device.
     Image {
-        /// The file or device.
         path: PathBuf,
-        /// Its format; looked up in the file when not given.
+        /// Looked up in the file when not given.
         format: Option<Format>,
-        /// Whether the host caches it.
         cache: Cache,
-        /// How QEMU reads and writes it.
         aio: Option<Aio>,
     },
     /// A mediated device of vfio-ccw: a real subchannel.
     Mdev(PathBuf),
 }
 
-/// Format of an image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// The sectors, one after the other.
-    Raw,
-    /// QEMU's own.
-    Qcow2,
-}
-
-impl Format {
-    /// Its name on QEMU's command line.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Raw => "raw",
-            Self::Qcow2 => "qcow2",
-        }
+impl Source {
+    /// The file or device.
+    pub fn path(&self) -> &Path {
+        let (Self::Image { path, .. } | Self::Mdev(path)) = self;
+        path
     }
 }
 
+/// Format of an image.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, strum::Display, strum::EnumString, strum::VariantNames,
+)]
+#[strum(serialize_all = "snake_case")]
+pub enum Format {
+    Raw,
+    Qcow2,
+}
+
 /// Whether the host's page cache lies between QEMU and the disk.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, strum::EnumString, strum::VariantNames)]
+#[strum(serialize_all = "snake_case")]
 pub enum Cache {
     /// It does not, where the file system allows that.
     #[default]
@@ -189,35 +166,23 @@ pub enum Cache {
 }
 
 /// How QEMU reads and writes an image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, strum::Display, strum::EnumString, strum::VariantNames,
+)]
+#[strum(serialize_all = "snake_case")]
 pub enum Aio {
-    /// A pool of threads.
     Threads,
     /// Linux asynchronous I/O; needs an uncached file.
     Native,
-    /// io_uring.
     IoUring,
-}
-
-impl Aio {
-    /// Its name on QEMU's command line.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Threads => "threads",
-            Self::Native => "native",
-            Self::IoUring => "io_uring",
-        }
-    }
 }
 
 /// A subchannel that the appliance owns to pass it through.
 #[derive(Clone, Debug)]
 pub struct Subchannel {
-    /// Its name.
     pub name: String,
     /// Its device number on the appliance's channel subsystem.
     pub device: DeviceNumber,
-    /// What it is.
     pub source: SubchannelSource,
 }
 
@@ -244,21 +209,41 @@ pub struct Given {
 /// A VM that is served.
 #[derive(Clone, Debug)]
 pub struct Client {
-    /// Its name.
     pub name: String,
-    /// Its memory, which is its window in the pool.
+    /// Bytes of its memory, which is its window in the pool.
     pub memory: u64,
-    /// What it is given, in the order of its virtual subchannels.
+    /// What it is given of disks, in the order of its virtual subchannels.
     pub exports: Vec<Export>,
-    /// The subchannels that it is given, in the order of its virtual subchannels. A client that has any has no
-    /// disks, and is *channel-level*: its VM drives its area itself.
+    /// The subchannels that it is given, in the same order. A client that has any has no disks, and is *channel-level*: its VM
+    /// drives its area itself.
     pub subchannels: Vec<Given>,
 }
 
 impl Client {
-    /// Whether its VM drives its area itself.
     pub fn is_channel_level(&self) -> bool {
         !self.subchannels.is_empty()
+    }
+
+    /// Virtual subchannels that it has.
+    pub fn parts(&self) -> usize {
+        self.exports.len() + self.subchannels.len()
+    }
+
+    /// What GET ID answers: the disk's name, cut to fit, and the number of the export if the client has several of the same disk.
+    pub fn serial(&self, disks: &[Disk], export: usize) -> [u8; 20] {
+        let mut serial = [0; 20];
+        let disk = self.exports.get(export).map_or(0, |export| export.disk);
+        let same = self.exports.iter().filter(|other| other.disk == disk);
+        let name = disks.get(disk).map_or("", |disk| &disk.name);
+        let tail = match same.count() {
+            0 | 1 => String::new(),
+            _ => format!("-{export}"),
+        };
+        let name = name.bytes().take(serial.len() - tail.len());
+        for (to, from) in serial.iter_mut().zip(name.chain(tail.bytes())) {
+            *to = from;
+        }
+        serial
     }
 }
 
@@ -273,9 +258,8 @@ pub struct Export {
     pub start: u64,
     /// Sectors; `None` to the end of the disk.
     pub sectors: Option<u64>,
-    /// Whether the client may only read.
     pub read_only: bool,
-    /// Queues that it may use.
+    /// Queues that the client may use.
     pub queues: u16,
 }
 
@@ -295,6 +279,24 @@ impl Config {
             .iter()
             .enumerate()
             .flat_map(|(client, this)| this.exports.iter().map(move |export| (client, export)))
+    }
+
+    /// The number of what a client is given, over all clients: its disks first, then its subchannels.
+    pub fn export_number(&self, client: usize, part: usize) -> usize {
+        let before = self.clients.iter().take(client).map(Client::parts);
+        before.sum::<usize>() + part
+    }
+
+    /// The entry in the control area that says how something fares that a client is given.
+    pub fn condition_of_export(&self, client: usize, part: usize) -> u32 {
+        // The daemon is one more client.
+        let clients = self.clients.len() as u32 + 1;
+        let number = self.export_number(client, part);
+        Condition::of_export(number, self.disks.len() as u32, clients)
+    }
+
+    pub fn condition_of_client(&self, client: usize) -> u32 {
+        Condition::of_client(client, self.disks.len() as u32)
     }
 
     /// The socket of a client's export.

@@ -11,42 +11,45 @@
 
 mod given;
 mod giving;
+mod in_use;
 mod looks;
 mod observe;
 mod requests;
 mod retry;
 mod supervise;
+pub(crate) mod trace;
 
 use std::fs::{self, DirBuilder, File};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, Context, Result};
 use dasd_tools::admin::Reservation;
 use dasd_tools::reserve::{release_all, Reservations};
+use parking_lot::Mutex;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
 
-use crate::admin;
+use crate::api;
 use crate::areas::Areas;
 use crate::check;
 use crate::config::{show_size, Config, NO_FIRMWARE};
 use crate::descriptors;
-use crate::device::{Device, DeviceWait};
 use crate::doorbell::{self, new_eventfd, BellHandle, Ringer};
+use crate::layout::{AreaNumber, Slot};
 use crate::pool::{FileIdentity, Layout, Pool};
-use crate::sockets;
-use crate::subchannel::HostClient;
+use crate::remote::{DeviceWait, HostClient, VirtioDevice};
+use crate::sys;
 use crate::vhost::{Acceptor, Identity, Memory, Server, Session};
 use vcss::client::MAX_QUEUES;
 
 use given::GivenDevices;
-use supervise::Supervisor;
+use supervise::{Stop, Supervisor};
 
 /// How long clients' disks may take to let requests in flight end, when the daemon is told to stop.
 const RELEASE_LIMIT: Duration = Duration::from_secs(10);
@@ -61,7 +64,7 @@ struct Shared {
     areas: Areas,
     bell: BellHandle,
     started: Instant,
-    appliance: Mutex<Run>,
+    run: Mutex<Run>,
     reservations: Reservations,
     given: GivenDevices,
     /// One for each export, once the appliance serves.
@@ -76,18 +79,6 @@ struct Run {
     /// When it is started again, while none runs.
     next_start: Option<Instant>,
     restarts: u32,
-}
-
-impl Shared {
-    fn run(&self) -> std::sync::MutexGuard<'_, Run> {
-        self.appliance
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn servers(&self) -> std::sync::MutexGuard<'_, Vec<Server>> {
-        self.servers.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// Runs until it is told to stop.
@@ -124,7 +115,7 @@ pub fn up(config_file: &Path) -> Result<()> {
         areas,
         bell,
         started: Instant::now(),
-        appliance: Mutex::default(),
+        run: Mutex::default(),
         reservations: Reservations::default(),
         given,
         servers: Mutex::default(),
@@ -133,28 +124,33 @@ pub fn up(config_file: &Path) -> Result<()> {
     let host = HostClient::new(&shared.config, &shared.areas, shared.bell.clone())?;
     let host = Arc::new(host);
     let answering = Arc::clone(&host);
-    let socket = admin::socket(&shared.config);
-    let control = admin::Server::start(&socket, move |request, answer| {
+    let socket = api::socket(&shared.config);
+    let control = api::Server::start(&socket, move |request, answer| {
         requests::answer(&observed, &answering, request, answer)
     })
     .with_context(|| socket.display().to_string())?;
 
     let mut supervisor = Supervisor::new(&shared, &pool, backings, signals, nudges);
-    let outcome = supervisor.start_first().and_then(|started| match started {
-        true => serve(&shared, pool.identity(), attentions).and_then(|()| supervisor.watch()),
-        false => Ok(()),
+    let ended = supervisor.start_first().and_then(|()| {
+        serve(&shared, pool.identity(), attentions)?;
+        supervisor.watch()
     });
-    if outcome.is_err() || shared.run().serving_since.is_none() {
+    let outcome = match ended {
+        Err(Stop::Failed(error)) => Err(error),
+        Err(Stop::Told) => Ok(()),
+        Ok(never) => match never {},
+    };
+    if outcome.is_err() || shared.run.lock().serving_since.is_none() {
         // Nobody will answer those who wait for the appliance.
         shared.bell.abandon();
     }
     tracing::info!("shutting down");
-    for server in shared.servers().iter() {
+    for server in shared.servers.lock().iter() {
         server.stop();
     }
     let deadline = Instant::now() + RELEASE_LIMIT;
     // Taken out first: joining may take its time, and the status is to be had meanwhile.
-    let mut servers = std::mem::take(&mut *shared.servers());
+    let mut servers = std::mem::take(&mut *shared.servers.lock());
     servers.retain_mut(|server| !server.join_until(deadline));
     if !servers.is_empty() {
         tracing::warn!(
@@ -225,13 +221,13 @@ fn serve(shared: &Shared, pool: FileIdentity, attentions: Vec<OwnedFd>) -> Resul
             let disk = &config.disks[export.disk].name;
             let label = format!("{}/{index} ({disk})", client.name);
             let patience = DeviceWait::new(shared.bell.clone(), &shared.areas, number, &label)?;
-            let device = Device::new(area, index as u16, patience)?;
+            let device = VirtioDevice::new(area, index as u16, patience)?;
             let session = Session::new(
                 Identity {
                     client: client.name.clone(),
                     label,
                     queues: export.queues,
-                    first_slot: servers.len() * MAX_QUEUES,
+                    first_slot: Slot(servers.len() * MAX_QUEUES),
                 },
                 Memory::new(pool, shared.layout.windows[number]),
                 device,
@@ -246,8 +242,8 @@ fn serve(shared: &Shared, pool: FileIdentity, attentions: Vec<OwnedFd>) -> Resul
             ready.push(path.display().to_string());
         }
     }
-    *shared.servers() = servers;
-    crate::output::print(&format!("ready {}\n", ready.join(" "))).map(drop)
+    *shared.servers.lock() = servers;
+    sys::print(&format!("ready {}\n", ready.join(" "))).map(drop)
 }
 
 fn prepare_run_dir(config: &Config) -> Result<()> {
@@ -271,7 +267,7 @@ fn prepare_run_dir(config: &Config) -> Result<()> {
         }
         fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).with_context(at)?;
     }
-    if admin::is_alive(&admin::socket(config)) {
+    if api::is_alive(&api::socket(config)) {
         bail!(
             "a daemon already runs in {}; stop it, or set run_dir and pool in [appliance] to keep the two apart",
             dir.display()
@@ -298,7 +294,7 @@ fn start_bell(
         for subchannel in 0..client.exports.len() as u32 {
             let attention = attentions.next().context("an export without its eventfd")?;
             exports.push(doorbell::Export {
-                area: number + 1,
+                area: AreaNumber::of_client(number),
                 subchannel,
                 attention: attention.try_clone()?,
             });
@@ -310,7 +306,7 @@ fn start_bell(
         ringers.push(match client.is_channel_level() {
             true => {
                 let path = config.link_socket(client);
-                let listener = sockets::listen(&path);
+                let listener = sys::listen(&path);
                 Ringer::Client {
                     name: client.name.clone(),
                     listener: listener.with_context(|| path.display().to_string())?,
@@ -325,7 +321,7 @@ fn start_bell(
         doorbell::Setup {
             areas: areas.numbered().cloned().zip(ringers).collect(),
             exports,
-            link: sockets::listen(&link).with_context(|| link.display().to_string())?,
+            link: sys::listen(&link).with_context(|| link.display().to_string())?,
             poll: Duration::from_micros(config.appliance.poll_us.into()),
         },
     )?;

@@ -26,12 +26,15 @@ use virtio::ccw;
 use window::ClientAddress;
 use zerocopy::{FromBytes, IntoBytes};
 
+use crate::api::text::{Dotted, FromDotted, Hex};
+use crate::api::{DeviceLife, OwnedDevice, Recoveries};
 use crate::areas::{generation, program_offset, Areas, ClientArea};
 use crate::config::Config;
-use crate::device::{Device, DeviceWait};
 use crate::doorbell::{self, new_eventfd, BellHandle, Ringer};
+use crate::layout::{parse_device, AreaNumber, Slot};
 use crate::pool::{Layout, Pool};
-use crate::sockets::listen;
+use crate::remote::{DeviceWait, VirtioDevice};
+use crate::sys::listen;
 use crate::vhost::{Acceptor, Identity, Memory, Server, Session};
 
 /// What the stand-in offers: a virtio 1 disk with a flush.
@@ -85,7 +88,7 @@ impl Fixture {
                 .map(|area| (area.clone(), Ringer::Daemon))
                 .collect(),
             exports: vec![doorbell::Export {
-                area: 1,
+                area: AreaNumber::of_client(0),
                 subchannel: 0,
                 attention: attention.try_clone().unwrap(),
             }],
@@ -119,10 +122,10 @@ impl Fixture {
     }
 
     /// The device at the client's only subchannel.
-    pub fn device(&self) -> Device {
+    pub fn device(&self) -> VirtioDevice {
         let client = &self.areas.clients[0];
         let patience = DeviceWait::new(self.bell.clone(), &self.areas, 0, LABEL).unwrap();
-        Device::new(client, 0, patience).unwrap()
+        VirtioDevice::new(client, 0, patience).unwrap()
     }
 
     /// A session of the client's disk, with nobody connected.
@@ -132,7 +135,7 @@ impl Fixture {
                 client: "linux1".into(),
                 label: LABEL.into(),
                 queues: 2,
-                first_slot: 0,
+                first_slot: Slot(0),
             },
             Memory::new(self.pool.identity(), self.pool.layout().windows[0]),
             self.device(),
@@ -186,7 +189,7 @@ impl Fixture {
         let bell = self.appliance_word(offset_of!(DoorbellHalf, bell));
         bell.store(bell.load().wrapping_add(1));
         // Stands for the byte.
-        self.bell.ring(0);
+        self.bell.ring(AreaNumber::CONTROL);
     }
 
     /// What the stand-in was told since this was asked last.
@@ -215,6 +218,35 @@ fn config(dir: &Path) -> Config {
     );
     std::fs::write(&file, text).unwrap();
     Config::load(&file).unwrap()
+}
+
+pub fn number<T: FromDotted>(text: &str) -> Dotted<T> {
+    Dotted(parse_device(text).and_then(T::from_dotted).unwrap())
+}
+
+/// An owned subchannel that nobody has, with a control unit of this type.
+pub fn owned_device(device: &str, cu_type: u16) -> OwnedDevice {
+    OwnedDevice {
+        device: number(device),
+        subchannel: number("0.0.0001"),
+        cu_type: Hex(cu_type),
+        cu_model: Hex(0),
+        dev_type: Hex(0),
+        dev_model: Hex(0),
+        state: DeviceLife::Standby,
+        disk: None,
+        sectors: 0,
+        reserved: None,
+        recoveries: Recoveries::default(),
+        name: None,
+        driver: None,
+        client: None,
+        client_device: None,
+        pim: Hex(0x80),
+        pam: Hex(0x80),
+        pom: Hex(0xFF),
+        chpids: [1, 0, 0, 0, 0, 0, 0, 0],
+    }
 }
 
 /// As the appliance: says what state of life it is in.

@@ -32,7 +32,7 @@ mod session;
 #[cfg(test)]
 mod tests;
 
-pub use door::{has_gone, Acceptor};
+pub use door::Acceptor;
 pub use memory::Memory;
 pub use server::{Peer, Server};
 pub use session::{Identity, Session};

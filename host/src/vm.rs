@@ -14,20 +14,20 @@ mod plugs;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use rustix::event::{poll, PollFd, PollFlags, Timespec};
-use rustix::io::Errno;
-use rustix::process::{pidfd_open, Pid, PidfdFlags, Signal};
+use parking_lot::Mutex;
+use rustix::process::Signal;
 
 use crate::log_limit::LogLimit;
+use crate::sys::Process;
 
 pub use args::{appliance as args, comma_escaped, path_text, LINK_PORT};
 pub use disk::{check_mdev, Backing, QCOW2_MAGIC};
@@ -46,8 +46,7 @@ const KILLED: Duration = Duration::from_secs(5);
 /// A running QEMU.
 #[derive(Debug)]
 pub struct Vm {
-    child: Child,
-    pidfd: OwnedFd,
+    process: Process,
     messages: Arc<Mutex<VecDeque<String>>>,
     relay: Option<JoinHandle<()>>,
 }
@@ -83,49 +82,45 @@ impl Vm {
                 Ok(())
             });
         }
-        let mut child = command.spawn().with_context(|| {
+        let mut process = Process::start(&mut command).with_context(|| {
             format!("cannot start {program}; install it, or set qemu = \"…\" in [appliance]")
         })?;
-        let pid = Pid::from_child(&child);
-        let pidfd = pidfd_open(pid, PidfdFlags::empty()).context("pidfd")?;
         let messages = Arc::default();
-        let mut thread = None;
-        if let Some(stderr) = child.stderr.take() {
+        let stderr = process.child.stderr.take().map(|stderr| {
             let messages = Arc::clone(&messages);
             let builder = std::thread::Builder::new().name("qemu-messages".into());
-            thread = Some(builder.spawn(move || relay(stderr, &messages))?);
-        }
+            builder.spawn(move || relay(stderr, &messages))
+        });
         Ok(Self {
-            child,
-            pidfd,
+            process,
             messages,
-            relay: thread,
+            relay: stderr.transpose()?,
         })
     }
 
     /// Its process id.
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.process.child.id()
     }
 
     /// Readable when it has ended.
     pub fn ended(&self) -> BorrowedFd<'_> {
-        self.pidfd.as_fd()
+        self.process.ended()
     }
 
     /// How it has ended, if it has.
     pub fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
-        self.child.try_wait()
+        self.process.child.try_wait()
     }
 
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
-        let _ = rustix::process::pidfd_send_signal(&self.pidfd, signal);
+        let _ = rustix::process::pidfd_send_signal(&self.process.pidfd, signal);
     }
 
     /// Its last messages: of one that has ended, the very last ones.
     pub fn messages(&mut self) -> Vec<String> {
-        if matches!(self.child.try_wait(), Ok(Some(_))) {
+        if matches!(self.process.child.try_wait(), Ok(Some(_))) {
             // A child of QEMU's may still hold the pipe.
             let until = Instant::now() + LAST_WORDS;
             let relay = self.relay.as_ref();
@@ -133,8 +128,7 @@ impl Vm {
                 std::thread::sleep(Duration::from_millis(1));
             }
         }
-        let messages = self.messages.lock().unwrap_or_else(PoisonError::into_inner);
-        messages.iter().cloned().collect()
+        self.messages.lock().iter().cloned().collect()
     }
 }
 
@@ -142,19 +136,13 @@ impl Drop for Vm {
     /// One that waits for a disk in the kernel ends when that answers, and not before. It is left to whoever collects processes
     /// without a parent.
     fn drop(&mut self) {
-        if !matches!(self.child.try_wait(), Ok(None)) {
+        if !matches!(self.process.child.try_wait(), Ok(None)) {
             return;
         }
         self.signal(Signal::KILL);
-        let limit = Timespec {
-            tv_sec: KILLED.as_secs() as i64,
-            tv_nsec: 0,
-        };
-        let mut fds = [PollFd::new(&self.pidfd, PollFlags::IN)];
-        while let Err(Errno::INTR) = poll(&mut fds, Some(&limit)) {}
-        if matches!(self.child.try_wait(), Ok(None)) {
+        if !self.process.ends_within(KILLED) {
             tracing::error!(
-                pid = self.child.id(),
+                pid = self.pid(),
                 "QEMU was killed and does not end: it waits for a disk, which can still read and write what it was told to"
             );
         }
@@ -169,7 +157,7 @@ fn relay(from: impl io::Read, messages: &Mutex<VecDeque<String>>) {
         if let Some(more) = log.line() {
             tracing::warn!("qemu: {line}{more}");
         }
-        let mut kept = messages.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = messages.lock();
         if kept.len() == KEPT_LINES {
             kept.pop_front();
         }
@@ -237,12 +225,12 @@ mod tests {
         let log = logged(|| relay(&*said, &kept));
         assert!(log.contains("qemu: line 0"), "{log}");
         assert!(log.lines().count() < 50, "{} lines", log.lines().count());
-        let kept = kept.into_inner().unwrap();
+        let kept = kept.into_inner();
         assert_eq!(kept.len(), KEPT_LINES);
         assert!(kept.iter().all(|line| line.len() <= LONGEST as usize));
         let kept = Mutex::default();
         relay(&b"no UTF-8: \xff\nlast\n"[..], &kept);
-        assert_eq!(kept.into_inner().unwrap(), ["no UTF-8: \u{fffd}", "last"]);
+        assert_eq!(kept.into_inner(), ["no UTF-8: \u{fffd}", "last"]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::fmt;
 
 use super::memory::MIB;
 use super::{Client, Disk, Subchannel};
-use crate::areas::HOST_SUBCHANNELS;
+use crate::layout::HOST_SUBCHANNELS;
 
 const KIB: u64 = 1024;
 /// The image, its stack, and what it needs for itself.

@@ -2,8 +2,9 @@
 
 use std::io::Write;
 use std::os::unix::net::UnixStream;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use crate::config::Config;
 use crate::vm::Given;
@@ -52,50 +53,48 @@ impl GivenDevices {
         }
     }
 
-    fn entries(&self) -> MutexGuard<'_, Vec<Entry>> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Has something done with the entry of one.
+    fn with<T>(&self, what: Given, act: impl FnOnce(&mut Entry) -> T) -> Option<T> {
+        let mut entries = self.entries.lock();
+        entries.iter_mut().find(|entry| entry.what == what).map(act)
+    }
+
+    /// Those to which something applies.
+    fn those(&self, applies: impl Fn(&Entry) -> bool) -> Vec<Given> {
+        let entries = self.entries.lock();
+        let those = entries.iter().filter(|entry| applies(entry));
+        those.map(|entry| entry.what).collect()
     }
 
     /// All of them, whatever became of them.
     pub fn all(&self) -> Vec<Given> {
-        self.entries().iter().map(|entry| entry.what).collect()
+        self.those(|_| true)
     }
 
     /// Those that a VM is given when it starts.
     pub fn to_start_with(&self, now: Instant) -> Vec<Given> {
-        let entries = self.entries();
-        let fit = entries
-            .iter()
-            .filter(|entry| entry.rests_until.is_none_or(|until| now >= until));
-        fit.map(|entry| entry.what).collect()
+        self.those(|entry| entry.rests_until.is_none_or(|until| now >= until))
     }
 
     /// Those that are to be tried now: they have failed, or somebody has asked.
     pub fn due(&self, now: Instant) -> Vec<Given> {
-        let entries = self.entries();
-        let due = entries
-            .iter()
-            .filter(|entry| entry.next.is_some_and(|next| now >= next));
-        due.map(|entry| entry.what).collect()
+        self.those(|entry| entry.next.is_some_and(|next| now >= next))
     }
 
     /// When the next one is due.
     pub fn next(&self) -> Option<Instant> {
-        self.entries().iter().filter_map(|entry| entry.next).min()
+        let entries = self.entries.lock();
+        entries.iter().filter_map(|entry| entry.next).min()
     }
 
     /// Why one is not there, if it is not.
     pub fn trouble(&self, what: Given) -> Option<String> {
-        let entries = self.entries();
-        let entry = entries.iter().find(|entry| entry.what == what);
-        entry.and_then(|entry| entry.trouble.clone())
+        self.with(what, |entry| entry.trouble.clone()).flatten()
     }
 
     /// How often one was tried.
     pub fn tries(&self, what: Given) -> u32 {
-        let entries = self.entries();
-        let entry = entries.iter().find(|entry| entry.what == what);
-        entry.map_or(0, |entry| entry.tries)
+        self.with(what, |entry| entry.tries).unwrap_or(0)
     }
 
     /// The VM has it.
@@ -111,23 +110,20 @@ impl GivenDevices {
     /// QEMU was held up by it, for ever for all that is known. Returns for how long it is left alone.
     pub fn has_held_up(&self, what: Given, trouble: String) -> Duration {
         self.set(what, Some(trouble), None);
-        let mut entries = self.entries();
-        let Some(entry) = entries.iter_mut().find(|entry| entry.what == what) else {
-            return PAUSE;
-        };
-        let longer = 1 << entry.held_up.min(16);
-        let rest = (FIRST_REST * longer).min(LONGEST_REST);
-        entry.held_up += 1;
-        entry.rests_until = Some(Instant::now() + rest);
-        entry.next = entry.rests_until;
-        rest
+        let rest = self.with(what, |entry| {
+            let longer = 1 << entry.held_up.min(16);
+            let rest = (FIRST_REST * longer).min(LONGEST_REST);
+            entry.held_up += 1;
+            entry.rests_until = Some(Instant::now() + rest);
+            entry.next = entry.rests_until;
+            rest
+        });
+        rest.unwrap_or(PAUSE)
     }
 
     /// It is being looked at: until that has come to something it is not due.
     pub fn begun(&self, what: Given) {
-        if let Some(entry) = self.entries().iter_mut().find(|entry| entry.what == what) {
-            entry.next = None;
-        }
+        self.with(what, |entry| entry.next = None);
     }
 
     /// The administrator has unplugged the one with this id in QEMU: it stays so until somebody asks for it.
@@ -141,23 +137,22 @@ impl GivenDevices {
 
     /// Has one that has failed tried at once; of one that has not it is found out whether it is another one by now.
     pub fn ask(&self, what: Given) {
-        if let Some(entry) = self.entries().iter_mut().find(|entry| entry.what == what) {
+        self.with(what, |entry| {
             entry.next = Some(Instant::now());
             entry.rests_until = None;
-        }
+        });
         let _ = (&self.nudge).write(&[0]);
     }
 
     fn set(&self, what: Given, trouble: Option<String>, next: Option<Instant>) -> bool {
-        let mut entries = self.entries();
-        let Some(entry) = entries.iter_mut().find(|entry| entry.what == what) else {
-            return false;
-        };
-        entry.next = next;
-        entry.tries = entry.tries.wrapping_add(1);
-        let news = entry.trouble != trouble;
-        entry.trouble = trouble;
-        news
+        let news = self.with(what, |entry| {
+            entry.next = next;
+            entry.tries = entry.tries.wrapping_add(1);
+            let news = entry.trouble != trouble;
+            entry.trouble = trouble;
+            news
+        });
+        news.unwrap_or(false)
     }
 }
 

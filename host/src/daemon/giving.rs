@@ -6,17 +6,19 @@
 //! * QEMU does nothing else while it opens a disk. So a disk's file is looked at first, by a process of its own that can be held up
 //!   as long as it likes. A disk that holds up QEMU all the same costs a start of the VM, and is then left alone for a while.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use vcss::control::{Condition, ConditionState};
+use vcss::control::ConditionState;
 
 use super::given::PAUSE;
-use super::observe;
-use super::supervise::{Event, Supervisor};
+use super::looks::Looks;
+use super::{observe, Shared};
 use crate::config::{Format, SECTOR};
+use crate::log_limit::LogLimit;
 use crate::vm::look::Found;
-use crate::vm::{Given, Monitor, MonitorError, MonitorEvent, Outcome, Plug};
+use crate::vm::{Backing, Given, Monitor, MonitorError, MonitorEvent, Outcome, Plug};
 
 /// How long a file system may take to answer: others wait for the appliance meanwhile, and it is tried again soon. At the first start
 /// nobody waits, and nothing is tried again.
@@ -26,11 +28,61 @@ const FIRST_LOOK: Duration = Duration::from_secs(10);
 const HELD_UP: &str = "QEMU was held up by opening it";
 
 /// What a look has come to; nothing is found of what is no file.
-pub type Looked = Result<Option<Found>, String>;
+type Looked = Result<Option<Found>, String>;
 
-impl Supervisor<'_> {
+/// What has become of QEMU by giving it devices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Qemu {
+    Answers,
+    /// It is held up by opening one, and with it everybody: a VM without it serves all the others.
+    IsHeldUp,
+}
+
+/// Gives the VM its devices, over its monitor.
+pub struct Giver<'a> {
+    shared: &'a Shared,
+    backings: Vec<Option<Backing>>,
+    /// Without one nobody can be given anything.
+    pub monitor: Option<Monitor>,
+    /// Looks at devices' files that are under way, and what has come of others.
+    pub looks: Looks,
+    looked: Vec<(Given, Looked)>,
+    /// How long the disks' images were when QEMU was told to open them.
+    sizes: Vec<Option<u64>>,
+    /// When images are looked at next that may have become longer.
+    pub next_check: Option<Instant>,
+    /// Whether the VM has never run, and what fails is an error.
+    pub is_first: bool,
+    /// What is logged of requests that fail in QEMU, for each device.
+    io_errors: HashMap<Option<Given>, LogLimit>,
+}
+
+impl<'a> Giver<'a> {
+    pub fn new(shared: &'a Shared, backings: Vec<Option<Backing>>) -> Self {
+        Self {
+            shared,
+            sizes: vec![None; backings.len()],
+            backings,
+            monitor: None,
+            looks: Looks::default(),
+            looked: Vec::new(),
+            next_check: None,
+            is_first: true,
+            io_errors: HashMap::new(),
+        }
+    }
+
+    /// Begins to look at all devices that a VM is given when it starts, and forgets what came of earlier looks.
+    pub fn begin_all(&mut self) -> Vec<Given> {
+        let whats = self.shared.given.to_start_with(Instant::now());
+        self.looked.clear();
+        whats.iter().for_each(|&what| self.begin(what));
+        whats
+    }
+
     /// Begins to look at a device, before it is given; the outcome comes into `looked`.
-    pub(super) fn begin(&mut self, what: Given) {
+    fn begin(&mut self, what: Given) {
         self.shared.given.begun(what);
         let begun = match what.look(&self.shared.config, &self.backings) {
             None => return self.looked.push((what, Ok(None))),
@@ -40,26 +92,30 @@ impl Supervisor<'_> {
             }
         };
         if let Err(trouble) = begun {
-            self.looked.push((what, Err(trouble)));
+            self.looked.push((what, Err(trouble.to_string())));
         }
     }
 
-    /// Waits until all these have been looked at, or time is up; or the VM has ended, or a signal has come.
-    pub(super) fn finish_looks(&mut self, whats: &[Given]) -> Result<()> {
-        while whats.iter().any(|&what| self.looks.is_waited_for(what)) {
-            if let Event::Ended | Event::Signal = self.wait(Some(PAUSE))? {
-                break;
-            }
-        }
-        Ok(())
+    /// Takes what has come of looks until now.
+    pub fn take_looks(&mut self) {
+        let looked = self.looks.take(Instant::now()).into_iter();
+        let looked = looked.map(|(what, found)| (what, found.map(Some)));
+        self.looked.extend(looked);
     }
 
-    /// Gives a VM that does not run yet all devices that have been looked at. Returns the one that QEMU is held up by.
-    pub(super) fn give_all(
+    /// When there is something to try next.
+    pub fn next(&self) -> Option<Instant> {
+        self.monitor.as_ref()?;
+        let due = self.shared.given.next();
+        due.into_iter().chain(self.next_check).min()
+    }
+
+    /// Gives a VM that does not run yet all devices that have been looked at.
+    pub fn give_all(
         &mut self,
         mut monitor: Monitor,
         whats: &[Given],
-    ) -> Result<Option<Given>, MonitorError> {
+    ) -> Result<Qemu, MonitorError> {
         let place = |what: &Given| whats.iter().position(|it| it == what);
         let mut looked = std::mem::take(&mut self.looked);
         looked.sort_by_key(|(what, _)| place(what));
@@ -82,11 +138,11 @@ impl Supervisor<'_> {
                 Outcome::Refused(trouble) => self.settle(what, Err(trouble)),
                 Outcome::Underway => {
                     self.blame(what);
-                    return Ok(Some(what));
+                    return Ok(Qemu::IsHeldUp);
                 }
             }
         }
-        Ok(None)
+        Ok(Qemu::Answers)
     }
 
     fn plug(&mut self, what: Given, found: Looked) -> Result<Plug, String> {
@@ -101,48 +157,41 @@ impl Supervisor<'_> {
     }
 
     /// Tries what is due, and what has been looked at meanwhile.
-    pub(super) fn give_due(&mut self) {
-        // Without a monitor nobody can be given anything.
+    pub fn give_due(&mut self) -> Qemu {
+        let mut qemu = Qemu::Answers;
         if self.monitor.is_none() {
-            return;
+            return qemu;
         }
         self.check_sizes();
         for what in self.shared.given.due(Instant::now()) {
             self.begin(what);
         }
         for (what, found) in std::mem::take(&mut self.looked) {
-            match self.shared.given.trouble(what) {
+            let outcome = match self.shared.given.trouble(what) {
                 Some(_) => self.give(what, found),
                 None => self.renew(what, found),
+            };
+            match outcome {
+                None | Some(Err(MonitorError::Told)) => {}
+                Some(Ok(Outcome::There)) => self.settle(what, Ok(())),
+                Some(Ok(Outcome::Refused(trouble))) => self.settle(what, Err(trouble)),
+                Some(Ok(Outcome::Underway)) => {
+                    self.blame(what);
+                    self.monitor = None;
+                    qemu = Qemu::IsHeldUp;
+                }
+                Some(Err(MonitorError::Ended(error))) => self.lose_monitor(&error),
+                Some(Err(error)) => self.settle(what, Err(error.to_string())),
             }
         }
+        qemu
     }
 
-    /// Tries again to give the VM a device.
-    fn give(&mut self, what: Given, found: Looked) {
-        let plug = match self.plug(what, found) {
-            Ok(plug) => plug,
-            Err(trouble) => return self.settle(what, Err(trouble)),
-        };
-        let Some(monitor) = &mut self.monitor else {
-            return;
-        };
-        let outcome = give_again(monitor, &plug);
-        self.came_of(what, outcome);
-    }
-
-    fn came_of(&mut self, what: Given, outcome: Result<Outcome, MonitorError>) {
-        match outcome {
-            Ok(Outcome::There) => self.settle(what, Ok(())),
-            Ok(Outcome::Refused(trouble)) => self.settle(what, Err(trouble)),
-            // Everybody waits for it: a VM without it serves all the others.
-            Ok(Outcome::Underway) => {
-                self.blame(what);
-                self.kill_vm();
-            }
-            Err(MonitorError::Told) => {}
-            Err(MonitorError::Ended(error)) => self.lose_monitor(&error),
-            Err(error) => self.settle(what, Err(error.to_string())),
+    /// Tries again to give the VM a device; nothing if that cannot be tried.
+    fn give(&mut self, what: Given, found: Looked) -> Option<Result<Outcome, MonitorError>> {
+        match self.plug(what, found) {
+            Ok(plug) => Some(give_again(self.monitor.as_mut()?, &plug)),
+            Err(trouble) => Some(Ok(Outcome::Refused(trouble))),
         }
     }
 
@@ -196,73 +245,54 @@ impl Supervisor<'_> {
 
     /// Whether a disk is a raw image of which some clients are given something, and none is served.
     fn serves_nobody(&self, disk: usize) -> bool {
-        let raw = |backing: &_| {
-            matches!(
-                backing,
-                Some(crate::vm::Backing {
-                    format: Format::Raw,
-                    ..
-                })
-            )
-        };
-        if !self.backings.get(disk).is_some_and(raw) {
+        let backing = self.backings.get(disk).copied().flatten();
+        if backing.is_none_or(|backing| backing.format != Format::Raw) {
             return false;
         }
         let config = &self.shared.config;
-        let (disks, clients) = (config.disks.len() as u32, config.clients.len() as u32 + 1);
-        // Exports are counted over all kinds.
-        let (mut number, mut count) = (0, 0);
-        for client in &config.clients {
-            for export in &client.exports {
-                if export.disk == disk {
-                    let entry = Condition::of_export(number, disks, clients);
-                    let told = self.shared.areas.condition(entry);
-                    if !told.is_ok_and(|told| told.state == ConditionState::Failed) {
-                        return false;
-                    }
-                    count += 1;
-                }
-                number += 1;
-            }
-            number += client.subchannels.len();
-        }
-        count != 0
+        let mut exports = config
+            .clients
+            .iter()
+            .enumerate()
+            .flat_map(|(place, client)| {
+                let exports = client.exports.iter().enumerate();
+                let of_disk = exports.filter(|(_, export)| export.disk == disk);
+                of_disk.map(move |(number, _)| config.condition_of_export(place, number))
+            });
+        let fails = |entry| {
+            let told = self.shared.areas.condition(entry);
+            told.is_ok_and(|told| told.state == ConditionState::Failed)
+        };
+        exports.next().is_some_and(fails) && exports.all(fails)
     }
 
     /// Gives the VM a disk anew whose image has got another length, if nobody is served from it. QEMU's own command for that would
     /// cut off what somebody is adding to the image at this moment.
-    fn renew(&mut self, what: Given, found: Looked) {
+    fn renew(&mut self, what: Given, found: Looked) -> Option<Result<Outcome, MonitorError>> {
         let (Given::Disk(index), Ok(Some(found))) = (what, found) else {
-            return;
+            return None;
         };
         let known = self.sizes.get(index).copied().flatten();
         let sectors = observe::sectors(self.shared, index);
         let is_same = known == Some(found.bytes)
             && sectors.is_none_or(|sectors| sectors == found.bytes / SECTOR);
         if is_same || !self.serves_nobody(index) {
-            return;
+            return None;
         }
-        let Ok(plug) = self.plug(what, Ok(Some(found))) else {
-            return;
-        };
-        let Some(monitor) = &mut self.monitor else {
-            return;
-        };
+        let plug = self.plug(what, Ok(Some(found))).ok()?;
+        let monitor = self.monitor.as_mut()?;
         let label = what.label(&self.shared.config);
-        tracing::info!(
-            "{label}: its image has {} bytes by now; it is opened anew",
-            found.bytes
-        );
-        let outcome = match monitor.unplug(&plug) {
+        let bytes = found.bytes;
+        tracing::info!("{label}: its image has {bytes} bytes by now; it is opened anew");
+        Some(match monitor.unplug(&plug) {
             Ok(()) => give_again(monitor, &plug),
             Err(MonitorError::Silent) => Ok(Outcome::Underway),
             Err(MonitorError::Refused(trouble)) => Ok(Outcome::Refused(trouble)),
             Err(error) => Err(error),
-        };
-        self.came_of(what, outcome);
+        })
     }
 
-    pub(super) fn hear_monitor(&mut self) {
+    pub fn hear_monitor(&mut self) {
         let Some(monitor) = &mut self.monitor else {
             return;
         };

@@ -10,10 +10,11 @@ use dasd_tools::lender::{Lender, Purpose};
 use serde::Serialize;
 use vcss::control::HOST;
 
+use super::in_use::in_use;
+use super::trace::Tracer;
 use super::{observe, retry, Shared};
-use crate::admin::{Answer, Request};
-use crate::in_use::in_use;
-use crate::subchannel::{HostClient, Tracer};
+use crate::api::{Answer, DeviceLife, Request};
+use crate::remote::HostClient;
 
 /// How often a trace that is followed is looked at.
 const TRACE_TICK: Duration = Duration::from_millis(20);
@@ -112,7 +113,7 @@ fn is_given_up(shared: &Shared, name: &str) -> bool {
         std::thread::sleep(TRACE_TICK);
         let devices = observe::status(shared).devices;
         let disk = devices.iter().find(|it| it.disk.as_deref() == Some(name));
-        disk.is_some_and(|disk| disk.state == "failed")
+        disk.is_some_and(|disk| disk.state == DeviceLife::Failed)
     })
 }
 

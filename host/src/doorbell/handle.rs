@@ -4,12 +4,14 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use anyhow::Result;
+use parking_lot::Mutex;
 use rustix::event::{eventfd, EventfdFlags};
 
 use super::peer::Signaller;
+use crate::layout::{AreaNumber, Slot};
 
 /// What is asked of the thread.
 #[derive(Debug)]
@@ -17,21 +19,21 @@ pub enum Request {
     /// A queue is about to be served: listen to its kicks, pass its notifications on.
     Attach {
         /// Which queue, over all exports.
-        slot: usize,
+        slot: Slot,
         /// The eventfd that the guest kicks.
         kick: Option<File>,
     },
     /// Where the queue's notifications go from now on.
     Call {
         /// Which queue.
-        slot: usize,
+        slot: Slot,
         /// The eventfd, or nobody.
         call: Option<File>,
     },
     /// A queue has been released: pass the last notification on and forget it.
     Detach {
         /// Which queue.
-        slot: usize,
+        slot: Slot,
     },
 }
 
@@ -109,8 +111,8 @@ impl BellHandle {
     }
 
     /// Has the bell of an area rung.
-    pub fn ring(&self, area: usize) {
-        if let Some(wanted) = self.0.ring.get(area) {
+    pub fn ring(&self, area: AreaNumber) {
+        if let Some(wanted) = self.0.ring.get(area.0) {
             wanted.store(true, Ordering::Release);
         }
         signal(&self.0.changed);
@@ -118,13 +120,7 @@ impl BellHandle {
 
     /// Hands a request over. Requests are carried out in order.
     pub fn request(&self, request: Request) {
-        let mut requests = self
-            .0
-            .requests
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        requests.push(request);
-        drop(requests);
+        self.0.requests.lock().push(request);
         signal(&self.0.changed);
     }
 
@@ -145,8 +141,8 @@ impl BellHandle {
     }
 
     /// Whether the VM of a client that rings by itself is there. `generation` is the client's, as its area says it now.
-    pub fn link(&self, area: usize, generation: u32) -> Link {
-        let Some(link) = self.0.links.get(area) else {
+    pub fn link(&self, area: AreaNumber, generation: u32) -> Link {
+        let Some(link) = self.0.links.get(area.0) else {
             return Link::Nobody;
         };
         let there = link.there.load(Ordering::Relaxed);

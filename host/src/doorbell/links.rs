@@ -10,7 +10,7 @@ use rustix::net::{recv, RecvFlags};
 use super::relay::LinkEvent;
 use super::thread::{add, relay_token, Endpoint, Thread, TOKEN_LINK};
 use crate::descriptors::for_peer;
-use crate::vhost::has_gone;
+use crate::sys::has_gone;
 
 /// Connections to one link that are looked at at a time.
 const MAX_ACCEPTED: usize = 16;

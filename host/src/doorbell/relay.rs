@@ -19,7 +19,7 @@ use vcss::layout::{Doorbell, DoorbellHalf};
 use vcss::{Area, AreaError, Bell, Word};
 
 use crate::log_limit::LogLimit;
-use crate::vhost::has_gone;
+use crate::sys::has_gone;
 
 /// One client's.
 #[derive(Debug)]

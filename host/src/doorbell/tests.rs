@@ -15,8 +15,9 @@ use vcss::Area;
 use super::*;
 use crate::areas::Areas;
 use crate::config::Config;
+use crate::layout::{AreaNumber, Slot};
 use crate::pool::{Layout, Pool};
-use crate::sockets::listen;
+use crate::sys::listen;
 use crate::testing::{eventually, fired, Fixture};
 
 const QUEUE_0: usize = offset_of!(Notify, queue);
@@ -30,11 +31,11 @@ fn file(fd: std::os::fd::OwnedFd) -> std::fs::File {
 fn attach(fixture: &Fixture) -> (std::fs::File, std::fs::File) {
     let (kick, call) = (file(new_eventfd().unwrap()), file(new_eventfd().unwrap()));
     fixture.bell.request(Request::Attach {
-        slot: 0,
+        slot: Slot(0),
         kick: Some(kick.try_clone().unwrap()),
     });
     fixture.bell.request(Request::Call {
-        slot: 0,
+        slot: Slot(0),
         call: Some(call.try_clone().unwrap()),
     });
     eventually("attached", || fixture.rung() == 1);
@@ -133,7 +134,7 @@ fn a_notification_reaches_the_guest_once() {
 #[test]
 fn a_notification_waits_for_somebody_to_tell() {
     let fixture = Fixture::new();
-    let slot = 0;
+    let slot = Slot(0);
     fixture.bell.request(Request::Attach { slot, kick: None });
     fixture.notify(QUEUE_0);
     let call = file(new_eventfd().unwrap());
@@ -151,7 +152,7 @@ fn the_last_notification_comes_before_a_queue_is_forgotten() {
         .word::<Notify>(0, QUEUE_0)
         .unwrap();
     counter.store(1);
-    fixture.bell.request(Request::Detach { slot: 0 });
+    fixture.bell.request(Request::Detach { slot: Slot(0) });
     eventually("notified", || fired(&call));
     fixture.notify(QUEUE_0);
     std::thread::sleep(Duration::from_millis(10));
@@ -260,7 +261,7 @@ impl Bare {
     }
 
     fn link(&self) -> Link {
-        self.bell.link(NUMBER, self.generation().load())
+        self.bell.link(AreaNumber(NUMBER), self.generation().load())
     }
 
     fn word(&self, half: usize, at: usize) -> vcss::Word<'static> {

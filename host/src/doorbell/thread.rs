@@ -7,7 +7,6 @@ use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use rustix::event::{epoll, Timespec};
@@ -19,6 +18,7 @@ use vcss::{Area, AreaError, Bell, Word};
 use super::handle::{signal, taken, BellHandle, Request};
 use super::peer::emptied;
 use super::relay::Relay;
+use crate::layout::{self, AreaNumber};
 use crate::log_limit::LogLimit;
 
 /// Looking for work is worth while after a sleep of at most so many times the time spent on it.
@@ -45,7 +45,7 @@ const TOKEN_RELAYS: u64 = 16;
 #[derive(Debug)]
 pub struct Export {
     /// Number of its client's area.
-    pub area: usize,
+    pub area: AreaNumber,
     /// Number of its virtual subchannel there.
     pub subchannel: u32,
     /// Signalled when its configuration, or its need of a reset, has changed.
@@ -166,10 +166,12 @@ impl Thread {
                 endpoints.push(Endpoint::Theirs(Box::new(relay)));
                 continue;
             }
-            let start = setup.exports.partition_point(|export| export.area < number);
+            let start = setup
+                .exports
+                .partition_point(|export| export.area.0 < number);
             let end = setup
                 .exports
-                .partition_point(|export| export.area <= number);
+                .partition_point(|export| export.area.0 <= number);
             endpoints.push(Endpoint::Ours(Place {
                 bell: Bell::of_client(&area)?,
                 exports: start..end,
@@ -178,12 +180,12 @@ impl Thread {
         let mut slots = Vec::new();
         let mut exports = Vec::new();
         for export in setup.exports {
-            let area = areas.get(export.area).ok_or(AreaError::Magic)?;
+            let area = areas.get(export.area.0).ok_or(AreaError::Magic)?;
             let word = |at| area.word::<Notify>(export.subchannel, at);
             for queue in 0..MAX_QUEUES {
                 let counter = word(offset_of!(Notify, queue) + queue * size_of::<u32>())?;
                 slots.push(Slot {
-                    area: export.area,
+                    area: export.area.0,
                     attached: false,
                     kick: None,
                     call: None,
@@ -346,7 +348,7 @@ impl Thread {
         taken(self.handle.0.changed.as_fd());
         let requests = {
             let shared = &self.handle.0.requests;
-            std::mem::take(&mut *shared.lock().unwrap_or_else(PoisonError::into_inner))
+            std::mem::take(&mut *shared.lock())
         };
         let mut asleep = false;
         for request in requests {
@@ -365,12 +367,12 @@ impl Thread {
             Request::Attach { slot, kick } => {
                 self.forget_kick(slot);
                 if let Some(kick) = &kick {
-                    let token = self.first_kick + slot as u64;
+                    let token = self.first_kick + slot.0 as u64;
                     if let Err(error) = add_edges(&self.epoll, kick, token) {
                         self.say(format_args!("cannot listen to a kick: {error}"));
                     }
                 }
-                let Some(this) = self.slots.get_mut(slot) else {
+                let Some(this) = self.slots.get_mut(slot.0) else {
                     return false;
                 };
                 this.kick = kick;
@@ -381,7 +383,7 @@ impl Thread {
                 endpoint.is_some_and(Endpoint::ring)
             }
             Request::Call { slot, call } => {
-                if let Some(slot) = self.slots.get_mut(slot) {
+                if let Some(slot) = self.slots.get_mut(slot.0) {
                     slot.call = call;
                     if slot.attached {
                         slot.pass_on(&self.handle);
@@ -391,7 +393,7 @@ impl Thread {
             }
             Request::Detach { slot } => {
                 self.forget_kick(slot);
-                if let Some(slot) = self.slots.get_mut(slot) {
+                if let Some(slot) = self.slots.get_mut(slot.0) {
                     slot.pass_on(&self.handle);
                     slot.attached = false;
                 }
@@ -400,8 +402,8 @@ impl Thread {
         }
     }
 
-    fn forget_kick(&mut self, slot: usize) {
-        if let Some(kick) = self.slots.get_mut(slot).and_then(|slot| slot.kick.take()) {
+    fn forget_kick(&mut self, slot: layout::Slot) {
+        if let Some(kick) = self.slots.get_mut(slot.0).and_then(|slot| slot.kick.take()) {
             let _ = epoll::delete(&self.epoll, &kick);
         }
     }

@@ -12,8 +12,9 @@ use rustix::fs::{
 use rustix::io::Errno;
 use vcss::layout::PAGE;
 
-use super::{Layout, Span};
+use super::Layout;
 use crate::config::MIB;
+use crate::layout::Span;
 
 /// What the last page of a pool begins with. It lies behind the appliance's memory.
 const MARK: &[u8; 16] = b"stellwerk pool 1";

@@ -11,16 +11,18 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rustix::event::{epoll, poll, PollFd, PollFlags, Timespec};
+use parking_lot::Mutex;
+use rustix::event::epoll;
 use rustix::io::Errno;
 
 use crate::descriptors::for_peer;
 use crate::doorbell::{new_eventfd, signal, taken};
 use crate::log_limit::LogLimit;
+use crate::sys::has_gone;
 
 /// How long nobody is accepted after the system had nothing left for a connection.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -69,7 +71,7 @@ impl Door {
     /// Takes the next connection, which is the current one from now on: one descriptor for the messages, one to watch it by.
     pub fn take(&self) -> io::Result<Option<(UnixStream, UnixStream)>> {
         taken(self.came());
-        let mut inner = self.inner();
+        let mut inner = self.inner.lock();
         let Some(stream) = inner.next.take() else {
             return Ok(None);
         };
@@ -83,7 +85,7 @@ impl Door {
 
     /// The current connection has been served.
     pub fn leave(&self) {
-        let mut inner = self.inner();
+        let mut inner = self.inner.lock();
         inner.current = None;
         if inner.next.is_some() {
             signal(&self.came);
@@ -92,7 +94,7 @@ impl Door {
 
     /// Has somebody who knocks wait, or sends them away.
     fn offer(&self, stream: UnixStream) {
-        let mut inner = self.inner();
+        let mut inner = self.inner.lock();
         let there = |stream: &Option<UnixStream>| stream.as_ref().is_some_and(|it| !has_gone(it));
         if there(&inner.current) || there(&inner.next) {
             if let Some(more) = inner.log.line() {
@@ -114,20 +116,6 @@ impl Door {
         inner.next = Some(stream);
         signal(&self.came);
     }
-
-    fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Whether the other side has closed a connection.
-pub fn has_gone(stream: &UnixStream) -> bool {
-    let mut fds = [PollFd::new(stream, PollFlags::RDHUP)];
-    let now = Timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    poll(&mut fds, Some(&now)).is_ok() && !fds[0].revents().is_empty()
 }
 
 /// Accepts for all sockets. It ends with its last owner.
@@ -172,14 +160,14 @@ impl Acceptor {
         listener.set_nonblocking(true)?;
         let token = self.shared.next.fetch_add(1, Ordering::Relaxed);
         self.shared.listen(&listener, token)?;
-        self.shared.doors().insert(token, (listener, door));
+        self.shared.doors.lock().insert(token, (listener, door));
         Ok(token)
     }
 
     /// Accepts for a socket no longer.
     pub fn remove(&self, token: u64) {
         // It leaves the epoll set with its only descriptor.
-        self.shared.doors().remove(&token);
+        self.shared.doors.lock().remove(&token);
     }
 }
 
@@ -197,10 +185,6 @@ impl Shared {
     fn listen(&self, fd: impl AsFd, token: u64) -> io::Result<()> {
         let data = epoll::EventData::new_u64(token);
         Ok(epoll::add(&self.epoll, fd, data, epoll::EventFlags::IN)?)
-    }
-
-    fn doors(&self) -> MutexGuard<'_, HashMap<u64, (UnixListener, Arc<Door>)>> {
-        self.doors.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn run(&self) {
@@ -230,7 +214,7 @@ impl Shared {
     }
 
     fn accept(&self, token: u64) -> io::Result<()> {
-        let doors = self.doors();
+        let doors = self.doors.lock();
         let Some((listener, door)) = doors.get(&token) else {
             return Ok(());
         };

@@ -13,7 +13,7 @@ use vhost::vhost_user::{Error, GpuBackend, Result, VhostUserBackendReqHandlerMut
 use super::memory::{Foreign, MAX_REGIONS};
 use super::ring::{check_eventfd, Place};
 use super::session::{protocol_features, refusal, Session, FOREIGN};
-use crate::device::ROOM;
+use crate::remote::ROOM;
 
 impl VhostUserBackendReqHandlerMut for Session {
     fn set_owner(&mut self) -> Result<()> {

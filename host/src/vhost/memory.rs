@@ -4,7 +4,8 @@ use std::fs::File;
 
 use vhost::vhost_user::message::VhostUserMemoryRegion;
 
-use crate::pool::{FileIdentity, Span};
+use crate::layout::Span;
+use crate::pool::FileIdentity;
 
 /// Regions that a VM may share.
 pub const MAX_REGIONS: usize = 32;

@@ -9,8 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rustix::event::{poll, PollFd, PollFlags, Timespec};
-use rustix::io::Errno;
+use rustix::event::{PollFd, PollFlags};
 use vhost::vhost_user::{BackendReqHandler, Error};
 
 use super::door::{Acceptor, Door};
@@ -19,7 +18,7 @@ use super::readiness::{readiness, Readiness};
 use super::session::{refusal, Session, ABSENT, FOREIGN};
 use crate::doorbell::{new_eventfd, signal, taken};
 use crate::log_limit::LogLimit;
-use crate::sockets::listen;
+use crate::sys;
 
 /// How long the rest of a message, or room for an answer, may take to come.
 const MESSAGE_LIMIT: Duration = Duration::from_secs(10);
@@ -57,7 +56,7 @@ pub enum Peer {
 struct Shared {
     stop: OwnedFd,
     door: Arc<Door>,
-    state: Mutex<State>,
+    state: parking_lot::Mutex<State>,
 }
 
 #[derive(Debug, Default)]
@@ -74,12 +73,12 @@ impl Server {
         attention: OwnedFd,
         acceptor: &Arc<Acceptor>,
     ) -> io::Result<Self> {
-        let listener = listen(path)?;
+        let listener = sys::listen(path)?;
         let door = Arc::new(Door::new(session.label())?);
         let shared = Arc::new(Shared {
             stop: new_eventfd()?,
             door: Arc::clone(&door),
-            state: Mutex::default(),
+            state: parking_lot::Mutex::default(),
         });
         let worker = Worker {
             label: session.label().to_owned(),
@@ -107,7 +106,7 @@ impl Server {
 
     /// Who is connected.
     pub fn peer(&self) -> Peer {
-        let state = self.shared.state();
+        let state = self.shared.state.lock();
         match &state.refused {
             Some((why, since)) if state.connected || since.elapsed() < SHOWN => {
                 Peer::Refused(why.clone())
@@ -143,12 +142,6 @@ impl Server {
             tracing::error!(socket = %self.path.display(), "its thread has panicked");
         }
         true
-    }
-}
-
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -202,7 +195,7 @@ impl Worker {
         let begun = self.session().begin();
         match begun {
             Ok(()) => {
-                *self.shared.state() = State {
+                *self.shared.state.lock() = State {
                     connected: true,
                     refused: None,
                 };
@@ -224,7 +217,7 @@ impl Worker {
                 if self.refusals == 0 {
                     self.last_refusal.clear();
                 }
-                self.shared.state().connected = false;
+                self.shared.state.lock().connected = false;
             }
             Err(error) => {
                 self.refused(&error);
@@ -262,7 +255,9 @@ impl Worker {
                         return format!(": {error}");
                     }
                     match handled {
-                        Ok(()) if self.session().is_served() => self.shared.state().refused = None,
+                        Ok(()) if self.session().is_served() => {
+                            self.shared.state.lock().refused = None
+                        }
                         Ok(()) => {}
                         Err(Error::ReqHandlerError(error)) if error.kind() == ABSENT => {
                             return format!(": {error}");
@@ -289,7 +284,7 @@ impl Worker {
         };
         self.refusals += 1;
         if !self.session().is_served() {
-            self.shared.state().refused = Some((text.clone(), Instant::now()));
+            self.shared.state.lock().refused = Some((text.clone(), Instant::now()));
         }
         if text != self.last_refusal {
             if let Some(more) = self.refusal_log.line() {
@@ -329,10 +324,6 @@ impl Worker {
     }
 
     fn wait(&self, other: Option<BorrowedFd<'_>>, limit: Option<Duration>) -> Event {
-        let limit = limit.map(|limit| Timespec {
-            tv_sec: limit.as_secs() as i64,
-            tv_nsec: limit.subsec_nanos().into(),
-        });
         // One that is waited for twice is no other one.
         let other = other.unwrap_or(self.shared.stop.as_fd());
         loop {
@@ -341,13 +332,9 @@ impl Worker {
                 PollFd::new(&self.attention, PollFlags::IN),
                 PollFd::new(&other, PollFlags::IN),
             ];
-            match poll(&mut fds, limit.as_ref()) {
-                Ok(_) => {}
-                Err(Errno::INTR) => continue,
-                Err(error) => {
-                    tracing::error!(%error, "poll");
-                    return Event::Stop;
-                }
+            if let Err(error) = sys::wait(&mut fds, limit) {
+                tracing::error!(%error, "poll");
+                return Event::Stop;
             }
             let [stop, attention, readable] = fds.map(|fd| !fd.revents().is_empty());
             if stop {

@@ -11,9 +11,10 @@ use zerocopy::big_endian::{U16, U32, U64};
 use super::memory::Memory;
 use super::ring::Ring;
 use crate::areas::Areas;
-use crate::device::{Device, DeviceError};
 use crate::doorbell::{BellHandle, Request};
+use crate::layout::Slot;
 use crate::log_limit::LogLimit;
+use crate::remote::{VirtioDevice, VirtioError};
 
 /// How long a new connection waits for an appliance that is being started.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -35,7 +36,7 @@ pub struct Identity {
     /// Queues that it has.
     pub queues: u16,
     /// Its first queue's number, over all exports.
-    pub first_slot: usize,
+    pub first_slot: Slot,
 }
 
 /// The state of one export's connection, and of the device behind it.
@@ -44,7 +45,7 @@ pub struct Session {
     pub(super) identity: Identity,
     pub(super) memory: Memory,
     pub(super) rings: Vec<Ring>,
-    pub(super) device: Device,
+    pub(super) device: VirtioDevice,
     areas: Areas,
     bell: BellHandle,
     /// What the device offers, once it has been asked.
@@ -64,7 +65,7 @@ impl Session {
     pub fn new(
         identity: Identity,
         memory: Memory,
-        device: Device,
+        device: VirtioDevice,
         areas: Areas,
         bell: BellHandle,
     ) -> Self {
@@ -229,7 +230,7 @@ impl Session {
             live.map_err(|error| self.failure(&error))?;
             self.live = true;
         }
-        let slot = self.identity.first_slot + queue;
+        let slot = self.identity.first_slot.queue(queue);
         self.bell.request(Request::Attach { slot, kick });
         tracing::debug!(disk = self.label(), queue, size, base, "queue started");
         Ok(())
@@ -250,7 +251,7 @@ impl Session {
 
     /// The wake-up thread forgets a ring. Whether it was served.
     fn detach(&mut self, queue: usize) -> bool {
-        let slot = self.identity.first_slot + queue;
+        let slot = self.identity.first_slot.queue(queue);
         let served = self.rings.get_mut(queue);
         let served = served.is_some_and(|ring| std::mem::take(&mut ring.active));
         if served {
@@ -261,7 +262,7 @@ impl Session {
 
     /// Where a ring's notifications go.
     pub fn set_call(&mut self, queue: usize, call: Option<std::fs::File>) {
-        let slot = self.identity.first_slot + queue;
+        let slot = self.identity.first_slot.queue(queue);
         self.bell.request(Request::Call { slot, call });
     }
 
@@ -298,9 +299,9 @@ impl Session {
     }
 
     /// A device's error as one of the protocol's.
-    pub fn failure(&self, error: &DeviceError) -> Error {
+    pub fn failure(&self, error: &VirtioError) -> Error {
         match error {
-            DeviceError::Absent => {
+            VirtioError::Absent => {
                 Error::ReqHandlerError(std::io::Error::new(ABSENT, error.to_string()))
             }
             error => refusal(error.to_string()),

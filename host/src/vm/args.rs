@@ -5,8 +5,8 @@ use std::path::Path;
 
 use anyhow::{bail, Result};
 
-use crate::areas::LINK_DEVICE;
 use crate::config::{Config, SubchannelSource, MIB};
+use crate::layout::LINK_DEVICE;
 use crate::pool::Layout;
 
 /// The name by which the appliance, and a channel-level client, find their serial port.
@@ -29,10 +29,7 @@ pub fn appliance(
             args.push(value);
         }
     };
-    let machine = format!(
-        "s390-ccw-virtio,memory-backend=pool,accel={}",
-        this.accel.name()
-    );
+    let machine = format!("s390-ccw-virtio,memory-backend=pool,accel={}", this.accel);
     add("-machine", machine);
     add(
         "-object",

@@ -12,18 +12,18 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, Context, Result};
-use rustix::event::{poll, PollFd, PollFlags, Timespec};
+use rustix::event::{PollFd, PollFlags};
 use rustix::fs::OFlags;
-use rustix::io::Errno;
-use rustix::process::{pidfd_open, Pid, PidfdFlags};
 use serde::{Deserialize, Serialize};
+
+use crate::sys::{self, Process};
 
 /// The hidden command that does it.
 pub const COMMAND: &str = "look";
@@ -64,10 +64,9 @@ pub fn look(order: &Order) -> Result<Found> {
     if !kind.is_file() && !kind.is_block_device() {
         bail!("{} is neither a file nor a block device", named());
     }
-    let flags = if order.direct {
-        OFlags::DIRECT
-    } else {
-        OFlags::empty()
+    let flags = match order.direct {
+        true => OFlags::DIRECT,
+        false => OFlags::empty(),
     };
     let mut options = File::options();
     options.read(true).write(order.write);
@@ -90,13 +89,9 @@ pub fn look(order: &Order) -> Result<Found> {
 
 /// One that is under way.
 #[derive(Debug)]
-pub struct Look {
-    child: Child,
-    pidfd: OwnedFd,
-}
+pub struct Look(Process);
 
 impl Look {
-    /// Starts it.
     pub fn start(order: &Order) -> io::Result<Self> {
         let mut command = Command::new(THIS_PROGRAM);
         command.arg(COMMAND).arg(&order.path);
@@ -109,33 +104,31 @@ impl Look {
     }
 
     fn spawn(mut command: Command) -> io::Result<Self> {
-        let child = command
+        command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()?;
-        let pidfd = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())?;
-        Ok(Self { child, pidfd })
+            .stderr(Stdio::piped());
+        Process::start(&mut command).map(Self)
     }
 
     /// Readable when it has come to an end.
     pub fn ended(&self) -> BorrowedFd<'_> {
-        self.pidfd.as_fd()
+        self.0.ended()
     }
 
     /// What came of it, if it has come to an end.
     pub fn outcome(&mut self) -> Option<Result<Found, String>> {
-        let status = match self.child.try_wait() {
+        let status = match self.0.child.try_wait() {
             Ok(None) => return None,
             Ok(Some(status)) => status,
             Err(error) => return Some(Err(error.to_string())),
         };
         // It has nothing more to say than fits into a pipe, and nobody else has that.
         let (mut found, mut error) = (String::new(), String::new());
-        if let Some(mut pipe) = self.child.stdout.take() {
+        if let Some(mut pipe) = self.0.child.stdout.take() {
             let _ = pipe.read_to_string(&mut found);
         }
-        if let Some(mut pipe) = self.child.stderr.take() {
+        if let Some(mut pipe) = self.0.child.stderr.take() {
             let _ = pipe.read_to_string(&mut error);
         }
         Some(match serde_json::from_str(&found) {
@@ -147,7 +140,7 @@ impl Look {
 
     /// Ends it, as far as that can be done.
     pub fn give_up(&mut self) {
-        let _ = self.child.kill();
+        let _ = self.0.child.kill();
     }
 }
 
@@ -181,13 +174,8 @@ pub fn which_answer(paths: &[&Path], limit: Duration) -> Vec<bool> {
         if fds.is_empty() || left.is_zero() {
             break;
         }
-        let timeout = Timespec {
-            tv_sec: left.as_secs() as i64,
-            tv_nsec: left.subsec_nanos().into(),
-        };
-        match poll(&mut fds, Some(&timeout)) {
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(_) => break,
+        if sys::wait(&mut fds, Some(left)).is_err() {
+            break;
         }
     }
     let answered = looks.iter().map(Option::is_none).collect();
@@ -215,7 +203,7 @@ mod tests {
 
     fn ends(look: &mut Look) -> Result<Found, String> {
         let mut fds = [PollFd::from_borrowed_fd(look.ended(), PollFlags::IN)];
-        poll(&mut fds, None).unwrap();
+        sys::wait(&mut fds, None).unwrap();
         look.outcome().unwrap()
     }
 

@@ -22,10 +22,11 @@ use std::time::{Duration, Instant};
 
 use qapi::qmp::{cont, device_add, device_del, qmp_capabilities, qom_get, Event};
 use qapi::{Any, Command, Empty, Execute};
-use rustix::event::{poll, PollFd, PollFlags, Timespec};
-use rustix::io::Errno;
+use rustix::event::{PollFd, PollFlags};
 use serde::Serialize;
 use serde_json::{json, Map, Value};
+
+use crate::sys;
 
 /// How long QEMU may take to start.
 const STARTING: Duration = Duration::from_secs(30);
@@ -417,20 +418,12 @@ impl Monitor {
     fn is_readable_until(&self, until: Instant, heed: bool) -> Result<bool, MonitorError> {
         loop {
             let left = until.saturating_duration_since(Instant::now());
-            let timeout = Timespec {
-                tv_sec: left.as_secs() as i64,
-                tv_nsec: left.subsec_nanos().into(),
-            };
             let mut fds = [
                 PollFd::new(&self.stream, PollFlags::IN),
                 PollFd::new(&self.signals, PollFlags::IN),
             ];
             let watched = if heed { &mut fds[..] } else { &mut fds[..1] };
-            match poll(watched, Some(&timeout)) {
-                Ok(_) => {}
-                Err(Errno::INTR) => continue,
-                Err(error) => return Err(io::Error::from(error).into()),
-            }
+            sys::wait(watched, Some(left))?;
             let [readable, told] = fds.map(|fd| !fd.revents().is_empty());
             if told {
                 return Err(MonitorError::Told);

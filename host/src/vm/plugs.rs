@@ -9,8 +9,8 @@ use super::args::path_text;
 use super::disk::{check_mdev, Backing};
 use super::look::{Found, Order};
 use super::monitor::Plug;
-use crate::areas::device_number;
 use crate::config::{Config, Format, Source, SubchannelSource};
+use crate::layout::disk_device;
 
 /// A device that is given to the VM while it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -77,7 +77,7 @@ impl Given {
         match self {
             Self::Disk(index) => {
                 let disk = &config.disks[index];
-                let devno = format!("fe.0.{:04x}", device_number(index));
+                let devno = format!("fe.0.{:04x}", disk_device(index).number);
                 match (&disk.source, backings.get(index).copied().flatten()) {
                     (Source::Image { path, .. }, Some(backing)) => {
                         // What the guest has written into it since the first look does not change what it is.
@@ -135,7 +135,7 @@ fn blockdev(index: usize, path: &str, backing: &Backing) -> Value {
         "file"
     };
     json!({
-        "driver": backing.format.name(),
+        "driver": backing.format.to_string(),
         "node-name": node_name(index),
         "read-only": backing.read_only,
         "discard": "unmap",
@@ -143,7 +143,7 @@ fn blockdev(index: usize, path: &str, backing: &Backing) -> Value {
         "file": {
             "driver": protocol,
             "filename": path,
-            "aio": backing.aio.name(),
+            "aio": backing.aio.to_string(),
             "read-only": backing.read_only,
             "discard": "unmap",
             "cache": { "direct": backing.direct, "no-flush": false },

@@ -10,6 +10,7 @@ use rustix::fs::{fcntl_getfl, fcntl_setfl, OFlags};
 use vcss::client::Notify;
 
 use super::*;
+use crate::layout::Slot;
 use crate::testing::{eventually, fired, Fixture};
 
 const QUEUE_0: usize = offset_of!(Notify, queue);
@@ -29,11 +30,11 @@ fn made(flags: EventfdFlags, count: u64) -> File {
 fn attach(fixture: &Fixture, slot: usize, kick: &File, call: &File) {
     let before = fixture.rung();
     fixture.bell.request(Request::Attach {
-        slot,
+        slot: Slot(slot),
         kick: Some(kick.try_clone().unwrap()),
     });
     fixture.bell.request(Request::Call {
-        slot,
+        slot: Slot(slot),
         call: Some(call.try_clone().unwrap()),
     });
     eventually("attached", || fixture.rung() > before);
@@ -128,10 +129,10 @@ fn a_kick_that_blocks_and_that_somebody_else_empties_holds_up_nobody() {
 fn a_notification_that_nobody_was_there_for_reaches_the_next_one() {
     let fixture = Fixture::new();
     fixture.bell.request(Request::Attach {
-        slot: 0,
+        slot: Slot(0),
         kick: None,
     });
-    fixture.bell.request(Request::Detach { slot: 0 });
+    fixture.bell.request(Request::Detach { slot: Slot(0) });
     // What was in flight ends after the queue has been let go.
     fixture.notify(QUEUE_0);
     std::thread::sleep(Duration::from_millis(10));

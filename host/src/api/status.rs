@@ -1,51 +1,96 @@
-//! What goes on: `stellwerk status` and `stellwerk lscss`.
-
-mod lscss;
-mod table;
+//! What goes on: the answer to [`Request::Status`](super::Request::Status).
 
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
-
+use channel::{DeviceNumber, SubchannelId};
 use dasd_tools::reserve::Holder;
+use serde::{Deserialize, Serialize};
+use vcss::control;
+use vcss::trace;
 
-pub use lscss::lscss;
-pub use table::table;
+use super::text::{Dotted, Hex};
 
 /// Everything at one instant.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Status {
-    /// The appliance.
-    pub appliance: Appliance,
-    /// The daemon.
-    pub daemon: Daemon,
+    pub appliance: ApplianceStatus,
+    pub daemon: DaemonStatus,
     /// The disks of the configuration.
     #[serde(default)]
     pub disks: Vec<Health>,
     /// The subchannels that the appliance owns.
-    pub devices: Vec<Device>,
-    /// Those who are served.
-    pub clients: Vec<Client>,
+    pub devices: Vec<OwnedDevice>,
+    pub clients: Vec<ClientStatus>,
 }
 
-/// How a disk of the configuration fares.
+/// Whether the appliance can serve something.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, strum::Display)]
+#[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
+pub enum State {
+    /// The appliance has not looked at it.
+    #[default]
+    Unknown,
+    Online,
+    Failed,
+}
+
+/// The same, and why not.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Health {
-    /// Its name.
-    pub name: String,
-    /// `online`, `failed`, or `unknown` while the appliance has not looked at it.
-    pub state: String,
-    /// Why it has failed.
+#[serde(default)]
+pub struct Condition {
+    pub state: State,
     pub reason: Option<String>,
 }
 
-/// The appliance.
+impl Condition {
+    pub fn failed(reason: String) -> Self {
+        Self {
+            state: State::Failed,
+            reason: Some(reason),
+        }
+    }
+}
+
+/// How something fares that has a name in the configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    pub name: String,
+    #[serde(flatten)]
+    pub condition: Condition,
+}
+
+/// The appliance's state of life.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, strum::Display)]
+#[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
+pub enum Life {
+    /// It has died and is not started again yet.
+    Down,
+    #[default]
+    Starting,
+    Serving,
+    Stopping,
+    Stopped,
+    Failed,
+}
+
+impl From<control::Life> for Life {
+    fn from(life: control::Life) -> Self {
+        match life {
+            control::Life::Starting => Self::Starting,
+            control::Life::Serving => Self::Serving,
+            control::Life::Stopping => Self::Stopping,
+            control::Life::Stopped => Self::Stopped,
+            control::Life::Failed => Self::Failed,
+        }
+    }
+}
+
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Appliance {
-    /// Its version.
+pub struct ApplianceStatus {
     pub version: String,
-    /// `starting`, `serving`, `stopping`, `stopped` or `failed`; `down` while it has died and is not started again yet.
-    pub life: String,
+    pub life: Life,
     /// Milliseconds until it is started again, when it is down.
     #[serde(default)]
     pub next_start_ms: Option<u64>,
@@ -77,18 +122,14 @@ pub struct Appliance {
     pub healed: u64,
 }
 
-/// The daemon.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Daemon {
-    /// Its version.
+pub struct DaemonStatus {
     pub version: String,
-    /// Its process id.
     pub pid: u32,
     /// Seconds since it started.
     pub uptime_s: u64,
     /// The pool file.
     pub pool: PathBuf,
-    /// Its length.
     pub pool_bytes: u64,
     /// Kicks carried to the appliance.
     pub kicks: u64,
@@ -102,28 +143,50 @@ pub struct Daemon {
     pub healed: u64,
 }
 
-/// An owned subchannel.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Device {
-    /// Device number, as `0.0.0100`.
-    pub device: String,
-    /// Subchannel, as `0.0.0003`.
-    pub subchannel: String,
-    /// Control-unit type, hexadecimal.
-    pub cu_type: String,
-    /// Control-unit model, hexadecimal.
-    pub cu_model: String,
-    /// Device type, hexadecimal.
-    pub dev_type: String,
-    /// Device model, hexadecimal.
-    pub dev_model: String,
-    /// `standby`, `online` or `failed`.
-    pub state: String,
+/// State of an owned subchannel towards the drivers of disks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, strum::Display)]
+#[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
+pub enum DeviceLife {
+    /// Present, not driven.
+    Standby,
+    Online,
+    /// Driven once, given up.
+    Failed,
+}
+
+/// State of the driver that passes a subchannel through.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, strum::Display, strum::FromRepr,
+)]
+#[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
+#[repr(u8)]
+pub enum DriverState {
+    NotOperational = trace::DriverState::NotOperational as u8,
+    Standby = trace::DriverState::Standby as u8,
+    Idle = trace::DriverState::Idle as u8,
+    Busy = trace::DriverState::Busy as u8,
+    Quiescing = trace::DriverState::Quiescing as u8,
+    Disconnected = trace::DriverState::Disconnected as u8,
+}
+
+/// A subchannel that the appliance owns.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct OwnedDevice {
+    pub device: Dotted<DeviceNumber>,
+    pub subchannel: Dotted<SubchannelId>,
+    /// Control-unit type.
+    pub cu_type: Hex<u16>,
+    pub cu_model: Hex<u8>,
+    pub dev_type: Hex<u16>,
+    pub dev_model: Hex<u8>,
+    pub state: DeviceLife,
     /// The disk that it is.
     pub disk: Option<String>,
     /// Its size.
     pub sectors: u64,
-    /// Who has reserved it, as far as the daemon knows: `us` or `other`.
+    /// Who has reserved it, as far as the daemon knows.
     #[serde(default)]
     pub reserved: Option<Holder>,
     /// What its driver has done to get requests through.
@@ -131,19 +194,18 @@ pub struct Device {
     /// What it is called in the configuration, if it is passed through by its name.
     pub name: Option<String>,
     /// State of the driver that passes it through.
-    pub driver: Option<String>,
+    pub driver: Option<DriverState>,
     /// Whom it is passed through to: a client's name.
     pub client: Option<String>,
     /// The device number that the client sees.
-    pub client_device: Option<String>,
-    /// Path-installed mask, hexadecimal as the others.
-    pub pim: String,
-    /// Path-available mask.
-    pub pam: String,
-    /// Path-operational mask.
-    pub pom: String,
+    pub client_device: Option<Dotted<DeviceNumber>>,
+    /// Path-installed, path-available and path-operational mask.
+    pub pim: Hex<u8>,
+    pub pam: Hex<u8>,
+    pub pom: Hex<u8>,
     /// Channel-path identifiers.
-    pub chpids: String,
+    #[serde(with = "hex::serde")]
+    pub chpids: [u8; 8],
 }
 
 /// What the driver of a disk has done to get requests through, since the appliance started.
@@ -161,50 +223,40 @@ pub struct Recoveries {
     pub failures: u32,
 }
 
-/// A client.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Client {
-    /// Its name.
+pub struct ClientStatus {
     pub name: String,
     /// Whether its VM is connected: to all of its disks, or by its link, and has begun to use its area.
     pub connected: bool,
-    /// As of a disk: whether the appliance can serve it.
-    #[serde(default)]
-    pub state: String,
-    /// Why it cannot.
-    #[serde(default)]
-    pub reason: Option<String>,
+    #[serde(flatten)]
+    pub condition: Condition,
     /// Why a VM that is connected by its link is none of this daemon's.
     #[serde(default)]
     pub refused: Option<String>,
-    /// Where its window begins in the pool.
+    /// Where its window is in the pool.
     pub window_offset: u64,
-    /// How long its window is.
     pub window_bytes: u64,
-    /// Its disks.
-    pub disks: Vec<Disk>,
+    /// What it is given of disks.
+    pub disks: Vec<ExportStatus>,
     /// Device numbers of the subchannels that it is given.
-    pub subchannels: Vec<String>,
-    /// Those of them that the appliance does not serve, by their names, and why.
+    pub subchannels: Vec<Dotted<DeviceNumber>>,
+    /// Those of them that the appliance does not serve.
     #[serde(default)]
     pub withheld: Vec<Health>,
 }
 
-/// What a client is given.
+/// A disk, or a part of one, that a client is given.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Disk {
+pub struct ExportStatus {
     /// The disk's name.
     pub disk: String,
     /// The socket for it.
     pub socket: PathBuf,
     /// Whether the client's VM is connected to it, and is not refused.
     pub connected: bool,
-    /// `online`, `failed` or `unknown`, as of the disk; a slice that does not fit fails alone.
-    #[serde(default)]
-    pub state: String,
-    /// Why it has failed.
-    #[serde(default)]
-    pub reason: Option<String>,
+    /// As of the disk; a slice that does not fit fails alone.
+    #[serde(flatten)]
+    pub condition: Condition,
     /// Why a VM that has connected is not served.
     #[serde(default)]
     pub refused: Option<String>,
@@ -214,9 +266,7 @@ pub struct Disk {
     pub start: u64,
     /// Sectors; 0 while the size of the disk is not known, and of a partition.
     pub sectors: u64,
-    /// Whether the client may only read.
     pub readonly: bool,
-    /// Queues.
     pub queues: u16,
     /// What has been done with it since the appliance started.
     pub counters: Counters,
@@ -225,17 +275,12 @@ pub struct Disk {
 /// Requests that have ended.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Counters {
-    /// Reads.
     pub reads: u64,
-    /// Writes.
     pub writes: u64,
-    /// Flushes.
     pub flushes: u64,
     /// Discards and write-zeroes.
     pub discards: u64,
-    /// Bytes read.
     pub bytes_read: u64,
-    /// Bytes written.
     pub bytes_written: u64,
     /// Those that ended in an error.
     pub errors: u64,

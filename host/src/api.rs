@@ -5,6 +5,9 @@
 //! its owner's only. Each connection has a thread of its own, so a program that runs can be halted by another command.
 
 mod server;
+mod status;
+mod subchannel;
+pub mod text;
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::Shutdown;
@@ -17,11 +20,16 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
-use crate::subchannel::{Function, Program};
 use dasd_tools::admin::Reservation;
 use dasd_tools::dasdfmt::FormatOrder;
 
 pub use server::{Answer, Server};
+pub use status::*;
+pub(crate) use subchannel::names;
+pub use subchannel::{
+    sense, trouble, Data, Function, Outcome, Program, Step, StoredSchib, TraceLine, TraceRecord,
+    MAX_CCWS,
+};
 
 /// How long the daemon may take to answer, beyond what was asked for.
 const PATIENCE: Duration = Duration::from_secs(15);

@@ -11,7 +11,7 @@ use vcss::control::{Condition, ConditionState, Loan, LoanState};
 use zerocopy::FromZeros;
 
 use super::*;
-use crate::areas::HOST_SUBCHANNELS;
+use crate::layout::HOST_SUBCHANNELS;
 
 const DISK: &str = "data";
 
@@ -104,7 +104,7 @@ impl Lender {
     }
 
     fn state(&self) -> LoanState {
-        self.stage.fixture.areas.loan(0).unwrap()
+        self.stage.fixture.areas.maintenance(0).unwrap()
     }
 }
 

@@ -1,11 +1,8 @@
 //! The QEMU arguments that a client's VM needs: its memory as a window of the pool, and its disks, or the link and the
 //! place of its area.
 
-use std::path::Path;
-
 use anyhow::{bail, Result};
 
-use crate::check;
 use crate::config::{Config, MIB};
 use crate::pool::Layout;
 use crate::vm::{comma_escaped, path_text, LINK_PORT};
@@ -45,7 +42,7 @@ pub fn client_args(config: &Config, name: &str, append: &str) -> Result<Vec<Stri
         ),
     );
     let machine = "s390-ccw-virtio,memory-backend=stellwerk-ram";
-    add("-machine", format!("{machine},accel={}", this.accel.name()));
+    add("-machine", format!("{machine},accel={}", this.accel));
     add("-m", format!("{}M", window.length / MIB));
     add("-smp", this.accel.smp().into());
     // QEMU locks this file before it makes or maps any memory: a second one would use the same window.
@@ -93,8 +90,8 @@ pub fn client_args(config: &Config, name: &str, append: &str) -> Result<Vec<Stri
     Ok(args)
 }
 
-/// A word as a shell reads it back.
-pub fn shell_quoted(word: &str) -> String {
+/// A word as a shell reads it back. Commas and equals signs, of which there are many, stay as they are.
+fn shell_quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_=,./:@+%".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         return word.to_owned();
@@ -104,22 +101,9 @@ pub fn shell_quoted(word: &str) -> String {
 
 /// The arguments as the command prints them: one line, or one line for each option.
 pub fn printed(args: &[String], lines: bool) -> String {
-    let options: Vec<String> = args
-        .chunks(2)
-        .map(|option| {
-            let words: Vec<String> = option.iter().map(|word| shell_quoted(word)).collect();
-            words.join(" ")
-        })
-        .collect();
+    let quoted: Vec<String> = args.iter().map(|word| shell_quoted(word)).collect();
+    let options: Vec<String> = quoted.chunks(2).map(|option| option.join(" ")).collect();
     options.join(if lines { "\n" } else { " " })
-}
-
-/// For the error of a client that is asked for by another's name.
-pub fn load_and_print(config: &Path, name: &str, lines: bool, append: &str) -> Result<String> {
-    let config = Config::load(config)?;
-    let args = client_args(&config, name, append)?;
-    check::warn_of_old_qemu(&config);
-    Ok(printed(&args, lines))
 }
 
 #[cfg(test)]

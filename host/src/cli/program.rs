@@ -15,86 +15,42 @@
 //! since the daemon finds room for its data, except that a TIC's is an offset in the program: 8 is the second CCW.
 
 use anyhow::{bail, ensure, Context, Result};
-use channel::{CcwFlags, CommandCode};
-use serde::{Deserialize, Serialize};
+use channel::CommandCode;
 
-/// CCWs in a program, at most.
-pub const MAX_CCWS: usize = 256;
+use crate::api::{Program, Step, MAX_CCWS};
+
 const SENSE_BYTES: u16 = 32;
 const SENSE_ID_BYTES: u16 = 64;
 
-/// A channel program, and how it is to be started.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Program {
-    /// The CCWs.
-    pub ccws: Vec<Step>,
-    /// The channel must not fetch ahead.
-    pub no_prefetch: bool,
-    /// CCWs may have the suspend flag.
-    pub suspend: bool,
-    /// Logical-path mask, if not all paths are to be used.
-    pub lpm: Option<u8>,
-}
-
-/// A CCW.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Step {
-    /// Command code.
-    pub command: u8,
-    /// Flags.
-    pub flags: u8,
-    /// Byte count.
-    pub count: u16,
-    /// Where a TIC leads, in bytes from the program's first.
-    pub target: Option<u32>,
-    /// What is written.
-    #[serde(with = "hex::serde")]
-    pub data: Vec<u8>,
-}
-
-impl Step {
-    /// Whether the channel may store into its data area.
-    pub const fn reads(&self) -> bool {
-        self.target.is_none() && CommandCode(self.command).reads()
+/// Reads the words of a program.
+pub fn parse(words: &[String]) -> Result<Program> {
+    ensure!(
+        !words.is_empty(),
+        "no program: give at least one command, as sense-id"
+    );
+    ensure!(
+        words.len() <= MAX_CCWS,
+        "{} CCWs are too many: at most {MAX_CCWS}",
+        words.len()
+    );
+    let mut ccws = Vec::new();
+    for (number, word) in words.iter().enumerate() {
+        let last = number + 1 == words.len();
+        ccws.push(step(word, last).with_context(|| format!("\"{word}\""))?);
     }
-}
-
-impl Program {
-    /// Reads the words of a program.
-    pub fn parse(words: &[String]) -> Result<Self> {
-        ensure!(
-            !words.is_empty(),
-            "no program: give at least one command, as sense-id"
-        );
-        ensure!(
-            words.len() <= MAX_CCWS,
-            "{} CCWs are too many: at most {MAX_CCWS}",
-            words.len()
-        );
-        let mut ccws = Vec::new();
-        for (number, word) in words.iter().enumerate() {
-            let last = number + 1 == words.len();
-            ccws.push(step(word, last).with_context(|| format!("\"{word}\""))?);
-        }
-        Ok(Self {
-            ccws,
-            ..Self::default()
-        })
-    }
+    Ok(Program {
+        ccws,
+        ..Program::default()
+    })
 }
 
 fn step(word: &str, last: bool) -> Result<Step> {
-    let chain = if last {
-        CcwFlags::empty()
-    } else {
-        CcwFlags::CC
-    };
-    let named = |command: CommandCode, count: u16, data: &[u8]| Step {
-        command: command.0,
-        flags: (CcwFlags::SLI | chain).bits(),
-        count,
-        target: None,
-        data: data.to_vec(),
+    let named = |command: CommandCode, count: u16, data: &[u8]| {
+        let mut step = Step::new(command, count, data.to_vec());
+        if !last {
+            step.chain();
+        }
+        step
     };
     let mut parts = word.split(':');
     Ok(match (parts.next(), parts.next(), parts.next(), parts.next()) {

@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::event::PollFlags;
 use serde::Serialize;
 
 use super::Request;
 use crate::descriptors::for_peer;
 use crate::log_limit::LogLimit;
-use crate::sockets::listen;
+use crate::sys;
 
 /// How long somebody may take to send the request, all of it, or to read a line of an answer.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -35,7 +36,7 @@ impl Server {
         path: &Path,
         answer: impl Fn(Request, &mut Answer) -> io::Result<()> + Send + Sync + 'static,
     ) -> io::Result<Self> {
-        let listener = listen(path)?;
+        let listener = sys::listen(path)?;
         let answer = Arc::new(answer);
         let busy = Arc::new(AtomicUsize::new(0));
         std::thread::Builder::new()
@@ -179,19 +180,8 @@ impl Answer {
     pub fn is_wanted(&mut self, pause: Duration) -> bool {
         std::thread::sleep(pause);
         // The other side has shut its writing half down, so only its end can be told, by its closed socket.
-        let mut poll = [rustix::event::PollFd::new(
-            &self.0,
-            rustix::event::PollFlags::empty(),
-        )];
-        let now = rustix::event::Timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
-        let told = rustix::event::poll(&mut poll, Some(&now));
-        told.is_ok()
-            && !poll[0]
-                .revents()
-                .intersects(rustix::event::PollFlags::HUP | rustix::event::PollFlags::ERR)
+        let ended = PollFlags::HUP | PollFlags::ERR;
+        !sys::events(&self.0, PollFlags::empty()).intersects(ended)
     }
 }
 

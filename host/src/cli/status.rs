@@ -1,7 +1,8 @@
 //! The status for people: aligned tables, in the manner of `lscss` and `lsdasd`.
 
-use super::{Client, Device, Recoveries, Status};
+use crate::api::{ClientStatus, Condition, OwnedDevice, Recoveries, Status};
 use crate::config::{show_size, SECTOR};
+use bytesize::ByteSize;
 use dasd_tools::reserve::Holder;
 
 /// The whole report.
@@ -29,31 +30,31 @@ pub fn table(status: &Status) -> String {
 
 /// What is not served, and why.
 fn failures(status: &Status) -> String {
-    let disks = status.disks.iter().map(|disk| {
-        let reason = disk.reason.as_ref();
-        (format!("disk {}", disk.name), reason)
-    });
+    let disks = status.disks.iter();
+    let disks = disks.map(|disk| (format!("disk {}", disk.name), &disk.condition));
     let clients = status.clients.iter().flat_map(|client| {
-        let own = (format!("client {}", client.name), client.reason.as_ref());
+        let own = (format!("client {}", client.name), &client.condition);
         // A disk's own trouble is told once.
         let parts = client.disks.iter().filter(|part| {
             let mut disks = status.disks.iter();
-            !disks.any(|disk| disk.name == part.disk && disk.reason.is_some())
+            !disks.any(|disk| disk.name == part.disk && disk.condition.reason.is_some())
         });
         let parts = parts.map(|part| {
             let what = format!("client {}, disk {}", client.name, part.disk);
-            (what, part.reason.as_ref())
+            (what, &part.condition)
         });
         let withheld = client.withheld.iter().map(|part| {
             let what = format!("client {}, subchannel {}", client.name, part.name);
-            (what, part.reason.as_ref())
+            (what, &part.condition)
         });
         std::iter::once(own).chain(parts).chain(withheld)
     });
     let all = disks.chain(clients);
-    let lines: Vec<String> = all
-        .filter_map(|(what, reason)| Some(format!("  {what}: {}\n", reason?)))
-        .collect();
+    let line = |(what, condition): (_, &Condition)| {
+        let reason = condition.reason.as_ref()?;
+        Some(format!("  {what}: {reason}\n"))
+    };
+    let lines: Vec<String> = all.filter_map(line).collect();
     match lines.is_empty() {
         true => String::new(),
         false => format!("\nNot served:\n{}", lines.concat()),
@@ -125,22 +126,19 @@ fn head(status: &Status) -> String {
         .concat()
 }
 
-fn device(device: &Device) -> Vec<String> {
+fn device(device: &OwnedDevice) -> Vec<String> {
     vec![
-        device.device.clone(),
-        device.subchannel.clone(),
+        device.device.to_string(),
+        device.subchannel.to_string(),
         format!("{}/{}", device.dev_type, device.dev_model),
         format!("{}/{}", device.cu_type, device.cu_model),
         match device.reserved {
-            None => device.state.clone(),
+            None => device.state.to_string(),
             Some(Holder::Us) => format!("{}, reserved", device.state),
             Some(Holder::Other) => format!("{}, reserved elsewhere", device.state),
         },
         device.disk.clone().unwrap_or_else(|| "-".into()),
-        match device.sectors {
-            0 => "-".into(),
-            sectors => show_size(sectors * SECTOR),
-        },
+        size(device.sectors),
         recovery(&device.recoveries),
     ]
 }
@@ -179,7 +177,7 @@ fn refusals(status: &Status) -> String {
     text
 }
 
-fn client(client: &Client) -> Vec<Vec<String>> {
+fn client(client: &ClientStatus) -> Vec<Vec<String>> {
     let vm = |connected, refused: &Option<String>| match (connected, refused) {
         (_, Some(_)) => "refused".to_owned(),
         (true, None) => "connected".to_owned(),
@@ -195,18 +193,15 @@ fn client(client: &Client) -> Vec<Vec<String>> {
                 Some(partition) => format!("partition {partition}"),
                 None => disk.start.to_string(),
             },
-            match disk.sectors {
-                0 => "-".into(),
-                sectors => show_size(sectors * SECTOR),
-            },
+            size(disk.sectors),
             if disk.readonly { "ro" } else { "rw" }.into(),
             disk.queues.to_string(),
             counters.reads.to_string(),
             counters.writes.to_string(),
             counters.flushes.to_string(),
             counters.discards.to_string(),
-            amount(counters.bytes_read),
-            amount(counters.bytes_written),
+            ByteSize(counters.bytes_read).to_string(),
+            ByteSize(counters.bytes_written).to_string(),
             counters.errors.to_string(),
             counters.in_flight.to_string(),
         ]
@@ -214,7 +209,8 @@ fn client(client: &Client) -> Vec<Vec<String>> {
     let subchannels = (!client.subchannels.is_empty()).then(|| {
         let mut row = vec!["-".to_owned(); 15];
         row[0] = client.name.clone();
-        row[1] = client.subchannels.join(" ");
+        let devices = client.subchannels.iter().map(ToString::to_string);
+        row[1] = devices.collect::<Vec<_>>().join(" ");
         row[2] = vm(client.connected, &client.refused);
         row
     });
@@ -243,18 +239,11 @@ pub(super) fn aligned(head: &[&str], rows: Vec<Vec<String>>) -> String {
     format!("{}{rule}\n{body}", line(&head))
 }
 
-fn amount(bytes: u64) -> String {
-    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let mut value = bytes as f64;
-    let mut unit = 0;
-    while value >= 1024.0 && unit + 1 < units.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    if unit == 0 {
-        format!("{bytes} B")
-    } else {
-        format!("{value:.1} {}", units[unit])
+/// Of so many sectors, if that is known.
+fn size(sectors: u64) -> String {
+    match sectors {
+        0 => "-".into(),
+        sectors => show_size(sectors.saturating_mul(SECTOR)),
     }
 }
 
@@ -272,35 +261,33 @@ fn duration(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status::{Counters, Disk};
+    use crate::api::text::Hex;
+    use crate::api::{Counters, DeviceLife, ExportStatus};
+    use crate::testing::{number, owned_device};
 
     #[test]
     fn columns_are_aligned() {
         let status = Status {
-            devices: vec![Device {
-                device: "0.0.0100".into(),
-                subchannel: "0.0.0003".into(),
-                cu_type: "3832".into(),
-                cu_model: "02".into(),
-                dev_type: "0000".into(),
-                dev_model: "00".into(),
-                state: "online".into(),
+            devices: vec![OwnedDevice {
+                subchannel: number("0.0.0003"),
+                cu_model: Hex(2),
+                state: DeviceLife::Online,
                 disk: Some("data".into()),
                 sectors: 2048,
-                ..Device::default()
+                ..owned_device("0.0.0100", 0x3832)
             }],
-            clients: vec![Client {
+            clients: vec![ClientStatus {
                 name: "a-client-with-a-long-name".into(),
-                disks: vec![Disk {
+                disks: vec![ExportStatus {
                     disk: "data".into(),
                     sectors: 2048,
                     counters: Counters {
                         bytes_read: 1536,
                         ..Counters::default()
                     },
-                    ..Disk::default()
+                    ..ExportStatus::default()
                 }],
-                ..Client::default()
+                ..ClientStatus::default()
             }],
             ..Status::default()
         };
@@ -336,16 +323,16 @@ mod tests {
 
     #[test]
     fn a_vm_that_is_refused_is_shown_so_with_the_reason() {
-        let disk = Disk {
+        let disk = ExportStatus {
             disk: "data".into(),
             refused: Some("its memory is not in the pool".into()),
-            ..Disk::default()
+            ..ExportStatus::default()
         };
         let status = Status {
-            clients: vec![Client {
+            clients: vec![ClientStatus {
                 name: "linux1".into(),
                 disks: vec![disk],
-                ..Client::default()
+                ..ClientStatus::default()
             }],
             ..Status::default()
         };

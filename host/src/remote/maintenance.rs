@@ -1,34 +1,34 @@
-//! A disk to be administered: its subchannel, for the channel programs of [`dasd_tools`].
+//! A disk in maintenance: its subchannel, for the channel programs of [`dasd_tools`].
 //!
 //! # Rules
 //!
-//! * A disk of the configuration is lent by the appliance's driver, which has its requests wait meanwhile; it has the disk back
-//!   when the [`Borrowed`] one is dropped, whatever happened to it. A device that nobody else has is used as it is.
+//! * A disk of the configuration is left to its administrator by the appliance's driver, which has its requests wait meanwhile; it
+//!   has the disk back when the [`Maintained`] one is dropped, whatever happened to it. A device that nobody else has is used
+//!   as it is.
 //! * Every wait has an end.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{anyhow, ensure, Context, Result};
-use channel::{CcwFlags, DeviceStatus, SubchannelId};
+use channel::{DeviceStatus, SubchannelId};
 use dasd_tools::lender::{Lender, Purpose};
 use dasd_tools::runner::{Fault, Runner, SENSE};
 use vcss::control::{Condition, ConditionState, Loan, LoanState};
 
-use super::host::{lock, HostClient};
-use super::program::{Program, Step};
-use super::IrbView;
-use crate::areas::{device_number, HOST_SUBCHANNELS};
+use super::host::HostClient;
+use crate::api::{sense, trouble, Program, Step};
+use crate::layout::{disk_device, AreaNumber, HOST_SUBCHANNELS};
 
 /// How long the disk's driver may take to let go: as long as a program of its own may take, and be ended.
-const LEND_LIMIT: Duration = Duration::from_secs(40);
+const HANDOVER_LIMIT: Duration = Duration::from_secs(40);
 /// How long a program may take.
 const PROGRAM_LIMIT: Duration = Duration::from_secs(30);
-/// How often the loan is looked at.
+/// How often it is looked whether it has.
 const TICK: Duration = Duration::from_millis(1);
 
-/// A disk that is borrowed, until it is dropped.
+/// A disk in maintenance, until it is dropped.
 #[derive(Debug)]
-pub struct Borrowed<'a> {
+pub struct Maintained<'a> {
     host: &'a HostClient,
     /// Virtual subchannel.
     id: SubchannelId,
@@ -39,31 +39,29 @@ pub struct Borrowed<'a> {
 }
 
 impl Lender for HostClient {
-    type Disk<'a> = Borrowed<'a>;
+    type Disk<'a> = Maintained<'a>;
 
     /// A disk of the configuration by its name, or a device that nobody has by its number.
-    fn borrow_disk(&self, name: &str, purpose: Purpose) -> Result<Borrowed<'_>> {
+    fn borrow_disk(&self, name: &str, purpose: Purpose) -> Result<Maintained<'_>> {
         self.is_served()?;
         let Some(disk) = self.disk(name) else {
             let id = self.find(name).with_context(|| {
                 format!("\"{name}\" is no disk of the configuration, nor a device that is free")
             })?;
-            let name = name.into();
-            let disk = None;
-            return Ok(Borrowed {
+            return Ok(Maintained {
                 host: self,
                 id,
-                name,
-                disk,
+                name: name.into(),
+                disk: None,
             });
         };
         let number = HOST_SUBCHANNELS as u16 + disk as u16;
         let id = SubchannelId::new(0, number).context("too many disks")?;
         ensure!(
-            lock(&self.lent).insert(disk),
+            self.in_maintenance.lock().insert(disk),
             "disk \"{name}\" is being administered already"
         );
-        let borrowed = Borrowed {
+        let maintained = Maintained {
             host: self,
             id,
             name: name.into(),
@@ -76,14 +74,14 @@ impl Lender for HostClient {
         self.want(disk, wanted)?;
         let began = Instant::now();
         loop {
-            match self.areas.loan(disk)? {
-                LoanState::Lent => return Ok(borrowed),
+            match self.areas.maintenance(disk)? {
+                LoanState::Lent => return Ok(maintained),
                 LoanState::Refused => return Err(self.refused(name, disk)),
                 LoanState::Own | LoanState::Changing => {}
             }
             self.is_served()?;
             ensure!(
-                began.elapsed() < LEND_LIMIT && !self.bell.is_abandoned(),
+                began.elapsed() < HANDOVER_LIMIT && !self.bell.is_abandoned(),
                 "the appliance does not let go of disk \"{name}\""
             );
             std::thread::sleep(TICK);
@@ -92,7 +90,7 @@ impl Lender for HostClient {
 }
 
 impl HostClient {
-    /// Why a disk is not lent.
+    /// Why a disk is not left to its administrator.
     fn refused(&self, name: &str, disk: usize) -> anyhow::Error {
         let condition = self.areas.condition(Condition::of_disk(disk)).ok();
         let failed = condition.filter(|it| it.state == ConditionState::Failed);
@@ -111,65 +109,54 @@ impl HostClient {
     }
 
     fn want(&self, disk: usize, wanted: u32) -> Result<()> {
-        self.areas.want_loan(disk, wanted)?;
-        self.bell.ring(0);
+        self.areas.want_maintenance(disk, wanted)?;
+        self.bell.ring(AreaNumber::CONTROL);
         Ok(())
     }
 }
 
-impl Drop for Borrowed<'_> {
+impl Drop for Maintained<'_> {
     fn drop(&mut self) {
         let Some(disk) = self.disk else { return };
         if let Err(error) = self.host.want(disk, Loan::NONE) {
             tracing::error!("disk \"{}\": {error:#}", self.name);
         }
-        // Not lent again before it is back. An appliance that is started anew has it anyway.
+        // Not anybody's again before it is back. An appliance that is started anew has it anyway.
         let began = Instant::now();
         while self.host.is_served().is_ok()
             && !self.host.bell.is_abandoned()
-            && began.elapsed() < LEND_LIMIT
+            && began.elapsed() < HANDOVER_LIMIT
             && matches!(
-                self.host.areas.loan(disk),
+                self.host.areas.maintenance(disk),
                 Ok(LoanState::Lent | LoanState::Changing)
             )
         {
             std::thread::sleep(TICK);
         }
-        lock(&self.host.lent).remove(&disk);
+        self.host.in_maintenance.lock().remove(&disk);
     }
 }
 
-impl Borrowed<'_> {
+impl Maintained<'_> {
     /// The device number, as far as it is known without asking.
     pub fn device(&self) -> String {
         match self.disk {
-            Some(disk) => format!("0.0.{:04x}", device_number(disk)),
+            Some(disk) => disk_device(disk).to_string(),
             None => self.name.clone(),
         }
     }
 }
 
-impl Runner for Borrowed<'_> {
+impl Runner for Maintained<'_> {
     fn run(&mut self, program: &mut dasd_tools::program::Program) -> Result<(), Fault> {
-        let last = program.steps().len().saturating_sub(1);
-        let step = |(number, step): (usize, &dasd_tools::program::Step)| Step {
-            command: step.command.0,
-            flags: match number == last {
-                true => CcwFlags::SLI,
-                false => CcwFlags::SLI | CcwFlags::CC,
-            }
-            .bits(),
-            count: step.count,
-            target: None,
-            data: match step.command.reads() {
+        let steps = program.steps().iter().enumerate().map(|(number, step)| {
+            let data = match step.command.reads() {
                 true => Vec::new(),
                 false => program.data(number).to_vec(),
-            },
-        };
-        let whole = Program {
-            ccws: program.steps().iter().enumerate().map(step).collect(),
-            ..Program::default()
-        };
+            };
+            Step::new(step.command, step.count, data)
+        });
+        let whole = Program::chained(steps.collect());
         let ended = self
             .host
             .run_on(self.id, &self.name, &whole, PROGRAM_LIMIT)
@@ -182,18 +169,18 @@ impl Runner for Borrowed<'_> {
         };
         let device = irb.scsw.device();
         if device.contains(DeviceStatus::UNIT_CHECK) {
-            let mut sense = [0; SENSE];
-            let read = super::view::sense(&irb).unwrap_or_default();
-            for (to, from) in sense.iter_mut().zip(read) {
+            let mut bytes = [0; SENSE];
+            let read = sense(&irb).unwrap_or_default();
+            for (to, from) in bytes.iter_mut().zip(read) {
                 *to = *from;
             }
-            return Err(Fault::UnitCheck(sense));
+            return Err(Fault::UnitCheck(bytes));
         }
         if device.contains(DeviceStatus::BUSY) {
             return Err(Fault::Busy);
         }
         // What a record has less than was asked for is no trouble, but SLI says so already.
-        match IrbView::new(&irb, ended.base).trouble() {
+        match trouble(&irb) {
             Some(trouble) => Err(Fault::Other(trouble.into())),
             None => Ok(()),
         }

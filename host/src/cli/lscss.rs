@@ -1,12 +1,12 @@
 //! The subchannels for people, in the columns of s390-tools' `lscss`, and who has them.
 
-use super::table::aligned;
-use super::Device;
+use super::status::aligned;
+use crate::api::{DeviceLife, DriverState, OwnedDevice};
 use dasd_tools::reserve::Holder;
 use vcss::control::HOST;
 
 /// The list.
-pub fn lscss(devices: &[Device]) -> String {
+pub fn lscss(devices: &[OwnedDevice]) -> String {
     aligned(
         &[
             "Device", "Subchan.", "DevType", "CU Type", "Use", "PIM", "PAM", "POM", "CHPIDs",
@@ -16,25 +16,25 @@ pub fn lscss(devices: &[Device]) -> String {
     )
 }
 
-fn row(device: &Device) -> Vec<String> {
-    let standby = matches!(device.driver.as_deref(), None | Some("standby"));
-    let used = device.state == "online" || (device.client.is_some() && !standby);
+fn row(device: &OwnedDevice) -> Vec<String> {
+    let standby = matches!(device.driver, None | Some(DriverState::Standby));
+    let used = device.state == DeviceLife::Online || (device.client.is_some() && !standby);
     let (first, last) = device.chpids.split_at(device.chpids.len() / 2);
     vec![
-        device.device.clone(),
-        device.subchannel.clone(),
+        device.device.to_string(),
+        device.subchannel.to_string(),
         format!("{}/{}", device.dev_type, device.dev_model),
         format!("{}/{}", device.cu_type, device.cu_model),
         if used { "yes" } else { "" }.into(),
-        device.pim.clone(),
-        device.pam.clone(),
-        device.pom.clone(),
-        format!("{first} {last}"),
+        device.pim.to_string(),
+        device.pam.to_string(),
+        device.pom.to_string(),
+        format!("{} {}", hex::encode(first), hex::encode(last)),
         owner(device),
     ]
 }
 
-fn owner(device: &Device) -> String {
+fn owner(device: &OwnedDevice) -> String {
     let mut owner = match (&device.disk, &device.client) {
         (Some(disk), _) => format!("disk {disk}"),
         (None, Some(client)) if client == HOST => HOST.into(),
@@ -49,8 +49,12 @@ fn owner(device: &Device) -> String {
         Some(Holder::Other) => owner.push_str(" (reserved elsewhere)"),
         None => {}
     }
-    let notable = ["quiescing", "disconnected", "not-operational"];
-    if let Some(driver) = device.driver.as_deref().filter(|it| notable.contains(it)) {
+    let notable = [
+        DriverState::Quiescing,
+        DriverState::Disconnected,
+        DriverState::NotOperational,
+    ];
+    if let Some(driver) = device.driver.filter(|it| notable.contains(it)) {
         owner.push_str(&format!(" ({driver})"));
     }
     owner
@@ -59,36 +63,20 @@ fn owner(device: &Device) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn device(number: &str) -> Device {
-        Device {
-            device: number.into(),
-            subchannel: "0.0.0001".into(),
-            cu_type: "3270".into(),
-            cu_model: "00".into(),
-            dev_type: "0000".into(),
-            dev_model: "00".into(),
-            state: "standby".into(),
-            pim: "80".into(),
-            pam: "80".into(),
-            pom: "ff".into(),
-            chpids: "0100000000000000".into(),
-            ..Device::default()
-        }
-    }
+    use crate::testing::{number, owned_device};
 
     #[test]
     fn the_columns_are_those_of_lscss() {
-        let given = Device {
+        let given = OwnedDevice {
             client: Some("bare".into()),
-            client_device: Some("0.0.1000".into()),
-            driver: Some("idle".into()),
-            ..device("0.0.3270")
+            client_device: Some(number("0.0.1000")),
+            driver: Some(DriverState::Idle),
+            ..owned_device("0.0.3270", 0x3270)
         };
-        let left = Device {
+        let left = OwnedDevice {
             client: Some("host".into()),
-            driver: Some("disconnected".into()),
-            ..device("0.0.3271")
+            driver: Some(DriverState::Disconnected),
+            ..owned_device("0.0.3271", 0x3270)
         };
         let text = lscss(&[given, left]);
         let lines: Vec<&str> = text.lines().collect();

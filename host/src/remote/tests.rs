@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use channel::{
     ActivityControl, Ccw1, CcwFlags, CommandCode, DeviceStatus, FunctionControl, Irb, Orb,
-    PmcwCharacteristics, PmcwFlags, Schib, StatusControl,
+    PmcwFlags, Schib, StatusControl,
 };
 use dasd_tools::model::Volume;
 use vcss::client::{Command, Instruction, Response, SchibPart, Status};
@@ -19,8 +19,13 @@ use window::ClientAddress;
 use zerocopy::{FromBytes, FromZeros};
 
 use super::*;
-mod loan;
+mod maintenance;
+use crate::api::{Function, Outcome};
 use crate::areas::{program_offset, ClientArea};
+use crate::cli::tests::program;
+use crate::cli::trace::TraceView;
+use crate::cli::view::OutcomeView;
+use crate::daemon::trace::Tracer;
 use crate::testing::{eventually, Fixture};
 
 const TERMINAL: &str = "0.0.3270";
@@ -137,7 +142,7 @@ impl Terminal {
 
     fn start(&mut self, orb: &Orb) {
         if let Some((volume, _)) = &self.disk {
-            self.pending = Some(loan::run(&self.client, &volume.clone(), orb));
+            self.pending = Some(maintenance::run(&self.client, &volume.clone(), orb));
             return;
         }
         let base = program_offset(&self.client.area);
@@ -243,16 +248,6 @@ fn until_it_runs(stage: &Stage) {
     eventually("it runs", || stage.runs.load(Ordering::Relaxed));
 }
 
-fn program(words: &[&str]) -> Program {
-    let words: Vec<String> = words.iter().map(|&word| word.into()).collect();
-    Program::parse(&words).unwrap()
-}
-
-/// What is wrong with a word.
-fn wrong(word: &str) -> String {
-    format!("{:#}", Program::parse(&[word.into()]).unwrap_err())
-}
-
 const SOON: Duration = Duration::from_secs(10);
 /// NOP, and back to it.
 const ENDLESS: [&str; 2] = ["0340000100000000", "0800000000000000"];
@@ -270,10 +265,13 @@ fn a_program_runs_and_its_data_comes_back() {
     assert_eq!(outcome.data.len(), 1);
     assert_eq!(outcome.data[0].ccw, 1);
     assert_eq!(outcome.data[0].bytes, IDENTITY);
-    let irb = outcome.irb.clone().unwrap();
-    assert_eq!(irb.scsw.ccw_address, "10");
-    assert_eq!(irb.scsw.device_status, ["channel end", "device end"]);
-    let text = outcome.text();
+    let shown = OutcomeView::new(outcome);
+    let json = serde_json::to_value(&shown).unwrap();
+    let scsw = &json["irb"]["scsw"];
+    assert_eq!(scsw["ccw_address"], "10");
+    let status = serde_json::json!(["channel end", "device end"]);
+    assert_eq!(scsw["device_status"], status);
+    let text = shown.text();
     assert!(text.contains("0000  ff327000 000000"), "{text}");
     assert!(text.contains("|.2p....|"), "{text}");
 }
@@ -353,21 +351,6 @@ fn somebody_elses_device_is_out_of_reach() {
 }
 
 #[test]
-fn a_schib_shows_the_bits_of_both_words() {
-    let mut schib = Schib::default();
-    schib.pmcw.set_flag(PmcwFlags::ENABLED, true);
-    let both = PmcwCharacteristics::EXTENDED_MEASUREMENT | PmcwCharacteristics::CONCURRENT_SENSE;
-    schib.pmcw.set_characteristic(both, true);
-    let view = SchibView::new(TERMINAL.into(), &schib);
-    assert_eq!(
-        view.flags,
-        ["enabled", "extended measurement", "concurrent sense"]
-    );
-    let line = "flags:             enabled, extended measurement, concurrent sense";
-    assert!(view.text().contains(line), "{}", view.text());
-}
-
-#[test]
 fn a_program_lost_with_the_appliance_is_told_of() {
     let stage = stage();
     std::thread::scope(|scope| {
@@ -378,37 +361,6 @@ fn a_program_lost_with_the_appliance_is_told_of() {
         let error = running.join().unwrap().unwrap_err();
         assert!(error.contains("started anew"), "{error}");
     });
-}
-
-#[test]
-fn words_become_ccws() {
-    let program = program(&["nop", "read:06:4096", "write:1:c1c2", "E460000700000000"]);
-    let ccws: Vec<_> = program
-        .ccws
-        .iter()
-        .map(|step| (step.command, step.flags, step.count))
-        .collect();
-    assert_eq!(
-        ccws,
-        [(3, 0x60, 1), (6, 0x60, 4096), (1, 0x60, 2), (0xE4, 0x60, 7)]
-    );
-    assert_eq!(program.ccws[2].data, [0xC1, 0xC2]);
-}
-
-#[test]
-fn words_that_are_none_are_named_with_what_is_wrong() {
-    assert!(wrong("sense-di").starts_with("\"sense-di\": is no command"));
-    assert!(wrong("read:05:10").contains("no command that reads"));
-    assert!(wrong("read:06:0").contains("1 to 65535"));
-    assert!(wrong("read:06:65536").contains("1 to 65535"));
-    assert!(wrong("read:+6:1").contains("no command code"));
-    assert!(wrong("write:02:00").contains("a command that reads"));
-    assert!(wrong("write:01:0").contains("pairs"));
-    assert!(wrong("write:01:").contains("1 to 65535 bytes"));
-    assert!(wrong("E460000700001000").contains("has to be zero"));
-    assert!(wrong("E46000070000000g").contains("16 hexadecimal digits"));
-    assert!(Program::parse(&vec!["nop".into(); 257]).is_err());
-    assert!(Program::parse(&[]).is_err());
 }
 
 #[test]
@@ -441,7 +393,7 @@ fn the_trace_names_device_client_event_and_state() {
         ..entry
     };
     control.write(2, &unknown).unwrap();
-    let line = tracer.line().unwrap().to_string();
+    let line = TraceView::new(tracer.line().unwrap()).to_string();
     assert!(
         line.starts_with("1900-01-01T01:01:01.000005Z  0.0.3270  host "),
         "{line}"
@@ -451,7 +403,7 @@ fn the_trace_names_device_client_event_and_state() {
         "{line}"
     );
     assert!(line.contains("00000000 00c08000"), "{line}");
-    let line = tracer.line().unwrap().to_string();
+    let line = TraceView::new(tracer.line().unwrap()).to_string();
     assert!(
         line.contains("event 0x7fff") && line.contains("state 77"),
         "{line}"

@@ -3,8 +3,8 @@
 use anyhow::{ensure, Result};
 use dasd_tools::dasdfmt::Use;
 
+use crate::api::{ClientStatus, Status};
 use crate::config::Config;
-use crate::status::{Client, Status};
 
 /// What the configuration has to do with a disk that is to be formatted, if no client uses it.
 ///
@@ -18,7 +18,7 @@ pub fn in_use(config: &Config, status: &Status, name: &str) -> Result<Use> {
             exported: 0,
         });
     };
-    let is_user = |client: &&Client| {
+    let is_user = |client: &&ClientStatus| {
         let mut disks = client.disks.iter();
         disks.any(|it| it.disk == name && it.connected)
     };
@@ -48,22 +48,24 @@ pub fn in_use(config: &Config, status: &Status, name: &str) -> Result<Use> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::{ExportStatus, OwnedDevice};
+    use crate::testing::owned_device;
 
     #[test]
     fn a_disk_that_a_client_is_connected_to_is_not_formatted() {
         let fixture = crate::testing::Fixture::new();
-        let disk = |connected| crate::status::Disk {
+        let disk = |connected| ExportStatus {
             disk: "data".into(),
             connected,
             ..Default::default()
         };
         let mut status = Status {
-            devices: vec![crate::status::Device {
+            devices: vec![OwnedDevice {
                 disk: Some("data".into()),
                 sectors: 4128,
-                ..Default::default()
+                ..owned_device("0.0.0100", 0x3990)
             }],
-            clients: vec![crate::status::Client {
+            clients: vec![ClientStatus {
                 name: "linux1".into(),
                 disks: vec![disk(true)],
                 ..Default::default()

@@ -9,6 +9,7 @@ use vcss::{AreaError, Wake, Word};
 
 use crate::areas::{self, Areas};
 use crate::doorbell::BellHandle;
+use crate::layout::AreaNumber;
 
 /// How long the appliance may take for one instruction, or for one program that waits for nothing else.
 const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 2 } else { 10 });
@@ -28,7 +29,7 @@ pub(super) enum Limit {
 #[derive(Debug)]
 pub struct DeviceWait {
     bell: BellHandle,
-    area: usize,
+    area: AreaNumber,
     generation: Word<'static>,
     life: Word<'static>,
     /// For the log: client and disk.
@@ -55,8 +56,7 @@ impl DeviceWait {
         let generation = areas::generation(&area.area)?;
         Ok(Self {
             bell,
-            // The control area is number 0.
-            area: client + 1,
+            area: AreaNumber::of_client(client),
             baseline: Arc::new(AtomicU32::new(generation.load())),
             generation,
             life: areas.life_word()?,

@@ -8,23 +8,21 @@
 
 use std::collections::hash_map::{Entry, HashMap};
 use std::collections::HashSet;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{anyhow, bail, ensure, Context, Result};
-use channel::{
-    Ccw1, CcwFlags, ChannelSubsystem, CommandCode, DeviceNumber, FunctionControl, Irb, Orb,
-    OrbFlags, PmcwFlags, Refusal, Schib, SubchannelId, SubchannelStatus, Tested,
-};
+use channel::{ChannelSubsystem, FunctionControl, Irb, Orb, Refusal, Schib, SubchannelId, Tested};
+use parking_lot::Mutex;
 use vcss::control::{self, Life};
 use vcss::{AreaError, Remote, Wake, Word};
-use window::{ClientAddress, Window};
 
-use super::program::{Program, MAX_CCWS};
-use super::{Data, Function, IrbView, Outcome, SchibView};
-use crate::areas::{self, Areas, HOST_PROGRAM_BYTES};
-use crate::config::{parse_device, Config};
+use super::program::{enable, EnableError, ProgramPlace};
+use crate::api::text::Architected;
+use crate::api::{Data, Function, Outcome, Program, StoredSchib};
+use crate::areas::{self, Areas};
+use crate::config::Config;
 use crate::doorbell::BellHandle;
+use crate::layout::{parse_device, AreaNumber, HOST_PROGRAM_BYTES};
 
 /// How long the appliance may take for one instruction.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -37,20 +35,15 @@ const ATTEMPTS: u32 = 8;
 /// Statuses that are reported with an outcome, at most.
 const MAX_EARLIER: usize = 32;
 /// Where data begins in a subchannel's part of the program window.
-const DATA: u32 = 4096;
+const DATA: u32 = 2048;
 
-/// After which the residual count says nothing.
-const CHECKS: SubchannelStatus = SubchannelStatus::PCI
-    .union(SubchannelStatus::INCORRECT_LENGTH)
-    .complement();
-
-const _: () = assert!(MAX_CCWS * size_of::<Ccw1>() <= DATA as usize);
+const _: () = assert!(DATA as usize == crate::api::MAX_CCWS * size_of::<channel::Ccw1>());
 
 /// How the daemon gets the appliance's attention for its own area.
 #[derive(Debug)]
 struct PollWait {
     bell: BellHandle,
-    number: usize,
+    number: AreaNumber,
     began: Instant,
 }
 
@@ -75,8 +68,8 @@ pub struct HostClient {
     pub(super) areas: Areas,
     pub(super) names: Names,
     pub(super) bell: BellHandle,
-    /// Disks whose subchannels are lent.
-    pub(super) lent: Mutex<HashSet<usize>>,
+    /// Disks in maintenance.
+    pub(super) in_maintenance: Mutex<HashSet<usize>>,
     remote: Mutex<Remote<'static, PollWait>>,
     generation: Word<'static>,
     /// Subchannels with a program.
@@ -103,7 +96,7 @@ pub(super) struct Ended {
     /// None when it was cancelled.
     pub(super) irb: Option<Irb>,
     earlier: Vec<Irb>,
-    pub(super) base: u32,
+    base: u32,
     pub(super) data: Vec<Data>,
 }
 
@@ -115,7 +108,7 @@ struct Running<'a> {
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        lock(&self.client.running).remove(&self.id.number());
+        self.client.running.lock().remove(&self.id.number());
     }
 }
 
@@ -124,7 +117,7 @@ impl HostClient {
     pub fn new(config: &Config, areas: &Areas, bell: BellHandle) -> Result<Self, AreaError> {
         let wait = PollWait {
             bell: bell.clone(),
-            number: areas.clients.len() + 1,
+            number: AreaNumber::of_client(areas.clients.len()),
             began: Instant::now(),
         };
         Ok(Self {
@@ -136,25 +129,29 @@ impl HostClient {
             remote: Mutex::new(Remote::new(areas.host.area.clone(), wait)),
             areas: areas.clone(),
             bell,
-            lent: Mutex::default(),
+            in_maintenance: Mutex::default(),
             running: Mutex::default(),
         })
     }
 
     /// A subchannel as STORE SUBCHANNEL shows it.
-    pub fn schib(&self, device: &str) -> Result<SchibView> {
+    pub fn schib(&self, device: &str) -> Result<StoredSchib> {
         let id = self.find(device)?;
-        Ok(SchibView::new(device.into(), &self.store(device, id)?))
+        Ok(StoredSchib {
+            schib: Architected(self.store(device, id)?),
+            device: device.into(),
+        })
     }
 
     /// One instruction that acts on what a subchannel is doing. Before a program of ours is resumed, the first suspend flag
     /// that is left in it is taken away: else it would be suspended there again.
     pub fn instruct(&self, device: &str, function: Function) -> Result<()> {
         let id = self.find(device)?;
-        if function == Function::Resume {
-            self.let_go_on(id)?;
+        let job = self.running.lock().get(&id.number()).copied();
+        if let (Function::Resume, Some(job)) = (function, job) {
+            self.place(id).let_go_on(job.ccws)?;
         }
-        let mut remote = lock(&self.remote);
+        let mut remote = self.remote.lock();
         let answer = match function {
             Function::Halt => remote.halt(id),
             Function::Clear => remote.clear(id).map_err(|_| Refusal::NotOperational),
@@ -162,28 +159,11 @@ impl HostClient {
             Function::Resume => remote.resume(id),
         };
         drop(remote);
-        answer.map_err(|refusal| anyhow!("{} {device}: {refusal}", function.name()))?;
+        answer.map_err(|refusal| anyhow!("{function} {device}: {refusal}"))?;
         if function == Function::Cancel {
             // A start that is cancelled gives no status.
-            if let Some(job) = lock(&self.running).get_mut(&id.number()) {
+            if let Some(job) = self.running.lock().get_mut(&id.number()) {
                 job.cancelled = true;
-            }
-        }
-        Ok(())
-    }
-
-    fn let_go_on(&self, id: SubchannelId) -> Result<()> {
-        let Some(job) = lock(&self.running).get(&id.number()).copied() else {
-            return Ok(());
-        };
-        let (window, at, _) = self.part(id);
-        for number in 0..job.ccws {
-            let place = ClientAddress::new(at + (number * size_of::<Ccw1>()) as u64);
-            let mut ccw: Ccw1 = window.read(place)?;
-            if ccw.flags().contains(CcwFlags::SUSPEND) {
-                ccw.flags &= !CcwFlags::SUSPEND.bits();
-                window.write(place, &ccw)?;
-                break;
             }
         }
         Ok(())
@@ -192,11 +172,11 @@ impl HostClient {
     /// Runs a channel program to its end.
     pub fn run(&self, device: &str, program: &Program, limit: Duration) -> Result<Outcome> {
         let ended = self.run_on(self.find(device)?, device, program, limit)?;
-        let view = |irb| IrbView::new(irb, ended.base);
         Ok(Outcome {
             device: device.into(),
-            irb: ended.irb.as_ref().map(view),
-            earlier: ended.earlier.iter().map(view).collect(),
+            base: ended.base,
+            irb: ended.irb.map(Architected),
+            earlier: ended.earlier.into_iter().map(Architected).collect(),
             data: ended.data,
         })
     }
@@ -209,7 +189,7 @@ impl HostClient {
         program: &Program,
         limit: Duration,
     ) -> Result<Ended> {
-        match lock(&self.running).entry(id.number()) {
+        match self.running.lock().entry(id.number()) {
             Entry::Occupied(_) => {
                 bail!("a program runs on {device}: halt or clear it, or wait for its end")
             }
@@ -222,15 +202,15 @@ impl HostClient {
         let mut earlier = Vec::new();
         self.enable(device, id, &mut earlier)?;
         let generation = self.generation.load();
-        let orb = self.write(id, program)?;
+        let place = self.place(id);
+        let orb = place.write(program)?;
         self.start(device, id, &orb, &mut earlier)?;
-        let base = orb.program.get();
         let irb = self.wait(device, &running, generation, limit, &mut earlier)?;
-        let data = irb.map(|irb| self.read_back(id, program, &irb));
+        let data = irb.map(|irb| place.read_back(program, &irb));
         Ok(Ended {
             irb,
             earlier,
-            base,
+            base: place.start(),
             data: data.transpose()?.unwrap_or_default(),
         })
     }
@@ -253,17 +233,10 @@ impl HostClient {
         })?;
         self.is_served()?;
         let mut known = Vec::new();
-        for index in 0..self.areas.control.count::<control::Device>() {
-            let entry: control::Device = self.areas.control.read(index)?;
-            if entry.subchannel.get() == 0 {
-                break;
-            }
-            let number = DeviceNumber {
-                set: entry.set,
-                number: entry.device.get(),
-            };
+        for entry in areas::devices(&self.areas.control) {
+            let number = areas::device_number(&entry);
             if number == wanted {
-                return self.ours(number, &entry);
+                return self.ours(&entry);
             }
             known.push(number.to_string());
         }
@@ -273,7 +246,8 @@ impl HostClient {
         )
     }
 
-    fn ours(&self, number: DeviceNumber, entry: &control::Device) -> Result<SubchannelId> {
+    fn ours(&self, entry: &control::Device) -> Result<SubchannelId> {
+        let number = areas::device_number(entry);
         if let Some(disk) = self.names.disks.get(usize::from(entry.disk.get())) {
             bail!("{number} is disk \"{disk}\": the appliance's own driver uses it; to administer it, name it \"{disk}\"");
         }
@@ -288,24 +262,23 @@ impl HostClient {
     }
 
     fn store(&self, device: &str, id: SubchannelId) -> Result<Schib> {
-        let stored = lock(&self.remote).store(id);
+        let stored = self.remote.lock().store(id);
         stored.map_err(|wrong| anyhow!("{device}: {wrong}"))
     }
 
     /// Enabled, with sense data in the status of a unit check; without what is pending.
     fn enable(&self, device: &str, id: SubchannelId, earlier: &mut Vec<Irb>) -> Result<()> {
         for _ in 0..ATTEMPTS {
-            let mut schib = self.store(device, id)?;
-            if schib.pmcw.flags().contains(PmcwFlags::ENABLED) {
-                return self.take(id, earlier).map(drop);
-            }
-            schib.pmcw.set_flag(PmcwFlags::ENABLED, true);
-            schib.pmcw.set_concurrent_sense(true);
-            let modified = lock(&self.remote).modify(id, &schib);
-            match modified {
-                Ok(()) => {}
-                Err(Refusal::StatusPending) => drop(self.take(id, earlier)?),
-                Err(refusal) => bail!("{device} cannot be enabled: {refusal}"),
+            let enabled = enable(&mut self.remote.lock(), id);
+            match enabled {
+                Ok(()) => return self.take(id, earlier).map(drop),
+                Err(EnableError::Refused(Refusal::StatusPending)) => {
+                    self.take(id, earlier)?;
+                }
+                Err(EnableError::Refused(refusal)) => {
+                    bail!("{device} cannot be enabled: {refusal}")
+                }
+                Err(EnableError::NotOperational(wrong)) => bail!("{device}: {wrong}"),
             }
         }
         bail!("{device} cannot be enabled")
@@ -314,7 +287,7 @@ impl HostClient {
     /// Takes the status that is pending; the final one of a program, or adds it to the others.
     fn take(&self, id: SubchannelId, earlier: &mut Vec<Irb>) -> Result<Option<Irb>> {
         let tested = {
-            let mut remote = lock(&self.remote);
+            let mut remote = self.remote.lock();
             if !remote.is_pending(id) {
                 return Ok(None);
             }
@@ -344,7 +317,7 @@ impl HostClient {
         for _ in 0..ATTEMPTS {
             // SAFETY: the program and its data lie in this subchannel's part of the program window, which is memory of
             // the pool: it outlives the process, and a subchannel has one program at a time.
-            let started = unsafe { lock(&self.remote).start(id, orb) };
+            let started = unsafe { self.remote.lock().start(id, orb) };
             match started {
                 Ok(()) => return Ok(()),
                 Err(Refusal::StatusPending) => {
@@ -383,7 +356,7 @@ impl HostClient {
                 }
                 return Ok(Some(irb));
             }
-            let job = lock(&self.running).get(&running.id.number()).copied();
+            let job = self.running.lock().get(&running.id.number()).copied();
             if job.is_some_and(|job| job.cancelled) {
                 return Ok(None);
             }
@@ -392,7 +365,8 @@ impl HostClient {
             }
             match cleared {
                 None if began.elapsed() > limit => {
-                    lock(&self.remote)
+                    self.remote
+                        .lock()
                         .clear(running.id)
                         .map_err(|wrong| anyhow!("{device} cannot be cleared: {wrong}"))?;
                     cleared = Some(Instant::now());
@@ -406,81 +380,8 @@ impl HostClient {
         }
     }
 
-    /// The subchannel's part of the area's program part, and of the program window.
-    fn part(&self, id: SubchannelId) -> (&'static Window, u64, u32) {
-        let start = u32::from(id.number()) * HOST_PROGRAM_BYTES;
-        let area = areas::program_offset(&self.areas.host.area);
-        (self.areas.host.window, area + u64::from(start), start)
+    /// The subchannel's part of the program window.
+    fn place(&self, id: SubchannelId) -> ProgramPlace {
+        ProgramPlace::new(&self.areas.host, id, DATA, HOST_PROGRAM_BYTES)
     }
-
-    fn write(&self, id: SubchannelId, program: &Program) -> Result<Orb> {
-        let (window, at, start) = self.part(id);
-        ensure!(
-            (1..=MAX_CCWS).contains(&program.ccws.len()),
-            "a program has 1 to {MAX_CCWS} CCWs"
-        );
-        let mut next = DATA;
-        for (number, step) in program.ccws.iter().enumerate() {
-            let address = match step.target {
-                Some(target) => start.wrapping_add(target),
-                None => start + next,
-            };
-            let flags = CcwFlags::from_bits_retain(step.flags);
-            let ccw = Ccw1::new(CommandCode(step.command), flags, step.count, address);
-            let place = at + (number * size_of::<Ccw1>()) as u64;
-            window.write(ClientAddress::new(place), &ccw)?;
-            if step.target.is_none() {
-                let room = u32::from(step.count).next_multiple_of(8);
-                ensure!(
-                    next + room <= HOST_PROGRAM_BYTES,
-                    "the program's data does not fit: at most {} bytes",
-                    HOST_PROGRAM_BYTES - DATA
-                );
-                let data = ClientAddress::new(at + u64::from(next));
-                window.fill(data, u64::from(step.count), 0)?;
-                let length = step.data.len().min(usize::from(step.count));
-                window.write_bytes(data, &step.data[..length])?;
-                next += room;
-            }
-        }
-        let mut flags = OrbFlags::empty();
-        flags.set(OrbFlags::PREFETCH, !program.no_prefetch);
-        flags.set(OrbFlags::SUSPEND_CONTROL, program.suspend);
-        let paths = program.lpm.unwrap_or(0xFF);
-        Ok(Orb::format_1(0, start, flags, paths))
-    }
-
-    /// What was read, up to the CCW at which the program ended.
-    fn read_back(&self, id: SubchannelId, program: &Program, irb: &Irb) -> Result<Vec<Data>> {
-        let (window, at, start) = self.part(id);
-        let beyond = irb.scsw.program.get().wrapping_sub(start) as usize / size_of::<Ccw1>();
-        let mut data = Vec::new();
-        let mut next = DATA;
-        for (number, step) in program.ccws.iter().enumerate().take(beyond) {
-            if step.target.is_some() {
-                continue;
-            }
-            let room = u32::from(step.count).next_multiple_of(8);
-            let left = match number + 1 == beyond {
-                true if irb.scsw.subchannel().intersects(CHECKS) => step.count,
-                true => irb.scsw.count.get().min(step.count),
-                false => 0,
-            };
-            if step.reads() && left < step.count {
-                let mut bytes = vec![0; usize::from(step.count - left)];
-                window.read_bytes(ClientAddress::new(at + u64::from(next)), &mut bytes)?;
-                data.push(Data {
-                    ccw: number,
-                    command: format!("{:02x}", step.command),
-                    bytes,
-                });
-            }
-            next += room;
-        }
-        Ok(data)
-    }
-}
-
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

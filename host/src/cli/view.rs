@@ -1,35 +1,75 @@
 //! IRB and SCHIB, decoded: as JSON with the names of the *Principles of Operation*, and as text.
 
-use channel::{Irb, Schib, Scsw};
+use channel::{Irb, Scsw};
 use hex::encode as hex;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use zerocopy::IntoBytes;
 
+use crate::api::{names, sense, Data, Outcome, StoredSchib};
+
 /// Subchannel-status word.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Serialize)]
 pub struct ScswView {
-    /// Deferred condition code.
     pub deferred_cc: u8,
-    /// Function control.
     pub function: Vec<String>,
-    /// Activity control.
     pub activity: Vec<String>,
-    /// Status control.
     pub status: Vec<String>,
-    /// Device status.
     pub device_status: Vec<String>,
-    /// Subchannel status.
     pub subchannel_status: Vec<String>,
     /// CCW address, in bytes from the program's first; hexadecimal.
     pub ccw_address: String,
-    /// Residual count.
     pub count: u16,
 }
 
+/// How a channel program ended.
+#[derive(Debug, Serialize)]
+pub struct OutcomeView {
+    device: String,
+    irb: Option<IrbView>,
+    earlier: Vec<IrbView>,
+    data: Vec<Data>,
+}
+
+impl OutcomeView {
+    pub fn new(outcome: Outcome) -> Self {
+        let view = |irb: &Irb| IrbView::new(irb, outcome.base);
+        Self {
+            irb: outcome.irb.map(|irb| view(&irb.0)),
+            earlier: outcome.earlier.iter().map(|irb| view(&irb.0)).collect(),
+            device: outcome.device,
+            data: outcome.data,
+        }
+    }
+
+    pub fn text(&self) -> String {
+        let device = &self.device;
+        let mut text = String::new();
+        for irb in &self.earlier {
+            text.push_str(&format!("{device}: earlier status\n{}", irb.text()));
+        }
+        match &self.irb {
+            Some(irb) => text.push_str(&format!("{device}: status\n{}", irb.text())),
+            None => text.push_str(&format!("{device}: cancelled\n")),
+        }
+        for Data {
+            ccw,
+            command,
+            bytes,
+        } in &self.data
+        {
+            let count = bytes.len();
+            text.push_str(&format!(
+                "CCW {ccw} ({command}): {count} bytes\n{}",
+                dump(bytes)
+            ));
+        }
+        text
+    }
+}
+
 /// Interruption-response block.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Serialize)]
 pub struct IrbView {
-    /// Subchannel-status word.
     pub scsw: ScswView,
     /// Extended-status word, hexadecimal.
     pub esw: String,
@@ -40,13 +80,11 @@ pub struct IrbView {
 }
 
 /// Subchannel-information block.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Serialize)]
 pub struct SchibView {
-    /// Device number.
     pub device: String,
     /// Interruption parameter, hexadecimal.
     pub parameter: String,
-    /// Interruption subclass.
     pub isc: u8,
     /// What is enabled and available (words 1 and 6 of the PMCW), and whether the device number is valid.
     pub flags: Vec<String>,
@@ -62,22 +100,10 @@ pub struct SchibView {
     pub pom: String,
     /// Path-available mask.
     pub pam: String,
-    /// Channel-path identifiers.
     pub chpids: String,
-    /// Subchannel-status word.
     pub scsw: ScswView,
     /// All of it, hexadecimal.
     pub raw: String,
-}
-
-/// The names of flags that are set.
-macro_rules! names {
-    ($flags:expr) => {
-        $flags
-            .iter_names()
-            .map(|(name, _)| name.to_lowercase().replace('_', " "))
-            .collect()
-    };
 }
 
 impl ScswView {
@@ -125,32 +151,6 @@ impl IrbView {
         }
     }
 
-    /// What says that a program did not do what it should.
-    pub fn trouble(&self) -> Option<String> {
-        let scsw = &self.scsw;
-        let is_bad = |name: &&String| {
-            let fine = ["channel end", "device end", "pci"];
-            !fine.contains(&name.as_str())
-        };
-        let mut bad: Vec<String> = scsw
-            .device_status
-            .iter()
-            .chain(&scsw.subchannel_status)
-            .filter(is_bad)
-            .cloned()
-            .collect();
-        if scsw.deferred_cc != 0 {
-            bad.push(format!("deferred condition code {}", scsw.deferred_cc));
-        }
-        for function in ["halt", "clear"] {
-            if scsw.function.iter().any(|name| name == function) {
-                bad.push(function.into());
-            }
-        }
-        (!bad.is_empty()).then(|| format!("the program ended with {}", bad.join(", ")))
-    }
-
-    /// For people.
     pub fn text(&self) -> String {
         let mut text = self.scsw.text();
         text.push_str(&line("ESW", &spaced(&self.esw)));
@@ -162,13 +162,12 @@ impl IrbView {
 }
 
 impl SchibView {
-    /// Decodes one.
-    pub fn new(device: String, schib: &Schib) -> Self {
+    pub fn new(stored: StoredSchib) -> Self {
+        let (device, schib) = (stored.device, stored.schib.0);
         let pmcw = &schib.pmcw;
         let mask = |mask: u8| format!("{mask:02x}");
-        let mut flags: Vec<String> = names!(pmcw.flags());
-        let more: Vec<String> = names!(pmcw.characteristics());
-        flags.extend(more);
+        let mut flags = names!(pmcw.flags());
+        flags.extend(names!(pmcw.characteristics()));
         Self {
             device,
             parameter: format!("{:08x}", pmcw.parameter.get()),
@@ -186,7 +185,6 @@ impl SchibView {
         }
     }
 
-    /// For people.
     pub fn text(&self) -> String {
         let lines = [
             ("parameter", self.parameter.clone()),
@@ -211,40 +209,23 @@ fn line(key: &str, value: &str) -> String {
 }
 
 fn listed(names: &[String]) -> String {
-    if names.is_empty() {
-        "-".into()
-    } else {
-        names.join(", ")
+    match names.is_empty() {
+        true => "-".into(),
+        false => names.join(", "),
     }
-}
-
-/// Concurrent sense. An emulated subchannel stores the bytes, and their count in the wrong place.
-pub fn sense(irb: &Irb) -> Option<&[u8]> {
-    let sense = irb.concurrent_sense()?;
-    Some(if sense.is_empty() {
-        irb.ecw.as_bytes()
-    } else {
-        sense
-    })
 }
 
 /// Hexadecimal digits in words of four bytes.
 fn spaced(digits: &str) -> String {
-    let words: Vec<&str> = (0..digits.len())
-        .step_by(8)
-        .filter_map(|at| digits.get(at..(at + 8).min(digits.len())))
-        .collect();
-    words.join(" ")
+    let words = digits.as_bytes().chunks(8).map(String::from_utf8_lossy);
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// A hexadecimal dump, 16 bytes a line, with what is printable in ASCII.
-pub fn dump(bytes: &[u8]) -> String {
-    let printable = |byte: u8| {
-        if (0x20..0x7F).contains(&byte) {
-            byte as char
-        } else {
-            '.'
-        }
+fn dump(bytes: &[u8]) -> String {
+    let printable = |byte: u8| match byte {
+        0x20..0x7F => byte as char,
+        _ => '.',
     };
     let mut text = String::new();
     for (number, line) in bytes.chunks(16).enumerate() {
