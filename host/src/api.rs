@@ -41,34 +41,23 @@ const DISK_PATIENCE: Duration = Duration::from_secs(120);
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Request {
-    /// Everything that goes on.
     Status,
     /// A subchannel as STORE SUBCHANNEL shows it.
     Schib {
-        /// Device number.
         device: String,
     },
-    /// Run a channel program.
     Run {
-        /// Device number.
         device: String,
-        /// The program.
         program: Program,
-        /// How long it may take.
         seconds: u64,
     },
-    /// One of the other instructions.
     Instruct {
-        /// Device number.
         device: String,
-        /// Which one.
         function: Function,
     },
-    /// Reserve, release or steal a disk.
     Reserve {
         /// Its name, or a device number.
         disk: String,
-        /// Which of them.
         how: Reservation,
         /// How long a reservation that is held elsewhere is waited for.
         seconds: u64,
@@ -77,7 +66,6 @@ pub enum Request {
     Format {
         /// Its name, or a device number.
         disk: String,
-        /// How.
         order: FormatOrder,
     },
     /// What is on a disk.
@@ -90,7 +78,6 @@ pub enum Request {
         /// The name of a disk, client or subchannel.
         name: String,
     },
-    /// The trace.
     Trace {
         /// Go on with what comes.
         follow: bool,

@@ -20,18 +20,13 @@ use crate::pool::{client_plan, control_plan, host_plan, Layout, Pool};
 /// A client's area with its memory.
 #[derive(Clone, Debug)]
 pub struct ClientArea {
-    /// The area.
     pub area: Area<'static>,
-    /// Its memory.
     pub window: &'static Window,
 }
 
-/// All areas of a pool.
 #[derive(Clone, Debug)]
 pub struct Areas {
-    /// The control area.
     pub control: Area<'static>,
-    /// The clients' areas.
     pub clients: Vec<ClientArea>,
     /// The area whose client is the daemon itself.
     pub host: ClientArea,
@@ -40,11 +35,9 @@ pub struct Areas {
 /// A [`Condition`] as it was read.
 #[derive(Clone, Debug)]
 pub struct Told {
-    /// Whether it is served.
     pub state: ConditionState,
     /// How often it was tried since the appliance started.
     pub tries: u32,
-    /// Why it failed.
     pub reason: String,
 }
 
@@ -149,12 +142,10 @@ impl Areas {
         Ok(self.control.write(index as u32, &entry)?)
     }
 
-    /// What the appliance says of itself.
     pub fn appliance(&self) -> Result<control::Appliance> {
         Ok(self.control.read(0)?)
     }
 
-    /// The appliance's state of life.
     pub fn life(&self) -> Life {
         self.life_word().map_or(Life::Starting, |word| {
             Life::from_number(word.load()).unwrap_or(Life::Failed)
@@ -182,14 +173,12 @@ impl Areas {
         Ok(())
     }
 
-    /// Whether it is.
     pub fn maintenance(&self, disk: usize) -> Result<LoanState> {
         let at = offset_of!(Loan, state);
         let state = self.control.word::<Loan>(disk as u32, at)?.load();
         LoanState::from_number(state).context("the area is damaged")
     }
 
-    /// The word that says it.
     pub fn life_word(&self) -> Result<Word<'static>, AreaError> {
         let at = offset_of!(control::Appliance, life);
         self.control.word::<control::Appliance>(0, at)
@@ -269,7 +258,6 @@ fn program_span(client: &ClientArea, area: Span, bytes_each: u32) -> Span {
     }
 }
 
-/// The subchannels that the appliance owns.
 pub fn devices<'a>(control: &'a Area<'_>) -> impl Iterator<Item = control::Device> + 'a {
     (0..control.count::<control::Device>())
         .map_while(|index| control.read::<control::Device>(index).ok())

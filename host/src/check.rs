@@ -38,7 +38,6 @@ const QEMU_FOR_CLIENTS: (u32, u32) = (10, 0);
 const PATIENCE: Duration = Duration::from_secs(10);
 /// What to do about [`NO_ANSWER`].
 const HELP_SILENT: &str = "look whether its server or device is there; this was waited for: 10 s";
-/// Machine number of s390x in an ELF header.
 const EM_S390: u16 = 22;
 /// What QEMU asks for when a file can be read at any byte although uncached.
 const SAFE_ALIGNMENT: usize = 4096;
@@ -387,7 +386,6 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
     })
 }
 
-/// Whether a slice is made of whole blocks.
 const fn is_whole(export: &Export, block: u64) -> bool {
     let per_block = block / SECTOR;
     let size = match export.sectors {

@@ -17,6 +17,7 @@
 //!   or the other.
 
 mod check;
+mod draft;
 mod memory;
 mod need;
 mod problem;
@@ -26,6 +27,7 @@ mod syntax;
 mod table;
 #[cfg(test)]
 mod tests;
+mod values;
 
 use std::path::{Path, PathBuf};
 
@@ -42,7 +44,6 @@ pub const NO_FIRMWARE: [u8; 1] = [0];
 /// Bytes in a sector, the unit of slices.
 pub const SECTOR: u64 = 512;
 
-/// A configuration that can be used.
 #[derive(Clone, Debug)]
 pub struct Config {
     pub appliance: Appliance,
@@ -56,7 +57,6 @@ pub struct Config {
 /// Where in the file things are written, for what is found wrong with them later.
 #[derive(Clone, Debug, Default)]
 pub struct Places {
-    /// The configuration file.
     pub file: PathBuf,
     pub image: Place,
     /// QEMU's program, the pool and the run directory, if they are named; else the image.
@@ -74,11 +74,9 @@ pub struct Places {
 /// The appliance and the place that it runs in.
 #[derive(Clone, Debug)]
 pub struct Appliance {
-    /// The image to boot.
     pub image: PathBuf,
     /// Bytes of the pool that are its own.
     pub private: u64,
-    /// The QEMU program.
     pub qemu: String,
     pub accel: Accel,
     /// Its command line, without what the daemon adds.
@@ -87,7 +85,6 @@ pub struct Appliance {
     pub qemu_args: Vec<String>,
     /// Directory of sockets and console log.
     pub run_dir: PathBuf,
-    /// The pool file.
     pub pool: PathBuf,
     /// How long the daemon looks for work before it sleeps.
     pub poll_us: u32,
@@ -121,7 +118,6 @@ pub struct Disk {
     pub queues: u16,
 }
 
-/// What a disk is.
 #[derive(Clone, Debug)]
 pub enum Source {
     /// A file or a block device, as a virtio-blk-ccw device.
@@ -137,14 +133,12 @@ pub enum Source {
 }
 
 impl Source {
-    /// The file or device.
     pub fn path(&self) -> &Path {
         let (Self::Image { path, .. } | Self::Mdev(path)) = self;
         path
     }
 }
 
-/// Format of an image.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, strum::Display, strum::EnumString, strum::VariantNames,
 )]
@@ -186,7 +180,6 @@ pub struct Subchannel {
     pub source: SubchannelSource,
 }
 
-/// What a subchannel is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SubchannelSource {
     /// A device that QEMU emulates: the value of `-device`, without a device number.
@@ -200,7 +193,6 @@ pub enum SubchannelSource {
 /// A subchannel, given to a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Given {
-    /// Index in [`Config::subchannels`].
     pub subchannel: usize,
     /// The device number that the client sees.
     pub device: u16,
@@ -254,7 +246,6 @@ pub struct Export {
     pub disk: usize,
     /// A partition that the volume's own table of contents names, instead of the next two.
     pub partition: Option<u8>,
-    /// First sector.
     pub start: u64,
     /// Sectors; `None` to the end of the disk.
     pub sectors: Option<u64>,
@@ -264,7 +255,6 @@ pub struct Export {
 }
 
 impl Config {
-    /// Reads and checks a configuration file.
     pub fn load(file: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(file).map_err(|error| ConfigError::Unreadable {
             file: file.to_owned(),
@@ -299,7 +289,6 @@ impl Config {
         Condition::of_client(client, self.disks.len() as u32)
     }
 
-    /// The socket of a client's export.
     pub fn socket(&self, client: &Client, export: usize) -> PathBuf {
         let name = format!("{}.{export}.sock", client.name);
         self.appliance.run_dir.join(name)

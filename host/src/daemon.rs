@@ -81,7 +81,6 @@ struct Run {
     restarts: u32,
 }
 
-/// Runs until it is told to stop.
 pub fn up(config_file: &Path) -> Result<()> {
     let config = Config::load(config_file)?;
     descriptors::prepare(&config)?;

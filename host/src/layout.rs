@@ -53,7 +53,6 @@ impl Slot {
     }
 }
 
-/// A run of bytes in the pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
     /// From the pool's first byte.
@@ -62,7 +61,6 @@ pub struct Span {
 }
 
 impl Span {
-    /// The first offset after it.
     pub const fn end(self) -> u64 {
         self.offset + self.length
     }

@@ -118,12 +118,10 @@ impl Pool {
         })
     }
 
-    /// Where everything is.
     pub const fn layout(&self) -> &Layout {
         &self.layout
     }
 
-    /// Which file it is.
     pub const fn identity(&self) -> FileIdentity {
         self.identity
     }

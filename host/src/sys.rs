@@ -61,7 +61,6 @@ pub fn print(text: &str) -> anyhow::Result<bool> {
     }
 }
 
-/// A process that was started here.
 #[derive(Debug)]
 pub struct Process {
     pub child: Child,

@@ -43,7 +43,6 @@ const LAST_WORDS: Duration = Duration::from_millis(200);
 /// How long a QEMU that was killed is waited for.
 const KILLED: Duration = Duration::from_secs(5);
 
-/// A running QEMU.
 #[derive(Debug)]
 pub struct Vm {
     process: Process,
@@ -98,22 +97,18 @@ impl Vm {
         })
     }
 
-    /// Its process id.
     pub fn pid(&self) -> u32 {
         self.process.child.id()
     }
 
-    /// Readable when it has ended.
     pub fn ended(&self) -> BorrowedFd<'_> {
         self.process.ended()
     }
 
-    /// How it has ended, if it has.
     pub fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
         self.process.child.try_wait()
     }
 
-    /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
         let _ = rustix::process::pidfd_send_signal(&self.process.pidfd, signal);
     }
@@ -173,7 +168,6 @@ fn next_line(from: &mut impl BufRead) -> Option<String> {
     (taken != 0).then(|| String::from_utf8_lossy(&line).trim_end().to_owned())
 }
 
-/// Lines of the console in an error, at most.
 const REPORT_LINES: usize = 30;
 /// Of a console without a report, the last ones.
 const LAST_LINES: usize = 8;

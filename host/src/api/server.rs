@@ -24,7 +24,6 @@ const MAX_CONNECTIONS: usize = 32;
 /// How long nobody is accepted after the system had nothing left for a connection.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Answers the requests of other commands.
 #[derive(Debug)]
 pub struct Server {
     path: PathBuf,

@@ -18,7 +18,6 @@ pub struct Status {
     /// The disks of the configuration.
     #[serde(default)]
     pub disks: Vec<Health>,
-    /// The subchannels that the appliance owns.
     pub devices: Vec<OwnedDevice>,
     pub clients: Vec<ClientStatus>,
 }
@@ -60,7 +59,6 @@ pub struct Health {
     pub condition: Condition,
 }
 
-/// The appliance's state of life.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, strum::Display)]
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
@@ -108,13 +106,10 @@ pub struct ApplianceStatus {
     pub boot_ms: f64,
     /// Bytes of the pool that are its own.
     pub private_bytes: u64,
-    /// Bytes of the loaded image.
     pub image_bytes: u64,
     /// Bytes of heap in use when it began to serve.
     pub heap_bytes: u64,
-    /// Turns of its event loop.
     pub turns: u64,
-    /// Times it went to sleep.
     pub sleeps: u64,
     /// Wake-up bytes that it sent.
     pub wakes: u64,
@@ -126,16 +121,13 @@ pub struct ApplianceStatus {
 pub struct DaemonStatus {
     pub version: String,
     pub pid: u32,
-    /// Seconds since it started.
     pub uptime_s: u64,
-    /// The pool file.
     pub pool: PathBuf,
     pub pool_bytes: u64,
     /// Kicks carried to the appliance.
     pub kicks: u64,
     /// Notifications carried from it.
     pub calls: u64,
-    /// Wake-up bytes sent.
     pub wakes: u64,
     /// Times the wake-up thread went to sleep.
     pub sleeps: u64,
@@ -182,7 +174,6 @@ pub struct OwnedDevice {
     pub dev_type: Hex<u16>,
     pub dev_model: Hex<u8>,
     pub state: DeviceLife,
-    /// The disk that it is.
     pub disk: Option<String>,
     /// Its size.
     pub sectors: u64,
@@ -203,7 +194,6 @@ pub struct OwnedDevice {
     pub pim: Hex<u8>,
     pub pam: Hex<u8>,
     pub pom: Hex<u8>,
-    /// Channel-path identifiers.
     #[serde(with = "hex::serde")]
     pub chpids: [u8; 8],
 }
@@ -248,9 +238,7 @@ pub struct ClientStatus {
 /// A disk, or a part of one, that a client is given.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ExportStatus {
-    /// The disk's name.
     pub disk: String,
-    /// The socket for it.
     pub socket: PathBuf,
     /// Whether the client's VM is connected to it, and is not refused.
     pub connected: bool,
@@ -262,7 +250,6 @@ pub struct ExportStatus {
     pub refused: Option<String>,
     /// The partition of the disk; where that is the appliance knows.
     pub partition: Option<u8>,
-    /// First sector on the disk.
     pub start: u64,
     /// Sectors; 0 while the size of the disk is not known, and of a partition.
     pub sectors: u64,

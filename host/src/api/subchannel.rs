@@ -9,7 +9,6 @@ use zerocopy::IntoBytes;
 
 use super::text::{Architected, Dotted, Hex};
 
-/// CCWs in a program, at most.
 pub const MAX_CCWS: usize = 256;
 
 /// A channel program, and how it is to be started.
@@ -24,13 +23,10 @@ pub struct Program {
     pub lpm: Option<u8>,
 }
 
-/// A CCW.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
-    /// Command code.
     pub command: u8,
     pub flags: u8,
-    /// Byte count.
     pub count: u16,
     /// Where a TIC leads, in bytes from the program's first.
     pub target: Option<u32>,
@@ -87,12 +83,10 @@ pub struct Outcome {
     pub data: Vec<Data>,
 }
 
-/// What a CCW has read.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Data {
     /// Its place in the program, from 0.
     pub ccw: usize,
-    /// Its command code.
     pub command: Hex<u8>,
     #[serde(with = "hex::serde")]
     pub bytes: Vec<u8>,
@@ -108,7 +102,6 @@ impl Outcome {
     }
 }
 
-/// The names of flags that are set.
 macro_rules! names {
     ($flags:expr) => {
         $flags
@@ -180,13 +173,11 @@ pub struct TraceRecord {
     pub subchannel: u32,
     /// Its device number, if it has one.
     pub device: Option<Dotted<DeviceNumber>>,
-    /// For whom.
     pub client: Option<String>,
     /// The numbers of a [`TraceEvent`](vcss::trace::TraceEvent), and of the driver's states before and after.
     pub event: u16,
     pub before: u8,
     pub after: u8,
-    /// Condition code.
     pub cc: Option<u8>,
     /// Words of an ORB, or of SCSW and ESW.
     pub words: Vec<u32>,

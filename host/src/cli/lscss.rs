@@ -5,7 +5,6 @@ use crate::api::{DeviceLife, DriverState, OwnedDevice};
 use dasd_tools::reserve::Holder;
 use vcss::control::HOST;
 
-/// The list.
 pub fn lscss(devices: &[OwnedDevice]) -> String {
     aligned(
         &[

@@ -22,7 +22,6 @@ use crate::api::{Program, Step, MAX_CCWS};
 const SENSE_BYTES: u16 = 32;
 const SENSE_ID_BYTES: u16 = 64;
 
-/// Reads the words of a program.
 pub fn parse(words: &[String]) -> Result<Program> {
     ensure!(
         !words.is_empty(),

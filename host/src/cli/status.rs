@@ -5,7 +5,6 @@ use crate::config::{show_size, SECTOR};
 use bytesize::ByteSize;
 use dasd_tools::reserve::Holder;
 
-/// The whole report.
 pub fn table(status: &Status) -> String {
     let mut text = head(status);
     text.push('\n');

@@ -21,7 +21,6 @@ pub struct ScswView {
     pub count: u16,
 }
 
-/// How a channel program ended.
 #[derive(Debug, Serialize)]
 pub struct OutcomeView {
     device: String,

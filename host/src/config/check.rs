@@ -1,22 +1,19 @@
 //! From what is written to what can be used: table by table, key by key.
 
 use std::collections::{HashMap, HashSet};
-use std::os::unix::ffi::OsStrExt;
-use std::path::{absolute, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use toml::Spanned;
-use vcss::client::MAX_QUEUES;
-use vcss::layout::Name;
 
+use super::draft::{Draft, Registry};
 use super::memory::{self, MIB};
 use super::need::Need;
-use super::problem::{nearest, About, Problems};
-use super::slices::Slice;
-use super::subchannels::Registry;
+use super::problem::{About, Problems};
 use super::syntax::{self, Document};
 use super::table::Table;
+use super::values::{self, AN_MDEV};
 use super::{Accel, Aio, Appliance, Cache, Client, Config, ConfigError, Disk, Format};
-use super::{Places, Source, Subchannel};
+use super::{Places, Source};
 
 const LEAST_PRIVATE: u64 = 4 * MIB;
 const DEFAULT_POLL_US: u32 = 20;
@@ -53,9 +50,6 @@ const CLIENT_DISK: [&str; 7] = [
     "shared",
 ];
 const CLIENT_SUBCHANNEL: [&str; 2] = ["subchannel", "device"];
-/// What a mediated device could be written as.
-pub(super) const AN_MDEV: &str = "\"/sys/bus/mdev/devices/UUID\"";
-
 /// As it can be written.
 #[derive(Clone, Copy, Debug, Default, strum::EnumString, strum::VariantNames)]
 #[strum(serialize_all = "snake_case")]
@@ -70,7 +64,7 @@ enum WrittenAccel {
 pub fn config(file: &Path, text: &str) -> Result<Config, ConfigError> {
     let problems = Problems::new(file, text);
     let config = syntax::read(&problems).and_then(|document| {
-        let check = Check {
+        let draft = Draft {
             file,
             problems: &problems,
             run_dir: PathBuf::new(),
@@ -84,29 +78,12 @@ pub fn config(file: &Path, text: &str) -> Result<Config, ConfigError> {
             client_names: HashSet::new(),
             slices: Vec::new(),
         };
-        check.document(document)
+        draft.document(document)
     });
     problems.conclude(config)
 }
 
-/// What has been read so far.
-pub(super) struct Check<'p, 't> {
-    file: &'p Path,
-    pub(super) problems: &'p Problems<'t>,
-    run_dir: PathBuf,
-    /// The appliance's memory, if it is written.
-    memory: Option<Spanned<String>>,
-    pub(super) places: Places,
-    pub(super) disks: Vec<Disk>,
-    disk_names: HashMap<String, usize>,
-    pub(super) subchannels: Vec<Subchannel>,
-    pub(super) registry: Registry,
-    pub(super) clients: Vec<Client>,
-    client_names: HashSet<String>,
-    pub(super) slices: Vec<Slice>,
-}
-
-impl<'p, 't> Check<'p, 't> {
+impl<'p, 't> Draft<'p, 't> {
     /// The configuration; none if something is wrong with its form.
     fn document(mut self, document: Document<'t>) -> Option<Config> {
         let before = self.problems.of_form();
@@ -189,7 +166,9 @@ impl<'p, 't> Check<'p, 't> {
         self.places.qemu = place(qemu.as_ref());
         self.places.pool = place(pool.as_ref());
         self.places.run_dir = place(run_dir.as_ref());
-        let private = memory.as_ref().map_or(0, |memory| self.memory(memory));
+        let private = memory
+            .as_ref()
+            .map_or(0, |memory| values::memory(self.problems, memory));
         if let Some(memory) = memory
             .as_ref()
             .filter(|_| (1..LEAST_PRIVATE).contains(&private))
@@ -205,26 +184,26 @@ impl<'p, 't> Check<'p, 't> {
             self.problems
                 .add(poll.span(), "daemon_poll_us is too large", help);
         }
-        let stem = instance(self.file);
-        self.run_dir = whole(match run_dir {
+        let stem = values::instance(self.file);
+        self.run_dir = values::whole(match run_dir {
             Some(dir) => dir.into_inner().into(),
-            None => default_run_dir(&stem),
+            None => values::default_run_dir(&stem),
         });
         Appliance {
-            image: whole(image.into_inner().into()),
+            image: values::whole(image.into_inner().into()),
             private,
             qemu: qemu.map_or_else(|| "qemu-system-s390x".into(), Spanned::into_inner),
             accel: match accel.map(Spanned::into_inner).unwrap_or_default() {
                 WrittenAccel::Kvm => Accel::Kvm,
                 WrittenAccel::Tcg => Accel::Tcg,
-                WrittenAccel::Auto => best_accel(),
+                WrittenAccel::Auto => values::best_accel(),
             },
             append: append.map_or_else(String::new, Spanned::into_inner),
             qemu_args,
             run_dir: self.run_dir.clone(),
-            pool: whole(match pool {
+            pool: values::whole(match pool {
                 Some(pool) => pool.into_inner().into(),
-                None => default_pool(&stem),
+                None => values::default_pool(&stem),
             }),
             poll_us: poll_us.map_or(DEFAULT_POLL_US, |poll| poll.into_inner() as u32),
         }
@@ -244,19 +223,19 @@ impl<'p, 't> Check<'p, 't> {
             let help = format!("at most {MAX_DISKS} disks can be given to one appliance");
             self.problems.add(name.span(), "too many disks", help);
         }
-        self.name(&name, "disk");
+        values::name(self.problems, &name, "disk");
         let known = self
             .disk_names
             .insert(name.get_ref().clone(), self.disks.len());
         if known.is_some() {
-            self.twice(&name, "disk");
+            values::twice(self.problems, &name, "disk");
         }
         let named = image.as_ref().or(mdev.as_ref()).unwrap_or(&name);
         self.places.disks.push(self.problems.place(&named.span()));
-        let queues = self.queues(queues.as_ref(), DEFAULT_DISK_QUEUES);
+        let queues = values::queues(self.problems, queues.as_ref(), DEFAULT_DISK_QUEUES);
         let source = match (image, mdev) {
             (Some(image), None) => Source::Image {
-                path: whole(image.into_inner().into()),
+                path: values::whole(image.into_inner().into()),
                 format: format.map(Spanned::into_inner),
                 cache: cache.map_or_else(Cache::default, Spanned::into_inner),
                 aio: aio.map(Spanned::into_inner),
@@ -275,7 +254,7 @@ impl<'p, 't> Check<'p, 't> {
                         "format, cache and aio belong to a disk with image = \"…\"",
                     );
                 }
-                Source::Mdev(whole(mdev.into_inner().into()))
+                Source::Mdev(values::whole(mdev.into_inner().into()))
             }
             (None, None) if doubtful => Source::Mdev(PathBuf::new()),
             (image, _) => {
@@ -306,13 +285,15 @@ impl<'p, 't> Check<'p, 't> {
             let help = format!("at most {MAX_CLIENTS} clients can share one appliance");
             self.problems.add(name.span(), "too many clients", help);
         }
-        self.name(&name, "client");
+        values::name(self.problems, &name, "client");
         self.not_reserved(&name);
         if !self.client_names.insert(name.get_ref().clone()) {
-            self.twice(&name, "client");
+            values::twice(self.problems, &name, "client");
         }
         self.socket_path(&name);
-        let memory = size.as_ref().map_or(0, |size| self.memory(size));
+        let memory = size
+            .as_ref()
+            .map_or(0, |size| values::memory(self.problems, size));
         let good = memory::next_good(memory);
         if let Some(text) = size.filter(|_| memory != 0 && good != memory) {
             let message = format!("no s390x VM can have {} of memory", text.get_ref());
@@ -367,64 +348,11 @@ impl<'p, 't> Check<'p, 't> {
         let found = self.disk_names.get(name.get_ref());
         // Without that, it may be the one whose name is missing.
         if found.is_none() && !self.disk_names.contains_key("") {
-            let help = known_names(name.get_ref(), self.disk_names.keys(), "disk");
+            let help = values::known_names(name.get_ref(), self.disk_names.keys(), "disk");
             let message = format!("there is no disk named \"{}\"", name.get_ref());
             self.problems.add(name.span(), message, help);
         }
         found.copied()
-    }
-
-    pub(super) fn name(&self, name: &Spanned<String>, what: &str) {
-        let text = name.get_ref();
-        let good = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
-        if text.is_empty() {
-            return; // It has been reported.
-        }
-        let fits = (1..=Name::MAX).contains(&text.len()) && text.chars().all(good);
-        if !fits || text.starts_with(['.', '-']) {
-            let help = format!(
-                "a name has 1 to {} letters, digits, '_', '.' and '-', and begins with none of the last two",
-                Name::MAX
-            );
-            let message = format!("\"{text}\" is no name for a {what}");
-            self.problems.add(name.span(), message, help);
-        }
-    }
-
-    pub(super) fn twice(&self, name: &Spanned<String>, what: &str) {
-        if name.get_ref().is_empty() {
-            return;
-        }
-        let message = format!("there are two {what}s named \"{}\"", name.get_ref());
-        let help = format!("give each {what} a name of its own");
-        self.problems.add(name.span(), message, help);
-    }
-
-    pub(super) fn queues(&self, queues: Option<&Spanned<u64>>, default: u16) -> u16 {
-        let Some(queues) = queues else { return default };
-        let number = *queues.get_ref();
-        if !(1..=MAX_QUEUES as u64).contains(&number) {
-            let help = format!("a disk has 1 to {MAX_QUEUES} queues");
-            self.problems
-                .add(queues.span(), format!("{number} queues"), help);
-            return default;
-        }
-        number as u16
-    }
-
-    fn memory(&self, text: &Spanned<String>) -> u64 {
-        match memory::parse(text.get_ref()) {
-            Some(bytes) if bytes != 0 && bytes.is_multiple_of(MIB) && bytes <= memory::MAX => bytes,
-            _ => {
-                let help = match memory::meant(text.get_ref()) {
-                    Some(meant) => format!("did you mean \"{meant}\"?"),
-                    None => "write whole MiB or GiB with their unit: \"16M\", \"1G\"".to_owned(),
-                };
-                let message = format!("\"{}\" is no size of memory", text.get_ref());
-                self.problems.add(text.span(), message, help);
-                0
-            }
-        }
     }
 
     fn socket_path(&self, client: &Spanned<String>) {
@@ -436,79 +364,5 @@ impl<'p, 't> Check<'p, 't> {
             let help = format!("set run_dir in [appliance] to something shorter than {run_dir}");
             self.problems.add(client.span(), message, help);
         }
-    }
-}
-
-/// For a name that nobody has: the one that was probably meant, or all that there are.
-pub(super) fn known_names<'n>(
-    name: &str,
-    known: impl Iterator<Item = &'n String>,
-    what: &str,
-) -> String {
-    let mut known: Vec<&str> = known.map(String::as_str).collect();
-    known.sort_unstable();
-    match nearest(name, &known) {
-        _ if known.is_empty() => format!("there is no [[{what}]] at all: add one"),
-        Some(near) if known.len() > 1 => {
-            format!(
-                "did you mean \"{near}\"? The {what}s are: {}",
-                known.join(", ")
-            )
-        }
-        _ => format!("the {what}s are: {}", known.join(", ")),
-    }
-}
-
-/// What tells the daemon of this configuration from all others, fit to be part of names: the file's name without its ending, and a
-/// number made of its whole path, since there are files of one name in several directories.
-fn instance(file: &Path) -> String {
-    let stem = file.file_stem().unwrap_or_default().to_string_lossy();
-    let fit = |c: char| {
-        if c.is_ascii_alphanumeric() || "_.-".contains(c) {
-            c
-        } else {
-            '_'
-        }
-    };
-    let stem: String = stem.chars().map(fit).collect();
-    let path = std::fs::canonicalize(file).unwrap_or_else(|_| whole(file.to_owned()));
-    // FNV-1a: the same today and tomorrow, in each version of this program.
-    let hash = path
-        .as_os_str()
-        .as_bytes()
-        .iter()
-        .fold(0x811c_9dc5_u32, |hash, &byte| {
-            (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
-        });
-    format!("{stem}-{hash:08x}")
-}
-
-fn default_run_dir(stem: &str) -> PathBuf {
-    let uid = rustix::process::getuid();
-    if uid.is_root() {
-        return Path::new("/run/stellwerk").join(stem);
-    }
-    match std::env::var_os("XDG_RUNTIME_DIR") {
-        Some(dir) if !dir.is_empty() => Path::new(&dir).join("stellwerk").join(stem),
-        _ => PathBuf::from(format!("/run/user/{}/stellwerk/{stem}", uid.as_raw())),
-    }
-}
-
-fn default_pool(stem: &str) -> PathBuf {
-    let uid = rustix::process::getuid().as_raw();
-    PathBuf::from(format!("/dev/shm/stellwerk-{stem}-{uid}"))
-}
-
-pub(super) fn whole(path: PathBuf) -> PathBuf {
-    absolute(&path).unwrap_or(path)
-}
-
-fn best_accel() -> Accel {
-    use rustix::fs::{access, Access};
-    let usable = access("/dev/kvm", Access::READ_OK | Access::WRITE_OK).is_ok();
-    if cfg!(target_arch = "s390x") && usable {
-        Accel::Kvm
-    } else {
-        Accel::Tcg
     }
 }

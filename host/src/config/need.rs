@@ -21,7 +21,6 @@ const SUBCHANNEL: u64 = 384 * KIB;
 /// What it has when it needs no more.
 const DEFAULT: u64 = 16 * MIB;
 
-/// What takes memory.
 #[derive(Clone, Copy, Debug)]
 pub struct Need {
     disks: u64,
@@ -31,7 +30,6 @@ pub struct Need {
 }
 
 impl Need {
-    /// What these take.
     pub fn of(disks: &[Disk], subchannels: &[Subchannel], clients: &[Client]) -> Self {
         let queues = disks.iter().map(|disk| disk.queues.min(QUEUES_USED));
         // A client costs about as much as one more export.

@@ -5,7 +5,6 @@ use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-/// A place in the configuration file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     /// Line, counted from 1.
@@ -14,14 +13,11 @@ pub struct Place {
     pub column: usize,
 }
 
-/// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// The configuration file.
     pub file: PathBuf,
     pub place: Place,
     pub message: String,
-    /// What to do.
     pub help: String,
 }
 
@@ -41,7 +37,6 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Everything that is wrong with a configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     #[error("cannot read {}: {error}", file.display())]
@@ -49,7 +44,6 @@ pub enum ConfigError {
         file: PathBuf,
         error: std::io::Error,
     },
-    /// It can be read, but not be used.
     #[error("{}", list(.0))]
     Wrong(Vec<Problem>),
 }

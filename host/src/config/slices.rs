@@ -1,30 +1,13 @@
 //! `[[client.disk]]`, checked: slices, partitions, and the names by which a client tells its disks apart.
 
-use std::ops::Range;
-
 use toml::Spanned;
 
-use super::check::Check;
+use super::draft::{Draft, Slice};
 use super::table::Table;
+use super::values;
 use super::{Export, Source};
 
-/// A slice with the place where it was written, for the comparison of slices.
-pub(super) struct Slice {
-    /// Where its disk is named.
-    span: Range<usize>,
-    /// Where it begins, if that is said.
-    pub(super) place: Range<usize>,
-    disk: usize,
-    sectors: Range<u64>,
-    partition: Option<u8>,
-    /// Something is wrong with it already.
-    doubtful: bool,
-    read_only: bool,
-    shared: bool,
-    client: String,
-}
-
-impl<'p, 't> Check<'p, 't> {
+impl<'p, 't> Draft<'p, 't> {
     /// What a client is given of a disk; nothing if there is no such disk.
     pub(super) fn export(&self, mut table: Table<'p, 't>, client: &str) -> Option<(Export, Slice)> {
         let named = table.needed_or_none("disk", "\"data\"");
@@ -38,7 +21,7 @@ impl<'p, 't> Check<'p, 't> {
 
         let named = named?;
         let (disk, span) = (self.find_disk(&named)?, named.span());
-        let queues = self.queues(queues.as_ref(), 1);
+        let queues = values::queues(self.problems, queues.as_ref(), 1);
         if let Some(size) = size.as_ref().filter(|size| *size.get_ref() == 0) {
             let help = "leave size out to reach to the end of the disk";
             self.problems.add(size.span(), "a slice of 0 sectors", help);

@@ -1,13 +1,12 @@
 //! `[[subchannel]]` and `[[client.subchannel]]`, checked.
 
-use std::collections::HashMap;
-
 use channel::DeviceNumber;
 use toml::Spanned;
 use vcss::control::HOST;
 
-use super::check::{known_names, whole, Check, AN_MDEV};
+use super::draft::Draft;
 use super::table::Table;
+use super::values::{self, AN_MDEV};
 use super::{Given, Subchannel, SubchannelSource};
 use crate::layout::{disk_device, parse_device, LINK_DEVICE};
 
@@ -18,27 +17,7 @@ const CLIENT_SET: u8 = 0;
 /// What stands for a device number that is none.
 const NO_DEVICE: DeviceNumber = DeviceNumber { set: 0, number: 0 };
 
-/// What has been written of subchannels so far.
-#[derive(Debug, Default)]
-pub(super) struct Registry {
-    names: HashMap<String, usize>,
-    devices: HashMap<DeviceNumber, usize>,
-    /// Whom each was given to.
-    owners: HashMap<usize, String>,
-    /// The numbers by which clients see them by default.
-    numbers: Vec<DeviceNumber>,
-}
-
-impl Registry {
-    /// The subchannel that a name or a device number means.
-    fn find(&self, text: &str) -> Option<usize> {
-        let by_name = self.names.get(text);
-        let index = by_name.or_else(|| self.devices.get(&parse_device(text)?));
-        index.copied()
-    }
-}
-
-impl<'p, 't> Check<'p, 't> {
+impl<'p, 't> Draft<'p, 't> {
     pub(super) fn subchannel(&mut self, mut table: Table<'p, 't>) {
         let name = table.needed("name", "\"terminal\"");
         let device = table.needed_or_none("device", "\"0.0.3270\"");
@@ -52,10 +31,10 @@ impl<'p, 't> Check<'p, 't> {
             let help = format!("at most {MAX_SUBCHANNELS} can be given to one appliance");
             self.problems.add(name.span(), "too many subchannels", help);
         }
-        self.name(&name, "subchannel");
+        values::name(self.problems, &name, "subchannel");
         let names = &mut self.registry.names;
         if names.insert(name.get_ref().clone(), index).is_some() {
-            self.twice(&name, "subchannel");
+            values::twice(self.problems, &name, "subchannel");
         }
         let device = device.map(|text| {
             let device = self.device(&text);
@@ -73,9 +52,9 @@ impl<'p, 't> Check<'p, 't> {
                 self.device_text(&text);
                 Ok(SubchannelSource::Qemu(text.into_inner()))
             }
-            (None, Some(mdev), false) => {
-                Ok(SubchannelSource::Mdev(whole(mdev.into_inner().into())))
-            }
+            (None, Some(mdev), false) => Ok(SubchannelSource::Mdev(values::whole(
+                mdev.into_inner().into(),
+            ))),
             (None, None, true) => Ok(SubchannelSource::Plugged),
             (None, None, false) if doubtful => Ok(SubchannelSource::Plugged),
             (None, None, false) => Err("neither qemu nor mdev"),
@@ -218,7 +197,7 @@ impl<'p, 't> Check<'p, 't> {
         if registry.names.contains_key("") || registry.devices.len() < registry.numbers.len() {
             return; // It may be the one whose name or number is missing.
         }
-        let help = known_names(text.get_ref(), registry.names.keys(), "subchannel");
+        let help = values::known_names(text.get_ref(), registry.names.keys(), "subchannel");
         let message = format!("there is no subchannel \"{}\"", text.get_ref());
         self.problems.add(text.span(), message, help);
     }

@@ -77,7 +77,6 @@ fn syntax(problems: &Problems<'_>, span: Range<usize>, message: &str) {
     problems.add_about(About::Form, span, message, help);
 }
 
-/// The header of a table that these bytes are in, without its blanks.
 fn header<'t>(text: &'t str, span: &Range<usize>) -> Option<&'t str> {
     let start = text.get(..span.start)?.rfind('\n').map_or(0, |at| at + 1);
     let line = text.get(start..)?.lines().next()?.trim();

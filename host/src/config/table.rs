@@ -158,7 +158,6 @@ impl<'p, 't> Table<'p, 't> {
         }
     }
 
-    /// Text that has to be there.
     pub fn needed_or_none(&mut self, key: &str, example: &str) -> Option<Spanned<String>> {
         self.require(key, example);
         self.text(key, example)
@@ -207,7 +206,6 @@ impl<'p, 't> Table<'p, 't> {
         })
     }
 
-    /// A number from 0 on.
     pub fn number(&mut self, key: &str, example: u64) -> Option<Spanned<u64>> {
         let entry = self.take(key)?;
         let value = number(&entry.value);

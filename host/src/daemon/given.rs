@@ -15,7 +15,6 @@ pub const PAUSE: Duration = Duration::from_secs(3);
 const FIRST_REST: Duration = Duration::from_secs(60);
 const LONGEST_REST: Duration = Duration::from_secs(3600);
 
-/// All of them.
 #[derive(Debug)]
 pub struct GivenDevices {
     entries: Mutex<Vec<Entry>>,
@@ -27,7 +26,6 @@ pub struct GivenDevices {
 struct Entry {
     what: Given,
     trouble: Option<String>,
-    /// How often it was tried.
     tries: u32,
     /// When it is tried again; never, until somebody asks, if an administrator has unplugged it.
     next: Option<Instant>,
@@ -81,7 +79,6 @@ impl GivenDevices {
         self.those(|entry| entry.next.is_some_and(|next| now >= next))
     }
 
-    /// When the next one is due.
     pub fn next(&self) -> Option<Instant> {
         let entries = self.entries.lock();
         entries.iter().filter_map(|entry| entry.next).min()
@@ -92,12 +89,10 @@ impl GivenDevices {
         self.with(what, |entry| entry.trouble.clone()).flatten()
     }
 
-    /// How often one was tried.
     pub fn tries(&self, what: Given) -> u32 {
         self.with(what, |entry| entry.tries).unwrap_or(0)
     }
 
-    /// The VM has it.
     pub fn good(&self, what: Given) {
         self.set(what, None, None);
     }

@@ -96,14 +96,12 @@ impl<'a> Giver<'a> {
         }
     }
 
-    /// Takes what has come of looks until now.
     pub fn take_looks(&mut self) {
         let looked = self.looks.take(Instant::now()).into_iter();
         let looked = looked.map(|(what, found)| (what, found.map(Some)));
         self.looked.extend(looked);
     }
 
-    /// When there is something to try next.
     pub fn next(&self) -> Option<Instant> {
         self.monitor.as_ref()?;
         let due = self.shared.given.next();

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use crate::vm::look::{Found, Look, Order, NO_ANSWER};
 use crate::vm::Given;
 
-/// All of them.
 #[derive(Debug, Default)]
 pub struct Looks(Vec<UnderWay>);
 
@@ -52,7 +51,6 @@ impl Looks {
         self.0.iter().map(|it| it.look.ended())
     }
 
-    /// When the next one's time is up.
     pub fn until(&self) -> Option<Instant> {
         self.0.iter().filter_map(|it| it.until).min()
     }

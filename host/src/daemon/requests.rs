@@ -21,7 +21,6 @@ const TRACE_TICK: Duration = Duration::from_millis(20);
 /// How many such ticks the appliance may take to show that it has given up a disk.
 const SHOWN_SOON: u32 = 20;
 
-/// Answers one request.
 pub fn answer(
     shared: &Arc<Shared>,
     host: &HostClient,

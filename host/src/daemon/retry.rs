@@ -11,7 +11,6 @@ use crate::vm::Given;
 
 /// How long what came of it is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How often it is looked at.
 const TICK: Duration = Duration::from_millis(20);
 
 /// One of the things that a name stands for: a disk or subchannel itself, a client itself, or what a client has of a disk.
@@ -72,7 +71,6 @@ impl Part {
     }
 }
 
-/// What a name stands for.
 fn parts(shared: &Shared, name: &str) -> Result<Vec<Part>> {
     let config = &shared.config;
     let part = |entry| Part {

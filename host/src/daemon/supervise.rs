@@ -47,7 +47,6 @@ const TICK: Duration = Duration::from_millis(2);
 /// Why the VM is not kept running any longer.
 #[derive(Debug)]
 pub enum Stop {
-    /// The daemon was told to stop.
     Told,
     Failed(anyhow::Error),
 }
@@ -84,7 +83,6 @@ enum Event {
 }
 
 impl<'a> Supervisor<'a> {
-    /// Nothing runs yet.
     pub fn new(
         shared: &'a Shared,
         pool: &'a Pool,
@@ -244,7 +242,6 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// Starts the VM again.
     fn revive(&mut self) -> Result<(), Stop> {
         tracing::error!("the appliance has died: {}", self.what_happened());
         let served = self.shared.run.lock().serving_since.take();

@@ -12,7 +12,6 @@ use crate::areas;
 /// Bits of the TOD clock below a microsecond.
 const TOD_SHIFT: u32 = 12;
 
-/// Follows the trace.
 #[derive(Debug)]
 pub struct Tracer {
     follower: Follower<'static>,
@@ -31,7 +30,6 @@ impl Tracer {
         })
     }
 
-    /// The next line, if there is one.
     pub fn line(&mut self) -> Option<TraceLine> {
         match self.follower.follow() {
             Followed::Record(entry) => Some(TraceLine::Record(Box::new(self.record(&entry)))),

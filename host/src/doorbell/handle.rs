@@ -13,40 +13,26 @@ use rustix::event::{eventfd, EventfdFlags};
 use super::peer::Signaller;
 use crate::layout::{AreaNumber, Slot};
 
-/// What is asked of the thread.
 #[derive(Debug)]
 pub enum Request {
     /// A queue is about to be served: listen to its kicks, pass its notifications on.
-    Attach {
-        /// Which queue, over all exports.
-        slot: Slot,
-        /// The eventfd that the guest kicks.
-        kick: Option<File>,
-    },
+    Attach { slot: Slot, kick: Option<File> },
     /// Where the queue's notifications go from now on.
     Call {
-        /// Which queue.
         slot: Slot,
         /// The eventfd, or nobody.
         call: Option<File>,
     },
     /// A queue has been released: pass the last notification on and forget it.
-    Detach {
-        /// Which queue.
-        slot: Slot,
-    },
+    Detach { slot: Slot },
 }
 
 /// Counted since the daemon started.
 #[derive(Debug, Default)]
 pub struct Totals {
-    /// Kicks taken.
     pub kicks: AtomicU64,
-    /// Notifications passed on.
     pub calls: AtomicU64,
-    /// Wake-up bytes sent.
     pub wakes: AtomicU64,
-    /// Times the thread went to sleep.
     pub sleeps: AtomicU64,
     /// Work found by the slow timer.
     pub healed: AtomicU64,
@@ -55,7 +41,6 @@ pub struct Totals {
 /// The link of a client that rings by itself.
 #[derive(Debug, Default)]
 pub(super) struct LinkState {
-    /// Its VM is there.
     pub there: AtomicBool,
     /// The client's generation while nobody has begun to use the area since the last one left it.
     pub blank: AtomicU32,
@@ -66,13 +51,11 @@ pub(super) struct LinkState {
 /// What is known of the VM of a client that rings by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Link {
-    /// It is not there.
     Nobody,
     /// It is there, and has not begun to use its area.
     Silent,
     /// It is there, and uses an area, but not this one: its memory is the pool of an earlier daemon.
     Elsewhere,
-    /// It uses its area.
     Connected,
 }
 
@@ -91,7 +74,6 @@ pub(super) struct Shared {
     pub signaller: Signaller,
 }
 
-/// Asks the wake-up thread for things.
 #[derive(Clone, Debug)]
 pub struct BellHandle(pub(super) Arc<Shared>);
 
@@ -124,7 +106,6 @@ impl BellHandle {
         signal(&self.0.changed);
     }
 
-    /// Has the thread end.
     pub fn stop(&self) {
         self.0.stop.store(true, Ordering::Release);
         signal(&self.0.changed);
@@ -135,7 +116,6 @@ impl BellHandle {
         self.0.abandoned.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the appliance will not come back.
     pub fn is_abandoned(&self) -> bool {
         self.0.abandoned.load(Ordering::Relaxed)
     }
@@ -160,13 +140,11 @@ impl BellHandle {
         let _ = self.0.signaller.signal(eventfd);
     }
 
-    /// The counters.
     pub fn totals(&self) -> &Totals {
         &self.0.totals
     }
 }
 
-/// A new, non-blocking eventfd.
 pub fn new_eventfd() -> io::Result<OwnedFd> {
     Ok(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)
 }

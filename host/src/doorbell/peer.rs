@@ -57,7 +57,6 @@ struct Ended {
     result2: i64,
 }
 
-/// Signals peers' eventfds.
 #[derive(Debug)]
 pub struct Signaller {
     context: libc::c_ulong,
@@ -112,7 +111,6 @@ impl Signaller {
         Err(io::Error::last_os_error())
     }
 
-    /// Makes room for further requests.
     fn collect(&self) {
         let mut ended = [Ended::default(); REQUESTS as usize];
         let (least, most): (libc::c_long, libc::c_long) = (0, REQUESTS);

@@ -21,10 +21,8 @@ use vcss::{Area, AreaError, Bell, Word};
 use crate::log_limit::LogLimit;
 use crate::sys::has_gone;
 
-/// One client's.
 #[derive(Debug)]
 pub(super) struct Relay {
-    /// The client's name, for the log.
     name: String,
     area: Area<'static>,
     listener: UnixListener,
@@ -37,14 +35,11 @@ pub(super) struct Relay {
     log: LogLimit,
 }
 
-/// What came over a client's link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LinkEvent {
-    /// Nothing.
     Nothing,
     /// The client has rung, and the appliance is to be woken.
     Wake,
-    /// Its VM has gone.
     End,
 }
 
@@ -112,7 +107,6 @@ impl Relay {
         }
     }
 
-    /// Takes what the client has sent.
     pub(super) fn drain(&mut self) -> LinkEvent {
         let mut bytes = [0u8; 64];
         let Some(link) = &self.link else {
@@ -149,7 +143,6 @@ impl Relay {
         Bell::of_new_client(&self.area).is_ok_and(|mut bell| bell.ring())
     }
 
-    /// Whether the client's VM is there.
     pub(super) const fn is_connected(&self) -> bool {
         self.link.is_some()
     }

@@ -23,7 +23,6 @@ use crate::log_limit::LogLimit;
 
 /// Looking for work is worth while after a sleep of at most so many times the time spent on it.
 const WORTH: u32 = 10;
-/// Events taken at a time.
 const BATCH: usize = 64;
 /// The slow timer that finds what no wake-up announced.
 const HEAL: Timespec = Timespec {
@@ -41,10 +40,8 @@ pub(super) const TOKEN_LINK: u64 = 2;
 /// Two for each area.
 const TOKEN_RELAYS: u64 = 16;
 
-/// An export as the thread sees it.
 #[derive(Debug)]
 pub struct Export {
-    /// Number of its client's area.
     pub area: AreaNumber,
     /// Number of its virtual subchannel there.
     pub subchannel: u32,
@@ -55,18 +52,14 @@ pub struct Export {
 /// Who rings the client's half of an area's doorbell.
 #[derive(Debug)]
 pub enum Ringer {
-    /// The thread.
     Daemon,
     /// The client's VM, whose serial port is connected here.
     Client {
-        /// The client's name.
         name: String,
-        /// Its link's socket.
         listener: UnixListener,
     },
 }
 
-/// What the thread works on.
 #[derive(Debug)]
 pub struct Setup {
     /// The areas, the control area first.
@@ -112,7 +105,6 @@ struct Watched {
     config_seen: u32,
 }
 
-/// One queue of one export.
 #[derive(Debug)]
 struct Slot {
     area: usize,
@@ -125,7 +117,6 @@ struct Slot {
     seen: u32,
 }
 
-/// The wake-up thread's state.
 #[derive(Debug)]
 pub struct Thread {
     pub(super) handle: BellHandle,

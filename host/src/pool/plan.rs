@@ -34,16 +34,13 @@ fn host_subchannels(config: &Config) -> u32 {
     HOST_SUBCHANNELS + config.disks.len() as u32
 }
 
-/// Where everything goes in the pool.
 #[derive(Clone, Debug)]
 pub struct Layout {
     /// The control area; the appliance's private memory is what lies before it.
     pub control: Span,
     /// The area whose client is the daemon itself.
     pub host: Span,
-    /// Each client's area.
     pub areas: Vec<Span>,
-    /// Each client's window.
     pub windows: Vec<Span>,
     /// Length of the appliance's memory. The file is one page longer.
     pub total: u64,

@@ -28,7 +28,6 @@ use crate::layout::{parse_device, AreaNumber, HOST_PROGRAM_BYTES};
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a program that is cleared may take to end.
 const CLEAR_LIMIT: Duration = Duration::from_secs(3);
-/// How often a status word is looked at.
 const TICK: Duration = Duration::from_micros(500);
 /// How often START and MODIFY are tried when status comes in between.
 const ATTEMPTS: u32 = 8;
@@ -68,11 +67,9 @@ pub struct HostClient {
     pub(super) areas: Areas,
     pub(super) names: Names,
     pub(super) bell: BellHandle,
-    /// Disks in maintenance.
     pub(super) in_maintenance: Mutex<HashSet<usize>>,
     remote: Mutex<Remote<'static, PollWait>>,
     generation: Word<'static>,
-    /// Subchannels with a program.
     running: Mutex<HashMap<u16, Job>>,
 }
 
@@ -86,7 +83,6 @@ pub(super) struct Names {
 /// What is known of a program that runs.
 #[derive(Clone, Copy, Debug)]
 struct Job {
-    /// CCWs in it.
     ccws: usize,
     cancelled: bool,
 }
@@ -113,7 +109,6 @@ impl Drop for Running<'_> {
 }
 
 impl HostClient {
-    /// The client of the daemon's own area.
     pub fn new(config: &Config, areas: &Areas, bell: BellHandle) -> Result<Self, AreaError> {
         let wait = PollWait {
             bell: bell.clone(),
@@ -134,7 +129,6 @@ impl HostClient {
         })
     }
 
-    /// A subchannel as STORE SUBCHANNEL shows it.
     pub fn schib(&self, device: &str) -> Result<StoredSchib> {
         let id = self.find(device)?;
         Ok(StoredSchib {
@@ -169,7 +163,6 @@ impl HostClient {
         Ok(())
     }
 
-    /// Runs a channel program to its end.
     pub fn run(&self, device: &str, program: &Program, limit: Duration) -> Result<Outcome> {
         let ended = self.run_on(self.find(device)?, device, program, limit)?;
         Ok(Outcome {
@@ -215,7 +208,6 @@ impl HostClient {
         })
     }
 
-    /// The appliance serves.
     pub(super) fn is_served(&self) -> Result<()> {
         let life = self.areas.life();
         ensure!(
@@ -380,7 +372,6 @@ impl HostClient {
         }
     }
 
-    /// The subchannel's part of the program window.
     fn place(&self, id: SubchannelId) -> ProgramPlace {
         ProgramPlace::new(&self.areas.host, id, DATA, HOST_PROGRAM_BYTES)
     }

@@ -21,7 +21,6 @@ use crate::layout::{disk_device, AreaNumber, HOST_SUBCHANNELS};
 
 /// How long the disk's driver may take to let go: as long as a program of its own may take, and be ended.
 const HANDOVER_LIMIT: Duration = Duration::from_secs(40);
-/// How long a program may take.
 const PROGRAM_LIMIT: Duration = Duration::from_secs(30);
 /// How often it is looked whether it has.
 const TICK: Duration = Duration::from_millis(1);
@@ -30,9 +29,7 @@ const TICK: Duration = Duration::from_millis(1);
 #[derive(Debug)]
 pub struct Maintained<'a> {
     host: &'a HostClient,
-    /// Virtual subchannel.
     id: SubchannelId,
-    /// What it is called.
     name: String,
     /// Its number, if it is a disk of the configuration.
     disk: Option<usize>,
@@ -103,7 +100,6 @@ impl HostClient {
         }
     }
 
-    /// The number of a disk of the configuration.
     pub fn disk(&self, name: &str) -> Option<usize> {
         self.names.disks.iter().position(|disk| disk == name)
     }

@@ -53,7 +53,6 @@ impl ProgramPlace {
         }
     }
 
-    /// The program's address.
     pub const fn start(&self) -> u32 {
         self.start
     }

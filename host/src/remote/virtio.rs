@@ -42,28 +42,22 @@ use super::wait::{DeviceWait, Limit};
 use crate::api::{Program, Step};
 use crate::areas::{self, ClientArea};
 
-/// Commands that fit into one program.
 pub const MAX_COMMANDS: usize = 8;
 /// Bytes of data that a command may have.
 pub const ROOM: usize = 256;
 /// How often a program is repeated because the appliance was started anew.
 const REPEATS: u32 = 5;
 
-/// In sense byte 0.
 const INTERVENTION_REQUIRED: u8 = 0x40;
 const REVISION: u16 = 2;
-/// Bytes of CCWs.
 const CCWS: u32 = (MAX_COMMANDS * size_of::<Ccw1>()) as u32;
 
 const _: () = assert!(CCWS as usize + MAX_COMMANDS * ROOM <= PROGRAM_BYTES as usize);
 
-/// Why the device did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
 pub enum VirtioError {
-    /// The appliance did not carry the instruction out.
     #[error(transparent)]
     Remote(#[from] RemoteError),
-    /// The area does not have what is needed.
     #[error(transparent)]
     Area(#[from] AreaError),
     #[error(transparent)]
@@ -72,7 +66,6 @@ pub enum VirtioError {
     Program(#[from] ProgramError),
     #[error(transparent)]
     Window(#[from] OutOfWindow),
-    /// A command ended badly.
     #[error("{command} ended with device status {device:?}, subchannel status {subchannel:?}")]
     Ended {
         command: String,
@@ -94,7 +87,6 @@ pub struct VirtioDevice {
     place: ProgramPlace,
 }
 
-/// A command and its data.
 fn step(command: impl Into<u8>, data: &(impl IntoBytes + Immutable + ?Sized)) -> Step {
     let data = data.as_bytes().to_vec();
     // A command without data has a count that is not looked at; zero would be a program check.
@@ -130,7 +122,6 @@ impl VirtioDevice {
         self.run(steps, Limit::UntilDone).map(drop)
     }
 
-    /// The features that the device offers.
     pub fn features(&mut self) -> Result<u64, VirtioError> {
         let word = |index| {
             let descriptor = FeatureDescriptor {
@@ -172,7 +163,6 @@ impl VirtioDevice {
         self.run(steps, Limit::InTime).map(drop)
     }
 
-    /// Says that the driver is ready.
     pub fn driver_ok(&mut self) -> Result<(), VirtioError> {
         let status = Status::ACKNOWLEDGE | Status::DRIVER | Status::FEATURES_OK | Status::DRIVER_OK;
         let steps = vec![step(Command::WriteStatus, &[status.bits()])];
@@ -211,7 +201,6 @@ impl VirtioDevice {
         Ok(self.run(steps, Limit::InTime)?.remove(0))
     }
 
-    /// Writes the start of the configuration space.
     pub fn write_config(&mut self, bytes: &[u8]) -> Result<(), VirtioError> {
         self.run(vec![step(Command::WriteConfig, bytes)], Limit::InTime)
             .map(drop)

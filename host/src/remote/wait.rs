@@ -16,7 +16,6 @@ const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 2 } else { 10 });
 /// After how long a wait for requests in flight is worth a line in the log.
 const WORTH_A_LINE: Duration = Duration::from_secs(10);
 
-/// How long a program may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Limit {
     /// It waits for nothing but the appliance.
@@ -45,7 +44,6 @@ pub struct DeviceWait {
 }
 
 impl DeviceWait {
-    /// For the area of the client of this index.
     pub fn new(
         bell: BellHandle,
         areas: &Areas,

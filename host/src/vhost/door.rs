@@ -26,7 +26,6 @@ use crate::sys::has_gone;
 
 /// How long nobody is accepted after the system had nothing left for a connection.
 const PAUSE: Duration = Duration::from_millis(200);
-/// Events taken at a time.
 const BATCH: usize = 64;
 const TOKEN_STOP: u64 = u64::MAX;
 
@@ -42,7 +41,6 @@ pub struct Door {
 
 #[derive(Debug)]
 struct Inner {
-    /// The connection that is served.
     current: Option<UnixStream>,
     /// One that waits for the end of the one before it.
     next: Option<UnixStream>,
@@ -50,7 +48,6 @@ struct Inner {
 }
 
 impl Door {
-    /// Nobody is there.
     pub fn new(label: &str) -> io::Result<Self> {
         Ok(Self {
             label: label.to_owned(),
@@ -83,7 +80,6 @@ impl Door {
         Ok(Some((messages, watched)))
     }
 
-    /// The current connection has been served.
     pub fn leave(&self) {
         let mut inner = self.inner.lock();
         inner.current = None;
@@ -135,7 +131,6 @@ struct Shared {
 }
 
 impl Acceptor {
-    /// For no socket yet.
     pub fn start() -> io::Result<Self> {
         let shared = Arc::new(Shared {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
@@ -164,7 +159,6 @@ impl Acceptor {
         Ok(token)
     }
 
-    /// Accepts for a socket no longer.
     pub fn remove(&self, token: u64) {
         // It leaves the epoll set with its only descriptor.
         self.shared.doors.lock().remove(&token);

@@ -112,7 +112,6 @@ impl Intake {
         sent.map(|()| true)
     }
 
-    /// Hands back what was answered.
     pub fn give_back(&self) -> io::Result<()> {
         let mut answer = [0; HEAD + MAX_BODY as usize];
         loop {
@@ -189,7 +188,6 @@ fn receive(from: &UnixStream, to: &mut [u8], files: &mut Vec<File>) -> io::Resul
     Ok(got.bytes)
 }
 
-/// Sends a message with its files.
 fn send(to: &UnixStream, message: &[u8], files: &[BorrowedFd<'_>]) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FILES))];
     let mut control = SendAncillaryBuffer::new(&mut space);

@@ -16,7 +16,6 @@ pub const HEAD: usize = 12;
 /// A message that claims to be longer is refused when its head is read.
 pub const MAX_BODY: u32 = 4096;
 
-/// Whether a message can be handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Readiness {
     /// It can, or nothing will come of waiting.

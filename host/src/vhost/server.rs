@@ -41,12 +41,9 @@ pub struct Server {
     thread: Option<JoinHandle<()>>,
 }
 
-/// Who is at the other end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Peer {
-    /// Nobody.
     Nobody,
-    /// A VM.
     Connected,
     /// A VM that is not served, and why.
     Refused(String),
@@ -104,7 +101,6 @@ impl Server {
         })
     }
 
-    /// Who is connected.
     pub fn peer(&self) -> Peer {
         let state = self.shared.state.lock();
         match &state.refused {
@@ -163,7 +159,6 @@ struct Worker {
     refusal_log: LogLimit,
 }
 
-/// What woke the worker.
 enum Event {
     Stop,
     Attention,

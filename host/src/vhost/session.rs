@@ -26,14 +26,11 @@ pub const ABSENT: std::io::ErrorKind = std::io::ErrorKind::ResourceBusy;
 /// again, but whoever is started in its place finds the socket free.
 pub const FOREIGN: std::io::ErrorKind = std::io::ErrorKind::PermissionDenied;
 
-/// Which export this is.
 #[derive(Debug)]
 pub struct Identity {
-    /// Its client's name.
     pub client: String,
     /// For the log: client and disk.
     pub label: String,
-    /// Queues that it has.
     pub queues: u16,
     /// Its first queue's number, over all exports.
     pub first_slot: Slot,
@@ -50,7 +47,6 @@ pub struct Session {
     bell: BellHandle,
     /// What the device offers, once it has been asked.
     offered: Option<u64>,
-    /// What the peer has chosen.
     chosen: u64,
     /// What the device has been told, if it has.
     negotiated: Option<u64>,
@@ -61,7 +57,6 @@ pub struct Session {
 }
 
 impl Session {
-    /// Nobody is connected yet.
     pub fn new(
         identity: Identity,
         memory: Memory,
@@ -146,7 +141,6 @@ impl Session {
         Ok(())
     }
 
-    /// Whether any ring is served.
     pub fn is_served(&self) -> bool {
         self.rings.iter().any(|ring| ring.active)
     }
@@ -183,7 +177,6 @@ impl Session {
         Ok(())
     }
 
-    /// The ring of this number.
     pub fn ring(&mut self, queue: usize) -> Result<&mut Ring> {
         let count = self.rings.len();
         let ring = self.rings.get_mut(queue);
@@ -260,7 +253,6 @@ impl Session {
         served
     }
 
-    /// Where a ring's notifications go.
     pub fn set_call(&mut self, queue: usize, call: Option<std::fs::File>) {
         let slot = self.identity.first_slot.queue(queue);
         self.bell.request(Request::Call { slot, call });
@@ -309,7 +301,6 @@ impl Session {
     }
 }
 
-/// The protocol features that are offered.
 pub fn protocol_features() -> VhostUserProtocolFeatures {
     VhostUserProtocolFeatures::CONFIG
         | VhostUserProtocolFeatures::MQ

@@ -85,7 +85,6 @@ pub fn appliance(
     Ok(args)
 }
 
-/// A path as an argument of its own.
 pub fn path_text(path: &Path) -> Result<&str> {
     match path.to_str() {
         Some(text) => Ok(text),

@@ -11,7 +11,6 @@ use rustix::fs::OFlags;
 use super::look::Order;
 use crate::config::{Aio, Cache, Config, Format, Source, SECTOR};
 
-/// How a qcow2 image begins.
 pub const QCOW2_MAGIC: [u8; 4] = *b"QFI\xFB";
 /// As much of a qcow2 header as is looked at.
 const QCOW2_HEADER: usize = 80;
@@ -25,13 +24,10 @@ const EXTERNAL_DATA_FILE: u8 = 1 << 2;
 /// A disk's image as it was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backing {
-    /// Whether it is a block device.
     pub device: bool,
-    /// Its format.
     pub format: Format,
     /// Whether the page cache is passed by.
     pub direct: bool,
-    /// How it is read and written.
     pub aio: Aio,
     /// Whether nobody writes.
     pub read_only: bool,

@@ -46,10 +46,8 @@ pub struct Order {
     pub direct: bool,
 }
 
-/// What is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Found {
-    /// Whether it is a block device.
     pub device: bool,
     pub bytes: u64,
 }
@@ -87,7 +85,6 @@ pub fn look(order: &Order) -> Result<Found> {
     })
 }
 
-/// One that is under way.
 #[derive(Debug)]
 pub struct Look(Process);
 
@@ -111,7 +108,6 @@ impl Look {
         Process::start(&mut command).map(Self)
     }
 
-    /// Readable when it has come to an end.
     pub fn ended(&self) -> BorrowedFd<'_> {
         self.0.ended()
     }
@@ -138,7 +134,6 @@ impl Look {
         })
     }
 
-    /// Ends it, as far as that can be done.
     pub fn give_up(&mut self) {
         let _ = self.0.child.kill();
     }

@@ -34,7 +34,6 @@ const STARTING: Duration = Duration::from_secs(30);
 const PATIENCE: Duration = Duration::from_secs(10);
 /// So many devices are plugged in at a time: their commands, and the answers, fit into the sockets' buffers.
 const AT_A_TIME: usize = 16;
-/// The longest line that QEMU may send.
 const LONGEST_LINE: usize = 1 << 20;
 /// So often the socket is read, at most, before something else is looked at.
 const READS: usize = 64;
@@ -42,10 +41,8 @@ const READS: usize = 64;
 /// Why a conversation with QEMU came to nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum MonitorError {
-    /// QEMU has refused a command, for this reason.
     #[error("{0}")]
     Refused(String),
-    /// It has not answered in time.
     #[error("QEMU's monitor does not answer")]
     Silent,
     /// It has ended, or says what is no QMP.
@@ -56,7 +53,6 @@ pub enum MonitorError {
     Told,
 }
 
-/// The monitor of a QEMU.
 #[derive(Debug)]
 pub struct Monitor {
     stream: UnixStream,
@@ -84,7 +80,6 @@ pub enum MonitorEvent {
     IoError {
         /// Its name as it was given to `blockdev-add`.
         node: String,
-        /// The system's words.
         reason: String,
     },
 }
@@ -92,7 +87,6 @@ pub enum MonitorEvent {
 /// A device as QEMU plugs it in.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plug {
-    /// Its id.
     pub id: String,
     /// The thread that serves it: `object-add`.
     pub thread: Option<Value>,
@@ -128,15 +122,12 @@ type Answer = Result<(), String>;
 /// What came of a device that was to be plugged in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It is there.
     There,
-    /// QEMU cannot have it, for this reason.
     Refused(String),
     /// QEMU is still at it, and does nothing else meanwhile.
     Underway,
 }
 
-/// One line of QEMU's.
 enum Line {
     /// The number of the command, and the answer.
     Answer(u64, Answer),
@@ -169,12 +160,10 @@ impl Monitor {
         })
     }
 
-    /// Readable when QEMU says something.
     pub fn readable(&self) -> BorrowedFd<'_> {
         self.stream.as_fd()
     }
 
-    /// Lets the VM run.
     pub fn go_on(&mut self) -> Result<(), MonitorError> {
         self.execute(cont {})
     }

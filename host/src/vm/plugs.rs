@@ -15,14 +15,11 @@ use crate::layout::disk_device;
 /// A device that is given to the VM while it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Given {
-    /// The disk with this index.
     Disk(usize),
-    /// The subchannel with this index.
     Subchannel(usize),
 }
 
 impl Given {
-    /// All of a configuration.
     pub fn all(config: &Config) -> Vec<Self> {
         let disks = (0..config.disks.len()).map(Self::Disk);
         let subchannels = config.subchannels.iter().enumerate();
@@ -33,7 +30,6 @@ impl Given {
             .collect()
     }
 
-    /// What it is, for messages.
     pub fn label(self, config: &Config) -> String {
         match self {
             Self::Disk(index) => format!("disk \"{}\"", config.disks[index].name),
@@ -43,7 +39,6 @@ impl Given {
         }
     }
 
-    /// Its id in QEMU.
     pub fn id(self) -> String {
         match self {
             Self::Disk(index) => format!("given-disk{index}"),
@@ -123,7 +118,6 @@ fn mdev(id: String, label: &str, path: &std::path::Path, devno: String) -> Resul
     })
 }
 
-/// The name that QEMU gives a disk's image.
 fn node_name(index: usize) -> String {
     format!("disk{index}")
 }
