@@ -316,7 +316,8 @@ fn run(command: Command) -> Result<()> {
             let config = Config::load(&config)?;
             let args = client_args::client_args(&config, &name, &append)?;
             check::warn_of_old_qemu(&config);
-            say(&format!("{}\n", client_args::printed(&args, lines)))
+            let separator = if lines { "\n" } else { " " };
+            say(&format!("{}\n", client_args::printed(&args, separator)))
         }
         Command::Status { config, json } => {
             let status: Status = ask(&config, &Request::Status)?;

@@ -175,6 +175,11 @@ impl Answer {
         Ok(())
     }
 
+    /// Says why there is no answer.
+    pub fn refuse(&mut self, error: &impl std::fmt::Display) -> io::Result<()> {
+        self.send::<()>(Err(format!("{error:#}")))
+    }
+
     /// Whether somebody is still there, after waiting so long for more of the answer to come.
     pub fn is_wanted(&mut self, pause: Duration) -> bool {
         std::thread::sleep(pause);

@@ -99,11 +99,11 @@ fn shell_quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
-/// The arguments as the command prints them: one line, or one line for each option.
-pub fn printed(args: &[String], lines: bool) -> String {
+/// The arguments as the command prints them: quoted, each option with its value behind the separator.
+pub fn printed(args: &[String], separator: &str) -> String {
     let quoted: Vec<String> = args.iter().map(|word| shell_quoted(word)).collect();
     let options: Vec<String> = quoted.chunks(2).map(|option| option.join(" ")).collect();
-    options.join(if lines { "\n" } else { " " })
+    options.join(separator)
 }
 
 #[cfg(test)]
@@ -150,8 +150,8 @@ mod tests {
 -chardev 'socket,id=stellwerk1,path=/run/my demo/linux1.1.sock,reconnect-ms=200'
 -device vhost-user-blk-pci,id=stellwerk1-disk,chardev=stellwerk1,num-queues=4";
         let args = client_args(&config(), "linux1", "").unwrap();
-        assert_eq!(printed(&args, true), expected);
-        assert_eq!(printed(&args, false), expected.replace('\n', " "));
+        assert_eq!(printed(&args, "\n"), expected);
+        assert_eq!(printed(&args, " "), expected.replace('\n', " "));
     }
 
     #[test]
@@ -165,7 +165,7 @@ mod tests {
         let config = Config::load(&file).unwrap();
         let layout = Layout::of(&config);
         let (area, window) = (layout.areas[0], layout.windows[0]);
-        let args = printed(&client_args(&config, "bare", "log=debug").unwrap(), true);
+        let args = printed(&client_args(&config, "bare", "log=debug").unwrap(), "\n");
         let place = area.offset - window.offset;
         assert!(
             args.ends_with(&format!("-append 'area={place:#x} log=debug'")),

@@ -15,7 +15,7 @@
 //! since the daemon finds room for its data, except that a TIC's is an offset in the program: 8 is the second CCW.
 
 use anyhow::{bail, ensure, Context, Result};
-use channel::CommandCode;
+use channel::{CcwFlags, CommandCode};
 
 use crate::api::{Program, Step, MAX_CCWS};
 
@@ -34,8 +34,11 @@ pub fn parse(words: &[String]) -> Result<Program> {
     );
     let mut ccws = Vec::new();
     for (number, word) in words.iter().enumerate() {
-        let last = number + 1 == words.len();
-        ccws.push(step(word, last).with_context(|| format!("\"{word}\""))?);
+        let chain = match number + 1 == words.len() {
+            true => CcwFlags::empty(),
+            false => CcwFlags::CC,
+        };
+        ccws.push(step(word, chain).with_context(|| format!("\"{word}\""))?);
     }
     Ok(Program {
         ccws,
@@ -43,12 +46,11 @@ pub fn parse(words: &[String]) -> Result<Program> {
     })
 }
 
-fn step(word: &str, last: bool) -> Result<Step> {
+/// The CCW of a word; of named ones, with these flags besides.
+fn step(word: &str, chain: CcwFlags) -> Result<Step> {
     let named = |command: CommandCode, count: u16, data: &[u8]| {
         let mut step = Step::new(command, count, data.to_vec());
-        if !last {
-            step.chain();
-        }
+        step.flags |= chain.bits();
         step
     };
     let mut parts = word.split(':');

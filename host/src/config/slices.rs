@@ -28,7 +28,7 @@ impl<'p, 't> Draft<'p, 't> {
         }
         let first = start.as_ref().or(size.as_ref());
         let place = first.map_or_else(|| span.clone(), Spanned::span);
-        let partition = partition.and_then(|it| self.partition(&it, first.is_some()));
+        let partition = partition.and_then(|it| self.partition(&it, first));
         let start = start.map_or(0, Spanned::into_inner);
         let sectors = size.map(Spanned::into_inner);
         let end = sectors.map_or(Some(u64::MAX), |sectors| start.checked_add(sectors));
@@ -59,7 +59,7 @@ impl<'p, 't> Draft<'p, 't> {
         Some((export, slice))
     }
 
-    fn partition(&self, partition: &Spanned<u64>, is_slice: bool) -> Option<u8> {
+    fn partition(&self, partition: &Spanned<u64>, slice: Option<&Spanned<u64>>) -> Option<u8> {
         let number = *partition.get_ref();
         let wrong = |message: &str, help| self.problems.add(partition.span(), message, help);
         if number == 0 {
@@ -69,7 +69,7 @@ impl<'p, 't> Draft<'p, 't> {
             let help = "a volume has no so many: 1, 2 or 3 it will be";
             wrong(&format!("partition {number}"), help);
         }
-        if is_slice {
+        if slice.is_some() {
             let help = "leave start and size out: the volume says where its partition is";
             wrong("a partition and a slice of it", help);
         }

@@ -17,7 +17,7 @@ use super::looks::Looks;
 use super::{observe, Shared};
 use crate::config::{Format, SECTOR};
 use crate::log_limit::LogLimit;
-use crate::vm::look::Found;
+use crate::vm::look::{Found, LookError};
 use crate::vm::{Backing, Given, Monitor, MonitorError, MonitorEvent, Outcome, Plug};
 
 /// How long a file system may take to answer: others wait for the appliance meanwhile, and it is tried again soon. At the first start
@@ -28,7 +28,7 @@ const FIRST_LOOK: Duration = Duration::from_secs(10);
 const HELD_UP: &str = "QEMU was held up by opening it";
 
 /// What a look has come to; nothing is found of what is no file.
-type Looked = Result<Option<Found>, String>;
+type Looked = Result<Option<Found>, LookError>;
 
 /// What has become of QEMU by giving it devices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,7 +92,7 @@ impl<'a> Giver<'a> {
             }
         };
         if let Err(trouble) = begun {
-            self.looked.push((what, Err(trouble.to_string())));
+            self.looked.push((what, Err(trouble)));
         }
     }
 
@@ -125,15 +125,15 @@ impl<'a> Giver<'a> {
                     given.push(what);
                     plugs.push(plug);
                 }
-                Err(trouble) => self.settle(what, Err(trouble)),
+                Err(error) => self.is_missing(what, format!("{error:#}")),
             }
         }
         let outcomes = monitor.plug_in(&plugs)?;
         self.monitor = Some(monitor);
         for (what, outcome) in given.into_iter().zip(outcomes) {
             match outcome {
-                Outcome::There => self.settle(what, Ok(())),
-                Outcome::Refused(trouble) => self.settle(what, Err(trouble)),
+                Outcome::There => self.is_there(what),
+                Outcome::Refused(trouble) => self.is_missing(what, trouble),
                 Outcome::Underway => {
                     self.blame(what);
                     return Ok(Qemu::IsHeldUp);
@@ -143,15 +143,14 @@ impl<'a> Giver<'a> {
         Ok(Qemu::Answers)
     }
 
-    fn plug(&mut self, what: Given, found: Looked) -> Result<Plug, String> {
+    fn plug(&mut self, what: Given, found: Looked) -> Result<Plug> {
         let found = found?;
         if let Given::Disk(index) = what {
             if let Some(size) = self.sizes.get_mut(index) {
                 *size = found.map(|found| found.bytes);
             }
         }
-        let plug = what.plug(&self.shared.config, &self.backings, found);
-        plug.map_err(|error| format!("{error:#}"))
+        what.plug(&self.shared.config, &self.backings, found)
     }
 
     /// Tries what is due, and what has been looked at meanwhile.
@@ -171,15 +170,15 @@ impl<'a> Giver<'a> {
             };
             match outcome {
                 None | Some(Err(MonitorError::Told)) => {}
-                Some(Ok(Outcome::There)) => self.settle(what, Ok(())),
-                Some(Ok(Outcome::Refused(trouble))) => self.settle(what, Err(trouble)),
+                Some(Ok(Outcome::There)) => self.is_there(what),
+                Some(Ok(Outcome::Refused(trouble))) => self.is_missing(what, trouble),
                 Some(Ok(Outcome::Underway)) => {
                     self.blame(what);
                     self.monitor = None;
                     qemu = Qemu::IsHeldUp;
                 }
                 Some(Err(MonitorError::Ended(error))) => self.lose_monitor(&error),
-                Some(Err(error)) => self.settle(what, Err(error.to_string())),
+                Some(Err(error)) => self.is_missing(what, error.to_string()),
             }
         }
         qemu
@@ -189,7 +188,7 @@ impl<'a> Giver<'a> {
     fn give(&mut self, what: Given, found: Looked) -> Option<Result<Outcome, MonitorError>> {
         match self.plug(what, found) {
             Ok(plug) => Some(give_again(self.monitor.as_mut()?, &plug)),
-            Err(trouble) => Some(Ok(Outcome::Refused(trouble))),
+            Err(error) => Some(Ok(Outcome::Refused(format!("{error:#}")))),
         }
     }
 
@@ -204,23 +203,21 @@ impl<'a> Giver<'a> {
         }
     }
 
-    /// Takes down what came of a device.
-    fn settle(&mut self, what: Given, outcome: Result<(), String>) {
-        let label = what.label(&self.shared.config);
-        match outcome {
-            Ok(()) => {
-                if self.shared.given.trouble(what).is_some() {
-                    tracing::info!("{label}: it is there again");
-                }
-                self.shared.given.good(what);
-                self.next_check = Some(Instant::now() + PAUSE);
-            }
-            Err(trouble) => {
-                // At the first start nothing is tried again: it ends, and says this.
-                if self.shared.given.failed(what, trouble.clone()) && !self.is_first {
-                    tracing::error!("{label}: {trouble}; it is tried again");
-                }
-            }
+    /// Takes down that the VM has a device.
+    fn is_there(&mut self, what: Given) {
+        if self.shared.given.trouble(what).is_some() {
+            let label = what.label(&self.shared.config);
+            tracing::info!("{label}: it is there again");
+        }
+        self.shared.given.good(what);
+        self.next_check = Some(Instant::now() + PAUSE);
+    }
+
+    /// Takes down that the VM could not have a device. At the first start nothing is tried again: it ends, and says this.
+    fn is_missing(&self, what: Given, trouble: String) {
+        if self.shared.given.failed(what, trouble.clone()) && !self.is_first {
+            let label = what.label(&self.shared.config);
+            tracing::error!("{label}: {trouble}; it is tried again");
         }
     }
 

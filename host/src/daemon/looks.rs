@@ -3,7 +3,7 @@
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
-use crate::vm::look::{Found, Look, Order, NO_ANSWER};
+use crate::vm::look::{Found, Look, LookError, Order};
 use crate::vm::Given;
 
 #[derive(Debug, Default)]
@@ -18,20 +18,16 @@ struct UnderWay {
 }
 
 impl Looks {
-    /// Begins one, if there is none that can still come to something. The file system may take so long.
-    ///
-    /// # Errors
-    ///
-    /// The one before still has no answer, and would be joined by another one that waits.
-    pub fn begin(&mut self, what: Given, order: &Order, limit: Duration) -> Result<(), String> {
+    /// Begins one, if there is none that can still come to something. The file system may take so long. One that still has no
+    /// answer after its time is not joined by another one that waits.
+    pub fn begin(&mut self, what: Given, order: &Order, limit: Duration) -> Result<(), LookError> {
         if let Some(there) = self.0.iter().find(|it| it.what == what) {
             return match there.until {
                 Some(_) => Ok(()),
-                None => Err(NO_ANSWER.into()),
+                None => Err(LookError::NoAnswer),
             };
         }
-        let look =
-            Look::start(order).map_err(|error| format!("it cannot be looked at: {error}"))?;
+        let look = Look::start(order)?;
         self.0.push(UnderWay {
             what,
             look,
@@ -56,7 +52,7 @@ impl Looks {
     }
 
     /// What has come of them, or that nothing has in time. One that is stuck is left, and nobody hears of its end.
-    pub fn take(&mut self, now: Instant) -> Vec<(Given, Result<Found, String>)> {
+    pub fn take(&mut self, now: Instant) -> Vec<(Given, Result<Found, LookError>)> {
         let mut outcomes = Vec::new();
         self.0.retain_mut(|it| {
             if let Some(outcome) = it.look.outcome() {
@@ -68,7 +64,7 @@ impl Looks {
             if it.until.is_some_and(|until| now >= until) {
                 it.until = None;
                 it.look.give_up();
-                outcomes.push((it.what, Err(NO_ANSWER.into())));
+                outcomes.push((it.what, Err(LookError::NoAnswer)));
             }
             true
         });

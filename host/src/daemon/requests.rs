@@ -69,11 +69,11 @@ fn format(
 ) -> io::Result<()> {
     let used = match in_use(&shared.config, &observe::status(shared), name) {
         Ok(used) => used,
-        Err(error) => return answer.send::<()>(Err(format!("{error:#}"))),
+        Err(error) => return answer.refuse(&error),
     };
     let mut disk = match host.borrow_disk(name, Purpose::Format) {
         Ok(disk) => disk,
-        Err(error) => return answer.send::<()>(Err(format!("{error:#}"))),
+        Err(error) => return answer.refuse(&error),
     };
     tracing::info!("disk \"{name}\" is being formatted");
     let device = disk.device();
@@ -94,7 +94,7 @@ fn format(
         }
         (Err(error), _) => {
             tracing::error!("disk \"{name}\" is not formatted: {error}");
-            answer.send::<()>(Err(error.to_string()))
+            answer.refuse(&error)
         }
         (Ok(()), Some(FormatLine::Complete { blocks, anew })) => {
             tracing::info!("disk \"{name}\" is formatted");
@@ -121,7 +121,7 @@ fn trace(shared: &Shared, follow: bool, answer: &mut Answer) -> io::Result<()> {
     let clients = clients.chain([HOST.to_owned()]).collect();
     let mut tracer = match Tracer::open(&shared.areas.control, clients) {
         Ok(tracer) => tracer,
-        Err(error) => return answer.send::<()>(Err(error.to_string())),
+        Err(error) => return answer.refuse(&error),
     };
     loop {
         while let Some(line) = tracer.line() {

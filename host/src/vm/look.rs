@@ -15,7 +15,7 @@ use std::io::{self, Read};
 use std::os::fd::BorrowedFd;
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, Context, Result};
@@ -34,6 +34,21 @@ const THIS_PROGRAM: &str = "true";
 const THIS_PROGRAM: &str = "/proc/self/exe";
 /// What is said of a file that is still not there when its time is up.
 pub const NO_ANSWER: &str = "its file system does not answer";
+/// Why nothing is known of a file.
+#[derive(Debug, thiserror::Error)]
+pub enum LookError {
+    #[error("{NO_ANSWER}")]
+    NoAnswer,
+    /// The system has nothing left for the process.
+    #[error("it cannot be looked at: {0}")]
+    Start(#[from] io::Error),
+    #[error("looking at it ended with {0}")]
+    Ended(ExitStatus),
+    /// In the words of the process.
+    #[error("{0}")]
+    Said(String),
+}
+
 /// How much of the file is read: enough for any alignment.
 const READ: usize = 4096;
 
@@ -113,11 +128,11 @@ impl Look {
     }
 
     /// What came of it, if it has come to an end.
-    pub fn outcome(&mut self) -> Option<Result<Found, String>> {
+    pub fn outcome(&mut self) -> Option<Result<Found, LookError>> {
         let status = match self.0.child.try_wait() {
             Ok(None) => return None,
             Ok(Some(status)) => status,
-            Err(error) => return Some(Err(error.to_string())),
+            Err(error) => return Some(Err(LookError::Said(error.to_string()))),
         };
         // It has nothing more to say than fits into a pipe, and nobody else has that.
         let (mut found, mut error) = (String::new(), String::new());
@@ -129,8 +144,11 @@ impl Look {
         }
         Some(match serde_json::from_str(&found) {
             Ok(found) if status.success() => Ok(found),
-            _ if error.trim().is_empty() => Err(format!("looking at it ended with {status}")),
-            _ => Err(error.trim().trim_start_matches("stellwerk: ").to_owned()),
+            _ if error.trim().is_empty() => Err(LookError::Ended(status)),
+            _ => {
+                let said = error.trim().trim_start_matches("stellwerk: ");
+                Err(LookError::Said(said.to_owned()))
+            }
         })
     }
 
@@ -196,7 +214,7 @@ mod tests {
         Look::spawn(command).unwrap()
     }
 
-    fn ends(look: &mut Look) -> Result<Found, String> {
+    fn ends(look: &mut Look) -> Result<Found, LookError> {
         let mut fds = [PollFd::from_borrowed_fd(look.ended(), PollFlags::IN)];
         sys::wait(&mut fds, None).unwrap();
         look.outcome().unwrap()
@@ -229,15 +247,16 @@ mod tests {
         let found = ends(&mut good).unwrap();
         assert_eq!((found.device, found.bytes), (true, 7));
         let mut bad = spoken("echo 'stellwerk: /x: gone' >&2; exit 1");
-        assert_eq!(ends(&mut bad).unwrap_err(), "/x: gone");
+        assert_eq!(ends(&mut bad).unwrap_err().to_string(), "/x: gone");
         let mut killed = spoken("kill -9 $$");
-        assert!(ends(&mut killed).unwrap_err().contains("signal"));
+        let killed = ends(&mut killed).unwrap_err().to_string();
+        assert!(killed.contains("signal"), "{killed}");
     }
 
     #[test]
     fn one_that_is_held_up_has_no_outcome_until_it_ends() {
         let mut stuck = spoken("exec sleep 1000");
-        assert_eq!(stuck.outcome(), None);
+        assert!(stuck.outcome().is_none());
         stuck.give_up();
         assert!(ends(&mut stuck).is_err());
     }

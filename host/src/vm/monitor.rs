@@ -136,6 +136,13 @@ enum Line {
     Other,
 }
 
+/// Whether a signal to the daemon ends a wait.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Signals {
+    Heeded,
+    Ignored,
+}
+
 impl Monitor {
     /// Greets a QEMU that was given the other end. `signals` is readable when the daemon is told to stop; nothing is read from it.
     pub fn connect(stream: UnixStream, signals: UnixStream) -> Result<Self, MonitorError> {
@@ -230,7 +237,7 @@ impl Monitor {
         let until = Instant::now() + self.patience;
         let is_its_end = |event: &Event| matches!(event, Event::DEVICE_DELETED { data, .. } if data.device.as_ref() == Some(&plug.id));
         while !self.events.iter().any(is_its_end) {
-            if !self.is_readable_until(until, true)? {
+            if !self.is_readable_until(until, Signals::Heeded)? {
                 return Err(MonitorError::Silent);
             }
             self.read()?;
@@ -261,7 +268,7 @@ impl Monitor {
     /// What QEMU has said since this was last asked. Does not wait.
     pub fn news(&mut self) -> Result<Vec<MonitorEvent>, MonitorError> {
         for _ in 0..READS {
-            if !self.is_readable_until(Instant::now(), false)? {
+            if !self.is_readable_until(Instant::now(), Signals::Ignored)? {
                 break;
             }
             self.read()?;
@@ -362,7 +369,7 @@ impl Monitor {
             if self.answered >= self.sent {
                 return Ok(());
             }
-            if !self.is_readable_until(until, true)? {
+            if !self.is_readable_until(until, Signals::Heeded)? {
                 return Err(MonitorError::Silent);
             }
             self.read()?;
@@ -403,8 +410,9 @@ impl Monitor {
         Ok(())
     }
 
-    /// Waits until QEMU has said something; `false` when the time has come first. With `heed`, a signal ends it.
-    fn is_readable_until(&self, until: Instant, heed: bool) -> Result<bool, MonitorError> {
+    /// Waits until QEMU has said something; `false` when the time has come first.
+    fn is_readable_until(&self, until: Instant, signals: Signals) -> Result<bool, MonitorError> {
+        let heed = signals == Signals::Heeded;
         loop {
             let left = until.saturating_duration_since(Instant::now());
             let mut fds = [
