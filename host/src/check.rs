@@ -27,7 +27,8 @@ use crate::config::{
 };
 use crate::pool::{self, Layout};
 use crate::sys::Process;
-use crate::vm::look::{which_answer, NO_ANSWER};
+use crate::vm::look::NO_ANSWER;
+use crate::vm::looks::which_answer;
 use crate::vm::{self, Backing};
 
 /// The first QEMU that runs the appliance, and the first that is right for a client. 9.2 knows all of the arguments; but before
@@ -193,28 +194,22 @@ impl Look<'_> {
             self.add(self.place(index), message, HELP_SILENT);
             return None;
         }
-        match &disk.source {
-            Source::Mdev(path) => {
-                self.mdev(self.place(index), &format!("disk \"{}\"", disk.name), path);
+        if let Source::Image { path, format, .. } = &disk.source {
+            self.file(index, path, *format);
+            if self.found.len() != before {
+                return None;
+            }
+        }
+        match Backing::find(self.config, index) {
+            Err(error) => {
+                self.add_error(self.place(index), &error);
                 None
             }
-            Source::Image { path, format, .. } => {
-                self.file(index, path, *format);
-                if self.found.len() != before {
-                    return None;
+            Ok(backing) => {
+                if let Some(backing) = &backing {
+                    self.blocks(index, path, backing);
                 }
-                match Backing::find(self.config, index) {
-                    Err(error) => {
-                        self.add_error(self.place(index), &error);
-                        None
-                    }
-                    Ok(backing) => {
-                        if let Some(backing) = &backing {
-                            self.blocks(index, path, backing);
-                        }
-                        backing
-                    }
-                }
+                backing
             }
         }
     }
@@ -233,22 +228,18 @@ impl Look<'_> {
                 return self.add(place, format!("{what} is not there"), help);
             }
             Err(error) => return self.add(place, format!("{what}: {error}"), relative()),
-            Ok(metadata) if metadata.is_dir() => {
-                return self.add(
-                    place,
-                    format!("{what} is a directory"),
-                    "name an image file or a block device",
-                );
+            Ok(metadata) => {
+                let is = match metadata.file_type() {
+                    kind if kind.is_file() || kind.is_block_device() => None,
+                    kind if kind.is_dir() => Some("a directory"),
+                    // A pipe would hold up whoever opens it.
+                    _ => Some("neither a file nor a block device"),
+                };
+                if let Some(is) = is {
+                    let help = "name an image file or a block device";
+                    return self.add(place, format!("{what} is {is}"), help);
+                }
             }
-            // A pipe would hold up whoever opens it.
-            Ok(metadata) if !metadata.is_file() && !metadata.file_type().is_block_device() => {
-                return self.add(
-                    place,
-                    format!("{what} is neither a file nor a block device"),
-                    "name an image file or a block device",
-                );
-            }
-            Ok(_) => {}
         }
         let mut magic = [0; 4];
         let read = File::open(path).and_then(|file| file.read_exact_at(&mut magic, 0));

@@ -12,7 +12,6 @@
 mod given;
 mod giving;
 mod in_use;
-mod looks;
 mod observe;
 mod requests;
 mod retry;

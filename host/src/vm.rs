@@ -8,6 +8,7 @@
 mod args;
 mod disk;
 pub mod look;
+pub mod looks;
 mod monitor;
 mod plugs;
 

@@ -13,11 +13,11 @@ use anyhow::Result;
 use vcss::control::ConditionState;
 
 use super::given::PAUSE;
-use super::looks::Looks;
 use super::{observe, Shared};
 use crate::config::{Format, SECTOR};
 use crate::log_limit::LogLimit;
 use crate::vm::look::{Found, LookError};
+use crate::vm::looks::Looks;
 use crate::vm::{Backing, Given, Monitor, MonitorError, MonitorEvent, Outcome, Plug};
 
 /// How long a file system may take to answer: others wait for the appliance meanwhile, and it is tried again soon. At the first start
@@ -46,7 +46,7 @@ pub struct Giver<'a> {
     /// Without one nobody can be given anything.
     pub monitor: Option<Monitor>,
     /// Looks at devices' files that are under way, and what has come of others.
-    pub looks: Looks,
+    pub looks: Looks<Given>,
     looked: Vec<(Given, Looked)>,
     /// How long the disks' images were when QEMU was told to open them.
     sizes: Vec<Option<u64>>,

@@ -131,7 +131,7 @@ impl Session {
         }
         self.negotiated = None;
         self.live = false;
-        self.device.reset().map_err(|error| self.failure(&error))?;
+        self.device.reset()?;
         // A queue that was not released by itself is now, and where it stood is not known.
         for queue in 0..self.rings.len() {
             if self.detach(queue) {
@@ -150,11 +150,9 @@ impl Session {
         let offered = match self.offered {
             Some(offered) => offered,
             None => {
-                let offered = self.device.features();
-                let offered = offered.map_err(|error| self.failure(&error))?;
+                let offered = self.device.features()?;
                 // What an earlier VM has asked for is not this one's. From here on the peer may read it, and keep a copy.
-                let fresh = self.device.set_write_back();
-                fresh.map_err(|error| self.failure(&error))?;
+                self.device.set_write_back()?;
                 *self.offered.insert(offered)
             }
         };
@@ -214,13 +212,11 @@ impl Session {
             driver: U64::new(place.driver),
             device: U64::new(place.device),
         };
-        let started = self.device.start_queue(info, base);
-        started.map_err(|error| self.failure(&error))?;
+        self.device.start_queue(info, base)?;
         // From here on it has to be released, whatever follows.
         self.ring(queue)?.active = true;
         if !self.live {
-            let live = self.device.driver_ok();
-            live.map_err(|error| self.failure(&error))?;
+            self.device.driver_ok()?;
             self.live = true;
         }
         let slot = self.identity.first_slot.queue(queue);
@@ -234,8 +230,7 @@ impl Session {
         if !self.ring(queue)?.active {
             return Ok(());
         }
-        let base = self.device.stop_queue(queue as u16);
-        let base = base.map_err(|error| self.failure(&error))?;
+        let base = self.device.stop_queue(queue as u16)?;
         self.detach(queue);
         self.ring(queue)?.base = base;
         tracing::debug!(disk = self.label(), queue, base, "queue released");
@@ -284,17 +279,18 @@ impl Session {
         }
         self.live = false;
         self.negotiated = None;
-        let negotiated = self.device.negotiate(wanted);
-        negotiated.map_err(|error| self.failure(&error))?;
+        self.device.negotiate(wanted)?;
         self.negotiated = Some(wanted);
         Ok(())
     }
+}
 
-    /// A device's error as one of the protocol's.
-    pub fn failure(&self, error: &VirtioError) -> Error {
+/// A device's error as one of the protocol's.
+impl From<VirtioError> for Error {
+    fn from(error: VirtioError) -> Self {
         match error {
             VirtioError::Absent => {
-                Error::ReqHandlerError(std::io::Error::new(ABSENT, error.to_string()))
+                Self::ReqHandlerError(std::io::Error::new(ABSENT, error.to_string()))
             }
             error => refusal(error.to_string()),
         }

@@ -85,9 +85,6 @@ fn image(
     let read_only = is_read_only(config, index);
     let file = File::options().read(true).write(!read_only).open(path)?;
     let kind = file.metadata()?.file_type();
-    if !kind.is_file() && !kind.is_block_device() {
-        bail!("is neither a file nor a block device");
-    }
     let format = match format {
         Some(format) => format,
         None => detect(&file)?,

@@ -14,16 +14,14 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::BorrowedFd;
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
 
 use anyhow::{bail, Context, Result};
-use rustix::event::{PollFd, PollFlags};
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
-use crate::sys::{self, Process};
+use crate::sys::Process;
 
 /// The hidden command that does it.
 pub const COMMAND: &str = "look";
@@ -157,48 +155,14 @@ impl Look {
     }
 }
 
-/// Which of these files answer within a time, all of them being looked at together.
-pub fn which_answer(paths: &[&Path], limit: Duration) -> Vec<bool> {
-    let until = Instant::now() + limit;
-    let mut looks: Vec<Option<Look>> = paths
-        .iter()
-        .map(|path| {
-            let order = Order {
-                path: path.to_path_buf(),
-                write: false,
-                direct: false,
-            };
-            Look::start(&order).ok()
-        })
-        .collect();
-    loop {
-        for look in &mut looks {
-            // What was found out is of no interest: who asked looks for itself.
-            if look.as_mut().is_some_and(|look| look.outcome().is_some()) {
-                *look = None;
-            }
-        }
-        let left = until.saturating_duration_since(Instant::now());
-        let mut fds: Vec<PollFd<'_>> = looks
-            .iter()
-            .flatten()
-            .map(|look| PollFd::from_borrowed_fd(look.ended(), PollFlags::IN))
-            .collect();
-        if fds.is_empty() || left.is_zero() {
-            break;
-        }
-        if sys::wait(&mut fds, Some(left)).is_err() {
-            break;
-        }
-    }
-    let answered = looks.iter().map(Option::is_none).collect();
-    looks.iter_mut().flatten().for_each(Look::give_up);
-    answered
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use rustix::event::{PollFd, PollFlags};
+
     use super::*;
+    use crate::sys;
 
     fn order(path: &Path) -> Order {
         Order {

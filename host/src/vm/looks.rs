@@ -1,26 +1,35 @@
-//! The looks at disks' files that are under way: one at a time for each disk.
+//! The looks at files that are under way: one at a time for each of those for whom they are.
 
 use std::os::fd::BorrowedFd;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::vm::look::{Found, Look, LookError, Order};
-use crate::vm::Given;
+use rustix::event::{PollFd, PollFlags};
 
-#[derive(Debug, Default)]
-pub struct Looks(Vec<UnderWay>);
+use super::look::{Found, Look, LookError, Order};
+use crate::sys;
 
 #[derive(Debug)]
-struct UnderWay {
-    what: Given,
+pub struct Looks<K>(Vec<UnderWay<K>>);
+
+impl<K> Default for Looks<K> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+#[derive(Debug)]
+struct UnderWay<K> {
+    what: K,
     look: Look,
     /// When its time is up; nothing, if that has been said.
     until: Option<Instant>,
 }
 
-impl Looks {
+impl<K: Copy + PartialEq> Looks<K> {
     /// Begins one, if there is none that can still come to something. The file system may take so long. One that still has no
     /// answer after its time is not joined by another one that waits.
-    pub fn begin(&mut self, what: Given, order: &Order, limit: Duration) -> Result<(), LookError> {
+    pub fn begin(&mut self, what: K, order: &Order, limit: Duration) -> Result<(), LookError> {
         if let Some(there) = self.0.iter().find(|it| it.what == what) {
             return match there.until {
                 Some(_) => Ok(()),
@@ -37,7 +46,7 @@ impl Looks {
     }
 
     /// Whether one is under way that can still come to something.
-    pub fn is_waited_for(&self, what: Given) -> bool {
+    pub fn is_waited_for(&self, what: K) -> bool {
         let mut all = self.0.iter();
         all.any(|it| it.what == what && it.until.is_some())
     }
@@ -52,7 +61,7 @@ impl Looks {
     }
 
     /// What has come of them, or that nothing has in time. One that is stuck is left, and nobody hears of its end.
-    pub fn take(&mut self, now: Instant) -> Vec<(Given, Result<Found, LookError>)> {
+    pub fn take(&mut self, now: Instant) -> Vec<(K, Result<Found, LookError>)> {
         let mut outcomes = Vec::new();
         self.0.retain_mut(|it| {
             if let Some(outcome) = it.look.outcome() {
@@ -70,4 +79,34 @@ impl Looks {
         });
         outcomes
     }
+}
+
+/// Which of these files answer within a time, all of them being looked at together. What is found out is of no interest: who
+/// asks looks for itself.
+pub fn which_answer(paths: &[&Path], limit: Duration) -> Vec<bool> {
+    let mut answers = vec![true; paths.len()];
+    let mut looks = Looks::default();
+    for (number, path) in paths.iter().enumerate() {
+        let order = Order {
+            path: path.to_path_buf(),
+            write: false,
+            direct: false,
+        };
+        // One that cannot be looked at is no reason not to try.
+        let _ = looks.begin(number, &order, limit);
+    }
+    while let Some(until) = looks.until() {
+        let ended = looks.ended();
+        let mut fds: Vec<PollFd<'_>> = ended
+            .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
+            .collect();
+        let left = until.saturating_duration_since(Instant::now());
+        if sys::wait(&mut fds, Some(left)).is_err() {
+            break;
+        }
+        for (number, found) in looks.take(Instant::now()) {
+            answers[number] = !matches!(found, Err(LookError::NoAnswer));
+        }
+    }
+    answers
 }
