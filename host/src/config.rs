@@ -263,12 +263,13 @@ impl Config {
         check::config(file, &text)
     }
 
-    /// The exports of all clients, in the order of the control area.
-    pub fn exports(&self) -> impl Iterator<Item = (usize, &Export)> {
-        self.clients
-            .iter()
-            .enumerate()
-            .flat_map(|(client, this)| this.exports.iter().map(move |export| (client, export)))
+    /// The exports of all clients, each with the client's index and its own there, in the order of the control area.
+    pub fn exports(&self) -> impl Iterator<Item = (usize, usize, &Export)> {
+        let clients = self.clients.iter().enumerate();
+        clients.flat_map(|(client, this)| {
+            let exports = this.exports.iter().enumerate();
+            exports.map(move |(index, export)| (client, index, export))
+        })
     }
 
     /// The number of what a client is given, over all clients: its disks first, then its subchannels.

@@ -206,40 +206,39 @@ fn ends_until(thread: &JoinHandle<()>, deadline: Instant) -> bool {
 /// Opens the clients' sockets and says so.
 fn serve(shared: &Shared, pool: FileIdentity, attentions: Vec<OwnedFd>) -> Result<()> {
     let config = &shared.config;
-    let mut attentions = attentions.into_iter();
     let acceptor = Arc::new(Acceptor::start()?);
     let mut servers = Vec::new();
-    let mut ready = Vec::new();
-    for (number, client) in config.clients.iter().enumerate() {
-        if client.is_channel_level() {
-            ready.push(config.link_socket(client).display().to_string());
-        }
-        for (index, export) in client.exports.iter().enumerate() {
-            let area = &shared.areas.clients[number];
-            let disk = &config.disks[export.disk].name;
-            let label = format!("{}/{index} ({disk})", client.name);
-            let patience = DeviceWait::new(shared.bell.clone(), &shared.areas, number, &label)?;
-            let device = VirtioDevice::new(area, index as u16, patience)?;
-            let session = Session::new(
-                Identity {
-                    client: client.name.clone(),
-                    label,
-                    queues: export.queues,
-                    first_slot: Slot(servers.len() * MAX_QUEUES),
-                },
-                Memory::new(pool, shared.layout.windows[number]),
-                device,
-                shared.areas.clone(),
-                shared.bell.clone(),
-            );
-            let path = config.socket(client, index);
-            let attention = attentions.next().context("an export without its eventfd")?;
-            let server = Server::start(&path, session, attention, &acceptor)
-                .with_context(|| format!("socket {}", path.display()))?;
-            servers.push(server);
-            ready.push(path.display().to_string());
-        }
+    for ((number, index, export), attention) in config.exports().zip(attentions) {
+        let client = &config.clients[number];
+        let disk = &config.disks[export.disk].name;
+        let label = format!("{}/{index} ({disk})", client.name);
+        let wait = DeviceWait::new(shared.bell.clone(), &shared.areas, number, &label)?;
+        let session = Session::new(
+            Identity {
+                client: client.name.clone(),
+                label,
+                queues: export.queues,
+                first_slot: Slot(servers.len() * MAX_QUEUES),
+            },
+            Memory::new(pool, shared.layout.windows[number]),
+            VirtioDevice::new(&shared.areas.clients[number], index as u16, wait)?,
+            shared.areas.clone(),
+            shared.bell.clone(),
+        );
+        let path = config.socket(client, index);
+        let server = Server::start(&path, session, attention, &acceptor)
+            .with_context(|| format!("socket {}", path.display()))?;
+        servers.push(server);
     }
+    let ready = config.clients.iter().flat_map(|client| {
+        let link = client
+            .is_channel_level()
+            .then(|| config.link_socket(client));
+        let disks = 0..client.exports.len();
+        link.into_iter()
+            .chain(disks.map(|index| config.socket(client, index)))
+    });
+    let ready: Vec<String> = ready.map(|path| path.display().to_string()).collect();
     *shared.servers.lock() = servers;
     sys::print(&format!("ready {}\n", ready.join(" "))).map(drop)
 }
@@ -286,18 +285,14 @@ fn start_bell(
     bell: &BellHandle,
     attentions: &[OwnedFd],
 ) -> Result<JoinHandle<()>> {
-    let mut exports = Vec::new();
-    let mut attentions = attentions.iter();
-    for (number, client) in config.clients.iter().enumerate() {
-        for subchannel in 0..client.exports.len() as u32 {
-            let attention = attentions.next().context("an export without its eventfd")?;
-            exports.push(doorbell::Export {
-                area: AreaNumber::of_client(number),
-                subchannel,
-                attention: attention.try_clone()?,
-            });
-        }
-    }
+    let exports = config.exports().zip(attentions);
+    let exports = exports.map(|((client, index, _), attention)| {
+        Ok(doorbell::Export {
+            area: AreaNumber::of_client(client),
+            subchannel: index as u32,
+            attention: attention.try_clone()?,
+        })
+    });
     let link = config.appliance.run_dir.join("link.sock");
     let mut ringers = vec![Ringer::Daemon];
     for client in &config.clients {
@@ -318,7 +313,7 @@ fn start_bell(
         bell.clone(),
         doorbell::Setup {
             areas: areas.numbered().cloned().zip(ringers).collect(),
-            exports,
+            exports: exports.collect::<Result<_>>()?,
             link: sys::listen(&link).with_context(|| link.display().to_string())?,
             poll: Duration::from_micros(config.appliance.poll_us.into()),
         },

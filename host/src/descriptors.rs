@@ -38,7 +38,7 @@ const TO_START: u64 = 64;
 fn needed(config: &Config) -> u64 {
     let disks: u64 = config
         .exports()
-        .map(|(_, export)| OF_A_DISK + OF_A_QUEUE * u64::from(export.queues))
+        .map(|(.., export)| OF_A_DISK + OF_A_QUEUE * u64::from(export.queues))
         .sum();
     let links = config.clients.iter().filter(|it| it.is_channel_level());
     OF_THE_DAEMON + TO_START + disks + OF_A_LINK * links.count() as u64

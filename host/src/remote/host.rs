@@ -11,7 +11,7 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use anyhow::{anyhow, bail, ensure, Context, Result};
-use channel::{ChannelSubsystem, FunctionControl, Irb, Orb, Refusal, Schib, SubchannelId, Tested};
+use channel::{ChannelSubsystem, FunctionControl, Irb, Orb, Refusal, SubchannelId, Tested};
 use parking_lot::Mutex;
 use vcss::control::{self, Life};
 use vcss::{AreaError, Remote, Wake, Word};
@@ -65,19 +65,12 @@ impl Wake for PollWait {
 #[derive(Debug)]
 pub struct HostClient {
     pub(super) areas: Areas,
-    pub(super) names: Names,
+    pub(super) config: Config,
     pub(super) bell: BellHandle,
     pub(super) in_maintenance: Mutex<HashSet<usize>>,
     remote: Mutex<Remote<'static, PollWait>>,
     generation: Word<'static>,
     running: Mutex<HashMap<u16, Job>>,
-}
-
-/// What clients and disks are called, for messages.
-#[derive(Debug)]
-pub(super) struct Names {
-    clients: Vec<String>,
-    pub(super) disks: Vec<String>,
 }
 
 /// What is known of a program that runs.
@@ -96,18 +89,6 @@ pub(super) struct Ended {
     pub(super) data: Vec<Data>,
 }
 
-/// A program that runs, until it is dropped.
-struct Running<'a> {
-    client: &'a HostClient,
-    id: SubchannelId,
-}
-
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        self.client.running.lock().remove(&self.id.number());
-    }
-}
-
 impl HostClient {
     pub fn new(config: &Config, areas: &Areas, bell: BellHandle) -> Result<Self, AreaError> {
         let wait = PollWait {
@@ -116,10 +97,7 @@ impl HostClient {
             began: Instant::now(),
         };
         Ok(Self {
-            names: Names {
-                clients: config.clients.iter().map(|it| it.name.clone()).collect(),
-                disks: config.disks.iter().map(|it| it.name.clone()).collect(),
-            },
+            config: config.clone(),
             generation: areas::generation(&areas.host.area)?,
             remote: Mutex::new(Remote::new(areas.host.area.clone(), wait)),
             areas: areas.clone(),
@@ -131,8 +109,9 @@ impl HostClient {
 
     pub fn schib(&self, device: &str) -> Result<StoredSchib> {
         let id = self.find(device)?;
+        let stored = self.remote.lock().store(id);
         Ok(StoredSchib {
-            schib: Architected(self.store(device, id)?),
+            schib: Architected(stored.map_err(|wrong| anyhow!("{device}: {wrong}"))?),
             device: device.into(),
         })
     }
@@ -191,18 +170,21 @@ impl HostClient {
                 cancelled: false,
             }),
         };
-        let running = Running { client: self, id };
-        let mut earlier = Vec::new();
-        self.enable(device, id, &mut earlier)?;
+        let mut running = Running {
+            host: self,
+            id,
+            device,
+            earlier: Vec::new(),
+        };
+        running.enable()?;
         let generation = self.generation.load();
         let place = self.place(id);
-        let orb = place.write(program)?;
-        self.start(device, id, &orb, &mut earlier)?;
-        let irb = self.wait(device, &running, generation, limit, &mut earlier)?;
+        running.start(&place.write(program)?)?;
+        let irb = running.wait(generation, limit)?;
         let data = irb.map(|irb| place.read_back(program, &irb));
         Ok(Ended {
             irb,
-            earlier,
+            earlier: std::mem::take(&mut running.earlier),
             base: place.start(),
             data: data.transpose()?.unwrap_or_default(),
         })
@@ -240,32 +222,51 @@ impl HostClient {
 
     fn ours(&self, entry: &control::Device) -> Result<SubchannelId> {
         let number = areas::device_number(entry);
-        if let Some(disk) = self.names.disks.get(usize::from(entry.disk.get())) {
+        if let Some(disk) = self.config.disks.get(usize::from(entry.disk.get())) {
+            let disk = &disk.name;
             bail!("{number} is disk \"{disk}\": the appliance's own driver uses it; to administer it, name it \"{disk}\"");
         }
         let client = usize::from(entry.client.get());
-        if let Some(client) = self.names.clients.get(client) {
-            bail!("{number} belongs to client \"{client}\"");
+        if let Some(client) = self.config.clients.get(client) {
+            bail!("{number} belongs to client \"{}\"", client.name);
         }
-        if client != self.names.clients.len() {
+        if client != self.config.clients.len() {
             bail!("{number} is not passed through: the appliance uses it itself, or has more devices than it can pass on");
         }
         SubchannelId::new(0, entry.index.get()).context("the area is damaged")
     }
 
-    fn store(&self, device: &str, id: SubchannelId) -> Result<Schib> {
-        let stored = self.remote.lock().store(id);
-        stored.map_err(|wrong| anyhow!("{device}: {wrong}"))
+    fn place(&self, id: SubchannelId) -> ProgramPlace {
+        ProgramPlace::new(&self.areas.host, id, DATA, HOST_PROGRAM_BYTES)
     }
+}
 
-    /// Enabled, with sense data in the status of a unit check; without what is pending.
-    fn enable(&self, device: &str, id: SubchannelId, earlier: &mut Vec<Irb>) -> Result<()> {
+/// A program that runs, until it is dropped.
+struct Running<'a> {
+    host: &'a HostClient,
+    id: SubchannelId,
+    /// What it runs on, for messages.
+    device: &'a str,
+    /// Statuses that did not end it.
+    earlier: Vec<Irb>,
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.host.running.lock().remove(&self.id.number());
+    }
+}
+
+impl Running<'_> {
+    /// Enables the subchannel, and takes what is pending.
+    fn enable(&mut self) -> Result<()> {
+        let device = self.device;
         for _ in 0..ATTEMPTS {
-            let enabled = enable(&mut self.remote.lock(), id);
+            let enabled = enable(&mut self.host.remote.lock(), self.id);
             match enabled {
-                Ok(()) => return self.take(id, earlier).map(drop),
+                Ok(()) => return self.take().map(drop),
                 Err(EnableError::Refused(Refusal::StatusPending)) => {
-                    self.take(id, earlier)?;
+                    self.take()?;
                 }
                 Err(EnableError::Refused(refusal)) => {
                     bail!("{device} cannot be enabled: {refusal}")
@@ -277,45 +278,37 @@ impl HostClient {
     }
 
     /// Takes the status that is pending; the final one of a program, or adds it to the others.
-    fn take(&self, id: SubchannelId, earlier: &mut Vec<Irb>) -> Result<Option<Irb>> {
+    fn take(&mut self) -> Result<Option<Irb>> {
         let tested = {
-            let mut remote = self.remote.lock();
-            if !remote.is_pending(id) {
+            let mut remote = self.host.remote.lock();
+            if !remote.is_pending(self.id) {
                 return Ok(None);
             }
-            remote.test(id)
+            remote.test(self.id)
         };
         let Ok(Tested::Status(irb)) = tested else {
             return Ok(None);
         };
-        let is_final = irb.scsw.ended() && !irb.scsw.function().is_empty();
-        if is_final {
+        if irb.scsw.ended() && !irb.scsw.function().is_empty() {
             return Ok(Some(irb));
         }
-        if earlier.len() < MAX_EARLIER {
-            earlier.push(irb);
+        if self.earlier.len() < MAX_EARLIER {
+            self.earlier.push(irb);
         }
         Ok(None)
     }
 
-    fn start(
-        &self,
-        device: &str,
-        id: SubchannelId,
-        orb: &Orb,
-        earlier: &mut Vec<Irb>,
-    ) -> Result<()> {
+    fn start(&mut self, orb: &Orb) -> Result<()> {
         let mut refused = Refusal::StatusPending;
         for _ in 0..ATTEMPTS {
             // SAFETY: the program and its data lie in this subchannel's part of the program window, which is memory of
             // the pool: it outlives the process, and a subchannel has one program at a time.
-            let started = unsafe { self.remote.lock().start(id, orb) };
+            let started = unsafe { self.host.remote.lock().start(self.id, orb) };
             match started {
                 Ok(()) => return Ok(()),
                 Err(Refusal::StatusPending) => {
-                    if let Some(irb) = self.take(id, earlier)? {
-                        earlier.push(irb);
-                    }
+                    let taken = self.take()?;
+                    self.earlier.extend(taken);
                 }
                 Err(refusal) => {
                     refused = refusal;
@@ -323,56 +316,40 @@ impl HostClient {
                 }
             }
         }
-        bail!("{device} does not start the program: {refused}")
+        bail!("{} does not start the program: {refused}", self.device)
     }
 
     /// The status that ends the program; none when it was cancelled.
-    fn wait(
-        &self,
-        device: &str,
-        running: &Running<'_>,
-        generation: u32,
-        limit: Duration,
-        earlier: &mut Vec<Irb>,
-    ) -> Result<Option<Irb>> {
+    fn wait(&mut self, generation: u32, limit: Duration) -> Result<Option<Irb>> {
+        let (host, seconds) = (self.host, limit.as_secs());
         let began = Instant::now();
         let mut cleared: Option<Instant> = None;
         loop {
-            if let Some(irb) = self.take(running.id, earlier)? {
+            if let Some(irb) = self.take()? {
                 let by_us = irb.scsw.function().contains(FunctionControl::CLEAR);
                 if cleared.is_some() && by_us {
-                    bail!(
-                        "the program did not end within {} s and was cleared",
-                        limit.as_secs()
-                    );
+                    bail!("the program did not end within {seconds} s and was cleared");
                 }
                 return Ok(Some(irb));
             }
-            let job = self.running.lock().get(&running.id.number()).copied();
+            let job = host.running.lock().get(&self.id.number()).copied();
             if job.is_some_and(|job| job.cancelled) {
                 return Ok(None);
             }
-            if self.generation.load() != generation {
+            if host.generation.load() != generation {
                 bail!("the appliance was started anew while the program ran: how far it came is not known");
             }
             match cleared {
                 None if began.elapsed() > limit => {
-                    self.remote
-                        .lock()
-                        .clear(running.id)
-                        .map_err(|wrong| anyhow!("{device} cannot be cleared: {wrong}"))?;
+                    let done = host.remote.lock().clear(self.id);
+                    done.map_err(|wrong| anyhow!("{} cannot be cleared: {wrong}", self.device))?;
                     cleared = Some(Instant::now());
                 }
-                Some(since) if since.elapsed() > CLEAR_LIMIT => bail!(
-                    "the program did not end within {} s, and not when it was cleared either",
-                    limit.as_secs()
-                ),
+                Some(since) if since.elapsed() > CLEAR_LIMIT => {
+                    bail!("the program did not end within {seconds} s, and not when it was cleared either")
+                }
                 _ => std::thread::sleep(TICK),
             }
         }
-    }
-
-    fn place(&self, id: SubchannelId) -> ProgramPlace {
-        ProgramPlace::new(&self.areas.host, id, DATA, HOST_PROGRAM_BYTES)
     }
 }

@@ -101,7 +101,7 @@ impl HostClient {
     }
 
     pub fn disk(&self, name: &str) -> Option<usize> {
-        self.names.disks.iter().position(|disk| disk == name)
+        self.config.disks.iter().position(|disk| disk.name == name)
     }
 
     fn want(&self, disk: usize, wanted: u32) -> Result<()> {

@@ -118,8 +118,8 @@ fn image(
 
 /// Whether all who are given the disk may only read. A disk that nobody is given is not written either.
 fn is_read_only(config: &Config, index: usize) -> bool {
-    let mut exports = config.exports().filter(|(_, export)| export.disk == index);
-    exports.all(|(_, export)| export.read_only)
+    let mut exports = config.exports().filter(|it| it.2.disk == index);
+    exports.all(|(.., export)| export.read_only)
 }
 
 /// Finds the format by its magic number.
@@ -146,7 +146,7 @@ fn check_length(config: &Config, index: usize, bytes: u64) -> Result<()> {
     if sectors == 0 {
         bail!("is empty; make it as large as the disk is to be: truncate -s 1G FILE");
     }
-    for (client, export) in config.exports().filter(|(_, export)| export.disk == index) {
+    for (client, _, export) in config.exports().filter(|it| it.2.disk == index) {
         let end = export.start.checked_add(export.sectors.unwrap_or(1));
         if end.is_none_or(|end| end > sectors) {
             bail!(
