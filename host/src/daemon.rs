@@ -9,10 +9,10 @@
 //! An appliance that dies is started again in the same pool. Areas outlive it, and the clients' connections
 //! with them.
 
-mod given;
-mod giving;
 mod in_use;
 mod observe;
+mod plugged;
+mod plugging;
 mod requests;
 mod retry;
 mod supervise;
@@ -47,7 +47,7 @@ use crate::sys;
 use crate::vhost::{Acceptor, Identity, Memory, Server, Session};
 use vcss::client::MAX_QUEUES;
 
-use given::GivenDevices;
+use plugged::PluggedDevices;
 use supervise::{Stop, Supervisor};
 
 /// How long clients' disks may take to let requests in flight end, when the daemon is told to stop.
@@ -65,7 +65,7 @@ struct Shared {
     started: Instant,
     run: Mutex<Run>,
     reservations: Reservations,
-    given: GivenDevices,
+    plugged: PluggedDevices,
     /// One for each export, once the appliance serves.
     servers: Mutex<Vec<Server>>,
 }
@@ -105,7 +105,7 @@ pub fn up(config_file: &Path) -> Result<()> {
     let attentions = attention_fds(&config)?;
     let (nudges, nudge) = UnixStream::pair()?;
     nudge.set_nonblocking(true)?;
-    let given = GivenDevices::new(&config, nudge);
+    let plugged = PluggedDevices::new(&config, nudge);
     let thread = start_bell(&config, &areas, &bell, &attentions)?;
     let shared = Arc::new(Shared {
         config,
@@ -115,7 +115,7 @@ pub fn up(config_file: &Path) -> Result<()> {
         started: Instant::now(),
         run: Mutex::default(),
         reservations: Reservations::default(),
-        given,
+        plugged,
         servers: Mutex::default(),
     });
     let observed = Arc::clone(&shared);

@@ -32,7 +32,7 @@ use memmap2::MmapOptions;
 use rustix::fs::{statx, AtFlags, OFlags, StatxFlags};
 use window::Window;
 
-use self::make::{allocate, is_replaceable, mark, new_file, Fresh, NO_POOL, NO_POOL_HELP};
+use self::make::{allocate, is_replaceable, mark, new_file, NO_POOL, NO_POOL_HELP};
 use crate::layout::Span;
 
 pub use self::plan::{client_plan, control_plan, host_plan, Layout};
@@ -90,9 +90,16 @@ unsafe impl Sync for Pool {}
 impl Pool {
     /// Makes the file: all zero, for its owner only, and with memory for all that is not a client's own.
     pub fn create(path: &Path, layout: Layout) -> Result<Self> {
-        let at = || format!("pool {}", path.display());
         let file = new_file(path, &layout)?;
-        let fresh = Fresh::new(path);
+        let made = Self::furnish(path, layout, file);
+        if made.is_err() {
+            let _ = fs::remove_file(path);
+        }
+        made
+    }
+
+    fn furnish(path: &Path, layout: Layout, file: File) -> Result<Self> {
+        let at = || format!("pool {}", path.display());
         mark(&file, &layout)
             .with_context(|| format!("{}: cannot make it {} bytes long", at(), layout.total))?;
         allocate(&file, path, &layout)?;
@@ -108,7 +115,6 @@ impl Pool {
             std::mem::forget(map);
         }
         let identity = FileIdentity::of(&file).with_context(at)?;
-        fresh.keep();
         Ok(Self {
             path: path.to_owned(),
             identity,

@@ -21,7 +21,7 @@ use vcss::client::{
 };
 use vcss::control::{self, Life};
 use vcss::layout::{Doorbell, DoorbellHalf};
-use vcss::Word;
+use vcss::{Area, Word};
 use virtio::ccw;
 use window::ClientAddress;
 use zerocopy::{FromBytes, IntoBytes};
@@ -265,6 +265,67 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// The requests for one subchannel of an area, as its appliance sees them.
+pub struct Requests {
+    area: Area<'static>,
+    subchannel: u32,
+    asked: Word<'static>,
+    answered: Word<'static>,
+    pub pending: Word<'static>,
+}
+
+impl Requests {
+    pub fn new(area: &Area<'static>, subchannel: u32) -> Self {
+        let asked = offset_of!(Command, sequence);
+        let answered = offset_of!(Response, sequence);
+        let pending = offset_of!(Status, pending);
+        Self {
+            asked: area.word::<Command>(subchannel, asked).unwrap(),
+            answered: area.word::<Response>(subchannel, answered).unwrap(),
+            pending: area.word::<Status>(subchannel, pending).unwrap(),
+            area: area.clone(),
+            subchannel,
+        }
+    }
+
+    /// The next request, if there is one after a little while.
+    pub fn next(&self) -> Option<Command> {
+        if self.asked.load() == self.answered.load() {
+            std::thread::sleep(Duration::from_micros(50));
+            return None;
+        }
+        Some(self.area.read(self.subchannel).unwrap())
+    }
+
+    pub fn answer(&self, condition: u32) {
+        let sequence = self.asked.load();
+        let response = Response {
+            sequence: self.answered.load().into(),
+            condition: condition.into(),
+        };
+        self.area.write(self.subchannel, &response).unwrap();
+        self.answered.store(sequence);
+    }
+
+    pub fn show_status(&self, irb: Irb) {
+        let status = Status {
+            pending: 0.into(),
+            reserved: [0.into(); 7],
+            irb,
+        };
+        self.area.write(self.subchannel, &status).unwrap();
+    }
+
+    pub fn show_schib(&self, schib: Schib) {
+        let part = SchibPart {
+            schib,
+            functions: 0.into(),
+            reserved: [0; 8],
+        };
+        self.area.write(self.subchannel, &part).unwrap();
+    }
+}
+
 struct StandIn {
     client: ClientArea,
     heard: Arc<Heard>,
@@ -277,13 +338,7 @@ struct StandIn {
 impl StandIn {
     fn run(mut self) {
         let area = self.client.area.clone();
-        let asked = area
-            .word::<Command>(0, offset_of!(Command, sequence))
-            .unwrap();
-        let answered = area
-            .word::<Response>(0, offset_of!(Response, sequence))
-            .unwrap();
-        let pending = area.word::<Status>(0, offset_of!(Status, pending)).unwrap();
+        let requests = Requests::new(&area, 0);
         let mut irb = Irb::default();
         while !self.heard.stop.load(Ordering::Relaxed) {
             let life = generation(&area).unwrap().load();
@@ -292,16 +347,13 @@ impl StandIn {
                 Some((_, orb)) if !self.heard.hold.load(Ordering::Relaxed) => {
                     self.waiting = None;
                     irb = self.program(&orb);
-                    pending.store(1);
+                    requests.pending.store(1);
                 }
                 _ => {}
             }
-            if asked.load() == answered.load() {
-                std::thread::sleep(Duration::from_micros(50));
+            let Some(command) = requests.next() else {
                 continue;
-            }
-            let sequence = asked.load();
-            let command: Command = area.read(0).unwrap();
+            };
             let mut condition = 0u32;
             match Instruction::from_number(command.instruction.get()).unwrap() {
                 Instruction::Start if self.waiting.is_some() => condition = 2,
@@ -320,7 +372,7 @@ impl StandIn {
                         self.waiting = Some((life, orb));
                     } else {
                         irb = self.program(&orb);
-                        pending.store(1);
+                        requests.pending.store(1);
                     }
                 }
                 Instruction::Clear => {
@@ -331,38 +383,19 @@ impl StandIn {
                         ActivityControl::empty(),
                         StatusControl::PENDING,
                     );
-                    pending.store(1);
+                    requests.pending.store(1);
                 }
                 Instruction::Test => {
-                    condition = u32::from(pending.load() == 0);
-                    let reserved = [0.into(); 7];
-                    let status = Status {
-                        pending: 0.into(),
-                        reserved,
-                        irb,
-                    };
-                    area.write(0, &status).unwrap();
+                    condition = u32::from(requests.pending.load() == 0);
+                    requests.show_status(irb);
                 }
                 Instruction::Modify => {
                     let (schib, _) = Schib::read_from_prefix(&command.operand).unwrap();
-                    area.write(
-                        0,
-                        &SchibPart {
-                            schib,
-                            functions: 0.into(),
-                            reserved: [0; 8],
-                        },
-                    )
-                    .unwrap();
+                    requests.show_schib(schib);
                 }
                 _ => {}
             }
-            let response = Response {
-                sequence: answered.load().into(),
-                condition: condition.into(),
-            };
-            area.write(0, &response).unwrap();
-            answered.store(sequence);
+            requests.answer(condition);
         }
     }
 

@@ -33,7 +33,7 @@ use crate::sys::Process;
 pub use args::{appliance as args, comma_escaped, path_text, LINK_PORT};
 pub use disk::{check_mdev, Backing, QCOW2_MAGIC};
 pub use monitor::{Monitor, MonitorError, MonitorEvent, Outcome, Plug};
-pub use plugs::Given;
+pub use plugs::Pluggable;
 
 /// Bytes of one of QEMU's own messages; what is longer is several.
 const LONGEST: u64 = 4096;

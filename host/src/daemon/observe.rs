@@ -17,7 +17,7 @@ use crate::config::{Client, Export};
 use crate::doorbell::Link;
 use crate::layout::AreaNumber;
 use crate::vhost::{Peer, Server};
-use crate::vm::Given;
+use crate::vm::Pluggable;
 
 pub fn status(shared: &Shared) -> Status {
     let devices = devices(shared);
@@ -79,7 +79,7 @@ fn disks(shared: &Shared) -> Vec<Health> {
 
 /// The condition of a disk, or of a part of it, whose entry this is: the VM may not have it at all.
 fn of_disk(shared: &Shared, disk: usize, entry: u32) -> Condition {
-    match shared.given.trouble(Given::Disk(disk)) {
+    match shared.plugged.trouble(Pluggable::Disk(disk)) {
         Some(trouble) => Condition::failed(trouble),
         None => condition(shared, entry),
     }

@@ -7,7 +7,7 @@ use vcss::control::{Condition, ConditionState};
 
 use super::Shared;
 use crate::layout::AreaNumber;
-use crate::vm::Given;
+use crate::vm::Pluggable;
 
 /// How long what came of it is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -16,8 +16,8 @@ const TICK: Duration = Duration::from_millis(20);
 /// One of the things that a name stands for: a disk or subchannel itself, a client itself, or what a client has of a disk.
 #[derive(Clone, Copy, Debug, Default)]
 struct Part {
-    /// What the VM is given for it.
-    given: Option<Given>,
+    /// What is plugged into the VM for it.
+    plugged: Option<Pluggable>,
     /// The condition by which the appliance is asked.
     asked: Option<u32>,
     /// The condition that says whether it is served.
@@ -31,18 +31,18 @@ type Tries = (u32, u32);
 
 impl Part {
     fn tries(self, shared: &Shared) -> Result<Tries> {
-        let given = self.given.map_or(0, |given| shared.given.tries(given));
+        let plugged = self.plugged.map_or(0, |it| shared.plugged.tries(it));
         let told = self.told.map(|entry| shared.areas.condition(entry));
-        Ok((given, told.transpose()?.map_or(0, |told| told.tries)))
+        Ok((plugged, told.transpose()?.map_or(0, |told| told.tries)))
     }
 
     /// Why it is not served, if it is not, and whether that was found out after it had been tried so often.
     fn trouble(self, shared: &Shared, before: Tries) -> Result<Option<(String, bool)>> {
-        if let Some(given) = self.given {
-            if let Some(trouble) = shared.given.trouble(given) {
-                return Ok(Some((trouble, shared.given.tries(given) != before.0)));
+        if let Some(plugged) = self.plugged {
+            if let Some(trouble) = shared.plugged.trouble(plugged) {
+                return Ok(Some((trouble, shared.plugged.tries(plugged) != before.0)));
             }
-            if shared.given.tries(given) != before.0 {
+            if shared.plugged.tries(plugged) != before.0 {
                 // The VM has just got it: the appliance has yet to take it in.
                 return self.told_trouble(shared, None);
             }
@@ -79,7 +79,7 @@ fn parts(shared: &Shared, name: &str) -> Result<Vec<Part>> {
         ..Part::default()
     };
     let disk = |disk| Part {
-        given: Some(Given::Disk(disk)),
+        plugged: Some(Pluggable::Disk(disk)),
         ..part(Condition::of_disk(disk))
     };
     // Of the client with this index, with the subchannel that each is of.
@@ -114,7 +114,7 @@ fn parts(shared: &Shared, name: &str) -> Result<Vec<Part>> {
     let mut all = config.subchannels.iter();
     if let Some(subchannel) = all.position(|it| it.name == name) {
         let own = Part {
-            given: Some(Given::Subchannel(subchannel)),
+            plugged: Some(Pluggable::Subchannel(subchannel)),
             ..Part::default()
         };
         let clients = (0..config.clients.len()).flat_map(subchannels);
@@ -138,8 +138,8 @@ pub fn retry(shared: &Shared, name: &str) -> Result<String> {
         return Ok(format!("\"{name}\" is served already"));
     }
     for (part, _) in &waited {
-        if let Some(given) = part.given {
-            shared.given.ask(given);
+        if let Some(plugged) = part.plugged {
+            shared.plugged.ask(plugged);
         }
         if let Some(entry) = part.asked {
             shared.areas.retry(entry)?;

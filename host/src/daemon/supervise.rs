@@ -4,7 +4,7 @@
 //!
 //! * At the first start, what does not work is an error. From then on nothing ends the daemon but an order: a VM that dies is
 //!   started again, slower and slower, for as long as it takes.
-//! * A disk, or a subchannel, that QEMU cannot have is that one's trouble: see `giving`.
+//! * A disk, or a subchannel, that QEMU cannot have is that one's trouble: see `plugging`.
 //! * No system call is made here that a file of somebody's can hold up. Signals are looked at all the while.
 //! * A VM is started again only when the one before has ended: what that still reads would come into the clients' memory.
 
@@ -20,13 +20,13 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::process::Signal;
 use vcss::control::{Life, Order};
 
-use super::given::PAUSE;
-use super::giving::{Giver, Qemu};
+use super::plugged::PAUSE;
+use super::plugging::{Plugger, Qemu};
 use super::Shared;
 use crate::layout::AreaNumber;
 use crate::pool::Pool;
 use crate::sys;
-use crate::vm::{self, console_report, Backing, Given, Monitor, MonitorError, Vm};
+use crate::vm::{self, console_report, Backing, Monitor, MonitorError, Pluggable, Vm};
 
 /// How long the appliance may take to serve.
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -62,7 +62,7 @@ pub struct Supervisor<'a> {
     shared: &'a Shared,
     /// Open: so its name is not needed, which somebody may remove.
     pool: &'a Pool,
-    giver: Giver<'a>,
+    plugger: Plugger<'a>,
     signals: UnixStream,
     /// Readable when a device that has failed is to be tried at once.
     nudges: UnixStream,
@@ -93,7 +93,7 @@ impl<'a> Supervisor<'a> {
         Self {
             shared,
             pool,
-            giver: Giver::new(shared, backings),
+            plugger: Plugger::new(shared, backings),
             signals,
             nudges,
             vm: None,
@@ -108,15 +108,15 @@ impl<'a> Supervisor<'a> {
     pub fn start_first(&mut self) -> Result<(), Stop> {
         let began = Instant::now();
         self.start_qemu()?;
-        let refused = self.shared.given.all().into_iter().filter_map(|what| {
-            let trouble = self.shared.given.trouble(what)?;
+        let refused = self.shared.plugged.all().into_iter().filter_map(|what| {
+            let trouble = self.shared.plugged.trouble(what)?;
             Some(format!("{}: {trouble}", what.label(&self.shared.config)))
         });
         let refused: Vec<String> = refused.collect();
         if !refused.is_empty() {
             return Err(anyhow!("{}", refused.join("\n")).into());
         }
-        self.giver.is_first = false;
+        self.plugger.is_first = false;
         self.run(began)
     }
 
@@ -129,17 +129,17 @@ impl<'a> Supervisor<'a> {
     /// Starts QEMU and gives it its devices, but for those that hold it up: for each of these it is started once more.
     fn start_qemu(&mut self) -> Result<()> {
         while self.told.is_none() {
-            let whats = self.giver.begin_all();
+            let whats = self.plugger.begin_all();
             let monitor = self.launch()?;
             self.finish_looks(&whats)?;
             if self.told.is_some() {
                 break;
             }
             let connected = Monitor::connect(monitor, self.signals.try_clone()?);
-            match connected.and_then(|monitor| self.giver.give_all(monitor, &whats)) {
+            match connected.and_then(|monitor| self.plugger.plug_in_all(monitor, &whats)) {
                 // A signal is taken by whoever waits for the VM.
                 Ok(Qemu::Answers) | Err(MonitorError::Told) => break,
-                Ok(Qemu::IsHeldUp) if self.giver.is_first => break,
+                Ok(Qemu::IsHeldUp) if self.plugger.is_first => break,
                 // It has never run: nothing that it still does can come into anybody's memory.
                 Ok(Qemu::IsHeldUp) => {
                     self.kill_vm();
@@ -153,9 +153,10 @@ impl<'a> Supervisor<'a> {
     }
 
     /// Waits until all these have been looked at, or time is up; or the VM has ended, or a signal has come.
-    fn finish_looks(&mut self, whats: &[Given]) -> Result<()> {
-        let waits = |giver: &Giver<'_>| whats.iter().any(|&what| giver.looks.is_waited_for(what));
-        while waits(&self.giver) {
+    fn finish_looks(&mut self, whats: &[Pluggable]) -> Result<()> {
+        let waits =
+            |plugger: &Plugger<'_>| whats.iter().any(|&what| plugger.looks.is_waited_for(what));
+        while waits(&self.plugger) {
             if let Event::Ended | Event::Signal = self.wait(Some(PAUSE))? {
                 break;
             }
@@ -188,8 +189,8 @@ impl<'a> Supervisor<'a> {
 
     /// Lets the VM run and waits until the appliance serves.
     fn run(&mut self, began: Instant) -> Result<(), Stop> {
-        self.giver.next_check = Some(Instant::now() + PAUSE);
-        match self.giver.monitor.as_mut().map(Monitor::go_on) {
+        self.plugger.next_check = Some(Instant::now() + PAUSE);
+        match self.plugger.monitor.as_mut().map(Monitor::go_on) {
             None | Some(Ok(()) | Err(MonitorError::Told)) => {}
             Some(Err(MonitorError::Ended(_))) => return Err(self.did_not_come_up().into()),
             Some(Err(error)) => return Err(error).context("QEMU does not let the VM run")?,
@@ -199,7 +200,7 @@ impl<'a> Supervisor<'a> {
         loop {
             match self.next(Some(TICK))? {
                 Event::Ended => return Err(self.did_not_come_up().into()),
-                Event::Monitor => self.giver.hear_monitor(),
+                Event::Monitor => self.plugger.hear_monitor(),
                 Event::Nudge | Event::Tick | Event::Signal => {}
             }
             match self.shared.areas.life() {
@@ -228,14 +229,14 @@ impl<'a> Supervisor<'a> {
     /// Watches the VM until a signal comes, and starts it again in the same pool when it has died.
     pub fn watch(&mut self) -> Result<Infallible, Stop> {
         loop {
-            let next = self.giver.next();
+            let next = self.plugger.next();
             let pause = next.map(|next| next.saturating_duration_since(Instant::now()));
             match self.next(pause)? {
-                Event::Monitor => self.giver.hear_monitor(),
+                Event::Monitor => self.plugger.hear_monitor(),
                 Event::Nudge | Event::Tick | Event::Signal => {}
                 Event::Ended => self.revive()?,
             }
-            match self.giver.give_due() {
+            match self.plugger.plug_in_due() {
                 Qemu::Answers => {}
                 Qemu::IsHeldUp => self.kill_vm(),
             }
@@ -263,7 +264,7 @@ impl<'a> Supervisor<'a> {
 
     /// Kills the VM: its end is noticed as any other is.
     fn kill_vm(&mut self) {
-        self.giver.monitor = None;
+        self.plugger.monitor = None;
         if let Some(vm) = &self.vm {
             vm.signal(Signal::KILL);
         }
@@ -363,7 +364,7 @@ impl<'a> Supervisor<'a> {
         while began.elapsed() < limit && !wanted(self.shared.areas.life()) {
             match self.wait(Some(TICK))? {
                 Event::Tick | Event::Nudge => {}
-                Event::Monitor => self.giver.hear_monitor(),
+                Event::Monitor => self.plugger.hear_monitor(),
                 Event::Ended => return Ok(()),
                 Event::Signal => {
                     if again {
@@ -389,10 +390,10 @@ impl<'a> Supervisor<'a> {
     }
 
     fn wait(&mut self, limit: Option<Duration>) -> Result<Event> {
-        let monitor = self.giver.monitor.as_ref();
+        let monitor = self.plugger.monitor.as_ref();
         let has_news = monitor.is_some_and(Monitor::has_news);
         let now = Instant::now();
-        let looked = self.giver.looks.until();
+        let looked = self.plugger.looks.until();
         let looked = looked.map(|until| until.saturating_duration_since(now));
         // What was said together with an answer is not said again.
         let limit = limit
@@ -406,14 +407,14 @@ impl<'a> Supervisor<'a> {
         let (ended, readable) = (vm.unwrap_or(signals), monitor.unwrap_or(signals));
         let mut fds: Vec<PollFd<'_>> = [signals, nudges, ended, readable]
             .into_iter()
-            .chain(self.giver.looks.ended())
+            .chain(self.plugger.looks.ended())
             .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
             .collect();
         sys::wait(&mut fds, limit).context("poll")?;
         let is_set = |index: usize| fds.get(index).is_some_and(|fd| !fd.revents().is_empty());
         let [signal, nudge, ended, readable] = [0, 1, 2, 3].map(is_set);
         let (has_vm, has_monitor) = (vm.is_some(), monitor.is_some());
-        self.giver.take_looks();
+        self.plugger.take_looks();
         if signal {
             let _ = self.signals.read(&mut [0; 16]);
             // Whoever signals a whole group of processes often signals each of them as well.
@@ -445,7 +446,7 @@ impl<'a> Supervisor<'a> {
     /// by itself when it has.
     fn what_happened(&mut self) -> String {
         let life = self.shared.areas.life();
-        if self.giver.monitor.is_none() || life == Life::Failed {
+        if self.plugger.monitor.is_none() || life == Life::Failed {
             let _ = self.wait_until(END_LIMIT, |_| false);
         }
         let mut text = String::new();

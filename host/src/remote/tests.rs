@@ -11,7 +11,7 @@ use channel::{
     PmcwFlags, Schib, StatusControl,
 };
 use dasd_tools::model::Volume;
-use vcss::client::{Command, Instruction, Response, SchibPart, Status};
+use vcss::client::{Command, Instruction};
 use vcss::control::Device;
 use vcss::trace::{DriverState, Recorder, TraceEntry, TraceEvent};
 use vcss::Area;
@@ -26,7 +26,7 @@ use crate::cli::tests::program;
 use crate::cli::trace::TraceView;
 use crate::cli::view::OutcomeView;
 use crate::daemon::trace::Tracer;
-use crate::testing::{eventually, Fixture};
+use crate::testing::{eventually, Fixture, Requests};
 
 const TERMINAL: &str = "0.0.3270";
 const IDENTITY: [u8; 7] = [0xFF, 0x32, 0x70, 0, 0, 0, 0];
@@ -64,35 +64,18 @@ fn ended(function: FunctionControl, device: DeviceStatus, at: u32, count: u16) -
 
 impl Terminal {
     fn serve(mut self) {
-        let (area, place) = (self.client.area.clone(), self.place);
-        let word = |at| area.word::<Command>(place, at).unwrap();
-        let asked = word(offset_of!(Command, sequence));
-        let answered = area
-            .word::<Response>(self.place, offset_of!(Response, sequence))
-            .unwrap();
-        let pending = area
-            .word::<Status>(self.place, offset_of!(Status, pending))
-            .unwrap();
+        let requests = Requests::new(&self.client.area, self.place);
         while !self.stop.load(Ordering::Relaxed) {
             self.lend();
-            if asked.load() == answered.load() {
-                std::thread::sleep(Duration::from_micros(100));
-                continue;
+            if let Some(command) = requests.next() {
+                let condition = self.instruction(&requests, &command);
+                requests.pending.store(u32::from(self.pending.is_some()));
+                requests.answer(condition);
             }
-            let sequence = asked.load();
-            let command: Command = area.read(self.place).unwrap();
-            let condition = self.instruction(&command);
-            pending.store(u32::from(self.pending.is_some()));
-            let response = Response {
-                sequence: answered.load().into(),
-                condition: condition.into(),
-            };
-            area.write(self.place, &response).unwrap();
-            answered.store(sequence);
         }
     }
 
-    fn instruction(&mut self, command: &Command) -> u32 {
+    fn instruction(&mut self, requests: &Requests, command: &Command) -> u32 {
         let instruction = Instruction::from_number(command.instruction.get()).unwrap();
         let enabled = self.schib.pmcw.flags().contains(PmcwFlags::ENABLED);
         match instruction {
@@ -100,23 +83,13 @@ impl Terminal {
                 if instruction == Instruction::Modify {
                     self.schib = Schib::read_from_prefix(&command.operand).unwrap().0;
                 }
-                let part = SchibPart {
-                    schib: self.schib,
-                    functions: 0.into(),
-                    reserved: [0; 8],
-                };
-                self.client.area.write(self.place, &part).unwrap();
+                requests.show_schib(self.schib);
                 return 0;
             }
             _ if !enabled => return 3,
             Instruction::Test => {
                 let none = self.pending.is_none();
-                let status = Status {
-                    pending: 0.into(),
-                    reserved: [0.into(); 7],
-                    irb: self.pending.take().unwrap_or_default(),
-                };
-                self.client.area.write(self.place, &status).unwrap();
+                requests.show_status(self.pending.take().unwrap_or_default());
                 return u32::from(none);
             }
             Instruction::Clear => {

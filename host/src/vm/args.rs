@@ -12,7 +12,7 @@ use crate::pool::Layout;
 /// The name by which the appliance, and a channel-level client, find their serial port.
 pub const LINK_PORT: &str = "org.stellwerk.link";
 
-/// All arguments, but for what is given to the running VM: see [`Given`](super::Given). The VM's memory is the open file
+/// All arguments, but for what is given to the running VM: see [`Pluggable`](super::Pluggable). The VM's memory is the open file
 /// `pool`. It waits to be told to run, by the monitor, which is file descriptor `monitor`.
 pub fn appliance(
     config: &Config,

@@ -1,8 +1,9 @@
-//! The devices that the running VM is given: disks, and subchannels that are mediated devices.
+//! The devices that are plugged into the running VM: disks, and subchannels that are mediated devices.
 //!
 //! They are not on QEMU's command line, where one that cannot be opened would keep the VM from starting.
 
-use anyhow::Result;
+use anyhow::{bail, Result};
+use channel::DeviceNumber;
 use serde_json::{json, Map, Value};
 
 use super::args::path_text;
@@ -12,14 +13,14 @@ use super::monitor::Plug;
 use crate::config::{Config, Format, Source, SubchannelSource};
 use crate::layout::disk_device;
 
-/// A device that is given to the VM while it runs.
+/// A device that is plugged into the VM while it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Given {
+pub enum Pluggable {
     Disk(usize),
     Subchannel(usize),
 }
 
-impl Given {
+impl Pluggable {
     pub fn all(config: &Config) -> Vec<Self> {
         let disks = (0..config.disks.len()).map(Self::Disk);
         let subchannels = config.subchannels.iter().enumerate();
@@ -69,41 +70,37 @@ impl Given {
         found: Option<Found>,
     ) -> Result<Plug> {
         let id = self.id();
+        let device = |device: DeviceNumber| format!("fe.{}.{:04x}", device.set, device.number);
         match self {
             Self::Disk(index) => {
                 let disk = &config.disks[index];
-                let devno = format!("fe.0.{:04x}", disk_device(index).number);
-                match (&disk.source, backings.get(index).copied().flatten()) {
-                    (Source::Image { path, .. }, Some(backing)) => {
-                        // What the guest has written into it since the first look does not change what it is.
-                        if found.is_some_and(|found| found.device != backing.device) {
-                            anyhow::bail!("{} is not what it was", path.display());
-                        }
-                        Ok(Plug {
-                            id,
-                            thread: Some(json!({
-                                "qom-type": "iothread", "id": format!("io{index}"), "poll-max-ns": 0,
-                            })),
-                            node: Some(blockdev(index, path_text(path)?, &backing)),
-                            device: virtio_blk(index, disk.queues, &devno, &backing),
-                        })
-                    }
-                    (Source::Image { path, .. }, None) => {
-                        anyhow::bail!("{} was not looked at", path.display())
-                    }
-                    (Source::Mdev(path), _) => mdev(id, &self.label(config), path, devno),
+                let devno = device(disk_device(index));
+                let path = match &disk.source {
+                    Source::Image { path, .. } => path,
+                    Source::Mdev(path) => return mdev(id, &self.label(config), path, devno),
+                };
+                let Some(backing) = backings.get(index).copied().flatten() else {
+                    bail!("{} was not looked at", path.display());
+                };
+                // What the guest has written into it since the first look does not change what it is.
+                if found.is_some_and(|found| found.device != backing.device) {
+                    bail!("{} is not what it was", path.display());
                 }
+                Ok(Plug {
+                    id,
+                    thread: Some(json!({
+                        "qom-type": "iothread", "id": format!("io{index}"), "poll-max-ns": 0,
+                    })),
+                    node: Some(blockdev(index, path_text(path)?, &backing)),
+                    device: virtio_blk(index, disk.queues, &devno, &backing),
+                })
             }
             Self::Subchannel(index) => {
                 let subchannel = &config.subchannels[index];
-                let device = subchannel.device;
-                let devno = format!("fe.{}.{:04x}", device.set, device.number);
-                match &subchannel.source {
-                    SubchannelSource::Mdev(path) => mdev(id, &self.label(config), path, devno),
-                    SubchannelSource::Qemu(_) | SubchannelSource::Plugged => {
-                        anyhow::bail!("it is not plugged in by the daemon")
-                    }
-                }
+                let SubchannelSource::Mdev(path) = &subchannel.source else {
+                    bail!("it is not plugged in by the daemon");
+                };
+                mdev(id, &self.label(config), path, device(subchannel.device))
             }
         }
     }

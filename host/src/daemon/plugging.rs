@@ -12,13 +12,13 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use vcss::control::ConditionState;
 
-use super::given::PAUSE;
+use super::plugged::PAUSE;
 use super::{observe, Shared};
 use crate::config::{Format, SECTOR};
 use crate::log_limit::LogLimit;
 use crate::vm::look::{Found, LookError};
 use crate::vm::looks::Looks;
-use crate::vm::{Backing, Given, Monitor, MonitorError, MonitorEvent, Outcome, Plug};
+use crate::vm::{Backing, Monitor, MonitorError, MonitorEvent, Outcome, Plug, Pluggable};
 
 /// How long a file system may take to answer: others wait for the appliance meanwhile, and it is tried again soon. At the first start
 /// nobody waits, and nothing is tried again.
@@ -30,7 +30,7 @@ const HELD_UP: &str = "QEMU was held up by opening it";
 /// What a look has come to; nothing is found of what is no file.
 type Looked = Result<Option<Found>, LookError>;
 
-/// What has become of QEMU by giving it devices.
+/// What has become of QEMU by plugging devices in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Qemu {
@@ -40,14 +40,14 @@ pub enum Qemu {
 }
 
 /// Gives the VM its devices, over its monitor.
-pub struct Giver<'a> {
+pub struct Plugger<'a> {
     shared: &'a Shared,
     backings: Vec<Option<Backing>>,
-    /// Without one nobody can be given anything.
+    /// Without one nothing can be plugged in.
     pub monitor: Option<Monitor>,
     /// Looks at devices' files that are under way, and what has come of others.
-    pub looks: Looks<Given>,
-    looked: Vec<(Given, Looked)>,
+    pub looks: Looks<Pluggable>,
+    looked: Vec<(Pluggable, Looked)>,
     /// How long the disks' images were when QEMU was told to open them.
     sizes: Vec<Option<u64>>,
     /// When images are looked at next that may have become longer.
@@ -55,10 +55,10 @@ pub struct Giver<'a> {
     /// Whether the VM has never run, and what fails is an error.
     pub is_first: bool,
     /// What is logged of requests that fail in QEMU, for each device.
-    io_errors: HashMap<Option<Given>, LogLimit>,
+    io_errors: HashMap<Option<Pluggable>, LogLimit>,
 }
 
-impl<'a> Giver<'a> {
+impl<'a> Plugger<'a> {
     pub fn new(shared: &'a Shared, backings: Vec<Option<Backing>>) -> Self {
         Self {
             shared,
@@ -74,16 +74,16 @@ impl<'a> Giver<'a> {
     }
 
     /// Begins to look at all devices that a VM is given when it starts, and forgets what came of earlier looks.
-    pub fn begin_all(&mut self) -> Vec<Given> {
-        let whats = self.shared.given.to_start_with(Instant::now());
+    pub fn begin_all(&mut self) -> Vec<Pluggable> {
+        let whats = self.shared.plugged.to_start_with(Instant::now());
         self.looked.clear();
         whats.iter().for_each(|&what| self.begin(what));
         whats
     }
 
     /// Begins to look at a device, before it is given; the outcome comes into `looked`.
-    fn begin(&mut self, what: Given) {
-        self.shared.given.begun(what);
+    fn begin(&mut self, what: Pluggable) {
+        self.shared.plugged.begun(what);
         let begun = match what.look(&self.shared.config, &self.backings) {
             None => return self.looked.push((what, Ok(None))),
             Some(order) => {
@@ -104,25 +104,25 @@ impl<'a> Giver<'a> {
 
     pub fn next(&self) -> Option<Instant> {
         self.monitor.as_ref()?;
-        let due = self.shared.given.next();
+        let due = self.shared.plugged.next();
         due.into_iter().chain(self.next_check).min()
     }
 
     /// Gives a VM that does not run yet all devices that have been looked at.
-    pub fn give_all(
+    pub fn plug_in_all(
         &mut self,
         mut monitor: Monitor,
-        whats: &[Given],
+        whats: &[Pluggable],
     ) -> Result<Qemu, MonitorError> {
-        let place = |what: &Given| whats.iter().position(|it| it == what);
+        let place = |what: &Pluggable| whats.iter().position(|it| it == what);
         let mut looked = std::mem::take(&mut self.looked);
         looked.sort_by_key(|(what, _)| place(what));
-        let (mut given, mut plugs) = (Vec::new(), Vec::new());
+        let (mut tried, mut plugs) = (Vec::new(), Vec::new());
         for (what, found) in looked {
             match self.plug(what, found) {
                 _ if place(&what).is_none() => {}
                 Ok(plug) => {
-                    given.push(what);
+                    tried.push(what);
                     plugs.push(plug);
                 }
                 Err(error) => self.is_missing(what, format!("{error:#}")),
@@ -130,7 +130,7 @@ impl<'a> Giver<'a> {
         }
         let outcomes = monitor.plug_in(&plugs)?;
         self.monitor = Some(monitor);
-        for (what, outcome) in given.into_iter().zip(outcomes) {
+        for (what, outcome) in tried.into_iter().zip(outcomes) {
             match outcome {
                 Outcome::There => self.is_there(what),
                 Outcome::Refused(trouble) => self.is_missing(what, trouble),
@@ -143,9 +143,9 @@ impl<'a> Giver<'a> {
         Ok(Qemu::Answers)
     }
 
-    fn plug(&mut self, what: Given, found: Looked) -> Result<Plug> {
+    fn plug(&mut self, what: Pluggable, found: Looked) -> Result<Plug> {
         let found = found?;
-        if let Given::Disk(index) = what {
+        if let Pluggable::Disk(index) = what {
             if let Some(size) = self.sizes.get_mut(index) {
                 *size = found.map(|found| found.bytes);
             }
@@ -154,18 +154,18 @@ impl<'a> Giver<'a> {
     }
 
     /// Tries what is due, and what has been looked at meanwhile.
-    pub fn give_due(&mut self) -> Qemu {
+    pub fn plug_in_due(&mut self) -> Qemu {
         let mut qemu = Qemu::Answers;
         if self.monitor.is_none() {
             return qemu;
         }
         self.check_sizes();
-        for what in self.shared.given.due(Instant::now()) {
+        for what in self.shared.plugged.due(Instant::now()) {
             self.begin(what);
         }
         for (what, found) in std::mem::take(&mut self.looked) {
-            let outcome = match self.shared.given.trouble(what) {
-                Some(_) => self.give(what, found),
+            let outcome = match self.shared.plugged.trouble(what) {
+                Some(_) => self.try_again(what, found),
                 None => self.renew(what, found),
             };
             match outcome {
@@ -185,15 +185,19 @@ impl<'a> Giver<'a> {
     }
 
     /// Tries again to give the VM a device; nothing if that cannot be tried.
-    fn give(&mut self, what: Given, found: Looked) -> Option<Result<Outcome, MonitorError>> {
+    fn try_again(
+        &mut self,
+        what: Pluggable,
+        found: Looked,
+    ) -> Option<Result<Outcome, MonitorError>> {
         match self.plug(what, found) {
-            Ok(plug) => Some(give_again(self.monitor.as_mut()?, &plug)),
+            Ok(plug) => Some(plug_in_again(self.monitor.as_mut()?, &plug)),
             Err(error) => Some(Ok(Outcome::Refused(format!("{error:#}")))),
         }
     }
 
-    fn blame(&mut self, what: Given) {
-        let rest = self.shared.given.has_held_up(what, HELD_UP.into());
+    fn blame(&mut self, what: Pluggable) {
+        let rest = self.shared.plugged.has_held_up(what, HELD_UP.into());
         if !self.is_first {
             let label = what.label(&self.shared.config);
             tracing::error!(
@@ -204,18 +208,18 @@ impl<'a> Giver<'a> {
     }
 
     /// Takes down that the VM has a device.
-    fn is_there(&mut self, what: Given) {
-        if self.shared.given.trouble(what).is_some() {
+    fn is_there(&mut self, what: Pluggable) {
+        if self.shared.plugged.trouble(what).is_some() {
             let label = what.label(&self.shared.config);
             tracing::info!("{label}: it is there again");
         }
-        self.shared.given.good(what);
+        self.shared.plugged.good(what);
         self.next_check = Some(Instant::now() + PAUSE);
     }
 
     /// Takes down that the VM could not have a device. At the first start nothing is tried again: it ends, and says this.
-    fn is_missing(&self, what: Given, trouble: String) {
-        if self.shared.given.failed(what, trouble.clone()) && !self.is_first {
+    fn is_missing(&self, what: Pluggable, trouble: String) {
+        if self.shared.plugged.failed(what, trouble.clone()) && !self.is_first {
             let label = what.label(&self.shared.config);
             tracing::error!("{label}: {trouble}; it is tried again");
         }
@@ -230,8 +234,8 @@ impl<'a> Giver<'a> {
         }
         self.next_check = None;
         for index in 0..self.sizes.len() {
-            let what = Given::Disk(index);
-            if self.shared.given.trouble(what).is_none() && self.serves_nobody(index) {
+            let what = Pluggable::Disk(index);
+            if self.shared.plugged.trouble(what).is_none() && self.serves_nobody(index) {
                 self.begin(what);
                 self.next_check = Some(now + PAUSE);
             }
@@ -263,8 +267,8 @@ impl<'a> Giver<'a> {
 
     /// Gives the VM a disk anew whose image has got another length, if nobody is served from it. QEMU's own command for that would
     /// cut off what somebody is adding to the image at this moment.
-    fn renew(&mut self, what: Given, found: Looked) -> Option<Result<Outcome, MonitorError>> {
-        let (Given::Disk(index), Ok(Some(found))) = (what, found) else {
+    fn renew(&mut self, what: Pluggable, found: Looked) -> Option<Result<Outcome, MonitorError>> {
+        let (Pluggable::Disk(index), Ok(Some(found))) = (what, found) else {
             return None;
         };
         let known = self.sizes.get(index).copied().flatten();
@@ -280,7 +284,7 @@ impl<'a> Giver<'a> {
         let bytes = found.bytes;
         tracing::info!("{label}: its image has {bytes} bytes by now; it is opened anew");
         Some(match monitor.unplug(&plug) {
-            Ok(()) => give_again(monitor, &plug),
+            Ok(()) => plug_in_again(monitor, &plug),
             Err(MonitorError::Silent) => Ok(Outcome::Underway),
             Err(MonitorError::Refused(trouble)) => Ok(Outcome::Refused(trouble)),
             Err(error) => Err(error),
@@ -298,7 +302,7 @@ impl<'a> Giver<'a> {
         };
         for news in news {
             match news {
-                MonitorEvent::Unplugged(id) => self.shared.given.unplugged(&id),
+                MonitorEvent::Unplugged(id) => self.shared.plugged.unplugged(&id),
                 MonitorEvent::Stopped => {
                     tracing::warn!("the appliance's VM was paused; it goes on");
                     if let Err(error) = monitor.go_on() {
@@ -306,7 +310,7 @@ impl<'a> Giver<'a> {
                     }
                 }
                 MonitorEvent::IoError { node, reason } => {
-                    let disk = Given::of_node(&self.shared.config, &node);
+                    let disk = Pluggable::of_node(&self.shared.config, &node);
                     // Clients can have as many of these as they like, each of them of its own disks.
                     let Some(more) = self.io_errors.entry(disk).or_default().line() else {
                         continue;
@@ -327,7 +331,7 @@ impl<'a> Giver<'a> {
 }
 
 /// Gives a VM a device that it could not have before, or had once.
-fn give_again(monitor: &mut Monitor, plug: &Plug) -> Result<Outcome, MonitorError> {
+fn plug_in_again(monitor: &mut Monitor, plug: &Plug) -> Result<Outcome, MonitorError> {
     // QEMU may have carried out what was given up waiting for.
     if monitor.has(&plug.id)? {
         return Ok(Outcome::There);
