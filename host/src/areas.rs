@@ -3,6 +3,7 @@
 use std::mem::offset_of;
 
 use anyhow::{Context, Result};
+use channel::DeviceNumber;
 use vcss::client::{Command, ProgramByte};
 use vcss::control::{
     self, Condition, ConditionState, ExportKind, Life, Loan, LoanState, Order, HOST,
@@ -12,33 +13,20 @@ use vcss::{plan, Area, AreaError, Word};
 use window::Window;
 use zerocopy::big_endian::{U16, U32, U64};
 
-use crate::config::{self, Config};
-use crate::pool::{Layout, Pool, Span};
-
-/// The device number of the link between daemon and appliance.
-pub const LINK_DEVICE: u16 = 0x0002;
-/// The device number of the first disk; the others follow.
-pub const FIRST_DEVICE: u16 = 0x0100;
-/// Virtual subchannels of the client that is the daemon itself, for what nobody else was given. Behind them is one for each disk.
-pub const HOST_SUBCHANNELS: u32 = 16;
-/// Bytes of program window that each of them has.
-pub const HOST_PROGRAM_BYTES: u32 = 128 * 1024;
+use crate::config::Config;
+use crate::layout::{disk_device, Span, HOST_PROGRAM_BYTES, HOST_SUBCHANNELS};
+use crate::pool::{client_plan, control_plan, host_plan, Layout, Pool};
 
 /// A client's area with its memory.
 #[derive(Clone, Debug)]
 pub struct ClientArea {
-    /// The area.
     pub area: Area<'static>,
-    /// Its memory.
     pub window: &'static Window,
 }
 
-/// All areas of a pool.
 #[derive(Clone, Debug)]
 pub struct Areas {
-    /// The control area.
     pub control: Area<'static>,
-    /// The clients' areas.
     pub clients: Vec<ClientArea>,
     /// The area whose client is the daemon itself.
     pub host: ClientArea,
@@ -47,53 +35,14 @@ pub struct Areas {
 /// A [`Condition`] as it was read.
 #[derive(Clone, Debug)]
 pub struct Told {
-    /// Whether it is served.
     pub state: ConditionState,
     /// How often it was tried since the appliance started.
     pub tries: u32,
-    /// Why it failed.
     pub reason: String,
-}
-
-/// The control area for a configuration.
-pub fn control_plan(config: &Config) -> plan::AreaPlan {
-    let exports: usize = config.clients.iter().map(subchannels).sum();
-    plan::control_area(
-        config.clients.len() as u32 + 1,
-        config.disks.len() as u32,
-        exports as u32 + host_subchannels(config),
-    )
-}
-
-/// A client's area. A channel-level client's programs are in its own memory.
-pub fn client_plan(client: &config::Client) -> plan::AreaPlan {
-    let program_bytes = match client.is_channel_level() {
-        true => 0,
-        false => plan::PROGRAM_BYTES,
-    };
-    plan::client_area_with(subchannels(client) as u32, program_bytes)
-}
-
-/// The daemon's own area.
-pub fn host_plan(config: &Config) -> plan::AreaPlan {
-    plan::client_area_with(host_subchannels(config), HOST_PROGRAM_BYTES)
-}
-
-fn host_subchannels(config: &Config) -> u32 {
-    HOST_SUBCHANNELS + config.disks.len() as u32
-}
-
-/// Virtual subchannels of a client.
-fn subchannels(client: &config::Client) -> usize {
-    client.exports.len() + client.subchannels.len()
 }
 
 impl Areas {
     /// Lays them all out in a new pool.
-    ///
-    /// # Errors
-    ///
-    /// The layout and the configuration do not fit each other.
     pub fn lay_out(config: &Config, pool: &Pool) -> Result<Self> {
         let layout = pool.layout();
         let control = open(pool, layout.control, &control_plan(config), Kind::Control)?;
@@ -112,10 +61,6 @@ impl Areas {
 
     /// Writes header and capability list of each channel-level client's area anew: they lie in memory that is the client's own
     /// to spoil, and the next life of the appliance needs them. To be called while none runs.
-    ///
-    /// # Errors
-    ///
-    /// The layout and the configuration do not fit each other.
     pub fn restore(&self, config: &Config) -> Result<()> {
         for (client, area) in config.clients.iter().zip(&self.clients) {
             if client.is_channel_level() {
@@ -126,10 +71,6 @@ impl Areas {
     }
 
     /// How a disk, client or export fares.
-    ///
-    /// # Errors
-    ///
-    /// The control area has no such part.
     pub fn condition(&self, entry: u32) -> Result<Told> {
         let entry: Condition = self.control.read(entry)?;
         let state = ConditionState::from_number(entry.state.get());
@@ -141,10 +82,6 @@ impl Areas {
     }
 
     /// Asks the appliance to try at once what has failed. The bell is the caller's to ring.
-    ///
-    /// # Errors
-    ///
-    /// As for [`condition`](Self::condition).
     pub fn retry(&self, entry: u32) -> Result<()> {
         let word = self
             .control
@@ -175,7 +112,7 @@ impl Areas {
         for (index, disk) in config.disks.iter().enumerate() {
             let entry = control::Disk {
                 name: name(&disk.name)?,
-                device: U16::new(FIRST_DEVICE + index as u16),
+                device: U16::new(disk_device(index).number),
                 set: 0,
                 reserved: [0; 29],
             };
@@ -205,16 +142,10 @@ impl Areas {
         Ok(self.control.write(index as u32, &entry)?)
     }
 
-    /// What the appliance says of itself.
-    ///
-    /// # Errors
-    ///
-    /// The control area has no such part.
     pub fn appliance(&self) -> Result<control::Appliance> {
         Ok(self.control.read(0)?)
     }
 
-    /// The appliance's state of life.
     pub fn life(&self) -> Life {
         self.life_word().map_or(Life::Starting, |word| {
             Life::from_number(word.load()).unwrap_or(Life::Failed)
@@ -229,43 +160,25 @@ impl Areas {
     }
 
     /// Gives the appliance an order. The bell is the caller's to ring.
-    ///
-    /// # Errors
-    ///
-    /// The control area has no such part.
     pub fn order(&self, order: u32) -> Result<()> {
         let at = offset_of!(Order, order);
         self.control.word::<Order>(0, at)?.store(order);
         Ok(())
     }
 
-    /// Says whether a disk's subchannel is to be lent: [`Loan::NONE`] and its like. The bell is the caller's to ring.
-    ///
-    /// # Errors
-    ///
-    /// The control area has no such part.
-    pub fn want_loan(&self, disk: usize, wanted: u32) -> Result<()> {
+    /// Says whether a disk is to be in maintenance: [`Loan::NONE`] and its like. The bell is the caller's to ring.
+    pub fn want_maintenance(&self, disk: usize, wanted: u32) -> Result<()> {
         let at = offset_of!(Loan, wanted);
         self.control.word::<Loan>(disk as u32, at)?.store(wanted);
         Ok(())
     }
 
-    /// Whether it is.
-    ///
-    /// # Errors
-    ///
-    /// As for [`want_loan`](Self::want_loan).
-    pub fn loan(&self, disk: usize) -> Result<LoanState> {
+    pub fn maintenance(&self, disk: usize) -> Result<LoanState> {
         let at = offset_of!(Loan, state);
         let state = self.control.word::<Loan>(disk as u32, at)?.load();
         LoanState::from_number(state).context("the area is damaged")
     }
 
-    /// The word that says it.
-    ///
-    /// # Errors
-    ///
-    /// The control area has no such part.
     pub fn life_word(&self) -> Result<Word<'static>, AreaError> {
         let at = offset_of!(control::Appliance, life);
         self.control.word::<control::Appliance>(0, at)
@@ -290,7 +203,7 @@ fn exports(config: &Config) -> impl Iterator<Item = control::Export> + '_ {
             start: U64::new(export.start),
             sectors: U64::new(export.sectors.unwrap_or(0)),
             partition: export.partition.unwrap_or(0),
-            serial: serial(&config.disks, client, device),
+            serial: client.serial(&config.disks, device),
             ..no_disk(number)
         });
         let subchannels = client.subchannels.iter().map(move |given| {
@@ -308,7 +221,7 @@ fn exports(config: &Config) -> impl Iterator<Item = control::Export> + '_ {
     let host = no_disk(config.clients.len());
     let lent = (0..config.disks.len()).map(move |disk| control::Export {
         disk: U16::new(disk as u16),
-        device: U16::new(device_number(disk)),
+        device: U16::new(disk_device(disk).number),
         kind: U32::new(ExportKind::Lent as u32),
         ..host
     });
@@ -345,21 +258,26 @@ fn program_span(client: &ClientArea, area: Span, bytes_each: u32) -> Span {
     }
 }
 
+pub fn devices<'a>(control: &'a Area<'_>) -> impl Iterator<Item = control::Device> + 'a {
+    (0..control.count::<control::Device>())
+        .map_while(|index| control.read::<control::Device>(index).ok())
+        .take_while(|entry| entry.subchannel.get() != 0)
+}
+
+pub fn device_number(entry: &control::Device) -> DeviceNumber {
+    DeviceNumber {
+        set: entry.set,
+        number: entry.device.get(),
+    }
+}
+
 /// Counts the appliance's starts in an area.
-///
-/// # Errors
-///
-/// The area has no doorbell.
 pub fn generation(area: &Area<'static>) -> Result<Word<'static>, AreaError> {
     let at = offset_of!(Doorbell, appliance) + offset_of!(DoorbellHalf, generation);
     area.word::<Doorbell>(0, at)
 }
 
 /// Counts the beginnings of an area's client.
-///
-/// # Errors
-///
-/// The area has no doorbell.
 pub fn client_generation(area: &Area<'static>) -> Result<Word<'static>, AreaError> {
     let at = offset_of!(Doorbell, client) + offset_of!(DoorbellHalf, generation);
     area.word::<Doorbell>(0, at)
@@ -380,35 +298,6 @@ fn open(pool: &Pool, span: Span, plan: &plan::AreaPlan, kind: Kind) -> Result<Cl
 
 fn name(name: &str) -> Result<Name> {
     Name::new(name).with_context(|| format!("\"{name}\" is too long a name"))
-}
-
-/// What GET ID answers: the disk's name, cut to fit, and the number of the export if a client has
-/// several of the same disk.
-pub fn serial(disks: &[config::Disk], client: &config::Client, export: usize) -> [u8; 20] {
-    let mut serial = [0; 20];
-    let disk = client.exports.get(export).map_or(0, |export| export.disk);
-    let same = client
-        .exports
-        .iter()
-        .filter(|other| other.disk == disk)
-        .count();
-    let name = disks.get(disk).map_or("", |disk| &disk.name);
-    let tail = if same > 1 {
-        format!("-{export}")
-    } else {
-        String::new()
-    };
-    let room = serial.len() - tail.len();
-    let name = name.bytes().take(room).chain(tail.bytes());
-    for (to, from) in serial.iter_mut().zip(name) {
-        *to = from;
-    }
-    serial
-}
-
-/// The device number that a disk has on the appliance's channel subsystem.
-pub const fn device_number(disk: usize) -> u16 {
-    FIRST_DEVICE + disk as u16
 }
 
 #[cfg(test)]

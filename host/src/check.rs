@@ -16,20 +16,19 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::fs::OFlags;
-use rustix::process::{pidfd_open, Pid, PidfdFlags};
 
-use crate::appliance::look::{which_answer, NO_ANSWER};
-use crate::appliance::{self, Backing};
 use crate::config::{
-    show_size, Config, ConfigError, Export, Format, Place, Problem, Source, SubchannelSource,
-    SECTOR,
+    Config, ConfigError, Export, Format, Place, Problem, Source, SubchannelSource, SECTOR,
 };
 use crate::pool::{self, Layout};
+use crate::sys::Process;
+use crate::vm::look::NO_ANSWER;
+use crate::vm::looks::which_answer;
+use crate::vm::{self, Backing};
 
 /// The first QEMU that runs the appliance, and the first that is right for a client. 9.2 knows all of the arguments; but before
 /// 10.0 a balloon gives back the wrong part of a file of which the VM's memory is not the beginning.
@@ -39,7 +38,6 @@ const QEMU_FOR_CLIENTS: (u32, u32) = (10, 0);
 const PATIENCE: Duration = Duration::from_secs(10);
 /// What to do about [`NO_ANSWER`].
 const HELP_SILENT: &str = "look whether its server or device is there; this was waited for: 10 s";
-/// Machine number of s390x in an ELF header.
 const EM_S390: u16 = 22;
 /// What QEMU asks for when a file can be read at any byte although uncached.
 const SAFE_ALIGNMENT: usize = 4096;
@@ -48,10 +46,6 @@ const SAFE_ALIGNMENT: usize = 4096;
 pub type Backings = Vec<Option<Backing>>;
 
 /// Looks at everything that the configuration names.
-///
-/// # Errors
-///
-/// All that is wrong.
 pub fn look(config: &Config) -> Result<Backings, ConfigError> {
     look_within(config, |paths| which_answer(paths, PATIENCE))
 }
@@ -62,9 +56,7 @@ fn look_within(
     which_answer: impl FnOnce(&[&Path]) -> Vec<bool>,
 ) -> Result<Backings, ConfigError> {
     let image = config.appliance.image.as_path();
-    let disks = config.disks.iter().map(|disk| match &disk.source {
-        Source::Image { path, .. } | Source::Mdev(path) => path.as_path(),
-    });
+    let disks = config.disks.iter().map(|disk| disk.source.path());
     let paths: Vec<&Path> = std::iter::once(image).chain(disks).collect();
     let answers = which_answer(&paths);
     let silent = paths.into_iter().zip(answers);
@@ -114,12 +106,8 @@ impl Look<'_> {
     }
 
     fn place(&self, disk: usize) -> Place {
-        self.config
-            .places
-            .disks
-            .get(disk)
-            .copied()
-            .unwrap_or_default()
+        let places = &self.config.places.disks;
+        places.get(disk).copied().unwrap_or_default()
     }
 
     fn image(&mut self) {
@@ -184,46 +172,43 @@ impl Look<'_> {
     }
 
     fn mdev(&mut self, place: Place, what: &str, path: &Path) {
-        if let Err(error) = appliance::check_mdev(what, path) {
-            let text = format!("{error:#}");
-            let (message, help) = text.split_once("; ").unwrap_or((&text, ""));
-            self.add(place, message, help);
+        if let Err(error) = vm::check_mdev(what, path) {
+            self.add_error(place, &error);
         }
+    }
+
+    /// An error whose words say what to do behind a semicolon.
+    fn add_error(&mut self, place: Place, error: &anyhow::Error) {
+        let text = format!("{error:#}");
+        let (message, help) = text.split_once("; ").unwrap_or((&text, ""));
+        self.add(place, message, help);
     }
 
     fn disk(&mut self, index: usize) -> Option<Backing> {
         let disk = &self.config.disks[index];
         let before = self.found.len();
-        let (Source::Image { path, .. } | Source::Mdev(path)) = &disk.source;
-        if self.silent.contains(&path.as_path()) {
+        let path = disk.source.path();
+        if self.silent.contains(&path) {
             let message = format!("disk \"{}\": {}: {NO_ANSWER}", disk.name, path.display());
             self.add(self.place(index), message, HELP_SILENT);
             return None;
         }
-        match &disk.source {
-            Source::Mdev(path) => {
-                self.mdev(self.place(index), &format!("disk \"{}\"", disk.name), path);
+        if let Source::Image { path, format, .. } = &disk.source {
+            self.file(index, path, *format);
+            if self.found.len() != before {
+                return None;
+            }
+        }
+        match Backing::find(self.config, index) {
+            Err(error) => {
+                self.add_error(self.place(index), &error);
                 None
             }
-            Source::Image { path, format, .. } => {
-                self.file(index, path, *format);
-                if self.found.len() != before {
-                    return None;
+            Ok(backing) => {
+                if let Some(backing) = &backing {
+                    self.blocks(index, path, backing);
                 }
-                match Backing::find(self.config, index) {
-                    Err(error) => {
-                        let text = format!("{error:#}");
-                        let (message, help) = text.split_once("; ").unwrap_or((&text, ""));
-                        self.add(self.place(index), message, help);
-                        None
-                    }
-                    Ok(backing) => {
-                        if let Some(backing) = &backing {
-                            self.blocks(index, path, backing);
-                        }
-                        backing
-                    }
-                }
+                backing
             }
         }
     }
@@ -242,26 +227,22 @@ impl Look<'_> {
                 return self.add(place, format!("{what} is not there"), help);
             }
             Err(error) => return self.add(place, format!("{what}: {error}"), relative()),
-            Ok(metadata) if metadata.is_dir() => {
-                return self.add(
-                    place,
-                    format!("{what} is a directory"),
-                    "name an image file or a block device",
-                );
+            Ok(metadata) => {
+                let is = match metadata.file_type() {
+                    kind if kind.is_file() || kind.is_block_device() => None,
+                    kind if kind.is_dir() => Some("a directory"),
+                    // A pipe would hold up whoever opens it.
+                    _ => Some("neither a file nor a block device"),
+                };
+                if let Some(is) = is {
+                    let help = "name an image file or a block device";
+                    return self.add(place, format!("{what} is {is}"), help);
+                }
             }
-            // A pipe would hold up whoever opens it.
-            Ok(metadata) if !metadata.is_file() && !metadata.file_type().is_block_device() => {
-                return self.add(
-                    place,
-                    format!("{what} is neither a file nor a block device"),
-                    "name an image file or a block device",
-                );
-            }
-            Ok(_) => {}
         }
         let mut magic = [0; 4];
         let read = File::open(path).and_then(|file| file.read_exact_at(&mut magic, 0));
-        if format == Some(Format::Qcow2) && magic != appliance::QCOW2_MAGIC {
+        if format == Some(Format::Qcow2) && magic != vm::QCOW2_MAGIC {
             let help = match read {
                 Ok(()) => "write format = \"raw\" if it holds the sectors themselves",
                 Err(_) => "make it with qemu-img create -f qcow2 FILE 1G",
@@ -319,8 +300,8 @@ impl Look<'_> {
         let path = &self.config.appliance.pool;
         let found = identity(path);
         let disk = self.config.disks.iter().find(|disk| {
-            let (Source::Image { path, .. } | Source::Mdev(path)) = &disk.source;
-            let is_silent = self.silent.contains(&path.as_path());
+            let path = disk.source.path();
+            let is_silent = self.silent.contains(&path);
             found.is_some() && !is_silent && identity(path) == found
         });
         let wrong = match disk {
@@ -356,8 +337,8 @@ impl Look<'_> {
     fn one_disk_each(&mut self) {
         let mut seen: HashMap<(u64, u64), usize> = HashMap::new();
         for (index, disk) in self.config.disks.iter().enumerate() {
-            let (Source::Image { path, .. } | Source::Mdev(path)) = &disk.source;
-            if self.silent.contains(&path.as_path()) {
+            let path = disk.source.path();
+            if self.silent.contains(&path) {
                 continue;
             }
             let Some(identity) = identity(path) else {
@@ -395,7 +376,6 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
     })
 }
 
-/// Whether a slice is made of whole blocks.
 const fn is_whole(export: &Export, block: u64) -> bool {
     let per_block = block / SECTOR;
     let size = match export.sectors {
@@ -439,31 +419,22 @@ fn too_old_for_clients(program: &str, version: (u32, u32)) -> Option<String> {
 
 /// The version of a QEMU program, if it says so.
 fn qemu_version(program: &str) -> io::Result<Option<(u32, u32)>> {
-    let mut child = Command::new(program)
+    let mut command = Command::new(program);
+    command
         .arg("--version")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()?;
-    if !is_ended_within(&child, PATIENCE)? {
-        let _ = child.kill();
+        .stderr(Stdio::null());
+    let mut process = Process::start(&mut command)?;
+    if !process.ends_within(PATIENCE) {
+        let _ = process.child.kill();
         return Err(io::Error::new(
             io::ErrorKind::TimedOut,
             format!("--version takes longer than {} s", PATIENCE.as_secs()),
         ));
     }
-    let output = child.wait_with_output()?;
+    let output = process.child.wait_with_output()?;
     Ok(version(&String::from_utf8_lossy(&output.stdout)))
-}
-
-/// Waits until a process has ended, or for so long.
-fn is_ended_within(child: &Child, limit: Duration) -> io::Result<bool> {
-    let pidfd = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
-    let limit = Timespec {
-        tv_sec: limit.as_secs() as i64,
-        tv_nsec: 0,
-    };
-    Ok(poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&limit))? != 0)
 }
 
 /// The version in what QEMU prints: `QEMU emulator version 10.0.2 (Debian …)`.
@@ -505,48 +476,6 @@ fn alignment(path: &Path) -> u64 {
         Some(1) | None => SAFE_ALIGNMENT as u64,
         Some(length) => length as u64,
     }
-}
-
-/// What a configuration serves, for somebody who wants to know whether it is what was meant.
-pub fn summary(config: &Config) -> String {
-    let this = &config.appliance;
-    let mut lines = vec![
-        format!("{}: ok", config.places.file.display()),
-        format!(
-            "appliance: {}, {} of memory, {}",
-            this.image.display(),
-            show_size(this.private),
-            this.accel.name()
-        ),
-        format!("run directory: {}", this.run_dir.display()),
-        format!("pool: {}", this.pool.display()),
-    ];
-    for client in &config.clients {
-        let disks = client.exports.iter().map(|export| {
-            let part = match (export.partition, export.start, export.sectors) {
-                (Some(partition), ..) => format!(" partition {partition}"),
-                (None, 0, None) => String::new(),
-                (None, start, None) => format!(" from sector {start}"),
-                (None, start, Some(sectors)) => {
-                    format!(" sectors {start} to {}", start.saturating_add(sectors) - 1)
-                }
-            };
-            let mode = if export.read_only { " (read-only)" } else { "" };
-            format!("disk {}{part}{mode}", config.disks[export.disk].name)
-        });
-        let subchannels = client
-            .subchannels
-            .iter()
-            .map(|given| format!("subchannel {}", config.subchannels[given.subchannel].name));
-        let given: Vec<String> = disks.chain(subchannels).collect();
-        lines.push(format!(
-            "client {}, {}: {}",
-            client.name,
-            show_size(client.memory),
-            given.join(", ")
-        ));
-    }
-    lines.join("\n") + "\n"
 }
 
 #[cfg(test)]

@@ -16,29 +16,26 @@
 //! * A client's area is the daemon's to use (for its disks) or its VM's own (for its subchannels), so a client has one
 //!   or the other.
 
-mod check;
-#[cfg(test)]
-mod limits;
+pub(crate) mod check;
+mod draft;
 mod memory;
-#[cfg(test)]
-mod mistakes;
 mod need;
 mod problem;
-mod raw;
-mod read;
 mod slices;
 mod subchannels;
+mod syntax;
 mod table;
 #[cfg(test)]
 mod tests;
+mod values;
 
 use std::path::{Path, PathBuf};
 
 use channel::DeviceNumber;
+use vcss::control::Condition;
 
 pub use memory::{next_good, show as show_size, MIB};
 pub use problem::{ConfigError, Place, Problem};
-pub use subchannels::parse_device;
 
 /// What stands in place of QEMU's firmware. QEMU loads that at each start, also with `-kernel`, 3 MiB below the end of the
 /// memory or 2 GiB: into a client's window, or the control area. A file of one byte goes to X'9000', where nothing
@@ -47,33 +44,24 @@ pub const NO_FIRMWARE: [u8; 1] = [0];
 /// Bytes in a sector, the unit of slices.
 pub const SECTOR: u64 = 512;
 
-/// A configuration that can be used.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The appliance.
     pub appliance: Appliance,
-    /// Its disks.
     pub disks: Vec<Disk>,
-    /// Further subchannels of its, to be passed through.
+    /// Further subchannels of the appliance's, to be passed through.
     pub subchannels: Vec<Subchannel>,
-    /// Those whom it serves.
     pub clients: Vec<Client>,
-    /// Where in the file it says so.
     pub places: Places,
 }
 
-/// Where things are written, for what is found wrong with them later.
+/// Where in the file things are written, for what is found wrong with them later.
 #[derive(Clone, Debug, Default)]
 pub struct Places {
-    /// The configuration file.
     pub file: PathBuf,
-    /// The image's path.
     pub image: Place,
-    /// QEMU's program, if it is named.
+    /// QEMU's program, the pool and the run directory, if they are named; else the image.
     pub qemu: Place,
-    /// The pool, if it is named.
     pub pool: Place,
-    /// The run directory, if it is named.
     pub run_dir: Place,
     /// For each disk, its file or device.
     pub disks: Vec<Place>,
@@ -86,13 +74,10 @@ pub struct Places {
 /// The appliance and the place that it runs in.
 #[derive(Clone, Debug)]
 pub struct Appliance {
-    /// The image to boot.
     pub image: PathBuf,
     /// Bytes of the pool that are its own.
     pub private: u64,
-    /// The QEMU program.
     pub qemu: String,
-    /// How QEMU runs it.
     pub accel: Accel,
     /// Its command line, without what the daemon adds.
     pub append: String,
@@ -100,30 +85,20 @@ pub struct Appliance {
     pub qemu_args: Vec<String>,
     /// Directory of sockets and console log.
     pub run_dir: PathBuf,
-    /// The pool file.
     pub pool: PathBuf,
     /// How long the daemon looks for work before it sleeps.
     pub poll_us: u32,
 }
 
-/// How QEMU runs the appliance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How QEMU runs the appliance: by the hardware, or by translation, on any machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::Display)]
+#[strum(serialize_all = "snake_case")]
 pub enum Accel {
-    /// By the hardware.
     Kvm,
-    /// By translation, on any machine.
     Tcg,
 }
 
 impl Accel {
-    /// Its name on QEMU's command line.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Kvm => "kvm",
-            Self::Tcg => "tcg",
-        }
-    }
-
     /// The value of `-smp` for a VM that shares memory: under TCG the second possible CPU is what makes
     /// QEMU keep atomic accesses atomic.
     pub const fn smp(self) -> &'static str {
@@ -137,53 +112,45 @@ impl Accel {
 /// A disk that the appliance owns.
 #[derive(Clone, Debug)]
 pub struct Disk {
-    /// Its name.
     pub name: String,
-    /// What it is.
     pub source: Source,
     /// Queues between appliance and disk.
     pub queues: u16,
 }
 
-/// What a disk is.
 #[derive(Clone, Debug)]
 pub enum Source {
-    /// An image or a block device, as a virtio-blk-ccw device.
+    /// A file or a block device, as a virtio-blk-ccw device.
     Image {
-        /// The file or device.
         path: PathBuf,
-        /// Its format; looked up in the file when not given.
+        /// Looked up in the file when not given.
         format: Option<Format>,
-        /// Whether the host caches it.
         cache: Cache,
-        /// How QEMU reads and writes it.
         aio: Option<Aio>,
     },
     /// A mediated device of vfio-ccw: a real subchannel.
     Mdev(PathBuf),
 }
 
-/// Format of an image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// The sectors, one after the other.
-    Raw,
-    /// QEMU's own.
-    Qcow2,
-}
-
-impl Format {
-    /// Its name on QEMU's command line.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Raw => "raw",
-            Self::Qcow2 => "qcow2",
-        }
+impl Source {
+    pub fn path(&self) -> &Path {
+        let (Self::Image { path, .. } | Self::Mdev(path)) = self;
+        path
     }
 }
 
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, strum::Display, strum::EnumString, strum::VariantNames,
+)]
+#[strum(serialize_all = "snake_case")]
+pub enum Format {
+    Raw,
+    Qcow2,
+}
+
 /// Whether the host's page cache lies between QEMU and the disk.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, strum::EnumString, strum::VariantNames)]
+#[strum(serialize_all = "snake_case")]
 pub enum Cache {
     /// It does not, where the file system allows that.
     #[default]
@@ -193,39 +160,26 @@ pub enum Cache {
 }
 
 /// How QEMU reads and writes an image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, strum::Display, strum::EnumString, strum::VariantNames,
+)]
+#[strum(serialize_all = "snake_case")]
 pub enum Aio {
-    /// A pool of threads.
     Threads,
     /// Linux asynchronous I/O; needs an uncached file.
     Native,
-    /// io_uring.
     IoUring,
-}
-
-impl Aio {
-    /// Its name on QEMU's command line.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Threads => "threads",
-            Self::Native => "native",
-            Self::IoUring => "io_uring",
-        }
-    }
 }
 
 /// A subchannel that the appliance owns to pass it through.
 #[derive(Clone, Debug)]
 pub struct Subchannel {
-    /// Its name.
     pub name: String,
     /// Its device number on the appliance's channel subsystem.
     pub device: DeviceNumber,
-    /// What it is.
     pub source: SubchannelSource,
 }
 
-/// What a subchannel is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SubchannelSource {
     /// A device that QEMU emulates: the value of `-device`, without a device number.
@@ -239,7 +193,6 @@ pub enum SubchannelSource {
 /// A subchannel, given to a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Given {
-    /// Index in [`Config::subchannels`].
     pub subchannel: usize,
     /// The device number that the client sees.
     pub device: u16,
@@ -248,21 +201,41 @@ pub struct Given {
 /// A VM that is served.
 #[derive(Clone, Debug)]
 pub struct Client {
-    /// Its name.
     pub name: String,
-    /// Its memory, which is its window in the pool.
+    /// Bytes of its memory, which is its window in the pool.
     pub memory: u64,
-    /// What it is given, in the order of its virtual subchannels.
+    /// What it is given of disks, in the order of its virtual subchannels.
     pub exports: Vec<Export>,
-    /// The subchannels that it is given, in the order of its virtual subchannels. A client that has any has no
-    /// disks, and is *channel-level*: its VM drives its area itself.
+    /// The subchannels that it is given, in the same order. A client that has any has no disks, and is *channel-level*: its VM
+    /// drives its area itself.
     pub subchannels: Vec<Given>,
 }
 
 impl Client {
-    /// Whether its VM drives its area itself.
     pub fn is_channel_level(&self) -> bool {
         !self.subchannels.is_empty()
+    }
+
+    /// Virtual subchannels that it has.
+    pub fn parts(&self) -> usize {
+        self.exports.len() + self.subchannels.len()
+    }
+
+    /// What GET ID answers: the disk's name, cut to fit, and the number of the export if the client has several of the same disk.
+    pub fn serial(&self, disks: &[Disk], export: usize) -> [u8; 20] {
+        let mut serial = [0; 20];
+        let disk = self.exports.get(export).map_or(0, |export| export.disk);
+        let same = self.exports.iter().filter(|other| other.disk == disk);
+        let name = disks.get(disk).map_or("", |disk| &disk.name);
+        let tail = match same.count() {
+            0 | 1 => String::new(),
+            _ => format!("-{export}"),
+        };
+        let name = name.bytes().take(serial.len() - tail.len());
+        for (to, from) in serial.iter_mut().zip(name.chain(tail.bytes())) {
+            *to = from;
+        }
+        serial
     }
 }
 
@@ -273,22 +246,15 @@ pub struct Export {
     pub disk: usize,
     /// A partition that the volume's own table of contents names, instead of the next two.
     pub partition: Option<u8>,
-    /// First sector.
     pub start: u64,
     /// Sectors; `None` to the end of the disk.
     pub sectors: Option<u64>,
-    /// Whether the client may only read.
     pub read_only: bool,
-    /// Queues that it may use.
+    /// Queues that the client may use.
     pub queues: u16,
 }
 
 impl Config {
-    /// Reads and checks a configuration file.
-    ///
-    /// # Errors
-    ///
-    /// It cannot be read, or something in it is wrong.
     pub fn load(file: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(file).map_err(|error| ConfigError::Unreadable {
             file: file.to_owned(),
@@ -297,15 +263,33 @@ impl Config {
         check::config(file, &text)
     }
 
-    /// The exports of all clients, in the order of the control area.
-    pub fn exports(&self) -> impl Iterator<Item = (usize, &Export)> {
-        self.clients
-            .iter()
-            .enumerate()
-            .flat_map(|(client, this)| this.exports.iter().map(move |export| (client, export)))
+    /// The exports of all clients, each with the client's index and its own there, in the order of the control area.
+    pub fn exports(&self) -> impl Iterator<Item = (usize, usize, &Export)> {
+        let clients = self.clients.iter().enumerate();
+        clients.flat_map(|(client, this)| {
+            let exports = this.exports.iter().enumerate();
+            exports.map(move |(index, export)| (client, index, export))
+        })
     }
 
-    /// The socket of a client's export.
+    /// The number of what a client is given, over all clients: its disks first, then its subchannels.
+    pub fn export_number(&self, client: usize, part: usize) -> usize {
+        let before = self.clients.iter().take(client).map(Client::parts);
+        before.sum::<usize>() + part
+    }
+
+    /// The entry in the control area that says how something fares that a client is given.
+    pub fn condition_of_export(&self, client: usize, part: usize) -> u32 {
+        // The daemon is one more client.
+        let clients = self.clients.len() as u32 + 1;
+        let number = self.export_number(client, part);
+        Condition::of_export(number, self.disks.len() as u32, clients)
+    }
+
+    pub fn condition_of_client(&self, client: usize) -> u32 {
+        Condition::of_client(client, self.disks.len() as u32)
+    }
+
     pub fn socket(&self, client: &Client, export: usize) -> PathBuf {
         let name = format!("{}.{export}.sock", client.name);
         self.appliance.run_dir.join(name)

@@ -9,44 +9,46 @@
 //! An appliance that dies is started again in the same pool. Areas outlive it, and the clients' connections
 //! with them.
 
-mod given;
-mod giving;
-mod looks;
+mod in_use;
 mod observe;
+mod plugged;
+mod plugging;
 mod requests;
 mod retry;
 mod supervise;
+pub(crate) mod trace;
 
 use std::fs::{self, DirBuilder, File};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, Context, Result};
 use dasd_tools::admin::Reservation;
 use dasd_tools::reserve::{release_all, Reservations};
+use parking_lot::Mutex;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
 
-use crate::admin;
+use crate::api;
 use crate::areas::Areas;
-use crate::bell::{self, new_eventfd, BellHandle, Ringer};
 use crate::check;
 use crate::config::{show_size, Config, NO_FIRMWARE};
 use crate::descriptors;
-use crate::device::{Device, DeviceWait};
+use crate::doorbell::{self, new_eventfd, BellHandle, Ringer};
+use crate::layout::{AreaNumber, Slot};
 use crate::pool::{FileIdentity, Layout, Pool};
-use crate::sockets;
-use crate::subchannel::HostClient;
+use crate::remote::{DeviceWait, HostClient, VirtioDevice};
+use crate::sys;
 use crate::vhost::{Acceptor, Identity, Memory, Server, Session};
 use vcss::client::MAX_QUEUES;
 
-use given::GivenDevices;
-use supervise::Supervisor;
+use plugged::PluggedDevices;
+use supervise::{Stop, Supervisor};
 
 /// How long clients' disks may take to let requests in flight end, when the daemon is told to stop.
 const RELEASE_LIMIT: Duration = Duration::from_secs(10);
@@ -61,9 +63,9 @@ struct Shared {
     areas: Areas,
     bell: BellHandle,
     started: Instant,
-    appliance: Mutex<Run>,
+    run: Mutex<Run>,
     reservations: Reservations,
-    given: GivenDevices,
+    plugged: PluggedDevices,
     /// One for each export, once the appliance serves.
     servers: Mutex<Vec<Server>>,
 }
@@ -78,23 +80,6 @@ struct Run {
     restarts: u32,
 }
 
-impl Shared {
-    fn run(&self) -> std::sync::MutexGuard<'_, Run> {
-        self.appliance
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn servers(&self) -> std::sync::MutexGuard<'_, Vec<Server>> {
-        self.servers.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Runs until it is told to stop.
-///
-/// # Errors
-///
-/// Something that is needed is not there, or the appliance does not stay up.
 pub fn up(config_file: &Path) -> Result<()> {
     let config = Config::load(config_file)?;
     descriptors::prepare(&config)?;
@@ -120,7 +105,7 @@ pub fn up(config_file: &Path) -> Result<()> {
     let attentions = attention_fds(&config)?;
     let (nudges, nudge) = UnixStream::pair()?;
     nudge.set_nonblocking(true)?;
-    let given = GivenDevices::new(&config, nudge);
+    let plugged = PluggedDevices::new(&config, nudge);
     let thread = start_bell(&config, &areas, &bell, &attentions)?;
     let shared = Arc::new(Shared {
         config,
@@ -128,37 +113,42 @@ pub fn up(config_file: &Path) -> Result<()> {
         areas,
         bell,
         started: Instant::now(),
-        appliance: Mutex::default(),
+        run: Mutex::default(),
         reservations: Reservations::default(),
-        given,
+        plugged,
         servers: Mutex::default(),
     });
     let observed = Arc::clone(&shared);
     let host = HostClient::new(&shared.config, &shared.areas, shared.bell.clone())?;
     let host = Arc::new(host);
     let answering = Arc::clone(&host);
-    let socket = admin::socket(&shared.config);
-    let control = admin::Server::start(&socket, move |request, answer| {
+    let socket = api::socket(&shared.config);
+    let control = api::Server::start(&socket, move |request, answer| {
         requests::answer(&observed, &answering, request, answer)
     })
     .with_context(|| socket.display().to_string())?;
 
     let mut supervisor = Supervisor::new(&shared, &pool, backings, signals, nudges);
-    let outcome = supervisor.start_first().and_then(|started| match started {
-        true => serve(&shared, pool.identity(), attentions).and_then(|()| supervisor.watch()),
-        false => Ok(()),
+    let ended = supervisor.start_first().and_then(|()| {
+        serve(&shared, pool.identity(), attentions)?;
+        supervisor.watch()
     });
-    if outcome.is_err() || shared.run().serving_since.is_none() {
+    let outcome = match ended {
+        Err(Stop::Failed(error)) => Err(error),
+        Err(Stop::Told) => Ok(()),
+        Ok(never) => match never {},
+    };
+    if outcome.is_err() || shared.run.lock().serving_since.is_none() {
         // Nobody will answer those who wait for the appliance.
         shared.bell.abandon();
     }
     tracing::info!("shutting down");
-    for server in shared.servers().iter() {
+    for server in shared.servers.lock().iter() {
         server.stop();
     }
     let deadline = Instant::now() + RELEASE_LIMIT;
     // Taken out first: joining may take its time, and the status is to be had meanwhile.
-    let mut servers = std::mem::take(&mut *shared.servers());
+    let mut servers = std::mem::take(&mut *shared.servers.lock());
     servers.retain_mut(|server| !server.join_until(deadline));
     if !servers.is_empty() {
         tracing::warn!(
@@ -216,42 +206,41 @@ fn ends_until(thread: &JoinHandle<()>, deadline: Instant) -> bool {
 /// Opens the clients' sockets and says so.
 fn serve(shared: &Shared, pool: FileIdentity, attentions: Vec<OwnedFd>) -> Result<()> {
     let config = &shared.config;
-    let mut attentions = attentions.into_iter();
     let acceptor = Arc::new(Acceptor::start()?);
     let mut servers = Vec::new();
-    let mut ready = Vec::new();
-    for (number, client) in config.clients.iter().enumerate() {
-        if client.is_channel_level() {
-            ready.push(config.link_socket(client).display().to_string());
-        }
-        for (index, export) in client.exports.iter().enumerate() {
-            let area = &shared.areas.clients[number];
-            let disk = &config.disks[export.disk].name;
-            let label = format!("{}/{index} ({disk})", client.name);
-            let patience = DeviceWait::new(shared.bell.clone(), &shared.areas, number, &label)?;
-            let device = Device::new(area, index as u16, patience)?;
-            let session = Session::new(
-                Identity {
-                    client: client.name.clone(),
-                    label,
-                    queues: export.queues,
-                    first_slot: servers.len() * MAX_QUEUES,
-                },
-                Memory::new(pool, shared.layout.windows[number]),
-                device,
-                shared.areas.clone(),
-                shared.bell.clone(),
-            );
-            let path = config.socket(client, index);
-            let attention = attentions.next().context("an export without its eventfd")?;
-            let server = Server::start(&path, session, attention, &acceptor)
-                .with_context(|| format!("socket {}", path.display()))?;
-            servers.push(server);
-            ready.push(path.display().to_string());
-        }
+    for ((number, index, export), attention) in config.exports().zip(attentions) {
+        let client = &config.clients[number];
+        let disk = &config.disks[export.disk].name;
+        let label = format!("{}/{index} ({disk})", client.name);
+        let wait = DeviceWait::new(shared.bell.clone(), &shared.areas, number, &label)?;
+        let session = Session::new(
+            Identity {
+                client: client.name.clone(),
+                label,
+                queues: export.queues,
+                first_slot: Slot(servers.len() * MAX_QUEUES),
+            },
+            Memory::new(pool, shared.layout.windows[number]),
+            VirtioDevice::new(&shared.areas.clients[number], index as u16, wait)?,
+            shared.areas.clone(),
+            shared.bell.clone(),
+        );
+        let path = config.socket(client, index);
+        let server = Server::start(&path, session, attention, &acceptor)
+            .with_context(|| format!("socket {}", path.display()))?;
+        servers.push(server);
     }
-    *shared.servers() = servers;
-    crate::output::print(&format!("ready {}\n", ready.join(" "))).map(drop)
+    let ready = config.clients.iter().flat_map(|client| {
+        let link = client
+            .is_channel_level()
+            .then(|| config.link_socket(client));
+        let disks = 0..client.exports.len();
+        link.into_iter()
+            .chain(disks.map(|index| config.socket(client, index)))
+    });
+    let ready: Vec<String> = ready.map(|path| path.display().to_string()).collect();
+    *shared.servers.lock() = servers;
+    sys::print(&format!("ready {}\n", ready.join(" "))).map(drop)
 }
 
 fn prepare_run_dir(config: &Config) -> Result<()> {
@@ -275,7 +264,7 @@ fn prepare_run_dir(config: &Config) -> Result<()> {
         }
         fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).with_context(at)?;
     }
-    if admin::is_alive(&admin::socket(config)) {
+    if api::is_alive(&api::socket(config)) {
         bail!(
             "a daemon already runs in {}; stop it, or set run_dir and pool in [appliance] to keep the two apart",
             dir.display()
@@ -296,25 +285,21 @@ fn start_bell(
     bell: &BellHandle,
     attentions: &[OwnedFd],
 ) -> Result<JoinHandle<()>> {
-    let mut exports = Vec::new();
-    let mut attentions = attentions.iter();
-    for (number, client) in config.clients.iter().enumerate() {
-        for subchannel in 0..client.exports.len() as u32 {
-            let attention = attentions.next().context("an export without its eventfd")?;
-            exports.push(bell::Export {
-                area: number + 1,
-                subchannel,
-                attention: attention.try_clone()?,
-            });
-        }
-    }
+    let exports = config.exports().zip(attentions);
+    let exports = exports.map(|((client, index, _), attention)| {
+        Ok(doorbell::Export {
+            area: AreaNumber::of_client(client),
+            subchannel: index as u32,
+            attention: attention.try_clone()?,
+        })
+    });
     let link = config.appliance.run_dir.join("link.sock");
     let mut ringers = vec![Ringer::Daemon];
     for client in &config.clients {
         ringers.push(match client.is_channel_level() {
             true => {
                 let path = config.link_socket(client);
-                let listener = sockets::listen(&path);
+                let listener = sys::listen(&path);
                 Ringer::Client {
                     name: client.name.clone(),
                     listener: listener.with_context(|| path.display().to_string())?,
@@ -324,12 +309,12 @@ fn start_bell(
         });
     }
     ringers.push(Ringer::Daemon);
-    let thread = bell::Thread::new(
+    let thread = doorbell::Thread::new(
         bell.clone(),
-        bell::Setup {
+        doorbell::Setup {
             areas: areas.numbered().cloned().zip(ringers).collect(),
-            exports,
-            link: sockets::listen(&link).with_context(|| link.display().to_string())?,
+            exports: exports.collect::<Result<_>>()?,
+            link: sys::listen(&link).with_context(|| link.display().to_string())?,
             poll: Duration::from_micros(config.appliance.poll_us.into()),
         },
     )?;

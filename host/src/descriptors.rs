@@ -38,17 +38,13 @@ const TO_START: u64 = 64;
 fn needed(config: &Config) -> u64 {
     let disks: u64 = config
         .exports()
-        .map(|(_, export)| OF_A_DISK + OF_A_QUEUE * u64::from(export.queues))
+        .map(|(.., export)| OF_A_DISK + OF_A_QUEUE * u64::from(export.queues))
         .sum();
     let links = config.clients.iter().filter(|it| it.is_channel_level());
     OF_THE_DAEMON + TO_START + disks + OF_A_LINK * links.count() as u64
 }
 
 /// Raises the soft limit, and makes sure that it suffices.
-///
-/// # Errors
-///
-/// The hard limit does not.
 pub fn prepare(config: &Config) -> Result<()> {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
@@ -74,10 +70,6 @@ fn check(needed: u64, granted: Option<u64>) -> Result<()> {
 }
 
 /// Passes on what was opened for a peer, unless its number is one of those that are kept back.
-///
-/// # Errors
-///
-/// The system has none left, or none but those.
 pub fn for_peer<T: AsFd>(opened: T) -> io::Result<T> {
     let number = opened.as_fd().as_raw_fd() as u64;
     match getrlimit(Resource::Nofile).current {

@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 
 use rustix::net::{sendmsg, SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 
-use crate::bell::new_eventfd;
+use crate::doorbell::new_eventfd;
 use crate::testing::Fixture;
 use crate::vhost::Server;
 

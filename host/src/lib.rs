@@ -10,25 +10,20 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`cli`] | commands, options, and what they print |
-//! | `config` | the configuration, read and checked |
-//! | `check` | the files, devices and programs that it names, looked at before anything starts: `stellwerk check` |
-//! | `output` | standard output, which may be a pipe that somebody has closed |
-//! | `pool` | the shared file and its layout |
-//! | `areas` | control area and clients' areas in it |
-//! | `appliance` | the appliance's QEMU |
-//! | `bell` | the wake-up thread, the one hot path |
-//! | `descriptors` | file descriptors, that there are enough |
-//! | `device` | channel programs that set a virtio device up |
-//! | `vhost` | vhost-user, turned into such programs |
-//! | `in_use` | what a disk that is to be formatted is used for |
+//! | [`cli`] | commands, options, and what they print: words and tables |
 //! | `daemon` | all of it together: `stellwerk up` |
-//! | `log_limit` | a limit on what others' doings write into the log |
-//! | `admin` | the control socket, by which the other commands ask the daemon |
-//! | `sockets` | sockets of the run directory |
-//! | `status` | `stellwerk status`, `stellwerk lscss` |
-//! | `subchannel` | the daemon as a client: `stellwerk ccw`, `schib`, `halt`, `clear`, `cancel`, `resume`, `trace` |
-//! | `client_args` | `stellwerk client-args` |
+//! | `check` | the files, devices and programs that a configuration names, looked at before anything starts: `stellwerk check` |
+//! | `vhost` | vhost-user, turned into channel programs |
+//! | `remote` | channel programs, run in the areas: for vhost-user, for people, for disks in maintenance |
+//! | `vm` | the appliance's QEMU |
+//! | `doorbell` | the wake-up thread, the one hot path |
+//! | `areas` | control area and clients' areas in the pool |
+//! | `api` | what goes over the control socket, by which the other commands ask the daemon |
+//! | `pool` | the shared file, and where everything is in it |
+//! | `descriptors` | file descriptors, that there are enough |
+//! | `config` | the configuration, read and checked |
+//! | `layout` | how areas, devices and queues are numbered |
+//! | `sys`, `log_limit` | sockets, waits and processes; a limit on what others' doings write into the log |
 //!
 //! Disks for their administrators (`stellwerk reserve`, `release`, `steal`, `dasdfmt`, `dasdview`, `mkipl`) are the crate [`dasd_tools`].
 //!
@@ -36,26 +31,22 @@
 //!
 //! The daemon never touches a block of data: it does not even map the clients' memory.
 
-mod admin;
-mod appliance;
+mod api;
 mod areas;
-mod bell;
 mod check;
 pub mod cli;
-mod client_args;
 mod config;
 mod daemon;
 mod descriptors;
-mod device;
+mod doorbell;
 #[cfg(fuzzing)]
 pub mod fuzzing;
-mod in_use;
+mod layout;
 mod log_limit;
-mod output;
 mod pool;
-mod sockets;
-mod status;
-mod subchannel;
+mod remote;
+mod sys;
 #[cfg(any(test, fuzzing))]
 mod testing;
 mod vhost;
+mod vm;

@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-/// Lines that may come at once.
 const BURST: u32 = 8;
 /// After which there may be one more.
 const EVERY: Duration = Duration::from_secs(5);
@@ -22,7 +21,6 @@ impl Default for LogLimit {
 }
 
 impl LogLimit {
-    /// None has been let through yet.
     pub fn new() -> Self {
         Self {
             left: BURST,

@@ -17,6 +17,7 @@
 //!   nobody to tell that there is none, and a touch would be the end. The windows are sparse.
 
 mod make;
+mod plan;
 #[cfg(test)]
 mod tests;
 
@@ -29,126 +30,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{bail, Context, Result};
 use memmap2::MmapOptions;
 use rustix::fs::{statx, AtFlags, OFlags, StatxFlags};
-use vcss::layout::{Extent, PAGE};
 use window::Window;
 
-use self::make::{allocate, is_replaceable, mark, new_file, Fresh, NO_POOL, NO_POOL_HELP};
+use self::make::{allocate, is_replaceable, mark, new_file, NO_POOL, NO_POOL_HELP};
+use crate::layout::Span;
 
-use crate::areas::{client_plan, control_plan, host_plan};
-use crate::config::{next_good, Config, MIB};
-
-/// A run of bytes in the pool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span {
-    /// From the pool's first byte.
-    pub offset: u64,
-    /// In bytes.
-    pub length: u64,
-}
-
-impl Span {
-    /// The first offset after it.
-    pub const fn end(self) -> u64 {
-        self.offset + self.length
-    }
-
-    /// The last so many bytes of it, at most all.
-    const fn last(self, length: u64) -> Self {
-        Self {
-            offset: self.end().saturating_sub(length),
-            length,
-        }
-    }
-
-    /// As it is written in an area.
-    pub const fn extent(self) -> Extent {
-        Extent::new(self.offset, self.length)
-    }
-}
-
-/// Where everything goes in the pool.
-#[derive(Clone, Debug)]
-pub struct Layout {
-    /// The control area; the appliance's private memory is what lies before it.
-    pub control: Span,
-    /// The area whose client is the daemon itself.
-    pub host: Span,
-    /// Each client's area.
-    pub areas: Vec<Span>,
-    /// Each client's window.
-    pub windows: Vec<Span>,
-    /// Length of the appliance's memory. The file is one page longer.
-    pub total: u64,
-}
-
-impl Layout {
-    /// The layout for a configuration. The same configuration has the same layout each time.
-    pub fn of(config: &Config) -> Self {
-        let mut end = config.appliance.private;
-        let mut take = |length: u64, alignment: u64| {
-            let offset = end.next_multiple_of(alignment);
-            end = offset + length;
-            Span { offset, length }
-        };
-        let control = take(control_plan(config).length(), PAGE);
-        let host = take(host_plan(config).length(), PAGE);
-        let apart: Vec<Option<Span>> = config
-            .clients
-            .iter()
-            .map(|client| match client.is_channel_level() {
-                true => None,
-                false => Some(take(client_plan(client).length(), PAGE)),
-            })
-            .collect();
-        let windows: Vec<Span> = config
-            .clients
-            .iter()
-            .map(|client| take(client.memory, MIB))
-            .collect();
-        let areas = config
-            .clients
-            .iter()
-            .zip(&apart)
-            .zip(&windows)
-            .map(|((client, apart), window)| {
-                apart.unwrap_or_else(|| window.last(client_plan(client).length()))
-            })
-            .collect();
-        Self {
-            control,
-            host,
-            areas,
-            windows,
-            total: next_good(end),
-        }
-    }
-
-    /// What has its memory from the start: all that is not a client's own.
-    fn allocated(&self) -> Vec<Span> {
-        let mut spans = self.mapped();
-        let private = Span {
-            offset: 0,
-            length: self.control.offset,
-        };
-        spans.insert(0, private);
-        spans
-    }
-
-    /// What the daemon maps: control area and the areas behind it in one piece, and each area that is in a window.
-    fn mapped(&self) -> Vec<Span> {
-        let first_window = self.windows.iter().map(|window| window.offset).min();
-        let in_window = |area: &&Span| first_window.is_some_and(|first| area.offset >= first);
-        let apart = self.areas.iter().filter(|area| !in_window(area));
-        let end = apart.map(|area| area.end()).max();
-        let end = end.unwrap_or(0).max(self.host.end());
-        let together = Span {
-            offset: self.control.offset,
-            length: end - self.control.offset,
-        };
-        let inside = self.areas.iter().filter(in_window).copied();
-        std::iter::once(together).chain(inside).collect()
-    }
-}
+pub use self::plan::{client_plan, control_plan, host_plan, Layout};
 
 /// Which file something is, whatever its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,10 +47,6 @@ pub struct FileIdentity {
 impl FileIdentity {
     /// The identity of an open file. It is asked for in a way that no file system has to ask somebody else for: the file
     /// may be a peer's, and the peer may be the one who would answer.
-    ///
-    /// # Errors
-    ///
-    /// The system does not say.
     pub fn of(file: &File) -> io::Result<Self> {
         let how = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
         let found = statx(file, c"", how, StatxFlags::INO)?;
@@ -206,14 +89,17 @@ unsafe impl Sync for Pool {}
 
 impl Pool {
     /// Makes the file: all zero, for its owner only, and with memory for all that is not a client's own.
-    ///
-    /// # Errors
-    ///
-    /// Another daemon uses it, there is not enough memory, or the system refuses.
     pub fn create(path: &Path, layout: Layout) -> Result<Self> {
-        let at = || format!("pool {}", path.display());
         let file = new_file(path, &layout)?;
-        let fresh = Fresh::new(path);
+        let made = Self::furnish(path, layout, file);
+        if made.is_err() {
+            let _ = fs::remove_file(path);
+        }
+        made
+    }
+
+    fn furnish(path: &Path, layout: Layout, file: File) -> Result<Self> {
+        let at = || format!("pool {}", path.display());
         mark(&file, &layout)
             .with_context(|| format!("{}: cannot make it {} bytes long", at(), layout.total))?;
         allocate(&file, path, &layout)?;
@@ -229,7 +115,6 @@ impl Pool {
             std::mem::forget(map);
         }
         let identity = FileIdentity::of(&file).with_context(at)?;
-        fresh.keep();
         Ok(Self {
             path: path.to_owned(),
             identity,
@@ -239,21 +124,15 @@ impl Pool {
         })
     }
 
-    /// Where everything is.
     pub const fn layout(&self) -> &Layout {
         &self.layout
     }
 
-    /// Which file it is.
     pub const fn identity(&self) -> FileIdentity {
         self.identity
     }
 
     /// A view of the control area or of a client's area, for as long as the process lives.
-    ///
-    /// # Errors
-    ///
-    /// The span is not in the part that is mapped.
     pub fn window(&self, span: Span) -> Result<&'static Window> {
         let inside = |(map, _): &&(Span, _)| span.offset >= map.offset && span.end() <= map.end();
         let Some(&(map, base)) = self.maps.iter().find(inside) else {

@@ -21,17 +21,20 @@ use vcss::client::{
 };
 use vcss::control::{self, Life};
 use vcss::layout::{Doorbell, DoorbellHalf};
-use vcss::Word;
+use vcss::{Area, Word};
 use virtio::ccw;
 use window::ClientAddress;
 use zerocopy::{FromBytes, IntoBytes};
 
+use crate::api::text::{Dotted, FromDotted, Hex};
+use crate::api::{DeviceLife, OwnedDevice, Recoveries};
 use crate::areas::{generation, program_offset, Areas, ClientArea};
-use crate::bell::{self, new_eventfd, BellHandle, Ringer};
 use crate::config::Config;
-use crate::device::{Device, DeviceWait};
+use crate::doorbell::{self, new_eventfd, BellHandle, Ringer};
+use crate::layout::{parse_device, AreaNumber, Slot};
 use crate::pool::{Layout, Pool};
-use crate::sockets::listen;
+use crate::remote::{DeviceWait, VirtioDevice};
+use crate::sys::listen;
 use crate::vhost::{Acceptor, Identity, Memory, Server, Session};
 
 /// What the stand-in offers: a virtio 1 disk with a flush.
@@ -79,20 +82,20 @@ impl Fixture {
         let areas = Areas::lay_out(&config, &pool).unwrap();
         let bell = BellHandle::new(areas.numbered().count()).unwrap();
         let attention = new_eventfd().unwrap();
-        let setup = bell::Setup {
+        let setup = doorbell::Setup {
             areas: areas
                 .numbered()
                 .map(|area| (area.clone(), Ringer::Daemon))
                 .collect(),
-            exports: vec![bell::Export {
-                area: 1,
+            exports: vec![doorbell::Export {
+                area: AreaNumber::of_client(0),
                 subchannel: 0,
                 attention: attention.try_clone().unwrap(),
             }],
             link: listen(&dir.path().join("link.sock")).unwrap(),
             poll: Duration::ZERO,
         };
-        let thread = bell::Thread::new(bell.clone(), setup).unwrap();
+        let thread = doorbell::Thread::new(bell.clone(), setup).unwrap();
         let heard = Arc::new(Heard::default());
         let stand_in = StandIn {
             client: areas.clients[0].clone(),
@@ -119,10 +122,10 @@ impl Fixture {
     }
 
     /// The device at the client's only subchannel.
-    pub fn device(&self) -> Device {
+    pub fn device(&self) -> VirtioDevice {
         let client = &self.areas.clients[0];
         let patience = DeviceWait::new(self.bell.clone(), &self.areas, 0, LABEL).unwrap();
-        Device::new(client, 0, patience).unwrap()
+        VirtioDevice::new(client, 0, patience).unwrap()
     }
 
     /// A session of the client's disk, with nobody connected.
@@ -132,7 +135,7 @@ impl Fixture {
                 client: "linux1".into(),
                 label: LABEL.into(),
                 queues: 2,
-                first_slot: 0,
+                first_slot: Slot(0),
             },
             Memory::new(self.pool.identity(), self.pool.layout().windows[0]),
             self.device(),
@@ -186,7 +189,7 @@ impl Fixture {
         let bell = self.appliance_word(offset_of!(DoorbellHalf, bell));
         bell.store(bell.load().wrapping_add(1));
         // Stands for the byte.
-        self.bell.ring(0);
+        self.bell.ring(AreaNumber::CONTROL);
     }
 
     /// What the stand-in was told since this was asked last.
@@ -217,6 +220,35 @@ fn config(dir: &Path) -> Config {
     Config::load(&file).unwrap()
 }
 
+pub fn number<T: FromDotted>(text: &str) -> Dotted<T> {
+    Dotted(parse_device(text).and_then(T::from_dotted).unwrap())
+}
+
+/// An owned subchannel that nobody has, with a control unit of this type.
+pub fn owned_device(device: &str, cu_type: u16) -> OwnedDevice {
+    OwnedDevice {
+        device: number(device),
+        subchannel: number("0.0.0001"),
+        cu_type: Hex(cu_type),
+        cu_model: Hex(0),
+        dev_type: Hex(0),
+        dev_model: Hex(0),
+        state: DeviceLife::Standby,
+        disk: None,
+        sectors: 0,
+        reserved: None,
+        recoveries: Recoveries::default(),
+        name: None,
+        driver: None,
+        client: None,
+        client_device: None,
+        pim: Hex(0x80),
+        pam: Hex(0x80),
+        pom: Hex(0xFF),
+        chpids: [1, 0, 0, 0, 0, 0, 0, 0],
+    }
+}
+
 /// As the appliance: says what state of life it is in.
 pub fn set_life(areas: &Areas, life: Life) {
     let at = offset_of!(control::Appliance, life);
@@ -233,6 +265,67 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// The requests for one subchannel of an area, as its appliance sees them.
+pub struct Requests {
+    area: Area<'static>,
+    subchannel: u32,
+    asked: Word<'static>,
+    answered: Word<'static>,
+    pub pending: Word<'static>,
+}
+
+impl Requests {
+    pub fn new(area: &Area<'static>, subchannel: u32) -> Self {
+        let asked = offset_of!(Command, sequence);
+        let answered = offset_of!(Response, sequence);
+        let pending = offset_of!(Status, pending);
+        Self {
+            asked: area.word::<Command>(subchannel, asked).unwrap(),
+            answered: area.word::<Response>(subchannel, answered).unwrap(),
+            pending: area.word::<Status>(subchannel, pending).unwrap(),
+            area: area.clone(),
+            subchannel,
+        }
+    }
+
+    /// The next request, if there is one after a little while.
+    pub fn next(&self) -> Option<Command> {
+        if self.asked.load() == self.answered.load() {
+            std::thread::sleep(Duration::from_micros(50));
+            return None;
+        }
+        Some(self.area.read(self.subchannel).unwrap())
+    }
+
+    pub fn answer(&self, condition: u32) {
+        let sequence = self.asked.load();
+        let response = Response {
+            sequence: self.answered.load().into(),
+            condition: condition.into(),
+        };
+        self.area.write(self.subchannel, &response).unwrap();
+        self.answered.store(sequence);
+    }
+
+    pub fn show_status(&self, irb: Irb) {
+        let status = Status {
+            pending: 0.into(),
+            reserved: [0.into(); 7],
+            irb,
+        };
+        self.area.write(self.subchannel, &status).unwrap();
+    }
+
+    pub fn show_schib(&self, schib: Schib) {
+        let part = SchibPart {
+            schib,
+            functions: 0.into(),
+            reserved: [0; 8],
+        };
+        self.area.write(self.subchannel, &part).unwrap();
+    }
+}
+
 struct StandIn {
     client: ClientArea,
     heard: Arc<Heard>,
@@ -245,13 +338,7 @@ struct StandIn {
 impl StandIn {
     fn run(mut self) {
         let area = self.client.area.clone();
-        let asked = area
-            .word::<Command>(0, offset_of!(Command, sequence))
-            .unwrap();
-        let answered = area
-            .word::<Response>(0, offset_of!(Response, sequence))
-            .unwrap();
-        let pending = area.word::<Status>(0, offset_of!(Status, pending)).unwrap();
+        let requests = Requests::new(&area, 0);
         let mut irb = Irb::default();
         while !self.heard.stop.load(Ordering::Relaxed) {
             let life = generation(&area).unwrap().load();
@@ -260,16 +347,13 @@ impl StandIn {
                 Some((_, orb)) if !self.heard.hold.load(Ordering::Relaxed) => {
                     self.waiting = None;
                     irb = self.program(&orb);
-                    pending.store(1);
+                    requests.pending.store(1);
                 }
                 _ => {}
             }
-            if asked.load() == answered.load() {
-                std::thread::sleep(Duration::from_micros(50));
+            let Some(command) = requests.next() else {
                 continue;
-            }
-            let sequence = asked.load();
-            let command: Command = area.read(0).unwrap();
+            };
             let mut condition = 0u32;
             match Instruction::from_number(command.instruction.get()).unwrap() {
                 Instruction::Start if self.waiting.is_some() => condition = 2,
@@ -288,7 +372,7 @@ impl StandIn {
                         self.waiting = Some((life, orb));
                     } else {
                         irb = self.program(&orb);
-                        pending.store(1);
+                        requests.pending.store(1);
                     }
                 }
                 Instruction::Clear => {
@@ -299,38 +383,19 @@ impl StandIn {
                         ActivityControl::empty(),
                         StatusControl::PENDING,
                     );
-                    pending.store(1);
+                    requests.pending.store(1);
                 }
                 Instruction::Test => {
-                    condition = u32::from(pending.load() == 0);
-                    let reserved = [0.into(); 7];
-                    let status = Status {
-                        pending: 0.into(),
-                        reserved,
-                        irb,
-                    };
-                    area.write(0, &status).unwrap();
+                    condition = u32::from(requests.pending.load() == 0);
+                    requests.show_status(irb);
                 }
                 Instruction::Modify => {
                     let (schib, _) = Schib::read_from_prefix(&command.operand).unwrap();
-                    area.write(
-                        0,
-                        &SchibPart {
-                            schib,
-                            functions: 0.into(),
-                            reserved: [0; 8],
-                        },
-                    )
-                    .unwrap();
+                    requests.show_schib(schib);
                 }
                 _ => {}
             }
-            let response = Response {
-                sequence: answered.load().into(),
-                condition: condition.into(),
-            };
-            area.write(0, &response).unwrap();
-            answered.store(sequence);
+            requests.answer(condition);
         }
     }
 
@@ -442,7 +507,7 @@ impl StandIn {
 
 /// For a guest's eventfds: whether one is signalled, once.
 pub fn fired(fd: &impl std::os::fd::AsFd) -> bool {
-    bell::taken(fd.as_fd())
+    doorbell::taken(fd.as_fd())
 }
 
 /// As [`IntoBytes::as_bytes`], for a message that is written by hand.

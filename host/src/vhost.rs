@@ -23,12 +23,8 @@
 
 mod door;
 mod handler;
-#[cfg(test)]
-mod hostile_tests;
 mod intake;
 mod memory;
-#[cfg(test)]
-mod patience_tests;
 mod readiness;
 mod ring;
 mod server;
@@ -36,7 +32,7 @@ mod session;
 #[cfg(test)]
 mod tests;
 
-pub use door::{has_gone, Acceptor};
+pub use door::Acceptor;
 pub use memory::Memory;
 pub use server::{Peer, Server};
 pub use session::{Identity, Session};

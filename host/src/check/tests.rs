@@ -57,7 +57,7 @@ fn begins(text: &str, expected: &str) {
 fn what_is_there_and_as_it_should_be_is_fine() {
     let fixture = Fixture::new(1 << 20);
     assert_eq!(fixture.said("data", "data"), "");
-    let summary = summary(&fixture.config("data", "data"));
+    let summary = crate::cli::summary::summary(&fixture.config("data", "data"));
     assert!(summary.contains("demo.toml: ok\n"), "{summary}");
     assert!(summary.contains("client c, 64M: disk data\n"), "{summary}");
 }
@@ -131,7 +131,7 @@ fn a_raw_image_is_no_qcow2() {
         .write(true)
         .open(fixture.dir.path().join("data.img"))
         .unwrap();
-    disk.write_all(&appliance::QCOW2_MAGIC).unwrap();
+    disk.write_all(&vm::QCOW2_MAGIC).unwrap();
     assert_eq!(
         fixture.said("[[client]]", "format = \"qcow2\"\n[[client]]"),
         ""

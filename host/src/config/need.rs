@@ -7,7 +7,7 @@ use std::fmt;
 
 use super::memory::MIB;
 use super::{Client, Disk, Subchannel};
-use crate::areas::HOST_SUBCHANNELS;
+use crate::layout::HOST_SUBCHANNELS;
 
 const KIB: u64 = 1024;
 /// The image, its stack, and what it needs for itself.
@@ -21,7 +21,6 @@ const SUBCHANNEL: u64 = 384 * KIB;
 /// What it has when it needs no more.
 const DEFAULT: u64 = 16 * MIB;
 
-/// What takes memory.
 #[derive(Clone, Copy, Debug)]
 pub struct Need {
     disks: u64,
@@ -31,7 +30,6 @@ pub struct Need {
 }
 
 impl Need {
-    /// What these take.
     pub fn of(disks: &[Disk], subchannels: &[Subchannel], clients: &[Client]) -> Self {
         let queues = disks.iter().map(|disk| disk.queues.min(QUEUES_USED));
         // A client costs about as much as one more export.

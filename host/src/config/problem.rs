@@ -1,10 +1,10 @@
 //! What is wrong with a configuration: file, line, column, and what to do about it.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-/// A place in the configuration file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     /// Line, counted from 1.
@@ -13,16 +13,11 @@ pub struct Place {
     pub column: usize,
 }
 
-/// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// The configuration file.
     pub file: PathBuf,
-    /// Where in it.
     pub place: Place,
-    /// What is wrong.
     pub message: String,
-    /// What to do.
     pub help: String,
 }
 
@@ -42,18 +37,13 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Everything that is wrong with a configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The file cannot be read.
     #[error("cannot read {}: {error}", file.display())]
     Unreadable {
-        /// The file.
         file: PathBuf,
-        /// Why.
         error: std::io::Error,
     },
-    /// It can be read, but not be used.
     #[error("{}", list(.0))]
     Wrong(Vec<Problem>),
 }
@@ -63,33 +53,51 @@ fn list(problems: &[Problem]) -> String {
     lines.join("\n")
 }
 
-/// Collects problems while a configuration is checked.
+/// What a problem is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum About {
+    /// Tables, keys and types. Where tables are wrong, nothing is concluded from what is in them.
+    Form,
+    /// What is written in them.
+    Content,
+}
+
+/// Collects problems while a configuration is read and checked.
 #[derive(Debug)]
 pub struct Problems<'a> {
     file: &'a Path,
-    text: &'a str,
-    found: Vec<Problem>,
+    pub text: &'a str,
+    found: RefCell<Vec<(About, Problem)>>,
 }
 
 impl<'a> Problems<'a> {
-    /// None yet.
     pub fn new(file: &'a Path, text: &'a str) -> Self {
         Self {
             file,
             text,
-            found: Vec::new(),
+            found: RefCell::default(),
         }
     }
 
-    /// Adds one that concerns these bytes of the text.
-    pub fn add(&mut self, span: Range<usize>, message: impl Into<String>, help: impl Into<String>) {
-        let place = self.place(&span);
-        self.found.push(Problem {
+    /// Adds one that concerns the content of these bytes of the text.
+    pub fn add(&self, span: Range<usize>, message: impl Into<String>, help: impl Into<String>) {
+        self.add_about(About::Content, span, message, help);
+    }
+
+    pub fn add_about(
+        &self,
+        about: About,
+        span: Range<usize>,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        let problem = Problem {
             file: self.file.to_owned(),
-            place,
+            place: self.place(&span),
             message: message.into(),
             help: help.into(),
-        });
+        };
+        self.found.borrow_mut().push((about, problem));
     }
 
     /// Where these bytes of the text are.
@@ -102,41 +110,31 @@ impl<'a> Problems<'a> {
         }
     }
 
-    /// How many there are.
-    pub fn count(&self) -> usize {
-        self.found.len()
-    }
-
-    /// The text that is looked at.
-    pub const fn text(&self) -> &'a str {
-        self.text
+    /// How many are about the form.
+    pub fn of_form(&self) -> usize {
+        let found = self.found.borrow();
+        found.iter().filter(|it| it.0 == About::Form).count()
     }
 
     /// Whether something was found already that a table of this name was meant in.
     pub fn concerns(&self, table: &str) -> bool {
         let meant = format!("[[{table}]]?");
-        self.found
-            .iter()
-            .any(|problem| problem.help.ends_with(&meant))
+        let found = self.found.borrow();
+        found.iter().any(|(_, it)| it.help.ends_with(&meant))
     }
 
-    /// The value, unless something was wrong.
-    ///
-    /// # Errors
-    ///
-    /// Everything found, in the order of the file.
-    pub fn conclude<T>(self, value: T) -> Result<T, ConfigError> {
-        if self.found.is_empty() {
-            Ok(value)
-        } else {
-            Err(self.failed())
+    /// The value, unless something was wrong: then everything found, in the order of the file. Without a value, only what
+    /// is about the form counts.
+    pub fn conclude<T>(self, value: Option<T>) -> Result<T, ConfigError> {
+        let mut found = self.found.into_inner();
+        match value {
+            Some(value) if found.is_empty() => return Ok(value),
+            Some(_) => {}
+            None => found.retain(|it| it.0 == About::Form),
         }
-    }
-
-    /// Everything found, in the order of the file.
-    pub fn failed(mut self) -> ConfigError {
-        self.found.sort_by_key(|problem| problem.place);
-        ConfigError::Wrong(self.found)
+        found.sort_by_key(|(about, problem)| (problem.place, *about));
+        let found = found.into_iter().map(|(_, problem)| problem);
+        Err(ConfigError::Wrong(found.collect()))
     }
 }
 

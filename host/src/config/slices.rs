@@ -1,47 +1,36 @@
 //! `[[client.disk]]`, checked: slices, partitions, and the names by which a client tells its disks apart.
 
-use std::ops::Range;
-
 use toml::Spanned;
 
-use super::check::Check;
-use super::raw;
-use super::{Client, Disk, Export, Source};
-use crate::areas::serial;
+use super::draft::{Draft, Slice};
+use super::table::Table;
+use super::values;
+use super::{Export, Source};
 
-/// A slice with the place where it was written, for the comparison of slices.
-pub(super) struct Slice {
-    /// Where its disk is named.
-    span: Range<usize>,
-    /// Where it begins, if that is said.
-    pub(super) place: Range<usize>,
-    disk: usize,
-    sectors: Range<u64>,
-    partition: Option<u8>,
-    /// Something is wrong with it already.
-    doubtful: bool,
-    read_only: bool,
-    shared: bool,
-    client: String,
-}
+impl<'p, 't> Draft<'p, 't> {
+    /// What a client is given of a disk; nothing if there is no such disk.
+    pub(super) fn export(&self, mut table: Table<'p, 't>, client: &str) -> Option<(Export, Slice)> {
+        let named = table.needed_or_none("disk", "\"data\"");
+        let partition = table.number("partition", 1);
+        let start = table.sectors("start");
+        let size = table.sectors("size");
+        let read_only = table.flag("readonly");
+        let queues = table.number("queues", 1);
+        let shared = table.flag("shared");
+        let doubtful = table.is_doubtful();
 
-impl Check<'_, '_> {
-    /// What a client is given of a disk, which is named at `span`.
-    pub(super) fn export(
-        &mut self,
-        raw: raw::ClientDisk,
-        span: Range<usize>,
-        disk: usize,
-        client: &str,
-    ) -> (Export, Slice) {
-        let queues = self.queues(raw.queues.as_ref(), 1);
-        if let Some(size) = raw.size.as_ref().filter(|size| *size.get_ref() == 0) {
+        let named = named?;
+        let (disk, span) = (self.find_disk(&named)?, named.span());
+        let queues = values::queues(self.problems, queues.as_ref(), 1);
+        if let Some(size) = size.as_ref().filter(|size| *size.get_ref() == 0) {
             let help = "leave size out to reach to the end of the disk";
             self.problems.add(size.span(), "a slice of 0 sectors", help);
         }
-        let partition = self.partition(&raw);
-        let start = raw.start.as_ref().map_or(0, |start| *start.get_ref());
-        let sectors = raw.size.as_ref().map(|size| *size.get_ref());
+        let first = start.as_ref().or(size.as_ref());
+        let place = first.map_or_else(|| span.clone(), Spanned::span);
+        let partition = partition.and_then(|it| self.partition(&it, first));
+        let start = start.map_or(0, Spanned::into_inner);
+        let sectors = size.map(Spanned::into_inner);
         let end = sectors.map_or(Some(u64::MAX), |sectors| start.checked_add(sectors));
         if end.is_none() {
             let help = "start and size are sectors of 512 bytes, or sizes with their unit";
@@ -49,18 +38,14 @@ impl Check<'_, '_> {
             self.problems.add(span.clone(), message, help);
         }
         let slice = Slice {
-            place: raw
-                .start
-                .as_ref()
-                .or(raw.size.as_ref())
-                .map_or_else(|| span.clone(), Spanned::span),
+            place,
             span,
             disk,
             sectors: start..end.unwrap_or(u64::MAX),
             partition,
-            doubtful: raw.doubtful,
-            read_only: raw.readonly,
-            shared: raw.shared,
+            doubtful,
+            read_only,
+            shared,
             client: client.to_owned(),
         };
         let export = Export {
@@ -68,37 +53,32 @@ impl Check<'_, '_> {
             partition,
             start,
             sectors,
-            read_only: raw.readonly,
+            read_only,
             queues,
         };
-        (export, slice)
+        Some((export, slice))
     }
 
-    fn partition(&mut self, raw: &raw::ClientDisk) -> Option<u8> {
-        let partition = raw.partition.as_ref()?;
-        if *partition.get_ref() == 0 {
-            let help = "a volume's partitions are numbered from 1";
-            self.problems.add(partition.span(), "partition 0", help);
+    fn partition(&self, partition: &Spanned<u64>, slice: Option<&Spanned<u64>>) -> Option<u8> {
+        let number = *partition.get_ref();
+        let wrong = |message: &str, help| self.problems.add(partition.span(), message, help);
+        if number == 0 {
+            wrong("partition 0", "a volume's partitions are numbered from 1");
         }
-        if *partition.get_ref() > u64::from(u8::MAX) {
-            let message = format!("partition {}", partition.get_ref());
-            self.problems.add(
-                partition.span(),
-                message,
-                "a volume has no so many: 1, 2 or 3 it will be",
-            );
+        if number > u64::from(u8::MAX) {
+            let help = "a volume has no so many: 1, 2 or 3 it will be";
+            wrong(&format!("partition {number}"), help);
         }
-        if raw.start.is_some() || raw.size.is_some() {
+        if slice.is_some() {
             let help = "leave start and size out: the volume says where its partition is";
-            let message = "a partition and a slice of it";
-            self.problems.add(partition.span(), message, help);
+            wrong("a partition and a slice of it", help);
         }
-        u8::try_from(*partition.get_ref()).ok()
+        u8::try_from(number).ok()
     }
 
-    pub(super) fn partitions(&mut self, slices: &[Slice], disks: &[Disk]) {
-        for slice in slices.iter().filter(|slice| slice.partition.is_some()) {
-            let disk = disks.get(slice.disk);
+    pub(super) fn partitions(&self) {
+        for slice in self.slices.iter().filter(|slice| slice.partition.is_some()) {
+            let disk = self.disks.get(slice.disk);
             if let Some(disk) = disk.filter(|disk| matches!(disk.source, Source::Image { .. })) {
                 self.problems.add(
                     slice.span.clone(),
@@ -109,7 +89,8 @@ impl Check<'_, '_> {
         }
     }
 
-    pub(super) fn overlaps(&mut self, slices: &[Slice], disks: &[Disk]) {
+    pub(super) fn overlaps(&self) {
+        let slices = &self.slices;
         for (at, second) in slices.iter().enumerate() {
             let clash = slices[..at].iter().find(|first| {
                 first.disk == second.disk
@@ -123,7 +104,7 @@ impl Check<'_, '_> {
                     && !(first.shared && second.shared)
             });
             let Some(first) = clash else { continue };
-            let disk = disks.get(second.disk).map_or("", |disk| &disk.name);
+            let disk = self.disks.get(second.disk).map_or("", |disk| &disk.name);
             let message = if first.client == second.client {
                 format!(
                     "client \"{}\" is given the same sectors of disk \"{disk}\" twice",
@@ -145,12 +126,12 @@ impl Check<'_, '_> {
     }
 
     /// Whether each client can tell its disks apart by their serial numbers, into which a long name does not fit.
-    pub(super) fn serials(&mut self, clients: &[Client], slices: &[Slice], disks: &[Disk]) {
-        let mut slices = slices.iter();
-        for client in clients {
+    pub(super) fn serials(&self) {
+        let mut slices = self.slices.iter();
+        for client in &self.clients {
             let mut seen: Vec<[u8; 20]> = Vec::new();
             for (number, slice) in slices.by_ref().take(client.exports.len()).enumerate() {
-                let serial = serial(disks, client, number);
+                let serial = client.serial(&self.disks, number);
                 if seen.contains(&serial) {
                     let shown = String::from_utf8_lossy(&serial);
                     self.problems.add(

@@ -1,15 +1,14 @@
 //! `[[subchannel]]` and `[[client.subchannel]]`, checked.
 
-use std::collections::HashMap;
-
 use channel::DeviceNumber;
 use toml::Spanned;
 use vcss::control::HOST;
 
-use super::check::{known_names, whole, Check};
-use super::raw;
-use super::{Given, Places, Subchannel, SubchannelSource};
-use crate::areas::{device_number, LINK_DEVICE};
+use super::draft::Draft;
+use super::table::Table;
+use super::values::{self, AN_MDEV};
+use super::{Given, Subchannel, SubchannelSource};
+use crate::layout::{disk_device, parse_device, LINK_DEVICE};
 
 const MAX_SUBCHANNELS: usize = 128;
 const MAX_CLIENT_SUBCHANNELS: usize = 32;
@@ -18,79 +17,65 @@ const CLIENT_SET: u8 = 0;
 /// What stands for a device number that is none.
 const NO_DEVICE: DeviceNumber = DeviceNumber { set: 0, number: 0 };
 
-/// What has been written of subchannels so far.
-#[derive(Debug, Default)]
-pub(super) struct Registry {
-    names: HashMap<String, usize>,
-    devices: HashMap<DeviceNumber, usize>,
-    /// Whom each was given to.
-    owners: HashMap<usize, String>,
-    /// The numbers by which clients see them by default.
-    numbers: Vec<DeviceNumber>,
-}
+impl<'p, 't> Draft<'p, 't> {
+    pub(super) fn subchannel(&mut self, mut table: Table<'p, 't>) {
+        let name = table.needed("name", "\"terminal\"");
+        let device = table.needed_or_none("device", "\"0.0.3270\"");
+        let qemu = table.text("qemu", "\"x-terminal3270,chardev=t\"");
+        let mdev = table.text("mdev", AN_MDEV);
+        let plugged = table.flag("plugged");
+        let doubtful = table.is_doubtful();
 
-impl Registry {
-    /// The subchannel that a name or a device number means.
-    fn find(&self, text: &str) -> Option<usize> {
-        let by_name = self.names.get(text);
-        let index = by_name.or_else(|| self.devices.get(&parse_device(text)?));
-        index.copied()
-    }
-}
-
-/// A device number as it is written: `0.0.3270`.
-pub fn parse_device(text: &str) -> Option<DeviceNumber> {
-    let (set, number) = text.strip_prefix("0.")?.split_once('.')?;
-    let set = set.parse::<u8>().ok().filter(|set| *set <= 3)?;
-    let good = number.len() == 4 && number.chars().all(|c| c.is_ascii_hexdigit());
-    let number = u16::from_str_radix(number, 16).ok().filter(|_| good)?;
-    Some(DeviceNumber { set, number })
-}
-
-impl Check<'_, '_> {
-    pub(super) fn subchannels(
-        &mut self,
-        raw: Vec<raw::Subchannel>,
-        disks: usize,
-        registry: &mut Registry,
-        places: &mut Places,
-    ) -> Vec<Subchannel> {
-        if let Some(first) = raw.get(MAX_SUBCHANNELS) {
+        let index = self.subchannels.len();
+        if index == MAX_SUBCHANNELS {
             let help = format!("at most {MAX_SUBCHANNELS} can be given to one appliance");
-            self.problems
-                .add(first.name.span(), "too many subchannels", help);
+            self.problems.add(name.span(), "too many subchannels", help);
         }
-        let mut subchannels = Vec::new();
-        for this in raw {
-            let index = subchannels.len();
-            self.name(&this.name, "subchannel");
-            let name = this.name.get_ref().clone();
-            if registry.names.insert(name.clone(), index).is_some() {
-                self.twice(&this.name, "subchannel");
+        values::name(self.problems, &name, "subchannel");
+        let names = &mut self.registry.names;
+        if names.insert(name.get_ref().clone(), index).is_some() {
+            values::twice(self.problems, &name, "subchannel");
+        }
+        let device = device.map(|text| {
+            let device = self.device(&text);
+            self.free(&text, device);
+            self.registry.devices.insert(device, index);
+            device
+        });
+        let device = device.unwrap_or(NO_DEVICE);
+        self.registry.numbers.push(device);
+        let named = mdev.as_ref().unwrap_or(&name);
+        let place = self.problems.place(&named.span());
+        self.places.subchannels.push(place);
+        let source = match (qemu, mdev, plugged) {
+            (Some(text), None, false) => {
+                self.device_text(&text);
+                Ok(SubchannelSource::Qemu(text.into_inner()))
             }
-            let device = match &this.device {
-                Some(text) => {
-                    let device = self.device(text);
-                    self.free(text, device, disks, registry);
-                    registry.devices.insert(device, index);
-                    device
-                }
-                None => NO_DEVICE,
-            };
-            registry.numbers.push(device);
-            let named = this.mdev.as_ref().unwrap_or(&this.name);
-            places.subchannels.push(self.problems.place(&named.span()));
-            let source = self.source(&this);
-            subchannels.push(Subchannel {
-                name,
-                device,
-                source,
-            });
-        }
-        subchannels
+            (None, Some(mdev), false) => Ok(SubchannelSource::Mdev(values::whole(
+                mdev.into_inner().into(),
+            ))),
+            (None, None, true) => Ok(SubchannelSource::Plugged),
+            (None, None, false) if doubtful => Ok(SubchannelSource::Plugged),
+            (None, None, false) => Err("neither qemu nor mdev"),
+            (Some(_), Some(_), _) => Err("both qemu and mdev"),
+            (Some(_), None, true) => Err("both qemu and plugged"),
+            (None, Some(_), true) => Err("both mdev and plugged"),
+        };
+        let source = source.unwrap_or_else(|what| {
+            let message = format!("subchannel \"{}\" has {what}", name.get_ref());
+            let help = format!("give it one: qemu = \"x-terminal3270,chardev=…\", or mdev = {AN_MDEV}, or plugged = true for what comes later");
+            self.problems.add(name.span(), message, help);
+            SubchannelSource::Plugged
+        });
+        self.subchannels.push(Subchannel {
+            name: name.into_inner(),
+            device,
+            source,
+        });
     }
 
-    fn device(&mut self, text: &Spanned<String>) -> DeviceNumber {
+    fn device(&self, text: &Spanned<String>) -> DeviceNumber {
         parse_device(text.get_ref()).unwrap_or_else(|| {
             self.problems.add(
                 text.span(),
@@ -102,51 +87,23 @@ impl Check<'_, '_> {
     }
 
     /// Whether nobody else has the device number.
-    fn free(
-        &mut self,
-        text: &Spanned<String>,
-        device: DeviceNumber,
-        disks: usize,
-        registry: &Registry,
-    ) {
-        let disk = (0..disks).any(|disk| device_number(disk) == device.number);
-        let taken = match (device.set, device.number) {
-            (0, LINK_DEVICE) => "the link between daemon and appliance",
-            (0, _) if disk => "a disk: they are 0.0.0100, 0.0.0101 and so on",
-            _ if registry.devices.contains_key(&device) => "another subchannel",
-            _ => return,
+    fn free(&self, text: &Spanned<String>, device: DeviceNumber) {
+        let mut disks = 0..self.disks.len();
+        let taken = if (device.set, device.number) == (0, LINK_DEVICE) {
+            "the link between daemon and appliance"
+        } else if disks.any(|disk| disk_device(disk) == device) {
+            "a disk: they are 0.0.0100, 0.0.0101 and so on"
+        } else if self.registry.devices.contains_key(&device) {
+            "another subchannel"
+        } else {
+            return;
         };
         let message = format!("{device} is taken by {taken}");
         let help = "give each device of the appliance a number of its own";
         self.problems.add(text.span(), message, help);
     }
 
-    fn source(&mut self, raw: &raw::Subchannel) -> SubchannelSource {
-        let name = raw.name.get_ref();
-        let what = match (&raw.qemu, &raw.mdev, raw.plugged) {
-            (Some(text), None, false) => {
-                self.device_text(text);
-                return SubchannelSource::Qemu(text.get_ref().clone());
-            }
-            (None, Some(mdev), false) => {
-                return SubchannelSource::Mdev(whole(mdev.get_ref().into()));
-            }
-            (None, None, false) if raw.doubtful => return SubchannelSource::Plugged,
-            (None, None, false) => "neither qemu nor mdev",
-            (Some(_), Some(_), _) => "both qemu and mdev",
-            (Some(_), None, true) => "both qemu and plugged",
-            (None, Some(_), true) => "both mdev and plugged",
-            (None, None, true) => return SubchannelSource::Plugged,
-        };
-        self.problems.add(
-            raw.name.span(),
-            format!("subchannel \"{name}\" has {what}"),
-            "give it one: qemu = \"x-terminal3270,chardev=…\", or mdev = \"/sys/bus/mdev/devices/UUID\", or plugged = true for what comes later",
-        );
-        SubchannelSource::Plugged
-    }
-
-    fn device_text(&mut self, text: &Spanned<String>) {
+    fn device_text(&self, text: &Spanned<String>) {
         let mut words = text.get_ref().split(',');
         if words.next().is_none_or(|driver| driver.trim().is_empty()) {
             self.problems.add(
@@ -164,7 +121,7 @@ impl Check<'_, '_> {
         }
     }
 
-    pub(super) fn not_reserved(&mut self, client: &Spanned<String>) {
+    pub(super) fn not_reserved(&self, client: &Spanned<String>) {
         if client.get_ref() == HOST {
             self.problems.add(
                 client.span(),
@@ -174,64 +131,50 @@ impl Check<'_, '_> {
         }
     }
 
-    pub(super) fn given(
-        &mut self,
-        raw: Vec<raw::ClientSubchannel>,
-        client: &str,
-        registry: &mut Registry,
-    ) -> Vec<Given> {
-        let mut given: Vec<Given> = Vec::new();
-        if let Some(first) = raw.get(MAX_CLIENT_SUBCHANNELS) {
+    /// Adds to what a client is given.
+    pub(super) fn given(&mut self, mut table: Table<'p, 't>, client: &str, given: &mut Vec<Given>) {
+        let wanted = table.needed_or_none("subchannel", "\"terminal\"");
+        let device = table.text("device", "\"0.0.1000\"");
+
+        // Without one, it has been reported.
+        let Some(wanted) = wanted else { return };
+        let Some(subchannel) = self.registry.find(wanted.get_ref()) else {
+            return self.unknown_subchannel(&wanted);
+        };
+        if given.len() == MAX_CLIENT_SUBCHANNELS {
             let message = format!("client \"{client}\" has too many subchannels");
             let help = format!("a client can have at most {MAX_CLIENT_SUBCHANNELS}");
-            let span = first.subchannel.as_ref().map_or(0..0, Spanned::span);
+            self.problems.add(wanted.span(), message, help);
+        }
+        self.given_once(&wanted, subchannel, client);
+        let span = device.as_ref().unwrap_or(&wanted).span();
+        let device = match &device {
+            Some(text) => self.device(text),
+            None => DeviceNumber {
+                set: CLIENT_SET,
+                ..self.registry.numbers[subchannel]
+            },
+        };
+        if device.set != CLIENT_SET {
+            let message = format!("client \"{client}\" cannot see {device}");
+            let help = format!("what clients see is in subchannel set {CLIENT_SET}");
+            self.problems.add(span.clone(), message, help);
+        }
+        if given.iter().any(|other| other.device == device.number) {
+            let message = format!("client \"{client}\" would see {device} twice");
+            let help =
+                "give each of its subchannels a device number of its own: device = \"0.0.…\"";
             self.problems.add(span, message, help);
         }
-        for this in raw {
-            // Without one, it has been reported.
-            let Some(wanted) = this.subchannel else {
-                continue;
-            };
-            let Some(subchannel) = registry.find(wanted.get_ref()) else {
-                self.unknown_subchannel(&wanted, registry);
-                continue;
-            };
-            self.given_once(&wanted, subchannel, client, registry);
-            let device = match &this.device {
-                Some(text) => self.device(text),
-                None => DeviceNumber {
-                    set: CLIENT_SET,
-                    ..registry.numbers[subchannel]
-                },
-            };
-            let span = this.device.as_ref().unwrap_or(&wanted).span();
-            if device.set != CLIENT_SET {
-                let message = format!("client \"{client}\" cannot see {device}");
-                let help = format!("what clients see is in subchannel set {CLIENT_SET}");
-                self.problems.add(span.clone(), message, help);
-            }
-            if given.iter().any(|other| other.device == device.number) {
-                let message = format!("client \"{client}\" would see {device} twice");
-                let help =
-                    "give each of its subchannels a device number of its own: device = \"0.0.…\"";
-                self.problems.add(span, message, help);
-            }
-            given.push(Given {
-                subchannel,
-                device: device.number,
-            });
-        }
-        given
+        given.push(Given {
+            subchannel,
+            device: device.number,
+        });
     }
 
-    fn given_once(
-        &mut self,
-        text: &Spanned<String>,
-        subchannel: usize,
-        client: &str,
-        registry: &mut Registry,
-    ) {
-        let Some(first) = registry.owners.insert(subchannel, client.to_owned()) else {
+    fn given_once(&mut self, text: &Spanned<String>, subchannel: usize, client: &str) {
+        let owners = &mut self.registry.owners;
+        let Some(first) = owners.insert(subchannel, client.to_owned()) else {
             return;
         };
         let message = if first == client {
@@ -249,11 +192,12 @@ impl Check<'_, '_> {
         self.problems.add(text.span(), message, help);
     }
 
-    fn unknown_subchannel(&mut self, text: &Spanned<String>, registry: &Registry) {
+    fn unknown_subchannel(&self, text: &Spanned<String>) {
+        let registry = &self.registry;
         if registry.names.contains_key("") || registry.devices.len() < registry.numbers.len() {
             return; // It may be the one whose name or number is missing.
         }
-        let help = known_names(text.get_ref(), registry.names.keys(), "subchannel");
+        let help = values::known_names(text.get_ref(), registry.names.keys(), "subchannel");
         let message = format!("there is no subchannel \"{}\"", text.get_ref());
         self.problems.add(text.span(), message, help);
     }

@@ -5,12 +5,14 @@
 //! as that one from then on: it is wrong once, not twice.
 
 use std::ops::Range;
+use std::str::FromStr;
 
+use strum::VariantNames;
 use toml::de::{DeTable, DeValue};
 use toml::Spanned;
 
 use super::memory;
-use super::problem::{nearest, Problems};
+use super::problem::{nearest, About, Problems};
 use super::SECTOR;
 
 /// Bytes of the text that are shown of a value.
@@ -24,28 +26,25 @@ struct Entry<'t> {
 
 /// A table and what is wrong with it.
 pub struct Table<'p, 't> {
-    problems: &'p mut Problems<'t>,
+    problems: &'p Problems<'t>,
     /// As it is written, `[[client.disk]]`; nothing for the whole file.
     name: &'static str,
     span: Range<usize>,
     entries: Vec<Entry<'t>>,
     /// Problems that there were before it.
     before: usize,
-    broken: bool,
+    /// Whether something is so wrong with its parts that nothing should be concluded from them.
+    pub broken: bool,
 }
 
 impl<'p, 't> Table<'p, 't> {
     /// The whole file, in which only these tables belong.
-    pub fn root(
-        problems: &'p mut Problems<'t>,
-        tables: &[&'static str],
-        table: DeTable<'t>,
-    ) -> Self {
+    pub fn root(problems: &'p Problems<'t>, tables: &[&'static str], table: DeTable<'t>) -> Self {
         Self::open(problems, "", tables, table, 0..0)
     }
 
     fn open(
-        problems: &'p mut Problems<'t>,
+        problems: &'p Problems<'t>,
         name: &'static str,
         keys: &[&'static str],
         table: DeTable<'t>,
@@ -60,7 +59,7 @@ impl<'p, 't> Table<'p, 't> {
             })
             .partition(|entry| keys.contains(&entry.key.as_str()));
         let mut this = Self {
-            before: problems.count(),
+            before: problems.of_form(),
             problems,
             name,
             span,
@@ -73,24 +72,13 @@ impl<'p, 't> Table<'p, 't> {
         this
     }
 
-    /// Whether something is so wrong with its parts that nothing should be concluded from them.
-    pub const fn is_broken(&self) -> bool {
-        self.broken
-    }
-
     /// Whether anything is wrong with it so far.
     pub fn is_doubtful(&self) -> bool {
-        self.problems.count() != self.before
+        self.problems.of_form() != self.before
     }
 
-    /// Reports something.
-    pub fn problem(
-        &mut self,
-        span: Range<usize>,
-        message: impl Into<String>,
-        help: impl Into<String>,
-    ) {
-        self.problems.add(span, message, help);
+    fn problem(&self, span: Range<usize>, message: impl Into<String>, help: impl Into<String>) {
+        self.problems.add_about(About::Form, span, message, help);
     }
 
     fn unknown(&mut self, entry: Entry<'t>, keys: &[&'static str]) {
@@ -116,7 +104,7 @@ impl<'p, 't> Table<'p, 't> {
             (None, false, "") => "write it below the header of its table, as [appliance] or [[disk]]".to_owned(),
             (None, false, _) => format!("its keys are: {}", keys.join(", ")),
         };
-        self.problems.add(span.clone(), message, help);
+        self.problem(span.clone(), message, help);
         self.broken |= table;
         if let Some(near) = near.filter(|near| !self.entries.iter().any(|entry| entry.key == *near))
         {
@@ -135,7 +123,7 @@ impl<'p, 't> Table<'p, 't> {
 
     /// What is written there, cut to fit into a message.
     fn source(&self, span: &Range<usize>) -> String {
-        let text = self.problems.text().get(span.clone()).unwrap_or_default();
+        let text = self.problems.text.get(span.clone()).unwrap_or_default();
         let line = text.lines().next().unwrap_or_default();
         match line.char_indices().nth(SHOWN) {
             Some((end, _)) => format!("{}…", &line[..end]),
@@ -144,10 +132,10 @@ impl<'p, 't> Table<'p, 't> {
         }
     }
 
-    fn wrong(&mut self, entry: &Entry<'t>, is: &str, help: impl Into<String>) {
+    fn wrong(&self, entry: &Entry<'t>, is: &str, help: impl Into<String>) {
         let span = entry.value.span();
         let message = format!("{} = {} {is}", entry.key, self.source(&span));
-        self.problems.add(span, message, help);
+        self.problem(span, message, help);
     }
 
     /// Text that may be there. The example is what it could be.
@@ -162,15 +150,14 @@ impl<'p, 't> Table<'p, 't> {
     }
 
     /// Reports it if a key is not there at all.
-    pub fn require(&mut self, key: &str, example: &str) {
+    pub fn require(&self, key: &str, example: &str) {
         if !self.entries.iter().any(|entry| entry.key == key) {
             let message = format!("{} has no {key}", self.name);
             let help = format!("add a line: {key} = {example}");
-            self.problems.add(self.span.clone(), message, help);
+            self.problem(self.span.clone(), message, help);
         }
     }
 
-    /// Text that has to be there.
     pub fn needed_or_none(&mut self, key: &str, example: &str) -> Option<Spanned<String>> {
         self.require(key, example);
         self.text(key, example)
@@ -183,8 +170,7 @@ impl<'p, 't> Table<'p, 't> {
         };
         if text.get_ref().is_empty() {
             let help = format!("write something, as in {key} = {example}");
-            self.problems
-                .add(text.span(), format!("{key} is empty"), help);
+            self.problem(text.span(), format!("{key} is empty"), help);
         }
         text
     }
@@ -220,7 +206,6 @@ impl<'p, 't> Table<'p, 't> {
         })
     }
 
-    /// A number from 0 on.
     pub fn number(&mut self, key: &str, example: u64) -> Option<Spanned<u64>> {
         let entry = self.take(key)?;
         let value = number(&entry.value);
@@ -238,17 +223,16 @@ impl<'p, 't> Table<'p, 't> {
         value
     }
 
-    /// One of these words.
-    pub fn word<T: Copy>(&mut self, key: &str, words: &[(&'static str, T)]) -> Option<Spanned<T>> {
+    /// One of a type's words.
+    pub fn word<T: FromStr + VariantNames>(&mut self, key: &str) -> Option<Spanned<T>> {
         let entry = self.take(key)?;
         let text = entry.value.get_ref().as_str().unwrap_or_default();
-        if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
-            return Some(Spanned::new(entry.value.span(), *value));
+        if let Ok(value) = text.parse() {
+            return Some(Spanned::new(entry.value.span(), value));
         }
-        let names: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-        let help = match nearest(text, &names) {
+        let help = match nearest(text, T::VARIANTS) {
             Some(near) => format!("did you mean \"{near}\"?"),
-            None => format!("it is one of \"{}\"", names.join("\", \"")),
+            None => format!("it is one of \"{}\"", T::VARIANTS.join("\", \"")),
         };
         self.wrong(&entry, "is none of the words that it can be", help);
         None
@@ -257,20 +241,15 @@ impl<'p, 't> Table<'p, 't> {
     /// A size of memory as text.
     pub fn size(&mut self, key: &str) -> Option<Spanned<String>> {
         let entry = self.take(key)?;
-        match entry.value.get_ref() {
+        let (is, example) = match entry.value.get_ref() {
             DeValue::String(text) => {
                 return Some(Spanned::new(entry.value.span(), text.clone().into_owned()));
             }
-            DeValue::Integer(_) => {
-                let shown = self.source(&entry.value.span());
-                let help = format!("write whole MiB or GiB with their unit, between quotation marks: {key} = \"{shown}M\"");
-                self.wrong(&entry, "has no unit", help);
-            }
-            _ => {
-                let help = format!("write whole MiB or GiB with their unit, between quotation marks: {key} = \"512M\"");
-                self.wrong(&entry, "is no size", help);
-            }
-        }
+            DeValue::Integer(_) => ("has no unit", self.source(&entry.value.span())),
+            _ => ("is no size", "512".to_owned()),
+        };
+        let help = format!("write whole MiB or GiB with their unit, between quotation marks: {key} = \"{example}M\"");
+        self.wrong(&entry, is, help);
         None
     }
 
@@ -291,14 +270,14 @@ impl<'p, 't> Table<'p, 't> {
     }
 
     /// The one table of this name.
-    pub fn table(&mut self, key: &str, keys: &[&'static str]) -> Option<Table<'_, 't>> {
+    pub fn table(&mut self, key: &str, keys: &[&'static str]) -> Option<Self> {
         let entry = self.take(key)?;
         let header = header_span(&entry.value, &entry.span);
         let first = match entry.value.into_inner() {
             DeValue::Table(table) => Some(table),
             DeValue::Array(array) => {
                 let message = format!("[[{key}]] has two pairs of brackets");
-                self.problems.add(
+                self.problem(
                     header.clone(),
                     message,
                     format!("there is one, so write [{key}]"),
@@ -310,7 +289,7 @@ impl<'p, 't> Table<'p, 't> {
             }
             _ => {
                 let message = format!("{key} is a key here, and not a table");
-                self.problems.add(
+                self.problem(
                     entry.span,
                     message,
                     format!("begin the table with its header: [{key}]"),
@@ -321,16 +300,16 @@ impl<'p, 't> Table<'p, 't> {
         first.map(|table| Table::open(self.problems, "[appliance]", keys, table, header))
     }
 
-    /// All tables of this name, each as `read` makes it.
-    pub fn tables<T>(
+    /// Reads all tables of this name; how many they are.
+    pub fn tables(
         &mut self,
         key: &str,
         name: &'static str,
         keys: &[&'static str],
-        mut read: impl FnMut(Table<'_, 't>) -> T,
-    ) -> Vec<T> {
+        mut read: impl FnMut(Self),
+    ) -> usize {
         let Some(entry) = self.take(key) else {
-            return Vec::new();
+            return 0;
         };
         let whole = entry.value.span();
         let found = match entry.value.into_inner() {
@@ -339,12 +318,12 @@ impl<'p, 't> Table<'p, 't> {
                 let header = self.single(key, name, &table, &whole, &entry.span);
                 match header {
                     true => vec![Spanned::new(whole, table)],
-                    false => return Vec::new(),
+                    false => return 0,
                 }
             }
             other => vec![Spanned::new(whole, other)],
         };
-        let mut tables = Vec::new();
+        let mut count = 0;
         for this in found {
             let span = this.span();
             match this.into_inner() {
@@ -352,12 +331,13 @@ impl<'p, 't> Table<'p, 't> {
                     let mut table = Table::open(self.problems, name, keys, table, span);
                     let broken = table.broken;
                     table.broken = false;
-                    tables.push(read(table));
+                    read(table);
+                    count += 1;
                     self.broken |= broken;
                 }
                 _ => {
                     let message = format!("{key} is a key here, and not a table");
-                    self.problems.add(
+                    self.problem(
                         entry.span.clone(),
                         message,
                         format!("begin each table with its header: {name}"),
@@ -366,7 +346,7 @@ impl<'p, 't> Table<'p, 't> {
                 }
             }
         }
-        tables
+        count
     }
 
     /// A table where several could be. Whether it has a header of its own, with one pair of brackets.
@@ -382,7 +362,7 @@ impl<'p, 't> Table<'p, 't> {
         if whole.start < key_span.start {
             let single = &name[1..name.len() - 1];
             let help = format!("there can be several, so write two: {name}");
-            self.problems.add(
+            self.problem(
                 whole.clone(),
                 format!("{single} has one pair of brackets"),
                 help,
@@ -393,7 +373,7 @@ impl<'p, 't> Table<'p, 't> {
         let inner = table.as_table().and_then(|table| table.iter().next());
         let misspelt = self.problems.concerns(key);
         if let Some((inner, _)) = inner.filter(|_| !misspelt) {
-            self.problems.add(
+            self.problem(
                 inner.span(),
                 format!("[[{key}.{}]] above any {name}", inner.get_ref()),
                 format!("begin with {name}, and write this below it"),

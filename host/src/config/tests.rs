@@ -1,3 +1,6 @@
+mod limits;
+mod mistakes;
+
 use std::path::Path;
 
 use super::problem::Problem;
@@ -68,7 +71,7 @@ fn a_good_configuration_is_read() {
     assert_eq!(config.disks.len(), 2);
     let exports: Vec<_> = config
         .exports()
-        .map(|(client, e)| (client, e.disk, e.start))
+        .map(|(client, _, e)| (client, e.disk, e.start))
         .collect();
     assert_eq!(exports, [(0, 0, 0), (0, 1, 0), (1, 0, 1000)]);
     assert_eq!(
@@ -173,7 +176,7 @@ fn a_partition_is_one_of_a_dasd_and_no_slice_beside_it() {
     let one = GOOD.replace("readonly = true", "partition = 1");
     let two = one.clone() + "[[client.disk]]\ndisk = \"dasd\"\npartition = 2\n";
     let config = read(&two).unwrap();
-    let given: Vec<_> = config.exports().map(|(_, e)| e.partition).collect();
+    let given: Vec<_> = config.exports().map(|(.., e)| e.partition).collect();
     assert_eq!(given, [None, Some(1), None, Some(2)]);
     let text = |text: &str| read(text).unwrap_err().to_string();
     let same = two.replace("partition = 2", "partition = 1");

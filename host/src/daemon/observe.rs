@@ -4,17 +4,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use channel::{DeviceNumber, SubchannelId};
-use vcss::control::{self, Condition, ConditionState, DeviceLife, Life, HOST};
+use vcss::control::{self, ConditionState, HOST};
 
 use super::Shared;
-use crate::appliance::Given;
-use crate::areas;
-use crate::bell::Link;
-use crate::status::{
-    Appliance, Client, Counters, Daemon, Device, Disk, Health, Recoveries, Status,
+use crate::api::text::{Dotted, Hex};
+use crate::api::{
+    ApplianceStatus, ClientStatus, Condition, Counters, DaemonStatus, DeviceLife, DriverState,
+    ExportStatus, Health, Life, OwnedDevice, Recoveries, State, Status,
 };
-use crate::subchannel::driver_state;
+use crate::areas;
+use crate::config::{Client, Export};
+use crate::doorbell::Link;
+use crate::layout::AreaNumber;
 use crate::vhost::{Peer, Server};
+use crate::vm::Pluggable;
 
 pub fn status(shared: &Shared) -> Status {
     let devices = devices(shared);
@@ -27,28 +30,27 @@ pub fn status(shared: &Shared) -> Status {
     }
 }
 
-fn appliance(shared: &Shared) -> Appliance {
-    let run = *shared.run();
+fn appliance(shared: &Shared) -> ApplianceStatus {
+    let run = *shared.run.lock();
     let first_area = shared.areas.clients.first().map(|client| &client.area);
     let generation = areas::generation(first_area.unwrap_or(&shared.areas.control));
-    let mut appliance = Appliance {
+    let served = run.serving_since.map(|since| since.elapsed());
+    let mut appliance = ApplianceStatus {
         life: match run.next_start {
-            Some(_) => "down".into(),
-            None => life(shared.areas.life()).into(),
+            Some(_) => Life::Down,
+            None => shared.areas.life().into(),
         },
         next_start_ms: run.next_start.map(|next| {
             let left = next.saturating_duration_since(Instant::now());
             left.as_millis() as u64
         }),
         pid: run.pid,
-        accel: shared.config.appliance.accel.name().into(),
-        uptime_s: run
-            .serving_since
-            .map_or(0, |since| since.elapsed().as_secs()),
+        accel: shared.config.appliance.accel.to_string(),
+        uptime_s: served.map_or(0, |served| served.as_secs()),
         generation: generation.map_or(0, |word| word.load()),
         restarts: run.restarts,
         private_bytes: shared.config.appliance.private,
-        ..Appliance::default()
+        ..ApplianceStatus::default()
     };
     if let Ok(said) = shared.areas.appliance() {
         appliance.version = said.version.as_str().into();
@@ -68,40 +70,40 @@ fn appliance(shared: &Shared) -> Appliance {
 
 fn disks(shared: &Shared) -> Vec<Health> {
     let disks = shared.config.disks.iter().enumerate();
-    disks
-        .map(|(index, disk)| {
-            let (state, reason) = match shared.given.trouble(Given::Disk(index)) {
-                Some(trouble) => ("failed".into(), Some(trouble)),
-                None => condition(shared, Condition::of_disk(index)),
-            };
-            Health {
-                name: disk.name.clone(),
-                state,
-                reason,
-            }
-        })
-        .collect()
+    let health = |(index, disk): (usize, &crate::config::Disk)| Health {
+        name: disk.name.clone(),
+        condition: of_disk(shared, index, control::Condition::of_disk(index)),
+    };
+    disks.map(health).collect()
 }
 
-/// State and reason of what has a condition in the control area. One that has died does not say.
-fn condition(shared: &Shared, entry: u32) -> (String, Option<String>) {
-    if shared.run().serving_since.is_none() {
-        return ("unknown".into(), None);
+/// The condition of a disk, or of a part of it, whose entry this is: the VM may not have it at all.
+fn of_disk(shared: &Shared, disk: usize, entry: u32) -> Condition {
+    match shared.plugged.trouble(Pluggable::Disk(disk)) {
+        Some(trouble) => Condition::failed(trouble),
+        None => condition(shared, entry),
+    }
+}
+
+/// What the control area says of something. An appliance that has died does not say.
+fn condition(shared: &Shared, entry: u32) -> Condition {
+    if shared.run.lock().serving_since.is_none() {
+        return Condition::default();
     }
     match shared.areas.condition(entry) {
-        Ok(told) => match told.state {
-            ConditionState::Good => ("online".into(), None),
-            ConditionState::Failed => ("failed".into(), Some(told.reason)),
-            ConditionState::Unknown => ("unknown".into(), None),
+        Ok(told) if told.state == ConditionState::Failed => Condition::failed(told.reason),
+        Ok(told) if told.state == ConditionState::Good => Condition {
+            state: State::Online,
+            reason: None,
         },
-        Err(_) => ("unknown".into(), None),
+        Ok(_) | Err(_) => Condition::default(),
     }
 }
 
-fn daemon(shared: &Shared) -> Daemon {
+fn daemon(shared: &Shared) -> DaemonStatus {
     let totals = shared.bell.totals();
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-    Daemon {
+    DaemonStatus {
         version: env!("CARGO_PKG_VERSION").into(),
         pid: std::process::id(),
         uptime_s: shared.started.elapsed().as_secs(),
@@ -123,168 +125,123 @@ pub fn sectors(shared: &Shared, disk: usize) -> Option<u64> {
 }
 
 /// The owned subchannels, each with the index of the disk that it is.
-fn devices(shared: &Shared) -> Vec<(Device, usize)> {
-    let control = &shared.areas.control;
-    let reserved = shared.reservations.entries();
-    let mut devices = Vec::new();
-    for index in 0..control.count::<control::Device>() {
-        let Ok(entry) = control.read::<control::Device>(index) else {
-            break;
-        };
-        let Some(id) = SubchannelId::from_word(entry.subchannel.get()) else {
-            break;
-        };
-        let disk = shared.config.disks.get(usize::from(entry.disk.get()));
-        let number = DeviceNumber {
-            set: entry.set,
-            number: entry.device.get(),
-        };
-        let device = Device {
-            device: number.to_string(),
-            subchannel: id.to_string(),
-            cu_type: format!("{:04x}", entry.cu_type.get()),
-            cu_model: format!("{:02x}", entry.cu_model),
-            dev_type: format!("{:04x}", entry.dev_type.get()),
-            dev_model: format!("{:02x}", entry.dev_model),
-            state: device_life(entry.life).into(),
-            disk: disk.map(|disk| disk.name.clone()),
-            sectors: entry.sectors.get(),
-            reserved: reserved
-                .get(disk.map_or(&number.to_string(), |disk| &disk.name))
-                .copied(),
-            recoveries: Recoveries {
-                retries: entry.recoveries.retries.get(),
-                other_paths: entry.recoveries.other_paths.get(),
-                waits: entry.recoveries.waits.get(),
-                timeouts: entry.recoveries.timeouts.get(),
-                failures: entry.recoveries.failures.get(),
-            },
-            pim: format!("{:02x}", entry.pim),
-            pam: format!("{:02x}", entry.pam),
-            pom: format!("{:02x}", entry.pom),
-            chpids: hex::encode(entry.chpids),
-            ..passed_through(shared, number, &entry)
-        };
-        devices.push((device, usize::from(entry.disk.get())));
-    }
-    devices
+fn devices(shared: &Shared) -> Vec<(OwnedDevice, usize)> {
+    let devices = areas::devices(&shared.areas.control).map_while(|entry| {
+        let id = SubchannelId::from_word(entry.subchannel.get())?;
+        Some((device(shared, id, &entry), usize::from(entry.disk.get())))
+    });
+    devices.collect()
 }
 
-/// What of a device has to do with its being passed through.
-fn passed_through(shared: &Shared, number: DeviceNumber, entry: &control::Device) -> Device {
+fn device(shared: &Shared, id: SubchannelId, entry: &control::Device) -> OwnedDevice {
     let config = &shared.config;
+    let disk = config.disks.get(usize::from(entry.disk.get()));
+    let number = areas::device_number(entry);
+    let reserved = shared.reservations.entries();
+    let named = disk.map_or_else(|| number.to_string(), |disk| disk.name.clone());
     let subchannel = config.subchannels.iter().find(|it| it.device == number);
-    let name = subchannel.map(|it| it.name.clone());
-    let index = usize::from(entry.client.get());
-    let Some(client) = config.clients.get(index) else {
-        let host = index == config.clients.len();
-        return Device {
-            name,
-            client: host.then(|| HOST.into()),
-            driver: host
-                .then(|| driver_state(entry.state).map(str::to_owned))
-                .flatten(),
-            ..Device::default()
-        };
-    };
-    let given = client.subchannels.get(usize::from(entry.index.get()));
+    // Whom it is passed through to: a client, or the daemon, which is one more.
+    let owner = usize::from(entry.client.get());
+    let client = config.clients.get(owner);
+    let host = (owner == config.clients.len()).then(|| HOST.to_owned());
+    let given = client.and_then(|it| it.subchannels.get(usize::from(entry.index.get())));
+    let owner = client.map(|client| client.name.clone()).or(host);
     let seen = |device| DeviceNumber {
         set: 0,
         number: device,
     };
-    Device {
-        name,
-        client: Some(client.name.clone()),
-        client_device: given.map(|given| seen(given.device).to_string()),
-        driver: driver_state(entry.state).map(str::to_owned),
-        ..Device::default()
+    OwnedDevice {
+        device: Dotted(number),
+        subchannel: Dotted(id),
+        cu_type: Hex(entry.cu_type.get()),
+        cu_model: Hex(entry.cu_model),
+        dev_type: Hex(entry.dev_type.get()),
+        dev_model: Hex(entry.dev_model),
+        state: match control::DeviceLife::from_number(entry.life) {
+            Some(control::DeviceLife::Standby) => DeviceLife::Standby,
+            Some(control::DeviceLife::Online) => DeviceLife::Online,
+            Some(control::DeviceLife::Failed) | None => DeviceLife::Failed,
+        },
+        disk: disk.map(|disk| disk.name.clone()),
+        sectors: entry.sectors.get(),
+        reserved: reserved.get(&named).copied(),
+        recoveries: Recoveries {
+            retries: entry.recoveries.retries.get(),
+            other_paths: entry.recoveries.other_paths.get(),
+            waits: entry.recoveries.waits.get(),
+            timeouts: entry.recoveries.timeouts.get(),
+            failures: entry.recoveries.failures.get(),
+        },
+        name: subchannel.map(|it| it.name.clone()),
+        driver: owner
+            .as_ref()
+            .and_then(|_| DriverState::from_repr(entry.state)),
+        client: owner,
+        client_device: given.map(|given| Dotted(seen(given.device))),
+        pim: Hex(entry.pim),
+        pam: Hex(entry.pam),
+        pom: Hex(entry.pom),
+        chpids: entry.chpids,
     }
 }
 
-fn clients(shared: &Shared, devices: &[(Device, usize)]) -> Vec<Client> {
-    let peers: Vec<Peer> = shared.servers().iter().map(Server::peer).collect();
-    // Exports are counted over all kinds, sockets over the disks.
-    let (mut number, mut server) = (0, 0);
-    let disk_count = shared.config.disks.len() as u32;
-    // The daemon is one more client.
-    let client_count = shared.config.clients.len() as u32 + 1;
+fn clients(shared: &Shared, devices: &[(OwnedDevice, usize)]) -> Vec<ClientStatus> {
+    let config = &shared.config;
+    // One for each disk of each client, once the appliance serves.
+    let peers: Vec<Peer> = shared.servers.lock().iter().map(Server::peer).collect();
+    let mut peers = peers.into_iter();
     let mut clients = Vec::new();
-    let all = shared.config.clients.iter().zip(&shared.layout.windows);
-    for (place, (client, window)) in all.enumerate() {
-        let mut disks = Vec::new();
-        for (index, export) in client.exports.iter().enumerate() {
-            let size = devices.iter().find(|(_, disk)| *disk == export.disk);
-            let rest = size.filter(|_| export.partition.is_none());
-            let rest = rest.map_or(0, |(device, _)| device.sectors.saturating_sub(export.start));
-            let entry = Condition::of_export(number, disk_count, client_count);
-            let (state, reason) = match shared.given.trouble(Given::Disk(export.disk)) {
-                Some(trouble) => ("failed".into(), Some(trouble)),
-                None => condition(shared, entry),
-            };
-            disks.push(Disk {
-                state,
-                reason,
-                disk: shared.config.disks[export.disk].name.clone(),
-                socket: shared.config.socket(client, index),
-                connected: peers.get(server) == Some(&Peer::Connected),
-                refused: match peers.get(server) {
-                    Some(Peer::Refused(why)) => Some(why.clone()),
-                    _ => None,
-                },
-                partition: export.partition,
-                start: export.start,
-                sectors: export.sectors.unwrap_or(rest),
-                readonly: export.read_only,
-                queues: export.queues,
-                counters: counters(shared, number),
-            });
-            number += 1;
-            server += 1;
-        }
-        let mut withheld = Vec::new();
-        for given in &client.subchannels {
-            let entry = Condition::of_export(number, disk_count, client_count);
-            let (state, reason) = condition(shared, entry);
-            if reason.is_some() {
-                let name = shared.config.subchannels[given.subchannel].name.clone();
-                withheld.push(Health {
-                    name,
-                    state,
-                    reason,
-                });
-            }
-            number += 1;
-        }
+    for (place, (client, window)) in config
+        .clients
+        .iter()
+        .zip(&shared.layout.windows)
+        .enumerate()
+    {
+        let exports = client.exports.iter().enumerate();
+        let disks: Vec<ExportStatus> = exports
+            .map(|(index, export)| {
+                let size = devices.iter().find(|(_, disk)| *disk == export.disk);
+                let status = ExportStatus {
+                    condition: of_disk(
+                        shared,
+                        export.disk,
+                        config.condition_of_export(place, index),
+                    ),
+                    socket: config.socket(client, index),
+                    counters: counters(shared, config.export_number(place, index)),
+                    ..export_status(shared, export, size.map(|(device, _)| device.sectors))
+                };
+                match peers.next() {
+                    Some(Peer::Connected) => ExportStatus {
+                        connected: true,
+                        ..status
+                    },
+                    Some(Peer::Refused(why)) => ExportStatus {
+                        refused: Some(why),
+                        ..status
+                    },
+                    Some(Peer::Nobody) | None => status,
+                }
+            })
+            .collect();
         let area = shared.areas.clients.get(place);
         let generation = area.and_then(|it| areas::client_generation(&it.area).ok());
         let generation = generation.map_or(0, |word| word.load());
-        let link = shared.bell.link(place + 1, generation);
-        let (state, reason) = condition(shared, Condition::of_client(place, disk_count));
-        clients.push(Client {
-            state,
-            reason,
+        let link = shared.bell.link(AreaNumber::of_client(place), generation);
+        let elsewhere = "its memory is not in this daemon's pool: the VM has to be started again";
+        let subchannels = client.subchannels.iter();
+        let subchannels =
+            subchannels.map(|given| Dotted(config.subchannels[given.subchannel].device));
+        clients.push(ClientStatus {
             name: client.name.clone(),
+            condition: condition(shared, config.condition_of_client(place)),
             connected: match client.is_channel_level() {
                 true => link == Link::Connected,
                 false => !disks.is_empty() && disks.iter().all(|disk| disk.connected),
             },
-            refused: match link {
-                Link::Elsewhere => Some(
-                    "its memory is not in this daemon's pool: the VM has to be started again"
-                        .into(),
-                ),
-                Link::Nobody | Link::Silent | Link::Connected => None,
-            },
-            subchannels: client
-                .subchannels
-                .iter()
-                .map(|given| {
-                    shared.config.subchannels[given.subchannel]
-                        .device
-                        .to_string()
-                })
-                .collect(),
-            withheld,
+            refused: (link == Link::Elsewhere).then(|| elsewhere.into()),
+            subchannels: subchannels.collect(),
+            withheld: withheld(shared, place, client),
             window_offset: window.offset,
             window_bytes: window.length,
             disks,
@@ -293,12 +250,34 @@ fn clients(shared: &Shared, devices: &[(Device, usize)]) -> Vec<Client> {
     clients
 }
 
+/// What the configuration says of an export, and how long it is on a disk of so many sectors.
+fn export_status(shared: &Shared, export: &Export, sectors: Option<u64>) -> ExportStatus {
+    let sectors = sectors.filter(|_| export.partition.is_none());
+    let rest = sectors.map_or(0, |sectors| sectors.saturating_sub(export.start));
+    ExportStatus {
+        disk: shared.config.disks[export.disk].name.clone(),
+        partition: export.partition,
+        start: export.start,
+        sectors: export.sectors.unwrap_or(rest),
+        readonly: export.read_only,
+        queues: export.queues,
+        ..ExportStatus::default()
+    }
+}
+
+/// The subchannels of a client that the appliance does not serve.
+fn withheld(shared: &Shared, place: usize, client: &Client) -> Vec<Health> {
+    let given = client.subchannels.iter().zip(client.exports.len()..);
+    let all = given.map(|(given, part)| Health {
+        name: shared.config.subchannels[given.subchannel].name.clone(),
+        condition: condition(shared, shared.config.condition_of_export(place, part)),
+    });
+    all.filter(|it| it.condition.reason.is_some()).collect()
+}
+
 fn counters(shared: &Shared, export: usize) -> Counters {
-    let Ok(entry) = shared
-        .areas
-        .control
-        .read::<control::Counters>(export as u32)
-    else {
+    let control = &shared.areas.control;
+    let Ok(entry) = control.read::<control::Counters>(export as u32) else {
         return Counters::default();
     };
     Counters {
@@ -310,23 +289,5 @@ fn counters(shared: &Shared, export: usize) -> Counters {
         bytes_written: entry.bytes_written.get(),
         errors: entry.errors.get(),
         in_flight: entry.in_flight.get(),
-    }
-}
-
-const fn life(life: Life) -> &'static str {
-    match life {
-        Life::Starting => "starting",
-        Life::Serving => "serving",
-        Life::Stopping => "stopping",
-        Life::Stopped => "stopped",
-        Life::Failed => "failed",
-    }
-}
-
-fn device_life(number: u8) -> &'static str {
-    match DeviceLife::from_number(number) {
-        Some(DeviceLife::Standby) => "standby",
-        Some(DeviceLife::Online) => "online",
-        Some(DeviceLife::Failed) | None => "failed",
     }
 }

@@ -10,17 +10,17 @@ use dasd_tools::lender::{Lender, Purpose};
 use serde::Serialize;
 use vcss::control::HOST;
 
+use super::in_use::in_use;
+use super::trace::Tracer;
 use super::{observe, retry, Shared};
-use crate::admin::{Answer, Request};
-use crate::in_use::in_use;
-use crate::subchannel::{HostClient, Tracer};
+use crate::api::{Answer, DeviceLife, Request};
+use crate::remote::HostClient;
 
 /// How often a trace that is followed is looked at.
 const TRACE_TICK: Duration = Duration::from_millis(20);
 /// How many such ticks the appliance may take to show that it has given up a disk.
 const SHOWN_SOON: u32 = 20;
 
-/// Answers one request.
 pub fn answer(
     shared: &Arc<Shared>,
     host: &HostClient,
@@ -69,11 +69,11 @@ fn format(
 ) -> io::Result<()> {
     let used = match in_use(&shared.config, &observe::status(shared), name) {
         Ok(used) => used,
-        Err(error) => return answer.send::<()>(Err(format!("{error:#}"))),
+        Err(error) => return answer.refuse(&error),
     };
     let mut disk = match host.borrow_disk(name, Purpose::Format) {
         Ok(disk) => disk,
-        Err(error) => return answer.send::<()>(Err(format!("{error:#}"))),
+        Err(error) => return answer.refuse(&error),
     };
     tracing::info!("disk \"{name}\" is being formatted");
     let device = disk.device();
@@ -94,7 +94,7 @@ fn format(
         }
         (Err(error), _) => {
             tracing::error!("disk \"{name}\" is not formatted: {error}");
-            answer.send::<()>(Err(error.to_string()))
+            answer.refuse(&error)
         }
         (Ok(()), Some(FormatLine::Complete { blocks, anew })) => {
             tracing::info!("disk \"{name}\" is formatted");
@@ -112,7 +112,7 @@ fn is_given_up(shared: &Shared, name: &str) -> bool {
         std::thread::sleep(TRACE_TICK);
         let devices = observe::status(shared).devices;
         let disk = devices.iter().find(|it| it.disk.as_deref() == Some(name));
-        disk.is_some_and(|disk| disk.state == "failed")
+        disk.is_some_and(|disk| disk.state == DeviceLife::Failed)
     })
 }
 
@@ -121,7 +121,7 @@ fn trace(shared: &Shared, follow: bool, answer: &mut Answer) -> io::Result<()> {
     let clients = clients.chain([HOST.to_owned()]).collect();
     let mut tracer = match Tracer::open(&shared.areas.control, clients) {
         Ok(tracer) => tracer,
-        Err(error) => return answer.send::<()>(Err(error.to_string())),
+        Err(error) => return answer.refuse(&error),
     };
     loop {
         while let Some(line) = tracer.line() {

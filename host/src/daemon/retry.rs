@@ -6,18 +6,18 @@ use anyhow::{bail, Result};
 use vcss::control::{Condition, ConditionState};
 
 use super::Shared;
-use crate::appliance::Given;
+use crate::layout::AreaNumber;
+use crate::vm::Pluggable;
 
 /// How long what came of it is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How often it is looked at.
 const TICK: Duration = Duration::from_millis(20);
 
 /// One of the things that a name stands for: a disk or subchannel itself, a client itself, or what a client has of a disk.
 #[derive(Clone, Copy, Debug, Default)]
 struct Part {
-    /// What the VM is given for it.
-    given: Option<Given>,
+    /// What is plugged into the VM for it.
+    plugged: Option<Pluggable>,
     /// The condition by which the appliance is asked.
     asked: Option<u32>,
     /// The condition that says whether it is served.
@@ -31,18 +31,18 @@ type Tries = (u32, u32);
 
 impl Part {
     fn tries(self, shared: &Shared) -> Result<Tries> {
-        let given = self.given.map_or(0, |given| shared.given.tries(given));
+        let plugged = self.plugged.map_or(0, |it| shared.plugged.tries(it));
         let told = self.told.map(|entry| shared.areas.condition(entry));
-        Ok((given, told.transpose()?.map_or(0, |told| told.tries)))
+        Ok((plugged, told.transpose()?.map_or(0, |told| told.tries)))
     }
 
     /// Why it is not served, if it is not, and whether that was found out after it had been tried so often.
     fn trouble(self, shared: &Shared, before: Tries) -> Result<Option<(String, bool)>> {
-        if let Some(given) = self.given {
-            if let Some(trouble) = shared.given.trouble(given) {
-                return Ok(Some((trouble, shared.given.tries(given) != before.0)));
+        if let Some(plugged) = self.plugged {
+            if let Some(trouble) = shared.plugged.trouble(plugged) {
+                return Ok(Some((trouble, shared.plugged.tries(plugged) != before.0)));
             }
-            if shared.given.tries(given) != before.0 {
+            if shared.plugged.tries(plugged) != before.0 {
                 // The VM has just got it: the appliance has yet to take it in.
                 return self.told_trouble(shared, None);
             }
@@ -52,7 +52,7 @@ impl Part {
 
     /// As [`trouble`](Self::trouble), as the appliance says it; without a number, nothing that it says is final.
     fn told_trouble(self, shared: &Shared, before: Option<u32>) -> Result<Option<(String, bool)>> {
-        if shared.run().serving_since.is_none() {
+        if shared.run.lock().serving_since.is_none() {
             return Ok(Some(("the appliance does not serve".into(), false)));
         }
         let Some(entry) = self.told else {
@@ -71,80 +71,50 @@ impl Part {
     }
 }
 
-/// What a name stands for.
 fn parts(shared: &Shared, name: &str) -> Result<Vec<Part>> {
     let config = &shared.config;
-    let disk_count = config.disks.len() as u32;
-    // The daemon is one more client.
-    let client_count = config.clients.len() as u32 + 1;
-    if let Some(disk) = config.disks.iter().position(|disk| disk.name == name) {
-        let entry = Some(Condition::of_disk(disk));
-        return Ok(vec![Part {
-            given: Some(Given::Disk(disk)),
-            asked: entry,
-            told: entry,
-            is_quiet: false,
-        }]);
-    }
-    // The k-th client's exports: its disks first, then its subchannels.
-    let first = |place: usize| -> usize {
-        let before = config.clients[..place].iter();
-        before
-            .map(|client| client.exports.len() + client.subchannels.len())
-            .sum()
+    let part = |entry| Part {
+        asked: Some(entry),
+        told: Some(entry),
+        ..Part::default()
     };
-    let of_export = |number| Condition::of_export(number, disk_count, client_count);
+    let disk = |disk| Part {
+        plugged: Some(Pluggable::Disk(disk)),
+        ..part(Condition::of_disk(disk))
+    };
+    // Of the client with this index, with the subchannel that each is of.
     let subchannels = |place: usize| {
         let client = &config.clients[place];
-        let number = first(place) + client.exports.len();
-        client
-            .subchannels
-            .iter()
-            .zip(number..)
-            .map(|(given, number)| {
-                let entry = Some(of_export(number));
-                let part = Part {
-                    given: None,
-                    asked: entry,
-                    told: entry,
-                    is_quiet: true,
-                };
-                (given.subchannel, part)
-            })
-    };
-    if let Some(place) = config.clients.iter().position(|it| it.name == name) {
-        let entry = Some(Condition::of_client(place, disk_count));
-        let own = Part {
-            asked: entry,
-            told: entry,
-            ..Part::default()
-        };
-        let exports = config.clients[place].exports.iter().zip(first(place)..);
-        let of_disks = exports.flat_map(|(export, number)| {
-            let told = Some(of_export(number));
-            let part = |given, asked| Part {
-                given,
-                asked,
-                told,
-                is_quiet: false,
+        let given = client.subchannels.iter().zip(client.exports.len()..);
+        given.map(move |(given, number)| {
+            let part = Part {
+                is_quiet: true,
+                ..part(config.condition_of_export(place, number))
             };
-            [
-                part(
-                    Some(Given::Disk(export.disk)),
-                    Some(Condition::of_disk(export.disk)),
-                ),
-                // It may have failed alone.
-                part(None, told),
-            ]
-        });
-        let of_subchannels = subchannels(place).map(|(_, part)| part);
-        let all = std::iter::once(own).chain(of_disks);
-        return Ok(all.chain(of_subchannels).collect());
+            (given.subchannel, part)
+        })
+    };
+    if let Some(index) = config.disks.iter().position(|disk| disk.name == name) {
+        return Ok(vec![disk(index)]);
+    }
+    if let Some(place) = config.clients.iter().position(|it| it.name == name) {
+        let mut parts = vec![part(config.condition_of_client(place))];
+        for (number, export) in config.clients[place].exports.iter().enumerate() {
+            let own = part(config.condition_of_export(place, number));
+            parts.push(Part {
+                told: own.told,
+                ..disk(export.disk)
+            });
+            // It may have failed alone.
+            parts.push(own);
+        }
+        parts.extend(subchannels(place).map(|(_, part)| part));
+        return Ok(parts);
     }
     let mut all = config.subchannels.iter();
     if let Some(subchannel) = all.position(|it| it.name == name) {
         let own = Part {
-            given: Some(Given::Subchannel(subchannel)),
+            plugged: Some(Pluggable::Subchannel(subchannel)),
             ..Part::default()
         };
         let clients = (0..config.clients.len()).flat_map(subchannels);
@@ -156,10 +126,6 @@ fn parts(shared: &Shared, name: &str) -> Result<Vec<Part>> {
 }
 
 /// Tries a disk, client or subchannel, and says what came of it.
-///
-/// # Errors
-///
-/// There is none of that name, or it still cannot be served, and why.
 pub fn retry(shared: &Shared, name: &str) -> Result<String> {
     let mut waited = Vec::new();
     for part in parts(shared, name)? {
@@ -172,14 +138,14 @@ pub fn retry(shared: &Shared, name: &str) -> Result<String> {
         return Ok(format!("\"{name}\" is served already"));
     }
     for (part, _) in &waited {
-        if let Some(given) = part.given {
-            shared.given.ask(given);
+        if let Some(plugged) = part.plugged {
+            shared.plugged.ask(plugged);
         }
         if let Some(entry) = part.asked {
             shared.areas.retry(entry)?;
         }
     }
-    shared.bell.ring(0);
+    shared.bell.ring(AreaNumber::CONTROL);
     let until = Instant::now() + PATIENCE;
     loop {
         let mut left = Vec::new();

@@ -4,29 +4,29 @@
 //!
 //! * At the first start, what does not work is an error. From then on nothing ends the daemon but an order: a VM that dies is
 //!   started again, slower and slower, for as long as it takes.
-//! * A disk, or a subchannel, that QEMU cannot have is that one's trouble: see [`super::giving`].
+//! * A disk, or a subchannel, that QEMU cannot have is that one's trouble: see `plugging`.
 //! * No system call is made here that a file of somebody's can hold up. Signals are looked at all the while.
 //! * A VM is started again only when the one before has ended: what that still reads would come into the clients' memory.
 
-use std::collections::HashMap;
+use std::convert::Infallible;
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{anyhow, bail, Context, Result};
-use rustix::event::{poll, PollFd, PollFlags, Timespec};
-use rustix::io::Errno;
+use rustix::event::{PollFd, PollFlags};
 use rustix::process::Signal;
 use vcss::control::{Life, Order};
 
-use super::given::PAUSE;
-use super::giving::Looked;
-use super::looks::Looks;
+use super::plugged::PAUSE;
+use super::plugging::{Plugger, Qemu};
 use super::Shared;
-use crate::appliance::{self, console_report, Backing, Given, Monitor, MonitorError, Vm};
-use crate::log_limit::LogLimit;
+use crate::layout::AreaNumber;
 use crate::pool::Pool;
+use crate::sys;
+use crate::vm::{self, console_report, Backing, Monitor, MonitorError, Pluggable, Vm};
 
 /// How long the appliance may take to serve.
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -44,28 +44,29 @@ const ONE_ORDER: Duration = Duration::from_secs(1);
 /// How often the appliance's life is looked at while it changes.
 const TICK: Duration = Duration::from_millis(2);
 
+/// Why the VM is not kept running any longer.
+#[derive(Debug)]
+pub enum Stop {
+    Told,
+    Failed(anyhow::Error),
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Stop {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
 /// Starts the VM, starts it again, ends it.
 pub struct Supervisor<'a> {
-    pub(super) shared: &'a Shared,
+    shared: &'a Shared,
     /// Open: so its name is not needed, which somebody may remove.
     pool: &'a Pool,
-    pub(super) backings: Vec<Option<Backing>>,
+    plugger: Plugger<'a>,
     signals: UnixStream,
     /// Readable when a device that has failed is to be tried at once.
     nudges: UnixStream,
     vm: Option<Vm>,
-    pub(super) monitor: Option<Monitor>,
-    /// Looks at devices' files that are under way, and what has come of others.
-    pub(super) looks: Looks,
-    pub(super) looked: Vec<(Given, Looked)>,
-    /// How long the disks' images were when QEMU was told to open them.
-    pub(super) sizes: Vec<Option<u64>>,
-    /// When images are looked at next that may have become longer.
-    pub(super) next_check: Option<Instant>,
-    /// Whether the VM has never run, and what fails is an error.
-    pub(super) is_first: bool,
-    /// What is logged of requests that fail in QEMU, for each device.
-    pub(super) io_errors: HashMap<Option<Given>, LogLimit>,
     /// How long the console log was when the VM was started.
     console_from: u64,
     pause: Duration,
@@ -73,7 +74,7 @@ pub struct Supervisor<'a> {
     told: Option<Instant>,
 }
 
-pub enum Event {
+enum Event {
     Signal,
     Ended,
     Monitor,
@@ -82,7 +83,6 @@ pub enum Event {
 }
 
 impl<'a> Supervisor<'a> {
-    /// Nothing runs yet.
     pub fn new(
         shared: &'a Shared,
         pool: &'a Pool,
@@ -93,44 +93,34 @@ impl<'a> Supervisor<'a> {
         Self {
             shared,
             pool,
-            sizes: vec![None; backings.len()],
-            backings,
+            plugger: Plugger::new(shared, backings),
             signals,
             nudges,
             vm: None,
-            monitor: None,
-            looks: Looks::default(),
-            looked: Vec::new(),
-            next_check: None,
-            is_first: true,
-            io_errors: HashMap::new(),
             console_from: 0,
             pause: Duration::ZERO,
             told: None,
         }
     }
 
-    /// Starts the VM for the first time and waits until the appliance serves; `false` when a signal came first.
-    ///
-    /// # Errors
-    ///
-    /// It does not serve, or QEMU cannot have one of the devices.
-    pub fn start_first(&mut self) -> Result<bool> {
+    /// Starts the VM for the first time and waits until the appliance serves. That QEMU cannot have one of the devices is an
+    /// error.
+    pub fn start_first(&mut self) -> Result<(), Stop> {
         let began = Instant::now();
         self.start_qemu()?;
-        let refused = self.shared.given.all().into_iter().filter_map(|what| {
-            let trouble = self.shared.given.trouble(what)?;
+        let refused = self.shared.plugged.all().into_iter().filter_map(|what| {
+            let trouble = self.shared.plugged.trouble(what)?;
             Some(format!("{}: {trouble}", what.label(&self.shared.config)))
         });
         let refused: Vec<String> = refused.collect();
         if !refused.is_empty() {
-            bail!("{}", refused.join("\n"));
+            return Err(anyhow!("{}", refused.join("\n")).into());
         }
-        self.is_first = false;
+        self.plugger.is_first = false;
         self.run(began)
     }
 
-    fn start(&mut self) -> Result<bool> {
+    fn start(&mut self) -> Result<(), Stop> {
         let began = Instant::now();
         self.start_qemu()?;
         self.run(began)
@@ -138,28 +128,37 @@ impl<'a> Supervisor<'a> {
 
     /// Starts QEMU and gives it its devices, but for those that hold it up: for each of these it is started once more.
     fn start_qemu(&mut self) -> Result<()> {
-        while !self.was_told() {
-            let whats = self.shared.given.to_start_with(Instant::now());
-            self.looked.clear();
-            for &what in &whats {
-                self.begin(what);
-            }
+        while self.told.is_none() {
+            let whats = self.plugger.begin_all();
             let monitor = self.launch()?;
             self.finish_looks(&whats)?;
-            if self.was_told() {
-                return Ok(());
+            if self.told.is_some() {
+                break;
             }
             let connected = Monitor::connect(monitor, self.signals.try_clone()?);
-            match connected.and_then(|monitor| self.give_all(monitor, &whats)) {
-                Ok(None) | Err(MonitorError::Told) => return Ok(()),
-                Ok(Some(_)) if self.is_first => return Ok(()),
+            match connected.and_then(|monitor| self.plugger.plug_in_all(monitor, &whats)) {
+                // A signal is taken by whoever waits for the VM.
+                Ok(Qemu::Answers) | Err(MonitorError::Told) => break,
+                Ok(Qemu::IsHeldUp) if self.plugger.is_first => break,
                 // It has never run: nothing that it still does can come into anybody's memory.
-                Ok(Some(_)) => {
+                Ok(Qemu::IsHeldUp) => {
                     self.kill_vm();
                     self.vm = None;
                 }
                 Err(MonitorError::Ended(_)) => return Err(self.did_not_come_up()),
                 Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until all these have been looked at, or time is up; or the VM has ended, or a signal has come.
+    fn finish_looks(&mut self, whats: &[Pluggable]) -> Result<()> {
+        let waits =
+            |plugger: &Plugger<'_>| whats.iter().any(|&what| plugger.looks.is_waited_for(what));
+        while waits(&self.plugger) {
+            if let Event::Ended | Event::Signal = self.wait(Some(PAUSE))? {
+                break;
             }
         }
         Ok(())
@@ -171,58 +170,52 @@ impl<'a> Supervisor<'a> {
         let (ours, theirs) = UnixStream::pair()?;
         let inherited = [self.pool.as_fd(), theirs.as_fd()];
         let [pool, monitor] = inherited.map(|fd| fd.as_raw_fd());
-        let args = appliance::args(config, &self.shared.layout, pool, monitor)?;
+        let args = vm::args(config, &self.shared.layout, pool, monitor)?;
         self.shared.areas.restore(config)?;
         self.shared.areas.forget_life();
         let console = self.console();
         self.console_from = std::fs::metadata(&console).map_or(0, |about| about.len());
         let vm = Vm::start(&config.appliance.qemu, &args, inherited)?;
         drop(theirs);
-        self.shared.run().pid = vm.pid();
+        self.shared.run.lock().pid = vm.pid();
         tracing::info!(
             pid = vm.pid(),
-            accel = config.appliance.accel.name(),
+            accel = config.appliance.accel.to_string(),
             "appliance started"
         );
         self.vm = Some(vm);
         Ok(ours)
     }
 
-    /// Lets the VM run and waits until the appliance serves; `false` when a signal came first.
-    fn run(&mut self, began: Instant) -> Result<bool> {
-        self.next_check = Some(Instant::now() + PAUSE);
-        match self.monitor.as_mut().map(Monitor::go_on) {
+    /// Lets the VM run and waits until the appliance serves.
+    fn run(&mut self, began: Instant) -> Result<(), Stop> {
+        self.plugger.next_check = Some(Instant::now() + PAUSE);
+        match self.plugger.monitor.as_mut().map(Monitor::go_on) {
             None | Some(Ok(()) | Err(MonitorError::Told)) => {}
-            Some(Err(MonitorError::Ended(_))) => return Err(self.did_not_come_up()),
-            Some(Err(error)) => return Err(error).context("QEMU does not let the VM run"),
+            Some(Err(MonitorError::Ended(_))) => return Err(self.did_not_come_up().into()),
+            Some(Err(error)) => return Err(error).context("QEMU does not let the VM run")?,
         }
         // Not the appliance's time: QEMU's own, and that of slow images.
         let runs = Instant::now();
         loop {
-            // It may have come while something else was waited for.
-            if self.was_told() {
-                return Ok(false);
-            }
-            match self.wait(Some(TICK))? {
-                Event::Signal => return Ok(false),
-                Event::Ended => return Err(self.did_not_come_up()),
-                Event::Monitor => self.hear_monitor(),
-                Event::Nudge | Event::Tick => {}
+            match self.next(Some(TICK))? {
+                Event::Ended => return Err(self.did_not_come_up().into()),
+                Event::Monitor => self.plugger.hear_monitor(),
+                Event::Nudge | Event::Tick | Event::Signal => {}
             }
             match self.shared.areas.life() {
                 Life::Serving => break,
-                Life::Failed => return Err(self.did_not_come_up()),
+                Life::Failed => return Err(self.did_not_come_up().into()),
                 Life::Starting | Life::Stopping | Life::Stopped => {}
             }
             if runs.elapsed() > START_LIMIT {
                 let limit = START_LIMIT.as_secs();
-                bail!(
-                    "the appliance does not serve after {limit} s: {}",
-                    self.what_happened()
-                );
+                let happened = self.what_happened();
+                let error = anyhow!("the appliance does not serve after {limit} s: {happened}");
+                return Err(error.into());
             }
         }
-        self.shared.run().serving_since = Some(Instant::now());
+        self.shared.run.lock().serving_since = Some(Instant::now());
         let appliance = self.shared.areas.appliance()?;
         tracing::info!(
             version = appliance.version.as_str(),
@@ -230,82 +223,61 @@ impl<'a> Supervisor<'a> {
             with_qemu_ms = began.elapsed().as_millis(),
             "appliance serves"
         );
-        Ok(true)
+        Ok(())
     }
 
-    /// Watches the VM until a signal comes.
-    ///
-    /// # Errors
-    ///
-    /// The system does not let it.
-    pub fn watch(&mut self) -> Result<()> {
+    /// Watches the VM until a signal comes, and starts it again in the same pool when it has died.
+    pub fn watch(&mut self) -> Result<Infallible, Stop> {
         loop {
-            // Without a monitor nobody can be given anything.
-            let next = self.monitor.as_ref().and_then(|_| {
-                let due = self.shared.given.next();
-                due.into_iter().chain(self.next_check).min()
-            });
+            let next = self.plugger.next();
             let pause = next.map(|next| next.saturating_duration_since(Instant::now()));
-            match self.wait(pause)? {
-                Event::Signal => return Ok(()),
-                Event::Monitor => self.hear_monitor(),
-                Event::Nudge | Event::Tick => {}
-                Event::Ended => {
-                    if !self.revive()? {
-                        return Ok(());
-                    }
-                }
+            match self.next(pause)? {
+                Event::Monitor => self.plugger.hear_monitor(),
+                Event::Nudge | Event::Tick | Event::Signal => {}
+                Event::Ended => self.revive()?,
             }
-            if self.was_told() {
-                return Ok(());
+            match self.plugger.plug_in_due() {
+                Qemu::Answers => {}
+                Qemu::IsHeldUp => self.kill_vm(),
             }
-            self.give_due();
         }
     }
 
-    /// Starts the VM again in the same pool; `false` when a signal came.
-    fn revive(&mut self) -> Result<bool> {
+    fn revive(&mut self) -> Result<(), Stop> {
         tracing::error!("the appliance has died: {}", self.what_happened());
-        let served = self.shared.run().serving_since.take();
+        let served = self.shared.run.lock().serving_since.take();
         if served.is_some_and(|since| since.elapsed() >= GOOD_SERVICE) {
             self.pause = Duration::ZERO;
         }
         loop {
-            if !self.end_vm()? {
-                return Ok(false);
-            }
+            self.end_vm()?;
             // Who waits for it is not to count the time until it serves again.
             self.shared.areas.forget_life();
-            if !self.rest()? {
-                return Ok(false);
-            }
-            self.shared.run().restarts += 1;
+            self.rest()?;
+            self.shared.run.lock().restarts += 1;
             match self.start() {
-                Ok(started) => return Ok(started),
-                Err(error) => tracing::error!("{error:#}"),
+                Err(Stop::Failed(error)) => tracing::error!("{error:#}"),
+                ended => return ended,
             }
         }
     }
 
     /// Kills the VM: its end is noticed as any other is.
-    pub(super) fn kill_vm(&mut self) {
-        self.monitor = None;
+    fn kill_vm(&mut self) {
+        self.plugger.monitor = None;
         if let Some(vm) = &self.vm {
             vm.signal(Signal::KILL);
         }
     }
 
-    /// Kills the VM and waits until it has ended; `false` when a signal came first.
-    fn end_vm(&mut self) -> Result<bool> {
+    /// Kills the VM and waits until it has ended.
+    fn end_vm(&mut self) -> Result<(), Stop> {
         self.kill_vm();
         let (began, mut said) = (Instant::now(), false);
-        loop {
-            let Some(vm) = &mut self.vm else {
-                return Ok(true);
-            };
+        while let Some(vm) = &mut self.vm {
             if !matches!(vm.try_wait(), Ok(None)) {
                 self.vm = None;
-                return Ok(true);
+                break;
             }
             if !said && began.elapsed() >= END_LIMIT {
                 said = true;
@@ -314,35 +286,29 @@ impl<'a> Supervisor<'a> {
                     "the appliance's QEMU was killed and does not end: it waits for a disk. No other one is started until it has ended, for what it still reads would come into the clients' memory"
                 );
             }
-            if self.was_told() {
-                return Ok(false);
-            }
-            self.wait(Some(END_LIMIT))?;
+            self.next(Some(END_LIMIT))?;
         }
+        Ok(())
     }
 
-    /// The pause before the next start; `false` when a signal came.
-    fn rest(&mut self) -> Result<bool> {
+    /// The pause before the next start.
+    fn rest(&mut self) -> Result<(), Stop> {
         let until = Instant::now() + self.pause;
         if !self.pause.is_zero() {
             tracing::info!("it is started again in {} ms", self.pause.as_millis());
         }
         self.pause = (self.pause * 2).clamp(FIRST_PAUSE, PAUSE_LIMIT);
-        self.shared.run().next_start = Some(until);
-        let signal = loop {
+        self.shared.run.lock().next_start = Some(until);
+        let rested = loop {
             let left = until.saturating_duration_since(Instant::now());
-            // It may have come while something else was waited for.
-            if self.was_told() {
-                break true;
-            }
-            match self.wait(Some(left))? {
-                Event::Signal => break true,
-                Event::Tick if left.is_zero() => break false,
-                _ => {}
+            match self.next(Some(left)) {
+                Ok(Event::Tick) if left.is_zero() => break Ok(()),
+                Ok(_) => {}
+                Err(stop) => break Err(stop),
             }
         };
-        self.shared.run().next_start = None;
-        Ok(!signal)
+        self.shared.run.lock().next_start = None;
+        rested
     }
 
     /// Has the appliance stop, and then QEMU. A signal meanwhile cuts the waiting short.
@@ -354,10 +320,10 @@ impl<'a> Supervisor<'a> {
         if self.vm.is_none() {
             return Ok(());
         }
-        let served = self.shared.run().serving_since.is_some();
+        let served = self.shared.run.lock().serving_since.is_some();
         if served {
             self.shared.areas.order(Order::SHUT_DOWN)?;
-            self.shared.bell.ring(0);
+            self.shared.bell.ring(AreaNumber::CONTROL);
             self.wait_until(STOP_LIMIT, |life| {
                 matches!(life, Life::Stopped | Life::Failed)
             })?;
@@ -394,11 +360,11 @@ impl<'a> Supervisor<'a> {
     /// Waits until the appliance's life is as wanted, the VM has ended, a signal comes, or time is up.
     fn wait_until(&mut self, limit: Duration, wanted: impl Fn(Life) -> bool) -> Result<()> {
         let began = Instant::now();
-        let again = self.was_told();
+        let again = self.told.is_some();
         while began.elapsed() < limit && !wanted(self.shared.areas.life()) {
             match self.wait(Some(TICK))? {
                 Event::Tick | Event::Nudge => {}
-                Event::Monitor => self.hear_monitor(),
+                Event::Monitor => self.plugger.hear_monitor(),
                 Event::Ended => return Ok(()),
                 Event::Signal => {
                     if again {
@@ -411,42 +377,44 @@ impl<'a> Supervisor<'a> {
         Ok(())
     }
 
-    pub(super) fn wait(&mut self, limit: Option<Duration>) -> Result<Event> {
-        let has_news = self.monitor.as_ref().is_some_and(Monitor::has_news);
+    /// The next event, as long as nobody has told the daemon to stop.
+    fn next(&mut self, limit: Option<Duration>) -> Result<Event, Stop> {
+        // It may have come while something else was waited for.
+        if self.told.is_some() {
+            return Err(Stop::Told);
+        }
+        match self.wait(limit)? {
+            Event::Signal => Err(Stop::Told),
+            event => Ok(event),
+        }
+    }
+
+    fn wait(&mut self, limit: Option<Duration>) -> Result<Event> {
+        let monitor = self.plugger.monitor.as_ref();
+        let has_news = monitor.is_some_and(Monitor::has_news);
         let now = Instant::now();
-        let looked = self.looks.until();
+        let looked = self.plugger.looks.until();
         let looked = looked.map(|until| until.saturating_duration_since(now));
         // What was said together with an answer is not said again.
-        let limit = if has_news {
-            Some(Duration::ZERO)
-        } else {
-            limit
-        };
+        let limit = limit
+            .filter(|_| !has_news)
+            .or(has_news.then_some(Duration::ZERO));
         let limit = limit.into_iter().chain(looked).min();
-        let limit = limit.map(|limit| Timespec {
-            tv_sec: limit.as_secs() as i64,
-            tv_nsec: limit.subsec_nanos().into(),
-        });
         let (signals, nudges) = (self.signals.as_fd(), self.nudges.as_fd());
         let vm = self.vm.as_ref().map(Vm::ended);
-        let monitor = self.monitor.as_ref().map(Monitor::readable);
+        let monitor = monitor.map(Monitor::readable);
         // Without a VM, the signals stand in for it.
         let (ended, readable) = (vm.unwrap_or(signals), monitor.unwrap_or(signals));
         let mut fds: Vec<PollFd<'_>> = [signals, nudges, ended, readable]
             .into_iter()
-            .chain(self.looks.ended())
+            .chain(self.plugger.looks.ended())
             .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
             .collect();
-        match poll(&mut fds, limit.as_ref()) {
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(error) => return Err(error).context("poll"),
-        }
+        sys::wait(&mut fds, limit).context("poll")?;
         let is_set = |index: usize| fds.get(index).is_some_and(|fd| !fd.revents().is_empty());
         let [signal, nudge, ended, readable] = [0, 1, 2, 3].map(is_set);
         let (has_vm, has_monitor) = (vm.is_some(), monitor.is_some());
-        let looked = self.looks.take(Instant::now()).into_iter();
-        self.looked
-            .extend(looked.map(|(what, found)| (what, found.map(Some))));
+        self.plugger.take_looks();
         if signal {
             let _ = self.signals.read(&mut [0; 16]);
             // Whoever signals a whole group of processes often signals each of them as well.
@@ -466,12 +434,7 @@ impl<'a> Supervisor<'a> {
         })
     }
 
-    /// Whether a signal has come.
-    const fn was_told(&self) -> bool {
-        self.told.is_some()
-    }
-
-    fn console(&self) -> std::path::PathBuf {
+    fn console(&self) -> PathBuf {
         self.shared.config.appliance.run_dir.join("console.log")
     }
 
@@ -483,7 +446,7 @@ impl<'a> Supervisor<'a> {
     /// by itself when it has.
     fn what_happened(&mut self) -> String {
         let life = self.shared.areas.life();
-        if self.monitor.is_none() || life == Life::Failed {
+        if self.plugger.monitor.is_none() || life == Life::Failed {
             let _ = self.wait_until(END_LIMIT, |_| false);
         }
         let mut text = String::new();

@@ -12,35 +12,12 @@ use rustix::fs::{
 use rustix::io::Errno;
 use vcss::layout::PAGE;
 
-use super::{Layout, Span};
+use super::Layout;
 use crate::config::MIB;
+use crate::layout::Span;
 
 /// What the last page of a pool begins with. It lies behind the appliance's memory.
 const MARK: &[u8; 16] = b"stellwerk pool 1";
-
-/// A file that is removed again unless it is kept.
-pub(super) struct Fresh<'a> {
-    path: &'a Path,
-    kept: bool,
-}
-
-impl<'a> Fresh<'a> {
-    pub(super) const fn new(path: &'a Path) -> Self {
-        Self { path, kept: false }
-    }
-
-    pub(super) fn keep(mut self) {
-        self.kept = true;
-    }
-}
-
-impl Drop for Fresh<'_> {
-    fn drop(&mut self) {
-        if !self.kept {
-            let _ = fs::remove_file(self.path);
-        }
-    }
-}
 
 /// A new, empty, locked file of this name. What a dead daemon has left behind is removed; what is no pool is not touched.
 ///

@@ -5,8 +5,10 @@ use std::os::unix::fs::MetadataExt;
 use rustix::fs::{flock, fstatvfs, FlockOperation};
 
 use super::*;
+use crate::config::{next_good, Config, MIB};
 use crate::config::{Accel, Appliance, Client, Export, Given, Subchannel, SubchannelSource};
 use channel::DeviceNumber;
+use vcss::layout::PAGE;
 
 const GIVEN: Given = Given {
     subchannel: 0,

@@ -11,20 +11,21 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rustix::event::{epoll, poll, PollFd, PollFlags, Timespec};
+use parking_lot::Mutex;
+use rustix::event::epoll;
 use rustix::io::Errno;
 
-use crate::bell::{new_eventfd, signal, taken};
 use crate::descriptors::for_peer;
+use crate::doorbell::{new_eventfd, signal, taken};
 use crate::log_limit::LogLimit;
+use crate::sys::has_gone;
 
 /// How long nobody is accepted after the system had nothing left for a connection.
 const PAUSE: Duration = Duration::from_millis(200);
-/// Events taken at a time.
 const BATCH: usize = 64;
 const TOKEN_STOP: u64 = u64::MAX;
 
@@ -40,7 +41,6 @@ pub struct Door {
 
 #[derive(Debug)]
 struct Inner {
-    /// The connection that is served.
     current: Option<UnixStream>,
     /// One that waits for the end of the one before it.
     next: Option<UnixStream>,
@@ -48,11 +48,6 @@ struct Inner {
 }
 
 impl Door {
-    /// Nobody is there.
-    ///
-    /// # Errors
-    ///
-    /// The system has no eventfd left.
     pub fn new(label: &str) -> io::Result<Self> {
         Ok(Self {
             label: label.to_owned(),
@@ -71,13 +66,9 @@ impl Door {
     }
 
     /// Takes the next connection, which is the current one from now on: one descriptor for the messages, one to watch it by.
-    ///
-    /// # Errors
-    ///
-    /// The system has no descriptor left.
     pub fn take(&self) -> io::Result<Option<(UnixStream, UnixStream)>> {
         taken(self.came());
-        let mut inner = self.inner();
+        let mut inner = self.inner.lock();
         let Some(stream) = inner.next.take() else {
             return Ok(None);
         };
@@ -89,9 +80,8 @@ impl Door {
         Ok(Some((messages, watched)))
     }
 
-    /// The current connection has been served.
     pub fn leave(&self) {
-        let mut inner = self.inner();
+        let mut inner = self.inner.lock();
         inner.current = None;
         if inner.next.is_some() {
             signal(&self.came);
@@ -100,7 +90,7 @@ impl Door {
 
     /// Has somebody who knocks wait, or sends them away.
     fn offer(&self, stream: UnixStream) {
-        let mut inner = self.inner();
+        let mut inner = self.inner.lock();
         let there = |stream: &Option<UnixStream>| stream.as_ref().is_some_and(|it| !has_gone(it));
         if there(&inner.current) || there(&inner.next) {
             if let Some(more) = inner.log.line() {
@@ -122,20 +112,6 @@ impl Door {
         inner.next = Some(stream);
         signal(&self.came);
     }
-
-    fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Whether the other side has closed a connection.
-pub fn has_gone(stream: &UnixStream) -> bool {
-    let mut fds = [PollFd::new(stream, PollFlags::RDHUP)];
-    let now = Timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    poll(&mut fds, Some(&now)).is_ok() && !fds[0].revents().is_empty()
 }
 
 /// Accepts for all sockets. It ends with its last owner.
@@ -155,11 +131,6 @@ struct Shared {
 }
 
 impl Acceptor {
-    /// For no socket yet.
-    ///
-    /// # Errors
-    ///
-    /// The system refuses.
     pub fn start() -> io::Result<Self> {
         let shared = Arc::new(Shared {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
@@ -180,22 +151,17 @@ impl Acceptor {
     }
 
     /// Accepts for one more socket; the number by which it is taken out again.
-    ///
-    /// # Errors
-    ///
-    /// The system refuses.
     pub fn add(&self, listener: UnixListener, door: Arc<Door>) -> io::Result<u64> {
         listener.set_nonblocking(true)?;
         let token = self.shared.next.fetch_add(1, Ordering::Relaxed);
         self.shared.listen(&listener, token)?;
-        self.shared.doors().insert(token, (listener, door));
+        self.shared.doors.lock().insert(token, (listener, door));
         Ok(token)
     }
 
-    /// Accepts for a socket no longer.
     pub fn remove(&self, token: u64) {
         // It leaves the epoll set with its only descriptor.
-        self.shared.doors().remove(&token);
+        self.shared.doors.lock().remove(&token);
     }
 }
 
@@ -213,10 +179,6 @@ impl Shared {
     fn listen(&self, fd: impl AsFd, token: u64) -> io::Result<()> {
         let data = epoll::EventData::new_u64(token);
         Ok(epoll::add(&self.epoll, fd, data, epoll::EventFlags::IN)?)
-    }
-
-    fn doors(&self) -> MutexGuard<'_, HashMap<u64, (UnixListener, Arc<Door>)>> {
-        self.doors.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn run(&self) {
@@ -246,7 +208,7 @@ impl Shared {
     }
 
     fn accept(&self, token: u64) -> io::Result<()> {
-        let doors = self.doors();
+        let doors = self.doors.lock();
         let Some((listener, door)) = doors.get(&token) else {
             return Ok(());
         };

@@ -13,7 +13,7 @@ use vhost::vhost_user::{Error, GpuBackend, Result, VhostUserBackendReqHandlerMut
 use super::memory::{Foreign, MAX_REGIONS};
 use super::ring::{check_eventfd, Place};
 use super::session::{protocol_features, refusal, Session, FOREIGN};
-use crate::device::ROOM;
+use crate::remote::ROOM;
 
 impl VhostUserBackendReqHandlerMut for Session {
     fn set_owner(&mut self) -> Result<()> {
@@ -189,19 +189,13 @@ impl VhostUserBackendReqHandlerMut for Session {
         size: u32,
         _flags: VhostUserConfigFlags,
     ) -> Result<Vec<u8>> {
-        let config = config_end(offset, size as usize).and_then(|end| {
-            let config = self.device.read_config(end);
-            config.map_err(|error| self.failure(&error))
-        });
-        match config {
-            Ok(config) => Ok(config.get(offset as usize..).unwrap_or_default().to_vec()),
-            Err(error) => {
-                // The answer to the peer is an empty one, which says nothing.
-                // A peer can ask as often as it likes.
-                tracing::debug!(disk = self.label(), %error, "configuration cannot be read");
-                Err(error)
-            }
-        }
+        let end = config_end(offset, size as usize);
+        let config = end.and_then(|end| Ok(self.device.read_config(end)?));
+        // The answer to the peer is an empty one, which says nothing; it can ask as often as it likes.
+        let config = config.inspect_err(
+            |error| tracing::debug!(disk = self.label(), %error, "configuration cannot be read"),
+        )?;
+        Ok(config.get(offset as usize..).unwrap_or_default().to_vec())
     }
 
     fn set_config(&mut self, offset: u32, buf: &[u8], _flags: VhostUserConfigFlags) -> Result<()> {

@@ -49,10 +49,6 @@ pub struct Intake {
 
 impl Intake {
     /// For a connection; and the socket that the messages are to be handled from.
-    ///
-    /// # Errors
-    ///
-    /// The system has no descriptor left.
     pub fn new(peer: UnixStream, pool: FileIdentity) -> io::Result<(Self, UnixStream)> {
         let (handler, theirs) = UnixStream::pair()?;
         let (handler, theirs) = (for_peer(handler)?, for_peer(theirs)?);
@@ -68,10 +64,6 @@ impl Intake {
     }
 
     /// Hands on the message that is there; `false` at the end of the connection.
-    ///
-    /// # Errors
-    ///
-    /// The connection is broken.
     pub fn take(&self, closer: &mut Closer) -> io::Result<bool> {
         let mut message = [0; HEAD + MAX_BODY as usize];
         let mut files = Vec::new();
@@ -120,11 +112,6 @@ impl Intake {
         sent.map(|()| true)
     }
 
-    /// Hands back what was answered.
-    ///
-    /// # Errors
-    ///
-    /// The connection is broken.
     pub fn give_back(&self) -> io::Result<()> {
         let mut answer = [0; HEAD + MAX_BODY as usize];
         loop {
@@ -201,7 +188,6 @@ fn receive(from: &UnixStream, to: &mut [u8], files: &mut Vec<File>) -> io::Resul
     Ok(got.bytes)
 }
 
-/// Sends a message with its files.
 fn send(to: &UnixStream, message: &[u8], files: &[BorrowedFd<'_>]) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FILES))];
     let mut control = SendAncillaryBuffer::new(&mut space);

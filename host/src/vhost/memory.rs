@@ -4,15 +4,14 @@ use std::fs::File;
 
 use vhost::vhost_user::message::VhostUserMemoryRegion;
 
-use crate::pool::{FileIdentity, Span};
+use crate::layout::Span;
+use crate::pool::FileIdentity;
 
-/// Regions that a VM may share.
 pub const MAX_REGIONS: usize = 32;
 
 /// Why a region is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Foreign {
-    /// The file is not the pool.
     #[error("its memory is not in the pool")]
     File,
     /// It is the pool, but not the client's window.
@@ -21,25 +20,14 @@ pub enum Foreign {
          address {guest:#x}, expected {expected:#x})"
     )]
     Offset {
-        /// Offset in the pool.
         found: u64,
-        /// What it would have to be.
         expected: u64,
-        /// The guest's address of the region.
         guest: u64,
     },
-    /// It reaches beyond the window.
     #[error("it has more memory ({bytes:#x} bytes at guest address {guest:#x}) than its window")]
-    Size {
-        /// Bytes in the region.
-        bytes: u64,
-        /// The guest's address of the region.
-        guest: u64,
-    },
-    /// The file does not say what it is.
+    Size { bytes: u64, guest: u64 },
     #[error("its memory's file cannot be looked at")]
     Unknown,
-    /// Too many regions.
     #[error("it shares more than {MAX_REGIONS} regions of memory")]
     TooMany,
 }
@@ -74,16 +62,10 @@ impl Memory {
         self.pool
     }
 
-    /// Forgets all regions.
     pub fn clear(&mut self) {
         self.regions.clear();
     }
 
-    /// Takes a region.
-    ///
-    /// # Errors
-    ///
-    /// It is not in the client's window.
     pub fn add(&mut self, region: &VhostUserMemoryRegion, file: &File) -> Result<(), Foreign> {
         let VhostUserMemoryRegion {
             guest_phys_addr: guest,
@@ -116,7 +98,6 @@ impl Memory {
         Ok(())
     }
 
-    /// Forgets a region.
     pub fn remove(&mut self, region: &VhostUserMemoryRegion) {
         let (guest, user) = (region.guest_phys_addr, region.user_addr);
         self.regions

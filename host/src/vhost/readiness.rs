@@ -5,18 +5,17 @@
 
 use std::os::unix::net::UnixStream;
 
-use rustix::event::{poll, PollFd, PollFlags, Timespec};
+use rustix::event::PollFlags;
 use rustix::io::ioctl_fionread;
 use rustix::net::{recv, RecvFlags};
 
-use super::door::has_gone;
+use crate::sys::{events, has_gone};
 
 /// Bytes of a message's head; the last four say how many follow.
 pub const HEAD: usize = 12;
 /// A message that claims to be longer is refused when its head is read.
 pub const MAX_BODY: u32 = 4096;
 
-/// Whether a message can be handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Readiness {
     /// It can, or nothing will come of waiting.
@@ -46,14 +45,9 @@ pub fn readiness(stream: &UnixStream) -> Readiness {
     if !whole && !has_gone(stream) {
         return Readiness::NotYet("its message does not come to an end");
     }
-    let mut fds = [PollFd::new(stream, PollFlags::OUT)];
-    let now = Timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    match poll(&mut fds, Some(&now)) {
-        Ok(1) => Readiness::Ready,
-        _ => Readiness::NotYet("it does not read its answers"),
+    match events(stream, PollFlags::OUT).is_empty() {
+        true => Readiness::NotYet("it does not read its answers"),
+        false => Readiness::Ready,
     }
 }
 

@@ -7,30 +7,22 @@ use std::os::fd::AsRawFd;
 /// Where a ring's three parts are, as client addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// Descriptor table.
     pub descriptors: u64,
-    /// Available ring.
     pub driver: u64,
-    /// Used ring.
     pub device: u64,
 }
 
 /// A ring. It is served while it has been kicked off, and enabled.
 #[derive(Debug, Default)]
 pub struct Ring {
-    /// Descriptors.
     pub size: u16,
     /// Where it begins.
     pub base: u16,
-    /// Where it is.
     pub place: Option<Place>,
     /// The eventfd that the guest kicks. Its arrival starts the ring.
     pub kick: Option<File>,
-    /// The eventfd for errors.
     pub error: Option<File>,
-    /// Whether it may be served.
     pub enabled: bool,
-    /// Whether it is served.
     pub active: bool,
 }
 
@@ -42,10 +34,6 @@ impl Ring {
 }
 
 /// Makes sure that a file is an eventfd.
-///
-/// # Errors
-///
-/// It is something else.
 pub fn check_eventfd(file: &File) -> io::Result<()> {
     let link = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
     if link.as_os_str() != "anon_inode:[eventfd]" {

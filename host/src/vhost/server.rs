@@ -9,17 +9,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rustix::event::{poll, PollFd, PollFlags, Timespec};
-use rustix::io::Errno;
+use rustix::event::{PollFd, PollFlags};
 use vhost::vhost_user::{BackendReqHandler, Error};
 
 use super::door::{Acceptor, Door};
 use super::intake::{Closer, Intake};
 use super::readiness::{readiness, Readiness};
 use super::session::{refusal, Session, ABSENT, FOREIGN};
-use crate::bell::{new_eventfd, signal, taken};
+use crate::doorbell::{new_eventfd, signal, taken};
 use crate::log_limit::LogLimit;
-use crate::sockets::listen;
+use crate::sys;
 
 /// How long the rest of a message, or room for an answer, may take to come.
 const MESSAGE_LIMIT: Duration = Duration::from_secs(10);
@@ -42,12 +41,9 @@ pub struct Server {
     thread: Option<JoinHandle<()>>,
 }
 
-/// Who is at the other end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Peer {
-    /// Nobody.
     Nobody,
-    /// A VM.
     Connected,
     /// A VM that is not served, and why.
     Refused(String),
@@ -57,7 +53,7 @@ pub enum Peer {
 struct Shared {
     stop: OwnedFd,
     door: Arc<Door>,
-    state: Mutex<State>,
+    state: parking_lot::Mutex<State>,
 }
 
 #[derive(Debug, Default)]
@@ -68,22 +64,18 @@ struct State {
 
 impl Server {
     /// Opens the socket, for its owner only, and starts to serve.
-    ///
-    /// # Errors
-    ///
-    /// The socket cannot be made.
     pub fn start(
         path: &Path,
         session: Session,
         attention: OwnedFd,
         acceptor: &Arc<Acceptor>,
     ) -> io::Result<Self> {
-        let listener = listen(path)?;
+        let listener = sys::listen(path)?;
         let door = Arc::new(Door::new(session.label())?);
         let shared = Arc::new(Shared {
             stop: new_eventfd()?,
             door: Arc::clone(&door),
-            state: Mutex::default(),
+            state: parking_lot::Mutex::default(),
         });
         let worker = Worker {
             label: session.label().to_owned(),
@@ -109,9 +101,8 @@ impl Server {
         })
     }
 
-    /// Who is connected.
     pub fn peer(&self) -> Peer {
-        let state = self.shared.state();
+        let state = self.shared.state.lock();
         match &state.refused {
             Some((why, since)) if state.connected || since.elapsed() < SHOWN => {
                 Peer::Refused(why.clone())
@@ -150,12 +141,6 @@ impl Server {
     }
 }
 
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 struct Worker {
     /// For the log: client and disk.
     label: String,
@@ -174,7 +159,6 @@ struct Worker {
     refusal_log: LogLimit,
 }
 
-/// What woke the worker.
 enum Event {
     Stop,
     Attention,
@@ -206,7 +190,7 @@ impl Worker {
         let begun = self.session().begin();
         match begun {
             Ok(()) => {
-                *self.shared.state() = State {
+                *self.shared.state.lock() = State {
                     connected: true,
                     refused: None,
                 };
@@ -228,7 +212,7 @@ impl Worker {
                 if self.refusals == 0 {
                     self.last_refusal.clear();
                 }
-                self.shared.state().connected = false;
+                self.shared.state.lock().connected = false;
             }
             Err(error) => {
                 self.refused(&error);
@@ -266,7 +250,9 @@ impl Worker {
                         return format!(": {error}");
                     }
                     match handled {
-                        Ok(()) if self.session().is_served() => self.shared.state().refused = None,
+                        Ok(()) if self.session().is_served() => {
+                            self.shared.state.lock().refused = None
+                        }
                         Ok(()) => {}
                         Err(Error::ReqHandlerError(error)) if error.kind() == ABSENT => {
                             return format!(": {error}");
@@ -293,7 +279,7 @@ impl Worker {
         };
         self.refusals += 1;
         if !self.session().is_served() {
-            self.shared.state().refused = Some((text.clone(), Instant::now()));
+            self.shared.state.lock().refused = Some((text.clone(), Instant::now()));
         }
         if text != self.last_refusal {
             if let Some(more) = self.refusal_log.line() {
@@ -333,10 +319,6 @@ impl Worker {
     }
 
     fn wait(&self, other: Option<BorrowedFd<'_>>, limit: Option<Duration>) -> Event {
-        let limit = limit.map(|limit| Timespec {
-            tv_sec: limit.as_secs() as i64,
-            tv_nsec: limit.subsec_nanos().into(),
-        });
         // One that is waited for twice is no other one.
         let other = other.unwrap_or(self.shared.stop.as_fd());
         loop {
@@ -345,13 +327,9 @@ impl Worker {
                 PollFd::new(&self.attention, PollFlags::IN),
                 PollFd::new(&other, PollFlags::IN),
             ];
-            match poll(&mut fds, limit.as_ref()) {
-                Ok(_) => {}
-                Err(Errno::INTR) => continue,
-                Err(error) => {
-                    tracing::error!(%error, "poll");
-                    return Event::Stop;
-                }
+            if let Err(error) = sys::wait(&mut fds, limit) {
+                tracing::error!(%error, "poll");
+                return Event::Stop;
             }
             let [stop, attention, readable] = fds.map(|fd| !fd.revents().is_empty());
             if stop {

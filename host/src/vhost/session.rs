@@ -11,9 +11,10 @@ use zerocopy::big_endian::{U16, U32, U64};
 use super::memory::Memory;
 use super::ring::Ring;
 use crate::areas::Areas;
-use crate::bell::{BellHandle, Request};
-use crate::device::{Device, DeviceError};
+use crate::doorbell::{BellHandle, Request};
+use crate::layout::Slot;
 use crate::log_limit::LogLimit;
+use crate::remote::{VirtioDevice, VirtioError};
 
 /// How long a new connection waits for an appliance that is being started.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -25,17 +26,14 @@ pub const ABSENT: std::io::ErrorKind = std::io::ErrorKind::ResourceBusy;
 /// again, but whoever is started in its place finds the socket free.
 pub const FOREIGN: std::io::ErrorKind = std::io::ErrorKind::PermissionDenied;
 
-/// Which export this is.
 #[derive(Debug)]
 pub struct Identity {
-    /// Its client's name.
     pub client: String,
     /// For the log: client and disk.
     pub label: String,
-    /// Queues that it has.
     pub queues: u16,
     /// Its first queue's number, over all exports.
-    pub first_slot: usize,
+    pub first_slot: Slot,
 }
 
 /// The state of one export's connection, and of the device behind it.
@@ -44,12 +42,11 @@ pub struct Session {
     pub(super) identity: Identity,
     pub(super) memory: Memory,
     pub(super) rings: Vec<Ring>,
-    pub(super) device: Device,
+    pub(super) device: VirtioDevice,
     areas: Areas,
     bell: BellHandle,
     /// What the device offers, once it has been asked.
     offered: Option<u64>,
-    /// What the peer has chosen.
     chosen: u64,
     /// What the device has been told, if it has.
     negotiated: Option<u64>,
@@ -60,11 +57,10 @@ pub struct Session {
 }
 
 impl Session {
-    /// Nobody is connected yet.
     pub fn new(
         identity: Identity,
         memory: Memory,
-        device: Device,
+        device: VirtioDevice,
         areas: Areas,
         bell: BellHandle,
     ) -> Self {
@@ -91,10 +87,6 @@ impl Session {
     }
 
     /// A peer has connected: waits for the appliance, and puts the device back to power-on.
-    ///
-    /// # Errors
-    ///
-    /// The appliance does not serve.
     pub fn begin(&mut self) -> Result<()> {
         let began = Instant::now();
         while self.areas.life() != Life::Serving {
@@ -139,7 +131,7 @@ impl Session {
         }
         self.negotiated = None;
         self.live = false;
-        self.device.reset().map_err(|error| self.failure(&error))?;
+        self.device.reset()?;
         // A queue that was not released by itself is now, and where it stood is not known.
         for queue in 0..self.rings.len() {
             if self.detach(queue) {
@@ -149,7 +141,6 @@ impl Session {
         Ok(())
     }
 
-    /// Whether any ring is served.
     pub fn is_served(&self) -> bool {
         self.rings.iter().any(|ring| ring.active)
     }
@@ -159,11 +150,9 @@ impl Session {
         let offered = match self.offered {
             Some(offered) => offered,
             None => {
-                let offered = self.device.features();
-                let offered = offered.map_err(|error| self.failure(&error))?;
+                let offered = self.device.features()?;
                 // What an earlier VM has asked for is not this one's. From here on the peer may read it, and keep a copy.
-                let fresh = self.device.set_write_back();
-                fresh.map_err(|error| self.failure(&error))?;
+                self.device.set_write_back()?;
                 *self.offered.insert(offered)
             }
         };
@@ -186,7 +175,6 @@ impl Session {
         Ok(())
     }
 
-    /// The ring of this number.
     pub fn ring(&mut self, queue: usize) -> Result<&mut Ring> {
         let count = self.rings.len();
         let ring = self.rings.get_mut(queue);
@@ -224,16 +212,14 @@ impl Session {
             driver: U64::new(place.driver),
             device: U64::new(place.device),
         };
-        let started = self.device.start_queue(info, base);
-        started.map_err(|error| self.failure(&error))?;
+        self.device.start_queue(info, base)?;
         // From here on it has to be released, whatever follows.
         self.ring(queue)?.active = true;
         if !self.live {
-            let live = self.device.driver_ok();
-            live.map_err(|error| self.failure(&error))?;
+            self.device.driver_ok()?;
             self.live = true;
         }
-        let slot = self.identity.first_slot + queue;
+        let slot = self.identity.first_slot.queue(queue);
         self.bell.request(Request::Attach { slot, kick });
         tracing::debug!(disk = self.label(), queue, size, base, "queue started");
         Ok(())
@@ -244,8 +230,7 @@ impl Session {
         if !self.ring(queue)?.active {
             return Ok(());
         }
-        let base = self.device.stop_queue(queue as u16);
-        let base = base.map_err(|error| self.failure(&error))?;
+        let base = self.device.stop_queue(queue as u16)?;
         self.detach(queue);
         self.ring(queue)?.base = base;
         tracing::debug!(disk = self.label(), queue, base, "queue released");
@@ -254,7 +239,7 @@ impl Session {
 
     /// The wake-up thread forgets a ring. Whether it was served.
     fn detach(&mut self, queue: usize) -> bool {
-        let slot = self.identity.first_slot + queue;
+        let slot = self.identity.first_slot.queue(queue);
         let served = self.rings.get_mut(queue);
         let served = served.is_some_and(|ring| std::mem::take(&mut ring.active));
         if served {
@@ -263,9 +248,8 @@ impl Session {
         served
     }
 
-    /// Where a ring's notifications go.
     pub fn set_call(&mut self, queue: usize, call: Option<std::fs::File>) {
-        let slot = self.identity.first_slot + queue;
+        let slot = self.identity.first_slot.queue(queue);
         self.bell.request(Request::Call { slot, call });
     }
 
@@ -295,24 +279,24 @@ impl Session {
         }
         self.live = false;
         self.negotiated = None;
-        let negotiated = self.device.negotiate(wanted);
-        negotiated.map_err(|error| self.failure(&error))?;
+        self.device.negotiate(wanted)?;
         self.negotiated = Some(wanted);
         Ok(())
     }
+}
 
-    /// A device's error as one of the protocol's.
-    pub fn failure(&self, error: &DeviceError) -> Error {
+/// A device's error as one of the protocol's.
+impl From<VirtioError> for Error {
+    fn from(error: VirtioError) -> Self {
         match error {
-            DeviceError::Absent => {
-                Error::ReqHandlerError(std::io::Error::new(ABSENT, error.to_string()))
+            VirtioError::Absent => {
+                Self::ReqHandlerError(std::io::Error::new(ABSENT, error.to_string()))
             }
             error => refusal(error.to_string()),
         }
     }
 }
 
-/// The protocol features that are offered.
 pub fn protocol_features() -> VhostUserProtocolFeatures {
     VhostUserProtocolFeatures::CONFIG
         | VhostUserProtocolFeatures::MQ

@@ -1,3 +1,6 @@
+mod hostile;
+mod patience;
+
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsRawFd;
@@ -364,10 +367,10 @@ fn half_a_message_does_not_keep_the_server_from_stopping() {
 fn a_socket_replaces_a_socket_and_nothing_else() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("socket");
-    drop(crate::sockets::listen(&path).unwrap());
-    drop(crate::sockets::listen(&path).unwrap());
+    drop(crate::sys::listen(&path).unwrap());
+    drop(crate::sys::listen(&path).unwrap());
     std::fs::remove_file(&path).unwrap();
     std::fs::write(&path, "precious").unwrap();
-    assert!(crate::sockets::listen(&path).is_err());
+    assert!(crate::sys::listen(&path).is_err());
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
 }

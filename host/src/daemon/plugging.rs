@@ -1,0 +1,342 @@
+//! How the VM comes by its devices.
+//!
+//! # Rules
+//!
+//! * A disk, or a subchannel, that QEMU cannot have is that one's trouble: it is tried again every few seconds.
+//! * QEMU does nothing else while it opens a disk. So a disk's file is looked at first, by a process of its own that can be held up
+//!   as long as it likes. A disk that holds up QEMU all the same costs a start of the VM, and is then left alone for a while.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use vcss::control::ConditionState;
+
+use super::plugged::PAUSE;
+use super::{observe, Shared};
+use crate::config::{Format, SECTOR};
+use crate::log_limit::LogLimit;
+use crate::vm::look::{Found, LookError};
+use crate::vm::looks::Looks;
+use crate::vm::{Backing, Monitor, MonitorError, MonitorEvent, Outcome, Plug, Pluggable};
+
+/// How long a file system may take to answer: others wait for the appliance meanwhile, and it is tried again soon. At the first start
+/// nobody waits, and nothing is tried again.
+const LOOK: Duration = Duration::from_secs(2);
+const FIRST_LOOK: Duration = Duration::from_secs(10);
+/// What is said of a disk that has held up QEMU.
+const HELD_UP: &str = "QEMU was held up by opening it";
+
+/// What a look has come to; nothing is found of what is no file.
+type Looked = Result<Option<Found>, LookError>;
+
+/// What has become of QEMU by plugging devices in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Qemu {
+    Answers,
+    /// It is held up by opening one, and with it everybody: a VM without it serves all the others.
+    IsHeldUp,
+}
+
+/// Gives the VM its devices, over its monitor.
+pub struct Plugger<'a> {
+    shared: &'a Shared,
+    backings: Vec<Option<Backing>>,
+    /// Without one nothing can be plugged in.
+    pub monitor: Option<Monitor>,
+    /// Looks at devices' files that are under way, and what has come of others.
+    pub looks: Looks<Pluggable>,
+    looked: Vec<(Pluggable, Looked)>,
+    /// How long the disks' images were when QEMU was told to open them.
+    sizes: Vec<Option<u64>>,
+    /// When images are looked at next that may have become longer.
+    pub next_check: Option<Instant>,
+    /// Whether the VM has never run, and what fails is an error.
+    pub is_first: bool,
+    /// What is logged of requests that fail in QEMU, for each device.
+    io_errors: HashMap<Option<Pluggable>, LogLimit>,
+}
+
+impl<'a> Plugger<'a> {
+    pub fn new(shared: &'a Shared, backings: Vec<Option<Backing>>) -> Self {
+        Self {
+            shared,
+            sizes: vec![None; backings.len()],
+            backings,
+            monitor: None,
+            looks: Looks::default(),
+            looked: Vec::new(),
+            next_check: None,
+            is_first: true,
+            io_errors: HashMap::new(),
+        }
+    }
+
+    /// Begins to look at all devices that a VM is given when it starts, and forgets what came of earlier looks.
+    pub fn begin_all(&mut self) -> Vec<Pluggable> {
+        let whats = self.shared.plugged.to_start_with(Instant::now());
+        self.looked.clear();
+        whats.iter().for_each(|&what| self.begin(what));
+        whats
+    }
+
+    /// Begins to look at a device, before it is given; the outcome comes into `looked`.
+    fn begin(&mut self, what: Pluggable) {
+        self.shared.plugged.begun(what);
+        let begun = match what.look(&self.shared.config, &self.backings) {
+            None => return self.looked.push((what, Ok(None))),
+            Some(order) => {
+                let limit = if self.is_first { FIRST_LOOK } else { LOOK };
+                self.looks.begin(what, &order, limit)
+            }
+        };
+        if let Err(trouble) = begun {
+            self.looked.push((what, Err(trouble)));
+        }
+    }
+
+    pub fn take_looks(&mut self) {
+        let looked = self.looks.take(Instant::now()).into_iter();
+        let looked = looked.map(|(what, found)| (what, found.map(Some)));
+        self.looked.extend(looked);
+    }
+
+    pub fn next(&self) -> Option<Instant> {
+        self.monitor.as_ref()?;
+        let due = self.shared.plugged.next();
+        due.into_iter().chain(self.next_check).min()
+    }
+
+    /// Gives a VM that does not run yet all devices that have been looked at.
+    pub fn plug_in_all(
+        &mut self,
+        mut monitor: Monitor,
+        whats: &[Pluggable],
+    ) -> Result<Qemu, MonitorError> {
+        let place = |what: &Pluggable| whats.iter().position(|it| it == what);
+        let mut looked = std::mem::take(&mut self.looked);
+        looked.sort_by_key(|(what, _)| place(what));
+        let (mut tried, mut plugs) = (Vec::new(), Vec::new());
+        for (what, found) in looked {
+            match self.plug(what, found) {
+                _ if place(&what).is_none() => {}
+                Ok(plug) => {
+                    tried.push(what);
+                    plugs.push(plug);
+                }
+                Err(error) => self.is_missing(what, format!("{error:#}")),
+            }
+        }
+        let outcomes = monitor.plug_in(&plugs)?;
+        self.monitor = Some(monitor);
+        for (what, outcome) in tried.into_iter().zip(outcomes) {
+            match outcome {
+                Outcome::There => self.is_there(what),
+                Outcome::Refused(trouble) => self.is_missing(what, trouble),
+                Outcome::Underway => {
+                    self.blame(what);
+                    return Ok(Qemu::IsHeldUp);
+                }
+            }
+        }
+        Ok(Qemu::Answers)
+    }
+
+    fn plug(&mut self, what: Pluggable, found: Looked) -> Result<Plug> {
+        let found = found?;
+        if let Pluggable::Disk(index) = what {
+            if let Some(size) = self.sizes.get_mut(index) {
+                *size = found.map(|found| found.bytes);
+            }
+        }
+        what.plug(&self.shared.config, &self.backings, found)
+    }
+
+    /// Tries what is due, and what has been looked at meanwhile.
+    pub fn plug_in_due(&mut self) -> Qemu {
+        let mut qemu = Qemu::Answers;
+        if self.monitor.is_none() {
+            return qemu;
+        }
+        self.check_sizes();
+        for what in self.shared.plugged.due(Instant::now()) {
+            self.begin(what);
+        }
+        for (what, found) in std::mem::take(&mut self.looked) {
+            let outcome = match self.shared.plugged.trouble(what) {
+                Some(_) => self.try_again(what, found),
+                None => self.renew(what, found),
+            };
+            match outcome {
+                None | Some(Err(MonitorError::Told)) => {}
+                Some(Ok(Outcome::There)) => self.is_there(what),
+                Some(Ok(Outcome::Refused(trouble))) => self.is_missing(what, trouble),
+                Some(Ok(Outcome::Underway)) => {
+                    self.blame(what);
+                    self.monitor = None;
+                    qemu = Qemu::IsHeldUp;
+                }
+                Some(Err(MonitorError::Ended(error))) => self.lose_monitor(&error),
+                Some(Err(error)) => self.is_missing(what, error.to_string()),
+            }
+        }
+        qemu
+    }
+
+    /// Tries again to give the VM a device; nothing if that cannot be tried.
+    fn try_again(
+        &mut self,
+        what: Pluggable,
+        found: Looked,
+    ) -> Option<Result<Outcome, MonitorError>> {
+        match self.plug(what, found) {
+            Ok(plug) => Some(plug_in_again(self.monitor.as_mut()?, &plug)),
+            Err(error) => Some(Ok(Outcome::Refused(format!("{error:#}")))),
+        }
+    }
+
+    fn blame(&mut self, what: Pluggable) {
+        let rest = self.shared.plugged.has_held_up(what, HELD_UP.into());
+        if !self.is_first {
+            let label = what.label(&self.shared.config);
+            tracing::error!(
+                "{label}: {HELD_UP}; the appliance is started again without it, and it is tried again in {} s",
+                rest.as_secs()
+            );
+        }
+    }
+
+    /// Takes down that the VM has a device.
+    fn is_there(&mut self, what: Pluggable) {
+        if self.shared.plugged.trouble(what).is_some() {
+            let label = what.label(&self.shared.config);
+            tracing::info!("{label}: it is there again");
+        }
+        self.shared.plugged.good(what);
+        self.next_check = Some(Instant::now() + PAUSE);
+    }
+
+    /// Takes down that the VM could not have a device. At the first start nothing is tried again: it ends, and says this.
+    fn is_missing(&self, what: Pluggable, trouble: String) {
+        if self.shared.plugged.failed(what, trouble.clone()) && !self.is_first {
+            let label = what.label(&self.shared.config);
+            tracing::error!("{label}: {trouble}; it is tried again");
+        }
+    }
+
+    /// QEMU takes a raw image for as long as it was when it was opened. A disk that nobody is served from, because it is too short,
+    /// is looked at again every few seconds.
+    fn check_sizes(&mut self) {
+        let now = Instant::now();
+        if self.next_check.is_none_or(|next| now < next) {
+            return;
+        }
+        self.next_check = None;
+        for index in 0..self.sizes.len() {
+            let what = Pluggable::Disk(index);
+            if self.shared.plugged.trouble(what).is_none() && self.serves_nobody(index) {
+                self.begin(what);
+                self.next_check = Some(now + PAUSE);
+            }
+        }
+    }
+
+    /// Whether a disk is a raw image of which some clients are given something, and none is served.
+    fn serves_nobody(&self, disk: usize) -> bool {
+        let backing = self.backings.get(disk).copied().flatten();
+        if backing.is_none_or(|backing| backing.format != Format::Raw) {
+            return false;
+        }
+        let config = &self.shared.config;
+        let mut exports = config
+            .clients
+            .iter()
+            .enumerate()
+            .flat_map(|(place, client)| {
+                let exports = client.exports.iter().enumerate();
+                let of_disk = exports.filter(|(_, export)| export.disk == disk);
+                of_disk.map(move |(number, _)| config.condition_of_export(place, number))
+            });
+        let fails = |entry| {
+            let told = self.shared.areas.condition(entry);
+            told.is_ok_and(|told| told.state == ConditionState::Failed)
+        };
+        exports.next().is_some_and(fails) && exports.all(fails)
+    }
+
+    /// Gives the VM a disk anew whose image has got another length, if nobody is served from it. QEMU's own command for that would
+    /// cut off what somebody is adding to the image at this moment.
+    fn renew(&mut self, what: Pluggable, found: Looked) -> Option<Result<Outcome, MonitorError>> {
+        let (Pluggable::Disk(index), Ok(Some(found))) = (what, found) else {
+            return None;
+        };
+        let known = self.sizes.get(index).copied().flatten();
+        let sectors = observe::sectors(self.shared, index);
+        let is_same = known == Some(found.bytes)
+            && sectors.is_none_or(|sectors| sectors == found.bytes / SECTOR);
+        if is_same || !self.serves_nobody(index) {
+            return None;
+        }
+        let plug = self.plug(what, Ok(Some(found))).ok()?;
+        let monitor = self.monitor.as_mut()?;
+        let label = what.label(&self.shared.config);
+        let bytes = found.bytes;
+        tracing::info!("{label}: its image has {bytes} bytes by now; it is opened anew");
+        Some(match monitor.unplug(&plug) {
+            Ok(()) => plug_in_again(monitor, &plug),
+            Err(MonitorError::Silent) => Ok(Outcome::Underway),
+            Err(MonitorError::Refused(trouble)) => Ok(Outcome::Refused(trouble)),
+            Err(error) => Err(error),
+        })
+    }
+
+    pub fn hear_monitor(&mut self) {
+        let Some(monitor) = &mut self.monitor else {
+            return;
+        };
+        let news = match monitor.news() {
+            Ok(news) => news,
+            Err(MonitorError::Ended(error)) => return self.lose_monitor(&error),
+            Err(_) => return,
+        };
+        for news in news {
+            match news {
+                MonitorEvent::Unplugged(id) => self.shared.plugged.unplugged(&id),
+                MonitorEvent::Stopped => {
+                    tracing::warn!("the appliance's VM was paused; it goes on");
+                    if let Err(error) = monitor.go_on() {
+                        tracing::error!("the appliance's VM does not go on: {error}");
+                    }
+                }
+                MonitorEvent::IoError { node, reason } => {
+                    let disk = Pluggable::of_node(&self.shared.config, &node);
+                    // Clients can have as many of these as they like, each of them of its own disks.
+                    let Some(more) = self.io_errors.entry(disk).or_default().line() else {
+                        continue;
+                    };
+                    let label = disk.map(|disk| disk.label(&self.shared.config) + ": ");
+                    let label = label.unwrap_or_default();
+                    tracing::warn!("{label}a request has failed in QEMU: {reason}{more}");
+                }
+            }
+        }
+    }
+
+    /// If QEMU has ended, that is noticed by its end.
+    fn lose_monitor(&mut self, error: &std::io::Error) {
+        tracing::debug!(%error, "QEMU's monitor is closed");
+        self.monitor = None;
+    }
+}
+
+/// Gives a VM a device that it could not have before, or had once.
+fn plug_in_again(monitor: &mut Monitor, plug: &Plug) -> Result<Outcome, MonitorError> {
+    // QEMU may have carried out what was given up waiting for.
+    if monitor.has(&plug.id)? {
+        return Ok(Outcome::There);
+    }
+    monitor.clean(plug)?;
+    let outcomes = monitor.plug_in(std::slice::from_ref(plug))?;
+    Ok(outcomes.into_iter().next().unwrap_or(Outcome::There))
+}

@@ -1,0 +1,173 @@
+//! Those who connect to the wake-up thread: the appliance's QEMU, and the VMs of clients that ring by themselves.
+
+use std::io;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+use rustix::net::{recv, RecvFlags};
+
+use super::relay::LinkEvent;
+use super::thread::{add, relay_token, Endpoint, Thread, TOKEN_LINK};
+use crate::descriptors::for_peer;
+use crate::sys::has_gone;
+
+/// Connections to one link that are looked at at a time.
+const MAX_ACCEPTED: usize = 16;
+/// How long nobody is accepted after the system had nothing left for a connection.
+const AGAIN: Duration = Duration::from_millis(200);
+
+impl Thread {
+    /// A client that rings by itself connects. Whether the appliance needs the byte.
+    pub(super) fn accept_client(&mut self, area: usize) -> bool {
+        let mut asleep = false;
+        for _ in 0..MAX_ACCEPTED {
+            let Some(Endpoint::Theirs(relay)) = self.endpoints.get_mut(area) else {
+                return asleep;
+            };
+            let accepted = relay.listener().accept();
+            let link = match accepted.and_then(|(link, _)| for_peer(link)) {
+                Ok(link) => link,
+                Err(error) => {
+                    self.not_accepted(&error);
+                    return asleep;
+                }
+            };
+            let offered = relay.offer(link).and_then(|taken| match taken {
+                Some((link, replaced)) => {
+                    add(&self.epoll, link, relay_token(area) + 1).map(|()| replaced)
+                }
+                None => Ok(false),
+            });
+            match offered {
+                Ok(true) => asleep |= self.mark_gone(area),
+                Ok(false) => {}
+                Err(error) => self.say(format_args!("link to a client: {error}")),
+            }
+            self.note_connected(area);
+        }
+        // There may be more, and no further edge says so.
+        self.missed = Some(Instant::now());
+        asleep
+    }
+
+    /// Says for a client that has gone that it begins anew. Whether the appliance needs the byte.
+    fn mark_gone(&mut self, area: usize) -> bool {
+        let Some(Endpoint::Theirs(relay)) = self.endpoints.get_mut(area) else {
+            return false;
+        };
+        let asleep = relay.mark_gone();
+        if let Some(link) = self.handle.0.links.get(area) {
+            link.blank.store(relay.generation(), Ordering::Relaxed);
+            link.rang_early.store(false, Ordering::Relaxed);
+        }
+        asleep
+    }
+
+    /// Whatever accept(2) has to say but that there is nobody is for later: nobody waits here.
+    fn not_accepted(&mut self, error: &io::Error) {
+        use io::ErrorKind::{ConnectionAborted, Interrupted, WouldBlock};
+        if error.kind() == WouldBlock {
+            return;
+        }
+        self.missed = Some(Instant::now());
+        if !matches!(error.kind(), Interrupted | ConnectionAborted) {
+            self.say(format_args!("a link cannot be accepted now: {error}"));
+        }
+    }
+
+    /// A line for what others can cause again and again.
+    pub(super) fn say(&mut self, text: std::fmt::Arguments<'_>) {
+        if let Some(more) = self.log.line() {
+            tracing::error!("{text}{more}");
+        }
+    }
+
+    /// Tries again what the system had nothing left for.
+    pub(super) fn accept_missed(&mut self) {
+        if self.missed.is_none_or(|missed| missed.elapsed() < AGAIN) {
+            return;
+        }
+        self.missed = None;
+        self.accept();
+        let mut asleep = false;
+        for area in 0..self.endpoints.len() {
+            asleep |= self.accept_client(area);
+        }
+        if asleep {
+            self.wake_appliance();
+        }
+    }
+
+    /// A client that rings by itself has sent something. Whether the appliance needs the byte.
+    pub(super) fn hear_client(&mut self, area: usize) -> bool {
+        let Some(Endpoint::Theirs(relay)) = self.endpoints.get_mut(area) else {
+            return false;
+        };
+        let asleep = match relay.drain() {
+            LinkEvent::Nothing => false,
+            LinkEvent::Wake => {
+                let link = self.handle.0.links.get(area);
+                if let Some(link) = link {
+                    let begun = relay.generation() != link.blank.load(Ordering::Relaxed);
+                    if !begun && !link.rang_early.swap(true, Ordering::Relaxed) {
+                        relay.note_elsewhere();
+                    }
+                }
+                true
+            }
+            LinkEvent::End => self.mark_gone(area),
+        };
+        self.note_connected(area);
+        asleep
+    }
+
+    fn note_connected(&self, area: usize) {
+        let now = matches!(self.endpoints.get(area), Some(Endpoint::Theirs(relay)) if relay.is_connected());
+        if let Some(link) = self.handle.0.links.get(area) {
+            link.there.store(now, Ordering::Relaxed);
+        }
+    }
+
+    /// The appliance's QEMU connects, anew after each of its starts.
+    pub(super) fn accept(&mut self) {
+        loop {
+            let link = match self.listener.accept() {
+                Ok((link, _)) => link,
+                Err(error) => return self.not_accepted(&error),
+            };
+            // QEMU does not connect a second time: who took its place would leave the appliance without wake-ups.
+            if self.link.as_ref().is_some_and(|link| !has_gone(link)) {
+                self.say(format_args!(
+                    "refused: somebody has connected to the appliance's link, which has its QEMU"
+                ));
+                continue;
+            }
+            let ready = link
+                .set_nonblocking(true)
+                .and_then(|()| add(&self.epoll, &link, TOKEN_LINK));
+            match ready {
+                // The old connection leaves the epoll set with its last descriptor.
+                Ok(()) => {
+                    self.link = Some(link);
+                    if std::mem::take(&mut self.owed) {
+                        self.wake_appliance();
+                    }
+                }
+                Err(error) => self.say(format_args!("link to the appliance: {error}")),
+            }
+        }
+    }
+
+    /// The bytes say nothing but that there is something to look at.
+    pub(super) fn drain_link(&mut self) {
+        let mut bytes = [0u8; 64];
+        let Some(link) = &self.link else { return };
+        // One helping for each look; epoll says when there is more.
+        match recv(link, &mut bytes, RecvFlags::DONTWAIT) {
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            Ok((_, taken)) if taken > 0 => {}
+            Ok(_) | Err(_) => self.link = None,
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Sockets, waits, output and processes, as the system gives them.
+
+use std::fs;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
+use rustix::event::{poll, PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
+use rustix::process::{pidfd_open, Pid, PidfdFlags};
+
+/// A new listening socket for its owner only; one that a dead daemon left behind is replaced.
+pub fn listen(path: &Path) -> io::Result<UnixListener> {
+    let there = fs::symlink_metadata(path);
+    if there.is_ok_and(|metadata| metadata.file_type().is_socket()) {
+        fs::remove_file(path)?;
+    }
+    let listener = UnixListener::bind(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// Waits until one of these has something, or for so long. A signal ends the wait too.
+pub fn wait(fds: &mut [PollFd<'_>], limit: Option<Duration>) -> io::Result<()> {
+    let limit = limit.map(|limit| Timespec {
+        tv_sec: limit.as_secs() as i64,
+        tv_nsec: limit.subsec_nanos().into(),
+    });
+    match poll(fds, limit.as_ref()) {
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What a descriptor has of these just now.
+pub fn events(fd: impl AsFd, wanted: PollFlags) -> PollFlags {
+    let mut fds = [PollFd::new(&fd, wanted)];
+    match wait(&mut fds, Some(Duration::ZERO)) {
+        Ok(()) => fds[0].revents(),
+        Err(_) => PollFlags::empty(),
+    }
+}
+
+/// Whether the other side has closed a connection.
+pub fn has_gone(stream: &UnixStream) -> bool {
+    !events(stream, PollFlags::RDHUP).is_empty()
+}
+
+/// Writes to standard output. A reader that has read enough is no error; whether it wants more.
+pub fn print(text: &str) -> anyhow::Result<bool> {
+    let mut stdout = io::stdout().lock();
+    let written = stdout.write_all(text.as_bytes());
+    match written.and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error.into()),
+        Ok(()) => Ok(true),
+    }
+}
+
+#[derive(Debug)]
+pub struct Process {
+    pub child: Child,
+    pub pidfd: OwnedFd,
+}
+
+impl Process {
+    pub fn start(command: &mut Command) -> io::Result<Self> {
+        let child = command.spawn()?;
+        let pidfd = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())?;
+        Ok(Self { child, pidfd })
+    }
+
+    /// Readable when it has ended.
+    pub fn ended(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+
+    /// Waits until it has ended, or for so long; whether it has.
+    pub fn ends_within(&mut self, limit: Duration) -> bool {
+        let until = Instant::now() + limit;
+        while matches!(self.child.try_wait(), Ok(None)) {
+            let left = until.saturating_duration_since(Instant::now());
+            let mut fds = [PollFd::new(&self.pidfd, PollFlags::IN)];
+            if left.is_zero() || wait(&mut fds, Some(left)).is_err() {
+                return false;
+            }
+        }
+        true
+    }
+}

@@ -1,0 +1,174 @@
+//! The devices that are plugged into the running VM: disks, and subchannels that are mediated devices.
+//!
+//! They are not on QEMU's command line, where one that cannot be opened would keep the VM from starting.
+
+use anyhow::{bail, Result};
+use channel::DeviceNumber;
+use serde_json::{json, Map, Value};
+
+use super::args::path_text;
+use super::disk::{check_mdev, Backing};
+use super::look::{Found, Order};
+use super::monitor::Plug;
+use crate::config::{Config, Format, Source, SubchannelSource};
+use crate::layout::disk_device;
+
+/// A device that is plugged into the VM while it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Pluggable {
+    Disk(usize),
+    Subchannel(usize),
+}
+
+impl Pluggable {
+    pub fn all(config: &Config) -> Vec<Self> {
+        let disks = (0..config.disks.len()).map(Self::Disk);
+        let subchannels = config.subchannels.iter().enumerate();
+        let subchannels = subchannels
+            .filter(|(_, subchannel)| matches!(subchannel.source, SubchannelSource::Mdev(_)));
+        disks
+            .chain(subchannels.map(|(index, _)| Self::Subchannel(index)))
+            .collect()
+    }
+
+    pub fn label(self, config: &Config) -> String {
+        match self {
+            Self::Disk(index) => format!("disk \"{}\"", config.disks[index].name),
+            Self::Subchannel(index) => {
+                format!("subchannel \"{}\"", config.subchannels[index].name)
+            }
+        }
+    }
+
+    pub fn id(self) -> String {
+        match self {
+            Self::Disk(index) => format!("given-disk{index}"),
+            Self::Subchannel(index) => format!("given-subchannel{index}"),
+        }
+    }
+
+    /// The disk that a node of QEMU's is behind.
+    pub fn of_node(config: &Config, name: &str) -> Option<Self> {
+        let disk = (0..config.disks.len()).find(|&index| node_name(index) == name)?;
+        Some(Self::Disk(disk))
+    }
+
+    /// The look that its file needs before QEMU is told to open it; what is no file has none.
+    pub fn look(self, config: &Config, backings: &[Option<Backing>]) -> Option<Order> {
+        let Self::Disk(index) = self else { return None };
+        match (&config.disks.get(index)?.source, backings.get(index)?) {
+            (Source::Image { path, .. }, Some(backing)) => Some(backing.order(path)),
+            _ => None,
+        }
+    }
+
+    /// How it is plugged in, after what the look has found, if it needed one.
+    pub fn plug(
+        self,
+        config: &Config,
+        backings: &[Option<Backing>],
+        found: Option<Found>,
+    ) -> Result<Plug> {
+        let id = self.id();
+        let device = |device: DeviceNumber| format!("fe.{}.{:04x}", device.set, device.number);
+        match self {
+            Self::Disk(index) => {
+                let disk = &config.disks[index];
+                let devno = device(disk_device(index));
+                let path = match &disk.source {
+                    Source::Image { path, .. } => path,
+                    Source::Mdev(path) => return mdev(id, &self.label(config), path, devno),
+                };
+                let Some(backing) = backings.get(index).copied().flatten() else {
+                    bail!("{} was not looked at", path.display());
+                };
+                // What the guest has written into it since the first look does not change what it is.
+                if found.is_some_and(|found| found.device != backing.device) {
+                    bail!("{} is not what it was", path.display());
+                }
+                Ok(Plug {
+                    id,
+                    thread: Some(json!({
+                        "qom-type": "iothread", "id": format!("io{index}"), "poll-max-ns": 0,
+                    })),
+                    node: Some(blockdev(index, path_text(path)?, &backing)),
+                    device: virtio_blk(index, disk.queues, &devno, &backing),
+                })
+            }
+            Self::Subchannel(index) => {
+                let subchannel = &config.subchannels[index];
+                let SubchannelSource::Mdev(path) = &subchannel.source else {
+                    bail!("it is not plugged in by the daemon");
+                };
+                mdev(id, &self.label(config), path, device(subchannel.device))
+            }
+        }
+    }
+}
+
+fn mdev(id: String, label: &str, path: &std::path::Path, devno: String) -> Result<Plug> {
+    check_mdev(label, path)?;
+    Ok(Plug {
+        id,
+        device: map(json!({ "driver": "vfio-ccw", "devno": devno, "sysfsdev": path_text(path)? })),
+        ..Plug::default()
+    })
+}
+
+fn node_name(index: usize) -> String {
+    format!("disk{index}")
+}
+
+fn blockdev(index: usize, path: &str, backing: &Backing) -> Value {
+    let protocol = if backing.device {
+        "host_device"
+    } else {
+        "file"
+    };
+    json!({
+        "driver": backing.format.to_string(),
+        "node-name": node_name(index),
+        "read-only": backing.read_only,
+        "discard": "unmap",
+        "cache": { "direct": backing.direct, "no-flush": false },
+        "file": {
+            "driver": protocol,
+            "filename": path,
+            "aio": backing.aio.to_string(),
+            "read-only": backing.read_only,
+            "discard": "unmap",
+            "cache": { "direct": backing.direct, "no-flush": false },
+        },
+    })
+}
+
+/// Errors are the request's: QEMU must not pause the VM, and with it every other disk, because one file system is full.
+///
+/// A format with tables of its own keeps these in QEMU's memory until a flush. When QEMU dies, the flush that a client sends
+/// afterwards reaches another QEMU, which knows nothing of them. So each write is made stable before it is acknowledged.
+fn virtio_blk(index: usize, queues: u16, devno: &str, backing: &Backing) -> Map<String, Value> {
+    let write_back = match backing.format {
+        Format::Raw => "on",
+        Format::Qcow2 => "off",
+    };
+    map(json!({
+        "driver": "virtio-blk-ccw",
+        "devno": devno,
+        "drive": node_name(index),
+        "iothread": format!("io{index}"),
+        "num-queues": queues,
+        "discard": true,
+        "write-zeroes": true,
+        "werror": "report",
+        "rerror": "report",
+        "write-cache": write_back,
+        "config-wce": backing.format == Format::Raw,
+    }))
+}
+
+fn map(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    }
+}
