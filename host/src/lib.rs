@@ -57,5 +57,6 @@ mod sockets;
 mod status;
 mod subchannel;
 #[cfg(any(test, fuzzing))]
+#[cfg_attr(fuzzing, allow(dead_code))]
 mod testing;
 mod vhost;
