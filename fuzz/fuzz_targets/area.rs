@@ -42,12 +42,27 @@ fuzz_target!(|input: &[u8]| {
 
 fn look(area: &Area<'static>, times: u8) {
     for index in 0..4 {
-        let _ = (area.read::<Command>(index), area.read::<Status>(index), area.read::<SchibPart>(index));
-        let _ = (area.read::<Disk>(index), area.read::<Export>(index), area.read::<Device>(index));
-        let _ = area.read::<Client>(index).map(|it| it.name.as_str().len() <= Name::MAX);
+        let _ = (
+            area.read::<Command>(index),
+            area.read::<Status>(index),
+            area.read::<SchibPart>(index),
+        );
+        let _ = (
+            area.read::<Disk>(index),
+            area.read::<Export>(index),
+            area.read::<Device>(index),
+        );
+        let _ = area
+            .read::<Client>(index)
+            .map(|it| it.name.as_str().len() <= Name::MAX);
         let _ = area.read::<Condition>(index).map(|it| it.reason().len());
-        let _ = (area.word::<Doorbell>(index, 4), area.array::<InFlight>(index, 16));
-        let _ = area.read::<Status>(index).map(|status| area.write(index, &status));
+        let _ = (
+            area.word::<Doorbell>(index, 4),
+            area.array::<InFlight>(index, 16),
+        );
+        let _ = area
+            .read::<Status>(index)
+            .map(|status| area.write(index, &status));
     }
     for open in [Bell::of_client, Bell::of_new_client, Bell::of_appliance] {
         if let Ok(mut bell) = open(area) {
@@ -56,12 +71,16 @@ fn look(area: &Area<'static>, times: u8) {
         }
     }
     if let Ok(mut sink) = EventSink::open(area) {
-        (0..times).for_each(|_| drop(sink.take()));
+        for _ in 0..times {
+            let _ = sink.take();
+        }
     }
     let _ = EventSource::open(area);
     let _ = Recorder::open(area);
     if let Ok(mut follower) = Follower::open(area) {
-        (0..times).for_each(|_| drop(follower.follow()));
+        for _ in 0..times {
+            let _ = follower.follow();
+        }
     }
     if let Ok((note, _)) = Note::open(area) {
         note.begin(1, 2, 3);

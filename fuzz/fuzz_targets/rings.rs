@@ -12,7 +12,9 @@ use window::{ClientAddress, Window};
 const FRONT: usize = 8;
 
 fuzz_target!(|input: &[u8]| {
-    let Some((&[power, options, avail, behind, rest @ ..], memory)) = input.split_first_chunk::<FRONT>() else {
+    let Some((&[power, options, avail, behind, rest @ ..], memory)) =
+        input.split_first_chunk::<FRONT>()
+    else {
         return;
     };
     let size = 1 << (power % 8);
@@ -26,7 +28,7 @@ fuzz_target!(|input: &[u8]| {
         used_idx,
     };
     serve(memory, size, options, position);
-    drive(memory, size, options, rest);
+    drive(memory, size, options, &rest);
 });
 
 fn serve(memory: &[u8], size: u16, options: Options, position: Position) {
@@ -43,7 +45,9 @@ fn serve(memory: &[u8], size: u16, options: Options, position: Position) {
                 assert!(head < size && chain.readable().iter().all(|buffer| !buffer.writable));
                 for buffer in chain.buffers() {
                     if window.translate(buffer.address, buffer.len).is_ok() && buffer.writable {
-                        window.fill(buffer.address, buffer.len.into(), 0xA5).expect("it was found inside");
+                        window
+                            .fill(buffer.address, buffer.len.into(), 0xA5)
+                            .expect("it was found inside");
                     }
                 }
                 queue.complete(&window, head, 7).expect("it was popped");
@@ -68,7 +72,10 @@ fn drive(memory: &[u8], size: u16, options: Options, buffers: &[u8]) {
     // SAFETY: the vector is longer, lives on behind the queue, and nobody else looks at it.
     let (window, device) = unsafe {
         let start = ring.as_mut_ptr().cast();
-        (Window::new(start, bytes as u64, 0x1_0000), Window::new(start, bytes as u64, 0))
+        (
+            Window::new(start, bytes as u64, 0x1_0000),
+            Window::new(start, bytes as u64, 0),
+        )
     };
     let Ok(mut queue) = driver::Queue::<128>::new(window, size, options) else {
         return;

@@ -260,7 +260,12 @@ impl Config {
             file: file.to_owned(),
             error,
         })?;
-        check::config(file, &text)
+        Self::parse(file, &text)
+    }
+
+    /// The same of what is in the file.
+    pub fn parse(file: &Path, text: &str) -> Result<Self, ConfigError> {
+        check::config(file, text)
     }
 
     /// The exports of all clients, each with the client's index and its own there, in the order of the control area.

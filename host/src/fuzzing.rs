@@ -10,13 +10,14 @@ use std::sync::OnceLock;
 
 use rustix::net::{sendmsg, SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 
+use crate::config::Config;
 use crate::doorbell::new_eventfd;
 use crate::testing::Fixture;
 use crate::vhost::Server;
 
 /// Any text is a configuration, or none with a place for each problem.
 pub fn config(text: &str) {
-    match crate::config::check::config(Path::new("fuzz.toml"), text) {
+    match Config::parse(Path::new("fuzz.toml"), text) {
         Ok(config) => assert!(config.exports().count() <= text.len()),
         Err(problems) => assert!(!problems.to_string().is_empty()),
     }

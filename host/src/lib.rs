@@ -47,6 +47,7 @@ mod pool;
 mod remote;
 mod sys;
 #[cfg(any(test, fuzzing))]
+#[cfg_attr(fuzzing, allow(dead_code))]
 mod testing;
 mod vhost;
 mod vm;
