@@ -33,13 +33,13 @@ use vcss::underway::{CutOff, Note, Served};
 
 use crate::css::Device;
 use crate::css::Platform;
-use crate::driver::block::Done;
+use crate::driver::block::{BlockDevice, Done};
 use crate::driver::disk::OwnedDisk;
 
 use self::block_service::service::Requests;
 use self::block_service::Unfit;
 use self::client::Client;
-use self::ctx::Ctx;
+use self::ctx::{serve, Ctx};
 use self::subchannel::passthrough::{driver_state, PassThrough};
 use crate::control::{PassedThrough, Slot};
 
@@ -57,8 +57,8 @@ pub struct Proxy {
     /// Requests that an earlier life had taken may still have to be done again.
     redoing: bool,
     requests: Requests,
-    /// Completions whose flush found the disk full. Never more than there are requests.
-    postponed: Vec<Done>,
+    /// Completions whose flush found the disk full, with the disk's number. Never more than there are requests.
+    postponed: Vec<(usize, Done)>,
     /// There are pass-through subchannels, which cost time.
     passes_through: bool,
     trace: Option<Recorder<'static>>,
@@ -199,27 +199,23 @@ impl Proxy {
             return;
         };
         let mut ctx = Ctx {
-            now: platform.now(),
-            platform,
             trace: self.trace.as_mut(),
             note: self.note,
+            ..Ctx::new(platform)
         };
         client.cut_off(&cut, &mut ctx);
     }
 
-    /// One more client is there.
     pub fn admit(&mut self, mut client: Client) {
         self.passes_through |= client.passed_through().next().is_some();
         client.place = self.clients.len() as u16;
         self.clients.push(client);
     }
 
-    /// The clients that are there.
     pub fn clients(&self) -> &[Client] {
         &self.clients
     }
 
-    /// The client with a number, if it is there.
     pub fn client(&self, number: u16) -> Option<&Client> {
         self.clients.iter().find(|client| client.number() == number)
     }
@@ -302,23 +298,21 @@ impl Proxy {
         platform: &mut dyn Platform,
         interruption: &IoInterruption,
     ) -> bool {
-        self.passes_through
-            && self
-                .each(platform, |client, ctx| {
-                    client.interruption(interruption, ctx)
-                })
-                .worked
+        let mut taken = false;
+        if self.passes_through {
+            self.each(platform, |client, ctx| {
+                taken |= client.interruption(interruption, ctx);
+            });
+        }
+        taken
     }
 
     /// A channel report about a subchannel: whoever has it looks whether its device has gone.
     pub fn report(&mut self, platform: &mut dyn Platform, about: SubchannelId) {
-        self.each(platform, |client, ctx| {
-            client.each_pass_through(ctx, |subject, ctx| {
-                if about == subject.id() {
-                    subject.report(ctx);
-                }
-            });
-            false
+        self.each_pass_through(platform, |subject, ctx| {
+            if about == subject.id() {
+                subject.report(ctx);
+            }
         });
     }
 
@@ -339,11 +333,8 @@ impl Proxy {
             let mut all = devices.iter();
             all.find(|device| device.number == wanted).cloned()
         };
-        self.each(platform, |client, ctx| {
-            if client.number() == slot.client {
-                client.release(slot.index, find, isc, ctx);
-            }
-            false
+        self.one(platform, slot.client, |client, ctx| {
+            client.release(slot.index, find, isc, ctx);
         });
     }
 
@@ -354,13 +345,10 @@ impl Proxy {
             return false;
         }
         // Whoever had it elsewhere may not have heard yet that it has gone there.
-        self.each(platform, |client, ctx| {
-            client.each_pass_through(ctx, |subject, ctx| {
-                if subject.device() == device.number {
-                    subject.report(ctx);
-                }
-            });
-            false
+        self.each_pass_through(platform, |subject, ctx| {
+            if subject.device() == device.number {
+                subject.report(ctx);
+            }
         });
         let places = self.clients.iter().filter_map(|client| {
             let (fit, index) = client.place_for(device.number)?;
@@ -370,79 +358,89 @@ impl Proxy {
             return false;
         };
         self.passes_through = true;
-        self.each(platform, |client, ctx| {
-            if client.number() == chosen {
-                client.plug(index, device, isc, ctx);
-            }
-            false
+        self.one(platform, chosen, |client, ctx| {
+            client.plug(index, device, isc, ctx);
         });
         true
     }
 
-    /// A channel report about a path.
     pub fn path(&mut self, platform: &mut dyn Platform, report: Crw) {
-        self.each(platform, |client, ctx| {
-            client.path(report, ctx);
-            false
-        });
+        self.each(platform, |client, ctx| client.path(report, ctx));
     }
 
-    /// Lends a disk's subchannel to whom it can be lent. Returns whether anybody has it now.
-    pub fn lend(&mut self, platform: &mut dyn Platform, device: &Device, isc: u8) -> bool {
+    /// Gives a disk's subchannel to whom it can be given for maintenance. Returns whether anybody has it now.
+    pub fn begin_maintenance(
+        &mut self,
+        platform: &mut dyn Platform,
+        device: &Device,
+        isc: u8,
+    ) -> bool {
         self.passes_through = true;
-        let mut lent = false;
+        let mut given = false;
         self.each(platform, |client, ctx| {
-            lent = lent || client.lend(device, isc, ctx);
-            false
+            given = given || client.begin_maintenance(device, isc, ctx);
         });
-        lent
+        given
     }
 
-    /// Takes a disk's subchannel back, and says whether that is done. To be called until it is.
-    pub fn take_back(&mut self, platform: &mut dyn Platform, number: DeviceNumber) -> bool {
+    /// Takes a disk's subchannel from whoever has it for maintenance, and says whether that is done. To be called until it is.
+    pub fn end_maintenance(&mut self, platform: &mut dyn Platform, number: DeviceNumber) -> bool {
         let mut done = true;
-        self.each(platform, |client, ctx| {
-            client.each_pass_through(ctx, |subject, ctx| {
-                if subject.is_of_a_disk() && subject.device() == number {
-                    done &= subject.give_back(ctx);
-                }
-            });
-            false
+        self.each_pass_through(platform, |subject, ctx| {
+            if subject.is_of_a_disk() && subject.device() == number {
+                done &= subject.end_maintenance(ctx);
+            }
         });
         done
     }
 
     /// Takes all owned subchannels from their clients.
     pub fn offline(&mut self, platform: &mut dyn Platform) {
-        self.each(platform, |client, ctx| {
-            client.each_pass_through(ctx, PassThrough::offline);
-            false
-        });
+        self.each_pass_through(platform, PassThrough::offline);
     }
 
-    /// Does something for each client.
     fn each(
         &mut self,
         platform: &mut dyn Platform,
-        mut act: impl FnMut(&mut Client, &mut Ctx<'_>) -> bool,
-    ) -> Turn {
-        let mut turn = Turn::default();
-        let now = if self.passes_through {
-            platform.now()
-        } else {
-            Tod::NEVER
-        };
+        mut act: impl FnMut(&mut Client, &mut Ctx<'_>),
+    ) {
         let mut ctx = Ctx {
+            now: if self.passes_through {
+                platform.now()
+            } else {
+                Tod::NEVER
+            },
             platform,
-            now,
             trace: self.trace.as_mut(),
             note: self.note,
         };
         for client in &mut self.clients {
-            turn.worked |= act(client, &mut ctx);
+            act(client, &mut ctx);
         }
         self.serve_nobody();
-        turn
+    }
+
+    fn one(
+        &mut self,
+        platform: &mut dyn Platform,
+        number: u16,
+        mut act: impl FnMut(&mut Client, &mut Ctx<'_>),
+    ) {
+        self.each(platform, |client, ctx| {
+            if client.number() == number {
+                act(client, ctx);
+            }
+        });
+    }
+
+    fn each_pass_through(
+        &mut self,
+        platform: &mut dyn Platform,
+        mut act: impl FnMut(&mut PassThrough, &mut Ctx<'_>),
+    ) {
+        self.each(platform, |client, ctx| {
+            client.each_pass_through(ctx, &mut act);
+        });
     }
 
     /// What is done from now on is done for this.
@@ -530,14 +528,12 @@ impl Proxy {
         }
         let passes_through = self.passes_through;
         let mut changing = false;
-        let heard = self.each(platform, |client, ctx| {
-            let heard = client.poll_requests(ctx);
+        self.each(platform, |client, ctx| {
+            turn.worked |= client.poll_requests(ctx);
             if passes_through {
                 changing |= client.tick(ctx);
             }
-            heard
         });
-        turn.worked |= heard.worked;
         if changing {
             self.refresh(platform);
         }
@@ -572,11 +568,11 @@ impl Proxy {
         }
     }
 
-    /// Completions, of all disks.
     fn collect(&mut self, disks: &mut [OwnedDisk], turn: &mut Turn) {
-        while let Some(done) = self.postponed.pop() {
-            if !self.finish(disks, done) {
-                self.postponed.push(done);
+        while let Some((number, done)) = self.postponed.pop() {
+            let disk = disks.get_mut(number);
+            if disk.is_none_or(|disk| !self.finish(disk.driver.as_mut(), done)) {
+                self.postponed.push((number, done));
                 break;
             }
             turn.worked = true;
@@ -588,33 +584,28 @@ impl Proxy {
                 continue;
             };
             turn.worked = true;
-            if !self.finish(disks, done) {
-                self.postponed.push(done);
+            if !self.finish(disk.driver.as_mut(), done) {
+                self.postponed.push((number, done));
             }
         }
     }
 
     /// Ends the request of a completion. `false`: it needs room on the disk first.
-    fn finish(&mut self, disks: &mut [OwnedDisk], done: Done) -> bool {
-        let Some(request) = self.requests.table.remove(done.token) else {
-            return true;
+    fn finish(&mut self, disk: &mut dyn BlockDevice, done: Done) -> bool {
+        let table = &mut self.requests.table;
+        let Some(request) = table.remove(done.token) else {
+            return ends_nothing(&done);
         };
         let origin = request.origin;
         let Some(client) = self.clients.get_mut(usize::from(origin.client)) else {
-            return true;
+            return ends_nothing(&done);
         };
         let number = client.number();
         let Some(device) = client.devices.get_mut(usize::from(origin.subchannel)) else {
-            return true;
+            return ends_nothing(&done);
         };
-        let Some(disk) = disks.get_mut(device.export().disk) else {
-            return true;
-        };
-        if let Some(note) = self.note {
-            note.serve(Served::Subchannel(number, device.index()));
-        }
-        let table = &mut self.requests.table;
-        device.complete(&request, done.status, disk.driver.as_mut(), table)
+        serve(self.note, number, device.index());
+        device.complete(&request, done.status, disk, table)
     }
 
     /// Before sleeping: asks every client to ring. Returns whether there is work after all: requests that cannot be taken before
@@ -636,6 +627,13 @@ impl Proxy {
         }
         self.serve_nobody();
     }
+}
+
+/// A disk has ended what nobody has asked for.
+#[cold]
+fn ends_nothing(done: &Done) -> bool {
+    log::error!("a disk has ended what is no client's request: {done:?}");
+    true
 }
 
 impl core::fmt::Debug for Proxy {

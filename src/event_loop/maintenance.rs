@@ -63,7 +63,7 @@ fn hand_over(
         None if device.is_some_and(|it| Kind::of(it) != Some(Kind::Virtio)) => {}
         None => return LoanState::Refused,
     }
-    if device.is_some_and(|device| proxy.lend(platform, device, isc)) {
+    if device.is_some_and(|device| proxy.begin_maintenance(platform, device, isc)) {
         log::info!("disk {}: {} is in maintenance", disk.name, disk.number);
         return LoanState::Lent;
     }
@@ -82,7 +82,7 @@ fn take_back(
     platform: &mut dyn Platform,
     isc: u8,
 ) -> LoanState {
-    if !proxy.take_back(platform, disk.number) {
+    if !proxy.end_maintenance(platform, disk.number) {
         return LoanState::Changing;
     }
     let volume = disk.maintenance.take_volume();

@@ -22,7 +22,7 @@ use window::Window;
 
 pub use self::place::{Fit, Stands};
 
-use self::place::{part, Kind, Virtual};
+use self::place::{Entry, Kind, Virtual};
 use super::ctx::{serve, Ctx};
 use crate::control::Export;
 use crate::css::Device;
@@ -37,7 +37,6 @@ use crate::proxy::subchannel::passthrough::{initialised, PassThrough};
 /// When so many CCWs have been looked at for a client in one turn, its further requests come in the next one.
 const EFFORT: usize = if cfg!(test) { 8 } else { 1024 };
 
-/// A client.
 #[derive(Debug)]
 pub struct Client {
     /// Its name in the configuration.
@@ -71,7 +70,6 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client without subchannels.
     ///
     /// # Errors
     ///
@@ -137,19 +135,31 @@ impl Client {
                 subchannel.cut_off(functions);
             }
         }
-        let part = part(*subchannel.store(), subchannel.functions().bits().into());
+        let (schib, functions) = (*subchannel.store(), subchannel.functions().bits().into());
         let kind = Kind::Virtio(Box::new(subchannel), self.devices.len());
-        let mut place = Virtual::new(&self.area, index, kind)?;
-        place.withheld = withheld;
-        self.area.write(index, &part)?;
+        let mut place = self.virtual_subchannel(kind)?;
+        place.entry.show(schib, functions)?;
         place.tell_pending();
         self.subchannels.push(place);
         self.devices.push(virtio);
         Ok(())
     }
 
+    fn virtual_subchannel(&self, kind: Kind) -> Result<Virtual, AreaError> {
+        let index = self.subchannels.len();
+        let entry = Entry::new(&self.area, index as u32)?;
+        let withheld = self.withheld.contains(&(index as u16));
+        Ok(Virtual::new(
+            entry,
+            kind,
+            self.number,
+            self.program,
+            withheld,
+        ))
+    }
+
     /// Adds a virtual subchannel that stands for an owned device, which is there or comes later. It has the device if it is there and
-    /// there is storage for it. A disk's is lent later.
+    /// there is storage for it. A disk's gets it during maintenance.
     ///
     /// # Errors
     ///
@@ -165,16 +175,10 @@ impl Client {
         let device = device.filter(|device| self.may_have(stands, device));
         let subject =
             device.and_then(|device| self.subject(ctx.platform, index, stands, device, isc));
-        let kind = match subject {
-            Some(subject) => Kind::PassThrough(Box::new(subject)),
-            None => Kind::Nothing,
-        };
-        let mut place = Virtual::new(&self.area, u32::from(index), kind)?;
-        place.stands = Some(stands);
-        place.withheld = self.withheld.contains(&index);
-        let former = self.area.read::<SchibPart>(place.index).ok();
+        let mut place = self.virtual_subchannel(Kind::Owned(stands, subject.map(Box::new)))?;
+        let former = place.entry.former();
         match &mut place.kind {
-            Kind::PassThrough(subject) if !place.withheld => {
+            Kind::Owned(_, Some(subject)) if !place.withheld => {
                 let former = former.map(|part| (part.schib, part.functions.get() as u8));
                 subject.open(former, ctx);
                 if let Some(device) = device {
@@ -182,17 +186,15 @@ impl Client {
                 }
             }
             // An earlier life of the appliance had shown a device.
-            Kind::PassThrough(_) | Kind::Nothing
-                if former.is_some_and(|part| part.schib.pmcw.has_device()) =>
-            {
+            Kind::Owned(..) if former.is_some_and(|part| part.schib.pmcw.has_device()) => {
                 if let Some(events) = &mut self.events {
                     events.report(initialised(index));
                 }
             }
-            Kind::PassThrough(_) | Kind::Nothing | Kind::Virtio(..) => {}
+            Kind::Owned(..) | Kind::Virtio(..) => {}
         }
-        place.show(&self.area, ctx);
-        place.tell(&self.area, &mut self.events, ctx);
+        place.show(ctx);
+        place.tell(&mut self.events, ctx);
         self.subchannels.push(place);
         Ok(())
     }
@@ -201,12 +203,11 @@ impl Client {
     pub fn cut_off(&mut self, cut: &CutOff, ctx: &mut Ctx<'_>) {
         if let Some(place) = self.subchannels.get_mut(usize::from(cut.subchannel)) {
             ctx.serve(self.number, cut.subchannel);
-            place.cut_off(cut, self.number, &self.area, ctx);
+            place.cut_off(cut, ctx);
             self.ring = true;
         }
     }
 
-    /// Its number.
     pub const fn number(&self) -> u16 {
         self.number
     }
@@ -228,7 +229,7 @@ impl Client {
             if let Some(device) = device.filter(|device| device.export().disk == number) {
                 if !place.withheld {
                     let fits = device.attach(&mut *disk, *first_queue);
-                    tell(place.index as u16, fits);
+                    tell(place.index(), fits);
                 }
                 *first_queue += usize::from(device.queue_count());
             }
@@ -244,32 +245,22 @@ impl Client {
     pub fn device(&self, index: u16) -> Option<&VirtioBlk> {
         match &self.subchannels.get(usize::from(index))?.kind {
             Kind::Virtio(_, device) => self.devices.get(*device),
-            Kind::PassThrough(_) | Kind::Nothing => None,
+            Kind::Owned(..) => None,
         }
     }
 
     /// The pass-through subchannels, with their numbers.
     pub fn passed_through(&self) -> impl Iterator<Item = (u16, &PassThrough)> {
-        self.subchannels
-            .iter()
-            .filter_map(|place| match &place.kind {
-                Kind::PassThrough(subject) => Some((place.index as u16, &**subject)),
-                Kind::Virtio(..) | Kind::Nothing => None,
-            })
+        let all = self.subchannels.iter();
+        all.filter_map(|place| Some((place.index(), place.subject()?)))
     }
 
     /// Whether it has the device of a subchannel, or will have it once that is in service again.
     pub fn holds(&self, id: SubchannelId) -> bool {
-        self.subchannels.iter().any(|place| match &place.kind {
-            Kind::PassThrough(subject) => {
-                subject.id() == id && (place.withheld || !subject.is_gone())
-            }
-            Kind::Virtio(..) | Kind::Nothing => false,
+        self.subchannels.iter().any(|place| {
+            let has = |it: &PassThrough| it.id() == id && (place.withheld || !it.is_gone());
+            place.subject().is_some_and(has)
         })
-    }
-
-    fn any_passed_through(&self, fact: impl Fn(&PassThrough) -> bool) -> bool {
-        self.passed_through().any(|(_, subject)| fact(subject))
     }
 
     /// Whether [`Self::poll_requests`] would find something: the quick look of each turn.
@@ -288,8 +279,8 @@ impl Client {
         if rang && self.bell.began_anew() {
             self.each_pass_through(ctx, PassThrough::reset);
             for place in &mut self.subchannels {
-                ctx.serve(self.number, place.index as u16);
-                place.begin_reset(&self.area, ctx);
+                ctx.serve(self.number, place.index());
+                place.begin_reset(ctx);
             }
             self.resetting = true;
         }
@@ -299,38 +290,24 @@ impl Client {
         let mut worked = false;
         self.active = self.resetting;
         for place in &mut self.subchannels {
-            ctx.serve(self.number, place.index as u16);
-            let mut done = false;
-            if let Kind::Virtio(subchannel, _) = &place.kind {
-                if subchannel.is_active() {
-                    let of = (self.number, self.program);
-                    done = place.advance(of, &mut self.devices, ctx);
+            ctx.serve(self.number, place.index());
+            let mut done = place.is_active() && place.advance(&mut self.devices, ctx);
+            match place.entry.open_request().filter(|_| rang) {
+                Some(sequence) if effort < EFFORT => {
+                    place.answer(sequence, &mut self.devices, &mut self.events, ctx);
+                    effort += place.effort();
+                    done = true;
+                }
+                left => {
+                    self.behind |= left.is_some();
+                    if done {
+                        place.tell_pending();
+                    }
                 }
             }
-            let asks = rang && place.asked.load() != place.answered.load();
-            if asks && effort < EFFORT {
-                place.answer(
-                    (self.number, self.program),
-                    &self.area,
-                    &mut self.devices,
-                    &mut self.events,
-                    ctx,
-                );
-                effort += place.effort();
-                done = true;
-            } else {
-                self.behind |= asks;
-                if done {
-                    place.tell_pending();
-                }
-            }
-            if done {
-                self.ring = true;
-                worked = true;
-            }
-            if let Kind::Virtio(subchannel, _) = &place.kind {
-                self.active |= subchannel.is_active();
-            }
+            self.ring |= done;
+            worked |= done;
+            self.active |= place.is_active();
         }
         self.active |= self.behind;
         worked
@@ -342,7 +319,7 @@ impl Client {
     fn go_on_resetting(&mut self, ctx: &Ctx<'_>) {
         let mut waits = false;
         for place in &self.subchannels {
-            ctx.serve(self.number, place.index as u16);
+            ctx.serve(self.number, place.index());
             waits |= place.go_on_resetting(&mut self.devices);
         }
         if !waits {
@@ -360,16 +337,25 @@ impl Client {
         ctx: &mut Ctx<'_>,
         mut act: impl FnMut(&mut PassThrough, &mut Ctx<'_>),
     ) {
-        for place in &mut self.subchannels {
-            if place.withheld {
-                continue;
-            }
-            if let Kind::PassThrough(subject) = &mut place.kind {
-                ctx.serve(self.number, subject.index());
-                act(subject, ctx);
-                self.ring |= place.tell(&self.area, &mut self.events, ctx);
-            }
+        for index in 0..self.subchannels.len() {
+            self.one_pass_through(index as u16, ctx, &mut act);
         }
+    }
+
+    /// Does something to one pass-through subchannel that is in service, and tells the client what came of it.
+    fn one_pass_through<T>(
+        &mut self,
+        index: u16,
+        ctx: &mut Ctx<'_>,
+        act: impl FnOnce(&mut PassThrough, &mut Ctx<'_>) -> T,
+    ) -> Option<T> {
+        let place = self.subchannels.get_mut(usize::from(index));
+        let place = place.filter(|place| !place.withheld)?;
+        let subject = place.subject_mut()?;
+        ctx.serve(self.number, index);
+        let done = act(subject, ctx);
+        self.ring |= place.tell(&mut self.events, ctx);
+        Some(done)
     }
 
     /// An interruption. Returns whether it was one of this client's subchannels'.
@@ -377,28 +363,26 @@ impl Client {
         let IoInterruption::Subchannel { id: of, .. } = interruption else {
             return false;
         };
-        if !self.any_passed_through(|subject| subject.id() == *of) {
-            return false;
-        }
-        self.each_pass_through(ctx, |subject, ctx| {
-            if subject.id() == *of {
-                subject.interruption(ctx);
+        let mut taken = false;
+        for index in 0..self.subchannels.len() {
+            let subject = self.subchannels.get(index).and_then(Virtual::subject);
+            if subject.is_some_and(|subject| subject.id() == *of) {
+                taken = true;
+                self.one_pass_through(index as u16, ctx, PassThrough::interruption);
             }
-        });
-        true
+        }
+        taken
     }
 
     /// Does what is due. Returns whether a program may change while it runs, and is to be [looked at](Self::refresh).
     pub fn tick(&mut self, ctx: &mut Ctx<'_>) -> bool {
         let (mut due, mut changing) = (false, false);
-        for place in &self.subchannels {
-            if let Kind::PassThrough(subject) = &place.kind {
-                due |= subject.is_due(ctx.now);
-                changing |= subject.is_changing();
-            }
+        for (_, subject) in self.passed_through() {
+            due |= subject.is_due(ctx.now);
+            changing |= subject.is_changing();
         }
         if due {
-            self.each_pass_through(ctx, |subject, ctx| subject.tick(ctx));
+            self.each_pass_through(ctx, PassThrough::tick);
         }
         changing
     }
@@ -408,11 +392,7 @@ impl Client {
         let mut all = self.passed_through();
         let (chosen, _) = all.find(|(index, subject)| *index >= from && subject.is_changing())?;
         drop(all);
-        self.each_pass_through(ctx, |subject, ctx| {
-            if subject.index() == chosen {
-                subject.refresh(ctx);
-            }
-        });
+        self.one_pass_through(chosen, ctx, PassThrough::refresh);
         Some(chosen)
     }
 

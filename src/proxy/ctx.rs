@@ -8,11 +8,9 @@ use crate::css::Platform;
 
 /// The machine, the time, and where it is written down what is done.
 pub struct Ctx<'a> {
-    /// The machine.
     pub platform: &'a mut dyn Platform,
     /// The time. [`Tod::NEVER`] as long as no client has a pass-through subchannel: nobody else needs it.
     pub now: Tod,
-    /// The trace.
     pub trace: Option<&'a mut Recorder<'static>>,
     /// Where it is noted what is being done, so that a next life does not do it again.
     pub note: Option<&'static Note>,

@@ -5,55 +5,45 @@
 //! A request that may have been carried out is not carried out again: it may be what the appliance died of. It is answered, and
 //! what follows from it ends for the client as after any restart.
 
-use channel::{FunctionControl, Orb, OrbMode};
-use vcss::client::{Command, Instruction, Response};
+use channel::FunctionControl;
+use s390x::cc::ConditionCode;
 use vcss::underway::CutOff;
-use vcss::Area;
-use zerocopy::FromBytes;
 
 use super::place::{Kind, Virtual};
 use crate::proxy::ctx::Ctx;
+use crate::proxy::subchannel::passthrough::PassThrough;
+use crate::proxy::subchannel::{Reply, Request};
 
 /// The answer to a request that may have been carried out, and the functions that have to end for the client then.
 ///
 /// `before` are those that were in progress, as far as the area says.
-fn answer(command: &Command, enabled: bool, before: FunctionControl) -> (u32, FunctionControl) {
-    let Some(instruction) = Instruction::from_number(command.instruction.get()) else {
-        return (Response::INVALID, before);
-    };
+fn answer(request: &Request, enabled: bool, before: FunctionControl) -> (Reply, FunctionControl) {
+    const BUSY: Reply = Reply::cc(ConditionCode::Cc2);
     let started = before.contains(FunctionControl::START);
-    match instruction {
-        Instruction::Store => (0, before),
+    match request {
+        Request::Store => (Reply::DONE, before),
         // Busy: to be asked again, which changes nothing if it was carried out.
-        Instruction::Modify => (2, before),
-        _ if !enabled => (3, before),
-        Instruction::Start => match Orb::read_from_prefix(&command.operand) {
-            Ok((orb, _)) if orb.check() == Ok(OrbMode::Command) => {
-                (0, before | FunctionControl::START)
-            }
-            Ok(_) | Err(_) => (Response::OPERAND, before),
-        },
-        Instruction::Halt => (0, before | FunctionControl::HALT),
-        Instruction::Clear => (0, FunctionControl::CLEAR),
+        Request::Modify(_) => (BUSY, before),
+        _ if !enabled => (Reply::NOT_OPERATIONAL, before),
+        Request::Start(_) if !request.is_valid() => (Reply::OPERAND, before),
+        Request::Start(_) => (Reply::DONE, before | FunctionControl::START),
+        Request::Halt => (Reply::DONE, before | FunctionControl::HALT),
+        Request::Clear => (Reply::DONE, FunctionControl::CLEAR),
         // What is in progress ends by itself; if nothing is, it may be this request that has taken it away.
-        Instruction::Cancel => (if started { 2 } else { 0 }, before),
-        Instruction::Resume => (if started { 0 } else { 2 }, before),
+        Request::Cancel => (if started { BUSY } else { Reply::DONE }, before),
+        Request::Resume => (if started { Reply::DONE } else { BUSY }, before),
         // What is pending comes with the next one.
-        Instruction::Test => (1, before),
+        Request::Test => (Reply::cc(ConditionCode::Cc1), before),
     }
 }
 
 impl Virtual {
     /// Answers the request, if it is open still.
-    pub(super) fn cut_off(
-        &mut self,
-        cut: &CutOff,
-        client: u16,
-        area: &Area<'static>,
-        ctx: &mut Ctx<'_>,
-    ) {
-        let sequence = self.asked.load();
-        if cut.request != Some(sequence) || sequence == self.answered.load() {
+    pub(super) fn cut_off(&mut self, cut: &CutOff, ctx: &mut Ctx<'_>) {
+        let Some(sequence) = self.entry.open_request() else {
+            return;
+        };
+        if cut.request != Some(sequence) {
             return;
         }
         let functions = FunctionControl::from_bits_truncate(self.functions() as u8);
@@ -61,41 +51,41 @@ impl Virtual {
             // Only that was left to say.
             Some(left) => self.end_functions(FunctionControl::from_bits_truncate(left)),
             None => {
-                let Ok(command) = area.read::<Command>(self.index) else {
-                    return;
-                };
+                let request = self.entry.request();
                 log::warn!(
-                    "client {client}, virtual subchannel {}: request {} was cut off, and is not carried out again",
-                    self.index,
-                    command.instruction
+                    "client {}, virtual subchannel {}: request {} was cut off, and is not carried out again",
+                    cut.client,
+                    cut.subchannel,
+                    request.map_or(0, |request| request.instruction() as u32)
                 );
-                let (condition, left) = answer(&command, self.is_enabled(), functions);
-                if left != functions {
+                let enabled = self.is_enabled();
+                let answer = request.map(|request| answer(&request, enabled, functions));
+                if let Some((_, left)) = answer.filter(|(_, left)| *left != functions) {
                     self.end_functions(left);
                 }
-                self.condition.store(condition);
+                self.entry.answer(answer.as_ref().map(|(reply, _)| reply));
             }
         }
-        self.show(area, ctx);
+        self.show(ctx);
         self.tell_pending();
-        self.answered.store(sequence);
+        self.entry.answered(sequence);
     }
 
     fn is_enabled(&self) -> bool {
-        match &self.kind {
-            _ if self.withheld => false,
-            Kind::PassThrough(subject) => subject.is_or_was_enabled(),
-            Kind::Virtio(subchannel, _) => subchannel.is_enabled(),
-            Kind::Nothing => false,
-        }
+        let subject = self.subject();
+        !self.withheld
+            && match &self.kind {
+                Kind::Virtio(subchannel, _) => subchannel.is_enabled(),
+                Kind::Owned(..) => subject.is_some_and(PassThrough::is_or_was_enabled),
+            }
     }
 
     /// Lets these functions end, and no others.
     fn end_functions(&mut self, functions: FunctionControl) {
         match &mut self.kind {
-            Kind::PassThrough(subject) => subject.end_functions(functions),
             Kind::Virtio(subchannel, _) => subchannel.cut_off(functions),
-            Kind::Nothing => {}
+            Kind::Owned(_, Some(subject)) => subject.end_functions(functions),
+            Kind::Owned(_, None) => {}
         }
     }
 }

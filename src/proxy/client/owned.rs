@@ -75,21 +75,25 @@ impl Client {
         if !platform.has_midaws() {
             translator = translator.without_midaws();
         }
-        let seen = seen(stands, number);
         let place = Place {
             client: self.number,
             index,
             isc,
             window: self.program,
         };
-        Some(PassThrough::new(owned(device), place, seen, translator))
+        let seen = seen(stands, number);
+        let subject = PassThrough::new(owned(device), place, seen, translator);
+        Some(match stands {
+            Stands::For(..) | Stands::Any => subject,
+            Stands::Lent(_) => subject.of_a_disk(),
+        })
     }
 
     /// Gives what passes devices through arenas that the channel finds below 2 GiB, where the developer's machine has no storage.
     #[cfg(test)]
     pub fn place_arenas(&mut self) {
         for place in &mut self.subchannels {
-            if let Kind::PassThrough(subject) = &mut place.kind {
+            if let Some(subject) = place.subject_mut() {
                 subject.set_translator(Translator::at(ARENA_BYTES, 0x100_0000));
             }
         }
@@ -105,23 +109,18 @@ impl Client {
     /// Gives a virtual subchannel the device that has been plugged in, and tells the client.
     pub fn plug(&mut self, index: u16, device: &Device, isc: u8, ctx: &mut Ctx<'_>) {
         let place = self.subchannels.get(usize::from(index));
-        let Some(stands) = place.and_then(|place| place.stands) else {
+        let Some(&Kind::Owned(stands, _)) = place.map(|place| &place.kind) else {
             return;
         };
-        if !self.may_have(stands, device) || !self.provide(index, stands, device, isc, ctx) {
-            return;
-        }
-        let seen = seen(stands, device.number);
-        self.each_pass_through(ctx, |subject, ctx| {
-            if subject.index() == index {
+        if self.provide(index, stands, device, isc, ctx) {
+            let seen = seen(stands, device.number);
+            self.one_pass_through(index, ctx, |subject, ctx| {
                 subject.plug(owned(device), seen, ctx);
-            }
-        });
-        self.note(stands, device);
+            });
+            self.note(stands, device);
+        }
     }
-}
 
-impl Client {
     /// Puts a virtual subchannel into service that was [withheld](Self::withhold), with the device for which it stands, if that is there.
     pub fn release(
         &mut self,
@@ -134,45 +133,42 @@ impl Client {
             return;
         };
         place.withheld = false;
-        if let Kind::Virtio(_, device) = &place.kind {
-            // What of it is not the client's memory is known already.
-            if let Some(device) = self.devices.get_mut(*device) {
-                ctx.serve(self.number, index);
-                device.take_up();
+        let number = match &place.kind {
+            Kind::Virtio(_, device) => {
+                // What of it is not the client's memory is known already.
+                if let Some(device) = self.devices.get_mut(*device) {
+                    ctx.serve(self.number, index);
+                    device.take_up();
+                }
+                None
             }
-        }
-        let number = match (place.stands, &place.kind) {
-            (Some(Stands::For(number, _)), _) => Some(number),
-            (Some(Stands::Any), Kind::PassThrough(subject)) => Some(subject.device()),
-            (Some(Stands::Any | Stands::Lent(_)) | None, _) => None,
+            Kind::Owned(Stands::For(number, _), _) => Some(*number),
+            Kind::Owned(Stands::Any, subject) => subject.as_ref().map(|it| it.device()),
+            Kind::Owned(Stands::Lent(_), _) => None,
         };
         if let Some(device) = number.and_then(find) {
             self.plug(index, &device, isc, ctx);
         }
     }
 
-    /// Lends the subchannel of a disk, which nobody uses, to the virtual subchannel that stands for that disk. Returns whether
-    /// there is one that has it now.
-    pub fn lend(&mut self, device: &Device, isc: u8, ctx: &mut Ctx<'_>) -> bool {
+    /// Gives the subchannel of a disk, which nobody uses, to the virtual subchannel that stands for that disk, for maintenance. Returns
+    /// whether there is one that has it now.
+    pub fn begin_maintenance(&mut self, device: &Device, isc: u8, ctx: &mut Ctx<'_>) -> bool {
         let stands = Stands::Lent(device.number);
         let mut all = (0..).zip(&self.subchannels);
-        let found = all.find(|(_, place)| place.stands == Some(stands) && !place.withheld);
+        let found = all.find(|(_, place)| {
+            matches!(place.kind, Kind::Owned(it, _) if it == stands) && !place.withheld
+        });
         let Some((index, _)) = found else {
             return false;
         };
-        if !self.may_have(stands, device) || !self.provide(index, stands, device, isc, ctx) {
-            return false;
-        }
-        let mut lent = false;
-        self.each_pass_through(ctx, |subject, ctx| {
-            if subject.index() == index {
-                lent = subject.lend(owned(device), ctx);
-            }
-        });
-        lent
+        self.provide(index, stands, device, isc, ctx)
+            && self.one_pass_through(index, ctx, |subject, ctx| {
+                subject.begin_maintenance(owned(device), ctx)
+            }) == Some(true)
     }
 
-    /// Gives a virtual subchannel what passes a device through, if it has not got that. Returns whether it has.
+    /// Gives a virtual subchannel what passes a device through, if it may have that and has not got it. Returns whether it has.
     fn provide(
         &mut self,
         index: u16,
@@ -182,18 +178,18 @@ impl Client {
         ctx: &mut Ctx<'_>,
     ) -> bool {
         let place = self.subchannels.get(usize::from(index));
-        if !place.is_some_and(|place| matches!(place.kind, Kind::Nothing)) {
-            return place.is_some();
+        if !self.may_have(stands, device) {
+            return false;
+        }
+        if place.is_some_and(|place| place.subject().is_some()) {
+            return true;
         }
         let subject = self.subject(ctx.platform, index, stands, device, isc);
         let place = self.subchannels.get_mut(usize::from(index));
         let (Some(subject), Some(place)) = (subject, place) else {
             return false;
         };
-        place.kind = Kind::PassThrough(Box::new(match stands {
-            Stands::For(..) | Stands::Any => subject,
-            Stands::Lent(_) => subject.away(),
-        }));
+        place.kind = Kind::Owned(stands, Some(Box::new(subject)));
         true
     }
 }

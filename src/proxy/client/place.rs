@@ -4,35 +4,124 @@ use core::mem::offset_of;
 
 use liballoc::boxed::Box;
 
-use channel::{DeviceNumber, Irb, NotOperational, Orb, Refusal, Schib, Tested};
-use vcss::client::{Command, Instruction, Measurement, Response, SchibPart, Status};
+use channel::{DeviceNumber, Irb, Refusal, Schib};
+use s390x::cc::ConditionCode;
+use vcss::client::{Command, Measurement, Response, SchibPart, Status};
 use vcss::events::EventSource;
 use vcss::{Area, AreaError, Word};
 use window::Window;
-use zerocopy::FromBytes;
 
 use crate::proxy::block_service::VirtioBlk;
 use crate::proxy::ctx::Ctx;
 use crate::proxy::subchannel::emulated::program::Executed;
 use crate::proxy::subchannel::emulated::Subchannel;
-use crate::proxy::subchannel::passthrough::{PassThrough, Request};
+use crate::proxy::subchannel::passthrough::PassThrough;
+use crate::proxy::subchannel::{Reply, Request};
+
+/// The entry of a virtual subchannel in the area, and what it says.
+#[derive(Debug)]
+pub(super) struct Entry {
+    area: Area<'static>,
+    index: u32,
+    asked: Word<'static>,
+    answered: Word<'static>,
+    condition: Word<'static>,
+    pending: Word<'static>,
+    functions: Word<'static>,
+    /// What the last two words say.
+    told: (u32, u32),
+}
+
+impl Entry {
+    pub(super) fn new(area: &Area<'static>, index: u32) -> Result<Self, AreaError> {
+        Ok(Self {
+            index,
+            asked: area.word::<Command>(index, offset_of!(Command, sequence))?,
+            answered: area.word::<Response>(index, offset_of!(Response, sequence))?,
+            condition: area.word::<Response>(index, offset_of!(Response, condition))?,
+            pending: area.word::<Status>(index, offset_of!(Status, pending))?,
+            functions: area.word::<SchibPart>(index, offset_of!(SchibPart, functions))?,
+            // Whatever is there, it is not that.
+            told: (u32::MAX, u32::MAX),
+            area: area.clone(),
+        })
+    }
+
+    /// The sequence of the request that is open.
+    #[inline]
+    pub(super) fn open_request(&self) -> Option<u32> {
+        let asked = self.asked.load();
+        (asked != self.answered.load()).then_some(asked)
+    }
+
+    /// The request, copied once; `None`: it is none.
+    pub(super) fn request(&self) -> Option<Request> {
+        Request::decode(&self.area.read(self.index).ok()?)
+    }
+
+    /// What is answered, before [`answered`](Self::answered) says so.
+    pub(super) fn answer(&self, reply: Option<&Reply>) {
+        let word = reply.map_or(Response::INVALID, Reply::word);
+        self.condition.store(word);
+    }
+
+    pub(super) fn answered(&self, sequence: u32) {
+        self.answered.store(sequence);
+    }
+
+    /// What an earlier life of the appliance has shown.
+    pub(super) fn former(&self) -> Option<SchibPart> {
+        self.area.read(self.index).ok()
+    }
+
+    pub(super) fn show(&self, schib: Schib, functions: u32) -> Result<(), AreaError> {
+        let part = SchibPart {
+            schib,
+            functions: functions.into(),
+            reserved: [0; 8],
+        };
+        self.area.write(self.index, &part)
+    }
+
+    /// Writes what TEST stores, and whether more is pending.
+    fn show_status(&self, irb: Irb, pending: bool) {
+        let status = Status {
+            pending: u32::from(pending).into(),
+            reserved: [0.into(); 7],
+            irb,
+        };
+        if let Err(error) = self.area.write(self.index, &status) {
+            log::error!("status: {error}");
+        }
+    }
+
+    /// Stores the words that say whether status is pending and what is in progress, if they have changed. Returns whether status
+    /// has become pending.
+    fn tell(&mut self, pending: bool, functions: u32) -> bool {
+        let now = (u32::from(pending), functions);
+        let before = core::mem::replace(&mut self.told, now);
+        if now.1 != before.1 {
+            self.functions.store(now.1);
+        }
+        if now.0 == before.0 {
+            return false;
+        }
+        self.pending.store(now.0);
+        pending
+    }
+}
 
 /// A virtual subchannel and its place in the area.
 #[derive(Debug)]
 pub(super) struct Virtual {
     pub(super) kind: Kind,
-    /// For which device it stands, where that is not settled for good.
-    pub(super) stands: Option<Stands>,
-    pub(super) index: u32,
-    pub(super) asked: Word<'static>,
-    pub(super) answered: Word<'static>,
-    pub(super) condition: Word<'static>,
-    pending: Word<'static>,
-    functions: Word<'static>,
+    pub(super) entry: Entry,
+    /// The client's number.
+    client: u16,
+    /// The client's program window.
+    program: &'static Window,
     /// The SCHIB part says that it is enabled.
     shown_enabled: bool,
-    /// What the words in the area say: pending, and functions.
-    told: (u32, u32),
     /// The client has begun anew, and requests of before are still in flight at the disk.
     pub(super) resetting: bool,
     /// It is out of service: to the client it is one without a device.
@@ -46,7 +135,7 @@ pub enum Stands {
     For(DeviceNumber, u16),
     /// For one that nobody was given by its number. The client sees it by its own.
     Any,
-    /// For a disk's, the one with this number, while it is lent. The client sees it by that number.
+    /// For a disk's, the one with this number, during maintenance. The client sees it by that number.
     Lent(DeviceNumber),
 }
 
@@ -68,30 +157,49 @@ pub enum Fit {
 pub(super) enum Kind {
     /// A virtio-ccw device: the subchannel, and which of the devices.
     Virtio(Box<Subchannel>, usize),
-    /// An owned subchannel.
-    PassThrough(Box<PassThrough>),
-    /// Nothing so far: the device number is not valid.
-    Nothing,
+    /// An owned subchannel. Nothing so far: the device number is not valid.
+    Owned(Stands, Option<Box<PassThrough>>),
 }
 
 impl Virtual {
-    /// The virtual subchannel with number `index`.
-    pub(super) fn new(area: &Area<'static>, index: u32, kind: Kind) -> Result<Self, AreaError> {
-        Ok(Self {
+    pub(super) const fn new(
+        entry: Entry,
+        kind: Kind,
+        client: u16,
+        program: &'static Window,
+        withheld: bool,
+    ) -> Self {
+        Self {
             kind,
-            stands: None,
-            index,
-            asked: area.word::<Command>(index, offset_of!(Command, sequence))?,
-            answered: area.word::<Response>(index, offset_of!(Response, sequence))?,
-            condition: area.word::<Response>(index, offset_of!(Response, condition))?,
-            pending: area.word::<Status>(index, offset_of!(Status, pending))?,
-            functions: area.word::<SchibPart>(index, offset_of!(SchibPart, functions))?,
+            entry,
+            client,
+            program,
             shown_enabled: false,
-            // Whatever is there, it is not that.
-            told: (u32::MAX, u32::MAX),
             resetting: false,
-            withheld: false,
-        })
+            withheld,
+        }
+    }
+
+    #[inline]
+    pub(super) const fn index(&self) -> u16 {
+        self.entry.index as u16
+    }
+
+    /// What passes a device through, if that is its kind.
+    #[inline]
+    pub(super) fn subject(&self) -> Option<&PassThrough> {
+        match &self.kind {
+            Kind::Owned(_, subject) => subject.as_deref(),
+            Kind::Virtio(..) => None,
+        }
+    }
+
+    #[inline]
+    pub(super) fn subject_mut(&mut self) -> Option<&mut PassThrough> {
+        match &mut self.kind {
+            Kind::Owned(_, subject) => subject.as_deref_mut(),
+            Kind::Virtio(..) => None,
+        }
     }
 
     /// How well it does for a device that nobody has; `None`: not at all.
@@ -99,113 +207,107 @@ impl Virtual {
         if self.withheld {
             return None;
         }
-        match (self.stands?, &self.kind) {
-            (Stands::For(wanted, _), _) => (wanted == number).then_some(Fit::Given),
-            (Stands::Any, Kind::Nothing) => Some(Fit::Fresh),
-            (Stands::Any, Kind::PassThrough(subject)) if subject.is_gone() => {
+        match &self.kind {
+            Kind::Owned(Stands::For(wanted, _), _) => (*wanted == number).then_some(Fit::Given),
+            Kind::Owned(Stands::Any, None) => Some(Fit::Fresh),
+            Kind::Owned(Stands::Any, Some(subject)) if subject.is_gone() => {
                 let same = subject.device() == number;
                 Some(if same { Fit::Former } else { Fit::Other })
             }
-            (Stands::Any, Kind::PassThrough(_) | Kind::Virtio(..)) | (Stands::Lent(_), _) => None,
+            Kind::Owned(Stands::Any | Stands::Lent(_), _) | Kind::Virtio(..) => None,
         }
     }
 
-    /// Carries out one request.
     pub(super) fn answer(
         &mut self,
-        (client, program): (u16, &Window),
-        area: &Area<'static>,
+        sequence: u32,
         devices: &mut [VirtioBlk],
         events: &mut Option<EventSource<'static>>,
         ctx: &mut Ctx<'_>,
     ) {
-        let sequence = self.asked.load();
         if let Some(note) = ctx.note {
-            note.begin(client, self.index as u16, sequence);
+            note.begin(self.client, self.index(), sequence);
         }
-        let command = area.read::<Command>(self.index);
-        let command = command.as_ref().ok();
-        let instruction =
-            command.and_then(|command| Instruction::from_number(command.instruction.get()));
-        let condition = match (command, instruction) {
-            (Some(command), Some(instruction)) => {
-                let operand = &command.operand;
-                match &mut self.kind {
-                    _ if self.withheld => without_device(instruction, area, self.index),
-                    Kind::Virtio(..) if self.resetting => match instruction {
-                        Instruction::Modify => 2,
-                        _ => without_device(instruction, area, self.index),
-                    },
-                    Kind::Virtio(subchannel, device) => match devices.get_mut(*device) {
-                        Some(device) => {
-                            let (condition, irb) =
-                                emulate(subchannel, instruction, operand, program, device);
-                            if instruction == Instruction::Test {
-                                let pending = subchannel.is_pending();
-                                show_status(area, self.index, &irb, pending);
-                            }
-                            condition
-                        }
-                        None => Response::INVALID,
-                    },
-                    Kind::PassThrough(subject) => {
-                        let condition = pass(subject, instruction, operand, ctx);
-                        if instruction == Instruction::Test {
-                            let pending = subject.is_pending();
-                            show_status(area, self.index, subject.irb(), pending);
-                        }
-                        condition
-                    }
-                    Kind::Nothing => without_device(instruction, area, self.index),
-                }
-            }
-            _ => Response::INVALID,
+        let request = self.entry.request();
+        let reply = match &request {
+            Some(request) => self.reply(request, devices, ctx),
+            None => None,
         };
-        if matches!(instruction, Some(Instruction::Store | Instruction::Modify)) {
-            self.show(area, ctx);
+        match (&request, &reply) {
+            (Some(Request::Test), Some(reply)) => {
+                let pending = reply.cc != Ok(ConditionCode::Cc3) && self.is_pending();
+                self.entry
+                    .show_status(reply.irb.unwrap_or_default(), pending);
+            }
+            (Some(Request::Store | Request::Modify(_)), _) => self.show(ctx),
+            _ => {}
         }
-        self.condition.store(condition);
+        self.entry.answer(reply.as_ref());
         if let Some(note) = ctx.note {
             note.done(self.functions());
         }
-        self.tell(area, events, ctx);
-        self.answered.store(sequence);
+        self.tell(events, ctx);
+        self.entry.answered(sequence);
         if let Some(note) = ctx.note {
             note.forget();
         }
     }
 
+    #[inline]
+    fn reply(
+        &mut self,
+        request: &Request,
+        devices: &mut [VirtioBlk],
+        ctx: &mut Ctx<'_>,
+    ) -> Option<Reply> {
+        Some(match &mut self.kind {
+            _ if self.withheld => without_device(request),
+            Kind::Virtio(..) if self.resetting => match request {
+                Request::Modify(_) => Reply::cc(ConditionCode::Cc2),
+                _ => without_device(request),
+            },
+            Kind::Virtio(subchannel, device) => {
+                emulate(subchannel, request, self.program, devices.get_mut(*device)?)
+            }
+            Kind::Owned(_, Some(subject)) => subject.request(request, ctx),
+            Kind::Owned(_, None) => without_device(request),
+        })
+    }
+
     /// Goes on with the program of an emulated control unit. Returns whether it ended.
     #[cold]
-    pub(super) fn advance(
-        &mut self,
-        (client, program): (u16, &Window),
-        devices: &mut [VirtioBlk],
-        ctx: &Ctx<'_>,
-    ) -> bool {
+    pub(super) fn advance(&mut self, devices: &mut [VirtioBlk], ctx: &Ctx<'_>) -> bool {
+        let (client, index) = (self.client, self.index());
         let Kind::Virtio(subchannel, device) = &mut self.kind else {
             return false;
         };
         let Some(device) = devices.get_mut(*device) else {
             return false;
         };
-        let noted = ctx
-            .note
-            .filter(|note| note.begin_again(client, self.index as u16));
-        let ended = subchannel.advance(program, device);
+        let noted = ctx.note.filter(|note| note.begin_again(client, index));
+        let ended = subchannel.advance(self.program, device);
         if let Some(note) = noted {
             note.forget();
         }
         ended
     }
 
+    /// Whether the program of an emulated control unit waits.
+    #[inline]
+    pub(super) const fn is_active(&self) -> bool {
+        match &self.kind {
+            Kind::Virtio(subchannel, _) => subchannel.is_active(),
+            Kind::Owned(..) => false,
+        }
+    }
+
     /// The client begins anew: a virtual subchannel of the virtio-ccw kind is as after a reset, and so is its device when nothing is in
     /// flight any more, see [`Self::go_on_resetting`].
-    pub(super) fn begin_reset(&mut self, area: &Area<'static>, ctx: &mut Ctx<'_>) {
+    pub(super) fn begin_reset(&mut self, ctx: &mut Ctx<'_>) {
         if let Kind::Virtio(subchannel, _) = &mut self.kind {
             **subchannel = Subchannel::new(subchannel.store().pmcw.device.get());
             self.resetting = true;
-            self.show(area, ctx);
+            self.show(ctx);
             self.tell_pending();
         }
     }
@@ -223,17 +325,13 @@ impl Virtual {
     /// What the answer to a request may have taken: CCWs that were looked at.
     #[inline]
     pub(super) fn effort(&self) -> usize {
-        match &self.kind {
-            Kind::PassThrough(subject) => subject.effort(),
-            Kind::Virtio(..) | Kind::Nothing => 0,
-        }
+        self.subject().map_or(0, PassThrough::effort)
     }
 
-    pub(super) fn is_pending(&self) -> bool {
+    fn is_pending(&self) -> bool {
         match &self.kind {
             Kind::Virtio(subchannel, _) => subchannel.is_pending(),
-            Kind::PassThrough(subject) => subject.is_pending(),
-            Kind::Nothing => false,
+            Kind::Owned(_, subject) => subject.as_ref().is_some_and(|it| it.is_pending()),
         }
     }
 
@@ -241,29 +339,25 @@ impl Virtual {
     #[inline]
     pub(super) fn functions(&self) -> u32 {
         match &self.kind {
-            Kind::PassThrough(subject) => u32::from(subject.functions().bits()),
-            Kind::Virtio(subchannel, _) => u32::from(subchannel.functions().bits()),
-            Kind::Nothing => 0,
+            Kind::Virtio(subchannel, _) => subchannel.functions().bits().into(),
+            Kind::Owned(_, Some(subject)) => subject.functions().bits().into(),
+            Kind::Owned(_, None) => 0,
         }
     }
 
-    /// Writes the SCHIB part.
-    pub(super) fn show(&mut self, area: &Area<'static>, ctx: &mut Ctx<'_>) {
+    pub(super) fn show(&mut self, ctx: &mut Ctx<'_>) {
         let schib = match &mut self.kind {
             Kind::Virtio(subchannel, _) => *subchannel.store(),
-            // What an earlier life has shown holds until it has been taken up: this life may end before that.
-            Kind::PassThrough(subject) if subject.former().is_some() => {
-                self.shown_enabled = subject.is_enabled();
-                subject.former().copied().unwrap_or_default()
-            }
-            Kind::PassThrough(subject) => {
-                let schib = subject.schib(ctx);
+            Kind::Owned(_, Some(subject)) => {
+                // What an earlier life has shown holds until it has been taken up: this life may end before that.
+                let former = subject.former().copied();
+                let schib = former.unwrap_or_else(|| subject.schib(ctx));
                 self.shown_enabled = subject.is_enabled();
                 schib
             }
-            Kind::Nothing => Schib::default(),
+            Kind::Owned(_, None) => Schib::default(),
         };
-        if let Err(error) = area.write(self.index, &part(schib, self.functions())) {
+        if let Err(error) = self.entry.show(schib, self.functions()) {
             log::error!("schib: {error}");
         }
     }
@@ -271,17 +365,15 @@ impl Virtual {
     /// Tells the client what became of a pass-through subchannel. Returns whether there is anything to ring for.
     pub(super) fn tell(
         &mut self,
-        area: &Area<'static>,
         events: &mut Option<EventSource<'static>>,
         ctx: &mut Ctx<'_>,
     ) -> bool {
-        if let Kind::PassThrough(subject) = &self.kind {
-            if subject.is_enabled() != self.shown_enabled {
-                self.show(area, ctx);
-            }
+        let is_enabled = self.subject().map(PassThrough::is_enabled);
+        if is_enabled.is_some_and(|is_enabled| is_enabled != self.shown_enabled) {
+            self.show(ctx);
         }
         let mut ring = self.tell_pending();
-        let Kind::PassThrough(subject) = &mut self.kind else {
+        let Kind::Owned(_, Some(subject)) = &mut self.kind else {
             return false;
         };
         while let Some(report) = subject.take_report() {
@@ -291,91 +383,44 @@ impl Virtual {
             ring = true;
         }
         if let Some(measurement) = subject.take_measurement() {
-            let _ = area.write::<Measurement>(self.index, measurement);
+            let _ = (self.entry.area).write::<Measurement>(self.entry.index, measurement);
         }
         ring
     }
 
-    /// Stores the words that say whether status is pending and what is in progress, if they have changed. Returns whether status
-    /// has become pending.
+    /// Tells the client whether status is pending and what is in progress. Returns whether status has become pending.
     pub(super) fn tell_pending(&mut self) -> bool {
-        let now = (u32::from(self.is_pending()), self.functions());
-        let before = core::mem::replace(&mut self.told, now);
-        if now.1 != before.1 {
-            self.functions.store(now.1);
-        }
-        if now.0 == before.0 {
-            return false;
-        }
-        self.pending.store(now.0);
-        now.0 != 0
+        self.entry.tell(self.is_pending(), self.functions())
     }
 }
 
-/// A request to a virtual subchannel that has no device now: its condition code.
+/// The answer to a request to a virtual subchannel that has no device now.
 #[cold]
-fn without_device(instruction: Instruction, area: &Area<'static>, index: u32) -> u32 {
-    match instruction {
-        Instruction::Store | Instruction::Modify => 0,
-        Instruction::Test => {
-            show_status(area, index, &Irb::default(), false);
-            3
-        }
-        _ => 3,
+const fn without_device(request: &Request) -> Reply {
+    match request {
+        Request::Store | Request::Modify(_) => Reply::DONE,
+        _ => Reply::NOT_OPERATIONAL,
     }
 }
 
-/// Writes what TEST stores, and whether more is pending.
-fn show_status(area: &Area<'static>, index: u32, irb: &Irb, pending: bool) {
-    let status = Status {
-        pending: u32::from(pending).into(),
-        reserved: [0.into(); 7],
-        irb: *irb,
-    };
-    if let Err(error) = area.write(index, &status) {
-        log::error!("status: {error}");
-    }
-}
-
-pub(super) fn part(schib: Schib, functions: u32) -> SchibPart {
-    SchibPart {
-        schib,
-        functions: functions.into(),
-        reserved: [0; 8],
-    }
-}
-
-/// A request to a virtual subchannel of the virtio-ccw kind: condition code, and what TEST stores.
+/// A request to a virtual subchannel of the virtio-ccw kind.
 fn emulate(
     subchannel: &mut Subchannel,
-    instruction: Instruction,
-    operand: &[u8],
+    request: &Request,
     program: &Window,
     device: &mut VirtioBlk,
-) -> (u32, Irb) {
-    let done = match instruction {
-        Instruction::Start => match Orb::read_from_prefix(operand) {
-            Ok((orb, _)) => subchannel.start(&orb, program, device),
-            Err(_) => Err(Refusal::NotOperational),
-        },
-        Instruction::Halt => ended(subchannel.halt(), device),
-        Instruction::Clear => ended(subchannel.clear(), device),
-        Instruction::Cancel => subchannel.cancel(),
-        Instruction::Resume => subchannel.resume(),
-        Instruction::Store => Ok(()),
-        Instruction::Modify => match Schib::read_from_prefix(operand) {
-            Ok((schib, _)) => subchannel.modify(&schib),
-            Err(_) => Err(Refusal::NotOperational),
-        },
-        Instruction::Test => {
-            return match subchannel.test() {
-                Ok(Tested::Status(irb)) => (0, irb),
-                Ok(Tested::Nothing(irb)) => (1, irb),
-                Err(NotOperational) => (3, Irb::default()),
-            }
-        }
+) -> Reply {
+    let done = match request {
+        Request::Start(orb) => subchannel.start(orb, program, device),
+        Request::Halt => ended(subchannel.halt(), device),
+        Request::Clear => ended(subchannel.clear(), device),
+        Request::Cancel => subchannel.cancel(),
+        Request::Resume => subchannel.resume(),
+        Request::Store => Ok(()),
+        Request::Modify(schib) => subchannel.modify(schib),
+        Request::Test => return subchannel.test().into(),
     };
-    (Refusal::cc(done).into(), Irb::default())
+    done.map_or_else(Reply::from, |()| Reply::DONE)
 }
 
 /// A halt or clear function that was done has ended the program that may have waited for the control unit.
@@ -384,37 +429,4 @@ fn ended(done: Result<(), Refusal>, device: &mut VirtioBlk) -> Result<(), Refusa
         device.go_on();
     }
     done
-}
-
-/// A request to a virtual subchannel of the pass-through kind: its condition code.
-fn pass(
-    subject: &mut PassThrough,
-    instruction: Instruction,
-    operand: &[u8],
-    ctx: &mut Ctx<'_>,
-) -> u32 {
-    let (orb, schib);
-    let request = match instruction {
-        Instruction::Start => match Orb::read_from_prefix(operand) {
-            Ok((operand, _)) => {
-                orb = operand;
-                Request::Start(&orb)
-            }
-            Err(_) => return Response::INVALID,
-        },
-        Instruction::Halt => Request::Halt,
-        Instruction::Clear => Request::Clear,
-        Instruction::Cancel => Request::Cancel,
-        Instruction::Resume => Request::Resume,
-        Instruction::Store => Request::Store,
-        Instruction::Modify => match Schib::read_from_prefix(operand) {
-            Ok((operand, _)) => {
-                schib = operand;
-                Request::Modify(&schib)
-            }
-            Err(_) => return Response::INVALID,
-        },
-        Instruction::Test => Request::Test,
-    };
-    subject.request(request, ctx)
 }

@@ -3,16 +3,15 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`state`] | the driver's state machine, one pure function |
-//! | `request` | what a client asks |
+//! | [`state`] | the driver's state machine, pure functions |
+//! | `requests` | the client's eight requests |
 //! | `actions` | what the state machine's actions do to the hardware |
-//! | `again` | those that start a program again |
-//! | `quiesce` | those that end what a client left running |
-//! | `plugging` | devices that go and come |
-//! | `lending` | a disk's subchannel, which is there only while it is lent |
+//! | `program` | the client's program: translated, running, cut and going on |
 //! | `measure`, `record` | the measurement block; trace records |
 //! | [`status`] | what a subchannel-status word says; status that the appliance makes |
 //! | [`schib`] | which fields of the SCHIB are the client's |
+//!
+//! This file: the subchannel's life, from bring-up to whoever has it next, and what others want to know of it.
 //!
 //! # Scope
 //!
@@ -27,19 +26,17 @@
 //!   delivered first.
 //! * A program is translated when no other one is there, and freed by [`state::Action::Release`] alone.
 //! * Nothing waits. What takes time is an interruption, or a time-out by [`PassThrough::tick`].
+//! * The device number says which device is meant. The subchannel is where it was found last; any other device there is none.
 //!
 //! # Limits
 //!
 //! Command mode. One function of the client's at a time, as the subchannel has it.
 
 mod actions;
-mod again;
-mod lending;
 mod measure;
-mod plugging;
-mod quiesce;
+mod program;
 mod record;
-mod request;
+mod requests;
 pub mod schib;
 pub mod state;
 pub mod status;
@@ -47,32 +44,26 @@ pub mod status;
 #[cfg(test)]
 mod tests;
 
-use channel::{Crw, FunctionControl, Irb, Orb, Schib, Scsw, StatusControl, SubchannelId};
+use channel::{
+    Classify, Crw, CrwFlags, DeviceNumber, FunctionControl, Irb, PmcwFlags, RecoveryCode,
+    ReportingSource, Schib, SubchannelId,
+};
 use heapless::Deque;
 use s390x::clock::Tod;
-use vcss::client::Instruction;
-use vcss::trace::TraceEvent;
+use vcss::client::Measurement;
+use vcss::trace::{Record, TraceEvent};
 use window::Window;
 
-pub use self::actions::initialised;
-pub use self::plugging::Owned;
 pub use self::record::driver_state;
-pub use self::request::Request;
 
-use self::lending::Lending;
 use self::measure::Measured;
-use self::record::{irb_words, orb_words, scsw_words, NO_WORDS};
-use self::request::Operand;
+use self::program::Program;
+use self::record::{Words, NO_CONDITION, NO_WORDS};
 use self::schib::Virtual;
-use self::state::{transition, Event, State};
+use self::state::{transition, Action, Event, State};
 use crate::proxy::ctx::Ctx;
 use crate::proxy::translate::Translator;
 
-/// The answer to a request whose operand the architecture refuses with an operand exception.
-pub const OPERAND: u32 = vcss::client::Response::OPERAND;
-
-/// Events that one event can lead to, one after the other, at most.
-const MAX_CHAIN: usize = 16;
 /// Channel reports that one call can make, at most.
 const MAX_REPORTS: usize = 4;
 /// After so long without an interruption a busy subchannel is looked at all the same, in microseconds.
@@ -81,85 +72,87 @@ const HEAL_US: u64 = 1_000_000;
 /// Whose virtual subchannel it is, and what never changes of it.
 #[derive(Clone, Copy, Debug)]
 pub struct Place {
-    /// The client's number.
     pub client: u16,
-    /// The virtual subchannel's number.
     pub index: u16,
-    /// The interruption subclass of the owned subchannel.
     pub isc: u8,
-    /// The client's program window.
     pub window: &'static Window,
+}
+
+/// An owned subchannel, and the number of the device that is meant there. Another device on that subchannel is none.
+#[derive(Clone, Copy, Debug)]
+pub struct Owned {
+    pub id: SubchannelId,
+    pub number: u16,
+    /// What can be said to the device again.
+    pub classify: Classify,
+    /// Programs run within START SUBCHANNEL.
+    pub runs_within_start: bool,
+}
+
+/// Who has the owned subchannel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Availability {
+    /// The client, for good.
+    Client,
+    /// Nobody any more: the appliance stops.
+    Withdrawn,
+    /// It is a disk's, and the disk's driver has it. Nothing here touches it.
+    Driver,
+    /// It is a disk's, and the client has it for maintenance.
+    Maintenance,
+    /// It is a disk's, on its way back: what the client has left is being ended.
+    Returning,
 }
 
 /// A virtual subchannel of the pass-through kind.
 #[derive(Debug)]
 pub struct PassThrough {
-    /// The owned subchannel.
-    id: SubchannelId,
-    /// The number of the device that has to be there.
-    number: u16,
     place: Place,
+    owned: Owned,
+    availability: Availability,
     state: State,
-    /// It is for somebody: on its way out of standby it is given to the client.
-    owned: bool,
-    /// It is a disk's, and whose it is now.
-    lending: Lending,
     own: Virtual,
+    program: Program,
     /// Status that is not the hardware's any more, or never was. It comes before what the hardware has.
     held: Option<Irb>,
     /// The client knows that the hardware has status.
     announced: bool,
-    /// The client's functions that are in progress.
-    functions: FunctionControl,
-    /// What an earlier life of the appliance had shown, and what was in progress, until the subchannel can take it up.
-    former: Option<(Schib, FunctionControl)>,
-    /// What the hardware was given for the program, to start it once more.
-    orb: Orb,
-    retries: u8,
-    /// What runs is not the program's first part: some of it has been executed.
-    continued: bool,
-    /// The program is suspended, or has ended: its words mean nothing until it is resumed.
-    at_rest: bool,
     /// Until when status is held back that may be older than a clear function, if there is any.
     held_until: Option<Tod>,
-    translator: Translator,
+    /// What an earlier life of the appliance had shown, and what was in progress, until the subchannel can take it up.
+    former: Option<(Schib, FunctionControl)>,
     deadline: Tod,
     reports: Deque<Crw, MAX_REPORTS>,
     measured: Measured,
-    /// The answer that is being made.
-    condition: u32,
-    irb: Irb,
 }
 
 impl PassThrough {
     /// The virtual subchannel at this place and with this device number, for the subchannel `owned`. Not yet opened.
     pub fn new(owned: Owned, place: Place, device: u16, translator: Translator) -> Self {
-        let mut translator = translator.replaying(owned.classify);
-        translator.set_within_start(owned.runs_within_start);
+        let mut program = Program::new(translator, place.window);
+        program.set_device(&owned);
         Self {
-            id: owned.id,
-            number: owned.number,
             place,
+            owned,
+            availability: Availability::Client,
             state: State::NotOperational,
-            owned: true,
-            lending: Lending::Never,
             own: Virtual::reset(device),
+            program,
             held: None,
             announced: false,
-            functions: FunctionControl::empty(),
-            former: None,
-            orb: Orb::default(),
-            retries: 0,
-            continued: false,
-            at_rest: false,
             held_until: None,
-            translator,
+            former: None,
             deadline: Tod::NEVER,
             reports: Deque::new(),
             measured: Measured::default(),
-            condition: 0,
-            irb: Irb::default(),
         }
+    }
+
+    /// The same for a disk's subchannel, which the disk's driver has: not to be [opened](Self::open). To the client it is one without
+    /// a device except during maintenance, whatever happens to the disk.
+    pub const fn of_a_disk(mut self) -> Self {
+        self.availability = Availability::Driver;
+        self
     }
 
     /// Takes the owned subchannel into use. `former` is what an earlier life of the appliance left in the SCHIB part: the
@@ -167,126 +160,27 @@ impl PassThrough {
     /// client hears of it.
     pub fn open(&mut self, former: Option<(Schib, u8)>, ctx: &mut Ctx<'_>) {
         let former = former.filter(|(schib, _)| schib.pmcw.has_device());
-        let same = |schib: &Schib| schib.pmcw.device.get() == self.own.device();
-        let another = former.is_some_and(|(schib, _)| !same(&schib));
-        self.former = former
-            .filter(|(schib, _)| same(schib))
-            .map(|(schib, functions)| (schib, FunctionControl::from_bits_truncate(functions)));
-        if another {
-            self.report_crw(initialised(self.place.index));
+        if let Some((schib, functions)) = former {
+            if schib.pmcw.device.get() == self.own.device() {
+                self.former = Some((schib, FunctionControl::from_bits_truncate(functions)));
+            } else {
+                self.tell(initialised(self.place.index));
+            }
         }
         let before = self.state;
         match self.stored(ctx) {
             None => {}
             Some(schib) if is_in_use(&schib) => {
                 self.state = State::Busy;
-                self.run(Event::Reset, Operand::None, ctx);
+                self.run(Event::Reset, ctx);
             }
             Some(_) => {
                 self.state = State::Standby;
                 let event = self.disable(ctx).unwrap_or(Event::Online);
-                self.run(event, Operand::None, ctx);
+                self.run(event, ctx);
             }
         }
-        self.trace(ctx, before, TraceEvent::Online, None, NO_WORDS);
-    }
-
-    /// Carries out a request; the condition code, or [`OPERAND`].
-    pub fn request(&mut self, request: Request<'_>, ctx: &mut Ctx<'_>) -> u32 {
-        let before = self.state;
-        if !request.is_valid() {
-            self.condition = OPERAND;
-        } else if request.needs_enabled() && !self.own.is_enabled() {
-            self.condition = 3;
-            self.irb = Irb::default();
-        } else {
-            if request.wants_a_look() && self.state == State::Busy {
-                // Status that is the appliance's own must not be in its way.
-                self.interruption(ctx);
-            }
-            let operand = match request {
-                Request::Start(orb) => Operand::Orb(orb),
-                Request::Modify(schib) => Operand::Schib(schib),
-                _ => Operand::None,
-            };
-            self.run(request.event(), operand, ctx);
-        }
-        let (instruction, words) = match request {
-            Request::Start(orb) => (Instruction::Start, orb_words(orb)),
-            Request::Halt => (Instruction::Halt, NO_WORDS),
-            Request::Clear => (Instruction::Clear, NO_WORDS),
-            Request::Cancel => (Instruction::Cancel, NO_WORDS),
-            Request::Resume => (Instruction::Resume, NO_WORDS),
-            Request::Store => (Instruction::Store, NO_WORDS),
-            Request::Modify(_) => (Instruction::Modify, NO_WORDS),
-            Request::Test => (Instruction::Test, irb_words(&self.irb)),
-        };
-        // None for an operand exception.
-        let condition = u8::try_from(self.condition).ok();
-        self.trace(
-            ctx,
-            before,
-            TraceEvent::Request(instruction),
-            condition,
-            words,
-        );
-        self.condition
-    }
-
-    /// The IRB of the last TEST.
-    pub const fn irb(&self) -> &Irb {
-        &self.irb
-    }
-
-    /// The SCHIB as STORE shows it.
-    pub fn schib(&mut self, ctx: &mut Ctx<'_>) -> Schib {
-        let hidden = match self.state {
-            State::NotOperational | State::Disconnected => true,
-            State::Standby | State::Idle | State::Busy | State::Quiescing(_) => false,
-        };
-        let hardware = if hidden { None } else { self.looked(ctx) };
-        let Some(hardware) = hardware else {
-            return self.own.show_nothing();
-        };
-        let mut schib = self.own.show(&hardware);
-        schib.scsw = match (&self.held, self.state) {
-            (Some(held), _) => held.scsw,
-            (None, State::Idle | State::Busy) => {
-                let mut scsw = hardware.scsw;
-                if self.is_half_of_split(&scsw) {
-                    scsw = status::running(scsw);
-                }
-                self.client_scsw(scsw)
-            }
-            // What is being ended is no business of the client's.
-            (None, _) => Scsw::default(),
-        };
-        schib
-    }
-
-    /// An interruption of the owned subchannel: looks what it is.
-    pub fn interruption(&mut self, ctx: &mut Ctx<'_>) {
-        if self.is_away() {
-            return;
-        }
-        let before = self.state;
-        let Some(schib) = self.looked(ctx) else {
-            return;
-        };
-        if self.holds_back(&schib.scsw, ctx.now) || self.is_half_of_split(&schib.scsw) {
-            return;
-        }
-        let Some(mut event) = status::event_of(&schib.scsw) else {
-            // The status has been taken already.
-            return;
-        };
-        if self.is_split(&schib.scsw) {
-            event = Event::Split;
-        }
-        self.at_rest = self.translator.is_modifiable() && self.rests(&schib.scsw);
-        self.run(event, Operand::None, ctx);
-        let words = scsw_words(&schib.scsw);
-        self.trace(ctx, before, TraceEvent::Interruption, None, words);
+        self.trace(ctx, before, TraceEvent::Online, NO_CONDITION, NO_WORDS);
     }
 
     /// A channel report about a path. Returns whether the subchannel has it; the client hears of it unless it has been
@@ -295,7 +189,6 @@ impl PassThrough {
         if self.is_away() {
             return false;
         }
-        let before = self.state;
         let Some(schib) = self.looked(ctx) else {
             return false;
         };
@@ -304,32 +197,94 @@ impl PassThrough {
         let has_it = paths
             .any(|(mask, chpid)| installed & mask != 0 && u16::from(chpid) == report.source_id());
         if has_it {
-            let operand = if told {
-                Operand::None
-            } else {
-                Operand::Path(report)
-            };
-            self.run(Event::Path, operand, ctx);
-            self.trace(ctx, before, TraceEvent::Path, None, NO_WORDS);
+            let step = transition(self.state, Event::Path);
+            if !told && step.actions().any(|action| action == Action::ReportPath) {
+                self.tell(report);
+            }
+            self.happen(Event::Path, TraceEvent::Path, ctx);
         }
         has_it
     }
 
+    /// A channel report about the owned subchannel: looks whether the device has gone. One that the client has not enabled may be
+    /// another one with its number, and nothing would show it: it is let go, to be asked what it is and to come back.
+    pub fn report(&mut self, ctx: &mut Ctx<'_>) {
+        if self.is_away() {
+            return;
+        }
+        let unused = self.state == State::Idle && !self.own.is_enabled() && !self.is_of_a_disk();
+        if self.stored(ctx).is_none() || unused {
+            self.gone(ctx);
+        }
+    }
+
+    /// The device is there, or another one for which the virtual subchannel stands from now on: on the subchannel `owned`, and
+    /// with the device number `device` for the client. Nothing happens while there is one already.
+    pub fn plug(&mut self, owned: Owned, device: u16, ctx: &mut Ctx<'_>) {
+        if self.is_away() || !self.is_gone() {
+            return;
+        }
+        if device != self.own.device() {
+            self.former = None;
+            self.own = Virtual::reset(device);
+            self.measured = Measured::default();
+        }
+        self.come(owned, ctx);
+    }
+
+    /// The device is on this subchannel, disabled whatever it was before.
+    fn come(&mut self, owned: Owned, ctx: &mut Ctx<'_>) {
+        self.owned = owned;
+        self.program.set_device(&owned);
+        if self.stored(ctx).is_some() && self.disable(ctx).is_none() {
+            self.happen(Event::Back, TraceEvent::Back, ctx);
+        }
+    }
+
     /// The client begins anew, or has died.
     pub fn reset(&mut self, ctx: &mut Ctx<'_>) {
-        let before = self.state;
         // Nor does the client want what an earlier life of the appliance had shown.
         self.former = None;
-        self.run(Event::Reset, Operand::None, ctx);
-        self.trace(ctx, before, TraceEvent::Reset, None, NO_WORDS);
+        self.happen(Event::Reset, TraceEvent::Reset, ctx);
     }
 
     /// The subchannel is taken from the client, for good.
     pub fn offline(&mut self, ctx: &mut Ctx<'_>) {
-        let before = self.state;
-        self.owned = false;
-        self.run(Event::Offline, Operand::None, ctx);
-        self.trace(ctx, before, TraceEvent::Offline, None, NO_WORDS);
+        self.availability = match self.availability {
+            Availability::Client => Availability::Withdrawn,
+            Availability::Maintenance => Availability::Returning,
+            already => already,
+        };
+        self.happen(Event::Offline, TraceEvent::Offline, ctx);
+    }
+
+    /// The disk's driver has let go of it, wherever it is by now. Returns whether the client has it: otherwise it is the driver's still.
+    pub fn begin_maintenance(&mut self, owned: Owned, ctx: &mut Ctx<'_>) -> bool {
+        if self.availability != Availability::Driver {
+            return false;
+        }
+        self.availability = Availability::Maintenance;
+        self.come(owned, ctx);
+        if self.is_gone() {
+            self.availability = Availability::Driver;
+        }
+        !self.is_gone()
+    }
+
+    /// The driver of the disk wants it back. To be called until it says that nothing of the client's is left there.
+    pub fn end_maintenance(&mut self, ctx: &mut Ctx<'_>) -> bool {
+        if self.availability == Availability::Maintenance {
+            self.offline(ctx);
+        }
+        match self.state {
+            State::Standby => self.run(Event::Gone, ctx),
+            State::NotOperational => {}
+            // It cannot be stopped: the disk's driver finds that out, too.
+            State::Disconnected => {}
+            State::Idle | State::Busy | State::Quiescing(_) => return false,
+        }
+        self.availability = Availability::Driver;
+        true
     }
 
     /// Whether [`Self::tick`] has something to do.
@@ -340,7 +295,9 @@ impl PassThrough {
 
     /// Time has passed. Whatever is due is done.
     pub fn tick(&mut self, ctx: &mut Ctx<'_>) {
-        self.look_again(ctx);
+        if self.is_holding() {
+            self.interruption(ctx);
+        }
         if ctx.now < self.deadline {
             return;
         }
@@ -350,8 +307,7 @@ impl PassThrough {
                 // An interruption that got lost is found now.
                 self.interruption(ctx);
                 if self.state == before {
-                    self.run(Event::TimeOut, Operand::None, ctx);
-                    self.trace(ctx, before, TraceEvent::TimeOut, None, NO_WORDS);
+                    self.happen(Event::TimeOut, TraceEvent::TimeOut, ctx);
                 }
             }
             State::Busy => {
@@ -366,40 +322,107 @@ impl PassThrough {
         }
     }
 
-    /// For tests: another translator, while no program runs.
-    #[cfg(test)]
-    pub fn set_translator(&mut self, translator: Translator) {
-        self.translator = translator;
-    }
-
-    /// Looks again at status that is held back.
-    fn look_again(&mut self, ctx: &mut Ctx<'_>) {
-        if self.is_holding() {
-            self.interruption(ctx);
-        }
-    }
-
     /// Looks at the client's words of a program that may change while it runs. That takes its time.
     pub fn refresh(&mut self, ctx: &mut Ctx<'_>) {
         if !self.is_changing() {
             return;
         }
-        let Some(schib) = self.stored(ctx) else {
-            return;
-        };
-        self.at_rest = self.translator.is_modifiable() && self.rests(&schib.scsw);
-        if !self.at_rest {
-            self.translator.refresh(self.place.window);
+        if let Some(schib) = self.stored(ctx) {
+            self.program.look(&schib.scsw);
+            self.program.refresh();
         }
     }
 
-    /// Whether the channel does not look at the program any more, or not before it is resumed.
-    fn rests(&self, scsw: &Scsw) -> bool {
-        let status = scsw.status();
-        let suspended = status::is_suspended(scsw);
-        let ended = status.contains(StatusControl::PENDING | StatusControl::PRIMARY)
-            && status::over(scsw) == status::Over::Yes;
-        suspended || ended && !self.is_split(scsw) && !self.is_half_of_split(scsw)
+    /// For tests: another translator, while no program runs.
+    #[cfg(test)]
+    pub fn set_translator(&mut self, translator: Translator) {
+        self.program = Program::new(translator, self.place.window);
+        self.program.set_device(&self.owned);
+    }
+
+    fn gone(&mut self, ctx: &mut Ctx<'_>) {
+        if self.state != State::NotOperational {
+            self.happen(Event::Gone, TraceEvent::Gone, ctx);
+        }
+    }
+
+    /// The SCHIB, if there is a device, and the same as before: one that was exchanged in between is disabled, or has another
+    /// number.
+    fn stored(&self, ctx: &mut Ctx<'_>) -> Option<Schib> {
+        let schib = ctx.platform.store(self.owned.id).ok()?;
+        let disabled = self.own.is_enabled() && !schib.pmcw.flags().contains(PmcwFlags::ENABLED);
+        let exchanged = disabled || schib.pmcw.device.get() != self.owned.number;
+        (schib.pmcw.has_device() && !exchanged).then_some(schib)
+    }
+
+    /// The same, and if there is no device any more, that is noted.
+    fn looked(&mut self, ctx: &mut Ctx<'_>) -> Option<Schib> {
+        let schib = self.stored(ctx);
+        if schib.is_none() {
+            self.gone(ctx);
+        }
+        schib
+    }
+
+    /// An event that has a record of its own.
+    fn happen(&mut self, event: Event, traced: TraceEvent, ctx: &mut Ctx<'_>) {
+        let before = self.state;
+        self.run(event, ctx);
+        self.trace(ctx, before, traced, NO_CONDITION, NO_WORDS);
+    }
+
+    #[inline(always)]
+    fn trace(
+        &self,
+        ctx: &mut Ctx<'_>,
+        before: State,
+        event: TraceEvent,
+        condition: u8,
+        words: Words,
+    ) {
+        let Some(recorder) = ctx.trace.as_deref_mut() else {
+            return;
+        };
+        recorder.record(&Record {
+            subchannel: self.owned.id.word(),
+            tod: ctx.now.units(),
+            event,
+            before: driver_state(before),
+            after: driver_state(self.state),
+            condition,
+            client: self.place.client,
+            words,
+        });
+    }
+
+    /// A channel report for the client. There is room for as many as one call can make.
+    fn tell(&mut self, report: Crw) {
+        let _ = self.reports.push_back(report);
+    }
+
+    pub fn take_report(&mut self) -> Option<Crw> {
+        self.reports.pop_front()
+    }
+
+    /// The measurement block, if it has changed.
+    pub fn take_measurement(&mut self) -> Option<&Measurement> {
+        self.measured.take()
+    }
+
+    /// Whether somebody else has the subchannel: then nothing here touches it.
+    const fn is_away(&self) -> bool {
+        matches!(self.availability, Availability::Driver)
+    }
+
+    pub const fn is_of_a_disk(&self) -> bool {
+        !matches!(
+            self.availability,
+            Availability::Client | Availability::Withdrawn
+        )
+    }
+
+    pub const fn is_gone(&self) -> bool {
+        matches!(self.state, State::NotOperational)
     }
 
     /// Whether status is held back of which no interruption will tell.
@@ -409,15 +432,13 @@ impl PassThrough {
 
     /// Whether a program runs that may change meanwhile: [`Self::refresh`] looks at it.
     pub const fn is_changing(&self) -> bool {
-        matches!(self.state, State::Busy) && !self.at_rest && self.translator.is_modifiable()
+        self.program.is_changing()
     }
 
-    /// Whether it is to be looked at soon.
     pub const fn wants_refresh(&self) -> bool {
         self.is_holding() || self.is_changing()
     }
 
-    /// Whether an interruption may come.
     pub const fn is_expecting(&self) -> bool {
         match self.state {
             State::Busy => !self.announced,
@@ -451,7 +472,7 @@ impl PassThrough {
             .former
             .as_ref()
             .map_or(none, |(_, functions)| *functions);
-        self.functions | held | former
+        self.program.functions() | held | former
     }
 
     /// What an earlier life of the appliance has shown, until that has been taken up.
@@ -461,7 +482,7 @@ impl PassThrough {
 
     /// Whether the client has enabled the subchannel, in this life of the appliance or in the one before.
     pub fn is_or_was_enabled(&self) -> bool {
-        let was = |schib: &Schib| schib.pmcw.flags().contains(channel::PmcwFlags::ENABLED);
+        let was = |schib: &Schib| schib.pmcw.flags().contains(PmcwFlags::ENABLED);
         self.is_enabled() || self.former().is_some_and(was)
     }
 
@@ -474,59 +495,47 @@ impl PassThrough {
         }
     }
 
-    /// Whether the client has enabled the subchannel.
     pub const fn is_enabled(&self) -> bool {
         self.own.is_enabled()
     }
 
-    /// The state, for whoever shows it.
     pub const fn state(&self) -> State {
         self.state
     }
 
     /// The owned subchannel; while there is no device, where it was.
     pub const fn id(&self) -> SubchannelId {
-        self.id
+        self.owned.id
+    }
+
+    pub const fn device(&self) -> DeviceNumber {
+        DeviceNumber {
+            set: self.owned.id.set(),
+            number: self.owned.number,
+        }
     }
 
     /// What it takes to look at its program: CCWs.
     pub const fn effort(&self) -> usize {
-        self.translator.ccws()
+        self.program.effort()
     }
 
-    /// The number of the virtual subchannel.
     pub const fn index(&self) -> u16 {
         self.place.index
-    }
-
-    /// The next channel report for the client.
-    pub fn take_report(&mut self) -> Option<Crw> {
-        self.reports.pop_front()
-    }
-
-    /// Carries out the transition of `event`, and those of what it leads to.
-    fn run(&mut self, event: Event, operand: Operand<'_>, ctx: &mut Ctx<'_>) {
-        let mut next = Some(event);
-        for _ in 0..MAX_CHAIN {
-            let Some(event) = next.take() else { return };
-            let step = transition(self.state, event);
-            self.state = step.next;
-            for &action in step.actions {
-                if let Some(follows) = self.act(action, operand, ctx) {
-                    next = Some(follows);
-                }
-            }
-            match (self.state, next) {
-                (State::Standby, None) if self.owned => next = Some(Event::Online),
-                (State::Idle, None) => self.take_up(ctx),
-                _ => {}
-            }
-        }
-        debug_assert!(next.is_none(), "events without end");
     }
 }
 
 /// Whether somebody left the subchannel enabled, or a function in progress.
 fn is_in_use(schib: &Schib) -> bool {
-    schib.pmcw.flags().contains(channel::PmcwFlags::ENABLED) || !schib.scsw.function().is_empty()
+    schib.pmcw.flags().contains(PmcwFlags::ENABLED) || !schib.scsw.function().is_empty()
+}
+
+/// The channel report for a client whose virtual subchannel has got another device, or none.
+pub const fn initialised(index: u16) -> Crw {
+    Crw::new(
+        CrwFlags::ANCILLARY,
+        ReportingSource::Subchannel,
+        RecoveryCode::ParametersInitialized,
+        index,
+    )
 }

@@ -28,7 +28,7 @@ use super::ranges::{Segment, Slot, SlotKind, Transfer, LINKS};
 /// How often a program is compared that keeps changing meanwhile, before what has been found is stored all the same.
 const LOOKS: u32 = 4;
 
-/// What [`ClientChain::refresh`] found.
+/// What [`Translator::refresh`](super::Translator::refresh) found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Refreshed {
     /// CCWs that were translated anew or have another address list.

@@ -80,6 +80,9 @@ impl Translator {
     /// Whether a status is channel end at one of the translator's own stops, which device end is going to join.
     pub fn is_half_of_split(&self, scsw: &Scsw) -> bool {
         let status = scsw.status();
+        if scsw.device() != DeviceStatus::CHANNEL_END || status.contains(StatusControl::SECONDARY) {
+            return false;
+        }
         let mut whole = *scsw;
         whole.device_status |= DeviceStatus::DEVICE_END.bits();
         whole.set_controls(
@@ -87,9 +90,7 @@ impl Translator {
             scsw.activity() - ActivityControl::DEVICE_ACTIVE,
             status | StatusControl::SECONDARY,
         );
-        scsw.device() == DeviceStatus::CHANNEL_END
-            && !status.contains(StatusControl::SECONDARY)
-            && self.is_split(&whole)
+        self.is_split(&whole)
     }
 
     /// Whether a final status is one of the translator's own stops, and how to go on. If it is not, the program is over: the status

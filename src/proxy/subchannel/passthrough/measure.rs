@@ -16,8 +16,6 @@ use channel::{ActivityControl, Emw, Irb, StatusControl};
 use vcss::client::Measurement;
 use zerocopy::big_endian::U32;
 
-use super::PassThrough;
-
 /// The word has half microseconds, the block 128 microseconds.
 const HALVES_TO_UNITS: u32 = 8;
 /// Times of a block.
@@ -25,13 +23,24 @@ const TIMES: usize = 7;
 
 /// The block, and the sums that are in it, in half microseconds.
 #[derive(Debug, Default)]
-pub(in crate::proxy::subchannel::passthrough) struct Measured {
+pub(super) struct Measured {
     block: Measurement,
     sums: [u64; TIMES],
     changed: bool,
 }
 
 impl Measured {
+    /// A START or RESUME was accepted.
+    pub(super) fn count_start(&mut self) {
+        self.count(|block| &mut block.starts);
+    }
+
+    /// The block, if it has changed.
+    pub(super) fn take(&mut self) -> Option<&Measurement> {
+        let changed = core::mem::take(&mut self.changed);
+        changed.then_some(&self.block)
+    }
+
     fn count(&mut self, counter: impl FnOnce(&mut Measurement) -> &mut U32) {
         self.changed = true;
         let counter = counter(&mut self.block);
@@ -58,7 +67,7 @@ impl Measured {
     }
 
     /// Adds the extended-measurement word of a status, if there is one.
-    fn sample(&mut self, irb: &Irb) {
+    pub(super) fn sample(&mut self, irb: &Irb) {
         let times = &irb.emw;
         if *times == Emw::default() {
             return;
@@ -82,27 +91,5 @@ impl Measured {
             late[4] = times.device_active_only;
             self.add(late);
         }
-    }
-}
-
-impl PassThrough {
-    /// A START or RESUME was accepted.
-    pub(in crate::proxy::subchannel::passthrough) fn count_start(&mut self) {
-        if self.own.is_measured() {
-            self.measured.count(|block| &mut block.starts);
-        }
-    }
-
-    /// The client takes the IRB.
-    pub(in crate::proxy::subchannel::passthrough) fn sample(&mut self) {
-        if self.own.is_measured() {
-            self.measured.sample(&self.irb);
-        }
-    }
-
-    /// The measurement block, if it has changed.
-    pub fn take_measurement(&mut self) -> Option<&Measurement> {
-        let changed = core::mem::take(&mut self.measured.changed);
-        changed.then_some(&self.measured.block)
     }
 }

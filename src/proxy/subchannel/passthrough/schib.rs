@@ -59,12 +59,10 @@ impl Virtual {
         }
     }
 
-    /// The virtual device number.
     pub const fn device(&self) -> u16 {
         self.device
     }
 
-    /// Whether the client has enabled it.
     pub const fn is_enabled(&self) -> bool {
         self.flags & PmcwFlags::ENABLED.bits() != 0
     }

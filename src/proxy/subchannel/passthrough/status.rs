@@ -104,6 +104,24 @@ pub fn is_retryable(scsw: &Scsw) -> bool {
         && scsw.function() == FunctionControl::START
 }
 
+/// An IRB that says this, and nothing else.
+pub fn alone(scsw: Scsw) -> Irb {
+    Irb {
+        scsw,
+        ..Irb::default()
+    }
+}
+
+/// A clear function that has not ended, whatever status is pending beside it.
+pub fn clearing(mut scsw: Scsw) -> Scsw {
+    scsw.set_controls(
+        FunctionControl::CLEAR,
+        ActivityControl::CLEAR_PENDING,
+        StatusControl::empty(),
+    );
+    scsw
+}
+
 /// A program that runs, whatever status says that the client is not to see.
 pub fn running(mut scsw: Scsw) -> Scsw {
     scsw.device_status = 0;
@@ -128,10 +146,7 @@ pub fn still_running(irb: &Irb) -> Irb {
         scsw.activity(),
         StatusControl::INTERMEDIATE | StatusControl::PENDING,
     );
-    Irb {
-        scsw,
-        ..Irb::default()
-    }
+    alone(scsw)
 }
 
 /// The ending of a program that the translator stopped and that cannot go on: interface-control check where it stopped. It is

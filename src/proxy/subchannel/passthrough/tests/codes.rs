@@ -4,7 +4,7 @@ use channel::PmcwFlags;
 
 use super::fake::Step;
 use super::fixture::Fixture;
-use crate::proxy::subchannel::passthrough::Request;
+use crate::proxy::subchannel::Request;
 
 /// The instructions, in the table's order.
 pub const INSTRUCTIONS: [&str; 7] = [
@@ -52,7 +52,7 @@ fn fixture(row: usize) -> Fixture {
         12 => {
             let mut orb = Fixture::orb();
             orb.program = 0x7FFF_0000.into();
-            assert_eq!(fixture.ask(Request::Start(&orb)), 0);
+            assert_eq!(fixture.ask(Request::Start(orb)), 0);
         }
         13 => fixture.reset(),
         _ => {}
@@ -67,12 +67,12 @@ fn each_instruction_has_its_condition_code_in_each_state() {
         let mut schib = Fixture::new().fake.schib;
         schib.pmcw.set_flag(PmcwFlags::ENABLED, true);
         let requests = [
-            Request::Start(&orb),
+            Request::Start(orb),
             Request::Halt,
             Request::Clear,
             Request::Cancel,
             Request::Resume,
-            Request::Modify(&schib),
+            Request::Modify(schib),
             Request::Test,
         ];
         for (column, request) in requests.into_iter().enumerate() {

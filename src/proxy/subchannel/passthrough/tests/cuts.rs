@@ -9,7 +9,7 @@ use window::ClientAddress;
 use super::fake::{Step, ARENA_AT, SSCH, XSCH};
 use super::fixture::{Fixture, PROGRAM};
 use crate::proxy::subchannel::passthrough::state::State;
-use crate::proxy::subchannel::passthrough::Request;
+use crate::proxy::subchannel::Request;
 
 const PENDING: StatusControl = StatusControl::PENDING;
 
@@ -23,7 +23,7 @@ fn reading() -> Fixture {
     let read = Ccw1::new(CommandCode(0x02), CcwFlags::CC, 8, PROGRAM + 8);
     let at = ClientAddress::new(PROGRAM.into());
     fixture.window.write(at, &read).unwrap();
-    assert_eq!(fixture.ask(Request::Start(&orb())), 0);
+    assert_eq!(fixture.ask(Request::Start(orb())), 0);
     assert!(fixture.fake.step(Step::Work));
     fixture
 }

@@ -7,7 +7,8 @@ use window::{ClientAddress, Window};
 use super::fake::{Fake, Step};
 use crate::proxy::ctx::Ctx;
 use crate::proxy::subchannel::passthrough::state::State;
-use crate::proxy::subchannel::passthrough::{Owned, PassThrough, Place, Request};
+use crate::proxy::subchannel::passthrough::{Owned, PassThrough, Place};
+use crate::proxy::subchannel::Request;
 use crate::proxy::translate::Translator;
 
 /// Where the program of the client is: two control commands, chained.
@@ -20,6 +21,8 @@ pub struct Fixture {
     pub subject: PassThrough,
     pub window: &'static Window,
     pub now: Tod,
+    /// What the last request stored.
+    irb: Irb,
 }
 
 /// The place of a virtual subchannel.
@@ -87,6 +90,7 @@ impl Fixture {
             fake,
             window,
             now: Tod::from_micros(1),
+            irb: Irb::default(),
         }
     }
 
@@ -119,8 +123,10 @@ impl Fixture {
         self.with(|subject, ctx| subject.open(former, ctx));
     }
 
-    pub fn ask(&mut self, request: Request<'_>) -> u32 {
-        self.with(|subject, ctx| subject.request(request, ctx))
+    pub fn ask(&mut self, request: Request) -> u32 {
+        let reply = self.with(|subject, ctx| subject.request(&request, ctx));
+        self.irb = reply.irb.unwrap_or_default();
+        reply.word()
     }
 
     pub fn orb() -> Orb {
@@ -128,7 +134,7 @@ impl Fixture {
     }
 
     pub fn start(&mut self) -> u32 {
-        self.ask(Request::Start(&Self::orb()))
+        self.ask(Request::Start(Self::orb()))
     }
 
     pub fn halt(&mut self) -> u32 {
@@ -141,7 +147,7 @@ impl Fixture {
 
     pub fn test(&mut self) -> (u32, Irb) {
         let condition = self.ask(Request::Test);
-        (condition, *self.subject.irb())
+        (condition, self.irb)
     }
 
     pub fn schib(&mut self) -> Schib {
@@ -154,7 +160,7 @@ impl Fixture {
         schib.pmcw.set_concurrent_sense(true);
         schib.pmcw.set_isc(5);
         schib.pmcw.parameter = 0xAAAA_0001.into();
-        self.ask(Request::Modify(&schib))
+        self.ask(Request::Modify(schib))
     }
 
     /// The device does something, and the event loop hears of it.

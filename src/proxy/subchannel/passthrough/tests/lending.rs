@@ -9,17 +9,17 @@ use crate::proxy::subchannel::passthrough::state::State;
 /// Not lent yet.
 fn away() -> Fixture {
     let mut fixture = Fixture::closed();
-    fixture.subject = fixture.subject.away();
+    fixture.subject = fixture.subject.of_a_disk();
     fixture
 }
 
 fn lend(fixture: &mut Fixture) {
     let owned = fixture.fake.owned();
-    assert!(fixture.with(|subject, ctx| subject.lend(owned, ctx)));
+    assert!(fixture.with(|subject, ctx| subject.begin_maintenance(owned, ctx)));
 }
 
 fn give_back(fixture: &mut Fixture) -> bool {
-    fixture.with(|subject, ctx| subject.give_back(ctx))
+    fixture.with(|subject, ctx| subject.end_maintenance(ctx))
 }
 
 fn is_there(fixture: &mut Fixture) -> bool {
@@ -76,7 +76,7 @@ fn what_the_client_left_running_is_ended_before_it_goes_back() {
     assert!(give_back(&mut fixture));
     assert_eq!(fixture.state(), State::NotOperational);
     assert!(!fixture.fake.schib.pmcw.flags().contains(PmcwFlags::ENABLED));
-    assert!(!fixture.subject.translator.is_live());
+    assert!(!fixture.subject.program.is_live());
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn what_is_not_there_is_not_lent() {
     let mut fixture = away();
     assert!(fixture.fake.step(Step::Unplug));
     let owned = fixture.fake.owned();
-    assert!(!fixture.with(|subject, ctx| subject.lend(owned, ctx)));
+    assert!(!fixture.with(|subject, ctx| subject.begin_maintenance(owned, ctx)));
     assert!(!is_there(&mut fixture));
     assert!(give_back(&mut fixture), "nothing is to be ended");
 }

@@ -5,12 +5,12 @@ use channel::{
     Ccw1, CcwFlags, ChannelSubsystem, CommandCode, DeviceStatus, Emw, Irb, Orb, OrbFlags,
     PmcwCharacteristics, PmcwFlags, Schib, StatusControl,
 };
-use vcss::client::Measurement;
+use vcss::client::{Measurement, Response};
 use window::ClientAddress;
 
 use super::model::Walk;
 use crate::proxy::subchannel::passthrough::state::State;
-use crate::proxy::subchannel::passthrough::{Request, OPERAND};
+use crate::proxy::subchannel::Request;
 
 const EXTENDED: PmcwCharacteristics = PmcwCharacteristics::EXTENDED_MEASUREMENT;
 const BLOCK: PmcwFlags = PmcwFlags::MEASUREMENT_BLOCK;
@@ -55,17 +55,17 @@ impl Walk {
         schib.pmcw.set_flag(BLOCK, false);
         schib.pmcw.set_flag(PmcwFlags::ENABLED | flags, true);
         schib.pmcw.set_characteristic(EXTENDED, extended);
-        self.ask(Request::Modify(&schib))
+        self.ask(Request::Modify(schib))
     }
 
     /// Goes on until the client is told of status, and takes it.
-    fn irb(&mut self) -> Irb {
+    fn next_irb(&mut self) -> Irb {
         for _ in 0..40 {
             self.step();
             self.look();
             if self.subject.is_pending() {
                 assert_eq!(self.ask(Request::Test), 0);
-                return *self.subject.irb();
+                return self.irb;
             }
         }
         panic!("no status");
@@ -74,7 +74,7 @@ impl Walk {
     fn run(&mut self, first: u32) -> Irb {
         self.css.model.measure(self.id, times(first));
         assert_eq!(self.start(PLAIN), 0);
-        self.irb()
+        self.next_irb()
     }
 
     fn block(&mut self) -> Measurement {
@@ -106,7 +106,7 @@ fn a_machine_without_it_answers_with_an_operand_exception_and_nothing_changes() 
     wanted.pmcw.parameter = 0x77.into();
     wanted.pmcw.lpm = 0;
     wanted.pmcw.set_flag(BLOCK, true);
-    assert_eq!(walk.ask(Request::Modify(&wanted)), OPERAND);
+    assert_eq!(walk.ask(Request::Modify(wanted)), Response::OPERAND);
     assert_eq!(walk.schib(), shown);
     assert_eq!(walk.hardware(), hardware);
     assert_eq!(walk.subject.state(), State::Idle);
@@ -164,13 +164,13 @@ fn a_suspended_program_has_a_sample_for_each_part() {
     walk.css.model.measure(walk.id, times(UNIT));
     walk.css.model.measure(walk.id, times(2 * UNIT));
     assert_eq!(walk.start(SUSPENDED), 0);
-    let irb = walk.irb();
+    let irb = walk.next_irb();
     assert!(irb.scsw.status().contains(StatusControl::INTERMEDIATE));
     assert_eq!(irb.emw, times(UNIT));
     let block = walk.block();
     assert_eq!((block.starts.get(), block.samples.get()), (1, 1));
     assert_eq!(walk.ask(Request::Resume), 0);
-    assert_eq!(walk.irb().emw, times(2 * UNIT));
+    assert_eq!(walk.next_irb().emw, times(2 * UNIT));
     let block = walk.block();
     assert_eq!((block.starts.get(), block.samples.get()), (2, 2));
     assert_eq!(block.connect.get(), 3);
@@ -192,9 +192,9 @@ fn device_end_alone_adds_the_device_active_only_time_and_no_sample() {
     };
     walk.css.model.measure(walk.id, before);
     walk.css.model.measure(walk.id, times(4 * UNIT));
-    assert_eq!(walk.ask(Request::Start(&orb)), 0);
-    assert_eq!(walk.irb().emw, before);
-    let irb = walk.irb();
+    assert_eq!(walk.ask(Request::Start(orb)), 0);
+    assert_eq!(walk.next_irb().emw, before);
+    let irb = walk.next_irb();
     assert!(!irb.scsw.status().contains(StatusControl::PRIMARY));
     assert_eq!(irb.emw, times(4 * UNIT));
     let block = walk.block();
@@ -218,7 +218,7 @@ fn the_bit_ends_with_the_client_on_the_hardware_too() {
     let mut walk = Walk::measured();
     let mut schib = walk.schib();
     schib.pmcw.pom = 0x80;
-    assert_eq!(walk.ask(Request::Modify(&schib)), 0);
+    assert_eq!(walk.ask(Request::Modify(schib)), 0);
     assert_eq!(walk.modify(BLOCK | PmcwFlags::MULTIPATH, true), 0);
     assert_eq!(walk.hardware().pmcw.pom, 0x80);
     assert_eq!(walk.start(PLAIN), 0);

@@ -22,8 +22,10 @@ use zerocopy::IntoBytes;
 use super::fake::{memory, ARENA_AT};
 use super::fixture::place;
 use crate::proxy::ctx::Ctx;
+use crate::proxy::subchannel::passthrough::program::Own;
 use crate::proxy::subchannel::passthrough::state::{State, CLEARS, HALTS};
-use crate::proxy::subchannel::passthrough::{status, Owned, PassThrough, Request};
+use crate::proxy::subchannel::passthrough::{Owned, PassThrough};
+use crate::proxy::subchannel::Request;
 use crate::proxy::translate::Translator;
 use channel::CommandClass;
 
@@ -189,6 +191,8 @@ pub struct Walk {
     pub device: Rc<RefCell<Script>>,
     pub id: SubchannelId,
     now: Tod,
+    /// What the last request stored.
+    pub irb: Irb,
     /// The client has enabled the subchannel, and nothing has disabled it since.
     enabled: bool,
     /// How often a chain that was cut was going on as the same chain, and how often a cut had to wait for device end.
@@ -230,6 +234,7 @@ impl Walk {
             device,
             id,
             now: Tod::from_micros(1),
+            irb: Irb::default(),
             enabled: false,
             went_on: [0; 2],
         };
@@ -286,22 +291,24 @@ impl Walk {
         act(&mut self.subject, &mut ctx)
     }
 
-    pub fn ask(&mut self, request: Request<'_>) -> u32 {
+    pub fn ask(&mut self, request: Request) -> u32 {
         self.css.codes.clear();
-        self.with(|subject, ctx| subject.request(request, ctx))
+        let reply = self.with(|subject, ctx| subject.request(&request, ctx));
+        self.irb = reply.irb.unwrap_or_default();
+        reply.word()
     }
 
     pub fn start(&mut self, program: usize) -> u32 {
         let (at, flags) = PROGRAMS[program];
         // The split program gets its READ back.
         self.write_programs();
-        self.ask(Request::Start(&Orb::format_1(7, at, flags, 0xFF)))
+        self.ask(Request::Start(Orb::format_1(7, at, flags, 0xFF)))
     }
 
     fn enable(&mut self, on: bool) {
         let mut schib = self.with(|subject, ctx| subject.schib(ctx));
         schib.pmcw.set_flag(PmcwFlags::ENABLED, on);
-        if self.ask(Request::Modify(&schib)) == 0 && self.subject.state() == State::Idle {
+        if self.ask(Request::Modify(schib)) == 0 && self.subject.state() == State::Idle {
             self.enabled = on;
         }
     }
@@ -310,7 +317,7 @@ impl Walk {
         let mut arena = std::mem::take(&mut self.storage.borrow_mut().arena);
         // An arena that holds no program is as good as any.
         for (at, part) in (ARENA_AT..).step_by(8).zip(arena.chunks_mut(8)) {
-            let _ = self.subject.translator.fetch(at, part);
+            let _ = self.subject.program.fetch(at, part);
         }
         self.storage.borrow_mut().arena = arena;
         self.css.model.step(self.id);
@@ -341,11 +348,7 @@ impl Walk {
     /// Whether pending status is one that the client never sees.
     fn is_own(&mut self) -> bool {
         let scsw = self.scsw();
-        self.subject.is_split(&scsw)
-            || self.subject.is_half_of_split(&scsw)
-            || self.subject.state() == State::Busy
-                && self.subject.retries > 0
-                && status::is_retryable(&scsw)
+        self.subject.program.own(&scsw).is_some()
     }
 
     /// One operation of the client's, the channel's or the world's.
@@ -390,7 +393,7 @@ impl Walk {
                 assert_eq!(answer, expected, "TEST");
                 if answer == 0 && !held {
                     let mut whole = self.css.last;
-                    let irb = self.subject.irb();
+                    let irb = &self.irb;
                     whole.scsw.program = irb.scsw.program;
                     whole.scsw.control = irb.scsw.control;
                     let deferred = self.css.last.scsw.deferred_cc() != 0;
@@ -442,11 +445,11 @@ impl Walk {
     fn invariants(&mut self) {
         let scsw = self.scsw();
         let started = scsw.function().contains(FunctionControl::START);
-        let repeats = self.subject.orb.program.get() >= ARENA_AT + ARENA as u32;
-        self.went_on[0] += u64::from(repeats && self.subject.continued);
-        self.went_on[1] += u64::from(self.subject.is_half_of_split(&scsw));
+        let repeats = self.subject.program.orb().program.get() >= ARENA_AT + ARENA as u32;
+        self.went_on[0] += u64::from(repeats && self.subject.program.is_continued());
+        self.went_on[1] += u64::from(self.subject.program.own(&scsw) == Some(Own::HalfOfSplit));
         if started && self.css.model.trace(self.id).is_some() {
-            let live = self.subject.translator.is_live();
+            let live = self.subject.program.is_live();
             assert!(live, "the channel runs a program that is freed");
         }
     }
@@ -461,7 +464,7 @@ impl Walk {
             self.pass();
         }
         assert_eq!(self.subject.state(), State::Idle);
-        assert!(!self.subject.translator.is_live());
+        assert!(!self.subject.program.is_live());
         // Keys that were pressed in between.
         for _ in 0..40 {
             self.step();
@@ -472,7 +475,7 @@ impl Walk {
         (0..20).for_each(|_| self.step());
         self.look();
         assert_eq!(self.ask(Request::Test), 0);
-        let irb = self.subject.irb();
+        let irb = &self.irb;
         assert!(irb.scsw.ended());
         assert_eq!(irb.scsw.program.get(), 0x1010);
         let device = self.device.borrow();

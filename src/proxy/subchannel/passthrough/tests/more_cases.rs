@@ -5,13 +5,14 @@ use channel::{
     PmcwCharacteristics, PmcwFlags, Schib, StatusControl,
 };
 
+use vcss::client::Response;
 use window::ClientAddress;
 
 use super::fake::{Step, CSCH, HSCH, SSCH, XSCH};
 use super::fixture::{Fixture, DEVICE, PROGRAM};
-use crate::proxy::subchannel::passthrough::actions::HOLD_US;
+use crate::proxy::subchannel::passthrough::requests::HOLD_US;
 use crate::proxy::subchannel::passthrough::state::State;
-use crate::proxy::subchannel::passthrough::{Request, OPERAND};
+use crate::proxy::subchannel::Request;
 
 const EXTENDED: PmcwCharacteristics = PmcwCharacteristics::EXTENDED_MEASUREMENT;
 
@@ -43,7 +44,7 @@ fn case_31_the_hardwares_condition_code_is_the_clients() {
     let mut fixture = Fixture::enabled();
     assert!(fixture.fake.step(Step::Attention));
     for (request, code) in [
-        (Request::Start(&Fixture::orb()), 1),
+        (Request::Start(Fixture::orb()), 1),
         (Request::Halt, 1),
         (Request::Cancel, 1),
         (Request::Resume, 1),
@@ -60,7 +61,7 @@ fn case_32_cancel_distinguishes_pending_status_from_a_function_too_far_gone() {
     assert_eq!(fixture.start(), 0);
     assert_eq!(fixture.ask(Request::Cancel), 0, "not begun");
     assert_eq!(fixture.state(), State::Idle);
-    assert!(!fixture.subject.translator.is_live());
+    assert!(!fixture.subject.program.is_live());
     assert_eq!(fixture.test().0, 1, "no interruption for it");
     assert_eq!(fixture.start(), 0);
     fixture.step(Step::Work);
@@ -132,12 +133,12 @@ fn case_34_clear_wipes_pending_status() {
     assert!(!fixture.subject.is_pending());
     assert_eq!(fixture.test().0, 1);
     assert!(
-        fixture.subject.translator.is_live(),
+        fixture.subject.program.is_live(),
         "until the clear function ends"
     );
     fixture.step(Step::Work);
     assert_eq!(fixture.test().0, 0);
-    assert!(!fixture.subject.translator.is_live());
+    assert!(!fixture.subject.program.is_live());
 }
 
 /// The client's place for an IRB has room for a whole one, whether its last word is in use or not.
@@ -191,9 +192,9 @@ fn case_41_a_measurement_block_has_to_be_aligned() {
     let mut schib = fixture.schib();
     schib.pmcw.characteristics = (schib.pmcw.characteristics.get() | 4).into();
     schib.mba = 0x1020.into();
-    assert_eq!(fixture.ask(Request::Modify(&schib)), OPERAND);
+    assert_eq!(fixture.ask(Request::Modify(schib)), Response::OPERAND);
     schib.mba = 0x1040.into();
-    assert_eq!(fixture.ask(Request::Modify(&schib)), 0);
+    assert_eq!(fixture.ask(Request::Modify(schib)), 0);
     assert_eq!(fixture.schib().mba.get(), 0x1040);
 }
 
@@ -228,13 +229,13 @@ fn wrong_operands_are_operand_exceptions() {
         let mut orb = Fixture::orb();
         orb.control = control.into();
         orb.program = program.into();
-        assert_eq!(fixture.ask(Request::Start(&orb)), OPERAND);
+        assert_eq!(fixture.ask(Request::Start(orb)), Response::OPERAND);
     }
     let transport = Orb::format_1(0, PROGRAM, OrbFlags::TRANSPORT | OrbFlags::EXTENSION, 0xFF);
-    assert_eq!(fixture.ask(Request::Start(&transport)), OPERAND);
+    assert_eq!(fixture.ask(Request::Start(transport)), Response::OPERAND);
     let mut schib = fixture.schib();
     schib.pmcw.flags = (schib.pmcw.flags.get() | 0x4000).into();
-    assert_eq!(fixture.ask(Request::Modify(&schib)), OPERAND);
+    assert_eq!(fixture.ask(Request::Modify(schib)), Response::OPERAND);
     assert_eq!(fixture.fake.issued, [0; 5]);
 }
 
@@ -243,7 +244,7 @@ fn a_program_that_fails_at_once_ends_at_once() {
     let mut fixture = Fixture::enabled();
     let mut orb = Fixture::orb();
     orb.program = 0x7FFF_0000.into();
-    assert_eq!(fixture.ask(Request::Start(&orb)), 0);
+    assert_eq!(fixture.ask(Request::Start(orb)), 0);
     assert_eq!(fixture.fake.issued[SSCH], 0);
     assert!(fixture.subject.is_pending());
     assert_eq!(fixture.start(), 1);
@@ -264,7 +265,7 @@ fn clear_takes_back_the_status_of_a_program_that_failed_at_once() {
     let mut fixture = Fixture::enabled();
     let mut orb = Fixture::orb();
     orb.program = 0x7FFF_0000.into();
-    assert_eq!(fixture.ask(Request::Start(&orb)), 0);
+    assert_eq!(fixture.ask(Request::Start(orb)), 0);
     assert_eq!(fixture.clear(), 0);
     assert!(!fixture.subject.is_pending());
     fixture.step(Step::Work);
@@ -280,7 +281,7 @@ fn a_suspended_program_lives_and_is_resumed() {
     let (condition, irb) = fixture.test();
     assert_eq!(condition, 0);
     assert!(irb.scsw.activity().contains(ActivityControl::SUSPENDED));
-    assert!(fixture.subject.translator.is_live());
+    assert!(fixture.subject.program.is_live());
     assert_eq!(fixture.state(), State::Busy);
     assert_eq!(fixture.ask(Request::Resume), 0);
     assert_eq!(fixture.ask(Request::Resume), 2, "resumed already");
@@ -295,9 +296,9 @@ fn only_a_program_that_resume_finds_suspended_is_looked_at_again() {
     let mut fixture = Fixture::enabled();
     let mut orb = Fixture::orb();
     orb.set_flags(orb.flags() | OrbFlags::SUSPEND_CONTROL);
-    assert_eq!(fixture.ask(Request::Start(&orb)), 0);
+    assert_eq!(fixture.ask(Request::Start(orb)), 0);
     fixture.step(Step::Work);
-    let orb = fixture.subject.orb;
+    let orb = fixture.subject.program.orb();
     let mut count = 1;
     // What the channel finds in the second CCW, after the client has changed its own and asked for RESUME.
     let mut resume = |fixture: &mut Fixture| {
@@ -308,7 +309,7 @@ fn only_a_program_that_resume_finds_suspended_is_looked_at_again() {
         let condition = fixture.ask(Request::Resume);
         let mut bytes = [0; 8];
         let at = orb.program.get() + 8;
-        fixture.subject.translator.fetch(at, &mut bytes).unwrap();
+        fixture.subject.program.fetch(at, &mut bytes).unwrap();
         (condition, u16::from_be_bytes([bytes[2], bytes[3]]) == count)
     };
     assert_eq!(resume(&mut fixture), (2, false), "it runs");
@@ -329,14 +330,14 @@ fn intermediate_status_does_not_free_the_program() {
         "intermediate status does not keep a halt off"
     );
     assert_eq!(fixture.test().0, 0);
-    assert!(fixture.subject.translator.is_live());
+    assert!(fixture.subject.program.is_live());
     fixture.step(Step::Work);
     let (_, irb) = fixture.test();
     assert_eq!(
         irb.scsw.function(),
         FunctionControl::START | FunctionControl::HALT
     );
-    assert!(!fixture.subject.translator.is_live());
+    assert!(!fixture.subject.program.is_live());
 }
 
 #[test]
@@ -366,7 +367,7 @@ fn modify_passes_on_what_is_the_hardwares() {
     schib.pmcw.set_flag(PmcwFlags::MULTIPATH, true);
     schib.pmcw.set_flag(PmcwFlags::MEASUREMENT_BLOCK, true);
     schib.pmcw.set_characteristic(EXTENDED, true);
-    assert_eq!(fixture.ask(Request::Modify(&schib)), 0);
+    assert_eq!(fixture.ask(Request::Modify(schib)), 0);
     let hardware = &fixture.fake.schib.pmcw;
     assert_eq!(hardware.lpm, 0x40);
     assert!(hardware.flags().contains(PmcwFlags::MULTIPATH));
@@ -399,7 +400,7 @@ fn running_live() -> Fixture {
     let mut fixture = Fixture::enabled();
     let mut orb = Fixture::orb();
     orb.set_flags(OrbFlags::FORMAT_1 | OrbFlags::SUSPEND_CONTROL | OrbFlags::SUPPRESS_SUSPENDED);
-    assert_eq!(fixture.ask(Request::Start(&orb)), 0);
+    assert_eq!(fixture.ask(Request::Start(orb)), 0);
     assert!(fixture.fake.step(Step::Work));
     assert!(fixture.subject.is_changing());
     fixture

@@ -6,8 +6,12 @@ use std::fmt::Write;
 use std::string::String;
 use std::{format, fs};
 
+use vcss::client::Instruction;
+
 use super::codes::{CODES, INSTRUCTIONS};
-use crate::proxy::subchannel::passthrough::state::{transition, Event, Stage, State, Transition};
+use crate::proxy::subchannel::passthrough::state::{
+    handling, transition, Event, Handling, Stage, State,
+};
 
 const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/channel-io.md");
 
@@ -28,6 +32,39 @@ const STAGES: [(&str, State); 5] = [
         "clear, last try",
         State::Quiescing(Stage::Clear { left: 0 }),
     ),
+];
+
+const EVENTS: [Event; 19] = [
+    Event::Online,
+    Event::Offline,
+    Event::Reset,
+    Event::Accepted,
+    Event::Cancelled,
+    Event::Refused,
+    Event::Final,
+    Event::Intermediate,
+    Event::Suspended,
+    Event::Unsolicited,
+    Event::DeferredOne,
+    Event::DeferredThree,
+    Event::Split,
+    Event::Ended,
+    Event::Continues,
+    Event::Path,
+    Event::Gone,
+    Event::Back,
+    Event::TimeOut,
+];
+
+const REQUESTS: [Instruction; 8] = [
+    Instruction::Start,
+    Instruction::Halt,
+    Instruction::Clear,
+    Instruction::Cancel,
+    Instruction::Resume,
+    Instruction::Store,
+    Instruction::Modify,
+    Instruction::Test,
 ];
 
 fn name(state: State) -> &'static str {
@@ -55,10 +92,10 @@ fn words(name: &str) -> String {
     words
 }
 
-fn cell(state: State, step: Transition) -> String {
+fn cell(state: State, event: Event) -> String {
+    let step = transition(state, event);
     let actions: Vec<_> = step
-        .actions
-        .iter()
+        .actions()
         .map(|action| words(&format!("{action:?}")))
         .collect();
     let actions = actions.join(", ");
@@ -84,12 +121,27 @@ fn transitions(states: &[(&str, State)]) -> String {
     table += "\n|---|";
     table += &"---|".repeat(states.len());
     table.push('\n');
-    for event in Event::ALL {
-        let _ = write!(table, "| {} |", words(&format!("{event:?}")));
+    let mut row = |name: String, cell: &dyn Fn(State) -> String| {
+        let _ = write!(table, "| {} |", words(&name));
         for &(_, state) in states {
-            let _ = write!(table, " {} |", cell(state, transition(state, event)));
+            let _ = write!(table, " {} |", cell(state));
         }
         table.push('\n');
+    };
+    let (before, after) = EVENTS.split_at(3);
+    for &event in before {
+        row(format!("{event:?}"), &|state| cell(state, event));
+    }
+    for request in REQUESTS {
+        let name = format!("{request:?}");
+        row(name.clone(), &|state| match handling(state, request) {
+            Handling::Serve if request == Instruction::Store => "show".into(),
+            Handling::Serve => words(&name),
+            other => words(&format!("{other:?}")),
+        });
+    }
+    for &event in after {
+        row(format!("{event:?}"), &|state| cell(state, event));
     }
     table
 }
@@ -138,7 +190,7 @@ fn the_documents_tables_are_the_codes() {
 #[test]
 fn every_state_is_in_a_table() {
     for (_, state) in STATES.into_iter().chain(STAGES) {
-        for event in Event::ALL {
+        for event in EVENTS {
             let next = name(transition(state, event).next);
             let known = STATES
                 .iter()
