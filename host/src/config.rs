@@ -16,7 +16,7 @@
 //! * A client's area is the daemon's to use (for its disks) or its VM's own (for its subchannels), so a client has one
 //!   or the other.
 
-pub(crate) mod check;
+mod check;
 mod draft;
 mod memory;
 mod need;
