@@ -16,6 +16,7 @@
 //! | `data` | data addresses: direct, IDAWs |
 //! | `midaws` | the same for MIDAWs |
 //! | `dirty` | a program that its own device writes: where the chain has to stop |
+//! | `arguments` | what commands were given, of those that may be said again |
 //! | `replay` | what is said again to a device whose chain was cut |
 //! | `live` | a program that the CPU changes while it runs: [`Translator::refresh`] |
 //! | `split` | one that its device changes: [`Translator::split`] |
@@ -37,6 +38,7 @@
 //! recurses, and nothing is allocated after [`Translator::new`].
 
 mod arena;
+mod arguments;
 mod back;
 mod cycles;
 mod data;
@@ -79,6 +81,8 @@ pub const ARENA_BYTES: usize = 256 << 10;
 
 /// A page: what a window has to be a multiple of.
 const PAGE: u64 = 4096;
+/// Bytes of a MIDAW.
+const MIDAW: u64 = 16;
 /// Where the addresses end that a CCW can hold.
 const END_31: u64 = 1 << 31;
 /// The same in format 0.

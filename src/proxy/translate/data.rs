@@ -22,9 +22,9 @@ use window::{ClientAddress, Window, WindowSlice};
 use zerocopy::FromBytes;
 
 use super::arena::{List, INVALID};
-use super::midaws::MIDAW;
 use super::program::{Shape, TranslatedProgram};
 use super::ranges::{Slot, Transfer, RESERVE};
+use super::MIDAW;
 
 /// An address that no machine has, and that is no block's start. As the first half of a MIDAW it has
 /// reserved bits.

@@ -10,9 +10,10 @@ use channel::{Ccw1, CcwFlags, Classify, CommandClass, CommandCode};
 use window::Window;
 
 use super::arena::{is_transfer_in_channel, Arena, INVALID};
+use super::arguments::Arguments;
 use super::program::{Shape, TranslatedProgram};
 use super::ranges::{Slot, SlotKind, Transfer};
-use super::replay::Arguments;
+
 use super::{Limit, MAX_CCWS, MAX_DETOUR};
 
 /// No CCW: a status modifier leads here, or START SUBCHANNEL.

@@ -12,10 +12,8 @@ use super::arena::List;
 use super::data::Area;
 use super::program::TranslatedProgram;
 use super::ranges::{Transfer, RESERVE};
-use super::PAGE;
+use super::{MIDAW, PAGE};
 
-/// Bytes of a MIDAW.
-pub(super) const MIDAW: u64 = 16;
 /// MIDAWs that fit on a page.
 const MIDAWS: usize = 256;
 

@@ -14,20 +14,16 @@
 //! 64 CCWs before the last cut, arguments of 64 bytes. Arguments that are not what they were when the program was started, MIDAWs in them,
 //! a CCW with the suspend flag, and a program that the CPU has changed: not repeated.
 
-use channel::{Ccw1, CcwFlags, Classify, CommandClass, CommandCode};
+use channel::{Ccw1, CcwFlags, CommandClass, CommandCode};
 use window::Window;
 
 use super::arena::{is_transfer_in_channel, is_valid_transfer, transfer_to, Arena, INVALID};
+use super::arguments::{ARGUMENT, MOST};
 use super::follow::ClientChain;
-use super::program::TranslatedProgram;
 use super::ranges::{Slot, SlotKind, Transfer};
 use super::split::Cut;
 use super::END_31;
 
-/// CCWs that can be repeated.
-const MOST: usize = 64;
-/// Bytes of arguments that a CCW can have.
-const ARGUMENT: usize = 64;
 /// Words behind the CCWs: what leads to the program, and what a status modifier that was not there before would lead to.
 const BEHIND: usize = 2;
 /// The storage for all of it.
@@ -120,45 +116,6 @@ impl Replay {
         self.arena.set_ccw(self.clients.len(), transfer_to(program));
         self.arena.set_ccw(self.clients.len() + 1, INVALID);
         self.arena.address_of(0)
-    }
-}
-
-/// The arguments of CCWs that may have to be repeated, as they were at the start: slots, and the sums of their bytes. Who changes one
-/// later on shall not send the device elsewhere.
-#[derive(Debug, Default)]
-pub(super) struct Arguments(heapless::Vec<(usize, u64), MOST>);
-
-impl Arguments {
-    pub(super) fn clear(&mut self) {
-        self.0.clear();
-    }
-
-    /// Notes that of a CCW, if it has one.
-    #[inline(never)]
-    pub(super) fn note(
-        &mut self,
-        program: &TranslatedProgram,
-        classify: Classify,
-        index: usize,
-        slot: &Slot,
-        window: &Window,
-    ) {
-        let class = classify(CommandCode(slot.client.command));
-        let sends = matches!(class, Some(CommandClass::Sets | CommandClass::Searches));
-        let mut bytes = [0; ARGUMENT];
-        let bytes = bytes.get_mut(..usize::from(slot.client.count.get()));
-        if let (true, Some(bytes)) = (sends || slot.entry == Transfer::Output, bytes) {
-            if program.gather(slot, bytes, window).is_some() {
-                // What has no place is not repeated.
-                let _ = self.0.push((index, sum_of(bytes)));
-            }
-        }
-    }
-
-    /// Whether the argument of a slot was this.
-    fn are(&self, slot: usize, bytes: &[u8]) -> bool {
-        let noted = self.0.iter().find(|noted| noted.0 == slot);
-        noted.is_some_and(|noted| noted.1 == sum_of(bytes))
     }
 }
 
@@ -308,9 +265,4 @@ fn led_to(chain: &ClientChain, slot: &Slot, cut: &Cut, at: usize) -> Option<usiz
         return chain.program.ranges.find_translated(target, slot.entry);
     }
     Some(to)
-}
-
-fn sum_of(bytes: &[u8]) -> u64 {
-    let sum = |sum: u64, &byte: &u8| sum.wrapping_mul(31).wrapping_add(byte.into());
-    bytes.iter().fold(0, sum)
 }
