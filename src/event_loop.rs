@@ -8,14 +8,12 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | `clients` | clients put together, and tried again when that fails |
 //! | [`data_plane`] | all that is done for a request: a turn, and the sleep |
-//! | `disks` | disks opened, and tried again when that fails |
+//! | `devices` | owned devices that go, come, or come back, or have not said what they are |
 //! | `maintenance` | disks' subchannels in an administrator's hands |
-//! | `publish` | what the control area says of counters and devices |
-//! | `reports` | channel reports: devices that go, come, or come back |
-//! | `unknown` | devices that have not said what they are |
+//! | `publish` | what the control area says of the owned devices |
 //! | `suspects` | what it did something for when it died |
+//! | `tries` | disks opened and clients put together, and tried again when that fails |
 //!
 //! # Limits
 //!
@@ -30,27 +28,26 @@ use s390x::clock::Tod;
 use vcss::control::Life;
 
 use crate::boot::death;
-use crate::control::{Conditions, Control, ControlError, Exported, Storage};
+use crate::control::{Conditions, Control, ControlError, ExportKind, Exported, Storage, Subject};
 use crate::css::{within, Inventory, Patience, Platform, Wake};
 use crate::driver::block::{BlockStatus, Operation, Token};
 use crate::driver::disk::OwnedDisk;
 use crate::driver::virtio_ccw::Settings;
 use crate::driver::virtio_serial::{SerialError, VirtioSerial, LINK_PORT};
+use crate::proxy::block_service::VirtioBlk;
 use crate::proxy::Proxy;
 
 use self::data_plane::{Companion, DataPlane};
+use self::devices::Unknown;
 use self::publish::Published;
 use self::suspects::Suspects;
-use self::unknown::Unknown;
 
-mod clients;
 pub mod data_plane;
-mod disks;
+mod devices;
 mod maintenance;
 mod publish;
-mod reports;
 mod suspects;
-mod unknown;
+mod tries;
 
 /// How long a lost wake-up can go unnoticed.
 const HEAL_US: u64 = 1_000_000;
@@ -313,6 +310,59 @@ impl Appliance {
         self.tend_clients(platform);
         self.tend_unknown(platform);
         self.control.is_to_stop()
+    }
+
+    /// Puts into service again what is due.
+    fn tend_suspects(&mut self, platform: &mut dyn Platform) {
+        let now = platform.now();
+        let due = self
+            .suspects
+            .take_due(&mut self.conditions, &self.exports, now);
+        for of in due {
+            match of {
+                Subject::Disk(index) => self.try_disk_soon(index),
+                Subject::Client(_) => self.conditions.try_soon(of),
+                Subject::Export(export) => self.release(platform, export),
+            }
+        }
+    }
+
+    /// Puts a virtual subchannel into service again.
+    fn release(&mut self, platform: &mut dyn Platform, index: usize) {
+        let Some(export) = self.exports.get(index) else {
+            return;
+        };
+        let (slot, isc) = (export.slot, self.tuning.settings.isc);
+        let devices = self.inventory.devices();
+        self.plane.proxy.release(platform, slot, devices, isc);
+        if let ExportKind::Block(block) = &export.kind {
+            self.attach_if_there(block.disk);
+        } else {
+            self.conditions.good(Subject::Export(index));
+        }
+    }
+
+    /// Publishes all that has changed.
+    fn show(&mut self) {
+        self.control.about().turns.set(self.turns);
+        let counters = self.exports.iter().map(|export| {
+            let client = self.plane.proxy.client(export.slot.client);
+            let device = client.and_then(|client| client.device(export.slot.index));
+            device.map(VirtioBlk::counters).unwrap_or_default()
+        });
+        self.control.show(counters);
+        self.show_devices();
+    }
+
+    fn show_devices(&mut self) {
+        let Self {
+            published,
+            control,
+            inventory,
+            plane,
+            ..
+        } = self;
+        published.show_devices(control, inventory, plane);
     }
 
     /// Takes all pending interruptions to whom they are for.

@@ -21,9 +21,7 @@ use liballoc::vec::Vec;
 use s390x::clock::Tod;
 use vcss::underway::{CutOff, Note, Served};
 
-use super::Appliance;
-use crate::control::{Conditions, ExportKind, Exported, Subject};
-use crate::css::Platform;
+use crate::control::{Conditions, Exported, Subject};
 
 /// So many deaths put something out of service.
 const DEATHS: u32 = 2;
@@ -116,6 +114,35 @@ impl Suspects {
             conditions.failed(suspect.of, &suspect.deaths);
         }
     }
+
+    /// What is put into service again, being due; forgives what is.
+    pub(super) fn take_due(
+        &mut self,
+        conditions: &mut Conditions,
+        exports: &[Exported],
+        now: Tod,
+    ) -> Vec<Subject> {
+        let mut released = Vec::new();
+        for suspect in &mut self.0 {
+            if suspect.is_withheld {
+                if now >= suspect.next || conditions.is_asked(suspect.of) {
+                    suspect.is_withheld = false;
+                    suspect.next = now.plus_micros(FORGIVE_US);
+                    log::warn!(
+                        "{}: it is put into service again",
+                        Name(suspect.of, exports)
+                    );
+                    released.push(suspect.of);
+                }
+            } else if now >= suspect.next {
+                suspect.deaths.0 -= 1;
+                suspect.next = now.plus_micros(FORGIVE_US);
+                conditions.set_deaths(suspect.of, suspect.deaths.0);
+            }
+        }
+        self.0.retain(|suspect| suspect.deaths.0 > 0);
+        released
+    }
 }
 
 /// What the note calls it.
@@ -163,55 +190,5 @@ impl Deaths {
     fn pause_us(self) -> u64 {
         let doubled = self.0.saturating_sub(DEATHS).min(10);
         (PAUSE_US << doubled).min(LONGEST_US)
-    }
-}
-
-impl Appliance {
-    /// Puts into service again, and forgives, what is due.
-    pub(super) fn tend_suspects(&mut self, platform: &mut dyn Platform) {
-        if self.suspects.0.is_empty() {
-            return;
-        }
-        let now = platform.now();
-        let mut released = Vec::new();
-        for suspect in &mut self.suspects.0 {
-            if suspect.is_withheld {
-                if now >= suspect.next || self.conditions.is_asked(suspect.of) {
-                    suspect.is_withheld = false;
-                    suspect.next = now.plus_micros(FORGIVE_US);
-                    released.push(suspect.of);
-                }
-            } else if now >= suspect.next {
-                suspect.deaths.0 -= 1;
-                suspect.next = now.plus_micros(FORGIVE_US);
-                self.conditions.set_deaths(suspect.of, suspect.deaths.0);
-            }
-        }
-        self.suspects.0.retain(|suspect| suspect.deaths.0 > 0);
-        for of in released {
-            log::warn!("{}: it is put into service again", Name(of, &self.exports));
-            match of {
-                Subject::Disk(index) => self.try_disk_soon(index),
-                Subject::Client(_) => self.conditions.try_soon(of),
-                Subject::Export(export) => self.release(platform, export),
-            }
-        }
-    }
-
-    /// Puts a virtual subchannel into service again.
-    fn release(&mut self, platform: &mut dyn Platform, index: usize) {
-        let Some(export) = self.exports.get(index) else {
-            return;
-        };
-        let devices = self.inventory.devices();
-        let isc = self.tuning.settings.isc;
-        self.plane
-            .proxy
-            .release(platform, export.slot, devices, isc);
-        if let ExportKind::Block(block) = &export.kind {
-            self.attach_if_there(block.disk);
-        } else {
-            self.conditions.good(Subject::Export(index));
-        }
     }
 }
