@@ -30,7 +30,13 @@ needs() {
 }
 
 # cases_of SCRIPT…: "NAME WHAT" for each function `case_NAME() { # WHAT` of scripts.
-cases_of() { sed -nE 's/^case_([a-z_]+)\(\) \{ # (.*)/\1 \2/p' "$@"; }
+cases_of() {
+    local stray
+    if stray=$(grep -hE '^ *(function +)?case_' "$@" | grep -vE '^case_[a-z0-9_]+\(\) \{ # .'); then
+        die "not written as case_NAME() { # what it proves: $stray"
+    fi
+    sed -nE 's/^case_([a-z0-9_]+)\(\) \{ # (.*)/\1 \2/p' "$@"
+}
 
 # cases_in DIRECTORY: the same for each file NAME.sh with a line `proves "WHAT"`.
 cases_in() {
@@ -59,10 +65,14 @@ end_case() {
 }
 
 # run_cases OUT [CASE…]: run the cases that standard input names, a line "NAME WHAT" each, or of these the ones asked
-# for. Output goes to OUT/NAME.log. Fails if a case does, or if there is none of that name.
+# for; with --help, say which there are. Output goes to OUT/NAME.log. Fails if a case does, or if there is none of that name.
 run_cases() {
     local out=$1 name what started ms verdict passed=0 failed=() skipped=() status left
     shift
+    if [[ ${1:-} == --help ]]; then
+        while read -r name what; do printf '%-26s %s\n' "$name" "$what"; done
+        return
+    fi
     left=" $* "
     mkdir -p "$out"
     # In a condition, or before `||`, nothing that fails within a case would end it.
@@ -103,6 +113,7 @@ run_cases() {
         [[ $verdict != FAILED ]] || tail -n 30 "$out/$name.log" | sed 's/^/        /'
     done
     trap - EXIT
+    ((passed + ${#failed[@]} + ${#skipped[@]} > 0)) || [[ -n ${left// /} ]] || left=' at all'
     [[ -z ${left// /} ]] || { warn "there is no case$left"; failed+=("$left"); }
     ((${#failed[@]} == 0)) || say "failed: ${failed[*]} (logs in $out)"
     ((${#skipped[@]} == 0)) || say "skipped: ${skipped[*]}"

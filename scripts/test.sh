@@ -3,7 +3,7 @@
 #
 #   scripts/test.sh [STAGE…]                    all of them but `fast`, if none is named
 #
-#   fast                                      format, clippy and quick: before each commit
+#   fast                                      format, clippy, clippy-image, scripts and quick: before each commit
 #
 #   format clippy clippy-image docs scripts   what the tools say, without a warning
 #   deny                                      licences and sources of all dependencies: deny.toml
@@ -151,7 +151,7 @@ run_stage() {
 
 help_asked "$@"
 stages=("$@")
-[[ ${stages[*]} != fast ]] || stages=(format clippy quick)
+[[ ${stages[*]} != fast ]] || stages=(format clippy clippy-image scripts quick)
 ((${#stages[@]})) || stages=(format clippy clippy-image docs scripts deny unit fuzz build guest channel contain vfio-ccw e2e hercules demo)
 for stage in "${stages[@]}"; do declare -F "stage_$stage" >/dev/null || die "there is no stage $stage; see --help"; done
 use_toolchain test

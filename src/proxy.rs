@@ -333,6 +333,7 @@ impl Proxy {
             let mut all = devices.iter();
             all.find(|device| device.number == wanted).cloned()
         };
+        self.passes_through = true;
         self.one(platform, slot.client, |client, ctx| {
             client.release(slot.index, find, isc, ctx);
         });

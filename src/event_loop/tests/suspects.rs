@@ -246,3 +246,16 @@ fn a_client_that_the_appliance_dies_of_when_it_opens_its_area_is_not_served() {
     assert_eq!(fixture.conditions(), [const { Ok(()) }; 6]);
     assert!(fixture.has_device(0));
 }
+
+#[test]
+fn one_whose_device_came_while_it_was_out_of_service_is_looked_after() {
+    let given = [export(ExportKind::PassThrough, 0)];
+    let mut fixture = Fixture::with(1, &[], &[], &given, |_, _| {});
+    fixture.dies_of(0, 0);
+    fixture.dies_of(0, 0);
+    let id = fixture.plug(GIVEN);
+    assert!(!fixture.appliance.plane.proxy.holds(id));
+    fixture.later(11_000_000);
+    assert!(fixture.has_device(0));
+    assert!(fixture.appliance.plane.proxy.holds(id));
+}

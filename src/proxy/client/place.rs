@@ -235,7 +235,7 @@ impl Virtual {
         };
         match (&request, &reply) {
             (Some(Request::Test), Some(reply)) => {
-                let pending = reply.cc != Ok(ConditionCode::Cc3) && self.is_pending();
+                let pending = !self.withheld && self.is_pending();
                 self.entry
                     .show_status(reply.irb.unwrap_or_default(), pending);
             }

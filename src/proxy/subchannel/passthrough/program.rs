@@ -31,7 +31,7 @@ pub(super) enum Own {
 struct Run {
     /// The functions in progress.
     functions: FunctionControl,
-    /// What the hardware was given, to start it once more.
+    /// What the hardware was given, to start it once more; without a start there are no retries.
     orb: Orb,
     retries: u8,
     /// What runs is not the program's first part: some of it has been executed.
@@ -70,15 +70,18 @@ impl Program {
         Ok(translated)
     }
 
-    /// The hardware has accepted a function; of a start, this ORB.
-    pub(super) fn accepted(&mut self, function: FunctionControl, orb: Orb) {
+    /// The hardware has accepted a function; a start, with this ORB.
+    pub(super) fn accepted(&mut self, function: FunctionControl, orb: Option<Orb>) {
         let run = self.run.get_or_insert(Run {
             functions: FunctionControl::empty(),
-            orb,
-            retries: RETRIES,
+            orb: Orb::default(),
+            retries: 0,
             continued: false,
             at_rest: false,
         });
+        if let Some(orb) = orb {
+            (run.orb, run.retries) = (orb, RETRIES);
+        }
         // A clear function ends all others.
         if function == FunctionControl::CLEAR {
             run.functions = function;

@@ -98,7 +98,12 @@ impl PassThrough {
     }
 
     /// A function has begun; a start, with this ORB.
-    fn accepted(&mut self, function: FunctionControl, orb: Orb, ctx: &mut Ctx<'_>) -> Reply {
+    fn accepted(
+        &mut self,
+        function: FunctionControl,
+        orb: Option<Orb>,
+        ctx: &mut Ctx<'_>,
+    ) -> Reply {
         self.program.accepted(function, orb);
         self.deadline = ctx.now.plus_micros(HEAL_US);
         self.run(Event::Accepted, ctx);
@@ -153,7 +158,7 @@ impl PassThrough {
         match unsafe { ctx.platform.start(self.owned.id, &translated) } {
             Ok(()) => {
                 self.started(orb);
-                self.accepted(FunctionControl::START, translated, ctx)
+                self.accepted(FunctionControl::START, Some(translated), ctx)
             }
             Err(refusal) => self.refused(refusal, ctx),
         }
@@ -189,7 +194,7 @@ impl PassThrough {
             return PENDING;
         }
         match ctx.platform.halt(self.owned.id) {
-            Ok(()) => self.accepted(FunctionControl::HALT, Orb::default(), ctx),
+            Ok(()) => self.accepted(FunctionControl::HALT, None, ctx),
             Err(refusal) => self.refused(refusal, ctx),
         }
     }
@@ -199,7 +204,7 @@ impl PassThrough {
             Ok(()) => {
                 self.held = None;
                 self.announced = false;
-                self.accepted(FunctionControl::CLEAR, Orb::default(), ctx)
+                self.accepted(FunctionControl::CLEAR, None, ctx)
             }
             Err(gone) => self.refused(gone.into(), ctx),
         }

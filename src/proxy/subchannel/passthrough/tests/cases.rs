@@ -280,6 +280,17 @@ fn case_27_and_the_repetitions_are_bounded() {
     assert_eq!(fixture.state(), State::Idle);
 }
 
+#[test]
+fn case_27_is_not_for_a_start_that_was_never_accepted() {
+    let mut fixture = Fixture::enabled();
+    assert_eq!(fixture.halt(), 0);
+    assert_eq!(fixture.subject.program.retries(), 0);
+    fixture.step(Step::Work);
+    assert_eq!(fixture.test().0, 0);
+    assert_eq!(fixture.start(), 0);
+    assert!(fixture.subject.program.retries() > 0);
+}
+
 /// Nothing is allocated once a subchannel is there; what can be missing is missing at bring-up.
 #[test]
 fn case_28_without_an_arena_a_start_is_refused_and_nothing_else_happens() {

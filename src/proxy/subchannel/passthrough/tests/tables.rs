@@ -182,7 +182,7 @@ fn the_documents_tables_are_the_codes() {
     }
     assert!(
         document == expected,
-        "docs/channel-io.md is not the code's; STELLWERK_TABLES=write cargo test tables"
+        "docs/channel-io.md is not the code's; STELLWERK_TABLES=write cargo test -p stellwerk-appliance --lib tables"
     );
 }
 
