@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # All tests, in the order in which they are likely to say something soon.
 #
-#   scripts/test.sh [STAGE…]                    all of them but `fast`, if none is named
+#   scripts/test.sh [STAGE…]                    all of them but `fast`, `quick` and `fuzz`, if none is named
 #
 #   fast                                      format, clippy, clippy-image, scripts and quick: before each commit
 #
@@ -152,7 +152,7 @@ run_stage() {
 help_asked "$@"
 stages=("$@")
 [[ ${stages[*]} != fast ]] || stages=(format clippy clippy-image scripts quick)
-((${#stages[@]})) || stages=(format clippy clippy-image docs scripts deny unit fuzz build guest channel contain vfio-ccw e2e hercules demo)
+((${#stages[@]})) || stages=(format clippy clippy-image docs scripts deny unit build guest channel contain vfio-ccw e2e hercules demo)
 for stage in "${stages[@]}"; do declare -F "stage_$stage" >/dev/null || die "there is no stage $stage; see --help"; done
 use_toolchain test
 mkdir -p "$LOGS"

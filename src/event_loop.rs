@@ -144,11 +144,12 @@ impl Appliance {
         tuning: Tuning,
     ) -> Result<Self, BringUpError> {
         let mut control = Control::open(storage)?;
+        // What the life before has said of anybody is over, whatever comes of this.
+        let mut conditions = control.conditions();
         let parts = Self::needed(platform, &inventory, &control, tuning.settings);
         let (link, disks, exports) = parts.inspect_err(|_| {
             control.set_life(Life::Failed);
         })?;
-        let mut conditions = control.conditions();
         let note = control.note();
         let suspects = Suspects::find(&exports, note.as_ref(), &mut conditions, platform.now());
         let mut proxy = Proxy::new(Vec::new(), &disks, control.recorder());

@@ -17,7 +17,8 @@ use rustix::process::{getrlimit, setrlimit, Resource, Rlimit};
 
 use crate::config::Config;
 
-/// Files that a message of a peer's may bring; the system discards what is beyond.
+/// Files that a message of a peer's may bring. It is received in two pieces, each of which may bring so many; the system discards what
+/// is beyond.
 pub const MAX_FILES: usize = 32;
 /// So many files of a peer's that wait for their end are too many for one export.
 pub const MAX_WAITING: usize = 16;
@@ -26,7 +27,7 @@ pub const MAX_WAITING: usize = 16;
 const OF_THE_DAEMON: u64 = 128;
 /// Of each disk of each client: its socket, what tells its threads of news, a connection, one that waits for its end, and the
 /// files that a peer can have handed over.
-const OF_A_DISK: u64 = 12 + (MAX_FILES + MAX_WAITING) as u64;
+const OF_A_DISK: u64 = 12 + (2 * MAX_FILES + MAX_WAITING) as u64;
 /// Of each queue: kick, in two places, call and error.
 const OF_A_QUEUE: u64 = 4;
 /// Of each channel-level client: its link and the link's socket.

@@ -90,8 +90,10 @@ unsafe impl Sync for Pool {}
 impl Pool {
     /// Makes the file: all zero, for its owner only, and with memory for all that is not a client's own.
     pub fn create(path: &Path, layout: Layout) -> Result<Self> {
-        let file = new_file(path, &layout)?;
-        let made = Self::furnish(path, layout, file);
+        // Its lock lasts until the name is gone, if that has to go.
+        let locked = new_file(path, &layout)?;
+        let file = locked.try_clone().context("the pool's file");
+        let made = file.and_then(|file| Self::furnish(path, layout, file));
         if made.is_err() {
             let _ = fs::remove_file(path);
         }

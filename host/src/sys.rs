@@ -69,9 +69,16 @@ pub struct Process {
 
 impl Process {
     pub fn start(command: &mut Command) -> io::Result<Self> {
-        let child = command.spawn()?;
-        let pidfd = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())?;
-        Ok(Self { child, pidfd })
+        let mut child = command.spawn()?;
+        match pidfd_open(Pid::from_child(&child), PidfdFlags::empty()) {
+            Ok(pidfd) => Ok(Self { child, pidfd }),
+            Err(error) => {
+                // Nobody would know of it.
+                let _ = child.kill();
+                let _ = child.wait();
+                Err(error.into())
+            }
+        }
     }
 
     /// Readable when it has ended.

@@ -349,6 +349,13 @@ impl Channel {
         self.path_mask = mask;
     }
 
+    /// The subchannel has been enabled anew, over these paths. That is possible only while no function is in progress: whatever had not
+    /// ended before has let go of the storage.
+    pub const fn enabled(&mut self, path_mask: u8) {
+        self.path_mask = path_mask;
+        self.stuck = false;
+    }
+
     pub const fn id(&self) -> SubchannelId {
         self.id
     }

@@ -43,12 +43,18 @@ impl Published {
         if !changed {
             return;
         }
+        let owned = &plane.disks;
         let devices = inventory.devices().iter().map(|device| {
             let mut disks = disks.iter().enumerate();
+            let is_its = |index: usize| {
+                owned
+                    .get(index)
+                    .is_some_and(|it| it.number == device.number)
+            };
             let mut drivers = drivers.iter();
             listed(
                 device,
-                disks.find(|(_, disk)| disk.id == Some(device.id)),
+                disks.find(|&(index, disk)| disk.id == Some(device.id) && is_its(index)),
                 drivers.find(|driver| (driver.id, driver.device) == (device.id, device.number)),
             )
         });

@@ -77,7 +77,9 @@ impl Appliance {
             };
             let (is_broken, is_own) = (disk.driver.is_broken(), disk.maintenance.is_own());
             let of = Subject::Disk(index);
-            let asked = self.conditions.is_asked(of);
+            // Of one that is withheld that is asked elsewhere.
+            let is_withheld = self.suspects.withholds(of).is_some();
+            let asked = !is_withheld && self.conditions.is_asked(of);
             match (is_broken, self.conditions.reason(of).is_some()) {
                 (false, false) => {}
                 (false, true) => self.disk_works(index),
@@ -88,8 +90,7 @@ impl Appliance {
                 (true, true) if asked => self.conditions.try_soon(of),
                 (true, true) => {}
             }
-            let may_try_it = is_own && self.suspects.withholds(of).is_none();
-            if may_try && may_try_it && self.conditions.is_due(of, now) {
+            if may_try && is_own && !is_withheld && self.conditions.is_due(of, now) {
                 while_serving(platform, |platform| self.try_disk(platform, index));
                 let took = platform.now().micros_since(now);
                 may_try = took < QUICK_US;
@@ -172,6 +173,8 @@ impl Appliance {
             disk.id = None;
             return Err(DiskError::NoDevice(number));
         };
+        // Whoever was looked at meanwhile has been noted.
+        self.plane.proxy.serve(Served::Disk(index as u16));
         disk.open(platform, device, self.tuning.settings)?;
         let geometry = disk.driver.geometry();
         log::info!(
@@ -264,11 +267,14 @@ impl Appliance {
     pub(super) fn tend_clients(&mut self, platform: &mut dyn Platform) {
         for number in 0..self.control.client_count() {
             let of = Subject::Client(number);
+            // Of one that is withheld that is asked elsewhere.
+            if self.suspects.withholds(of).is_some() {
+                continue;
+            }
             if self.conditions.is_asked(of) {
                 self.conditions.try_soon(of);
             }
-            let is_withheld = self.suspects.withholds(of).is_some();
-            if !is_withheld && self.conditions.is_due(of, platform.now()) {
+            if self.conditions.is_due(of, platform.now()) {
                 self.try_client(platform, number);
             }
         }
@@ -285,6 +291,7 @@ impl Appliance {
                 self.plane.proxy.admit(client);
                 let place = self.plane.proxy.clients().len() - 1;
                 self.plane.proxy.cut_off(place, platform);
+                self.plane.proxy.serve_nobody();
                 for index in 0..self.plane.disks.len() {
                     let disk = self.plane.disks.get(index);
                     if disk.is_some_and(|disk| !disk.driver.is_broken()) {

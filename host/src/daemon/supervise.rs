@@ -129,8 +129,9 @@ impl<'a> Supervisor<'a> {
     /// Starts QEMU and gives it its devices, but for those that hold it up: for each of these it is started once more.
     fn start_qemu(&mut self) -> Result<()> {
         while self.told.is_none() {
-            let whats = self.plugger.begin_all();
+            // First of all: looks take descriptors, too.
             let monitor = self.launch()?;
+            let whats = self.plugger.begin_all();
             self.finish_looks(&whats)?;
             if self.told.is_some() {
                 break;

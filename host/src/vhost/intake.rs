@@ -85,7 +85,7 @@ impl Intake {
                 return Err(io::Error::other("a message with too many files"));
             }
             if let Err(error) = files.iter().try_for_each(|file| for_peer(file).map(drop)) {
-                closer.close(files);
+                closer.close_apart(files);
                 return Err(error);
             }
             if have == HEAD {
@@ -153,6 +153,20 @@ impl Closer {
             };
             // Without a thread it stays open, and goes on counting as one that waits.
             std::mem::forget(unsent);
+        }
+    }
+
+    /// Closes files of which none waits for another one. The number of each is free as soon as its own end begins.
+    fn close_apart(&self, files: Vec<File>) {
+        for file in files {
+            self.waiting.fetch_add(1, Ordering::Relaxed);
+            let waiting = Arc::clone(&self.waiting);
+            let builder = std::thread::Builder::new().name("close".into());
+            // Without a thread it is closed here, and keeps up nobody but this peer.
+            let _ = builder.spawn(move || {
+                drop(file);
+                waiting.fetch_sub(1, Ordering::Relaxed);
+            });
         }
     }
 

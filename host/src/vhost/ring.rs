@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 
+use crate::descriptors::for_peer;
+
 /// Where a ring's three parts are, as client addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
@@ -33,7 +35,7 @@ impl Ring {
     }
 }
 
-/// Makes sure that a file is an eventfd.
+/// Makes sure that a file is an eventfd, for which there is room.
 pub fn check_eventfd(file: &File) -> io::Result<()> {
     let link = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
     if link.as_os_str() != "anon_inode:[eventfd]" {
@@ -42,5 +44,5 @@ pub fn check_eventfd(file: &File) -> io::Result<()> {
             link.display()
         )));
     }
-    Ok(())
+    for_peer(file).map(drop)
 }

@@ -11,6 +11,7 @@ use zerocopy::big_endian::{U16, U32, U64};
 use super::memory::Memory;
 use super::ring::Ring;
 use crate::areas::Areas;
+use crate::descriptors::for_peer;
 use crate::doorbell::{BellHandle, Request};
 use crate::layout::Slot;
 use crate::log_limit::LogLimit;
@@ -200,7 +201,9 @@ impl Session {
             return Ok(());
         };
         let (size, base) = (ring.size, ring.base);
-        let kick = ring.kick.as_ref().map(std::fs::File::try_clone).transpose();
+        let kick = ring.kick.as_ref();
+        let kick = kick.map(|kick| kick.try_clone().and_then(for_peer));
+        let kick = kick.transpose();
         let kick = kick.map_err(Error::ReqHandlerError)?;
         self.negotiate()?;
         let number = queue as u16;

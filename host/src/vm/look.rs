@@ -38,7 +38,7 @@ pub enum LookError {
     #[error("{NO_ANSWER}")]
     NoAnswer,
     /// The system has nothing left for the process.
-    #[error("it cannot be looked at: {0}")]
+    #[error("it cannot be looked at")]
     Start(#[from] io::Error),
     #[error("looking at it ended with {0}")]
     Ended(ExitStatus),

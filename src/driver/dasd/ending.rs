@@ -95,7 +95,7 @@ impl<M: Medium> Disk<M> {
         let enabled = css::enable(platform, self.id, self.isc);
         let back = enabled.map_err(BringUpError::Enable).and_then(|schib| {
             let path_mask = css::path_mask(&schib);
-            self.medium.channel().set_path_mask(path_mask);
+            self.medium.channel().enabled(path_mask);
             self.medium.come_back(platform, path_mask)?;
             Ok(path_mask)
         });

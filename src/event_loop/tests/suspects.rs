@@ -259,3 +259,27 @@ fn one_whose_device_came_while_it_was_out_of_service_is_looked_after() {
     assert!(fixture.has_device(0));
     assert!(fixture.appliance.plane.proxy.holds(id));
 }
+
+#[test]
+fn a_try_that_is_asked_for_while_others_are_tried_is_not_lost() {
+    let (mut fixture, _) = fixture();
+    for what in [
+        Served::Disk(0),
+        Served::Disk(0),
+        Served::Client(0),
+        Served::Client(0),
+    ] {
+        fixture.dies_serving(what);
+    }
+    let conditions = fixture.conditions();
+    assert!(conditions[0].is_err() && conditions[1].is_err());
+    let at = core::mem::offset_of!(Condition, retry);
+    for entry in [0, 1] {
+        let word = fixture.control.word::<Condition>(entry, at).unwrap();
+        word.store(word.load() + 1);
+    }
+    fixture.appliance.tend_disks(&mut fixture.machine);
+    fixture.appliance.tend_clients(&mut fixture.machine);
+    fixture.later(0);
+    assert_eq!(fixture.conditions(), [const { Ok(()) }; 6]);
+}

@@ -484,3 +484,26 @@ fn a_dead_volume_is_tried_for_a_moment_only_while_others_are_served() {
     })
     .unwrap();
 }
+
+#[test]
+fn a_disk_that_gets_stuck_on_its_way_back_comes_back_when_that_has_ended() {
+    let mut fixture = Fixture::cdl();
+    fixture.machine.serving = false;
+    fixture.machine.unplug(id());
+    fixture.disk.recheck(&mut fixture.machine);
+    let port = fixture.port();
+    port.mishaps.gone = false;
+    port.mishaps.stuck = true;
+    port.faults.push_back(Fault::Hang);
+    while_serving(&mut fixture.machine, |machine| {
+        fixture.disk.recheck(machine);
+    });
+    assert!(fixture.disk.is_broken());
+    fixture.port().mishaps.stuck = false;
+    let _ = fixture.machine.clear(id());
+    let _ = fixture.machine.test(id());
+    fixture.disk.recheck(&mut fixture.machine);
+    assert!(!fixture.disk.is_broken());
+    fixture.one(false, 1, 0);
+    assert_eq!(fixture.all()[0].status, BlockStatus::Ok);
+}
