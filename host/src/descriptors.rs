@@ -5,7 +5,7 @@
 //! * The soft limit is raised to the hard one: it is there for programs that use select(2).
 //! * A configuration that needs more than the hard limit is refused before anything is started.
 //! * The highest numbers are kept back for the appliance: whatever peers have opened, it can be started again. The system gives
-//!   the lowest free number, so a descriptor for a peer that has one of these is closed at once, and the peer is told what it
+//!   the lowest free number, so a descriptor for a peer that has one of these is closed again, and the peer is told what it
 //!   would be told if the system had none left. What several peers open at a time cannot get past this.
 
 use std::io;

@@ -3,7 +3,7 @@
 //! # Purpose
 //!
 //! [`Acceptor`] accepts for all sockets; [`Server`] serves one connection at a time; [`Session`] turns its messages into channel
-//! programs for the export's [`Device`](crate::device::Device); [`Memory`] decides whether
+//! programs for the export's [`VirtioDevice`](crate::remote::VirtioDevice); [`Memory`] decides whether
 //! the memory that the VM shares is the client's window.
 //!
 //! # Rules

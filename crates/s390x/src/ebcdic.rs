@@ -1,16 +1,16 @@
 //! EBCDIC: the code pages in which machines, volumes and consoles write.
 //!
-//! Three code pages with the same 256 Latin-1 characters in different places: [`CP037`] (host
-//! data, DASD labels), [`CP500`] (international; SCLP line mode and most system fields) and
-//! [`CP1047`] (open systems). Letters and digits are the same in all three. Each conversion is a
-//! bijection, so nothing is lost in either direction.
+//! Two code pages with the same 256 Latin-1 characters in different places: [`CP037`] (host
+//! data, DASD labels) and [`CP500`] (international; SCLP line mode and most system fields). Letters
+//! and digits are the same in both. Each conversion is a bijection, so nothing is lost in either
+//! direction.
 //!
 //! **Line ends.** NEW LINE (0x15) converts to U+0085 and LINE FEED (0x25) to `'\n'`, as the code
 //! pages say. Who wants "end of line" for 0x15 handles it before converting.
 //!
 //! **Limits.** Latin-1 only: [`CodePage::encode`] puts SUBSTITUTE (0x3F) for any other character.
 //!
-//! Source: IBM CDRA code page identifiers 00037, 00500, 01047.
+//! Source: IBM CDRA code page identifiers 00037 and 00500.
 
 /// A code page: a bijection between EBCDIC bytes and Latin-1 characters.
 pub struct CodePage {

@@ -70,18 +70,15 @@ impl Program {
         Ok(translated)
     }
 
-    /// The hardware has accepted a function; a start, with this ORB.
-    pub(super) fn accepted(&mut self, function: FunctionControl, orb: Option<Orb>) {
-        let run = self.run.get_or_insert(Run {
+    /// The hardware has accepted a function; a start, with which nothing else is in progress, with this ORB.
+    pub(super) fn accepted(&mut self, function: FunctionControl, start: Option<&Orb>) {
+        let run = self.run.get_or_insert_with(|| Run {
             functions: FunctionControl::empty(),
-            orb: Orb::default(),
-            retries: 0,
+            orb: start.copied().unwrap_or_default(),
+            retries: if start.is_some() { RETRIES } else { 0 },
             continued: false,
             at_rest: false,
         });
-        if let Some(orb) = orb {
-            (run.orb, run.retries) = (orb, RETRIES);
-        }
         // A clear function ends all others.
         if function == FunctionControl::CLEAR {
             run.functions = function;

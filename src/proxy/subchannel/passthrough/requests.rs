@@ -101,10 +101,10 @@ impl PassThrough {
     fn accepted(
         &mut self,
         function: FunctionControl,
-        orb: Option<Orb>,
+        start: Option<&Orb>,
         ctx: &mut Ctx<'_>,
     ) -> Reply {
-        self.program.accepted(function, orb);
+        self.program.accepted(function, start);
         self.deadline = ctx.now.plus_micros(HEAL_US);
         self.run(Event::Accepted, ctx);
         Reply::DONE
@@ -158,7 +158,7 @@ impl PassThrough {
         match unsafe { ctx.platform.start(self.owned.id, &translated) } {
             Ok(()) => {
                 self.started(orb);
-                self.accepted(FunctionControl::START, Some(translated), ctx)
+                self.accepted(FunctionControl::START, Some(&translated), ctx)
             }
             Err(refusal) => self.refused(refusal, ctx),
         }
