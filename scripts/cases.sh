@@ -18,17 +18,6 @@ says() {
 # silent LOG PATTERN: no line does.
 silent() { ! grep -E -- "$2" "$1" || { warn "something says: $2"; return 1; }; }
 
-# needs FILE|PROGRAM…: what no case can do without: what scripts/build.sh makes, by its path, and programs.
-needs() {
-    local one
-    for one; do
-        case $one in
-            /*) [[ -f $one ]] || die "there is no $one; scripts/build.sh image test-image host makes it" ;;
-            *) command -v "$one" >/dev/null || die "$one is missing" ;;
-        esac
-    done
-}
-
 # cases_of SCRIPT…: "NAME WHAT" for each function `case_NAME() { # WHAT` of scripts.
 cases_of() {
     local stray

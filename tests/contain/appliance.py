@@ -10,9 +10,8 @@
 """
 import sys
 
-from area import PROGRAM_CHECK, subchannel_status
-from programs import ENDLESS
-from service import Service
+from fixture.area import ENDLESS, PROGRAM_CHECK, subchannel_status
+from fixture.service import Service
 
 
 def main(command, config, *words):

@@ -5,7 +5,8 @@ import re
 import signal
 import time
 
-from front import IOERR, OK, WRITE, until
+from fixture.common import until
+from fixture.front import IOERR, OK, WRITE
 
 
 def two_disks(scene, directory=None, **slice_):

@@ -29,7 +29,7 @@ start() { client_start "$1" "script=$here/client/$2.sh" "${@:3}"; }
 expect() { [[ $1 == "$2" ]] || { warn "$3: $1, not $2"; return 1; }; }
 
 # appliance COMMAND [WORD…]: what is done to the appliance, and seen of it; see tests/contain/appliance.py.
-appliance() { PYTHONDONTWRITEBYTECODE=1 python3 "$ROOT/tests/contain/appliance.py" "$1" "$CONFIG" "${@:2}"; }
+appliance() { PYTHONPATH=$ROOT/tests PYTHONDONTWRITEBYTECODE=1 python3 "$ROOT/tests/contain/appliance.py" "$1" "$CONFIG" "${@:2}"; }
 
 # kill_often KILLS CLIENT…: kill the appliance so often while the clients work, at instants at which requests are in flight:
 # always one, and in half of the cases eight or more.
