@@ -211,7 +211,8 @@ def main():
         return run_here(case, out / case.name, BACKENDS[arguments.backend or "stellwerk"])
     out.mkdir(parents=True, exist_ok=True)
     # Ended from outside, the case that runs is ended, too.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(1))
     sys.stdout.reconfigure(line_buffering=True)
     return 0 if run(found, [name.replace("-", "_") for name in arguments.cases], arguments, out) else 1
 

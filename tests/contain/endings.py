@@ -1,5 +1,4 @@
 """Every release, stop and end comes in bounded time and with the right state."""
-import os
 import signal
 import time
 
