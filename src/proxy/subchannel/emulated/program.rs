@@ -17,9 +17,11 @@
 //! The program is the client's and may change at any time: each CCW is copied once, when it is its
 //! turn, and the copy is checked and used.
 
-use channel::{Ccw0, Ccw1, CcwFlags, CommandCode, DeviceStatus, Orb, OrbFlags, SubchannelStatus};
+use channel::{
+    Ccw0, Ccw1, CcwFlags, CommandCode, DeviceStatus, Idaw1, Idaw2, IdawFormat, Orb, OrbFlags,
+    SubchannelStatus,
+};
 use window::{ClientAddress, Window};
-use zerocopy::big_endian::{U32, U64};
 
 pub const MAX_CCWS: u32 = 1024;
 
@@ -60,7 +62,7 @@ impl From<Fault> for Executed {
 pub struct Data<'a> {
     window: &'a Window,
     ccw: Ccw1,
-    flags: OrbFlags,
+    format: IdawFormat,
     moved: u16,
 }
 
@@ -118,20 +120,15 @@ impl Data<'_> {
         if !self.ccw.flags().contains(CcwFlags::IDA) {
             return Ok((ClientAddress::new(base + offset as u64), usize::MAX));
         }
-        let format_2 = self.flags.contains(OrbFlags::FORMAT_2_IDAW);
-        let block = if format_2 && !self.flags.contains(OrbFlags::IDAW_2K) {
-            4096
-        } else {
-            2048
-        };
-        let first = self.address_word(base, 0, format_2)?;
+        let block = u64::from(self.format.block());
+        let first = self.address_word(base, 0)?;
         let in_first = (block - first % block) as usize;
         let (address, within) = if offset < in_first {
             (first, offset)
         } else {
             let further = offset - in_first;
             let index = 1 + further / block as usize;
-            let address = self.address_word(base, index, format_2)?;
+            let address = self.address_word(base, index)?;
             if address % block != 0 {
                 return Err(Fault::Address);
             }
@@ -142,21 +139,22 @@ impl Data<'_> {
         Ok((address.ok_or(Fault::Address)?, room))
     }
 
-    fn address_word(&self, list: u64, index: usize, format_2: bool) -> Result<u64, Fault> {
-        let size: u64 = if format_2 { 8 } else { 4 };
+    fn address_word(&self, list: u64, index: usize) -> Result<u64, Fault> {
+        let size = u64::from(self.format.word());
         if !list.is_multiple_of(size) {
             return Err(Fault::Address);
         }
         let place = ClientAddress::new(list + index as u64 * size);
-        if format_2 {
-            let word: U64 = self.window.read(place).map_err(|_| Fault::Address)?;
-            return Ok(word.get());
-        }
-        let word: U32 = self.window.read(place).map_err(|_| Fault::Address)?;
-        match word.get() {
-            bad if bad & 0x8000_0000 != 0 => Err(Fault::Address),
-            word => Ok(u64::from(word)),
-        }
+        let address = match self.format {
+            IdawFormat::Format1 => {
+                let word = self.window.read::<Idaw1>(place);
+                word.ok().and_then(Idaw1::address).map(u64::from)
+            }
+            IdawFormat::Format2Of2K | IdawFormat::Format2Of4K => {
+                self.window.read::<Idaw2>(place).ok().map(Idaw2::address)
+            }
+        };
+        address.ok_or(Fault::Address)
     }
 }
 
@@ -172,6 +170,26 @@ pub struct Ending {
     pub sense: u8,
 }
 
+impl Ending {
+    /// Ended by the channel, which has found this.
+    pub const fn check(ccw_address: u32, subchannel: SubchannelStatus) -> Self {
+        Self {
+            ccw_address,
+            count: 0,
+            device: DeviceStatus::empty(),
+            subchannel,
+            sense: 0,
+        }
+    }
+
+    /// The control unit has done nothing for a CCW.
+    fn unit_check(&mut self, ccw: &Ccw1, sense: u8) {
+        self.count = ccw.count.get();
+        self.device |= DeviceStatus::UNIT_CHECK;
+        self.sense = sense;
+    }
+}
+
 /// What became of a turn of [`Program::run`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -182,7 +200,9 @@ pub enum Step {
 
 #[derive(Debug)]
 pub struct Program {
-    flags: OrbFlags,
+    format_1: bool,
+    /// Of its address words.
+    format: IdawFormat,
     next: u32,
     fetched: u32,
     after_tic: bool,
@@ -194,7 +214,8 @@ impl Program {
     /// The program that an ORB names.
     pub const fn new(orb: &Orb) -> Self {
         Self {
-            flags: orb.flags(),
+            format_1: orb.flags().contains(OrbFlags::FORMAT_1),
+            format: orb.idaw_format(),
             next: orb.program.get(),
             fetched: 0,
             // A transfer in channel may not be the first CCW either.
@@ -211,13 +232,13 @@ impl Program {
                 None => match self.fetch(window) {
                     Ok(Some(ccw)) => ccw,
                     Ok(None) => continue,
-                    Err(check) => return self.end(0, DeviceStatus::empty(), check),
+                    Err(check) => return Step::Ended(Ending::check(self.next, check)),
                 },
             };
             let mut data = Data {
                 window,
                 ccw,
-                flags: self.flags,
+                format: self.format,
                 moved: 0,
             };
             let executed = if ccw.command == CommandCode::NOP.0 {
@@ -227,58 +248,42 @@ impl Program {
                 unit.execute(ccw.command, &mut data)
             };
             let residual = ccw.count.get() - data.moved;
+            let flags = ccw.flags();
+            let mut ending = Ending::check(self.next, SubchannelStatus::empty());
+            ending.device = DeviceStatus::CHANNEL_END | DeviceStatus::DEVICE_END;
+            ending.count = residual;
             match executed {
-                Executed::Done => {}
                 Executed::Wait => {
                     self.waiting = Some(ccw);
                     return Step::Waiting;
                 }
-                Executed::Reject => return self.unit_check(ccw.count.get(), COMMAND_REJECT),
-                Executed::NotReady => {
-                    return self.unit_check(ccw.count.get(), INTERVENTION_REQUIRED)
+                Executed::Done if residual == 0 || flags.contains(CcwFlags::SLI) => {
+                    if flags.contains(CcwFlags::CC) {
+                        continue;
+                    }
                 }
-                Executed::Fault(Fault::Short) => {
-                    return self.end(residual, ENDED, SubchannelStatus::INCORRECT_LENGTH);
+                Executed::Done | Executed::Fault(Fault::Short) => {
+                    ending.subchannel = SubchannelStatus::INCORRECT_LENGTH;
                 }
                 Executed::Fault(Fault::Address) => {
-                    return self.end(residual, ENDED, SubchannelStatus::PROGRAM_CHECK);
+                    ending.subchannel = SubchannelStatus::PROGRAM_CHECK;
                 }
+                Executed::Reject => ending.unit_check(&ccw, COMMAND_REJECT),
+                Executed::NotReady => ending.unit_check(&ccw, INTERVENTION_REQUIRED),
             }
-            if residual != 0 && !ccw.flags().contains(CcwFlags::SLI) {
-                return self.end(residual, ENDED, SubchannelStatus::INCORRECT_LENGTH);
-            }
-            if !ccw.flags().contains(CcwFlags::CC) {
-                return self.end(residual, ENDED, SubchannelStatus::empty());
-            }
+            return Step::Ended(ending);
         }
-    }
-
-    fn end(&self, count: u16, device: DeviceStatus, subchannel: SubchannelStatus) -> Step {
-        Step::Ended(Ending {
-            ccw_address: self.next,
-            count,
-            device,
-            subchannel,
-            sense: 0,
-        })
-    }
-
-    fn unit_check(&self, count: u16, sense: u8) -> Step {
-        Step::Ended(Ending {
-            ccw_address: self.next,
-            count,
-            device: ENDED | DeviceStatus::UNIT_CHECK,
-            subchannel: SubchannelStatus::empty(),
-            sense,
-        })
     }
 
     /// Takes the next CCW; `None` after a transfer in channel. In every case `next` is then 8 beyond the
     /// CCW that was looked at, or where the transfer went.
     fn fetch(&mut self, window: &Window) -> Result<Option<Ccw1>, SubchannelStatus> {
         const CHECK: SubchannelStatus = SubchannelStatus::PROGRAM_CHECK;
-        let format_1 = self.flags.contains(OrbFlags::FORMAT_1);
-        let limit: u32 = if format_1 { 0x7FFF_FFFF } else { 0x00FF_FFFF };
+        let limit: u32 = if self.format_1 {
+            0x7FFF_FFFF
+        } else {
+            0x00FF_FFFF
+        };
         let address = self.next;
         self.next = address.wrapping_add(8) & 0x7FFF_FFFF;
         self.fetched += 1;
@@ -286,7 +291,7 @@ impl Program {
             return Err(CHECK);
         }
         let place = ClientAddress::new(u64::from(address));
-        let ccw: Ccw1 = if format_1 {
+        let ccw: Ccw1 = if self.format_1 {
             window.read(place).map_err(|_| CHECK)?
         } else {
             let ccw: Ccw0 = window.read(place).map_err(|_| CHECK)?;
@@ -323,8 +328,6 @@ impl Program {
 /// Sense byte 0.
 const COMMAND_REJECT: u8 = 0x80;
 const INTERVENTION_REQUIRED: u8 = 0x40;
-/// Channel end and device end.
-const ENDED: DeviceStatus = DeviceStatus::CHANNEL_END.union(DeviceStatus::DEVICE_END);
 
 #[cfg(test)]
 mod tests {
