@@ -19,16 +19,15 @@
 //!
 //! One CPU. A wake-up that was lost is healed by a timer, once a second, and counted.
 
-use core::fmt;
-
 use liballoc::vec::Vec;
 
 use channel::{DeviceNumber, IoInterruption};
 use s390x::clock::Tod;
-use vcss::control::Life;
+use thiserror::Error;
+use vcss::control::{ExportKind, Life};
 
 use crate::boot::death;
-use crate::control::{Conditions, Control, ControlError, ExportKind, Exported, Storage, Subject};
+use crate::control::{Conditions, Control, ControlError, Exported, Storage, Subject};
 use crate::css::{within, Inventory, Patience, Platform, Wake};
 use crate::driver::block::{BlockStatus, Operation, Token};
 use crate::driver::disk::OwnedDisk;
@@ -87,29 +86,14 @@ impl Default for Tuning {
 }
 
 /// Without what nothing can be served.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 pub enum BringUpError {
-    Control(ControlError),
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    #[error("no virtio console device for the link to the host daemon")]
     NoLink,
+    #[error("link ({0}): {1}")]
     Link(DeviceNumber, SerialError),
-}
-
-impl fmt::Display for BringUpError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Control(error) => error.fmt(f),
-            Self::NoLink => f.write_str("no virtio console device for the link to the host daemon"),
-            Self::Link(number, error) => write!(f, "link ({number}): {error}"),
-        }
-    }
-}
-
-impl core::error::Error for BringUpError {}
-
-impl From<ControlError> for BringUpError {
-    fn from(error: ControlError) -> Self {
-        Self::Control(error)
-    }
 }
 
 /// The appliance, up.
@@ -164,7 +148,7 @@ impl Appliance {
             exports,
             plane: DataPlane { disks, proxy },
             suspects,
-            unknown: Unknown::new(),
+            unknown: Unknown::default(),
             link,
             published: Published::default(),
             tuning,
@@ -333,11 +317,10 @@ impl Appliance {
         let Some(export) = self.exports.get(index) else {
             return;
         };
-        let (slot, isc) = (export.slot, self.tuning.settings.isc);
         let devices = self.inventory.devices();
-        self.plane.proxy.release(platform, slot, devices, isc);
-        if let ExportKind::Block(block) = &export.kind {
-            self.attach_if_there(block.disk);
+        (self.plane.proxy).release(platform, export.slot, devices);
+        if export.kind == ExportKind::Block {
+            self.attach_if_there(export.disk());
         } else {
             self.conditions.good(Subject::Export(index));
         }

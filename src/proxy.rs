@@ -224,7 +224,7 @@ impl Proxy {
     pub fn is_in_use(&self, disk: usize) -> bool {
         self.clients.iter().any(|client| {
             let mut devices = client.devices().iter();
-            devices.any(|device| device.export().disk == disk && device.is_driven())
+            devices.any(|device| device.disk() == disk && device.is_driven())
         })
     }
 
@@ -322,25 +322,19 @@ impl Proxy {
     }
 
     /// Puts a client's virtual subchannel into service again.
-    pub fn release(
-        &mut self,
-        platform: &mut dyn Platform,
-        slot: Slot,
-        devices: &[Device],
-        isc: u8,
-    ) {
+    pub fn release(&mut self, platform: &mut dyn Platform, slot: Slot, devices: &[Device]) {
         let find = |wanted: DeviceNumber| {
             let mut all = devices.iter();
             all.find(|device| device.number == wanted).cloned()
         };
         self.passes_through = true;
         self.one(platform, slot.client, |client, ctx| {
-            client.release(slot.index, find, isc, ctx);
+            client.release(slot.index, find, ctx);
         });
     }
 
     /// A device that nobody has: the client to whom it is given gets it, or one that gets what is left. Returns whether there is one.
-    pub fn plug(&mut self, platform: &mut dyn Platform, device: &Device, isc: u8) -> bool {
+    pub fn plug(&mut self, platform: &mut dyn Platform, device: &Device) -> bool {
         if let Some(reason) = device.reason_to_withhold() {
             log::error!("{} is not passed through: {reason}", device.number);
             return false;
@@ -360,7 +354,7 @@ impl Proxy {
         };
         self.passes_through = true;
         self.one(platform, chosen, |client, ctx| {
-            client.plug(index, device, isc, ctx);
+            client.plug(index, device, ctx);
         });
         true
     }
@@ -373,13 +367,13 @@ impl Proxy {
     pub fn begin_maintenance(
         &mut self,
         platform: &mut dyn Platform,
+        disk: usize,
         device: &Device,
-        isc: u8,
     ) -> bool {
         self.passes_through = true;
         let mut given = false;
         self.each(platform, |client, ctx| {
-            given = given || client.begin_maintenance(device, isc, ctx);
+            given = given || client.begin_maintenance(disk, device, ctx);
         });
         given
     }
@@ -511,12 +505,12 @@ impl Proxy {
     fn hold(&mut self) {
         let mut held = [false; MAX_DISKS];
         for device in self.clients.iter().flat_map(Client::devices) {
-            if let Some(held) = held.get_mut(device.export().disk) {
+            if let Some(held) = held.get_mut(device.disk()) {
                 *held |= device.is_redoing();
             }
         }
         for device in self.clients.iter_mut().flat_map(|it| &mut it.devices) {
-            let held = held.get(device.export().disk);
+            let held = held.get(device.disk());
             device.hold(held.is_some_and(|&held| held));
         }
         self.redoing = held.contains(&true);

@@ -16,7 +16,7 @@ use channel::{DeviceNumber, ReportingSource, SubchannelId};
 use s390x::clock::Tod;
 
 use super::Appliance;
-use crate::control::{ExportKind, Exported, Subject};
+use crate::control::{Exported, Subject};
 use crate::css::{self, Change, Device, Report};
 use crate::css::{while_serving, Platform};
 
@@ -25,7 +25,7 @@ const PAUSE_US: u64 = 10_000_000;
 const SHARE: u64 = 20;
 
 /// What is known of those of which nothing is known.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Unknown {
     /// Nobody is asked before, unless the daemon wants it.
     next: Tod,
@@ -33,16 +33,6 @@ pub(super) struct Unknown {
     last: Option<SubchannelId>,
     /// Some export is said to have failed because of one.
     told: bool,
-}
-
-impl Unknown {
-    pub(super) const fn new() -> Self {
-        Self {
-            next: Tod::from_units(0),
-            last: None,
-            told: false,
-        }
-    }
 }
 
 impl Appliance {
@@ -139,11 +129,7 @@ impl Appliance {
             } else {
                 log::warn!("{number} is left alone: disk {} has that number", disk.name);
             }
-        } else if !self
-            .plane
-            .proxy
-            .plug(platform, device, self.tuning.settings.isc)
-            && device.reason_to_withhold().is_none()
+        } else if !self.plane.proxy.plug(platform, device) && device.reason_to_withhold().is_none()
         {
             log::warn!("{number}: nobody is given it, and whoever gets what is left has no place for one more");
         }
@@ -232,9 +218,6 @@ impl Appliance {
 /// The exports that are given a device by its number.
 fn passed_through(exports: &[Exported]) -> Vec<(usize, DeviceNumber)> {
     let all = exports.iter().enumerate();
-    all.filter_map(|(index, export)| match export.kind {
-        ExportKind::PassThrough(number) => Some((index, number)),
-        _ => None,
-    })
-    .collect()
+    all.filter_map(|(index, export)| Some((index, export.given()?)))
+        .collect()
 }

@@ -34,7 +34,7 @@ impl DataPlane {
             (LoanState::Own, false) | (LoanState::Lent | LoanState::Refused, true) => return false,
             (LoanState::Refused, false) => LoanState::Own,
             (LoanState::Own | LoanState::Changing, true) => {
-                hand_over(disk, proxy, platform, devices, isc)
+                hand_over(index, disk, proxy, platform, devices, isc)
             }
             (LoanState::Lent | LoanState::Changing, false) => take_back(disk, proxy, platform, isc),
         };
@@ -45,6 +45,7 @@ impl DataPlane {
 
 /// Gives a disk's subchannel to whom it can be given.
 fn hand_over(
+    index: usize,
     disk: &mut OwnedDisk,
     proxy: &mut Proxy,
     platform: &mut dyn Platform,
@@ -63,7 +64,7 @@ fn hand_over(
         None if device.is_some_and(|it| Kind::of(it) != Some(Kind::Virtio)) => {}
         None => return LoanState::Refused,
     }
-    if device.is_some_and(|device| proxy.begin_maintenance(platform, device, isc)) {
+    if device.is_some_and(|device| proxy.begin_maintenance(platform, index, device)) {
         log::info!("disk {}: {} is in maintenance", disk.name, disk.number);
         return LoanState::Lent;
     }

@@ -10,12 +10,14 @@
 //! * A count-key-data or fixed-block disk that somebody has in use comes back as the volume that it was, or not at all: see
 //!   [`BlockDevice::recheck`](crate::driver::block::BlockDevice::recheck). A virtio disk is opened anew.
 
-use core::fmt::{self, Display};
+use core::fmt::Display;
 
 use liballoc::string::ToString;
 use liballoc::vec::Vec;
 
 use channel::{DeviceNumber, SubchannelId};
+use thiserror::Error;
+use vcss::control::ExportKind;
 use vcss::layout::Kind;
 use vcss::underway::Served;
 use vcss::{Area, AreaError};
@@ -23,38 +25,24 @@ use vcss::{Area, AreaError};
 use super::data_plane::DataPlane;
 use super::suspects::Deaths;
 use super::Appliance;
-use crate::control::{ControlError, ExportKind, Exported, Subject, SHARE};
+use crate::control::{ControlError, Exported, Subject, SHARE};
 use crate::css::{while_serving, Change, Device, Platform};
 use crate::driver::disk::DiskError;
-use crate::proxy::client::{Client, Stands};
+use crate::proxy::client::Client;
 
 /// As long as the tries of one time took no longer than this, in microseconds, there is one more.
 const QUICK_US: u64 = 1_000;
 
-#[derive(Debug)]
+#[derive(Debug, Error)]
 enum ClientError {
+    #[error("{0}")]
     Withheld(Deaths),
-    Share(ControlError),
-    Spoilt(AreaError),
-    /// It is given a disk that is none.
+    #[error(transparent)]
+    Share(#[from] ControlError),
+    #[error("its area is spoilt: {0}")]
+    Spoilt(#[from] AreaError),
+    #[error("it is given a disk that is none")]
     NoDisk,
-}
-
-impl fmt::Display for ClientError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Withheld(deaths) => deaths.fmt(f),
-            Self::Share(error) => error.fmt(f),
-            Self::Spoilt(error) => write!(f, "its area is spoilt: {error}"),
-            Self::NoDisk => f.write_str("it is given a disk that is none"),
-        }
-    }
-}
-
-impl From<AreaError> for ClientError {
-    fn from(error: AreaError) -> Self {
-        Self::Spoilt(error)
-    }
 }
 
 impl Appliance {
@@ -239,7 +227,7 @@ impl Appliance {
 
     fn exports_failed(&mut self, index: usize, reason: &dyn Display) {
         for (export, of) in self.exports.iter().enumerate() {
-            if matches!(&of.kind, ExportKind::Block(block) if block.disk == index) {
+            if of.is_part_of(index) {
                 self.conditions.failed(Subject::Export(export), reason);
             }
         }
@@ -321,9 +309,11 @@ impl Appliance {
             return Err(ClientError::Withheld(deaths));
         }
         self.plane.proxy.serve(Served::Client(number));
-        let share = self.control.share(number).map_err(ClientError::Share)?;
+        let share = self.control.share(number)?;
         let area = Area::open(share.area, Kind::Client)?;
-        let mut client = Client::new(share.name, number, area, share.window, share.program)?;
+        let isc = self.tuning.settings.isc;
+        let (window, program) = (share.window, share.program);
+        let mut client = Client::new(share.name, number, area, window, program, isc)?;
         let mut unassigned = unassigned(
             self.inventory.devices(),
             &self.plane,
@@ -339,26 +329,26 @@ impl Appliance {
             if self.suspects.withholds(Subject::Export(index)).is_some() {
                 client.withhold(export.slot.index);
             }
-            let (stands, device) = match &export.kind {
-                ExportKind::Block(block) => {
-                    client.add(export.device, block.clone())?;
+            let device = match export.kind {
+                ExportKind::Block => {
+                    client.add(&export.entry)?;
                     continue;
                 }
-                ExportKind::PassThrough(owned) => {
-                    let device = self.inventory.find(*owned);
+                ExportKind::PassThrough => export.given().and_then(|owned| {
+                    let device = self.inventory.find(owned);
                     if device.is_none() {
                         log::warn!("no device {owned} to pass through so far");
                     }
-                    (Stands::For(*owned, export.device), device)
+                    device
+                }),
+                ExportKind::Any => unassigned.next(),
+                ExportKind::Lent if export.disk() >= disks.len() => {
+                    return Err(ClientError::NoDisk)
                 }
-                ExportKind::Any => (Stands::Any, unassigned.next()),
-                ExportKind::Maintenance(disk) => {
-                    // It gets the device when that is in maintenance.
-                    let disk = disks.get(*disk).ok_or(ClientError::NoDisk)?;
-                    (Stands::Lent(disk.number), None)
-                }
+                // It gets the device when that is in maintenance.
+                ExportKind::Lent => None,
             };
-            client.add_pass_through(stands, device, self.tuning.settings.isc, &mut ctx)?;
+            client.add_pass_through(*export, device, &mut ctx)?;
         }
         Ok(client)
     }
@@ -372,11 +362,9 @@ fn unassigned<'a>(
     link: SubchannelId,
 ) -> Vec<&'a Device> {
     let is_given = |device: &Device| {
-        let is_its = |number: DeviceNumber| number == device.number;
-        plane.disks.iter().any(|disk| is_its(disk.number))
-            || exports.iter().any(
-                |export| matches!(export.kind, ExportKind::PassThrough(number) if is_its(number)),
-            )
+        let mut given = exports.iter().filter_map(Exported::given);
+        (plane.disks.iter()).any(|disk| disk.number == device.number)
+            || given.any(|number| number == device.number)
     };
     devices
         .iter()

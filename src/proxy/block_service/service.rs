@@ -121,7 +121,7 @@ impl VirtioBlk {
         };
         // The status byte, and what comes before it.
         let mut written = 1;
-        let ended = match self.disk.prepare(window, &shape, &mut requests.scratch) {
+        let ended = match self.slice.prepare(window, &shape, &mut requests.scratch) {
             Ok(Prepared::Disk(operation, bytes)) => {
                 let request = Request {
                     origin,
@@ -129,7 +129,7 @@ impl VirtioBlk {
                     operation,
                     bytes,
                     status: shape.status,
-                    through: operation.changes_data() && !self.write_back() && self.disk.flush,
+                    through: operation.changes_data() && !self.write_back() && self.slice.flush,
                 };
                 let Some(token) = requests.table.insert(request) else {
                     return false;

@@ -7,10 +7,12 @@ use liballoc::boxed::Box;
 use channel::{DeviceNumber, Irb, Refusal, Schib};
 use s390x::cc::ConditionCode;
 use vcss::client::{Command, Measurement, Response, SchibPart, Status};
+use vcss::control::ExportKind;
 use vcss::events::EventSource;
 use vcss::{Area, AreaError, Word};
 use window::Window;
 
+use crate::control::Exported;
 use crate::proxy::block_service::VirtioBlk;
 use crate::proxy::ctx::Ctx;
 use crate::proxy::subchannel::emulated::program::Executed;
@@ -128,17 +130,6 @@ pub(super) struct Virtual {
     pub(super) withheld: bool,
 }
 
-/// For which owned device a virtual subchannel stands, whenever there is one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stands {
-    /// For the one with this number; the client sees it by the other.
-    For(DeviceNumber, u16),
-    /// For one that nobody was given by its number. The client sees it by its own.
-    Any,
-    /// For a disk's, the one with this number, during maintenance. The client sees it by that number.
-    Lent(DeviceNumber),
-}
-
 /// How well a virtual subchannel does for a device. The first is the best.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fit {
@@ -158,7 +149,7 @@ pub(super) enum Kind {
     /// A virtio-ccw device: the subchannel, and which of the devices.
     Virtio(Box<Subchannel>, usize),
     /// An owned subchannel. Nothing so far: the device number is not valid.
-    Owned(Stands, Option<Box<PassThrough>>),
+    Owned(Exported, Option<Box<PassThrough>>),
 }
 
 impl Virtual {
@@ -207,14 +198,17 @@ impl Virtual {
         if self.withheld {
             return None;
         }
-        match &self.kind {
-            Kind::Owned(Stands::For(wanted, _), _) => (*wanted == number).then_some(Fit::Given),
-            Kind::Owned(Stands::Any, None) => Some(Fit::Fresh),
-            Kind::Owned(Stands::Any, Some(subject)) if subject.is_gone() => {
+        let Kind::Owned(export, subject) = &self.kind else {
+            return None;
+        };
+        match (export.kind, subject) {
+            (ExportKind::PassThrough, _) => (export.given() == Some(number)).then_some(Fit::Given),
+            (ExportKind::Any, None) => Some(Fit::Fresh),
+            (ExportKind::Any, Some(subject)) if subject.is_gone() => {
                 let same = subject.device() == number;
                 Some(if same { Fit::Former } else { Fit::Other })
             }
-            Kind::Owned(Stands::Any | Stands::Lent(_), _) | Kind::Virtio(..) => None,
+            (ExportKind::Any | ExportKind::Lent | ExportKind::Block, _) => None,
         }
     }
 

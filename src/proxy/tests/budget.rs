@@ -6,15 +6,17 @@ use std::vec::Vec;
 use channel::{Ccw1, CcwFlags, CommandCode, Orb, OrbFlags, PmcwFlags};
 use s390x::clock::Tod;
 use vcss::client::{Command, Instruction, Response, SchibPart};
+use vcss::control::ExportKind;
 use vcss::layout::Kind;
 use vcss::{plan, Area, Bell};
 use window::{ClientAddress, Window};
 use zerocopy::{FromZeros, IntoBytes};
 
-use super::fixture::memory;
+use super::fixture::{exported, memory};
+use crate::control::Slot;
 use crate::css::Inventory;
 use crate::css::Platform;
-use crate::proxy::client::{Client, Stands};
+use crate::proxy::client::Client;
 use crate::proxy::ctx::Ctx;
 use crate::proxy::Proxy;
 use crate::testing::{Disk, Machine, Model, Virtio};
@@ -44,12 +46,14 @@ impl Fixture {
         // Where a CCW can name it.
         let bytes = Box::leak(std::vec![0; 4096].into_boxed_slice());
         let program: &'static Window = Box::leak(Box::new(Window::leaked(bytes, 0x10_0000)));
-        let mut client = Client::new("client".into(), 0, area.clone(), program, program).unwrap();
+        let mut client =
+            Client::new("client".into(), 0, area.clone(), program, program, 3).unwrap();
         let inventory = Inventory::discover(&mut machine).unwrap();
-        for device in inventory.devices() {
+        for (index, device) in (0..).zip(inventory.devices()) {
             let mut ctx = Ctx::new(&mut machine);
+            let export = exported(Slot { client: 0, index }, ExportKind::Any);
             client
-                .add_pass_through(Stands::Any, Some(device), 3, &mut ctx)
+                .add_pass_through(export, Some(device), &mut ctx)
                 .unwrap();
         }
         if arenas {
