@@ -34,6 +34,7 @@ use crate::driver::disk::OwnedDisk;
 use crate::driver::virtio_ccw::Settings;
 use crate::driver::virtio_serial::{SerialError, VirtioSerial, LINK_PORT};
 use crate::proxy::block_service::VirtioBlk;
+use crate::proxy::subchannel::passthrough::PassThrough;
 use crate::proxy::Proxy;
 
 use self::data_plane::{Companion, DataPlane};
@@ -140,7 +141,7 @@ impl Appliance {
         if let Some((note, cut)) = note {
             note.forget_death();
             death::tell_in(note.death());
-            proxy.note_requests(note, cut, platform);
+            proxy.clients.note_requests(note, cut, platform);
         }
         let mut this = Self {
             inventory,
@@ -219,7 +220,7 @@ impl Appliance {
         let mut deadline = now.plus_micros(HEAL_US);
         loop {
             self.turns += 1;
-            if self.plane.proxy.is_expecting() {
+            if self.plane.proxy.clients.any(PassThrough::is_expecting) {
                 self.drain(platform);
             }
             let turn = self.plane.turn(platform);
@@ -288,7 +289,7 @@ impl Appliance {
     fn keep_house(&mut self, platform: &mut dyn Platform) -> bool {
         // A ring that comes after this is heard next time, so no order that came with one is missed.
         self.control.poll_requests();
-        self.plane.proxy.serve_nobody();
+        self.plane.proxy.clients.serve_nobody();
         self.maintain_disks(platform);
         self.tend_suspects(platform);
         self.tend_disks(platform);
@@ -318,7 +319,8 @@ impl Appliance {
             return;
         };
         let devices = self.inventory.devices();
-        (self.plane.proxy).release(platform, export.slot, devices);
+        let clients = &mut self.plane.proxy.clients;
+        clients.release(platform, export.slot, devices);
         if export.kind == ExportKind::Block {
             self.attach_if_there(export.disk());
         } else {
@@ -330,7 +332,7 @@ impl Appliance {
     fn show(&mut self) {
         self.control.about().turns.set(self.turns);
         let counters = self.exports.iter().map(|export| {
-            let client = self.plane.proxy.client(export.slot.client);
+            let client = self.plane.proxy.clients.get(export.slot.client);
             let device = client.and_then(|client| client.device(export.slot.index));
             device.map(VirtioBlk::counters).unwrap_or_default()
         });
@@ -374,8 +376,9 @@ impl Appliance {
         log::info!("stopping");
         self.set_life(platform, Life::Stopping);
         let deadline = platform.now().plus_micros(STOP_US);
-        self.plane.proxy.offline(platform);
-        let is_busy = |proxy: &Proxy| proxy.in_flight() > 0 || proxy.is_quiescing();
+        self.plane.proxy.clients.offline(platform);
+        let is_busy =
+            |proxy: &Proxy| proxy.in_flight() > 0 || proxy.clients.any(PassThrough::is_quiescing);
         while is_busy(&self.plane.proxy) && platform.now() < deadline {
             self.drain(platform);
             if self.plane.last_turn(platform).wake {

@@ -38,7 +38,7 @@ pub(super) struct Unknown {
 impl Appliance {
     /// Reads the channel reports, and takes them to those that they are about.
     pub(super) fn reports(&mut self, platform: &mut dyn Platform) {
-        self.plane.proxy.serve_nobody();
+        self.plane.proxy.clients.serve_nobody();
         while let Some(report) = css::next_report(platform) {
             log::warn!("channel report: {report:?}");
             match report {
@@ -60,7 +60,7 @@ impl Appliance {
                     });
                 }
                 Report::Other(crw) if crw.source() == ReportingSource::ChannelPath => {
-                    self.plane.proxy.path(platform, crw);
+                    self.plane.proxy.clients.path(platform, crw);
                 }
                 Report::Other(_) => {}
             }
@@ -76,11 +76,11 @@ impl Appliance {
             }
             is_driven |= disk.drives(id);
         }
-        self.plane.proxy.report(platform, id);
+        self.plane.proxy.clients.report(platform, id);
         if id == self.link.id() || is_driven {
             return self.still_ours(platform, id);
         }
-        if self.plane.proxy.holds(id) {
+        if self.plane.proxy.clients.holds(id) {
             return;
         }
         match self.inventory.look(platform, id) {
@@ -129,7 +129,8 @@ impl Appliance {
             } else {
                 log::warn!("{number} is left alone: disk {} has that number", disk.name);
             }
-        } else if !self.plane.proxy.plug(platform, device) && device.reason_to_withhold().is_none()
+        } else if !self.plane.proxy.clients.plug(platform, device)
+            && device.reason_to_withhold().is_none()
         {
             log::warn!("{number}: nobody is given it, and whoever gets what is left has no place for one more");
         }
@@ -140,7 +141,7 @@ impl Appliance {
         let mut disks = self.plane.disks.iter();
         device.identity.is_err()
             && !disks.any(|disk| disk.number == device.number)
-            && !self.plane.proxy.holds(device.id)
+            && !self.plane.proxy.clients.holds(device.id)
     }
 
     /// The unknown device with a number.

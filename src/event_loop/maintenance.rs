@@ -64,7 +64,7 @@ fn hand_over(
         None if device.is_some_and(|it| Kind::of(it) != Some(Kind::Virtio)) => {}
         None => return LoanState::Refused,
     }
-    if device.is_some_and(|device| proxy.begin_maintenance(platform, index, device)) {
+    if device.is_some_and(|device| proxy.clients.begin_maintenance(platform, index, device)) {
         log::info!("disk {}: {} is in maintenance", disk.name, disk.number);
         return LoanState::Lent;
     }
@@ -83,7 +83,7 @@ fn take_back(
     platform: &mut dyn Platform,
     isc: u8,
 ) -> LoanState {
-    if !proxy.end_maintenance(platform, disk.number) {
+    if !proxy.clients.end_maintenance(platform, disk.number) {
         return LoanState::Changing;
     }
     let volume = disk.maintenance.take_volume();

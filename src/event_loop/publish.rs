@@ -31,14 +31,14 @@ impl Published {
             }
             changed = true;
             while let Some(record) = disk.driver.dasd().and_then(|dasd| dasd.incident()) {
-                plane.proxy.record(&record);
+                plane.proxy.clients.record(&record);
             }
         }
         let proxy = &plane.proxy;
-        if !proxy.drivers().eq(drivers.iter().copied()) {
+        if !proxy.clients.drivers().eq(drivers.iter().copied()) {
             changed = true;
             drivers.clear();
-            drivers.extend(proxy.drivers());
+            drivers.extend(proxy.clients.drivers());
         }
         if !changed {
             return;

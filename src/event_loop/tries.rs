@@ -51,7 +51,7 @@ impl Appliance {
         let mut others = self.plane.disks.iter().enumerate();
         let is_anothers = others
             .any(|(other, disk)| other != index && disk.id == Some(id) && !disk.driver.is_broken());
-        id != self.link.id() && !self.plane.proxy.holds(id) && !is_anothers
+        id != self.link.id() && !self.plane.proxy.clients.holds(id) && !is_anothers
     }
 
     /// Finds disks that have broken, or have come back by themselves, and tries those that are due. Clients wait while a disk is
@@ -122,9 +122,9 @@ impl Appliance {
             return self.disk_failed(index, &deaths);
         }
         let began = platform.now();
-        self.plane.proxy.serve(Served::Disk(index as u16));
+        self.plane.proxy.clients.serve(Served::Disk(index as u16));
         let opened = self.open_disk(platform, index);
-        self.plane.proxy.serve_nobody();
+        self.plane.proxy.clients.serve_nobody();
         match opened {
             Ok(()) => self.disk_works(index),
             Err(error) => {
@@ -146,7 +146,7 @@ impl Appliance {
             if !disk.driver.is_broken() {
                 return Ok(());
             }
-            if self.plane.proxy.is_in_use(index) {
+            if self.plane.proxy.clients.is_in_use(index) {
                 return Err(DiskError::NotAsBefore);
             }
         }
@@ -162,7 +162,7 @@ impl Appliance {
             return Err(DiskError::NoDevice(number));
         };
         // Whoever was looked at meanwhile has been noted.
-        self.plane.proxy.serve(Served::Disk(index as u16));
+        self.plane.proxy.clients.serve(Served::Disk(index as u16));
         disk.open(platform, device, self.tuning.settings)?;
         let geometry = disk.driver.geometry();
         log::info!(
@@ -273,13 +273,11 @@ impl Appliance {
         let began = platform.now();
         let of = Subject::Client(number);
         let client = self.assemble(platform, number);
-        self.plane.proxy.serve_nobody();
+        self.plane.proxy.clients.serve_nobody();
         match client {
             Ok(client) => {
-                self.plane.proxy.admit(client);
-                let place = self.plane.proxy.clients().len() - 1;
-                self.plane.proxy.cut_off(place, platform);
-                self.plane.proxy.serve_nobody();
+                self.plane.proxy.clients.admit(client);
+                self.plane.proxy.clients.cut_off(number, platform);
                 for index in 0..self.plane.disks.len() {
                     let disk = self.plane.disks.get(index);
                     if disk.is_some_and(|disk| !disk.driver.is_broken()) {
@@ -308,7 +306,7 @@ impl Appliance {
         if let Some(deaths) = self.suspects.withholds(Subject::Client(number)) {
             return Err(ClientError::Withheld(deaths));
         }
-        self.plane.proxy.serve(Served::Client(number));
+        self.plane.proxy.clients.serve(Served::Client(number));
         let share = self.control.share(number)?;
         let area = Area::open(share.area, Kind::Client)?;
         let isc = self.tuning.settings.isc;
@@ -322,7 +320,7 @@ impl Appliance {
         )
         .into_iter();
         let DataPlane { disks, proxy } = &mut self.plane;
-        let mut ctx = proxy.ctx(platform);
+        let mut ctx = proxy.clients.ctx(platform);
         let exports = self.exports.iter().enumerate();
         for (index, export) in exports.filter(|(_, it)| it.slot.client == number) {
             ctx.serve(number, export.slot.index);
@@ -372,7 +370,7 @@ fn unassigned<'a>(
             !is_given(device)
                 && device.reason_to_withhold().is_none()
                 && device.id != link
-                && !plane.proxy.holds(device.id)
+                && !plane.proxy.clients.holds(device.id)
         })
         .collect()
 }

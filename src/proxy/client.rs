@@ -25,7 +25,7 @@ pub use self::place::Fit;
 
 use self::place::{Entry, Kind, Virtual};
 use super::ctx::{serve, Ctx};
-use crate::control::Exported;
+use crate::control::{Exported, Slot};
 use crate::css::Device;
 use crate::driver::block::BlockDevice;
 use crate::driver::disk::OwnedDisk;
@@ -218,13 +218,13 @@ impl Client {
     }
 
     /// A disk is there, or is there again: serves from it what the client is given of it, and tells of each such export whether
-    /// it fits, by the number of its virtual subchannel. `first_queue` counts the queues of all that share the disk.
+    /// it fits. `first_queue` counts the queues of all that share the disk.
     pub fn attach(
         &mut self,
         number: usize,
         disk: &mut dyn BlockDevice,
         first_queue: &mut usize,
-        mut tell: impl FnMut(u16, Result<(), Unfit>),
+        tell: &mut impl FnMut(Slot, Result<(), Unfit>),
     ) {
         for place in &self.subchannels {
             let Kind::Virtio(_, device) = &place.kind else {
@@ -234,7 +234,8 @@ impl Client {
             if let Some(device) = device.filter(|device| device.disk() == number) {
                 if !place.withheld {
                     let fits = device.attach(&mut *disk, *first_queue);
-                    tell(place.index(), fits);
+                    let (client, index) = (self.number, place.index());
+                    tell(Slot { client, index }, fits);
                 }
                 *first_queue += usize::from(device.queue_count());
             }

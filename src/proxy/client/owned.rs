@@ -118,12 +118,7 @@ impl Client {
     }
 
     /// Puts a virtual subchannel into service that was [withheld](Self::withhold), with the device for which it stands, if that is there.
-    pub fn release(
-        &mut self,
-        index: u16,
-        find: impl FnOnce(DeviceNumber) -> Option<Device>,
-        ctx: &mut Ctx<'_>,
-    ) {
+    pub fn release(&mut self, index: u16, devices: &[Device], ctx: &mut Ctx<'_>) {
         let Some(place) = self.subchannels.get_mut(usize::from(index)) else {
             return;
         };
@@ -142,8 +137,9 @@ impl Client {
                 ExportKind::Block | ExportKind::PassThrough | ExportKind::Lent => export.given(),
             },
         };
-        if let Some(device) = number.and_then(find) {
-            self.plug(index, &device, ctx);
+        let device = devices.iter().find(|it| Some(it.number) == number);
+        if let Some(device) = device {
+            self.plug(index, device, ctx);
         }
     }
 

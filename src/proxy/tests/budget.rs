@@ -155,21 +155,21 @@ fn of_programs_that_may_change_one_is_looked_at_at_a_time() {
     while fixture.answered().len() < COUNT as usize {
         assert!(fixture.turn());
     }
-    let all = fixture.proxy.passed_through();
+    let all = fixture.proxy.clients.passed_through();
     assert_eq!(all.filter(|(_, _, of)| of.is_changing()).count(), 4);
     // A look takes that long.
     let took = 1_000;
     fixture.machine.store_micros = took;
     let mut looks = Vec::new();
     for _ in 0..2 * COUNT {
-        let from = fixture.proxy.tending.from;
+        let from = fixture.proxy.clients.tending.from;
         fixture.machine.pause(from);
         let now = fixture.machine.now();
         let looked_at = fixture.looked_at();
         assert_eq!(looked_at.len(), 1, "{looked_at:?}");
         looks.extend(looked_at);
         let from = now.plus_micros(took + 3 * took);
-        assert_eq!(fixture.proxy.tending.from, from);
+        assert_eq!(fixture.proxy.clients.tending.from, from);
         // None before that, though the turns go on.
         for before in [2 * took, 1] {
             fixture

@@ -94,7 +94,7 @@ impl Fixture {
             .unwrap();
         let mut proxy = Proxy::new(std::vec![client], &[], None);
         let (note, cut) = Note::open(&self.control).unwrap();
-        proxy.note_requests(
+        proxy.clients.note_requests(
             std::boxed::Box::leak(std::boxed::Box::new(note)),
             cut,
             &mut self.machine,

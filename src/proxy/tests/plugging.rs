@@ -89,18 +89,22 @@ impl Fixture {
             return false;
         };
         let device = &self.inventory.devices()[place];
-        self.proxy.plug(&mut self.machine, device)
+        self.proxy.clients.plug(&mut self.machine, device)
     }
 
     fn unplug(&mut self, id: SubchannelId) {
         self.machine.subchannel(id).mishaps.gone = true;
-        self.proxy.report(&mut self.machine, id);
+        self.proxy.clients.report(&mut self.machine, id);
         self.inventory.look(&mut self.machine, id);
     }
 
     /// Who has which device: client, virtual subchannel, device number.
     fn held(&self) -> Vec<(u16, u16, u16)> {
-        let all = self.proxy.passed_through().filter(|(.., it)| !it.is_gone());
+        let all = self
+            .proxy
+            .clients
+            .passed_through()
+            .filter(|(.., it)| !it.is_gone());
         all.map(|(client, index, it)| (client, index, it.device().number))
             .collect()
     }

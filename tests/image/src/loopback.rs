@@ -15,6 +15,7 @@ use appliance::control::{ControlError, Exported, Slot};
 use appliance::css::{Device, Hardware, Platform};
 use appliance::proxy::client::Client;
 use appliance::proxy::ctx::Ctx;
+use appliance::proxy::subchannel::passthrough::PassThrough;
 use appliance::proxy::Proxy;
 use channel::ChannelSubsystem;
 use vcss::control::{Export, ExportKind};
@@ -95,9 +96,11 @@ impl Loopback {
 
     /// What the event loop does with interruptions.
     pub fn drain(&mut self) {
-        if self.proxy.is_expecting() {
+        if self.proxy.clients.any(PassThrough::is_expecting) {
             while let Some(interruption) = self.platform.pending_interruption() {
-                self.proxy.interruption(&mut self.platform, &interruption);
+                self.proxy
+                    .clients
+                    .interruption(&mut self.platform, &interruption);
             }
         }
     }
