@@ -129,7 +129,9 @@ impl Proxy {
     ) -> Turn {
         let mut turn = Turn::default();
         self.collect(disks, &mut turn);
-        turn.worked |= self.clients.poll_requests(platform);
+        if self.clients.has_news() {
+            turn.worked |= self.clients.poll_requests(platform);
+        }
         if taking {
             if self.redoing {
                 self.hold();

@@ -42,20 +42,18 @@ impl Appliance {
         while let Some(report) = css::next_report(platform) {
             log::warn!("channel report: {report:?}");
             match report {
-                Report::Subchannel(id) => {
-                    while_serving(platform, |platform| self.look_at(platform, id));
-                }
+                Report::Subchannel(id) => self.look_at(platform, id),
                 Report::Overflow => {
                     // What has gone goes first: it may have come back elsewhere.
                     let devices = self.inventory.devices().iter();
                     let known: Vec<_> = devices.map(|device| device.id).collect();
                     for id in known {
-                        while_serving(platform, |platform| self.look_at(platform, id));
+                        self.look_at(platform, id);
                     }
                     css::each_subchannel(platform, |platform, id| {
                         let mut known = self.inventory.devices().iter();
                         if !known.any(|device| device.id == id) {
-                            while_serving(platform, |platform| self.look_at(platform, id));
+                            self.look_at(platform, id);
                         }
                     });
                 }
@@ -67,8 +65,12 @@ impl Appliance {
         }
     }
 
-    /// Something has happened to a subchannel.
+    /// Something has happened to a subchannel. Clients wait meanwhile.
     fn look_at(&mut self, platform: &mut dyn Platform, id: SubchannelId) {
+        while_serving(platform, |platform| self.look_while_serving(platform, id));
+    }
+
+    fn look_while_serving(&mut self, platform: &mut dyn Platform, id: SubchannelId) {
         let mut is_driven = false;
         for disk in &mut self.plane.disks {
             if disk.id == Some(id) {

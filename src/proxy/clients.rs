@@ -318,12 +318,15 @@ impl Clients {
         }
     }
 
+    /// Whether [`Self::poll_requests`] would find something: the quick look of each turn.
+    #[inline]
+    pub(super) fn has_news(&self) -> bool {
+        self.passes_through || self.all.iter().any(Client::has_news)
+    }
+
     /// The clients' requests to their subchannels, and what is due there. Returns whether anything was done.
     pub(super) fn poll_requests(&mut self, platform: &mut dyn Platform) -> bool {
         let passes_through = self.passes_through;
-        if !passes_through && !self.all.iter().any(Client::has_news) {
-            return false;
-        }
         let (mut worked, mut changing) = (false, false);
         self.each(platform, |client, ctx| {
             worked |= client.poll_requests(ctx);

@@ -92,6 +92,7 @@ impl Client {
     /// Gives what passes devices through arenas that the channel finds below 2 GiB, where the developer's machine has no storage.
     #[cfg(test)]
     pub fn place_arenas(&mut self) {
+        use crate::proxy::translate::tests::history::ChannelSide;
         for place in &mut self.subchannels {
             if let Some(subject) = place.subject_mut() {
                 subject.set_translator(Translator::at(ARENA_BYTES, 0x100_0000));

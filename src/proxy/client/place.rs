@@ -4,7 +4,7 @@ use core::mem::offset_of;
 
 use liballoc::boxed::Box;
 
-use channel::{DeviceNumber, Irb, Refusal, Schib};
+use channel::{DeviceNumber, FunctionControl, Irb, Refusal, Schib};
 use s390x::cc::ConditionCode;
 use vcss::client::{Command, Measurement, Response, SchibPart, Status};
 use vcss::control::ExportKind;
@@ -229,7 +229,7 @@ impl Virtual {
         };
         match (&request, &reply) {
             (Some(Request::Test), Some(reply)) => {
-                let pending = !self.withheld && self.is_pending();
+                let pending = !self.withheld && self.condition().0;
                 self.entry
                     .show_status(reply.irb.unwrap_or_default(), pending);
             }
@@ -322,21 +322,20 @@ impl Virtual {
         self.subject().map_or(0, PassThrough::effort)
     }
 
-    fn is_pending(&self) -> bool {
-        match &self.kind {
-            Kind::Virtio(subchannel, _) => subchannel.is_pending(),
-            Kind::Owned(_, subject) => subject.as_ref().is_some_and(|it| it.is_pending()),
-        }
+    /// Whether status is pending, and what is in progress: what the appliance has to know in its next life.
+    #[inline]
+    fn condition(&self) -> (bool, u32) {
+        let (pending, functions) = match &self.kind {
+            Kind::Virtio(subchannel, _) => (subchannel.is_pending(), subchannel.functions()),
+            Kind::Owned(_, Some(subject)) => (subject.is_pending(), subject.functions()),
+            Kind::Owned(_, None) => (false, FunctionControl::empty()),
+        };
+        (pending, functions.bits().into())
     }
 
-    /// What the appliance has to know in its next life.
     #[inline]
     pub(super) fn functions(&self) -> u32 {
-        match &self.kind {
-            Kind::Virtio(subchannel, _) => subchannel.functions().bits().into(),
-            Kind::Owned(_, Some(subject)) => subject.functions().bits().into(),
-            Kind::Owned(_, None) => 0,
-        }
+        self.condition().1
     }
 
     pub(super) fn show(&mut self, ctx: &mut Ctx<'_>) {
@@ -383,8 +382,10 @@ impl Virtual {
     }
 
     /// Tells the client whether status is pending and what is in progress. Returns whether status has become pending.
+    #[inline(always)]
     pub(super) fn tell_pending(&mut self) -> bool {
-        self.entry.tell(self.is_pending(), self.functions())
+        let (pending, functions) = self.condition();
+        self.entry.tell(pending, functions)
     }
 }
 

@@ -63,16 +63,16 @@ impl List {
 /// The arena of one subchannel.
 #[derive(Debug)]
 pub(super) struct Arena {
-    words: Box<[AtomicU64]>,
+    pub(super) words: Box<[AtomicU64]>,
     /// Where the channel finds it.
-    base: u32,
+    pub(super) base: u32,
     /// Words from here on are lists.
     lists: usize,
     /// Words below are CCWs that the channel may be at.
     running: usize,
     /// What is to be stored there.
     held: heapless::Vec<(usize, Ccw1), HELD>,
-    history: History,
+    pub(super) history: History,
 }
 
 impl Arena {
@@ -249,40 +249,6 @@ impl Arena {
         }
         self.held.clear();
     }
-
-    /// From now on, the channel finds nothing but what is there now: it is going to be started.
-    #[cfg(any(test, fuzzing))]
-    pub(super) fn settle(&self) {
-        self.history.settle(0..self.words.len());
-    }
-
-    /// What the channel may find at an address, of each word any value that it has held. `None`: not in the arena, or nothing has
-    /// been stored there.
-    #[cfg(any(test, fuzzing))]
-    pub(super) fn fetch_any(
-        &self,
-        address: u32,
-        bytes: &mut [u8],
-        choose: &mut dyn FnMut(usize) -> usize,
-    ) -> Option<()> {
-        let first = self
-            .index_of(address)
-            .filter(|_| address.is_multiple_of(8))?;
-        for (index, part) in (first..).zip(bytes.chunks_mut(WORD)) {
-            let word = self.history.any(index, choose)?.to_be_bytes();
-            part.iter_mut().zip(word).for_each(|(to, from)| *to = from);
-        }
-        Some(())
-    }
-
-    pub(super) fn fetch(&self, address: u32, bytes: &mut [u8]) -> Option<()> {
-        let start = address.checked_sub(self.base)? as usize;
-        for (at, byte) in (start..).zip(bytes) {
-            let word = self.words.get(at / WORD)?.load(Ordering::Relaxed);
-            *byte = *word.to_ne_bytes().get(at % WORD)?;
-        }
-        Some(())
-    }
 }
 
 /// The order in which CCWs that replace others are stored. Programs mostly chain forward, and new ground comes before what leads
@@ -296,6 +262,7 @@ fn in_order(held: &[(usize, Ccw1)]) -> impl Iterator<Item = (usize, Ccw1)> + '_ 
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::history::fetch;
     use super::*;
     use std::vec::Vec;
 
@@ -366,8 +333,8 @@ mod tests {
         let arena = Arena::at(64, 0x1000);
         arena.set_ccw(2, INVALID);
         let mut bytes = [0; 8];
-        arena.fetch(arena.address_of(2), &mut bytes).unwrap();
+        fetch(&arena, arena.address_of(2), &mut bytes).unwrap();
         assert_eq!(bytes, [8, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF]);
-        assert!(arena.fetch(0x1040, &mut bytes).is_none());
+        assert!(fetch(&arena, 0x1040, &mut bytes).is_none());
     }
 }

@@ -216,6 +216,7 @@ impl Program {
     }
 
     pub(super) fn fetch(&self, address: u32, bytes: &mut [u8]) -> Option<()> {
+        use crate::proxy::translate::tests::history::ChannelSide;
         self.translator.fetch(address, bytes)
     }
 

@@ -13,6 +13,7 @@ use crate::proxy::subchannel::passthrough::state::{
     transition, Action, Event, State, CLEARS, HALTS,
 };
 use crate::proxy::subchannel::Request;
+use crate::proxy::translate::tests::history::ChannelSide;
 
 /// A channel report of path 0x41.
 const PATH: channel::Crw = channel::Crw(0x0482_0041);

@@ -26,6 +26,7 @@ use crate::proxy::subchannel::passthrough::program::Own;
 use crate::proxy::subchannel::passthrough::state::{State, CLEARS, HALTS};
 use crate::proxy::subchannel::passthrough::{Owned, PassThrough};
 use crate::proxy::subchannel::Request;
+use crate::proxy::translate::tests::history::ChannelSide;
 use crate::proxy::translate::Translator;
 use channel::CommandClass;
 
