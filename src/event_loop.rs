@@ -341,14 +341,8 @@ impl Appliance {
     }
 
     fn show_devices(&mut self) {
-        let Self {
-            published,
-            control,
-            inventory,
-            plane,
-            ..
-        } = self;
-        published.show_devices(control, inventory, plane);
+        let (control, inventory) = (&mut self.control, &mut self.inventory);
+        (self.published).show_devices(control, inventory, &mut self.plane);
     }
 
     /// Takes all pending interruptions to whom they are for.

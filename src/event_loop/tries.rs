@@ -190,15 +190,9 @@ impl Appliance {
 
     /// Serves clients from a disk that is there, as far as what they are given fits.
     pub(super) fn attach(&mut self, index: usize) {
-        let Self {
-            plane,
-            exports,
-            conditions,
-            suspects,
-            ..
-        } = self;
+        let (plane, conditions) = (&mut self.plane, &mut self.conditions);
         plane.proxy.attach(index, &mut plane.disks, |slot, fits| {
-            let Some(export) = exports.iter().position(|it| it.slot == slot) else {
+            let Some(export) = self.exports.iter().position(|it| it.slot == slot) else {
                 return;
             };
             match fits {
@@ -211,7 +205,7 @@ impl Appliance {
                 }
             }
         });
-        suspects.show(conditions);
+        self.suspects.show(conditions);
     }
 
     /// The same, also of a disk that is not there: then whoever looks reads why they are not served.

@@ -154,15 +154,15 @@ impl Client {
 
     fn virtual_subchannel(&self, kind: Kind) -> Result<Virtual, AreaError> {
         let index = self.subchannels.len();
-        let entry = Entry::new(&self.area, index as u32)?;
-        let withheld = self.withheld.contains(&(index as u16));
-        Ok(Virtual::new(
-            entry,
+        Ok(Virtual {
             kind,
-            self.number,
-            self.program,
-            withheld,
-        ))
+            entry: Entry::new(&self.area, index as u32)?,
+            client: self.number,
+            program: self.program,
+            shown_enabled: false,
+            resetting: false,
+            withheld: self.withheld.contains(&(index as u16)),
+        })
     }
 
     /// Adds a virtual subchannel that stands for an owned device, which is there or comes later. It has the device if it is there and

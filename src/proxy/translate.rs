@@ -154,11 +154,6 @@ impl Translator {
         self.within_start = within_start;
     }
 
-    /// Whether a program is there that has not been [released](Self::release).
-    pub const fn is_live(&self) -> bool {
-        self.live
-    }
-
     /// CCWs of the last program, in the arena.
     pub const fn ccws(&self) -> usize {
         self.chain.program.ranges.used()

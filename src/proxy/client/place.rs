@@ -119,11 +119,11 @@ pub(super) struct Virtual {
     pub(super) kind: Kind,
     pub(super) entry: Entry,
     /// The client's number.
-    client: u16,
+    pub(super) client: u16,
     /// The client's program window.
-    program: &'static Window,
+    pub(super) program: &'static Window,
     /// The SCHIB part says that it is enabled.
-    shown_enabled: bool,
+    pub(super) shown_enabled: bool,
     /// The client has begun anew, and requests of before are still in flight at the disk.
     pub(super) resetting: bool,
     /// It is out of service: to the client it is one without a device.
@@ -153,24 +153,6 @@ pub(super) enum Kind {
 }
 
 impl Virtual {
-    pub(super) const fn new(
-        entry: Entry,
-        kind: Kind,
-        client: u16,
-        program: &'static Window,
-        withheld: bool,
-    ) -> Self {
-        Self {
-            kind,
-            entry,
-            client,
-            program,
-            shown_enabled: false,
-            resetting: false,
-            withheld,
-        }
-    }
-
     #[inline]
     pub(super) const fn index(&self) -> u16 {
         self.entry.index as u16

@@ -431,11 +431,11 @@ impl PassThrough {
     }
 
     /// Whether a program runs that may change meanwhile: [`Self::refresh`] looks at it.
-    pub const fn is_changing(&self) -> bool {
+    pub fn is_changing(&self) -> bool {
         self.program.is_changing()
     }
 
-    pub const fn wants_refresh(&self) -> bool {
+    pub fn wants_refresh(&self) -> bool {
         self.is_holding() || self.is_changing()
     }
 

@@ -104,6 +104,9 @@ pub trait ChannelSide: Sized {
     /// Copies `bytes.len()` bytes of the arena. `None` outside of it.
     fn fetch(&self, address: u32, bytes: &mut [u8]) -> Option<()>;
 
+    /// Whether a program is there that has not been [released](Translator::release).
+    fn is_live(&self) -> bool;
+
     /// The channel is started now, so it finds nothing that was there before.
     fn settle(&self);
 
@@ -132,6 +135,10 @@ impl ChannelSide for Translator {
     fn fetch(&self, address: u32, bytes: &mut [u8]) -> Option<()> {
         let fetched = fetch(&self.chain.program.arena, address, bytes);
         fetched.or_else(|| fetch(&self.replay.arena, address, bytes))
+    }
+
+    fn is_live(&self) -> bool {
+        self.live
     }
 
     fn settle(&self) {

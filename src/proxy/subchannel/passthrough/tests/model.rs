@@ -318,7 +318,7 @@ impl Walk {
         let mut arena = std::mem::take(&mut self.storage.borrow_mut().arena);
         // An arena that holds no program is as good as any.
         for (at, part) in (ARENA_AT..).step_by(8).zip(arena.chunks_mut(8)) {
-            let _ = self.subject.program.fetch(at, part);
+            let _ = self.subject.program.translator.fetch(at, part);
         }
         self.storage.borrow_mut().arena = arena;
         self.css.model.step(self.id);
@@ -446,11 +446,13 @@ impl Walk {
     fn invariants(&mut self) {
         let scsw = self.scsw();
         let started = scsw.function().contains(FunctionControl::START);
-        let repeats = self.subject.program.orb().program.get() >= ARENA_AT + ARENA as u32;
+        let run = self.subject.program.run;
+        let orb = run.map_or_else(Orb::default, |run| run.orb);
+        let repeats = orb.program.get() >= ARENA_AT + ARENA as u32;
         self.went_on[0] += u64::from(repeats && self.subject.program.is_continued());
         self.went_on[1] += u64::from(self.subject.program.own(&scsw) == Some(Own::HalfOfSplit));
         if started && self.css.model.trace(self.id).is_some() {
-            let live = self.subject.program.is_live();
+            let live = self.subject.program.translator.is_live();
             assert!(live, "the channel runs a program that is freed");
         }
     }
@@ -465,7 +467,7 @@ impl Walk {
             self.pass();
         }
         assert_eq!(self.subject.state(), State::Idle);
-        assert!(!self.subject.program.is_live());
+        assert!(!self.subject.program.translator.is_live());
         // Keys that were pressed in between.
         for _ in 0..40 {
             self.step();
