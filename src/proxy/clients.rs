@@ -264,14 +264,11 @@ impl Clients {
         platform: &mut dyn Platform,
         mut act: impl FnMut(&mut Client, &mut Ctx<'_>),
     ) {
-        let now = if self.passes_through {
-            platform.now()
-        } else {
-            Tod::NEVER
-        };
+        // Nobody else needs it.
+        let now = self.passes_through.then(|| platform.now());
         let mut ctx = Ctx {
             platform,
-            now,
+            now: now.unwrap_or(Tod::NEVER),
             trace: self.trace.as_mut(),
             note: self.note,
         };

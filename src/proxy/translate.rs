@@ -22,7 +22,6 @@
 //! | `split` | one that its device changes: [`Translator::split`] |
 //! | `cycles` | loops that nothing ends |
 //! | `back` | endings in the client's terms |
-//! | `history` | what the channel may find while all this is stored, for tests |
 //!
 //! # Limits
 //!
@@ -45,7 +44,6 @@ mod data;
 mod dirty;
 mod fast_path;
 mod follow;
-mod history;
 mod live;
 mod midaws;
 mod program;
@@ -60,7 +58,6 @@ use channel::{Orb, OrbFlags, OrbMode, Scsw, StatusControl};
 use window::Window;
 use zerocopy::big_endian::U32;
 
-pub use live::Refreshed;
 pub use split::Split;
 
 use arena::Arena;
@@ -184,10 +181,10 @@ impl Translator {
         self.begin(orb.program.get(), Transfer::None, window)
     }
 
-    /// Compares the client's program with what was translated, and translates again what has changed: see `live`.
-    pub fn refresh(&mut self, window: &Window) -> Refreshed {
+    /// Compares the client's program with what was translated, and translates again what has changed, which is so many CCWs: see `live`.
+    pub fn refresh(&mut self, window: &Window) -> u32 {
         if !self.live || !self.chain.program.shape.changeable {
-            return Refreshed::default();
+            return 0;
         }
         self.chain.refresh(window)
     }

@@ -27,7 +27,8 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use super::queue::{forget, ServedQueue};
 use super::{VirtioBlk, Waiting, DIRECT_SEGMENTS};
-use crate::proxy::subchannel::emulated::program::{ControlUnit, Data, Executed, Fault};
+use crate::proxy::subchannel::emulated::data::{Data, Fault};
+use crate::proxy::subchannel::emulated::program::{ControlUnit, Executed};
 use crate::proxy::subchannel::emulated::Subchannel;
 
 impl ControlUnit for VirtioBlk {

@@ -4,7 +4,7 @@ use core::mem::offset_of;
 
 use liballoc::boxed::Box;
 
-use channel::{DeviceNumber, FunctionControl, Irb, Refusal, Schib};
+use channel::{DeviceNumber, FunctionControl, Irb, Schib};
 use s390x::cc::ConditionCode;
 use vcss::client::{Command, Measurement, Response, SchibPart, Status};
 use vcss::control::ExportKind;
@@ -389,8 +389,9 @@ fn emulate(
 ) -> Reply {
     let done = match request {
         Request::Start(orb) => subchannel.start(orb, program, device),
-        Request::Halt => ended(subchannel.halt(), device),
-        Request::Clear => ended(subchannel.clear(), device),
+        // That has ended the program that may have waited for the control unit.
+        Request::Halt => subchannel.halt().inspect(|()| device.go_on()),
+        Request::Clear => subchannel.clear().inspect(|()| device.go_on()),
         Request::Cancel => subchannel.cancel(),
         Request::Resume => subchannel.resume(),
         Request::Store => Ok(()),
@@ -398,12 +399,4 @@ fn emulate(
         Request::Test => return subchannel.test().into(),
     };
     done.map_or_else(Reply::from, |()| Reply::DONE)
-}
-
-/// A halt or clear function that was done has ended the program that may have waited for the control unit.
-fn ended(done: Result<(), Refusal>, device: &mut VirtioBlk) -> Result<(), Refusal> {
-    if done.is_ok() {
-        device.go_on();
-    }
-    done
 }

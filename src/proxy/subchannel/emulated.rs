@@ -4,6 +4,7 @@
 //! Conditions are tested in the order of the *Principles of Operation*, chapter 14: not
 //! operational, then status pending, then busy.
 
+pub mod data;
 pub mod program;
 
 use channel::{
@@ -279,8 +280,9 @@ impl Subchannel {
 
 #[cfg(test)]
 mod tests {
+    use super::data::Data;
+    use super::program::Executed;
     use super::*;
-    use crate::proxy::subchannel::emulated::program::{Data, Executed};
     use channel::{Ccw1, CcwFlags, CommandCode};
     use zerocopy::IntoBytes;
 

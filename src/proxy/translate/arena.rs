@@ -14,7 +14,8 @@ use channel::{Ccw1, CcwFlags, CommandCode};
 use window::WindowSlice;
 use zerocopy::FromBytes;
 
-use super::history::History;
+#[cfg(any(test, fuzzing))]
+use super::tests::history::History;
 
 /// Bytes of a word of the arena.
 const WORD: usize = 8;
@@ -72,6 +73,8 @@ pub(super) struct Arena {
     running: usize,
     /// What is to be stored there.
     held: heapless::Vec<(usize, Ccw1), HELD>,
+    /// What the words have held, for the tests' channel, which may find any of it.
+    #[cfg(any(test, fuzzing))]
     pub(super) history: History,
 }
 
@@ -94,6 +97,7 @@ impl Arena {
         let words: Box<[AtomicU64]> = (0..bytes / WORD).map(|_| AtomicU64::new(0)).collect();
         Self {
             lists: words.len(),
+            #[cfg(any(test, fuzzing))]
             history: History::new(words.len()),
             words,
             base,
@@ -104,6 +108,7 @@ impl Arena {
 
     pub(super) fn clear(&mut self) {
         self.lists = self.words.len();
+        #[cfg(any(test, fuzzing))]
         self.history.forget(0..self.lists);
     }
 
@@ -140,6 +145,7 @@ impl Arena {
         if first < ccws {
             return None;
         }
+        #[cfg(any(test, fuzzing))]
         self.history
             .taken(first..self.lists, |index| self.get(index));
         self.lists = first;
@@ -152,6 +158,7 @@ impl Arena {
         for index in (0..used).rev() {
             self.set(place + index, self.get(first + index));
         }
+        #[cfg(any(test, fuzzing))]
         self.history.forget(first..place);
         self.lists = place;
         place
@@ -162,6 +169,7 @@ impl Arena {
     pub(super) fn set(&self, index: usize, value: u64) {
         if let Some(word) = self.words.get(index) {
             word.store(value.to_be(), Ordering::Release);
+            #[cfg(any(test, fuzzing))]
             self.history.stored(index, value);
         }
     }
@@ -189,8 +197,10 @@ impl Arena {
             }
             value.is_some()
         });
-        let stored = list.first as usize..list.first as usize + 1 + copied;
-        self.history.copied(stored, |index| self.get(index));
+        #[cfg(any(test, fuzzing))]
+        for index in list.first as usize..list.first as usize + 1 + copied {
+            self.history.stored(index, self.get(index));
+        }
         1 + copied
     }
 
@@ -203,6 +213,7 @@ impl Arena {
 
     #[inline]
     pub(super) fn set_ccw(&self, index: usize, ccw: Ccw1) {
+        #[cfg(any(test, fuzzing))]
         self.history.published();
         self.set(index, u64::from_be_bytes(zerocopy::transmute!(ccw)));
     }

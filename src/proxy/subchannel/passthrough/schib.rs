@@ -16,7 +16,7 @@
 //! A machine without the extended measurement word refuses that bit with an operand exception, and so does MODIFY then; nothing
 //! is changed.
 
-use channel::{Pmcw, PmcwCharacteristics, PmcwFlags, Schib};
+use channel::{PmcwCharacteristics, PmcwFlags, Schib};
 use zerocopy::big_endian::{U16, U32, U64};
 
 /// PMCW word 6: measurement-block format.
@@ -100,13 +100,9 @@ impl Virtual {
 
     /// What STORE shows when there is no device: the number is not valid.
     pub fn show_nothing(&self) -> Schib {
-        Schib {
-            pmcw: Pmcw {
-                device: self.device,
-                ..Pmcw::default()
-            },
-            ..Schib::default()
-        }
+        let mut shown = Schib::default();
+        shown.pmcw.device = self.device;
+        shown
     }
 }
 

@@ -41,15 +41,12 @@ impl History {
         }
     }
 
-    /// These words hold what is there now.
-    pub fn copied(&self, words: Range<usize>, now: impl Fn(usize) -> u64) {
-        words.for_each(|index| self.stored(index, now(index)));
-    }
-
     /// These words are taken for a list.
     pub fn taken(&self, words: Range<usize>, now: impl Fn(usize) -> u64) {
         self.forget(words.clone());
-        self.copied(words.clone(), now);
+        words
+            .clone()
+            .for_each(|index| self.stored(index, now(index)));
         let fresh = &mut self.0.borrow_mut().fresh;
         let end = if fresh.start >= fresh.end {
             words.end
