@@ -89,10 +89,9 @@ impl Appliance {
 
     /// Hands disks' subchannels over for maintenance, and takes them back.
     pub(super) fn maintain_disks(&mut self, platform: &mut dyn Platform) {
-        let isc = self.tuning.settings.isc;
         for index in 0..self.plane.disks.len() {
             let devices = self.inventory.devices();
-            let is_back = self.plane.maintain(index, platform, devices, isc);
+            let is_back = self.plane.maintain(index, platform, devices);
             let disk = self.plane.disks.get(index);
             // An administrator may have mended it.
             if is_back && disk.is_some_and(|disk| disk.driver.is_broken()) {

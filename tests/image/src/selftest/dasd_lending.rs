@@ -70,7 +70,7 @@ impl Machine {
     fn turn(&mut self) {
         self.plane.drain(&mut self.platform, |_, _| false);
         let devices = core::slice::from_ref(&self.device);
-        self.plane.maintain(0, &mut self.platform, devices, ISC);
+        self.plane.maintain(0, &mut self.platform, devices);
         self.plane.turn(&mut self.platform);
     }
 }
