@@ -26,22 +26,17 @@ pub const BLOCK_SIZES: [u16; 4] = [512, 1024, 2048, 4096];
 /// How a volume is laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "std", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "std", serde(rename_all = "lowercase"))]
+#[cfg_attr(feature = "std", derive(strum::EnumString, strum::VariantNames))]
+#[cfg_attr(
+    feature = "std",
+    serde(rename_all = "lowercase"),
+    strum(serialize_all = "lowercase")
+)]
 pub enum Layout {
     /// Compatible disk layout: other systems see a volume with a label and a VTOC.
     Cdl,
     /// Linux disk layout.
     Ldl,
-}
-
-impl Layout {
-    /// In words.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Cdl => "cdl",
-            Self::Ldl => "ldl",
-        }
-    }
 }
 
 /// Why a volume cannot have that format.
@@ -113,7 +108,6 @@ impl Format {
         Ok(format)
     }
 
-    /// The device.
     pub const fn about(&self) -> &Characteristics {
         &self.about
     }
@@ -122,22 +116,14 @@ impl Format {
         self.layout
     }
 
-    /// Bytes of a block.
     pub const fn block(&self) -> u16 {
         self.block
     }
 
-    /// Records of a track.
     pub const fn records(&self) -> u8 {
         self.records
     }
 
-    /// Volume serial, in EBCDIC.
-    pub const fn serial(&self) -> [u8; 6] {
-        self.serial
-    }
-
-    /// Tracks of the volume.
     pub fn tracks(&self) -> u32 {
         let heads = u32::from(self.about.heads.get());
         // Fewer than 2^28 cylinders of at most 15: it fits.

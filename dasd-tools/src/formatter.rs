@@ -55,10 +55,6 @@ impl Formatter {
         Ok(this)
     }
 
-    pub const fn format(&self) -> &Format {
-        &self.format
-    }
-
     /// The track at which it went on.
     pub const fn resumed(&self) -> Option<u32> {
         self.resumed

@@ -201,7 +201,7 @@ fn exports(config: &Config) -> impl Iterator<Item = control::Export> + '_ {
             }),
             kind: U32::new(ExportKind::Block as u32),
             start: U64::new(export.start),
-            sectors: U64::new(export.sectors.unwrap_or(0)),
+            sectors: U64::new(export.sectors),
             partition: export.partition.unwrap_or(0),
             serial: client.serial(&config.disks, device),
             ..no_disk(number)

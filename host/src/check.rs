@@ -70,9 +70,12 @@ fn look_within(
     };
     look.image();
     look.qemu();
-    for (subchannel, &place) in config.subchannels.iter().zip(&config.places.subchannels) {
+    for subchannel in &config.subchannels {
         if let SubchannelSource::Mdev(path) = &subchannel.source {
-            look.mdev(place, &format!("subchannel \"{}\"", subchannel.name), path);
+            let what = format!("subchannel \"{}\"", subchannel.name);
+            if let Err(error) = vm::check_mdev(&what, path) {
+                look.add_error(subchannel.place, &error);
+            }
         }
     }
     let backings = (0..config.disks.len())
@@ -103,11 +106,6 @@ impl Look<'_> {
             message: message.into(),
             help: help.into(),
         });
-    }
-
-    fn place(&self, disk: usize) -> Place {
-        let places = &self.config.places.disks;
-        places.get(disk).copied().unwrap_or_default()
     }
 
     fn image(&mut self) {
@@ -171,12 +169,6 @@ impl Look<'_> {
         }
     }
 
-    fn mdev(&mut self, place: Place, what: &str, path: &Path) {
-        if let Err(error) = vm::check_mdev(what, path) {
-            self.add_error(place, &error);
-        }
-    }
-
     /// An error whose words say what to do behind a semicolon.
     fn add_error(&mut self, place: Place, error: &anyhow::Error) {
         let text = format!("{error:#}");
@@ -190,7 +182,7 @@ impl Look<'_> {
         let path = disk.source.path();
         if self.silent.contains(&path) {
             let message = format!("disk \"{}\": {}: {NO_ANSWER}", disk.name, path.display());
-            self.add(self.place(index), message, HELP_SILENT);
+            self.add(disk.place, message, HELP_SILENT);
             return None;
         }
         if let Source::Image { path, format, .. } = &disk.source {
@@ -201,7 +193,7 @@ impl Look<'_> {
         }
         match Backing::find(self.config, index) {
             Err(error) => {
-                self.add_error(self.place(index), &error);
+                self.add_error(disk.place, &error);
                 None
             }
             Ok(backing) => {
@@ -217,7 +209,7 @@ impl Look<'_> {
     fn file(&mut self, index: usize, path: &Path, format: Option<Format>) {
         let name = &self.config.disks[index].name;
         let what = format!("disk \"{name}\": {}", path.display());
-        let place = self.place(index);
+        let place = self.config.disks[index].place;
         match fs::metadata(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let help = format!(
@@ -274,23 +266,21 @@ impl Look<'_> {
                 "lengthen it: truncate -s {} FILE; or set cache = \"writeback\"",
                 length.next_multiple_of(alignment)
             );
-            self.add(self.place(index), message, help);
+            self.add(self.config.disks[index].place, message, help);
         }
     }
 
     /// Whether the slices of a disk begin and end where its blocks do.
     fn slices(&mut self, index: usize, block: u64) {
         let config = self.config;
-        for (client, places) in config.clients.iter().zip(&config.places.exports) {
-            for (export, &place) in client.exports.iter().zip(places) {
-                if export.disk == index && !is_whole(export, block) {
-                    let message = format!(
-                        "the slice of client \"{}\" does not begin and end at a block of disk \"{}\", which has {block} bytes",
-                        client.name, config.disks[index].name
-                    );
-                    let help = format!("choose multiples of {} for start and size", block / SECTOR);
-                    self.add(place, message, help);
-                }
+        for (client, _, export) in config.exports() {
+            if export.disk == index && !is_whole(export, block) {
+                let message = format!(
+                    "the slice of client \"{}\" does not begin and end at a block of disk \"{}\", which has {block} bytes",
+                    config.clients[client].name, config.disks[index].name
+                );
+                let help = format!("choose multiples of {} for start and size", block / SECTOR);
+                self.add(export.place, message, help);
             }
         }
     }
@@ -353,7 +343,7 @@ impl Look<'_> {
             );
             let help =
                 "make one [[disk]] of them, and give slices of it to the clients (start, size)";
-            self.add(self.place(index), message, help);
+            self.add(disk.place, message, help);
         }
     }
 }
@@ -378,11 +368,8 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
 
 const fn is_whole(export: &Export, block: u64) -> bool {
     let per_block = block / SECTOR;
-    let size = match export.sectors {
-        Some(sectors) => sectors,
-        None => 0,
-    };
-    per_block <= 1 || export.start.is_multiple_of(per_block) && size.is_multiple_of(per_block)
+    let whole = export.start.is_multiple_of(per_block);
+    per_block <= 1 || whole && export.sectors.is_multiple_of(per_block)
 }
 
 /// Why a file that begins so is not the appliance's image.

@@ -29,9 +29,11 @@ mod table;
 mod tests;
 mod values;
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use channel::DeviceNumber;
+use serde::{Deserialize, Serialize};
 use vcss::control::Condition;
 
 pub use memory::{next_good, show as show_size, MIB};
@@ -54,7 +56,8 @@ pub struct Config {
     pub places: Places,
 }
 
-/// Where in the file things are written, for what is found wrong with them later.
+/// Where in the file the appliance's keys are written, for what is found wrong with them later. Disks, subchannels and exports have
+/// places of their own.
 #[derive(Clone, Debug, Default)]
 pub struct Places {
     pub file: PathBuf,
@@ -63,12 +66,6 @@ pub struct Places {
     pub qemu: Place,
     pub pool: Place,
     pub run_dir: Place,
-    /// For each disk, its file or device.
-    pub disks: Vec<Place>,
-    /// The same for each subchannel.
-    pub subchannels: Vec<Place>,
-    /// For each export of each client, where the slice begins.
-    pub exports: Vec<Vec<Place>>,
 }
 
 /// The appliance and the place that it runs in.
@@ -116,6 +113,8 @@ pub struct Disk {
     pub source: Source,
     /// Queues between appliance and disk.
     pub queues: u16,
+    /// Where its file or device is named.
+    pub place: Place,
 }
 
 #[derive(Clone, Debug)]
@@ -178,6 +177,8 @@ pub struct Subchannel {
     /// Its device number on the appliance's channel subsystem.
     pub device: DeviceNumber,
     pub source: SubchannelSource,
+    /// Where its device is named.
+    pub place: Place,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -240,18 +241,34 @@ impl Client {
 }
 
 /// A disk, or a slice of one, given to a client.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Export {
     /// Index in [`Config::disks`].
+    #[serde(skip)]
     pub disk: usize,
     /// A partition that the volume's own table of contents names, instead of the next two.
     pub partition: Option<u8>,
     pub start: u64,
-    /// Sectors; `None` to the end of the disk.
-    pub sectors: Option<u64>,
+    /// 0: to the end of the disk, or of the partition.
+    pub sectors: u64,
+    #[serde(rename = "readonly")]
     pub read_only: bool,
     /// Queues that the client may use.
     pub queues: u16,
+    /// Where it is written that it begins.
+    #[serde(skip)]
+    pub place: Place,
+}
+
+impl Export {
+    /// The sectors, as far as they are known without the disk.
+    pub const fn range(&self) -> Range<u64> {
+        let end = match self.sectors {
+            0 => u64::MAX,
+            sectors => self.start.saturating_add(sectors),
+        };
+        self.start..end
+    }
 }
 
 impl Config {

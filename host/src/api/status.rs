@@ -9,6 +9,7 @@ use vcss::control;
 use vcss::trace;
 
 use super::text::{Dotted, Hex};
+use crate::config::Export;
 
 /// Everything at one instant.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -248,13 +249,9 @@ pub struct ExportStatus {
     /// Why a VM that has connected is not served.
     #[serde(default)]
     pub refused: Option<String>,
-    /// The partition of the disk; where that is the appliance knows.
-    pub partition: Option<u8>,
-    pub start: u64,
-    /// Sectors; 0 while the size of the disk is not known, and of a partition.
-    pub sectors: u64,
-    pub readonly: bool,
-    pub queues: u16,
+    /// What of the disk. Its sectors are 0 while the size of the disk is not known, and of a partition.
+    #[serde(flatten)]
+    pub part: Export,
     /// What has been done with it since the appliance started.
     pub counters: Counters,
 }

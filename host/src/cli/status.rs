@@ -188,13 +188,13 @@ fn client(client: &ClientStatus) -> Vec<Vec<String>> {
             client.name.clone(),
             disk.disk.clone(),
             vm(disk.connected, &disk.refused),
-            match disk.partition {
+            match disk.part.partition {
                 Some(partition) => format!("partition {partition}"),
-                None => disk.start.to_string(),
+                None => disk.part.start.to_string(),
             },
-            size(disk.sectors),
-            if disk.readonly { "ro" } else { "rw" }.into(),
-            disk.queues.to_string(),
+            size(disk.part.sectors),
+            if disk.part.read_only { "ro" } else { "rw" }.into(),
+            disk.part.queues.to_string(),
             counters.reads.to_string(),
             counters.writes.to_string(),
             counters.flushes.to_string(),
@@ -262,6 +262,7 @@ mod tests {
     use super::*;
     use crate::api::text::Hex;
     use crate::api::{Counters, DeviceLife, ExportStatus};
+    use crate::config::Export;
     use crate::testing::{number, owned_device};
 
     #[test]
@@ -279,7 +280,10 @@ mod tests {
                 name: "a-client-with-a-long-name".into(),
                 disks: vec![ExportStatus {
                     disk: "data".into(),
-                    sectors: 2048,
+                    part: Export {
+                        sectors: 2048,
+                        ..Export::default()
+                    },
                     counters: Counters {
                         bytes_read: 1536,
                         ..Counters::default()

@@ -20,11 +20,9 @@ pub fn summary(config: &Config) -> String {
         let disks = client.exports.iter().map(|export| {
             let part = match (export.partition, export.start, export.sectors) {
                 (Some(partition), ..) => format!(" partition {partition}"),
-                (None, 0, None) => String::new(),
-                (None, start, None) => format!(" from sector {start}"),
-                (None, start, Some(sectors)) => {
-                    format!(" sectors {start} to {}", start.saturating_add(sectors) - 1)
-                }
+                (None, 0, 0) => String::new(),
+                (None, start, 0) => format!(" from sector {start}"),
+                (None, start, _) => format!(" sectors {start} to {}", export.range().end - 1),
             };
             let mode = if export.read_only { " (read-only)" } else { "" };
             format!("disk {}{part}{mode}", config.disks[export.disk].name)

@@ -65,7 +65,7 @@ pub enum About {
 /// Collects problems while a configuration is read and checked.
 #[derive(Debug)]
 pub struct Problems<'a> {
-    file: &'a Path,
+    pub file: &'a Path,
     pub text: &'a str,
     found: RefCell<Vec<(About, Problem)>>,
 }

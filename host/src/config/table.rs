@@ -39,17 +39,18 @@ pub struct Table<'p, 't> {
 
 impl<'p, 't> Table<'p, 't> {
     /// The whole file, in which only these tables belong.
-    pub fn root(problems: &'p Problems<'t>, tables: &[&'static str], table: DeTable<'t>) -> Self {
+    pub fn root(problems: &'p Problems<'t>, tables: &'static str, table: DeTable<'t>) -> Self {
         Self::open(problems, "", tables, table, 0..0)
     }
 
     fn open(
         problems: &'p Problems<'t>,
         name: &'static str,
-        keys: &[&'static str],
+        keys: &'static str,
         table: DeTable<'t>,
         span: Range<usize>,
     ) -> Self {
+        let keys: Vec<&str> = keys.split(' ').collect();
         let (known, unknown): (Vec<_>, Vec<_>) = table
             .into_iter()
             .map(|(key, value)| Entry {
@@ -67,7 +68,7 @@ impl<'p, 't> Table<'p, 't> {
             broken: false,
         };
         for entry in unknown {
-            this.unknown(entry, keys);
+            this.unknown(entry, &keys);
         }
         this
     }
@@ -81,7 +82,7 @@ impl<'p, 't> Table<'p, 't> {
         self.problems.add_about(About::Form, span, message, help);
     }
 
-    fn unknown(&mut self, entry: Entry<'t>, keys: &[&'static str]) {
+    fn unknown(&mut self, entry: Entry<'t>, keys: &[&str]) {
         let Entry { key, span, value } = entry;
         let near = nearest(&key, keys);
         let table = is_header(&value, &span);
@@ -270,7 +271,7 @@ impl<'p, 't> Table<'p, 't> {
     }
 
     /// The one table of this name.
-    pub fn table(&mut self, key: &str, keys: &[&'static str]) -> Option<Self> {
+    pub fn table(&mut self, key: &str, keys: &'static str) -> Option<Self> {
         let entry = self.take(key)?;
         let header = header_span(&entry.value, &entry.span);
         let first = match entry.value.into_inner() {
@@ -305,7 +306,7 @@ impl<'p, 't> Table<'p, 't> {
         &mut self,
         key: &str,
         name: &'static str,
-        keys: &[&'static str],
+        keys: &'static str,
         mut read: impl FnMut(Self),
     ) -> usize {
         let Some(entry) = self.take(key) else {

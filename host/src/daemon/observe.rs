@@ -200,27 +200,28 @@ fn clients(shared: &Shared, devices: &[(OwnedDevice, usize)]) -> Vec<ClientStatu
         let exports = client.exports.iter().enumerate();
         let disks: Vec<ExportStatus> = exports
             .map(|(index, export)| {
-                let size = devices.iter().find(|(_, disk)| *disk == export.disk);
-                let status = ExportStatus {
-                    condition: of_disk(
-                        shared,
-                        export.disk,
-                        config.condition_of_export(place, index),
-                    ),
-                    socket: config.socket(client, index),
-                    counters: counters(shared, config.export_number(place, index)),
-                    ..export_status(shared, export, size.map(|(device, _)| device.sectors))
+                let disk = devices.iter().find(|(_, disk)| *disk == export.disk);
+                let disk_sectors = disk.map_or(0, |(device, _)| device.sectors);
+                let (connected, refused) = match peers.next() {
+                    Some(Peer::Connected) => (true, None),
+                    Some(Peer::Refused(why)) => (false, Some(why)),
+                    Some(Peer::Nobody) | None => (false, None),
                 };
-                match peers.next() {
-                    Some(Peer::Connected) => ExportStatus {
-                        connected: true,
-                        ..status
+                let told = config.condition_of_export(place, index);
+                ExportStatus {
+                    disk: config.disks[export.disk].name.clone(),
+                    socket: config.socket(client, index),
+                    connected,
+                    condition: of_disk(shared, export.disk, told),
+                    refused,
+                    part: Export {
+                        sectors: match (export.partition, export.sectors) {
+                            (None, 0) => disk_sectors.saturating_sub(export.start),
+                            (_, sectors) => sectors,
+                        },
+                        ..*export
                     },
-                    Some(Peer::Refused(why)) => ExportStatus {
-                        refused: Some(why),
-                        ..status
-                    },
-                    Some(Peer::Nobody) | None => status,
+                    counters: counters(shared, config.export_number(place, index)),
                 }
             })
             .collect();
@@ -248,21 +249,6 @@ fn clients(shared: &Shared, devices: &[(OwnedDevice, usize)]) -> Vec<ClientStatu
         });
     }
     clients
-}
-
-/// What the configuration says of an export, and how long it is on a disk of so many sectors.
-fn export_status(shared: &Shared, export: &Export, sectors: Option<u64>) -> ExportStatus {
-    let sectors = sectors.filter(|_| export.partition.is_none());
-    let rest = sectors.map_or(0, |sectors| sectors.saturating_sub(export.start));
-    ExportStatus {
-        disk: shared.config.disks[export.disk].name.clone(),
-        partition: export.partition,
-        start: export.start,
-        sectors: export.sectors.unwrap_or(rest),
-        readonly: export.read_only,
-        queues: export.queues,
-        ..ExportStatus::default()
-    }
 }
 
 /// The subchannels of a client that the appliance does not serve.

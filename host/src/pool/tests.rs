@@ -17,13 +17,9 @@ const GIVEN: Given = Given {
 
 /// Clients by MiB, disks and subchannels.
 fn config(private: u64, clients: &[(u64, usize, usize)]) -> Config {
-    let export = || Export {
-        disk: 0,
-        partition: None,
-        start: 0,
-        sectors: None,
-        read_only: false,
+    let export = Export {
         queues: 1,
+        ..Export::default()
     };
     Config {
         appliance: Appliance {
@@ -42,13 +38,14 @@ fn config(private: u64, clients: &[(u64, usize, usize)]) -> Config {
             name: "s".into(),
             device: DeviceNumber { set: 0, number: 1 },
             source: SubchannelSource::Qemu("x".into()),
+            place: Default::default(),
         }],
         clients: clients
             .iter()
             .map(|&(memory, exports, subchannels)| Client {
                 name: "c".into(),
                 memory: memory * MIB,
-                exports: (0..exports).map(|_| export()).collect(),
+                exports: vec![export; exports],
                 subchannels: vec![GIVEN; subchannels],
             })
             .collect(),

@@ -147,13 +147,16 @@ fn check_length(config: &Config, index: usize, bytes: u64) -> Result<()> {
         bail!("is empty; make it as large as the disk is to be: truncate -s 1G FILE");
     }
     for (client, _, export) in config.exports().filter(|it| it.2.disk == index) {
-        let end = export.start.checked_add(export.sectors.unwrap_or(1));
+        let end = export.start.checked_add(export.sectors.max(1));
         if end.is_none_or(|end| end > sectors) {
             bail!(
                 "has {sectors} sectors; the slice of client \"{}\" (start = {}, size = {}) ends beyond them",
                 config.clients[client].name,
                 export.start,
-                export.sectors.map_or("to the end".into(), |sectors| sectors.to_string()),
+                match export.sectors {
+                    0 => "to the end".into(),
+                    sectors => sectors.to_string(),
+                },
             );
         }
     }

@@ -245,7 +245,11 @@ fn resumed(disk: &mut Disk) -> Outcome {
 
 /// For the host, which compares.
 pub(super) fn announce(number: &str, format: &Format, at: u32) {
-    let (layout, block, tracks) = (format.layout().name(), format.block(), format.tracks());
+    let layout = match format.layout() {
+        Layout::Cdl => "cdl",
+        Layout::Ldl => "ldl",
+    };
+    let (block, tracks) = (format.block(), format.tracks());
     sclp::println!("dasd: {number} formatted {layout} {block} {tracks} tracks, went on at {at}");
 }
 
