@@ -14,12 +14,9 @@ use crate::admin;
 use crate::runner::{Failure, Runner};
 use fields::Fields;
 
-/// A disk.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct View {
-    /// What it is called.
     pub disk: String,
-    /// Device number.
     pub device: String,
     /// Control-unit type and model, device type and model; hexadecimal.
     pub control_unit: (String, String),
@@ -42,7 +39,6 @@ pub struct View {
     pub vtoc: Vec<Entry>,
 }
 
-/// An entry of the VTOC.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// Where it is: cylinder, track, record.
@@ -58,7 +54,6 @@ pub struct Entry {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DataSet {
     pub name: String,
-    /// Volume serial.
     pub serial: String,
     /// The system that made it.
     pub system: String,
@@ -156,16 +151,13 @@ fn entry(at: RecordAddress, dscb: &[u8; DSCB], heads: u16) -> Entry {
 pub struct Parts<'a> {
     /// General information and geometry.
     pub general: bool,
-    /// Extended information.
     pub extended: bool,
-    /// The volume label.
     pub label: bool,
     /// The VTOC: `info`, `all`, or a format.
     pub vtoc: Option<&'a str>,
 }
 
 impl View {
-    /// For people.
     pub fn text(&self, parts: Parts<'_>) -> String {
         let mut text = String::new();
         // Writing to a string does not fail.

@@ -23,7 +23,6 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 /// The block sizes that Linux knows.
 pub const BLOCK_SIZES: [u16; 4] = [512, 1024, 2048, 4096];
 
-/// How a volume is laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "std", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "std", derive(strum::EnumString, strum::VariantNames))]
@@ -39,21 +38,16 @@ pub enum Layout {
     Ldl,
 }
 
-/// Why a volume cannot have that format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum FormatError {
-    /// The characteristics are those of no disk that is known.
     #[error("READ DEVICE CHARACTERISTICS: no disk that is known")]
     Characteristics,
-    /// Not one of [`BLOCK_SIZES`].
     #[error("blocks of {0} bytes: 512, 1024, 2048 or 4096")]
     BlockSize(u16),
-    /// The volume has not even the tracks for label and VTOC.
     #[error("too small for a label and a VTOC")]
     TooSmall,
 }
 
-/// A format of a volume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Format {
     about: Characteristics,
@@ -63,7 +57,6 @@ pub struct Format {
     serial: [u8; 6],
 }
 
-/// A record of a volume.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     pub count: CountField,
@@ -226,7 +219,6 @@ pub struct Mark {
     pub serial: [u8; 6],
     /// [`Layout`]: `C` or `L` in EBCDIC.
     pub layout: u8,
-    /// Zero.
     pub reserved: u8,
     /// Bytes of a block.
     pub block: U16,

@@ -31,7 +31,6 @@ pub struct Formatter {
     next: u32,
     /// What the mark says.
     marked: u32,
-    /// Where it went on.
     resumed: Option<u32>,
     done: bool,
 }

@@ -9,7 +9,6 @@ use dasd::command::{self, DefineExtent, LocateRecord};
 use dasd::{CountField, TrackAddress};
 use zerocopy::{FromBytes, IntoBytes};
 
-/// A CCW.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
     pub command: CommandCode,
@@ -25,7 +24,6 @@ impl Step {
     }
 }
 
-/// A channel program and its data.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Program {
     steps: Vec<Step>,
@@ -36,12 +34,10 @@ impl Program {
     /// Most CCWs of the programs that are made here; they have less than 8 KiB of data.
     pub const MOST_STEPS: u32 = 256;
 
-    /// The CCWs.
     pub fn steps(&self) -> &[Step] {
         &self.steps
     }
 
-    /// All data.
     pub fn bytes(&self) -> &[u8] {
         &self.data
     }

@@ -12,7 +12,6 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::admin::{self, Reservation};
-use crate::lender::{Lender, Purpose};
 use crate::runner::{Failure, Fault, Runner};
 
 /// How often a disk that another system has is tried.
@@ -28,20 +27,10 @@ pub enum Holder {
     Other,
 }
 
-/// Why a disk is not reserved, or not released.
 #[derive(Debug, Error)]
 pub enum ReserveError {
-    #[error(transparent)]
-    NotLent(#[from] anyhow::Error),
-    /// Another system has it.
     #[error("disk \"{name}\" is reserved by another system, for {} s now; `stellwerk steal` takes it away", .waited.as_secs())]
-    Elsewhere {
-        /// What it is called.
-        name: String,
-        /// How long that has been waited for.
-        waited: Duration,
-    },
-    /// The disk fails.
+    Elsewhere { name: String, waited: Duration },
     #[error("disk \"{0}\": {1}")]
     Failed(String, Failure),
 }
@@ -55,25 +44,12 @@ impl Reservations {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// All of them.
     pub fn entries(&self) -> BTreeMap<String, Holder> {
         self.lock().clone()
     }
 
-    /// Borrows a disk, and reserves or releases it. One that another system has is waited for, at most `limit`.
+    /// Reserves or releases a disk. One that another system has is waited for, at most `limit`.
     pub fn apply(
-        &self,
-        lender: &impl Lender,
-        name: &str,
-        how: Reservation,
-        limit: Duration,
-    ) -> Result<(), ReserveError> {
-        let mut disk = lender.borrow_disk(name, Purpose::Look)?;
-        self.apply_to(&mut disk, name, how, limit)
-    }
-
-    /// The same to a disk that is borrowed.
-    pub(crate) fn apply_to(
         &self,
         disk: &mut dyn Runner,
         name: &str,

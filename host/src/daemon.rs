@@ -157,11 +157,10 @@ pub fn up(config_file: &Path) -> Result<()> {
         );
     }
     // Nobody is served any more: other systems may have what was reserved for clients.
-    let (lender, known) = (Arc::clone(&host), Arc::clone(&shared));
+    let known = Arc::clone(&shared);
     release_all(shared.reservations.ours(), RELEASE_LIMIT, move |disk| {
         let how = Reservation::Release;
-        let reservations = &known.reservations;
-        Ok(reservations.apply(&*lender, disk, how, ONE_RELEASE)?)
+        host.reserve(&known.reservations, disk, how, ONE_RELEASE)
     });
     let ended = supervisor.shut_down();
     // Nothing reaches a client's memory any more, unless QEMU cannot be killed, which has been said: who was kept waiting for that is
