@@ -133,21 +133,27 @@ impl<'p, 't> Table<'p, 't> {
         }
     }
 
-    fn wrong(&self, entry: &Entry<'t>, is: &str, help: impl Into<String>) {
-        let span = entry.value.span();
-        let message = format!("{} = {} {is}", entry.key, self.source(&span));
-        self.problem(span, message, help);
+    /// The value of a key that may be there. What cannot be read is wrong: what it is, and what to do.
+    fn value<T>(
+        &mut self,
+        key: &str,
+        read: impl FnOnce(&DeValue<'t>) -> Result<T, (&'static str, String)>,
+    ) -> Option<Spanned<T>> {
+        let value = self.take(key)?.value;
+        match read(value.get_ref()) {
+            Ok(read) => Some(Spanned::new(value.span(), read)),
+            Err((is, help)) => {
+                let message = format!("{key} = {} {is}", self.source(&value.span()));
+                self.problem(value.span(), message, help);
+                None
+            }
+        }
     }
 
-    /// Text that may be there. The example is what it could be.
+    /// Text. The example is what it could be.
     pub fn text(&mut self, key: &str, example: &str) -> Option<Spanned<String>> {
-        let entry = self.take(key)?;
-        if let DeValue::String(text) = entry.value.get_ref() {
-            return Some(Spanned::new(entry.value.span(), text.clone().into_owned()));
-        }
         let help = format!("write text between quotation marks: {key} = {example}");
-        self.wrong(&entry, "is no text", help);
-        None
+        self.value(key, |value| text(value).ok_or(("is no text", help)))
     }
 
     /// Reports it if a key is not there at all.
@@ -178,96 +184,66 @@ impl<'p, 't> Table<'p, 't> {
 
     /// A list of texts; empty if it is not there.
     pub fn texts(&mut self, key: &str) -> Vec<String> {
-        let Some(entry) = self.take(key) else {
-            return Vec::new();
-        };
-        let texts: Option<Vec<String>> = entry.value.get_ref().as_array().and_then(|array| {
-            let text = |value: &Spanned<DeValue<'_>>| value.get_ref().as_str().map(str::to_owned);
-            array.iter().map(text).collect()
+        let help = format!("write texts between brackets: {key} = [\"-name\", \"appliance\"]");
+        let texts = self.value(key, |value| {
+            let array = value.as_array().map(|array| array.iter());
+            let texts = array.and_then(|array| array.map(|it| text(it.get_ref())).collect());
+            texts.ok_or(("is no list of texts", help))
         });
-        texts.unwrap_or_else(|| {
-            let help = format!("write texts between brackets: {key} = [\"-name\", \"appliance\"]");
-            self.wrong(&entry, "is no list of texts", help);
-            Vec::new()
-        })
+        texts.map_or_else(Vec::new, Spanned::into_inner)
     }
 
     /// `true` or `false`; `false` if it is not there.
     pub fn flag(&mut self, key: &str) -> bool {
-        let Some(entry) = self.take(key) else {
-            return false;
-        };
-        entry.value.get_ref().as_bool().unwrap_or_else(|| {
-            self.wrong(
-                &entry,
-                "is neither true nor false",
-                format!("write {key} = true, or leave it out"),
-            );
-            false
-        })
+        let help = format!("write {key} = true, or leave it out");
+        let wrong = ("is neither true nor false", help);
+        let flag = self.value(key, |value| value.as_bool().ok_or(wrong));
+        flag.is_some_and(Spanned::into_inner)
     }
 
     pub fn number(&mut self, key: &str, example: u64) -> Option<Spanned<u64>> {
-        let entry = self.take(key)?;
-        let value = number(&entry.value);
-        if value.is_none() {
-            let text = entry.value.get_ref().as_str();
-            let meant = text
-                .and_then(|text| text.trim().parse().ok())
-                .unwrap_or(example);
-            self.wrong(
-                &entry,
-                "is no number from 0 on",
-                format!("write a number: {key} = {meant}"),
-            );
-        }
-        value
+        self.value(key, |value| {
+            let meant = value.as_str().and_then(|text| text.trim().parse().ok());
+            let help = format!("write a number: {key} = {}", meant.unwrap_or(example));
+            number(value).ok_or(("is no number from 0 on", help))
+        })
     }
 
     /// One of a type's words.
     pub fn word<T: FromStr + VariantNames>(&mut self, key: &str) -> Option<Spanned<T>> {
-        let entry = self.take(key)?;
-        let text = entry.value.get_ref().as_str().unwrap_or_default();
-        if let Ok(value) = text.parse() {
-            return Some(Spanned::new(entry.value.span(), value));
-        }
-        let help = match nearest(text, T::VARIANTS) {
-            Some(near) => format!("did you mean \"{near}\"?"),
-            None => format!("it is one of \"{}\"", T::VARIANTS.join("\", \"")),
-        };
-        self.wrong(&entry, "is none of the words that it can be", help);
-        None
+        self.value(key, |value| {
+            let text = value.as_str().unwrap_or_default();
+            let help = match nearest(text, T::VARIANTS) {
+                Some(near) => format!("did you mean \"{near}\"?"),
+                None => format!("it is one of \"{}\"", T::VARIANTS.join("\", \"")),
+            };
+            let word = text.parse().ok();
+            word.ok_or(("is none of the words that it can be", help))
+        })
     }
 
     /// A size of memory as text.
     pub fn size(&mut self, key: &str) -> Option<Spanned<String>> {
-        let entry = self.take(key)?;
-        let (is, example) = match entry.value.get_ref() {
-            DeValue::String(text) => {
-                return Some(Spanned::new(entry.value.span(), text.clone().into_owned()));
-            }
-            DeValue::Integer(_) => ("has no unit", self.source(&entry.value.span())),
-            _ => ("is no size", "512".to_owned()),
-        };
-        let help = format!("write whole MiB or GiB with their unit, between quotation marks: {key} = \"{example}M\"");
-        self.wrong(&entry, is, help);
-        None
+        self.value(key, |value| {
+            let (is, example) = match value {
+                DeValue::String(text) => return Ok(text.clone().into_owned()),
+                DeValue::Integer(number) => ("has no unit", number.as_str()),
+                _ => ("is no size", "512"),
+            };
+            Err((is, format!("write whole MiB or GiB with their unit, between quotation marks: {key} = \"{example}M\"")))
+        })
     }
 
     /// A number of sectors, or a size with its unit.
     pub fn sectors(&mut self, key: &str) -> Option<Spanned<u64>> {
-        let entry = self.take(key)?;
-        let bytes = entry.value.get_ref().as_str().map(memory::parse);
-        let sectors = match bytes {
-            Some(bytes) => bytes.map(|bytes| bytes / SECTOR),
-            None => number(&entry.value).map(Spanned::into_inner),
-        };
-        if let Some(sectors) = sectors {
-            return Some(Spanned::new(entry.value.span(), sectors));
-        }
         let help = format!("write a size with its unit, {key} = \"512M\", or a number of sectors of 512 bytes, {key} = 1048576");
-        self.wrong(&entry, "is no size", help);
-        None
+        self.value(key, |value| {
+            let sectors = match value.as_str() {
+                Some(text) => memory::parse(text).map(|bytes| bytes / SECTOR),
+                None => number(value),
+            };
+            sectors.ok_or(("is no size", help))
+        })
     }
 
     /// The one table of this name.
@@ -384,10 +360,13 @@ impl<'p, 't> Table<'p, 't> {
     }
 }
 
-fn number(value: &Spanned<DeValue<'_>>) -> Option<Spanned<u64>> {
-    let integer = value.get_ref().as_integer()?;
-    let number = u64::from_str_radix(integer.as_str(), integer.radix()).ok()?;
-    Some(Spanned::new(value.span(), number))
+fn text(value: &DeValue<'_>) -> Option<String> {
+    value.as_str().map(str::to_owned)
+}
+
+fn number(value: &DeValue<'_>) -> Option<u64> {
+    let integer = value.as_integer()?;
+    u64::from_str_radix(integer.as_str(), integer.radix()).ok()
 }
 
 /// Whether a value is a table with a header of its own, or several.

@@ -25,14 +25,8 @@ use crate::log_limit::LogLimit;
 const WORTH: u32 = 10;
 const BATCH: usize = 64;
 /// The slow timer that finds what no wake-up announced.
-const HEAL: Timespec = Timespec {
-    tv_sec: 1,
-    tv_nsec: 0,
-};
-const NO_TIME: Timespec = Timespec {
-    tv_sec: 0,
-    tv_nsec: 0,
-};
+const HEAL: Timespec = seconds(1);
+const NO_TIME: Timespec = seconds(0);
 
 const TOKEN_CHANGED: u64 = 0;
 const TOKEN_LISTENER: u64 = 1;
@@ -143,6 +137,7 @@ impl Thread {
         setup.link.set_nonblocking(true)?;
         add(&epoll, &handle.0.changed, TOKEN_CHANGED)?;
         add_edges(&epoll, &setup.link, TOKEN_LISTENER)?;
+        let first = |area| setup.exports.partition_point(|export| export.area.0 < area);
         let mut endpoints = Vec::new();
         let mut areas = Vec::new();
         for (number, (area, ringer)) in setup.areas.into_iter().enumerate() {
@@ -157,15 +152,9 @@ impl Thread {
                 endpoints.push(Endpoint::Theirs(Box::new(relay)));
                 continue;
             }
-            let start = setup
-                .exports
-                .partition_point(|export| export.area.0 < number);
-            let end = setup
-                .exports
-                .partition_point(|export| export.area.0 <= number);
             endpoints.push(Endpoint::Ours(Place {
                 bell: Bell::of_client(&area)?,
-                exports: start..end,
+                exports: first(number)..first(number + 1),
             }));
         }
         let mut slots = Vec::new();
@@ -266,12 +255,8 @@ impl Thread {
                     slot.pass_on(&self.handle);
                 }
             }
-            for export in self
-                .exports
-                .get_mut(place.exports.clone())
-                .into_iter()
-                .flatten()
-            {
+            let exports = self.exports.get_mut(place.exports.clone());
+            for export in exports.into_iter().flatten() {
                 let now = export.config.load();
                 if now != export.config_seen {
                     export.config_seen = now;
@@ -439,6 +424,13 @@ fn add_edges(epoll: &OwnedFd, fd: impl AsFd, token: u64) -> io::Result<()> {
     let data = epoll::EventData::new_u64(token);
     let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
     Ok(epoll::add(epoll, fd, data, flags)?)
+}
+
+const fn seconds(seconds: i64) -> Timespec {
+    Timespec {
+        tv_sec: seconds,
+        tv_nsec: 0,
+    }
 }
 
 fn count(counter: &AtomicU64) {
