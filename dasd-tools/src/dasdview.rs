@@ -5,7 +5,7 @@ mod fields;
 use std::fmt::Write;
 
 use dasd::vtoc::DSCB;
-use dasd::{Characteristics, Dscb, Label, Place, RecordAddress};
+use dasd::{Dscb, Label, Place, RecordAddress};
 use s390x::ebcdic::Text;
 use serde::{Deserialize, Serialize};
 use zerocopy::IntoBytes;
@@ -92,9 +92,15 @@ pub fn look(disk: &mut dyn Runner, name: &str, device: &str) -> Result<View, Fai
         (Label::Cms(_), _) => "CMS formatted".into(),
         _ => "NOT formatted".into(),
     };
+    let pair = |kind: u16, model: u8| (format!("{kind:04x}"), format!("{model:02x}"));
     Ok(View {
         disk: name.into(),
         device: device.into(),
+        control_unit: pair(about.control.get(), about.control_model),
+        device_type: pair(about.device.get(), about.device_model),
+        cylinders: about.cylinders(),
+        heads,
+        characteristics: hex::encode(about.as_bytes()),
         label: fields::label(&label),
         serial: match label {
             Label::None => String::new(),
@@ -110,20 +116,7 @@ pub fn look(disk: &mut dyn Runner, name: &str, device: &str) -> Result<View, Fai
             0 => 0,
             block => about.records_of(block.into()).unwrap_or(0),
         },
-        ..device_view(&about)
     })
-}
-
-fn device_view(about: &Characteristics) -> View {
-    let pair = |kind: u16, model: u8| (format!("{kind:04x}"), format!("{model:02x}"));
-    View {
-        control_unit: pair(about.control.get(), about.control_model),
-        device_type: pair(about.device.get(), about.device_model),
-        cylinders: about.cylinders(),
-        heads: about.heads.get(),
-        characteristics: hex::encode(about.as_bytes()),
-        ..View::default()
-    }
 }
 
 fn entry(at: RecordAddress, dscb: &[u8; DSCB], heads: u16) -> Entry {
@@ -244,8 +237,8 @@ impl View {
             let count = self.vtoc.iter().filter(|it| it.format == format).count();
             writeln!(to, "  {count} format {} label(s)", &format[1..])?;
         }
-        let mut sets = self.vtoc.iter().filter_map(|it| it.data_set.as_ref());
-        let mut sets = sets.by_ref().peekable();
+        let sets = self.vtoc.iter().filter_map(|it| it.data_set.as_ref());
+        let mut sets = sets.peekable();
         if sets.peek().is_none() {
             return writeln!(to, "There are no partitions defined.");
         }

@@ -4,10 +4,11 @@
 //! daemon remembers which disks it has reserved, so that its orderly end releases them.
 
 use std::collections::BTreeMap;
-use std::sync::{mpsc, Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{mpsc, Arc};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -40,12 +41,8 @@ pub enum ReserveError {
 pub struct Reservations(Mutex<BTreeMap<String, Holder>>);
 
 impl Reservations {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Holder>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     pub fn entries(&self) -> BTreeMap<String, Holder> {
-        self.lock().clone()
+        self.0.lock().clone()
     }
 
     /// Reserves or releases a disk. One that another system has is waited for, at most `limit`.
@@ -64,7 +61,7 @@ impl Reservations {
                 Err(Failure::Fault(_, Fault::Busy)) => {}
                 Err(failure) => return Err(ReserveError::Failed(name.into(), failure)),
             }
-            self.lock().insert(name.into(), Holder::Other);
+            self.0.lock().insert(name.into(), Holder::Other);
             let waited = began.elapsed();
             if waited >= limit {
                 tracing::warn!("disk \"{name}\" is reserved by another system");
@@ -77,14 +74,14 @@ impl Reservations {
             waits = true;
             std::thread::sleep(TICK.min(limit));
         }
-        let what = match how {
-            Reservation::Reserve => "reserved",
-            Reservation::Release => "released",
-            Reservation::Steal => "reserved by force",
+        let (what, holder) = match how {
+            Reservation::Reserve => ("reserved", Some(Holder::Us)),
+            Reservation::Release => ("released", None),
+            Reservation::Steal => ("reserved by force", Some(Holder::Us)),
         };
-        match how {
-            Reservation::Release => self.lock().remove(name),
-            _ => self.lock().insert(name.into(), Holder::Us),
+        match holder {
+            Some(holder) => self.0.lock().insert(name.into(), holder),
+            None => self.0.lock().remove(name),
         };
         tracing::info!("disk \"{name}\" is {what}");
         Ok(())

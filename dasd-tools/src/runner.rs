@@ -31,7 +31,7 @@ pub trait Runner {
 /// Why a program did not end well.
 #[derive(Debug, Error)]
 pub enum Fault {
-    #[error("unit check, {}, sense {}", name(.0), Digits(.0))]
+    #[error("unit check, {}, sense {}", name(.0), hex::encode(.0))]
     UnitCheck([u8; SENSE]),
     /// The device is busy: another system has reserved it, if it stays so.
     #[error("busy: another system has reserved the disk")]
@@ -51,14 +51,6 @@ fn name(sense: &[u8; SENSE]) -> &'static str {
     let mut names = NAMES.iter();
     let name = names.find(|(byte, bit, _)| sense[*byte] & bit != 0);
     name.map_or("", |(.., name)| name)
-}
-
-struct Digits<'a>(&'a [u8]);
-
-impl core::fmt::Display for Digits<'_> {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
 }
 
 #[derive(Debug, Error)]

@@ -160,12 +160,12 @@ impl Maintained<'_> {
 
 impl Runner for Maintained<'_> {
     fn run(&mut self, program: &mut dasd_tools::program::Program) -> Result<(), Fault> {
-        let steps = program.steps().iter().enumerate().map(|(number, step)| {
+        let steps = program.steps.iter().map(|step| {
             let data = match step.command.reads() {
                 true => Vec::new(),
-                false => program.data(number).to_vec(),
+                false => step.data.clone(),
             };
-            Step::new(step.command, step.count, data)
+            Step::new(step.command, step.data.len() as u16, data)
         });
         let whole = Program::chained(steps.collect());
         let ended = self
