@@ -199,6 +199,16 @@ pub struct Given {
     pub device: u16,
 }
 
+impl Given {
+    /// The same with the subchannel set of everything that clients see.
+    pub const fn seen(self) -> DeviceNumber {
+        DeviceNumber {
+            set: 0,
+            number: self.device,
+        }
+    }
+}
+
 /// A VM that is served.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -312,25 +322,28 @@ impl Config {
         Condition::of_client(client, self.disks.len() as u32)
     }
 
-    pub fn socket(&self, client: &Client, export: usize) -> PathBuf {
-        let name = format!("{}.{export}.sock", client.name);
+    /// A file of the run directory.
+    pub fn in_run_dir(&self, name: &str) -> PathBuf {
         self.appliance.run_dir.join(name)
+    }
+
+    pub fn socket(&self, client: &Client, export: usize) -> PathBuf {
+        self.in_run_dir(&format!("{}.{export}.sock", client.name))
     }
 
     /// What QEMU is given in place of its firmware, which it would put into memory that is somebody's: see
     /// [`NO_FIRMWARE`].
     pub fn no_firmware(&self) -> PathBuf {
-        self.appliance.run_dir.join("no-firmware.bin")
+        self.in_run_dir("no-firmware.bin")
     }
 
     /// The socket of a channel-level client's wake-ups.
     pub fn link_socket(&self, client: &Client) -> PathBuf {
-        let name = format!("{}.link.sock", client.name);
-        self.appliance.run_dir.join(name)
+        self.in_run_dir(&format!("{}.link.sock", client.name))
     }
 
     /// What the QEMU of a client's VM holds locked while it runs.
     pub fn client_pid(&self, client: &Client) -> PathBuf {
-        self.appliance.run_dir.join(format!("{}.pid", client.name))
+        self.in_run_dir(&format!("{}.pid", client.name))
     }
 }

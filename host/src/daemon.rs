@@ -102,7 +102,8 @@ pub fn up(config_file: &Path) -> Result<()> {
     );
     let areas = Areas::lay_out(&config, &pool)?;
     let bell = BellHandle::new(areas.numbered().count())?;
-    let attentions = attention_fds(&config)?;
+    let attentions: Result<Vec<OwnedFd>> = config.exports().map(|_| Ok(new_eventfd()?)).collect();
+    let attentions = attentions?;
     let (nudges, nudge) = UnixStream::pair()?;
     nudge.set_nonblocking(true)?;
     let plugged = PluggedDevices::new(&config, nudge);
@@ -183,11 +184,9 @@ pub fn up(config_file: &Path) -> Result<()> {
     }
     drop(control);
     let config = &shared.config;
-    let links = config
-        .clients
-        .iter()
-        .map(|client| config.link_socket(client));
-    for socket in links.chain([config.appliance.run_dir.join("link.sock")]) {
+    let clients = config.clients.iter();
+    let links = clients.map(|client| config.link_socket(client));
+    for socket in links.chain([config.in_run_dir("link.sock")]) {
         let _ = fs::remove_file(socket);
     }
     drop(pool);
@@ -274,10 +273,6 @@ fn prepare_run_dir(config: &Config) -> Result<()> {
     Ok(())
 }
 
-fn attention_fds(config: &Config) -> Result<Vec<OwnedFd>> {
-    config.exports().map(|_| Ok(new_eventfd()?)).collect()
-}
-
 fn start_bell(
     config: &Config,
     areas: &Areas,
@@ -292,18 +287,14 @@ fn start_bell(
             attention: attention.try_clone()?,
         })
     });
-    let link = config.appliance.run_dir.join("link.sock");
+    let listen = |path: &Path| sys::listen(path).with_context(|| path.display().to_string());
     let mut ringers = vec![Ringer::Daemon];
     for client in &config.clients {
         ringers.push(match client.is_channel_level() {
-            true => {
-                let path = config.link_socket(client);
-                let listener = sys::listen(&path);
-                Ringer::Client {
-                    name: client.name.clone(),
-                    listener: listener.with_context(|| path.display().to_string())?,
-                }
-            }
+            true => Ringer::Client {
+                name: client.name.clone(),
+                listener: listen(&config.link_socket(client))?,
+            },
             false => Ringer::Daemon,
         });
     }
@@ -313,7 +304,7 @@ fn start_bell(
         doorbell::Setup {
             areas: areas.numbered().cloned().zip(ringers).collect(),
             exports: exports.collect::<Result<_>>()?,
-            link: sys::listen(&link).with_context(|| link.display().to_string())?,
+            link: listen(&config.in_run_dir("link.sock"))?,
             poll: Duration::from_micros(config.appliance.poll_us.into()),
         },
     )?;

@@ -19,7 +19,7 @@ use vcss::client::{
     Command, DeviceState, Instruction, Notify, QueuePosition, QueueState, Response, SchibPart,
     Status, MAX_QUEUES, SET_VQ_POSITION,
 };
-use vcss::control::{self, Life};
+use vcss::control::{self, DeviceLife, Life};
 use vcss::layout::{Doorbell, DoorbellHalf};
 use vcss::{Area, Word};
 use virtio::ccw;
@@ -27,7 +27,7 @@ use window::ClientAddress;
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::api::text::{Dotted, FromDotted, Hex};
-use crate::api::{DeviceLife, OwnedDevice, Recoveries};
+use crate::api::{OwnedDevice, Recoveries};
 use crate::areas::{generation, program_offset, Areas, ClientArea};
 use crate::config::Config;
 use crate::doorbell::{self, new_eventfd, BellHandle, Ringer};

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use channel::{DeviceNumber, SubchannelId};
 use dasd_tools::reserve::Holder;
 use serde::{Deserialize, Serialize};
-use vcss::control;
-use vcss::trace;
+use vcss::control::{self, DeviceLife};
+use vcss::trace::DriverState;
 
 use super::text::{Dotted, Hex};
 use crate::config::Export;
@@ -134,34 +134,6 @@ pub struct DaemonStatus {
     pub sleeps: u64,
     /// Work that its slow timer found.
     pub healed: u64,
-}
-
-/// State of an owned subchannel towards the drivers of disks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, strum::Display)]
-#[serde(rename_all = "kebab-case")]
-#[strum(serialize_all = "kebab-case")]
-pub enum DeviceLife {
-    /// Present, not driven.
-    Standby,
-    Online,
-    /// Driven once, given up.
-    Failed,
-}
-
-/// State of the driver that passes a subchannel through.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, strum::Display, strum::FromRepr,
-)]
-#[serde(rename_all = "kebab-case")]
-#[strum(serialize_all = "kebab-case")]
-#[repr(u8)]
-pub enum DriverState {
-    NotOperational = trace::DriverState::NotOperational as u8,
-    Standby = trace::DriverState::Standby as u8,
-    Idle = trace::DriverState::Idle as u8,
-    Busy = trace::DriverState::Busy as u8,
-    Quiescing = trace::DriverState::Quiescing as u8,
-    Disconnected = trace::DriverState::Disconnected as u8,
 }
 
 /// A subchannel that the appliance owns.

@@ -157,8 +157,8 @@ pub enum Function {
 /// A record of the trace, or how many were missed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum TraceLine {
-    Record(Box<TraceRecord>),
+pub enum TraceLine<R = TraceRecord> {
+    Record(Box<R>),
     /// So many records were overwritten before they were read.
     Lost(u32),
 }

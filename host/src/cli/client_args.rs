@@ -13,22 +13,16 @@ const RECONNECT_MS: u32 = 200;
 /// All arguments, not quoted. `append` goes on the command line of a channel-level client.
 pub fn client_args(config: &Config, name: &str, append: &str) -> Result<Vec<String>> {
     let layout = Layout::of(config);
-    let found = config
-        .clients
-        .iter()
-        .zip(layout.windows.iter().zip(&layout.areas))
-        .find(|(client, _)| client.name == name);
-    let Some((client, (window, area))) = found else {
-        let names: Vec<&str> = config
-            .clients
-            .iter()
-            .map(|client| client.name.as_str())
-            .collect();
-        bail!(
-            "there is no client named \"{name}\"; the clients are: {}",
-            names.join(", ")
-        );
+    let names: Vec<&str> = config.clients.iter().map(|it| it.name.as_str()).collect();
+    let Some(index) = names.iter().position(|&known| known == name) else {
+        let names = names.join(", ");
+        bail!("there is no client named \"{name}\"; the clients are: {names}");
     };
+    let (client, window, area) = (
+        &config.clients[index],
+        layout.windows[index],
+        layout.areas[index],
+    );
     let this = &config.appliance;
     let mut args: Vec<String> = Vec::new();
     let mut add = |option: &str, value: String| args.extend([option.to_owned(), value]);

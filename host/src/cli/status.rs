@@ -5,23 +5,16 @@ use crate::config::{show_size, SECTOR};
 use bytesize::ByteSize;
 use dasd_tools::reserve::Holder;
 
+/// The columns of the tables.
+const DEVICES: &str = "Device,Subchan.,DevType,CU Type,State,Disk,Size,Recovery";
+const CLIENTS: &str = "Client,Device,VM,Start,Size,Mode,Queues,Reads,Writes,Flushes,Discards,Read,Written,Errors,Inflight";
+
 pub fn table(status: &Status) -> String {
     let mut text = head(status);
     text.push('\n');
-    text.push_str(&aligned(
-        &[
-            "Device", "Subchan.", "DevType", "CU Type", "State", "Disk", "Size", "Recovery",
-        ],
-        status.devices.iter().map(device).collect(),
-    ));
+    text.push_str(&aligned(DEVICES, status.devices.iter().map(device)));
     text.push('\n');
-    text.push_str(&aligned(
-        &[
-            "Client", "Device", "VM", "Start", "Size", "Mode", "Queues", "Reads", "Writes",
-            "Flushes", "Discards", "Read", "Written", "Errors", "Inflight",
-        ],
-        status.clients.iter().flat_map(client).collect(),
-    ));
+    text.push_str(&aligned(CLIENTS, status.clients.iter().flat_map(client)));
     text.push_str(&failures(status));
     text.push_str(&refusals(status));
     text
@@ -216,26 +209,26 @@ fn client(client: &ClientStatus) -> Vec<Vec<String>> {
     disks.chain(subchannels).collect()
 }
 
-pub(super) fn aligned(head: &[&str], rows: Vec<Vec<String>>) -> String {
-    let head: Vec<String> = head.iter().map(|&word| word.to_owned()).collect();
+/// A table with these columns, whose names stand between commas.
+pub(super) fn aligned(head: &str, rows: impl Iterator<Item = Vec<String>>) -> String {
+    let head: Vec<String> = head.split(',').map(str::to_owned).collect();
+    let columns = head.len();
+    let rows: Vec<Vec<String>> = std::iter::once(head).chain(rows).collect();
     let width = |column: usize| {
-        let cells = std::iter::once(&head)
-            .chain(&rows)
-            .filter_map(|row| row.get(column));
+        let cells = rows.iter().filter_map(|row| row.get(column));
         cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
     };
-    let widths: Vec<usize> = (0..head.len()).map(width).collect();
-    let line = |row: &[String]| {
-        let cells: Vec<String> = row
-            .iter()
-            .zip(&widths)
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut lines = rows.iter().map(|row| {
+        let cells = row.iter().zip(&widths);
+        let cells: Vec<String> = cells
             .map(|(cell, &width)| format!("{cell:<width$}"))
             .collect();
         format!("{}\n", cells.join("  ").trim_end())
-    };
-    let rule = "-".repeat(widths.iter().sum::<usize>() + 2 * widths.len().saturating_sub(1));
-    let body: String = rows.iter().map(|row| line(row)).collect();
-    format!("{}{rule}\n{body}", line(&head))
+    });
+    let head = lines.next().unwrap_or_default();
+    let rule = "-".repeat(widths.iter().sum::<usize>() + 2 * (columns - 1));
+    format!("{head}{rule}\n{}", lines.collect::<String>())
 }
 
 /// Of so many sectors, if that is known.
@@ -261,9 +254,10 @@ fn duration(seconds: u64) -> String {
 mod tests {
     use super::*;
     use crate::api::text::Hex;
-    use crate::api::{Counters, DeviceLife, ExportStatus};
+    use crate::api::{Counters, ExportStatus};
     use crate::config::Export;
     use crate::testing::{number, owned_device};
+    use vcss::control::DeviceLife;
 
     #[test]
     fn columns_are_aligned() {

@@ -5,20 +5,14 @@ use std::fmt;
 use channel::SubchannelId;
 use chrono::DateTime;
 use serde::Serialize;
-use vcss::trace::TraceEvent;
+use vcss::trace::{DriverState, TraceEvent};
 
-use crate::api::{DriverState, TraceLine, TraceRecord};
+use crate::api::{TraceLine, TraceRecord};
 
 /// Microseconds from the beginning of 1900, where the TOD clock begins, to that of 1970.
 const TOD_OF_1970: i64 = 2_208_988_800_000_000;
 
-/// A record, or how many were missed.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum TraceView {
-    Record(Box<RecordView>),
-    Lost(u32),
-}
+pub type TraceView = TraceLine<RecordView>;
 
 #[derive(Debug, Serialize)]
 pub struct RecordView {
@@ -80,7 +74,7 @@ fn event(number: u16) -> String {
 }
 
 fn state(number: u8) -> String {
-    let state = DriverState::from_repr(number);
+    let state = DriverState::from_number(number);
     state.map_or_else(|| format!("state {number}"), |state| state.to_string())
 }
 

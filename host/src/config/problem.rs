@@ -23,17 +23,13 @@ pub struct Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            file,
-            place: Place { line, column },
-            message,
-            help,
-        } = self;
-        write!(f, "{}:{line}:{column}: {message}", file.display())?;
-        if help.is_empty() {
-            return Ok(());
+        let Place { line, column } = self.place;
+        let (file, message) = (self.file.display(), &self.message);
+        write!(f, "{file}:{line}:{column}: {message}")?;
+        match self.help.as_str() {
+            "" => Ok(()),
+            help => write!(f, "\n    {help}"),
         }
-        write!(f, "\n    {help}")
     }
 }
 

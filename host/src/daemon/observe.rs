@@ -3,14 +3,15 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use channel::{DeviceNumber, SubchannelId};
-use vcss::control::{self, ConditionState, HOST};
+use channel::SubchannelId;
+use vcss::control::{self, ConditionState, DeviceLife, HOST};
+use vcss::trace::DriverState;
 
 use super::Shared;
 use crate::api::text::{Dotted, Hex};
 use crate::api::{
-    ApplianceStatus, ClientStatus, Condition, Counters, DaemonStatus, DeviceLife, DriverState,
-    ExportStatus, Health, Life, OwnedDevice, Recoveries, State, Status,
+    ApplianceStatus, ClientStatus, Condition, Counters, DaemonStatus, ExportStatus, Health, Life,
+    OwnedDevice, Recoveries, State, Status,
 };
 use crate::areas;
 use crate::config::{Client, Export};
@@ -146,10 +147,6 @@ fn device(shared: &Shared, id: SubchannelId, entry: &control::Device) -> OwnedDe
     let host = (owner == config.clients.len()).then(|| HOST.to_owned());
     let given = client.and_then(|it| it.subchannels.get(usize::from(entry.index.get())));
     let owner = client.map(|client| client.name.clone()).or(host);
-    let seen = |device| DeviceNumber {
-        set: 0,
-        number: device,
-    };
     OwnedDevice {
         device: Dotted(number),
         subchannel: Dotted(id),
@@ -157,11 +154,7 @@ fn device(shared: &Shared, id: SubchannelId, entry: &control::Device) -> OwnedDe
         cu_model: Hex(entry.cu_model),
         dev_type: Hex(entry.dev_type.get()),
         dev_model: Hex(entry.dev_model),
-        state: match control::DeviceLife::from_number(entry.life) {
-            Some(control::DeviceLife::Standby) => DeviceLife::Standby,
-            Some(control::DeviceLife::Online) => DeviceLife::Online,
-            Some(control::DeviceLife::Failed) | None => DeviceLife::Failed,
-        },
+        state: DeviceLife::from_number(entry.life).unwrap_or(DeviceLife::Failed),
         disk: disk.map(|disk| disk.name.clone()),
         sectors: entry.sectors.get(),
         reserved: reserved.get(&named).copied(),
@@ -173,11 +166,9 @@ fn device(shared: &Shared, id: SubchannelId, entry: &control::Device) -> OwnedDe
             failures: entry.recoveries.failures.get(),
         },
         name: subchannel.map(|it| it.name.clone()),
-        driver: owner
-            .as_ref()
-            .and_then(|_| DriverState::from_repr(entry.state)),
+        driver: DriverState::from_number(entry.state).filter(|_| owner.is_some()),
         client: owner,
-        client_device: given.map(|given| Dotted(seen(given.device))),
+        client_device: given.map(|given| Dotted(given.seen())),
         pim: Hex(entry.pim),
         pam: Hex(entry.pam),
         pom: Hex(entry.pom),

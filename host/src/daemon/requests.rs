@@ -7,12 +7,12 @@ use std::time::Duration;
 use dasd_tools::dasdfmt::{self, DasdfmtError, FormatLine, FormatOrder};
 use dasd_tools::dasdview::{self, View};
 use serde::Serialize;
-use vcss::control::HOST;
+use vcss::control::{DeviceLife, HOST};
 
 use super::in_use::in_use;
 use super::trace::Tracer;
 use super::{observe, retry, Shared};
-use crate::api::{Answer, DeviceLife, Request};
+use crate::api::{Answer, Request};
 use crate::remote::{HostClient, Purpose};
 
 /// How often a trace that is followed is looked at.

@@ -12,7 +12,6 @@ use std::convert::Infallible;
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{anyhow, bail, Context, Result};
@@ -174,7 +173,7 @@ impl<'a> Supervisor<'a> {
         let args = vm::args(config, &self.shared.layout, pool, monitor)?;
         self.shared.areas.restore(config)?;
         self.shared.areas.forget_life();
-        let console = self.console();
+        let console = self.shared.config.in_run_dir("console.log");
         self.console_from = std::fs::metadata(&console).map_or(0, |about| about.len());
         let vm = Vm::start(&config.appliance.qemu, &args, inherited)?;
         drop(theirs);
@@ -435,10 +434,6 @@ impl<'a> Supervisor<'a> {
         })
     }
 
-    fn console(&self) -> PathBuf {
-        self.shared.config.appliance.run_dir.join("console.log")
-    }
-
     fn did_not_come_up(&mut self) -> anyhow::Error {
         anyhow!("the appliance did not come up: {}", self.what_happened())
     }
@@ -462,7 +457,7 @@ impl<'a> Supervisor<'a> {
                 text.push_str(&format!("\n    {message}"));
             }
         }
-        let console = self.console();
+        let console = self.shared.config.in_run_dir("console.log");
         match console_report(&console, self.console_from) {
             Some(report) => text.push_str(&format!("; its console says:\n{report}")),
             None if messages.is_empty() => text.push_str(

@@ -84,11 +84,15 @@ pub(super) enum Endpoint {
 }
 
 impl Endpoint {
-    fn ring(&mut self) -> bool {
+    fn ours(&mut self) -> Option<&mut Place> {
         match self {
-            Self::Ours(place) => place.bell.ring(),
-            Self::Theirs(_) => false,
+            Self::Ours(place) => Some(place),
+            Self::Theirs(_) => None,
         }
+    }
+
+    fn ring(&mut self) -> bool {
+        self.ours().is_some_and(|place| place.bell.ring())
     }
 }
 
@@ -268,12 +272,7 @@ impl Thread {
     }
 
     fn places(&mut self) -> impl Iterator<Item = &mut Place> {
-        self.endpoints
-            .iter_mut()
-            .filter_map(|endpoint| match endpoint {
-                Endpoint::Ours(place) => Some(place),
-                Endpoint::Theirs(_) => None,
-            })
+        self.endpoints.iter_mut().filter_map(Endpoint::ours)
     }
 
     /// Takes what epoll has. Whether there was anything.
