@@ -27,8 +27,8 @@ pub use server::{Answer, Server};
 pub use status::*;
 pub(crate) use subchannel::names;
 pub use subchannel::{
-    sense, trouble, Data, Function, Outcome, Program, Step, StoredSchib, TraceLine, TraceRecord,
-    MAX_CCWS,
+    sense, trouble, Data, Function, Outcome, Program, Step, StoredSchib, TodMicros, TraceLine,
+    TraceRecord, MAX_CCWS,
 };
 
 /// How long the daemon may take to answer, beyond what was asked for.
@@ -81,12 +81,10 @@ pub enum Request {
     },
 }
 
-/// The daemon's control socket.
 pub fn socket(config: &Config) -> PathBuf {
     config.in_run_dir("control.sock")
 }
 
-/// Asks the daemon of a configuration.
 pub fn ask<T: DeserializeOwned>(config_file: &Path, request: &Request) -> Result<T> {
     let patience = match request {
         Request::Run { seconds, .. } => PATIENCE + Duration::from_secs(*seconds),
@@ -151,7 +149,6 @@ fn parse<T: DeserializeOwned>(line: &str) -> Result<T> {
     answer.map_err(|wrong| anyhow!(wrong))
 }
 
-/// Whether a daemon answers at a socket.
 pub fn is_alive(socket: &Path) -> bool {
     UnixStream::connect(socket).is_ok()
 }

@@ -240,11 +240,11 @@ impl Look<'_> {
     /// Whether the slices of a disk begin and end where its blocks do.
     fn slices(&mut self, index: usize, block: u64) {
         let config = self.config;
-        for (client, _, export) in config.exports() {
+        for (part, export) in config.exports() {
             if export.disk == index && !is_whole(export, block) {
                 let message = format!(
                     "the slice of client \"{}\" does not begin and end at a block of disk \"{}\", which has {block} bytes",
-                    config.clients[client].name, config.disks[index].name
+                    config.clients[part.client].name, config.disks[index].name
                 );
                 let help = format!("choose multiples of {} for start and size", block / SECTOR);
                 self.add(export.place, message, help);

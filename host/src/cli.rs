@@ -57,7 +57,6 @@ fn harmless(mut error: clap::Error) -> clap::Error {
     error
 }
 
-/// The whole program.
 pub fn main() -> ExitCode {
     let cli = Cli::try_parse().unwrap_or_else(|error| harmless(error).exit());
     start_log(cli.verbose);

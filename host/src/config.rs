@@ -31,6 +31,7 @@ mod values;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use channel::DeviceNumber;
 use serde::{Deserialize, Serialize};
@@ -84,7 +85,7 @@ pub struct Appliance {
     pub run_dir: PathBuf,
     pub pool: PathBuf,
     /// How long the daemon looks for work before it sleeps.
-    pub poll_us: u32,
+    pub poll: Duration,
 }
 
 /// How QEMU runs the appliance: by the hardware, or by translation, on any machine.
@@ -209,6 +210,17 @@ impl Given {
     }
 }
 
+/// Something that a client is given: the client's index, and its own number there. The disks come first, then the subchannels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    pub client: usize,
+    pub number: usize,
+}
+
+/// Where the control area says how a disk, a client, or a part of a client's fares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConditionEntry(pub u32);
+
 /// A VM that is served.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -295,31 +307,47 @@ impl Config {
         check::config(file, text)
     }
 
-    /// The exports of all clients, each with the client's index and its own there, in the order of the control area.
-    pub fn exports(&self) -> impl Iterator<Item = (usize, usize, &Export)> {
+    /// The exports of all clients, in the order of the control area.
+    pub fn exports(&self) -> impl Iterator<Item = (Part, &Export)> {
         let clients = self.clients.iter().enumerate();
         clients.flat_map(|(client, this)| {
             let exports = this.exports.iter().enumerate();
-            exports.map(move |(index, export)| (client, index, export))
+            exports.map(move |(number, export)| (Part { client, number }, export))
         })
     }
 
-    /// The number of what a client is given, over all clients: its disks first, then its subchannels.
-    pub fn export_number(&self, client: usize, part: usize) -> usize {
-        let before = self.clients.iter().take(client).map(Client::parts);
-        before.sum::<usize>() + part
+    /// The same of subchannels.
+    pub fn given(&self) -> impl Iterator<Item = (Part, &Given)> {
+        let clients = self.clients.iter().enumerate();
+        clients.flat_map(|(client, this)| {
+            let given = (this.exports.len()..).zip(&this.subchannels);
+            given.map(move |(number, given)| (Part { client, number }, given))
+        })
     }
 
-    /// The entry in the control area that says how something fares that a client is given.
-    pub fn condition_of_export(&self, client: usize, part: usize) -> u32 {
+    /// The number of what a client is given, over all clients.
+    pub fn export_number(&self, part: Part) -> usize {
+        let before = self.clients.iter().take(part.client).map(Client::parts);
+        before.sum::<usize>() + part.number
+    }
+
+    pub fn condition_of_disk(&self, disk: usize) -> ConditionEntry {
+        ConditionEntry(Condition::of_disk(disk))
+    }
+
+    pub fn condition_of_client(&self, client: usize) -> ConditionEntry {
+        ConditionEntry(Condition::of_client(client, self.disks.len() as u32))
+    }
+
+    pub fn condition_of(&self, part: Part) -> ConditionEntry {
         // The daemon is one more client.
         let clients = self.clients.len() as u32 + 1;
-        let number = self.export_number(client, part);
-        Condition::of_export(number, self.disks.len() as u32, clients)
-    }
-
-    pub fn condition_of_client(&self, client: usize) -> u32 {
-        Condition::of_client(client, self.disks.len() as u32)
+        let number = self.export_number(part);
+        ConditionEntry(Condition::of_export(
+            number,
+            self.disks.len() as u32,
+            clients,
+        ))
     }
 
     /// A file of the run directory.
@@ -327,8 +355,9 @@ impl Config {
         self.appliance.run_dir.join(name)
     }
 
-    pub fn socket(&self, client: &Client, export: usize) -> PathBuf {
-        self.in_run_dir(&format!("{}.{export}.sock", client.name))
+    pub fn socket(&self, export: Part) -> PathBuf {
+        let client = &self.clients[export.client].name;
+        self.in_run_dir(&format!("{client}.{}.sock", export.number))
     }
 
     /// What QEMU is given in place of its firmware, which it would put into memory that is somebody's: see

@@ -37,7 +37,7 @@ use signal_hook::low_level::pipe;
 use crate::api;
 use crate::areas::Areas;
 use crate::check;
-use crate::config::{show_size, Config, NO_FIRMWARE};
+use crate::config::{show_size, Config, Part, NO_FIRMWARE};
 use crate::descriptors;
 use crate::doorbell::{self, new_eventfd, BellHandle, Ringer};
 use crate::layout::{AreaNumber, Slot};
@@ -206,36 +206,45 @@ fn serve(shared: &Shared, pool: FileIdentity, attentions: Vec<OwnedFd>) -> Resul
     let config = &shared.config;
     let acceptor = Arc::new(Acceptor::start()?);
     let mut servers = Vec::new();
-    for ((number, index, export), attention) in config.exports().zip(attentions) {
-        let client = &config.clients[number];
+    for ((part, export), attention) in config.exports().zip(attentions) {
+        let Part { client, number } = part;
+        let name = &config.clients[client].name;
         let disk = &config.disks[export.disk].name;
-        let label = format!("{}/{index} ({disk})", client.name);
-        let wait = DeviceWait::new(shared.bell.clone(), &shared.areas, number, &label)?;
+        let label = format!("{name}/{number} ({disk})");
+        let wait = DeviceWait::new(shared.bell.clone(), &shared.areas, client, &label)?;
         let session = Session::new(
             Identity {
-                client: client.name.clone(),
+                client: name.clone(),
                 label,
                 queues: export.queues,
                 first_slot: Slot(servers.len() * MAX_QUEUES),
             },
-            Memory::new(pool, shared.layout.windows[number]),
-            VirtioDevice::new(&shared.areas.clients[number], index as u16, wait)?,
+            Memory::new(pool, shared.layout.windows[client]),
+            VirtioDevice::new(&shared.areas.clients[client], number as u16, wait)?,
             shared.areas.clone(),
             shared.bell.clone(),
         );
-        let path = config.socket(client, index);
+        let path = config.socket(part);
         let server = Server::start(&path, session, attention, &acceptor)
             .with_context(|| format!("socket {}", path.display()))?;
         servers.push(server);
     }
-    let ready = config.clients.iter().flat_map(|client| {
-        let link = client
-            .is_channel_level()
-            .then(|| config.link_socket(client));
-        let disks = 0..client.exports.len();
-        link.into_iter()
-            .chain(disks.map(|index| config.socket(client, index)))
-    });
+    let ready = config
+        .clients
+        .iter()
+        .enumerate()
+        .flat_map(|(index, client)| {
+            let link = client
+                .is_channel_level()
+                .then(|| config.link_socket(client));
+            let disks = 0..client.exports.len();
+            link.into_iter().chain(disks.map(move |number| {
+                config.socket(Part {
+                    client: index,
+                    number,
+                })
+            }))
+        });
     let ready: Vec<String> = ready.map(|path| path.display().to_string()).collect();
     *shared.servers.lock() = servers;
     sys::print(&format!("ready {}\n", ready.join(" "))).map(drop)
@@ -280,10 +289,10 @@ fn start_bell(
     attentions: &[OwnedFd],
 ) -> Result<JoinHandle<()>> {
     let exports = config.exports().zip(attentions);
-    let exports = exports.map(|((client, index, _), attention)| {
+    let exports = exports.map(|((part, _), attention)| {
         Ok(doorbell::Export {
-            area: AreaNumber::of_client(client),
-            subchannel: index as u32,
+            area: AreaNumber::of_client(part.client),
+            subchannel: part.number as u32,
             attention: attention.try_clone()?,
         })
     });
@@ -305,7 +314,7 @@ fn start_bell(
             areas: areas.numbered().cloned().zip(ringers).collect(),
             exports: exports.collect::<Result<_>>()?,
             link: listen(&config.in_run_dir("link.sock"))?,
-            poll: Duration::from_micros(config.appliance.poll_us.into()),
+            poll: config.appliance.poll,
         },
     )?;
     let builder = std::thread::Builder::new().name("bell".into());

@@ -144,12 +144,10 @@ fn read_line(mut stream: &UnixStream) -> io::Result<Vec<u8>> {
     Ok(line)
 }
 
-/// Where an answer goes.
 #[derive(Debug)]
 pub struct Answer(UnixStream);
 
 impl Answer {
-    /// Sends a line of the answer.
     pub fn send<T: Serialize>(&mut self, answer: Result<T, String>) -> io::Result<()> {
         let mut line = serde_json::to_vec(&answer)?;
         line.push(b'\n');

@@ -11,12 +11,10 @@ use vcss::trace::DriverState;
 use super::text::{Dotted, Hex};
 use crate::config::Export;
 
-/// Everything at one instant.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Status {
     pub appliance: ApplianceStatus,
     pub daemon: DaemonStatus,
-    /// The disks of the configuration.
     #[serde(default)]
     pub disks: Vec<Health>,
     pub devices: Vec<OwnedDevice>,
@@ -93,7 +91,6 @@ pub struct ApplianceStatus {
     /// Milliseconds until it is started again, when it is down.
     #[serde(default)]
     pub next_start_ms: Option<u64>,
-    /// Seconds since it began to serve.
     pub uptime_s: u64,
     /// Process id of its QEMU.
     pub pid: u32,
@@ -148,7 +145,6 @@ pub struct OwnedDevice {
     pub dev_model: Hex<u8>,
     pub state: DeviceLife,
     pub disk: Option<String>,
-    /// Its size.
     pub sectors: u64,
     /// Who has reserved it, as far as the daemon knows.
     #[serde(default)]
@@ -238,7 +234,6 @@ pub struct Counters {
     pub discards: u64,
     pub bytes_read: u64,
     pub bytes_written: u64,
-    /// Those that ended in an error.
     pub errors: u64,
     /// Those that have not ended.
     pub in_flight: u64,

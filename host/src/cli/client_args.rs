@@ -3,7 +3,7 @@
 
 use anyhow::{bail, Result};
 
-use crate::config::{Config, MIB};
+use crate::config::{Config, Part, MIB};
 use crate::pool::Layout;
 use crate::vm::{comma_escaped, path_text, LINK_PORT};
 
@@ -43,7 +43,11 @@ pub fn client_args(config: &Config, name: &str, append: &str) -> Result<Vec<Stri
     let lock = config.client_pid(client);
     add("-pidfile", path_text(&lock)?.into());
     for (number, export) in client.exports.iter().enumerate() {
-        let path = comma_escaped(&config.socket(client, number))?;
+        let part = Part {
+            client: index,
+            number,
+        };
+        let path = comma_escaped(&config.socket(part))?;
         let id = format!("stellwerk{number}");
         add(
             "-chardev",

@@ -1,6 +1,7 @@
 //! From what is written to what can be used: table by table, key by key.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use toml::Spanned;
 
@@ -15,8 +16,8 @@ use super::{Accel, Aio, Appliance, Cache, Client, Config, ConfigError, Disk, For
 use super::{Places, Source};
 
 const LEAST_PRIVATE: u64 = 4 * MIB;
-const DEFAULT_POLL_US: u32 = 20;
-const MAX_POLL_US: u32 = 1_000_000;
+const DEFAULT_POLL: Duration = Duration::from_micros(20);
+const MAX_POLL_US: u64 = 1_000_000;
 const DEFAULT_DISK_QUEUES: u16 = 4;
 const MAX_DISKS: usize = 128;
 const MAX_CLIENTS: usize = 128;
@@ -155,7 +156,7 @@ impl<'p, 't> Draft<'p, 't> {
             problems.add(memory.span(), message, help);
         }
         self.memory = memory;
-        let too_large = |poll: &&Spanned<u64>| *poll.get_ref() > u64::from(MAX_POLL_US);
+        let too_large = |poll: &&Spanned<u64>| *poll.get_ref() > MAX_POLL_US;
         if let Some(poll) = poll_us.as_ref().filter(too_large) {
             let help = format!("at most {MAX_POLL_US} (microseconds)");
             problems.add(poll.span(), "daemon_poll_us is too large", help);
@@ -175,7 +176,7 @@ impl<'p, 't> Draft<'p, 't> {
             qemu_args,
             run_dir: self.run_dir.clone(),
             pool: pool.map_or_else(|| values::default_pool(&stem), values::path),
-            poll_us: poll_us.map_or(DEFAULT_POLL_US, |poll| poll.into_inner() as u32),
+            poll: poll_us.map_or(DEFAULT_POLL, |us| Duration::from_micros(us.into_inner())),
         }
     }
 
@@ -296,7 +297,6 @@ impl<'p, 't> Draft<'p, 't> {
         });
     }
 
-    /// The disk of this name.
     pub(super) fn find_disk(&self, name: &Spanned<String>) -> Option<usize> {
         let names = || self.disks.iter().map(|disk| disk.name.as_str());
         let found = names().position(|known| known == name.get_ref());

@@ -49,7 +49,6 @@ fn list(problems: &[Problem]) -> String {
     lines.join("\n")
 }
 
-/// What a problem is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum About {
     /// Tables, keys and types. Where tables are wrong, nothing is concluded from what is in them.
@@ -106,7 +105,6 @@ impl<'a> Problems<'a> {
         }
     }
 
-    /// How many are about the form.
     pub fn of_form(&self) -> usize {
         let found = self.found.borrow();
         found.iter().filter(|it| it.0 == About::Form).count()

@@ -74,7 +74,6 @@ impl<'p, 't> Draft<'p, 't> {
         })
     }
 
-    /// Whether nobody else has the device number.
     fn free(&self, text: &Spanned<String>, device: DeviceNumber) {
         let mut disks = 0..self.disks.len();
         let taken = if (device.set, device.number) == (0, LINK_DEVICE) {

@@ -209,7 +209,6 @@ impl<'p, 't> Table<'p, 't> {
         })
     }
 
-    /// One of a type's words.
     pub fn word<T: FromStr + VariantNames>(&mut self, key: &str) -> Option<Spanned<T>> {
         self.value(key, |value| {
             let text = value.as_str().unwrap_or_default();
@@ -222,7 +221,6 @@ impl<'p, 't> Table<'p, 't> {
         })
     }
 
-    /// A size of memory as text.
     pub fn size(&mut self, key: &str) -> Option<Spanned<String>> {
         self.value(key, |value| {
             let (is, example) = match value {

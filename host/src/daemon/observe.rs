@@ -14,7 +14,7 @@ use crate::api::{
     OwnedDevice, Recoveries, State, Status,
 };
 use crate::areas;
-use crate::config::{Client, Export};
+use crate::config::{ConditionEntry, Export};
 use crate::doorbell::Link;
 use crate::layout::AreaNumber;
 use crate::vhost::{Peer, Server};
@@ -73,13 +73,13 @@ fn disks(shared: &Shared) -> Vec<Health> {
     let disks = shared.config.disks.iter().enumerate();
     let health = |(index, disk): (usize, &crate::config::Disk)| Health {
         name: disk.name.clone(),
-        condition: of_disk(shared, index, control::Condition::of_disk(index)),
+        condition: of_disk(shared, index, shared.config.condition_of_disk(index)),
     };
     disks.map(health).collect()
 }
 
 /// The condition of a disk, or of a part of it, whose entry this is: the VM may not have it at all.
-fn of_disk(shared: &Shared, disk: usize, entry: u32) -> Condition {
+fn of_disk(shared: &Shared, disk: usize, entry: ConditionEntry) -> Condition {
     match shared.plugged.trouble(Pluggable::Disk(disk)) {
         Some(trouble) => Condition::failed(trouble),
         None => condition(shared, entry),
@@ -87,7 +87,7 @@ fn of_disk(shared: &Shared, disk: usize, entry: u32) -> Condition {
 }
 
 /// What the control area says of something. An appliance that has died does not say.
-fn condition(shared: &Shared, entry: u32) -> Condition {
+fn condition(shared: &Shared, entry: ConditionEntry) -> Condition {
     if shared.run.lock().serving_since.is_none() {
         return Condition::default();
     }
@@ -188,9 +188,9 @@ fn clients(shared: &Shared, devices: &[(OwnedDevice, usize)]) -> Vec<ClientStatu
         .zip(&shared.layout.windows)
         .enumerate()
     {
-        let exports = client.exports.iter().enumerate();
+        let exports = config.exports().filter(|(part, _)| part.client == place);
         let disks: Vec<ExportStatus> = exports
-            .map(|(index, export)| {
+            .map(|(part, export)| {
                 let disk = devices.iter().find(|(_, disk)| *disk == export.disk);
                 let disk_sectors = disk.map_or(0, |(device, _)| device.sectors);
                 let (connected, refused) = match peers.next() {
@@ -198,10 +198,10 @@ fn clients(shared: &Shared, devices: &[(OwnedDevice, usize)]) -> Vec<ClientStatu
                     Some(Peer::Refused(why)) => (false, Some(why)),
                     Some(Peer::Nobody) | None => (false, None),
                 };
-                let told = config.condition_of_export(place, index);
+                let told = config.condition_of(part);
                 ExportStatus {
                     disk: config.disks[export.disk].name.clone(),
-                    socket: config.socket(client, index),
+                    socket: config.socket(part),
                     connected,
                     condition: of_disk(shared, export.disk, told),
                     refused,
@@ -212,7 +212,7 @@ fn clients(shared: &Shared, devices: &[(OwnedDevice, usize)]) -> Vec<ClientStatu
                         },
                         ..*export
                     },
-                    counters: counters(shared, config.export_number(place, index)),
+                    counters: counters(shared, config.export_number(part)),
                 }
             })
             .collect();
@@ -233,7 +233,7 @@ fn clients(shared: &Shared, devices: &[(OwnedDevice, usize)]) -> Vec<ClientStatu
             },
             refused: (link == Link::Elsewhere).then(|| elsewhere.into()),
             subchannels: subchannels.collect(),
-            withheld: withheld(shared, place, client),
+            withheld: withheld(shared, place),
             window_offset: window.offset,
             window_bytes: window.length,
             disks,
@@ -243,11 +243,12 @@ fn clients(shared: &Shared, devices: &[(OwnedDevice, usize)]) -> Vec<ClientStatu
 }
 
 /// The subchannels of a client that the appliance does not serve.
-fn withheld(shared: &Shared, place: usize, client: &Client) -> Vec<Health> {
-    let given = client.subchannels.iter().zip(client.exports.len()..);
-    let all = given.map(|(given, part)| Health {
-        name: shared.config.subchannels[given.subchannel].name.clone(),
-        condition: condition(shared, shared.config.condition_of_export(place, part)),
+fn withheld(shared: &Shared, client: usize) -> Vec<Health> {
+    let config = &shared.config;
+    let given = config.given().filter(|(part, _)| part.client == client);
+    let all = given.map(|(part, given)| Health {
+        name: config.subchannels[given.subchannel].name.clone(),
+        condition: condition(shared, config.condition_of(part)),
     });
     all.filter(|it| it.condition.reason.is_some()).collect()
 }

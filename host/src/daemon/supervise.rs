@@ -76,8 +76,7 @@ pub struct Supervisor<'a> {
 enum Event {
     Signal,
     Ended,
-    Monitor,
-    Nudge,
+    /// Time is up, or something has come that is dealt with.
     Tick,
 }
 
@@ -198,10 +197,8 @@ impl<'a> Supervisor<'a> {
         // Not the appliance's time: QEMU's own, and that of slow images.
         let runs = Instant::now();
         loop {
-            match self.next(Some(TICK))? {
-                Event::Ended => return Err(self.did_not_come_up().into()),
-                Event::Monitor => self.plugger.hear_monitor(),
-                Event::Nudge | Event::Tick | Event::Signal => {}
+            if let Event::Ended = self.next(Some(TICK))? {
+                return Err(self.did_not_come_up().into());
             }
             match self.shared.areas.life() {
                 Life::Serving => break,
@@ -231,14 +228,11 @@ impl<'a> Supervisor<'a> {
         loop {
             let next = self.plugger.next();
             let pause = next.map(|next| next.saturating_duration_since(Instant::now()));
-            match self.next(pause)? {
-                Event::Monitor => self.plugger.hear_monitor(),
-                Event::Nudge | Event::Tick | Event::Signal => {}
-                Event::Ended => self.revive()?,
+            if let Event::Ended = self.next(pause)? {
+                self.revive()?;
             }
-            match self.plugger.plug_in_due() {
-                Qemu::Answers => {}
-                Qemu::IsHeldUp => self.kill_vm(),
+            if self.plugger.plug_in_due() == Qemu::IsHeldUp {
+                self.kill_vm();
             }
         }
     }
@@ -291,7 +285,6 @@ impl<'a> Supervisor<'a> {
         Ok(())
     }
 
-    /// The pause before the next start.
     fn rest(&mut self) -> Result<(), Stop> {
         let until = Instant::now() + self.pause;
         if !self.pause.is_zero() {
@@ -363,8 +356,7 @@ impl<'a> Supervisor<'a> {
         let again = self.told.is_some();
         while began.elapsed() < limit && !wanted(self.shared.areas.life()) {
             match self.wait(Some(TICK))? {
-                Event::Tick | Event::Nudge => {}
-                Event::Monitor => self.plugger.hear_monitor(),
+                Event::Tick => {}
                 Event::Ended => return Ok(()),
                 Event::Signal => {
                     if again {
@@ -389,6 +381,7 @@ impl<'a> Supervisor<'a> {
         }
     }
 
+    /// Waits for an event, and hears what QEMU's monitor says.
     fn wait(&mut self, limit: Option<Duration>) -> Result<Event> {
         let monitor = self.plugger.monitor.as_ref();
         let has_news = monitor.is_some_and(Monitor::has_news);
@@ -424,14 +417,14 @@ impl<'a> Supervisor<'a> {
         }
         if nudge {
             let _ = self.nudges.read(&mut [0; 16]);
-            return Ok(Event::Nudge);
         }
-        let readable = has_news || readable && has_monitor;
-        Ok(match (ended && has_vm, readable) {
-            (true, _) => Event::Ended,
-            (false, true) => Event::Monitor,
-            (false, false) => Event::Tick,
-        })
+        if ended && has_vm {
+            return Ok(Event::Ended);
+        }
+        if has_news || readable && has_monitor {
+            self.plugger.hear_monitor();
+        }
+        Ok(Event::Tick)
     }
 
     fn did_not_come_up(&mut self) -> anyhow::Error {

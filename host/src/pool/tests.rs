@@ -31,7 +31,7 @@ fn config(private: u64, clients: &[(u64, usize, usize)]) -> Config {
             qemu_args: vec![],
             run_dir: "/r".into(),
             pool: "/p".into(),
-            poll_us: 0,
+            poll: Default::default(),
         },
         disks: vec![],
         subchannels: vec![Subchannel {

@@ -14,7 +14,7 @@ use channel::{DeviceStatus, SubchannelId};
 use dasd_tools::admin::Reservation;
 use dasd_tools::reserve::Reservations;
 use dasd_tools::runner::{Fault, Runner, SENSE};
-use vcss::control::{Condition, ConditionState, Loan, LoanState};
+use vcss::control::{ConditionState, Loan, LoanState};
 
 use super::host::HostClient;
 use crate::api::{sense, trouble, Program, Step};
@@ -108,7 +108,10 @@ impl HostClient {
 
     /// Why a disk is not left to its administrator.
     fn refused(&self, name: &str, disk: usize) -> anyhow::Error {
-        let condition = self.areas.condition(Condition::of_disk(disk)).ok();
+        let condition = self
+            .areas
+            .condition(self.config.condition_of_disk(disk))
+            .ok();
         let failed = condition.filter(|it| it.state == ConditionState::Failed);
         match failed {
             Some(failed) => anyhow!(

@@ -16,7 +16,6 @@ const CHECKS: SubchannelStatus = SubchannelStatus::PCI
     .union(SubchannelStatus::INCORRECT_LENGTH)
     .complement();
 
-/// Why a program was not put into its place.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 pub enum ProgramError {
     #[error("a program has 1 to {0} CCWs")]
@@ -145,7 +144,6 @@ impl ProgramPlace {
     }
 }
 
-/// Why a subchannel cannot be enabled.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 pub enum EnableError {
     #[error("virtual subchannel: {0}")]
