@@ -5,7 +5,7 @@ mod fields;
 use std::fmt::Write;
 
 use dasd::vtoc::DSCB;
-use dasd::{Dscb, Label, Place, RecordAddress};
+use dasd::{Dscb, Label, RecordAddress, TrackAddress};
 use s390x::ebcdic::Text;
 use serde::{Deserialize, Serialize};
 use zerocopy::IntoBytes;
@@ -74,11 +74,7 @@ pub fn look(disk: &mut dyn Runner, name: &str, device: &str) -> Result<View, Fai
     let heads = about.heads.get();
     // The first track that has blocks only.
     let first = if matches!(label, Label::Cdl(_)) { 2 } else { 1 };
-    let place = Place {
-        cylinder: first / u32::from(heads),
-        head: (first % u32::from(heads)) as u16,
-        record: 1,
-    };
+    let place = TrackAddress::of_number(first, heads).place(1);
     let count = admin::count(disk, place)?.filter(|count| count.key == 0);
     let block = count.map_or(0, |count| count.data.get());
     let dscbs = match &label {
@@ -258,17 +254,11 @@ impl View {
             let places = ends(&|track| format!("{}/{}", track / heads, track % heads));
             let (serial, system, (year, day)) = (&set.serial, &set.system, set.created);
             row(&set.name, "trk", "trk")?;
-            row(
-                &format!("data set serial number : '{serial}'"),
-                &tracks[0],
-                &tracks[1],
-            )?;
-            row(
-                &format!("system code            : '{system}'"),
-                "cyl/trk",
-                "cyl/trk",
-            )?;
+            let serial = format!("data set serial number : '{serial}'");
+            let system = format!("system code            : '{system}'");
             let created = format!("creation date          : year {year}, day {day}");
+            row(&serial, &tracks[0], &tracks[1])?;
+            row(&system, "cyl/trk", "cyl/trk")?;
             row(&created, &places[0], &places[1])?;
         }
         writeln!(to, "{edge}")

@@ -178,11 +178,6 @@ impl Formatter {
     }
 
     fn place(&self, track: u32, record: u8) -> Place {
-        let address = self.format.address(track);
-        Place {
-            cylinder: address.cylinder(),
-            head: address.head(),
-            record,
-        }
+        self.format.address(track).place(record)
     }
 }

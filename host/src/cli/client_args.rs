@@ -3,7 +3,8 @@
 
 use anyhow::{bail, Result};
 
-use crate::config::{Config, Part, MIB};
+use crate::config::{Config, MIB};
+use crate::layout::Span;
 use crate::pool::Layout;
 use crate::vm::{comma_escaped, path_text, LINK_PORT};
 
@@ -18,67 +19,45 @@ pub fn client_args(config: &Config, name: &str, append: &str) -> Result<Vec<Stri
         let names = names.join(", ");
         bail!("there is no client named \"{name}\"; the clients are: {names}");
     };
-    let (client, window, area) = (
-        &config.clients[index],
-        layout.windows[index],
-        layout.areas[index],
-    );
+    let (client, area) = (&config.clients[index], layout.areas[index]);
+    let Span { offset, length } = layout.windows[index];
     let this = &config.appliance;
     let mut args: Vec<String> = Vec::new();
     let mut add = |option: &str, value: String| args.extend([option.to_owned(), value]);
+    let pool = comma_escaped(&this.pool)?;
+    let memory = format!("mem-path={pool},share=on,size={length},offset={offset}");
     add(
         "-object",
-        format!(
-            "memory-backend-file,id=stellwerk-ram,mem-path={},share=on,size={},offset={}",
-            comma_escaped(&this.pool)?,
-            window.length,
-            window.offset
-        ),
+        format!("memory-backend-file,id=stellwerk-ram,{memory}"),
     );
     let machine = "s390-ccw-virtio,memory-backend=stellwerk-ram";
     add("-machine", format!("{machine},accel={}", this.accel));
-    add("-m", format!("{}M", window.length / MIB));
+    add("-m", format!("{}M", length / MIB));
     add("-smp", this.accel.smp().into());
     // QEMU locks this file before it makes or maps any memory: a second one would use the same window.
     let lock = config.client_pid(client);
     add("-pidfile", path_text(&lock)?.into());
-    for (number, export) in client.exports.iter().enumerate() {
-        let part = Part {
-            client: index,
-            number,
-        };
+    let socket =
+        |id: &str, path: &str| format!("socket,id={id},path={path},reconnect-ms={RECONNECT_MS}");
+    for (part, export) in config.exports().filter(|(part, _)| part.client == index) {
         let path = comma_escaped(&config.socket(part))?;
-        let id = format!("stellwerk{number}");
-        add(
-            "-chardev",
-            format!("socket,id={id},path={path},reconnect-ms={RECONNECT_MS}"),
-        );
-        add(
-            "-device",
-            format!(
-                "vhost-user-blk-pci,id={id}-disk,chardev={id},num-queues={}",
-                export.queues
-            ),
-        );
+        let id = format!("stellwerk{}", part.number);
+        let queues = export.queues;
+        let device = format!("id={id}-disk,chardev={id},num-queues={queues}");
+        add("-chardev", socket(&id, &path));
+        add("-device", format!("vhost-user-blk-pci,{device}"));
     }
     if client.is_channel_level() {
         let path = comma_escaped(&config.link_socket(client))?;
-        add(
-            "-chardev",
-            format!("socket,id=stellwerk,path={path},reconnect-ms={RECONNECT_MS}"),
-        );
-        add(
-            "-device",
-            "virtio-serial-ccw,id=stellwerk-serial,max_ports=2".into(),
-        );
-        add(
-            "-device",
-            format!("virtserialport,bus=stellwerk-serial.0,chardev=stellwerk,name={LINK_PORT}"),
-        );
+        let serial = "virtio-serial-ccw,id=stellwerk-serial,max_ports=2";
+        let port = "virtserialport,bus=stellwerk-serial.0,chardev=stellwerk";
+        add("-chardev", socket("stellwerk", &path));
+        add("-device", serial.into());
+        add("-device", format!("{port},name={LINK_PORT}"));
         // The firmware would come near the end of the memory at each reset, and there is the area.
         let firmware = config.no_firmware();
         add("-bios", path_text(&firmware)?.into());
-        let place = format!("area={:#x} {append}", area.offset - window.offset);
+        let place = format!("area={:#x} {append}", area.offset - offset);
         add("-append", place.trim_end().into());
     } else if !append.is_empty() {
         bail!(

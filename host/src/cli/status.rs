@@ -54,64 +54,36 @@ fn failures(status: &Status) -> String {
 }
 
 fn head(status: &Status) -> String {
-    let this = &status.appliance;
-    let daemon = &status.daemon;
+    let (this, daemon) = (&status.appliance, &status.daemon);
+    let (version, accel) = (&this.version, &this.accel);
+    let (life, up, pid) = (this.life, duration(this.uptime_s), this.pid);
+    let appliance = match this.next_start_ms {
+        Some(pause) => format!("down; it is started again in {pause} ms"),
+        None => format!("stellwerk {version}, {life} for {up}, pid {pid} ({accel})"),
+    };
+    let (boot_ms, times, generation) = (this.boot_ms, this.restarts, this.generation);
+    let start = format!("{boot_ms:.1} ms to serving, {times} times anew, generation {generation}");
+    let (private, total) = (show_size(this.private_bytes), show_size(daemon.pool_bytes));
+    let (image, heap) = (this.image_bytes / 1024, this.heap_bytes / 1024);
+    let (turns, sleeps, wakes, healed) = (this.turns, this.sleeps, this.wakes, this.healed);
+    let turned = format!("{turns} turns, {sleeps} sleeps, {wakes} wake-ups sent, {healed} healed");
+    let (version, up, pid) = (&daemon.version, duration(daemon.uptime_s), daemon.pid);
+    let (kicks, calls, wakes) = (daemon.kicks, daemon.calls, daemon.wakes);
+    let (sleeps, healed) = (daemon.sleeps, daemon.healed);
+    let carried = format!("{kicks} kicks, {calls} notifications, {wakes} wake-ups sent, {sleeps} sleeps, {healed} healed");
     let lines = [
-        (
-            "Appliance",
-            match this.next_start_ms {
-                Some(pause) => format!("down; it is started again in {pause} ms"),
-                None => format!(
-                    "stellwerk {}, {} for {}, pid {} ({})",
-                    this.version,
-                    this.life,
-                    duration(this.uptime_s),
-                    this.pid,
-                    this.accel
-                ),
-            },
-        ),
-        (
-            "Start",
-            format!(
-                "{:.1} ms to serving, {} times anew, generation {}",
-                this.boot_ms, this.restarts, this.generation
-            ),
-        ),
+        ("Appliance", appliance),
+        ("Start", start),
         (
             "Memory",
-            format!(
-                "{} private, image {} KiB, heap {} KiB",
-                show_size(this.private_bytes),
-                this.image_bytes / 1024,
-                this.heap_bytes / 1024
-            ),
+            format!("{private} private, image {image} KiB, heap {heap} KiB"),
         ),
-        (
-            "Loop",
-            format!(
-                "{} turns, {} sleeps, {} wake-ups sent, {} healed",
-                this.turns, this.sleeps, this.wakes, this.healed
-            ),
-        ),
+        ("Loop", turned),
         (
             "Daemon",
-            format!(
-                "{} for {}, pid {}, {} kicks, {} notifications, {} wake-ups sent, {} sleeps, {} healed",
-                daemon.version,
-                duration(daemon.uptime_s),
-                daemon.pid,
-                daemon.kicks,
-                daemon.calls,
-                daemon.wakes,
-                daemon.sleeps,
-                daemon.healed
-            ),
+            format!("{version} for {up}, pid {pid}, {carried}"),
         ),
-        (
-            "Pool",
-            format!("{}, {}", daemon.pool.display(), show_size(daemon.pool_bytes)),
-        ),
+        ("Pool", format!("{}, {total}", daemon.pool.display())),
     ];
     lines
         .map(|(key, value)| format!("{:<11}{value}\n", format!("{key}:")))

@@ -5,14 +5,10 @@ use crate::config::{show_size, Config};
 /// What a configuration serves, for somebody who wants to know whether it is what was meant.
 pub fn summary(config: &Config) -> String {
     let this = &config.appliance;
+    let (image, memory) = (this.image.display(), show_size(this.private));
     let mut lines = vec![
         format!("{}: ok", config.places.file.display()),
-        format!(
-            "appliance: {}, {} of memory, {}",
-            this.image.display(),
-            show_size(this.private),
-            this.accel
-        ),
+        format!("appliance: {image}, {memory} of memory, {}", this.accel),
         format!("run directory: {}", this.run_dir.display()),
         format!("pool: {}", this.pool.display()),
     ];
@@ -31,13 +27,9 @@ pub fn summary(config: &Config) -> String {
             .subchannels
             .iter()
             .map(|given| format!("subchannel {}", config.subchannels[given.subchannel].name));
-        let given: Vec<String> = disks.chain(subchannels).collect();
-        lines.push(format!(
-            "client {}, {}: {}",
-            client.name,
-            show_size(client.memory),
-            given.join(", ")
-        ));
+        let given = disks.chain(subchannels).collect::<Vec<_>>().join(", ");
+        let (name, memory) = (&client.name, show_size(client.memory));
+        lines.push(format!("client {name}, {memory}: {given}"));
     }
     lines.join("\n") + "\n"
 }

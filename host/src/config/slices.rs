@@ -75,11 +75,9 @@ impl<'p, 't> Draft<'p, 't> {
             let disk = &self.disks[slice.export.disk];
             let is_image = matches!(disk.source, Source::Image { .. });
             if slice.export.partition.is_some() && is_image {
-                self.problems.add(
-                    slice.span.clone(),
-                    format!("a partition of \"{}\", which is an image", disk.name),
-                    "only DASD have partitions here: choose start and size",
-                );
+                let message = format!("a partition of \"{}\", which is an image", disk.name);
+                let help = "only DASD have partitions here: choose start and size";
+                self.problems.add(slice.span.clone(), message, help);
             }
         }
     }
@@ -126,13 +124,10 @@ impl<'p, 't> Draft<'p, 't> {
                 let serial = client.serial(&self.disks, number);
                 if seen.contains(&serial) {
                     let shown = String::from_utf8_lossy(&serial);
+                    let (name, shown) = (&client.name, shown.trim_end_matches('\0'));
                     self.problems.add(
                         slice.span.clone(),
-                        format!(
-                            "two disks of client \"{}\" would have the serial number {}",
-                            client.name,
-                            shown.trim_end_matches('\0')
-                        ),
+                        format!("two disks of client \"{name}\" would have the serial number {shown}"),
                         "it is the first 20 characters of the disk's name: let the names differ in them",
                     );
                 }

@@ -252,23 +252,16 @@ impl<'p, 't> Table<'p, 't> {
             DeValue::Table(table) => Some(table),
             DeValue::Array(array) => {
                 let message = format!("[[{key}]] has two pairs of brackets");
-                self.problem(
-                    header.clone(),
-                    message,
-                    format!("there is one, so write [{key}]"),
-                );
+                let help = format!("there is one, so write [{key}]");
+                self.problem(header.clone(), message, help);
                 array.into_iter().find_map(|this| match this.into_inner() {
                     DeValue::Table(table) => Some(table),
                     _ => None,
                 })
             }
             _ => {
-                let message = format!("{key} is a key here, and not a table");
-                self.problem(
-                    entry.span,
-                    message,
-                    format!("begin the table with its header: [{key}]"),
-                );
+                let help = format!("begin the table with its header: [{key}]");
+                self.problem(entry.span, no_table(key), help);
                 None
             }
         };
@@ -304,19 +297,13 @@ impl<'p, 't> Table<'p, 't> {
             match this.into_inner() {
                 DeValue::Table(table) => {
                     let mut table = Table::open(self.problems, name, keys, table, span);
-                    let broken = table.broken;
-                    table.broken = false;
+                    self.broken |= std::mem::take(&mut table.broken);
                     read(table);
                     count += 1;
-                    self.broken |= broken;
                 }
                 _ => {
-                    let message = format!("{key} is a key here, and not a table");
-                    self.problem(
-                        entry.span.clone(),
-                        message,
-                        format!("begin each table with its header: {name}"),
-                    );
+                    let help = format!("begin each table with its header: {name}");
+                    self.problem(entry.span.clone(), no_table(key), help);
                     self.broken = true;
                 }
             }
@@ -337,25 +324,24 @@ impl<'p, 't> Table<'p, 't> {
         if whole.start < key_span.start {
             let single = &name[1..name.len() - 1];
             let help = format!("there can be several, so write two: {name}");
-            self.problem(
-                whole.clone(),
-                format!("{single} has one pair of brackets"),
-                help,
-            );
+            let message = format!("{single} has one pair of brackets");
+            self.problem(whole.clone(), message, help);
             return true;
         }
         // Made by the header of something in it. Where its own is misspelt, that was said.
         let inner = table.as_table().and_then(|table| table.iter().next());
         let misspelt = self.problems.concerns(key);
         if let Some((inner, _)) = inner.filter(|_| !misspelt) {
-            self.problem(
-                inner.span(),
-                format!("[[{key}.{}]] above any {name}", inner.get_ref()),
-                format!("begin with {name}, and write this below it"),
-            );
+            let message = format!("[[{key}.{}]] above any {name}", inner.get_ref());
+            let help = format!("begin with {name}, and write this below it");
+            self.problem(inner.span(), message, help);
         }
         false
     }
+}
+
+fn no_table(key: &str) -> String {
+    format!("{key} is a key here, and not a table")
 }
 
 fn text(value: &DeValue<'_>) -> Option<String> {

@@ -109,11 +109,8 @@ impl Wake for DeviceWait {
             std::thread::yield_now();
             return true;
         }
-        std::thread::sleep(Duration::from_micros(if self.passes < 500 {
-            50
-        } else {
-            1000
-        }));
+        let pause = if self.passes < 500 { 50 } else { 1000 };
+        std::thread::sleep(Duration::from_micros(pause));
         if self.is_another() {
             return false;
         }
