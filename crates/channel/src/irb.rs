@@ -1,33 +1,9 @@
 //! The interruption-response block (*Principles of Operation*, chapter 16,
 //! "Interruption-response block").
 
-use core::ops::{Deref, DerefMut};
-
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{Emw, ErwFlags, Esw, Scsw};
-
-/// The extended-control word: concurrent sense, or model-dependent information.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C, align(4))]
-#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
-pub struct Ecw(pub [u8; 32]);
-
-const _: () = assert!(size_of::<Ecw>() == 32);
-
-impl Deref for Ecw {
-    type Target = [u8; 32];
-
-    fn deref(&self) -> &Self::Target {
-        &self.0
-    }
-}
-
-impl DerefMut for Ecw {
-    fn deref_mut(&mut self) -> &mut Self::Target {
-        &mut self.0
-    }
-}
 
 /// What TEST SUBCHANNEL stores: subchannel-status word, extended-status word, extended-control word
 /// and extended-measurement word. The last is stored only while the PMCW enables it
@@ -40,8 +16,8 @@ pub struct Irb {
     pub scsw: Scsw,
     /// Extended-status word.
     pub esw: Esw,
-    /// Extended-control word.
-    pub ecw: Ecw,
+    /// Extended-control word: concurrent sense, or model-dependent information.
+    pub ecw: [u8; 32],
     /// Extended-measurement word.
     pub emw: Emw,
 }
@@ -59,7 +35,7 @@ impl Irb {
 
     /// Puts sense data (its first 32 bytes) into the ECW, and says so in SCSW and ERW.
     pub fn set_concurrent_sense(&mut self, sense: &[u8]) {
-        self.ecw = Ecw::default();
+        self.ecw = [0; 32];
         let mut count = 0;
         for (to, from) in self.ecw.iter_mut().zip(sense) {
             *to = *from;

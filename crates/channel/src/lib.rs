@@ -24,15 +24,23 @@
 #[cfg(feature = "model")]
 extern crate alloc;
 
+// What the manual calls as it is called here needs no more words.
+#[allow(missing_docs)]
 mod ccw;
+#[allow(missing_docs)]
 mod crw;
+#[allow(missing_docs)]
 mod esw;
+#[allow(missing_docs)]
 mod idaw;
 mod irb;
 #[cfg(feature = "model")]
 pub mod model;
+#[allow(missing_docs)]
 mod orb;
+#[allow(missing_docs)]
 mod schib;
+#[allow(missing_docs)]
 mod scsw;
 mod sense;
 mod subsystem;
@@ -41,7 +49,7 @@ pub use ccw::{Ccw0, Ccw1, CcwFlags, Classify, CommandClass, CommandCode};
 pub use crw::{Crw, CrwFlags, RecoveryCode, ReportingSource};
 pub use esw::{Emw, Erw, ErwFlags, Esw};
 pub use idaw::{Idaw1, Idaw2, Midaw, MidawFlags};
-pub use irb::{Ecw, Irb};
+pub use irb::Irb;
 pub use orb::{IdawFormat, OperandException, Orb, OrbFlags, OrbMode};
 pub use schib::{Pmcw, PmcwCharacteristics, PmcwFlags, Schib};
 pub use scsw::{

@@ -83,6 +83,10 @@ mod logger;
 pub mod mock;
 mod sccb;
 mod scp_info;
+#[allow(
+    missing_docs,
+    reason = "what is called as in its sources needs no more words"
+)]
 pub mod spec;
 mod transport;
 

@@ -46,7 +46,6 @@ pub enum Command {
 }
 
 impl Command {
-    /// The command word.
     pub const fn word(self) -> u32 {
         self as u32
     }
@@ -201,7 +200,6 @@ pub const VARIABLE_LENGTH_RESPONSE: u8 = 0x80;
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct EventMaskSccb {
-    /// SCCB header.
     pub header: SccbHeader,
     /// Reserved, zero.
     pub reserved: U16,
@@ -309,7 +307,6 @@ pub const LINE_END_TEXT: u16 = 0x1000;
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct EventSccb {
-    /// SCCB header.
     pub header: SccbHeader,
     /// Event-buffer header.
     pub event: EventBufferHeader,
@@ -372,7 +369,6 @@ pub mod gds {
     pub const MDS_MU: u16 = 0x1310;
     /// Control-point management-services unit.
     pub const CP_MSU: u16 = 0x1212;
-    /// Text command.
     pub const TEXT_COMMAND: u16 = 0x1320;
     /// Key of the self-defining text message.
     pub const SELF_DEFINING_TEXT: u8 = 0x31;
@@ -391,11 +387,9 @@ pub struct FlatCommand {
     pub mds_mu: GdsVector,
     /// Management-services unit.
     pub cp_msu: GdsVector,
-    /// Text command.
     pub text_command: GdsVector,
     /// Self-defining text message.
     pub self_defining_text: GdsSubvector,
-    /// Text message.
     pub text_message: GdsSubvector,
 }
 const _: () = assert!(size_of::<FlatCommand>() == 16);
@@ -404,7 +398,6 @@ const _: () = assert!(size_of::<FlatCommand>() == 16);
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct ScpInfoSccb {
-    /// SCCB header.
     pub header: SccbHeader,
     /// 8: number of storage increments; 0 means `rnmax2`.
     pub rnmax: U16,
