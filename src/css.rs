@@ -23,11 +23,10 @@
 //! Interruptions stay disabled but in the wait. What a wait or a search has taken and nobody has asked
 //! for yet is kept, at most one interruption for each subchannel and subclass, as the hardware does.
 
-use core::fmt;
-
 use channel::{
     Crw, CrwFlags, DeviceNumber, PmcwFlags, Refusal, ReportingSource, Schib, SenseId, SubchannelId,
 };
+use thiserror::Error;
 
 #[cfg(target_arch = "s390x")]
 mod chsc;
@@ -99,46 +98,28 @@ impl Device {
 /// The control-unit type of OSA-Express, HiperSockets and FCP channels.
 const QUEUED_DIRECT_IO: u16 = 0x1731;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum IdentityError {
-    Enable(EnableError),
+    #[error("not enabled: {0}")]
+    Enable(#[from] EnableError),
+    #[error("SENSE ID: {0}")]
     SenseId(ProgramError),
+    #[error("SENSE ID: no valid answer")]
     Invalid,
     /// It was not asked: devices that never answered have the storage for that.
+    #[error("not asked: no storage is left for that")]
     NotAsked,
 }
 
-impl fmt::Display for IdentityError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Enable(error) => write!(f, "not enabled: {error}"),
-            Self::SenseId(error) => write!(f, "SENSE ID: {error}"),
-            Self::Invalid => f.write_str("SENSE ID: no valid answer"),
-            Self::NotAsked => f.write_str("not asked: no storage is left for that"),
-        }
-    }
-}
-
-impl core::error::Error for IdentityError {}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum EnableError {
+    #[error("no device there")]
     NoDevice,
+    #[error("MODIFY SUBCHANNEL: {0}")]
     Refused(Refusal),
+    #[error("MODIFY SUBCHANNEL has no effect")]
     Ignored,
 }
-
-impl fmt::Display for EnableError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoDevice => f.write_str("no device there"),
-            Self::Refused(refusal) => write!(f, "MODIFY SUBCHANNEL: {refusal}"),
-            Self::Ignored => f.write_str("MODIFY SUBCHANNEL has no effect"),
-        }
-    }
-}
-
-impl core::error::Error for EnableError {}
 
 /// The logical-path mask to start programs with: the paths that are available.
 pub fn path_mask(schib: &Schib) -> u8 {

@@ -24,6 +24,7 @@ use channel::{
     SenseId, SubchannelId, SubchannelStatus, Tested,
 };
 use s390x::clock::Tod;
+use thiserror::Error;
 use window::{ClientAddress, Window};
 use zerocopy::{FromZeros, IntoBytes};
 
@@ -82,39 +83,30 @@ impl fmt::Debug for Sense {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum ProgramError {
     /// START SUBCHANNEL was refused, again and again if that can help.
+    #[error("not started: {0}")]
     Refused(Refusal),
     /// Deferred condition code 3: no path to the device is operational.
+    #[error("no path to the device is operational")]
     PathGone,
     /// The channel subsystem stopped the program: program check, protection check, ...
+    #[error("stopped by the channel subsystem: {0:?}")]
     Channel(SubchannelStatus),
+    #[error("unit check: {0:?}")]
     UnitCheck(Sense),
     /// The device ended the program with this status and without a unit check.
+    #[error("ended by the device: {0:?}")]
     Device(DeviceStatus),
+    #[error("not ended in time, cleared")]
     Timeout,
     /// The program did not end in time and cannot be cleared. The device may go on at any time.
+    #[error("not ended in time, and not cleared either")]
     Stuck,
+    #[error("more data than fits")]
     TooLong,
 }
-
-impl fmt::Display for ProgramError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Refused(refusal) => write!(f, "not started: {refusal}"),
-            Self::PathGone => f.write_str("no path to the device is operational"),
-            Self::Channel(status) => write!(f, "stopped by the channel subsystem: {status:?}"),
-            Self::UnitCheck(sense) => write!(f, "unit check: {sense:?}"),
-            Self::Device(status) => write!(f, "ended by the device: {status:?}"),
-            Self::Timeout => f.write_str("not ended in time, cleared"),
-            Self::Stuck => f.write_str("not ended in time, and not cleared either"),
-            Self::TooLong => f.write_str("more data than fits"),
-        }
-    }
-}
-
-impl core::error::Error for ProgramError {}
 
 /// Runs a channel program and waits for its end, at most `timeout` microseconds, or as long as the platform's [`Patience`](crate::css::Patience) is.
 ///
