@@ -5,6 +5,12 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{Emw, ErwFlags, Esw, Scsw};
 
+/// The extended-control word: concurrent sense, or model-dependent information.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C, align(4))]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Ecw(pub [u8; 32]);
+
 /// What TEST SUBCHANNEL stores: subchannel-status word, extended-status word, extended-control word
 /// and extended-measurement word. The last is stored only while the PMCW enables it
 /// ([`Pmcw::has_extended_measurement`](crate::Pmcw::has_extended_measurement)).
@@ -16,8 +22,8 @@ pub struct Irb {
     pub scsw: Scsw,
     /// Extended-status word.
     pub esw: Esw,
-    /// Extended-control word: concurrent sense, or model-dependent information.
-    pub ecw: [u8; 32],
+    /// Extended-control word.
+    pub ecw: Ecw,
     /// Extended-measurement word.
     pub emw: Emw,
 }
@@ -30,14 +36,14 @@ impl Irb {
         if !self.scsw.ecw_stored() || !self.esw.erw.flags().contains(ErwFlags::CONCURRENT_SENSE) {
             return None;
         }
-        self.ecw.get(..usize::from(self.esw.erw.sense_count()))
+        self.ecw.0.get(..usize::from(self.esw.erw.sense_count()))
     }
 
     /// Puts sense data (its first 32 bytes) into the ECW, and says so in SCSW and ERW.
     pub fn set_concurrent_sense(&mut self, sense: &[u8]) {
-        self.ecw = [0; 32];
+        self.ecw = Ecw::default();
         let mut count = 0;
-        for (to, from) in self.ecw.iter_mut().zip(sense) {
+        for (to, from) in self.ecw.0.iter_mut().zip(sense) {
             *to = *from;
             count += 1;
         }

@@ -49,7 +49,7 @@ pub use ccw::{Ccw0, Ccw1, CcwFlags, Classify, CommandClass, CommandCode};
 pub use crw::{Crw, CrwFlags, RecoveryCode, ReportingSource};
 pub use esw::{Emw, Erw, ErwFlags, Esw};
 pub use idaw::{Idaw1, Idaw2, Midaw, MidawFlags};
-pub use irb::Irb;
+pub use irb::{Ecw, Irb};
 pub use orb::{IdawFormat, OperandException, Orb, OrbFlags, OrbMode};
 pub use schib::{Pmcw, PmcwCharacteristics, PmcwFlags, Schib};
 pub use scsw::{

@@ -131,8 +131,10 @@ impl<'w, W: Wake> Remote<'w, W> {
     ) -> Result<Irb, RemoteError> {
         self.wake.begin();
         loop {
-            if let Some(irb) = self.status(index)?.filter(&is_enough) {
-                return Ok(irb);
+            if let Some(irb) = self.status(index)? {
+                if is_enough(&irb) {
+                    return Ok(irb);
+                }
             }
             if !self.wake.pass() {
                 return Err(RemoteError::Timeout);

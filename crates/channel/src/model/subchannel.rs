@@ -9,8 +9,8 @@ use super::device::Device;
 use super::fault::{Fault, Instruction};
 use super::program::{Interpreter, Limits};
 use crate::{
-    ActivityControl, DeviceStatus, Emw, Esw, FunctionControl, Irb, NotOperational, Orb, OrbFlags,
-    Pmcw, PmcwCharacteristics, PmcwFlags, Refusal, Schib, Scsw, ScswFlags, StatusControl,
+    ActivityControl, DeviceStatus, Ecw, Emw, Esw, FunctionControl, Irb, NotOperational, Orb,
+    OrbFlags, Pmcw, PmcwCharacteristics, PmcwFlags, Refusal, Schib, Scsw, ScswFlags, StatusControl,
     SubchannelStatus, Tested,
 };
 
@@ -407,7 +407,7 @@ impl Subchannel {
             false,
         );
         self.irb.esw = Esw::default();
-        self.irb.ecw = [0; 32];
+        self.irb.ecw = Ecw::default();
         if function.is_empty() && !activity.contains(ActivityControl::DEVICE_ACTIVE) {
             self.program = None;
         }
