@@ -7,7 +7,8 @@
 //! * [`enable`] and [`disable`] bring one into and out of use;
 //! * a driver sees a [`Platform`]: the [`ChannelSubsystem`](channel::ChannelSubsystem) trait, a clock, a way to sleep, storage
 //!   that a device may reach, and the notification hypercall;
-//! * [`program`] runs one channel program from START SUBCHANNEL to its final status, bounded in time;
+//! * [`program`] runs one channel program from START SUBCHANNEL to its final status, bounded in time; a [`Channel`] has the storage
+//!   for those of a few commands;
 //! * a [`stock`] is the storage of a device that is opened again and again;
 //! * [`next_report`] reads channel reports: devices that came, went or changed;
 //! * `Hardware` (on s390x only) is the channel subsystem itself, and a [`Platform`]: each method of
@@ -30,6 +31,7 @@ use thiserror::Error;
 
 #[cfg(target_arch = "s390x")]
 mod chsc;
+mod commands;
 #[cfg(target_arch = "s390x")]
 mod hardware;
 mod inventory;
@@ -39,11 +41,12 @@ mod platform;
 pub mod program;
 pub mod stock;
 
+pub use commands::{Channel, Parameters};
 #[cfg(target_arch = "s390x")]
 pub use hardware::Hardware;
 pub use inventory::{discover, each_subchannel, Change, Inventory};
 pub use platform::{has_room, while_serving, within, OutOfStorage, Patience, Platform, Wake};
-pub use program::{run_program, Channel, Parameters, ProgramError, Sense};
+pub use program::{run_program, ProgramError, Sense};
 
 /// How often a MODIFY SUBCHANNEL that finds the subchannel busy is repeated.
 const ATTEMPTS: u32 = 16;
@@ -142,7 +145,7 @@ pub fn enable(
     if schib.pmcw.flags().contains(PmcwFlags::ENABLED) {
         disable(platform, id)?;
     }
-    modify(platform, id, true, |schib| {
+    modify(platform, id, PmcwFlags::ENABLED, |schib| {
         schib.pmcw.parameter = id.word().into();
         schib.pmcw.set_isc(isc);
         schib.pmcw.set_concurrent_sense(true);
@@ -150,7 +153,7 @@ pub fn enable(
 }
 
 pub fn disable(platform: &mut dyn Platform, id: SubchannelId) -> Result<(), EnableError> {
-    modify(platform, id, false, |_| {})?;
+    modify(platform, id, PmcwFlags::empty(), |_| {})?;
     platform.forget_interruption(id);
     Ok(())
 }
@@ -159,7 +162,7 @@ pub fn disable(platform: &mut dyn Platform, id: SubchannelId) -> Result<(), Enab
 fn modify(
     platform: &mut dyn Platform,
     id: SubchannelId,
-    enabled: bool,
+    wished: PmcwFlags,
     change: impl Fn(&mut Schib),
 ) -> Result<Schib, EnableError> {
     let mut last = EnableError::Ignored;
@@ -169,6 +172,7 @@ fn modify(
             return Err(EnableError::NoDevice);
         }
         change(&mut schib);
+        let enabled = wished.contains(PmcwFlags::ENABLED);
         schib.pmcw.set_flag(PmcwFlags::ENABLED, enabled);
         match platform.modify(id, &schib) {
             Ok(()) => {

@@ -279,13 +279,14 @@ impl<M: Medium> BlockDevice for Disk<M> {
         if self.requests.waiting() + self.requests.ended() >= QUEUE_SIZE {
             return Err(SubmitError::Full);
         }
-        match operation {
-            Operation::Read { sector } => self.accept(false, sector, segments, token),
-            Operation::Write { sector } => self.accept(true, sector, segments, token),
+        let (write, sector) = match operation {
+            Operation::Read { sector } => (false, sector),
+            Operation::Write { sector } => (true, sector),
             Operation::Flush | Operation::Discard | Operation::WriteZeroes | Operation::GetId => {
-                Err(SubmitError::Unsupported)
+                return Err(SubmitError::Unsupported)
             }
-        }
+        };
+        self.accept(write, sector, segments, token)
     }
 
     #[inline]
