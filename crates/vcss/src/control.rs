@@ -9,7 +9,7 @@
 use zerocopy::big_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, TryFromBytes};
 
-use crate::layout::{from_number, CapabilityId, Entry, Extent, Name};
+use crate::layout::{from_number, Extent, Name};
 
 from_number!(ExportKind: u32, LoanState: u32, ConditionState: u32, Life: u32, DeviceLife: u8);
 
@@ -31,12 +31,6 @@ pub struct Client {
     pub reserved: [u8; 48],
 }
 
-const _: () = assert!(size_of::<Client>() == 128);
-
-impl Entry for Client {
-    const ID: CapabilityId = CapabilityId::Clients;
-}
-
 /// A disk that the appliance is to drive.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -49,12 +43,6 @@ pub struct Disk {
     pub set: u8,
     /// Zero.
     pub reserved: [u8; 29],
-}
-
-const _: () = assert!(size_of::<Disk>() == 64);
-
-impl Entry for Disk {
-    const ID: CapabilityId = CapabilityId::Disks;
 }
 
 /// A disk, a slice of one, or a subchannel, given to a client. The client's virtual subchannels are its exports, in
@@ -90,8 +78,6 @@ pub struct Export {
     pub reserved: [u8; 8],
 }
 
-const _: () = assert!(size_of::<Export>() == 64);
-
 impl Export {
     /// The client may not write.
     pub const READ_ONLY: u32 = 1;
@@ -116,10 +102,6 @@ pub enum ExportKind {
 /// Name of the client that is the host daemon itself.
 pub const HOST: &str = "host";
 
-impl Entry for Export {
-    const ID: CapabilityId = CapabilityId::Exports;
-}
-
 /// What the daemon wants of the appliance.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -137,10 +119,6 @@ impl Order {
     pub const SHUT_DOWN: u32 = 1;
 }
 
-impl Entry for Order {
-    const ID: CapabilityId = CapabilityId::Order;
-}
-
 /// A disk's subchannel, lent to the client that has an [`ExportKind::Lent`] of it. One entry for each disk.
 ///
 /// The disk's own driver lets go of the subchannel between two programs, and keeps its requests until it has it again.
@@ -155,8 +133,6 @@ pub struct Loan {
     pub reserved: U64,
 }
 
-const _: () = assert!(size_of::<Loan>() == 16);
-
 impl Loan {
     /// The disk's driver has its subchannel.
     pub const NONE: u32 = 0;
@@ -164,10 +140,6 @@ impl Loan {
     pub const WANTED: u32 = 1;
     /// The same, and the volume may be another one afterwards: the driver has to look.
     pub const FORMAT: u32 = 2;
-}
-
-impl Entry for Loan {
-    const ID: CapabilityId = CapabilityId::Loans;
 }
 
 /// How far a [`Loan`] is.
@@ -202,8 +174,6 @@ pub struct Condition {
     /// Why it failed: UTF-8, padded with NUL.
     pub reason: [u8; 112],
 }
-
-const _: () = assert!(size_of::<Condition>() == 128);
 
 impl Condition {
     /// The entry of a disk.
@@ -244,10 +214,6 @@ impl Condition {
             core::str::from_utf8(good).unwrap_or_default()
         })
     }
-}
-
-impl Entry for Condition {
-    const ID: CapabilityId = CapabilityId::Conditions;
 }
 
 /// State of a [`Condition`].
@@ -306,12 +272,6 @@ pub struct Appliance {
     pub healed: U64,
     /// Zero.
     pub reserved: [u8; 24],
-}
-
-const _: () = assert!(size_of::<Appliance>() == 128);
-
-impl Entry for Appliance {
-    const ID: CapabilityId = CapabilityId::Appliance;
 }
 
 /// State of an owned subchannel's driver.
@@ -396,17 +356,11 @@ pub struct Device {
     pub reserved: [u8; 4],
 }
 
-const _: () = assert!(size_of::<Device>() == 64);
-
 impl Device {
     /// [`Device::disk`] of what is no disk.
     pub const NO_DISK: u16 = 0xFFFF;
     /// [`Device::client`] of what is passed through to nobody.
     pub const NO_CLIENT: u16 = 0xFFFF;
-}
-
-impl Entry for Device {
-    const ID: CapabilityId = CapabilityId::Devices;
 }
 
 /// Counters of one export; all since the appliance started.
@@ -429,12 +383,6 @@ pub struct Counters {
     pub errors: U64,
     /// Requests in flight.
     pub in_flight: U64,
-}
-
-const _: () = assert!(size_of::<Counters>() == 64);
-
-impl Entry for Counters {
-    const ID: CapabilityId = CapabilityId::Counters;
 }
 
 #[cfg(test)]
