@@ -58,6 +58,14 @@ impl Characteristics {
     /// Most cylinders whose numbers fit into a track address.
     pub const MOST_CYLINDERS: u32 = (1 << 28) - 1;
 
+    /// Facilities: the storage control has PREFIX (byte 6, bit 6).
+    pub const PREFIX: u32 = 0x0200_0000;
+
+    /// Whether the storage control has PREFIX.
+    pub const fn has_prefix(&self) -> bool {
+        self.facilities.get() & Self::PREFIX != 0
+    }
+
     /// How many cylinders there are.
     pub const fn cylinders(&self) -> u32 {
         match self.cylinders.get() {

@@ -1,6 +1,7 @@
 //! Commands of a 3990 storage control, or of what stands for one, and their parameters.
 //!
-//! Nobody else spells a command code or an offset.
+//! Nobody else spells a command code or an offset. Those that only a driver has a use for are from the *Internal Disk Subsystem
+//! Reference Guide* (SA22-1025).
 
 use channel::CommandCode;
 use zerocopy::big_endian::U16;
@@ -10,6 +11,8 @@ use crate::track::TrackAddress;
 
 /// Control-unit types that take these commands: storage controls, and the one built into a 9343.
 pub const CONTROL_UNITS: [u16; 5] = [0x3990, 0x9343, 0x2105, 0x2107, 0x1750];
+/// The type of those that have thin-provisioned volumes.
+pub const THIN_CONTROL: u16 = 0x2107;
 
 pub const DEFINE_EXTENT: CommandCode = CommandCode(0x63);
 pub const LOCATE_RECORD: CommandCode = CommandCode(0x47);
@@ -34,6 +37,14 @@ pub const RESERVE: CommandCode = CommandCode(0xB4);
 pub const RELEASE: CommandCode = CommandCode(0x94);
 /// UNCONDITIONAL RESERVE: takes a reservation away from whoever has it.
 pub const UNCONDITIONAL_RESERVE: CommandCode = CommandCode(0x14);
+
+/// PREFIX: the parameters of DEFINE EXTENT and of LOCATE RECORD EXTENDED in one command.
+pub const PREFIX: CommandCode = CommandCode(0xE7);
+pub const PERFORM_SUBSYSTEM_FUNCTION: CommandCode = CommandCode(0x27);
+/// READ SUBSYSTEM DATA: what a PERFORM SUBSYSTEM FUNCTION before it has prepared.
+pub const READ_SUBSYSTEM_DATA: CommandCode = CommandCode(0x3E);
+pub const SENSE_PATH_GROUP: CommandCode = CommandCode(0x34);
+pub const SET_PATH_GROUP: CommandCode = CommandCode(0xAF);
 
 /// Parameters of DEFINE EXTENT.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -115,4 +126,101 @@ impl LocateRecord {
     pub const ANY_SECTOR: u8 = 0xFF;
     /// The longest domain.
     pub const MOST: u32 = 255;
+}
+
+/// Parameters of PREFIX, format 1.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Prefix {
+    pub format: u8,
+    /// Which parts count: [`Self::EXTENT_VALID`].
+    pub validity: u8,
+    /// Zero: address and subsystem of a base device, when an alias is to verify them, and an auxiliary byte.
+    pub base: [u8; 10],
+    pub extent: DefineExtent,
+    /// Zero: the longer ones of DEFINE EXTENT.
+    pub extent_rest: [u8; 16],
+    /// The parameters of LOCATE RECORD EXTENDED, as far as LOCATE RECORD has them.
+    pub locate: LocateRecord,
+    /// Zero: the extended operation, and the length of its parameters.
+    pub locate_rest: [u8; 4],
+}
+
+const _: () = assert!(size_of::<Prefix>() == 64);
+const _: () = assert!(core::mem::offset_of!(Prefix, locate) == 44);
+
+impl Prefix {
+    /// DEFINE EXTENT and LOCATE RECORD EXTENDED.
+    pub const FORMAT: u8 = 1;
+    pub const EXTENT_VALID: u8 = 0x80;
+
+    pub fn new(extent: DefineExtent, locate: LocateRecord) -> Self {
+        Self {
+            format: Self::FORMAT,
+            validity: Self::EXTENT_VALID,
+            extent,
+            locate,
+            ..Self::default()
+        }
+    }
+}
+
+/// What SENSE PATH GROUP ID gives and SET PATH GROUP ID takes.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct PathGroup {
+    /// Sensed: state of the path. Set: one of the functions.
+    pub control: u8,
+    pub id: [u8; 11],
+}
+
+const _: () = assert!(size_of::<PathGroup>() == 12);
+
+impl PathGroup {
+    /// State, bits 0 and 1: the path belongs to a group.
+    pub const GROUPED: u8 = 0xC0;
+    /// Function: establish a group whose paths serve in place of each other.
+    pub const MULTIPATH: u8 = 0x80;
+    /// Function: establish a group, each operation staying on its path.
+    pub const SINGLE_PATH: u8 = 0;
+}
+
+/// Parameters of PERFORM SUBSYSTEM FUNCTION, prepare for READ SUBSYSTEM DATA.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct PrepareToRead {
+    pub order: u8,
+    /// Zero: flags, and what is reserved.
+    pub reserved: [u8; 3],
+    /// The device: logical subsystem, and unit in it.
+    pub subsystem: u8,
+    pub unit: u8,
+    pub suborder: u8,
+    pub rest: [u8; 5],
+}
+
+const _: () = assert!(size_of::<PrepareToRead>() == 12);
+
+impl PrepareToRead {
+    /// Prepare for READ SUBSYSTEM DATA.
+    pub const ORDER: u8 = 0x18;
+    pub const VOLUME_STORAGE: u8 = 0x52;
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct VolumeStorage {
+    pub flags: u8,
+    /// Not used here: extent pool, limits and amounts of storage.
+    pub rest: [u8; 27],
+}
+
+impl VolumeStorage {
+    pub const EXTENT_SPACE_EFFICIENT: u8 = 0x20;
 }

@@ -22,16 +22,13 @@ use zerocopy::{FromBytes, FromZeros, IntoBytes};
 use super::super::BringUpError;
 use super::format::{
     Characteristics, CountField, Place, PrepareToRead, VolumeStorage, PERFORM_SUBSYSTEM_FUNCTION,
-    READ_CHARACTERISTICS, READ_CKD, READ_SUBSYSTEM_DATA,
+    READ_CHARACTERISTICS, READ_CKD, READ_SUBSYSTEM_DATA, THIN_CONTROL,
 };
 use super::partitions::{partitions, Partitions};
 use super::record::{count_of, read, Layout};
 use crate::css::{Channel, Platform, ProgramError};
 
 const UNKNOWN: BringUpError = BringUpError::Characteristics("no disk that is known");
-
-/// The control-unit type of storage controls that have thin-provisioned volumes.
-const THIN_CONTROL: u16 = 0x2107;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Volume {
@@ -143,7 +140,7 @@ impl Volume {
             layout,
             partitions,
             name,
-            prefix: super::format::has_prefix(&about),
+            prefix: about.has_prefix(),
             thin,
         })
     }
