@@ -9,8 +9,9 @@ use std::rc::Rc;
 
 use channel::model::{self, Instruction, Model, PathState};
 use channel::{
-    Ccw1, ChannelSubsystem, Crw, CrwFlags, DeviceStatus, IoInterruption, NotOperational, Orb, Pmcw,
-    PmcwFlags, RecoveryCode, Refusal, ReportingSource, Schib, StatusControl, SubchannelId, Tested,
+    Ccw1, ChannelSubsystem, CommandCode, Crw, CrwFlags, DeviceStatus, IoInterruption,
+    NotOperational, Orb, Pmcw, PmcwFlags, RecoveryCode, Refusal, ReportingSource, Schib,
+    StatusControl, SubchannelId, Tested,
 };
 use window::{ClientAddress, Window};
 
@@ -313,7 +314,7 @@ impl Machine {
         let mask = orb.path_mask() & pmcw.lpm & pmcw.pam;
         let path = 0x80_u8.checked_shr(mask.leading_zeros()).unwrap_or(0);
         let port = self.subchannels.get_mut(&id).ok_or(NotOperational)?;
-        let fault = port.fault(ccw.command, path);
+        let fault = port.fault(CommandCode(ccw.command), path);
         if let Some(Fault::Refused(refusal)) = fault {
             return Err(refusal);
         }

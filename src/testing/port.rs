@@ -8,6 +8,7 @@ use std::vec::Vec;
 
 use channel::model::{Device, Instruction, Reply};
 use channel::{CommandCode, DeviceStatus, Irb, Orb, Refusal, SubchannelStatus};
+use dasd::command::{DEFINE_EXTENT, PREFIX};
 
 use super::unit::Unit;
 use super::virtio::Virtio;
@@ -116,9 +117,7 @@ impl Port {
     }
 
     /// What happens to the next program, which begins with this command and takes this path.
-    pub(super) fn fault(&mut self, first: u8, path: u8) -> Option<Fault> {
-        const DEFINE_EXTENT: u8 = 0x63;
-        const PREFIX: u8 = 0xE7;
+    pub(super) fn fault(&mut self, first: CommandCode, path: u8) -> Option<Fault> {
         match first {
             DEFINE_EXTENT | PREFIX => {
                 self.starts += 1;
@@ -132,7 +131,7 @@ impl Port {
                     None => self.faults.pop_front().or(of_path),
                 }
             }
-            first if first == CommandCode::SENSE.0 => self.sense_faults.pop_front(),
+            CommandCode::SENSE => self.sense_faults.pop_front(),
             _ => None,
         }
     }

@@ -9,8 +9,9 @@
 //! | [`label`] | volume labels: `VOL1`, `LNX1`, `CMS1` |
 //! | [`vtoc`] | the volume table of contents: data-set control blocks |
 //! | [`command`] | commands and their parameters |
+//! | `model` | with the feature `model`, a storage control of software for tests and benchmarks |
 //!
-//! Nothing here touches a device, and nothing allocates. What administrators do to volumes is the crate `dasd-tools`.
+//! Nothing here touches a device, and nothing but the model allocates. What administrators do to volumes is the crate `dasd-tools`.
 //!
 //! # Limits
 //!
@@ -28,6 +29,8 @@
 #![warn(missing_docs)]
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "model")]
+extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
@@ -38,6 +41,8 @@ pub mod characteristics;
 )]
 pub mod command;
 pub mod label;
+#[cfg(feature = "model")]
+pub mod model;
 #[cfg(test)]
 mod tests;
 pub mod track;

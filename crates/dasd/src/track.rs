@@ -107,7 +107,7 @@ impl fmt::Display for CountField {
 }
 
 /// Where a record is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     /// Cylinder.
     pub cylinder: u32,

@@ -20,9 +20,11 @@ use crate::driver::dasd::fixture::{self, id, machine, ISC};
 use crate::driver::dasd::QUEUE_SIZE;
 use crate::testing::StorageControl;
 use dasd::label::CmsLabel;
+use dasd::TrackAddress;
 
 const BLOCK: u64 = 4096;
 const SECTORS: u64 = 8;
+const TRACK_0: TrackAddress = TrackAddress::new(0, 0);
 
 /// A disk, and storage for its data.
 type Fixture = fixture::Fixture<StorageControl, Ckd>;
@@ -81,7 +83,7 @@ fn a_reserved_cms_file_is_served_from_its_first_block_on() {
     let mut volume = StorageControl::new(2)
         .format(0, 4096, 12)
         .label("", "CMS1LINUX1");
-    let label = volume.records.get_mut(&(0, 0, 3)).unwrap();
+    let label = volume.records.get_mut(&TRACK_0.place(3)).unwrap();
     let at = core::mem::offset_of!(CmsLabel, disk_offset);
     label.data[at..at + 4].copy_from_slice(&77_u32.to_be_bytes());
     let volume = Fixture::new(volume).disk.volume().clone();
@@ -97,7 +99,7 @@ fn a_volume_that_is_not_formatted_is_refused_with_the_place() {
         "not formatted: no cylinder 0 head 2 record 1"
     );
     let mut short = cdl(2);
-    short.records.remove(&(0, 2, 12));
+    short.records.remove(&TrackAddress::new(0, 2).place(12));
     let short = open(short);
     assert!(
         matches!(short, BringUpError::NoRecord(place) if place.record == 12),
@@ -261,7 +263,7 @@ proptest! {
         let layout = fixture.disk.volume().layout;
         for number in 0..u64::from(total) / BLOCK {
             let at = layout.place(block + number);
-            let record = &fixture.device.borrow().records[&(at.cylinder as u16, at.head, at.record)];
+            let record = &fixture.device.borrow().records[&at];
             let from = (number * BLOCK) as usize;
             prop_assert!(record.data == wanted[from..from + BLOCK as usize], "block {}", number);
         }

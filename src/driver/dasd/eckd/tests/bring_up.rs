@@ -4,7 +4,7 @@ use std::string::{String, ToString};
 
 use channel::DeviceStatus;
 
-use super::{cdl, id, machine, Eckd, ISC};
+use super::{cdl, id, machine, Eckd, ISC, TRACK_0};
 use crate::css::while_serving;
 use crate::testing::{Fault, Machine};
 
@@ -36,8 +36,8 @@ fn a_volume_that_was_reformatted_is_refused_in_words_and_opened_when_its_records
     let (mut machine, volume) = machine(cdl(6), 0x80);
     let before = volume.borrow().records.clone();
     // Its label is all that is left.
-    let label = |at: &(u16, u16, u8)| *at <= (0, 0, 3);
-    volume.borrow_mut().records.retain(|at, _| label(at));
+    let label = TRACK_0.place(3);
+    volume.borrow_mut().records.retain(|at, _| *at <= label);
     for _ in 0..2 {
         let reason = open(&mut machine).unwrap_err();
         assert!(reason.starts_with("not formatted: no "), "{reason}");

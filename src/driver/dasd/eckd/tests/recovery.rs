@@ -370,8 +370,7 @@ fn what_the_channel_reports_is_retried_or_fails() {
 fn of_many_requests_only_the_one_without_its_record_fails() {
     let mut fixture = Fixture::cdl();
     let place = fixture.disk.volume().layout.place(70);
-    let address = (place.cylinder as u16, place.head, place.record);
-    fixture.device.borrow_mut().records.remove(&address);
+    fixture.device.borrow_mut().records.remove(&place);
     for token in 0..60 {
         fixture.one(token % 3 == 0, u64::from(token) * 2, token);
     }
@@ -391,7 +390,7 @@ fn of_blocks_that_follow_each_other_those_of_an_unformatted_track_fail() {
         .device
         .borrow_mut()
         .records
-        .retain(|at, _| (at.0, at.1) != (0, 4));
+        .retain(|at, _| (at.cylinder, at.head) != (0, 4));
     for token in 0..60 {
         fixture.one(false, u64::from(token), token);
     }

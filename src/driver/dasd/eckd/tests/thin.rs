@@ -50,8 +50,8 @@ impl Fixture {
 
     /// How many records the track has that block 0 and so many tracks more are on.
     fn records_of(&self, track: u64) -> usize {
-        let track = track as u16 + 2;
-        let on = |record| (track / 15, track % 15, record);
+        let track = TrackAddress::of_number(track as u32 + 2, 15);
+        let on = |record| track.place(record);
         self.device.borrow().records.range(on(0)..=on(255)).count()
     }
 }
@@ -79,7 +79,7 @@ fn a_volume_says_that_it_is_thin() {
 #[test]
 fn a_volume_whose_label_only_is_formatted_is_none() {
     let mut thin = thin(&QUICK);
-    thin.records.retain(|at, _| *at <= (0, 0, 3));
+    thin.records.retain(|at, _| *at <= TRACK_0.place(3));
     let refused = Eckd::open(&mut machine(thin, 0x80).0, id(), ISC).unwrap_err();
     let wanted = "not formatted: no cylinder 0 head 0 record 4";
     assert_eq!(refused.to_string(), wanted);
@@ -301,7 +301,7 @@ fn a_volume_that_is_not_thin_has_no_tracks_made() {
         .device
         .borrow_mut()
         .records
-        .retain(|at, _| (at.0, at.1) != (0, 4));
+        .retain(|at, _| (at.cylinder, at.head) != (0, 4));
     assert_eq!(fixture.status(true, 30), BlockStatus::IoError);
     assert_eq!(fixture.status(false, 30), BlockStatus::IoError);
     assert_eq!(fixture.device.borrow_mut().formatted, 0);
@@ -319,9 +319,10 @@ proptest! {
             proptest::collection::vec((any::<bool>(), 0_u64..60, 1_u64..30), 1..5), 1..6),
     ) {
         let mut thin = thin(&QUICK);
-        for (track, there) in (3_u16..).zip(there) {
+        for (track, there) in (3..).zip(there) {
+            let track = TrackAddress::of_number(track, 15);
             for record in 1..=there {
-                let record = (track / 15, track % 15, record);
+                let record = track.place(record);
                 let data = vec![0; BLOCK as usize];
                 let key = Vec::new();
                 thin.records.insert(record, crate::testing::Record { key, data });

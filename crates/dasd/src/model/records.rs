@@ -1,0 +1,134 @@
+//! Where the records of a volume are.
+
+use alloc::collections::BTreeMap;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use s390x::ebcdic::CP037;
+
+use super::control::{disk_3390, StorageControl};
+use crate::command::THIN_CONTROL;
+use crate::label;
+use crate::{CountField, Place, TrackAddress};
+
+/// The records of a volume.
+pub trait Records {
+    /// The count field of a record that is there.
+    fn count(&self, at: Place) -> Option<CountField>;
+    /// The number of the next record of the track behind this place.
+    fn behind(&self, at: Place) -> Option<u8>;
+    /// Adds the key of a record to what is sent.
+    fn key(&self, at: Place, sent: &mut Vec<u8>);
+    /// Adds the data of a record to what is sent.
+    fn data(&self, at: Place, sent: &mut Vec<u8>);
+    /// Puts data into a record.
+    fn update(&mut self, at: Place, data: &[u8]);
+    /// Makes a record without key, of so many zeroes.
+    fn make(&mut self, at: Place, data: u16);
+}
+
+/// A record: key and data.
+#[derive(Clone, Debug, Default)]
+#[allow(missing_docs, reason = "they are called what they are")]
+pub struct Record {
+    pub key: Vec<u8>,
+    pub data: Vec<u8>,
+}
+
+impl Record {
+    /// A record without key.
+    fn zeroes(data: usize) -> Self {
+        let (key, data) = (Vec::new(), vec![0; data]);
+        Self { key, data }
+    }
+}
+
+/// Records in memory.
+pub type Stored = BTreeMap<Place, Record>;
+
+impl Records for Stored {
+    fn count(&self, at: Place) -> Option<CountField> {
+        let record = self.get(&at)?;
+        Some(CountField {
+            track: at.track(),
+            record: at.record,
+            key: record.key.len() as u8,
+            data: (record.data.len() as u16).into(),
+        })
+    }
+
+    fn behind(&self, at: Place) -> Option<u8> {
+        let first = at.record.checked_add(1)?;
+        let on = |record| at.track().place(record);
+        let mut behind = self.range(on(first)..=on(u8::MAX));
+        behind.next().map(|(at, _)| at.record)
+    }
+
+    fn key(&self, at: Place, sent: &mut Vec<u8>) {
+        sent.extend(&self[&at].key);
+    }
+
+    fn data(&self, at: Place, sent: &mut Vec<u8>) {
+        sent.extend(&self[&at].data);
+    }
+
+    fn update(&mut self, at: Place, data: &[u8]) {
+        if let Some(record) = self.get_mut(&at) {
+            record.data.copy_from_slice(data);
+        }
+    }
+
+    fn make(&mut self, at: Place, data: u16) {
+        self.insert(at, Record::zeroes(data.into()));
+    }
+}
+
+impl StorageControl<Stored> {
+    /// A 3390 of some cylinders without records.
+    pub fn new(cylinders: u16) -> Self {
+        Self::over(disk_3390(cylinders), Stored::new())
+    }
+
+    /// Thin-provisioned, with only these tracks formatted.
+    #[must_use]
+    pub fn thin(mut self, formatted: &[u16]) -> Self {
+        let heads = self.about.heads.get();
+        self.thin = true;
+        self.about.control = THIN_CONTROL.into();
+        self.records.retain(|at, _| {
+            let track = at.track().number(heads);
+            formatted.iter().any(|one| u64::from(*one) == track)
+        });
+        self
+    }
+
+    /// Formats all tracks from number `first` on.
+    #[must_use]
+    pub fn format(mut self, first: u16, block: u16, records: u8) -> Self {
+        let heads = self.about.heads.get();
+        for track in first.into()..self.about.cylinders() * u32::from(heads) {
+            for record in 1..=records {
+                let at = TrackAddress::of_number(track, heads).place(record);
+                self.records.make(at, block);
+            }
+        }
+        self
+    }
+
+    /// Puts a text into the data of the label's record, with a key.
+    #[must_use]
+    pub fn label(mut self, key: &str, text: &str) -> Self {
+        let on = |record| TrackAddress::new(0, 0).place(record);
+        // The IPL records are in front of it.
+        for record in 1..label::RECORD {
+            self.records.entry(on(record)).or_default();
+        }
+        let record = self.records.entry(on(label::RECORD)).or_default();
+        let code = |text: &str| text.chars().map(|c| CP037.encode_char(c)).collect();
+        record.key = code(key);
+        let text: Vec<u8> = code(text);
+        record.data.resize(record.data.len().max(80), 0);
+        record.data[..text.len()].copy_from_slice(&text);
+        self
+    }
+}
