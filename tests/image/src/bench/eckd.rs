@@ -4,15 +4,16 @@
 //! # Scope
 //!
 //! QEMU has no such disk, and Hercules no clock that counts instructions. So the channel subsystem here is a platform of its own with
-//! one [storage control](Control) of software behind it. It takes a channel program apart, counts its CCWs, and moves no
-//! data, as QEMU's `null-co` disk does none worth naming. A program has ended when the CPU has slept, and says so with an interruption.
+//! one storage control of software behind it, that of the unit tests, whose [records](Blocks) are not stored. [`Control`] takes a
+//! channel program apart, counts its CCWs, and moves no data, as QEMU's `null-co` disk does none worth naming. A program has ended
+//! when the CPU has slept, and says so with an interruption.
 //!
 //! Counted is what the appliance executes. What the storage control executes is not, but for the two looks at the clock with which
 //! each call of it begins and ends; they stand for the I/O instruction that is not there.
 //!
 //! # Limits
 //!
-//! A storage control that accepts what it is given. What it would not accept is for the unit tests and for Hercules.
+//! The channel accepts what it is given. What it would not accept is for the unit tests and for Hercules.
 
 use super::client::{Client, Memory, DATA};
 use super::{awake, nearest, serve, Appliance, Scale, DISK_TIME, PATIENCE, READS, WARM_UP};
@@ -20,12 +21,9 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::rc::Rc;
 use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 use appliance::css::Hardware;
 use appliance::css::{OutOfStorage, Platform, Wake};
-use appliance::driver::dasd::eckd::format::{
-    Characteristics, CountField, LocateRecord, LOCATE_RECORD, READ_CHARACTERISTICS, READ_CKD,
-    READ_COUNT, READ_DATA,
-};
 use appliance::driver::dasd::eckd::Eckd;
 use channel::{
     ActivityControl, Ccw1, CcwFlags, ChannelSubsystem, CommandCode, Crw, DeviceStatus,
@@ -33,15 +31,19 @@ use channel::{
     StatusControl, SubchannelId, Tested,
 };
 use core::cell::{Cell, RefCell};
-use core::ptr;
+use core::{ptr, slice};
+use dasd::model::sense::Sense;
+use dasd::model::{disk_3390, Records, StorageControl};
+use dasd::{CountField, Place};
 use s390x::clock::Tod;
 use s390x::control::Cr6;
 use virtio::blk::RequestType;
 use window::Window;
-use zerocopy::{FromBytes, FromZeros, IntoBytes};
+use zerocopy::FromBytes;
 
 const ISC: u8 = 3;
-const HEADS: u32 = 15;
+/// The one path.
+const PATH: u8 = 0x80;
 const CYLINDERS: u16 = 1000;
 const BLOCK: u16 = 4096;
 const RECORDS: u8 = 12;
@@ -115,10 +117,41 @@ struct Counters {
     ccws: Cell<u32>,
 }
 
+/// The records of a volume of which each track is formatted with blocks, without a label: as many as a 3390 has, and none is stored.
+#[derive(Debug)]
+struct Blocks;
+
+impl Records for Blocks {
+    fn count(&self, at: Place) -> Option<CountField> {
+        let there = at.cylinder < CYLINDERS.into() && (1..=RECORDS).contains(&at.record);
+        there.then(|| CountField {
+            track: at.track(),
+            record: at.record,
+            key: 0,
+            data: BLOCK.into(),
+        })
+    }
+
+    fn behind(&self, at: Place) -> Option<u8> {
+        (at.record < RECORDS).then_some(at.record + 1)
+    }
+
+    fn key(&self, _: Place, _: &mut Vec<u8>) {}
+
+    fn data(&self, _: Place, _: &mut Vec<u8>) {}
+
+    fn update(&mut self, _: Place, _: &[u8]) {}
+
+    fn make(&mut self, _: Place, _: u16) {}
+}
+
 /// One formatted volume, on the one subchannel of a channel subsystem of its own. Clock, storage and sleep are the machine's.
 struct Control {
     hardware: Hardware,
     counters: Rc<Counters>,
+    volume: StorageControl<Blocks>,
+    /// What the storage control sends.
+    sent: Vec<u8>,
     schib: Schib,
     /// Final status of a program that has not ended yet, and of one that has.
     running: Option<Irb>,
@@ -130,11 +163,15 @@ impl Control {
     fn new(hardware: Hardware, counters: Rc<Counters>) -> Self {
         let mut schib = Schib::default();
         schib.pmcw.set_flag(PmcwFlags::DEVICE_NUMBER_VALID, true);
-        schib.pmcw.lpm = 0x80;
-        schib.pmcw.pam = 0x80;
+        schib.pmcw.lpm = PATH;
+        schib.pmcw.pam = PATH;
+        let about = disk_3390(CYLINDERS);
+        debug_assert_eq!(about.records_of(BLOCK.into()), Some(RECORDS.into()));
         Self {
             hardware,
             counters,
+            volume: StorageControl::over(about, Blocks),
+            sent: Vec::new(),
             schib,
             running: None,
             pending: None,
@@ -157,33 +194,53 @@ impl Control {
     /// # Safety
     ///
     /// As for [`ChannelSubsystem::start`].
-    unsafe fn run(&self, orb: &Orb) -> Irb {
-        let mut locate = LocateRecord::default();
-        let mut sense = None;
+    unsafe fn run(&mut self, orb: &Orb) -> Irb {
+        self.volume.begin(PATH);
         let mut at = orb.program.get();
+        let mut flags = CcwFlags::empty();
         loop {
             // SAFETY: the address of a CCW of a valid program; so is the next one as long as CCWs are chained.
             let ccw: Ccw1 = unsafe { load(at) };
             at += 8;
             self.counters.ccws.set(self.counters.ccws.get() + 1);
-            let (data, room) = (ccw.address.get(), usize::from(ccw.count.get()));
-            match CommandCode(ccw.command) {
-                // SAFETY: parameters of a valid program.
-                LOCATE_RECORD => locate = unsafe { load(data) },
-                // SAFETY: the data area of a valid program, of that length.
-                READ_CHARACTERISTICS => unsafe { store(data, room, characteristics().as_bytes()) },
-                // SAFETY: the same.
-                READ_COUNT | READ_CKD => unsafe { store(data, room, count(&locate).as_bytes()) },
-                READ_DATA => {}
-                _ if at == orb.program.get() + 8 && !ccw.flags().contains(CcwFlags::CC) => {
-                    sense = Some([0x80]);
+            // What is chained as data is no command.
+            if !flags.contains(CcwFlags::CD) {
+                // SAFETY: a CCW of a valid program.
+                if let Err(sense) = unsafe { self.command(&ccw) } {
+                    return status(at, Some(sense));
                 }
-                _ => {}
             }
-            if sense.is_some() || !ccw.flags().intersects(CcwFlags::CC | CcwFlags::CD) {
-                return status(at, sense);
+            flags = ccw.flags();
+            if !flags.intersects(CcwFlags::CC | CcwFlags::CD) {
+                return status(at, None);
             }
         }
+    }
+
+    /// A command, with its data if that is where the CCW itself says. Lists of addresses are for blocks, which nobody has.
+    ///
+    /// # Safety
+    ///
+    /// The CCW is one of a channel program that is valid.
+    unsafe fn command(&mut self, ccw: &Ccw1) -> Result<(), Sense> {
+        let code = CommandCode(ccw.command);
+        let is_direct = !ccw.flags().intersects(CcwFlags::IDA | CcwFlags::MIDA);
+        let (address, room) = (ccw.address.get() as usize, usize::from(ccw.count.get()));
+        let given = if is_direct && !code.reads() {
+            // SAFETY: the data area of a valid program, of that length.
+            unsafe { slice::from_raw_parts(ptr::with_exposed_provenance(address), room) }
+        } else {
+            &[]
+        };
+        self.sent.clear();
+        self.volume.command(code, given, &mut self.sent)?;
+        if is_direct {
+            let length = self.sent.len().min(room);
+            let to = ptr::with_exposed_provenance_mut(address);
+            // SAFETY: the same.
+            unsafe { ptr::copy_nonoverlapping(self.sent.as_ptr(), to, length) };
+        }
+        Ok(())
     }
 
     /// Time has passed: what ran has ended.
@@ -196,7 +253,7 @@ impl Control {
 }
 
 /// Final status of a program that stopped before `ccw`.
-fn status(ccw: u32, sense: Option<[u8; 1]>) -> Irb {
+fn status(ccw: u32, sense: Option<Sense>) -> Irb {
     let mut irb = Irb::default();
     let control = StatusControl::PRIMARY | StatusControl::SECONDARY | StatusControl::PENDING;
     irb.scsw
@@ -204,34 +261,11 @@ fn status(ccw: u32, sense: Option<[u8; 1]>) -> Irb {
     let mut device = DeviceStatus::CHANNEL_END | DeviceStatus::DEVICE_END;
     if let Some(sense) = sense {
         device |= DeviceStatus::UNIT_CHECK;
-        irb.set_concurrent_sense(&sense);
+        irb.set_concurrent_sense(sense);
     }
     irb.scsw.device_status = device.bits();
     irb.scsw.program = ccw.into();
     irb
-}
-
-/// The next record of a track formatted with blocks, without a label.
-fn count(locate: &LocateRecord) -> CountField {
-    CountField {
-        track: locate.search,
-        record: locate.record + 1,
-        key: 0,
-        data: BLOCK.into(),
-    }
-}
-
-/// A 3390.
-fn characteristics() -> Characteristics {
-    let mut about = Characteristics::new_zeroed();
-    about.device = 0x3390.into();
-    about.cylinders = CYLINDERS.into();
-    about.heads = (HEADS as u16).into();
-    about.track_length = [0, 0xE5, 0xA2];
-    (about.formula, about.factor_1, about.factor_6) = (2, 34, 6);
-    about.factors = [19, 9, 6, 116];
-    debug_assert_eq!(about.records_of(BLOCK.into()), Some(RECORDS.into()));
-    about
 }
 
 /// # Safety
@@ -240,15 +274,6 @@ fn characteristics() -> Characteristics {
 unsafe fn load<T: FromBytes>(address: u32) -> T {
     // SAFETY: the caller's; every value is a `T`.
     unsafe { ptr::read_unaligned(ptr::with_exposed_provenance(address as usize)) }
-}
-
-/// # Safety
-///
-/// As for [`load`], with `room` bytes of data.
-unsafe fn store(address: u32, room: usize, bytes: &[u8]) {
-    let to = ptr::with_exposed_provenance_mut(address as usize);
-    // SAFETY: the caller's.
-    unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len().min(room)) };
 }
 
 const fn id() -> SubchannelId {
