@@ -8,7 +8,7 @@ use std::vec::Vec;
 
 use channel::model::{Device, Instruction, Reply};
 use channel::{CommandCode, DeviceStatus, Irb, Orb, Refusal, SubchannelStatus};
-use dasd::command::{DEFINE_EXTENT, PREFIX};
+use dasd::command::{DEFINE_EXTENT, PREFIX, READ_DATA};
 
 use super::unit::Unit;
 use super::virtio::Virtio;
@@ -116,6 +116,18 @@ impl Port {
             .count()
     }
 
+    /// The next commands that read blocks are answered so, one by one, in place of what the device says; the program is over then.
+    pub fn answer(&self, replies: &[Reply]) {
+        let front = self.front.as_ref().expect("a device of the model's");
+        let mut front = front.borrow_mut();
+        front.replies.extend(replies.iter().cloned());
+    }
+
+    /// Halt and clear signals that the device has received.
+    pub fn stops(&self) -> u32 {
+        self.front.as_ref().map_or(0, |front| front.borrow().stops)
+    }
+
     /// What happens to the next program, which begins with this command and takes this path.
     pub(super) fn fault(&mut self, first: CommandCode, path: u8) -> Option<Fault> {
         match first {
@@ -145,7 +157,13 @@ pub(super) struct Front {
     pub(super) fault: Option<Fault>,
     /// What is in the data area of the program's first command.
     pub(super) area: Vec<u8>,
+    /// How the next commands that read blocks are answered, in place of the unit's answers.
+    pub(super) replies: VecDeque<Reply>,
+    /// Halt and clear signals received.
+    pub(super) stops: u32,
     pub(super) hangs: bool,
+    /// How often it is not ready for the command.
+    waits: usize,
     command: CommandCode,
     data: Vec<u8>,
     /// The status that the command ends with whatever it does.
@@ -159,6 +177,9 @@ impl Front {
             unit,
             fault: None,
             area: Vec::new(),
+            replies: VecDeque::new(),
+            stops: 0,
+            waits: 0,
             hangs: false,
             command: CommandCode::NOP,
             data: Vec::new(),
@@ -170,6 +191,15 @@ impl Front {
     pub(super) fn unit(&mut self) -> &mut dyn Unit {
         &mut *self.unit
     }
+
+    /// The unit has no part in this command but that the program is over for it.
+    fn answer(&mut self, reply: Reply) -> Reply {
+        self.unit.stop();
+        self.sense.clone_from(&reply.sense);
+        self.ending = Some(reply.end);
+        self.waits = reply.waits;
+        reply
+    }
 }
 
 impl Device for Front {
@@ -177,6 +207,12 @@ impl Device for Front {
         self.command = CommandCode(code);
         self.data.clear();
         self.ending = None;
+        self.waits = 0;
+        if self.command == READ_DATA {
+            if let Some(reply) = self.replies.pop_front() {
+                return self.answer(reply);
+            }
+        }
         match self.fault.take() {
             Some(Fault::UnitCheck(sense)) => {
                 self.sense = sense;
@@ -214,7 +250,14 @@ impl Device for Front {
     }
 
     fn ready(&mut self) -> bool {
-        !self.hangs
+        match self.waits {
+            0 => !self.hangs,
+            Reply::NEVER => false,
+            _ => {
+                self.waits -= 1;
+                false
+            }
+        }
     }
 
     fn end(&mut self) -> DeviceStatus {
@@ -243,6 +286,8 @@ impl Device for Front {
 
     fn stop(&mut self) {
         self.hangs = false;
+        self.waits = 0;
+        self.stops += 1;
         self.unit.stop();
     }
 }

@@ -1,30 +1,29 @@
-//! The table of [`recovery`] on [`channel::model::Model`]: its channel runs the driver's programs step by step, over one path or two, with
-//! a disk that follows a script.
+//! The table of [`recovery`] with a channel that runs the driver's programs step by step, over one path or two.
 //!
-//! [`super::recovery`] proves the same and more on a storage control that knows records; there the end of a program is as the test says.
-//! Here it is as the channel makes it of what the device, a path or the subchannel does.
+//! [`super::recovery`] proves the same and more on programs that are over before they begin, as the test says. Here an ending is as the
+//! channel makes it of what the device, in the middle of a program, a path or the subchannel does.
 
 use crate::driver::block::Dasd;
-use std::cell::RefCell;
-use std::rc::Rc;
 use std::vec::Vec;
 
-use channel::model::{Fault, Instruction, PathState, Reply, Script};
+use channel::model::{Fault, Instruction, PathState, Reply};
 use channel::{ChannelSubsystem, CommandCode, DeviceStatus, Refusal, SubchannelStatus};
-use window::{Segment, Window};
-use zerocopy::IntoBytes;
+use window::Segment;
 
 use super::recovery::sense_of;
 use super::*;
 use crate::driver::block::Done;
 use crate::driver::dasd::recovery::{Action, ATTEMPTS, PROGRAM_TIMEOUT, TABLE};
-use crate::testing::{Machine, Pace};
+use crate::testing::Pace;
 
 /// One step of the clock, in microseconds.
 const TICK: u64 = 50_000;
 const CHECK: DeviceStatus = DeviceStatus::UNIT_CHECK;
 
-/// What is on the disk, everywhere.
+/// The block that is read.
+const READ: u64 = 9;
+
+/// What is in it.
 fn block() -> Vec<u8> {
     (0..BLOCK).map(|at| (at % 251) as u8).collect()
 }
@@ -33,94 +32,61 @@ fn good() -> Reply {
     Reply::sends(&block())
 }
 
-/// Answers to two bring-ups of a volume without a label.
-fn script() -> Script {
-    let about = StorageControl::new(6).about;
-    let mut script = Script::new()
-        .on(
-            CommandCode::SENSE_ID.0,
-            Reply::sends(&[0xFF, 0x39, 0x90, 2, 0x33, 0x90, 2]),
-        )
-        .on(
-            format::READ_CHARACTERISTICS.0,
-            Reply::sends(about.as_bytes()),
-        )
-        .on(format::DEFINE_EXTENT.0, Reply::takes(16))
-        .on(format::LOCATE_RECORD.0, Reply::takes(16))
-        .on(format::READ_CKD.0, Reply::sends(&[0; 36]))
-        .on(format::SENSE_PATH_GROUP.0, Reply::sends(&[0; 12]))
-        .on(format::SET_PATH_GROUP.0, Reply::takes(12));
-    for record in [1, 12, 1, 12] {
-        let mut count = format::CountField::default();
-        (count.record, count.data) = (record, (BLOCK as u16).into());
-        script.add(format::READ_COUNT.0, Reply::sends(count.as_bytes()));
-    }
-    script
+/// A volume without a label.
+fn volume() -> StorageControl {
+    let mut volume = StorageControl::new(6).format(0, BLOCK as u16, 12);
+    let record = volume.records.get_mut(&TRACK_0.place(READ as u8 + 1));
+    record.unwrap().data = block();
+    volume
 }
 
-/// A disk of the model.
-struct Bench {
-    machine: Machine,
-    disk: Eckd,
-    device: Rc<RefCell<Script>>,
-    data: Window,
-}
+/// A disk whose channel works in steps.
+struct Bench(Fixture);
 
 impl Bench {
     /// Over paths X'80' and X'40', or the first only. Reads are answered as `replies` say one by one, then as they should.
     fn new(paths: usize, replies: &[Reply]) -> Self {
-        let device = Rc::new(RefCell::new(script()));
-        let mut machine = Machine::new();
+        let mask = if paths == 2 { 0xC0 } else { 0x80 };
+        let (mut machine, device) = machine(volume(), mask);
         machine.pace = Pace::Later;
-        machine.attach_device(id(), 0x0A80, device.clone());
-        if paths == 2 {
-            let model = &mut machine.css;
-            model.set_path(id(), 1, 0x31, PathState::Operational);
-        }
-        let disk = Eckd::open(&mut machine, id(), ISC).unwrap();
-        for reply in replies.iter().cloned().chain([good()]) {
-            device.borrow_mut().add(format::READ_DATA.0, reply);
-        }
-        machine.subchannel(id()).taken.clear();
-        let data = machine.storage(1).unwrap();
-        Self {
-            machine,
-            disk,
-            device,
-            data,
-        }
+        let mut fixture = Fixture::open((machine, device), Eckd::open);
+        fixture.machine.serving = false;
+        fixture.port().answer(replies);
+        Self(fixture)
     }
 
     fn inject(&mut self, fault: Fault) {
-        self.machine.css.inject(id(), fault);
+        self.0.machine.css.inject(id(), fault);
     }
 
     fn taken(&mut self) -> &[u8] {
-        &self.machine.subchannel(id()).taken
+        &self.0.port().taken
     }
 
     fn segment(&self) -> Segment {
-        self.data
+        self.0
+            .data
             .translate(ClientAddress::new(0), BLOCK as u32)
             .unwrap()
     }
 
     fn submit(&mut self) -> Result<(), SubmitError> {
-        self.data.fill(ClientAddress::new(0), BLOCK, 0).unwrap();
-        let (sector, segments) = (9 * SECTORS, [self.segment()]);
-        self.disk
+        self.0.data.fill(ClientAddress::new(0), BLOCK, 0).unwrap();
+        let (sector, segments) = (READ * SECTORS, [self.segment()]);
+        self.0
+            .disk
             .submit(0, Operation::Read { sector }, &segments, &[], Token(7))
     }
 
     /// The channel works, and the event loop turns once.
     fn turn(&mut self) -> Option<Done> {
-        self.disk.kick(&mut self.machine);
-        self.machine.css.run(1000);
-        while let Some(interruption) = self.machine.pending_interruption() {
-            assert!(self.disk.interruption(&mut self.machine, &interruption));
+        self.0.disk.kick(&mut self.0.machine);
+        self.0.machine.css.run(1000);
+        while let Some(interruption) = self.0.machine.pending_interruption() {
+            assert!(self.0.disk.interruption(&mut self.0.machine, &interruption));
         }
-        self.machine.micros += TICK;
-        self.disk.poll()
+        self.0.machine.micros += TICK;
+        self.0.disk.poll()
     }
 
     /// How what was submitted ends: once, with its data if it ends well.
@@ -132,9 +98,10 @@ impl Bench {
         for _ in 0..10 {
             assert_eq!(self.turn(), None, "a second ending");
         }
-        assert_eq!(self.disk.in_flight(), 0);
+        assert_eq!(self.0.disk.in_flight(), 0);
         let mut found = vec![0; BLOCK as usize];
-        self.data
+        self.0
+            .data
             .read_bytes(ClientAddress::new(0), &mut found)
             .unwrap();
         assert!(done.status != BlockStatus::Ok || found == block());
@@ -157,8 +124,8 @@ impl Bench {
     fn expect_gone(&mut self, about: &str) {
         assert_eq!(self.ending(), BlockStatus::IoError, "{about}");
         assert_eq!(self.submit(), Err(SubmitError::Broken), "{about}");
-        self.machine.css.bring_back(id());
-        self.disk.recheck(&mut self.machine);
+        self.0.machine.css.bring_back(id());
+        self.0.disk.recheck(&mut self.0.machine);
         assert_eq!(self.read(), BlockStatus::Ok, "after {about}");
     }
 }
@@ -211,17 +178,14 @@ fn sense_that_does_not_come_along_is_asked_for() {
     for (number, row) in TABLE.iter().enumerate() {
         let [check, _] = checks(&sense_of(number));
         let mut bench = Bench::new(2, &[check]);
-        let mut schib = bench.machine.store(id()).unwrap();
+        let mut schib = bench.0.machine.store(id()).unwrap();
         schib.pmcw.set_concurrent_sense(false);
-        bench.machine.modify(id(), &schib).unwrap();
+        bench.0.machine.modify(id(), &schib).unwrap();
         let failed = bench.read() == BlockStatus::IoError;
         assert_eq!(failed, row.action == Action::Fail, "{}", row.reason);
         assert_eq!(bench.read(), BlockStatus::Ok, "after {}", row.reason);
-        let device = bench.device.borrow();
-        let asked = device
-            .log
-            .iter()
-            .filter(|one| one.0 == CommandCode::SENSE.0);
+        let commands = bench.0.port().commands.iter();
+        let asked = commands.filter(|one| **one == CommandCode::SENSE.0);
         assert_eq!(asked.count(), 1, "{}", row.reason);
     }
 }
@@ -282,7 +246,7 @@ fn a_busy_device_that_is_free_says_so_and_is_not_waited_for_longer() {
     let mut bench = Bench::new(2, &[busy]);
     bench.submit().unwrap();
     assert_eq!((bench.turn(), bench.turn()), (None, None));
-    let model = &mut bench.machine.css;
+    let model = &mut bench.0.machine.css;
     model.unsolicited(id(), DeviceStatus::CONTROL_UNIT_END);
     let done = (0..4).find_map(|_| bench.turn());
     assert_eq!(done.unwrap().status, BlockStatus::Ok);
@@ -298,8 +262,8 @@ fn a_program_that_does_not_end_is_stopped_and_tried_over_another_path() {
         }
         assert_eq!(bench.read(), BlockStatus::Ok);
         assert_eq!(bench.taken().last(), Some(&second), "{paths} {deaf}");
-        assert_eq!(bench.device.borrow().stops, 1, "by the halt or the clear");
-        assert_eq!(bench.disk.recoveries().timeouts, 1);
+        assert_eq!(bench.0.port().stops(), 1, "by the halt or the clear");
+        assert_eq!(bench.0.disk.recoveries().timeouts, 1);
         assert_eq!(bench.read(), BlockStatus::Ok);
     }
     let mut bench = Bench::new(2, &vec![endless; ATTEMPTS as usize]);
@@ -332,8 +296,8 @@ fn a_disk_without_a_path_or_without_its_subchannel_is_gone_until_it_is_back() {
         let mut bench = Bench::new(paths, &[good().after(Reply::NEVER)]);
         bench.submit().unwrap();
         bench.turn();
-        bench.machine.css.take_away(id());
-        bench.disk.recheck(&mut bench.machine);
+        bench.0.machine.css.take_away(id());
+        bench.0.disk.recheck(&mut bench.0.machine);
         bench.expect_gone("a device that is taken away");
     }
 }
@@ -343,11 +307,10 @@ fn a_path_that_is_lost_under_a_program_is_left() {
     let mut bench = Bench::new(2, &[good().after(Reply::NEVER)]);
     bench.submit().unwrap();
     bench.turn();
-    // All paths that nobody gave a number have number 0.
-    bench.machine.css.lose_path(0);
+    bench.0.machine.css.lose_path(0x30);
     assert_eq!(bench.ending(), BlockStatus::Ok);
     assert_eq!(bench.taken(), [0x80, 0x40]);
-    bench.machine.css.find_path(0);
+    bench.0.machine.css.find_path(0x30);
     assert_eq!(bench.read(), BlockStatus::Ok);
 }
 
@@ -356,7 +319,7 @@ fn when_the_other_path_is_lost_too_the_first_one_is_used_again() {
     for state in [PathState::Dead, PathState::Unavailable] {
         let [check, _] = checks(&[0x10]);
         let mut bench = Bench::new(2, &[check]);
-        bench.machine.css.set_path(id(), 1, 0x31, state);
+        bench.0.machine.css.set_path(id(), 1, 0x31, state);
         assert_eq!(bench.read(), BlockStatus::Ok, "{state:?}");
         assert_eq!(bench.taken().last(), Some(&0x80));
         assert_eq!(bench.read(), BlockStatus::Ok, "{state:?}");
