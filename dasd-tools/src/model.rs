@@ -1,14 +1,15 @@
-//! A volume in memory that runs the programs of this crate, strictly, and fails when a test says so.
+//! A volume in memory that runs the programs of this crate, and fails when a test says so.
 //!
-//! What it refuses: commands outside of an extent or a domain, domains that are not used up, writes that the mask does not
-//! permit, and count fields that do not belong to their track.
+//! What commands do is what the [storage control of software](dasd::model) says; here are the tracks, whose volume it is, and what
+//! goes wrong.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use dasd::command::{self, DefineExtent, LocateRecord};
-use dasd::{Characteristics, CountField};
-use zerocopy::{FromBytes, FromZeros, IntoBytes};
+use dasd::command::{RELEASE, RESERVE, UNCONDITIONAL_RESERVE};
+use dasd::model::sense::{Sense, COMMAND_REJECT};
+use dasd::model::{disk_3390, Records, StorageControl};
+use dasd::{Characteristics, CountField, Place};
 
 use crate::format::{Format, Record};
 use crate::program::Program;
@@ -44,40 +45,22 @@ pub struct Volume {
     pub read_only: bool,
 }
 
-/// Why a program stops: sense bytes 0 and 1.
-struct Stop(u8, u8);
-
-const COMMAND_REJECT: Stop = Stop(0x80, 0);
-const EQUIPMENT_CHECK: Stop = Stop(0x10, 0);
-const NO_RECORD_FOUND: Stop = Stop(0, 0x08);
-const FILE_PROTECTED: Stop = Stop(0, 0x04);
-const WRITE_INHIBITED: Stop = Stop(0, 0x02);
-
-struct Domain {
-    operation: u8,
-    left: u8,
-    track: u32,
-    /// Index of the next record of the track.
-    next: usize,
-}
+/// Equipment check.
+const EQUIPMENT_CHECK: Sense = &[0x10];
+/// The one path.
+const PATH: u8 = 0x80;
 
 impl Volume {
     /// A 3390 of some cylinders without records.
     pub fn new(cylinders: u32) -> Self {
-        let mut about = Characteristics::new_zeroed();
-        about.control = 0x3990.into();
-        about.control_model = 0xEC;
-        about.device = 0x3390.into();
-        about.device_model = 0x0A;
         let short = u16::try_from(cylinders)
             .ok()
             .filter(|short| *short < 0xFFFE);
-        about.cylinders = short.unwrap_or(0xFFFE).into();
+        let mut about = disk_3390(short.unwrap_or(0xFFFE));
+        about.control = 0x3990.into();
+        about.control_model = 0xEC;
+        about.device_model = 0x0A;
         about.long_cylinders = cylinders.into();
-        about.heads = 15.into();
-        about.track_length = [0, 0xE5, 0xA2];
-        (about.formula, about.factor_1, about.factor_6) = (2, 34, 6);
-        about.factors = [19, 9, 6, 116];
         Self {
             about,
             tracks: BTreeMap::new(),
@@ -98,104 +81,85 @@ impl Volume {
             .collect()
     }
 
-    fn interpret(&mut self, program: &mut Program) -> Result<(), Stop> {
-        let heads = self.about.heads.get();
-        let (mut extent, mut domain) = (None::<DefineExtent>, None::<Domain>);
+    fn interpret(&mut self, program: &mut Program) -> Result<(), Sense> {
+        let records = OnTracks {
+            heads: self.about.heads.get(),
+            tracks: &mut self.tracks,
+        };
+        let mut control = StorageControl::over(self.about, records);
+        control.administered = true;
+        control.format_inhibited = self.read_only;
+        control.begin(PATH);
+        let mut sent = Vec::new();
         for number in 0..program.steps.len() {
             let command = program.steps[number].command;
-            let open = domain.as_mut().filter(|domain| domain.left > 0);
-            match (command, open) {
-                (command::READ_CHARACTERISTICS, None) => {
-                    program.give(number, self.about.as_bytes());
-                }
-                (command::RESERVE | command::UNCONDITIONAL_RESERVE, None) => {
+            match command {
+                RESERVE | UNCONDITIONAL_RESERVE if !control.is_open() => {
                     self.reserved = Some(Owner::Us);
                 }
-                (command::RELEASE, None) => self.reserved = None,
-                (command::DEFINE_EXTENT, None) if extent.is_none() => {
-                    let wanted = DefineExtent::read_from_bytes(program.data(number));
-                    extent = Some(wanted.map_err(|_| COMMAND_REJECT)?);
+                RELEASE if !control.is_open() => self.reserved = None,
+                _ => {
+                    sent.clear();
+                    control.command(command, program.data(number), &mut sent)?;
+                    program.give(number, &sent);
                 }
-                (command::LOCATE_RECORD, None) => {
-                    let locate = LocateRecord::read_from_bytes(program.data(number));
-                    let locate = locate.map_err(|_| COMMAND_REJECT)?;
-                    let extent = extent.ok_or(COMMAND_REJECT)?;
-                    domain = Some(self.locate(&extent, &locate, heads)?);
-                }
-                (command::WRITE_CKD, Some(domain))
-                    if domain.operation == LocateRecord::FORMAT_WRITE =>
-                {
-                    domain.left -= 1;
-                    let data = program.data(number);
-                    let (count, content) =
-                        CountField::read_from_prefix(data).map_err(|_| COMMAND_REJECT)?;
-                    if count.track.number(heads) != u64::from(domain.track) {
-                        return Err(COMMAND_REJECT);
-                    }
-                    let bytes = trimmed(content);
-                    let track = self.tracks.entry(domain.track).or_default();
-                    // It ends the track.
-                    track.truncate(domain.next);
-                    track.push((count, bytes));
-                    domain.next += 1;
-                }
-                (command::READ_CKD | command::READ_COUNT, Some(domain))
-                    if domain.operation == LocateRecord::READ =>
-                {
-                    domain.left -= 1;
-                    let track = self.tracks.get(&domain.track);
-                    let record = track.and_then(|track| track.get(domain.next));
-                    let (count, bytes) = record.ok_or(NO_RECORD_FOUND)?;
-                    let mut all = count.as_bytes().to_vec();
-                    if command == command::READ_CKD {
-                        all.extend(bytes);
-                    }
-                    program.give(number, &all);
-                    domain.next += 1;
-                }
-                _ => return Err(COMMAND_REJECT),
             }
         }
-        match domain {
-            Some(domain) if domain.left > 0 => Err(COMMAND_REJECT),
-            _ => Ok(()),
+        match control.is_open() {
+            true => Err(COMMAND_REJECT),
+            false => Ok(()),
         }
     }
+}
 
-    fn locate(
-        &self,
-        extent: &DefineExtent,
-        locate: &LocateRecord,
-        heads: u16,
-    ) -> Result<Domain, Stop> {
-        let track = locate.seek.number(heads);
-        let (first, last) = (extent.first.number(heads), extent.last.number(heads));
-        let tracks = u64::from(self.about.cylinders()) * u64::from(heads);
-        let writes = locate.operation == LocateRecord::FORMAT_WRITE;
-        if !(first..=last).contains(&track) || last >= tracks || locate.seek != locate.search {
-            return Err(FILE_PROTECTED);
+/// The records of the tracks of a volume.
+#[derive(Debug)]
+struct OnTracks<'a> {
+    heads: u16,
+    tracks: &'a mut BTreeMap<u32, Track>,
+}
+
+impl OnTracks<'_> {
+    const fn number(&self, at: Place) -> u32 {
+        at.track().number(self.heads) as u32
+    }
+
+    fn find(&self, at: Place) -> Option<&(CountField, Vec<u8>)> {
+        let mut track = self.tracks.get(&self.number(at))?.iter();
+        track.find(|(count, _)| count.record == at.record)
+    }
+}
+
+impl Records for OnTracks<'_> {
+    fn count(&self, at: Place) -> Option<CountField> {
+        self.find(at).map(|(count, _)| *count)
+    }
+
+    fn behind(&self, at: Place) -> Option<u8> {
+        let mut track = self.tracks.get(&self.number(at))?.iter();
+        // R0 is in front of the others.
+        if at.record > 0 {
+            track.find(|(count, _)| count.record == at.record)?;
         }
-        if writes && extent.mask != DefineExtent::MASK_FORMAT {
-            return Err(FILE_PROTECTED);
-        }
-        if writes && self.read_only {
-            return Err(WRITE_INHIBITED);
-        }
-        let track = track as u32;
-        let next = match locate.record {
-            0 => 0,
-            record => {
-                let track = self.tracks.get(&track).ok_or(NO_RECORD_FOUND)?;
-                let at = track.iter().position(|(count, _)| count.record == record);
-                at.ok_or(NO_RECORD_FOUND)? + 1
-            }
-        };
-        Ok(Domain {
-            operation: locate.operation,
-            left: locate.count,
-            track,
-            next,
-        })
+        track.next().map(|(count, _)| count.record)
+    }
+
+    /// It is with the data.
+    fn key(&self, _: Place, _: &mut Vec<u8>) {}
+
+    fn data(&self, at: Place, sent: &mut Vec<u8>) {
+        sent.extend(self.find(at).map_or([].as_slice(), |(_, bytes)| bytes));
+    }
+
+    fn update(&mut self, _: Place, _: &[u8]) {
+        unreachable!("no program of this crate writes data alone");
+    }
+
+    fn make(&mut self, count: &CountField, content: &[u8]) {
+        let number = self.number(count.track.place(count.record));
+        let track = self.tracks.entry(number).or_default();
+        track.retain(|(before, _)| before.record < count.record);
+        track.push((*count, trimmed(content)));
     }
 }
 
@@ -210,7 +174,7 @@ impl Runner for Volume {
         let number = self.programs;
         self.programs += 1;
         let first = program.steps.first().map(|step| step.command);
-        let steals = first == Some(command::UNCONDITIONAL_RESERVE);
+        let steals = first == Some(UNCONDITIONAL_RESERVE);
         if self.busy > 0 || self.reserved == Some(Owner::Other) && !steals {
             self.busy = self.busy.saturating_sub(1);
             return Err(Fault::Busy);
@@ -219,9 +183,9 @@ impl Runner for Volume {
             Some(from) if number >= from => Err(EQUIPMENT_CHECK),
             _ => self.interpret(program),
         };
-        outcome.map_err(|Stop(zero, one)| {
+        outcome.map_err(|bytes| {
             let mut sense = [0; SENSE];
-            (sense[0], sense[1]) = (zero, one);
+            sense[..bytes.len()].copy_from_slice(bytes);
             Fault::UnitCheck(sense)
         })
     }

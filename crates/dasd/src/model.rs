@@ -3,7 +3,7 @@
 //!
 //! # Scope
 //!
-//! The commands of the crate that a driver uses. Where the records are is for whoever implements [`Records`]: [`Stored`] ones are in
+//! The commands of the crate that drivers and administrators use. Where the records are is for whoever implements [`Records`]: [`Stored`] ones are in
 //! memory; those of a benchmark can be computed. The channel is somebody else's: it takes programs apart, moves data, and says when a
 //! program begins and when it is over before its end.
 //!
@@ -14,7 +14,8 @@
 //! # Panics
 //!
 //! This is for tests. A program that a storage control might take, but that no driver should give it (attributes that are not those
-//! of the architecture, a format write that destroys records, half a domain), ends the test.
+//! of the architecture, a format write that destroys records unless an [administrator](StorageControl::administered) does it, half a
+//! domain), ends the test.
 //!
 //! # Example
 //!

@@ -62,6 +62,8 @@ pub struct StorageControl<R> {
     pub format_hangs_after: Option<u8>,
     /// Format writes are inhibited.
     pub format_inhibited: bool,
+    /// Whoever runs programs formats volumes: records are made with keys and contents, and may take the place of others.
+    pub administered: bool,
     /// Records that were made.
     pub formatted: u32,
     program: Running,
@@ -91,6 +93,7 @@ impl<R: Records> StorageControl<R> {
             thin: false,
             format_hangs_after: None,
             format_inhibited: false,
+            administered: false,
             formatted: 0,
             program: Running::default(),
         }
@@ -105,12 +108,19 @@ impl<R: Records> StorageControl<R> {
 
     /// A program starts over this path.
     pub fn begin(&mut self, path: u8) {
-        let half = self.program.domain.is_some_and(|domain| domain.count > 0);
-        assert!(!half, "the program before has ended with half a domain");
+        assert!(
+            !self.is_open(),
+            "the program before has ended with half a domain"
+        );
         self.program = Running {
             path,
             ..Running::default()
         };
+    }
+
+    /// Whether the program has a domain that is not used up.
+    pub fn is_open(&self) -> bool {
+        self.program.domain.is_some_and(|domain| domain.count > 0)
     }
 
     /// The program is over before its end.
@@ -148,7 +158,8 @@ impl<R: Records> StorageControl<R> {
 
     fn execute(&mut self, code: CommandCode, data: &[u8], sent: &mut Vec<u8>) -> Result<(), Sense> {
         let program = &self.program;
-        let open = program.domain.is_some_and(|domain| domain.count > 0);
+        let open = self.is_open();
+        let free = !open && program.extent.is_none();
         let grouped = self.groups != Groups::Unknown;
         match code {
             CommandCode::SENSE_ID => self.sense_id(sent),
@@ -158,8 +169,8 @@ impl<R: Records> StorageControl<R> {
             READ_CHARACTERISTICS => sent.extend(self.about.as_bytes()),
             SENSE_PATH_GROUP if grouped => self.sense_path_group(sent),
             SET_PATH_GROUP if grouped => return self.set_path_group(data),
-            DEFINE_EXTENT if !open => return self.define_extent(data),
-            PREFIX if !open && self.prefix => return self.prefix(data),
+            DEFINE_EXTENT if free => return self.define_extent(data),
+            PREFIX if free && self.prefix => return self.prefix(data),
             LOCATE_RECORD if !open && program.extent.is_some() => {
                 return self.locate(parameters(data)?);
             }
@@ -207,12 +218,17 @@ impl<R: Records> StorageControl<R> {
     fn define_extent(&mut self, data: &[u8]) -> Result<(), Sense> {
         let extent: DefineExtent = parameters(data)?;
         let formats = extent.mask == DefineExtent::MASK_FORMAT;
-        assert!(!formats || self.thin);
+        assert!(!formats || self.thin || self.administered);
         let attributes = match formats {
             true => DefineExtent::ECKD_BYPASS_CACHE,
             false => DefineExtent::ECKD,
         };
         assert_eq!(extent.attributes, attributes);
+        let heads = self.about.heads.get();
+        let tracks = u64::from(self.about.cylinders()) * u64::from(heads);
+        if extent.last.number(heads) >= tracks {
+            return Err(FILE_PROTECTED);
+        }
         self.program.extent = Some(extent);
         Ok(())
     }
@@ -227,6 +243,7 @@ impl<R: Records> StorageControl<R> {
 
     fn locate(&mut self, locate: LocateRecord) -> Result<(), Sense> {
         assert!(locate.count > 0);
+        assert_eq!(locate.seek, locate.search);
         let at = locate.seek.place(locate.record);
         self.protect(at)?;
         if at.record > 0 && self.records.count(at).is_none() {
@@ -247,7 +264,8 @@ impl<R: Records> StorageControl<R> {
 
     /// READ COUNT, or READ COUNT, KEY AND DATA: of the next record of the track.
     fn read_count(&mut self, whole: bool, sent: &mut Vec<u8>) -> Result<(), Sense> {
-        let (_, before) = self.take()?;
+        let (domain, before) = self.take()?;
+        assert_eq!(domain.operation, LocateRecord::READ);
         let record = self.records.behind(before).ok_or(NO_RECORD)?;
         let at = before.track().place(record);
         let count = self.records.count(at).ok_or(NO_RECORD)?;
@@ -284,7 +302,7 @@ impl<R: Records> StorageControl<R> {
         Ok(())
     }
 
-    /// WRITE COUNT, KEY AND DATA: makes the next record of the track, with no data but zeroes.
+    /// WRITE COUNT, KEY AND DATA: makes the next record of the track, which ends with it.
     fn write_count(&mut self, data: &[u8]) -> Result<(), Sense> {
         let (domain, before) = self.take()?;
         assert_eq!(domain.operation, LocateRecord::FORMAT_WRITE);
@@ -292,14 +310,16 @@ impl<R: Records> StorageControl<R> {
         if self.format_inhibited {
             return Err(WRITE_INHIBITED);
         }
-        let count: CountField = parameters(data)?;
+        let (count, content) = CountField::read_from_prefix(data).map_err(|_| COMMAND_REJECT)?;
         assert_eq!(count.track, before.track());
-        assert_eq!((count.record, count.key), (before.record + 1, 0));
-        // It ends the track behind it.
-        let behind = self.records.behind(before);
-        assert_eq!(behind, None, "records are destroyed");
+        assert_eq!(count.record, before.record + 1);
+        if !self.administered {
+            assert_eq!((count.key, content), (0, [].as_slice()));
+            let behind = self.records.behind(before);
+            assert_eq!(behind, None, "records are destroyed");
+        }
         let at = before.track().place(count.record);
-        self.records.make(at, count.data.get());
+        self.records.make(&count, content);
         self.formatted += 1;
         self.program.next = Some(at);
         Ok(())

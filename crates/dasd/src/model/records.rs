@@ -23,8 +23,8 @@ pub trait Records {
     fn data(&self, at: Place, sent: &mut Vec<u8>);
     /// Puts data into a record.
     fn update(&mut self, at: Place, data: &[u8]);
-    /// Makes a record without key, of so many zeroes.
-    fn make(&mut self, at: Place, data: u16);
+    /// Makes the record of a count field, and ends its track with it. Behind `content` key and data are zeroes.
+    fn make(&mut self, count: &CountField, content: &[u8]);
 }
 
 /// A record: key and data.
@@ -33,14 +33,6 @@ pub trait Records {
 pub struct Record {
     pub key: Vec<u8>,
     pub data: Vec<u8>,
-}
-
-impl Record {
-    /// A record without key.
-    fn zeroes(data: usize) -> Self {
-        let (key, data) = (Vec::new(), vec![0; data]);
-        Self { key, data }
-    }
 }
 
 /// Records in memory.
@@ -78,8 +70,16 @@ impl Records for Stored {
         }
     }
 
-    fn make(&mut self, at: Place, data: u16) {
-        self.insert(at, Record::zeroes(data.into()));
+    fn make(&mut self, count: &CountField, content: &[u8]) {
+        let at = count.track.place(count.record);
+        while let Some(behind) = self.behind(at) {
+            self.remove(&at.track().place(behind));
+        }
+        let length = usize::from(count.key) + usize::from(count.data.get());
+        let mut key = content.to_vec();
+        key.resize(length, 0);
+        let data = key.split_off(count.key.into());
+        self.insert(at, Record { key, data });
     }
 }
 
@@ -109,7 +109,8 @@ impl StorageControl<Stored> {
         for track in first.into()..self.about.cylinders() * u32::from(heads) {
             for record in 1..=records {
                 let at = TrackAddress::of_number(track, heads).place(record);
-                self.records.make(at, block);
+                let (key, data) = (Vec::new(), vec![0; block.into()]);
+                self.records.insert(at, Record { key, data });
             }
         }
         self

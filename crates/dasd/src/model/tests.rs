@@ -38,7 +38,7 @@ impl Records for Computed {
 
     fn update(&mut self, _: Place, _: &[u8]) {}
 
-    fn make(&mut self, _: Place, _: u16) {}
+    fn make(&mut self, _: &CountField, _: &[u8]) {}
 }
 
 struct Program(StorageControl<Computed>);

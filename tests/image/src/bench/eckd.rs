@@ -142,7 +142,7 @@ impl Records for Blocks {
 
     fn update(&mut self, _: Place, _: &[u8]) {}
 
-    fn make(&mut self, _: Place, _: u16) {}
+    fn make(&mut self, _: &CountField, _: &[u8]) {}
 }
 
 /// One formatted volume, on the one subchannel of a channel subsystem of its own. Clock, storage and sleep are the machine's.
