@@ -16,8 +16,12 @@
 //!
 //! # Limits
 //!
-//! A window is one contiguous piece: client absolute address + base = this side's address. It
-//! holds no lock and gives no atomicity beyond one aligned 16- or 32-bit word; the other side may
+//! A window is one contiguous room: client absolute address + base = this side's address. The other
+//! VM need not have memory in all of it: [`Window::set_extents`] says where it has. Most have it in one piece
+//! from address 0 on, and that is what costs one compare. A range that begins in one extent and ends in another
+//! is refused, also if they touch.
+//!
+//! A window holds no lock and gives no atomicity beyond one aligned 16- or 32-bit word; the other side may
 //! write at any instant, so two reads of one address may give two values.
 //!
 //! # The rule
@@ -44,6 +48,7 @@
 mod address;
 mod copy;
 mod error;
+mod extents;
 mod slice;
 #[cfg(not(feature = "stores"))]
 mod stores;
@@ -60,16 +65,22 @@ use core::ops::Deref;
 
 pub use address::{ClientAddress, Segment};
 pub use error::OutOfWindow;
+pub use extents::MAX_EXTENTS;
 pub use slice::{Lines, WindowSlice, WindowWord};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+use extents::Extents;
 
 /// The memory of another VM, as this side sees it.
 ///
 /// Not `Clone`: the one who made the window decides how long it lives; everybody else borrows it.
 pub struct Window {
     base: *mut u8,
-    length: u64,
+    /// Bytes that the window may have.
+    room: u64,
     absolute_base: u64,
+    /// All of them inside the room.
+    extents: Extents,
 }
 
 // SAFETY: `base` points to memory that no thread holds a reference to (contract of `new`); where
@@ -81,7 +92,7 @@ unsafe impl Send for Window {}
 unsafe impl Sync for Window {}
 
 impl Window {
-    /// Makes a window of `length` bytes at `base`.
+    /// Makes a window of `length` bytes at `base`, all of which are there.
     ///
     /// `absolute_base` is the address of the window's first byte as a device owned by this side
     /// has to be given it for DMA. In the appliance, which runs without address translation, it
@@ -100,8 +111,9 @@ impl Window {
     pub const unsafe fn new(base: *mut u8, length: u64, absolute_base: u64) -> Self {
         Self {
             base,
-            length,
+            room: length,
             absolute_base,
+            extents: Extents::whole(length),
         }
     }
 
@@ -128,7 +140,7 @@ impl Window {
     /// Makes two windows of this one: the first over its first `length` bytes, the second over
     /// the rest. `None` if it is shorter than that.
     pub fn split(self, length: u64) -> Option<(Self, Self)> {
-        let rest = self.length.checked_sub(length)?;
+        let rest = self.room.checked_sub(length)?;
         let absolute = self.absolute_base + length;
         // SAFETY: both lie within this window, which is there no longer, so whoever made it keeps
         // his promise to them: the bytes are valid, and nobody has a reference to them.
@@ -141,16 +153,24 @@ impl Window {
         }
     }
 
-    /// The window's length in bytes. Valid client addresses are below it.
-    #[inline]
-    pub const fn len(&self) -> u64 {
-        self.length
+    /// Says in which parts of the window the other VM has memory from now on: start and length of each, at most
+    /// [`MAX_EXTENTS`]. What is outside the window is left out, and so is what is too many.
+    ///
+    /// What has been checked before, as a [`WindowSlice`], goes on reaching what it reached.
+    pub fn set_extents(&self, extents: impl Iterator<Item = (u64, u64)>) {
+        self.extents.set(extents, self.room);
     }
 
-    /// Whether the window has no bytes at all.
+    /// How far the memory reaches that begins at the window's first byte.
     #[inline]
-    pub const fn is_empty(&self) -> bool {
-        self.length == 0
+    pub fn len(&self) -> u64 {
+        self.extents.first()
+    }
+
+    /// Whether there is no memory at the window's first byte.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// The address of the window's first byte for DMA by a device of this side.
@@ -160,11 +180,11 @@ impl Window {
     }
 
     /// Whether the `length` bytes at `address` lie in the window. An empty range does if its
-    /// address is at most the window's length.
+    /// address is in an extent or at its end.
     #[inline]
-    pub const fn contains(&self, address: ClientAddress, length: u64) -> bool {
+    pub fn contains(&self, address: ClientAddress, length: u64) -> bool {
         match address.value().checked_add(length) {
-            Some(end) => end <= self.length,
+            Some(end) => end <= self.extents.first() || self.extents.contain(address.value(), end),
             None => false,
         }
     }
@@ -252,7 +272,7 @@ impl Window {
         Ok(Place {
             address,
             length,
-            within: self.length,
+            end: address.value() + u64::from(length),
         })
     }
 
@@ -260,15 +280,16 @@ impl Window {
     ///
     /// # Errors
     ///
-    /// [`OutOfWindow`] if this window is shorter than the one it was checked for.
+    /// [`OutOfWindow`] if it is not in this window, or not any more.
     #[inline(always)]
     pub fn open(&self, place: &Place) -> Result<WindowSlice<'_>, OutOfWindow> {
-        if place.within > self.length {
-            return Err(self.refuse(place.address, u64::from(place.length)));
+        let (address, length) = (place.address, place.length);
+        if place.end > self.extents.first() && !self.contains(address, u64::from(length)) {
+            return Err(self.refuse(address, u64::from(length)));
         }
-        let start = self.base.wrapping_add(place.address.value() as usize);
-        // SAFETY: the range lies in the first `within` bytes of every window that has as many.
-        Ok(unsafe { WindowSlice::new(self, start, place.address, place.length) })
+        let start = self.base.wrapping_add(address.value() as usize);
+        // SAFETY: the range ends in the first extent, or was just found in another one.
+        Ok(unsafe { WindowSlice::new(self, start, address, length) })
     }
 
     /// The pointer to a range that lies in the window.
@@ -287,7 +308,7 @@ impl Window {
         OutOfWindow {
             address,
             length,
-            window_length: self.length,
+            window_length: self.len(),
         }
     }
 }
@@ -297,15 +318,16 @@ impl Window {
 pub struct Place {
     address: ClientAddress,
     length: u32,
-    /// Length of the window.
-    within: u64,
+    /// The first address behind it.
+    end: u64,
 }
 
 impl fmt::Debug for Window {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Window")
             .field("base", &self.base)
-            .field("length", &format_args!("{:#x}", self.length))
+            .field("room", &format_args!("{:#x}", self.room))
+            .field("extents", &self.extents)
             .field("absolute_base", &format_args!("{:#x}", self.absolute_base))
             .finish()
     }

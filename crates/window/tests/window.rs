@@ -132,6 +132,30 @@ fn an_empty_window_holds_nothing() {
 }
 
 #[test]
+fn memory_that_is_not_there_is_outside_and_may_come_and_go() {
+    let mut bytes = [7; 64];
+    let window = Window::borrowed(&mut bytes, 0x1000);
+    let there = |address, length| window.contains(at(address), length);
+    let place = window.place(at(40), 8).unwrap();
+    window.set_extents([(0, 16), (32, 16), (60, 8), (u64::MAX, 2)].into_iter());
+    assert_eq!(window.len(), 16);
+    assert!(there(0, 16) && there(32, 16) && there(40, 8));
+    assert!(!there(0, 17) && !there(31, 1) && !there(31, 2) && !there(40, 9) && !there(60, 1));
+    assert_eq!(window.open(&place).unwrap().load_u16(0), Ok(0x0707));
+    assert_eq!(window.translate(at(40), 8).unwrap().absolute, 0x1028);
+    // What touches is two pieces all the same, and a piece need not begin at 0.
+    window.set_extents([(8, 8), (16, 8)].into_iter());
+    assert!(window.is_empty() && !there(0, 1) && there(8, 8) && there(16, 8) && !there(8, 9));
+    assert!(window.open(&place).is_err());
+    let many = (0..20).map(|number| (2 + 2 * number, 1));
+    window.set_extents(many);
+    assert!(there(2, 1) && there(2 * window::MAX_EXTENTS as u64, 1));
+    assert!(!there(2 + 2 * window::MAX_EXTENTS as u64, 1));
+    window.set_extents(std::iter::empty());
+    assert!(!there(0, 1) && there(0, 0));
+}
+
+#[test]
 fn a_translation_adds_the_absolute_base() {
     fixture(64, 0, |window| {
         let segment = window.translate(at(0x10), 0x20).unwrap();
