@@ -27,8 +27,11 @@ use crate::driver::disk::{Maintenance, OwnedDisk};
 pub use self::conditions::{Conditions, Subject, SHARE};
 pub use self::devices::{listed, PassedThrough};
 
+use self::memory::MemoryWords;
+
 mod conditions;
 mod devices;
+mod memory;
 
 #[derive(Debug)]
 pub struct Control {
@@ -39,6 +42,7 @@ pub struct Control {
     storage: Storage,
     /// What each client has to share, once somebody has asked: the entries do not change.
     shares: Vec<OnceCell<Share>>,
+    memory: MemoryWords,
     about: Appliance,
     /// Entries of the list of owned devices that are in use; at first, those that an earlier life may have left.
     listed: u32,
@@ -250,6 +254,7 @@ impl Control {
                 .map(|_| OnceCell::new())
                 .collect(),
             listed: area.count::<control::Device>(),
+            memory: MemoryWords::new(&area).map_err(wrong)?,
             storage,
             area,
         };
@@ -299,6 +304,10 @@ impl Control {
         };
         if let Some(place) = place {
             let _ = place.set(share.clone());
+        }
+        // Nothing of this life is in flight there yet.
+        if let Some(change) = self.apply_memory(index) {
+            self.taken(change);
         }
         Ok(share)
     }
@@ -390,7 +399,7 @@ impl Control {
     /// Before sleeping. Returns whether the daemon rang.
     pub fn arm_wakeup(&mut self) -> bool {
         self.bell.arm_wakeup();
-        self.bell.rings()
+        self.bell.rings() || self.changed_memory().next().is_some()
     }
 
     pub fn disarm_wakeup(&mut self) {

@@ -8,9 +8,9 @@ use std::vec;
 
 use channel::{DeviceNumber, SenseId, SubchannelId};
 use vcss::control::{self, DeviceLife};
-use vcss::layout::{Kind, PAGE};
+use vcss::layout::{Extent, Kind, Name, PAGE};
 use vcss::{plan, Area};
-use window::Window;
+use window::{ClientAddress, Window};
 
 use super::{listed, Control, Storage, Subject};
 use crate::css::Device;
@@ -184,4 +184,50 @@ fn what_a_driver_did_to_get_requests_through_is_shown_beside_its_device() {
         (entry.subchannel.get(), entry.pam),
         (device.id.word(), 0xC0)
     );
+}
+
+#[test]
+fn a_window_reaches_as_far_as_the_daemon_says_that_there_is_memory() {
+    let fixture = Fixture::new(export(0));
+    let room = Extent::new(fixture.storage.start, 4 * PAGE);
+    let client = control::Client {
+        name: Name::new("client").unwrap(),
+        area: room,
+        window: room,
+        program: room,
+        reserved: [0; 48],
+    };
+    fixture.area.write(0, &client).unwrap();
+    let says = |generation: u32, extents: &[(u64, u64)]| {
+        let mut entry: control::ClientMemory = fixture.area.read(0).unwrap();
+        entry.generation = generation.into();
+        entry.extents = Default::default();
+        for (to, &(start, length)) in entry.extents.iter_mut().zip(extents) {
+            *to = Extent::new(start, length);
+        }
+        fixture.area.write(0, &entry).unwrap();
+    };
+    let taken = || {
+        let entry: control::MemoryTaken = fixture.area.read(0).unwrap();
+        entry.generation.get()
+    };
+    says(7, &[(0, 2 * PAGE)]);
+    let control = Control::open(fixture.storage).unwrap();
+    assert_eq!(control.changed_memory().collect::<Vec<_>>(), [0]);
+    let window = control.share(0).unwrap().window;
+    assert_eq!((window.len(), taken()), (2 * PAGE, 7));
+    assert_eq!(control.changed_memory().next(), None);
+    // What is outside the window is not there, whatever the daemon says.
+    says(8, &[(0, PAGE), (3 * PAGE, PAGE), (4 * PAGE, PAGE)]);
+    let change = control.apply_memory(0).unwrap();
+    assert_eq!((window.len(), taken()), (PAGE, 7));
+    let has = |page: u64| window.contains(ClientAddress::new(page * PAGE), PAGE);
+    assert_eq!([0, 1, 2, 3, 4].map(has), [true, false, false, true, false]);
+    // It changed once more before the first change was taken.
+    says(9, &[]);
+    control.taken(change);
+    assert_eq!(control.changed_memory().collect::<Vec<_>>(), [0]);
+    control.taken(control.apply_memory(0).unwrap());
+    assert!(window.is_empty() && control.changed_memory().next().is_none());
+    assert!(control.apply_memory(1).is_none());
 }

@@ -2,10 +2,11 @@
 //! appliance tells the daemon about itself.
 //!
 //! [`Client`], [`Disk`] and [`Export`] are written by the daemon before it starts the appliance
-//! and are not changed while it runs. [`Order`], and its word of each [`Loan`], are written by the daemon at any time. The rest is written by
+//! and are not changed while it runs. [`Order`], [`ClientMemory`], and its word of each [`Loan`], are written by the daemon at any time. The rest is written by
 //! the appliance at any time, for `stellwerk status` and `stellwerk lscss`; so is the
 //! [trace](crate::trace).
 
+use window::MAX_EXTENTS;
 use zerocopy::big_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, TryFromBytes};
 
@@ -21,8 +22,8 @@ pub struct Client {
     pub name: Name,
     /// Its area.
     pub area: Extent,
-    /// Its window: where its absolute addresses begin and how far they reach. Ring addresses, and
-    /// every address in a ring, are resolved here.
+    /// Its window: where its absolute addresses begin and how far they reach at most. Ring addresses, and
+    /// every address in a ring, are resolved here. [`ClientMemory`] says where in it there is memory.
     pub window: Extent,
     /// Its program window: CCWs and the data areas they name are resolved here. The same as the window
     /// for a client that writes channel programs itself; pages of the area when the daemon writes them.
@@ -35,6 +36,42 @@ const _: () = assert!(size_of::<Client>() == 128);
 
 impl Entry for Client {
     const ID: CapabilityId = CapabilityId::Clients;
+}
+
+/// In which parts of its window a client has memory. One entry for each client.
+///
+/// The daemon changes it at any time: it writes the extents, then the generation, and rings. The appliance uses no memory beside the
+/// new extents from then on. It says so by [`MemoryTaken`] when nothing that was in flight before is in flight any more; until then
+/// the daemon leaves the memory as it is.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct ClientMemory {
+    /// Each by its client address and length; with the length 0 it is none.
+    pub extents: [Extent; MAX_EXTENTS],
+    /// Counts the daemon's changes; written last.
+    pub generation: U32,
+    /// Zero.
+    pub reserved: [U32; 3],
+}
+
+const _: () = assert!(size_of::<ClientMemory>() == 128);
+
+impl Entry for ClientMemory {
+    const ID: CapabilityId = CapabilityId::ClientMemories;
+}
+
+/// Up to which change of its [`ClientMemory`] a client's memory has been changed. Written by the appliance.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct MemoryTaken {
+    /// The generation of the change.
+    pub generation: U32,
+    /// Zero.
+    pub reserved: U32,
+}
+
+impl Entry for MemoryTaken {
+    const ID: CapabilityId = CapabilityId::MemoriesTaken;
 }
 
 /// A disk that the appliance is to drive.
