@@ -7,7 +7,7 @@ use channel::{ChannelSubsystem, Tested};
 use vcss::client::{InFlight, Notify, QueueState, MAX_QUEUE_SIZE};
 use virtio::blk::Config;
 use virtio::ccw::{Command, QueueInfo};
-use virtio::Status;
+use virtio::{Features, Status};
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::fixture::{Driver, Fixture, FEATURES, MEMORY, QUEUE_SIZE};
@@ -400,7 +400,7 @@ fn memory_that_changes_waits_for_what_is_in_flight_and_takes_nothing_new() {
     fixture.settle();
     assert_eq!(fixture.platter(0).waiting.len(), 1);
     // Another disk of the client's is held, too.
-    let mut other = fixture.bring_up(1, FEATURES);
+    let mut other = fixture.bring_up(1, Features::VERSION_1);
     let third = other.read(0, DATA, 512);
     fixture.settle();
     assert!(fixture.platter(1).waiting.is_empty() && other.done().is_none());
