@@ -3,7 +3,7 @@
 //! # Purpose
 //!
 //! [`look`] comes before `stellwerk up` starts anything, and is all that `stellwerk check` does. It looks at the image, the
-//! disks' files and devices, the file that is to be the pool, and QEMU's version. All that is wrong is reported at once, each with its
+//! disks' files and devices, and QEMU's version. All that is wrong is reported at once, each with its
 //! place in the configuration and what to do. That includes a file whose file system does not answer: each file is looked at by a
 //! process of its own first.
 //!
@@ -24,7 +24,6 @@ use rustix::fs::OFlags;
 use crate::config::{
     Config, ConfigError, Export, Format, Place, Problem, Source, SubchannelSource, SECTOR,
 };
-use crate::pool::{self, Layout};
 use crate::sys::Process;
 use crate::vm::look::NO_ANSWER;
 use crate::vm::looks::which_answer;
@@ -79,7 +78,6 @@ fn look_within(
         .map(|disk| look.disk(disk))
         .collect();
     look.one_disk_each();
-    look.pool();
     look.run_dir();
     if look.found.is_empty() {
         return Ok(backings);
@@ -292,29 +290,6 @@ impl Look<'_> {
                     self.add(place, message, help);
                 }
             }
-        }
-    }
-
-    /// Whether the pool's file is nobody else's: it is replaced when a daemon starts.
-    fn pool(&mut self) {
-        let path = &self.config.appliance.pool;
-        let found = identity(path);
-        let disk = self.config.disks.iter().find(|disk| {
-            let path = disk.source.path();
-            let is_silent = self.silent.contains(&path);
-            found.is_some() && !is_silent && identity(path) == found
-        });
-        let wrong = match disk {
-            Some(disk) => Some((
-                format!("is disk \"{}\" and cannot be the pool as well", disk.name),
-                "set pool = \"…\" in [appliance] to a file that is not there",
-            )),
-            None => pool::obstacle(path, &Layout::of(self.config))
-                .map(|(wrong, help)| (wrong.to_owned(), help)),
-        };
-        if let Some((wrong, help)) = wrong {
-            let message = format!("pool {} {wrong}", path.display());
-            self.add(self.config.places.pool, message, help);
         }
     }
 

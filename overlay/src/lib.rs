@@ -27,9 +27,7 @@ use std::str::FromStr;
 
 use rustix::fs::{fstat, major, minor};
 use rustix::mm::{madvise, mmap, Advice, MapFlags, ProtFlags};
-use rustix::net::{
-    recvmsg, send, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags,
-};
+use rustix::net::{recvmsg, send, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags};
 
 /// The variable in QEMU's environment: an [`Inherited`] as text.
 pub const VARIABLE: &str = "STELLWERK_OVERLAY";
@@ -118,7 +116,7 @@ impl Order {
 
     /// Whether it is inside the room, and all of whole pages.
     fn is_good(&self, room: &Inherited) -> bool {
-        let whole = (self.place | self.length | self.offset) % PAGE == 0;
+        let whole = (self.place | self.length | self.offset).is_multiple_of(PAGE);
         let end = self.place.checked_add(self.length);
         let inside = self.place >= room.start && end.is_some_and(|end| end <= room.end);
         whole && inside && self.length != 0 && self.offset.checked_add(self.length).is_some()

@@ -4,8 +4,8 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 
 use rustix::net::{
-    recv, sendmsg, socketpair, AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SocketFlags,
-    SocketType,
+    recv, sendmsg, socketpair, AddressFamily, SendAncillaryBuffer, SendAncillaryMessage,
+    SocketFlags, SocketType,
 };
 
 use std::os::fd::AsRawFd;

@@ -168,32 +168,6 @@ fn one_image_is_one_disk() {
 }
 
 #[test]
-fn a_file_that_is_somebodys_is_no_pool() {
-    let fixture = Fixture::new(1 << 20);
-    let pool = |name: &str| {
-        let path = fixture.dir.path().join(name);
-        let line = format!("pool = \"{}\"\n[[disk]]", path.display());
-        fixture.said("[[disk]]", &line)
-    };
-    begins(
-        &pool("data.img"),
-        "demo.toml:4:8: pool data.img is disk \"data\" and cannot be the pool as well\n    set pool",
-    );
-    fs::hard_link(
-        fixture.dir.path().join("data.img"),
-        fixture.dir.path().join("again"),
-    )
-    .unwrap();
-    begins(&pool("again"), "demo.toml:4:8: pool again is disk \"data\"");
-    begins(
-        &pool("qemu"),
-        "demo.toml:4:8: pool qemu is there already and is no pool of Stellwerk; it is left as it is\n    set pool",
-    );
-    begins(&pool(""), "demo.toml:4:8: pool ");
-    assert_eq!(pool("none"), "");
-}
-
-#[test]
 fn a_slice_is_made_of_whole_blocks() {
     let fixture = Fixture::new(1 << 20);
     let said = |slice: &str| {

@@ -14,7 +14,6 @@ pub fn summary(config: &Config) -> String {
             this.accel
         ),
         format!("run directory: {}", this.run_dir.display()),
-        format!("pool: {}", this.pool.display()),
     ];
     for client in &config.clients {
         let disks = client.exports.iter().map(|export| {

@@ -26,7 +26,7 @@ const MAX_CLIENT_DISKS: usize = 32;
 const MAX_SOCKET_PATH: usize = 108;
 
 const TABLES: [&str; 4] = ["appliance", "disk", "subchannel", "client"];
-const APPLIANCE: [&str; 9] = [
+const APPLIANCE: [&str; 8] = [
     "image",
     "memory",
     "qemu",
@@ -34,7 +34,6 @@ const APPLIANCE: [&str; 9] = [
     "append",
     "qemu_args",
     "run_dir",
-    "pool",
     "daemon_poll_us",
 ];
 const DISK: [&str; 7] = ["name", "image", "mdev", "format", "cache", "aio", "queues"];
@@ -155,7 +154,6 @@ impl<'p, 't> Draft<'p, 't> {
         let append = table.text("append", "\"log=debug\"");
         let qemu_args = table.texts("qemu_args");
         let run_dir = table.text("run_dir", "\"/run/stellwerk/demo\"");
-        let pool = table.text("pool", "\"/dev/shm/stellwerk-demo\"");
         let poll_us = table.number("daemon_poll_us", 20);
 
         let place = |named: Option<&Spanned<String>>| {
@@ -164,7 +162,6 @@ impl<'p, 't> Draft<'p, 't> {
         };
         self.places.image = place(None);
         self.places.qemu = place(qemu.as_ref());
-        self.places.pool = place(pool.as_ref());
         self.places.run_dir = place(run_dir.as_ref());
         let private = memory
             .as_ref()
@@ -201,10 +198,6 @@ impl<'p, 't> Draft<'p, 't> {
             append: append.map_or_else(String::new, Spanned::into_inner),
             qemu_args,
             run_dir: self.run_dir.clone(),
-            pool: values::whole(match pool {
-                Some(pool) => pool.into_inner().into(),
-                None => values::default_pool(&stem),
-            }),
             poll_us: poll_us.map_or(DEFAULT_POLL_US, |poll| poll.into_inner() as u32),
         }
     }

@@ -121,11 +121,6 @@ pub(super) fn default_run_dir(stem: &str) -> PathBuf {
     }
 }
 
-pub(super) fn default_pool(stem: &str) -> PathBuf {
-    let uid = rustix::process::getuid().as_raw();
-    PathBuf::from(format!("/dev/shm/stellwerk-{stem}-{uid}"))
-}
-
 pub(super) fn whole(path: PathBuf) -> PathBuf {
     absolute(&path).unwrap_or(path)
 }

@@ -1,0 +1,369 @@
+//! Clients' memory, and the windows of the appliance that it is laid over.
+//!
+//! # Purpose
+//!
+//! A client's VM shares files that are its memory. Each is laid over its place in the client's window, in the appliance's QEMU, so
+//! that the appliance and its devices reach the client's own pages; then the appliance is told that there is memory. [`Windows`] knows
+//! what is laid, for whom, and lays all of it again in the next QEMU.
+//!
+//! # Rules
+//!
+//! * Only memory that cannot shrink is laid: a touch of what is not there any more would be the end of the appliance's QEMU.
+//! * Memory is laid before the appliance is told of it, and taken back only when the appliance says that nothing in flight is in it
+//!   any more, or when there is no appliance.
+//! * The memory of one VM at a time is in a window. A client's disks, which have connections of their own, share it.
+
+mod overlay;
+#[cfg(test)]
+mod tests;
+
+use std::fs::File;
+use std::mem::offset_of;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use parking_lot::{Mutex, MutexGuard};
+use rustix::fs::fstatfs;
+use rustix::io::Errno;
+use stellwerk_overlay::PAGE;
+use vcss::control::{ClientMemory, MemoryTaken};
+use vcss::layout::Extent;
+use vcss::{Area, AreaError, Word};
+use window::MAX_EXTENTS;
+
+use crate::doorbell::BellHandle;
+use crate::layout::{AreaNumber, Span};
+use crate::pool::{is_sealed, FileIdentity, Pool};
+
+pub use overlay::{Loaded, Overlay};
+
+use overlay::LayError;
+
+/// How often it is looked whether the appliance has taken a change: after so long first, then after twice as long each time.
+const FIRST_LOOK: Duration = Duration::from_micros(20);
+const LAST_LOOK: Duration = Duration::from_millis(5);
+/// Type of a file system of huge pages.
+const HUGETLBFS: i64 = 0x9584_58F6;
+
+/// Why memory is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Foreign {
+    #[error(
+        "its memory is no file that cannot shrink: give its QEMU -object memory-backend-memfd,id=ram,size=…,share=on and \
+         -machine …,memory-backend=ram, or with libvirt <memoryBacking><source type='memfd'/><access mode='shared'/></memoryBacking>"
+    )]
+    NotSealed,
+    #[error(
+        "its memory is in huge pages, of which there may be none when they are needed: leave out hugetlb=on, or with \
+         libvirt <hugepages/>"
+    )]
+    HugePages,
+    #[error("its memory is not in whole pages ({bytes:#x} bytes at guest address {guest:#x})")]
+    Pages { bytes: u64, guest: u64 },
+    #[error(
+        "it has more memory ({bytes:#x} bytes at guest address {guest:#x}) than its window of {} MiB: set the client's \
+         memory = \"…\" to all that its VM may have",
+        room >> 20
+    )]
+    Size { bytes: u64, guest: u64, room: u64 },
+    #[error("its memory is in too many pieces: at most {MAX_EXTENTS} that do not touch")]
+    TooMany,
+    #[error("another VM is served as this client, and its memory is in the way; when it has ended, this one can be served")]
+    Another,
+    #[error("its memory cannot be mapped: {0}")]
+    Unmapped(Errno),
+    #[error("its memory's file cannot be looked at")]
+    Unknown,
+}
+
+impl Foreign {
+    /// Whether the same VM may be served a little later.
+    pub const fn passes(&self) -> bool {
+        matches!(self, Self::Another)
+    }
+}
+
+/// A piece of a client's memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// Where the client has it.
+    pub guest: u64,
+    pub size: u64,
+    /// Where it begins in its file.
+    pub offset: u64,
+}
+
+impl Piece {
+    const fn end(&self) -> u64 {
+        self.guest + self.size
+    }
+}
+
+#[derive(Debug)]
+struct Region {
+    piece: Piece,
+    file: OwnedFd,
+    identity: FileIdentity,
+    /// How many of the client's connections have it.
+    users: usize,
+}
+
+/// A client's window.
+#[derive(Debug)]
+struct Room {
+    span: Span,
+    /// Held while the client's memory changes.
+    change: Mutex<()>,
+    /// The generation of its memory that the daemon wants, and the one that the appliance has taken.
+    wanted: Word<'static>,
+    taken: Word<'static>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// The way into the appliance's QEMU, while one runs.
+    overlay: Option<Overlay>,
+    /// For each client, what is laid.
+    regions: Vec<Vec<Region>>,
+}
+
+#[derive(Debug)]
+pub struct Windows {
+    rooms: Vec<Room>,
+    control: Area<'static>,
+    bell: BellHandle,
+    state: Mutex<State>,
+}
+
+impl Windows {
+    /// With the memory of those clients that are given theirs, and nothing else.
+    pub fn new(pool: &Pool, control: &Area<'static>, bell: BellHandle) -> Result<Self> {
+        let mut rooms = Vec::new();
+        let mut regions = Vec::new();
+        for (client, &span) in pool.layout().windows.iter().enumerate() {
+            rooms.push(Room::new(span, control, client as u32)?);
+            let own = pool.memory(client).map(|memory| -> Result<Region> {
+                Ok(Region {
+                    piece: Piece {
+                        guest: 0,
+                        size: span.length,
+                        offset: 0,
+                    },
+                    file: memory.try_clone()?.into(),
+                    identity: FileIdentity::of(memory)?,
+                    users: 1,
+                })
+            });
+            regions.push(
+                own.transpose()
+                    .context("a client's memory")?
+                    .into_iter()
+                    .collect(),
+            );
+        }
+        let this = Self {
+            rooms,
+            control: control.clone(),
+            bell,
+            state: Mutex::new(State {
+                overlay: None,
+                regions,
+            }),
+        };
+        let state = this.state.lock();
+        for client in 0..this.rooms.len() {
+            this.publish(&state, client);
+        }
+        drop(state);
+        Ok(this)
+    }
+
+    /// A QEMU has been started, and its VM has not run yet: lays all that is to be laid.
+    pub fn lay_all(&self, overlay: Overlay) -> Result<()> {
+        let mut state = self.state.lock();
+        for (room, regions) in self.rooms.iter().zip(&state.regions) {
+            for region in regions {
+                let laid = room.lay(&overlay, &region.piece, Some(&region.file));
+                laid.context("the memory of clients cannot be laid over their windows")?;
+            }
+        }
+        state.overlay = Some(overlay);
+        Ok(())
+    }
+
+    /// There is no QEMU any more.
+    pub fn has_ended(&self) {
+        self.state.lock().overlay = None;
+    }
+
+    /// Lays a piece of a client's memory, unless that is done already, and tells the appliance.
+    pub fn add(&self, client: usize, piece: Piece, file: &File) -> Result<(), Foreign> {
+        let room = self.rooms.get(client).ok_or(Foreign::Unknown)?;
+        room.check(&piece)?;
+        if !is_sealed(file) {
+            return Err(Foreign::NotSealed);
+        }
+        if fstatfs(file).is_ok_and(|about| i64::from(about.f_type) == HUGETLBFS) {
+            return Err(Foreign::HugePages);
+        }
+        let identity = FileIdentity::of(file).map_err(|_| Foreign::Unknown)?;
+        let _one = room.change.lock();
+        let mut state = self.state.lock();
+        let State { overlay, regions } = &mut *state;
+        let regions = regions.get_mut(client).ok_or(Foreign::Unknown)?;
+        let mut there = regions.iter_mut();
+        if let Some(region) = there.find(|it| it.piece == piece && it.identity == identity) {
+            region.users += 1;
+            return Ok(());
+        }
+        let meets = |it: &Region| it.piece.guest < piece.end() && piece.guest < it.piece.end();
+        if regions.iter().any(meets) {
+            return Err(Foreign::Another);
+        }
+        let pieces = regions.iter().map(|region| region.piece);
+        if extents(pieces.chain([piece])).len() > MAX_EXTENTS {
+            return Err(Foreign::TooMany);
+        }
+        let file = OwnedFd::from(file.try_clone().map_err(|_| Foreign::Unknown)?);
+        if let Some(there) = overlay {
+            match room.lay(there, &piece, Some(&file)) {
+                Ok(()) => {}
+                // The next QEMU has it laid before its VM runs.
+                Err(LayError::Gone) => *overlay = None,
+                Err(LayError::Refused(error)) => return Err(Foreign::Unmapped(error)),
+            }
+        }
+        regions.push(Region {
+            piece,
+            file,
+            identity,
+            users: 1,
+        });
+        self.publish(&state, client);
+        drop(state);
+        self.wait(room);
+        Ok(())
+    }
+
+    /// One connection less has this piece. After the last one it is taken back, when nothing in flight is in it any more.
+    pub fn remove(&self, client: usize, piece: &Piece, identity: FileIdentity) {
+        let Some(room) = self.rooms.get(client) else {
+            return;
+        };
+        let _one = room.change.lock();
+        let is_it = |it: &Region| it.piece == *piece && it.identity == identity;
+        {
+            let mut state = self.state.lock();
+            let regions = state.regions.get_mut(client);
+            let Some(region) = regions.and_then(|all| all.iter_mut().find(|it| is_it(it))) else {
+                return;
+            };
+            region.users = region.users.saturating_sub(1);
+            if region.users > 0 {
+                return;
+            }
+            self.publish(&state, client);
+        }
+        self.wait(room);
+        let mut state = self.state.lock();
+        let State { overlay, regions } = &mut *state;
+        if let Some(regions) = regions.get_mut(client) {
+            regions.retain(|region| !is_it(region));
+        }
+        if let Some(there) = overlay {
+            match room.lay(there, piece, None) {
+                Ok(()) => {}
+                Err(LayError::Gone) => *overlay = None,
+                Err(LayError::Refused(error)) => {
+                    tracing::error!(%error, "the memory of a client that has gone stays laid over its window");
+                }
+            }
+        }
+    }
+
+    /// Tells the appliance where a client has memory.
+    fn publish(&self, state: &MutexGuard<'_, State>, client: usize) {
+        let (Some(room), Some(regions)) = (self.rooms.get(client), state.regions.get(client))
+        else {
+            return;
+        };
+        let used = regions.iter().filter(|region| region.users > 0);
+        let mut entry = ClientMemory {
+            generation: room.wanted.load().into(),
+            ..ClientMemory::default()
+        };
+        let all = extents(used.map(|region| region.piece));
+        for (to, (start, length)) in entry.extents.iter_mut().zip(all) {
+            *to = Extent::new(start, length);
+        }
+        if let Err(error) = self.control.write(client as u32, &entry) {
+            tracing::error!(%error, "control area");
+        }
+        room.wanted.store(room.wanted.load().wrapping_add(1));
+        self.bell.ring(AreaNumber::CONTROL);
+    }
+
+    /// Waits until the appliance has taken a change, or there is none that could use what was before.
+    fn wait(&self, room: &Room) {
+        let mut pause = FIRST_LOOK;
+        let is_over = || {
+            let taken = room.taken.load() == room.wanted.load();
+            taken || self.bell.is_abandoned() || self.state.lock().overlay.is_none()
+        };
+        while !is_over() {
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(LAST_LOOK);
+        }
+    }
+}
+
+impl Room {
+    fn new(span: Span, control: &Area<'static>, client: u32) -> Result<Self, AreaError> {
+        let wanted = offset_of!(ClientMemory, generation);
+        let taken = offset_of!(MemoryTaken, generation);
+        Ok(Self {
+            span,
+            change: Mutex::new(()),
+            wanted: control.word::<ClientMemory>(client, wanted)?,
+            taken: control.word::<MemoryTaken>(client, taken)?,
+        })
+    }
+
+    fn check(&self, piece: &Piece) -> Result<(), Foreign> {
+        let (guest, bytes) = (piece.guest, piece.size);
+        let end = guest.checked_add(bytes);
+        if end.is_none_or(|end| end > self.span.length) {
+            let room = self.span.length;
+            return Err(Foreign::Size { bytes, guest, room });
+        }
+        if bytes == 0 || !(guest | bytes | piece.offset).is_multiple_of(PAGE) {
+            return Err(Foreign::Pages { bytes, guest });
+        }
+        Ok(())
+    }
+
+    fn lay(
+        &self,
+        overlay: &Overlay,
+        piece: &Piece,
+        file: Option<&OwnedFd>,
+    ) -> Result<(), LayError> {
+        let place = self.span.offset + piece.guest;
+        overlay.lay(place, piece.size, piece.offset, file.map(AsFd::as_fd))
+    }
+}
+
+/// Where there is memory, by start and length: pieces that touch are one.
+fn extents(pieces: impl Iterator<Item = Piece>) -> Vec<(u64, u64)> {
+    let mut pieces: Vec<Piece> = pieces.collect();
+    pieces.sort_by_key(|piece| piece.guest);
+    let mut all: Vec<(u64, u64)> = Vec::new();
+    for piece in pieces {
+        match all.last_mut() {
+            Some((start, length)) if *start + *length == piece.guest => *length += piece.size,
+            _ => all.push((piece.guest, piece.size)),
+        }
+    }
+    all
+}
