@@ -25,6 +25,17 @@ die() {
     exit 1
 }
 
+# needs FILE|PROGRAM…: what a script cannot do without: what scripts/build.sh makes, by its path, and programs.
+needs() {
+    local one
+    for one; do
+        case $one in
+            /*) [[ -f $one ]] || die "there is no $one; scripts/build.sh image test-image host makes it" ;;
+            *) command -v "$one" >/dev/null || die "$one is missing" ;;
+        esac
+    done
+}
+
 # help_asked ARGUMENT…: if the first asks for help, print what the script says at its top, and end.
 help_asked() {
     case ${1:-} in

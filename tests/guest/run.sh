@@ -10,17 +10,34 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=scripts/lib.sh
 source "$here/../../scripts/lib.sh"
-# shellcheck source=scripts/cases.sh
-source "$here/../../scripts/cases.sh"
 
 IMAGE=$TEST_IMAGE_ELF
-needs "$IMAGE_ELF" "$IMAGE" "$HOST_PROGRAM" qemu-system-s390x python3
 SCENE=$TARGET/guest
 PATIENCE=40 # seconds for one machine
 # What is true of QEMU and of Hercules.
 NO_WORD='^PASS: .*to ask for an extended-measurement word is an operand exception'
 
 # ---- what a case is written with ----------------------------------------------------------------------------------
+
+# A case runs with every failing command ending it and named. Its statements are none of them a condition of another one, where a
+# failure would be none.
+
+# says LOG PATTERN: some line of LOG, carriage returns apart, matches the extended regular expression.
+says() {
+    grep -qE -- "$2" <(tr -d '\r' <"$1") && return
+    warn "nothing says: $2"
+    grep -E '^FAIL' "$1" || tail -n 5 "$1"
+    return 1
+}
+
+# silent LOG PATTERN: no line does.
+silent() { ! grep -E -- "$2" "$1" || { warn "something says: $2"; return 1; }; }
+
+# skip WHY: end a case that cannot run here, and why. It is counted as skipped, not as passed.
+skip() {
+    warn "skipped: $1"
+    exit 77
+}
 
 # Within a case: the console's output, and QEMU's own complaints about the guest.
 LOG='' GUEST_ERRORS=''
@@ -401,20 +418,25 @@ case_costs_of_channel_programs() { # a program that is passed through, and a tra
 
 # ---- running the cases --------------------------------------------------------------------------------------------
 
+# shellcheck source=tests/guest/on-hercules.sh
+source "$here/on-hercules.sh"
+
 run_case() {
+    set -E
+    trap 'warn "$(basename "${BASH_SOURCE[0]}"), line $LINENO: $BASH_COMMAND"' ERR
     trap end_all EXIT
+    [[ $1 != hercules_* ]] || command -v hercules >/dev/null || skip "there is no Hercules"
     LOG=$SCENE/$1.console GUEST_ERRORS=$SCENE/$1.errors
     "case_$1"
 }
 
-mkdir -p "$SCENE"
-rm -f "$SCENE"/*.{console,errors,log}
-# shellcheck source=tests/guest/on-hercules.sh
-source "$here/on-hercules.sh"
-cases=$(cases_of "${BASH_SOURCE[0]}" "$here/on-hercules.sh")
-if ! command -v hercules >/dev/null; then
-    say 'SKIPPED: there is no Hercules, and nothing is tested on it'
-    cases=$(sed '/^hercules_/d' <<<"$cases")
-fi
-run_cases "$SCENE" "$@" <<<"$cases"
-rm -f "$SCENE"/*.img
+run_cases() {
+    needs "$IMAGE_ELF" "$TEST_IMAGE_ELF" "$HOST_PROGRAM" qemu-system-s390x python3
+    mkdir -p "$SCENE"
+    rm -f "$SCENE"/*.{console,errors,log}
+    trap 'rm -f "$SCENE"/*.img' EXIT
+    python3 "$ROOT/tests/run.py" guest "$@"
+}
+
+# tests/run.py finds the cases, and has each of them run by --case NAME.
+if [[ ${1:-} == --case ]]; then run_case "$2"; else run_cases "$@"; fi
