@@ -46,7 +46,7 @@ use crate::pool::{by_descriptor, Layout, Pool};
 use crate::remote::{DeviceWait, HostClient, VirtioDevice};
 use crate::sys;
 use crate::vhost::{Acceptor, Identity, Memory, Server, Session};
-use crate::windows::{Loaded, Windows};
+use crate::windows::{Former, Loaded, Windows};
 use vcss::client::MAX_QUEUES;
 
 use plugged::PluggedDevices;
@@ -93,8 +93,8 @@ pub fn up(config_file: &Path) -> Result<()> {
     for signal in [SIGINT, SIGTERM, SIGHUP] {
         pipe::register(signal, write_end.try_clone()?)?;
     }
-    let loaded = Loaded::find()?;
     let _locked = prepare_run_dir(&config)?;
+    let loaded = Loaded::find()?;
     let pool = Pool::create(&config)?;
     let layout = pool.layout().clone();
     tracing::info!(
@@ -105,7 +105,8 @@ pub fn up(config_file: &Path) -> Result<()> {
     );
     let areas = Areas::lay_out(&config, &pool)?;
     let bell = BellHandle::new(areas.numbered().count())?;
-    let windows = Windows::new(&pool, &areas.control, bell.clone())?;
+    let former = Former::open(&config.appliance.run_dir)?;
+    let windows = Windows::new(&pool, &areas.control, bell.clone(), former)?;
     name_memories(&config, &pool)?;
     let attentions = attention_fds(&config)?;
     let (nudges, nudge) = UnixStream::pair()?;
@@ -170,7 +171,11 @@ pub fn up(config_file: &Path) -> Result<()> {
         let reservations = &known.reservations;
         Ok(reservations.apply(&*lender, disk, how, ONE_RELEASE)?)
     });
+    let are_released = servers.is_empty();
     let ended = supervisor.shut_down();
+    if are_released {
+        shared.windows.settle();
+    }
     // Nothing reaches a client's memory any more, unless QEMU cannot be killed, which has been said: who was kept waiting for that is
     // let go, without an answer.
     shared.bell.abandon();

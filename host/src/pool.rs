@@ -18,6 +18,7 @@ mod plan;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -53,6 +54,21 @@ impl FileIdentity {
             device: u64::from(found.stx_dev_major) << 32 | u64::from(found.stx_dev_minor),
             inode: found.stx_ino,
         })
+    }
+
+    /// One as it was written.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (device, inode) = text.split_once(' ')?;
+        Some(Self {
+            device: device.parse().ok()?,
+            inode: inode.parse().ok()?,
+        })
+    }
+}
+
+impl fmt::Display for FileIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.device, self.inode)
     }
 }
 

@@ -36,7 +36,7 @@ use crate::pool::{sealed, Pool};
 use crate::remote::{DeviceWait, VirtioDevice};
 use crate::sys::listen;
 use crate::vhost::{Acceptor, Identity, Memory, Server, Session};
-use crate::windows::Windows;
+use crate::windows::{Former, Windows};
 
 /// What the stand-in offers: a virtio 1 disk with a flush.
 pub const FEATURES: u64 = 1 << 32 | 1 << 9;
@@ -83,7 +83,8 @@ impl Fixture {
         let pool = Pool::create(&config).unwrap();
         let areas = Areas::lay_out(&config, &pool).unwrap();
         let bell = BellHandle::new(areas.numbered().count()).unwrap();
-        let windows = Windows::new(&pool, &areas.control, bell.clone()).unwrap();
+        let former = Former::open(dir.path()).unwrap();
+        let windows = Windows::new(&pool, &areas.control, bell.clone(), former).unwrap();
         let attention = new_eventfd().unwrap();
         let setup = doorbell::Setup {
             areas: areas

@@ -13,6 +13,7 @@
 //!   any more, or when there is no appliance.
 //! * The memory of one VM at a time is in a window. A client's disks, which have connections of their own, share it.
 
+mod former;
 mod overlay;
 #[cfg(test)]
 mod tests;
@@ -36,6 +37,7 @@ use crate::doorbell::BellHandle;
 use crate::layout::{AreaNumber, Span};
 use crate::pool::{is_sealed, FileIdentity, Pool};
 
+pub use former::Former;
 pub use overlay::{Loaded, Overlay};
 
 use overlay::LayError;
@@ -71,6 +73,8 @@ pub enum Foreign {
     TooMany,
     #[error("another VM is served as this client, and its memory is in the way; when it has ended, this one can be served")]
     Another,
+    #[error("it was served by a daemon that has died since, and what it had in flight then is not known: it has to be started again")]
+    Earlier,
     #[error("its memory cannot be mapped: {0}")]
     Unmapped(Errno),
     #[error("its memory's file cannot be looked at")]
@@ -133,12 +137,18 @@ pub struct Windows {
     rooms: Vec<Room>,
     control: Area<'static>,
     bell: BellHandle,
+    former: Former,
     state: Mutex<State>,
 }
 
 impl Windows {
     /// With the memory of those clients that are given theirs, and nothing else.
-    pub fn new(pool: &Pool, control: &Area<'static>, bell: BellHandle) -> Result<Self> {
+    pub fn new(
+        pool: &Pool,
+        control: &Area<'static>,
+        bell: BellHandle,
+        former: Former,
+    ) -> Result<Self> {
         let mut rooms = Vec::new();
         let mut regions = Vec::new();
         for (client, &span) in pool.layout().windows.iter().enumerate() {
@@ -166,6 +176,7 @@ impl Windows {
             rooms,
             control: control.clone(),
             bell,
+            former,
             state: Mutex::new(State {
                 overlay: None,
                 regions,
@@ -192,6 +203,13 @@ impl Windows {
         Ok(())
     }
 
+    /// Nothing of any client is in flight any more, and nothing will be.
+    pub fn settle(&self) {
+        if let Err(error) = self.former.settle() {
+            tracing::error!(%error, "run directory");
+        }
+    }
+
     /// There is no QEMU any more.
     pub fn has_ended(&self) {
         self.state.lock().overlay = None;
@@ -204,10 +222,13 @@ impl Windows {
         if !is_sealed(file) {
             return Err(Foreign::NotSealed);
         }
-        if fstatfs(file).is_ok_and(|about| i64::from(about.f_type) == HUGETLBFS) {
+        if fstatfs(file).is_ok_and(|about| about.f_type == HUGETLBFS) {
             return Err(Foreign::HugePages);
         }
         let identity = FileIdentity::of(file).map_err(|_| Foreign::Unknown)?;
+        if self.former.has(identity) {
+            return Err(Foreign::Earlier);
+        }
         let _one = room.change.lock();
         let mut state = self.state.lock();
         let State { overlay, regions } = &mut *state;
@@ -226,6 +247,7 @@ impl Windows {
             return Err(Foreign::TooMany);
         }
         let file = OwnedFd::from(file.try_clone().map_err(|_| Foreign::Unknown)?);
+        self.former.note(identity).map_err(|_| Foreign::Unknown)?;
         if let Some(there) = overlay {
             match room.lay(there, &piece, Some(&file)) {
                 Ok(()) => {}

@@ -14,7 +14,8 @@
 //! * It maps a file over a place, or the VM's own file again. It does nothing else, and knows nothing of clients.
 //! * A place is inside the room, and everything is a multiple of a page, or nothing happens.
 //! * What QEMU does is not touched: no function of anybody's is replaced, no signal reaches the thread.
-//! * One answer for each order, in their order.
+//! * One answer for each order, in their order. Orders are for the process that has the VM's memory mapped: in a program that starts
+//!   QEMU, as a script does, the object is loaded too, and leaves them alone.
 
 #![warn(missing_docs)]
 
@@ -22,18 +23,25 @@ use std::ffi::c_int;
 use std::fs;
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::str::FromStr;
+use std::time::Duration;
 
 use rustix::fs::{fstat, major, minor};
 use rustix::mm::{madvise, mmap, Advice, MapFlags, ProtFlags};
-use rustix::net::{recvmsg, send, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags};
+use rustix::net::{
+    recv, recvmsg, send, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags,
+};
 
 /// The variable in QEMU's environment: an [`Inherited`] as text.
 pub const VARIABLE: &str = "STELLWERK_OVERLAY";
 
 /// Places, lengths and offsets are multiples of this.
 pub const PAGE: u64 = 4096;
+
+/// How often, and after how long each time, it is looked whether QEMU has made its VM.
+const TRIES: u32 = 500;
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// What the process that starts QEMU leaves to this object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,23 +135,33 @@ impl Order {
 #[derive(Debug)]
 struct Room {
     about: Inherited,
-    memory: OwnedFd,
+    memory: BorrowedFd<'static>,
     /// Where QEMU has the file's first byte in its address space, once it has been looked for.
     base: Option<usize>,
 }
 
 impl Room {
-    fn carry_out(&mut self, order: &Order, file: Option<&OwnedFd>) -> io::Result<()> {
+    /// Where QEMU has the VM's memory. It may be about to make its VM.
+    fn base(&mut self) -> Option<usize> {
+        for _ in 0..TRIES {
+            if self.base.is_none() {
+                self.base = find(self.memory);
+            }
+            if self.base.is_some() {
+                break;
+            }
+            std::thread::sleep(PAUSE);
+        }
+        self.base
+    }
+
+    fn carry_out(&self, base: usize, order: &Order, file: Option<&OwnedFd>) -> io::Result<()> {
         if !order.is_good(&self.about) {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        let base = match self.base {
-            Some(base) => base,
-            None => *self.base.insert(find(self.memory.as_fd())?),
-        };
         let (file, offset) = match file {
-            Some(file) => (file, order.offset),
-            None => (&self.memory, order.place),
+            Some(file) => (file.as_fd(), order.offset),
+            None => (self.memory, order.place),
         };
         let place = std::ptr::with_exposed_provenance_mut(base + order.place as usize);
         let length = order.length as usize;
@@ -162,21 +180,19 @@ impl Room {
 }
 
 /// Where a file's first byte lies in this process's address space, if the file is mapped for sharing.
-fn find(file: BorrowedFd<'_>) -> io::Result<usize> {
-    let about = fstat(file)?;
+fn find(file: BorrowedFd<'_>) -> Option<usize> {
+    let about = fstat(file).ok()?;
     let device = format!("{:02x}:{:02x}", major(about.st_dev), minor(about.st_dev));
     let inode = about.st_ino.to_string();
-    let maps = fs::read_to_string("/proc/self/maps")?;
-    let found = maps.lines().find_map(|line| {
+    let maps = fs::read_to_string("/proc/self/maps").ok()?;
+    maps.lines().find_map(|line| {
         let mut words = line.split_ascii_whitespace();
         let (range, access, offset) = (words.next()?, words.next()?, words.next()?);
         let is_it = words.next()? == device && words.next()? == inode;
         let start = usize::from_str_radix(range.split('-').next()?, 16).ok()?;
         let offset = usize::from_str_radix(offset, 16).ok()?;
         (is_it && access == "rw-s").then(|| start.checked_sub(offset))?
-    });
-    // QEMU has not made its VM yet.
-    found.ok_or_else(|| io::ErrorKind::NotFound.into())
+    })
 }
 
 /// Takes the next order, and the file that comes with it; `None` when there is nobody any more who could give one.
@@ -201,50 +217,51 @@ fn next(socket: BorrowedFd<'_>) -> Option<(Option<Order>, Option<OwnedFd>)> {
 }
 
 /// Carries out orders until the other end of the socket is closed.
-fn serve(socket: &OwnedFd, mut room: Room) {
-    while let Some((order, file)) = next(socket.as_fd()) {
+fn serve(socket: BorrowedFd<'_>, mut room: Room) {
+    loop {
+        // Whether it is for this process is known when it is there.
+        let mut first = [0; 1];
+        let there = recv(socket, &mut first, RecvFlags::PEEK);
+        if !there.is_ok_and(|(_, length)| length != 0) {
+            return;
+        }
+        let Some(base) = room.base() else {
+            return;
+        };
+        let Some((order, file)) = next(socket) else {
+            return;
+        };
         let invalid = || Err(io::ErrorKind::InvalidInput.into());
-        let done = order.map_or_else(invalid, |order| room.carry_out(&order, file.as_ref()));
-        let answer = done.map_or_else(|error| number(&error), |()| 0);
+        let done = order.map_or_else(invalid, |it| room.carry_out(base, &it, file.as_ref()));
+        let number = |error: io::Error| error.raw_os_error().unwrap_or(libc::EINVAL);
+        let answer = done.map_or_else(number, |()| 0);
         if send(socket, &answer.to_ne_bytes(), SendFlags::NOSIGNAL).is_err() {
             return;
         }
     }
 }
 
-/// The system's number for an error.
-fn number(error: &io::Error) -> c_int {
-    error.raw_os_error().unwrap_or(match error.kind() {
-        io::ErrorKind::NotFound => libc::ENXIO,
-        _ => libc::EINVAL,
-    })
-}
-
 /// Starts the thread that carries out orders.
 ///
 /// # Safety
 ///
-/// The descriptors that are inherited are open, and nobody else's in this process.
+/// The descriptors that are inherited are open, and stay so as long as this process runs.
 pub unsafe fn start(about: Inherited) -> io::Result<()> {
-    // SAFETY: they are open and nobody else's (contract of this function).
+    // SAFETY: they stay open (contract of this function).
     let (socket, memory) = unsafe {
         (
-            OwnedFd::from_raw_fd(about.socket),
-            OwnedFd::from_raw_fd(about.memory),
+            BorrowedFd::borrow_raw(about.socket),
+            BorrowedFd::borrow_raw(about.memory),
         )
     };
     let room = Room {
         about,
-        // A copy: QEMU opens the VM's memory by the number that was inherited.
-        memory: memory.try_clone()?,
+        memory,
         base: None,
     };
-    std::mem::forget(memory);
-    // A program that QEMU starts has no use for it.
-    let socket = socket.try_clone()?;
     without_signals(|| {
         let builder = std::thread::Builder::new().name("overlay".into());
-        builder.spawn(move || serve(&socket, room)).map(drop)
+        builder.spawn(move || serve(socket, room)).map(drop)
     })
 }
 

@@ -69,6 +69,11 @@ impl Vm {
     }
 
     fn send(&self, bytes: &[u8], file: Option<&File>) -> c_int {
+        self.tell(bytes, file);
+        self.answer()
+    }
+
+    fn tell(&self, bytes: &[u8], file: Option<&File>) {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         let fds = file.map(|file| [file.as_fd()]);
@@ -77,6 +82,9 @@ impl Vm {
         }
         let message = [std::io::IoSlice::new(bytes)];
         sendmsg(&self.orders, &message, &mut control, SendFlags::empty()).unwrap();
+    }
+
+    fn answer(&self) -> c_int {
         let mut answer = [0; 4];
         let (length, _) = recv(&self.orders, &mut answer, RecvFlags::empty()).unwrap();
         assert_eq!(length, answer.len());
@@ -152,12 +160,17 @@ fn nothing_is_laid_outside_the_room_or_beside_pages() {
 }
 
 #[test]
-fn a_vm_that_is_not_made_yet_is_asked_again_later() {
+fn an_order_waits_for_the_vm_and_for_the_process_that_has_it() {
     let vm = Vm::new();
     let file = client(1);
-    assert_eq!(vm.order(ROOM, PAGE, 0, Some(&file)), libc::ENXIO);
+    let order = Order {
+        place: ROOM,
+        length: PAGE,
+        offset: 0,
+    };
+    vm.tell(&order.to_bytes(), Some(&file));
     let vm = vm.mapped();
-    assert_eq!(vm.order(ROOM, PAGE, 0, Some(&file)), 0);
+    assert_eq!(vm.answer(), 0);
     assert_eq!(vm.byte(ROOM), 1);
 }
 

@@ -160,7 +160,7 @@ mod tests {
             let fixture = Fixture::new();
             let window = fixture.pool.layout().windows[0];
             let mut memory = Memory::new(Arc::clone(&fixture.windows), 0);
-            for guest in [guest, guest % window.length & !0xFFF] {
+            for guest in [guest, (guest % window.length) & !0xFFF] {
                 let _ = memory.add(&region(guest, size, user), &fixture.memory());
                 let _ = memory.add(&region(guest, size & 0xF_F000, user), &fixture.memory());
             }
