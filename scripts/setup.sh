@@ -70,6 +70,8 @@ check_small_tools() {
         lacks "the C library's headers for s390x" libc6-dev-s390x-cross
     [[ $LEVEL == bench ]] && return
     tool shellcheck shellcheck
+    tool libvirtd libvirt-daemon-driver-qemu "libvirt's daemon"
+    tool virsh libvirt-clients
 }
 
 # GNU ld or LLVM's, whichever there is; an lld older than 18 knows no s390x.
