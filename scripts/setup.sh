@@ -70,7 +70,7 @@ check_small_tools() {
         lacks "the C library's headers for s390x" libc6-dev-s390x-cross
     [[ $LEVEL == bench ]] && return
     tool shellcheck shellcheck
-    tool libvirtd libvirt-daemon-driver-qemu "libvirt's daemon"
+    tool libvirtd "libvirt-daemon libvirt-daemon-driver-qemu" "libvirt's daemon"
     tool virsh libvirt-clients
 }
 
