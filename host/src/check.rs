@@ -29,10 +29,9 @@ use crate::vm::look::NO_ANSWER;
 use crate::vm::looks::which_answer;
 use crate::vm::{self, Backing};
 
-/// The first QEMU that runs the appliance, and the first that is right for a client. 9.2 knows all of the arguments; but before
-/// 10.0 a balloon gives back the wrong part of a file of which the VM's memory is not the beginning.
+/// The first QEMU that runs the appliance, and the first that knows a client's arguments.
 const QEMU_FOR_APPLIANCE: (u32, u32) = (8, 1);
-const QEMU_FOR_CLIENTS: (u32, u32) = (10, 0);
+const QEMU_FOR_CLIENTS: (u32, u32) = (9, 2);
 /// How long files, and QEMU's version, are waited for: a disk may have to spin up.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// What to do about [`NO_ANSWER`].
@@ -384,8 +383,7 @@ pub fn warn_of_old_qemu(config: &Config) {
 fn too_old_for_clients(program: &str, version: (u32, u32)) -> Option<String> {
     (version < QEMU_FOR_CLIENTS).then(|| {
         format!(
-            "{program} is QEMU {}: clients need {} or newer; with an older one a balloon destroys memory that is in use, and \
-             before 9.2 reconnect-ms is not known",
+            "{program} is QEMU {}: clients need {} or newer; an older one does not know reconnect-ms",
             dotted(version),
             dotted(QEMU_FOR_CLIENTS)
         )

@@ -72,10 +72,11 @@ impl fmt::Display for FileIdentity {
     }
 }
 
-/// Whether a file is memory that cannot shrink: a touch of what was in it once never fails. Only the kernel is asked, whoever's
-/// file it is.
+/// Whether a file is memory that cannot shrink, and stays as it is: a touch of what was in it once never fails, and what could be
+/// mapped once can be mapped again. Only the kernel is asked, whoever's file it is.
 pub fn is_sealed(file: impl AsFd) -> bool {
-    fcntl_get_seals(file).is_ok_and(|seals| seals.contains(SealFlags::SHRINK))
+    let wanted = SealFlags::SHRINK | SealFlags::SEAL;
+    fcntl_get_seals(file).is_ok_and(|seals| seals.contains(wanted))
 }
 
 /// Memory of a size that does not change.

@@ -23,7 +23,7 @@ use std::mem::offset_of;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{bail, Context, Result};
 use parking_lot::{Mutex, MutexGuard};
 use rustix::fs::fstatfs;
 use rustix::io::Errno;
@@ -69,6 +69,8 @@ pub enum Foreign {
         room >> 20
     )]
     Size { bytes: u64, guest: u64, room: u64 },
+    #[error("its memory's file is shorter than the memory ({bytes:#x} bytes at guest address {guest:#x})")]
+    Short { bytes: u64, guest: u64 },
     #[error("its memory is in too many pieces: at most {MAX_EXTENTS} that do not touch")]
     TooMany,
     #[error("another VM is served as this client, and its memory is in the way; when it has ended, this one can be served")]
@@ -190,13 +192,33 @@ impl Windows {
         Ok(this)
     }
 
-    /// A QEMU has been started, and its VM has not run yet: lays all that is to be laid.
+    /// A QEMU has been started, and its VM has not run yet: lays all that is to be laid. What cannot be is its client's loss.
     pub fn lay_all(&self, overlay: Overlay) -> Result<()> {
         let mut state = self.state.lock();
-        for (room, regions) in self.rooms.iter().zip(&state.regions) {
-            for region in regions {
-                let laid = room.lay(&overlay, &region.piece, Some(&region.file));
-                laid.context("the memory of clients cannot be laid over their windows")?;
+        for (client, room) in self.rooms.iter().enumerate() {
+            let Some(regions) = state.regions.get_mut(client) else {
+                continue;
+            };
+            let (before, mut is_gone) = (regions.len(), false);
+            regions.retain(|region| match room.lay(&overlay, &region.piece, Some(&region.file)) {
+                Ok(()) => true,
+                Err(LayError::Refused(error)) => {
+                    tracing::error!(client, %error, "a client's memory cannot be laid over its window again: it is served no more");
+                    false
+                }
+                Err(LayError::Gone) => {
+                    is_gone = true;
+                    true
+                }
+            });
+            if is_gone {
+                bail!(
+                    "what is loaded into QEMU does not answer: it may have ended, or it may be a program that loads nothing \
+                     (qemu = \"…\" in [appliance])"
+                );
+            }
+            if regions.len() != before {
+                self.publish(&state, client);
             }
         }
         state.overlay = Some(overlay);
@@ -224,6 +246,11 @@ impl Windows {
         }
         if fstatfs(file).is_ok_and(|about| about.f_type == HUGETLBFS) {
             return Err(Foreign::HugePages);
+        }
+        let length = file.metadata().map_or(0, |about| about.len());
+        if piece.offset.saturating_add(piece.size) > length {
+            let (bytes, guest) = (piece.size, piece.guest);
+            return Err(Foreign::Short { bytes, guest });
         }
         let identity = FileIdentity::of(file).map_err(|_| Foreign::Unknown)?;
         if self.former.has(identity) {

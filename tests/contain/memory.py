@@ -1,9 +1,11 @@
 """Clients' memory: what is laid over a window, what is refused, what comes and goes while requests are in flight."""
+import fcntl
 import mmap
 import os
 import tempfile
 
 from fixture.common import until
+from fixture.window import ADD_SEALS, SHRINK, sealed_memory
 from fixture.front import IOERR, OK, READ, SECTOR, WRITE, Disk, Refused
 
 MIB = 1 << 20
@@ -65,12 +67,11 @@ def case_memory_refused(scene):
     one_client(scene)
 
     def refused(window, words):
-        scene.log_file.write_text("")
         try:
             Disk(window).negotiate()
             raise AssertionError(f"it is not refused: {words}")
         except Refused:
-            until(f"the log says {words!r}", lambda: words in scene.log())
+            until(f"the status says {words!r}", lambda: words in (scene.status()["clients"][0]["disks"][0].get("refused") or ""))
 
     window = scene.window("a")
     shrinking = os.memfd_create("shrinking", os.MFD_CLOEXEC)
@@ -81,6 +82,14 @@ def case_memory_refused(scene):
         file.truncate(window.size)
         window.fd = file.fileno()
         refused(window, "<source type='memfd'/>")
+    # A file that has less than is said of it, and one whose seals its owner may add to.
+    short = window.fd = sealed_memory(4096)
+    refused(window, "shorter than")
+    growing = window.fd = os.memfd_create("growing", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.ftruncate(growing, window.size)
+    fcntl.fcntl(growing, ADD_SEALS, SHRINK)
+    refused(window, "no file that cannot shrink")
+    os.close(short)
     # One that shrinks all the same is nobody's trouble: it was never laid.
     os.ftruncate(shrinking, 0)
     window.fd = good

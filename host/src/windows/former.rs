@@ -7,40 +7,49 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use parking_lot::Mutex;
 
 use crate::pool::FileIdentity;
 
-/// The name of the list in the run directory: a line for each file that is, or was, a VM's memory.
+/// The name of the list in the run directory: which run of the system it is of, and a line for each file that is, or was, a VM's
+/// memory.
 const NAME: &str = "served";
+const BOOT: &str = "/proc/sys/kernel/random/boot_id";
 
 #[derive(Debug)]
 pub struct Former {
     path: PathBuf,
     /// Of daemons that have died.
     known: Vec<FileIdentity>,
+    /// Which run of the system this is.
+    boot: String,
     list: Mutex<File>,
 }
 
 impl Former {
     /// Reads what a daemon has left behind in the run directory.
-    pub fn open(run_dir: &std::path::Path) -> Result<Self> {
+    pub fn open(run_dir: &Path) -> Result<Self> {
         let path = run_dir.join(NAME);
         let at = || path.display().to_string();
-        let known = match fs::read_to_string(&path) {
-            Ok(text) => text.lines().filter_map(FileIdentity::parse).collect(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        let boot = fs::read_to_string(BOOT).with_context(|| BOOT.to_owned())?;
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
             Err(error) => return Err(error).with_context(at),
         };
-        let list = File::options().append(true).create(true).open(&path);
-        Ok(Self {
-            list: Mutex::new(list.with_context(at)?),
+        // No VM outlives the system that it ran on, and the next one's files have the same numbers.
+        let known = text.strip_prefix(&boot).unwrap_or_default();
+        let known: Vec<_> = known.lines().filter_map(FileIdentity::parse).collect();
+        let this = Self {
+            list: Mutex::new(begun(&path, &boot, &known).with_context(at)?),
             path,
             known,
-        })
+            boot,
+        };
+        Ok(this)
     }
 
     /// Whether a daemon that has died has served this memory.
@@ -55,12 +64,18 @@ impl Former {
 
     /// This daemon ends in order: nothing is in flight in what it has served.
     pub fn settle(&self) -> io::Result<()> {
-        let known: String = self.known.iter().map(|it| format!("{it}\n")).collect();
-        if known.is_empty() {
+        if self.known.is_empty() {
             return fs::remove_file(&self.path);
         }
-        fs::write(&self.path, known)
+        begun(&self.path, &self.boot, &self.known).map(drop)
     }
+}
+
+/// A list with these in it, to be added to.
+fn begun(path: &Path, boot: &str, known: &[FileIdentity]) -> io::Result<File> {
+    let lines: String = known.iter().map(|it| format!("{it}\n")).collect();
+    fs::write(path, format!("{boot}{lines}"))?;
+    File::options().append(true).open(path)
 }
 
 #[cfg(test)]
@@ -83,6 +98,15 @@ mod tests {
         second.settle().unwrap();
         let third = Former::open(dir.path()).unwrap();
         assert!(third.has(one) && !third.has(two));
+        // Of another run of the system it says nothing.
+        let list = dir.path().join(NAME);
+        let text = fs::read_to_string(&list).unwrap();
+        fs::write(
+            &list,
+            text.replacen(|c: char| c.is_ascii_hexdigit(), "x", 1),
+        )
+        .unwrap();
+        assert!(!Former::open(dir.path()).unwrap().has(one));
         let empty = tempfile::tempdir().unwrap();
         Former::open(empty.path()).unwrap().settle().unwrap();
         assert!(!empty.path().join(NAME).exists());

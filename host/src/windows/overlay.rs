@@ -5,9 +5,11 @@ use std::io::IoSlice;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{bail, Context, Result};
 use rustix::io::Errno;
+use rustix::net::sockopt::{set_socket_timeout, Timeout};
 use rustix::net::{
     recv, sendmsg, socketpair, AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags, SocketFlags, SocketType,
@@ -20,6 +22,8 @@ use crate::layout::Span;
 /// The object's file. It is beside this program, or where packages have it.
 const FILE: &str = "libstellwerk_overlay.so";
 const DIRECTORY: &str = "/usr/lib/stellwerk";
+/// How long a QEMU may take for an answer. One that takes longer hangs, and is ended.
+const LIMIT: Duration = Duration::from_secs(10);
 
 /// The object that is loaded. It stays the same file as long as the daemon runs, whatever is installed meanwhile.
 #[derive(Debug)]
@@ -88,7 +92,9 @@ impl Overlay {
     /// The two ends of the way into a QEMU that is to be started: ours, and the one that it inherits.
     pub fn sockets() -> Result<(OwnedFd, OwnedFd)> {
         let (kind, flags) = (SocketType::SEQPACKET, SocketFlags::CLOEXEC);
-        Ok(socketpair(AddressFamily::UNIX, kind, flags, None)?)
+        let (ours, theirs) = socketpair(AddressFamily::UNIX, kind, flags, None)?;
+        set_socket_timeout(&ours, Timeout::Recv, Some(LIMIT))?;
+        Ok((ours, theirs))
     }
 
     pub const fn new(socket: OwnedFd, process: OwnedFd) -> Self {

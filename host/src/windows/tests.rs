@@ -5,6 +5,7 @@ use std::sync::mpsc::{channel, Receiver};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use rustix::fs::{fcntl_add_seals, memfd_create, MemfdFlags, SealFlags};
 use rustix::net::{recv, send, RecvFlags, SendFlags};
 use rustix::process::{pidfd_open, Pid, PidfdFlags};
 use stellwerk_overlay::Order;
@@ -37,11 +38,15 @@ fn loaded(windows: &Windows) -> (Overlay, Receiver<(u64, u64)>, JoinHandle<()>) 
             send(&theirs, &0_i32.to_ne_bytes(), SendFlags::empty()).unwrap();
         }
     });
-    // Nobody is to be killed: a process that has ended takes no signal.
+    (Overlay::new(ours, ended()), orders, thread)
+}
+
+/// A process that has ended, and takes no signal.
+fn ended() -> OwnedFd {
     let mut child = std::process::Command::new("true").spawn().unwrap();
     let process = pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).unwrap();
     child.wait().unwrap();
-    (Overlay::new(ours, process), orders, thread)
+    process
 }
 
 fn taken(windows: &Windows) -> &Word<'static> {
@@ -113,6 +118,26 @@ fn the_next_qemu_has_all_laid_and_nobody_waits_while_there_is_none() {
 }
 
 #[test]
+fn memory_that_cannot_be_laid_again_is_its_clients_loss() {
+    let fixture = Fixture::new();
+    let windows = &fixture.windows;
+    windows.add(0, piece(0, MIB), &fixture.memory()).unwrap();
+    windows
+        .add(0, piece(4 * MIB, MIB), &fixture.memory())
+        .unwrap();
+    let (ours, theirs) = Overlay::sockets().unwrap();
+    for answer in [libc::EACCES, 0] {
+        send(&theirs, &answer.to_ne_bytes(), SendFlags::empty()).unwrap();
+    }
+    windows.lay_all(Overlay::new(ours, ended())).unwrap();
+    assert_eq!(told(&fixture), [(4 * MIB, MIB)]);
+    // One that does not answer at all is none.
+    let (ours, theirs) = Overlay::sockets().unwrap();
+    drop(theirs);
+    assert!(windows.lay_all(Overlay::new(ours, ended())).is_err());
+}
+
+#[test]
 fn another_vms_memory_waits_until_the_first_one_has_gone() {
     let fixture = Fixture::new();
     let windows = &fixture.windows;
@@ -157,6 +182,14 @@ fn memory_that_cannot_be_laid_is_refused_with_what_to_do() {
     for advice in ["memory-backend-memfd", "<source type='memfd'/>"] {
         assert!(refused.to_string().contains(advice), "{refused}");
     }
+    let refused = windows.add(0, piece(0, 2 * MIB), &sealed("short", MIB).unwrap());
+    assert!(matches!(refused, Err(Foreign::Short { .. })), "{refused:?}");
+    let huge = MemfdFlags::HUGETLB | MemfdFlags::ALLOW_SEALING;
+    let huge = File::from(memfd_create("huge", huge).unwrap());
+    huge.set_len(4 * MIB).unwrap();
+    fcntl_add_seals(&huge, SealFlags::SHRINK | SealFlags::SEAL).unwrap();
+    let refused = windows.add(0, piece(0, 4 * MIB), &huge);
+    assert_eq!(refused, Err(Foreign::HugePages));
     for number in 0..MAX_EXTENTS as u64 {
         windows
             .add(0, piece(2 * number * MIB, MIB), &memory)
