@@ -146,17 +146,6 @@ forget() {
     SPAWNED=("${kept[@]}")
 }
 
-# stop_process PID SECONDS: ask a spawned process to end, and after SECONDS make it; what it left behind in its group
-# goes too.
-stop_process() {
-    local pid=$1
-    kill -TERM "$pid" 2>/dev/null || true
-    wait_gone "$pid" "$2" && return
-    kill -KILL -- "-$pid" 2>/dev/null || true
-    wait_gone "$pid" 5 || true
-    return 1
-}
-
 # end_all: the exit trap of every script that spawns.
 end_all() {
     local pid i
@@ -170,26 +159,11 @@ end_all() {
     done
 }
 
-# wait_line LOG PATTERN SECONDS [PID]: wait until a line of LOG matches the extended regular expression; fails when the
-# time is over or when process PID has ended without one.
+# wait_line LOG PATTERN SECONDS: wait until a line of LOG matches the extended regular expression; fails when the time is over.
 wait_line() {
-    local log=$1 pattern=$2 deadline=$((SECONDS + $3)) pid=${4:-}
-    while :; do
-        grep -qE -- "$pattern" "$log" 2>/dev/null && return 0
+    local deadline=$((SECONDS + $3))
+    until grep -qE -- "$2" "$1" 2>/dev/null; do
         ((SECONDS < deadline)) || return 1
-        if [[ -n $pid ]] && ! alive "$pid"; then
-            grep -qE -- "$pattern" "$log" 2>/dev/null
-            return
-        fi
-        sleep 0.05
-    done
-}
-
-# wait_path PATH SECONDS PID: wait until PATH exists, as long as process PID lives.
-wait_path() {
-    local deadline=$((SECONDS + $2))
-    until [[ -e $1 ]]; do
-        ((SECONDS < deadline)) && alive "$3" || return 1
         sleep 0.05
     done
 }

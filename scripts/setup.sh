@@ -58,11 +58,10 @@ check_small_tools() {
         lacks "Debian's archive keys, for the client's packages" debian-archive-keyring
     [[ -e /etc/ssl/certs/ca-certificates.crt || -e /etc/pki/tls/certs/ca-bundle.crt || -e /etc/ssl/cert.pem ]] ||
         lacks "certificates, for fetching crates" ca-certificates
+    tool python3 python3
     [[ $LEVEL == run ]] && return
     [[ $LEVEL == bench ]] || tool hercules hercules
     [[ $LEVEL == hercules ]] && return
-    tool python3 python3
-    tool jq jq
     tool make make
     [[ -n $NATIVE ]] || tool s390x-linux-gnu-gcc gcc-s390x-linux-gnu "a C compiler for s390x, to build the client's fio"
     [[ -n $NATIVE || -e /usr/s390x-linux-gnu/include/stdlib.h ]] ||

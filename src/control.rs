@@ -14,7 +14,8 @@ use liballoc::string::{String, ToString};
 use liballoc::vec::Vec;
 
 use channel::DeviceNumber;
-use vcss::control::{self, Appliance, Life, Order};
+use thiserror::Error;
+use vcss::control::{self, Appliance, ExportKind, Life, Order};
 use vcss::layout::{Extent, Header, Kind, Name, PAGE};
 use vcss::trace::Recorder;
 use vcss::underway::{CutOff, Note, Served};
@@ -58,21 +59,6 @@ pub struct Share {
     pub program: &'static Window,
 }
 
-/// What of which disk a client gets.
-#[derive(Clone, Debug)]
-pub struct Export {
-    pub disk: usize,
-    pub start: u64,
-    /// Sectors; 0 means to the end of the disk.
-    pub sectors: u64,
-    /// Not 0: a partition of the disk. `start` and `sectors` are 0 then.
-    pub partition: u8,
-    pub read_only: bool,
-    pub queues: u16,
-    /// What GET ID answers.
-    pub serial: [u8; 20],
-}
-
 /// A virtual subchannel: which client's, and which of that client's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slot {
@@ -97,24 +83,11 @@ impl fmt::Display for Slot {
 }
 
 /// What a client is given: one of its virtual subchannels, and what that stands for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Exported {
     pub slot: Slot,
-    /// The device number that the client sees.
-    pub device: u16,
     pub kind: ExportKind,
-}
-
-/// What a virtual subchannel stands for.
-#[derive(Clone, Debug)]
-pub enum ExportKind {
-    Block(Export),
-    /// The owned subchannel with this device number.
-    PassThrough(DeviceNumber),
-    /// Whatever owned subchannel nobody else was given.
-    Any,
-    /// The subchannel of the disk with this index, for maintenance.
-    Maintenance(usize),
+    pub entry: control::Export,
 }
 
 /// Where areas and windows may be: absolute storage from `start` to `end`.
@@ -124,68 +97,60 @@ pub struct Storage {
     end: u64,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ControlError {
-    Area {
-        of: String,
-        error: AreaError,
-    },
+    #[error("{of}: {error}")]
+    Area { of: String, error: AreaError },
     /// An extent that is not where it may be.
+    #[error("{of}: {length:#x} bytes at {offset:#x} are not where they may be")]
     Extent {
         of: String,
-        /// The extent: offset and length.
-        extent: (u64, u64),
+        offset: u64,
+        length: u64,
     },
     /// An index that leads nowhere.
-    Index {
-        of: &'static str,
-        index: u16,
-    },
+    #[error("no {of} {index}")]
+    Index { of: &'static str, index: u16 },
 }
 
-impl fmt::Display for ControlError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Area { of, error } => write!(f, "{of}: {error}"),
-            Self::Extent {
-                of,
-                extent: (offset, length),
-            } => write!(
-                f,
-                "{of}: {length:#x} bytes at {offset:#x} are not where they may be"
-            ),
-            Self::Index { of, index } => write!(f, "no {of} {index}"),
-        }
-    }
-}
-
-impl core::error::Error for ControlError {}
-
-impl ExportKind {
-    fn read(entry: &control::Export) -> Result<Self, ControlError> {
+impl Exported {
+    pub fn new(slot: Slot, entry: control::Export) -> Result<Self, ControlError> {
         let kind = entry.kind.get();
-        let known = control::ExportKind::from_number(kind).ok_or(ControlError::Index {
+        let known = ExportKind::from_number(kind).ok_or(ControlError::Index {
             of: "kind of export",
             index: kind as u16,
         })?;
-        let disk = usize::from(entry.disk.get());
-        Ok(match known {
-            control::ExportKind::Block => Self::Block(Export {
-                disk,
-                start: entry.start.get(),
-                sectors: entry.sectors.get(),
-                partition: entry.partition,
-                read_only: entry.flags.get() & control::Export::READ_ONLY != 0,
-                queues: entry.queues.get().max(1),
-                serial: entry.serial,
-            }),
-            control::ExportKind::PassThrough => Self::PassThrough(DeviceNumber {
-                set: entry.owned_set,
-                number: entry.owned_device.get(),
-            }),
-            control::ExportKind::Any => Self::Any,
-            control::ExportKind::Lent => Self::Maintenance(disk),
+        Ok(Self {
+            slot,
+            kind: known,
+            entry,
         })
+    }
+
+    /// The index of the disk, of which it is a part or for whose maintenance it is.
+    pub fn disk(&self) -> usize {
+        self.entry.disk.get().into()
+    }
+
+    /// Whether it is a part of this disk.
+    pub fn is_part_of(&self, disk: usize) -> bool {
+        self.kind == ExportKind::Block && self.disk() == disk
+    }
+
+    /// The owned device that is given by its number, if one is.
+    pub fn given(&self) -> Option<DeviceNumber> {
+        (self.kind == ExportKind::PassThrough).then(|| DeviceNumber {
+            set: self.entry.owned_set,
+            number: self.entry.owned_device.get(),
+        })
+    }
+
+    /// The number by which the client sees an owned device.
+    pub fn seen(&self, number: DeviceNumber) -> u16 {
+        match self.kind {
+            ExportKind::Block | ExportKind::PassThrough => self.entry.device.get(),
+            ExportKind::Any | ExportKind::Lent => number.number,
+        }
     }
 }
 
@@ -207,7 +172,8 @@ impl Storage {
         if !inside || length == 0 || offset % PAGE != 0 {
             return Err(ControlError::Extent {
                 of: of.to_string(),
-                extent: (offset, length),
+                offset,
+                length,
             });
         }
         Ok((offset, length))
@@ -319,14 +285,8 @@ impl Control {
             let entry: control::Export = self.read("export", index)?;
             let client = entry.client.get();
             let before = all.iter().filter(|it| it.slot.client == client);
-            all.push(Exported {
-                slot: Slot {
-                    client,
-                    index: before.count() as u16,
-                },
-                device: entry.device.get(),
-                kind: ExportKind::read(&entry)?,
-            });
+            let index = before.count() as u16;
+            all.push(Exported::new(Slot { client, index }, entry)?);
         }
         Ok(all)
     }

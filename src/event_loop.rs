@@ -19,22 +19,22 @@
 //!
 //! One CPU. A wake-up that was lost is healed by a timer, once a second, and counted.
 
-use core::fmt;
-
 use liballoc::vec::Vec;
 
 use channel::{DeviceNumber, IoInterruption};
 use s390x::clock::Tod;
-use vcss::control::Life;
+use thiserror::Error;
+use vcss::control::{ExportKind, Life};
 
 use crate::boot::death;
-use crate::control::{Conditions, Control, ControlError, ExportKind, Exported, Storage, Subject};
+use crate::control::{Conditions, Control, ControlError, Exported, Storage, Subject};
 use crate::css::{within, Inventory, Patience, Platform, Wake};
 use crate::driver::block::{BlockStatus, Operation, Token};
 use crate::driver::disk::OwnedDisk;
 use crate::driver::virtio_ccw::Settings;
 use crate::driver::virtio_serial::{SerialError, VirtioSerial, LINK_PORT};
 use crate::proxy::block_service::VirtioBlk;
+use crate::proxy::subchannel::passthrough::PassThrough;
 use crate::proxy::Proxy;
 
 use self::data_plane::{Companion, DataPlane};
@@ -87,29 +87,14 @@ impl Default for Tuning {
 }
 
 /// Without what nothing can be served.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 pub enum BringUpError {
-    Control(ControlError),
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    #[error("no virtio console device for the link to the host daemon")]
     NoLink,
+    #[error("link ({0}): {1}")]
     Link(DeviceNumber, SerialError),
-}
-
-impl fmt::Display for BringUpError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Control(error) => error.fmt(f),
-            Self::NoLink => f.write_str("no virtio console device for the link to the host daemon"),
-            Self::Link(number, error) => write!(f, "link ({number}): {error}"),
-        }
-    }
-}
-
-impl core::error::Error for BringUpError {}
-
-impl From<ControlError> for BringUpError {
-    fn from(error: ControlError) -> Self {
-        Self::Control(error)
-    }
 }
 
 /// The appliance, up.
@@ -156,7 +141,7 @@ impl Appliance {
         if let Some((note, cut)) = note {
             note.forget_death();
             death::tell_in(note.death());
-            proxy.note_requests(note, cut, platform);
+            proxy.clients.note_requests(note, cut, platform);
         }
         let mut this = Self {
             inventory,
@@ -164,7 +149,7 @@ impl Appliance {
             exports,
             plane: DataPlane { disks, proxy },
             suspects,
-            unknown: Unknown::new(),
+            unknown: Unknown::default(),
             link,
             published: Published::default(),
             tuning,
@@ -235,7 +220,7 @@ impl Appliance {
         let mut deadline = now.plus_micros(HEAL_US);
         loop {
             self.turns += 1;
-            if self.plane.proxy.is_expecting() {
+            if self.plane.proxy.clients.any(PassThrough::is_expecting) {
                 self.drain(platform);
             }
             let turn = self.plane.turn(platform);
@@ -304,7 +289,7 @@ impl Appliance {
     fn keep_house(&mut self, platform: &mut dyn Platform) -> bool {
         // A ring that comes after this is heard next time, so no order that came with one is missed.
         self.control.poll_requests();
-        self.plane.proxy.serve_nobody();
+        self.plane.proxy.clients.serve_nobody();
         self.change_memory();
         self.maintain_disks(platform);
         self.tend_suspects(platform);
@@ -345,11 +330,11 @@ impl Appliance {
         let Some(export) = self.exports.get(index) else {
             return;
         };
-        let (slot, isc) = (export.slot, self.tuning.settings.isc);
         let devices = self.inventory.devices();
-        self.plane.proxy.release(platform, slot, devices, isc);
-        if let ExportKind::Block(block) = &export.kind {
-            self.attach_if_there(block.disk);
+        let clients = &mut self.plane.proxy.clients;
+        clients.release(platform, export.slot, devices);
+        if export.kind == ExportKind::Block {
+            self.attach_if_there(export.disk());
         } else {
             self.conditions.good(Subject::Export(index));
         }
@@ -359,7 +344,7 @@ impl Appliance {
     fn show(&mut self) {
         self.control.about().turns.set(self.turns);
         let counters = self.exports.iter().map(|export| {
-            let client = self.plane.proxy.client(export.slot.client);
+            let client = self.plane.proxy.clients.get(export.slot.client);
             let device = client.and_then(|client| client.device(export.slot.index));
             device.map(VirtioBlk::counters).unwrap_or_default()
         });
@@ -368,14 +353,8 @@ impl Appliance {
     }
 
     fn show_devices(&mut self) {
-        let Self {
-            published,
-            control,
-            inventory,
-            plane,
-            ..
-        } = self;
-        published.show_devices(control, inventory, plane);
+        let (control, inventory) = (&mut self.control, &mut self.inventory);
+        (self.published).show_devices(control, inventory, &mut self.plane);
     }
 
     /// Takes all pending interruptions to whom they are for.
@@ -403,8 +382,9 @@ impl Appliance {
         log::info!("stopping");
         self.set_life(platform, Life::Stopping);
         let deadline = platform.now().plus_micros(STOP_US);
-        self.plane.proxy.offline(platform);
-        let is_busy = |proxy: &Proxy| proxy.in_flight() > 0 || proxy.is_quiescing();
+        self.plane.proxy.clients.offline(platform);
+        let is_busy =
+            |proxy: &Proxy| proxy.in_flight() > 0 || proxy.clients.any(PassThrough::is_quiescing);
         while is_busy(&self.plane.proxy) && platform.now() < deadline {
             self.drain(platform);
             if self.plane.last_turn(platform).wake {

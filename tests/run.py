@@ -100,6 +100,7 @@ def run_here(case, directory, kind):
             function(scene)
     except Skipped as why:
         print(f"skipped: {why}")
+        shutil.rmtree(directory, ignore_errors=True)
         return SKIPPED
     except Exception:  # whatever it is, the case has failed
         traceback.print_exc()

@@ -242,8 +242,8 @@ pub trait Dasd {
     /// then on it takes requests all the same, and starts nothing until it [has it back](Self::resume).
     fn release(&mut self) -> bool;
 
-    /// Gets the subchannel back, with interruptions in subclass `isc`.
-    fn resume(&mut self, platform: &mut dyn Platform, isc: u8, volume: Volume);
+    /// Gets the subchannel back.
+    fn resume(&mut self, platform: &mut dyn Platform, volume: Volume);
 }
 
 /// What a volume is after maintenance.

@@ -394,18 +394,17 @@ impl<M: Medium> Dasd for Disk<M> {
     }
 
     /// Goes on, if the disk is still there, and what it was. One that had been given up gets another try.
-    fn resume(&mut self, platform: &mut dyn Platform, isc: u8, volume: Volume) {
+    fn resume(&mut self, platform: &mut dyn Platform, volume: Volume) {
         self.lending = false;
         if self.state != State::Lent {
             return;
         }
         self.state = State::GivenUp;
-        self.isc = isc;
         let doubtful = core::mem::take(&mut self.doubtful) || volume == Volume::Doubtful;
         let there = self.stored(platform).is_some();
         if doubtful || self.recoveries.broken {
             self.come_back(platform);
-        } else if there && css::enable(platform, self.id, isc).is_ok() {
+        } else if there && css::enable(platform, self.id, self.isc).is_ok() {
             self.state = State::Idle(platform.now());
         }
         if self.state == State::GivenUp {

@@ -58,7 +58,8 @@ impl DataPlane {
         let has_work = self.arm() | companion.arm();
         let mut slept = None;
         if !has_work {
-            let deadline = latest.map(|latest| latest.min(self.proxy.deadline(platform.now())));
+            let deadline =
+                latest.map(|latest| latest.min(self.proxy.clients.deadline(platform.now())));
             let wake = platform.wait(deadline);
             companion.woken(wake);
             let was_late = wake == Wake::Deadline && deadline == latest && self.arm();
@@ -94,7 +95,7 @@ impl DataPlane {
             for disk in &mut self.disks {
                 taken |= disk.driver.interruption(platform, &interruption);
             }
-            taken |= self.proxy.interruption(platform, &interruption);
+            taken |= self.proxy.clients.interruption(platform, &interruption);
             if !taken {
                 log::trace!("{interruption:?}");
             }

@@ -16,7 +16,7 @@ use channel::{DeviceNumber, ReportingSource, SubchannelId};
 use s390x::clock::Tod;
 
 use super::Appliance;
-use crate::control::{ExportKind, Exported, Subject};
+use crate::control::{Exported, Subject};
 use crate::css::{self, Change, Device, Report};
 use crate::css::{while_serving, Platform};
 
@@ -25,7 +25,7 @@ const PAUSE_US: u64 = 10_000_000;
 const SHARE: u64 = 20;
 
 /// What is known of those of which nothing is known.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Unknown {
     /// Nobody is asked before, unless the daemon wants it.
     next: Tod,
@@ -35,50 +35,42 @@ pub(super) struct Unknown {
     told: bool,
 }
 
-impl Unknown {
-    pub(super) const fn new() -> Self {
-        Self {
-            next: Tod::from_units(0),
-            last: None,
-            told: false,
-        }
-    }
-}
-
 impl Appliance {
     /// Reads the channel reports, and takes them to those that they are about.
     pub(super) fn reports(&mut self, platform: &mut dyn Platform) {
-        self.plane.proxy.serve_nobody();
+        self.plane.proxy.clients.serve_nobody();
         while let Some(report) = css::next_report(platform) {
             log::warn!("channel report: {report:?}");
             match report {
-                Report::Subchannel(id) => {
-                    while_serving(platform, |platform| self.look_at(platform, id));
-                }
+                Report::Subchannel(id) => self.look_at(platform, id),
                 Report::Overflow => {
                     // What has gone goes first: it may have come back elsewhere.
                     let devices = self.inventory.devices().iter();
                     let known: Vec<_> = devices.map(|device| device.id).collect();
                     for id in known {
-                        while_serving(platform, |platform| self.look_at(platform, id));
+                        self.look_at(platform, id);
                     }
                     css::each_subchannel(platform, |platform, id| {
                         let mut known = self.inventory.devices().iter();
                         if !known.any(|device| device.id == id) {
-                            while_serving(platform, |platform| self.look_at(platform, id));
+                            self.look_at(platform, id);
                         }
                     });
                 }
                 Report::Other(crw) if crw.source() == ReportingSource::ChannelPath => {
-                    self.plane.proxy.path(platform, crw);
+                    self.plane.proxy.clients.path(platform, crw);
                 }
                 Report::Other(_) => {}
             }
         }
     }
 
-    /// Something has happened to a subchannel.
+    /// Something has happened to a subchannel. Clients wait meanwhile.
     fn look_at(&mut self, platform: &mut dyn Platform, id: SubchannelId) {
+        while_serving(platform, |platform| self.look_while_serving(platform, id));
+    }
+
+    fn look_while_serving(&mut self, platform: &mut dyn Platform, id: SubchannelId) {
         let mut is_driven = false;
         for disk in &mut self.plane.disks {
             if disk.id == Some(id) {
@@ -86,11 +78,11 @@ impl Appliance {
             }
             is_driven |= disk.drives(id);
         }
-        self.plane.proxy.report(platform, id);
+        self.plane.proxy.clients.report(platform, id);
         if id == self.link.id() || is_driven {
             return self.still_ours(platform, id);
         }
-        if self.plane.proxy.holds(id) {
+        if self.plane.proxy.clients.holds(id) {
             return;
         }
         match self.inventory.look(platform, id) {
@@ -139,10 +131,7 @@ impl Appliance {
             } else {
                 log::warn!("{number} is left alone: disk {} has that number", disk.name);
             }
-        } else if !self
-            .plane
-            .proxy
-            .plug(platform, device, self.tuning.settings.isc)
+        } else if !self.plane.proxy.clients.plug(platform, device)
             && device.reason_to_withhold().is_none()
         {
             log::warn!("{number}: nobody is given it, and whoever gets what is left has no place for one more");
@@ -154,7 +143,7 @@ impl Appliance {
         let mut disks = self.plane.disks.iter();
         device.identity.is_err()
             && !disks.any(|disk| disk.number == device.number)
-            && !self.plane.proxy.holds(device.id)
+            && !self.plane.proxy.clients.holds(device.id)
     }
 
     /// The unknown device with a number.
@@ -232,9 +221,6 @@ impl Appliance {
 /// The exports that are given a device by its number.
 fn passed_through(exports: &[Exported]) -> Vec<(usize, DeviceNumber)> {
     let all = exports.iter().enumerate();
-    all.filter_map(|(index, export)| match export.kind {
-        ExportKind::PassThrough(number) => Some((index, number)),
-        _ => None,
-    })
-    .collect()
+    all.filter_map(|(index, export)| Some((index, export.given()?)))
+        .collect()
 }

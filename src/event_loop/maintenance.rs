@@ -16,13 +16,12 @@ use crate::proxy::Proxy;
 
 impl DataPlane {
     /// Looks what is wanted of a disk, and does what can be done. Returns whether the driver has the subchannel back. `devices` are those
-    /// that are known; drivers' interruptions come in subclass `isc`.
+    /// that are known.
     pub fn maintain(
         &mut self,
         index: usize,
         platform: &mut dyn Platform,
         devices: &[Device],
-        isc: u8,
     ) -> bool {
         let Some(disk) = self.disks.get_mut(index) else {
             return false;
@@ -34,9 +33,9 @@ impl DataPlane {
             (LoanState::Own, false) | (LoanState::Lent | LoanState::Refused, true) => return false,
             (LoanState::Refused, false) => LoanState::Own,
             (LoanState::Own | LoanState::Changing, true) => {
-                hand_over(disk, proxy, platform, devices, isc)
+                hand_over(index, disk, proxy, platform, devices)
             }
-            (LoanState::Lent | LoanState::Changing, false) => take_back(disk, proxy, platform, isc),
+            (LoanState::Lent | LoanState::Changing, false) => take_back(disk, proxy, platform),
         };
         disk.maintenance.set_state(next);
         next == LoanState::Own && before != LoanState::Refused
@@ -45,11 +44,11 @@ impl DataPlane {
 
 /// Gives a disk's subchannel to whom it can be given.
 fn hand_over(
+    index: usize,
     disk: &mut OwnedDisk,
     proxy: &mut Proxy,
     platform: &mut dyn Platform,
     devices: &[Device],
-    isc: u8,
 ) -> LoanState {
     let mut devices = devices.iter();
     let device = devices.find(|device| disk.id == Some(device.id) && disk.number == device.number);
@@ -63,7 +62,7 @@ fn hand_over(
         None if device.is_some_and(|it| Kind::of(it) != Some(Kind::Virtio)) => {}
         None => return LoanState::Refused,
     }
-    if device.is_some_and(|device| proxy.begin_maintenance(platform, device, isc)) {
+    if device.is_some_and(|device| proxy.clients.begin_maintenance(platform, index, device)) {
         log::info!("disk {}: {} is in maintenance", disk.name, disk.number);
         return LoanState::Lent;
     }
@@ -72,28 +71,23 @@ fn hand_over(
         disk.name,
         disk.number
     );
-    resume(disk, platform, isc, Volume::Same);
+    resume(disk, platform, Volume::Same);
     LoanState::Refused
 }
 
-fn take_back(
-    disk: &mut OwnedDisk,
-    proxy: &mut Proxy,
-    platform: &mut dyn Platform,
-    isc: u8,
-) -> LoanState {
-    if !proxy.end_maintenance(platform, disk.number) {
+fn take_back(disk: &mut OwnedDisk, proxy: &mut Proxy, platform: &mut dyn Platform) -> LoanState {
+    if !proxy.clients.end_maintenance(platform, disk.number) {
         return LoanState::Changing;
     }
     let volume = disk.maintenance.take_volume();
-    resume(disk, platform, isc, volume);
+    resume(disk, platform, volume);
     log::info!("disk {}: maintenance is over", disk.name);
     LoanState::Own
 }
 
 /// Gives a disk's driver its subchannel back. It may have to be brought up again.
-fn resume(disk: &mut OwnedDisk, platform: &mut dyn Platform, isc: u8, volume: Volume) {
+fn resume(disk: &mut OwnedDisk, platform: &mut dyn Platform, volume: Volume) {
     if let Some(dasd) = disk.driver.dasd() {
-        while_serving(platform, |platform| dasd.resume(platform, isc, volume));
+        while_serving(platform, |platform| dasd.resume(platform, volume));
     }
 }

@@ -31,30 +31,28 @@ impl Published {
             }
             changed = true;
             while let Some(record) = disk.driver.dasd().and_then(|dasd| dasd.incident()) {
-                plane.proxy.record(&record);
+                plane.proxy.clients.record(&record);
             }
         }
         let proxy = &plane.proxy;
-        if !proxy.drivers().eq(drivers.iter().copied()) {
+        if !proxy.clients.drivers().eq(drivers.iter().copied()) {
             changed = true;
             drivers.clear();
-            drivers.extend(proxy.drivers());
+            drivers.extend(proxy.clients.drivers());
         }
         if !changed {
             return;
         }
         let owned = &plane.disks;
         let devices = inventory.devices().iter().map(|device| {
-            let mut disks = disks.iter().enumerate();
-            let is_its = |index: usize| {
-                owned
-                    .get(index)
-                    .is_some_and(|it| it.number == device.number)
-            };
+            let mut disks = owned.iter().zip(&*disks).enumerate();
+            let disk = disks.find(|(_, (disk, state))| {
+                state.id == Some(device.id) && disk.number == device.number
+            });
             let mut drivers = drivers.iter();
             listed(
                 device,
-                disks.find(|&(index, disk)| disk.id == Some(device.id) && is_its(index)),
+                disk.map(|(index, (_, state))| (index, state)),
                 drivers.find(|driver| (driver.id, driver.device) == (device.id, device.number)),
             )
         });

@@ -314,7 +314,7 @@ fn a_disk_that_is_not_there_has_failed_and_is_served_when_it_comes() {
     let expected = [gone.clone(), Ok(()), Ok(()), Ok(()), gone, Ok(())];
     assert_eq!(fixture.conditions(), expected);
     let is_ready = |fixture: &Fixture, client| {
-        let client = fixture.appliance.plane.proxy.client(client).unwrap();
+        let client = fixture.appliance.plane.proxy.clients.get(client).unwrap();
         client.device(0).unwrap().is_ready()
     };
     assert!(!is_ready(&fixture, 0) && is_ready(&fixture, 1));
@@ -409,7 +409,7 @@ fn a_client_whose_area_is_spoilt_keeps_nobody_else_from_being_served() {
             .unwrap();
     });
     let is_served =
-        |fixture: &Fixture, client| fixture.appliance.plane.proxy.client(client).is_some();
+        |fixture: &Fixture, client| fixture.appliance.plane.proxy.clients.get(client).is_some();
     assert!(!is_served(&fixture, 0) && is_served(&fixture, 1));
     let reason = fixture.conditions()[2].clone().unwrap_err();
     assert!(reason.starts_with("its area is spoilt: "), "{reason}");
@@ -420,7 +420,7 @@ fn a_client_whose_area_is_spoilt_keeps_nobody_else_from_being_served() {
     fixture.later(4_000_000);
     assert!(is_served(&fixture, 0));
     assert_eq!(fixture.conditions(), [const { Ok(()) }; 6]);
-    let client = fixture.appliance.plane.proxy.client(0).unwrap();
+    let client = fixture.appliance.plane.proxy.clients.get(0).unwrap();
     assert!(client.device(0).unwrap().is_ready());
 }
 

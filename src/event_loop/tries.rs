@@ -10,12 +10,14 @@
 //! * A count-key-data or fixed-block disk that somebody has in use comes back as the volume that it was, or not at all: see
 //!   [`BlockDevice::recheck`](crate::driver::block::BlockDevice::recheck). A virtio disk is opened anew.
 
-use core::fmt::{self, Display};
+use core::fmt::Display;
 
 use liballoc::string::ToString;
 use liballoc::vec::Vec;
 
 use channel::{DeviceNumber, SubchannelId};
+use thiserror::Error;
+use vcss::control::ExportKind;
 use vcss::layout::Kind;
 use vcss::underway::Served;
 use vcss::{Area, AreaError};
@@ -23,38 +25,24 @@ use vcss::{Area, AreaError};
 use super::data_plane::DataPlane;
 use super::suspects::Deaths;
 use super::Appliance;
-use crate::control::{ControlError, ExportKind, Exported, Subject, SHARE};
+use crate::control::{ControlError, Exported, Subject, SHARE};
 use crate::css::{while_serving, Change, Device, Platform};
 use crate::driver::disk::DiskError;
-use crate::proxy::client::{Client, Stands};
+use crate::proxy::client::Client;
 
 /// As long as the tries of one time took no longer than this, in microseconds, there is one more.
 const QUICK_US: u64 = 1_000;
 
-#[derive(Debug)]
+#[derive(Debug, Error)]
 enum ClientError {
+    #[error("{0}")]
     Withheld(Deaths),
-    Share(ControlError),
-    Spoilt(AreaError),
-    /// It is given a disk that is none.
+    #[error(transparent)]
+    Share(#[from] ControlError),
+    #[error("its area is spoilt: {0}")]
+    Spoilt(#[from] AreaError),
+    #[error("it is given a disk that is none")]
     NoDisk,
-}
-
-impl fmt::Display for ClientError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Withheld(deaths) => deaths.fmt(f),
-            Self::Share(error) => error.fmt(f),
-            Self::Spoilt(error) => write!(f, "its area is spoilt: {error}"),
-            Self::NoDisk => f.write_str("it is given a disk that is none"),
-        }
-    }
-}
-
-impl From<AreaError> for ClientError {
-    fn from(error: AreaError) -> Self {
-        Self::Spoilt(error)
-    }
 }
 
 impl Appliance {
@@ -63,7 +51,7 @@ impl Appliance {
         let mut others = self.plane.disks.iter().enumerate();
         let is_anothers = others
             .any(|(other, disk)| other != index && disk.id == Some(id) && !disk.driver.is_broken());
-        id != self.link.id() && !self.plane.proxy.holds(id) && !is_anothers
+        id != self.link.id() && !self.plane.proxy.clients.holds(id) && !is_anothers
     }
 
     /// Finds disks that have broken, or have come back by themselves, and tries those that are due. Clients wait while a disk is
@@ -101,10 +89,9 @@ impl Appliance {
 
     /// Hands disks' subchannels over for maintenance, and takes them back.
     pub(super) fn maintain_disks(&mut self, platform: &mut dyn Platform) {
-        let isc = self.tuning.settings.isc;
         for index in 0..self.plane.disks.len() {
             let devices = self.inventory.devices();
-            let is_back = self.plane.maintain(index, platform, devices, isc);
+            let is_back = self.plane.maintain(index, platform, devices);
             let disk = self.plane.disks.get(index);
             // An administrator may have mended it.
             if is_back && disk.is_some_and(|disk| disk.driver.is_broken()) {
@@ -134,9 +121,9 @@ impl Appliance {
             return self.disk_failed(index, &deaths);
         }
         let began = platform.now();
-        self.plane.proxy.serve(Served::Disk(index as u16));
+        self.plane.proxy.clients.serve(Served::Disk(index as u16));
         let opened = self.open_disk(platform, index);
-        self.plane.proxy.serve_nobody();
+        self.plane.proxy.clients.serve_nobody();
         match opened {
             Ok(()) => self.disk_works(index),
             Err(error) => {
@@ -158,7 +145,7 @@ impl Appliance {
             if !disk.driver.is_broken() {
                 return Ok(());
             }
-            if self.plane.proxy.is_in_use(index) {
+            if self.plane.proxy.clients.is_in_use(index) {
                 return Err(DiskError::NotAsBefore);
             }
         }
@@ -174,7 +161,7 @@ impl Appliance {
             return Err(DiskError::NoDevice(number));
         };
         // Whoever was looked at meanwhile has been noted.
-        self.plane.proxy.serve(Served::Disk(index as u16));
+        self.plane.proxy.clients.serve(Served::Disk(index as u16));
         disk.open(platform, device, self.tuning.settings)?;
         let geometry = disk.driver.geometry();
         log::info!(
@@ -202,15 +189,9 @@ impl Appliance {
 
     /// Serves clients from a disk that is there, as far as what they are given fits.
     pub(super) fn attach(&mut self, index: usize) {
-        let Self {
-            plane,
-            exports,
-            conditions,
-            suspects,
-            ..
-        } = self;
+        let (plane, conditions) = (&mut self.plane, &mut self.conditions);
         plane.proxy.attach(index, &mut plane.disks, |slot, fits| {
-            let Some(export) = exports.iter().position(|it| it.slot == slot) else {
+            let Some(export) = self.exports.iter().position(|it| it.slot == slot) else {
                 return;
             };
             match fits {
@@ -223,7 +204,7 @@ impl Appliance {
                 }
             }
         });
-        suspects.show(conditions);
+        self.suspects.show(conditions);
     }
 
     /// The same, also of a disk that is not there: then whoever looks reads why they are not served.
@@ -239,7 +220,7 @@ impl Appliance {
 
     fn exports_failed(&mut self, index: usize, reason: &dyn Display) {
         for (export, of) in self.exports.iter().enumerate() {
-            if matches!(&of.kind, ExportKind::Block(block) if block.disk == index) {
+            if of.is_part_of(index) {
                 self.conditions.failed(Subject::Export(export), reason);
             }
         }
@@ -285,13 +266,11 @@ impl Appliance {
         let began = platform.now();
         let of = Subject::Client(number);
         let client = self.assemble(platform, number);
-        self.plane.proxy.serve_nobody();
+        self.plane.proxy.clients.serve_nobody();
         match client {
             Ok(client) => {
-                self.plane.proxy.admit(client);
-                let place = self.plane.proxy.clients().len() - 1;
-                self.plane.proxy.cut_off(place, platform);
-                self.plane.proxy.serve_nobody();
+                self.plane.proxy.clients.admit(client);
+                self.plane.proxy.clients.cut_off(number, platform);
                 for index in 0..self.plane.disks.len() {
                     let disk = self.plane.disks.get(index);
                     if disk.is_some_and(|disk| !disk.driver.is_broken()) {
@@ -320,10 +299,12 @@ impl Appliance {
         if let Some(deaths) = self.suspects.withholds(Subject::Client(number)) {
             return Err(ClientError::Withheld(deaths));
         }
-        self.plane.proxy.serve(Served::Client(number));
-        let share = self.control.share(number).map_err(ClientError::Share)?;
+        self.plane.proxy.clients.serve(Served::Client(number));
+        let share = self.control.share(number)?;
         let area = Area::open(share.area, Kind::Client)?;
-        let mut client = Client::new(share.name, number, area, share.window, share.program)?;
+        let isc = self.tuning.settings.isc;
+        let (window, program) = (share.window, share.program);
+        let mut client = Client::new(share.name, number, area, window, program, isc)?;
         let mut unassigned = unassigned(
             self.inventory.devices(),
             &self.plane,
@@ -332,33 +313,33 @@ impl Appliance {
         )
         .into_iter();
         let DataPlane { disks, proxy } = &mut self.plane;
-        let mut ctx = proxy.ctx(platform);
+        let mut ctx = proxy.clients.ctx(platform);
         let exports = self.exports.iter().enumerate();
         for (index, export) in exports.filter(|(_, it)| it.slot.client == number) {
             ctx.serve(number, export.slot.index);
             if self.suspects.withholds(Subject::Export(index)).is_some() {
                 client.withhold(export.slot.index);
             }
-            let (stands, device) = match &export.kind {
-                ExportKind::Block(block) => {
-                    client.add(export.device, block.clone())?;
+            let device = match export.kind {
+                ExportKind::Block => {
+                    client.add(&export.entry)?;
                     continue;
                 }
-                ExportKind::PassThrough(owned) => {
-                    let device = self.inventory.find(*owned);
+                ExportKind::PassThrough => export.given().and_then(|owned| {
+                    let device = self.inventory.find(owned);
                     if device.is_none() {
                         log::warn!("no device {owned} to pass through so far");
                     }
-                    (Stands::For(*owned, export.device), device)
+                    device
+                }),
+                ExportKind::Any => unassigned.next(),
+                ExportKind::Lent if export.disk() >= disks.len() => {
+                    return Err(ClientError::NoDisk)
                 }
-                ExportKind::Any => (Stands::Any, unassigned.next()),
-                ExportKind::Maintenance(disk) => {
-                    // It gets the device when that is in maintenance.
-                    let disk = disks.get(*disk).ok_or(ClientError::NoDisk)?;
-                    (Stands::Lent(disk.number), None)
-                }
+                // It gets the device when that is in maintenance.
+                ExportKind::Lent => None,
             };
-            client.add_pass_through(stands, device, self.tuning.settings.isc, &mut ctx)?;
+            client.add_pass_through(*export, device, &mut ctx)?;
         }
         Ok(client)
     }
@@ -372,11 +353,9 @@ fn unassigned<'a>(
     link: SubchannelId,
 ) -> Vec<&'a Device> {
     let is_given = |device: &Device| {
-        let is_its = |number: DeviceNumber| number == device.number;
-        plane.disks.iter().any(|disk| is_its(disk.number))
-            || exports.iter().any(
-                |export| matches!(export.kind, ExportKind::PassThrough(number) if is_its(number)),
-            )
+        let mut given = exports.iter().filter_map(Exported::given);
+        (plane.disks.iter()).any(|disk| disk.number == device.number)
+            || given.any(|number| number == device.number)
     };
     devices
         .iter()
@@ -384,7 +363,7 @@ fn unassigned<'a>(
             !is_given(device)
                 && device.reason_to_withhold().is_none()
                 && device.id != link
-                && !plane.proxy.holds(device.id)
+                && !plane.proxy.clients.holds(device.id)
         })
         .collect()
 }

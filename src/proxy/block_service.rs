@@ -17,7 +17,7 @@ mod unit;
 use liballoc::vec::Vec;
 
 use vcss::client::{DeviceState, Notify, MAX_QUEUES};
-use vcss::control::Counters;
+use vcss::control::{Counters, Export};
 use vcss::{Area, AreaError, Word};
 use virtio::blk::{Config, Features as BlkFeatures};
 use virtio::ccw::{QueueInfo, REVISION_READ_STATUS};
@@ -29,7 +29,6 @@ use zerocopy::IntoBytes;
 use self::queue::{ServedQueue, SetupError};
 use self::slice::Slice;
 pub use self::slice::Unfit;
-use crate::control::Export;
 use crate::driver::block::BlockDevice;
 
 #[derive(Debug)]
@@ -40,7 +39,7 @@ pub struct VirtioBlk {
     index: u32,
     offered: Features,
     config: Config,
-    disk: Slice,
+    slice: Slice,
     /// While the disk is not there, the bit that keeps the device from being served: requests wait.
     withheld: Status,
     /// Nothing new is taken until what an earlier life had taken is done, for whichever client of the disk.
@@ -90,7 +89,7 @@ impl VirtioBlk {
     ) -> Result<Self, AreaError> {
         let word = |offset| area.word::<Notify>(index, offset);
         let mut queues = Vec::with_capacity(MAX_QUEUES);
-        for number in 0..usize::from(export.queues).min(MAX_QUEUES) {
+        for number in 0..usize::from(export.queues.get()).clamp(1, MAX_QUEUES) {
             queues.push(QueueSlot {
                 disk_queue: 0,
                 served: None,
@@ -102,7 +101,7 @@ impl VirtioBlk {
             index,
             offered: Features::empty(),
             config: Config::default(),
-            disk: Slice::default(),
+            slice: Slice::default(),
             withheld: Status::DEVICE_NEEDS_RESET,
             held: false,
             // A queue that is taken up may have something to say.
@@ -129,9 +128,9 @@ impl VirtioBlk {
     /// The export does not fit the disk; nothing is served then.
     pub fn attach(&mut self, disk: &mut dyn BlockDevice, first_queue: usize) -> Result<(), Unfit> {
         self.withheld = Status::DEVICE_NEEDS_RESET;
-        self.disk = Slice::new(&self.export, disk)?;
+        self.slice = Slice::new(&self.export, disk)?;
         let geometry = disk.geometry();
-        (self.offered, self.config) = self.disk.offer(&self.export, geometry);
+        (self.offered, self.config) = self.slice.offer(self.queue_count(), geometry);
         // Side by side with the queues of whoever else has the disk, so that none of the disk's lies idle.
         let queues = (0..geometry.queues.max(1)).cycle();
         let first = first_queue % usize::from(geometry.queues.max(1));
@@ -145,8 +144,10 @@ impl VirtioBlk {
         Ok(())
     }
 
-    pub const fn export(&self) -> &Export {
-        &self.export
+    /// The index of the disk of which it is a part.
+    #[inline]
+    pub fn disk(&self) -> usize {
+        self.export.disk.get().into()
     }
 
     #[inline]

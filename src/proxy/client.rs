@@ -15,16 +15,17 @@ use liballoc::vec::Vec;
 
 use channel::{Crw, FunctionControl, IoInterruption, SubchannelId};
 use vcss::client::SchibPart;
+use vcss::control;
 use vcss::events::EventSource;
 use vcss::underway::{CutOff, Note};
 use vcss::{Area, AreaError, Bell};
 use window::Window;
 
-pub use self::place::{Fit, Stands};
+pub use self::place::Fit;
 
 use self::place::{Entry, Kind, Virtual};
 use super::ctx::{serve, Ctx};
-use crate::control::Export;
+use crate::control::{Exported, Slot};
 use crate::css::Device;
 use crate::driver::block::BlockDevice;
 use crate::driver::disk::OwnedDisk;
@@ -47,6 +48,8 @@ pub struct Client {
     pub(super) area: Area<'static>,
     pub(super) window: &'static Window,
     program: &'static Window,
+    /// Of the interruptions of owned subchannels.
+    isc: u8,
     bell: Bell<'static>,
     /// Something happened that the client is to be rung for.
     ring: bool,
@@ -72,6 +75,7 @@ pub struct Client {
 }
 
 impl Client {
+    /// A client without subchannels. Interruptions of owned ones come in the subclass `isc`.
     ///
     /// # Errors
     ///
@@ -82,6 +86,7 @@ impl Client {
         area: Area<'static>,
         window: &'static Window,
         program: &'static Window,
+        isc: u8,
     ) -> Result<Self, AreaError> {
         Ok(Self {
             name,
@@ -98,6 +103,7 @@ impl Client {
             area,
             window,
             program,
+            isc,
             subchannels: Vec::new(),
             withheld: Vec::new(),
             devices: Vec::new(),
@@ -118,9 +124,10 @@ impl Client {
     /// # Errors
     ///
     /// The area has no place for it.
-    pub fn add(&mut self, device: u16, export: Export) -> Result<(), AreaError> {
+    pub fn add(&mut self, export: &control::Export) -> Result<(), AreaError> {
         let index = self.subchannels.len() as u32;
-        let mut virtio = VirtioBlk::new(self.area.clone(), self.window, index, export)?;
+        let device = export.device.get();
+        let mut virtio = VirtioBlk::new(self.area.clone(), self.window, index, *export)?;
         let withheld = self.withheld.contains(&(index as u16));
         if withheld {
             // Its queues may be what the appliance dies of.
@@ -150,15 +157,15 @@ impl Client {
 
     fn virtual_subchannel(&self, kind: Kind) -> Result<Virtual, AreaError> {
         let index = self.subchannels.len();
-        let entry = Entry::new(&self.area, index as u32)?;
-        let withheld = self.withheld.contains(&(index as u16));
-        Ok(Virtual::new(
-            entry,
+        Ok(Virtual {
             kind,
-            self.number,
-            self.program,
-            withheld,
-        ))
+            entry: Entry::new(&self.area, index as u32)?,
+            client: self.number,
+            program: self.program,
+            shown_enabled: false,
+            resetting: false,
+            withheld: self.withheld.contains(&(index as u16)),
+        })
     }
 
     /// Adds a virtual subchannel that stands for an owned device, which is there or comes later. It has the device if it is there and
@@ -169,23 +176,21 @@ impl Client {
     /// The area has no place for it.
     pub fn add_pass_through(
         &mut self,
-        stands: Stands,
+        export: Exported,
         device: Option<&Device>,
-        isc: u8,
         ctx: &mut Ctx<'_>,
     ) -> Result<(), AreaError> {
         let index = self.subchannels.len() as u16;
-        let device = device.filter(|device| self.may_have(stands, device));
-        let subject =
-            device.and_then(|device| self.subject(ctx.platform, index, stands, device, isc));
-        let mut place = self.virtual_subchannel(Kind::Owned(stands, subject.map(Box::new)))?;
+        let device = device.filter(|device| self.may_have(&export, device));
+        let subject = device.and_then(|device| self.subject(ctx.platform, index, &export, device));
+        let mut place = self.virtual_subchannel(Kind::Owned(export, subject.map(Box::new)))?;
         let former = place.entry.former();
         match &mut place.kind {
             Kind::Owned(_, Some(subject)) if !place.withheld => {
                 let former = former.map(|part| (part.schib, part.functions.get() as u8));
                 subject.open(former, ctx);
                 if let Some(device) = device {
-                    self.note(stands, device);
+                    self.note(&export, device);
                 }
             }
             // An earlier life of the appliance had shown a device.
@@ -216,23 +221,24 @@ impl Client {
     }
 
     /// A disk is there, or is there again: serves from it what the client is given of it, and tells of each such export whether
-    /// it fits, by the number of its virtual subchannel. `first_queue` counts the queues of all that share the disk.
+    /// it fits. `first_queue` counts the queues of all that share the disk.
     pub fn attach(
         &mut self,
         number: usize,
         disk: &mut dyn BlockDevice,
         first_queue: &mut usize,
-        mut tell: impl FnMut(u16, Result<(), Unfit>),
+        tell: &mut impl FnMut(Slot, Result<(), Unfit>),
     ) {
         for place in &self.subchannels {
             let Kind::Virtio(_, device) = &place.kind else {
                 continue;
             };
             let device = self.devices.get_mut(*device);
-            if let Some(device) = device.filter(|device| device.export().disk == number) {
+            if let Some(device) = device.filter(|device| device.disk() == number) {
                 if !place.withheld {
                     let fits = device.attach(&mut *disk, *first_queue);
-                    tell(place.index(), fits);
+                    let (client, index) = (self.number, place.index());
+                    tell(Slot { client, index }, fits);
                 }
                 *first_queue += usize::from(device.queue_count());
             }
@@ -428,7 +434,7 @@ impl Client {
                 if !device.has_news(queue) {
                     continue;
                 }
-                let Some(disk) = disks.get_mut(device.export().disk) else {
+                let Some(disk) = disks.get_mut(device.disk()) else {
                     break;
                 };
                 serve(note, self.number, device.index());

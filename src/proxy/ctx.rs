@@ -7,6 +7,10 @@ use vcss::underway::{Note, Served};
 use crate::css::Platform;
 
 /// The machine, the time, and where it is written down what is done.
+#[allow(
+    missing_debug_implementations,
+    reason = "a machine shows nothing of itself"
+)]
 pub struct Ctx<'a> {
     pub platform: &'a mut dyn Platform,
     /// The time. [`Tod::NEVER`] as long as no client has a pass-through subchannel: nobody else needs it.
@@ -39,13 +43,5 @@ impl<'a> Ctx<'a> {
 pub fn serve(note: Option<&Note>, client: u16, subchannel: u16) {
     if let Some(note) = note {
         note.serve(Served::Subchannel(client, subchannel));
-    }
-}
-
-impl core::fmt::Debug for Ctx<'_> {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Ctx")
-            .field("now", &self.now)
-            .finish_non_exhaustive()
     }
 }

@@ -69,9 +69,7 @@ impl Request {
         match self {
             Self::Start(orb) => orb.check() == Ok(OrbMode::Command),
             Self::Modify(schib) => schib.check().is_ok(),
-            Self::Halt | Self::Clear | Self::Cancel | Self::Resume | Self::Store | Self::Test => {
-                true
-            }
+            _ => true,
         }
     }
 }

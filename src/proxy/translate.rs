@@ -22,7 +22,6 @@
 //! | `split` | one that its device changes: [`Translator::split`] |
 //! | `cycles` | loops that nothing ends |
 //! | `back` | endings in the client's terms |
-//! | `history` | what the channel may find while all this is stored, for tests |
 //!
 //! # Limits
 //!
@@ -45,7 +44,6 @@ mod data;
 mod dirty;
 mod fast_path;
 mod follow;
-mod history;
 mod live;
 mod midaws;
 mod program;
@@ -60,7 +58,6 @@ use channel::{Orb, OrbFlags, OrbMode, Scsw, StatusControl};
 use window::Window;
 use zerocopy::big_endian::U32;
 
-pub use live::Refreshed;
 pub use split::Split;
 
 use arena::Arena;
@@ -123,15 +120,6 @@ impl Translator {
         Self::with_arenas(Arena::new(arena_bytes), Arena::new(replay::BYTES))
     }
 
-    /// The same, with storage that the channel finds at `base`, for a channel subsystem of software: the arena, and 2 KiB behind it.
-    pub fn at(arena_bytes: usize, base: u32) -> Self {
-        let behind = base + arena_bytes as u32;
-        Self::with_arenas(
-            Arena::at(arena_bytes, base),
-            Arena::at(replay::BYTES, behind),
-        )
-    }
-
     fn with_arenas(arena: Arena, repeat: Arena) -> Self {
         Self {
             chain: ClientChain::new(arena),
@@ -152,14 +140,8 @@ impl Translator {
         self
     }
 
-    /// For a device to which these commands can be said again: a chain that is cut goes on as the same chain there.
-    #[must_use]
-    pub const fn replaying(mut self, classify: Classify) -> Self {
-        self.set_classify(classify);
-        self
-    }
-
-    /// The same from now on, no program being there: it is another device.
+    /// From now on, no program being there, it is for a device to which these commands can be said again: a chain that is cut goes on as
+    /// the same chain there.
     pub const fn set_classify(&mut self, classify: Classify) {
         self.chain.classify = classify;
     }
@@ -167,11 +149,6 @@ impl Translator {
     /// From now on, the machine runs the programs of this device within START SUBCHANNEL, or does not: see `cycles`.
     pub const fn set_within_start(&mut self, within_start: bool) {
         self.within_start = within_start;
-    }
-
-    /// Whether a program is there that has not been [released](Self::release).
-    pub const fn is_live(&self) -> bool {
-        self.live
     }
 
     /// CCWs of the last program, in the arena.
@@ -183,32 +160,6 @@ impl Translator {
     /// [refreshed](Self::refresh) again and again until it ends.
     pub const fn is_modifiable(&self) -> bool {
         self.live && self.chain.program.shape.modifiable
-    }
-
-    /// Copies `bytes.len()` bytes of the arena, as the channel would. `None` outside of it.
-    pub fn fetch(&self, address: u32, bytes: &mut [u8]) -> Option<()> {
-        let fetched = self.chain.program.arena.fetch(address, bytes);
-        fetched.or_else(|| self.replay.fetch(address, bytes))
-    }
-
-    /// For tests: the channel is started now, so it finds nothing that was there before.
-    #[cfg(any(test, fuzzing))]
-    pub fn settle(&self) {
-        self.chain.program.arena.settle();
-        self.replay.settle();
-    }
-
-    /// For tests: as [`fetch`](Self::fetch), but of each word any of the values that it has held since the start, of which `choose`
-    /// takes one, given their number. `None` for what has never been stored, too.
-    #[cfg(any(test, fuzzing))]
-    pub fn fetch_any(
-        &self,
-        address: u32,
-        bytes: &mut [u8],
-        choose: &mut dyn FnMut(usize) -> usize,
-    ) -> Option<()> {
-        let fetched = self.chain.program.arena.fetch_any(address, bytes, choose);
-        fetched.or_else(|| self.replay.fetch_any(address, bytes, choose))
     }
 
     /// Translates the program that a client's ORB names. The answer is the ORB for the hardware: same
@@ -230,10 +181,10 @@ impl Translator {
         self.begin(orb.program.get(), Transfer::None, window)
     }
 
-    /// Compares the client's program with what was translated, and translates again what has changed: see `live`.
-    pub fn refresh(&mut self, window: &Window) -> Refreshed {
+    /// Compares the client's program with what was translated, and translates again what has changed, which is so many CCWs: see `live`.
+    pub fn refresh(&mut self, window: &Window) -> u32 {
         if !self.live || !self.chain.program.shape.changeable {
-            return Refreshed::default();
+            return 0;
         }
         self.chain.refresh(window)
     }

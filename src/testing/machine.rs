@@ -28,6 +28,8 @@ pub enum Pace {
     Within,
     /// While a driver sleeps, and when the test steps the model.
     Later,
+    /// When the test steps the model, and at no other time.
+    Stepped,
 }
 
 /// The machine.
@@ -219,6 +221,9 @@ impl Machine {
 
     /// The channel works, if this is the time for it.
     fn run(&mut self, id: SubchannelId) {
+        if self.pace == Pace::Stepped {
+            return;
+        }
         // A device that waits changes nothing, once.
         let mut idle = 0;
         for _ in 0..Self::STEPS {
@@ -259,6 +264,15 @@ impl Machine {
                 false => self.css.bring_back(id),
             }
         }
+    }
+
+    /// Writes down the condition code of an instruction.
+    fn note(&mut self, id: SubchannelId, result: Result<(), Refusal>) -> Result<(), Refusal> {
+        if let Some(port) = self.subchannels.get_mut(&id) {
+            port.issued += 1;
+            port.code = Refusal::cc(result);
+        }
+        result
     }
 
     /// What a start or modification finds before anything else.
@@ -328,10 +342,10 @@ fn is_pending(schib: &Schib) -> bool {
 
 impl ChannelSubsystem for Machine {
     unsafe fn start(&mut self, id: SubchannelId, orb: &Orb) -> Result<(), Refusal> {
-        self.meet(id)?;
-        self.prepare(id, orb)?;
+        let met = self.meet(id).and_then(|()| self.prepare(id, orb));
         // SAFETY: the caller's.
-        unsafe { self.css.start(id, orb) }?;
+        let started = met.and_then(|()| unsafe { self.css.start(id, orb) });
+        self.note(id, started)?;
         if !self.subchannel(id).mishaps.hangs {
             self.run(id);
         }
@@ -340,7 +354,8 @@ impl ChannelSubsystem for Machine {
 
     fn halt(&mut self, id: SubchannelId) -> Result<(), Refusal> {
         self.settle(id);
-        self.css.halt(id)?;
+        let halted = self.css.halt(id);
+        self.note(id, halted)?;
         self.subchannel(id).halts += 1;
         self.run(id);
         Ok(())
@@ -348,7 +363,9 @@ impl ChannelSubsystem for Machine {
 
     fn clear(&mut self, id: SubchannelId) -> Result<(), NotOperational> {
         self.settle(id);
-        self.css.clear(id)?;
+        let cleared = self.css.clear(id);
+        self.note(id, cleared.map_err(Refusal::from))
+            .map_err(|_| NotOperational)?;
         self.subchannel(id).clears += 1;
         self.run(id);
         Ok(())
@@ -356,12 +373,14 @@ impl ChannelSubsystem for Machine {
 
     fn cancel(&mut self, id: SubchannelId) -> Result<(), Refusal> {
         self.settle(id);
-        self.css.cancel(id)
+        let cancelled = self.css.cancel(id);
+        self.note(id, cancelled)
     }
 
     fn resume(&mut self, id: SubchannelId) -> Result<(), Refusal> {
         self.settle(id);
-        self.css.resume(id)?;
+        let resumed = self.css.resume(id);
+        self.note(id, resumed)?;
         self.run(id);
         Ok(())
     }
@@ -391,8 +410,11 @@ impl ChannelSubsystem for Machine {
     fn test(&mut self, id: SubchannelId) -> Result<Tested, NotOperational> {
         self.settle(id);
         let tested = self.css.test(id)?;
-        if matches!(tested, Tested::Status(_)) {
-            let mishaps = &mut self.subchannel(id).mishaps;
+        if let Tested::Status(irb) = tested {
+            let port = self.subchannel(id);
+            port.tested += 1;
+            port.last = irb;
+            let mishaps = &mut port.mishaps;
             let (insists, ends) = (mishaps.insists, mishaps.ends_behind);
             (mishaps.insists, mishaps.ends_behind) = (false, false);
             if insists {

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::vec::Vec;
 
 use channel::model::{Device, Reply};
-use channel::{CommandCode, DeviceStatus, Refusal, SubchannelStatus};
+use channel::{CommandCode, DeviceStatus, Irb, Refusal, SubchannelStatus};
 
 use super::unit::Unit;
 use super::virtio::Virtio;
@@ -71,6 +71,12 @@ pub struct Port {
     pub halts: u32,
     pub clears: u32,
     pub stores: u32,
+    /// How often START, HALT, CLEAR, CANCEL and RESUME were issued, and the last condition code.
+    pub issued: u32,
+    pub code: u8,
+    /// How often status was taken, and the last.
+    pub tested: u32,
+    pub last: Irb,
     /// The first commands of the programs that it was given, in order.
     pub commands: Vec<u8>,
     pub(super) front: Option<Rc<RefCell<Front>>>,

@@ -45,7 +45,7 @@ impl Fixture {
 
     /// The device number that the client finds, if it has the disk.
     fn client_has(&self) -> Option<(u16, SubchannelId)> {
-        let mut all = self.appliance.plane.proxy.passed_through();
+        let mut all = self.appliance.plane.proxy.clients.passed_through();
         let (_, _, subject) = all.find(|(_, _, subject)| !subject.is_gone())?;
         Some((subject.device().number, subject.id()))
     }

@@ -168,7 +168,7 @@ fn a_program_that_is_started_once_more_is_counted_as_well() {
 fn a_disk_is_withheld_from_the_client_whose_it_is() {
     let (mut fixture, _) = fixture();
     let is_ready = |fixture: &Fixture| {
-        let client = fixture.appliance.plane.proxy.client(1).unwrap();
+        let client = fixture.appliance.plane.proxy.clients.get(1).unwrap();
         client.device(0).unwrap().is_ready()
     };
     assert!(is_ready(&fixture));
@@ -237,8 +237,8 @@ fn a_client_that_the_appliance_dies_of_when_it_opens_its_area_is_not_served() {
     }
     let conditions = fixture.conditions();
     assert_eq!(conditions[1], Err(FAILED.into()));
-    assert!(fixture.appliance.plane.proxy.client(0).is_none());
-    let client = fixture.appliance.plane.proxy.client(1).unwrap();
+    assert!(fixture.appliance.plane.proxy.clients.get(0).is_none());
+    let client = fixture.appliance.plane.proxy.clients.get(1).unwrap();
     assert!(client.device(0).unwrap().is_ready());
     fixture.later(9_000_000);
     assert_eq!(fixture.conditions()[1], Err(FAILED.into()));
@@ -254,10 +254,10 @@ fn one_whose_device_came_while_it_was_out_of_service_is_looked_after() {
     fixture.dies_of(0, 0);
     fixture.dies_of(0, 0);
     let id = fixture.plug(GIVEN);
-    assert!(!fixture.appliance.plane.proxy.holds(id));
+    assert!(!fixture.appliance.plane.proxy.clients.holds(id));
     fixture.later(11_000_000);
     assert!(fixture.has_device(0));
-    assert!(fixture.appliance.plane.proxy.holds(id));
+    assert!(fixture.appliance.plane.proxy.clients.holds(id));
 }
 
 #[test]

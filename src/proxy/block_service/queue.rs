@@ -15,12 +15,12 @@
 //! A RETURNED entry whose used index is not yet published was returned to the client: it is
 //! worked on again. Reads, writes, flushes and discards may all be done twice.
 
-use core::fmt;
 use core::mem::offset_of;
 use core::sync::atomic::{fence, Ordering};
 use liballoc::collections::VecDeque;
 use liballoc::vec::Vec;
 
+use thiserror::Error;
 use vcss::client::{InFlight, QueueState, MAX_QUEUE_SIZE};
 use vcss::{Area, AreaError, Word};
 use virtio::ring::device::{Chain, PopError, Position, Queue, QueueError};
@@ -60,34 +60,15 @@ enum Work {
     AtDisk,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum SetupError {
-    Layout(LayoutError),
-    Area(AreaError),
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    #[error(transparent)]
+    Area(#[from] AreaError),
     /// The record of an earlier life contradicts itself.
+    #[error("the record of requests in flight contradicts the rings")]
     Record,
-}
-
-impl fmt::Display for SetupError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Layout(error) => error.fmt(f),
-            Self::Area(error) => error.fmt(f),
-            Self::Record => f.write_str("the record of requests in flight contradicts the rings"),
-        }
-    }
-}
-
-impl From<LayoutError> for SetupError {
-    fn from(error: LayoutError) -> Self {
-        Self::Layout(error)
-    }
-}
-
-impl From<AreaError> for SetupError {
-    fn from(error: AreaError) -> Self {
-        Self::Area(error)
-    }
 }
 
 impl From<window::OutOfWindow> for SetupError {

@@ -25,21 +25,11 @@ pub const fn ranges(disk: u32) -> u32 {
 }
 
 /// Where a request is taken apart. One for all, so that nothing is cleared that need not be.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Scratch {
     pub(super) chain: Box<Chain<{ MAX_SEGMENTS + 2 }>>,
     pub(super) segments: Box<heapless::Vec<Segment, MAX_SEGMENTS>>,
     pub(super) ranges: heapless::Vec<Range, MAX_RANGES>,
-}
-
-impl Default for Scratch {
-    fn default() -> Self {
-        Self {
-            chain: Box::new(Chain::new()),
-            segments: Box::new(heapless::Vec::new()),
-            ranges: heapless::Vec::new(),
-        }
-    }
 }
 
 /// Why a request ends without the disk.

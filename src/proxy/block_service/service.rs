@@ -73,9 +73,7 @@ impl VirtioBlk {
                 Ok(None) => break,
                 Ok(Some(head)) => head,
                 Err(PopError::Request { head, error }) => {
-                    log::debug!("{origin:?} head {head}: {error}");
-                    bump(&mut self.counters.errors, 1);
-                    self.give_back(origin, head, 0);
+                    self.refuse(origin, head, &error);
                     worked = true;
                     continue;
                 }
@@ -113,15 +111,13 @@ impl VirtioBlk {
         let shape = match shape(window, &requests.scratch.chain) {
             Ok(shape) => shape,
             Err(_) => {
-                log::debug!("{origin:?} head {head}: no room for header or status");
-                bump(&mut self.counters.errors, 1);
-                self.give_back(origin, head, 0);
+                self.refuse(origin, head, &"no room for header or status");
                 return true;
             }
         };
         // The status byte, and what comes before it.
         let mut written = 1;
-        let ended = match self.disk.prepare(window, &shape, &mut requests.scratch) {
+        let ended = match self.slice.prepare(window, &shape, &mut requests.scratch) {
             Ok(Prepared::Disk(operation, bytes)) => {
                 let request = Request {
                     origin,
@@ -129,7 +125,7 @@ impl VirtioBlk {
                     operation,
                     bytes,
                     status: shape.status,
-                    through: operation.changes_data() && !self.write_back() && self.disk.flush,
+                    through: operation.changes_data() && !self.write_back() && self.slice.flush,
                 };
                 let Some(token) = requests.table.insert(request) else {
                     return false;
@@ -162,6 +158,14 @@ impl VirtioBlk {
         }
         self.answer(origin, head, shape.status, ended, written);
         true
+    }
+
+    /// Ends a request that has no place for a status.
+    #[cold]
+    fn refuse(&mut self, origin: Origin, head: u16, why: &dyn core::fmt::Display) {
+        log::debug!("{origin:?} head {head}: {why}");
+        bump(&mut self.counters.errors, 1);
+        self.give_back(origin, head, 0);
     }
 
     /// A disk's completion of one of this device's requests, which is not in the table any more. `false`: its flush could not be

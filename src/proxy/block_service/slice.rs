@@ -2,6 +2,8 @@
 //!
 //! Rule: what a request says is the client's. It is measured here, once, and what comes out is within the slice.
 
+use thiserror::Error;
+use vcss::control::Export;
 use virtio::blk::{
     Config, Features as BlkFeatures, Range as WireRange, RangeFlags, RequestStatus, RequestType,
     SECTOR,
@@ -12,7 +14,6 @@ use window::Window;
 use zerocopy::IntoBytes;
 
 use super::request::{copy_out, gather, ranges, Refused, Scratch, Shape, MAX_RANGES};
-use crate::control::Export;
 use crate::driver::block::{BlockDevice, Geometry, Operation, Range};
 
 /// A slice of a disk; nothing as long as there is none.
@@ -31,31 +32,14 @@ pub(super) struct Slice {
 }
 
 /// Why a client cannot have what it is given of a disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Unfit {
-    /// The disk has no such partition, or none that can be served.
+    #[error("the disk has no partition {0} that can be served")]
     Partition(u8),
-    /// The slice ends beyond the disk's end, at this many sectors.
+    #[error("the slice ends beyond the disk's {0} sectors")]
     Beyond(u64),
-    /// The slice does not begin and end on blocks, of this many bytes.
+    #[error("the slice does not begin and end on the disk's blocks of {0} bytes")]
     Blocks(u32),
-}
-
-impl core::fmt::Display for Unfit {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        match self {
-            Self::Partition(number) => {
-                write!(f, "the disk has no partition {number} that can be served")
-            }
-            Self::Beyond(sectors) => {
-                write!(f, "the slice ends beyond the disk's {sectors} sectors")
-            }
-            Self::Blocks(bytes) => write!(
-                f,
-                "the slice does not begin and end on the disk's blocks of {bytes} bytes"
-            ),
-        }
-    }
 }
 
 /// A request that was checked.
@@ -70,7 +54,7 @@ impl Slice {
     /// What an export gives of a disk.
     pub(super) fn new(export: &Export, disk: &mut dyn BlockDevice) -> Result<Self, Unfit> {
         let (start, sectors) = match export.partition {
-            0 => (export.start, export.sectors),
+            0 => (export.start.get(), export.sectors.get()),
             number => (disk.dasd())
                 .and_then(|dasd| dasd.partition(number))
                 .ok_or(Unfit::Partition(number))?,
@@ -93,7 +77,7 @@ impl Slice {
             start,
             sectors,
             block_size: geometry.block_size,
-            read_only: export.read_only || geometry.read_only,
+            read_only: export.flags.get() & Export::READ_ONLY != 0 || geometry.read_only,
             flush: geometry.flush,
             discard: geometry.discard.map_or(0, |it| it.max_sectors),
             write_zeroes: geometry.write_zeroes.map_or(0, |it| it.max_sectors),
@@ -102,7 +86,7 @@ impl Slice {
     }
 
     /// What the export offers of what the disk can do.
-    pub(super) fn offer(&self, export: &Export, disk: &Geometry) -> (Features, Config) {
+    pub(super) fn offer(&self, queues: u16, disk: &Geometry) -> (Features, Config) {
         let mut features = BlkFeatures::SEG_MAX
             | BlkFeatures::SIZE_MAX
             | BlkFeatures::BLK_SIZE
@@ -113,7 +97,7 @@ impl Slice {
             size_max: disk.size_max.into(),
             seg_max: u32::from(disk.seg_max).into(),
             blk_size: disk.block_size.into(),
-            num_queues: export.queues.into(),
+            num_queues: queues.into(),
             writeback: 1,
             ..Config::default()
         };

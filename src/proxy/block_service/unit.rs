@@ -27,7 +27,8 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use super::queue::{forget, ServedQueue};
 use super::{VirtioBlk, Waiting, DIRECT_SEGMENTS};
-use crate::proxy::subchannel::emulated::program::{ControlUnit, Data, Executed, Fault};
+use crate::proxy::subchannel::emulated::data::{Data, Fault};
+use crate::proxy::subchannel::emulated::program::{ControlUnit, Executed};
 use crate::proxy::subchannel::emulated::Subchannel;
 
 impl ControlUnit for VirtioBlk {
@@ -276,21 +277,10 @@ impl VirtioBlk {
 
 /// Whether a command cannot be answered as long as the disk is not there. Reset, and the release of queues, can.
 const fn needs_disk(command: Command) -> bool {
-    match command {
-        Command::ReadFeatures
-        | Command::WriteFeatures
-        | Command::ReadConfig
-        | Command::WriteConfig => true,
-        Command::SetRevision
-        | Command::ReadStatus
-        | Command::WriteStatus
-        | Command::ReadQueueConfig
-        | Command::SetQueue
-        | Command::Reset
-        | Command::SetIndicators
-        | Command::SetConfigIndicators
-        | Command::SetAdapterIndicators => false,
-    }
+    matches!(
+        command,
+        Command::ReadFeatures | Command::WriteFeatures | Command::ReadConfig | Command::WriteConfig
+    )
 }
 
 /// Copies a payload from the start of the data area.

@@ -3,12 +3,13 @@
 use liballoc::boxed::Box;
 
 use channel::DeviceNumber;
+use vcss::control::ExportKind;
 
 use super::super::translate::{Translator, ARENA_BYTES};
-use super::place::{Fit, Kind, Stands};
+use super::place::{Fit, Kind};
 use super::Client;
-use crate::css::Device;
-use crate::css::{has_room, Platform};
+use crate::control::Exported;
+use crate::css::{has_room, Device, Platform};
 use crate::driver::disk;
 use crate::proxy::ctx::Ctx;
 use crate::proxy::subchannel::passthrough::{Owned, PassThrough, Place};
@@ -18,13 +19,13 @@ const SPARE_BYTES: usize = 64 * 1024;
 
 impl Client {
     /// Whether a device can be passed through to a client; the log says why not.
-    pub(super) fn may_have(&self, stands: Stands, device: &Device) -> bool {
+    pub(super) fn may_have(&self, export: &Exported, device: &Device) -> bool {
         #[cfg(feature = "test-image")]
         if self.trusted {
             return true;
         }
         // A disk's is lent to the host alone, which may find out what it is.
-        if matches!(stands, Stands::Lent(_)) && device.identity.is_err() {
+        if export.kind == ExportKind::Lent && device.identity.is_err() {
             return true;
         }
         let reason = device.reason_to_withhold();
@@ -46,8 +47,8 @@ impl Client {
         self
     }
 
-    pub(super) fn note(&self, stands: Stands, device: &Device) {
-        let (number, seen) = (device.number, seen(stands, device.number));
+    pub(super) fn note(&self, export: &Exported, device: &Device) {
+        let (number, seen) = (device.number, export.seen(device.number));
         log::info!(
             "client {}: {number} passed through as {seen:04x}",
             self.name
@@ -59,9 +60,8 @@ impl Client {
         &self,
         platform: &mut dyn Platform,
         index: u16,
-        stands: Stands,
+        export: &Exported,
         device: &Device,
-        isc: u8,
     ) -> Option<PassThrough> {
         let number = device.number;
         if !has_room(ARENA_BYTES + SPARE_BYTES) {
@@ -78,20 +78,21 @@ impl Client {
         let place = Place {
             client: self.number,
             index,
-            isc,
+            isc: self.isc,
             window: self.program,
         };
-        let seen = seen(stands, number);
-        let subject = PassThrough::new(owned(device), place, seen, translator);
-        Some(match stands {
-            Stands::For(..) | Stands::Any => subject,
-            Stands::Lent(_) => subject.of_a_disk(),
+        let subject = PassThrough::new(owned(device), place, export.seen(number), translator);
+        Some(if export.kind == ExportKind::Lent {
+            subject.of_a_disk()
+        } else {
+            subject
         })
     }
 
     /// Gives what passes devices through arenas that the channel finds below 2 GiB, where the developer's machine has no storage.
     #[cfg(test)]
     pub fn place_arenas(&mut self) {
+        use crate::proxy::translate::tests::history::ChannelSide;
         for place in &mut self.subchannels {
             if let Some(subject) = place.subject_mut() {
                 subject.set_translator(Translator::at(ARENA_BYTES, 0x100_0000));
@@ -107,28 +108,18 @@ impl Client {
     }
 
     /// Gives a virtual subchannel the device that has been plugged in, and tells the client.
-    pub fn plug(&mut self, index: u16, device: &Device, isc: u8, ctx: &mut Ctx<'_>) {
-        let place = self.subchannels.get(usize::from(index));
-        let Some(&Kind::Owned(stands, _)) = place.map(|place| &place.kind) else {
-            return;
-        };
-        if self.provide(index, stands, device, isc, ctx) {
-            let seen = seen(stands, device.number);
+    pub fn plug(&mut self, index: u16, device: &Device, ctx: &mut Ctx<'_>) {
+        if let Some(export) = self.provide(index, device, ctx) {
+            let seen = export.seen(device.number);
             self.one_pass_through(index, ctx, |subject, ctx| {
                 subject.plug(owned(device), seen, ctx);
             });
-            self.note(stands, device);
+            self.note(&export, device);
         }
     }
 
     /// Puts a virtual subchannel into service that was [withheld](Self::withhold), with the device for which it stands, if that is there.
-    pub fn release(
-        &mut self,
-        index: u16,
-        find: impl FnOnce(DeviceNumber) -> Option<Device>,
-        isc: u8,
-        ctx: &mut Ctx<'_>,
-    ) {
+    pub fn release(&mut self, index: u16, devices: &[Device], ctx: &mut Ctx<'_>) {
         let Some(place) = self.subchannels.get_mut(usize::from(index)) else {
             return;
         };
@@ -142,55 +133,50 @@ impl Client {
                 }
                 None
             }
-            Kind::Owned(Stands::For(number, _), _) => Some(*number),
-            Kind::Owned(Stands::Any, subject) => subject.as_ref().map(|it| it.device()),
-            Kind::Owned(Stands::Lent(_), _) => None,
+            Kind::Owned(export, subject) => match export.kind {
+                ExportKind::Any => subject.as_ref().map(|it| it.device()),
+                ExportKind::Block | ExportKind::PassThrough | ExportKind::Lent => export.given(),
+            },
         };
-        if let Some(device) = number.and_then(find) {
-            self.plug(index, &device, isc, ctx);
+        let device = devices.iter().find(|it| Some(it.number) == number);
+        if let Some(device) = device {
+            self.plug(index, device, ctx);
         }
     }
 
     /// Gives the subchannel of a disk, which nobody uses, to the virtual subchannel that stands for that disk, for maintenance. Returns
     /// whether there is one that has it now.
-    pub fn begin_maintenance(&mut self, device: &Device, isc: u8, ctx: &mut Ctx<'_>) -> bool {
-        let stands = Stands::Lent(device.number);
-        let mut all = (0..).zip(&self.subchannels);
-        let found = all.find(|(_, place)| {
-            matches!(place.kind, Kind::Owned(it, _) if it == stands) && !place.withheld
+    pub fn begin_maintenance(&mut self, disk: usize, device: &Device, ctx: &mut Ctx<'_>) -> bool {
+        let is_its = |export: &Exported| export.kind == ExportKind::Lent && export.disk() == disk;
+        let mut all = self.subchannels.iter();
+        let found = all.position(|place| {
+            matches!(&place.kind, Kind::Owned(export, _) if is_its(export)) && !place.withheld
         });
-        let Some((index, _)) = found else {
+        let Some(index) = found.map(|index| index as u16) else {
             return false;
         };
-        self.provide(index, stands, device, isc, ctx)
+        self.provide(index, device, ctx).is_some()
             && self.one_pass_through(index, ctx, |subject, ctx| {
                 subject.begin_maintenance(owned(device), ctx)
             }) == Some(true)
     }
 
-    /// Gives a virtual subchannel what passes a device through, if it may have that and has not got it. Returns whether it has.
-    fn provide(
-        &mut self,
-        index: u16,
-        stands: Stands,
-        device: &Device,
-        isc: u8,
-        ctx: &mut Ctx<'_>,
-    ) -> bool {
+    /// Gives a virtual subchannel what passes a device through, if it may have that and has not got it. What it stands for, if it has.
+    fn provide(&mut self, index: u16, device: &Device, ctx: &mut Ctx<'_>) -> Option<Exported> {
         let place = self.subchannels.get(usize::from(index));
-        if !self.may_have(stands, device) {
-            return false;
-        }
-        if place.is_some_and(|place| place.subject().is_some()) {
-            return true;
-        }
-        let subject = self.subject(ctx.platform, index, stands, device, isc);
-        let place = self.subchannels.get_mut(usize::from(index));
-        let (Some(subject), Some(place)) = (subject, place) else {
-            return false;
+        let Kind::Owned(export, subject) = &place?.kind else {
+            return None;
         };
-        place.kind = Kind::Owned(stands, Some(Box::new(subject)));
-        true
+        let (export, has_it) = (*export, subject.is_some());
+        if !self.may_have(&export, device) {
+            return None;
+        }
+        if !has_it {
+            let subject = self.subject(ctx.platform, index, &export, device)?;
+            let place = self.subchannels.get_mut(usize::from(index))?;
+            place.kind = Kind::Owned(export, Some(Box::new(subject)));
+        }
+        Some(export)
     }
 }
 
@@ -200,13 +186,5 @@ fn owned(device: &Device) -> Owned {
         number: device.number.number,
         classify: disk::classify(device),
         runs_within_start: device.runs_within_start,
-    }
-}
-
-/// The number by which a client sees a device.
-const fn seen(stands: Stands, number: DeviceNumber) -> u16 {
-    match stands {
-        Stands::For(_, seen) => seen,
-        Stands::Any | Stands::Lent(_) => number.number,
     }
 }

@@ -4,13 +4,15 @@ use core::mem::offset_of;
 
 use liballoc::boxed::Box;
 
-use channel::{DeviceNumber, Irb, Refusal, Schib};
+use channel::{DeviceNumber, FunctionControl, Irb, Schib};
 use s390x::cc::ConditionCode;
 use vcss::client::{Command, Measurement, Response, SchibPart, Status};
+use vcss::control::ExportKind;
 use vcss::events::EventSource;
 use vcss::{Area, AreaError, Word};
 use window::Window;
 
+use crate::control::Exported;
 use crate::proxy::block_service::VirtioBlk;
 use crate::proxy::ctx::Ctx;
 use crate::proxy::subchannel::emulated::program::Executed;
@@ -117,26 +119,15 @@ pub(super) struct Virtual {
     pub(super) kind: Kind,
     pub(super) entry: Entry,
     /// The client's number.
-    client: u16,
+    pub(super) client: u16,
     /// The client's program window.
-    program: &'static Window,
+    pub(super) program: &'static Window,
     /// The SCHIB part says that it is enabled.
-    shown_enabled: bool,
+    pub(super) shown_enabled: bool,
     /// The client has begun anew, and requests of before are still in flight at the disk.
     pub(super) resetting: bool,
     /// It is out of service: to the client it is one without a device.
     pub(super) withheld: bool,
-}
-
-/// For which owned device a virtual subchannel stands, whenever there is one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stands {
-    /// For the one with this number; the client sees it by the other.
-    For(DeviceNumber, u16),
-    /// For one that nobody was given by its number. The client sees it by its own.
-    Any,
-    /// For a disk's, the one with this number, during maintenance. The client sees it by that number.
-    Lent(DeviceNumber),
 }
 
 /// How well a virtual subchannel does for a device. The first is the best.
@@ -158,28 +149,10 @@ pub(super) enum Kind {
     /// A virtio-ccw device: the subchannel, and which of the devices.
     Virtio(Box<Subchannel>, usize),
     /// An owned subchannel. Nothing so far: the device number is not valid.
-    Owned(Stands, Option<Box<PassThrough>>),
+    Owned(Exported, Option<Box<PassThrough>>),
 }
 
 impl Virtual {
-    pub(super) const fn new(
-        entry: Entry,
-        kind: Kind,
-        client: u16,
-        program: &'static Window,
-        withheld: bool,
-    ) -> Self {
-        Self {
-            kind,
-            entry,
-            client,
-            program,
-            shown_enabled: false,
-            resetting: false,
-            withheld,
-        }
-    }
-
     #[inline]
     pub(super) const fn index(&self) -> u16 {
         self.entry.index as u16
@@ -207,14 +180,17 @@ impl Virtual {
         if self.withheld {
             return None;
         }
-        match &self.kind {
-            Kind::Owned(Stands::For(wanted, _), _) => (*wanted == number).then_some(Fit::Given),
-            Kind::Owned(Stands::Any, None) => Some(Fit::Fresh),
-            Kind::Owned(Stands::Any, Some(subject)) if subject.is_gone() => {
+        let Kind::Owned(export, subject) = &self.kind else {
+            return None;
+        };
+        match (export.kind, subject) {
+            (ExportKind::PassThrough, _) => (export.given() == Some(number)).then_some(Fit::Given),
+            (ExportKind::Any, None) => Some(Fit::Fresh),
+            (ExportKind::Any, Some(subject)) if subject.is_gone() => {
                 let same = subject.device() == number;
                 Some(if same { Fit::Former } else { Fit::Other })
             }
-            Kind::Owned(Stands::Any | Stands::Lent(_), _) | Kind::Virtio(..) => None,
+            (ExportKind::Any | ExportKind::Lent | ExportKind::Block, _) => None,
         }
     }
 
@@ -235,7 +211,7 @@ impl Virtual {
         };
         match (&request, &reply) {
             (Some(Request::Test), Some(reply)) => {
-                let pending = !self.withheld && self.is_pending();
+                let pending = !self.withheld && self.condition().0;
                 self.entry
                     .show_status(reply.irb.unwrap_or_default(), pending);
             }
@@ -328,21 +304,20 @@ impl Virtual {
         self.subject().map_or(0, PassThrough::effort)
     }
 
-    fn is_pending(&self) -> bool {
-        match &self.kind {
-            Kind::Virtio(subchannel, _) => subchannel.is_pending(),
-            Kind::Owned(_, subject) => subject.as_ref().is_some_and(|it| it.is_pending()),
-        }
+    /// Whether status is pending, and what is in progress: what the appliance has to know in its next life.
+    #[inline]
+    fn condition(&self) -> (bool, u32) {
+        let (pending, functions) = match &self.kind {
+            Kind::Virtio(subchannel, _) => (subchannel.is_pending(), subchannel.functions()),
+            Kind::Owned(_, Some(subject)) => (subject.is_pending(), subject.functions()),
+            Kind::Owned(_, None) => (false, FunctionControl::empty()),
+        };
+        (pending, functions.bits().into())
     }
 
-    /// What the appliance has to know in its next life.
     #[inline]
     pub(super) fn functions(&self) -> u32 {
-        match &self.kind {
-            Kind::Virtio(subchannel, _) => subchannel.functions().bits().into(),
-            Kind::Owned(_, Some(subject)) => subject.functions().bits().into(),
-            Kind::Owned(_, None) => 0,
-        }
+        self.condition().1
     }
 
     pub(super) fn show(&mut self, ctx: &mut Ctx<'_>) {
@@ -389,8 +364,10 @@ impl Virtual {
     }
 
     /// Tells the client whether status is pending and what is in progress. Returns whether status has become pending.
+    #[inline(always)]
     pub(super) fn tell_pending(&mut self) -> bool {
-        self.entry.tell(self.is_pending(), self.functions())
+        let (pending, functions) = self.condition();
+        self.entry.tell(pending, functions)
     }
 }
 
@@ -412,8 +389,9 @@ fn emulate(
 ) -> Reply {
     let done = match request {
         Request::Start(orb) => subchannel.start(orb, program, device),
-        Request::Halt => ended(subchannel.halt(), device),
-        Request::Clear => ended(subchannel.clear(), device),
+        // That has ended the program that may have waited for the control unit.
+        Request::Halt => subchannel.halt().inspect(|()| device.go_on()),
+        Request::Clear => subchannel.clear().inspect(|()| device.go_on()),
         Request::Cancel => subchannel.cancel(),
         Request::Resume => subchannel.resume(),
         Request::Store => Ok(()),
@@ -421,12 +399,4 @@ fn emulate(
         Request::Test => return subchannel.test().into(),
     };
     done.map_or_else(Reply::from, |()| Reply::DONE)
-}
-
-/// A halt or clear function that was done has ended the program that may have waited for the control unit.
-fn ended(done: Result<(), Refusal>, device: &mut VirtioBlk) -> Result<(), Refusal> {
-    if done.is_ok() {
-        device.go_on();
-    }
-    done
 }

@@ -4,6 +4,7 @@
 //! Conditions are tested in the order of the *Principles of Operation*, chapter 14: not
 //! operational, then status pending, then busy.
 
+pub mod data;
 pub mod program;
 
 use channel::{
@@ -13,8 +14,8 @@ use channel::{
 use window::Window;
 use zerocopy::big_endian::{U16, U32};
 
-use super::passthrough::status::lost;
-use crate::proxy::subchannel::emulated::program::{ControlUnit, Ending, Program, Step};
+use self::program::{ControlUnit, Ending, Program, Step};
+use super::passthrough::status::{lost, CONCLUSIVE};
 
 /// The single path that every virtual subchannel has.
 const PATH: u8 = 0x80;
@@ -89,12 +90,8 @@ impl Subchannel {
         self.irb = Irb::default();
         let scsw = &mut self.schib.scsw;
         *scsw = Scsw::default();
-        let format = if orb.flags().contains(OrbFlags::FORMAT_1) {
-            OrbFlags::FORMAT_1.bits()
-        } else {
-            0
-        };
-        scsw.control = U32::new(u32::from(orb.key()) << 28 | format);
+        let format = orb.flags() & OrbFlags::FORMAT_1;
+        scsw.control = U32::new(u32::from(orb.key()) << 28 | format.bits());
         scsw.set_controls(
             FunctionControl::START,
             ActivityControl::START_PENDING,
@@ -106,13 +103,8 @@ impl Subchannel {
         }
         self.schib.pmcw.lpum = PATH;
         if orb.flags().contains(OrbFlags::TRANSPORT) {
-            self.present(Ending {
-                ccw_address: orb.program.get().wrapping_add(8),
-                count: 0,
-                device: DeviceStatus::empty(),
-                subchannel: SubchannelStatus::PROGRAM_CHECK,
-                sense: 0,
-            });
+            let ccw_address = orb.program.get().wrapping_add(8);
+            self.present(Ending::check(ccw_address, SubchannelStatus::PROGRAM_CHECK));
             return Ok(());
         }
         self.program = Some(Program::new(orb));
@@ -145,10 +137,7 @@ impl Subchannel {
     pub fn halt(&mut self) -> Result<(), Refusal> {
         self.operational()?;
         let status = self.schib.scsw.status();
-        let beyond_intermediate =
-            StatusControl::PRIMARY | StatusControl::SECONDARY | StatusControl::ALERT;
-        if status == StatusControl::PENDING
-            || (self.is_pending() && status.intersects(beyond_intermediate))
+        if status == StatusControl::PENDING || (self.is_pending() && status.intersects(CONCLUSIVE))
         {
             return Err(Refusal::StatusPending);
         }
@@ -157,7 +146,7 @@ impl Subchannel {
             return Err(Refusal::Busy);
         }
         self.program = None;
-        self.function_done(function | FunctionControl::HALT);
+        self.ended(function | FunctionControl::HALT, StatusControl::PENDING);
         Ok(())
     }
 
@@ -166,7 +155,7 @@ impl Subchannel {
         self.program = None;
         self.schib.scsw = Scsw::default();
         self.irb = Irb::default();
-        self.function_done(FunctionControl::CLEAR);
+        self.ended(FunctionControl::CLEAR, StatusControl::PENDING);
         Ok(())
     }
 
@@ -201,7 +190,7 @@ impl Subchannel {
             wanted.pmcw.flags().contains(PmcwFlags::ENABLED),
         );
         pmcw.lpm = wanted.pmcw.lpm;
-        pmcw.set_concurrent_sense(wanted.pmcw.characteristics.get() & 1 != 0);
+        pmcw.set_concurrent_sense(wanted.pmcw.has_concurrent_sense());
         Ok(())
     }
 
@@ -215,13 +204,8 @@ impl Subchannel {
             return Ok(Tested::Nothing(irb));
         }
         self.irb = Irb::default();
-        let scsw = &mut self.schib.scsw;
         // All status of an emulated unit is final, so nothing of the function remains.
-        scsw.set_controls(
-            FunctionControl::empty(),
-            ActivityControl::empty(),
-            StatusControl::empty(),
-        );
+        self.ended(FunctionControl::empty(), StatusControl::empty());
         Ok(Tested::Status(irb))
     }
 
@@ -231,8 +215,7 @@ impl Subchannel {
     }
 
     fn operational(&self) -> Result<(), Refusal> {
-        let is_enabled = self.is_enabled();
-        is_enabled.then_some(()).ok_or(Refusal::NotOperational)
+        (self.is_enabled().then_some(())).ok_or(Refusal::NotOperational)
     }
 
     /// Neither status is pending nor a function in progress.
@@ -240,8 +223,7 @@ impl Subchannel {
         if self.is_pending() {
             return Err(Refusal::StatusPending);
         }
-        let is_free = self.functions().is_empty();
-        is_free.then_some(()).ok_or(Refusal::Busy)
+        (self.functions().is_empty().then_some(())).ok_or(Refusal::Busy)
     }
 
     /// These functions were in progress, or had status, when the appliance died: they end.
@@ -267,21 +249,14 @@ impl Subchannel {
         scsw.count = U16::new(ending.count);
         scsw.device_status = ending.device.bits();
         scsw.subchannel_status = ending.subchannel.bits();
-        let alert =
-            ending.device.contains(DeviceStatus::UNIT_CHECK) || !ending.subchannel.is_empty();
-        let kind = if alert {
-            StatusControl::ALERT
-        } else {
-            StatusControl::empty()
-        };
-        scsw.set_controls(
-            FunctionControl::START,
-            ActivityControl::empty(),
-            kind | StatusControl::PRIMARY | StatusControl::SECONDARY | StatusControl::PENDING,
+        let unit_check = ending.device.contains(DeviceStatus::UNIT_CHECK);
+        let mut status = CONCLUSIVE | StatusControl::PENDING;
+        status.set(
+            StatusControl::ALERT,
+            unit_check || !ending.subchannel.is_empty(),
         );
-        if ending.device.contains(DeviceStatus::UNIT_CHECK)
-            && self.schib.pmcw.characteristics.get() & 1 != 0
-        {
+        self.ended(FunctionControl::START, status);
+        if unit_check && self.schib.pmcw.has_concurrent_sense() {
             self.irb.set_concurrent_sense(&[ending.sense]);
             self.schib.scsw.set_ecw_stored(true);
         }
@@ -292,24 +267,22 @@ impl Subchannel {
         let scsw = &mut self.schib.scsw;
         scsw.set_deferred_cc(3);
         scsw.set_path_not_operational(true);
-        scsw.set_controls(
-            FunctionControl::START,
-            ActivityControl::empty(),
-            StatusControl::ALERT | StatusControl::PENDING,
-        );
+        let status = StatusControl::ALERT | StatusControl::PENDING;
+        self.ended(FunctionControl::START, status);
     }
 
-    fn function_done(&mut self, function: FunctionControl) {
-        self.schib
-            .scsw
-            .set_controls(function, ActivityControl::empty(), StatusControl::PENDING);
+    /// Nothing goes on any more.
+    fn ended(&mut self, function: FunctionControl, status: StatusControl) {
+        let scsw = &mut self.schib.scsw;
+        scsw.set_controls(function, ActivityControl::empty(), status);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::data::Data;
+    use super::program::Executed;
     use super::*;
-    use crate::proxy::subchannel::emulated::program::{Data, Executed};
     use channel::{Ccw1, CcwFlags, CommandCode};
     use zerocopy::IntoBytes;
 

@@ -5,8 +5,10 @@
 //! |---|---|
 //! | [`state`] | the driver's state machine, pure functions |
 //! | `requests` | the client's eight requests |
+//! | `availability` | who has the owned subchannel |
 //! | `actions` | what the state machine's actions do to the hardware |
 //! | `program` | the client's program: translated, running, cut and going on |
+//! | `owned` | the owned subchannel, and whether its device is there |
 //! | `measure`, `record` | the measurement block; trace records |
 //! | [`status`] | what a subchannel-status word says; status that the appliance makes |
 //! | [`schib`] | which fields of the SCHIB are the client's |
@@ -33,7 +35,9 @@
 //! Command mode. One function of the client's at a time, as the subchannel has it.
 
 mod actions;
+mod availability;
 mod measure;
+mod owned;
 mod program;
 mod record;
 mod requests;
@@ -45,8 +49,8 @@ pub mod status;
 mod tests;
 
 use channel::{
-    Classify, Crw, CrwFlags, DeviceNumber, FunctionControl, Irb, PmcwFlags, RecoveryCode,
-    ReportingSource, Schib, SubchannelId,
+    Crw, CrwFlags, DeviceNumber, FunctionControl, Irb, PmcwFlags, RecoveryCode, ReportingSource,
+    Schib, SubchannelId,
 };
 use heapless::Deque;
 use s390x::clock::Tod;
@@ -54,8 +58,10 @@ use vcss::client::Measurement;
 use vcss::trace::{Record, TraceEvent};
 use window::Window;
 
+pub use self::owned::Owned;
 pub use self::record::driver_state;
 
+use self::availability::Availability;
 use self::measure::Measured;
 use self::program::Program;
 use self::record::{Words, NO_CONDITION, NO_WORDS};
@@ -76,32 +82,6 @@ pub struct Place {
     pub index: u16,
     pub isc: u8,
     pub window: &'static Window,
-}
-
-/// An owned subchannel, and the number of the device that is meant there. Another device on that subchannel is none.
-#[derive(Clone, Copy, Debug)]
-pub struct Owned {
-    pub id: SubchannelId,
-    pub number: u16,
-    /// What can be said to the device again.
-    pub classify: Classify,
-    /// Programs run within START SUBCHANNEL.
-    pub runs_within_start: bool,
-}
-
-/// Who has the owned subchannel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Availability {
-    /// The client, for good.
-    Client,
-    /// Nobody any more: the appliance stops.
-    Withdrawn,
-    /// It is a disk's, and the disk's driver has it. Nothing here touches it.
-    Driver,
-    /// It is a disk's, and the client has it for maintenance.
-    Maintenance,
-    /// It is a disk's, on its way back: what the client has left is being ended.
-    Returning,
 }
 
 /// A virtual subchannel of the pass-through kind.
@@ -170,7 +150,7 @@ impl PassThrough {
         let before = self.state;
         match self.stored(ctx) {
             None => {}
-            Some(schib) if is_in_use(&schib) => {
+            Some(schib) if owned::is_in_use(&schib) => {
                 self.state = State::Busy;
                 self.run(Event::Reset, ctx);
             }
@@ -250,11 +230,7 @@ impl PassThrough {
 
     /// The subchannel is taken from the client, for good.
     pub fn offline(&mut self, ctx: &mut Ctx<'_>) {
-        self.availability = match self.availability {
-            Availability::Client => Availability::Withdrawn,
-            Availability::Maintenance => Availability::Returning,
-            already => already,
-        };
+        self.availability = self.availability.taken();
         self.happen(Event::Offline, TraceEvent::Offline, ctx);
     }
 
@@ -346,13 +322,9 @@ impl PassThrough {
         }
     }
 
-    /// The SCHIB, if there is a device, and the same as before: one that was exchanged in between is disabled, or has another
-    /// number.
+    /// The SCHIB, if there is the device.
     fn stored(&self, ctx: &mut Ctx<'_>) -> Option<Schib> {
-        let schib = ctx.platform.store(self.owned.id).ok()?;
-        let disabled = self.own.is_enabled() && !schib.pmcw.flags().contains(PmcwFlags::ENABLED);
-        let exchanged = disabled || schib.pmcw.device.get() != self.owned.number;
-        (schib.pmcw.has_device() && !exchanged).then_some(schib)
+        self.owned.stored(self.own.is_enabled(), ctx.platform)
     }
 
     /// The same, and if there is no device any more, that is noted.
@@ -415,10 +387,7 @@ impl PassThrough {
     }
 
     pub const fn is_of_a_disk(&self) -> bool {
-        !matches!(
-            self.availability,
-            Availability::Client | Availability::Withdrawn
-        )
+        self.availability.is_of_a_disk()
     }
 
     pub const fn is_gone(&self) -> bool {
@@ -431,11 +400,11 @@ impl PassThrough {
     }
 
     /// Whether a program runs that may change meanwhile: [`Self::refresh`] looks at it.
-    pub const fn is_changing(&self) -> bool {
+    pub fn is_changing(&self) -> bool {
         self.program.is_changing()
     }
 
-    pub const fn wants_refresh(&self) -> bool {
+    pub fn wants_refresh(&self) -> bool {
         self.is_holding() || self.is_changing()
     }
 
@@ -509,10 +478,7 @@ impl PassThrough {
     }
 
     pub const fn device(&self) -> DeviceNumber {
-        DeviceNumber {
-            set: self.owned.id.set(),
-            number: self.owned.number,
-        }
+        self.owned.device()
     }
 
     /// What it takes to look at its program: CCWs.
@@ -523,11 +489,6 @@ impl PassThrough {
     pub const fn index(&self) -> u16 {
         self.place.index
     }
-}
-
-/// Whether somebody left the subchannel enabled, or a function in progress.
-fn is_in_use(schib: &Schib) -> bool {
-    schib.pmcw.flags().contains(PmcwFlags::ENABLED) || !schib.scsw.function().is_empty()
 }
 
 /// The channel report for a client whose virtual subchannel has got another device, or none.

@@ -6,15 +6,17 @@ use std::vec::Vec;
 use channel::{Ccw1, CcwFlags, CommandCode, Orb, OrbFlags, PmcwFlags};
 use s390x::clock::Tod;
 use vcss::client::{Command, Instruction, Response, SchibPart};
+use vcss::control::ExportKind;
 use vcss::layout::Kind;
 use vcss::{plan, Area, Bell};
 use window::{ClientAddress, Window};
 use zerocopy::{FromZeros, IntoBytes};
 
-use super::fixture::memory;
+use super::fixture::{exported, memory};
+use crate::control::Slot;
 use crate::css::Inventory;
 use crate::css::Platform;
-use crate::proxy::client::{Client, Stands};
+use crate::proxy::client::Client;
 use crate::proxy::ctx::Ctx;
 use crate::proxy::Proxy;
 use crate::testing::{Disk, Machine, Model, Virtio};
@@ -44,12 +46,14 @@ impl Fixture {
         // Where a CCW can name it.
         let bytes = Box::leak(std::vec![0; 4096].into_boxed_slice());
         let program: &'static Window = Box::leak(Box::new(Window::leaked(bytes, 0x10_0000)));
-        let mut client = Client::new("client".into(), 0, area.clone(), program, program).unwrap();
+        let mut client =
+            Client::new("client".into(), 0, area.clone(), program, program, 3).unwrap();
         let inventory = Inventory::discover(&mut machine).unwrap();
-        for device in inventory.devices() {
+        for (index, device) in (0..).zip(inventory.devices()) {
             let mut ctx = Ctx::new(&mut machine);
+            let export = exported(Slot { client: 0, index }, ExportKind::Any);
             client
-                .add_pass_through(Stands::Any, Some(device), 3, &mut ctx)
+                .add_pass_through(export, Some(device), &mut ctx)
                 .unwrap();
         }
         if arenas {
@@ -151,21 +155,21 @@ fn of_programs_that_may_change_one_is_looked_at_at_a_time() {
     while fixture.answered().len() < COUNT as usize {
         assert!(fixture.turn());
     }
-    let all = fixture.proxy.passed_through();
+    let all = fixture.proxy.clients.passed_through();
     assert_eq!(all.filter(|(_, _, of)| of.is_changing()).count(), 4);
     // A look takes that long.
     let took = 1_000;
     fixture.machine.store_micros = took;
     let mut looks = Vec::new();
     for _ in 0..2 * COUNT {
-        let from = fixture.proxy.tending.from;
+        let from = fixture.proxy.clients.tending.from;
         fixture.machine.pause(from);
         let now = fixture.machine.now();
         let looked_at = fixture.looked_at();
         assert_eq!(looked_at.len(), 1, "{looked_at:?}");
         looks.extend(looked_at);
         let from = now.plus_micros(took + 3 * took);
-        assert_eq!(fixture.proxy.tending.from, from);
+        assert_eq!(fixture.proxy.clients.tending.from, from);
         // None before that, though the turns go on.
         for before in [2 * took, 1] {
             fixture

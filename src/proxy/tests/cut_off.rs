@@ -14,9 +14,10 @@ use vcss::underway::Note;
 use vcss::{plan, Area};
 use zerocopy::{FromZeros, IntoBytes};
 
-use super::fixture::memory;
+use super::fixture::{exported_as, memory};
+use crate::control::Slot;
 use crate::css::Inventory;
-use crate::proxy::client::{Client, Stands};
+use crate::proxy::client::Client;
 use crate::proxy::ctx::Ctx;
 use crate::proxy::Proxy;
 use crate::testing::{Disk, Machine, Model, Virtio};
@@ -81,15 +82,19 @@ impl Fixture {
         let inventory = Inventory::discover(&mut self.machine).unwrap();
         let program = memory(4096);
         let mut client =
-            Client::new("client".into(), 0, self.area.clone(), program, program).unwrap();
+            Client::new("client".into(), 0, self.area.clone(), program, program, 3).unwrap();
         let mut ctx = Ctx::new(&mut self.machine);
         let device = inventory.devices().first();
+        let slot = Slot {
+            client: 0,
+            index: 0,
+        };
         client
-            .add_pass_through(Stands::For(NUMBER, SEEN), device, 3, &mut ctx)
+            .add_pass_through(exported_as(slot, NUMBER, SEEN), device, &mut ctx)
             .unwrap();
         let mut proxy = Proxy::new(std::vec![client], &[], None);
         let (note, cut) = Note::open(&self.control).unwrap();
-        proxy.note_requests(
+        proxy.clients.note_requests(
             std::boxed::Box::leak(std::boxed::Box::new(note)),
             cut,
             &mut self.machine,

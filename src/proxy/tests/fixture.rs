@@ -8,9 +8,10 @@ use std::rc::Rc;
 use std::vec::Vec;
 
 use channel::{
-    Ccw1, CcwFlags, ChannelSubsystem, CommandCode, IoInterruption, Irb, Orb, OrbFlags, PmcwFlags,
-    SubchannelId, Tested,
+    Ccw1, CcwFlags, ChannelSubsystem, CommandCode, DeviceNumber, IoInterruption, Irb, Orb,
+    OrbFlags, PmcwFlags, SubchannelId, Tested,
 };
+use vcss::control::{Export, ExportKind};
 use vcss::layout::Kind;
 use vcss::{plan, Area, Remote, RemoteError, Wake};
 use virtio::blk::{RequestHeader, RequestType};
@@ -19,9 +20,9 @@ use virtio::ring::driver::{Buffer, Queue};
 use virtio::ring::{Options, QueueLayout};
 use virtio::{Features, Status};
 use window::{stores, ClientAddress, Segment, Window};
-use zerocopy::IntoBytes;
+use zerocopy::{FromZeros, IntoBytes};
 
-use crate::control::Export;
+use crate::control::{Exported, Slot};
 use crate::css::Platform;
 use crate::driver::block::{
     BlockDevice, BlockStatus, DiscardLimits, Done, Geometry, Operation, Range, SubmitError, Token,
@@ -571,27 +572,24 @@ impl World {
     /// A life of the appliance, for which these disks are there.
     fn life(&self, there: &[usize]) -> (Proxy, Vec<OwnedDisk>) {
         let (area, window, program) = (self.area.clone(), self.window, self.program);
-        let mut client = Client::new("linux".into(), 0, area, window, program).unwrap();
+        let mut client = Client::new("linux".into(), 0, area, window, program, 3).unwrap();
         let slice = Export {
-            disk: 0,
-            start: SLICE_START,
-            sectors: SLICE_SECTORS,
-            partition: 0,
-            read_only: false,
-            queues: 4,
+            device: 0x1000.into(),
+            start: SLICE_START.into(),
+            sectors: SLICE_SECTORS.into(),
+            queues: 4.into(),
             serial: *b"slice of disk zero\0\0",
+            ..Export::new_zeroed()
         };
         let whole = Export {
-            disk: 1,
-            start: 0,
-            sectors: DISK_SECTORS,
-            partition: 0,
-            read_only: true,
-            queues: 1,
-            serial: [0; 20],
+            disk: 1.into(),
+            device: 0x1001.into(),
+            sectors: DISK_SECTORS.into(),
+            flags: Export::READ_ONLY.into(),
+            ..Export::new_zeroed()
         };
-        client.add(0x1000, slice).unwrap();
-        client.add(0x1001, whole).unwrap();
+        client.add(&slice).unwrap();
+        client.add(&whole).unwrap();
         let mut disks: Vec<OwnedDisk> = self.disks.iter().map(owned).collect();
         let mut proxy = Proxy::new(std::vec![client], &disks, None);
         for &index in there {
@@ -601,23 +599,37 @@ impl World {
     }
 }
 
+/// What a virtual subchannel of this kind stands for.
+pub fn exported(slot: Slot, kind: ExportKind) -> Exported {
+    let kind = (kind as u32).into();
+    let entry = Export {
+        kind,
+        ..Export::new_zeroed()
+    };
+    Exported::new(slot, entry).unwrap()
+}
+
+/// The owned device with this number, as the client is to see it.
+pub fn exported_as(slot: Slot, given: DeviceNumber, seen: u16) -> Exported {
+    let mut exported = exported(slot, ExportKind::PassThrough);
+    exported.entry.owned_set = given.set;
+    exported.entry.owned_device = given.number.into();
+    exported.entry.device = seen.into();
+    exported
+}
+
 /// Area, window and program window of a client.
 type Parts = (Area<'static>, &'static Window, &'static Window);
 
 fn appliance_of_two(disk: &RamDisk, parts: &[Parts; 2]) -> Side {
     let clients = (0..).zip(parts).map(|(number, (area, window, program))| {
         let mut client =
-            Client::new("linux".into(), number, area.clone(), window, program).unwrap();
+            Client::new("linux".into(), number, area.clone(), window, program, 3).unwrap();
         let whole = Export {
-            disk: 0,
-            start: 0,
-            sectors: 0,
-            partition: 0,
-            read_only: false,
-            queues: 1,
-            serial: [0; 20],
+            device: 0x1000.into(),
+            ..Export::new_zeroed()
         };
-        client.add(0x1000, whole).unwrap();
+        client.add(&whole).unwrap();
         client
     });
     let mut disks: Vec<OwnedDisk> = std::vec![owned(disk)];

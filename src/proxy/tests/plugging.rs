@@ -4,13 +4,15 @@ use std::vec::Vec;
 
 use channel::{DeviceNumber, PmcwFlags, SubchannelId};
 use vcss::client::SchibPart;
+use vcss::control::ExportKind;
 use vcss::events::EventSink;
 use vcss::layout::Kind;
 use vcss::{plan, Area};
 
-use super::fixture::memory;
+use super::fixture::{exported, exported_as, memory};
+use crate::control::Slot;
 use crate::css::{Change, Inventory};
-use crate::proxy::client::{Client, Stands};
+use crate::proxy::client::Client;
 use crate::proxy::ctx::Ctx;
 use crate::proxy::Proxy;
 use crate::testing::{Disk, Machine, Model, Virtio};
@@ -47,20 +49,21 @@ impl Fixture {
         let mut clients = Vec::new();
         for (number, area) in (0..).zip(&areas) {
             let program = memory(4096);
-            let client = Client::new("client".into(), number, area.clone(), program, program);
+            let client = Client::new("client".into(), number, area.clone(), program, program, ISC);
             clients.push(client.unwrap());
         }
         let given = devices.iter().find(|device| device.number == GIVEN);
         let mut free = devices.iter().filter(|device| device.number != GIVEN);
-        for (client, stands) in [
-            (0, Stands::For(GIVEN, SEEN)),
-            (1, Stands::Any),
-            (1, Stands::Any),
-        ] {
-            let device = if client == 0 { given } else { free.next() };
+        for (client, index) in [(0, 0), (1, 0), (1, 1)] {
+            let slot = Slot { client, index };
+            let (export, device) = if client == 0 {
+                (exported_as(slot, GIVEN, SEEN), given)
+            } else {
+                (exported(slot, ExportKind::Any), free.next())
+            };
             let mut ctx = Ctx::new(&mut machine);
-            clients[client]
-                .add_pass_through(stands, device, ISC, &mut ctx)
+            clients[usize::from(client)]
+                .add_pass_through(export, device, &mut ctx)
                 .unwrap();
         }
         Self {
@@ -86,18 +89,22 @@ impl Fixture {
             return false;
         };
         let device = &self.inventory.devices()[place];
-        self.proxy.plug(&mut self.machine, device, ISC)
+        self.proxy.clients.plug(&mut self.machine, device)
     }
 
     fn unplug(&mut self, id: SubchannelId) {
         self.machine.subchannel(id).mishaps.gone = true;
-        self.proxy.report(&mut self.machine, id);
+        self.proxy.clients.report(&mut self.machine, id);
         self.inventory.look(&mut self.machine, id);
     }
 
     /// Who has which device: client, virtual subchannel, device number.
     fn held(&self) -> Vec<(u16, u16, u16)> {
-        let all = self.proxy.passed_through().filter(|(.., it)| !it.is_gone());
+        let all = self
+            .proxy
+            .clients
+            .passed_through()
+            .filter(|(.., it)| !it.is_gone());
         all.map(|(client, index, it)| (client, index, it.device().number))
             .collect()
     }

@@ -11,7 +11,7 @@ const DATA: u64 = 0x8_0000;
 
 fn live(fixture: &Fixture) -> bool {
     let side = fixture.side.borrow();
-    let client = side.proxy.client(0).unwrap();
+    let client = side.proxy.clients.get(0).unwrap();
     client.devices()[0].is_live()
 }
 

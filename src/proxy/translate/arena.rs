@@ -14,7 +14,8 @@ use channel::{Ccw1, CcwFlags, CommandCode};
 use window::WindowSlice;
 use zerocopy::FromBytes;
 
-use super::history::History;
+#[cfg(any(test, fuzzing))]
+use super::tests::history::History;
 
 /// Bytes of a word of the arena.
 const WORD: usize = 8;
@@ -63,16 +64,18 @@ impl List {
 /// The arena of one subchannel.
 #[derive(Debug)]
 pub(super) struct Arena {
-    words: Box<[AtomicU64]>,
+    pub(super) words: Box<[AtomicU64]>,
     /// Where the channel finds it.
-    base: u32,
+    pub(super) base: u32,
     /// Words from here on are lists.
     lists: usize,
     /// Words below are CCWs that the channel may be at.
     running: usize,
     /// What is to be stored there.
     held: heapless::Vec<(usize, Ccw1), HELD>,
-    history: History,
+    /// What the words have held, for the tests' channel, which may find any of it.
+    #[cfg(any(test, fuzzing))]
+    pub(super) history: History,
 }
 
 impl Arena {
@@ -94,6 +97,7 @@ impl Arena {
         let words: Box<[AtomicU64]> = (0..bytes / WORD).map(|_| AtomicU64::new(0)).collect();
         Self {
             lists: words.len(),
+            #[cfg(any(test, fuzzing))]
             history: History::new(words.len()),
             words,
             base,
@@ -104,6 +108,7 @@ impl Arena {
 
     pub(super) fn clear(&mut self) {
         self.lists = self.words.len();
+        #[cfg(any(test, fuzzing))]
         self.history.forget(0..self.lists);
     }
 
@@ -140,6 +145,7 @@ impl Arena {
         if first < ccws {
             return None;
         }
+        #[cfg(any(test, fuzzing))]
         self.history
             .taken(first..self.lists, |index| self.get(index));
         self.lists = first;
@@ -152,6 +158,7 @@ impl Arena {
         for index in (0..used).rev() {
             self.set(place + index, self.get(first + index));
         }
+        #[cfg(any(test, fuzzing))]
         self.history.forget(first..place);
         self.lists = place;
         place
@@ -162,6 +169,7 @@ impl Arena {
     pub(super) fn set(&self, index: usize, value: u64) {
         if let Some(word) = self.words.get(index) {
             word.store(value.to_be(), Ordering::Release);
+            #[cfg(any(test, fuzzing))]
             self.history.stored(index, value);
         }
     }
@@ -189,8 +197,10 @@ impl Arena {
             }
             value.is_some()
         });
-        let stored = list.first as usize..list.first as usize + 1 + copied;
-        self.history.copied(stored, |index| self.get(index));
+        #[cfg(any(test, fuzzing))]
+        for index in list.first as usize..list.first as usize + 1 + copied {
+            self.history.stored(index, self.get(index));
+        }
         1 + copied
     }
 
@@ -203,6 +213,7 @@ impl Arena {
 
     #[inline]
     pub(super) fn set_ccw(&self, index: usize, ccw: Ccw1) {
+        #[cfg(any(test, fuzzing))]
         self.history.published();
         self.set(index, u64::from_be_bytes(zerocopy::transmute!(ccw)));
     }
@@ -249,40 +260,6 @@ impl Arena {
         }
         self.held.clear();
     }
-
-    /// From now on, the channel finds nothing but what is there now: it is going to be started.
-    #[cfg(any(test, fuzzing))]
-    pub(super) fn settle(&self) {
-        self.history.settle(0..self.words.len());
-    }
-
-    /// What the channel may find at an address, of each word any value that it has held. `None`: not in the arena, or nothing has
-    /// been stored there.
-    #[cfg(any(test, fuzzing))]
-    pub(super) fn fetch_any(
-        &self,
-        address: u32,
-        bytes: &mut [u8],
-        choose: &mut dyn FnMut(usize) -> usize,
-    ) -> Option<()> {
-        let first = self
-            .index_of(address)
-            .filter(|_| address.is_multiple_of(8))?;
-        for (index, part) in (first..).zip(bytes.chunks_mut(WORD)) {
-            let word = self.history.any(index, choose)?.to_be_bytes();
-            part.iter_mut().zip(word).for_each(|(to, from)| *to = from);
-        }
-        Some(())
-    }
-
-    pub(super) fn fetch(&self, address: u32, bytes: &mut [u8]) -> Option<()> {
-        let start = address.checked_sub(self.base)? as usize;
-        for (at, byte) in (start..).zip(bytes) {
-            let word = self.words.get(at / WORD)?.load(Ordering::Relaxed);
-            *byte = *word.to_ne_bytes().get(at % WORD)?;
-        }
-        Some(())
-    }
 }
 
 /// The order in which CCWs that replace others are stored. Programs mostly chain forward, and new ground comes before what leads
@@ -296,6 +273,7 @@ fn in_order(held: &[(usize, Ccw1)]) -> impl Iterator<Item = (usize, Ccw1)> + '_ 
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::history::fetch;
     use super::*;
     use std::vec::Vec;
 
@@ -366,8 +344,8 @@ mod tests {
         let arena = Arena::at(64, 0x1000);
         arena.set_ccw(2, INVALID);
         let mut bytes = [0; 8];
-        arena.fetch(arena.address_of(2), &mut bytes).unwrap();
+        fetch(&arena, arena.address_of(2), &mut bytes).unwrap();
         assert_eq!(bytes, [8, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF]);
-        assert!(arena.fetch(0x1040, &mut bytes).is_none());
+        assert!(fetch(&arena, 0x1040, &mut bytes).is_none());
     }
 }

@@ -45,7 +45,7 @@ pub(super) struct Area {
     pub(super) transfer: Transfer,
     /// What is transferred goes nowhere.
     pub(super) skip: bool,
-    /// The last bits of an address word that stands for a whole block: see [`TranslatedProgram::block_start`].
+    /// The last bits of an address word that stands for a whole block: where in that the transfer begins.
     pub(super) start: u64,
 }
 
@@ -60,12 +60,8 @@ impl Area {
 
     /// The part of the block of `word` that is transferred when `left` bytes are left, as client addresses.
     fn reach(&self, word: u64, mask: u64, left: u64) -> (u64, u64) {
-        match self.transfer {
-            Transfer::Backward => ((word + 1).saturating_sub(left).max(word & !mask), word + 1),
-            Transfer::None | Transfer::Output | Transfer::Input => {
-                (word, (word + left).min((word | mask) + 1))
-            }
-        }
+        let (start, end) = self.transfer.span(word, left);
+        (start.max(word & !mask), end.min((word | mask) + 1))
     }
 }
 
@@ -90,13 +86,7 @@ impl TranslatedProgram {
         if transfer == Transfer::None || address >= super::END_31 || empty && !self.shape.format_1 {
             return Ok(INVALID);
         }
-        let area = Area {
-            address,
-            count: u64::from(ccw.count.get()).max(1),
-            transfer,
-            skip: flags.contains(CcwFlags::SKIP),
-            start: self.block_start(transfer),
-        };
+        let area = self.area(slot);
         let mut placed = ccw;
         let alone = || Transfer::of(ccw.command);
         if !self.shape.changeable
@@ -147,15 +137,7 @@ impl TranslatedProgram {
 
     /// Where data is that has a direct address, as far as that can name anything.
     fn direct(&self, area: &Area) -> (u64, u64) {
-        let (start, end) = match area.transfer {
-            Transfer::Backward => (
-                (area.address + 1).saturating_sub(area.count),
-                area.address + 1,
-            ),
-            Transfer::None | Transfer::Output | Transfer::Input => {
-                (area.address, area.address + area.count)
-            }
-        };
+        let (start, end) = area.transfer.span(area.address, area.count);
         (start, end.min(self.shape.limit))
     }
 
@@ -273,11 +255,17 @@ impl TranslatedProgram {
         self.shape.modifiable && stores && !area.skip
     }
 
-    /// Where in a block the transfer begins.
-    fn block_start(&self, transfer: Transfer) -> u64 {
-        match transfer {
-            Transfer::Backward => self.shape.block_mask,
-            Transfer::None | Transfer::Output | Transfer::Input => 0,
+    /// The data of a CCW.
+    fn area(&self, slot: &Slot) -> Area {
+        Area {
+            address: u64::from(slot.client.address.get()),
+            count: u64::from(slot.client.count.get()).max(1),
+            transfer: slot.transfer,
+            skip: slot.client.flags().contains(CcwFlags::SKIP),
+            start: match slot.transfer {
+                Transfer::Backward => self.shape.block_mask,
+                Transfer::None | Transfer::Output | Transfer::Input => 0,
+            },
         }
     }
 
@@ -409,13 +397,7 @@ impl TranslatedProgram {
     /// list now.
     pub(super) fn refill(&mut self, slot: &Slot, window: &Window) -> bool {
         let flags = slot.client.flags();
-        let area = Area {
-            address: u64::from(slot.client.address.get()),
-            count: u64::from(slot.client.count.get()).max(1),
-            transfer: slot.transfer,
-            skip: flags.contains(CcwFlags::SKIP),
-            start: self.block_start(slot.transfer),
-        };
+        let area = self.area(slot);
         let Some(list) = slot.list else {
             return true;
         };

@@ -88,19 +88,10 @@ fn join(a: Range, b: Range) -> Range {
 impl DirtyRanges {
     /// Forgets everything. The room for ranges is left as it is: to store all of it costs more than a short program does.
     pub(super) fn clear(&mut self) {
-        let Self {
-            written,
-            lists,
-            before_list,
-            awaited,
-            overwritten,
-            fresh,
-            split,
-        } = self;
-        written.clear();
-        lists.clear();
-        *before_list = 0;
-        [*awaited, *overwritten, *fresh, *split] = [false; 4];
+        self.written.clear();
+        self.lists.clear();
+        self.before_list = 0;
+        [self.awaited, self.overwritten, self.fresh, self.split] = [false; 4];
     }
 
     /// Whether anything from `start` up to `end` may have been written.

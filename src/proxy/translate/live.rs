@@ -28,13 +28,6 @@ use super::ranges::{Segment, Slot, SlotKind, Transfer, LINKS};
 /// How often a program is compared that keeps changing meanwhile, before what has been found is stored all the same.
 const LOOKS: u32 = 4;
 
-/// What [`Translator::refresh`](super::Translator::refresh) found.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Refreshed {
-    /// CCWs that were translated anew or have another address list.
-    pub changed: u32,
-}
-
 /// Who has changed a CCW: see [`ClientChain::doubt`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Doubt {
@@ -48,30 +41,31 @@ enum Doubt {
 }
 
 impl ClientChain {
-    /// Compares the client's program with what was translated, and translates again what has changed.
-    pub(super) fn refresh(&mut self, window: &Window) -> Refreshed {
-        let mut refreshed = Refreshed::default();
+    /// Compares the client's program with what was translated, and translates again what has changed: so many CCWs are new, or have
+    /// another address list.
+    pub(super) fn refresh(&mut self, window: &Window) -> u32 {
+        let mut changed = 0;
         self.program.ranges.chained = 0;
         self.program.ranges.detours = 0;
         self.program.arena.hold(self.program.ranges.used());
         for _ in 0..LOOKS {
-            let before = refreshed.changed;
-            self.look(window, &mut refreshed);
-            if refreshed.changed == before {
+            let before = changed;
+            self.look(window, &mut changed);
+            if changed == before {
                 break;
             }
         }
         self.program.arena.store_held();
-        refreshed
+        changed
     }
 
     /// Compares everything once.
-    fn look(&mut self, window: &Window, refreshed: &mut Refreshed) {
+    fn look(&mut self, window: &Window, changed: &mut u32) {
         // What is appended now is new.
         let known = self.program.ranges.segments().len();
         for number in 0..known {
             if let Some(&segment) = self.program.ranges.segments().get(number) {
-                self.refresh_segment(segment, window, refreshed);
+                self.refresh_segment(segment, window, changed);
             }
         }
         // A link may lead to what changed in a later segment, and there may be new ones.
@@ -83,7 +77,7 @@ impl ClientChain {
         }
     }
 
-    fn refresh_segment(&mut self, segment: Segment, window: &Window, refreshed: &mut Refreshed) {
+    fn refresh_segment(&mut self, segment: Segment, window: &Window, changed: &mut u32) {
         let first = segment.first as usize;
         let end = first + segment.length as usize;
         for slot in first..end {
@@ -115,7 +109,7 @@ impl ClientChain {
             let words = self.program.words_of(&known);
             if !same || entry != known.entry || !self.program.refill(&known, window) {
                 self.change(slot, Slot { entry, ..known }, ccw, end, window);
-                refreshed.changed += 1;
+                *changed += 1;
             }
             self.steady &= self.program.words_of(&known) == words;
             if self.program.dirty.take_fresh() {

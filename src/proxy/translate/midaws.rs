@@ -93,18 +93,9 @@ impl TranslatedProgram {
         let (count, address) = (u64::from(midaw.count.get()), midaw.address.get());
         let within = address % PAGE;
         let skip = midaw.flags().contains(MidawFlags::SKIP);
-        let (on_page, range) = match area.transfer {
-            Transfer::Backward => (
-                count <= within + 1,
-                (
-                    address.wrapping_add(1).wrapping_sub(count),
-                    address.wrapping_add(1),
-                ),
-            ),
-            Transfer::None | Transfer::Output | Transfer::Input => (
-                within + count <= PAGE,
-                (address, address.wrapping_add(count)),
-            ),
+        let on_page = match area.transfer {
+            Transfer::Backward => count <= within + 1,
+            Transfer::None | Transfer::Output | Transfer::Input => within + count <= PAGE,
         };
         if !midaw.is_well_formed() {
             return None;
@@ -116,7 +107,7 @@ impl TranslatedProgram {
             return None;
         }
         if !unused {
-            self.note(area, range);
+            self.note(area, area.transfer.span(address, count));
         }
         // One that is not used may not be seen either. But a status modifier may lead into a data chain, to a command that writes.
         let address = if there { address } else { 0 };

@@ -56,6 +56,18 @@ impl Transfer {
         OF[usize::from(command & 0x0F)]
     }
 
+    /// Where so many bytes are that are transferred from an address on: the first one, and the one behind the last.
+    #[inline(always)]
+    pub(super) const fn span(self, address: u64, count: u64) -> (u64, u64) {
+        match self {
+            Self::Backward => {
+                let end = address.saturating_add(1);
+                (end.saturating_sub(count), end)
+            }
+            Self::None | Self::Output | Self::Input => (address, address.saturating_add(count)),
+        }
+    }
+
     /// What is transferred by a CCW with this command that is reached in the course of `self`.
     #[inline(always)]
     pub(super) fn by(self, command: u8) -> Self {

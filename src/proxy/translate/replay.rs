@@ -32,7 +32,7 @@ pub(super) const BYTES: usize = 2048;
 /// What is put in front of a start.
 #[derive(Debug)]
 pub(super) struct Replay {
-    arena: Arena,
+    pub(super) arena: Arena,
     /// The client's address of each CCW.
     clients: heapless::Vec<u32, MOST>,
     /// Words from here on are arguments.
@@ -56,25 +56,6 @@ impl Replay {
     pub(super) fn clear(&mut self) {
         self.clients.clear();
         self.arguments = self.arena.room();
-    }
-
-    pub(super) fn fetch(&self, address: u32, bytes: &mut [u8]) -> Option<()> {
-        self.arena.fetch(address, bytes)
-    }
-
-    #[cfg(any(test, fuzzing))]
-    pub(super) fn settle(&self) {
-        self.arena.settle();
-    }
-
-    #[cfg(any(test, fuzzing))]
-    pub(super) fn fetch_any(
-        &self,
-        address: u32,
-        bytes: &mut [u8],
-        choose: &mut dyn FnMut(usize) -> usize,
-    ) -> Option<()> {
-        self.arena.fetch_any(address, bytes, choose)
     }
 
     /// The client's address of the CCW at an address.

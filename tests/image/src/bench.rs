@@ -322,7 +322,9 @@ pub(crate) fn serve(
         Kind::Control,
     )?;
     let (note, _) = Note::open(&control).map_err(|error| error.to_string())?;
-    proxy.note_requests(Box::leak(Box::new(note)), None, platform.as_mut());
+    proxy
+        .clients
+        .note_requests(Box::leak(Box::new(note)), None, platform.as_mut());
     let mut fits = Ok(());
     proxy.attach(0, &mut disks, |_, it| fits = it);
     fits.map_err(|unfit| unfit.to_string())?;

@@ -11,17 +11,20 @@
 //! One client, pass-through subchannels only. Channel reports are not listened to.
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
-use appliance::css::Platform;
-use appliance::css::{Device, Hardware};
-use appliance::proxy::client::{Client, Stands};
+use appliance::control::{ControlError, Exported, Slot};
+use appliance::css::{Device, Hardware, Platform};
+use appliance::proxy::client::Client;
 use appliance::proxy::ctx::Ctx;
+use appliance::proxy::subchannel::passthrough::PassThrough;
 use appliance::proxy::Proxy;
 use channel::ChannelSubsystem;
+use vcss::control::{Export, ExportKind};
 use vcss::layout::Kind;
 use vcss::plan::{self, AreaPlan};
 use vcss::trace::{Follower, Recorder};
 use vcss::{Area, Bell};
 use window::Window;
+use zerocopy::FromZeros;
 
 /// Interruption subclass of the owned subchannels.
 const ISC: u8 = 3;
@@ -62,15 +65,16 @@ impl Loopback {
             ),
             false => (None, None),
         };
-        let client = Client::new("loopback".to_string(), 0, area.clone(), window, window);
+        let client = Client::new("loopback".to_string(), 0, area.clone(), window, window, ISC);
         let mut client = client.map_err(|error| error.to_string())?.trusted();
-        for device in devices {
+        for (index, device) in (0..).zip(devices) {
+            let export = exported(index, ExportKind::Any).map_err(|error| error.to_string())?;
             let mut ctx = Ctx {
                 trace: recorder.as_mut(),
                 ..Ctx::new(&mut platform)
             };
             client
-                .add_pass_through(Stands::Any, Some(device), ISC, &mut ctx)
+                .add_pass_through(export, Some(device), &mut ctx)
                 .map_err(|error| error.to_string())?;
         }
         let mut proxy = Proxy::new(alloc::vec![client], &[], recorder);
@@ -92,12 +96,24 @@ impl Loopback {
 
     /// What the event loop does with interruptions.
     pub fn drain(&mut self) {
-        if self.proxy.is_expecting() {
+        if self.proxy.clients.any(PassThrough::is_expecting) {
             while let Some(interruption) = self.platform.pending_interruption() {
-                self.proxy.interruption(&mut self.platform, &interruption);
+                self.proxy
+                    .clients
+                    .interruption(&mut self.platform, &interruption);
             }
         }
     }
+}
+
+/// What a virtual subchannel of the one client stands for; the disk, if it is one's, is the first.
+pub fn exported(index: u16, kind: ExportKind) -> Result<Exported, ControlError> {
+    let kind = (kind as u32).into();
+    let entry = Export {
+        kind,
+        ..Export::new_zeroed()
+    };
+    Exported::new(Slot { client: 0, index }, entry)
 }
 
 /// A new area.

@@ -17,9 +17,12 @@
 //! The program is the client's and may change at any time: each CCW is copied once, when it is its
 //! turn, and the copy is checked and used.
 
-use channel::{Ccw0, Ccw1, CcwFlags, CommandCode, DeviceStatus, Orb, OrbFlags, SubchannelStatus};
+use channel::{
+    Ccw0, Ccw1, CcwFlags, CommandCode, DeviceStatus, IdawFormat, Orb, OrbFlags, SubchannelStatus,
+};
 use window::{ClientAddress, Window};
-use zerocopy::big_endian::{U32, U64};
+
+use super::data::{Data, Fault};
 
 pub const MAX_CCWS: u32 = 1024;
 
@@ -41,122 +44,9 @@ pub enum Executed {
     Fault(Fault),
 }
 
-/// Why data could not be moved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// The CCW's count is less than the command needs.
-    Short,
-    /// The data address, or an address word, is wrong or leads outside the program window.
-    Address,
-}
-
 impl From<Fault> for Executed {
     fn from(fault: Fault) -> Self {
         Self::Fault(fault)
-    }
-}
-
-#[derive(Debug)]
-pub struct Data<'a> {
-    window: &'a Window,
-    ccw: Ccw1,
-    flags: OrbFlags,
-    moved: u16,
-}
-
-impl Data<'_> {
-    pub const fn count(&self) -> u16 {
-        self.ccw.count.get()
-    }
-
-    /// Copies what the client has at `offset` of the area.
-    pub fn read(&mut self, offset: u16, bytes: &mut [u8]) -> Result<(), Fault> {
-        self.walk(offset, bytes.len(), |window, address, at, length| {
-            let part = bytes.get_mut(at..at + length).ok_or(Fault::Short)?;
-            window.read_bytes(address, part).map_err(|_| Fault::Address)
-        })
-    }
-
-    /// Stores at `offset` of the area, unless the CCW says to skip.
-    pub fn write(&mut self, offset: u16, bytes: &[u8]) -> Result<(), Fault> {
-        let skip = self.ccw.flags().contains(CcwFlags::SKIP);
-        self.walk(offset, bytes.len(), |window, address, at, length| {
-            let part = bytes.get(at..at + length).ok_or(Fault::Short)?;
-            if skip {
-                return Ok(());
-            }
-            window
-                .write_bytes(address, part)
-                .map_err(|_| Fault::Address)
-        })
-    }
-
-    fn walk(
-        &mut self,
-        offset: u16,
-        length: usize,
-        mut piece: impl FnMut(&Window, ClientAddress, usize, usize) -> Result<(), Fault>,
-    ) -> Result<(), Fault> {
-        let end = usize::from(offset) + length;
-        if end > usize::from(self.count()) {
-            return Err(Fault::Short);
-        }
-        let mut done = 0;
-        while done < length {
-            let (address, contiguous) = self.locate(usize::from(offset) + done)?;
-            let step = contiguous.min(length - done);
-            piece(self.window, address, done, step)?;
-            done += step;
-        }
-        self.moved = self.moved.max(end as u16);
-        Ok(())
-    }
-
-    /// Where byte `offset` of the area is, and how many bytes follow it there.
-    fn locate(&self, offset: usize) -> Result<(ClientAddress, usize), Fault> {
-        let base = u64::from(self.ccw.address.get());
-        if !self.ccw.flags().contains(CcwFlags::IDA) {
-            return Ok((ClientAddress::new(base + offset as u64), usize::MAX));
-        }
-        let format_2 = self.flags.contains(OrbFlags::FORMAT_2_IDAW);
-        let block = if format_2 && !self.flags.contains(OrbFlags::IDAW_2K) {
-            4096
-        } else {
-            2048
-        };
-        let first = self.address_word(base, 0, format_2)?;
-        let in_first = (block - first % block) as usize;
-        let (address, within) = if offset < in_first {
-            (first, offset)
-        } else {
-            let further = offset - in_first;
-            let index = 1 + further / block as usize;
-            let address = self.address_word(base, index, format_2)?;
-            if address % block != 0 {
-                return Err(Fault::Address);
-            }
-            (address, further % block as usize)
-        };
-        let room = (block - address % block) as usize - within;
-        let address = ClientAddress::new(address).checked_add(within as u64);
-        Ok((address.ok_or(Fault::Address)?, room))
-    }
-
-    fn address_word(&self, list: u64, index: usize, format_2: bool) -> Result<u64, Fault> {
-        let size: u64 = if format_2 { 8 } else { 4 };
-        if !list.is_multiple_of(size) {
-            return Err(Fault::Address);
-        }
-        let place = ClientAddress::new(list + index as u64 * size);
-        if format_2 {
-            let word: U64 = self.window.read(place).map_err(|_| Fault::Address)?;
-            return Ok(word.get());
-        }
-        let word: U32 = self.window.read(place).map_err(|_| Fault::Address)?;
-        match word.get() {
-            bad if bad & 0x8000_0000 != 0 => Err(Fault::Address),
-            word => Ok(u64::from(word)),
-        }
     }
 }
 
@@ -172,6 +62,26 @@ pub struct Ending {
     pub sense: u8,
 }
 
+impl Ending {
+    /// Ended by the channel, which has found this.
+    pub const fn check(ccw_address: u32, subchannel: SubchannelStatus) -> Self {
+        Self {
+            ccw_address,
+            count: 0,
+            device: DeviceStatus::empty(),
+            subchannel,
+            sense: 0,
+        }
+    }
+
+    /// The control unit has done nothing for a CCW.
+    fn unit_check(&mut self, ccw: &Ccw1, sense: u8) {
+        self.count = ccw.count.get();
+        self.device |= DeviceStatus::UNIT_CHECK;
+        self.sense = sense;
+    }
+}
+
 /// What became of a turn of [`Program::run`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -182,7 +92,9 @@ pub enum Step {
 
 #[derive(Debug)]
 pub struct Program {
-    flags: OrbFlags,
+    format_1: bool,
+    /// Of its address words.
+    format: IdawFormat,
     next: u32,
     fetched: u32,
     after_tic: bool,
@@ -194,7 +106,8 @@ impl Program {
     /// The program that an ORB names.
     pub const fn new(orb: &Orb) -> Self {
         Self {
-            flags: orb.flags(),
+            format_1: orb.flags().contains(OrbFlags::FORMAT_1),
+            format: orb.idaw_format(),
             next: orb.program.get(),
             fetched: 0,
             // A transfer in channel may not be the first CCW either.
@@ -211,13 +124,13 @@ impl Program {
                 None => match self.fetch(window) {
                     Ok(Some(ccw)) => ccw,
                     Ok(None) => continue,
-                    Err(check) => return self.end(0, DeviceStatus::empty(), check),
+                    Err(check) => return Step::Ended(Ending::check(self.next, check)),
                 },
             };
             let mut data = Data {
                 window,
                 ccw,
-                flags: self.flags,
+                format: self.format,
                 moved: 0,
             };
             let executed = if ccw.command == CommandCode::NOP.0 {
@@ -226,59 +139,43 @@ impl Program {
             } else {
                 unit.execute(ccw.command, &mut data)
             };
-            let residual = ccw.count.get() - data.moved;
+            let residual = data.count() - data.moved;
+            let flags = ccw.flags();
+            let mut ending = Ending::check(self.next, SubchannelStatus::empty());
+            ending.device = DeviceStatus::CHANNEL_END | DeviceStatus::DEVICE_END;
+            ending.count = residual;
             match executed {
-                Executed::Done => {}
                 Executed::Wait => {
                     self.waiting = Some(ccw);
                     return Step::Waiting;
                 }
-                Executed::Reject => return self.unit_check(ccw.count.get(), COMMAND_REJECT),
-                Executed::NotReady => {
-                    return self.unit_check(ccw.count.get(), INTERVENTION_REQUIRED)
+                Executed::Done if residual == 0 || flags.contains(CcwFlags::SLI) => {
+                    if flags.contains(CcwFlags::CC) {
+                        continue;
+                    }
                 }
-                Executed::Fault(Fault::Short) => {
-                    return self.end(residual, ENDED, SubchannelStatus::INCORRECT_LENGTH);
+                Executed::Done | Executed::Fault(Fault::Short) => {
+                    ending.subchannel = SubchannelStatus::INCORRECT_LENGTH;
                 }
                 Executed::Fault(Fault::Address) => {
-                    return self.end(residual, ENDED, SubchannelStatus::PROGRAM_CHECK);
+                    ending.subchannel = SubchannelStatus::PROGRAM_CHECK;
                 }
+                Executed::Reject => ending.unit_check(&ccw, COMMAND_REJECT),
+                Executed::NotReady => ending.unit_check(&ccw, INTERVENTION_REQUIRED),
             }
-            if residual != 0 && !ccw.flags().contains(CcwFlags::SLI) {
-                return self.end(residual, ENDED, SubchannelStatus::INCORRECT_LENGTH);
-            }
-            if !ccw.flags().contains(CcwFlags::CC) {
-                return self.end(residual, ENDED, SubchannelStatus::empty());
-            }
+            return Step::Ended(ending);
         }
-    }
-
-    fn end(&self, count: u16, device: DeviceStatus, subchannel: SubchannelStatus) -> Step {
-        Step::Ended(Ending {
-            ccw_address: self.next,
-            count,
-            device,
-            subchannel,
-            sense: 0,
-        })
-    }
-
-    fn unit_check(&self, count: u16, sense: u8) -> Step {
-        Step::Ended(Ending {
-            ccw_address: self.next,
-            count,
-            device: ENDED | DeviceStatus::UNIT_CHECK,
-            subchannel: SubchannelStatus::empty(),
-            sense,
-        })
     }
 
     /// Takes the next CCW; `None` after a transfer in channel. In every case `next` is then 8 beyond the
     /// CCW that was looked at, or where the transfer went.
     fn fetch(&mut self, window: &Window) -> Result<Option<Ccw1>, SubchannelStatus> {
         const CHECK: SubchannelStatus = SubchannelStatus::PROGRAM_CHECK;
-        let format_1 = self.flags.contains(OrbFlags::FORMAT_1);
-        let limit: u32 = if format_1 { 0x7FFF_FFFF } else { 0x00FF_FFFF };
+        let limit: u32 = if self.format_1 {
+            0x7FFF_FFFF
+        } else {
+            0x00FF_FFFF
+        };
         let address = self.next;
         self.next = address.wrapping_add(8) & 0x7FFF_FFFF;
         self.fetched += 1;
@@ -286,7 +183,7 @@ impl Program {
             return Err(CHECK);
         }
         let place = ClientAddress::new(u64::from(address));
-        let ccw: Ccw1 = if format_1 {
+        let ccw: Ccw1 = if self.format_1 {
             window.read(place).map_err(|_| CHECK)?
         } else {
             let ccw: Ccw0 = window.read(place).map_err(|_| CHECK)?;
@@ -323,8 +220,6 @@ impl Program {
 /// Sense byte 0.
 const COMMAND_REJECT: u8 = 0x80;
 const INTERVENTION_REQUIRED: u8 = 0x40;
-/// Channel end and device end.
-const ENDED: DeviceStatus = DeviceStatus::CHANNEL_END.union(DeviceStatus::DEVICE_END);
 
 #[cfg(test)]
 mod tests {

@@ -14,7 +14,7 @@ use super::program::Own;
 use super::record::{orb_words, Words, NO_WORDS};
 use super::schib::{self, Virtual};
 use super::state::{transition, Action, Event, State};
-use super::{initialised, status, Availability, PassThrough, HEAL_US};
+use super::{initialised, status, PassThrough, HEAL_US};
 use crate::proxy::ctx::Ctx;
 use crate::proxy::translate::Split;
 
@@ -49,12 +49,8 @@ impl PassThrough {
         for action in step.actions() {
             next = self.act(action, ctx).or(next);
         }
-        let is_somebodys = matches!(
-            self.availability,
-            Availability::Client | Availability::Maintenance
-        );
         match self.state {
-            State::Standby if is_somebodys => next.or(Some(Event::Online)),
+            State::Standby if self.availability.is_the_clients() => next.or(Some(Event::Online)),
             State::Idle if next.is_none() && self.former.is_some() => {
                 self.take_up(ctx);
                 None

@@ -47,7 +47,7 @@ impl Measured {
         counter.set(counter.get().wrapping_add(1));
     }
 
-    fn add(&mut self, times: [U32; TIMES]) {
+    fn add(&mut self, times: [U32; size_of::<Emw>() / 4]) {
         self.changed = true;
         let block = &mut self.block;
         let shown = [
@@ -77,19 +77,14 @@ impl Measured {
             && irb.scsw.activity().contains(ActivityControl::SUSPENDED);
         if status.contains(StatusControl::PRIMARY) || suspended {
             self.count(|block| &mut block.samples);
-            self.add([
-                times.device_connect,
-                times.function_pending,
-                times.device_disconnect,
-                times.control_unit_queuing,
-                times.device_active_only,
-                times.device_busy,
-                times.initial_command_response,
-            ]);
+            self.add(zerocopy::transmute!(*times));
         } else if status.contains(StatusControl::SECONDARY) {
-            let mut late = [U32::ZERO; TIMES];
-            late[4] = times.device_active_only;
-            self.add(late);
+            let device_active_only = times.device_active_only;
+            let late = Emw {
+                device_active_only,
+                ..Emw::default()
+            };
+            self.add(zerocopy::transmute!(late));
         }
     }
 }

@@ -28,12 +28,12 @@ pub(super) enum Own {
 
 /// A run of the client's: from the first function that was accepted until everything has ended.
 #[derive(Clone, Copy, Debug)]
-struct Run {
+pub(super) struct Run {
     /// The functions in progress.
     functions: FunctionControl,
     /// What the hardware was given, to start it once more; without a start there are no retries.
-    orb: Orb,
-    retries: u8,
+    pub(super) orb: Orb,
+    pub(super) retries: u8,
     /// What runs is not the program's first part: some of it has been executed.
     continued: bool,
     /// The program is suspended, or has ended: its words mean nothing until it is resumed.
@@ -43,9 +43,9 @@ struct Run {
 /// The program of one subchannel.
 #[derive(Debug)]
 pub(super) struct Program {
-    translator: Translator,
+    pub(super) translator: Translator,
     window: &'static Window,
-    run: Option<Run>,
+    pub(super) run: Option<Run>,
 }
 
 impl Program {
@@ -100,9 +100,8 @@ impl Program {
 
     /// The client's functions in progress.
     pub(super) fn functions(&self) -> FunctionControl {
-        self.run
-            .as_ref()
-            .map_or(FunctionControl::empty(), |run| run.functions)
+        let nothing = FunctionControl::empty();
+        self.run.as_ref().map_or(nothing, |run| run.functions)
     }
 
     /// CCWs that were looked at to translate the last one.
@@ -116,19 +115,13 @@ impl Program {
     }
 
     /// Whether such a one is executed now: [`Self::refresh`] looks at it.
-    pub(super) const fn is_changing(&self) -> bool {
-        matches!(self.run, Some(Run { at_rest: false, .. })) && self.translator.is_modifiable()
+    pub(super) fn is_changing(&self) -> bool {
+        self.run.as_ref().is_some_and(|run| !run.at_rest) && self.translator.is_modifiable()
     }
 
     /// Whether some of it has been executed in an earlier part.
-    pub(super) const fn is_continued(&self) -> bool {
-        matches!(
-            self.run,
-            Some(Run {
-                continued: true,
-                ..
-            })
-        )
+    pub(super) fn is_continued(&self) -> bool {
+        self.run.as_ref().is_some_and(|run| run.continued)
     }
 
     /// Whether pending status is the appliance's own.
@@ -206,24 +199,5 @@ impl Program {
         } else {
             irb.scsw.program = U32::ZERO;
         }
-    }
-}
-
-#[cfg(test)]
-impl Program {
-    pub(super) const fn is_live(&self) -> bool {
-        self.translator.is_live()
-    }
-
-    pub(super) fn fetch(&self, address: u32, bytes: &mut [u8]) -> Option<()> {
-        self.translator.fetch(address, bytes)
-    }
-
-    pub(super) fn retries(&self) -> u8 {
-        self.run.map_or(0, |run| run.retries)
-    }
-
-    pub(super) fn orb(&self) -> Orb {
-        self.run.map_or_else(Orb::default, |run| run.orb)
     }
 }

@@ -112,7 +112,7 @@ impl PassThrough {
 
     /// A START was accepted.
     fn started(&mut self, orb: &Orb) {
-        self.own.set_parameter(orb.parameter.get());
+        self.own.set_parameter(orb.parameter);
         self.count_start();
     }
 

@@ -16,7 +16,7 @@
 //! A machine without the extended measurement word refuses that bit with an operand exception, and so does MODIFY then; nothing
 //! is changed.
 
-use channel::{Pmcw, PmcwCharacteristics, PmcwFlags, Schib};
+use channel::{PmcwCharacteristics, PmcwFlags, Schib};
 use zerocopy::big_endian::{U16, U32, U64};
 
 /// PMCW word 6: measurement-block format.
@@ -36,31 +36,28 @@ const SHOWN: u16 = PmcwFlags::MULTIPATH
 const CLIENTS: u16 = 0x3800 | PmcwFlags::MEASUREMENT_BLOCK.bits() | PmcwFlags::CONNECT_TIME.bits();
 
 /// What of the SCHIB is the client's.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Virtual {
-    device: u16,
-    parameter: u32,
+    device: U16,
+    parameter: U32,
     flags: u16,
-    block_index: u16,
-    format_1_block: bool,
-    block_address: u64,
+    block_index: U16,
+    /// [`FORMAT_1_BLOCK`], or not.
+    block_format: u32,
+    block_address: U64,
 }
 
 impl Virtual {
     /// As after a reset: disabled, everything zero.
-    pub const fn reset(device: u16) -> Self {
+    pub fn reset(device: u16) -> Self {
         Self {
-            device,
-            parameter: 0,
-            flags: 0,
-            block_index: 0,
-            format_1_block: false,
-            block_address: 0,
+            device: device.into(),
+            ..Self::default()
         }
     }
 
     pub const fn device(&self) -> u16 {
-        self.device
+        self.device.get()
     }
 
     pub const fn is_enabled(&self) -> bool {
@@ -73,47 +70,39 @@ impl Virtual {
     }
 
     /// The interruption parameter of a START that was accepted.
-    pub fn set_parameter(&mut self, parameter: u32) {
+    pub fn set_parameter(&mut self, parameter: U32) {
         self.parameter = parameter;
     }
 
     /// Takes over what MODIFY leaves to the client.
     pub fn take(&mut self, wanted: &Schib) {
         let pmcw = &wanted.pmcw;
-        self.parameter = pmcw.parameter.get();
+        self.parameter = pmcw.parameter;
         self.flags = pmcw.flags.get() & (CLIENTS | PmcwFlags::ENABLED.bits());
-        self.block_index = pmcw.mbi.get();
-        self.format_1_block = pmcw.characteristics.get() & FORMAT_1_BLOCK != 0;
-        self.block_address = wanted.mba.get();
+        self.block_index = pmcw.mbi;
+        self.block_format = pmcw.characteristics.get() & FORMAT_1_BLOCK;
+        self.block_address = wanted.mba;
     }
 
     /// What STORE shows, out of what the hardware stored.
     pub fn show(&self, hardware: &Schib) -> Schib {
         let mut shown = *hardware;
         let pmcw = &mut shown.pmcw;
-        pmcw.parameter = U32::new(self.parameter);
+        pmcw.parameter = self.parameter;
         pmcw.flags = U16::new(self.flags | pmcw.flags.get() & SHOWN);
-        pmcw.device = U16::new(self.device);
-        pmcw.mbi = U16::new(self.block_index);
-        let format = if self.format_1_block {
-            FORMAT_1_BLOCK
-        } else {
-            0
-        };
-        pmcw.characteristics = U32::new(pmcw.characteristics.get() & !FORMAT_1_BLOCK | format);
-        shown.mba = U64::new(self.block_address);
+        pmcw.device = self.device;
+        pmcw.mbi = self.block_index;
+        let others = pmcw.characteristics.get() & !FORMAT_1_BLOCK;
+        pmcw.characteristics = U32::new(others | self.block_format);
+        shown.mba = self.block_address;
         shown
     }
 
     /// What STORE shows when there is no device: the number is not valid.
     pub fn show_nothing(&self) -> Schib {
-        Schib {
-            pmcw: Pmcw {
-                device: U16::new(self.device),
-                ..Pmcw::default()
-            },
-            ..Schib::default()
-        }
+        let mut shown = Schib::default();
+        shown.pmcw.device = self.device;
+        shown
     }
 }
 

@@ -185,13 +185,7 @@ const fn to(next: State) -> Transition {
 /// Pending status, of whatever kind.
 macro_rules! status {
     () => {
-        Event::Final
-            | Event::Intermediate
-            | Event::Suspended
-            | Event::Unsolicited
-            | Event::DeferredOne
-            | Event::DeferredThree
-            | Event::Split
+        Final | Intermediate | Suspended | Unsolicited | DeferredOne | DeferredThree | Split
     };
 }
 
@@ -207,104 +201,63 @@ const AT_REST: Transition = to(State::Standby).and(Action::Release).and(Action::
 
 /// State and actions that `event` leads to in `state`.
 pub const fn transition(state: State, event: Event) -> Transition {
+    use Event::{
+        Accepted, Back, Cancelled, Continues, DeferredOne, DeferredThree, Ended, Final, Gone,
+        Intermediate, Offline, Online, Path, Refused, Reset, Split, Suspended, TimeOut,
+        Unsolicited,
+    };
+    use State::{Busy, Disconnected, Idle, NotOperational, Quiescing, Standby};
+    /// Perhaps it works now.
+    const AGAIN: Transition = to(Quiescing(Stage::Clear { left: CLEARS - 1 }));
     let stay = to(state);
-    match state {
-        State::NotOperational => match event {
-            Event::Offline | Event::Reset => stay.and(Action::ResetVirtual),
-            Event::Back => to(State::Standby).and(Action::ReportBack),
-            Event::Online
-            | Event::Accepted
-            | Event::Cancelled
-            | Event::Refused
-            | status!()
-            | Event::Ended
-            | Event::Continues
-            | Event::Path
-            | Event::Gone
-            | Event::TimeOut => stay,
-        },
-        State::Standby => match event {
-            Event::Online => to(State::Idle),
-            Event::Offline | Event::Reset => stay.and(Action::ResetVirtual),
-            status!() => stay.and(Action::Discard),
-            Event::Gone => GONE,
-            Event::Accepted
-            | Event::Cancelled
-            | Event::Refused
-            | Event::Ended
-            | Event::Continues
-            | Event::Path
-            | Event::Back
-            | Event::TimeOut => stay,
-        },
-        State::Idle => match event {
-            Event::Offline | Event::Reset => QUIESCE,
-            Event::Accepted => to(State::Busy),
-            // A start that was refused after its program had been translated.
-            Event::Refused => stay.and(Action::Release),
-            status!() => stay.and(Action::Announce),
-            Event::Path => stay.and(Action::ReportPath),
-            Event::Gone => GONE,
-            Event::Online
-            | Event::Cancelled
-            | Event::Ended
-            | Event::Continues
-            | Event::Back
-            | Event::TimeOut => stay,
-        },
-        State::Busy => match event {
-            Event::Offline | Event::Reset => QUIESCE,
-            Event::Cancelled | Event::Ended => to(State::Idle).and(Action::Release),
-            Event::Final
-            | Event::Intermediate
-            | Event::Suspended
-            | Event::Unsolicited
-            | Event::DeferredThree => stay.and(Action::Announce),
-            Event::DeferredOne => stay.and(Action::Retry),
-            Event::Split => stay.and(Action::Proceed),
-            Event::Path => stay.and(Action::ReportPath),
-            Event::Gone => GONE,
-            Event::Online
-            | Event::Accepted
-            | Event::Refused
-            | Event::Continues
-            | Event::Back
-            | Event::TimeOut => stay,
-        },
-        State::Quiescing(stage) => match event {
-            Event::Offline | Event::Reset => stay.and(Action::ResetVirtual),
-            Event::Cancelled | Event::Ended => AT_REST,
-            Event::Refused => match stage {
-                Stage::Cancel => next_try(stage),
-                // Status is in the way, or the function is in progress already.
-                Stage::Halt { .. } | Stage::Clear { .. } => stay.and(Action::Discard),
-            },
-            status!() => stay.and(Action::Discard),
-            Event::TimeOut => next_try(stage),
-            Event::Gone => GONE,
-            Event::Online | Event::Accepted | Event::Continues | Event::Path | Event::Back => stay,
-        },
-        State::Disconnected => {
-            /// Perhaps it works now.
-            const AGAIN: Transition = to(State::Quiescing(Stage::Clear { left: CLEARS - 1 }));
-            match event {
-                Event::Offline | Event::Reset => {
-                    AGAIN.and(Action::ResetVirtual).and(Action::QuiesceClear)
-                }
-                Event::Path => AGAIN.and(Action::QuiesceClear),
-                status!() => stay.and(Action::Discard),
-                // The clear function has ended after all.
-                Event::Ended => AT_REST.and(Action::ReportBack),
-                Event::Gone => GONE,
-                Event::Online
-                | Event::Accepted
-                | Event::Cancelled
-                | Event::Refused
-                | Event::Continues
-                | Event::Back
-                | Event::TimeOut => stay,
-            }
+    match (event, state) {
+        (Online, Standby) => to(Idle),
+        (Online, NotOperational | Idle | Busy | Quiescing(_) | Disconnected) => stay,
+
+        (Offline | Reset, Idle | Busy) => QUIESCE,
+        (Offline | Reset, Disconnected) => {
+            AGAIN.and(Action::ResetVirtual).and(Action::QuiesceClear)
         }
+        (Offline | Reset, NotOperational | Standby | Quiescing(_)) => {
+            stay.and(Action::ResetVirtual)
+        }
+
+        (Accepted, Idle) => to(Busy),
+        (Accepted, NotOperational | Standby | Busy | Quiescing(_) | Disconnected) => stay,
+
+        (Cancelled | Ended, Busy) => to(Idle).and(Action::Release),
+        (Cancelled | Ended, Quiescing(_)) => AT_REST,
+        // The clear function has ended after all.
+        (Ended, Disconnected) => AT_REST.and(Action::ReportBack),
+        (Cancelled | Ended, NotOperational | Standby | Idle) | (Cancelled, Disconnected) => stay,
+
+        // A start that was refused after its program had been translated.
+        (Refused, Idle) => stay.and(Action::Release),
+        (Refused, Quiescing(stage @ Stage::Cancel)) => next_try(stage),
+        // Status is in the way, or the function is in progress already.
+        (Refused, Quiescing(Stage::Halt { .. } | Stage::Clear { .. })) => stay.and(Action::Discard),
+        (Refused, NotOperational | Standby | Busy | Disconnected) => stay,
+
+        (DeferredOne, Busy) => stay.and(Action::Retry),
+        (Split, Busy) => stay.and(Action::Proceed),
+        (status!(), Idle | Busy) => stay.and(Action::Announce),
+        (status!(), Standby | Quiescing(_) | Disconnected) => stay.and(Action::Discard),
+        (status!(), NotOperational) => stay,
+
+        (Continues, _) => stay,
+
+        (Path, Idle | Busy) => stay.and(Action::ReportPath),
+        (Path, Disconnected) => AGAIN.and(Action::QuiesceClear),
+        (Path, NotOperational | Standby | Quiescing(_)) => stay,
+
+        (Gone, NotOperational) => stay,
+        (Gone, Standby | Idle | Busy | Quiescing(_) | Disconnected) => GONE,
+
+        (Back, NotOperational) => to(Standby).and(Action::ReportBack),
+        (Back, Standby | Idle | Busy | Quiescing(_) | Disconnected) => stay,
+
+        (TimeOut, Quiescing(stage)) => next_try(stage),
+        (TimeOut, NotOperational | Standby | Idle | Busy | Disconnected) => stay,
     }
 }
 

@@ -8,6 +8,7 @@ use window::{BorrowedWindow, Window};
 use zerocopy::big_endian::{U16, U32};
 use zerocopy::IntoBytes;
 
+pub use super::history::ChannelSide;
 use super::interpreter::{self, Act, Ending, Memory, Run};
 use super::translate::{Refused, Split, Translator, ARENA_BYTES};
 use channel::CommandClass;

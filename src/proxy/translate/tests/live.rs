@@ -68,8 +68,8 @@ fn a_suspended_program_is_looked_at_before_it_is_resumed() {
     let mut translator = translator();
     let hardware = translator.translate(&orb, &client.window()).expect("good");
     client.program(0x1008, &[ccw(READ, SLI, 4, 0x8000)]);
-    assert_eq!(translator.refresh(&client.window()).changed, 1);
-    assert_eq!(translator.refresh(&client.window()).changed, 0);
+    assert_eq!(translator.refresh(&client.window()), 1);
+    assert_eq!(translator.refresh(&client.window()), 0);
     let mut resumed = [0; 8];
     translator
         .fetch(hardware.program.get() + 8, &mut resumed)
@@ -93,7 +93,7 @@ fn a_changed_address_word_is_stored_where_it_is() {
     };
     let list = word(&translator, hardware.program.get()) as u32;
     client.idaws_2(0x2008, &[0xB000]);
-    assert_eq!(translator.refresh(&client.window()).changed, 0);
+    assert_eq!(translator.refresh(&client.window()), 0);
     assert_eq!(word(&translator, hardware.program.get()) as u32, list);
     assert_eq!(word(&translator, list + 8), HIGH + 0xB000);
 }

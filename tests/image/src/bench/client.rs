@@ -6,7 +6,6 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::rc::Rc;
 use alloc::string::{String, ToString};
-use appliance::control::Export;
 use appliance::css::{OutOfStorage, Platform};
 use appliance::proxy::client::Client as Served;
 use channel::{
@@ -14,6 +13,7 @@ use channel::{
     SubchannelId,
 };
 use core::cell::RefCell;
+use vcss::control::Export;
 use vcss::layout::Kind;
 use vcss::{plan, Area, Bell, Remote, Wake};
 use virtio::blk::{RequestHeader, RequestStatus, RequestType};
@@ -22,7 +22,7 @@ use virtio::ring::driver::{Queue, TableShape};
 use virtio::ring::{Descriptor, DescriptorFlags, Options, QueueLayout};
 use virtio::{Features, Status};
 use window::{ClientAddress, Window};
-use zerocopy::IntoBytes;
+use zerocopy::{FromZeros, IntoBytes};
 
 /// Entries of the queue; no more than so many reads are in flight.
 const ENTRIES: u16 = 128;
@@ -83,19 +83,15 @@ impl Memory {
 
     /// The appliance's end: one subchannel with all of the disk behind it.
     pub fn appliance_side(&self, read_only: bool) -> Result<Served, String> {
-        let export = Export {
-            disk: 0,
-            start: 0,
-            sectors: 0,
-            partition: 0,
-            read_only,
-            queues: 1,
-            serial: [0; 20],
-        };
+        let mut export = Export::new_zeroed();
+        if read_only {
+            export.flags = Export::READ_ONLY.into();
+        }
         let area = self.area.clone();
-        let mut served = Served::new("bench".to_string(), 0, area, self.window, self.program)
+        let (window, program) = (self.window, self.program);
+        let mut served = Served::new("bench".to_string(), 0, area, window, program, 3)
             .map_err(|error| error.to_string())?;
-        served.add(0, export).map_err(|error| error.to_string())?;
+        served.add(&export).map_err(|error| error.to_string())?;
         Ok(served)
     }
 }

@@ -5,7 +5,7 @@
 
 use super::dasd_admin::announce;
 use super::{ensure, expect, test, Fixture, Outcome, Tally, Test, Why};
-use crate::loopback::{area, share};
+use crate::loopback::{area, exported, share};
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -16,7 +16,7 @@ use appliance::driver::block::{Operation, SubmitError, Token};
 use appliance::driver::dasd::eckd::{is_eckd, Eckd};
 use appliance::driver::disk::{Maintenance, OwnedDisk};
 use appliance::event_loop::data_plane::DataPlane;
-use appliance::proxy::client::{Client, Stands};
+use appliance::proxy::client::Client;
 use appliance::proxy::ctx::Ctx;
 use appliance::proxy::Proxy;
 use channel::{
@@ -31,7 +31,7 @@ use dasd_tools::program::Program;
 use dasd_tools::runner::{Fault, Runner, SENSE};
 use s390x::clock::Tod;
 use s390x::control::Cr6;
-use vcss::control::{Loan, LoanState};
+use vcss::control::{ExportKind, Loan, LoanState};
 use vcss::layout::Kind;
 use vcss::{plan, Bell, Remote, Wake, Word};
 use window::{ClientAddress, Window};
@@ -70,7 +70,7 @@ impl Machine {
     fn turn(&mut self) {
         self.plane.drain(&mut self.platform, |_, _| false);
         let devices = core::slice::from_ref(&self.device);
-        self.plane.maintain(0, &mut self.platform, devices, ISC);
+        self.plane.maintain(0, &mut self.platform, devices);
         self.plane.turn(&mut self.platform);
     }
 }
@@ -124,9 +124,9 @@ fn fixture() -> Result<Lending, Why> {
     let control = area(&mut platform, &plan::control_area(1, 1, 1), Kind::Control)?;
     let area = area(&mut platform, &plan::client_area(1), Kind::Client)?;
     let memory = share(&mut platform, PAGES)?;
-    let mut client = Client::new("borrower".to_string(), 0, area.clone(), memory, memory)?;
+    let mut client = Client::new("borrower".to_string(), 0, area.clone(), memory, memory, ISC)?;
     let mut ctx = Ctx::new(&mut platform);
-    client.add_pass_through(Stands::Lent(device.number), None, ISC, &mut ctx)?;
+    client.add_pass_through(exported(0, ExportKind::Lent)?, None, &mut ctx)?;
     let word = |at| control.word::<Loan>(0, at);
     let (wanted, state) = (
         word(offset_of!(Loan, wanted))?,

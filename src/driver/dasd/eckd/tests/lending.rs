@@ -1,6 +1,6 @@
 //! The subchannel lent between two programs.
 
-use super::{cdl, id, Fixture, ISC};
+use super::{cdl, id, Fixture};
 use crate::css;
 use crate::driver::block::{BlockDevice, BlockStatus, Dasd, SubmitError, Volume};
 use channel::{ChannelSubsystem, PmcwFlags};
@@ -9,7 +9,7 @@ impl Fixture {
     /// What a borrower does to the subchannel in the end.
     fn return_it(&mut self, volume: Volume) {
         css::disable(&mut self.machine, id()).unwrap();
-        self.disk.resume(&mut self.machine, ISC, volume);
+        self.disk.resume(&mut self.machine, volume);
     }
 
     /// Requests that are in flight after some time.
@@ -103,7 +103,7 @@ fn a_disk_that_is_gone_when_it_comes_back_is_given_up() {
     fixture.one(false, 5, 0);
     css::disable(&mut fixture.machine, id()).unwrap();
     fixture.machine.unplug(id());
-    fixture.disk.resume(&mut fixture.machine, ISC, Volume::Same);
+    fixture.disk.resume(&mut fixture.machine, Volume::Same);
     assert_eq!(fixture.all()[0].status, BlockStatus::IoError);
 }
 

@@ -3,7 +3,7 @@
 
 use channel::{ChannelSubsystem, DeviceStatus, Refusal};
 
-use super::{cdl, id, Fixture, ISC};
+use super::{cdl, id, Fixture};
 use crate::driver::block::{BlockDevice, BlockStatus, Dasd, Volume};
 use crate::driver::dasd::recovery::{ATTEMPTS, SENSE_TIMEOUT, STOP_TIMEOUT};
 use crate::testing::Fault;
@@ -37,7 +37,7 @@ fn sense_that_comes_late_is_waited_for_by_its_request_only() {
         .disk
         .interruption(&mut fixture.machine, &interruption));
     assert!(fixture.disk.release());
-    fixture.disk.resume(&mut fixture.machine, ISC, Volume::Same);
+    fixture.disk.resume(&mut fixture.machine, Volume::Same);
     // It brought nothing: no sense bit is on.
     assert_eq!(fixture.all()[0].status, BlockStatus::Ok);
     assert_eq!((fixture.port().starts, fixture.port().halts), (2, 0));

@@ -13,6 +13,7 @@ use crate::proxy::subchannel::passthrough::state::{
     transition, Action, Event, State, CLEARS, HALTS,
 };
 use crate::proxy::subchannel::Request;
+use crate::proxy::translate::tests::history::ChannelSide;
 
 /// A channel report of path 0x41.
 const PATH: channel::Crw = channel::Crw(0x0482_0041);
@@ -37,10 +38,10 @@ fn case_07_an_end_that_comes_while_quiescing_is_the_end() {
     let mut fixture = Fixture::running();
     fixture.reset();
     assert!(matches!(fixture.state(), State::Quiescing(_)));
-    assert!(fixture.subject.program.is_live());
+    assert!(fixture.subject.program.translator.is_live());
     fixture.step(Step::End);
     assert_eq!(fixture.state(), State::Idle);
-    assert!(!fixture.subject.program.is_live());
+    assert!(!fixture.subject.program.translator.is_live());
     assert!(
         !fixture.subject.is_pending(),
         "the status was the old client's"
@@ -69,7 +70,7 @@ fn case_09_completion_and_reset_free_the_program_once() {
         }
         fixture.look();
         assert_eq!(fixture.state(), State::Idle);
-        assert!(!fixture.subject.program.is_live());
+        assert!(!fixture.subject.program.translator.is_live());
         // The arena is good for the next one.
         assert_eq!(fixture.enable(true), 0);
         assert_eq!(fixture.start(), 0);
@@ -98,7 +99,7 @@ fn case_11_an_interruption_of_a_halt_does_not_free_the_next_program() {
     assert_eq!(fixture.start(), 0);
     // Now the old interruption is taken.
     fixture.with(|subject, ctx| subject.interruption(ctx));
-    assert!(fixture.subject.program.is_live());
+    assert!(fixture.subject.program.translator.is_live());
     assert_eq!(fixture.state(), State::Busy);
 }
 
@@ -115,7 +116,7 @@ fn case_12_status_of_an_old_program_is_not_credited_to_the_new_one() {
         .contains(ActivityControl::START_PENDING | ActivityControl::DEVICE_ACTIVE));
     fixture.with(|subject, ctx| subject.interruption(ctx));
     assert_eq!(fixture.state(), State::Busy);
-    assert!(fixture.subject.program.is_live());
+    assert!(fixture.subject.program.translator.is_live());
 }
 
 #[test]
@@ -125,7 +126,10 @@ fn case_13_unsolicited_status_meets_a_start() {
     assert!(fixture.fake.step(Step::Attention));
     assert_eq!(fixture.start(), 1);
     assert!(fixture.subject.is_pending(), "the client is told");
-    assert!(!fixture.subject.program.is_live(), "nothing is left over");
+    assert!(
+        !fixture.subject.program.translator.is_live(),
+        "nothing is left over"
+    );
     let (condition, irb) = fixture.test();
     assert_eq!((condition, irb.scsw.device_status), (0, 0x80));
     assert_eq!(fixture.start(), 0);
@@ -170,14 +174,14 @@ fn case_16_a_program_whose_device_does_not_let_go_stays_where_it_is() {
     }
     assert_eq!(fixture.state(), State::Disconnected);
     assert!(
-        fixture.subject.program.is_live(),
+        fixture.subject.program.translator.is_live(),
         "the device may still use it"
     );
     // In the end it lets go.
     fixture.fake.clear_stuck = false;
     fixture.step(Step::Work);
     assert_eq!(fixture.state(), State::Idle);
-    assert!(!fixture.subject.program.is_live());
+    assert!(!fixture.subject.program.translator.is_live());
 }
 
 #[test]
@@ -203,7 +207,7 @@ fn case_23_a_report_is_an_event_like_others() {
     assert!(fixture.fake.step(Step::Unplug));
     fixture.report();
     assert_eq!(fixture.state(), State::NotOperational);
-    assert!(!fixture.subject.program.is_live());
+    assert!(!fixture.subject.program.translator.is_live());
 }
 
 #[test]
@@ -284,11 +288,11 @@ fn case_27_and_the_repetitions_are_bounded() {
 fn case_27_is_not_for_a_start_that_was_never_accepted() {
     let mut fixture = Fixture::enabled();
     assert_eq!(fixture.halt(), 0);
-    assert_eq!(fixture.subject.program.retries(), 0);
+    assert_eq!(fixture.subject.program.run.map_or(0, |run| run.retries), 0);
     fixture.step(Step::Work);
     assert_eq!(fixture.test().0, 0);
     assert_eq!(fixture.start(), 0);
-    assert!(fixture.subject.program.retries() > 0);
+    assert!(fixture.subject.program.run.map_or(0, |run| run.retries) > 0);
 }
 
 /// Nothing is allocated once a subchannel is there; what can be missing is missing at bring-up.

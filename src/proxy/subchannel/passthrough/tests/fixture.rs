@@ -9,6 +9,7 @@ use crate::proxy::ctx::Ctx;
 use crate::proxy::subchannel::passthrough::state::State;
 use crate::proxy::subchannel::passthrough::{Owned, PassThrough, Place};
 use crate::proxy::subchannel::Request;
+use crate::proxy::translate::tests::history::ChannelSide;
 use crate::proxy::translate::Translator;
 
 /// Where the program of the client is: two control commands, chained.

@@ -5,6 +5,7 @@ use channel::PmcwFlags;
 use super::fake::{Step, CSCH, SSCH};
 use super::fixture::Fixture;
 use crate::proxy::subchannel::passthrough::state::State;
+use crate::proxy::translate::tests::history::ChannelSide;
 
 /// Not lent yet.
 fn away() -> Fixture {
@@ -76,7 +77,7 @@ fn what_the_client_left_running_is_ended_before_it_goes_back() {
     assert!(give_back(&mut fixture));
     assert_eq!(fixture.state(), State::NotOperational);
     assert!(!fixture.fake.schib.pmcw.flags().contains(PmcwFlags::ENABLED));
-    assert!(!fixture.subject.program.is_live());
+    assert!(!fixture.subject.program.translator.is_live());
 }
 
 #[test]

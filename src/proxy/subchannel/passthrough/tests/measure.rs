@@ -38,7 +38,7 @@ impl Walk {
     /// Opened, on a machine with the facility.
     fn measured() -> Self {
         let mut walk = Self::new();
-        walk.css.model.extended_measurement = true;
+        walk.machine.css.extended_measurement = true;
         walk
     }
 
@@ -47,7 +47,7 @@ impl Walk {
     }
 
     fn hardware(&mut self) -> Schib {
-        self.css.store(self.id).unwrap()
+        self.machine.css.store(self.id).unwrap()
     }
 
     fn modify(&mut self, flags: PmcwFlags, extended: bool) -> u32 {
@@ -72,7 +72,7 @@ impl Walk {
     }
 
     fn run(&mut self, first: u32) -> Irb {
-        self.css.model.measure(self.id, times(first));
+        self.machine.css.measure(self.id, times(first));
         assert_eq!(self.start(PLAIN), 0);
         self.next_irb()
     }
@@ -161,8 +161,8 @@ fn each_mode_is_on_by_itself() {
 fn a_suspended_program_has_a_sample_for_each_part() {
     let mut walk = Walk::measured();
     assert_eq!(walk.modify(BLOCK, true), 0);
-    walk.css.model.measure(walk.id, times(UNIT));
-    walk.css.model.measure(walk.id, times(2 * UNIT));
+    walk.machine.css.measure(walk.id, times(UNIT));
+    walk.machine.css.measure(walk.id, times(2 * UNIT));
     assert_eq!(walk.start(SUSPENDED), 0);
     let irb = walk.next_irb();
     assert!(irb.scsw.status().contains(StatusControl::INTERMEDIATE));
@@ -190,8 +190,8 @@ fn device_end_alone_adds_the_device_active_only_time_and_no_sample() {
         device_active_only: 0.into(),
         ..times(UNIT)
     };
-    walk.css.model.measure(walk.id, before);
-    walk.css.model.measure(walk.id, times(4 * UNIT));
+    walk.machine.css.measure(walk.id, before);
+    walk.machine.css.measure(walk.id, times(4 * UNIT));
     assert_eq!(walk.ask(Request::Start(orb)), 0);
     assert_eq!(walk.next_irb().emw, before);
     let irb = walk.next_irb();
@@ -207,7 +207,7 @@ fn a_start_that_is_repeated_for_the_client_is_one_sample() {
     let mut walk = Walk::measured();
     assert_eq!(walk.modify(BLOCK, true), 0);
     let busy = Fault::DeferredStatus(DeviceStatus::BUSY);
-    walk.css.model.inject(walk.id, busy);
+    walk.machine.css.inject(walk.id, busy);
     assert_eq!(walk.run(UNIT).emw, times(UNIT));
     let block = walk.block();
     assert_eq!((block.starts.get(), block.samples.get()), (1, 1));

@@ -1,4 +1,4 @@
-//! The same on [`channel::model::Model`]: a whole channel subsystem of software, whose channel runs the translated programs
+//! The same on the [`Machine`]: a whole channel subsystem of software, whose channel runs the translated programs
 //! and whose device gets their data.
 //!
 //! [`super::sequences`] tries everything on a subchannel that knows no programs. Here the schedule is drawn: what the client
@@ -9,27 +9,30 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use channel::model::{Fault, Memory, Model, Reply, Script, StorageError};
+use channel::model::{Fault, Reply, Script};
 use channel::{
-    Ccw1, CcwFlags, ChannelSubsystem, CommandCode, Crw, DeviceStatus, FunctionControl,
-    IoInterruption, Irb, NotOperational, Orb, OrbFlags, PmcwFlags, Refusal, Schib, StatusControl,
-    SubchannelId, SubchannelStatus, Tested,
+    Ccw1, CcwFlags, ChannelSubsystem, CommandCode, DeviceStatus, FunctionControl, Irb, Orb,
+    OrbFlags, PmcwFlags, Schib, StatusControl, SubchannelId, SubchannelStatus,
 };
 use s390x::clock::Tod;
 use window::{ClientAddress, Window};
 use zerocopy::IntoBytes;
 
-use super::fake::{memory, ARENA_AT};
 use super::fixture::place;
+use crate::css::Platform;
 use crate::proxy::ctx::Ctx;
 use crate::proxy::subchannel::passthrough::program::Own;
 use crate::proxy::subchannel::passthrough::state::{State, CLEARS, HALTS};
 use crate::proxy::subchannel::passthrough::{Owned, PassThrough};
 use crate::proxy::subchannel::Request;
+use crate::proxy::translate::tests::history::ChannelSide;
 use crate::proxy::translate::Translator;
+use crate::testing::{Machine, Pace, Port};
 use channel::CommandClass;
 
 const ARENA: usize = 2 << 10;
+/// Where the channel finds it, in storage that nobody else has.
+const ARENA_AT: u32 = 0x80_0000;
 /// What a chain says again, behind it.
 const REPEATED: usize = 2 << 10;
 const MEMORY: usize = 0x4000;
@@ -55,104 +58,6 @@ const PROGRAMS: [(u32, OrbFlags); 6] = [
     (0x1400, OrbFlags::empty()),
     (0x1500, OrbFlags::INITIAL_STATUS),
 ];
-
-/// What the channel reaches: the client's window, and the translator's arena as it was last copied.
-pub struct Storage {
-    window: &'static Window,
-    arena: Vec<u8>,
-}
-
-impl Storage {
-    fn in_window(&self, address: u64) -> Result<ClientAddress, StorageError> {
-        let client = address.checked_sub(self.window.absolute_base());
-        client
-            .map(ClientAddress::new)
-            .ok_or(StorageError::Addressing)
-    }
-}
-
-impl Memory for Storage {
-    fn fetch(&self, _: u8, address: u64, into: &mut [u8]) -> Result<(), StorageError> {
-        if let Some(at) = address.checked_sub(u64::from(ARENA_AT)) {
-            let bytes = self
-                .arena
-                .get(at as usize..)
-                .and_then(|at| at.get(..into.len()));
-            into.copy_from_slice(bytes.ok_or(StorageError::Addressing)?);
-            return Ok(());
-        }
-        let read = self.window.read_bytes(self.in_window(address)?, into);
-        read.map_err(|_| StorageError::Addressing)
-    }
-
-    fn store(&mut self, _: u8, address: u64, from: &[u8]) -> Result<(), StorageError> {
-        let written = self.window.write_bytes(self.in_window(address)?, from);
-        written.map_err(|_| StorageError::Addressing)
-    }
-}
-
-/// The model, and what it was asked.
-pub struct Counted {
-    pub model: Model<Rc<RefCell<Storage>>>,
-    /// Condition codes since the last look.
-    codes: Vec<u8>,
-    /// How often status was taken, and the last.
-    taken: u32,
-    last: Irb,
-}
-
-impl Counted {
-    fn note(&mut self, result: Result<(), Refusal>) -> Result<(), Refusal> {
-        self.codes.push(Refusal::cc(result));
-        result
-    }
-}
-
-super::fixture::bare_machine!(Counted);
-
-impl ChannelSubsystem for Counted {
-    unsafe fn start(&mut self, id: SubchannelId, orb: &Orb) -> Result<(), Refusal> {
-        // SAFETY: the model's storage is its own.
-        let result = unsafe { self.model.start(id, orb) };
-        self.note(result)
-    }
-    fn halt(&mut self, id: SubchannelId) -> Result<(), Refusal> {
-        let result = self.model.halt(id);
-        self.note(result)
-    }
-    fn clear(&mut self, id: SubchannelId) -> Result<(), NotOperational> {
-        let result = self.model.clear(id).map_err(Refusal::from);
-        self.note(result).map_err(|_| NotOperational)
-    }
-    fn cancel(&mut self, id: SubchannelId) -> Result<(), Refusal> {
-        let result = self.model.cancel(id);
-        self.note(result)
-    }
-    fn resume(&mut self, id: SubchannelId) -> Result<(), Refusal> {
-        let result = self.model.resume(id);
-        self.note(result)
-    }
-    fn store(&mut self, id: SubchannelId) -> Result<Schib, NotOperational> {
-        self.model.store(id)
-    }
-    fn modify(&mut self, id: SubchannelId, schib: &Schib) -> Result<(), Refusal> {
-        self.model.modify(id, schib)
-    }
-    fn test(&mut self, id: SubchannelId) -> Result<Tested, NotOperational> {
-        let tested = self.model.test(id)?;
-        if let Tested::Status(irb) = tested {
-            self.taken += 1;
-            self.last = irb;
-        }
-        Ok(tested)
-    }
-    fn pending_interruption(&mut self) -> Option<IoInterruption> {
-        self.model.pending_interruption()
-    }
-    fn channel_report(&mut self) -> Option<Crw> {
-        self.model.channel_report()
-    }
-}
 
 /// Numbers that look random, always the same for a seed.
 struct Draw(u64);
@@ -184,9 +89,8 @@ fn owned(id: SubchannelId) -> Owned {
 }
 
 pub struct Walk {
-    pub css: Counted,
+    pub machine: Machine,
     pub subject: PassThrough,
-    storage: Rc<RefCell<Storage>>,
     pub window: &'static Window,
     pub device: Rc<RefCell<Script>>,
     pub id: SubchannelId,
@@ -202,11 +106,10 @@ pub struct Walk {
 impl Walk {
     pub fn new() -> Self {
         let id = SubchannelId::new(0, 7).unwrap();
-        let window = memory(MEMORY);
-        let storage = Rc::new(RefCell::new(Storage {
-            window,
-            arena: vec![0; ARENA + REPEATED],
-        }));
+        let mut machine = Machine::new();
+        machine.pace = Pace::Stepped;
+        let window = machine.storage(MEMORY / 4096).unwrap();
+        let window: &'static Window = Box::leak(Box::new(window));
         let script = Script::new()
             .on(WRITE, Reply::takes(16).after(1))
             .on(READ, Reply::sends(&SENT).after(1))
@@ -218,18 +121,11 @@ impl Walk {
             )
             .on(ENDLESS, Reply::accepted().after(Reply::NEVER));
         let device = Rc::new(RefCell::new(script));
-        let mut model = Model::new(storage.clone());
-        model.attach(id, NUMBER, device.clone());
+        machine.attach_device(id, NUMBER, device.clone());
         let translator = Translator::at(ARENA, ARENA_AT);
         let mut walk = Self {
-            css: Counted {
-                model,
-                codes: Vec::new(),
-                taken: 0,
-                last: Irb::default(),
-            },
+            machine,
             subject: PassThrough::new(owned(id), place(window), SEEN, translator),
-            storage,
             window,
             device,
             id,
@@ -283,7 +179,7 @@ impl Walk {
 
     pub fn with<T>(&mut self, act: impl FnOnce(&mut PassThrough, &mut Ctx<'_>) -> T) -> T {
         let mut ctx = Ctx {
-            platform: &mut self.css,
+            platform: &mut self.machine,
             now: self.now,
             trace: None,
             note: None,
@@ -292,7 +188,7 @@ impl Walk {
     }
 
     pub fn ask(&mut self, request: Request) -> u32 {
-        self.css.codes.clear();
+        self.port().issued = 0;
         let reply = self.with(|subject, ctx| subject.request(&request, ctx));
         self.irb = reply.irb.unwrap_or_default();
         reply.word()
@@ -314,17 +210,25 @@ impl Walk {
     }
 
     pub fn step(&mut self) {
-        let mut arena = std::mem::take(&mut self.storage.borrow_mut().arena);
-        // An arena that holds no program is as good as any.
-        for (at, part) in (ARENA_AT..).step_by(8).zip(arena.chunks_mut(8)) {
-            let _ = self.subject.program.fetch(at, part);
+        // The channel finds the arena in the machine's storage. One that holds no program is as good as any.
+        let mut word = [0; 8];
+        for at in (ARENA_AT..ARENA_AT + (ARENA + REPEATED) as u32).step_by(8) {
+            if self
+                .subject
+                .program
+                .translator
+                .fetch(at, &mut word)
+                .is_some()
+            {
+                let place = ClientAddress::new(at.into());
+                self.machine.window().write_bytes(place, &word).unwrap();
+            }
         }
-        self.storage.borrow_mut().arena = arena;
-        self.css.model.step(self.id);
+        self.machine.css.step(self.id);
     }
 
     pub fn look(&mut self) {
-        if self.css.pending_interruption().is_some() {
+        if self.machine.pending_interruption().is_some() {
             self.with(|subject, ctx| subject.interruption(ctx));
         }
         self.with(|subject, ctx| {
@@ -341,8 +245,12 @@ impl Walk {
         self.with(|subject, ctx| subject.tick(ctx));
     }
 
+    fn port(&mut self) -> &mut Port {
+        self.machine.subchannel(self.id)
+    }
+
     fn scsw(&mut self) -> channel::Scsw {
-        self.css.store(self.id).unwrap().scsw
+        self.machine.css.store(self.id).unwrap().scsw
     }
 
     /// Whether pending status is one that the client never sees.
@@ -353,7 +261,7 @@ impl Walk {
 
     /// One operation of the client's, the channel's or the world's.
     fn operate(&mut self, draw: &mut Draw) {
-        let (taken, own) = (self.css.taken, self.is_own());
+        let (taken, own) = (self.port().tested, self.is_own());
         let (before, held) = (self.scsw(), self.subject.held.is_some());
         let pending = before.status().contains(StatusControl::PENDING) && !own || held;
         let mut delivered = 0;
@@ -378,7 +286,8 @@ impl Walk {
                 let answer = self.ask(request);
                 if !self.enabled {
                     assert_eq!(answer, 3);
-                } else if let (false, false, &[code]) = (own, held, &*self.css.codes) {
+                } else if !own && !held && self.port().issued == 1 {
+                    let code = self.port().code;
                     assert_eq!(answer, u32::from(code), "{request:?}");
                 }
             }
@@ -392,11 +301,12 @@ impl Walk {
                 };
                 assert_eq!(answer, expected, "TEST");
                 if answer == 0 && !held {
-                    let mut whole = self.css.last;
+                    let last = self.port().last;
+                    let mut whole = last;
                     let irb = &self.irb;
                     whole.scsw.program = irb.scsw.program;
                     whole.scsw.control = irb.scsw.control;
-                    let deferred = self.css.last.scsw.deferred_cc() != 0;
+                    let deferred = last.scsw.deferred_cc() != 0;
                     if deferred && irb.scsw.deferred_cc() == 0 {
                         // The second part of a program was not begun.
                         whole.scsw.subchannel_status |= BROKEN_OFF.bits();
@@ -414,27 +324,30 @@ impl Walk {
                 self.with(|subject, ctx| subject.reset(ctx));
             }
             19 => self.pass(),
-            20 => self.css.model.unsolicited(self.id, DeviceStatus::ATTENTION),
+            20 => self
+                .machine
+                .css
+                .unsolicited(self.id, DeviceStatus::ATTENTION),
             21 => {
                 let fault = match draw.below(3) {
                     0 => Fault::DeferredStatus(DeviceStatus::BUSY),
                     1 => Fault::DeferredNoPath,
                     _ => Fault::Check(BROKEN_OFF),
                 };
-                self.css.model.inject(self.id, fault);
+                self.machine.css.inject(self.id, fault);
             }
             22 if draw.below(6) == 0 => {
-                self.css.model.take_away(self.id);
+                self.machine.css.take_away(self.id);
                 self.enabled = false;
                 self.with(|subject, ctx| subject.report(ctx));
-                self.css.model.bring_back(self.id);
+                self.machine.css.bring_back(self.id);
                 let owned = owned(self.id);
                 self.with(|subject, ctx| subject.plug(owned, SEEN, ctx));
             }
             23..=28 => self.look(),
             _ => self.step(),
         }
-        let taken = self.css.taken - taken;
+        let taken = self.port().tested - taken;
         if self.enabled && !own {
             assert_eq!(taken, delivered, "status lost or doubled");
         }
@@ -445,18 +358,20 @@ impl Walk {
     fn invariants(&mut self) {
         let scsw = self.scsw();
         let started = scsw.function().contains(FunctionControl::START);
-        let repeats = self.subject.program.orb().program.get() >= ARENA_AT + ARENA as u32;
+        let run = self.subject.program.run;
+        let orb = run.map_or_else(Orb::default, |run| run.orb);
+        let repeats = orb.program.get() >= ARENA_AT + ARENA as u32;
         self.went_on[0] += u64::from(repeats && self.subject.program.is_continued());
         self.went_on[1] += u64::from(self.subject.program.own(&scsw) == Some(Own::HalfOfSplit));
-        if started && self.css.model.trace(self.id).is_some() {
-            let live = self.subject.program.is_live();
+        if started && self.machine.css.trace(self.id).is_some() {
+            let live = self.subject.program.translator.is_live();
             assert!(live, "the channel runs a program that is freed");
         }
     }
 
     /// From anywhere, a reset leads to rest, and then the subchannel works.
     fn works(&mut self) {
-        self.css.model.mend(self.id);
+        self.machine.css.mend(self.id);
         self.with(|subject, ctx| subject.reset(ctx));
         for _ in 0..=u32::from(HALTS) + u32::from(CLEARS) {
             (0..8).for_each(|_| self.step());
@@ -464,7 +379,7 @@ impl Walk {
             self.pass();
         }
         assert_eq!(self.subject.state(), State::Idle);
-        assert!(!self.subject.program.is_live());
+        assert!(!self.subject.program.translator.is_live());
         // Keys that were pressed in between.
         for _ in 0..40 {
             self.step();
@@ -497,7 +412,7 @@ fn whatever_happens_to_a_subchannel_of_the_model_it_keeps_the_invariants() {
             walk.enable(true);
             (0..120).for_each(|_| walk.operate(&mut draw));
             walk.works();
-            (walk.css.taken, walk.went_on)
+            (walk.port().tested, walk.went_on)
         });
         let (taken, [repeated, halves]) = outcome.unwrap_or_else(|_| panic!("seed {seed}"));
         ended += taken;

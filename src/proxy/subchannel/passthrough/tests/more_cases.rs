@@ -13,6 +13,7 @@ use super::fixture::{Fixture, DEVICE, PROGRAM};
 use crate::proxy::subchannel::passthrough::requests::HOLD_US;
 use crate::proxy::subchannel::passthrough::state::State;
 use crate::proxy::subchannel::Request;
+use crate::proxy::translate::tests::history::ChannelSide;
 
 const EXTENDED: PmcwCharacteristics = PmcwCharacteristics::EXTENDED_MEASUREMENT;
 
@@ -61,7 +62,7 @@ fn case_32_cancel_distinguishes_pending_status_from_a_function_too_far_gone() {
     assert_eq!(fixture.start(), 0);
     assert_eq!(fixture.ask(Request::Cancel), 0, "not begun");
     assert_eq!(fixture.state(), State::Idle);
-    assert!(!fixture.subject.program.is_live());
+    assert!(!fixture.subject.program.translator.is_live());
     assert_eq!(fixture.test().0, 1, "no interruption for it");
     assert_eq!(fixture.start(), 0);
     fixture.step(Step::Work);
@@ -133,12 +134,12 @@ fn case_34_clear_wipes_pending_status() {
     assert!(!fixture.subject.is_pending());
     assert_eq!(fixture.test().0, 1);
     assert!(
-        fixture.subject.program.is_live(),
+        fixture.subject.program.translator.is_live(),
         "until the clear function ends"
     );
     fixture.step(Step::Work);
     assert_eq!(fixture.test().0, 0);
-    assert!(!fixture.subject.program.is_live());
+    assert!(!fixture.subject.program.translator.is_live());
 }
 
 /// The client's place for an IRB has room for a whole one, whether its last word is in use or not.
@@ -281,7 +282,7 @@ fn a_suspended_program_lives_and_is_resumed() {
     let (condition, irb) = fixture.test();
     assert_eq!(condition, 0);
     assert!(irb.scsw.activity().contains(ActivityControl::SUSPENDED));
-    assert!(fixture.subject.program.is_live());
+    assert!(fixture.subject.program.translator.is_live());
     assert_eq!(fixture.state(), State::Busy);
     assert_eq!(fixture.ask(Request::Resume), 0);
     assert_eq!(fixture.ask(Request::Resume), 2, "resumed already");
@@ -298,7 +299,7 @@ fn only_a_program_that_resume_finds_suspended_is_looked_at_again() {
     orb.set_flags(orb.flags() | OrbFlags::SUSPEND_CONTROL);
     assert_eq!(fixture.ask(Request::Start(orb)), 0);
     fixture.step(Step::Work);
-    let orb = fixture.subject.program.orb();
+    let orb = fixture.subject.program.run.unwrap().orb;
     let mut count = 1;
     // What the channel finds in the second CCW, after the client has changed its own and asked for RESUME.
     let mut resume = |fixture: &mut Fixture| {
@@ -309,7 +310,12 @@ fn only_a_program_that_resume_finds_suspended_is_looked_at_again() {
         let condition = fixture.ask(Request::Resume);
         let mut bytes = [0; 8];
         let at = orb.program.get() + 8;
-        fixture.subject.program.fetch(at, &mut bytes).unwrap();
+        fixture
+            .subject
+            .program
+            .translator
+            .fetch(at, &mut bytes)
+            .unwrap();
         (condition, u16::from_be_bytes([bytes[2], bytes[3]]) == count)
     };
     assert_eq!(resume(&mut fixture), (2, false), "it runs");
@@ -330,14 +336,14 @@ fn intermediate_status_does_not_free_the_program() {
         "intermediate status does not keep a halt off"
     );
     assert_eq!(fixture.test().0, 0);
-    assert!(fixture.subject.program.is_live());
+    assert!(fixture.subject.program.translator.is_live());
     fixture.step(Step::Work);
     let (_, irb) = fixture.test();
     assert_eq!(
         irb.scsw.function(),
         FunctionControl::START | FunctionControl::HALT
     );
-    assert!(!fixture.subject.program.is_live());
+    assert!(!fixture.subject.program.translator.is_live());
 }
 
 #[test]

@@ -25,6 +25,7 @@ use super::fixture::Fixture;
 use crate::proxy::subchannel::passthrough::state::{State, CLEARS, HALTS};
 use crate::proxy::subchannel::passthrough::status;
 use crate::proxy::subchannel::Request;
+use crate::proxy::translate::tests::history::ChannelSide;
 
 /// What can happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +95,13 @@ impl Explorer {
         let scsw = &self.fixture.fake.schib.scsw;
         self.fixture.state() == State::Busy
             && status::is_retryable(scsw)
-            && self.fixture.subject.program.retries() > 0
+            && self
+                .fixture
+                .subject
+                .program
+                .run
+                .map_or(0, |run| run.retries)
+                > 0
     }
 
     /// The condition code that the architecture gives. A start that was turned away and will be repeated is, for the
@@ -231,7 +238,7 @@ impl Explorer {
     }
 
     fn check_program(&self) {
-        let live = self.fixture.subject.program.is_live();
+        let live = self.fixture.subject.program.translator.is_live();
         if self.fixture.fake.program.is_some() {
             assert!(live, "the hardware uses a program that is freed");
         }
@@ -268,9 +275,9 @@ impl Explorer {
             "{:?} {} {} {:?} {} {:?} {:x} {:?} {} {} {} {}",
             subject.state(),
             subject.announced,
-            subject.program.retries() > 0,
+            subject.program.run.map_or(0, |run| run.retries) > 0,
             subject.program.functions(),
-            subject.program.is_live(),
+            subject.program.translator.is_live(),
             subject.held.is_some(),
             scsw.control.get(),
             (scsw.device_status, scsw.subchannel_status),
