@@ -115,7 +115,6 @@ impl Records {
         self.content(0).get(key..).unwrap_or_default()
     }
 
-    /// The DSCB that one of them is.
     fn dscb(&self, number: usize) -> [u8; DSCB] {
         self.content(number).try_into().unwrap_or([0; DSCB])
     }

@@ -20,7 +20,6 @@ const BAR: usize = 40;
 /// How a disk is to be formatted.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct FormatOrder {
-    /// How the volume is laid out.
     pub layout: Layout,
     /// Bytes of a block.
     pub block: u16,
@@ -35,9 +34,7 @@ pub enum FormatLine {
     Begins {
         /// The device, 3390 for example.
         device: String,
-        /// Volume serial.
         serial: String,
-        /// Tracks of the volume.
         tracks: u32,
         /// Blocks of a track.
         records: u8,
@@ -46,7 +43,6 @@ pub enum FormatLine {
     },
     /// So many tracks are formatted and read back.
     Done(u32),
-    /// The volume is complete.
     Complete {
         /// Blocks that will be served.
         blocks: u64,
@@ -64,30 +60,20 @@ pub struct Use {
     pub exported: u64,
 }
 
-/// Why a disk is not formatted.
 #[derive(Debug, Error)]
 pub enum DasdfmtError {
-    /// The serial that was asked for.
     #[error("\"{0}\" is no volume serial: one to six letters, digits, $, #, @ or -")]
     Serial(String),
-    /// No such format is possible.
     #[error(transparent)]
     Format(#[from] FormatError),
-    /// Clients were given more than there would be.
     #[error("the volume would have {sectors} sectors, and clients are given {exported} of them: change the configuration first")]
-    Exported {
-        /// Sectors of the volume.
-        sectors: u64,
-        /// Sectors up to the end of what clients are given.
-        exported: u64,
-    },
+    Exported { sectors: u64, exported: u64 },
     /// The disk failed before anything was formatted.
     #[error(transparent)]
     Disk(#[from] Failure),
     /// The disk failed on the way.
     #[error("{0}\n{1} tracks are formatted; the same command goes on from there")]
     Half(Failure, u32),
-    /// Nobody wants to hear of it any more.
     #[error("formatting was broken off")]
     Unheard(#[from] io::Error),
 }
@@ -135,7 +121,6 @@ pub fn format(
     Ok(say(FormatLine::Complete { blocks, anew })?)
 }
 
-/// How progress is drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Style {
     /// A bar that is drawn over and over, for a terminal.
@@ -144,7 +129,6 @@ pub enum Style {
     Lines,
 }
 
-/// What the command line shows.
 #[derive(Debug)]
 pub struct Progress {
     style: Style,
@@ -157,7 +141,6 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Begins now.
     pub fn new(style: Style) -> Self {
         Self {
             style,

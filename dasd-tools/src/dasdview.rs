@@ -5,7 +5,7 @@ mod fields;
 use std::fmt::Write;
 
 use dasd::vtoc::DSCB;
-use dasd::{Characteristics, Dscb, Label, Place, RecordAddress};
+use dasd::{Dscb, Label, RecordAddress, TrackAddress};
 use s390x::ebcdic::Text;
 use serde::{Deserialize, Serialize};
 use zerocopy::IntoBytes;
@@ -14,12 +14,9 @@ use crate::admin;
 use crate::runner::{Failure, Runner};
 use fields::Fields;
 
-/// A disk.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct View {
-    /// What it is called.
     pub disk: String,
-    /// Device number.
     pub device: String,
     /// Control-unit type and model, device type and model; hexadecimal.
     pub control_unit: (String, String),
@@ -42,7 +39,6 @@ pub struct View {
     pub vtoc: Vec<Entry>,
 }
 
-/// An entry of the VTOC.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// Where it is: cylinder, track, record.
@@ -58,7 +54,6 @@ pub struct Entry {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DataSet {
     pub name: String,
-    /// Volume serial.
     pub serial: String,
     /// The system that made it.
     pub system: String,
@@ -79,11 +74,7 @@ pub fn look(disk: &mut dyn Runner, name: &str, device: &str) -> Result<View, Fai
     let heads = about.heads.get();
     // The first track that has blocks only.
     let first = if matches!(label, Label::Cdl(_)) { 2 } else { 1 };
-    let place = Place {
-        cylinder: first / u32::from(heads),
-        head: (first % u32::from(heads)) as u16,
-        record: 1,
-    };
+    let place = TrackAddress::of_number(first, heads).place(1);
     let count = admin::count(disk, place)?.filter(|count| count.key == 0);
     let block = count.map_or(0, |count| count.data.get());
     let dscbs = match &label {
@@ -97,9 +88,15 @@ pub fn look(disk: &mut dyn Runner, name: &str, device: &str) -> Result<View, Fai
         (Label::Cms(_), _) => "CMS formatted".into(),
         _ => "NOT formatted".into(),
     };
+    let pair = |kind: u16, model: u8| (format!("{kind:04x}"), format!("{model:02x}"));
     Ok(View {
         disk: name.into(),
         device: device.into(),
+        control_unit: pair(about.control.get(), about.control_model),
+        device_type: pair(about.device.get(), about.device_model),
+        cylinders: about.cylinders(),
+        heads,
+        characteristics: hex::encode(about.as_bytes()),
         label: fields::label(&label),
         serial: match label {
             Label::None => String::new(),
@@ -115,20 +112,7 @@ pub fn look(disk: &mut dyn Runner, name: &str, device: &str) -> Result<View, Fai
             0 => 0,
             block => about.records_of(block.into()).unwrap_or(0),
         },
-        ..device_view(&about)
     })
-}
-
-fn device_view(about: &Characteristics) -> View {
-    let pair = |kind: u16, model: u8| (format!("{kind:04x}"), format!("{model:02x}"));
-    View {
-        control_unit: pair(about.control.get(), about.control_model),
-        device_type: pair(about.device.get(), about.device_model),
-        cylinders: about.cylinders(),
-        heads: about.heads.get(),
-        characteristics: hex::encode(about.as_bytes()),
-        ..View::default()
-    }
 }
 
 fn entry(at: RecordAddress, dscb: &[u8; DSCB], heads: u16) -> Entry {
@@ -156,16 +140,13 @@ fn entry(at: RecordAddress, dscb: &[u8; DSCB], heads: u16) -> Entry {
 pub struct Parts<'a> {
     /// General information and geometry.
     pub general: bool,
-    /// Extended information.
     pub extended: bool,
-    /// The volume label.
     pub label: bool,
     /// The VTOC: `info`, `all`, or a format.
     pub vtoc: Option<&'a str>,
 }
 
 impl View {
-    /// For people.
     pub fn text(&self, parts: Parts<'_>) -> String {
         let mut text = String::new();
         // Writing to a string does not fail.
@@ -252,8 +233,8 @@ impl View {
             let count = self.vtoc.iter().filter(|it| it.format == format).count();
             writeln!(to, "  {count} format {} label(s)", &format[1..])?;
         }
-        let mut sets = self.vtoc.iter().filter_map(|it| it.data_set.as_ref());
-        let mut sets = sets.by_ref().peekable();
+        let sets = self.vtoc.iter().filter_map(|it| it.data_set.as_ref());
+        let mut sets = sets.peekable();
         if sets.peek().is_none() {
             return writeln!(to, "There are no partitions defined.");
         }
@@ -273,17 +254,11 @@ impl View {
             let places = ends(&|track| format!("{}/{}", track / heads, track % heads));
             let (serial, system, (year, day)) = (&set.serial, &set.system, set.created);
             row(&set.name, "trk", "trk")?;
-            row(
-                &format!("data set serial number : '{serial}'"),
-                &tracks[0],
-                &tracks[1],
-            )?;
-            row(
-                &format!("system code            : '{system}'"),
-                "cyl/trk",
-                "cyl/trk",
-            )?;
+            let serial = format!("data set serial number : '{serial}'");
+            let system = format!("system code            : '{system}'");
             let created = format!("creation date          : year {year}, day {day}");
+            row(&serial, &tracks[0], &tracks[1])?;
+            row(&system, "cyl/trk", "cyl/trk")?;
             row(&created, &places[0], &places[1])?;
         }
         writeln!(to, "{edge}")

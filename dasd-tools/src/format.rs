@@ -23,10 +23,14 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 /// The block sizes that Linux knows.
 pub const BLOCK_SIZES: [u16; 4] = [512, 1024, 2048, 4096];
 
-/// How a volume is laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "std", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "std", serde(rename_all = "lowercase"))]
+#[cfg_attr(feature = "std", derive(strum::EnumString, strum::VariantNames))]
+#[cfg_attr(
+    feature = "std",
+    serde(rename_all = "lowercase"),
+    strum(serialize_all = "lowercase")
+)]
 pub enum Layout {
     /// Compatible disk layout: other systems see a volume with a label and a VTOC.
     Cdl,
@@ -34,31 +38,16 @@ pub enum Layout {
     Ldl,
 }
 
-impl Layout {
-    /// In words.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Cdl => "cdl",
-            Self::Ldl => "ldl",
-        }
-    }
-}
-
-/// Why a volume cannot have that format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum FormatError {
-    /// The characteristics are those of no disk that is known.
     #[error("READ DEVICE CHARACTERISTICS: no disk that is known")]
     Characteristics,
-    /// Not one of [`BLOCK_SIZES`].
     #[error("blocks of {0} bytes: 512, 1024, 2048 or 4096")]
     BlockSize(u16),
-    /// The volume has not even the tracks for label and VTOC.
     #[error("too small for a label and a VTOC")]
     TooSmall,
 }
 
-/// A format of a volume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Format {
     about: Characteristics,
@@ -68,7 +57,6 @@ pub struct Format {
     serial: [u8; 6],
 }
 
-/// A record of a volume.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     pub count: CountField,
@@ -113,7 +101,6 @@ impl Format {
         Ok(format)
     }
 
-    /// The device.
     pub const fn about(&self) -> &Characteristics {
         &self.about
     }
@@ -122,22 +109,14 @@ impl Format {
         self.layout
     }
 
-    /// Bytes of a block.
     pub const fn block(&self) -> u16 {
         self.block
     }
 
-    /// Records of a track.
     pub const fn records(&self) -> u8 {
         self.records
     }
 
-    /// Volume serial, in EBCDIC.
-    pub const fn serial(&self) -> [u8; 6] {
-        self.serial
-    }
-
-    /// Tracks of the volume.
     pub fn tracks(&self) -> u32 {
         let heads = u32::from(self.about.heads.get());
         // Fewer than 2^28 cylinders of at most 15: it fits.
@@ -240,7 +219,6 @@ pub struct Mark {
     pub serial: [u8; 6],
     /// [`Layout`]: `C` or `L` in EBCDIC.
     pub layout: u8,
-    /// Zero.
     pub reserved: u8,
     /// Bytes of a block.
     pub block: U16,

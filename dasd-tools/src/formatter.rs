@@ -31,7 +31,6 @@ pub struct Formatter {
     next: u32,
     /// What the mark says.
     marked: u32,
-    /// Where it went on.
     resumed: Option<u32>,
     done: bool,
 }
@@ -53,10 +52,6 @@ impl Formatter {
         }
         this.marked = this.next;
         Ok(this)
-    }
-
-    pub const fn format(&self) -> &Format {
-        &self.format
     }
 
     /// The track at which it went on.
@@ -183,11 +178,6 @@ impl Formatter {
     }
 
     fn place(&self, track: u32, record: u8) -> Place {
-        let address = self.format.address(track);
-        Place {
-            cylinder: address.cylinder(),
-            head: address.head(),
-            record,
-        }
+        self.format.address(track).place(record)
     }
 }

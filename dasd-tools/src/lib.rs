@@ -10,14 +10,12 @@
 //! | [`admin`] | reserving a disk, and looking at it, program by program |
 //! | [`formatter`] | formatting it, step by step |
 //! | `model` | a volume in memory, for tests (feature `model`) |
-//! | `lender` | from whom disks are borrowed (this and all below: feature `std`) |
-//! | `reserve` | reservations: made, waited for, and given up |
+//! | `reserve` | reservations: made, waited for, and given up (this and all below: feature `std`) |
 //! | `dasdfmt` | formatting, as it is asked for, carried out and shown |
 //! | `dasdview` | what is on a disk |
 //! | `mkipl` | the appliance's image on a volume in a file |
 //!
-//! Nothing here touches a device: channel programs are run by whoever can ([`runner::Runner`]), on disks that are borrowed from
-//! whoever has them (`lender::Lender`). The host daemon is both.
+//! Nothing here touches a device: channel programs are run by whoever can ([`runner::Runner`]), as the host daemon.
 //!
 //! # The rule
 //!
@@ -36,8 +34,6 @@ pub mod dasdfmt;
 pub mod dasdview;
 pub mod format;
 pub mod formatter;
-#[cfg(feature = "std")]
-pub mod lender;
 #[cfg(feature = "std")]
 pub mod mkipl;
 #[cfg(any(test, feature = "model"))]

@@ -47,27 +47,17 @@ const LINE: usize = 0x480;
 const LINE_MOST: usize = HEAD - LINE - 1;
 /// Bytes of a record.
 const BLOCK: usize = 4096;
-/// Records of a track.
 const RECORDS: usize = 12;
 
 /// Why an IPL program is not overwritten.
 const FOREIGN: &str = "it has an IPL program of somebody else; --yes overwrites it";
 
-/// What may be overwritten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Overwrite {
     /// Nothing but an image that was written here.
     Nothing,
     /// Data that is in no data set, and the IPL program of somebody else.
     Foreign,
-}
-
-/// What has been written.
-#[derive(Debug)]
-struct Written {
-    tracks: Range<u32>,
-    bytes: usize,
-    listed: bool,
 }
 
 /// Writes an image, and says what it did.
@@ -77,33 +67,27 @@ struct Written {
 /// The image or the volume is not what it has to be, or there is something on the volume that was not to be overwritten.
 pub fn mkipl(image: &Path, volume: &Path, line: &str, overwrite: Overwrite) -> Result<String> {
     let bytes = load(image, line)?;
+    let size = bytes.len().div_ceil(1024);
+    let at = || volume.display().to_string();
     if let Some(this) = Fixed::open(volume)? {
-        let blocks = this.write(&bytes, overwrite);
-        let Range { start, end } = blocks.with_context(|| volume.display().to_string())?;
+        let Range { start, end } = this.write(&bytes, overwrite).with_context(at)?;
+        let last = end - 1;
         return Ok(format!(
-            "{} KiB on blocks {start} to {}: a fixed-block volume has no VTOC to list them in\n",
-            bytes.len().div_ceil(1024),
-            end - 1
+            "{size} KiB on blocks {start} to {last}: a fixed-block volume has no VTOC to list them in\n"
         ));
     }
     let mut this = Volume::open(volume)?;
-    let written =
-        write(&mut this, &bytes, overwrite).with_context(|| volume.display().to_string())?;
-    let Range { start, end } = written.tracks;
+    let (Range { start, end }, listed) = write(&mut this, &bytes, overwrite).with_context(at)?;
     let place = |track| {
         let heads = u32::from(volume::HEADS);
         format!("cylinder {} head {}", track / heads, track % heads)
     };
-    let listed = match written.listed {
+    let listed = match listed {
         true => format!("data set {}", space::NAME),
         false => "the volume has no VTOC to list them in".to_owned(),
     };
-    Ok(format!(
-        "{} KiB on {} to {}: {listed}\n",
-        written.bytes.div_ceil(1024),
-        place(start),
-        place(end - 1),
-    ))
+    let (first, last) = (place(start), place(end - 1));
+    Ok(format!("{size} KiB on {first} to {last}: {listed}\n"))
 }
 
 /// The image with a command line in it.
@@ -138,7 +122,8 @@ fn load(path: &Path, line: &str) -> Result<Vec<u8>> {
     Ok(image)
 }
 
-fn write(volume: &mut Volume, image: &[u8], overwrite: Overwrite) -> Result<Written> {
+/// Writes it on tracks of the volume; which ones, and whether its VTOC lists them.
+fn write(volume: &mut Volume, image: &[u8], overwrite: Overwrite) -> Result<(Range<u32>, bool)> {
     let mut space = Space::of(volume)?;
     let ours = loader::Signature::find(volume)?;
     let careful = overwrite == Overwrite::Nothing;
@@ -185,12 +170,8 @@ fn write(volume: &mut Volume, image: &[u8], overwrite: Overwrite) -> Result<Writ
         volume.put(number, &space.blank(number))?;
     }
     let listed = space.list(volume, &tracks, blocks)?;
-    volume.sync()?;
+    volume.0.sync()?;
     loader::install(volume, &tracks)?;
-    volume.sync()?;
-    Ok(Written {
-        tracks,
-        bytes: image.len(),
-        listed,
-    })
+    volume.0.sync()?;
+    Ok((tracks, listed))
 }

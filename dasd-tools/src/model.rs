@@ -101,8 +101,8 @@ impl Volume {
     fn interpret(&mut self, program: &mut Program) -> Result<(), Stop> {
         let heads = self.about.heads.get();
         let (mut extent, mut domain) = (None::<DefineExtent>, None::<Domain>);
-        for number in 0..program.steps().len() {
-            let command = program.steps()[number].command;
+        for number in 0..program.steps.len() {
+            let command = program.steps[number].command;
             let open = domain.as_mut().filter(|domain| domain.left > 0);
             match (command, open) {
                 (command::READ_CHARACTERISTICS, None) => {
@@ -209,7 +209,7 @@ impl Runner for Volume {
     fn run(&mut self, program: &mut Program) -> Result<(), Fault> {
         let number = self.programs;
         self.programs += 1;
-        let first = program.steps().first().map(|step| step.command);
+        let first = program.steps.first().map(|step| step.command);
         let steals = first == Some(command::UNCONDITIONAL_RESERVE);
         if self.busy > 0 || self.reserved == Some(Owner::Other) && !steals {
             self.busy = self.busy.saturating_sub(1);

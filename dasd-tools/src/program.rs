@@ -9,61 +9,34 @@ use dasd::command::{self, DefineExtent, LocateRecord};
 use dasd::{CountField, TrackAddress};
 use zerocopy::{FromBytes, IntoBytes};
 
-/// A CCW.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A CCW with its data, 65,535 bytes at most.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
     pub command: CommandCode,
-    /// Bytes.
-    pub count: u16,
-    /// Where they are in the program's data.
-    pub at: usize,
+    /// What is written, or has been read.
+    pub data: Vec<u8>,
 }
 
-impl Step {
-    fn place(&self) -> core::ops::Range<usize> {
-        self.at..self.at + usize::from(self.count)
-    }
-}
-
-/// A channel program and its data.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Program {
-    steps: Vec<Step>,
-    data: Vec<u8>,
+    pub steps: Vec<Step>,
 }
 
 impl Program {
     /// Most CCWs of the programs that are made here; they have less than 8 KiB of data.
     pub const MOST_STEPS: u32 = 256;
 
-    /// The CCWs.
-    pub fn steps(&self) -> &[Step] {
-        &self.steps
-    }
-
-    /// All data.
-    pub fn bytes(&self) -> &[u8] {
-        &self.data
-    }
-
-    /// All data, for whoever runs it to put there what was read.
-    pub fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.data
-    }
-
-    /// The data of a CCW: what is written, or has been read.
     pub fn data(&self, step: usize) -> &[u8] {
-        let step = self.steps.get(step);
-        step.and_then(|step| self.data.get(step.place()))
-            .unwrap_or_default()
+        self.steps.get(step).map_or(&[], |step| &step.data)
     }
 
     /// Puts at the front of a CCW's data what it has read.
     pub fn give(&mut self, step: usize, read: &[u8]) {
-        let place = self.steps.get(step).map(Step::place);
-        let data = place.and_then(|place| self.data.get_mut(place));
-        for (to, from) in data.unwrap_or_default().iter_mut().zip(read) {
-            *to = *from;
+        if let Some(step) = self.steps.get_mut(step) {
+            step.data
+                .iter_mut()
+                .zip(read)
+                .for_each(|(to, from)| *to = *from);
         }
     }
 
@@ -72,20 +45,16 @@ impl Program {
         T::read_from_prefix(self.data(step)).ok().map(|(it, _)| it)
     }
 
-    /// A command that writes some bytes, 65,535 at most.
+    /// A command that writes some bytes.
     pub fn send(&mut self, command: CommandCode, bytes: &[u8]) {
-        let at = self.data.len();
-        self.data.extend_from_slice(bytes);
-        self.steps.push(Step {
-            command,
-            count: bytes.len() as u16,
-            at,
-        });
+        let data = bytes.to_vec();
+        self.steps.push(Step { command, data });
     }
 
     /// A command that reads at most so many bytes.
     pub fn receive(&mut self, command: CommandCode, count: usize) {
-        self.send(command, &alloc::vec![0; count]);
+        let data = alloc::vec![0; count];
+        self.steps.push(Step { command, data });
     }
 
     /// DEFINE EXTENT over some tracks.

@@ -4,15 +4,15 @@
 //! daemon remembers which disks it has reserved, so that its orderly end releases them.
 
 use std::collections::BTreeMap;
-use std::sync::{mpsc, Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{mpsc, Arc};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::admin::{self, Reservation};
-use crate::lender::{Lender, Purpose};
 use crate::runner::{Failure, Fault, Runner};
 
 /// How often a disk that another system has is tried.
@@ -28,20 +28,10 @@ pub enum Holder {
     Other,
 }
 
-/// Why a disk is not reserved, or not released.
 #[derive(Debug, Error)]
 pub enum ReserveError {
-    #[error(transparent)]
-    NotLent(#[from] anyhow::Error),
-    /// Another system has it.
     #[error("disk \"{name}\" is reserved by another system, for {} s now; `stellwerk steal` takes it away", .waited.as_secs())]
-    Elsewhere {
-        /// What it is called.
-        name: String,
-        /// How long that has been waited for.
-        waited: Duration,
-    },
-    /// The disk fails.
+    Elsewhere { name: String, waited: Duration },
     #[error("disk \"{0}\": {1}")]
     Failed(String, Failure),
 }
@@ -51,29 +41,12 @@ pub enum ReserveError {
 pub struct Reservations(Mutex<BTreeMap<String, Holder>>);
 
 impl Reservations {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Holder>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// All of them.
     pub fn entries(&self) -> BTreeMap<String, Holder> {
-        self.lock().clone()
+        self.0.lock().clone()
     }
 
-    /// Borrows a disk, and reserves or releases it. One that another system has is waited for, at most `limit`.
+    /// Reserves or releases a disk. One that another system has is waited for, at most `limit`.
     pub fn apply(
-        &self,
-        lender: &impl Lender,
-        name: &str,
-        how: Reservation,
-        limit: Duration,
-    ) -> Result<(), ReserveError> {
-        let mut disk = lender.borrow_disk(name, Purpose::Look)?;
-        self.apply_to(&mut disk, name, how, limit)
-    }
-
-    /// The same to a disk that is borrowed.
-    pub(crate) fn apply_to(
         &self,
         disk: &mut dyn Runner,
         name: &str,
@@ -88,7 +61,7 @@ impl Reservations {
                 Err(Failure::Fault(_, Fault::Busy)) => {}
                 Err(failure) => return Err(ReserveError::Failed(name.into(), failure)),
             }
-            self.lock().insert(name.into(), Holder::Other);
+            self.0.lock().insert(name.into(), Holder::Other);
             let waited = began.elapsed();
             if waited >= limit {
                 tracing::warn!("disk \"{name}\" is reserved by another system");
@@ -101,14 +74,14 @@ impl Reservations {
             waits = true;
             std::thread::sleep(TICK.min(limit));
         }
-        let what = match how {
-            Reservation::Reserve => "reserved",
-            Reservation::Release => "released",
-            Reservation::Steal => "reserved by force",
+        let (what, holder) = match how {
+            Reservation::Reserve => ("reserved", Some(Holder::Us)),
+            Reservation::Release => ("released", None),
+            Reservation::Steal => ("reserved by force", Some(Holder::Us)),
         };
-        match how {
-            Reservation::Release => self.lock().remove(name),
-            _ => self.lock().insert(name.into(), Holder::Us),
+        match holder {
+            Some(holder) => self.0.lock().insert(name.into(), holder),
+            None => self.0.lock().remove(name),
         };
         tracing::info!("disk \"{name}\" is {what}");
         Ok(())

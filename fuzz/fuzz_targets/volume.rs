@@ -30,10 +30,9 @@ impl Runner for Disk<'_> {
             }
             _ => {}
         }
-        for step in 0..program.steps().len() {
-            let count = program.data(step).len();
-            let read = self.take(count).to_vec();
-            program.give(step, &read);
+        for step in &mut program.steps {
+            let read = self.take(step.data.len());
+            step.data[..read.len()].copy_from_slice(read);
         }
         Ok(())
     }

@@ -27,8 +27,8 @@ pub use server::{Answer, Server};
 pub use status::*;
 pub(crate) use subchannel::names;
 pub use subchannel::{
-    sense, trouble, Data, Function, Outcome, Program, Step, StoredSchib, TraceLine, TraceRecord,
-    MAX_CCWS,
+    sense, trouble, Data, Function, Outcome, Program, Step, StoredSchib, TodMicros, TraceLine,
+    TraceRecord, MAX_CCWS,
 };
 
 /// How long the daemon may take to answer, beyond what was asked for.
@@ -37,7 +37,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// The same for a disk, whose driver has to let go of it first, and which may be slow.
 const DISK_PATIENCE: Duration = Duration::from_secs(120);
 
-/// What is asked of the daemon.
+/// What is asked of the daemon. A disk is named, or has a device number.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Request {
@@ -56,7 +56,6 @@ pub enum Request {
         function: Function,
     },
     Reserve {
-        /// Its name, or a device number.
         disk: String,
         how: Reservation,
         /// How long a reservation that is held elsewhere is waited for.
@@ -64,13 +63,11 @@ pub enum Request {
     },
     /// Format a disk; the answer comes line by line. It is broken off when nobody reads them any more.
     Format {
-        /// Its name, or a device number.
         disk: String,
         order: FormatOrder,
     },
     /// What is on a disk.
     View {
-        /// Its name, or a device number.
         disk: String,
     },
     /// Try at once what has failed.
@@ -84,12 +81,10 @@ pub enum Request {
     },
 }
 
-/// The daemon's control socket.
 pub fn socket(config: &Config) -> PathBuf {
-    config.appliance.run_dir.join("control.sock")
+    config.in_run_dir("control.sock")
 }
 
-/// Asks the daemon of a configuration.
 pub fn ask<T: DeserializeOwned>(config_file: &Path, request: &Request) -> Result<T> {
     let patience = match request {
         Request::Run { seconds, .. } => PATIENCE + Duration::from_secs(*seconds),
@@ -123,11 +118,13 @@ fn send(
     request: &Request,
     patience: Option<Duration>,
 ) -> Result<BufReader<UnixStream>> {
+    use io::ErrorKind::{BrokenPipe, ConnectionRefused, NotFound};
+
     let config = Config::load(config_file)?;
     let socket = socket(&config);
     let mut stream = match UnixStream::connect(&socket) {
         Ok(stream) => stream,
-        Err(error) if is_nobody(&error) => bail!(
+        Err(error) if matches!(error.kind(), NotFound | ConnectionRefused) => bail!(
             "no daemon runs for {0}: start it with `stellwerk up {0}`",
             config_file.display()
         ),
@@ -140,7 +137,7 @@ fn send(
         .and_then(|()| stream.shutdown(Shutdown::Write))
     {
         // A daemon that has no place for one more says so, and closes without having read.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+        Err(error) if error.kind() == BrokenPipe => {}
         other => other.context("the daemon does not listen")?,
     }
     Ok(BufReader::new(stream))
@@ -152,14 +149,6 @@ fn parse<T: DeserializeOwned>(line: &str) -> Result<T> {
     answer.map_err(|wrong| anyhow!(wrong))
 }
 
-/// Whether a daemon answers at a socket.
 pub fn is_alive(socket: &Path) -> bool {
     UnixStream::connect(socket).is_ok()
-}
-
-fn is_nobody(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
-    )
 }

@@ -13,7 +13,7 @@ use vcss::{plan, Area, AreaError, Word};
 use window::Window;
 use zerocopy::big_endian::{U16, U32, U64};
 
-use crate::config::Config;
+use crate::config::{ConditionEntry, Config};
 use crate::layout::{disk_device, Span, HOST_PROGRAM_BYTES, HOST_SUBCHANNELS};
 use crate::pool::{client_plan, control_plan, host_plan, Layout, Pool};
 
@@ -71,8 +71,8 @@ impl Areas {
     }
 
     /// How a disk, client or export fares.
-    pub fn condition(&self, entry: u32) -> Result<Told> {
-        let entry: Condition = self.control.read(entry)?;
+    pub fn condition(&self, entry: ConditionEntry) -> Result<Told> {
+        let entry: Condition = self.control.read(entry.0)?;
         let state = ConditionState::from_number(entry.state.get());
         Ok(Told {
             state: state.context("the area is damaged")?,
@@ -82,10 +82,10 @@ impl Areas {
     }
 
     /// Asks the appliance to try at once what has failed. The bell is the caller's to ring.
-    pub fn retry(&self, entry: u32) -> Result<()> {
+    pub fn retry(&self, entry: ConditionEntry) -> Result<()> {
         let word = self
             .control
-            .word::<Condition>(entry, offset_of!(Condition, retry))?;
+            .word::<Condition>(entry.0, offset_of!(Condition, retry))?;
         word.store(word.load().wrapping_add(1));
         Ok(())
     }
@@ -205,7 +205,7 @@ fn exports(config: &Config) -> impl Iterator<Item = control::Export> + '_ {
             }),
             kind: U32::new(ExportKind::Block as u32),
             start: U64::new(export.start),
-            sectors: U64::new(export.sectors.unwrap_or(0)),
+            sectors: U64::new(export.sectors),
             partition: export.partition.unwrap_or(0),
             serial: client.serial(&config.disks, device),
             ..no_disk(number)

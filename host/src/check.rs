@@ -68,9 +68,12 @@ fn look_within(
     };
     look.image();
     look.qemu();
-    for (subchannel, &place) in config.subchannels.iter().zip(&config.places.subchannels) {
+    for subchannel in &config.subchannels {
         if let SubchannelSource::Mdev(path) = &subchannel.source {
-            look.mdev(place, &format!("subchannel \"{}\"", subchannel.name), path);
+            let what = format!("subchannel \"{}\"", subchannel.name);
+            if let Err(error) = vm::check_mdev(&what, path) {
+                look.add_error(subchannel.place, &error);
+            }
         }
     }
     let backings = (0..config.disks.len())
@@ -102,11 +105,6 @@ impl Look<'_> {
         });
     }
 
-    fn place(&self, disk: usize) -> Place {
-        let places = &self.config.places.disks;
-        places.get(disk).copied().unwrap_or_default()
-    }
-
     fn image(&mut self) {
         let path = &self.config.appliance.image;
         let at = self.config.places.image;
@@ -116,62 +114,35 @@ impl Look<'_> {
         }
         let mut head = Vec::new();
         let read = open_file(path).and_then(|file| file.take(20).read_to_end(&mut head));
+        let path = path.display();
         if let Err(error) = read {
-            let message = format!(
-                "the appliance's image {} cannot be read: {error}",
-                path.display()
-            );
-            self.add(
-                at,
-                message,
-                format!(
-                    "build it with scripts/build.sh image, or name another one; {}",
-                    relative()
-                ),
-            );
+            let message = format!("the appliance's image {path} cannot be read: {error}");
+            let build = "build it with scripts/build.sh image, or name another one";
+            self.add(at, message, format!("{build}; {}", relative()));
         } else if let Some(wrong) = no_image(&head) {
-            let message = format!("{} {wrong}", path.display());
-            self.add(
-                at,
-                message,
-                "image is the file stellwerk.elf that scripts/build.sh image makes",
-            );
+            let help = "image is the file stellwerk.elf that scripts/build.sh image makes";
+            self.add(at, format!("{path} {wrong}"), help);
         }
     }
 
     fn qemu(&mut self) {
         let program = &self.config.appliance.qemu;
         let at = self.config.places.qemu;
-        let install = "install QEMU for s390x, or set qemu = \"…\" in [appliance]";
-        match qemu_version(program) {
-            Err(error) => {
-                self.add(at, format!("cannot start {program}: {error}"), install);
-            }
+        let wrong = match qemu_version(program) {
+            Err(error) => format!("cannot start {program}: {error}"),
             Ok(None) => {
-                tracing::warn!(%program, "does not say which version of QEMU it is");
+                return tracing::warn!(%program, "does not say which version of QEMU it is");
             }
             Ok(Some(version)) if version < QEMU_FOR_APPLIANCE => {
-                let message = format!(
-                    "{program} is QEMU {}, and the appliance needs {} or newer",
-                    dotted(version),
-                    dotted(QEMU_FOR_APPLIANCE)
-                );
-                self.add(at, message, install);
+                let needed = dotted(QEMU_FOR_APPLIANCE);
+                let is = dotted(version);
+                format!("{program} is QEMU {is}, and the appliance needs {needed} or newer")
             }
-            Ok(Some(version)) => {
-                if let Some(warning) = too_old_for_clients(program, version) {
-                    if !self.config.clients.is_empty() {
-                        tracing::warn!("{warning}");
-                    }
-                }
-            }
-        }
-    }
-
-    fn mdev(&mut self, place: Place, what: &str, path: &Path) {
-        if let Err(error) = vm::check_mdev(what, path) {
-            self.add_error(place, &error);
-        }
+            Ok(Some(_)) if self.config.clients.is_empty() => return,
+            Ok(Some(version)) => return warn_if_old(program, version),
+        };
+        let install = "install QEMU for s390x, or set qemu = \"…\" in [appliance]";
+        self.add(at, wrong, install);
     }
 
     /// An error whose words say what to do behind a semicolon.
@@ -187,7 +158,7 @@ impl Look<'_> {
         let path = disk.source.path();
         if self.silent.contains(&path) {
             let message = format!("disk \"{}\": {}: {NO_ANSWER}", disk.name, path.display());
-            self.add(self.place(index), message, HELP_SILENT);
+            self.add(disk.place, message, HELP_SILENT);
             return None;
         }
         if let Source::Image { path, format, .. } = &disk.source {
@@ -196,46 +167,37 @@ impl Look<'_> {
                 return None;
             }
         }
-        match Backing::find(self.config, index) {
-            Err(error) => {
-                self.add_error(self.place(index), &error);
-                None
-            }
-            Ok(backing) => {
-                if let Some(backing) = &backing {
-                    self.blocks(index, path, backing);
-                }
-                backing
-            }
+        let found = Backing::find(self.config, index);
+        let backing = found.unwrap_or_else(|error| {
+            self.add_error(disk.place, &error);
+            None
+        });
+        if let Some(backing) = &backing {
+            self.blocks(index, path, backing);
         }
+        backing
     }
 
     /// Whether the file is there and what it is said to be.
     fn file(&mut self, index: usize, path: &Path, format: Option<Format>) {
         let name = &self.config.disks[index].name;
         let what = format!("disk \"{name}\": {}", path.display());
-        let place = self.place(index);
-        match fs::metadata(path) {
+        let place = self.config.disks[index].place;
+        let is = match fs::metadata(path).map(|metadata| metadata.file_type()) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let help = format!(
-                    "make it as large as the disk is to be, as by truncate -s 1G FILE; {}",
-                    relative()
-                );
+                let make = "make it as large as the disk is to be, as by truncate -s 1G FILE";
+                let help = format!("{make}; {}", relative());
                 return self.add(place, format!("{what} is not there"), help);
             }
             Err(error) => return self.add(place, format!("{what}: {error}"), relative()),
-            Ok(metadata) => {
-                let is = match metadata.file_type() {
-                    kind if kind.is_file() || kind.is_block_device() => None,
-                    kind if kind.is_dir() => Some("a directory"),
-                    // A pipe would hold up whoever opens it.
-                    _ => Some("neither a file nor a block device"),
-                };
-                if let Some(is) = is {
-                    let help = "name an image file or a block device";
-                    return self.add(place, format!("{what} is {is}"), help);
-                }
-            }
+            Ok(kind) if kind.is_file() || kind.is_block_device() => None,
+            Ok(kind) if kind.is_dir() => Some("a directory"),
+            // A pipe would hold up whoever opens it.
+            Ok(_) => Some("neither a file nor a block device"),
+        };
+        if let Some(is) = is {
+            let help = "name an image file or a block device";
+            return self.add(place, format!("{what} is {is}"), help);
         }
         let mut magic = [0; 4];
         let read = File::open(path).and_then(|file| file.read_exact_at(&mut magic, 0));
@@ -263,31 +225,26 @@ impl Look<'_> {
         let alignment = alignment(path);
         let length = file.metadata().map_or(0, |metadata| metadata.len());
         if !length.is_multiple_of(alignment) {
-            let message = format!(
-                "disk \"{name}\": {} has {length} bytes, which is no multiple of the {alignment} that its file system reads and writes at a time",
-                path.display()
-            );
-            let help = format!(
-                "lengthen it: truncate -s {} FILE; or set cache = \"writeback\"",
-                length.next_multiple_of(alignment)
-            );
-            self.add(self.place(index), message, help);
+            let path = path.display();
+            let message = format!("disk \"{name}\": {path} has {length} bytes, which is no multiple of the {alignment} that its file system reads and writes at a time");
+            let whole = length.next_multiple_of(alignment);
+            let help =
+                format!("lengthen it: truncate -s {whole} FILE; or set cache = \"writeback\"");
+            self.add(self.config.disks[index].place, message, help);
         }
     }
 
     /// Whether the slices of a disk begin and end where its blocks do.
     fn slices(&mut self, index: usize, block: u64) {
         let config = self.config;
-        for (client, places) in config.clients.iter().zip(&config.places.exports) {
-            for (export, &place) in client.exports.iter().zip(places) {
-                if export.disk == index && !is_whole(export, block) {
-                    let message = format!(
-                        "the slice of client \"{}\" does not begin and end at a block of disk \"{}\", which has {block} bytes",
-                        client.name, config.disks[index].name
-                    );
-                    let help = format!("choose multiples of {} for start and size", block / SECTOR);
-                    self.add(place, message, help);
-                }
+        for (part, export) in config.exports() {
+            if export.disk == index && !is_whole(export, block) {
+                let message = format!(
+                    "the slice of client \"{}\" does not begin and end at a block of disk \"{}\", which has {block} bytes",
+                    config.clients[part.client].name, config.disks[index].name
+                );
+                let help = format!("choose multiples of {} for start and size", block / SECTOR);
+                self.add(export.place, message, help);
             }
         }
     }
@@ -311,23 +268,16 @@ impl Look<'_> {
     fn one_disk_each(&mut self) {
         let mut seen: HashMap<(u64, u64), usize> = HashMap::new();
         for (index, disk) in self.config.disks.iter().enumerate() {
-            let path = disk.source.path();
-            if self.silent.contains(&path) {
-                continue;
-            }
-            let Some(identity) = identity(path) else {
+            let path = Some(disk.source.path()).filter(|path| !self.silent.contains(path));
+            let identity = path.and_then(identity);
+            let Some(first) = identity.and_then(|identity| seen.insert(identity, index)) else {
                 continue;
             };
-            let Some(first) = seen.insert(identity, index) else {
-                continue;
-            };
-            let message = format!(
-                "disk \"{}\" is the same file or device as disk \"{}\"",
-                disk.name, self.config.disks[first].name
-            );
+            let (name, first) = (&disk.name, &self.config.disks[first].name);
+            let message = format!("disk \"{name}\" is the same file or device as disk \"{first}\"");
             let help =
                 "make one [[disk]] of them, and give slices of it to the clients (start, size)";
-            self.add(self.place(index), message, help);
+            self.add(disk.place, message, help);
         }
     }
 }
@@ -352,11 +302,8 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
 
 const fn is_whole(export: &Export, block: u64) -> bool {
     let per_block = block / SECTOR;
-    let size = match export.sectors {
-        Some(sectors) => sectors,
-        None => 0,
-    };
-    per_block <= 1 || export.start.is_multiple_of(per_block) && size.is_multiple_of(per_block)
+    let whole = export.start.is_multiple_of(per_block);
+    per_block <= 1 || whole && export.sectors.is_multiple_of(per_block)
 }
 
 /// Why a file that begins so is not the appliance's image.
@@ -374,20 +321,18 @@ fn no_image(head: &[u8]) -> Option<&'static str> {
 pub fn warn_of_old_qemu(config: &Config) {
     let program = &config.appliance.qemu;
     if let Ok(Some(version)) = qemu_version(program) {
-        if let Some(warning) = too_old_for_clients(program, version) {
-            tracing::warn!("{warning}");
-        }
+        warn_if_old(program, version);
     }
 }
 
-fn too_old_for_clients(program: &str, version: (u32, u32)) -> Option<String> {
-    (version < QEMU_FOR_CLIENTS).then(|| {
-        format!(
+fn warn_if_old(program: &str, version: (u32, u32)) {
+    if version < QEMU_FOR_CLIENTS {
+        tracing::warn!(
             "{program} is QEMU {}: clients need {} or newer; an older one does not know reconnect-ms",
             dotted(version),
             dotted(QEMU_FOR_CLIENTS)
-        )
-    })
+        );
+    }
 }
 
 /// The version of a QEMU program, if it says so.
@@ -401,10 +346,8 @@ fn qemu_version(program: &str) -> io::Result<Option<(u32, u32)>> {
     let mut process = Process::start(&mut command)?;
     if !process.ends_within(PATIENCE) {
         let _ = process.child.kill();
-        return Err(io::Error::new(
-            io::ErrorKind::TimedOut,
-            format!("--version takes longer than {} s", PATIENCE.as_secs()),
-        ));
+        let wrong = format!("--version takes longer than {} s", PATIENCE.as_secs());
+        return Err(io::Error::new(io::ErrorKind::TimedOut, wrong));
     }
     let output = process.child.wait_with_output()?;
     Ok(version(&String::from_utf8_lossy(&output.stdout)))

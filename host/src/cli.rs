@@ -12,7 +12,6 @@ pub(crate) mod trace;
 pub(crate) mod view;
 
 use std::io::IsTerminal;
-use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{bail, ensure, Result};
@@ -25,13 +24,13 @@ use dasd_tools::mkipl::{mkipl, Overwrite};
 use serde::Serialize;
 use tracing::level_filters::LevelFilter;
 
-use self::commands::{Cli, Command, Instruct, Reserve};
+use self::commands::{Ccw, Cli, Command, Dasdfmt, Dasdview, Device, Disk, Reserve};
 use self::trace::TraceView;
 use self::view::{OutcomeView, SchibView};
-use crate::api::{ask, follow, Function, Outcome, Program, Request, Status, StoredSchib};
+use crate::api::{ask, follow, Function, Outcome, Program, Request, Status};
 use crate::config::Config;
 use crate::sys::print;
-use crate::vm::look::{self, Order};
+use crate::vm::look;
 use crate::{check, daemon};
 
 /// Commands that destroy something. They are not offered to somebody who has mistyped another one.
@@ -58,7 +57,6 @@ fn harmless(mut error: clap::Error) -> clap::Error {
     error
 }
 
-/// The whole program.
 pub fn main() -> ExitCode {
     let cli = Cli::try_parse().unwrap_or_else(|error| harmless(error).exit());
     start_log(cli.verbose);
@@ -73,83 +71,41 @@ pub fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<()> {
     match command {
-        Command::Up { config } => daemon::up(&config),
-        Command::Check { config } => {
-            let config = Config::load(&config)?;
+        Command::Up(this) => daemon::up(&this.config),
+        Command::Check(this) => {
+            let config = Config::load(&this.config)?;
             check::look(&config)?;
             say(&summary::summary(&config))
         }
         Command::ClientArgs {
-            config,
+            daemon,
             name,
             lines,
             append,
         } => {
-            let config = Config::load(&config)?;
+            let config = Config::load(&daemon.config)?;
             let args = client_args::client_args(&config, &name, &append)?;
             check::warn_of_old_qemu(&config);
             let separator = if lines { "\n" } else { " " };
             say(&format!("{}\n", client_args::printed(&args, separator)))
         }
-        Command::Status { config, json } => {
-            let status: Status = ask(&config, &Request::Status)?;
-            show(&status, json, || status::table(&status))
+        Command::Status(this) => {
+            let status: Status = ask(&this.daemon.config, &Request::Status)?;
+            show(&status, this.json, || status::table(&status))
         }
-        Command::Lscss { config, json } => {
-            let status: Status = ask(&config, &Request::Status)?;
-            show(&status.devices, json, || lscss::lscss(&status.devices))
+        Command::Lscss(this) => {
+            let devices = ask::<Status>(&this.daemon.config, &Request::Status)?.devices;
+            show(&devices, this.json, || lscss::lscss(&devices))
         }
-        Command::Ccw {
-            config,
-            device,
-            program,
-            timeout,
-            suspend,
-            no_prefetch,
-            lpm,
-            json,
-        } => {
-            let program = Program {
-                suspend,
-                no_prefetch,
-                lpm,
-                ..program::parse(&program)?
-            };
-            let request = Request::Run {
-                device,
-                program,
-                seconds: timeout,
-            };
-            let outcome: Outcome = ask(&config, &request)?;
-            let trouble = outcome.trouble();
-            let failed = trouble.map(|trouble| format!("{}: {trouble}", outcome.device));
-            let view = OutcomeView::new(outcome);
-            show(&view, json, || view.text())?;
-            failed.map_or(Ok(()), |failed| bail!(failed))
-        }
-        Command::Schib {
-            config,
-            device,
-            json,
-        } => {
-            let stored: StoredSchib = ask(&config, &Request::Schib { device })?;
-            let view = SchibView::new(stored);
+        Command::Ccw(this) => ccw(this),
+        Command::Schib { device: this, json } => {
+            let device = this.device;
+            let view = SchibView::new(ask(&this.daemon.config, &Request::Schib { device })?);
             show(&view, json, || view.text())
         }
-        Command::Look {
-            path,
-            write,
-            direct,
-        } => {
-            let found = look::look(&Order {
-                path,
-                write,
-                direct,
-            })?;
-            say(&serde_json::to_string(&found)?)
-        }
-        Command::Retry { config, name } => {
-            let came_of_it: String = ask(&config, &Request::Retry { name })?;
+        Command::Look(order) => say(&serde_json::to_string(&look::look(&order)?)?),
+        Command::Retry { daemon, name } => {
+            let came_of_it: String = ask(&daemon.config, &Request::Retry { name })?;
             say(&format!("{came_of_it}\n"))
         }
         Command::Halt(this) => instruct(this, Function::Halt),
@@ -162,52 +118,12 @@ fn run(command: Command) -> Result<()> {
             ensure!(
                 yes,
                 "steal takes \"{}\" away from a system that may be writing to it: if that is what you want, add --yes",
-                this.disk
+                this.disk.disk
             );
             reserve(this, Reservation::Steal)
         }
-        Command::Dasdfmt {
-            config,
-            disk,
-            layout,
-            blocksize,
-            label,
-            yes,
-        } => {
-            ensure!(
-                yes,
-                "dasdfmt destroys everything on \"{disk}\": if that is what you want, add --yes"
-            );
-            let order = FormatOrder {
-                layout,
-                block: blocksize,
-                serial: label,
-            };
-            dasdfmt(&config, disk, order)
-        }
-        Command::Dasdview {
-            config,
-            disk,
-            info,
-            extended,
-            volser,
-            label,
-            vtoc,
-            json,
-        } => {
-            let view: View = ask(&config, &Request::View { disk })?;
-            let all = !(info || extended || label || vtoc.is_some());
-            let parts = Parts {
-                general: info || all,
-                extended,
-                label: label || all,
-                vtoc: vtoc.as_deref().or(all.then_some("info")),
-            };
-            show(&view, json, || match volser {
-                true => format!("{}\n", view.serial),
-                false => view.text(parts),
-            })
-        }
+        Command::Dasdfmt(this) => dasdfmt(this),
+        Command::Dasdview(this) => dasdview(this),
         Command::Mkipl {
             image,
             volume,
@@ -220,9 +136,9 @@ fn run(command: Command) -> Result<()> {
             };
             say(&mkipl(&image, &volume, &append, overwrite)?)
         }
-        Command::Trace { config, json, once } => {
+        Command::Trace { daemon, json, once } => {
             let request = Request::Trace { follow: !once };
-            follow(&config, &request, |line| {
+            follow(&daemon.config, &request, |line| {
                 let line = TraceView::new(line);
                 let text = match json {
                     true => serde_json::to_string(&line)?,
@@ -234,32 +150,77 @@ fn run(command: Command) -> Result<()> {
     }
 }
 
-fn instruct(this: Instruct, function: Function) -> Result<()> {
+fn ccw(this: Ccw) -> Result<()> {
+    let request = Request::Run {
+        device: this.device.device,
+        program: Program {
+            suspend: this.suspend,
+            no_prefetch: this.no_prefetch,
+            lpm: this.lpm,
+            ..program::parse(&this.program)?
+        },
+        seconds: this.timeout,
+    };
+    let outcome: Outcome = ask(&this.device.daemon.config, &request)?;
+    let trouble = outcome.trouble();
+    let failed = trouble.map(|trouble| format!("{}: {trouble}", outcome.device));
+    let view = OutcomeView::new(outcome);
+    show(&view, this.json, || view.text())?;
+    failed.map_or(Ok(()), |failed| bail!(failed))
+}
+
+fn instruct(this: Device, function: Function) -> Result<()> {
     let device = this.device;
-    ask(&this.config, &Request::Instruct { device, function })
+    ask(&this.daemon.config, &Request::Instruct { device, function })
 }
 
 fn reserve(this: Reserve, how: Reservation) -> Result<()> {
     let request = Request::Reserve {
-        disk: this.disk,
+        disk: this.disk.disk,
         how,
         seconds: this.wait,
     };
-    ask(&this.config, &request)
+    ask(&this.disk.daemon.config, &request)
 }
 
-fn dasdfmt(config: &Path, disk: String, order: FormatOrder) -> Result<()> {
+fn dasdfmt(this: Dasdfmt) -> Result<()> {
+    let Disk { daemon, disk } = this.disk;
+    ensure!(
+        this.yes,
+        "dasdfmt destroys everything on \"{disk}\": if that is what you want, add --yes"
+    );
+    let order = FormatOrder {
+        layout: this.layout,
+        block: this.blocksize,
+        serial: this.label,
+    };
     let mut progress = Progress::new(match std::io::stdout().is_terminal() {
         true => Style::Bar,
         false => Style::Lines,
     });
     let mut complete = false;
-    follow(config, &Request::Format { disk, order }, |line| {
+    follow(&daemon.config, &Request::Format { disk, order }, |line| {
         complete = matches!(line, FormatLine::Complete { .. });
         print(&progress.text(&line))
     })?;
     ensure!(complete, "broken off; the same command goes on from there");
     Ok(())
+}
+
+fn dasdview(this: Dasdview) -> Result<()> {
+    let disk = this.disk.disk;
+    let view: View = ask(&this.disk.daemon.config, &Request::View { disk })?;
+    let all = !(this.info || this.extended || this.label || this.vtoc.is_some());
+    let parts = Parts {
+        general: this.info || all,
+        extended: this.extended,
+        label: this.label || all,
+        vtoc: this.vtoc.as_deref().or(all.then_some("info")),
+    };
+    show(&view, this.json, || match this.volser {
+        true => format!("{}\n", view.serial),
+        false => view.text(parts),
+    })
 }
 
 fn say(text: &str) -> Result<()> {

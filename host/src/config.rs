@@ -29,9 +29,12 @@ mod table;
 mod tests;
 mod values;
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use channel::DeviceNumber;
+use serde::{Deserialize, Serialize};
 use vcss::control::Condition;
 
 pub use memory::{next_good, show as show_size, MIB};
@@ -54,7 +57,8 @@ pub struct Config {
     pub places: Places,
 }
 
-/// Where in the file things are written, for what is found wrong with them later.
+/// Where in the file the appliance's keys are written, for what is found wrong with them later. Disks, subchannels and exports have
+/// places of their own.
 #[derive(Clone, Debug, Default)]
 pub struct Places {
     pub file: PathBuf,
@@ -62,12 +66,6 @@ pub struct Places {
     /// QEMU's program and the run directory, if they are named; else the image.
     pub qemu: Place,
     pub run_dir: Place,
-    /// For each disk, its file or device.
-    pub disks: Vec<Place>,
-    /// The same for each subchannel.
-    pub subchannels: Vec<Place>,
-    /// For each export of each client, where the slice begins.
-    pub exports: Vec<Vec<Place>>,
 }
 
 /// The appliance and the place that it runs in.
@@ -85,7 +83,7 @@ pub struct Appliance {
     /// Directory of sockets and console log.
     pub run_dir: PathBuf,
     /// How long the daemon looks for work before it sleeps.
-    pub poll_us: u32,
+    pub poll: Duration,
 }
 
 /// How QEMU runs the appliance: by the hardware, or by translation, on any machine.
@@ -114,6 +112,8 @@ pub struct Disk {
     pub source: Source,
     /// Queues between appliance and disk.
     pub queues: u16,
+    /// Where its file or device is named.
+    pub place: Place,
 }
 
 #[derive(Clone, Debug)]
@@ -176,6 +176,8 @@ pub struct Subchannel {
     /// Its device number on the appliance's channel subsystem.
     pub device: DeviceNumber,
     pub source: SubchannelSource,
+    /// Where its device is named.
+    pub place: Place,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -195,6 +197,27 @@ pub struct Given {
     /// The device number that the client sees.
     pub device: u16,
 }
+
+impl Given {
+    /// The same with the subchannel set of everything that clients see.
+    pub const fn seen(self) -> DeviceNumber {
+        DeviceNumber {
+            set: 0,
+            number: self.device,
+        }
+    }
+}
+
+/// Something that a client is given: the client's index, and its own number there. The disks come first, then the subchannels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    pub client: usize,
+    pub number: usize,
+}
+
+/// Where the control area says how a disk, a client, or a part of a client's fares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConditionEntry(pub u32);
 
 /// A VM that is served.
 #[derive(Clone, Debug)]
@@ -238,18 +261,34 @@ impl Client {
 }
 
 /// A disk, or a slice of one, given to a client.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Export {
     /// Index in [`Config::disks`].
+    #[serde(skip)]
     pub disk: usize,
     /// A partition that the volume's own table of contents names, instead of the next two.
     pub partition: Option<u8>,
     pub start: u64,
-    /// Sectors; `None` to the end of the disk.
-    pub sectors: Option<u64>,
+    /// 0: to the end of the disk, or of the partition.
+    pub sectors: u64,
+    #[serde(rename = "readonly")]
     pub read_only: bool,
     /// Queues that the client may use.
     pub queues: u16,
+    /// Where it is written that it begins.
+    #[serde(skip)]
+    pub place: Place,
+}
+
+impl Export {
+    /// The sectors, as far as they are known without the disk.
+    pub const fn range(&self) -> Range<u64> {
+        let end = match self.sectors {
+            0 => u64::MAX,
+            sectors => self.start.saturating_add(sectors),
+        };
+        self.start..end
+    }
 }
 
 impl Config {
@@ -266,48 +305,68 @@ impl Config {
         check::config(file, text)
     }
 
-    /// The exports of all clients, each with the client's index and its own there, in the order of the control area.
-    pub fn exports(&self) -> impl Iterator<Item = (usize, usize, &Export)> {
+    /// The exports of all clients, in the order of the control area.
+    pub fn exports(&self) -> impl Iterator<Item = (Part, &Export)> {
         let clients = self.clients.iter().enumerate();
         clients.flat_map(|(client, this)| {
             let exports = this.exports.iter().enumerate();
-            exports.map(move |(index, export)| (client, index, export))
+            exports.map(move |(number, export)| (Part { client, number }, export))
         })
     }
 
-    /// The number of what a client is given, over all clients: its disks first, then its subchannels.
-    pub fn export_number(&self, client: usize, part: usize) -> usize {
-        let before = self.clients.iter().take(client).map(Client::parts);
-        before.sum::<usize>() + part
+    /// The same of subchannels.
+    pub fn given(&self) -> impl Iterator<Item = (Part, &Given)> {
+        let clients = self.clients.iter().enumerate();
+        clients.flat_map(|(client, this)| {
+            let given = (this.exports.len()..).zip(&this.subchannels);
+            given.map(move |(number, given)| (Part { client, number }, given))
+        })
     }
 
-    /// The entry in the control area that says how something fares that a client is given.
-    pub fn condition_of_export(&self, client: usize, part: usize) -> u32 {
+    /// The number of what a client is given, over all clients.
+    pub fn export_number(&self, part: Part) -> usize {
+        let before = self.clients.iter().take(part.client).map(Client::parts);
+        before.sum::<usize>() + part.number
+    }
+
+    pub fn condition_of_disk(&self, disk: usize) -> ConditionEntry {
+        ConditionEntry(Condition::of_disk(disk))
+    }
+
+    pub fn condition_of_client(&self, client: usize) -> ConditionEntry {
+        ConditionEntry(Condition::of_client(client, self.disks.len() as u32))
+    }
+
+    pub fn condition_of(&self, part: Part) -> ConditionEntry {
         // The daemon is one more client.
         let clients = self.clients.len() as u32 + 1;
-        let number = self.export_number(client, part);
-        Condition::of_export(number, self.disks.len() as u32, clients)
+        let number = self.export_number(part);
+        ConditionEntry(Condition::of_export(
+            number,
+            self.disks.len() as u32,
+            clients,
+        ))
     }
 
-    pub fn condition_of_client(&self, client: usize) -> u32 {
-        Condition::of_client(client, self.disks.len() as u32)
-    }
-
-    pub fn socket(&self, client: &Client, export: usize) -> PathBuf {
-        let name = format!("{}.{export}.sock", client.name);
+    /// A file of the run directory.
+    pub fn in_run_dir(&self, name: &str) -> PathBuf {
         self.appliance.run_dir.join(name)
+    }
+
+    pub fn socket(&self, export: Part) -> PathBuf {
+        let client = &self.clients[export.client].name;
+        self.in_run_dir(&format!("{client}.{}.sock", export.number))
     }
 
     /// What QEMU is given in place of its firmware, which it would put into memory that is somebody's: see
     /// [`NO_FIRMWARE`].
     pub fn no_firmware(&self) -> PathBuf {
-        self.appliance.run_dir.join("no-firmware.bin")
+        self.in_run_dir("no-firmware.bin")
     }
 
     /// The socket of a channel-level client's wake-ups.
     pub fn link_socket(&self, client: &Client) -> PathBuf {
-        let name = format!("{}.link.sock", client.name);
-        self.appliance.run_dir.join(name)
+        self.in_run_dir(&format!("{}.link.sock", client.name))
     }
 
     /// The name by which the VM of a channel-level client has its memory.
@@ -318,6 +377,6 @@ impl Config {
 
     /// What the QEMU of a channel-level client's VM holds locked while it runs.
     pub fn client_pid(&self, client: &Client) -> PathBuf {
-        self.appliance.run_dir.join(format!("{}.pid", client.name))
+        self.in_run_dir(&format!("{}.pid", client.name))
     }
 }

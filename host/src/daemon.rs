@@ -38,7 +38,7 @@ use signal_hook::low_level::pipe;
 use crate::api;
 use crate::areas::Areas;
 use crate::check;
-use crate::config::{show_size, Config, NO_FIRMWARE};
+use crate::config::{show_size, Config, Part, NO_FIRMWARE};
 use crate::descriptors;
 use crate::doorbell::{self, new_eventfd, BellHandle, Ringer};
 use crate::layout::{AreaNumber, Slot};
@@ -108,7 +108,8 @@ pub fn up(config_file: &Path) -> Result<()> {
     let former = Former::open(&config.appliance.run_dir)?;
     let windows = Windows::new(&pool, &areas.control, bell.clone(), former)?;
     name_memories(&config, &pool)?;
-    let attentions = attention_fds(&config)?;
+    let attentions: Result<Vec<OwnedFd>> = config.exports().map(|_| Ok(new_eventfd()?)).collect();
+    let attentions = attentions?;
     let (nudges, nudge) = UnixStream::pair()?;
     nudge.set_nonblocking(true)?;
     let plugged = PluggedDevices::new(&config, nudge);
@@ -165,11 +166,10 @@ pub fn up(config_file: &Path) -> Result<()> {
         );
     }
     // Nobody is served any more: other systems may have what was reserved for clients.
-    let (lender, known) = (Arc::clone(&host), Arc::clone(&shared));
+    let known = Arc::clone(&shared);
     release_all(shared.reservations.ours(), RELEASE_LIMIT, move |disk| {
         let how = Reservation::Release;
-        let reservations = &known.reservations;
-        Ok(reservations.apply(&*lender, disk, how, ONE_RELEASE)?)
+        host.reserve(&known.reservations, disk, how, ONE_RELEASE)
     });
     let are_released = servers.is_empty();
     let ended = supervisor.shut_down();
@@ -196,16 +196,9 @@ pub fn up(config_file: &Path) -> Result<()> {
     }
     drop(control);
     let config = &shared.config;
-    let links = config
-        .clients
-        .iter()
-        .map(|client| config.link_socket(client));
-    let memories = config
-        .clients
-        .iter()
-        .map(|client| config.client_memory(client));
-    let link = config.appliance.run_dir.join("link.sock");
-    for name in links.chain(memories).chain([link]) {
+    let clients = config.clients.iter();
+    let names = clients.flat_map(|it| [config.link_socket(it), config.client_memory(it)]);
+    for name in names.chain([config.in_run_dir("link.sock")]) {
         let _ = fs::remove_file(name);
     }
     outcome.and(ended)
@@ -224,35 +217,44 @@ fn serve(shared: &Shared, attentions: Vec<OwnedFd>) -> Result<()> {
     let config = &shared.config;
     let acceptor = Arc::new(Acceptor::start()?);
     let mut servers = Vec::new();
-    for ((number, index, export), attention) in config.exports().zip(attentions) {
-        let client = &config.clients[number];
+    for ((part, export), attention) in config.exports().zip(attentions) {
+        let Part { client, number } = part;
+        let name = &config.clients[client].name;
         let disk = &config.disks[export.disk].name;
-        let label = format!("{}/{index} ({disk})", client.name);
-        let wait = DeviceWait::new(shared.bell.clone(), &shared.areas, number, &label)?;
+        let label = format!("{name}/{number} ({disk})");
+        let wait = DeviceWait::new(shared.bell.clone(), &shared.areas, client, &label)?;
         let session = Session::new(
             Identity {
                 label,
                 queues: export.queues,
                 first_slot: Slot(servers.len() * MAX_QUEUES),
             },
-            Memory::new(Arc::clone(&shared.windows), number),
-            VirtioDevice::new(&shared.areas.clients[number], index as u16, wait)?,
+            Memory::new(Arc::clone(&shared.windows), client),
+            VirtioDevice::new(&shared.areas.clients[client], number as u16, wait)?,
             shared.areas.clone(),
             shared.bell.clone(),
         );
-        let path = config.socket(client, index);
+        let path = config.socket(part);
         let server = Server::start(&path, session, attention, &acceptor)
             .with_context(|| format!("socket {}", path.display()))?;
         servers.push(server);
     }
-    let ready = config.clients.iter().flat_map(|client| {
-        let link = client
-            .is_channel_level()
-            .then(|| config.link_socket(client));
-        let disks = 0..client.exports.len();
-        link.into_iter()
-            .chain(disks.map(|index| config.socket(client, index)))
-    });
+    let ready = config
+        .clients
+        .iter()
+        .enumerate()
+        .flat_map(|(index, client)| {
+            let link = client
+                .is_channel_level()
+                .then(|| config.link_socket(client));
+            let disks = 0..client.exports.len();
+            link.into_iter().chain(disks.map(move |number| {
+                config.socket(Part {
+                    client: index,
+                    number,
+                })
+            }))
+        });
     let ready: Vec<String> = ready.map(|path| path.display().to_string()).collect();
     *shared.servers.lock() = servers;
     sys::print(&format!("ready {}\n", ready.join(" "))).map(drop)
@@ -308,10 +310,6 @@ fn name_memories(config: &Config, pool: &Pool) -> Result<()> {
     Ok(())
 }
 
-fn attention_fds(config: &Config) -> Result<Vec<OwnedFd>> {
-    config.exports().map(|_| Ok(new_eventfd()?)).collect()
-}
-
 fn start_bell(
     config: &Config,
     areas: &Areas,
@@ -319,25 +317,21 @@ fn start_bell(
     attentions: &[OwnedFd],
 ) -> Result<JoinHandle<()>> {
     let exports = config.exports().zip(attentions);
-    let exports = exports.map(|((client, index, _), attention)| {
+    let exports = exports.map(|((part, _), attention)| {
         Ok(doorbell::Export {
-            area: AreaNumber::of_client(client),
-            subchannel: index as u32,
+            area: AreaNumber::of_client(part.client),
+            subchannel: part.number as u32,
             attention: attention.try_clone()?,
         })
     });
-    let link = config.appliance.run_dir.join("link.sock");
+    let listen = |path: &Path| sys::listen(path).with_context(|| path.display().to_string());
     let mut ringers = vec![Ringer::Daemon];
     for client in &config.clients {
         ringers.push(match client.is_channel_level() {
-            true => {
-                let path = config.link_socket(client);
-                let listener = sys::listen(&path);
-                Ringer::Client {
-                    name: client.name.clone(),
-                    listener: listener.with_context(|| path.display().to_string())?,
-                }
-            }
+            true => Ringer::Client {
+                name: client.name.clone(),
+                listener: listen(&config.link_socket(client))?,
+            },
             false => Ringer::Daemon,
         });
     }
@@ -347,8 +341,8 @@ fn start_bell(
         doorbell::Setup {
             areas: areas.numbered().cloned().zip(ringers).collect(),
             exports: exports.collect::<Result<_>>()?,
-            link: sys::listen(&link).with_context(|| link.display().to_string())?,
-            poll: Duration::from_micros(config.appliance.poll_us.into()),
+            link: listen(&config.in_run_dir("link.sock"))?,
+            poll: config.appliance.poll,
         },
     )?;
     let builder = std::thread::Builder::new().name("bell".into());

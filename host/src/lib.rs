@@ -48,7 +48,7 @@ mod pool;
 mod remote;
 mod sys;
 #[cfg(any(test, fuzzing))]
-#[cfg_attr(fuzzing, allow(dead_code))]
+#[cfg_attr(fuzzing, allow(dead_code, unused_imports))]
 mod testing;
 mod vhost;
 mod vm;

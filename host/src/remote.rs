@@ -22,5 +22,6 @@ mod virtio;
 mod wait;
 
 pub use self::host::HostClient;
+pub use self::maintenance::Purpose;
 pub use self::virtio::{VirtioDevice, VirtioError, ROOM};
 pub use self::wait::DeviceWait;

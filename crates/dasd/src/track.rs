@@ -44,6 +44,15 @@ impl TrackAddress {
         self.head.get() & 0xF
     }
 
+    /// Where a record of the track is.
+    pub const fn place(self, record: u8) -> Place {
+        Place {
+            cylinder: self.cylinder(),
+            head: self.head(),
+            record,
+        }
+    }
+
     /// The track's number, on a disk with so many tracks in a cylinder.
     pub const fn number(self, heads: u16) -> u64 {
         self.cylinder() as u64 * heads as u64 + self.head() as u64
@@ -92,11 +101,7 @@ const _: () = assert!(size_of::<CountField>() == 8);
 
 impl fmt::Display for CountField {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let place = Place {
-            cylinder: self.track.cylinder(),
-            head: self.track.head(),
-            record: self.record,
-        };
+        let place = self.track.place(self.record);
         write!(f, "{place}, key {}, data {}", self.key, self.data)
     }
 }

@@ -354,6 +354,15 @@ impl Entry for Appliance {
 /// State of an owned subchannel's driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, TryFromBytes)]
 #[repr(u8)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize, strum::Display)
+)]
+#[cfg_attr(
+    feature = "serde",
+    serde(rename_all = "kebab-case"),
+    strum(serialize_all = "kebab-case")
+)]
 pub enum DeviceLife {
     /// Present, not driven.
     Standby = 0,

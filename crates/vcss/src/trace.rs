@@ -66,6 +66,15 @@ impl Entry for TraceEntry {
 /// State of the driver of an owned subchannel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, TryFromBytes)]
 #[repr(u8)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize, strum::Display)
+)]
+#[cfg_attr(
+    feature = "serde",
+    serde(rename_all = "kebab-case"),
+    strum(serialize_all = "kebab-case")
+)]
 pub enum DriverState {
     /// No device there, or none that can be used.
     NotOperational = 0,

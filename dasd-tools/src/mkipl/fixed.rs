@@ -26,7 +26,6 @@ use super::loader::{Ccws, Signature, CCW, PSW, SECOND};
 use super::medium::Medium;
 use super::{Overwrite, BASE, FOREIGN};
 
-/// Bytes of a block.
 pub const BLOCK: usize = 512;
 /// The block with the label.
 const LABEL: u64 = 1;
@@ -39,7 +38,6 @@ const OPERATION_READ: u8 = 0x06;
 /// Bytes of the first READ IPL.
 const FRONT: usize = 24;
 
-/// Parameters of LOCATE.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 struct Locate {
@@ -78,7 +76,7 @@ impl Fixed {
 
     /// Writes an image; gives its blocks.
     pub fn write(&self, image: &[u8], overwrite: Overwrite) -> Result<Range<u32>> {
-        let all = self.0.units();
+        let all = self.0.units;
         let first = all.checked_sub(u32::try_from(image.len().div_ceil(BLOCK))?);
         let first = first.filter(|&first| u64::from(first) > LABEL);
         let blocks = first.context("too small for the image")?..all;

@@ -48,7 +48,6 @@ struct Sought {
 /// Most tracks of an image: each has more than one parameter in the program.
 const MOST_TRACKS: usize = BLOCK / size_of::<Sought>();
 const SOUGHT: u32 = size_of::<Sought>() as u32;
-/// Bytes of a CCW.
 pub const CCW: u32 = size_of::<Ccw0>() as u32;
 
 impl Sought {
@@ -104,14 +103,12 @@ impl Signature {
         Ok(Self::of(second.data()).filter(sound))
     }
 
-    /// The tracks or blocks where the image is.
     pub fn place(&self) -> Range<u32> {
         let first = self.first.get();
         first..first.saturating_add(self.count.get())
     }
 }
 
-/// The IPL records of track 0.
 fn records(track: &mut Track) -> Result<[&mut Record; 2]> {
     let [_, first, second, ..] = track.records.as_mut_slice() else {
         anyhow::bail!("there are no IPL records on track 0");
@@ -208,7 +205,6 @@ pub struct Ccws {
 }
 
 impl Ccws {
-    /// At this address.
     pub const fn new(base: u32) -> Self {
         Self {
             base,
@@ -216,7 +212,6 @@ impl Ccws {
         }
     }
 
-    /// Adds one.
     pub fn push(&mut self, command: CommandCode, address: u32, count: u16) {
         let [_, high, middle, low] = address.to_be_bytes();
         let transfer = command.0 != CommandCode::TIC.0;

@@ -6,7 +6,6 @@ use std::path::Path;
 
 use anyhow::{ensure, Context, Result};
 
-/// A file.
 #[derive(Debug)]
 pub struct Medium {
     file: File,
@@ -14,7 +13,7 @@ pub struct Medium {
     name: &'static str,
     header: u64,
     bytes: usize,
-    units: u32,
+    pub units: u32,
 }
 
 impl Medium {
@@ -43,23 +42,17 @@ impl Medium {
         }
     }
 
-    pub const fn units(&self) -> u32 {
-        self.units
-    }
-
     /// Reads the front of a unit.
     pub fn read(&self, number: u32, bytes: &mut [u8]) -> Result<()> {
         let read = self.file.read_exact_at(bytes, self.offset(number)?);
         read.with_context(|| format!("reading {} {number}", self.name))
     }
 
-    /// Writes a unit.
     pub fn write(&self, number: u32, bytes: &[u8]) -> Result<()> {
         let written = self.file.write_all_at(bytes, self.offset(number)?);
         written.with_context(|| format!("writing {} {number}", self.name))
     }
 
-    /// Brings what was written onto the medium.
     pub fn sync(&self) -> Result<()> {
         self.file.sync_data().context("writing")
     }

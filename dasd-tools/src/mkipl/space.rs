@@ -15,7 +15,6 @@ use super::volume::{Track, Volume, HEADS};
 use super::{BLOCK, RECORDS};
 use crate::format::Record;
 
-/// Name of the data set.
 pub const NAME: &str = "STELLWERK.IPL";
 /// Organisation: physical sequential.
 const SEQUENTIAL: u16 = 0x4000;
@@ -30,7 +29,6 @@ struct Entry {
     dscb: Dscb,
 }
 
-/// The tracks of a volume.
 #[derive(Debug)]
 pub struct Space {
     /// EBCDIC, of the label.
@@ -84,7 +82,6 @@ impl Space {
         Ok(space)
     }
 
-    /// Whether there is a VTOC.
     pub fn is_listed(&self) -> bool {
         !self.entries.is_empty()
     }
@@ -267,7 +264,6 @@ fn put(volume: &mut Volume, entry: &Entry) -> Result<()> {
     volume.put(entry.track, &track)
 }
 
-/// The data set of the image.
 pub(super) fn data_set(serial: [u8; 6], tracks: &Range<u32>, blocks: usize) -> Format1 {
     let mut set = Format1::new_zeroed();
     set.name = name();
@@ -295,7 +291,6 @@ pub(super) fn data_set(serial: [u8; 6], tracks: &Range<u32>, blocks: usize) -> F
     set
 }
 
-/// A piece of free space in a format-5 DSCB.
 fn free_5(gap: Option<&Range<u32>>) -> Free5 {
     let (first, count) = gap.map_or((0, 0), |gap| (gap.start, gap.end - gap.start));
     let heads = u32::from(HEADS);

@@ -119,7 +119,7 @@ impl Track {
 }
 
 #[derive(Debug)]
-pub struct Volume(Medium);
+pub struct Volume(pub(super) Medium);
 
 impl Volume {
     /// Opens one for reading and writing, if it is a 3390 of a size that is taken.
@@ -162,10 +162,9 @@ impl Volume {
     }
 
     pub const fn tracks(&self) -> u32 {
-        self.0.units()
+        self.0.units
     }
 
-    /// Reads a track.
     pub fn track(&self, number: u32) -> Result<Track> {
         let mut bytes = vec![0; TRACK as usize];
         self.0.read(number, &mut bytes)?;
@@ -185,10 +184,5 @@ impl Volume {
         let bytes = track.to_bytes();
         let bytes = bytes.with_context(|| format!("too much for track {number}"))?;
         self.0.write(number, &bytes)
-    }
-
-    /// Brings what was written onto the medium.
-    pub fn sync(&self) -> Result<()> {
-        self.0.sync()
     }
 }

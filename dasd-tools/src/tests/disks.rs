@@ -174,7 +174,7 @@ fn a_reservation_held_elsewhere_is_waited_for_and_then_reported() {
     let mut disk = Volume::new(3);
     disk.reserved = Some(Owner::Other);
     let refused = book
-        .apply_to(&mut disk, "data", Reservation::Reserve, limit)
+        .apply(&mut disk, "data", Reservation::Reserve, limit)
         .unwrap_err();
     assert!(
         refused.to_string().contains("reserved by another system"),
@@ -185,14 +185,14 @@ fn a_reservation_held_elsewhere_is_waited_for_and_then_reported() {
     disk.reserved = None;
     disk.busy = 3;
     let limit = Duration::from_secs(10);
-    book.apply_to(&mut disk, "data", Reservation::Reserve, limit)
+    book.apply(&mut disk, "data", Reservation::Reserve, limit)
         .unwrap();
     assert_eq!(book.entries()["data"], Holder::Us);
-    book.apply_to(&mut disk, "data", Reservation::Release, limit)
+    book.apply(&mut disk, "data", Reservation::Release, limit)
         .unwrap();
     assert!(book.entries().is_empty());
     disk.reserved = Some(Owner::Other);
-    book.apply_to(&mut disk, "data", Reservation::Steal, limit)
+    book.apply(&mut disk, "data", Reservation::Steal, limit)
         .unwrap();
     assert_eq!(disk.reserved, Some(Owner::Us));
 }

@@ -24,6 +24,9 @@ const MAX_CONNECTIONS: usize = 32;
 /// How long nobody is accepted after the system had nothing left for a connection.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// What answers a request.
+type Answering = dyn Fn(Request, &mut Answer) -> io::Result<()> + Send + Sync;
+
 #[derive(Debug)]
 pub struct Server {
     path: PathBuf,
@@ -36,7 +39,7 @@ impl Server {
         answer: impl Fn(Request, &mut Answer) -> io::Result<()> + Send + Sync + 'static,
     ) -> io::Result<Self> {
         let listener = sys::listen(path)?;
-        let answer = Arc::new(answer);
+        let answer: Arc<Answering> = Arc::new(answer);
         let busy = Arc::new(AtomicUsize::new(0));
         std::thread::Builder::new()
             .name("control".into())
@@ -85,10 +88,7 @@ impl Drop for Place {
 }
 
 /// Gives somebody a thread, or says that there is none for them.
-fn admit<F>(stream: UnixStream, answer: &Arc<F>, busy: &Arc<AtomicUsize>) -> io::Result<()>
-where
-    F: Fn(Request, &mut Answer) -> io::Result<()> + Send + Sync + 'static,
-{
+fn admit(stream: UnixStream, answer: &Arc<Answering>, busy: &Arc<AtomicUsize>) -> io::Result<()> {
     let Some(place) = Place::take(busy) else {
         // A new connection has room for a line: nobody waits here.
         stream.set_nonblocking(true)?;
@@ -105,19 +105,14 @@ where
     thread.spawn(serve).map(drop)
 }
 
-fn serve(
-    stream: UnixStream,
-    answer: impl Fn(Request, &mut Answer) -> io::Result<()>,
-) -> io::Result<()> {
+fn serve(stream: UnixStream, answer: &Answering) -> io::Result<()> {
     stream.set_write_timeout(Some(PATIENCE))?;
     let line = read_line(&stream);
     let mut reply = Answer(stream);
-    let line = match line {
-        Ok(line) if line.is_empty() => return Ok(()),
-        Ok(line) => line,
-        Err(error) => return reply.send::<()>(Err(format!("the request cannot be read: {error}"))),
-    };
-    match serde_json::from_slice(&line) {
+    if line.as_ref().is_ok_and(Vec::is_empty) {
+        return Ok(());
+    }
+    match line.and_then(|line| Ok(serde_json::from_slice(&line)?)) {
         Ok(request) => answer(request, &mut reply),
         Err(error) => reply.send::<()>(Err(format!("the request cannot be read: {error}"))),
     }
@@ -149,12 +144,10 @@ fn read_line(mut stream: &UnixStream) -> io::Result<Vec<u8>> {
     Ok(line)
 }
 
-/// Where an answer goes.
 #[derive(Debug)]
 pub struct Answer(UnixStream);
 
 impl Answer {
-    /// Sends a line of the answer.
     pub fn send<T: Serialize>(&mut self, answer: Result<T, String>) -> io::Result<()> {
         let mut line = serde_json::to_vec(&answer)?;
         line.push(b'\n');

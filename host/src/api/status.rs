@@ -5,17 +5,16 @@ use std::path::PathBuf;
 use channel::{DeviceNumber, SubchannelId};
 use dasd_tools::reserve::Holder;
 use serde::{Deserialize, Serialize};
-use vcss::control;
-use vcss::trace;
+use vcss::control::{self, DeviceLife};
+use vcss::trace::DriverState;
 
 use super::text::{Dotted, Hex};
+use crate::config::Export;
 
-/// Everything at one instant.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Status {
     pub appliance: ApplianceStatus,
     pub daemon: DaemonStatus,
-    /// The disks of the configuration.
     #[serde(default)]
     pub disks: Vec<Health>,
     pub devices: Vec<OwnedDevice>,
@@ -92,7 +91,6 @@ pub struct ApplianceStatus {
     /// Milliseconds until it is started again, when it is down.
     #[serde(default)]
     pub next_start_ms: Option<u64>,
-    /// Seconds since it began to serve.
     pub uptime_s: u64,
     /// Process id of its QEMU.
     pub pid: u32,
@@ -135,34 +133,6 @@ pub struct DaemonStatus {
     pub healed: u64,
 }
 
-/// State of an owned subchannel towards the drivers of disks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, strum::Display)]
-#[serde(rename_all = "kebab-case")]
-#[strum(serialize_all = "kebab-case")]
-pub enum DeviceLife {
-    /// Present, not driven.
-    Standby,
-    Online,
-    /// Driven once, given up.
-    Failed,
-}
-
-/// State of the driver that passes a subchannel through.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, strum::Display, strum::FromRepr,
-)]
-#[serde(rename_all = "kebab-case")]
-#[strum(serialize_all = "kebab-case")]
-#[repr(u8)]
-pub enum DriverState {
-    NotOperational = trace::DriverState::NotOperational as u8,
-    Standby = trace::DriverState::Standby as u8,
-    Idle = trace::DriverState::Idle as u8,
-    Busy = trace::DriverState::Busy as u8,
-    Quiescing = trace::DriverState::Quiescing as u8,
-    Disconnected = trace::DriverState::Disconnected as u8,
-}
-
 /// A subchannel that the appliance owns.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct OwnedDevice {
@@ -175,7 +145,6 @@ pub struct OwnedDevice {
     pub dev_model: Hex<u8>,
     pub state: DeviceLife,
     pub disk: Option<String>,
-    /// Its size.
     pub sectors: u64,
     /// Who has reserved it, as far as the daemon knows.
     #[serde(default)]
@@ -248,13 +217,9 @@ pub struct ExportStatus {
     /// Why a VM that has connected is not served.
     #[serde(default)]
     pub refused: Option<String>,
-    /// The partition of the disk; where that is the appliance knows.
-    pub partition: Option<u8>,
-    pub start: u64,
-    /// Sectors; 0 while the size of the disk is not known, and of a partition.
-    pub sectors: u64,
-    pub readonly: bool,
-    pub queues: u16,
+    /// What of the disk. Its sectors are 0 while the size of the disk is not known, and of a partition.
+    #[serde(flatten)]
+    pub part: Export,
     /// What has been done with it since the appliance started.
     pub counters: Counters,
 }
@@ -269,7 +234,6 @@ pub struct Counters {
     pub discards: u64,
     pub bytes_read: u64,
     pub bytes_written: u64,
-    /// Those that ended in an error.
     pub errors: u64,
     /// Those that have not ended.
     pub in_flight: u64,

@@ -30,7 +30,6 @@ pub struct Step {
     pub count: u16,
     /// Where a TIC leads, in bytes from the program's first.
     pub target: Option<u32>,
-    /// What is written.
     #[serde(with = "hex::serde")]
     pub data: Vec<u8>,
 }
@@ -69,10 +68,8 @@ impl Program {
     }
 }
 
-/// How a channel program ended.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Outcome {
-    /// The device number, as it was asked for.
     pub device: String,
     /// Where the program was: addresses in the statuses are counted from there.
     pub base: u32,
@@ -138,12 +135,10 @@ pub fn sense(irb: &Irb) -> Option<&[u8]> {
 /// A subchannel as STORE SUBCHANNEL shows it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct StoredSchib {
-    /// The device number, as it was asked for.
     pub device: String,
     pub schib: Architected<Schib>,
 }
 
-/// An instruction that acts on what a subchannel is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, strum::Display)]
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
@@ -157,18 +152,21 @@ pub enum Function {
 /// A record of the trace, or how many were missed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum TraceLine {
-    Record(Box<TraceRecord>),
+pub enum TraceLine<R = TraceRecord> {
+    Record(Box<R>),
     /// So many records were overwritten before they were read.
     Lost(u32),
 }
+
+/// The TOD clock of the appliance's VM: microseconds since the beginning of 1900.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TodMicros(pub u64);
 
 /// A record, as the appliance has written it, with the names that belong to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TraceRecord {
     pub number: u32,
-    /// TOD clock of the appliance's VM: microseconds since the beginning of 1900.
-    pub tod_us: u64,
+    pub tod_us: TodMicros,
     /// The subsystem-identification word.
     pub subchannel: u32,
     /// Its device number, if it has one.

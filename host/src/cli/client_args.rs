@@ -4,6 +4,7 @@
 use anyhow::{bail, Result};
 
 use crate::config::{Config, MIB};
+use crate::layout::Span;
 use crate::pool::Layout;
 use crate::vm::{comma_escaped, path_text, LINK_PORT};
 
@@ -13,22 +14,13 @@ const RECONNECT_MS: u32 = 200;
 /// All arguments, not quoted. `append` goes on the command line of a channel-level client.
 pub fn client_args(config: &Config, name: &str, append: &str) -> Result<Vec<String>> {
     let layout = Layout::of(config);
-    let found = config
-        .clients
-        .iter()
-        .zip(layout.windows.iter().zip(&layout.areas))
-        .find(|(client, _)| client.name == name);
-    let Some((client, (window, area))) = found else {
-        let names: Vec<&str> = config
-            .clients
-            .iter()
-            .map(|client| client.name.as_str())
-            .collect();
-        bail!(
-            "there is no client named \"{name}\"; the clients are: {}",
-            names.join(", ")
-        );
+    let names: Vec<&str> = config.clients.iter().map(|it| it.name.as_str()).collect();
+    let Some(index) = names.iter().position(|&known| known == name) else {
+        let names = names.join(", ");
+        bail!("there is no client named \"{name}\"; the clients are: {names}");
     };
+    let (client, area) = (&config.clients[index], layout.areas[index]);
+    let Span { offset, length } = layout.windows[index];
     let this = &config.appliance;
     let mut args: Vec<String> = Vec::new();
     let mut add = |option: &str, value: String| args.extend([option.to_owned(), value]);
@@ -40,49 +32,36 @@ pub fn client_args(config: &Config, name: &str, append: &str) -> Result<Vec<Stri
         }
         false => "memory-backend-memfd".into(),
     };
-    let size = window.length;
-    let memory = format!("{memory},id=stellwerk-ram,share=on,size={size}");
+    let memory = format!("{memory},id=stellwerk-ram,share=on,size={length}");
     add("-object", memory);
     let machine = "s390-ccw-virtio,memory-backend=stellwerk-ram";
     add("-machine", format!("{machine},accel={}", this.accel));
-    add("-m", format!("{}M", window.length / MIB));
+    add("-m", format!("{}M", length / MIB));
     add("-smp", this.accel.smp().into());
-    for (number, export) in client.exports.iter().enumerate() {
-        let path = comma_escaped(&config.socket(client, number))?;
-        let id = format!("stellwerk{number}");
-        add(
-            "-chardev",
-            format!("socket,id={id},path={path},reconnect-ms={RECONNECT_MS}"),
-        );
-        add(
-            "-device",
-            format!(
-                "vhost-user-blk-pci,id={id}-disk,chardev={id},num-queues={}",
-                export.queues
-            ),
-        );
+    let socket =
+        |id: &str, path: &str| format!("socket,id={id},path={path},reconnect-ms={RECONNECT_MS}");
+    for (part, export) in config.exports().filter(|(part, _)| part.client == index) {
+        let path = comma_escaped(&config.socket(part))?;
+        let id = format!("stellwerk{}", part.number);
+        let queues = export.queues;
+        let device = format!("id={id}-disk,chardev={id},num-queues={queues}");
+        add("-chardev", socket(&id, &path));
+        add("-device", format!("vhost-user-blk-pci,{device}"));
     }
     if client.is_channel_level() {
         // QEMU locks this file before it maps any memory: a second one would use the same.
         let lock = config.client_pid(client);
         add("-pidfile", path_text(&lock)?.into());
         let path = comma_escaped(&config.link_socket(client))?;
-        add(
-            "-chardev",
-            format!("socket,id=stellwerk,path={path},reconnect-ms={RECONNECT_MS}"),
-        );
-        add(
-            "-device",
-            "virtio-serial-ccw,id=stellwerk-serial,max_ports=2".into(),
-        );
-        add(
-            "-device",
-            format!("virtserialport,bus=stellwerk-serial.0,chardev=stellwerk,name={LINK_PORT}"),
-        );
+        let serial = "virtio-serial-ccw,id=stellwerk-serial,max_ports=2";
+        let port = "virtserialport,bus=stellwerk-serial.0,chardev=stellwerk";
+        add("-chardev", socket("stellwerk", &path));
+        add("-device", serial.into());
+        add("-device", format!("{port},name={LINK_PORT}"));
         // The firmware would come near the end of the memory at each reset, and there is the area.
         let firmware = config.no_firmware();
         add("-bios", path_text(&firmware)?.into());
-        let place = format!("area={:#x} {append}", area.offset - window.offset);
+        let place = format!("area={:#x} {append}", area.offset - offset);
         add("-append", place.trim_end().into());
     } else if !append.is_empty() {
         bail!(

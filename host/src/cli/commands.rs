@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand};
 use dasd_tools::format::Layout;
+use strum::VariantNames;
 
 use crate::vm::look;
 
@@ -22,19 +23,13 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Start the appliance and serve its clients until interrupted
-    Up {
-        /// The configuration (TOML); relative paths in it are relative to the current directory
-        config: PathBuf,
-    },
+    Up(Written),
     /// Say what is wrong with a configuration, or what it would serve; starts nothing
-    Check {
-        /// The configuration (TOML); relative paths in it are relative to the current directory
-        config: PathBuf,
-    },
+    Check(Written),
     /// Print the QEMU arguments that a client's VM needs, ready for a shell
     ClientArgs {
-        /// The configuration that the daemon runs with
-        config: PathBuf,
+        #[command(flatten)]
+        daemon: Daemon,
         /// The client's name
         name: String,
         /// One option per line
@@ -45,84 +40,37 @@ pub enum Command {
         append: String,
     },
     /// Show the appliance, its subchannels, clients and counters
-    Status {
-        /// The configuration that the daemon runs with
-        config: PathBuf,
-        /// As JSON
-        #[arg(long)]
-        json: bool,
-    },
+    Status(Show),
     /// Look at the file of a disk: what the daemon starts so that it is not held up itself
     #[command(hide = true, name = look::COMMAND)]
-    Look {
-        /// The file
-        path: PathBuf,
-        /// It will be written
-        #[arg(long)]
-        write: bool,
-        /// It will be opened past the page cache
-        #[arg(long)]
-        direct: bool,
-    },
+    Look(look::Order),
     /// Try at once what has failed: a disk, client or subchannel
     Retry {
-        /// The configuration that the daemon runs with
-        config: PathBuf,
+        #[command(flatten)]
+        daemon: Daemon,
         /// Its name in the configuration
         name: String,
     },
     /// List the appliance's subchannels, in the columns of lscss, and who has them
-    Lscss {
-        /// The configuration that the daemon runs with
-        config: PathBuf,
-        /// As JSON
-        #[arg(long)]
-        json: bool,
-    },
+    Lscss(Show),
     /// Run a channel program on a subchannel that no client has
-    Ccw {
-        /// The configuration that the daemon runs with
-        config: PathBuf,
-        /// The device number, as 0.0.3270
-        device: String,
-        /// nop, sense, sense-id, read:CMD:COUNT, write:CMD:HEX, or format-1 CCWs of 16 hexadecimal digits (address 0: the
-        /// daemon finds room; TIC: an offset in the program)
-        #[arg(required = true)]
-        program: Vec<String>,
-        /// Seconds that the program may take; then it is cleared
-        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
-        timeout: u64,
-        /// Let CCWs have the suspend flag (ORB bit S)
-        #[arg(long)]
-        suspend: bool,
-        /// Do not let the channel fetch ahead (ORB bit P zero)
-        #[arg(long)]
-        no_prefetch: bool,
-        /// Logical-path mask, hexadecimal
-        #[arg(long, value_parser = path_mask)]
-        lpm: Option<u8>,
-        /// As JSON
-        #[arg(long)]
-        json: bool,
-    },
+    Ccw(Ccw),
     /// Show a subchannel-information block
     Schib {
-        /// The configuration that the daemon runs with
-        config: PathBuf,
-        /// The device number, as 0.0.3270
-        device: String,
+        #[command(flatten)]
+        device: Device,
         /// As JSON
         #[arg(long)]
         json: bool,
     },
     /// HALT SUBCHANNEL
-    Halt(Instruct),
+    Halt(Device),
     /// CLEAR SUBCHANNEL
-    Clear(Instruct),
+    Clear(Device),
     /// CANCEL SUBCHANNEL
-    Cancel(Instruct),
+    Cancel(Device),
     /// RESUME SUBCHANNEL
-    Resume(Instruct),
+    Resume(Device),
     /// Reserve a disk for this system: no other one gets at it
     Reserve(Reserve),
     /// Release a disk that was reserved
@@ -136,50 +84,9 @@ pub enum Command {
         yes: bool,
     },
     /// Format a DASD: everything on it is lost
-    Dasdfmt {
-        /// The configuration that the daemon runs with
-        config: PathBuf,
-        /// A disk of the configuration, or the number of a device that nobody has
-        disk: String,
-        /// Compatible or Linux disk layout
-        #[arg(long, value_parser = PossibleValuesParser::new(["cdl", "ldl"]).map(layout), default_value = "cdl")]
-        layout: Layout,
-        /// Bytes of a block: 512, 1024, 2048 or 4096
-        #[arg(long, default_value_t = 4096)]
-        blocksize: u16,
-        /// Volume serial [default: 0X and the device number]
-        #[arg(long)]
-        label: Option<String>,
-        /// Really format it
-        #[arg(long)]
-        yes: bool,
-    },
+    Dasdfmt(Dasdfmt),
     /// Show a DASD: characteristics, volume label, VTOC
-    Dasdview {
-        /// The configuration that the daemon runs with
-        config: PathBuf,
-        /// A disk of the configuration, or the number of a device that nobody has
-        disk: String,
-        /// General information and geometry [default, with -l and -t info]
-        #[arg(short = 'i', long)]
-        info: bool,
-        /// Extended information
-        #[arg(short = 'x', long)]
-        extended: bool,
-        /// Volume serial only
-        #[arg(short = 'j', long, conflicts_with_all = ["info", "extended", "label", "vtoc"])]
-        volser: bool,
-        /// Volume label
-        #[arg(short = 'l', long)]
-        label: bool,
-        /// The VTOC: a summary, entries of one format, or everything
-        #[arg(short = 't', long, value_name = "SPEC",
-            value_parser = ["info", "f1", "f3", "f4", "f5", "f7", "f8", "f9", "all"])]
-        vtoc: Option<String>,
-        /// Everything, as JSON
-        #[arg(long)]
-        json: bool,
-    },
+    Dasdview(Dasdview),
     /// Write the appliance's image onto a 3390 or FBA volume, so that a machine can IPL from it. Nobody may have the volume in use
     Mkipl {
         /// The image: stellwerk.bin
@@ -195,8 +102,8 @@ pub enum Command {
     },
     /// Follow what happens to the subchannels that are passed through
     Trace {
-        /// The configuration that the daemon runs with
-        config: PathBuf,
+        #[command(flatten)]
+        daemon: Daemon,
         /// As JSON, a line for each record
         #[arg(long)]
         json: bool,
@@ -207,30 +114,117 @@ pub enum Command {
 }
 
 #[derive(Debug, Args)]
-pub struct Instruct {
+pub struct Written {
+    /// The configuration (TOML); relative paths in it are relative to the current directory
+    pub config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct Daemon {
     /// The configuration that the daemon runs with
     pub config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct Show {
+    #[command(flatten)]
+    pub daemon: Daemon,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Device {
+    #[command(flatten)]
+    pub daemon: Daemon,
     /// The device number, as 0.0.3270
     pub device: String,
 }
 
 #[derive(Debug, Args)]
-pub struct Reserve {
-    /// The configuration that the daemon runs with
-    pub config: PathBuf,
+pub struct Disk {
+    #[command(flatten)]
+    pub daemon: Daemon,
     /// A disk of the configuration, or the number of a device that nobody has
     pub disk: String,
+}
+
+#[derive(Debug, Args)]
+pub struct Ccw {
+    #[command(flatten)]
+    pub device: Device,
+    /// nop, sense, sense-id, read:CMD:COUNT, write:CMD:HEX, or format-1 CCWs of 16 hexadecimal digits (address 0: the
+    /// daemon finds room; TIC: an offset in the program)
+    #[arg(required = true)]
+    pub program: Vec<String>,
+    /// Seconds that the program may take; then it is cleared
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub timeout: u64,
+    /// Let CCWs have the suspend flag (ORB bit S)
+    #[arg(long)]
+    pub suspend: bool,
+    /// Do not let the channel fetch ahead (ORB bit P zero)
+    #[arg(long)]
+    pub no_prefetch: bool,
+    /// Logical-path mask, hexadecimal
+    #[arg(long, value_parser = path_mask)]
+    pub lpm: Option<u8>,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Reserve {
+    #[command(flatten)]
+    pub disk: Disk,
     /// Seconds that a reservation of another system is waited for
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(0..=86_400))]
     pub wait: u64,
 }
 
-/// One of the words that are possible.
-fn layout(word: String) -> Layout {
-    match word == Layout::Ldl.name() {
-        true => Layout::Ldl,
-        false => Layout::Cdl,
-    }
+#[derive(Debug, Args)]
+pub struct Dasdfmt {
+    #[command(flatten)]
+    pub disk: Disk,
+    /// Compatible or Linux disk layout
+    #[arg(long, value_parser = PossibleValuesParser::new(Layout::VARIANTS).try_map(|word| word.parse::<Layout>()), default_value = "cdl")]
+    pub layout: Layout,
+    /// Bytes of a block: 512, 1024, 2048 or 4096
+    #[arg(long, default_value_t = 4096)]
+    pub blocksize: u16,
+    /// Volume serial [default: 0X and the device number]
+    #[arg(long)]
+    pub label: Option<String>,
+    /// Really format it
+    #[arg(long)]
+    pub yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Dasdview {
+    #[command(flatten)]
+    pub disk: Disk,
+    /// General information and geometry [default, with -l and -t info]
+    #[arg(short = 'i', long)]
+    pub info: bool,
+    /// Extended information
+    #[arg(short = 'x', long)]
+    pub extended: bool,
+    /// Volume serial only
+    #[arg(short = 'j', long, conflicts_with_all = ["info", "extended", "label", "vtoc"])]
+    pub volser: bool,
+    /// Volume label
+    #[arg(short = 'l', long)]
+    pub label: bool,
+    /// The VTOC: a summary, entries of one format, or everything
+    #[arg(short = 't', long, value_name = "SPEC",
+        value_parser = ["info", "f1", "f3", "f4", "f5", "f7", "f8", "f9", "all"])]
+    pub vtoc: Option<String>,
+    /// Everything, as JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 fn path_mask(text: &str) -> Result<u8, String> {

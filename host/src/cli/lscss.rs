@@ -1,18 +1,15 @@
 //! The subchannels for people, in the columns of s390-tools' `lscss`, and who has them.
 
 use super::status::aligned;
-use crate::api::{DeviceLife, DriverState, OwnedDevice};
+use crate::api::OwnedDevice;
 use dasd_tools::reserve::Holder;
-use vcss::control::HOST;
+use vcss::control::{DeviceLife, HOST};
+use vcss::trace::DriverState;
+
+const COLUMNS: &str = "Device,Subchan.,DevType,CU Type,Use,PIM,PAM,POM,CHPIDs,Owner";
 
 pub fn lscss(devices: &[OwnedDevice]) -> String {
-    aligned(
-        &[
-            "Device", "Subchan.", "DevType", "CU Type", "Use", "PIM", "PAM", "POM", "CHPIDs",
-            "Owner",
-        ],
-        devices.iter().map(row).collect(),
-    )
+    aligned(COLUMNS, devices.iter().map(row))
 }
 
 fn row(device: &OwnedDevice) -> Vec<String> {

@@ -15,7 +15,8 @@
 //! since the daemon finds room for its data, except that a TIC's is an offset in the program: 8 is the second CCW.
 
 use anyhow::{bail, ensure, Context, Result};
-use channel::{CcwFlags, CommandCode};
+use channel::{Ccw1, CcwFlags, CommandCode};
+use zerocopy::FromBytes;
 
 use crate::api::{Program, Step, MAX_CCWS};
 
@@ -93,22 +94,19 @@ fn command(text: &str) -> Result<CommandCode> {
 }
 
 fn raw(text: &str) -> Result<Step> {
-    let bytes = hex::decode(text).context("a CCW is 16 hexadecimal digits")?;
-    let [command, flags, high, low, address @ ..] = bytes.as_slice() else {
-        bail!("a CCW is 16 hexadecimal digits");
-    };
-    let address = address
-        .iter()
-        .fold(0, |all, byte| all << 8 | u32::from(*byte));
-    let is_tic = *command == CommandCode::TIC.0;
+    let bytes = hex::decode(text).ok();
+    let ccw = bytes.and_then(|bytes| Ccw1::read_from_bytes(&bytes).ok());
+    let ccw = ccw.context("a CCW is 16 hexadecimal digits")?;
+    let address = ccw.address.get();
+    let is_tic = ccw.command == CommandCode::TIC.0;
     ensure!(
         is_tic || address == 0,
         "the address of a CCW has to be zero: the daemon finds room for its data"
     );
     Ok(Step {
-        command: *command,
-        flags: *flags,
-        count: u16::from_be_bytes([*high, *low]),
+        command: ccw.command,
+        flags: ccw.flags,
+        count: ccw.count.get(),
         target: is_tic.then_some(address),
         data: Vec::new(),
     })

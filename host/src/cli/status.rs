@@ -5,23 +5,16 @@ use crate::config::{show_size, SECTOR};
 use bytesize::ByteSize;
 use dasd_tools::reserve::Holder;
 
+/// The columns of the tables.
+const DEVICES: &str = "Device,Subchan.,DevType,CU Type,State,Disk,Size,Recovery";
+const CLIENTS: &str = "Client,Device,VM,Start,Size,Mode,Queues,Reads,Writes,Flushes,Discards,Read,Written,Errors,Inflight";
+
 pub fn table(status: &Status) -> String {
     let mut text = head(status);
     text.push('\n');
-    text.push_str(&aligned(
-        &[
-            "Device", "Subchan.", "DevType", "CU Type", "State", "Disk", "Size", "Recovery",
-        ],
-        status.devices.iter().map(device).collect(),
-    ));
+    text.push_str(&aligned(DEVICES, status.devices.iter().map(device)));
     text.push('\n');
-    text.push_str(&aligned(
-        &[
-            "Client", "Device", "VM", "Start", "Size", "Mode", "Queues", "Reads", "Writes",
-            "Flushes", "Discards", "Read", "Written", "Errors", "Inflight",
-        ],
-        status.clients.iter().flat_map(client).collect(),
-    ));
+    text.push_str(&aligned(CLIENTS, status.clients.iter().flat_map(client)));
     text.push_str(&failures(status));
     text.push_str(&refusals(status));
     text
@@ -61,64 +54,36 @@ fn failures(status: &Status) -> String {
 }
 
 fn head(status: &Status) -> String {
-    let this = &status.appliance;
-    let daemon = &status.daemon;
+    let (this, daemon) = (&status.appliance, &status.daemon);
+    let (version, accel) = (&this.version, &this.accel);
+    let (life, up, pid) = (this.life, duration(this.uptime_s), this.pid);
+    let appliance = match this.next_start_ms {
+        Some(pause) => format!("down; it is started again in {pause} ms"),
+        None => format!("stellwerk {version}, {life} for {up}, pid {pid} ({accel})"),
+    };
+    let (boot_ms, times, generation) = (this.boot_ms, this.restarts, this.generation);
+    let start = format!("{boot_ms:.1} ms to serving, {times} times anew, generation {generation}");
+    let (private, total) = (show_size(this.private_bytes), show_size(daemon.pool_bytes));
+    let (image, heap) = (this.image_bytes / 1024, this.heap_bytes / 1024);
+    let (turns, sleeps, wakes, healed) = (this.turns, this.sleeps, this.wakes, this.healed);
+    let turned = format!("{turns} turns, {sleeps} sleeps, {wakes} wake-ups sent, {healed} healed");
+    let (version, up, pid) = (&daemon.version, duration(daemon.uptime_s), daemon.pid);
+    let (kicks, calls, wakes) = (daemon.kicks, daemon.calls, daemon.wakes);
+    let (sleeps, healed) = (daemon.sleeps, daemon.healed);
+    let carried = format!("{kicks} kicks, {calls} notifications, {wakes} wake-ups sent, {sleeps} sleeps, {healed} healed");
     let lines = [
-        (
-            "Appliance",
-            match this.next_start_ms {
-                Some(pause) => format!("down; it is started again in {pause} ms"),
-                None => format!(
-                    "stellwerk {}, {} for {}, pid {} ({})",
-                    this.version,
-                    this.life,
-                    duration(this.uptime_s),
-                    this.pid,
-                    this.accel
-                ),
-            },
-        ),
-        (
-            "Start",
-            format!(
-                "{:.1} ms to serving, {} times anew, generation {}",
-                this.boot_ms, this.restarts, this.generation
-            ),
-        ),
+        ("Appliance", appliance),
+        ("Start", start),
         (
             "Memory",
-            format!(
-                "{} private, image {} KiB, heap {} KiB",
-                show_size(this.private_bytes),
-                this.image_bytes / 1024,
-                this.heap_bytes / 1024
-            ),
+            format!("{private} private, image {image} KiB, heap {heap} KiB"),
         ),
-        (
-            "Loop",
-            format!(
-                "{} turns, {} sleeps, {} wake-ups sent, {} healed",
-                this.turns, this.sleeps, this.wakes, this.healed
-            ),
-        ),
+        ("Loop", turned),
         (
             "Daemon",
-            format!(
-                "{} for {}, pid {}, {} kicks, {} notifications, {} wake-ups sent, {} sleeps, {} healed",
-                daemon.version,
-                duration(daemon.uptime_s),
-                daemon.pid,
-                daemon.kicks,
-                daemon.calls,
-                daemon.wakes,
-                daemon.sleeps,
-                daemon.healed
-            ),
+            format!("{version} for {up}, pid {pid}, {carried}"),
         ),
-        (
-            "Pool",
-            format!("{}, {}", daemon.pool.display(), show_size(daemon.pool_bytes)),
-        ),
+        ("Pool", format!("{}, {total}", daemon.pool.display())),
     ];
     lines
         .map(|(key, value)| format!("{:<11}{value}\n", format!("{key}:")))
@@ -188,13 +153,13 @@ fn client(client: &ClientStatus) -> Vec<Vec<String>> {
             client.name.clone(),
             disk.disk.clone(),
             vm(disk.connected, &disk.refused),
-            match disk.partition {
+            match disk.part.partition {
                 Some(partition) => format!("partition {partition}"),
-                None => disk.start.to_string(),
+                None => disk.part.start.to_string(),
             },
-            size(disk.sectors),
-            if disk.readonly { "ro" } else { "rw" }.into(),
-            disk.queues.to_string(),
+            size(disk.part.sectors),
+            if disk.part.read_only { "ro" } else { "rw" }.into(),
+            disk.part.queues.to_string(),
             counters.reads.to_string(),
             counters.writes.to_string(),
             counters.flushes.to_string(),
@@ -216,26 +181,26 @@ fn client(client: &ClientStatus) -> Vec<Vec<String>> {
     disks.chain(subchannels).collect()
 }
 
-pub(super) fn aligned(head: &[&str], rows: Vec<Vec<String>>) -> String {
-    let head: Vec<String> = head.iter().map(|&word| word.to_owned()).collect();
+/// A table with these columns, whose names stand between commas.
+pub(super) fn aligned(head: &str, rows: impl Iterator<Item = Vec<String>>) -> String {
+    let head: Vec<String> = head.split(',').map(str::to_owned).collect();
+    let columns = head.len();
+    let rows: Vec<Vec<String>> = std::iter::once(head).chain(rows).collect();
     let width = |column: usize| {
-        let cells = std::iter::once(&head)
-            .chain(&rows)
-            .filter_map(|row| row.get(column));
+        let cells = rows.iter().filter_map(|row| row.get(column));
         cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
     };
-    let widths: Vec<usize> = (0..head.len()).map(width).collect();
-    let line = |row: &[String]| {
-        let cells: Vec<String> = row
-            .iter()
-            .zip(&widths)
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut lines = rows.iter().map(|row| {
+        let cells = row.iter().zip(&widths);
+        let cells: Vec<String> = cells
             .map(|(cell, &width)| format!("{cell:<width$}"))
             .collect();
         format!("{}\n", cells.join("  ").trim_end())
-    };
-    let rule = "-".repeat(widths.iter().sum::<usize>() + 2 * widths.len().saturating_sub(1));
-    let body: String = rows.iter().map(|row| line(row)).collect();
-    format!("{}{rule}\n{body}", line(&head))
+    });
+    let head = lines.next().unwrap_or_default();
+    let rule = "-".repeat(widths.iter().sum::<usize>() + 2 * (columns - 1));
+    format!("{head}{rule}\n{}", lines.collect::<String>())
 }
 
 /// Of so many sectors, if that is known.
@@ -261,8 +226,10 @@ fn duration(seconds: u64) -> String {
 mod tests {
     use super::*;
     use crate::api::text::Hex;
-    use crate::api::{Counters, DeviceLife, ExportStatus};
+    use crate::api::{Counters, ExportStatus};
+    use crate::config::Export;
     use crate::testing::{number, owned_device};
+    use vcss::control::DeviceLife;
 
     #[test]
     fn columns_are_aligned() {
@@ -279,7 +246,10 @@ mod tests {
                 name: "a-client-with-a-long-name".into(),
                 disks: vec![ExportStatus {
                     disk: "data".into(),
-                    sectors: 2048,
+                    part: Export {
+                        sectors: 2048,
+                        ..Export::default()
+                    },
                     counters: Counters {
                         bytes_read: 1536,
                         ..Counters::default()

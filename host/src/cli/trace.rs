@@ -5,32 +5,25 @@ use std::fmt;
 use channel::SubchannelId;
 use chrono::DateTime;
 use serde::Serialize;
-use vcss::trace::TraceEvent;
+use vcss::trace::{DriverState, TraceEvent};
 
-use crate::api::{DriverState, TraceLine, TraceRecord};
+use crate::api::{TodMicros, TraceLine, TraceRecord};
 
 /// Microseconds from the beginning of 1900, where the TOD clock begins, to that of 1970.
 const TOD_OF_1970: i64 = 2_208_988_800_000_000;
 
-/// A record, or how many were missed.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum TraceView {
-    Record(Box<RecordView>),
-    Lost(u32),
-}
+pub type TraceView = TraceLine<RecordView>;
 
 #[derive(Debug, Serialize)]
 pub struct RecordView {
     number: u32,
-    tod_us: u64,
+    tod_us: TodMicros,
     /// Date and time in UTC, in the form of the daemon's log.
     time: String,
     subchannel: String,
     device: Option<String>,
     client: Option<String>,
     event: String,
-    /// The driver's state before.
     before: String,
     after: String,
     cc: Option<u8>,
@@ -80,12 +73,12 @@ fn event(number: u16) -> String {
 }
 
 fn state(number: u8) -> String {
-    let state = DriverState::from_repr(number);
+    let state = DriverState::from_number(number);
     state.map_or_else(|| format!("state {number}"), |state| state.to_string())
 }
 
-/// Date and time of so many microseconds after the beginning of 1900, in UTC.
-fn utc(tod_us: u64) -> String {
+/// Date and time in UTC.
+fn utc(TodMicros(tod_us): TodMicros) -> String {
     let unix_us = (tod_us as i64).wrapping_sub(TOD_OF_1970);
     let time = DateTime::from_timestamp_micros(unix_us).unwrap_or_default();
     time.format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()
@@ -126,6 +119,7 @@ mod tests {
     #[test]
     fn the_time_of_a_record_can_be_compared_with_the_log() {
         let unix = 2_208_988_800_000_000;
+        let utc = |us| utc(TodMicros(us));
         assert_eq!(utc(0), "1900-01-01T00:00:00.000000Z");
         assert_eq!(utc(unix), "1970-01-01T00:00:00.000000Z");
         assert_eq!(

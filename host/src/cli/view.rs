@@ -7,7 +7,6 @@ use zerocopy::IntoBytes;
 
 use crate::api::{names, sense, Data, Outcome, StoredSchib};
 
-/// Subchannel-status word.
 #[derive(Debug, Serialize)]
 pub struct ScswView {
     pub deferred_cc: u8,
@@ -66,7 +65,6 @@ impl OutcomeView {
     }
 }
 
-/// Interruption-response block.
 #[derive(Debug, Serialize)]
 pub struct IrbView {
     pub scsw: ScswView,
@@ -78,7 +76,6 @@ pub struct IrbView {
     pub raw: String,
 }
 
-/// Subchannel-information block.
 #[derive(Debug, Serialize)]
 pub struct SchibView {
     pub device: String,

@@ -1,11 +1,11 @@
 //! From what is written to what can be used: table by table, key by key.
 
-use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use toml::Spanned;
 
-use super::draft::{Draft, Registry};
+use super::draft::Draft;
 use super::memory::{self, MIB};
 use super::need::Need;
 use super::problem::{About, Problems};
@@ -16,8 +16,8 @@ use super::{Accel, Aio, Appliance, Cache, Client, Config, ConfigError, Disk, For
 use super::{Places, Source};
 
 const LEAST_PRIVATE: u64 = 4 * MIB;
-const DEFAULT_POLL_US: u32 = 20;
-const MAX_POLL_US: u32 = 1_000_000;
+const DEFAULT_POLL: Duration = Duration::from_micros(20);
+const MAX_POLL_US: u64 = 1_000_000;
 const DEFAULT_DISK_QUEUES: u16 = 4;
 const MAX_DISKS: usize = 128;
 const MAX_CLIENTS: usize = 128;
@@ -25,30 +25,15 @@ const MAX_CLIENT_DISKS: usize = 32;
 /// Bytes in the path of a unix socket, with the NUL at its end.
 const MAX_SOCKET_PATH: usize = 108;
 
-const TABLES: [&str; 4] = ["appliance", "disk", "subchannel", "client"];
-const APPLIANCE: [&str; 8] = [
-    "image",
-    "memory",
-    "qemu",
-    "accel",
-    "append",
-    "qemu_args",
-    "run_dir",
-    "daemon_poll_us",
-];
-const DISK: [&str; 7] = ["name", "image", "mdev", "format", "cache", "aio", "queues"];
-const SUBCHANNEL: [&str; 5] = ["name", "device", "qemu", "mdev", "plugged"];
-const CLIENT: [&str; 4] = ["name", "memory", "disk", "subchannel"];
-const CLIENT_DISK: [&str; 7] = [
-    "disk",
-    "partition",
-    "start",
-    "size",
-    "readonly",
-    "queues",
-    "shared",
-];
-const CLIENT_SUBCHANNEL: [&str; 2] = ["subchannel", "device"];
+/// The keys of each table.
+const TABLES: &str = "appliance disk subchannel client";
+const APPLIANCE: &str = "image memory qemu accel append qemu_args run_dir daemon_poll_us";
+const DISK: &str = "name image mdev format cache aio queues";
+const SUBCHANNEL: &str = "name device qemu mdev plugged";
+const CLIENT: &str = "name memory disk subchannel";
+const CLIENT_DISK: &str = "disk partition start size readonly queues shared";
+const CLIENT_SUBCHANNEL: &str = "subchannel device";
+
 /// As it can be written.
 #[derive(Clone, Copy, Debug, Default, strum::EnumString, strum::VariantNames)]
 #[strum(serialize_all = "snake_case")]
@@ -64,17 +49,13 @@ pub fn config(file: &Path, text: &str) -> Result<Config, ConfigError> {
     let problems = Problems::new(file, text);
     let config = syntax::read(&problems).and_then(|document| {
         let draft = Draft {
-            file,
             problems: &problems,
             run_dir: PathBuf::new(),
             memory: None,
             places: Places::default(),
             disks: Vec::new(),
-            disk_names: HashMap::new(),
             subchannels: Vec::new(),
-            registry: Registry::default(),
             clients: Vec::new(),
-            client_names: HashSet::new(),
             slices: Vec::new(),
         };
         draft.document(document)
@@ -86,8 +67,8 @@ impl<'p, 't> Draft<'p, 't> {
     /// The configuration; none if something is wrong with its form.
     fn document(mut self, document: Document<'t>) -> Option<Config> {
         let before = self.problems.of_form();
-        let mut root = Table::root(self.problems, &TABLES, document.root);
-        let appliance = root.table("appliance", &APPLIANCE);
+        let mut root = Table::root(self.problems, TABLES, document.root);
+        let appliance = root.table("appliance", APPLIANCE);
         let mut appliance = appliance.map(|table| self.appliance(table));
         if appliance.is_none() {
             let help =
@@ -95,11 +76,11 @@ impl<'p, 't> Draft<'p, 't> {
             let message = "there is no [appliance]";
             self.problems.add_about(About::Form, 0..0, message, help);
         }
-        root.tables("disk", "[[disk]]", &DISK, |table| self.disk(table));
-        root.tables("subchannel", "[[subchannel]]", &SUBCHANNEL, |table| {
+        root.tables("disk", "[[disk]]", DISK, |table| self.disk(table));
+        root.tables("subchannel", "[[subchannel]]", SUBCHANNEL, |table| {
             self.subchannel(table);
         });
-        root.tables("client", "[[client]]", &CLIENT, |table| self.client(table));
+        root.tables("client", "[[client]]", CLIENT, |table| self.client(table));
         // A header that does not go with another one: that one was named, in nearly every case.
         let misfit = document.misfits.first();
         if let Some((span, header)) = misfit.filter(|_| self.problems.of_form() == before) {
@@ -126,10 +107,7 @@ impl<'p, 't> Draft<'p, 't> {
             disks: self.disks,
             subchannels: self.subchannels,
             clients: self.clients,
-            places: Places {
-                file: self.file.to_owned(),
-                ..self.places
-            },
+            places: self.places,
         })
     }
 
@@ -156,38 +134,35 @@ impl<'p, 't> Draft<'p, 't> {
         let run_dir = table.text("run_dir", "\"/run/stellwerk/demo\"");
         let poll_us = table.number("daemon_poll_us", 20);
 
-        let place = |named: Option<&Spanned<String>>| {
-            let span = named.unwrap_or(&image).span();
-            self.problems.place(&span)
+        let problems = self.problems;
+        let place = |named: &Option<Spanned<String>>| {
+            problems.place(&named.as_ref().unwrap_or(&image).span())
         };
-        self.places.image = place(None);
-        self.places.qemu = place(qemu.as_ref());
-        self.places.run_dir = place(run_dir.as_ref());
-        let private = memory
-            .as_ref()
-            .map_or(0, |memory| values::memory(self.problems, memory));
+        self.places = Places {
+            file: problems.file.to_owned(),
+            image: place(&None),
+            qemu: place(&qemu),
+            run_dir: place(&run_dir),
+        };
+        let private = values::memory(problems, memory.as_ref());
         if let Some(memory) = memory
             .as_ref()
             .filter(|_| (1..LEAST_PRIVATE).contains(&private))
         {
             let message = format!("the appliance cannot run in {}", memory.get_ref());
             let help = format!("give it at least {}", memory::show(LEAST_PRIVATE));
-            self.problems.add(memory.span(), message, help);
+            problems.add(memory.span(), message, help);
         }
         self.memory = memory;
-        let too_large = |poll: &&Spanned<u64>| *poll.get_ref() > u64::from(MAX_POLL_US);
+        let too_large = |poll: &&Spanned<u64>| *poll.get_ref() > MAX_POLL_US;
         if let Some(poll) = poll_us.as_ref().filter(too_large) {
             let help = format!("at most {MAX_POLL_US} (microseconds)");
-            self.problems
-                .add(poll.span(), "daemon_poll_us is too large", help);
+            problems.add(poll.span(), "daemon_poll_us is too large", help);
         }
-        let stem = values::instance(self.file);
-        self.run_dir = values::whole(match run_dir {
-            Some(dir) => dir.into_inner().into(),
-            None => values::default_run_dir(&stem),
-        });
+        let stem = values::instance(problems.file);
+        self.run_dir = run_dir.map_or_else(|| values::default_run_dir(&stem), values::path);
         Appliance {
-            image: values::whole(image.into_inner().into()),
+            image: values::path(image),
             private,
             qemu: qemu.map_or_else(|| "qemu-system-s390x".into(), Spanned::into_inner),
             accel: match accel.map(Spanned::into_inner).unwrap_or_default() {
@@ -198,7 +173,7 @@ impl<'p, 't> Draft<'p, 't> {
             append: append.map_or_else(String::new, Spanned::into_inner),
             qemu_args,
             run_dir: self.run_dir.clone(),
-            poll_us: poll_us.map_or(DEFAULT_POLL_US, |poll| poll.into_inner() as u32),
+            poll: poll_us.map_or(DEFAULT_POLL, |us| Duration::from_micros(us.into_inner())),
         }
     }
 
@@ -212,23 +187,15 @@ impl<'p, 't> Draft<'p, 't> {
         let queues = table.number("queues", DEFAULT_DISK_QUEUES.into());
         let doubtful = table.is_doubtful();
 
-        if self.disks.len() == MAX_DISKS {
-            let help = format!("at most {MAX_DISKS} disks can be given to one appliance");
-            self.problems.add(name.span(), "too many disks", help);
-        }
-        values::name(self.problems, &name, "disk");
-        let known = self
-            .disk_names
-            .insert(name.get_ref().clone(), self.disks.len());
-        if known.is_some() {
-            values::twice(self.problems, &name, "disk");
-        }
+        let others = self.disks.iter().map(|disk| &disk.name);
+        let most = (MAX_DISKS, "disks can be given to one appliance");
+        values::name(self.problems, &name, "disk", others, most);
         let named = image.as_ref().or(mdev.as_ref()).unwrap_or(&name);
-        self.places.disks.push(self.problems.place(&named.span()));
+        let place = self.problems.place(&named.span());
         let queues = values::queues(self.problems, queues.as_ref(), DEFAULT_DISK_QUEUES);
         let source = match (image, mdev) {
             (Some(image), None) => Source::Image {
-                path: values::whole(image.into_inner().into()),
+                path: values::path(image),
                 format: format.map(Spanned::into_inner),
                 cache: cache.map_or_else(Cache::default, Spanned::into_inner),
                 aio: aio.map(Spanned::into_inner),
@@ -247,7 +214,7 @@ impl<'p, 't> Draft<'p, 't> {
                         "format, cache and aio belong to a disk with image = \"…\"",
                     );
                 }
-                Source::Mdev(values::whole(mdev.into_inner().into()))
+                Source::Mdev(values::path(mdev))
             }
             (None, None) if doubtful => Source::Mdev(PathBuf::new()),
             (image, _) => {
@@ -266,6 +233,7 @@ impl<'p, 't> Draft<'p, 't> {
             name: name.into_inner(),
             source,
             queues,
+            place,
         });
     }
 
@@ -274,19 +242,12 @@ impl<'p, 't> Draft<'p, 't> {
         table.require("memory", "\"512M\"");
         let size = table.size("memory");
 
-        if self.clients.len() == MAX_CLIENTS {
-            let help = format!("at most {MAX_CLIENTS} clients can share one appliance");
-            self.problems.add(name.span(), "too many clients", help);
-        }
-        values::name(self.problems, &name, "client");
+        let others = self.clients.iter().map(|client| &client.name);
+        let most = (MAX_CLIENTS, "clients can share one appliance");
+        values::name(self.problems, &name, "client", others, most);
         self.not_reserved(&name);
-        if !self.client_names.insert(name.get_ref().clone()) {
-            values::twice(self.problems, &name, "client");
-        }
         self.socket_path(&name);
-        let memory = size
-            .as_ref()
-            .map_or(0, |size| values::memory(self.problems, size));
+        let memory = values::memory(self.problems, size.as_ref());
         let good = memory::next_good(memory);
         if let Some(text) = size.filter(|_| memory != 0 && good != memory) {
             let message = format!("no s390x VM can have {} of memory", text.get_ref());
@@ -294,17 +255,14 @@ impl<'p, 't> Draft<'p, 't> {
             let help = format!("the next size that it can have is \"{good}\"");
             self.problems.add(text.span(), message, help);
         }
-        let (mut exports, mut places) = (Vec::new(), Vec::new());
-        let disks = table.tables("disk", "[[client.disk]]", &CLIENT_DISK, |table| {
-            if let Some((export, slice)) = self.export(table, name.get_ref()) {
-                exports.push(export);
-                places.push(self.problems.place(&slice.place));
-                self.slices.push(slice);
-            }
+        let mut exports = Vec::new();
+        let disks = table.tables("disk", "[[client.disk]]", CLIENT_DISK, |table| {
+            let slice = self.slice(table);
+            exports.extend(slice.iter().map(|slice| slice.export));
+            self.slices.extend(slice);
         });
-        self.places.exports.push(places);
         let mut given = Vec::new();
-        let of_client = &CLIENT_SUBCHANNEL;
+        let of_client = CLIENT_SUBCHANNEL;
         let subchannels = table.tables("subchannel", "[[client.subchannel]]", of_client, |table| {
             self.given(table, name.get_ref(), &mut given);
         });
@@ -336,16 +294,16 @@ impl<'p, 't> Draft<'p, 't> {
         });
     }
 
-    /// The disk of this name.
     pub(super) fn find_disk(&self, name: &Spanned<String>) -> Option<usize> {
-        let found = self.disk_names.get(name.get_ref());
+        let names = || self.disks.iter().map(|disk| disk.name.as_str());
+        let found = names().position(|known| known == name.get_ref());
         // Without that, it may be the one whose name is missing.
-        if found.is_none() && !self.disk_names.contains_key("") {
-            let help = values::known_names(name.get_ref(), self.disk_names.keys(), "disk");
+        if found.is_none() && !names().any(str::is_empty) {
+            let help = values::known_names(name.get_ref(), names(), "disk");
             let message = format!("there is no disk named \"{}\"", name.get_ref());
             self.problems.add(name.span(), message, help);
         }
-        found.copied()
+        found
     }
 
     fn socket_path(&self, client: &Spanned<String>) {

@@ -23,17 +23,13 @@ pub struct Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            file,
-            place: Place { line, column },
-            message,
-            help,
-        } = self;
-        write!(f, "{}:{line}:{column}: {message}", file.display())?;
-        if help.is_empty() {
-            return Ok(());
+        let Place { line, column } = self.place;
+        let (file, message) = (self.file.display(), &self.message);
+        write!(f, "{file}:{line}:{column}: {message}")?;
+        match self.help.as_str() {
+            "" => Ok(()),
+            help => write!(f, "\n    {help}"),
         }
-        write!(f, "\n    {help}")
     }
 }
 
@@ -53,7 +49,6 @@ fn list(problems: &[Problem]) -> String {
     lines.join("\n")
 }
 
-/// What a problem is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum About {
     /// Tables, keys and types. Where tables are wrong, nothing is concluded from what is in them.
@@ -65,7 +60,7 @@ pub enum About {
 /// Collects problems while a configuration is read and checked.
 #[derive(Debug)]
 pub struct Problems<'a> {
-    file: &'a Path,
+    pub file: &'a Path,
     pub text: &'a str,
     found: RefCell<Vec<(About, Problem)>>,
 }
@@ -110,7 +105,6 @@ impl<'a> Problems<'a> {
         }
     }
 
-    /// How many are about the form.
     pub fn of_form(&self) -> usize {
         let found = self.found.borrow();
         found.iter().filter(|it| it.0 == About::Form).count()

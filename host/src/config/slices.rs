@@ -8,8 +8,8 @@ use super::values;
 use super::{Export, Source};
 
 impl<'p, 't> Draft<'p, 't> {
-    /// What a client is given of a disk; nothing if there is no such disk.
-    pub(super) fn export(&self, mut table: Table<'p, 't>, client: &str) -> Option<(Export, Slice)> {
+    /// What the next client is given of a disk; nothing if there is no such disk.
+    pub(super) fn slice(&self, mut table: Table<'p, 't>) -> Option<Slice> {
         let named = table.needed_or_none("disk", "\"data\"");
         let partition = table.number("partition", 1);
         let start = table.sectors("start");
@@ -22,41 +22,35 @@ impl<'p, 't> Draft<'p, 't> {
         let named = named?;
         let (disk, span) = (self.find_disk(&named)?, named.span());
         let queues = values::queues(self.problems, queues.as_ref(), 1);
-        if let Some(size) = size.as_ref().filter(|size| *size.get_ref() == 0) {
+        let empty = size.as_ref().filter(|size| *size.get_ref() == 0);
+        if let Some(size) = empty {
             let help = "leave size out to reach to the end of the disk";
             self.problems.add(size.span(), "a slice of 0 sectors", help);
         }
+        let doubtful = doubtful || empty.is_some();
         let first = start.as_ref().or(size.as_ref());
         let place = first.map_or_else(|| span.clone(), Spanned::span);
-        let partition = partition.and_then(|it| self.partition(&it, first));
-        let start = start.map_or(0, Spanned::into_inner);
-        let sectors = size.map(Spanned::into_inner);
-        let end = sectors.map_or(Some(u64::MAX), |sectors| start.checked_add(sectors));
-        if end.is_none() {
+        let export = Export {
+            disk,
+            partition: partition.and_then(|it| self.partition(&it, first)),
+            place: self.problems.place(&place),
+            start: start.map_or(0, Spanned::into_inner),
+            sectors: size.map_or(0, Spanned::into_inner),
+            read_only,
+            queues,
+        };
+        if export.start.checked_add(export.sectors).is_none() {
             let help = "start and size are sectors of 512 bytes, or sizes with their unit";
             let message = "the slice ends beyond any disk";
             self.problems.add(span.clone(), message, help);
         }
-        let slice = Slice {
-            place,
+        Some(Slice {
             span,
-            disk,
-            sectors: start..end.unwrap_or(u64::MAX),
-            partition,
+            export,
             doubtful,
-            read_only,
             shared,
-            client: client.to_owned(),
-        };
-        let export = Export {
-            disk,
-            partition,
-            start,
-            sectors,
-            read_only,
-            queues,
-        };
-        Some((export, slice))
+            client: self.clients.len(),
+        })
     }
 
     fn partition(&self, partition: &Spanned<u64>, slice: Option<&Spanned<u64>>) -> Option<u8> {
@@ -77,14 +71,13 @@ impl<'p, 't> Draft<'p, 't> {
     }
 
     pub(super) fn partitions(&self) {
-        for slice in self.slices.iter().filter(|slice| slice.partition.is_some()) {
-            let disk = self.disks.get(slice.disk);
-            if let Some(disk) = disk.filter(|disk| matches!(disk.source, Source::Image { .. })) {
-                self.problems.add(
-                    slice.span.clone(),
-                    format!("a partition of \"{}\", which is an image", disk.name),
-                    "only DASD have partitions here: choose start and size",
-                );
+        for slice in &self.slices {
+            let disk = &self.disks[slice.export.disk];
+            let is_image = matches!(disk.source, Source::Image { .. });
+            if slice.export.partition.is_some() && is_image {
+                let message = format!("a partition of \"{}\", which is an image", disk.name);
+                let help = "only DASD have partitions here: choose start and size";
+                self.problems.add(slice.span.clone(), message, help);
             }
         }
     }
@@ -93,28 +86,25 @@ impl<'p, 't> Draft<'p, 't> {
         let slices = &self.slices;
         for (at, second) in slices.iter().enumerate() {
             let clash = slices[..at].iter().find(|first| {
-                first.disk == second.disk
+                let (one, other) = (&first.export, &second.export);
+                one.disk == other.disk
                     && !first.doubtful
                     && !second.doubtful
-                    && first.sectors.start < second.sectors.end
-                    && second.sectors.start < first.sectors.end
+                    && one.range().start < other.range().end
+                    && other.range().start < one.range().end
                     // Where partitions are is not known here: they lie apart from each other, and nowhere else.
-                    && (first.partition.is_none() || second.partition.is_none() || first.partition == second.partition)
-                    && !(first.read_only && second.read_only)
+                    && (one.partition.is_none() || other.partition.is_none() || one.partition == other.partition)
+                    && !(one.read_only && other.read_only)
                     && !(first.shared && second.shared)
             });
             let Some(first) = clash else { continue };
-            let disk = self.disks.get(second.disk).map_or("", |disk| &disk.name);
-            let message = if first.client == second.client {
-                format!(
-                    "client \"{}\" is given the same sectors of disk \"{disk}\" twice",
-                    first.client
-                )
-            } else {
-                format!(
-                    "clients \"{}\" and \"{}\" are given the same sectors of disk \"{disk}\", and not both read-only",
-                    first.client, second.client
-                )
+            let disk = &self.disks[second.export.disk].name;
+            let [one, other] = [first, second].map(|slice| &self.clients[slice.client].name);
+            let message = match first.client == second.client {
+                true => format!("client \"{one}\" is given the same sectors of disk \"{disk}\" twice"),
+                false => format!(
+                    "clients \"{one}\" and \"{other}\" are given the same sectors of disk \"{disk}\", and not both read-only"
+                ),
             };
             self.problems.add(
                 second.span.clone(),
@@ -134,13 +124,10 @@ impl<'p, 't> Draft<'p, 't> {
                 let serial = client.serial(&self.disks, number);
                 if seen.contains(&serial) {
                     let shown = String::from_utf8_lossy(&serial);
+                    let (name, shown) = (&client.name, shown.trim_end_matches('\0'));
                     self.problems.add(
                         slice.span.clone(),
-                        format!(
-                            "two disks of client \"{}\" would have the serial number {}",
-                            client.name,
-                            shown.trim_end_matches('\0')
-                        ),
+                        format!("two disks of client \"{name}\" would have the serial number {shown}"),
                         "it is the first 20 characters of the disk's name: let the names differ in them",
                     );
                 }

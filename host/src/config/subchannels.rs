@@ -7,7 +7,7 @@ use vcss::control::HOST;
 use super::draft::Draft;
 use super::table::Table;
 use super::values::{self, AN_MDEV};
-use super::{Given, Subchannel, SubchannelSource};
+use super::{Client, Given, Subchannel, SubchannelSource};
 use crate::layout::{disk_device, parse_device, LINK_DEVICE};
 
 const MAX_SUBCHANNELS: usize = 128;
@@ -26,52 +26,40 @@ impl<'p, 't> Draft<'p, 't> {
         let plugged = table.flag("plugged");
         let doubtful = table.is_doubtful();
 
-        let index = self.subchannels.len();
-        if index == MAX_SUBCHANNELS {
-            let help = format!("at most {MAX_SUBCHANNELS} can be given to one appliance");
-            self.problems.add(name.span(), "too many subchannels", help);
-        }
-        values::name(self.problems, &name, "subchannel");
-        let names = &mut self.registry.names;
-        if names.insert(name.get_ref().clone(), index).is_some() {
-            values::twice(self.problems, &name, "subchannel");
-        }
-        let device = device.map(|text| {
+        let others = self.subchannels.iter().map(|it| &it.name);
+        let most = (MAX_SUBCHANNELS, "can be given to one appliance");
+        values::name(self.problems, &name, "subchannel", others, most);
+        let device = device.map_or(NO_DEVICE, |text| {
             let device = self.device(&text);
             self.free(&text, device);
-            self.registry.devices.insert(device, index);
             device
         });
-        let device = device.unwrap_or(NO_DEVICE);
-        self.registry.numbers.push(device);
         let named = mdev.as_ref().unwrap_or(&name);
         let place = self.problems.place(&named.span());
-        self.places.subchannels.push(place);
-        let source = match (qemu, mdev, plugged) {
-            (Some(text), None, false) => {
-                self.device_text(&text);
-                Ok(SubchannelSource::Qemu(text.into_inner()))
-            }
-            (None, Some(mdev), false) => Ok(SubchannelSource::Mdev(values::whole(
-                mdev.into_inner().into(),
-            ))),
-            (None, None, true) => Ok(SubchannelSource::Plugged),
-            (None, None, false) if doubtful => Ok(SubchannelSource::Plugged),
-            (None, None, false) => Err("neither qemu nor mdev"),
-            (Some(_), Some(_), _) => Err("both qemu and mdev"),
-            (Some(_), None, true) => Err("both qemu and plugged"),
-            (None, Some(_), true) => Err("both mdev and plugged"),
-        };
-        let source = source.unwrap_or_else(|what| {
-            let message = format!("subchannel \"{}\" has {what}", name.get_ref());
+        let wrong = |has: &str| {
+            let message = format!("subchannel \"{}\" has {has}", name.get_ref());
             let help = format!("give it one: qemu = \"x-terminal3270,chardev=…\", or mdev = {AN_MDEV}, or plugged = true for what comes later");
             self.problems.add(name.span(), message, help);
             SubchannelSource::Plugged
-        });
+        };
+        let source = match (qemu, mdev, plugged) {
+            (Some(text), None, false) => {
+                self.device_text(&text);
+                SubchannelSource::Qemu(text.into_inner())
+            }
+            (None, Some(mdev), false) => SubchannelSource::Mdev(values::path(mdev)),
+            (None, None, true) => SubchannelSource::Plugged,
+            (None, None, false) if doubtful => SubchannelSource::Plugged,
+            (None, None, false) => wrong("neither qemu nor mdev"),
+            (Some(_), Some(_), _) => wrong("both qemu and mdev"),
+            (Some(_), None, true) => wrong("both qemu and plugged"),
+            (None, Some(_), true) => wrong("both mdev and plugged"),
+        };
         self.subchannels.push(Subchannel {
             name: name.into_inner(),
             device,
             source,
+            place,
         });
     }
 
@@ -86,14 +74,13 @@ impl<'p, 't> Draft<'p, 't> {
         })
     }
 
-    /// Whether nobody else has the device number.
     fn free(&self, text: &Spanned<String>, device: DeviceNumber) {
         let mut disks = 0..self.disks.len();
         let taken = if (device.set, device.number) == (0, LINK_DEVICE) {
             "the link between daemon and appliance"
         } else if disks.any(|disk| disk_device(disk) == device) {
             "a disk: they are 0.0.0100, 0.0.0101 and so on"
-        } else if self.registry.devices.contains_key(&device) {
+        } else if self.subchannels.iter().any(|it| it.device == device) {
             "another subchannel"
         } else {
             return;
@@ -132,13 +119,13 @@ impl<'p, 't> Draft<'p, 't> {
     }
 
     /// Adds to what a client is given.
-    pub(super) fn given(&mut self, mut table: Table<'p, 't>, client: &str, given: &mut Vec<Given>) {
+    pub(super) fn given(&self, mut table: Table<'p, 't>, client: &str, given: &mut Vec<Given>) {
         let wanted = table.needed_or_none("subchannel", "\"terminal\"");
         let device = table.text("device", "\"0.0.1000\"");
 
         // Without one, it has been reported.
         let Some(wanted) = wanted else { return };
-        let Some(subchannel) = self.registry.find(wanted.get_ref()) else {
+        let Some(subchannel) = self.find_subchannel(wanted.get_ref()) else {
             return self.unknown_subchannel(&wanted);
         };
         if given.len() == MAX_CLIENT_SUBCHANNELS {
@@ -146,13 +133,13 @@ impl<'p, 't> Draft<'p, 't> {
             let help = format!("a client can have at most {MAX_CLIENT_SUBCHANNELS}");
             self.problems.add(wanted.span(), message, help);
         }
-        self.given_once(&wanted, subchannel, client);
+        self.given_once(&wanted, subchannel, client, given);
         let span = device.as_ref().unwrap_or(&wanted).span();
         let device = match &device {
             Some(text) => self.device(text),
             None => DeviceNumber {
                 set: CLIENT_SET,
-                ..self.registry.numbers[subchannel]
+                ..self.subchannels[subchannel].device
             },
         };
         if device.set != CLIENT_SET {
@@ -172,32 +159,41 @@ impl<'p, 't> Draft<'p, 't> {
         });
     }
 
-    fn given_once(&mut self, text: &Spanned<String>, subchannel: usize, client: &str) {
-        let owners = &mut self.registry.owners;
-        let Some(first) = owners.insert(subchannel, client.to_owned()) else {
-            return;
-        };
-        let message = if first == client {
-            format!(
-                "client \"{client}\" is given subchannel \"{}\" twice",
-                text.get_ref()
-            )
-        } else {
-            format!(
-                "clients \"{first}\" and \"{client}\" are both given subchannel \"{}\"",
-                text.get_ref()
-            )
+    /// The subchannel that a name or a device number means.
+    fn find_subchannel(&self, text: &str) -> Option<usize> {
+        let by_name = self.subchannels.iter().position(|it| it.name == text);
+        by_name.or_else(|| {
+            let device = parse_device(text)?;
+            self.subchannels.iter().position(|it| it.device == device)
+        })
+    }
+
+    fn given_once(&self, text: &Spanned<String>, index: usize, client: &str, given: &[Given]) {
+        let has = |given: &[Given]| given.iter().any(|given| given.subchannel == index);
+        let subchannel = text.get_ref();
+        let message = match self.clients.iter().find(|it| has(&it.subchannels)) {
+            _ if has(given) => {
+                format!("client \"{client}\" is given subchannel \"{subchannel}\" twice")
+            }
+            Some(Client { name, .. }) => format!(
+                "clients \"{name}\" and \"{client}\" are both given subchannel \"{subchannel}\""
+            ),
+            None => return,
         };
         let help = "a subchannel has one owner: give each client one of its own";
         self.problems.add(text.span(), message, help);
     }
 
     fn unknown_subchannel(&self, text: &Spanned<String>) {
-        let registry = &self.registry;
-        if registry.names.contains_key("") || registry.devices.len() < registry.numbers.len() {
+        let all = &self.subchannels;
+        if all
+            .iter()
+            .any(|it| it.name.is_empty() || it.device == NO_DEVICE)
+        {
             return; // It may be the one whose name or number is missing.
         }
-        let help = values::known_names(text.get_ref(), registry.names.keys(), "subchannel");
+        let names = all.iter().map(|it| it.name.as_str());
+        let help = values::known_names(text.get_ref(), names, "subchannel");
         let message = format!("there is no subchannel \"{}\"", text.get_ref());
         self.problems.add(text.span(), message, help);
     }

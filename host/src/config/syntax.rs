@@ -50,30 +50,26 @@ pub fn read<'t>(problems: &Problems<'t>) -> Option<Document<'t>> {
 /// What is no TOML, in words that somebody understands who has never heard of TOML.
 fn syntax(problems: &Problems<'_>, span: Range<usize>, message: &str) {
     let quoted = "text stands between quotation marks, both on the same line: name = \"data\"";
+    let unclosed = "a text without its closing quotation mark";
     let other = message.replace('`', "\"");
-    let (message, help) = if message.contains("string values must be quoted") {
+    // What the parser says, and what is said instead.
+    let known = [
+        ("string values must be quoted", "a value that is no number, no true or false, and no text in quotation marks", quoted),
+        ("basic string", unclosed, quoted),
+        ("literal string", unclosed, quoted),
         (
-            "a value that is no number, no true or false, and no text in quotation marks",
-            quoted,
-        )
-    } else if message.contains("basic string") || message.contains("literal string") {
-        ("a text without its closing quotation mark", quoted)
-    } else if message.contains("table") {
-        (
+            "table",
             "the header of a table without its closing brackets",
             "a table begins with [appliance], [[disk]], [[subchannel]], [[client]], [[client.disk]] or [[client.subchannel]]",
-        )
-    } else if message.contains("key with no value") {
-        (
-            "a key without a value",
-            "write a line as KEY = VALUE: name = \"data\"",
-        )
-    } else {
-        (
-            other.as_str(),
-            "a line is KEY = VALUE or the header of a table; text stands between quotation marks: name = \"data\"",
-        )
-    };
+        ),
+        ("key with no value", "a key without a value", "write a line as KEY = VALUE: name = \"data\""),
+    ];
+    let known = known.into_iter().find(|(said, ..)| message.contains(said));
+    let (_, message, help) = known.unwrap_or((
+        "",
+        &other,
+        "a line is KEY = VALUE or the header of a table; text stands between quotation marks: name = \"data\"",
+    ));
     problems.add_about(About::Form, span, message, help);
 }
 

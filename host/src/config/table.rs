@@ -39,17 +39,18 @@ pub struct Table<'p, 't> {
 
 impl<'p, 't> Table<'p, 't> {
     /// The whole file, in which only these tables belong.
-    pub fn root(problems: &'p Problems<'t>, tables: &[&'static str], table: DeTable<'t>) -> Self {
+    pub fn root(problems: &'p Problems<'t>, tables: &'static str, table: DeTable<'t>) -> Self {
         Self::open(problems, "", tables, table, 0..0)
     }
 
     fn open(
         problems: &'p Problems<'t>,
         name: &'static str,
-        keys: &[&'static str],
+        keys: &'static str,
         table: DeTable<'t>,
         span: Range<usize>,
     ) -> Self {
+        let keys: Vec<&str> = keys.split(' ').collect();
         let (known, unknown): (Vec<_>, Vec<_>) = table
             .into_iter()
             .map(|(key, value)| Entry {
@@ -67,7 +68,7 @@ impl<'p, 't> Table<'p, 't> {
             broken: false,
         };
         for entry in unknown {
-            this.unknown(entry, keys);
+            this.unknown(entry, &keys);
         }
         this
     }
@@ -81,7 +82,7 @@ impl<'p, 't> Table<'p, 't> {
         self.problems.add_about(About::Form, span, message, help);
     }
 
-    fn unknown(&mut self, entry: Entry<'t>, keys: &[&'static str]) {
+    fn unknown(&mut self, entry: Entry<'t>, keys: &[&str]) {
         let Entry { key, span, value } = entry;
         let near = nearest(&key, keys);
         let table = is_header(&value, &span);
@@ -132,21 +133,27 @@ impl<'p, 't> Table<'p, 't> {
         }
     }
 
-    fn wrong(&self, entry: &Entry<'t>, is: &str, help: impl Into<String>) {
-        let span = entry.value.span();
-        let message = format!("{} = {} {is}", entry.key, self.source(&span));
-        self.problem(span, message, help);
+    /// The value of a key that may be there. What cannot be read is wrong: what it is, and what to do.
+    fn value<T>(
+        &mut self,
+        key: &str,
+        read: impl FnOnce(&DeValue<'t>) -> Result<T, (&'static str, String)>,
+    ) -> Option<Spanned<T>> {
+        let value = self.take(key)?.value;
+        match read(value.get_ref()) {
+            Ok(read) => Some(Spanned::new(value.span(), read)),
+            Err((is, help)) => {
+                let message = format!("{key} = {} {is}", self.source(&value.span()));
+                self.problem(value.span(), message, help);
+                None
+            }
+        }
     }
 
-    /// Text that may be there. The example is what it could be.
+    /// Text. The example is what it could be.
     pub fn text(&mut self, key: &str, example: &str) -> Option<Spanned<String>> {
-        let entry = self.take(key)?;
-        if let DeValue::String(text) = entry.value.get_ref() {
-            return Some(Spanned::new(entry.value.span(), text.clone().into_owned()));
-        }
         let help = format!("write text between quotation marks: {key} = {example}");
-        self.wrong(&entry, "is no text", help);
-        None
+        self.value(key, |value| text(value).ok_or(("is no text", help)))
     }
 
     /// Reports it if a key is not there at all.
@@ -177,123 +184,84 @@ impl<'p, 't> Table<'p, 't> {
 
     /// A list of texts; empty if it is not there.
     pub fn texts(&mut self, key: &str) -> Vec<String> {
-        let Some(entry) = self.take(key) else {
-            return Vec::new();
-        };
-        let texts: Option<Vec<String>> = entry.value.get_ref().as_array().and_then(|array| {
-            let text = |value: &Spanned<DeValue<'_>>| value.get_ref().as_str().map(str::to_owned);
-            array.iter().map(text).collect()
+        let help = format!("write texts between brackets: {key} = [\"-name\", \"appliance\"]");
+        let texts = self.value(key, |value| {
+            let array = value.as_array().map(|array| array.iter());
+            let texts = array.and_then(|array| array.map(|it| text(it.get_ref())).collect());
+            texts.ok_or(("is no list of texts", help))
         });
-        texts.unwrap_or_else(|| {
-            let help = format!("write texts between brackets: {key} = [\"-name\", \"appliance\"]");
-            self.wrong(&entry, "is no list of texts", help);
-            Vec::new()
-        })
+        texts.map_or_else(Vec::new, Spanned::into_inner)
     }
 
     /// `true` or `false`; `false` if it is not there.
     pub fn flag(&mut self, key: &str) -> bool {
-        let Some(entry) = self.take(key) else {
-            return false;
-        };
-        entry.value.get_ref().as_bool().unwrap_or_else(|| {
-            self.wrong(
-                &entry,
-                "is neither true nor false",
-                format!("write {key} = true, or leave it out"),
-            );
-            false
-        })
+        let help = format!("write {key} = true, or leave it out");
+        let wrong = ("is neither true nor false", help);
+        let flag = self.value(key, |value| value.as_bool().ok_or(wrong));
+        flag.is_some_and(Spanned::into_inner)
     }
 
     pub fn number(&mut self, key: &str, example: u64) -> Option<Spanned<u64>> {
-        let entry = self.take(key)?;
-        let value = number(&entry.value);
-        if value.is_none() {
-            let text = entry.value.get_ref().as_str();
-            let meant = text
-                .and_then(|text| text.trim().parse().ok())
-                .unwrap_or(example);
-            self.wrong(
-                &entry,
-                "is no number from 0 on",
-                format!("write a number: {key} = {meant}"),
-            );
-        }
-        value
+        self.value(key, |value| {
+            let meant = value.as_str().and_then(|text| text.trim().parse().ok());
+            let help = format!("write a number: {key} = {}", meant.unwrap_or(example));
+            number(value).ok_or(("is no number from 0 on", help))
+        })
     }
 
-    /// One of a type's words.
     pub fn word<T: FromStr + VariantNames>(&mut self, key: &str) -> Option<Spanned<T>> {
-        let entry = self.take(key)?;
-        let text = entry.value.get_ref().as_str().unwrap_or_default();
-        if let Ok(value) = text.parse() {
-            return Some(Spanned::new(entry.value.span(), value));
-        }
-        let help = match nearest(text, T::VARIANTS) {
-            Some(near) => format!("did you mean \"{near}\"?"),
-            None => format!("it is one of \"{}\"", T::VARIANTS.join("\", \"")),
-        };
-        self.wrong(&entry, "is none of the words that it can be", help);
-        None
+        self.value(key, |value| {
+            let text = value.as_str().unwrap_or_default();
+            let help = match nearest(text, T::VARIANTS) {
+                Some(near) => format!("did you mean \"{near}\"?"),
+                None => format!("it is one of \"{}\"", T::VARIANTS.join("\", \"")),
+            };
+            let word = text.parse().ok();
+            word.ok_or(("is none of the words that it can be", help))
+        })
     }
 
-    /// A size of memory as text.
     pub fn size(&mut self, key: &str) -> Option<Spanned<String>> {
-        let entry = self.take(key)?;
-        let (is, example) = match entry.value.get_ref() {
-            DeValue::String(text) => {
-                return Some(Spanned::new(entry.value.span(), text.clone().into_owned()));
-            }
-            DeValue::Integer(_) => ("has no unit", self.source(&entry.value.span())),
-            _ => ("is no size", "512".to_owned()),
-        };
-        let help = format!("write whole MiB or GiB with their unit, between quotation marks: {key} = \"{example}M\"");
-        self.wrong(&entry, is, help);
-        None
+        self.value(key, |value| {
+            let (is, example) = match value {
+                DeValue::String(text) => return Ok(text.clone().into_owned()),
+                DeValue::Integer(number) => ("has no unit", number.as_str()),
+                _ => ("is no size", "512"),
+            };
+            Err((is, format!("write whole MiB or GiB with their unit, between quotation marks: {key} = \"{example}M\"")))
+        })
     }
 
     /// A number of sectors, or a size with its unit.
     pub fn sectors(&mut self, key: &str) -> Option<Spanned<u64>> {
-        let entry = self.take(key)?;
-        let bytes = entry.value.get_ref().as_str().map(memory::parse);
-        let sectors = match bytes {
-            Some(bytes) => bytes.map(|bytes| bytes / SECTOR),
-            None => number(&entry.value).map(Spanned::into_inner),
-        };
-        if let Some(sectors) = sectors {
-            return Some(Spanned::new(entry.value.span(), sectors));
-        }
         let help = format!("write a size with its unit, {key} = \"512M\", or a number of sectors of 512 bytes, {key} = 1048576");
-        self.wrong(&entry, "is no size", help);
-        None
+        self.value(key, |value| {
+            let sectors = match value.as_str() {
+                Some(text) => memory::parse(text).map(|bytes| bytes / SECTOR),
+                None => number(value),
+            };
+            sectors.ok_or(("is no size", help))
+        })
     }
 
     /// The one table of this name.
-    pub fn table(&mut self, key: &str, keys: &[&'static str]) -> Option<Self> {
+    pub fn table(&mut self, key: &str, keys: &'static str) -> Option<Self> {
         let entry = self.take(key)?;
         let header = header_span(&entry.value, &entry.span);
         let first = match entry.value.into_inner() {
             DeValue::Table(table) => Some(table),
             DeValue::Array(array) => {
                 let message = format!("[[{key}]] has two pairs of brackets");
-                self.problem(
-                    header.clone(),
-                    message,
-                    format!("there is one, so write [{key}]"),
-                );
+                let help = format!("there is one, so write [{key}]");
+                self.problem(header.clone(), message, help);
                 array.into_iter().find_map(|this| match this.into_inner() {
                     DeValue::Table(table) => Some(table),
                     _ => None,
                 })
             }
             _ => {
-                let message = format!("{key} is a key here, and not a table");
-                self.problem(
-                    entry.span,
-                    message,
-                    format!("begin the table with its header: [{key}]"),
-                );
+                let help = format!("begin the table with its header: [{key}]");
+                self.problem(entry.span, no_table(key), help);
                 None
             }
         };
@@ -305,7 +273,7 @@ impl<'p, 't> Table<'p, 't> {
         &mut self,
         key: &str,
         name: &'static str,
-        keys: &[&'static str],
+        keys: &'static str,
         mut read: impl FnMut(Self),
     ) -> usize {
         let Some(entry) = self.take(key) else {
@@ -329,19 +297,13 @@ impl<'p, 't> Table<'p, 't> {
             match this.into_inner() {
                 DeValue::Table(table) => {
                     let mut table = Table::open(self.problems, name, keys, table, span);
-                    let broken = table.broken;
-                    table.broken = false;
+                    self.broken |= std::mem::take(&mut table.broken);
                     read(table);
                     count += 1;
-                    self.broken |= broken;
                 }
                 _ => {
-                    let message = format!("{key} is a key here, and not a table");
-                    self.problem(
-                        entry.span.clone(),
-                        message,
-                        format!("begin each table with its header: {name}"),
-                    );
+                    let help = format!("begin each table with its header: {name}");
+                    self.problem(entry.span.clone(), no_table(key), help);
                     self.broken = true;
                 }
             }
@@ -362,31 +324,33 @@ impl<'p, 't> Table<'p, 't> {
         if whole.start < key_span.start {
             let single = &name[1..name.len() - 1];
             let help = format!("there can be several, so write two: {name}");
-            self.problem(
-                whole.clone(),
-                format!("{single} has one pair of brackets"),
-                help,
-            );
+            let message = format!("{single} has one pair of brackets");
+            self.problem(whole.clone(), message, help);
             return true;
         }
         // Made by the header of something in it. Where its own is misspelt, that was said.
         let inner = table.as_table().and_then(|table| table.iter().next());
         let misspelt = self.problems.concerns(key);
         if let Some((inner, _)) = inner.filter(|_| !misspelt) {
-            self.problem(
-                inner.span(),
-                format!("[[{key}.{}]] above any {name}", inner.get_ref()),
-                format!("begin with {name}, and write this below it"),
-            );
+            let message = format!("[[{key}.{}]] above any {name}", inner.get_ref());
+            let help = format!("begin with {name}, and write this below it");
+            self.problem(inner.span(), message, help);
         }
         false
     }
 }
 
-fn number(value: &Spanned<DeValue<'_>>) -> Option<Spanned<u64>> {
-    let integer = value.get_ref().as_integer()?;
-    let number = u64::from_str_radix(integer.as_str(), integer.radix()).ok()?;
-    Some(Spanned::new(value.span(), number))
+fn no_table(key: &str) -> String {
+    format!("{key} is a key here, and not a table")
+}
+
+fn text(value: &DeValue<'_>) -> Option<String> {
+    value.as_str().map(str::to_owned)
+}
+
+fn number(value: &DeValue<'_>) -> Option<u64> {
+    let integer = value.as_integer()?;
+    u64::from_str_radix(integer.as_str(), integer.radix()).ok()
 }
 
 /// Whether a value is a table with a header of its own, or several.

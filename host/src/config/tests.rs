@@ -71,11 +71,14 @@ fn a_good_configuration_is_read() {
     assert_eq!(config.disks.len(), 2);
     let exports: Vec<_> = config
         .exports()
-        .map(|(client, _, e)| (client, e.disk, e.start))
+        .map(|(part, e)| (part.client, e.disk, e.start))
         .collect();
     assert_eq!(exports, [(0, 0, 0), (0, 1, 0), (1, 0, 1000)]);
     assert_eq!(
-        config.socket(&config.clients[1], 0),
+        config.socket(Part {
+            client: 1,
+            number: 0
+        }),
         Path::new("/run/x/linux2.0.sock")
     );
 }

@@ -14,7 +14,18 @@ use super::Accel;
 /// What a mediated device could be written as.
 pub(super) const AN_MDEV: &str = "\"/sys/bus/mdev/devices/UUID\"";
 
-pub(super) fn name(problems: &Problems<'_>, name: &Spanned<String>, what: &str) {
+/// The name of a disk, subchannel or client: these others have theirs, and there may be so many.
+pub(super) fn name<'n>(
+    problems: &Problems<'_>,
+    name: &Spanned<String>,
+    what: &str,
+    mut others: impl ExactSizeIterator<Item = &'n String>,
+    (most, can): (usize, &str),
+) {
+    if others.len() == most {
+        let help = format!("at most {most} {can}");
+        problems.add(name.span(), format!("too many {what}s"), help);
+    }
     let text = name.get_ref();
     let good = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
     if text.is_empty() {
@@ -29,15 +40,11 @@ pub(super) fn name(problems: &Problems<'_>, name: &Spanned<String>, what: &str) 
         let message = format!("\"{text}\" is no name for a {what}");
         problems.add(name.span(), message, help);
     }
-}
-
-pub(super) fn twice(problems: &Problems<'_>, name: &Spanned<String>, what: &str) {
-    if name.get_ref().is_empty() {
-        return;
+    if others.any(|other| other == text) {
+        let message = format!("there are two {what}s named \"{text}\"");
+        let help = format!("give each {what} a name of its own");
+        problems.add(name.span(), message, help);
     }
-    let message = format!("there are two {what}s named \"{}\"", name.get_ref());
-    let help = format!("give each {what} a name of its own");
-    problems.add(name.span(), message, help);
 }
 
 pub(super) fn queues(problems: &Problems<'_>, queues: Option<&Spanned<u64>>, default: u16) -> u16 {
@@ -51,7 +58,9 @@ pub(super) fn queues(problems: &Problems<'_>, queues: Option<&Spanned<u64>>, def
     number as u16
 }
 
-pub(super) fn memory(problems: &Problems<'_>, text: &Spanned<String>) -> u64 {
+/// Bytes of memory; 0 if it is not written, or no size.
+pub(super) fn memory(problems: &Problems<'_>, text: Option<&Spanned<String>>) -> u64 {
+    let Some(text) = text else { return 0 };
     match sizes::parse(text.get_ref()) {
         Some(bytes) if bytes != 0 && bytes.is_multiple_of(MIB) && bytes <= sizes::MAX => bytes,
         _ => {
@@ -69,11 +78,12 @@ pub(super) fn memory(problems: &Problems<'_>, text: &Spanned<String>) -> u64 {
 /// For a name that nobody has: the one that was probably meant, or all that there are.
 pub(super) fn known_names<'n>(
     name: &str,
-    known: impl Iterator<Item = &'n String>,
+    known: impl Iterator<Item = &'n str>,
     what: &str,
 ) -> String {
-    let mut known: Vec<&str> = known.map(String::as_str).collect();
+    let mut known: Vec<&str> = known.collect();
     known.sort_unstable();
+    known.dedup();
     match nearest(name, &known) {
         _ if known.is_empty() => format!("there is no [[{what}]] at all: add one"),
         Some(near) if known.len() > 1 => {
@@ -90,14 +100,10 @@ pub(super) fn known_names<'n>(
 /// number made of its whole path, since there are files of one name in several directories.
 pub(super) fn instance(file: &Path) -> String {
     let stem = file.file_stem().unwrap_or_default().to_string_lossy();
-    let fit = |c: char| {
-        if c.is_ascii_alphanumeric() || "_.-".contains(c) {
-            c
-        } else {
-            '_'
-        }
-    };
-    let stem: String = stem.chars().map(fit).collect();
+    let stem = stem.replace(
+        |c: char| !c.is_ascii_alphanumeric() && !"_.-".contains(c),
+        "_",
+    );
     let path = std::fs::canonicalize(file).unwrap_or_else(|_| whole(file.to_owned()));
     // FNV-1a: the same today and tomorrow, in each version of this program.
     let hash = path
@@ -115,13 +121,18 @@ pub(super) fn default_run_dir(stem: &str) -> PathBuf {
     if uid.is_root() {
         return Path::new("/run/stellwerk").join(stem);
     }
-    match std::env::var_os("XDG_RUNTIME_DIR") {
+    whole(match std::env::var_os("XDG_RUNTIME_DIR") {
         Some(dir) if !dir.is_empty() => Path::new(&dir).join("stellwerk").join(stem),
         _ => PathBuf::from(format!("/run/user/{}/stellwerk/{stem}", uid.as_raw())),
-    }
+    })
 }
 
-pub(super) fn whole(path: PathBuf) -> PathBuf {
+/// A path as it is written, made absolute.
+pub(super) fn path(text: Spanned<String>) -> PathBuf {
+    whole(text.into_inner().into())
+}
+
+fn whole(path: PathBuf) -> PathBuf {
     absolute(&path).unwrap_or(path)
 }
 

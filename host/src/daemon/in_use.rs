@@ -38,7 +38,7 @@ pub fn in_use(config: &Config, status: &Status, name: &str) -> Result<Use> {
     let exports = config.clients.iter().flat_map(|client| &client.exports);
     let ends = exports
         .filter(|export| export.disk == disk)
-        .map(|export| export.start + export.sectors.unwrap_or(1));
+        .map(|export| export.start + export.sectors.max(1));
     Ok(Use {
         sectors: device.map(|device| device.sectors),
         exported: ends.max().unwrap_or(0),

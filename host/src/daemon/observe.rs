@@ -3,17 +3,18 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use channel::{DeviceNumber, SubchannelId};
-use vcss::control::{self, ConditionState, HOST};
+use channel::SubchannelId;
+use vcss::control::{self, ConditionState, DeviceLife, HOST};
+use vcss::trace::DriverState;
 
 use super::Shared;
 use crate::api::text::{Dotted, Hex};
 use crate::api::{
-    ApplianceStatus, ClientStatus, Condition, Counters, DaemonStatus, DeviceLife, DriverState,
-    ExportStatus, Health, Life, OwnedDevice, Recoveries, State, Status,
+    ApplianceStatus, ClientStatus, Condition, Counters, DaemonStatus, ExportStatus, Health, Life,
+    OwnedDevice, Recoveries, State, Status,
 };
 use crate::areas;
-use crate::config::{Client, Export};
+use crate::config::{ConditionEntry, Export};
 use crate::doorbell::Link;
 use crate::layout::AreaNumber;
 use crate::vhost::{Peer, Server};
@@ -72,13 +73,13 @@ fn disks(shared: &Shared) -> Vec<Health> {
     let disks = shared.config.disks.iter().enumerate();
     let health = |(index, disk): (usize, &crate::config::Disk)| Health {
         name: disk.name.clone(),
-        condition: of_disk(shared, index, control::Condition::of_disk(index)),
+        condition: of_disk(shared, index, shared.config.condition_of_disk(index)),
     };
     disks.map(health).collect()
 }
 
 /// The condition of a disk, or of a part of it, whose entry this is: the VM may not have it at all.
-fn of_disk(shared: &Shared, disk: usize, entry: u32) -> Condition {
+fn of_disk(shared: &Shared, disk: usize, entry: ConditionEntry) -> Condition {
     match shared.plugged.trouble(Pluggable::Disk(disk)) {
         Some(trouble) => Condition::failed(trouble),
         None => condition(shared, entry),
@@ -86,7 +87,7 @@ fn of_disk(shared: &Shared, disk: usize, entry: u32) -> Condition {
 }
 
 /// What the control area says of something. An appliance that has died does not say.
-fn condition(shared: &Shared, entry: u32) -> Condition {
+fn condition(shared: &Shared, entry: ConditionEntry) -> Condition {
     if shared.run.lock().serving_since.is_none() {
         return Condition::default();
     }
@@ -146,10 +147,6 @@ fn device(shared: &Shared, id: SubchannelId, entry: &control::Device) -> OwnedDe
     let host = (owner == config.clients.len()).then(|| HOST.to_owned());
     let given = client.and_then(|it| it.subchannels.get(usize::from(entry.index.get())));
     let owner = client.map(|client| client.name.clone()).or(host);
-    let seen = |device| DeviceNumber {
-        set: 0,
-        number: device,
-    };
     OwnedDevice {
         device: Dotted(number),
         subchannel: Dotted(id),
@@ -157,11 +154,7 @@ fn device(shared: &Shared, id: SubchannelId, entry: &control::Device) -> OwnedDe
         cu_model: Hex(entry.cu_model),
         dev_type: Hex(entry.dev_type.get()),
         dev_model: Hex(entry.dev_model),
-        state: match control::DeviceLife::from_number(entry.life) {
-            Some(control::DeviceLife::Standby) => DeviceLife::Standby,
-            Some(control::DeviceLife::Online) => DeviceLife::Online,
-            Some(control::DeviceLife::Failed) | None => DeviceLife::Failed,
-        },
+        state: DeviceLife::from_number(entry.life).unwrap_or(DeviceLife::Failed),
         disk: disk.map(|disk| disk.name.clone()),
         sectors: entry.sectors.get(),
         reserved: reserved.get(&named).copied(),
@@ -173,11 +166,9 @@ fn device(shared: &Shared, id: SubchannelId, entry: &control::Device) -> OwnedDe
             failures: entry.recoveries.failures.get(),
         },
         name: subchannel.map(|it| it.name.clone()),
-        driver: owner
-            .as_ref()
-            .and_then(|_| DriverState::from_repr(entry.state)),
+        driver: DriverState::from_number(entry.state).filter(|_| owner.is_some()),
         client: owner,
-        client_device: given.map(|given| Dotted(seen(given.device))),
+        client_device: given.map(|given| Dotted(given.seen())),
         pim: Hex(entry.pim),
         pam: Hex(entry.pam),
         pom: Hex(entry.pom),
@@ -197,30 +188,31 @@ fn clients(shared: &Shared, devices: &[(OwnedDevice, usize)]) -> Vec<ClientStatu
         .zip(&shared.layout.windows)
         .enumerate()
     {
-        let exports = client.exports.iter().enumerate();
+        let exports = config.exports().filter(|(part, _)| part.client == place);
         let disks: Vec<ExportStatus> = exports
-            .map(|(index, export)| {
-                let size = devices.iter().find(|(_, disk)| *disk == export.disk);
-                let status = ExportStatus {
-                    condition: of_disk(
-                        shared,
-                        export.disk,
-                        config.condition_of_export(place, index),
-                    ),
-                    socket: config.socket(client, index),
-                    counters: counters(shared, config.export_number(place, index)),
-                    ..export_status(shared, export, size.map(|(device, _)| device.sectors))
+            .map(|(part, export)| {
+                let disk = devices.iter().find(|(_, disk)| *disk == export.disk);
+                let disk_sectors = disk.map_or(0, |(device, _)| device.sectors);
+                let (connected, refused) = match peers.next() {
+                    Some(Peer::Connected) => (true, None),
+                    Some(Peer::Refused(why)) => (false, Some(why)),
+                    Some(Peer::Nobody) | None => (false, None),
                 };
-                match peers.next() {
-                    Some(Peer::Connected) => ExportStatus {
-                        connected: true,
-                        ..status
+                let told = config.condition_of(part);
+                ExportStatus {
+                    disk: config.disks[export.disk].name.clone(),
+                    socket: config.socket(part),
+                    connected,
+                    condition: of_disk(shared, export.disk, told),
+                    refused,
+                    part: Export {
+                        sectors: match (export.partition, export.sectors) {
+                            (None, 0) => disk_sectors.saturating_sub(export.start),
+                            (_, sectors) => sectors,
+                        },
+                        ..*export
                     },
-                    Some(Peer::Refused(why)) => ExportStatus {
-                        refused: Some(why),
-                        ..status
-                    },
-                    Some(Peer::Nobody) | None => status,
+                    counters: counters(shared, config.export_number(part)),
                 }
             })
             .collect();
@@ -241,7 +233,7 @@ fn clients(shared: &Shared, devices: &[(OwnedDevice, usize)]) -> Vec<ClientStatu
             },
             refused: (link == Link::Elsewhere).then(|| elsewhere.into()),
             subchannels: subchannels.collect(),
-            withheld: withheld(shared, place, client),
+            withheld: withheld(shared, place),
             window_offset: window.offset,
             window_bytes: window.length,
             disks,
@@ -250,27 +242,13 @@ fn clients(shared: &Shared, devices: &[(OwnedDevice, usize)]) -> Vec<ClientStatu
     clients
 }
 
-/// What the configuration says of an export, and how long it is on a disk of so many sectors.
-fn export_status(shared: &Shared, export: &Export, sectors: Option<u64>) -> ExportStatus {
-    let sectors = sectors.filter(|_| export.partition.is_none());
-    let rest = sectors.map_or(0, |sectors| sectors.saturating_sub(export.start));
-    ExportStatus {
-        disk: shared.config.disks[export.disk].name.clone(),
-        partition: export.partition,
-        start: export.start,
-        sectors: export.sectors.unwrap_or(rest),
-        readonly: export.read_only,
-        queues: export.queues,
-        ..ExportStatus::default()
-    }
-}
-
 /// The subchannels of a client that the appliance does not serve.
-fn withheld(shared: &Shared, place: usize, client: &Client) -> Vec<Health> {
-    let given = client.subchannels.iter().zip(client.exports.len()..);
-    let all = given.map(|(given, part)| Health {
-        name: shared.config.subchannels[given.subchannel].name.clone(),
-        condition: condition(shared, shared.config.condition_of_export(place, part)),
+fn withheld(shared: &Shared, client: usize) -> Vec<Health> {
+    let config = &shared.config;
+    let given = config.given().filter(|(part, _)| part.client == client);
+    let all = given.map(|(part, given)| Health {
+        name: config.subchannels[given.subchannel].name.clone(),
+        condition: condition(shared, config.condition_of(part)),
     });
     all.filter(|it| it.condition.reason.is_some()).collect()
 }

@@ -64,7 +64,6 @@ impl PluggedDevices {
         those.map(|entry| entry.what).collect()
     }
 
-    /// All of them, whatever became of them.
     pub fn all(&self) -> Vec<Pluggable> {
         self.those(|_| true)
     }

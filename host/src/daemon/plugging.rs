@@ -249,17 +249,9 @@ impl<'a> Plugger<'a> {
             return false;
         }
         let config = &self.shared.config;
-        let mut exports = config
-            .clients
-            .iter()
-            .enumerate()
-            .flat_map(|(place, client)| {
-                let exports = client.exports.iter().enumerate();
-                let of_disk = exports.filter(|(_, export)| export.disk == disk);
-                of_disk.map(move |(number, _)| config.condition_of_export(place, number))
-            });
-        let fails = |entry| {
-            let told = self.shared.areas.condition(entry);
+        let mut exports = config.exports().filter(|(_, export)| export.disk == disk);
+        let fails = |(part, _)| {
+            let told = self.shared.areas.condition(config.condition_of(part));
             told.is_ok_and(|told| told.state == ConditionState::Failed)
         };
         exports.next().is_some_and(fails) && exports.all(fails)

@@ -6,15 +6,14 @@ use std::time::Duration;
 
 use dasd_tools::dasdfmt::{self, DasdfmtError, FormatLine, FormatOrder};
 use dasd_tools::dasdview::{self, View};
-use dasd_tools::lender::{Lender, Purpose};
 use serde::Serialize;
-use vcss::control::HOST;
+use vcss::control::{DeviceLife, HOST};
 
 use super::in_use::in_use;
 use super::trace::Tracer;
 use super::{observe, retry, Shared};
-use crate::api::{Answer, DeviceLife, Request};
-use crate::remote::HostClient;
+use crate::api::{Answer, Request};
+use crate::remote::{HostClient, Purpose};
 
 /// How often a trace that is followed is looked at.
 const TRACE_TICK: Duration = Duration::from_millis(20);
@@ -43,8 +42,7 @@ pub fn answer(
         }
         Request::Reserve { disk, how, seconds } => {
             let limit = Duration::from_secs(seconds);
-            let applied = shared.reservations.apply(host, &disk, how, limit);
-            answer.send(said(applied.map_err(Into::into)))
+            answer.send(said(host.reserve(&shared.reservations, &disk, how, limit)))
         }
         Request::Format { disk, order } => format(shared, host, &disk, &order, answer),
         Request::View { disk } => answer.send(said(view(host, &disk))),

@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, Result};
-use vcss::control::{Condition, ConditionState};
+use vcss::control::ConditionState;
 
 use super::Shared;
+use crate::config::ConditionEntry;
 use crate::layout::AreaNumber;
 use crate::vm::Pluggable;
 
@@ -19,9 +20,9 @@ struct Part {
     /// What is plugged into the VM for it.
     plugged: Option<Pluggable>,
     /// The condition by which the appliance is asked.
-    asked: Option<u32>,
+    asked: Option<ConditionEntry>,
     /// The condition that says whether it is served.
-    told: Option<u32>,
+    told: Option<ConditionEntry>,
     /// What the appliance has not looked at needs no look.
     is_quiet: bool,
 }
@@ -80,27 +81,19 @@ fn parts(shared: &Shared, name: &str) -> Result<Vec<Part>> {
     };
     let disk = |disk| Part {
         plugged: Some(Pluggable::Disk(disk)),
-        ..part(Condition::of_disk(disk))
+        ..part(config.condition_of_disk(disk))
     };
-    // Of the client with this index, with the subchannel that each is of.
-    let subchannels = |place: usize| {
-        let client = &config.clients[place];
-        let given = client.subchannels.iter().zip(client.exports.len()..);
-        given.map(move |(given, number)| {
-            let part = Part {
-                is_quiet: true,
-                ..part(config.condition_of_export(place, number))
-            };
-            (given.subchannel, part)
-        })
+    let given = |(id, _)| Part {
+        is_quiet: true,
+        ..part(config.condition_of(id))
     };
     if let Some(index) = config.disks.iter().position(|disk| disk.name == name) {
         return Ok(vec![disk(index)]);
     }
-    if let Some(place) = config.clients.iter().position(|it| it.name == name) {
-        let mut parts = vec![part(config.condition_of_client(place))];
-        for (number, export) in config.clients[place].exports.iter().enumerate() {
-            let own = part(config.condition_of_export(place, number));
+    if let Some(client) = config.clients.iter().position(|it| it.name == name) {
+        let mut parts = vec![part(config.condition_of_client(client))];
+        for (id, export) in config.exports().filter(|(id, _)| id.client == client) {
+            let own = part(config.condition_of(id));
             parts.push(Part {
                 told: own.told,
                 ..disk(export.disk)
@@ -108,7 +101,8 @@ fn parts(shared: &Shared, name: &str) -> Result<Vec<Part>> {
             // It may have failed alone.
             parts.push(own);
         }
-        parts.extend(subchannels(place).map(|(_, part)| part));
+        let subchannels = config.given().filter(|(id, _)| id.client == client);
+        parts.extend(subchannels.map(given));
         return Ok(parts);
     }
     let mut all = config.subchannels.iter();
@@ -117,9 +111,8 @@ fn parts(shared: &Shared, name: &str) -> Result<Vec<Part>> {
             plugged: Some(Pluggable::Subchannel(subchannel)),
             ..Part::default()
         };
-        let clients = (0..config.clients.len()).flat_map(subchannels);
-        let of_clients = clients.filter(|(given, _)| *given == subchannel);
-        let of_clients = of_clients.map(|(_, part)| part);
+        let of_clients = config.given().filter(|(_, it)| it.subchannel == subchannel);
+        let of_clients = of_clients.map(given);
         return Ok(std::iter::once(own).chain(of_clients).collect());
     }
     bail!("there is no disk, client or subchannel \"{name}\"")

@@ -12,7 +12,6 @@ use std::convert::Infallible;
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{anyhow, bail, Context, Result};
@@ -79,8 +78,7 @@ pub struct Supervisor<'a> {
 enum Event {
     Signal,
     Ended,
-    Monitor,
-    Nudge,
+    /// Time is up, or something has come that is dealt with.
     Tick,
 }
 
@@ -188,7 +186,7 @@ impl<'a> Supervisor<'a> {
         let environment = (self.loaded).environment(for_overlay.as_fd(), pool, layout.room());
         self.shared.areas.restore(config)?;
         self.shared.areas.forget_life();
-        let console = self.console();
+        let console = self.shared.config.in_run_dir("console.log");
         self.console_from = std::fs::metadata(&console).map_or(0, |about| about.len());
         let vm = Vm::start(&config.appliance.qemu, &args, environment, &inherited)?;
         self.overlay = Some(Overlay::new(overlay, vm.descriptor()?));
@@ -213,10 +211,8 @@ impl<'a> Supervisor<'a> {
         // Not the appliance's time: QEMU's own, and that of slow images.
         let runs = Instant::now();
         loop {
-            match self.next(Some(TICK))? {
-                Event::Ended => return Err(self.did_not_come_up().into()),
-                Event::Monitor => self.plugger.hear_monitor(),
-                Event::Nudge | Event::Tick | Event::Signal => {}
+            if let Event::Ended = self.next(Some(TICK))? {
+                return Err(self.did_not_come_up().into());
             }
             match self.shared.areas.life() {
                 Life::Serving => break,
@@ -246,14 +242,11 @@ impl<'a> Supervisor<'a> {
         loop {
             let next = self.plugger.next();
             let pause = next.map(|next| next.saturating_duration_since(Instant::now()));
-            match self.next(pause)? {
-                Event::Monitor => self.plugger.hear_monitor(),
-                Event::Nudge | Event::Tick | Event::Signal => {}
-                Event::Ended => self.revive()?,
+            if let Event::Ended = self.next(pause)? {
+                self.revive()?;
             }
-            match self.plugger.plug_in_due() {
-                Qemu::Answers => {}
-                Qemu::IsHeldUp => self.kill_vm(),
+            if self.plugger.plug_in_due() == Qemu::IsHeldUp {
+                self.kill_vm();
             }
         }
     }
@@ -320,7 +313,6 @@ impl<'a> Supervisor<'a> {
         Ok(())
     }
 
-    /// The pause before the next start.
     fn rest(&mut self) -> Result<(), Stop> {
         let until = Instant::now() + self.pause;
         if !self.pause.is_zero() {
@@ -392,8 +384,7 @@ impl<'a> Supervisor<'a> {
         let again = self.told.is_some();
         while began.elapsed() < limit && !wanted(self.shared.areas.life()) {
             match self.wait(Some(TICK))? {
-                Event::Tick | Event::Nudge => {}
-                Event::Monitor => self.plugger.hear_monitor(),
+                Event::Tick => {}
                 Event::Ended => return Ok(()),
                 Event::Signal => {
                     if again {
@@ -418,6 +409,7 @@ impl<'a> Supervisor<'a> {
         }
     }
 
+    /// Waits for an event, and hears what QEMU's monitor says.
     fn wait(&mut self, limit: Option<Duration>) -> Result<Event> {
         let monitor = self.plugger.monitor.as_ref();
         let has_news = monitor.is_some_and(Monitor::has_news);
@@ -453,18 +445,14 @@ impl<'a> Supervisor<'a> {
         }
         if nudge {
             let _ = self.nudges.read(&mut [0; 16]);
-            return Ok(Event::Nudge);
         }
-        let readable = has_news || readable && has_monitor;
-        Ok(match (ended && has_vm, readable) {
-            (true, _) => Event::Ended,
-            (false, true) => Event::Monitor,
-            (false, false) => Event::Tick,
-        })
-    }
-
-    fn console(&self) -> PathBuf {
-        self.shared.config.appliance.run_dir.join("console.log")
+        if ended && has_vm {
+            return Ok(Event::Ended);
+        }
+        if has_news || readable && has_monitor {
+            self.plugger.hear_monitor();
+        }
+        Ok(Event::Tick)
     }
 
     fn did_not_come_up(&mut self) -> anyhow::Error {
@@ -490,7 +478,7 @@ impl<'a> Supervisor<'a> {
                 text.push_str(&format!("\n    {message}"));
             }
         }
-        let console = self.console();
+        let console = self.shared.config.in_run_dir("console.log");
         match console_report(&console, self.console_from) {
             Some(report) => text.push_str(&format!("; its console says:\n{report}")),
             None if messages.is_empty() => text.push_str(

@@ -6,7 +6,7 @@ use vcss::{Area, AreaError};
 use zerocopy::big_endian::U32;
 
 use crate::api::text::Dotted;
-use crate::api::{TraceLine, TraceRecord};
+use crate::api::{TodMicros, TraceLine, TraceRecord};
 use crate::areas;
 
 /// Bits of the TOD clock below a microsecond.
@@ -16,7 +16,6 @@ const TOD_SHIFT: u32 = 12;
 pub struct Tracer {
     follower: Follower<'static>,
     control: Area<'static>,
-    /// The clients' names, by their index.
     clients: Vec<String>,
 }
 
@@ -46,7 +45,7 @@ impl Tracer {
         };
         TraceRecord {
             number: entry.sequence.get(),
-            tod_us: entry.tod.get() >> TOD_SHIFT,
+            tod_us: TodMicros(entry.tod.get() >> TOD_SHIFT),
             subchannel: entry.subchannel.get(),
             device: self.device(entry.subchannel.get()),
             client: self.clients.get(usize::from(entry.client.get())).cloned(),

@@ -34,7 +34,6 @@ pub struct Totals {
     pub calls: AtomicU64,
     pub wakes: AtomicU64,
     pub sleeps: AtomicU64,
-    /// Work found by the slow timer.
     pub healed: AtomicU64,
 }
 

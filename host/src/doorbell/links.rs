@@ -4,10 +4,7 @@ use std::io;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use rustix::io::Errno;
-use rustix::net::{recv, RecvFlags};
-
-use super::relay::LinkEvent;
+use super::relay::{drain, LinkEvent};
 use super::thread::{add, relay_token, Endpoint, Thread, TOKEN_LINK};
 use crate::descriptors::for_peer;
 use crate::sys::has_gone;
@@ -161,13 +158,6 @@ impl Thread {
 
     /// The bytes say nothing but that there is something to look at.
     pub(super) fn drain_link(&mut self) {
-        let mut bytes = [0u8; 64];
-        let Some(link) = &self.link else { return };
-        // One helping for each look; epoll says when there is more.
-        match recv(link, &mut bytes, RecvFlags::DONTWAIT) {
-            Err(Errno::AGAIN | Errno::INTR) => {}
-            Ok((_, taken)) if taken > 0 => {}
-            Ok(_) | Err(_) => self.link = None,
-        }
+        drain(&mut self.link);
     }
 }

@@ -27,35 +27,8 @@ const COMMAND_READ: u16 = 0;
 /// `IOCB_FLAG_RESFD`: the request's end signals an eventfd.
 const FLAG_SIGNAL: u32 = 1;
 
-/// `struct iocb` of `linux/aio_abi.h`.
-#[repr(C)]
-#[derive(Debug, Default)]
-struct Request {
-    data: u64,
-    /// A key and flags, in an order that depends on the machine. The kernel writes the key.
-    key_and_flags: u64,
-    command: u16,
-    priority: i16,
-    file: u32,
-    buffer: u64,
-    bytes: u64,
-    offset: i64,
-    reserved: u64,
-    flags: u32,
-    signalled: u32,
-}
-
-const _: () = assert!(size_of::<Request>() == 64);
-
-/// `struct io_event` of `linux/aio_abi.h`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
-struct Ended {
-    data: u64,
-    request: u64,
-    result: i64,
-    result2: i64,
-}
+/// `struct io_event` of `linux/aio_abi.h`, in which nobody here reads.
+type Ended = [u64; 4];
 
 #[derive(Debug)]
 pub struct Signaller {
@@ -93,13 +66,12 @@ impl Signaller {
     }
 
     fn submit(&self, eventfd: i32) -> io::Result<()> {
-        let mut request = Request {
-            command: COMMAND_READ,
-            file: self.nothing.as_raw_fd() as u32,
-            flags: FLAG_SIGNAL,
-            signalled: eventfd as u32,
-            ..Request::default()
-        };
+        // SAFETY: it consists of numbers, and zero is one.
+        let mut request: libc::iocb = unsafe { std::mem::zeroed() };
+        request.aio_lio_opcode = COMMAND_READ;
+        request.aio_fildes = self.nothing.as_raw_fd() as u32;
+        request.aio_flags = FLAG_SIGNAL;
+        request.aio_resfd = eventfd as u32;
         let list = [&raw mut request];
         let one: libc::c_long = 1;
         // SAFETY: the context is this one's. The list holds one pointer to a request, which the kernel reads, and whose

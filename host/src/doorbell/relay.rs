@@ -43,6 +43,23 @@ pub(super) enum LinkEvent {
     End,
 }
 
+/// Takes what has come over a link; one that has ended is there no more.
+pub(super) fn drain(link: &mut Option<UnixStream>) -> LinkEvent {
+    let mut bytes = [0u8; 64];
+    let Some(stream) = link else {
+        return LinkEvent::Nothing;
+    };
+    // One helping for each look: who sends without end gets a turn like everybody, and epoll says when there is more.
+    match recv(stream, &mut bytes, RecvFlags::DONTWAIT) {
+        Err(Errno::AGAIN | Errno::INTR) => LinkEvent::Nothing,
+        Ok((_, taken)) if taken > 0 => LinkEvent::Wake,
+        Ok(_) | Err(_) => {
+            *link = None;
+            LinkEvent::End
+        }
+    }
+}
+
 impl Relay {
     pub(super) fn new(
         name: String,
@@ -108,19 +125,7 @@ impl Relay {
     }
 
     pub(super) fn drain(&mut self) -> LinkEvent {
-        let mut bytes = [0u8; 64];
-        let Some(link) = &self.link else {
-            return LinkEvent::Nothing;
-        };
-        // One helping for each look: a client that sends without end gets its turn like everybody.
-        match recv(link, &mut bytes, RecvFlags::DONTWAIT) {
-            Err(Errno::AGAIN | Errno::INTR) => LinkEvent::Nothing,
-            Ok((_, taken)) if taken > 0 => LinkEvent::Wake,
-            Ok(_) | Err(_) => {
-                self.link = None;
-                LinkEvent::End
-            }
-        }
+        drain(&mut self.link)
     }
 
     /// Wakes the client if it was rung for and sleeps. Whether it was rung for at all.

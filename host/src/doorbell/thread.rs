@@ -25,14 +25,8 @@ use crate::log_limit::LogLimit;
 const WORTH: u32 = 10;
 const BATCH: usize = 64;
 /// The slow timer that finds what no wake-up announced.
-const HEAL: Timespec = Timespec {
-    tv_sec: 1,
-    tv_nsec: 0,
-};
-const NO_TIME: Timespec = Timespec {
-    tv_sec: 0,
-    tv_nsec: 0,
-};
+const HEAL: Timespec = seconds(1);
+const NO_TIME: Timespec = seconds(0);
 
 const TOKEN_CHANGED: u64 = 0;
 const TOKEN_LISTENER: u64 = 1;
@@ -90,11 +84,15 @@ pub(super) enum Endpoint {
 }
 
 impl Endpoint {
-    fn ring(&mut self) -> bool {
+    fn ours(&mut self) -> Option<&mut Place> {
         match self {
-            Self::Ours(place) => place.bell.ring(),
-            Self::Theirs(_) => false,
+            Self::Ours(place) => Some(place),
+            Self::Theirs(_) => None,
         }
+    }
+
+    fn ring(&mut self) -> bool {
+        self.ours().is_some_and(|place| place.bell.ring())
     }
 }
 
@@ -143,6 +141,7 @@ impl Thread {
         setup.link.set_nonblocking(true)?;
         add(&epoll, &handle.0.changed, TOKEN_CHANGED)?;
         add_edges(&epoll, &setup.link, TOKEN_LISTENER)?;
+        let first = |area| setup.exports.partition_point(|export| export.area.0 < area);
         let mut endpoints = Vec::new();
         let mut areas = Vec::new();
         for (number, (area, ringer)) in setup.areas.into_iter().enumerate() {
@@ -157,15 +156,9 @@ impl Thread {
                 endpoints.push(Endpoint::Theirs(Box::new(relay)));
                 continue;
             }
-            let start = setup
-                .exports
-                .partition_point(|export| export.area.0 < number);
-            let end = setup
-                .exports
-                .partition_point(|export| export.area.0 <= number);
             endpoints.push(Endpoint::Ours(Place {
                 bell: Bell::of_client(&area)?,
-                exports: start..end,
+                exports: first(number)..first(number + 1),
             }));
         }
         let mut slots = Vec::new();
@@ -266,12 +259,8 @@ impl Thread {
                     slot.pass_on(&self.handle);
                 }
             }
-            for export in self
-                .exports
-                .get_mut(place.exports.clone())
-                .into_iter()
-                .flatten()
-            {
+            let exports = self.exports.get_mut(place.exports.clone());
+            for export in exports.into_iter().flatten() {
                 let now = export.config.load();
                 if now != export.config_seen {
                     export.config_seen = now;
@@ -283,12 +272,7 @@ impl Thread {
     }
 
     fn places(&mut self) -> impl Iterator<Item = &mut Place> {
-        self.endpoints
-            .iter_mut()
-            .filter_map(|endpoint| match endpoint {
-                Endpoint::Ours(place) => Some(place),
-                Endpoint::Theirs(_) => None,
-            })
+        self.endpoints.iter_mut().filter_map(Endpoint::ours)
     }
 
     /// Takes what epoll has. Whether there was anything.
@@ -439,6 +423,13 @@ fn add_edges(epoll: &OwnedFd, fd: impl AsFd, token: u64) -> io::Result<()> {
     let data = epoll::EventData::new_u64(token);
     let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
     Ok(epoll::add(epoll, fd, data, flags)?)
+}
+
+const fn seconds(seconds: i64) -> Timespec {
+    Timespec {
+        tv_sec: seconds,
+        tv_nsec: 0,
+    }
 }
 
 fn count(counter: &AtomicU64) {

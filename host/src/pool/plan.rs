@@ -8,7 +8,7 @@ use crate::layout::{Span, HOST_PROGRAM_BYTES, HOST_SUBCHANNELS};
 
 /// The control area for a configuration.
 pub fn control_plan(config: &Config) -> AreaPlan {
-    let exports = config.export_number(config.clients.len(), 0) as u32;
+    let exports = config.clients.iter().map(Client::parts).sum::<usize>() as u32;
     plan::control_area(
         config.clients.len() as u32 + 1,
         config.disks.len() as u32,

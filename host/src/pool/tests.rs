@@ -15,13 +15,9 @@ const GIVEN: Given = Given {
 
 /// Clients by MiB, disks and subchannels.
 fn config(private: u64, clients: &[(u64, usize, usize)]) -> Config {
-    let export = || Export {
-        disk: 0,
-        partition: None,
-        start: 0,
-        sectors: None,
-        read_only: false,
+    let export = Export {
         queues: 1,
+        ..Export::default()
     };
     Config {
         appliance: Appliance {
@@ -32,20 +28,21 @@ fn config(private: u64, clients: &[(u64, usize, usize)]) -> Config {
             append: String::new(),
             qemu_args: vec![],
             run_dir: "/r".into(),
-            poll_us: 0,
+            poll: Default::default(),
         },
         disks: vec![],
         subchannels: vec![Subchannel {
             name: "s".into(),
             device: DeviceNumber { set: 0, number: 1 },
             source: SubchannelSource::Qemu("x".into()),
+            place: Default::default(),
         }],
         clients: clients
             .iter()
             .map(|&(memory, exports, subchannels)| Client {
                 name: "c".into(),
                 memory: memory * MIB,
-                exports: (0..exports).map(|_| export()).collect(),
+                exports: vec![export; exports],
                 subchannels: vec![GIVEN; subchannels],
             })
             .collect(),

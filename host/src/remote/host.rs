@@ -61,7 +61,6 @@ impl Wake for PollWait {
     }
 }
 
-/// The daemon's virtual channel subsystem.
 #[derive(Debug)]
 pub struct HostClient {
     pub(super) areas: Areas,
@@ -82,7 +81,6 @@ struct Job {
 
 /// How a program ended, and where it was.
 pub(super) struct Ended {
-    /// None when it was cancelled.
     pub(super) irb: Option<Irb>,
     earlier: Vec<Irb>,
     base: u32,

@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{anyhow, ensure, Context, Result};
 use channel::{DeviceStatus, SubchannelId};
-use dasd_tools::lender::{Lender, Purpose};
+use dasd_tools::admin::Reservation;
+use dasd_tools::reserve::Reservations;
 use dasd_tools::runner::{Fault, Runner, SENSE};
-use vcss::control::{Condition, ConditionState, Loan, LoanState};
+use vcss::control::{ConditionState, Loan, LoanState};
 
 use super::host::HostClient;
 use crate::api::{sense, trouble, Program, Step};
@@ -35,13 +36,21 @@ pub struct Maintained<'a> {
     disk: Option<usize>,
 }
 
-impl Lender for HostClient {
-    type Disk<'a> = Maintained<'a>;
+/// What a disk is borrowed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// The volume stays what it is.
+    Look,
+    /// The volume may be another one afterwards.
+    Format,
+}
 
+impl HostClient {
     /// A disk of the configuration by its name, or a device that nobody has by its number.
-    fn borrow_disk(&self, name: &str, purpose: Purpose) -> Result<Maintained<'_>> {
+    pub fn borrow_disk(&self, name: &str, purpose: Purpose) -> Result<Maintained<'_>> {
         self.is_served()?;
-        let Some(disk) = self.disk(name) else {
+        let mut disks = self.config.disks.iter();
+        let Some(disk) = disks.position(|disk| disk.name == name) else {
             let id = self.find(name).with_context(|| {
                 format!("\"{name}\" is no disk of the configuration, nor a device that is free")
             })?;
@@ -84,12 +93,25 @@ impl Lender for HostClient {
             std::thread::sleep(TICK);
         }
     }
-}
 
-impl HostClient {
+    /// Borrows a disk, and reserves or releases it: see [`Reservations::apply`].
+    pub fn reserve(
+        &self,
+        book: &Reservations,
+        name: &str,
+        how: Reservation,
+        limit: Duration,
+    ) -> Result<()> {
+        let mut disk = self.borrow_disk(name, Purpose::Look)?;
+        Ok(book.apply(&mut disk, name, how, limit)?)
+    }
+
     /// Why a disk is not left to its administrator.
     fn refused(&self, name: &str, disk: usize) -> anyhow::Error {
-        let condition = self.areas.condition(Condition::of_disk(disk)).ok();
+        let condition = self
+            .areas
+            .condition(self.config.condition_of_disk(disk))
+            .ok();
         let failed = condition.filter(|it| it.state == ConditionState::Failed);
         match failed {
             Some(failed) => anyhow!(
@@ -98,10 +120,6 @@ impl HostClient {
             ),
             None => anyhow!("disk \"{name}\" is no DASD: there is nothing to administer"),
         }
-    }
-
-    pub fn disk(&self, name: &str) -> Option<usize> {
-        self.config.disks.iter().position(|disk| disk.name == name)
     }
 
     fn want(&self, disk: usize, wanted: u32) -> Result<()> {
@@ -145,12 +163,12 @@ impl Maintained<'_> {
 
 impl Runner for Maintained<'_> {
     fn run(&mut self, program: &mut dasd_tools::program::Program) -> Result<(), Fault> {
-        let steps = program.steps().iter().enumerate().map(|(number, step)| {
+        let steps = program.steps.iter().map(|step| {
             let data = match step.command.reads() {
                 true => Vec::new(),
-                false => program.data(number).to_vec(),
+                false => step.data.clone(),
             };
-            Step::new(step.command, step.count, data)
+            Step::new(step.command, step.data.len() as u16, data)
         });
         let whole = Program::chained(steps.collect());
         let ended = self

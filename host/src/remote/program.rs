@@ -16,7 +16,6 @@ const CHECKS: SubchannelStatus = SubchannelStatus::PCI
     .union(SubchannelStatus::INCORRECT_LENGTH)
     .complement();
 
-/// Why a program was not put into its place.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 pub enum ProgramError {
     #[error("a program has 1 to {0} CCWs")]
@@ -58,19 +57,16 @@ impl ProgramPlace {
     }
 
     const fn ccw(&self, number: usize) -> ClientAddress {
-        ClientAddress::new(self.at + (number * size_of::<Ccw1>()) as u64)
+        self.address((number * size_of::<Ccw1>()) as u32)
     }
 
     /// Where the data of each CCW is, counted from the beginning. A TIC has none.
-    fn data(&self, program: &Program) -> impl Iterator<Item = u32> {
-        let lengths = program.ccws.iter().map(|step| match step.target {
-            Some(_) => 0,
-            None => u32::from(step.count).next_multiple_of(8),
-        });
-        let lengths: Vec<u32> = lengths.collect();
-        lengths.into_iter().scan(self.data, |next, length| {
+    fn data<'p>(&self, program: &'p Program) -> impl Iterator<Item = u32> + 'p {
+        program.ccws.iter().scan(self.data, |next, step| {
             let at = *next;
-            *next += length;
+            if step.target.is_none() {
+                *next += u32::from(step.count).next_multiple_of(8);
+            }
             Some(at)
         })
     }
@@ -148,7 +144,6 @@ impl ProgramPlace {
     }
 }
 
-/// Why a subchannel cannot be enabled.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 pub enum EnableError {
     #[error("virtual subchannel: {0}")]

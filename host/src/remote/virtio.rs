@@ -21,16 +21,13 @@
 //!
 //! One program at a time for each export, of at most [`MAX_COMMANDS`] commands with [`ROOM`] bytes of data each.
 
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::Arc;
-
 use channel::{
     Ccw1, ChannelSubsystem, CommandCode, DeviceStatus, Irb, Orb, Refusal, SubchannelId,
     SubchannelStatus,
 };
 use vcss::client::{DeviceState, QueuePosition, QueueState, MAX_QUEUES, SET_VQ_POSITION};
 use vcss::plan::PROGRAM_BYTES;
-use vcss::{AreaError, Remote, RemoteError, Word};
+use vcss::{AreaError, Remote, RemoteError};
 use virtio::ccw::{Command, FeatureDescriptor, QueueInfo, Revision};
 use virtio::Status;
 use window::OutOfWindow;
@@ -40,7 +37,7 @@ use zerocopy::{little_endian, Immutable, IntoBytes};
 use super::program::{enable, EnableError, ProgramError, ProgramPlace};
 use super::wait::{DeviceWait, Limit};
 use crate::api::{Program, Step};
-use crate::areas::{self, ClientArea};
+use crate::areas::ClientArea;
 
 pub const MAX_COMMANDS: usize = 8;
 /// Bytes of data that a command may have.
@@ -81,8 +78,6 @@ pub enum VirtioError {
 #[derive(Debug)]
 pub struct VirtioDevice {
     remote: Remote<'static, DeviceWait>,
-    generation: Word<'static>,
-    baseline: Arc<AtomicU32>,
     id: SubchannelId,
     place: ProgramPlace,
 }
@@ -100,8 +95,6 @@ impl VirtioDevice {
         area.area.entry::<DeviceState>(u32::from(index))?;
         let id = SubchannelId::new(0, index).ok_or(AreaError::Magic)?;
         Ok(Self {
-            generation: areas::generation(&area.area)?,
-            baseline: Arc::clone(&wait.baseline),
             remote: Remote::new(area.area.clone(), wait),
             id,
             place: ProgramPlace::new(area, id, CCWS, PROGRAM_BYTES),
@@ -236,14 +229,12 @@ impl VirtioDevice {
             no_prefetch: true,
             ..Program::chained(steps)
         };
-        self.remote.wake().limit = limit;
         let mut repeats = 0;
         while limit == Limit::UntilDone || repeats < REPEATS {
-            let generation = self.generation.load();
-            self.baseline.store(generation, Ordering::Relaxed);
+            self.remote.wake().begin_program(limit);
             let outcome = self.run_once(&program);
             let lost = outcome.as_ref().is_err_and(is_lost);
-            if !lost || self.generation.load() == generation {
+            if !lost || !self.remote.wake().is_another() {
                 return outcome;
             }
             repeats += 1;

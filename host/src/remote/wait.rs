@@ -1,7 +1,5 @@
 //! How long the appliance is waited for.
 
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use vcss::control::Life;
@@ -34,8 +32,8 @@ pub struct DeviceWait {
     /// For the log: client and disk.
     label: String,
     /// The appliance's generation when the present program began.
-    pub(super) baseline: Arc<AtomicU32>,
-    pub(super) limit: Limit,
+    baseline: u32,
+    limit: Limit,
     /// The time that counts, and when it was last added to.
     spent: Duration,
     counted: Instant,
@@ -55,7 +53,7 @@ impl DeviceWait {
         Ok(Self {
             bell,
             area: AreaNumber::of_client(client),
-            baseline: Arc::new(AtomicU32::new(generation.load())),
+            baseline: generation.load(),
             generation,
             life: areas.life_word()?,
             label: label.to_owned(),
@@ -65,6 +63,17 @@ impl DeviceWait {
             told: false,
             passes: 0,
         })
+    }
+
+    /// A program begins, which may take so long.
+    pub(super) fn begin_program(&mut self, limit: Limit) {
+        self.limit = limit;
+        self.baseline = self.generation.load();
+    }
+
+    /// Whether the appliance was started anew since the program began.
+    pub(super) fn is_another(&self) -> bool {
+        self.generation.load() != self.baseline
     }
 
     /// Adds the time since it was last asked, if an appliance serves.
@@ -100,12 +109,9 @@ impl Wake for DeviceWait {
             std::thread::yield_now();
             return true;
         }
-        std::thread::sleep(Duration::from_micros(if self.passes < 500 {
-            50
-        } else {
-            1000
-        }));
-        if self.generation.load() != self.baseline.load(Ordering::Relaxed) {
+        let pause = if self.passes < 500 { 50 } else { 1000 };
+        std::thread::sleep(Duration::from_micros(pause));
+        if self.is_another() {
             return false;
         }
         let spent = self.spent();

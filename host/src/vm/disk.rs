@@ -118,7 +118,7 @@ fn image(
 
 /// Whether all who are given the disk may only read. A disk that nobody is given is not written either.
 fn is_read_only(config: &Config, index: usize) -> bool {
-    let mut exports = config.exports().filter(|it| it.2.disk == index);
+    let mut exports = config.exports().filter(|(_, it)| it.disk == index);
     exports.all(|(.., export)| export.read_only)
 }
 
@@ -146,14 +146,17 @@ fn check_length(config: &Config, index: usize, bytes: u64) -> Result<()> {
     if sectors == 0 {
         bail!("is empty; make it as large as the disk is to be: truncate -s 1G FILE");
     }
-    for (client, _, export) in config.exports().filter(|it| it.2.disk == index) {
-        let end = export.start.checked_add(export.sectors.unwrap_or(1));
+    for (part, export) in config.exports().filter(|(_, it)| it.disk == index) {
+        let end = export.start.checked_add(export.sectors.max(1));
         if end.is_none_or(|end| end > sectors) {
             bail!(
                 "has {sectors} sectors; the slice of client \"{}\" (start = {}, size = {}) ends beyond them",
-                config.clients[client].name,
+                config.clients[part.client].name,
                 export.start,
-                export.sectors.map_or("to the end".into(), |sectors| sectors.to_string()),
+                match export.sectors {
+                    0 => "to the end".into(),
+                    sectors => sectors.to_string(),
+                },
             );
         }
     }

@@ -50,12 +50,16 @@ pub enum LookError {
 /// How much of the file is read: enough for any alignment.
 const READ: usize = 4096;
 
-/// What is to be looked at, and how it will be opened.
-#[derive(Clone, Debug, PartialEq, Eq)]
+// What is to be looked at, and how it will be opened. What is said in `///` are the options of the command.
+#[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub struct Order {
+    /// The file
     pub path: PathBuf,
+    /// It will be written
+    #[arg(long)]
     pub write: bool,
-    /// Passing by the page cache.
+    /// It will be opened past the page cache
+    #[arg(long)]
     pub direct: bool,
 }
 

@@ -76,7 +76,7 @@ fn slices_can_be_written_with_units() {
         .replace("start = 2048", "start = \"1M\"");
     let config = check::config(Path::new("demo.toml"), &text).unwrap();
     let first = &config.clients[0].exports[0];
-    assert_eq!((first.start, first.sectors), (0, Some(2048)));
+    assert_eq!((first.start, first.sectors), (0, 2048));
     assert_eq!(config.clients[1].exports[0].start, 2048);
 }
 

@@ -2,7 +2,6 @@
 
 use dasd_tools::admin::{self, Reservation};
 use dasd_tools::format::{serial, Format, Layout};
-use dasd_tools::lender::{Lender as _, Purpose};
 use dasd_tools::program::Program;
 use dasd_tools::reserve::{Holder, Reservations};
 use dasd_tools::runner::{Fault, Runner};
@@ -212,7 +211,7 @@ fn a_disk_is_formatted_and_shown_through_the_area() {
 fn reservations_are_released_at_the_end() {
     let lender = Lender::new(Volume::new(3));
     let (book, host) = (Reservations::default(), &lender.stage.host);
-    let reserve = |how| book.apply(host, DISK, how, Duration::ZERO);
+    let reserve = |how| host.reserve(&book, DISK, how, Duration::ZERO);
     reserve(Reservation::Reserve).unwrap();
     assert!(lender.volume().reserved.is_some());
     assert_eq!(book.entries()[DISK], Holder::Us);

@@ -62,19 +62,21 @@ impl Runner for Hands {
         let other = |error: &dyn core::fmt::Display| Fault::Other(error.to_string().into());
         let base = self.storage.absolute_base() as u32;
         let at = |place: u32| ClientAddress::new(place.into());
-        let last = program.steps().len() - 1;
-        for (number, step) in program.steps().iter().enumerate() {
+        let last = program.steps.len() - 1;
+        let mut place = DATA;
+        for (number, step) in program.steps.iter().enumerate() {
             let mut flags = CcwFlags::SLI;
             flags.set(CcwFlags::CC, number < last);
-            let address = base + DATA + step.at as u32;
-            let ccw = Ccw1::new(step.command, flags, step.count, address);
+            let count = step.data.len() as u16;
+            let ccw = Ccw1::new(step.command, flags, count, base + place);
             self.storage
                 .write(at(8 * number as u32), &ccw)
                 .map_err(|error| other(&error))?;
+            self.storage
+                .write_bytes(at(place), &step.data)
+                .map_err(|error| other(&error))?;
+            place += u32::from(count);
         }
-        self.storage
-            .write_bytes(at(DATA), program.bytes())
-            .map_err(|error| other(&error))?;
         let orb = Orb::format_1(self.id.word(), base, OrbFlags::PREFETCH, self.path_mask);
         // SAFETY: program and data lie in storage that nobody else uses, and which is never given back.
         let ended = unsafe { run_program(&mut self.platform, self.id, &orb, TIMEOUT) };
@@ -93,9 +95,14 @@ impl Runner for Hands {
             }
             Err(error) => return Err(other(&error)),
         }
-        self.storage
-            .read_bytes(at(DATA), program.bytes_mut())
-            .map_err(|error| other(&error))
+        let mut place = DATA;
+        for step in &mut program.steps {
+            self.storage
+                .read_bytes(at(place), &mut step.data)
+                .map_err(|error| other(&error))?;
+            place += step.data.len() as u32;
+        }
+        Ok(())
     }
 }
 
@@ -245,7 +252,11 @@ fn resumed(disk: &mut Disk) -> Outcome {
 
 /// For the host, which compares.
 pub(super) fn announce(number: &str, format: &Format, at: u32) {
-    let (layout, block, tracks) = (format.layout().name(), format.block(), format.tracks());
+    let layout = match format.layout() {
+        Layout::Cdl => "cdl",
+        Layout::Ldl => "ldl",
+    };
+    let (block, tracks) = (format.block(), format.tracks());
     sclp::println!("dasd: {number} formatted {layout} {block} {tracks} tracks, went on at {at}");
 }
 

@@ -213,16 +213,19 @@ impl Lending {
 
     /// Puts a program into the client's memory.
     fn write(&self, program: &Program) -> Result<Orb, Why> {
-        let last = program.steps().len().saturating_sub(1);
-        for (number, step) in program.steps().iter().enumerate() {
+        let last = program.steps.len().saturating_sub(1);
+        let mut place = DATA;
+        for (number, step) in program.steps.iter().enumerate() {
             let mut flags = CcwFlags::SLI;
             flags.set(CcwFlags::CC, number < last);
-            let ccw = Ccw1::new(step.command, flags, step.count, DATA + step.at as u32);
+            let count = step.data.len() as u16;
+            let ccw = Ccw1::new(step.command, flags, count, place);
             self.memory
                 .write(ClientAddress::new(8 * number as u64), &ccw)?;
+            self.memory
+                .write_bytes(ClientAddress::new(place.into()), &step.data)?;
+            place += u32::from(count);
         }
-        self.memory
-            .write_bytes(ClientAddress::new(DATA.into()), program.bytes())?;
         Ok(Orb::format_1(0, 0, OrbFlags::PREFETCH, 0xFF))
     }
 
@@ -259,9 +262,14 @@ impl Runner for Lending {
         if !irb.scsw.subchannel().is_empty() {
             return Err(Fault::Other(format!("{:?}", irb.scsw.subchannel()).into()));
         }
-        self.memory
-            .read_bytes(ClientAddress::new(DATA.into()), program.bytes_mut())
-            .map_err(|error| Fault::Other(error.to_string().into()))
+        let mut place = u64::from(DATA);
+        for step in &mut program.steps {
+            self.memory
+                .read_bytes(ClientAddress::new(place), &mut step.data)
+                .map_err(|error| Fault::Other(error.to_string().into()))?;
+            place += step.data.len() as u64;
+        }
+        Ok(())
     }
 }
 
