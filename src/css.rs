@@ -7,7 +7,8 @@
 //! * [`enable`] and [`disable`] bring one into and out of use;
 //! * a driver sees a [`Platform`]: the [`ChannelSubsystem`](channel::ChannelSubsystem) trait, a clock, a way to sleep, storage
 //!   that a device may reach, and the notification hypercall;
-//! * [`program`] runs one channel program from START SUBCHANNEL to its final status, bounded in time;
+//! * [`program`] runs one channel program from START SUBCHANNEL to its final status, bounded in time; a [`Channel`] has the storage
+//!   for those of a few commands;
 //! * a [`stock`] is the storage of a device that is opened again and again;
 //! * [`next_report`] reads channel reports: devices that came, went or changed;
 //! * `Hardware` (on s390x only) is the channel subsystem itself, and a [`Platform`]: each method of
@@ -23,14 +24,14 @@
 //! Interruptions stay disabled but in the wait. What a wait or a search has taken and nobody has asked
 //! for yet is kept, at most one interruption for each subchannel and subclass, as the hardware does.
 
-use core::fmt;
-
 use channel::{
     Crw, CrwFlags, DeviceNumber, PmcwFlags, Refusal, ReportingSource, Schib, SenseId, SubchannelId,
 };
+use thiserror::Error;
 
 #[cfg(target_arch = "s390x")]
 mod chsc;
+mod commands;
 #[cfg(target_arch = "s390x")]
 mod hardware;
 mod inventory;
@@ -40,11 +41,12 @@ mod platform;
 pub mod program;
 pub mod stock;
 
+pub use commands::{Channel, Parameters};
 #[cfg(target_arch = "s390x")]
 pub use hardware::Hardware;
 pub use inventory::{discover, each_subchannel, Change, Inventory};
 pub use platform::{has_room, while_serving, within, OutOfStorage, Patience, Platform, Wake};
-pub use program::{run_program, Channel, Parameters, ProgramError, Sense};
+pub use program::{run_program, ProgramError, Sense};
 
 /// How often a MODIFY SUBCHANNEL that finds the subchannel busy is repeated.
 const ATTEMPTS: u32 = 16;
@@ -99,46 +101,28 @@ impl Device {
 /// The control-unit type of OSA-Express, HiperSockets and FCP channels.
 const QUEUED_DIRECT_IO: u16 = 0x1731;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum IdentityError {
-    Enable(EnableError),
+    #[error("not enabled: {0}")]
+    Enable(#[from] EnableError),
+    #[error("SENSE ID: {0}")]
     SenseId(ProgramError),
+    #[error("SENSE ID: no valid answer")]
     Invalid,
     /// It was not asked: devices that never answered have the storage for that.
+    #[error("not asked: no storage is left for that")]
     NotAsked,
 }
 
-impl fmt::Display for IdentityError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Enable(error) => write!(f, "not enabled: {error}"),
-            Self::SenseId(error) => write!(f, "SENSE ID: {error}"),
-            Self::Invalid => f.write_str("SENSE ID: no valid answer"),
-            Self::NotAsked => f.write_str("not asked: no storage is left for that"),
-        }
-    }
-}
-
-impl core::error::Error for IdentityError {}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum EnableError {
+    #[error("no device there")]
     NoDevice,
+    #[error("MODIFY SUBCHANNEL: {0}")]
     Refused(Refusal),
+    #[error("MODIFY SUBCHANNEL has no effect")]
     Ignored,
 }
-
-impl fmt::Display for EnableError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoDevice => f.write_str("no device there"),
-            Self::Refused(refusal) => write!(f, "MODIFY SUBCHANNEL: {refusal}"),
-            Self::Ignored => f.write_str("MODIFY SUBCHANNEL has no effect"),
-        }
-    }
-}
-
-impl core::error::Error for EnableError {}
 
 /// The logical-path mask to start programs with: the paths that are available.
 pub fn path_mask(schib: &Schib) -> u8 {
@@ -161,7 +145,7 @@ pub fn enable(
     if schib.pmcw.flags().contains(PmcwFlags::ENABLED) {
         disable(platform, id)?;
     }
-    modify(platform, id, true, |schib| {
+    modify(platform, id, PmcwFlags::ENABLED, |schib| {
         schib.pmcw.parameter = id.word().into();
         schib.pmcw.set_isc(isc);
         schib.pmcw.set_concurrent_sense(true);
@@ -169,7 +153,7 @@ pub fn enable(
 }
 
 pub fn disable(platform: &mut dyn Platform, id: SubchannelId) -> Result<(), EnableError> {
-    modify(platform, id, false, |_| {})?;
+    modify(platform, id, PmcwFlags::empty(), |_| {})?;
     platform.forget_interruption(id);
     Ok(())
 }
@@ -178,7 +162,7 @@ pub fn disable(platform: &mut dyn Platform, id: SubchannelId) -> Result<(), Enab
 fn modify(
     platform: &mut dyn Platform,
     id: SubchannelId,
-    enabled: bool,
+    wished: PmcwFlags,
     change: impl Fn(&mut Schib),
 ) -> Result<Schib, EnableError> {
     let mut last = EnableError::Ignored;
@@ -188,6 +172,7 @@ fn modify(
             return Err(EnableError::NoDevice);
         }
         change(&mut schib);
+        let enabled = wished.contains(PmcwFlags::ENABLED);
         schib.pmcw.set_flag(PmcwFlags::ENABLED, enabled);
         match platform.modify(id, &schib) {
             Ok(()) => {

@@ -281,7 +281,7 @@ impl Appliance {
             }
         }
         self.link.take_wakes(platform);
-        self.link.interrupts(false);
+        self.link.disarm();
         self.control.disarm_wakeup();
     }
 
@@ -436,7 +436,7 @@ struct Daemon<'a, F> {
 
 impl<F: FnMut(Wake)> Companion for Daemon<'_, F> {
     fn arm(&mut self) -> bool {
-        self.control.arm_wakeup() | self.link.interrupts(true)
+        self.control.arm_wakeup() | self.link.arm()
     }
 
     fn woken(&mut self, wake: Wake) {

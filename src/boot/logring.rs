@@ -80,15 +80,7 @@ fn line(record: &Record<'_>) -> String<LINE> {
     let mut line = Cut(String::new());
     let uptime = super::image::uptime();
     // A line that is cut is still a line.
-    let _ = write!(
-        line,
-        "[{:5}.{:06}] {:<5} {}: {}",
-        uptime.as_secs(),
-        uptime.subsec_micros(),
-        record.level(),
-        record.target(),
-        record.args()
-    );
+    let _ = write!(line, "{}", sclp::LogLine { uptime, record });
     line.0
 }
 

@@ -7,6 +7,7 @@ use super::{entry, logring};
 use crate::css::Wake;
 use s390x::address::AbsoluteAddress;
 use s390x::cpu::{disabled_wait, stidp, WaitCode};
+use s390x::ebcdic::Text;
 use s390x::sysinfo::{level, LogicalPartition, Machine, SystemInformation, VirtualMachine};
 use sclp::{ScpInfo, ScpInfoError};
 
@@ -100,17 +101,17 @@ fn platform() {
         log::debug!(
             target: "boot",
             "machine {} {} {} {}",
-            machine.manufacturer(),
-            machine.machine_type(),
-            machine.model(),
-            machine.sequence(),
+            Text(&machine.manufacturer),
+            Text(&machine.machine_type),
+            Text(&machine.model),
+            Text(&machine.sequence),
         );
     }
     if let Some(partition) = LogicalPartition::read(&mut block) {
-        log::debug!(target: "boot", "partition {} {}", partition.number, partition.name());
+        log::debug!(target: "boot", "partition {} {}", partition.number, Text(&partition.name));
     }
     if let Some(vm) = VirtualMachine::read(&mut block) {
-        log::debug!(target: "boot", "virtual machine {} of {}", vm.name(), vm.control_program());
+        log::debug!(target: "boot", "virtual machine {} of {}", Text(&vm.name), Text(&vm.control_program));
     }
 }
 

@@ -1,11 +1,10 @@
 //! What drivers and the event loop need of the machine beyond the I/O instructions.
 
-use core::fmt;
-
 use channel::{ChannelSubsystem, NotOperational, SubchannelId, Tested};
 use s390x::clock::Tod;
 use s390x::idle::ExternalInterruption;
 use s390x::machine_check::MachineCheckCode;
+use thiserror::Error;
 use window::Window;
 
 use super::stock::Stock;
@@ -169,19 +168,8 @@ pub fn has_room(bytes: usize) -> bool {
     there
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("no {pages} contiguous pages of storage are left below 2 GiB")]
 pub struct OutOfStorage {
     pub pages: usize,
 }
-
-impl fmt::Display for OutOfStorage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "no {} contiguous pages of storage are left below 2 GiB",
-            self.pages
-        )
-    }
-}
-
-impl core::error::Error for OutOfStorage {}

@@ -20,9 +20,8 @@
 //! * Between bring-up and the end, nothing here allocates, locks or waits, but for the reset of a
 //!   broken device, which is bounded.
 
-use core::fmt;
-
 use channel::IoInterruption;
+use thiserror::Error;
 use vcss::trace::Record;
 use window::Segment;
 
@@ -138,29 +137,20 @@ pub struct Recoveries {
 }
 
 /// Why a request was not accepted. Nothing of it has reached the device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum SubmitError {
     /// The queue is full: try again after a completion.
+    #[error("the queue is full")]
     Full,
     /// More segments or ranges than the [`Geometry`] allows, or one that is too long.
+    #[error("the request exceeds the disk's limits")]
     TooLarge,
     /// The disk does not know such a request, or has no such queue.
+    #[error("the disk does not know such a request")]
     Unsupported,
+    #[error("the disk is broken")]
     Broken,
 }
-
-impl fmt::Display for SubmitError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Full => "the queue is full",
-            Self::TooLarge => "the request exceeds the disk's limits",
-            Self::Unsupported => "the disk does not know such a request",
-            Self::Broken => "the disk is broken",
-        })
-    }
-}
-
-impl core::error::Error for SubmitError {}
 
 pub trait BlockDevice {
     /// What it can do and how big it is. Can change with an [`interruption`](Self::interruption):

@@ -57,7 +57,7 @@ use crate::css::{self, Platform};
 pub use bring_up::BringUpError;
 pub use chain::Cursor;
 use incident::Incidents;
-pub use medium::Medium;
+pub use medium::{Medium, Thin};
 use paths::Paths;
 use queue::Requests;
 pub use queue::{QUEUE_SIZE, SEGMENTS};
@@ -142,7 +142,7 @@ impl<M: Medium> Disk<M> {
         isc: u8,
         find: impl FnOnce(&mut dyn Platform, u8) -> Result<M, BringUpError>,
     ) -> Result<Self, BringUpError> {
-        let schib = css::enable(platform, id, isc).map_err(BringUpError::Enable)?;
+        let schib = css::enable(platform, id, isc)?;
         let path_mask = css::path_mask(&schib);
         let medium = find(platform, path_mask)?;
         Ok(Self {
@@ -279,13 +279,14 @@ impl<M: Medium> BlockDevice for Disk<M> {
         if self.requests.waiting() + self.requests.ended() >= QUEUE_SIZE {
             return Err(SubmitError::Full);
         }
-        match operation {
-            Operation::Read { sector } => self.accept(false, sector, segments, token),
-            Operation::Write { sector } => self.accept(true, sector, segments, token),
+        let (write, sector) = match operation {
+            Operation::Read { sector } => (false, sector),
+            Operation::Write { sector } => (true, sector),
             Operation::Flush | Operation::Discard | Operation::WriteZeroes | Operation::GetId => {
-                Err(SubmitError::Unsupported)
+                return Err(SubmitError::Unsupported)
             }
-        }
+        };
+        self.accept(write, sector, segments, token)
     }
 
     #[inline]

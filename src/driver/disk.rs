@@ -10,6 +10,7 @@ use liballoc::boxed::Box;
 use liballoc::string::String;
 
 use channel::{Classify, DeviceNumber, SubchannelId};
+use thiserror::Error;
 use vcss::control::{Loan, LoanState};
 use vcss::Word;
 
@@ -52,40 +53,31 @@ pub struct DiskState {
     pub recoveries: Recoveries,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum DiskError {
     /// Its turn comes when the others are served.
+    #[error("it is opened once the others are served")]
     PutOff,
     /// It was served, and is not any more.
+    #[error("the device has gone or does not work any more; the log says more")]
     Broken,
     /// Requests to its driver of before have not ended yet.
+    #[error("its requests are still being ended")]
     Ending,
+    #[error("no storage is left for it: the appliance needs more memory")]
     NoStorage,
+    #[error("there is no device {0}")]
     NoDevice(DeviceNumber),
+    #[error("no driver for this control unit")]
     NoDriver,
     /// Somebody has it in use, and it is not what it was.
+    #[error("it has not come back as the volume that it was")]
     NotAsBefore,
-    Virtio(TransportError),
-    Dasd(BringUpError),
+    #[error(transparent)]
+    Virtio(#[from] TransportError),
+    #[error(transparent)]
+    Dasd(#[from] BringUpError),
 }
-
-impl fmt::Display for DiskError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::PutOff => "it is opened once the others are served",
-            Self::Broken => "the device has gone or does not work any more; the log says more",
-            Self::Ending => "its requests are still being ended",
-            Self::NoStorage => "no storage is left for it: the appliance needs more memory",
-            Self::NoDevice(number) => return write!(f, "there is no device {number}"),
-            Self::NoDriver => "no driver for this control unit",
-            Self::NotAsBefore => "it has not come back as the volume that it was",
-            Self::Virtio(error) => return error.fmt(f),
-            Self::Dasd(error) => return error.fmt(f),
-        })
-    }
-}
-
-impl core::error::Error for DiskError {}
 
 impl OwnedDisk {
     pub fn new(name: String, number: DeviceNumber, maintenance: Maintenance) -> Self {
@@ -281,16 +273,14 @@ pub fn open(
     settings: Settings,
 ) -> Result<Box<dyn BlockDevice>, DiskError> {
     Ok(match Kind::of(device).ok_or(DiskError::NoDriver)? {
-        Kind::Virtio => Box::new(
-            VirtioBlk::open(platform, device.id, settings, VIRTIO_QUEUES)
-                .map_err(DiskError::Virtio)?,
-        ),
-        Kind::Eckd => {
-            Box::new(Eckd::open(platform, device.id, settings.isc).map_err(DiskError::Dasd)?)
-        }
-        Kind::Fba => {
-            Box::new(Fba::open(platform, device.id, settings.isc).map_err(DiskError::Dasd)?)
-        }
+        Kind::Virtio => Box::new(VirtioBlk::open(
+            platform,
+            device.id,
+            settings,
+            VIRTIO_QUEUES,
+        )?),
+        Kind::Eckd => Box::new(Eckd::open(platform, device.id, settings.isc)?),
+        Kind::Fba => Box::new(Fba::open(platform, device.id, settings.isc)?),
     })
 }
 

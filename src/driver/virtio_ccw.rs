@@ -89,9 +89,9 @@ impl Transport {
         id: SubchannelId,
         settings: Settings,
     ) -> Result<Self, TransportError> {
-        let schib = css::enable(platform, id, settings.isc).map_err(TransportError::Enable)?;
-        let page = platform.storage(1).map_err(TransportError::Storage)?;
-        let indicators = platform.storage(1).map_err(TransportError::Storage)?;
+        let schib = css::enable(platform, id, settings.isc)?;
+        let page = platform.storage(1)?;
+        let indicators = platform.storage(1)?;
         let mut transport = Self {
             channel: Channel::new(id, css::path_mask(&schib), page),
             settings,
@@ -240,7 +240,7 @@ impl Transport {
         // Down to a power of two.
         let size = 1 << size.ilog2();
         let pages = (QueueLayout::contiguous_bytes(size) as usize).div_ceil(4096);
-        let memory = platform.storage(pages).map_err(TransportError::Storage)?;
+        let memory = platform.storage(pages)?;
         let queue = Queue::new(memory, size, self.features.into())
             .map_err(|error| TransportError::Layout(index, error))?;
         let addresses = queue.addresses();

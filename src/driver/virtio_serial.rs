@@ -17,10 +17,10 @@
 //! transmit queue full needs not be sent: one that the host has not yet read lies before it. That is
 //! counted, and never waited for.
 
-use core::fmt;
 use liballoc::vec::Vec;
 
 use channel::{IoInterruption, SubchannelId};
+use thiserror::Error;
 use virtio::console::{
     receive_queue, transmit_queue, Config, ControlEvent, ControlMessage, Features,
     CONTROL_RECEIVE_QUEUE, CONTROL_TRANSMIT_QUEUE, NO_PORT,
@@ -47,31 +47,16 @@ const NAMING_TIMEOUT: u64 = 2_000_000;
 
 type SmallQueue = Queue<ENTRIES>;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum SerialError {
-    Transport(TransportError),
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    #[error("a console of a single port")]
     NotMultiport,
+    #[error("no port has the name")]
     NoSuchPort,
+    #[error("the device is broken")]
     Broken,
-}
-
-impl fmt::Display for SerialError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Transport(error) => error.fmt(f),
-            Self::NotMultiport => f.write_str("a console of a single port"),
-            Self::NoSuchPort => f.write_str("no port has the name"),
-            Self::Broken => f.write_str("the device is broken"),
-        }
-    }
-}
-
-impl core::error::Error for SerialError {}
-
-impl From<TransportError> for SerialError {
-    fn from(error: TransportError) -> Self {
-        Self::Transport(error)
-    }
 }
 
 /// Where things are in the page of buffers.
@@ -198,7 +183,7 @@ impl VirtioSerial {
 
     /// Wakes the host: one byte.
     pub fn send_wake(&mut self, platform: &mut dyn Platform) {
-        let Some((number, port)) = self.port_with_number() else {
+        let Some(number) = self.found.filter(|_| !self.broken) else {
             return;
         };
         let byte = Buffer {
@@ -206,7 +191,7 @@ impl VirtioSerial {
             len: 1,
             writable: false,
         };
-        let Some(port) = self.ports.get_mut(port) else {
+        let Some(port) = self.ports.get_mut(usize::from(number)) else {
             return;
         };
         reclaim(&mut port.transmit);
@@ -224,10 +209,10 @@ impl VirtioSerial {
     /// Takes what the host has sent; whether it was a wake-up.
     pub fn take_wakes(&mut self, platform: &mut dyn Platform) -> bool {
         self.serve_control(platform);
-        let Some((number, port)) = self.port_with_number() else {
+        let Some(number) = self.found.filter(|_| !self.broken) else {
             return false;
         };
-        let Some(port) = self.ports.get_mut(port) else {
+        let Some(port) = self.ports.get_mut(usize::from(number)) else {
             return false;
         };
         let mut woken = false;
@@ -243,20 +228,25 @@ impl VirtioSerial {
         woken
     }
 
-    /// Wants interruptions, or no longer does. With `on`, returns whether there is something to
-    /// take already: then do not sleep.
-    pub fn interrupts(&mut self, on: bool) -> bool {
-        if on {
-            self.transport.arm();
-        }
-        let mut work = switch(&mut self.control_receive, on);
-        if let Some(port) = self
-            .found
-            .and_then(|port| self.ports.get_mut(usize::from(port)))
-        {
-            work |= switch(&mut port.receive, on);
+    /// Wants interruptions. Returns whether there is something to take already: then do not sleep.
+    pub fn arm(&mut self) -> bool {
+        self.transport.arm();
+        let mut work = false;
+        for queue in self.receive_queues() {
+            work |= queue.enable_interrupts();
         }
         work && !self.broken
+    }
+
+    /// No longer wants interruptions.
+    pub fn disarm(&mut self) {
+        self.receive_queues().for_each(Queue::disable_interrupts);
+    }
+
+    fn receive_queues(&mut self) -> impl Iterator<Item = &mut SmallQueue> {
+        let number = self.found.map(usize::from);
+        let port = number.and_then(|number| self.ports.get_mut(number));
+        core::iter::once(&mut self.control_receive).chain(port.map(|port| &mut port.receive))
     }
 
     /// Handles an interruption if it is one of this device's subchannel: returns whether it is.
@@ -271,13 +261,6 @@ impl VirtioSerial {
             Some(TransportEvent::Gone) => self.broken = true,
         }
         true
-    }
-
-    fn port_with_number(&self) -> Option<(u16, usize)> {
-        match self.found {
-            Some(port) if !self.broken => Some((port, usize::from(port))),
-            Some(_) | None => None,
-        }
     }
 
     /// Handles what the device says on the control queue, as long as it can be answered.
@@ -309,11 +292,8 @@ impl VirtioSerial {
     fn control_message(&mut self, platform: &mut dyn Platform, head: u16, len: u32) {
         let mut bytes = [0; BUFFER as usize];
         let place = place::CONTROL_RECEIVE + u64::from(head) * u64::from(BUFFER);
-        if self
-            .buffers
-            .read_bytes(ClientAddress::new(place), &mut bytes)
-            .is_err()
-        {
+        let place = ClientAddress::new(place);
+        if self.buffers.read_bytes(place, &mut bytes).is_err() {
             return;
         }
         let bytes = bytes.get(..len as usize).unwrap_or(&[]);
@@ -334,11 +314,7 @@ impl VirtioSerial {
                 self.connected = false;
             }
             Ok(ControlEvent::PortName) if self.found.is_none() => {
-                let end = rest
-                    .iter()
-                    .position(|byte| *byte == 0)
-                    .unwrap_or(rest.len());
-                if rest.get(..end) == Some(self.name.as_bytes()) {
+                if rest.split(|byte| *byte == 0).next() == Some(self.name.as_bytes()) {
                     self.open_port(platform, port);
                 }
             }
@@ -429,15 +405,6 @@ fn fill(queue: &mut SmallQueue, buffers: &Window, region: u64) -> bool {
 
 fn reclaim(queue: &mut SmallQueue) {
     while let Some(Ok(_)) = queue.poll_used() {}
-}
-
-fn switch(queue: &mut SmallQueue, on: bool) -> bool {
-    if on {
-        queue.enable_interrupts()
-    } else {
-        queue.disable_interrupts();
-        false
-    }
 }
 
 #[cfg(test)]

@@ -74,7 +74,7 @@ impl Console {
                 continue;
             };
             while let Some(head) = ring.pop(storage, &mut chain).unwrap() {
-                let mut bytes = vec![0; chain.readable_len() as usize];
+                let mut bytes = vec![0; chain.readable()[0].len as usize];
                 storage
                     .read_bytes(chain.readable()[0].address, &mut bytes)
                     .unwrap();

@@ -19,7 +19,6 @@ bitflags::bitflags! {
         const PCI = 0x08;
         /// Indirect data address.
         const IDA = 0x04;
-        /// Suspend.
         const SUSPEND = 0x02;
         /// Modified indirect data address.
         const MIDA = 0x01;
@@ -38,7 +37,6 @@ impl CommandCode {
     pub const SENSE: Self = Self(0x04);
     /// Transfer in channel, as format 1 has it; format 0 ignores the high four bits.
     pub const TIC: Self = Self(0x08);
-    /// Sense ID.
     pub const SENSE_ID: Self = Self(0xE4);
 
     /// Whether the code transfers data to storage (read, read backward, sense).
@@ -52,7 +50,6 @@ impl CommandCode {
 pub enum CommandClass {
     /// Nothing, and moves no data.
     Nothing,
-    /// It reads.
     Reads,
     /// It sets the state by its argument.
     Sets,
@@ -91,7 +88,6 @@ impl Ccw1 {
         }
     }
 
-    /// The flags.
     pub const fn flags(&self) -> CcwFlags {
         CcwFlags::from_bits_retain(self.flags)
     }

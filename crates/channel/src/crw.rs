@@ -6,7 +6,6 @@ bitflags::bitflags! {
     /// Bits 1 to 3 and 8 of a channel-report word.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct CrwFlags: u32 {
-        /// Solicited.
         const SOLICITED = 0x4000_0000;
         /// Overflow: reports before this one were lost.
         const OVERFLOW = 0x2000_0000;
@@ -17,108 +16,63 @@ bitflags::bitflags! {
     }
 }
 
-/// Reporting-source code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReportingSource {
-    /// Monitoring facility.
-    Monitoring,
-    /// Subchannel; the source id is its number.
-    Subchannel,
-    /// Channel path; the source id is its chpid.
-    ChannelPath,
-    /// Configuration-alert facility.
-    ConfigurationAlert,
-    /// Channel subsystem.
-    ChannelSubsystem,
-    /// Any other code.
-    Other(u8),
+/// A field whose values have names, each with its code, and the other values of its bits.
+macro_rules! field {
+    ($(#[$doc:meta])* $name:ident, $bits:literal: $($(#[$of:meta])* $value:ident = $code:literal,)+) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $name {
+            $($(#[$of])* $value,)+
+            /// Any other code.
+            Other(u8),
+        }
+
+        impl $name {
+            /// What a code means.
+            pub const fn of(code: u8) -> Self {
+                match code {
+                    $($code => Self::$value,)+
+                    other => Self::Other(other),
+                }
+            }
+
+            /// The code.
+            pub const fn code(self) -> u8 {
+                match self {
+                    $(Self::$value => $code,)+
+                    Self::Other(code) => code & $bits,
+                }
+            }
+        }
+    };
 }
 
-impl ReportingSource {
-    const fn of(code: u8) -> Self {
-        match code {
-            2 => Self::Monitoring,
-            3 => Self::Subchannel,
-            4 => Self::ChannelPath,
-            9 => Self::ConfigurationAlert,
-            11 => Self::ChannelSubsystem,
-            other => Self::Other(other),
-        }
-    }
-
-    const fn code(self) -> u8 {
-        match self {
-            Self::Monitoring => 2,
-            Self::Subchannel => 3,
-            Self::ChannelPath => 4,
-            Self::ConfigurationAlert => 9,
-            Self::ChannelSubsystem => 11,
-            Self::Other(code) => code & 0x0F,
-        }
-    }
+field! {
+    /// Reporting-source code.
+    ReportingSource, 0x0F:
+    Monitoring = 2,
+    /// The source id is its number.
+    Subchannel = 3,
+    /// The source id is its chpid.
+    ChannelPath = 4,
+    ConfigurationAlert = 9,
+    ChannelSubsystem = 11,
 }
 
-/// Error-recovery code: the state of the reporting source.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RecoveryCode {
-    /// Event information is pending: ask with CHSC.
-    EventInformation,
-    /// Available.
-    Available,
-    /// Initialized.
-    Initialized,
-    /// Temporary error.
-    TemporaryError,
-    /// Installed parameters initialized: of a subchannel, look at it anew with STORE SUBCHANNEL.
-    ParametersInitialized,
-    /// Terminal.
-    Terminal,
-    /// Permanent error, facility not initialized.
-    PermanentErrorNotInitialized,
-    /// Permanent error, facility initialized.
-    PermanentErrorInitialized,
-    /// Installed parameters modified.
-    ParametersModified,
-    /// Any other code.
-    Other(u8),
-}
-
-impl RecoveryCode {
-    const NAMED: [Self; 9] = [
-        Self::EventInformation,
-        Self::Available,
-        Self::Initialized,
-        Self::TemporaryError,
-        Self::ParametersInitialized,
-        Self::Terminal,
-        Self::PermanentErrorNotInitialized,
-        Self::PermanentErrorInitialized,
-        Self::ParametersModified,
-    ];
-
-    /// What a code means.
-    pub fn of(code: u8) -> Self {
-        match Self::NAMED.get(usize::from(code)) {
-            Some(named) => *named,
-            None => Self::Other(code),
-        }
-    }
-
-    /// The six-bit code.
-    pub const fn code(self) -> u8 {
-        match self {
-            Self::EventInformation => 0,
-            Self::Available => 1,
-            Self::Initialized => 2,
-            Self::TemporaryError => 3,
-            Self::ParametersInitialized => 4,
-            Self::Terminal => 5,
-            Self::PermanentErrorNotInitialized => 6,
-            Self::PermanentErrorInitialized => 7,
-            Self::ParametersModified => 8,
-            Self::Other(code) => code & 0x3F,
-        }
-    }
+field! {
+    /// Error-recovery code: the state of the reporting source.
+    RecoveryCode, 0x3F:
+    /// Ask with CHSC.
+    EventInformation = 0,
+    Available = 1,
+    Initialized = 2,
+    TemporaryError = 3,
+    /// Of a subchannel: look at it anew with STORE SUBCHANNEL.
+    ParametersInitialized = 4,
+    Terminal = 5,
+    PermanentErrorNotInitialized = 6,
+    PermanentErrorInitialized = 7,
+    ParametersModified = 8,
 }
 
 /// A channel-report word.
@@ -173,7 +127,6 @@ impl Crw {
         Self(self.0 | CrwFlags::OVERFLOW.bits())
     }
 
-    /// The flags.
     pub const fn flags(self) -> CrwFlags {
         CrwFlags::from_bits_truncate(self.0)
     }
@@ -184,13 +137,8 @@ impl Crw {
     }
 
     /// What the report says of its source.
-    pub fn recovery(self) -> RecoveryCode {
-        RecoveryCode::of(self.recovery_code())
-    }
-
-    /// Error-recovery code, as the number it is.
-    pub const fn recovery_code(self) -> u8 {
-        (self.0 >> 16) as u8 & 0x3F
+    pub const fn recovery(self) -> RecoveryCode {
+        RecoveryCode::of((self.0 >> 16) as u8 & 0x3F)
     }
 
     /// Reporting-source identification.

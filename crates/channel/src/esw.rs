@@ -7,19 +7,11 @@ use zerocopy::big_endian::U32;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 bitflags::bitflags! {
-    /// The flags of an extended-report word (bits 0 to 9).
+    /// Those flags of an extended-report word (bits 0 to 9) that anybody looks at.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct ErwFlags: u32 {
-        /// L: request logging only.
-        const LOGGING_ONLY = 0x8000_0000;
-        /// E: an extended subchannel logout is pending.
-        const LOGOUT_PENDING = 0x4000_0000;
-        /// A: authorization check.
-        const AUTHORIZATION_CHECK = 0x1000_0000;
         /// P: path verification required.
         const PATH_VERIFICATION = 0x0800_0000;
-        /// T: channel-path time-out.
-        const CHANNEL_PATH_TIMEOUT = 0x0400_0000;
         /// F: the failing-storage address is valid.
         const FAILING_STORAGE_VALID = 0x0200_0000;
         /// S: the ECW holds concurrent sense.
@@ -54,7 +46,6 @@ impl Erw {
         ))
     }
 
-    /// The flags.
     pub const fn flags(self) -> ErwFlags {
         ErwFlags::from_bits_truncate(self.0.get())
     }
@@ -121,7 +112,6 @@ pub struct Emw {
     pub device_busy: U32,
     /// Initial-command-response time.
     pub initial_command_response: U32,
-    /// Reserved.
     pub reserved: U32,
 }
 

@@ -45,7 +45,6 @@ impl Idaw2 {
         Self(U64::new(address))
     }
 
-    /// The address.
     pub const fn address(self) -> u64 {
         self.0.get()
     }
@@ -93,7 +92,6 @@ impl Midaw {
         }
     }
 
-    /// The flags.
     pub const fn flags(&self) -> MidawFlags {
         MidawFlags::from_bits_retain(self.flags)
     }

@@ -1,8 +1,6 @@
 //! The interruption-response block (*Principles of Operation*, chapter 16,
 //! "Interruption-response block").
 
-use core::ops::{Deref, DerefMut};
-
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{Emw, ErwFlags, Esw, Scsw};
@@ -12,22 +10,6 @@ use crate::{Emw, ErwFlags, Esw, Scsw};
 #[repr(C, align(4))]
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Ecw(pub [u8; 32]);
-
-const _: () = assert!(size_of::<Ecw>() == 32);
-
-impl Deref for Ecw {
-    type Target = [u8; 32];
-
-    fn deref(&self) -> &Self::Target {
-        &self.0
-    }
-}
-
-impl DerefMut for Ecw {
-    fn deref_mut(&mut self) -> &mut Self::Target {
-        &mut self.0
-    }
-}
 
 /// What TEST SUBCHANNEL stores: subchannel-status word, extended-status word, extended-control word
 /// and extended-measurement word. The last is stored only while the PMCW enables it
@@ -54,14 +36,14 @@ impl Irb {
         if !self.scsw.ecw_stored() || !self.esw.erw.flags().contains(ErwFlags::CONCURRENT_SENSE) {
             return None;
         }
-        self.ecw.get(..usize::from(self.esw.erw.sense_count()))
+        self.ecw.0.get(..usize::from(self.esw.erw.sense_count()))
     }
 
     /// Puts sense data (its first 32 bytes) into the ECW, and says so in SCSW and ERW.
     pub fn set_concurrent_sense(&mut self, sense: &[u8]) {
         self.ecw = Ecw::default();
         let mut count = 0;
-        for (to, from) in self.ecw.iter_mut().zip(sense) {
+        for (to, from) in self.ecw.0.iter_mut().zip(sense) {
             *to = *from;
             count += 1;
         }

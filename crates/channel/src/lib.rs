@@ -24,15 +24,23 @@
 #[cfg(feature = "model")]
 extern crate alloc;
 
+// What the manual calls as it is called here needs no more words.
+#[allow(missing_docs)]
 mod ccw;
+#[allow(missing_docs)]
 mod crw;
+#[allow(missing_docs)]
 mod esw;
+#[allow(missing_docs)]
 mod idaw;
 mod irb;
 #[cfg(feature = "model")]
 pub mod model;
+#[allow(missing_docs)]
 mod orb;
+#[allow(missing_docs)]
 mod schib;
+#[allow(missing_docs)]
 mod scsw;
 mod sense;
 mod subsystem;

@@ -99,7 +99,6 @@ pub struct Orb {
     pub program: U32,
     /// Channel-subsystem priority (bits 0 to 7) and control-unit priority (bits 16 to 23).
     pub priority: U32,
-    /// Reserved.
     pub reserved: [U32; 4],
 }
 
@@ -127,7 +126,6 @@ impl Orb {
         }
     }
 
-    /// The flags.
     pub const fn flags(&self) -> OrbFlags {
         OrbFlags::from_bits_truncate(self.control.get())
     }
@@ -205,11 +203,6 @@ impl Orb {
             Err(OperandException)
         }
     }
-
-    /// Whether [`check`](Self::check) finds nothing wrong.
-    pub fn is_well_formed(&self) -> bool {
-        self.check().is_ok()
-    }
 }
 
 #[cfg(test)]
@@ -239,7 +232,7 @@ mod tests {
         }
         let mut orb = good;
         orb.program = U32::new(0x8000_0000);
-        assert!(!orb.is_well_formed());
+        assert!(orb.check().is_err());
     }
 
     #[test]
@@ -247,12 +240,12 @@ mod tests {
         let mut orb = Orb::format_1(0, 0, OrbFlags::empty(), 0x80);
         orb.priority = U32::new(0x1122_3344);
         orb.reserved[3] = U32::new(1);
-        assert!(orb.is_well_formed());
+        assert!(orb.check().is_ok());
         orb.set_flags(orb.flags() | OrbFlags::EXTENSION);
-        assert!(!orb.is_well_formed());
+        assert!(orb.check().is_err());
         orb.reserved[3] = U32::ZERO;
         orb.set_priorities(0x11, 0x33);
-        assert!(orb.is_well_formed());
+        assert!(orb.check().is_ok());
         assert_eq!(orb.priority.get(), 0x1100_3300);
     }
 
@@ -264,9 +257,9 @@ mod tests {
         };
         assert_eq!(orb.check(), Ok(OrbMode::Transport));
         orb.control = U32::new(0xF004_FF00);
-        assert!(!orb.is_well_formed());
+        assert!(orb.check().is_err());
         orb.control = U32::new(0xF084_FF01);
-        assert!(!orb.is_well_formed());
+        assert!(orb.check().is_err());
     }
 
     #[test]

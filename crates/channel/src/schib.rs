@@ -26,7 +26,6 @@ bitflags::bitflags! {
         const MULTIPATH = 0x0004;
         /// Timing facility.
         const TIMING = 0x0002;
-        /// Device number valid.
         const DEVICE_NUMBER_VALID = 0x0001;
     }
 }
@@ -85,7 +84,6 @@ impl Pmcw {
     /// Bits 0 to 28 of word 6, without the subchannel type, which a stored SCHIB brings along.
     const RESERVED_CHARACTERISTICS: u32 = 0xFF1F_FFF8;
 
-    /// The flags.
     pub const fn flags(&self) -> PmcwFlags {
         PmcwFlags::from_bits_truncate(self.flags.get())
     }

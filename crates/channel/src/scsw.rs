@@ -10,66 +10,43 @@ bitflags::bitflags! {
     /// Function-control field: what has been asked for.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct FunctionControl: u8 {
-        /// Start function.
         const START = 4;
-        /// Halt function.
         const HALT = 2;
-        /// Clear function.
         const CLEAR = 1;
     }
 
     /// Activity-control field: how far it is.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct ActivityControl: u8 {
-        /// Resume pending.
         const RESUME_PENDING = 0x40;
-        /// Start pending.
         const START_PENDING = 0x20;
-        /// Halt pending.
         const HALT_PENDING = 0x10;
-        /// Clear pending.
         const CLEAR_PENDING = 0x08;
-        /// Subchannel active.
         const SUBCHANNEL_ACTIVE = 0x04;
-        /// Device active.
         const DEVICE_ACTIVE = 0x02;
-        /// Suspended.
         const SUSPENDED = 0x01;
     }
 
     /// Status-control field: what kind of status is pending.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct StatusControl: u8 {
-        /// Alert status.
         const ALERT = 0x10;
-        /// Intermediate status.
         const INTERMEDIATE = 0x08;
-        /// Primary status.
         const PRIMARY = 0x04;
-        /// Secondary status.
         const SECONDARY = 0x02;
-        /// Status pending.
         const PENDING = 0x01;
     }
 
     /// Device-status byte.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct DeviceStatus: u8 {
-        /// Attention.
         const ATTENTION = 0x80;
-        /// Status modifier.
         const STATUS_MODIFIER = 0x40;
-        /// Control-unit end.
         const CONTROL_UNIT_END = 0x20;
-        /// Busy.
         const BUSY = 0x10;
-        /// Channel end.
         const CHANNEL_END = 0x08;
-        /// Device end.
         const DEVICE_END = 0x04;
-        /// Unit check.
         const UNIT_CHECK = 0x02;
-        /// Unit exception.
         const UNIT_EXCEPTION = 0x01;
     }
 
@@ -78,19 +55,12 @@ bitflags::bitflags! {
     pub struct SubchannelStatus: u8 {
         /// Program-controlled interruption.
         const PCI = 0x80;
-        /// Incorrect length.
         const INCORRECT_LENGTH = 0x40;
-        /// Program check.
         const PROGRAM_CHECK = 0x20;
-        /// Protection check.
         const PROTECTION_CHECK = 0x10;
-        /// Channel-data check.
         const CHANNEL_DATA_CHECK = 0x08;
-        /// Channel-control check.
         const CHANNEL_CONTROL_CHECK = 0x04;
-        /// Interface-control check.
         const INTERFACE_CONTROL_CHECK = 0x02;
-        /// Chaining check.
         const CHAINING_CHECK = 0x01;
     }
 }

@@ -11,13 +11,9 @@ use crate::track::TrackAddress;
 /// Control-unit types that take these commands: storage controls, and the one built into a 9343.
 pub const CONTROL_UNITS: [u16; 5] = [0x3990, 0x9343, 0x2105, 0x2107, 0x1750];
 
-/// DEFINE EXTENT.
 pub const DEFINE_EXTENT: CommandCode = CommandCode(0x63);
-/// LOCATE RECORD.
 pub const LOCATE_RECORD: CommandCode = CommandCode(0x47);
-/// SEEK.
 pub const SEEK: CommandCode = CommandCode(0x07);
-/// SEARCH ID EQUAL.
 pub const SEARCH_ID_EQUAL: CommandCode = CommandCode(0x31);
 /// READ DATA, of the record that was searched for or the next one.
 pub const READ_DATA_HERE: CommandCode = CommandCode(0x06);
@@ -25,7 +21,6 @@ pub const READ_DATA_HERE: CommandCode = CommandCode(0x06);
 pub const READ_DATA: CommandCode = CommandCode(0x86);
 /// WRITE UPDATE DATA: write data, multitrack.
 pub const WRITE_DATA: CommandCode = CommandCode(0x85);
-/// READ COUNT.
 pub const READ_COUNT: CommandCode = CommandCode(0x12);
 /// READ COUNT, KEY AND DATA.
 pub const READ_CKD: CommandCode = CommandCode(0x1E);

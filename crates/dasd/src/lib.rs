@@ -32,6 +32,10 @@
 extern crate std;
 
 pub mod characteristics;
+#[allow(
+    missing_docs,
+    reason = "commands and fields that the manual calls as they are called here need no more words"
+)]
 pub mod command;
 pub mod label;
 #[cfg(test)]

@@ -12,12 +12,12 @@ use core::fmt;
 pub const PAGE_SIZE: usize = 4096;
 
 /// An absolute address in the configuration's own storage.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 #[repr(transparent)]
 pub struct AbsoluteAddress(u64);
 
 /// An absolute address that fits into 31 bits, as an SCCB address must.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 #[repr(transparent)]
 pub struct Address31(u32);
 
@@ -83,27 +83,9 @@ impl Address31 {
     }
 }
 
-impl From<Address31> for AbsoluteAddress {
-    fn from(address: Address31) -> Self {
-        Self(u64::from(address.0))
-    }
-}
-
-impl fmt::Debug for AbsoluteAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "AbsoluteAddress({:#x})", self.0)
-    }
-}
-
 impl fmt::Display for AbsoluteAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}", self.0)
-    }
-}
-
-impl fmt::Debug for Address31 {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Address31({:#x})", self.0)
     }
 }
 

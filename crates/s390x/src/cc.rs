@@ -42,6 +42,27 @@ impl core::fmt::Display for ConditionCode {
     }
 }
 
+/// Executes one instruction and gives the condition code that it has set. Before it, the code is made `$dirty`, which the
+/// instruction would not leave there on success: one that is wrongly not executed, or a hypervisor that forgets to set the code,
+/// is then seen as a failure and never as success. The operands are those of [`asm!`](core::arch::asm).
+#[cfg(target_arch = "s390x")]
+macro_rules! condition_code {
+    (dirty $dirty:literal, $instruction:expr, $($operand:tt)*) => {{
+        let ipm: u64;
+        core::arch::asm!(
+            "tmll {cc},3",
+            $instruction,
+            "ipm {cc}",
+            $($operand)*,
+            options(nostack),
+            cc = inout(reg) $dirty => ipm,
+        );
+        $crate::cc::ConditionCode::from_ipm(ipm)
+    }};
+}
+#[cfg(target_arch = "s390x")]
+pub(crate) use condition_code;
+
 #[cfg(target_arch = "s390x")]
 impl ConditionCode {
     /// The condition code out of what INSERT PROGRAM MASK put into a register

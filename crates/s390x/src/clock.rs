@@ -12,7 +12,7 @@
 use core::time::Duration;
 
 /// A point in time, or a reading, of the TOD clock.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 #[repr(transparent)]
 pub struct Tod(u64);
 
@@ -58,16 +58,7 @@ impl Tod {
 
     /// The point `micros` microseconds later; saturates at [`Tod::NEVER`].
     pub const fn plus_micros(self, micros: u64) -> Self {
-        Self(
-            self.0
-                .saturating_add(micros.saturating_mul(Self::UNITS_PER_MICROSECOND)),
-        )
-    }
-}
-
-impl core::fmt::Debug for Tod {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "Tod({:016x})", self.0)
+        Self(self.0.saturating_add(Self::from_micros(micros).0))
     }
 }
 

@@ -196,26 +196,28 @@ mod instructions {
     pub unsafe fn install(unexpected: &Unexpected) {
         let stub =
             |entry: unsafe extern "C" fn()| Psw::new(PswMask::DISABLED, entry as usize as u64);
-        // SAFETY: offsets and types belong together; the stubs live as long as the program.
-        unsafe {
-            lowcore::write(
+        for (offset, psw) in [
+            (
                 offset_of!(Lowcore, unexpected_external),
                 unexpected.external,
-            );
-            lowcore::write(
+            ),
+            (
                 offset_of!(Lowcore, unexpected_machine_check),
                 unexpected.machine_check,
-            );
-            lowcore::write(offset_of!(Lowcore, unexpected_io), unexpected.io);
-            lowcore::write(
+            ),
+            (offset_of!(Lowcore, unexpected_io), unexpected.io),
+            (
                 offset_of!(Lowcore, external_new),
                 stub(__s390x_idle_external),
-            );
-            lowcore::write(offset_of!(Lowcore, io_new), stub(__s390x_idle_io));
-            lowcore::write(
+            ),
+            (offset_of!(Lowcore, io_new), stub(__s390x_idle_io)),
+            (
                 offset_of!(Lowcore, machine_check_new),
                 stub(__s390x_idle_machine_check),
-            );
+            ),
+        ] {
+            // SAFETY: the offsets are those of PSWs; the stubs live as long as the program.
+            unsafe { lowcore::write(offset, psw) };
         }
     }
 

@@ -5,10 +5,8 @@
 //! wrappers take any pointee. What a condition code means for a given instruction is told in that
 //! wrapper's documentation.
 //!
-//! **The rule this module lives by.** Each wrapper sets the condition code to a value that the
-//! instruction would not leave there on success before it executes it. An instruction that is
-//! wrongly not executed, or a hypervisor that forgets to set the code, is then seen as a failure
-//! and never as success.
+//! **The rule this module lives by.** Each wrapper makes the condition code dirty before it executes the instruction, so that it
+//! is never seen as a success if it is wrongly not executed.
 //!
 //! **Operands.** The pointers are real addresses: DAT is off in everything this crate is for.
 //! Operand areas are word aligned (doubleword for CHSC's 4 KiB block: page); an operand that is
@@ -16,6 +14,9 @@
 //!
 //! Source: *Principles of Operation*, chapter 14, "I/O Instructions"; CHSC is described in no
 //! public manual but in Linux (`drivers/s390/cio/chsc.c`).
+
+use zerocopy::big_endian::U32;
+use zerocopy::{FromBytes, Immutable};
 
 /// The subsystem-identification word, which general register 1 holds for the I/O instructions and
 /// which the CPU stores at real location 184 with an I/O interruption.
@@ -36,15 +37,15 @@ pub struct SubchannelWord(pub u32);
 /// What TEST PENDING INTERRUPTION and an I/O interruption leave: the I/O-interruption code.
 ///
 /// The 12 bytes at real locations 184-195, or at TPI's operand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, zerocopy::FromBytes, zerocopy::Immutable)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, Immutable)]
 #[repr(C)]
 pub struct IoInterruption {
     /// The subsystem-identification word; without meaning for an adapter interruption.
-    pub subsystem_id: zerocopy::byteorder::big_endian::U32,
+    pub subsystem_id: U32,
     /// The interruption parameter of the subchannel, as ORB or MODIFY SUBCHANNEL set it.
-    pub parameter: zerocopy::byteorder::big_endian::U32,
+    pub parameter: U32,
     /// The interruption-identification word: bit 0 adapter interruption, bits 2-4 the ISC.
-    pub identification: zerocopy::byteorder::big_endian::U32,
+    pub identification: U32,
 }
 
 /// The CPU recognised an operand exception: the operand asks for something that the machine does not have. Nothing was done.
@@ -65,8 +66,9 @@ pub use instructions::*;
 #[cfg(target_arch = "s390x")]
 mod instructions {
     use super::{IoInterruption, OperandException, SubchannelWord};
-    use crate::cc::ConditionCode;
-    use core::arch::{asm, global_asm};
+    use crate::cc::{condition_code, ConditionCode};
+    use core::arch::global_asm;
+    use zerocopy::FromZeros;
 
     /// One wrapper: the subchannel in r1 and one operand in storage.
     macro_rules! subchannel_and_operand {
@@ -74,20 +76,13 @@ mod instructions {
             $(#[$meta])*
             #[inline]
             pub unsafe fn $name<T>(schid: SubchannelWord, operand: *mut T) -> ConditionCode {
-                let ipm: u64;
                 // SAFETY: the caller vouches for the operand; the instruction changes no register.
                 unsafe {
-                    asm!(
-                        "tmll {cc},3",
-                        concat!($mnemonic, " 0({operand})"),
-                        "ipm {cc}",
-                        cc = inout(reg) $dirty => ipm,
-                        operand = in(reg_addr) operand,
-                        in("r1") u64::from(schid.0),
-                        options(nostack),
-                    );
+                    condition_code!(
+                        dirty $dirty, concat!($mnemonic, " 0({operand})"),
+                        operand = in(reg_addr) operand, in("r1") u64::from(schid.0)
+                    )
                 }
-                ConditionCode::from_ipm(ipm)
             }
         };
     }
@@ -98,19 +93,8 @@ mod instructions {
             $(#[$meta])*
             #[inline]
             pub unsafe fn $name(schid: SubchannelWord) -> ConditionCode {
-                let ipm: u64;
                 // SAFETY: the caller vouches for what the subchannel will do.
-                unsafe {
-                    asm!(
-                        "tmll {cc},3",
-                        $mnemonic,
-                        "ipm {cc}",
-                        cc = inout(reg) $dirty => ipm,
-                        in("r1") u64::from(schid.0),
-                        options(nostack),
-                    );
-                }
-                ConditionCode::from_ipm(ipm)
+                unsafe { condition_code!(dirty $dirty, $mnemonic, in("r1") u64::from(schid.0)) }
             }
         };
     }
@@ -275,31 +259,12 @@ mod instructions {
     #[must_use = "the interruption has been taken"]
     pub fn tpi() -> Option<IoInterruption> {
         #[repr(C, align(8))]
-        struct Code([u8; 16]);
-        let mut code = Code([0; 16]);
-        let ipm: u64;
+        struct Code(IoInterruption);
+        let mut code = Code(IoInterruption::new_zeroed());
         // SAFETY: 12 bytes are stored, at a word-aligned operand that is our own.
-        unsafe {
-            asm!(
-                "tmll {cc},3",
-                "tpi 0({operand})",
-                "ipm {cc}",
-                cc = inout(reg) 2u64 => ipm,
-                operand = in(reg_addr) &mut code,
-                options(nostack),
-            );
-        }
-        match ConditionCode::from_ipm(ipm) {
-            ConditionCode::Cc1 => {
-                let [a, b, c, d, e, f, g, h, i, j, k, l, ..] = code.0;
-                Some(IoInterruption {
-                    subsystem_id: [a, b, c, d].into(),
-                    parameter: [e, f, g, h].into(),
-                    identification: [i, j, k, l].into(),
-                })
-            }
-            ConditionCode::Cc0 | ConditionCode::Cc2 | ConditionCode::Cc3 => None,
-        }
+        let cc =
+            unsafe { condition_code!(dirty 2u64, "tpi 0({code})", code = in(reg_addr) &mut code) };
+        (cc == ConditionCode::Cc1).then_some(code.0)
     }
 
     /// STORE CHANNEL REPORT WORD: take the oldest pending channel report.
@@ -309,45 +274,10 @@ mod instructions {
     #[must_use = "the report has been taken"]
     pub fn stcrw() -> Option<u32> {
         let mut crw = 0u32;
-        let ipm: u64;
         // SAFETY: four bytes are stored, at a word-aligned operand that is our own.
-        unsafe {
-            asm!(
-                "tmll {cc},3",
-                "stcrw 0({operand})",
-                "ipm {cc}",
-                cc = inout(reg) 2u64 => ipm,
-                operand = in(reg_addr) &mut crw,
-                options(nostack),
-            );
-        }
-        match ConditionCode::from_ipm(ipm) {
-            ConditionCode::Cc0 => Some(crw),
-            ConditionCode::Cc1 | ConditionCode::Cc2 | ConditionCode::Cc3 => None,
-        }
-    }
-
-    /// SET CHANNEL MONITOR: switch channel-subsystem monitoring on or off.
-    ///
-    /// * `measurement_block_origin`: `Some` makes measurement-block update active, with the
-    ///   format-0 area at this address (bytes 32 aligned); `None` makes it inactive.
-    /// * `connect_time`: device-connect-time measurement.
-    ///
-    /// Sets no condition code.
-    ///
-    /// # Safety
-    /// The area has 32 bytes for each measurement-block index in use, and belongs to the channel
-    /// subsystem while monitoring is active.
-    #[inline]
-    pub unsafe fn schm(
-        measurement_block_origin: Option<crate::address::AbsoluteAddress>,
-        connect_time: bool,
-    ) {
-        let origin = measurement_block_origin.map_or(0, |a| a.get());
-        let controls =
-            (u64::from(measurement_block_origin.is_some()) << 1) | u64::from(connect_time);
-        // SAFETY: the caller vouches for the area.
-        unsafe { asm!("schm", in("r1") controls, in("r2") origin, options(nostack)) }
+        let cc =
+            unsafe { condition_code!(dirty 2u64, "stcrw 0({crw})", crw = in(reg_addr) &mut crw) };
+        (cc == ConditionCode::Cc0).then_some(crw)
     }
 
     /// CHANNEL SUBSYSTEM CALL: `block` holds the request and receives the response.
@@ -358,18 +288,9 @@ mod instructions {
     /// `block` is a page (4096 bytes, aligned) with a request the caller understands.
     #[inline]
     pub unsafe fn chsc<T>(block: *mut T) -> ConditionCode {
-        let ipm: u64;
         // SAFETY: the caller vouches for the block.
         unsafe {
-            asm!(
-                "tmll {cc},3",
-                ".insn rre,0xb25f0000,{block},0",
-                "ipm {cc}",
-                cc = inout(reg) 2u64 => ipm,
-                block = in(reg_addr) block,
-                options(nostack),
-            );
+            condition_code!(dirty 2u64, ".insn rre,0xb25f0000,{block},0", block = in(reg_addr) block)
         }
-        ConditionCode::from_ipm(ipm)
     }
 }

@@ -4,7 +4,7 @@
 //! codes").
 
 /// A program-interruption code, as stored at real locations 142-143.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(transparent)]
 pub struct ProgramInterruptionCode(u16);
 
@@ -62,12 +62,6 @@ impl ProgramInterruptionCode {
 impl core::fmt::Display for ProgramInterruptionCode {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         write!(f, "{:04x} {}", self.0, self.name())
-    }
-}
-
-impl core::fmt::Debug for ProgramInterruptionCode {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        core::fmt::Display::fmt(self, f)
     }
 }
 

@@ -27,10 +27,6 @@ bitflags! {
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
     #[repr(transparent)]
     pub struct PswMask: u64 {
-        /// Bit 1 (R): program-event recording.
-        const PER = 1 << (63 - 1);
-        /// Bit 5 (T): dynamic address translation.
-        const DAT = 1 << (63 - 5);
         /// Bit 6 (I): I/O interruptions may be taken, as far as CR 6 lets their subclass.
         const IO = 1 << (63 - 6);
         /// Bit 7 (E): external interruptions may be taken, as far as CR 0 lets their subclass.
@@ -39,8 +35,6 @@ bitflags! {
         const MACHINE_CHECK = 1 << (63 - 13);
         /// Bit 14 (W): wait: no instruction is executed.
         const WAIT = 1 << (63 - 14);
-        /// Bit 15 (P): problem state: privileged instructions are refused.
-        const PROBLEM = 1 << (63 - 15);
         /// Bit 31 (EA): with [`PswMask::BASIC_ADDRESSING`], 64-bit addressing.
         const EXTENDED_ADDRESSING = 1 << (63 - 31);
         /// Bit 32 (BA): 31-bit addressing, or 64-bit with [`PswMask::EXTENDED_ADDRESSING`].
@@ -84,7 +78,7 @@ impl core::fmt::Debug for Psw {
 }
 
 /// The PSW of 8 bytes with a 31-bit instruction address, as IPL loads it.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(transparent)]
 pub struct ShortPsw(u64);
 
@@ -107,12 +101,6 @@ impl ShortPsw {
     /// The eight bytes as they stand in storage or in a file.
     pub const fn to_bytes(self) -> [u8; 8] {
         self.0.to_be_bytes()
-    }
-}
-
-impl core::fmt::Debug for ShortPsw {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "{:08x} {:08x}", self.0 >> 32, self.0 as u32)
     }
 }
 

@@ -24,8 +24,7 @@ pub use instructions::*;
 mod instructions {
     use super::ServiceCall;
     use crate::address::Address31;
-    use crate::cc::ConditionCode;
-    use core::arch::asm;
+    use crate::cc::{condition_code, ConditionCode};
 
     /// SERVICE CALL.
     ///
@@ -33,20 +32,14 @@ mod instructions {
     /// `sccb` is doubleword aligned and holds an SCCB that fits `command` and lies within one
     /// page; it belongs to the SCLP until the service signal names it.
     pub unsafe fn servc(command: u32, sccb: Address31) -> ServiceCall {
-        let ipm: u64;
         // SAFETY: the caller's.
-        unsafe {
-            asm!(
-                "tmll {cc},3",
-                ".insn rre,0xb2200000,{command},{sccb}",
-                "ipm {cc}",
-                cc = inout(reg) 1u64 => ipm,
-                command = in(reg) u64::from(command),
-                sccb = in(reg) u64::from(sccb.get()),
-                options(nostack),
-            );
-        }
-        match ConditionCode::from_ipm(ipm) {
+        let cc = unsafe {
+            condition_code!(
+                dirty 1u64, ".insn rre,0xb2200000,{command},{sccb}",
+                command = in(reg) u64::from(command), sccb = in(reg) u64::from(sccb.get())
+            )
+        };
+        match cc {
             ConditionCode::Cc0 => ServiceCall::Initiated,
             ConditionCode::Cc2 => ServiceCall::Busy,
             ConditionCode::Cc1 | ConditionCode::Cc3 => ServiceCall::NotOperational,

@@ -1,13 +1,11 @@
 //! STORE SYSTEM INFORMATION: the machine, the LPAR and the virtual machine one runs in.
 //!
 //! A [`SystemInformation`] is one 4 KiB block with a typed view for each of the selections that
-//! say who and where one is. Text in it is EBCDIC: [`Text`] shows it.
+//! say who and where one is. Text in it is EBCDIC: [`Text`](crate::ebcdic::Text) shows it.
 //!
 //! **Limits.** Selections 1.2.x (CPU capacities), 2.2.1 and 15.1.x (topology) have no view.
 //!
 //! Source: *Principles of Operation*, chapter 10, "STORE SYSTEM INFORMATION".
-
-use crate::ebcdic::Text;
 
 /// At which level of the configuration one runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -47,10 +45,14 @@ impl core::fmt::Debug for SystemInformation {
 /// SYSIB 1.1.1: the machine.
 #[derive(Clone, Copy, Debug)]
 pub struct Machine {
-    manufacturer: [u8; 16],
-    machine_type: [u8; 4],
-    model: [u8; 16],
-    sequence: [u8; 16],
+    /// Who made it.
+    pub manufacturer: [u8; 16],
+    /// The machine type, such as `2827`.
+    pub machine_type: [u8; 4],
+    /// The model-capacity identifier.
+    pub model: [u8; 16],
+    /// The serial number.
+    pub sequence: [u8; 16],
 }
 
 impl Machine {
@@ -63,26 +65,6 @@ impl Machine {
             sequence: block.field(80),
         }
     }
-
-    /// Who made it.
-    pub fn manufacturer(&self) -> Text<'_> {
-        Text(&self.manufacturer)
-    }
-
-    /// The machine type, such as `2827`.
-    pub fn machine_type(&self) -> Text<'_> {
-        Text(&self.machine_type)
-    }
-
-    /// The model-capacity identifier.
-    pub fn model(&self) -> Text<'_> {
-        Text(&self.model)
-    }
-
-    /// The serial number.
-    pub fn sequence(&self) -> Text<'_> {
-        Text(&self.sequence)
-    }
 }
 
 /// SYSIB 2.2.2: the logical partition.
@@ -90,7 +72,8 @@ impl Machine {
 pub struct LogicalPartition {
     /// The LPAR number.
     pub number: u16,
-    name: [u8; 8],
+    /// Its name.
+    pub name: [u8; 8],
 }
 
 impl LogicalPartition {
@@ -101,18 +84,15 @@ impl LogicalPartition {
             name: block.field(44),
         }
     }
-
-    /// Its name.
-    pub fn name(&self) -> Text<'_> {
-        Text(&self.name)
-    }
 }
 
 /// SYSIB 3.2.2: the virtual machine, at the highest of the levels described.
 #[derive(Clone, Copy, Debug)]
 pub struct VirtualMachine {
-    name: [u8; 8],
-    control_program: [u8; 16],
+    /// The virtual machine's name.
+    pub name: [u8; 8],
+    /// What runs it, such as `KVM/Linux`.
+    pub control_program: [u8; 16],
 }
 
 impl VirtualMachine {
@@ -123,16 +103,6 @@ impl VirtualMachine {
             control_program: block.field(32 + 24),
         }
     }
-
-    /// The virtual machine's name.
-    pub fn name(&self) -> Text<'_> {
-        Text(&self.name)
-    }
-
-    /// What runs it, such as `KVM/Linux`.
-    pub fn control_program(&self) -> Text<'_> {
-        Text(&self.control_program)
-    }
 }
 
 #[cfg(target_arch = "s390x")]
@@ -141,7 +111,7 @@ pub use instructions::*;
 #[cfg(target_arch = "s390x")]
 mod instructions {
     use super::{Level, LogicalPartition, Machine, SystemInformation, VirtualMachine};
-    use crate::cc::ConditionCode;
+    use crate::cc::{condition_code, ConditionCode};
     use core::arch::asm;
 
     /// The level this CPU runs at (function code 0).
@@ -165,21 +135,15 @@ mod instructions {
 
     /// STORE SYSTEM INFORMATION: fill `block`; whether that selection is available.
     fn stsi(function: u8, selector_1: u8, selector_2: u16, block: &mut SystemInformation) -> bool {
-        let ipm: u64;
         // SAFETY: stores one page, into a page of ours.
-        unsafe {
-            asm!(
-                "tmll {cc},3",
-                "stsi 0({block})",
-                "ipm {cc}",
-                cc = inout(reg) 3u64 => ipm,
-                block = in(reg_addr) block,
+        let cc = unsafe {
+            condition_code!(
+                dirty 3u64, "stsi 0({block})", block = in(reg_addr) block,
                 inout("r0") (u64::from(function & 0xF) << 28) | u64::from(selector_1) => _,
-                in("r1") u64::from(selector_2),
-                options(nostack),
-            );
-        }
-        ConditionCode::from_ipm(ipm) == ConditionCode::Cc0
+                in("r1") u64::from(selector_2)
+            )
+        };
+        cc == ConditionCode::Cc0
     }
 
     impl Machine {
@@ -207,7 +171,7 @@ mod instructions {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ebcdic::CP500;
+    use crate::ebcdic::{Text, CP500};
     use std::string::ToString;
 
     fn block(fields: &[(usize, &str)]) -> SystemInformation {
@@ -221,14 +185,14 @@ mod tests {
     #[test]
     fn the_machine_says_its_type() {
         let machine = Machine::parse(&block(&[(32, "QEMU            "), (48, "2827")]));
-        assert_eq!(machine.manufacturer().to_string(), "QEMU");
-        assert_eq!(machine.machine_type().to_string(), "2827");
+        assert_eq!(Text(&machine.manufacturer).to_string(), "QEMU");
+        assert_eq!(Text(&machine.machine_type).to_string(), "2827");
     }
 
     #[test]
     fn the_virtual_machine_says_what_runs_it() {
         let vm = VirtualMachine::parse(&block(&[(44, "GUEST1  "), (56, "KVM/Linux       ")]));
-        assert_eq!(vm.name().to_string(), "GUEST1");
-        assert_eq!(vm.control_program().to_string(), "KVM/Linux");
+        assert_eq!(Text(&vm.name).to_string(), "GUEST1");
+        assert_eq!(Text(&vm.control_program).to_string(), "KVM/Linux");
     }
 }

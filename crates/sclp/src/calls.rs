@@ -3,13 +3,13 @@
 //! Limits: one call at a time, synchronous. Retries are counted, never endless.
 
 use crate::encode;
-use crate::error::{ActivateError, ReadError, ScpInfoError, ServiceCallError, WriteError};
+use crate::error::{ConsoleError, ScpInfoError, ServiceCallError};
 use crate::event::{EventBuffer, EventBuffers};
 use crate::sccb::SccbPage;
 use crate::scp_info::ScpInfo;
 use crate::spec::{
-    AsciiSccb, Command, EventFlags, EventMask, EventMaskSccb, ResponseCode, SccbHeader,
-    ScpInfoSccb, EVENT_MASK_LENGTH, SCCB_SIZE, VARIABLE_LENGTH_RESPONSE,
+    Command, EventMask, EventMaskSccb, EventSccb, ResponseCode, SccbHeader, ScpInfoSccb,
+    EVENT_ACCEPTED, EVENT_MASK_LENGTH, SCCB_SIZE, VARIABLE_LENGTH_RESPONSE,
 };
 use crate::transport::{EventPending, Signal, Transport};
 use core::mem::size_of;
@@ -62,7 +62,7 @@ impl<'a, T: Transport> Sclp<'a, T> {
         &mut self,
         receive: EventMask,
         send: EventMask,
-    ) -> Result<SclpMasks, ActivateError> {
+    ) -> Result<SclpMasks, ConsoleError> {
         let sccb = EventMaskSccb {
             header: SccbHeader::new(size_of::<EventMaskSccb>(), [0; 3]),
             reserved: 0.into(),
@@ -73,20 +73,21 @@ impl<'a, T: Transport> Sclp<'a, T> {
             sclp_send_mask: 0.into(),
         };
         self.page.write(0, &sccb);
-        self.call(Command::WriteEventMask)
-            .map_err(ActivateError::ServiceCall)?;
-        match (self.page.response_code(), self.page.read::<EventMaskSccb>()) {
+        match (
+            self.call(Command::WriteEventMask)?,
+            self.page.read::<EventMaskSccb>(),
+        ) {
             (ResponseCode::NORMAL, Some(sccb)) => Ok(SclpMasks {
                 receive: EventMask::from_bits_retain(sccb.sclp_receive_mask.get()),
                 send: EventMask::from_bits_retain(sccb.sclp_send_mask.get()),
             }),
-            (code, _) => Err(ActivateError::Refused(code)),
+            (code, _) => Err(ConsoleError::Refused(code)),
         }
     }
 
     /// WRITE EVENT DATA with ASCII data. Returns how much of `text` one SCCB took: all, or as much
     /// as a page holds.
-    pub fn write_ascii(&mut self, text: &[u8]) -> Result<usize, WriteError> {
+    pub fn write_ascii(&mut self, text: &[u8]) -> Result<usize, ConsoleError> {
         let taken = encode::ascii(self.page, text);
         self.write_event_data()?;
         Ok(taken)
@@ -94,7 +95,7 @@ impl<'a, T: Transport> Sclp<'a, T> {
 
     /// WRITE EVENT DATA with a line-mode message of this event type. Returns how much of `text`
     /// one SCCB took: all, or as many lines as a page holds.
-    pub fn write_lines(&mut self, event_type: u8, text: &[u8]) -> Result<usize, WriteError> {
+    pub fn write_lines(&mut self, event_type: u8, text: &[u8]) -> Result<usize, ConsoleError> {
         let taken = encode::lines(self.page, event_type, text);
         self.write_event_data()?;
         Ok(taken)
@@ -104,17 +105,15 @@ impl<'a, T: Transport> Sclp<'a, T> {
     ///
     /// No event is no error. Afterwards the SCLP counts as having an event pending only if its
     /// completion says so.
-    pub fn read_events(&mut self, mut take: impl FnMut(EventBuffer<'_>)) -> Result<(), ReadError> {
-        let header = SccbHeader::new(SCCB_SIZE, [0, 0, VARIABLE_LENGTH_RESPONSE]);
-        *self.page.as_bytes_mut() = [0; SCCB_SIZE];
-        self.page.write(0, &header);
+    pub fn read_events(
+        &mut self,
+        mut take: impl FnMut(EventBuffer<'_>),
+    ) -> Result<(), ConsoleError> {
         self.event_pending = false;
-        self.call(Command::ReadEventData)
-            .map_err(ReadError::ServiceCall)?;
-        match self.page.response_code() {
+        match self.call_for_page(Command::ReadEventData)? {
             ResponseCode::NORMAL => EventBuffers::new(self.page.sccb()).for_each(&mut take),
             ResponseCode::NO_EVENT_BUFFERS | ResponseCode::EVENTS_SUPPRESSED => {}
-            code => return Err(ReadError::Refused(code)),
+            code => return Err(ConsoleError::Refused(code)),
         }
         Ok(())
     }
@@ -132,26 +131,23 @@ impl<'a, T: Transport> Sclp<'a, T> {
     }
 
     fn read_scp_info_by(&mut self, command: Command) -> Result<ScpInfo, ScpInfoError> {
-        let header = SccbHeader::new(SCCB_SIZE, [0, 0, VARIABLE_LENGTH_RESPONSE]);
-        *self.page.as_bytes_mut() = [0; SCCB_SIZE];
-        self.page.write(0, &header);
-        self.call(command).map_err(ScpInfoError::ServiceCall)?;
-        match (self.page.response_code(), self.page.read::<ScpInfoSccb>()) {
+        let code = self.call_for_page(command);
+        match (
+            code.map_err(ScpInfoError::ServiceCall)?,
+            self.page.read::<ScpInfoSccb>(),
+        ) {
             (ResponseCode::NORMAL_READ, Some(sccb)) => ScpInfo::from_sccb(&sccb),
             (code, _) => Err(ScpInfoError::Refused(code)),
         }
     }
 
     /// Executes the WRITE EVENT DATA that lies in the page, again as long as that is of use.
-    fn write_event_data(&mut self) -> Result<(), WriteError> {
+    fn write_event_data(&mut self) -> Result<(), ConsoleError> {
         let mut retries = 0;
         loop {
-            self.call(Command::WriteEventData)
-                .map_err(WriteError::ServiceCall)?;
-            let code = self.page.response_code();
-            let accepted = self.page.read::<AsciiSccb>().is_some_and(|sccb| {
-                EventFlags::from_bits_retain(sccb.event.flags).contains(EventFlags::ACCEPTED)
-            });
+            let code = self.call(Command::WriteEventData)?;
+            let sccb = self.page.read::<EventSccb>();
+            let accepted = sccb.is_some_and(|sccb| sccb.event.flags & EVENT_ACCEPTED != 0);
             match code {
                 ResponseCode::NORMAL => return Ok(()),
                 // The one buffer of this SCCB went through; what failed is none of ours.
@@ -161,26 +157,34 @@ impl<'a, T: Transport> Sclp<'a, T> {
                     self.pause();
                     self.clear_response();
                 }
-                code => return Err(WriteError::Refused(code)),
+                code => return Err(ConsoleError::Refused(code)),
             }
         }
     }
 
     /// Takes back what the SCLP stored in a WRITE EVENT DATA, so that it can be sent again.
     fn clear_response(&mut self) {
-        if let Some(mut sccb) = self.page.read::<AsciiSccb>() {
+        if let Some(mut sccb) = self.page.read::<EventSccb>() {
             sccb.header.response_code = 0.into();
             sccb.event.flags = 0;
             self.page.write(0, &sccb);
         }
     }
 
-    fn call(&mut self, command: Command) -> Result<(), ServiceCallError> {
+    /// A call that the SCLP answers with as much as a page holds.
+    fn call_for_page(&mut self, command: Command) -> Result<ResponseCode, ServiceCallError> {
+        let header = SccbHeader::new(SCCB_SIZE, [0, 0, VARIABLE_LENGTH_RESPONSE]);
+        *self.page.as_bytes_mut() = [0; SCCB_SIZE];
+        self.page.write(0, &header);
+        self.call(command)
+    }
+
+    fn call(&mut self, command: Command) -> Result<ResponseCode, ServiceCallError> {
         for _ in 0..BUSY_RETRIES {
             match self.transport.execute(command, self.page) {
                 Ok(pending) => {
                     self.note(pending);
-                    return Ok(());
+                    return Ok(self.page.response_code());
                 }
                 Err(ServiceCallError::Busy) => self.pause(),
                 Err(error) => return Err(error),

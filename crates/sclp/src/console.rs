@@ -9,11 +9,12 @@
 //! is `\r`), line mode gives whole lines, each with a `\n` behind it.
 
 use crate::calls::Sclp;
-use crate::error::{ActivateError, ReadError, WriteError};
+use crate::error::ConsoleError;
 use crate::event::{EventBuffer, OperatorText};
 use crate::spec::{ascii_session, event_type, EventMask, SCCB_SIZE};
 use crate::transport::{Signal, Transport};
 use core::fmt;
+use heapless::{Deque, Vec};
 
 /// How much output waits for its `\n` before it goes out without.
 pub const OUTPUT_CAPACITY: usize = 1024;
@@ -55,43 +56,37 @@ impl ConsoleMode {
     }
 }
 
-/// The operator's console.
-///
-/// Output is line-buffered: a line goes out when its `\n` has been written, or on
-/// [`flush`](Self::flush). Text that the SCLP refuses is given up. In line mode a flushed
-/// part of a line becomes a line of its own. Input is not edited: the ASCII console gives each key
-/// as the terminal sends it (Enter is `\r`), line mode gives whole lines with a `\n` behind each.
+/// The operator's console. Output is line-buffered, and text that the SCLP refuses is given up. In line mode a flushed part of a
+/// line becomes a line of its own. Input is not edited: the ASCII console gives each key as the terminal sends it (Enter is
+/// `\r`), line mode gives whole lines with a `\n` behind each.
 pub struct Console<'a, T: Transport> {
     sclp: Sclp<'a, T>,
     mode: ConsoleMode,
-    pending_output: [u8; OUTPUT_CAPACITY],
-    pending_length: usize,
+    pending_output: Vec<u8, OUTPUT_CAPACITY>,
     input: Input,
 }
 
 /// What was read and not yet asked for.
+#[derive(Default)]
 struct Input {
-    bytes: [u8; INPUT_CAPACITY],
-    start: usize,
-    end: usize,
+    bytes: Deque<u8, INPUT_CAPACITY>,
     quiesce: bool,
 }
 
 impl<'a, T: Transport> Console<'a, T> {
     /// Activates the console that the machine has; the ASCII one if it has both.
-    pub fn new(mut sclp: Sclp<'a, T>) -> Result<Self, ActivateError> {
+    pub fn new(mut sclp: Sclp<'a, T>) -> Result<Self, ConsoleError> {
         // Once with nothing, to learn what the machine does; then with no more than that.
         let machine = sclp.write_event_mask(EventMask::empty(), EventMask::empty())?;
-        let none = ActivateError::NoConsole(machine.receive);
+        let none = ConsoleError::NoConsole(machine.receive);
         let mode = ConsoleMode::of(machine.receive).ok_or(none)?;
         let takes = mode.events() | EventMask::SIGNAL_QUIESCE;
         sclp.write_event_mask(takes & machine.send, mode.events() & machine.receive)?;
         Ok(Self {
             sclp,
             mode,
-            pending_output: [0; OUTPUT_CAPACITY],
-            pending_length: 0,
-            input: Input::new(),
+            pending_output: Vec::new(),
+            input: Input::default(),
         })
     }
 
@@ -101,27 +96,19 @@ impl<'a, T: Transport> Console<'a, T> {
     }
 
     /// Writes text; whole lines go out at once, the rest waits.
-    pub fn write(&mut self, text: &str) -> Result<(), WriteError> {
+    pub fn write(&mut self, text: &str) -> Result<(), ConsoleError> {
         let mut result = Ok(());
         let mut rest = text.as_bytes();
         while !rest.is_empty() {
-            let room = self
-                .pending_output
-                .get_mut(self.pending_length..)
-                .unwrap_or_default();
-            let length = room.len().min(rest.len());
-            let (now, later) = rest.split_at(length);
-            room.iter_mut()
-                .zip(now)
-                .for_each(|(place, &byte)| *place = byte);
-            self.pending_length += length;
+            let room = OUTPUT_CAPACITY - self.pending_output.len();
+            let (now, later) = rest.split_at(room.min(rest.len()));
+            // There is room.
+            let _ = self.pending_output.extend_from_slice(now);
             rest = later;
-            if self.pending_length == OUTPUT_CAPACITY {
-                let whole_lines = self.whole_lines();
-                let length = if whole_lines == 0 {
-                    OUTPUT_CAPACITY
-                } else {
-                    whole_lines
+            if self.pending_output.is_full() {
+                let length = match self.whole_lines() {
+                    0 => OUTPUT_CAPACITY,
+                    length => length,
                 };
                 result = result.and(self.emit(length));
             }
@@ -131,8 +118,8 @@ impl<'a, T: Transport> Console<'a, T> {
     }
 
     /// Sends out what waits for its `\n`.
-    pub fn flush(&mut self) -> Result<(), WriteError> {
-        self.emit(self.pending_length)
+    pub fn flush(&mut self) -> Result<(), ConsoleError> {
+        self.emit(self.pending_output.len())
     }
 
     /// Copies operator input into `buffer` and returns its length, 0 if there is none now.
@@ -140,16 +127,19 @@ impl<'a, T: Transport> Console<'a, T> {
     /// READ EVENT DATA is only executed when the SCLP has said that it holds an event, by a service
     /// signal taken in this crate or handed to [`note_signal`](Self::note_signal). So this is
     /// cheap enough for an event loop. Nothing is lost when `buffer` is small.
-    pub fn poll_input(&mut self, buffer: &mut [u8]) -> Result<usize, ReadError> {
+    pub fn poll_input(&mut self, buffer: &mut [u8]) -> Result<usize, ConsoleError> {
         // Only an empty store is filled: one SCCB never holds more than it.
-        if self.input.is_empty() && self.sclp.event_pending() {
-            let mode = self.mode;
-            let input = &mut self.input;
-            input.clear();
+        if self.input.bytes.is_empty() && self.sclp.event_pending() {
+            let (mode, input) = (self.mode, &mut self.input);
             self.sclp
                 .read_events(|event| input.take_event(mode, event))?;
         }
-        Ok(self.input.give(buffer))
+        let length = buffer.len().min(self.input.bytes.len());
+        buffer
+            .iter_mut()
+            .zip(core::iter::from_fn(|| self.input.bytes.pop_front()))
+            .for_each(|(place, byte)| *place = byte);
+        Ok(length)
     }
 
     /// Remembers a service signal that was taken elsewhere, such as in the idle wait.
@@ -165,18 +155,12 @@ impl<'a, T: Transport> Console<'a, T> {
 
     /// Length of the waiting output up to and including its last `\n`.
     fn whole_lines(&self) -> usize {
-        let waiting = self
-            .pending_output
-            .get(..self.pending_length)
-            .unwrap_or_default();
-        waiting
-            .iter()
-            .rposition(|&byte| byte == b'\n')
-            .map_or(0, |at| at + 1)
+        let end = self.pending_output.iter().rposition(|&byte| byte == b'\n');
+        end.map_or(0, |at| at + 1)
     }
 
     /// Sends the first `length` bytes of the waiting output, and forgets them, however it went.
-    fn emit(&mut self, length: usize) -> Result<(), WriteError> {
+    fn emit(&mut self, length: usize) -> Result<(), ConsoleError> {
         let mut rest = self.pending_output.get(..length).unwrap_or_default();
         let mut result = Ok(());
         while !rest.is_empty() {
@@ -192,9 +176,7 @@ impl<'a, T: Transport> Console<'a, T> {
                 }
             }
         }
-        self.pending_output
-            .copy_within(length..self.pending_length, 0);
-        self.pending_length -= length;
+        self.pending_output.drain(..length);
         result
     }
 }
@@ -209,36 +191,16 @@ impl<T: Transport> fmt::Debug for Console<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Console")
             .field("mode", &self.mode)
-            .field("pending_output", &self.pending_length)
-            .field("pending_input", &(self.input.end - self.input.start))
+            .field("pending_output", &self.pending_output.len())
+            .field("pending_input", &self.input.bytes.len())
             .finish_non_exhaustive()
     }
 }
 
 impl Input {
-    const fn new() -> Self {
-        Self {
-            bytes: [0; INPUT_CAPACITY],
-            start: 0,
-            end: 0,
-            quiesce: false,
-        }
-    }
-
-    const fn is_empty(&self) -> bool {
-        self.start == self.end
-    }
-
-    fn clear(&mut self) {
-        self.start = 0;
-        self.end = 0;
-    }
-
+    /// One SCCB has no more than there is room for.
     fn push(&mut self, byte: u8) {
-        if let Some(place) = self.bytes.get_mut(self.end) {
-            *place = byte;
-            self.end += 1;
-        }
+        let _ = self.bytes.push_back(byte);
     }
 
     /// Takes the text of an event. One of no known type, or without the text it should have, has none.
@@ -258,16 +220,5 @@ impl Input {
             }
             (ConsoleMode::Ascii | ConsoleMode::LineMode { .. }, _) => {}
         }
-    }
-
-    fn give(&mut self, buffer: &mut [u8]) -> usize {
-        let waiting = self.bytes.get(self.start..self.end).unwrap_or_default();
-        let length = waiting.len().min(buffer.len());
-        buffer
-            .iter_mut()
-            .zip(waiting)
-            .for_each(|(place, &byte)| *place = byte);
-        self.start += length;
-        length
     }
 }

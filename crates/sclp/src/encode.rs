@@ -9,12 +9,11 @@
 use crate::ebcdic;
 use crate::sccb::SccbPage;
 use crate::spec::{
-    event_type, AsciiSccb, EventBufferHeader, GeneralObject, MdbHeader, MessageSccb,
-    MessageTextObject, SccbHeader, LINE_END_TEXT, MDB_REVISION, MDB_TAG, MDB_TYPE, OBJECT_GENERAL,
-    OBJECT_MESSAGE_TEXT, SCCB_SIZE,
+    event_type, EventSccb, GeneralObject, MdbHeader, MessageSccb, MessageTextObject, LINE_END_TEXT,
+    MDB_REVISION, MDB_TAG, MDB_TYPE, OBJECT_GENERAL, OBJECT_MESSAGE_TEXT, SCCB_SIZE,
 };
 use core::mem::size_of;
-use zerocopy::FromZeros;
+use heapless::Vec;
 
 /// Longest line in line mode; longer ones continue on the next. (Linux uses the same width.)
 pub const LINE_COLUMNS: usize = 320;
@@ -24,7 +23,7 @@ pub const TAB_COLUMNS: usize = 8;
 
 /// Builds an ASCII write, `\n` as `\r\n`. Returns the number of bytes of `text` that fitted.
 pub(crate) fn ascii(page: &mut SccbPage, text: &[u8]) -> usize {
-    let mut end = size_of::<AsciiSccb>();
+    let mut end = size_of::<EventSccb>();
     let mut taken = 0;
     for &byte in text {
         let out: &[u8] = if byte == b'\n' {
@@ -38,11 +37,7 @@ pub(crate) fn ascii(page: &mut SccbPage, text: &[u8]) -> usize {
         end += out.len();
         taken += 1;
     }
-    let start = AsciiSccb {
-        header: SccbHeader::new(end, [0; 3]),
-        event: EventBufferHeader::new(end - size_of::<SccbHeader>(), event_type::ASCII),
-    };
-    page.write(0, &start);
+    page.write(0, &EventSccb::new(end, event_type::ASCII));
     taken
 }
 
@@ -52,20 +47,17 @@ pub(crate) fn lines(page: &mut SccbPage, event_type: u8, text: &[u8]) -> usize {
     let mut end = size_of::<MessageSccb>();
     let mut taken = 0;
     while let Some(rest) = text.get(taken..).filter(|rest| !rest.is_empty()) {
-        let mut line = Line::new();
-        let line_taken = line.take(rest);
-        match line.write(page, end) {
-            Some(next) => end = next,
-            None => break,
-        }
+        let (line, line_taken) = line(rest);
+        let Some(next) = write_line(&line, page, end) else {
+            break;
+        };
+        end = next;
         taken += line_taken;
     }
-    let event_length = end - size_of::<SccbHeader>();
     let start = MessageSccb {
-        header: SccbHeader::new(end, [0; 3]),
-        event: EventBufferHeader::new(event_length, event_type),
+        headers: EventSccb::new(end, event_type),
         mdb: MdbHeader {
-            length: ((event_length - size_of::<EventBufferHeader>()) as u16).into(),
+            length: ((end - size_of::<EventSccb>()) as u16).into(),
             mdb_type: MDB_TYPE.into(),
             tag: MDB_TAG.into(),
             revision_code: MDB_REVISION.into(),
@@ -73,7 +65,7 @@ pub(crate) fn lines(page: &mut SccbPage, event_type: u8, text: &[u8]) -> usize {
         go: GeneralObject {
             length: (size_of::<GeneralObject>() as u16).into(),
             object_type: OBJECT_GENERAL.into(),
-            ..GeneralObject::new_zeroed()
+            rest: [0; 52],
         },
     };
     page.write(0, &start);
@@ -85,72 +77,44 @@ const _: () =
     assert!(size_of::<MessageSccb>() + size_of::<MessageTextObject>() + LINE_COLUMNS <= SCCB_SIZE);
 
 /// One line in EBCDIC.
-struct Line {
-    text: [u8; LINE_COLUMNS],
-    length: usize,
+type Line = Vec<u8, LINE_COLUMNS>;
+
+/// Takes text up to and including its line end, or as much as a line holds. Gives the line, and the number of bytes taken.
+fn line(text: &[u8]) -> (Line, usize) {
+    let mut line = Line::new();
+    // Of a tabulator's blanks, what finds no room is left out.
+    let push = |line: &mut Line, ascii| {
+        let _ = line.push(ebcdic::from_ascii(ascii));
+    };
+    for (at, &byte) in text.iter().enumerate() {
+        match byte {
+            b'\n' => return (line, at + 1),
+            // What follows the first byte of a UTF-8 character, and controls: nothing to show.
+            0x80..=0xBF | 0x00..=0x08 | 0x0A..=0x1F | 0x7F => {}
+            _ if line.is_full() => return (line, at),
+            b'\t' => {
+                for _ in line.len() % TAB_COLUMNS..TAB_COLUMNS {
+                    push(&mut line, b' ');
+                }
+            }
+            0xC0..=0xFF => push(&mut line, b'?'),
+            0x20..=0x7E => push(&mut line, byte),
+        }
+    }
+    (line, text.len())
 }
 
-impl Line {
-    const fn new() -> Self {
-        Self {
-            text: [0; LINE_COLUMNS],
-            length: 0,
-        }
-    }
-
-    fn is_full(&self) -> bool {
-        self.length >= LINE_COLUMNS
-    }
-
-    fn push(&mut self, ascii: u8) {
-        if let Some(place) = self.text.get_mut(self.length) {
-            *place = ebcdic::from_ascii(ascii);
-            self.length += 1;
-        }
-    }
-
-    fn push_tab(&mut self) {
-        self.push(b' ');
-        while !self.length.is_multiple_of(TAB_COLUMNS) && !self.is_full() {
-            self.push(b' ');
-        }
-    }
-
-    /// Takes text up to and including its line end, or as much as a line holds. Returns the number
-    /// of bytes taken.
-    fn take(&mut self, text: &[u8]) -> usize {
-        for (at, &byte) in text.iter().enumerate() {
-            match byte {
-                b'\n' => return at + 1,
-                // What follows the first byte of a UTF-8 character, and controls: nothing to show.
-                0x80..=0xBF | 0x00..=0x08 | 0x0A..=0x1F | 0x7F => {}
-                _ if self.is_full() => return at,
-                b'\t' => self.push_tab(),
-                0xC0..=0xFF => self.push(b'?'),
-                0x20..=0x7E => self.push(byte),
-            }
-        }
-        text.len()
-    }
-
-    /// Writes the line as a message text object. Returns where the next one goes, or `None` if the
-    /// page has no room for this one.
-    fn write(&self, page: &mut SccbPage, at: usize) -> Option<usize> {
-        let text = self.text.get(..self.length)?;
-        let length = size_of::<MessageTextObject>() + text.len();
-        let end = at + length;
-        if end > SCCB_SIZE {
-            return None;
-        }
-        let object = MessageTextObject {
-            length: (length as u16).into(),
-            object_type: OBJECT_MESSAGE_TEXT.into(),
-            line_type_flags: LINE_END_TEXT.into(),
-            alarm_control: 0,
-            reserved: [0; 3],
-        };
-        page.write(at, &object)?;
-        page.write_bytes(at + size_of::<MessageTextObject>(), text)?;
-        Some(end)
-    }
+/// Writes the line as a message text object. Returns where the next one goes, or `None` if the page has no room for this one.
+fn write_line(line: &Line, page: &mut SccbPage, at: usize) -> Option<usize> {
+    let text = at + size_of::<MessageTextObject>();
+    let end = text + line.len();
+    let object = MessageTextObject {
+        length: ((end - at) as u16).into(),
+        object_type: OBJECT_MESSAGE_TEXT.into(),
+        line_type_flags: LINE_END_TEXT.into(),
+        rest: [0; 4],
+    };
+    page.write_bytes(text, line)?;
+    page.write(at, &object)?;
+    Some(end)
 }

@@ -87,7 +87,7 @@ pub fn bring_up() -> Option<Result<ScpInfo, ScpInfoError>> {
     let info = sclp.read_scp_info();
     if let Ok(console) = Console::new(sclp) {
         // The cell is empty: there is one `Sclp`, and it is in this console.
-        let _ = CONSOLE.install(console);
+        CONSOLE.install(console);
     }
     Some(info)
 }

@@ -83,20 +83,22 @@ mod logger;
 pub mod mock;
 mod sccb;
 mod scp_info;
+#[allow(
+    missing_docs,
+    reason = "what is called as in its sources needs no more words"
+)]
 pub mod spec;
 mod transport;
 
 pub use calls::{Sclp, SclpMasks, BUSY_RETRIES, WRITE_RETRIES};
 pub use console::{Console, ConsoleMode, OUTPUT_CAPACITY};
 pub use encode::{LINE_COLUMNS, TAB_COLUMNS};
-pub use error::{
-    ActivateError, InstallError, ReadError, ScpInfoError, ServiceCallError, WriteError,
-};
+pub use error::{ConsoleError, ScpInfoError, ServiceCallError};
 pub use event::EventBuffer;
 pub use global::{print, ConsoleCell, GlobalConsole, CONSOLE};
 #[cfg(target_arch = "s390x")]
 pub use hardware::bring_up;
-pub use logger::{paid, Logger};
+pub use logger::{paid, LogLine, Logger};
 pub use sccb::SccbPage;
 pub use scp_info::ScpInfo;
 pub use transport::{EventPending, Signal, Transport};

@@ -10,7 +10,7 @@
 use crate::global::CONSOLE;
 use core::fmt;
 use core::time::Duration;
-use log::{LevelFilter, Log, Metadata, Record, SetLoggerError};
+use log::{Log, Metadata, Record};
 
 /// Logs to [`CONSOLE`], with the time that a function gives.
 ///
@@ -18,7 +18,8 @@ use log::{LevelFilter, Log, Metadata, Record, SetLoggerError};
 /// use core::time::Duration;
 /// # fn uptime() -> Duration { Duration::ZERO }
 /// static LOGGER: sclp::Logger = sclp::Logger::new(uptime);
-/// LOGGER.install(log::LevelFilter::Info).expect("first logger");
+/// log::set_logger(&LOGGER).expect("first logger");
+/// log::set_max_level(log::LevelFilter::Info);
 /// log::info!("up");
 /// ```
 #[derive(Debug)]
@@ -31,14 +32,6 @@ impl Logger {
     pub const fn new(uptime: fn() -> Duration) -> Self {
         Self { uptime }
     }
-
-    /// Makes this the logger of the image, for records up to `level`. The level can be changed
-    /// later with [`log::set_max_level`].
-    pub fn install(&'static self, level: LevelFilter) -> Result<(), SetLoggerError> {
-        log::set_logger(self)?;
-        log::set_max_level(level);
-        Ok(())
-    }
 }
 
 impl Log for Logger {
@@ -48,13 +41,8 @@ impl Log for Logger {
 
     fn log(&self, record: &Record<'_>) {
         if self.enabled(record.metadata()) {
-            CONSOLE.print(format_args!(
-                "{}\n",
-                Line {
-                    uptime: (self.uptime)(),
-                    record
-                }
-            ));
+            let uptime = (self.uptime)();
+            CONSOLE.print(format_args!("{}\n", LogLine { uptime, record }));
         }
     }
 
@@ -76,21 +64,24 @@ pub fn paid(paid: u64, now: u64) -> Option<u64> {
     (with_it - now <= BURST * MS_PER_LINE).then_some(with_it)
 }
 
-/// A record as it is shown.
-struct Line<'a> {
-    uptime: Duration,
-    record: &'a Record<'a>,
+/// A record as it is shown, without a line end.
+#[derive(Debug)]
+pub struct LogLine<'a> {
+    /// How long after the boot it was made.
+    pub uptime: Duration,
+    /// What was logged.
+    pub record: &'a Record<'a>,
 }
 
-impl fmt::Display for Line<'_> {
+impl fmt::Display for LogLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (seconds, micros) = (self.uptime.as_secs(), self.uptime.subsec_micros());
-        let (level, target) = (self.record.level(), self.record.target());
-        write!(
-            f,
-            "[{seconds:5}.{micros:06}] {level:<5} {target}: {}",
-            self.record.args()
-        )
+        let (level, target, text) = (
+            self.record.level(),
+            self.record.target(),
+            self.record.args(),
+        );
+        write!(f, "[{seconds:5}.{micros:06}] {level:<5} {target}: {text}")
     }
 }
 
@@ -106,7 +97,7 @@ mod tests {
             .target("proxy")
             .args(format_args!("client 3 is slow"))
             .build();
-        let line = Line {
+        let line = LogLine {
             uptime: Duration::from_micros(12_000_345),
             record: &record,
         };

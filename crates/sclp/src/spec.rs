@@ -46,7 +46,6 @@ pub enum Command {
 }
 
 impl Command {
-    /// The command word.
     pub const fn word(self) -> u32 {
         self as u32
     }
@@ -65,14 +64,10 @@ impl ResponseCode {
     pub const NORMAL: Self = Self(0x0020);
     /// SCLP equipment check: backed out, may be tried again.
     pub const EQUIPMENT_CHECK: Self = Self(0x0040);
-    /// The SCCB crosses a 4 KiB boundary.
-    pub const BOUNDARY_VIOLATION: Self = Self(0x0100);
     /// The command word is not known.
     pub const INVALID_COMMAND: Self = Self(0x01F0);
-    /// The SCCB is too short for the command.
-    pub const INSUFFICIENT_LENGTH: Self = Self(0x0300);
     /// Contained equipment check: some event buffers may have been accepted, see
-    /// [`EventFlags::ACCEPTED`].
+    /// [`EVENT_ACCEPTED`].
     pub const CONTAINED_EQUIPMENT_CHECK: Self = Self(0x0340);
     /// The target is in an improper state: it may take the request later.
     pub const IMPROPER_STATE: Self = Self(0x05F0);
@@ -90,10 +85,6 @@ impl ResponseCode {
     pub const INCONSISTENT_LENGTHS: Self = Self(0x72F0);
     /// The event buffer is malformed, or (Hercules) its type is not known.
     pub const EVENT_BUFFER_SYNTAX: Self = Self(0x73F0);
-    /// WRITE EVENT MASK: mask length zero or too long.
-    pub const INVALID_MASK_LENGTH: Self = Self(0x74F0);
-    /// READ EVENT DATA: the event does not fit the SCCB.
-    pub const EXCEEDS_SCCB: Self = Self(0x75F0);
 
     /// Whether the same request, sent again unchanged, can succeed.
     pub const fn is_retryable(self) -> bool {
@@ -111,9 +102,9 @@ impl ResponseCode {
             Self::NORMAL_READ => "information returned",
             Self::NORMAL => "complete",
             Self::EQUIPMENT_CHECK => "equipment check",
-            Self::BOUNDARY_VIOLATION => "SCCB boundary violation",
+            Self(0x0100) => "SCCB boundary violation",
             Self::INVALID_COMMAND => "invalid command",
-            Self::INSUFFICIENT_LENGTH => "insufficient SCCB length",
+            Self(0x0300) => "insufficient SCCB length",
             Self::CONTAINED_EQUIPMENT_CHECK => "contained equipment check",
             Self::IMPROPER_STATE => "improper state",
             Self::INVALID_FUNCTION => "invalid function",
@@ -123,8 +114,8 @@ impl ResponseCode {
             Self::BUFFER_FULL => "buffer full",
             Self::INCONSISTENT_LENGTHS => "inconsistent lengths",
             Self::EVENT_BUFFER_SYNTAX => "event buffer syntax error",
-            Self::INVALID_MASK_LENGTH => "invalid mask length",
-            Self::EXCEEDS_SCCB => "event exceeds SCCB",
+            Self(0x74F0) => "invalid mask length",
+            Self(0x75F0) => "event exceeds SCCB",
             _ => "unknown response",
         }
     }
@@ -209,7 +200,6 @@ pub const VARIABLE_LENGTH_RESPONSE: u8 = 0x80;
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct EventMaskSccb {
-    /// SCCB header.
     pub header: SccbHeader,
     /// Reserved, zero.
     pub reserved: U16,
@@ -239,33 +229,15 @@ pub struct EventBufferHeader {
     pub length: U16,
     /// Type, see [`event_type`].
     pub event_type: u8,
-    /// [`EventFlags`]
+    /// [`EVENT_ACCEPTED`], or none.
     pub flags: u8,
     /// Reserved, zero.
     pub reserved: U16,
 }
 const _: () = assert!(size_of::<EventBufferHeader>() == 6);
 
-impl EventBufferHeader {
-    /// That of a write; `length` is at most [`SCCB_SIZE`].
-    pub(crate) fn new(length: usize, event_type: u8) -> Self {
-        Self {
-            length: (length as u16).into(),
-            event_type,
-            flags: 0,
-            reserved: 0.into(),
-        }
-    }
-}
-
-bitflags! {
-    /// Flags of an event buffer.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-    pub struct EventFlags: u8 {
-        /// The SCLP has accepted this buffer.
-        const ACCEPTED = 0x80;
-    }
-}
+/// `flags` of an event buffer: the SCLP has accepted it.
+pub const EVENT_ACCEPTED: u8 = 0x80;
 
 /// First payload byte of an ASCII event that the SCLP sends.
 pub mod ascii_session {
@@ -304,26 +276,8 @@ pub struct GeneralObject {
     pub length: U16,
     /// [`OBJECT_GENERAL`]
     pub object_type: U16,
-    /// Domain identification.
-    pub domid: U32,
-    /// Time, `hh:mm:ss`.
-    pub hhmmss_time: [u8; 8],
-    /// Hundredths of a second, `.th`.
-    pub th_time: [u8; 3],
-    /// Reserved, zero.
-    pub reserved_0: u8,
-    /// Date, day of the year and year.
-    pub dddyyyy_date: [u8; 7],
-    /// Reserved, zero.
-    pub reserved_1: u8,
-    /// General message flags.
-    pub general_msg_flags: U16,
-    /// Reserved, zero.
-    pub reserved_2: [u8; 10],
-    /// Name of the originating system.
-    pub originating_system_name: [u8; 8],
-    /// Name of the job or guest.
-    pub job_guest_name: [u8; 8],
+    /// Domain, time, date, flags, and the names of system and guest.
+    pub rest: [u8; 52],
 }
 const _: () = assert!(size_of::<GeneralObject>() == 56);
 
@@ -337,10 +291,8 @@ pub struct MessageTextObject {
     pub object_type: U16,
     /// [`LINE_END_TEXT`]
     pub line_type_flags: U16,
-    /// Sound of the alarm, zero for none.
-    pub alarm_control: u8,
-    /// Presentation, zero for the console's own.
-    pub reserved: [u8; 3],
+    /// Zero: no alarm, and the console's own presentation.
+    pub rest: [u8; 4],
 }
 const _: () = assert!(size_of::<MessageTextObject>() == 10);
 
@@ -351,31 +303,43 @@ pub const OBJECT_MESSAGE_TEXT: u16 = 0x0004;
 /// Line-type flag "end text line": this object is a line of its own.
 pub const LINE_END_TEXT: u16 = 0x1000;
 
+/// All that stands before an event buffer's payload, which of an ASCII write is its text.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct EventSccb {
+    pub header: SccbHeader,
+    /// Event-buffer header.
+    pub event: EventBufferHeader,
+}
+const _: () = assert!(size_of::<EventSccb>() == 14);
+
+impl EventSccb {
+    /// That of a write that ends at `end` in its SCCB.
+    pub(crate) fn new(end: usize, event_type: u8) -> Self {
+        Self {
+            header: SccbHeader::new(end, [0; 3]),
+            event: EventBufferHeader {
+                length: ((end - size_of::<SccbHeader>()) as u16).into(),
+                event_type,
+                flags: 0,
+                reserved: 0.into(),
+            },
+        }
+    }
+}
+
 /// All that stands before the first message text object of a line-mode message.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct MessageSccb {
-    /// SCCB header.
-    pub header: SccbHeader,
-    /// Event-buffer header.
-    pub event: EventBufferHeader,
+    /// The headers of SCCB and event buffer.
+    pub headers: EventSccb,
     /// Message data block.
     pub mdb: MdbHeader,
     /// General object.
     pub go: GeneralObject,
 }
 const _: () = assert!(size_of::<MessageSccb>() == 82);
-
-/// All that stands before the text of an ASCII write.
-#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C)]
-pub struct AsciiSccb {
-    /// SCCB header.
-    pub header: SccbHeader,
-    /// Event-buffer header.
-    pub event: EventBufferHeader,
-}
-const _: () = assert!(size_of::<AsciiSccb>() == 14);
 
 /// Header of a management-services major vector (GDS variable).
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -405,7 +369,6 @@ pub mod gds {
     pub const MDS_MU: u16 = 0x1310;
     /// Control-point management-services unit.
     pub const CP_MSU: u16 = 0x1212;
-    /// Text command.
     pub const TEXT_COMMAND: u16 = 0x1320;
     /// Key of the self-defining text message.
     pub const SELF_DEFINING_TEXT: u8 = 0x31;
@@ -424,11 +387,9 @@ pub struct FlatCommand {
     pub mds_mu: GdsVector,
     /// Management-services unit.
     pub cp_msu: GdsVector,
-    /// Text command.
     pub text_command: GdsVector,
     /// Self-defining text message.
     pub self_defining_text: GdsSubvector,
-    /// Text message.
     pub text_message: GdsSubvector,
 }
 const _: () = assert!(size_of::<FlatCommand>() == 16);
@@ -437,7 +398,6 @@ const _: () = assert!(size_of::<FlatCommand>() == 16);
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct ScpInfoSccb {
-    /// SCCB header.
     pub header: SccbHeader,
     /// 8: number of storage increments; 0 means `rnmax2`.
     pub rnmax: U16,

@@ -3,8 +3,8 @@
 use sclp::mock::{Call, Fault, Machine, ScriptedSclp};
 use sclp::spec::{Command, ResponseCode};
 use sclp::{
-    ActivateError, Console, ConsoleMode, ReadError, SccbPage, Sclp, ServiceCallError, WriteError,
-    BUSY_RETRIES, LINE_COLUMNS, OUTPUT_CAPACITY, WRITE_RETRIES,
+    Console, ConsoleError, ConsoleMode, SccbPage, Sclp, ServiceCallError, BUSY_RETRIES,
+    LINE_COLUMNS, OUTPUT_CAPACITY, WRITE_RETRIES,
 };
 use std::fmt::Write;
 
@@ -87,7 +87,7 @@ fn the_program_asks_first_and_then_sets_no_more_than_the_machine_has() {
 fn a_machine_without_the_console_says_what_it_has() {
     let nothing = ScriptedSclp::new(Machine::Nothing);
     let error = Console::new(sclp_of(&nothing)).expect_err("no console");
-    assert!(matches!(error, ActivateError::NoConsole(mask) if mask.bits() == 0));
+    assert!(matches!(error, ConsoleError::NoConsole(mask) if mask.bits() == 0));
     assert_eq!(error.to_string(), "no console, receive mask 00000000");
 }
 
@@ -207,7 +207,7 @@ fn a_sclp_that_stays_busy_is_given_up() {
     machine.be_busy(u32::MAX);
     assert_eq!(
         console.write("a\n"),
-        Err(WriteError::ServiceCall(ServiceCallError::Busy))
+        Err(ConsoleError::ServiceCall(ServiceCallError::Busy))
     );
     assert_eq!(machine.pauses(), BUSY_RETRIES);
 }
@@ -246,11 +246,14 @@ fn refused_text_is_given_up_and_the_next_goes_out() {
     let (mut console, machine) = console_of(Machine::QemuAscii);
     let full = ResponseCode::BUFFER_FULL;
     machine.refuse(&vec![refusal(full); WRITE_RETRIES as usize + 1]);
-    assert_eq!(console.write("gone\npart"), Err(WriteError::Refused(full)));
+    assert_eq!(
+        console.write("gone\npart"),
+        Err(ConsoleError::Refused(full))
+    );
     machine.refuse(&[refusal(ResponseCode::INCONSISTENT_LENGTHS)]);
     assert_eq!(
         console.write(" gone too\n"),
-        Err(WriteError::Refused(ResponseCode::INCONSISTENT_LENGTHS))
+        Err(ConsoleError::Refused(ResponseCode::INCONSISTENT_LENGTHS))
     );
     console.write("here\n").expect("write");
     assert_eq!(machine.output(), "here\r\n");
@@ -347,7 +350,7 @@ fn a_refused_read_is_an_error_once() {
     let (mut console, machine) = console_of(Machine::QemuAscii);
     machine.refuse(&[refusal(ResponseCode::INVALID_SELECTION_MASK)]);
     console.note_signal(sclp::Signal::EVENT);
-    let refused = ReadError::Refused(ResponseCode::INVALID_SELECTION_MASK);
+    let refused = ConsoleError::Refused(ResponseCode::INVALID_SELECTION_MASK);
     assert_eq!(console.poll_input(&mut [0; 8]), Err(refused));
     assert_eq!(console.poll_input(&mut [0; 8]), Ok(0));
 }

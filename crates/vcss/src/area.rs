@@ -67,20 +67,17 @@ impl<'w> Area<'w> {
         if header.magic != MAGIC {
             return Err(AreaError::Magic);
         }
-        if header.major.get() != VERSION_MAJOR {
-            return Err(AreaError::Version {
-                found: header.major.get(),
-            });
+        let found = header.major.get();
+        if found != VERSION_MAJOR {
+            return Err(AreaError::Version { found });
         }
-        if Kind::from_number(header.kind.get()) != Some(kind) {
-            return Err(AreaError::Kind {
-                found: header.kind.get(),
-            });
+        let found = header.kind.get();
+        if Kind::from_number(found) != Some(kind) {
+            return Err(AreaError::Kind { found });
         }
-        if header.length.get() != window.len() {
-            return Err(AreaError::Length {
-                found: header.length.get(),
-            });
+        let found = header.length.get();
+        if found != window.len() {
+            return Err(AreaError::Length { found });
         }
         let count = header.capability_count.get();
         if count as usize > MAX_CAPABILITIES {
@@ -163,6 +160,13 @@ impl<'w> Area<'w> {
         Ok(self
             .window
             .slice(ClientAddress::new(start), count * part.stride)?)
+    }
+
+    /// The entries of a type as a ring, of which a power of two counts, and the mask that makes a place of a number.
+    pub(crate) fn ring<T: Entry>(&self) -> Result<(WindowSlice<'w>, u32), AreaError> {
+        let power = self.count::<T>().checked_ilog2();
+        let count = 1 << power.ok_or(AreaError::Missing { id: T::ID })?;
+        Ok((self.array::<T>(0, count)?, count - 1))
     }
 
     /// Where an entry lies in the area.

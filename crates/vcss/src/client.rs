@@ -9,7 +9,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, TryFromBytes};
 
 use channel::{Irb, Schib};
 
-use crate::layout::{from_number, CapabilityId, Entry};
+use crate::layout::from_number;
 
 /// Queues a virtual subchannel may have.
 pub const MAX_QUEUES: usize = 8;
@@ -52,12 +52,6 @@ pub struct Command {
     pub operand: [u8; 56],
 }
 
-const _: () = assert!(size_of::<Command>() == 64);
-
-impl Entry for Command {
-    const ID: CapabilityId = CapabilityId::Commands;
-}
-
 /// The answer to a request. Written by the appliance, `sequence` last.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -75,10 +69,6 @@ impl Response {
     pub const OPERAND: u32 = 0x8000_0001;
 }
 
-impl Entry for Response {
-    const ID: CapabilityId = CapabilityId::Responses;
-}
-
 /// Status. Written by the appliance.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -89,12 +79,6 @@ pub struct Status {
     pub reserved: [U32; 7],
     /// What the last TEST stored.
     pub irb: Irb,
-}
-
-const _: () = assert!(size_of::<Status>() == 128);
-
-impl Entry for Status {
-    const ID: CapabilityId = CapabilityId::Statuses;
 }
 
 /// Subchannel information. Written by the appliance, at bring-up and by each STORE and MODIFY.
@@ -110,12 +94,6 @@ pub struct SchibPart {
     pub reserved: [u8; 8],
 }
 
-const _: () = assert!(size_of::<SchibPart>() == 64);
-
-impl Entry for SchibPart {
-    const ID: CapabilityId = CapabilityId::Schibs;
-}
-
 /// The virtual subchannel's interruptions for virtio. Written by the appliance. These counters stand in
 /// for virtio-ccw's indicator bits, which have two writers.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -127,12 +105,6 @@ pub struct Notify {
     pub config: U32,
     /// Zero.
     pub reserved: [U32; 7],
-}
-
-const _: () = assert!(size_of::<Notify>() == 64);
-
-impl Entry for Notify {
-    const ID: CapabilityId = CapabilityId::Notifies;
 }
 
 /// Measurement of a virtual subchannel: a format-1 measurement block (*Principles of Operation*, chapter
@@ -163,12 +135,6 @@ pub struct Measurement {
     pub reserved: [U32; 7],
 }
 
-const _: () = assert!(size_of::<Measurement>() == 64);
-
-impl Entry for Measurement {
-    const ID: CapabilityId = CapabilityId::Measurements;
-}
-
 /// A virtio device's state, as far as it must outlive the appliance. Written by the appliance.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -185,12 +151,6 @@ pub struct DeviceState {
     pub written: u8,
     /// Zero.
     pub reserved: [u8; 17],
-}
-
-const _: () = assert!(size_of::<DeviceState>() == 32);
-
-impl Entry for DeviceState {
-    const ID: CapabilityId = CapabilityId::DeviceStates;
 }
 
 /// A virtqueue's state. Written by the appliance.
@@ -211,12 +171,6 @@ pub struct QueueState {
     pub device: U64,
 }
 
-const _: () = assert!(size_of::<QueueState>() == 32);
-
-impl Entry for QueueState {
-    const ID: CapabilityId = CapabilityId::QueueStates;
-}
-
 /// One descriptor-chain head of one queue. Written by the appliance. Head `h` of queue `q` of
 /// subchannel `s` stands at `(s * MAX_QUEUES + q) * MAX_QUEUE_SIZE + h`.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -229,8 +183,6 @@ pub struct InFlight {
     pub index: U16,
 }
 
-const _: () = assert!(size_of::<InFlight>() == 4);
-
 impl InFlight {
     /// The client owns the head.
     pub const FREE: u16 = 0;
@@ -241,18 +193,10 @@ impl InFlight {
     pub const RETURNED: u16 = 2;
 }
 
-impl Entry for InFlight {
-    const ID: CapabilityId = CapabilityId::InFlights;
-}
-
 /// A byte of the program window.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct ProgramByte(pub u8);
-
-impl Entry for ProgramByte {
-    const ID: CapabilityId = CapabilityId::Program;
-}
 
 /// Command code of a virtio-ccw virtual subchannel beyond virtio's own: where the next SET_VQ of a
 /// queue begins. Data: [`QueuePosition`].

@@ -10,7 +10,7 @@ use window::MAX_EXTENTS;
 use zerocopy::big_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, TryFromBytes};
 
-use crate::layout::{from_number, CapabilityId, Entry, Extent, Name};
+use crate::layout::{from_number, Extent, Name};
 
 from_number!(ExportKind: u32, LoanState: u32, ConditionState: u32, Life: u32, DeviceLife: u8);
 
@@ -32,12 +32,6 @@ pub struct Client {
     pub reserved: [u8; 48],
 }
 
-const _: () = assert!(size_of::<Client>() == 128);
-
-impl Entry for Client {
-    const ID: CapabilityId = CapabilityId::Clients;
-}
-
 /// In which parts of its window a client has memory. One entry for each client.
 ///
 /// The daemon changes it at any time: it writes the extents, then the generation, and rings. The appliance uses no memory beside the
@@ -54,12 +48,6 @@ pub struct ClientMemory {
     pub reserved: [U32; 3],
 }
 
-const _: () = assert!(size_of::<ClientMemory>() == 128);
-
-impl Entry for ClientMemory {
-    const ID: CapabilityId = CapabilityId::ClientMemories;
-}
-
 /// Up to which change of its [`ClientMemory`] a client's memory has been changed. Written by the appliance.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -68,10 +56,6 @@ pub struct MemoryTaken {
     pub generation: U32,
     /// Zero.
     pub reserved: U32,
-}
-
-impl Entry for MemoryTaken {
-    const ID: CapabilityId = CapabilityId::MemoriesTaken;
 }
 
 /// A disk that the appliance is to drive.
@@ -86,12 +70,6 @@ pub struct Disk {
     pub set: u8,
     /// Zero.
     pub reserved: [u8; 29],
-}
-
-const _: () = assert!(size_of::<Disk>() == 64);
-
-impl Entry for Disk {
-    const ID: CapabilityId = CapabilityId::Disks;
 }
 
 /// A disk, a slice of one, or a subchannel, given to a client. The client's virtual subchannels are its exports, in
@@ -127,8 +105,6 @@ pub struct Export {
     pub reserved: [u8; 8],
 }
 
-const _: () = assert!(size_of::<Export>() == 64);
-
 impl Export {
     /// The client may not write.
     pub const READ_ONLY: u32 = 1;
@@ -153,10 +129,6 @@ pub enum ExportKind {
 /// Name of the client that is the host daemon itself.
 pub const HOST: &str = "host";
 
-impl Entry for Export {
-    const ID: CapabilityId = CapabilityId::Exports;
-}
-
 /// What the daemon wants of the appliance.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -174,10 +146,6 @@ impl Order {
     pub const SHUT_DOWN: u32 = 1;
 }
 
-impl Entry for Order {
-    const ID: CapabilityId = CapabilityId::Order;
-}
-
 /// A disk's subchannel, lent to the client that has an [`ExportKind::Lent`] of it. One entry for each disk.
 ///
 /// The disk's own driver lets go of the subchannel between two programs, and keeps its requests until it has it again.
@@ -192,8 +160,6 @@ pub struct Loan {
     pub reserved: U64,
 }
 
-const _: () = assert!(size_of::<Loan>() == 16);
-
 impl Loan {
     /// The disk's driver has its subchannel.
     pub const NONE: u32 = 0;
@@ -201,10 +167,6 @@ impl Loan {
     pub const WANTED: u32 = 1;
     /// The same, and the volume may be another one afterwards: the driver has to look.
     pub const FORMAT: u32 = 2;
-}
-
-impl Entry for Loan {
-    const ID: CapabilityId = CapabilityId::Loans;
 }
 
 /// How far a [`Loan`] is.
@@ -239,8 +201,6 @@ pub struct Condition {
     /// Why it failed: UTF-8, padded with NUL.
     pub reason: [u8; 112],
 }
-
-const _: () = assert!(size_of::<Condition>() == 128);
 
 impl Condition {
     /// The entry of a disk.
@@ -281,10 +241,6 @@ impl Condition {
             core::str::from_utf8(good).unwrap_or_default()
         })
     }
-}
-
-impl Entry for Condition {
-    const ID: CapabilityId = CapabilityId::Conditions;
 }
 
 /// State of a [`Condition`].
@@ -343,12 +299,6 @@ pub struct Appliance {
     pub healed: U64,
     /// Zero.
     pub reserved: [u8; 24],
-}
-
-const _: () = assert!(size_of::<Appliance>() == 128);
-
-impl Entry for Appliance {
-    const ID: CapabilityId = CapabilityId::Appliance;
 }
 
 /// State of an owned subchannel's driver.
@@ -433,17 +383,11 @@ pub struct Device {
     pub reserved: [u8; 4],
 }
 
-const _: () = assert!(size_of::<Device>() == 64);
-
 impl Device {
     /// [`Device::disk`] of what is no disk.
     pub const NO_DISK: u16 = 0xFFFF;
     /// [`Device::client`] of what is passed through to nobody.
     pub const NO_CLIENT: u16 = 0xFFFF;
-}
-
-impl Entry for Device {
-    const ID: CapabilityId = CapabilityId::Devices;
 }
 
 /// Counters of one export; all since the appliance started.
@@ -466,12 +410,6 @@ pub struct Counters {
     pub errors: U64,
     /// Requests in flight.
     pub in_flight: U64,
-}
-
-const _: () = assert!(size_of::<Counters>() == 64);
-
-impl Entry for Counters {
-    const ID: CapabilityId = CapabilityId::Counters;
 }
 
 #[cfg(test)]

@@ -14,7 +14,6 @@ use zerocopy::big_endian::U32;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::area::{Area, AreaError, Word};
-use crate::layout::{CapabilityId, Entry};
 
 /// A channel report. Written by the appliance.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -24,12 +23,6 @@ pub struct Event {
     pub crw: U32,
     /// Zero.
     pub reserved: U32,
-}
-
-const _: () = assert!(size_of::<Event>() == 8);
-
-impl Entry for Event {
-    const ID: CapabilityId = CapabilityId::Events;
 }
 
 /// How far both sides are in the ring of [`Event`]s. Report number `n` stands at `n` modulo the ring's
@@ -49,12 +42,6 @@ pub struct EventPositions {
     pub reserved2: [U32; 7],
 }
 
-const _: () = assert!(size_of::<EventPositions>() == 64);
-
-impl Entry for EventPositions {
-    const ID: CapabilityId = CapabilityId::EventPositions;
-}
-
 /// What both sides need of the ring.
 #[derive(Clone, Debug)]
 struct Ring<'w> {
@@ -68,13 +55,10 @@ struct Ring<'w> {
 impl<'w> Ring<'w> {
     fn open(area: &Area<'w>) -> Result<Self, AreaError> {
         let word = |offset| area.word::<EventPositions>(0, offset);
-        let count = area.count::<Event>();
-        let power = count
-            .checked_ilog2()
-            .ok_or(AreaError::Missing { id: Event::ID })?;
+        let (entries, mask) = area.ring::<Event>()?;
         Ok(Self {
-            entries: area.array::<Event>(0, 1 << power)?,
-            mask: (1 << power) - 1,
+            entries,
+            mask,
             produced: word(offset_of!(EventPositions, produced))?,
             lost: word(offset_of!(EventPositions, lost))?,
             taken: word(offset_of!(EventPositions, taken))?,

@@ -163,7 +163,7 @@ pub enum CapabilityId {
     Program = 0x30,
 }
 
-/// An entry type and the part that it stands in.
+/// An entry type and the part that it stands in: the table is in `parts`.
 pub trait Entry: FromBytes + IntoBytes + Immutable {
     /// The part.
     const ID: CapabilityId;
@@ -199,12 +199,6 @@ pub struct DoorbellHalf {
     pub acted: U32,
     /// Zero.
     pub reserved: [u8; 112],
-}
-
-const _: () = assert!(size_of::<Doorbell>() == 256);
-
-impl Entry for Doorbell {
-    const ID: CapabilityId = CapabilityId::Doorbell;
 }
 
 /// A name as it stands in an area: UTF-8, padded with NUL.

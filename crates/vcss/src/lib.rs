@@ -29,6 +29,7 @@ pub mod client;
 pub mod control;
 pub mod events;
 pub mod layout;
+mod parts;
 pub mod plan;
 mod remote;
 pub mod trace;

@@ -111,17 +111,7 @@ impl<'w, W: Wake> Remote<'w, W> {
         // Status left over from before would be taken for this program's.
         self.request(index, Instruction::Test, &[])?;
         Refusal::from_cc(self.request(index, Instruction::Start, orb.as_bytes())?)?;
-        self.wake.begin();
-        loop {
-            if let Some(irb) = self.status(index)? {
-                if irb.scsw.ended() {
-                    return Ok(irb);
-                }
-            }
-            if !self.wake.pass() {
-                return Err(RemoteError::Timeout);
-            }
-        }
+        self.await_status(index, |irb| irb.scsw.ended())
     }
 
     /// Waits for status of any kind, and takes it.
@@ -130,10 +120,21 @@ impl<'w, W: Wake> Remote<'w, W> {
     ///
     /// None came in time, or the subchannel is not operational.
     pub fn wait(&mut self, id: SubchannelId) -> Result<Irb, RemoteError> {
+        self.await_status(u32::from(id.number()), |_| true)
+    }
+
+    /// Takes one status after the other until one is enough.
+    fn await_status(
+        &mut self,
+        index: u32,
+        is_enough: impl Fn(&Irb) -> bool,
+    ) -> Result<Irb, RemoteError> {
         self.wake.begin();
         loop {
-            if let Some(irb) = self.status(u32::from(id.number()))? {
-                return Ok(irb);
+            if let Some(irb) = self.status(index)? {
+                if is_enough(&irb) {
+                    return Ok(irb);
+                }
             }
             if !self.wake.pass() {
                 return Err(RemoteError::Timeout);

@@ -16,7 +16,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, TryFromBytes};
 
 use crate::area::{Area, AreaError};
 use crate::client::Instruction;
-use crate::layout::{from_number, CapabilityId, Entry};
+use crate::layout::{from_number, Entry};
 
 from_number!(DriverState: u8);
 
@@ -50,17 +50,11 @@ pub struct TraceEntry {
     pub reserved2: [u8; 20],
 }
 
-const _: () = assert!(size_of::<TraceEntry>() == 64);
-
 impl TraceEntry {
     /// [`TraceEntry::condition`] of what has none.
     pub const NO_CONDITION: u8 = 0xFF;
     /// [`TraceEntry::client`] of what was done for nobody.
     pub const NO_CLIENT: u16 = 0xFFFF;
-}
-
-impl Entry for TraceEntry {
-    const ID: CapabilityId = CapabilityId::Trace;
 }
 
 /// State of the driver of an owned subchannel.
@@ -119,6 +113,12 @@ pub enum TraceEvent {
 
 impl TraceEvent {
     const OWN: u16 = 0x80;
+    /// Those without an instruction.
+    #[rustfmt::skip]
+    const PLAIN: [Self; 9] = [
+        Self::Online, Self::Offline, Self::Reset, Self::Interruption, Self::Path, Self::Gone, Self::Back, Self::TimeOut,
+        Self::Recovery,
+    ];
 
     /// The number in an area.
     pub const fn number(self) -> u16 {
@@ -139,21 +139,13 @@ impl TraceEvent {
 
     /// The event of a number read from an area.
     pub fn from_number(number: u16) -> Option<Self> {
-        Some(match number {
-            0x10 => Self::Online,
-            0x11 => Self::Offline,
-            0x12 => Self::Reset,
-            0x20 => Self::Interruption,
-            0x21 => Self::Path,
-            0x22 => Self::Gone,
-            0x23 => Self::Back,
-            0x24 => Self::TimeOut,
-            0x25 => Self::Recovery,
-            _ => match Instruction::from_number((number & !Self::OWN) as u32) {
-                Some(instruction) if number & Self::OWN != 0 => Self::Own(instruction),
-                Some(instruction) => Self::Request(instruction),
-                None => return None,
-            },
+        let plain = Self::PLAIN.into_iter().find(|it| it.number() == number);
+        plain.or_else(|| {
+            let instruction = Instruction::from_number((number & !Self::OWN).into())?;
+            Some(match number & Self::OWN {
+                0 => Self::Request(instruction),
+                _ => Self::Own(instruction),
+            })
         })
     }
 }
@@ -170,14 +162,8 @@ impl<'w> Ring<'w> {
     const WORDS: u32 = (size_of::<TraceEntry>() / 4) as u32;
 
     fn open(area: &Area<'w>) -> Result<Self, AreaError> {
-        let count = area.count::<TraceEntry>();
-        let power = count
-            .checked_ilog2()
-            .ok_or(AreaError::Missing { id: TraceEntry::ID })?;
-        Ok(Self {
-            entries: area.array::<TraceEntry>(0, 1 << power)?,
-            mask: (1 << power) - 1,
-        })
+        let (entries, mask) = area.ring::<TraceEntry>()?;
+        Ok(Self { entries, mask })
     }
 
     fn sequence(&self, place: u32) -> u32 {
@@ -188,16 +174,11 @@ impl<'w> Ring<'w> {
 
     /// The highest number in the ring, 0 when it is empty.
     fn newest(&self) -> u32 {
-        (0..=self.mask)
-            .map(|place| self.sequence(place))
-            .reduce(|newest, number| {
-                if is_after(number, newest) {
-                    number
-                } else {
-                    newest
-                }
-            })
-            .unwrap_or(0)
+        let numbers = (0..=self.mask).map(|place| self.sequence(place));
+        numbers.fold(0, |newest, number| match is_after(number, newest) {
+            true => number,
+            false => newest,
+        })
     }
 }
 
@@ -321,12 +302,9 @@ impl<'w> Follower<'w> {
             _ => (0..=self.ring.mask)
                 .map(|place| self.ring.sequence(place))
                 .filter(|&number| number != 0)
-                .reduce(|oldest, number| {
-                    if is_after(oldest, number) {
-                        number
-                    } else {
-                        oldest
-                    }
+                .reduce(|oldest, number| match is_after(oldest, number) {
+                    true => number,
+                    false => oldest,
                 })
                 .unwrap_or(1),
         }

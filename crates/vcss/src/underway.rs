@@ -16,7 +16,6 @@ use zerocopy::big_endian::U32;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::area::{Area, AreaError, Word};
-use crate::layout::{CapabilityId, Entry};
 
 /// The note. Written by the appliance.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -38,8 +37,6 @@ pub struct Underway {
     pub reserved: [U32; 10],
 }
 
-const _: () = assert!(size_of::<Underway>() == 64);
-
 impl Underway {
     /// It may have been carried out, in part or whole.
     pub const BEGUN: u32 = 1;
@@ -49,10 +46,6 @@ impl Underway {
     pub const AGAIN: u32 = 3;
     /// Besides: a later life has counted the death.
     pub const COUNTED: u32 = 1 << 31;
-}
-
-impl Entry for Underway {
-    const ID: CapabilityId = CapabilityId::Underway;
 }
 
 /// What the appliance does something for.

@@ -9,6 +9,7 @@ use bitflags::bitflags;
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use crate::features::device_features;
 use crate::wire::wire_enum;
 
 /// The virtio device id of a block device.
@@ -29,8 +30,6 @@ bitflags! {
         const SIZE_MAX = 1 << 1;
         /// [`Config::seg_max`] is valid.
         const SEG_MAX = 1 << 2;
-        /// [`Config::geometry`] is valid.
-        const GEOMETRY = 1 << 4;
         /// The device is read-only.
         const RO = 1 << 5;
         /// [`Config::blk_size`] is valid.
@@ -47,27 +46,10 @@ bitflags! {
         const DISCARD = 1 << 13;
         /// The write-zeroes request is there.
         const WRITE_ZEROES = 1 << 14;
-        /// The device tells its lifetime.
-        const LIFETIME = 1 << 15;
-        /// The secure-erase request is there.
-        const SECURE_ERASE = 1 << 16;
-        /// A zoned device.
-        const ZONED = 1 << 17;
     }
 }
 
-impl From<Features> for crate::Features {
-    fn from(features: Features) -> Self {
-        Self::from_bits_retain(features.bits())
-    }
-}
-
-impl From<crate::Features> for Features {
-    /// The bits that belong to the block device; all others are left out.
-    fn from(features: crate::Features) -> Self {
-        Self::from_bits_truncate(features.bits())
-    }
-}
+device_features!(Features);
 
 wire_enum! {
     /// What a request asks for (section 5.2.6).
@@ -176,7 +158,7 @@ pub struct Config {
     pub size_max: U32,
     /// Most data descriptors in one request ([`Features::SEG_MAX`]).
     pub seg_max: U32,
-    /// The geometry ([`Features::GEOMETRY`]).
+    /// The geometry: of no interest.
     pub geometry: [u8; 4],
     /// Logical block size in bytes ([`Features::BLK_SIZE`]).
     pub blk_size: U32,
@@ -202,14 +184,8 @@ pub struct Config {
     pub write_zeroes_may_unmap: u8,
     /// Zero.
     pub reserved1: [u8; 3],
-    /// Most sectors in one secure-erase range ([`Features::SECURE_ERASE`]).
-    pub max_secure_erase_sectors: U32,
-    /// Most ranges in one secure-erase request.
-    pub max_secure_erase_seg: U32,
-    /// Secure erases start and end at multiples of this many sectors.
-    pub secure_erase_sector_alignment: U32,
-    /// The zones ([`Features::ZONED`]).
-    pub zoned: [u8; 24],
+    /// Secure erase and zones: of no interest.
+    pub rest: [U32; 9],
 }
 
 const _: () = assert!(size_of::<RequestHeader>() == 16);
@@ -219,8 +195,7 @@ const _: () = assert!(core::mem::offset_of!(Config, topology) == 24);
 const _: () = assert!(core::mem::offset_of!(Config, writeback) == 32);
 const _: () = assert!(core::mem::offset_of!(Config, num_queues) == 34);
 const _: () = assert!(core::mem::offset_of!(Config, max_write_zeroes_sectors) == 48);
-const _: () = assert!(core::mem::offset_of!(Config, max_secure_erase_sectors) == 60);
-const _: () = assert!(core::mem::offset_of!(Config, zoned) == 72);
+const _: () = assert!(core::mem::offset_of!(Config, rest) == 60);
 
 #[cfg(test)]
 mod tests {

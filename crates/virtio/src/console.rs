@@ -7,6 +7,7 @@ use bitflags::bitflags;
 use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use crate::features::device_features;
 use crate::wire::wire_enum;
 
 /// The virtio device id of a console.
@@ -43,40 +44,23 @@ bitflags! {
     /// Feature bits of a console (section 5.3.3).
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
     pub struct Features: u64 {
-        /// [`Config::cols`] and [`Config::rows`] are valid.
-        const SIZE = 1;
         /// More than one port, and control queues.
         const MULTIPORT = 1 << 1;
-        /// [`Config::emerg_wr`] can be written.
-        const EMERG_WRITE = 1 << 2;
     }
 }
 
-impl From<Features> for crate::Features {
-    fn from(features: Features) -> Self {
-        Self::from_bits_retain(features.bits())
-    }
-}
-
-impl From<crate::Features> for Features {
-    /// The bits that belong to the console; all others are left out.
-    fn from(features: crate::Features) -> Self {
-        Self::from_bits_truncate(features.bits())
-    }
-}
+device_features!(Features);
 
 /// The configuration space (section 5.3.4).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 pub struct Config {
-    /// Columns of the terminal ([`Features::SIZE`]).
-    pub cols: U16,
-    /// Rows of the terminal ([`Features::SIZE`]).
-    pub rows: U16,
+    /// Columns and rows of the terminal: of no interest.
+    pub size: [U16; 2],
     /// Most ports of the device ([`Features::MULTIPORT`]).
     pub max_nr_ports: U32,
-    /// A character written here comes out without any queue ([`Features::EMERG_WRITE`]).
+    /// Where a character comes out without any queue: of no interest.
     pub emerg_wr: U32,
 }
 

@@ -3,42 +3,19 @@
 use bitflags::bitflags;
 
 bitflags! {
-    /// Feature bits (virtio 1.3, section 6): those with a meaning for every device type are named,
-    /// the device's own (0 to 23 and 50 up) are kept as they are.
+    /// Feature bits (virtio 1.3, section 6): of those with a meaning for every device type the ones
+    /// that anything here has are named; all others are kept as they are.
     ///
     /// A device type's own names are in its module, for example [`crate::blk::Features`].
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
     pub struct Features: u64 {
-        /// Legacy: notify when the ring runs empty even if notifications are suppressed.
-        const NOTIFY_ON_EMPTY = 1 << 24;
-        /// Legacy: any division of a request into descriptors will do.
-        const ANY_LAYOUT = 1 << 27;
         /// Descriptors may refer to tables of descriptors.
         const RING_INDIRECT_DESC = 1 << 28;
         /// `used_event` and `avail_event` say when to notify.
         const RING_EVENT_IDX = 1 << 29;
         /// Complies with virtio 1.0 or later: required of each device here.
         const VERSION_1 = 1 << 32;
-        /// The device's addresses are translated or restricted by the platform.
-        const ACCESS_PLATFORM = 1 << 33;
-        /// Packed virtqueues.
-        const RING_PACKED = 1 << 34;
-        /// Buffers are used in the order in which they were made available.
-        const IN_ORDER = 1 << 35;
-        /// Memory ordering as the platform's devices need it.
-        const ORDER_PLATFORM = 1 << 36;
-        /// Single-root I/O virtualization.
-        const SR_IOV = 1 << 37;
-        /// Notifications of the device carry the available index.
-        const NOTIFICATION_DATA = 1 << 38;
-        /// The driver uses data from the device in its notifications.
-        const NOTIF_CONFIG_DATA = 1 << 39;
-        /// Single queues can be reset.
-        const RING_RESET = 1 << 40;
-        /// Administration virtqueues.
-        const ADMIN_VQ = 1 << 41;
-
-        // Unnamed bits belong to device types.
+        // Other bits are those of features that nothing here has, or belong to device types. belong to device types.
         const _ = !0;
     }
 }
@@ -66,6 +43,24 @@ impl Features {
         })
     }
 }
+
+/// The way from the features of a device type to those of any device, and back; then all others are left out.
+macro_rules! device_features {
+    ($features:ty) => {
+        impl From<$features> for crate::Features {
+            fn from(features: $features) -> Self {
+                Self::from_bits_retain(features.bits())
+            }
+        }
+
+        impl From<crate::Features> for $features {
+            fn from(features: crate::Features) -> Self {
+                Self::from_bits_truncate(features.bits())
+            }
+        }
+    };
+}
+pub(crate) use device_features;
 
 #[cfg(test)]
 mod tests {

@@ -59,7 +59,8 @@ fn check<const N: usize>(chain: &Chain<N>) {
     assert!(chain.buffers().len() <= N && !chain.buffers().is_empty());
     assert!(chain.readable().iter().all(|buffer| !buffer.writable));
     assert!(chain.writable().iter().all(|buffer| buffer.writable));
-    assert!(chain.readable_len() + chain.writable_len() <= 1 << 32);
+    let lengths = chain.buffers().iter().map(|buffer| u64::from(buffer.len));
+    assert!(lengths.sum::<u64>() <= 1 << 32);
 }
 
 /// Serves a ring of garbage until it breaks, or for a while.
@@ -85,7 +86,7 @@ fn serve(window: &Window, layout: QueueLayout, options: Options, position: Posit
             }
             Err(PopError::Queue(_)) => break,
         }
-        assert!(queue.in_flight() <= queue.size());
+        assert!(queue.in_flight() <= layout.size);
         queue.publish(window).unwrap();
         queue.needs_notification(window).unwrap();
         let _ = queue.enable_notifications(window);

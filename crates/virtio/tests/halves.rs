@@ -118,7 +118,7 @@ fn serve(
     while done < requests {
         queue.disable_notifications(window).unwrap();
         while let Some(head) = queue.pop(window, &mut chain).unwrap() {
-            let len = chain.writable_len() as u32;
+            let len = chain.writable().iter().map(|buffer| buffer.len).sum();
             queue.complete(window, head, len).unwrap();
             queue.publish(window).unwrap();
             if queue.needs_notification(window).unwrap() {

@@ -116,9 +116,7 @@ pub struct Chain {
 impl Chain {
     pub fn in_storage(platform: &mut dyn Platform) -> Result<Self, BringUpError> {
         let pages = PAGES;
-        let storage = platform
-            .storage_as_is(pages)
-            .map_err(BringUpError::Storage)?;
+        let storage = platform.storage_as_is(pages)?;
         let chain = Self::new(storage, platform.has_midaws());
         chain.ok_or(BringUpError::Storage(OutOfStorage { pages }))
     }

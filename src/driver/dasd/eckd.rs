@@ -39,7 +39,7 @@ use window::{OutOfWindow, Segment};
 
 use super::chain::Chain;
 use super::thin::Track;
-use super::{BringUpError, Cursor, Disk, Medium};
+use super::{BringUpError, Cursor, Disk, Medium, Thin};
 use crate::css::{Channel, Platform};
 use program::Program;
 use volume::Volume;
@@ -65,7 +65,7 @@ impl Eckd {
         isc: u8,
     ) -> Result<Self, BringUpError> {
         Self::bring_up(platform, id, isc, |platform, path_mask| {
-            let page = platform.storage(1).map_err(BringUpError::Storage)?;
+            let page = platform.storage(1)?;
             let mut channel = Channel::new(id, path_mask, page);
             let volume = Volume::identify(platform, &mut channel)?;
             group::group(platform, &mut channel, path_mask);
@@ -155,26 +155,8 @@ impl Medium for Ckd {
         Some((found.block, found.blocks))
     }
 
-    fn is_thin(&self) -> bool {
-        self.volume.thin
-    }
-
-    fn survey(&mut self, block: u64, parameter: u32, path_mask: u8) -> Option<Orb> {
-        let layout = &self.volume.layout;
-        let orb = self.program.survey(layout, block, parameter, path_mask);
-        orb.ok()
-    }
-
-    fn surveyed(&self, block: u64, ccw: u32) -> Track {
-        self.program.surveyed(&self.volume.layout, block, ccw)
-    }
-
-    fn format(&mut self, block: u64, there: u8, parameter: u32, path_mask: u8) -> Option<Orb> {
-        let layout = &self.volume.layout;
-        let orb = self
-            .program
-            .format(layout, block, there, parameter, path_mask);
-        orb.ok()
+    fn thin(&mut self) -> Option<&mut dyn Thin> {
+        self.volume.thin.then_some(self as &mut dyn Thin)
     }
 
     fn channel(&mut self) -> &mut Channel {
@@ -195,5 +177,25 @@ impl Medium for Ckd {
         }
         group::group(platform, &mut self.channel, path_mask);
         Ok(())
+    }
+}
+
+impl Thin for Ckd {
+    fn survey(&mut self, block: u64, parameter: u32, path_mask: u8) -> Option<Orb> {
+        let layout = &self.volume.layout;
+        let orb = self.program.survey(layout, block, parameter, path_mask);
+        orb.ok()
+    }
+
+    fn surveyed(&self, block: u64, ccw: u32) -> Track {
+        self.program.surveyed(&self.volume.layout, block, ccw)
+    }
+
+    fn format(&mut self, block: u64, there: u8, parameter: u32, path_mask: u8) -> Option<Orb> {
+        let layout = &self.volume.layout;
+        let orb = self
+            .program
+            .format(layout, block, there, parameter, path_mask);
+        orb.ok()
     }
 }

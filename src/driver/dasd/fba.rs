@@ -73,7 +73,7 @@ impl Fba {
         isc: u8,
     ) -> Result<Self, BringUpError> {
         Self::bring_up(platform, id, isc, |platform, path_mask| {
-            let page = platform.storage(1).map_err(BringUpError::Storage)?;
+            let page = platform.storage(1)?;
             let mut channel = Channel::new(id, path_mask, page);
             let chain = Chain::in_storage(platform)?;
             let volume = Volume::identify(platform, &mut channel)?;

@@ -38,27 +38,11 @@ pub trait Medium: fmt::Debug {
     /// in the SCSW.
     fn block_at(&self, ccw: u32) -> u64;
     fn place(&self, block: u64) -> impl fmt::Display;
-    fn partition(&self, number: u8) -> Option<(u64, u64)> {
-        let _ = number;
+    fn partition(&self, _number: u8) -> Option<(u64, u64)> {
         None
     }
-    /// Whether there can be tracks that were never formatted: see [`thin`](super::thin).
-    fn is_thin(&self) -> bool {
-        false
-    }
-    /// Writes a program that finds out which records the track of a block has.
-    fn survey(&mut self, block: u64, parameter: u32, path_mask: u8) -> Option<Orb> {
-        let _ = (block, parameter, path_mask);
-        None
-    }
-    /// What that has found, when it has ended with `ccw` as the address in the SCSW for want of a record.
-    fn surveyed(&self, block: u64, ccw: u32) -> Track {
-        let _ = (block, ccw);
-        Track::default()
-    }
-    /// Writes a program that formats the track of a block behind its first `there` records.
-    fn format(&mut self, block: u64, there: u8, parameter: u32, path_mask: u8) -> Option<Orb> {
-        let _ = (block, there, parameter, path_mask);
+    /// What it can do beside, if there can be tracks that were never formatted.
+    fn thin(&mut self) -> Option<&mut dyn Thin> {
         None
     }
     /// For commands between programs.
@@ -71,4 +55,14 @@ pub trait Medium: fmt::Debug {
     /// The device is there again, over these paths: whether it is what it was.
     fn come_back(&mut self, platform: &mut dyn Platform, path_mask: u8)
         -> Result<(), BringUpError>;
+}
+
+/// A medium with tracks that were never formatted: see [`thin`](super::thin).
+pub trait Thin {
+    /// Writes a program that finds out which records the track of a block has.
+    fn survey(&mut self, block: u64, parameter: u32, path_mask: u8) -> Option<Orb>;
+    /// What that has found, when it has ended with `ccw` as the address in the SCSW for want of a record.
+    fn surveyed(&self, block: u64, ccw: u32) -> Track;
+    /// Writes a program that formats the track of a block behind its first `there` records.
+    fn format(&mut self, block: u64, there: u8, parameter: u32, path_mask: u8) -> Option<Orb>;
 }

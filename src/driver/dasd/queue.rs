@@ -31,13 +31,28 @@ pub(super) struct Part {
     end: Cursor,
 }
 
+/// Which requests are free, those that came, in their order, and the endings of those that have ended. There is room for all.
+#[derive(Debug)]
+struct Order {
+    free: heapless::Vec<u8, QUEUE_SIZE>,
+    queue: heapless::Deque<u8, QUEUE_SIZE>,
+    done: heapless::Deque<Done, QUEUE_SIZE>,
+}
+
+impl Order {
+    /// The first request of the queue ends.
+    fn finish(&mut self, request: &mut Request, status: BlockStatus) {
+        if let (Some(number), Some(token)) = (self.queue.pop_front(), request.token.take()) {
+            let _ = self.free.push(number);
+            let _ = self.done.push_back(Done { token, status });
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Requests {
     all: Box<[Request]>,
-    free: heapless::Vec<u8, QUEUE_SIZE>,
-    /// In the order in which they came.
-    queue: heapless::Deque<u8, QUEUE_SIZE>,
-    done: heapless::Deque<Done, QUEUE_SIZE>,
+    order: Order,
     /// The running program's share of the first requests of the queue.
     parts: heapless::Vec<Part, QUEUE_SIZE>,
     /// How many requests go alone, since they were in a program that failed.
@@ -50,9 +65,11 @@ impl Requests {
         let all: Vec<Request> = (0..QUEUE_SIZE).map(|_| Request::default()).collect();
         Self {
             all: all.into_boxed_slice(),
-            free: (0..QUEUE_SIZE as u8).collect(),
-            queue: heapless::Deque::new(),
-            done: heapless::Deque::new(),
+            order: Order {
+                free: (0..QUEUE_SIZE as u8).collect(),
+                queue: heapless::Deque::new(),
+                done: heapless::Deque::new(),
+            },
             parts: heapless::Vec::new(),
             alone: 0,
             pieces: Piecewise::default(),
@@ -62,22 +79,22 @@ impl Requests {
     /// Those that wait or are in the program.
     #[inline]
     pub(super) fn waiting(&self) -> usize {
-        self.queue.len()
+        self.order.queue.len()
     }
 
     /// Those whose ending nobody has taken.
     #[inline]
     pub(super) fn ended(&self) -> usize {
-        self.done.len()
+        self.order.done.len()
     }
 
     #[inline]
     pub(super) fn take_ended(&mut self) -> Option<Done> {
-        self.done.pop_front()
+        self.order.done.pop_front()
     }
 
     pub(super) fn first(&self) -> Option<&Request> {
-        self.all.get(usize::from(*self.queue.front()?))
+        self.all.get(usize::from(*self.order.queue.front()?))
     }
 
     pub(super) fn running(&self) -> usize {
@@ -111,7 +128,7 @@ impl Requests {
         if segments.len() > SEGMENTS {
             return Err(SubmitError::TooLarge);
         }
-        let number = self.free.pop().ok_or(SubmitError::Full)?;
+        let number = self.order.free.pop().ok_or(SubmitError::Full)?;
         if let Some(request) = self.all.get_mut(usize::from(number)) {
             // In its place: a whole request has room for many segments, all of which would be copied.
             request.token = Some(token);
@@ -124,7 +141,7 @@ impl Requests {
             let _ = request.segments.extend_from_slice(segments);
         }
         // As long as there are free requests, there is room.
-        let _ = self.queue.push_back(number);
+        let _ = self.order.queue.push_back(number);
         Ok(())
     }
 
@@ -136,7 +153,7 @@ impl Requests {
         let pieces = &mut self.pieces;
         let (one, limit) = pieces.begin();
         let most = if self.alone > 0 || one { 1 } else { QUEUE_SIZE };
-        for &number in self.queue.iter().take(most) {
+        for &number in self.order.queue.iter().take(most) {
             let Some(request) = self.all.get(usize::from(number)) else {
                 break;
             };
@@ -156,7 +173,7 @@ impl Requests {
     pub(super) fn complete(&mut self) {
         self.alone = self.alone.saturating_sub(1);
         for part in &self.parts {
-            let first = self.queue.front().map(|&number| usize::from(number));
+            let first = self.order.queue.front().map(|&number| usize::from(number));
             let Some(request) = first.and_then(|number| self.all.get_mut(number)) else {
                 break;
             };
@@ -165,8 +182,7 @@ impl Requests {
             request.left = request.left.saturating_sub(part.blocks);
             if request.left == 0 {
                 self.pieces.end();
-                let (queue, free, done) = (&mut self.queue, &mut self.free, &mut self.done);
-                finish(queue, free, done, request, BlockStatus::Ok);
+                self.order.finish(request, BlockStatus::Ok);
             } else if self.alone > 0 {
                 // It still goes alone.
                 self.alone += 1;
@@ -180,12 +196,11 @@ impl Requests {
     pub(super) fn fail_first(&mut self) -> bool {
         self.pieces.end();
         self.alone = self.alone.saturating_sub(1);
-        let first = self.queue.front().map(|&number| usize::from(number));
+        let first = self.order.queue.front().map(|&number| usize::from(number));
         let Some(request) = first.and_then(|number| self.all.get_mut(number)) else {
             return false;
         };
-        let (queue, free, done) = (&mut self.queue, &mut self.free, &mut self.done);
-        finish(queue, free, done, request, BlockStatus::IoError);
+        self.order.finish(request, BlockStatus::IoError);
         true
     }
 }
@@ -218,18 +233,4 @@ fn add<M: Medium>(
         }
     }
     (part, false)
-}
-
-/// The first request of the queue ends. There is room for as many endings as there are requests.
-fn finish(
-    queue: &mut heapless::Deque<u8, QUEUE_SIZE>,
-    free: &mut heapless::Vec<u8, QUEUE_SIZE>,
-    done: &mut heapless::Deque<Done, QUEUE_SIZE>,
-    request: &mut Request,
-    status: BlockStatus,
-) {
-    if let (Some(number), Some(token)) = (queue.pop_front(), request.token.take()) {
-        let _ = free.push(number);
-        let _ = done.push_back(Done { token, status });
-    }
 }

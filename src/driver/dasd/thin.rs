@@ -61,9 +61,9 @@ impl<M: Medium> Disk<M> {
     /// The program has ended because there is no record where one should be. Returns whether something is done about it.
     #[cold]
     pub(super) fn lacks_record(&mut self, platform: &mut dyn Platform) -> bool {
-        if !self.medium.is_thin() {
+        let Some(medium) = self.medium.thin() else {
             return false;
-        }
+        };
         if self.requests.pieces.runs > 1 {
             self.requests.separate();
             self.requests.pieces.on = true;
@@ -78,7 +78,7 @@ impl<M: Medium> Disk<M> {
             return false;
         };
         let paths = self.paths.mask(platform);
-        let orb = self.medium.survey(block, self.id.word(), paths);
+        let orb = medium.survey(block, self.id.word(), paths);
         if let Some(orb) = &orb {
             self.run(platform, orb, Purpose::Survey);
         }
@@ -89,20 +89,16 @@ impl<M: Medium> Disk<M> {
     #[cold]
     pub(super) fn surveyed(&mut self, platform: &mut dyn Platform, irb: &Irb, is_whole: bool) {
         let first = self.requests.first().zip(self.requests.first_part());
-        let Some((request, part)) = first else {
+        let Some(((request, part), medium)) = first.zip(self.medium.thin()) else {
             return;
         };
-        let ccw = irb.scsw.program.get();
-        let track = self.medium.surveyed(request.block, ccw);
+        let track = medium.surveyed(request.block, irb.scsw.program.get());
         if is_whole || track.there >= track.all {
             // Somebody else has formatted it meanwhile.
             self.requests.withdraw();
         } else if request.write {
             let (block, paths) = (request.block, self.paths.mask(platform));
-            let orb = self
-                .medium
-                .format(block, track.there, self.id.word(), paths);
-            match orb {
+            match medium.format(block, track.there, self.id.word(), paths) {
                 Some(orb) => self.run(platform, &orb, Purpose::Format),
                 None => {
                     self.fail("no program");

@@ -81,9 +81,7 @@ impl RequestQueue {
         // A slot is written before it is read, and the ring takes the last used ones first: most are
         // never touched.
         let pages = bytes.div_ceil(4096);
-        let slots = platform
-            .storage_as_is(pages)
-            .map_err(TransportError::Storage)?;
+        let slots = platform.storage_as_is(pages)?;
         Ok(Self {
             ring,
             slots,

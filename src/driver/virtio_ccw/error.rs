@@ -1,25 +1,32 @@
 //! What can go wrong between a virtio-ccw device and its driver.
 
-use core::fmt;
-
+use thiserror::Error;
 use virtio::ccw::Command;
 use virtio::ring::LayoutError;
 use virtio::Features;
 
-use crate::css::EnableError;
-use crate::css::{OutOfStorage, ProgramError};
+use crate::css::{EnableError, OutOfStorage, ProgramError};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum TransportError {
-    Enable(EnableError),
-    Storage(OutOfStorage),
+    #[error("the subchannel is not enabled: {0}")]
+    Enable(#[from] EnableError),
+    #[error(transparent)]
+    Storage(#[from] OutOfStorage),
+    #[error("{0:?}: {1}")]
     Program(Command, ProgramError),
+    #[error("a legacy device (before virtio 1.0)")]
     NotModern,
     /// It does not accept these features, all of which it had offered.
+    #[error("features {:#x}, all offered, are not accepted", .0.bits())]
     Features(Features),
+    #[error("there is no queue {0}")]
     NoQueue(u16),
+    #[error("queue {0}: {1}")]
     Layout(u16, LayoutError),
+    #[error("the device does not come out of its reset")]
     NotReset,
+    #[error("bad configuration: {0}")]
     Configuration(&'static str),
 }
 
@@ -29,27 +36,3 @@ impl TransportError {
         matches!(self, Self::Program(_, ProgramError::UnitCheck(sense)) if sense.is_command_reject())
     }
 }
-
-impl fmt::Display for TransportError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Enable(error) => write!(f, "the subchannel is not enabled: {error}"),
-            Self::Storage(error) => error.fmt(f),
-            Self::Program(command, error) => write!(f, "{command:?}: {error}"),
-            Self::NotModern => f.write_str("a legacy device (before virtio 1.0)"),
-            Self::Features(features) => {
-                write!(
-                    f,
-                    "features {:#x}, all offered, are not accepted",
-                    features.bits()
-                )
-            }
-            Self::NoQueue(index) => write!(f, "there is no queue {index}"),
-            Self::Layout(index, error) => write!(f, "queue {index}: {error}"),
-            Self::NotReset => f.write_str("the device does not come out of its reset"),
-            Self::Configuration(what) => write!(f, "bad configuration: {what}"),
-        }
-    }
-}
-
-impl core::error::Error for TransportError {}

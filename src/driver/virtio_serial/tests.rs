@@ -45,15 +45,15 @@ fn bytes_wake_in_both_directions() {
             while let Some(interruption) = machine.pending_interruption() {
                 serial.interruption(&mut machine, &interruption);
             }
-            assert!(!serial.interrupts(true));
+            assert!(!serial.arm());
             console(&mut machine, id).host_sends(2, &[b'w'; 3]);
             machine.work(id);
             let interruption = machine.pending_interruption().expect("an interruption");
             assert_eq!(serial.interruption(&mut machine, &interruption), !adapter);
-            assert!(serial.interrupts(true));
+            assert!(serial.arm());
             assert!(serial.take_wakes(&mut machine));
             assert!(!serial.take_wakes(&mut machine), "one burst, one wake-up");
-            serial.interrupts(false);
+            serial.disarm();
         }
         assert_eq!((serial.unsent(), serial.is_broken()), (0, false));
     }

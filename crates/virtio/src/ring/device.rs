@@ -338,18 +338,6 @@ impl Queue {
         self.layout.size
     }
 
-    /// Where the queue is.
-    #[inline]
-    pub const fn layout(&self) -> QueueLayout {
-        self.layout
-    }
-
-    /// What was negotiated.
-    #[inline]
-    pub const fn options(&self) -> Options {
-        self.options
-    }
-
     /// Looks how far the driver has come.
     #[inline]
     fn look(&mut self, driver: &DriverArea<'_>) -> Result<(), QueueError> {

@@ -25,7 +25,7 @@ mod tests;
 
 use core::sync::atomic::{fence, Ordering};
 
-use window::{ClientAddress, OutOfWindow, Segment, Window};
+use window::{ClientAddress, OutOfWindow, Window};
 
 pub use error::{AddError, DeviceFault};
 
@@ -48,26 +48,6 @@ pub struct Buffer {
 }
 
 impl Buffer {
-    /// A buffer that the device reads.
-    #[inline]
-    pub const fn readable(segment: Segment) -> Self {
-        Self {
-            absolute: segment.absolute,
-            len: segment.len,
-            writable: false,
-        }
-    }
-
-    /// A buffer that the device writes.
-    #[inline]
-    pub const fn writable(segment: Segment) -> Self {
-        Self {
-            absolute: segment.absolute,
-            len: segment.len,
-            writable: true,
-        }
-    }
-
     /// The buffer's descriptor: the last of its chain, or followed by `next`.
     #[inline]
     fn descriptor(&self, next: Option<u16>) -> Descriptor {
@@ -98,47 +78,13 @@ pub struct Addresses {
     pub device: u64,
 }
 
-/// What [`fill_table`] has put into an indirect table: all that [`Queue::add_indirect`] needs to
-/// know of it.
+/// An indirect table: all that [`Queue::add_indirect`] needs to know of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct TableShape {
     /// Number of descriptors.
     pub count: u16,
     /// Bytes that the device may write.
     pub writable: u32,
-}
-
-/// Writes a chain of `buffers` into an indirect table, from its start.
-///
-/// # Errors
-///
-/// [`AddError`] if there is no buffer, if there are more than `table` has room for, or if they are
-/// in the wrong order.
-#[inline]
-pub fn fill_table(
-    table: &mut [Descriptor],
-    buffers: impl IntoIterator<Item = Buffer>,
-) -> Result<TableShape, AddError> {
-    let mut shape = TableShape::default();
-    let mut written = false;
-    for buffer in buffers {
-        let index = usize::from(shape.count);
-        let next = shape.count.checked_add(1).ok_or(AddError::Full)?;
-        *table.get_mut(index).ok_or(AddError::Full)? = buffer.descriptor(Some(next));
-        if buffer.writable {
-            shape.writable = shape.writable.saturating_add(buffer.len);
-        } else if written {
-            return Err(AddError::Order);
-        }
-        written = buffer.writable;
-        shape.count = next;
-    }
-    let last = usize::from(shape.count.checked_sub(1).ok_or(AddError::Empty)?);
-    if let Some(last) = table.get_mut(last) {
-        let flags = last.flags() - DescriptorFlags::NEXT;
-        *last = Descriptor::new(last.address.get(), last.len.get(), flags, 0);
-    }
-    Ok(shape)
 }
 
 /// A virtqueue as its driver sees it, with room for `SIZE` entries.
@@ -373,12 +319,6 @@ impl<const SIZE: usize> Queue<SIZE> {
     #[inline]
     pub const fn size(&self) -> u16 {
         self.layout.size
-    }
-
-    /// Index of the next entry of the available ring: what a notification with data carries.
-    #[inline]
-    pub const fn next_avail(&self) -> u16 {
-        self.next_avail
     }
 
     #[inline]

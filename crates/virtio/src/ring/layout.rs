@@ -9,6 +9,9 @@
 //!              8 bytes each from 4 on: used elements; then u16 avail_event             to 4
 //! ```
 
+use core::marker::PhantomData;
+
+use bitflags::Flags;
 use thiserror::Error;
 use window::{ClientAddress, OutOfWindow, Place, Window, WindowSlice};
 use zerocopy::little_endian::U32;
@@ -160,10 +163,7 @@ impl Areas {
         &self,
         window: &'w Window,
     ) -> Result<DriverArea<'w>, OutOfWindow> {
-        Ok(DriverArea {
-            words: window.open(&self.driver)?,
-            size: self.size,
-        })
+        DriverArea::open(window, &self.driver, self.size)
     }
 
     #[inline(always)]
@@ -171,10 +171,7 @@ impl Areas {
         &self,
         window: &'w Window,
     ) -> Result<DeviceArea<'w>, OutOfWindow> {
-        Ok(DeviceArea {
-            words: window.open(&self.device)?,
-            size: self.size,
-        })
+        DeviceArea::open(window, &self.device, self.size)
     }
 }
 
@@ -218,21 +215,36 @@ impl<'w> Table<'w> {
     }
 }
 
-/// The available ring.
+/// A ring: the area of its writer, with the flags that this one has.
 #[derive(Clone, Copy)]
-pub(super) struct DriverArea<'w> {
+pub(super) struct Ring<'w, F> {
     words: WindowSlice<'w>,
     size: u16,
+    flags: PhantomData<F>,
 }
 
-impl DriverArea<'_> {
+/// The available ring.
+pub(super) type DriverArea<'w> = Ring<'w, AvailFlags>;
+/// The used ring.
+pub(super) type DeviceArea<'w> = Ring<'w, UsedFlags>;
+
+impl<'w, F: Flags<Bits = u16>> Ring<'w, F> {
     #[inline(always)]
-    pub(super) fn flags(&self) -> Result<AvailFlags, OutOfWindow> {
-        Ok(AvailFlags::from_bits_truncate(self.words.load_u16(0)?))
+    fn open(window: &'w Window, place: &Place, size: u16) -> Result<Self, OutOfWindow> {
+        Ok(Self {
+            words: window.open(place)?,
+            size,
+            flags: PhantomData,
+        })
     }
 
     #[inline(always)]
-    pub(super) fn set_flags(&self, flags: AvailFlags) -> Result<(), OutOfWindow> {
+    pub(super) fn flags(&self) -> Result<F, OutOfWindow> {
+        Ok(F::from_bits_truncate(self.words.load_u16(0)?))
+    }
+
+    #[inline(always)]
+    pub(super) fn set_flags(&self, flags: F) -> Result<(), OutOfWindow> {
         self.words.store_u16(0, flags.bits())
     }
 
@@ -248,6 +260,14 @@ impl DriverArea<'_> {
         self.words.store_u16_release(1, idx)
     }
 
+    /// Number of the entry for `idx`.
+    #[inline(always)]
+    fn slot(&self, idx: u16) -> u32 {
+        u32::from(idx & self.size.wrapping_sub(1))
+    }
+}
+
+impl DriverArea<'_> {
     #[inline(always)]
     pub(super) fn head(&self, idx: u16) -> Result<u16, OutOfWindow> {
         self.words.load_u16(2 + self.slot(idx))
@@ -267,46 +287,12 @@ impl DriverArea<'_> {
     pub(super) fn set_used_event(&self, idx: u16) -> Result<(), OutOfWindow> {
         self.words.store_u16(2 + u32::from(self.size), idx)
     }
-
-    #[inline(always)]
-    fn slot(&self, idx: u16) -> u32 {
-        u32::from(idx & self.size.wrapping_sub(1))
-    }
-}
-
-/// The used ring.
-#[derive(Clone, Copy)]
-pub(super) struct DeviceArea<'w> {
-    words: WindowSlice<'w>,
-    size: u16,
 }
 
 impl DeviceArea<'_> {
     #[inline(always)]
-    pub(super) fn flags(&self) -> Result<UsedFlags, OutOfWindow> {
-        Ok(UsedFlags::from_bits_truncate(self.words.load_u16(0)?))
-    }
-
-    #[inline(always)]
-    pub(super) fn set_flags(&self, flags: UsedFlags) -> Result<(), OutOfWindow> {
-        self.words.store_u16(0, flags.bits())
-    }
-
-    /// The index; what it announces is read after it.
-    #[inline(always)]
-    pub(super) fn idx(&self) -> Result<u16, OutOfWindow> {
-        self.words.load_u16_acquire(1)
-    }
-
-    /// Makes everything written so far visible, then the index.
-    #[inline(always)]
-    pub(super) fn set_idx(&self, idx: u16) -> Result<(), OutOfWindow> {
-        self.words.store_u16_release(1, idx)
-    }
-
-    #[inline(always)]
     pub(super) fn element(&self, idx: u16) -> Result<UsedElement, OutOfWindow> {
-        let word = self.slot(idx);
+        let word = 1 + 2 * self.slot(idx);
         Ok(UsedElement {
             id: U32::new(self.words.load_u32(word)?),
             len: U32::new(self.words.load_u32(word + 1)?),
@@ -315,7 +301,7 @@ impl DeviceArea<'_> {
 
     #[inline(always)]
     pub(super) fn set_element(&self, idx: u16, id: u32, len: u32) -> Result<(), OutOfWindow> {
-        let word = self.slot(idx);
+        let word = 1 + 2 * self.slot(idx);
         self.words.store_u32(word, id)?;
         self.words.store_u32(word + 1, len)
     }
@@ -328,12 +314,6 @@ impl DeviceArea<'_> {
     #[inline(always)]
     pub(super) fn set_avail_event(&self, idx: u16) -> Result<(), OutOfWindow> {
         self.words.store_u16(self.event(), idx)
-    }
-
-    /// Number of the 32-bit word at which the element for `idx` starts.
-    #[inline(always)]
-    fn slot(&self, idx: u16) -> u32 {
-        1 + 2 * u32::from(idx & self.size.wrapping_sub(1))
     }
 
     /// Number of the 16-bit word that holds the event index.

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use proptest::prelude::*;
 use virtio::ring::device::{self, Chain, PopError, Position};
-use virtio::ring::driver::{self, fill_table, AddError, Used};
-use virtio::ring::{Descriptor, Options, QueueLayout};
+use virtio::ring::driver::{self, AddError, TableShape, Used};
+use virtio::ring::{Descriptor, DescriptorFlags, Options, QueueLayout};
 use virtio_queue::{Queue as PeerQueue, QueueT};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 use window::{ClientAddress, Window};
@@ -347,7 +347,17 @@ fn add(
         let head = driver.vacant()?;
         let place = TABLES + u64::from(head) * TABLE_BYTES;
         let mut table = [Descriptor::new_zeroed(); 32];
-        let shape = fill_table(&mut table, buffers).unwrap();
+        let mut shape = TableShape::default();
+        for (buffer, place) in buffers.zip(&mut table) {
+            shape.count += 1;
+            let mut flags = DescriptorFlags::empty();
+            flags.set(DescriptorFlags::WRITE, buffer.writable);
+            let last = usize::from(shape.count) == chain.len();
+            flags.set(DescriptorFlags::NEXT, !last);
+            let next = if last { 0 } else { shape.count };
+            *place = Descriptor::new(buffer.absolute, buffer.len, flags, next);
+            shape.writable += if buffer.writable { buffer.len } else { 0 };
+        }
         memory
             .write_slice(table.as_bytes(), GuestAddress(place))
             .unwrap();

@@ -281,7 +281,7 @@ pub fn translated(client: &mut Client, orb: &Orb, acts: &[Act]) -> Run {
     };
     let mut before = client.bytes.clone();
     loop {
-        assert!(hardware.is_well_formed());
+        assert!(hardware.check().is_ok());
         let shown = run.interruptions.len();
         let mut appliance = Appliance {
             client,

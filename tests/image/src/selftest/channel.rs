@@ -34,13 +34,13 @@ impl remote::Machine for Machine {
     fn sleep(&mut self, deadline: Tod) {
         self.bell.arm_wakeup();
         let nap = self.hardware.now().plus_micros(NAP);
-        if !self.bell.rings() && !self.serial.interrupts(true) {
+        if !self.bell.rings() && !self.serial.arm() {
             self.hardware.pause(deadline.min(nap));
         }
         while let Some(interruption) = self.hardware.pending_interruption() {
             self.serial.interruption(&mut self.hardware, &interruption);
         }
-        self.serial.interrupts(false);
+        self.serial.disarm();
         self.serial.take_wakes(&mut self.hardware);
         self.bell.disarm_wakeup();
         self.bell.heard();

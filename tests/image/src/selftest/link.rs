@@ -69,13 +69,13 @@ impl Link {
     #[inline(never)]
     fn sleep(&mut self, deadline: Tod) -> Option<Wake> {
         let mut wake = None;
-        if !self.serial.interrupts(true) {
+        if !self.serial.arm() {
             wake = Some(self.platform.wait(Some(deadline)));
         }
         while let Some(interruption) = self.platform.pending_interruption() {
             self.serial.interruption(&mut self.platform, &interruption);
         }
-        self.serial.interrupts(false);
+        self.serial.disarm();
         wake
     }
 

@@ -29,8 +29,7 @@ pub struct Chain<const N: usize> {
     buffers: [Buffer; N],
     count: usize,
     readable: usize,
-    readable_len: u64,
-    writable_len: u64,
+    bytes: u64,
 }
 
 impl<const N: usize> Chain<N> {
@@ -45,8 +44,7 @@ impl<const N: usize> Chain<N> {
             buffers: [NONE; N],
             count: 0,
             readable: 0,
-            readable_len: 0,
-            writable_len: 0,
+            bytes: 0,
         }
     }
 
@@ -68,24 +66,11 @@ impl<const N: usize> Chain<N> {
         self.buffers().get(self.readable..).unwrap_or(&[])
     }
 
-    /// Bytes in all buffers that the device reads.
-    #[inline]
-    pub const fn readable_len(&self) -> u64 {
-        self.readable_len
-    }
-
-    /// Bytes in all buffers that the device writes.
-    #[inline]
-    pub const fn writable_len(&self) -> u64 {
-        self.writable_len
-    }
-
     #[inline]
     pub(super) fn clear(&mut self) {
         self.count = 0;
         self.readable = 0;
-        self.readable_len = 0;
-        self.writable_len = 0;
+        self.bytes = 0;
     }
 
     /// Walks the chain that starts at descriptor `head`, once, and copies what it says. `self` is
@@ -132,10 +117,9 @@ impl<const N: usize> Chain<N> {
                 });
             }
         }
-        // At most `N` lengths of 32 bits: neither sum can have overflowed.
-        let total = self.readable_len + self.writable_len;
-        if total > MAX_BYTES {
-            return Err(ChainError::TooManyBytes(total));
+        // At most `N` lengths of 32 bits: the sum cannot have overflowed.
+        if self.bytes > MAX_BYTES {
+            return Err(ChainError::TooManyBytes(self.bytes));
         }
         Ok(())
     }
@@ -152,15 +136,13 @@ impl<const N: usize> Chain<N> {
             len,
             writable,
         };
-        if writable {
-            self.writable_len += u64::from(len);
-        } else {
+        if !writable {
             if self.readable != self.count {
                 return Err(ChainError::ReadableAfterWritable);
             }
             self.readable += 1;
-            self.readable_len += u64::from(len);
         }
+        self.bytes += u64::from(len);
         self.count += 1;
         Ok(())
     }

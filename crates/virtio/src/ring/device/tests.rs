@@ -343,7 +343,7 @@ fn layouts_that_cannot_be_are_refused() {
     let window = Window::borrowed(memory, 0);
     let good = QueueLayout::contiguous(SIZE);
     let try_layout = |layout| {
-        Queue::new(&window, layout, OPTIONS, Position::default()).map(|queue| queue.size())
+        Queue::new(&window, layout, OPTIONS, Position::default()).map(|queue| queue.layout.size)
     };
     assert_eq!(try_layout(good), Ok(SIZE));
     for size in [0, 3, 2048, 32768, u16::MAX] {

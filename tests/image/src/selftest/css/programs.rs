@@ -220,7 +220,7 @@ fn rejected(fixture: &mut Subchannel) -> Outcome {
     unit_check(&irb)?;
     // An emulated subchannel stores the sense bytes, and their count in the wrong place.
     ensure("concurrent sense", irb.concurrent_sense().is_some())?;
-    command_reject(irb.ecw.first())
+    command_reject(irb.ecw.0.first())
 }
 
 fn rejected_then_sensed(fixture: &mut Subchannel) -> Outcome {

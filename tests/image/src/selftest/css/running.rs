@@ -12,6 +12,7 @@ use alloc::vec;
 use channel::{
     ActivityControl, Ccw1, CcwFlags, CommandCode, FunctionControl, Irb, OrbFlags, Refusal, Tested,
 };
+use s390x::ebcdic::Text;
 use s390x::sysinfo::{Machine, SystemInformation};
 use window::ClientAddress;
 use zerocopy::IntoBytes;
@@ -296,5 +297,5 @@ fn replaced(fixture: &mut Subchannel) -> Outcome {
 fn fetches_ccws_in_parts() -> bool {
     let mut block = Box::new(SystemInformation::zeroed());
     let machine = Machine::read(&mut block);
-    machine.is_some_and(|machine| machine.manufacturer().to_string() == "HRC")
+    machine.is_some_and(|machine| Text(&machine.manufacturer).to_string() == "HRC")
 }
