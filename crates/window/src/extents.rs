@@ -28,8 +28,6 @@ impl Extents {
     }
 
     /// Whether one of the others has the bytes from `start` to `end` in it.
-    #[cold]
-    #[inline(never)]
     pub fn contain(&self, start: u64, end: u64) -> bool {
         self.more.iter().any(|(from, to)| {
             let (from, to) = (from.load(Ordering::Relaxed), to.load(Ordering::Relaxed));

@@ -181,7 +181,6 @@ impl Window {
 
     /// Whether the `length` bytes at `address` lie in the window. An empty range does if its
     /// address is in an extent or at its end.
-    #[inline]
     pub fn contains(&self, address: ClientAddress, length: u64) -> bool {
         match address.value().checked_add(length) {
             Some(end) => end <= self.extents.first() || self.extents.contain(address.value(), end),
@@ -242,9 +241,7 @@ impl Window {
     /// Gives the absolute addresses of a range, for DMA by a device of this side. They do not wrap around.
     #[inline]
     pub fn translate(&self, address: ClientAddress, len: u32) -> Result<Segment, OutOfWindow> {
-        if !self.contains(address, u64::from(len)) {
-            return Err(self.refuse(address, u64::from(len)));
-        }
+        self.checked(address, u64::from(len))?;
         match self.absolute_base.checked_add(address.value()) {
             Some(absolute) if absolute.checked_add(u64::from(len)).is_some() => {
                 Ok(Segment { absolute, len })
@@ -284,10 +281,11 @@ impl Window {
     #[inline(always)]
     pub fn open(&self, place: &Place) -> Result<WindowSlice<'_>, OutOfWindow> {
         let (address, length) = (place.address, place.length);
-        if place.end > self.extents.first() && !self.contains(address, u64::from(length)) {
-            return Err(self.refuse(address, u64::from(length)));
-        }
-        let start = self.base.wrapping_add(address.value() as usize);
+        let start = if place.end <= self.extents.first() {
+            self.base.wrapping_add(address.value() as usize)
+        } else {
+            self.elsewhere(address, u64::from(length))?
+        };
         // SAFETY: the range ends in the first extent, or was just found in another one.
         Ok(unsafe { WindowSlice::new(self, start, address, length) })
     }
@@ -295,11 +293,22 @@ impl Window {
     /// The pointer to a range that lies in the window.
     #[inline(always)]
     fn checked(&self, address: ClientAddress, length: u64) -> Result<*mut u8, OutOfWindow> {
-        if self.contains(address, length) {
-            Ok(self.base.wrapping_add(address.value() as usize))
-        } else {
-            Err(self.refuse(address, length))
+        match address.value().checked_add(length) {
+            Some(end) if end <= self.extents.first() => {
+                Ok(self.base.wrapping_add(address.value() as usize))
+            }
+            _ => self.elsewhere(address, length),
         }
+    }
+
+    /// The same for a range that is not in the extent at the window's first byte.
+    #[cold]
+    #[inline(never)]
+    fn elsewhere(&self, address: ClientAddress, length: u64) -> Result<*mut u8, OutOfWindow> {
+        if self.contains(address, length) {
+            return Ok(self.base.wrapping_add(address.value() as usize));
+        }
+        Err(self.refuse(address, length))
     }
 
     #[cold]
