@@ -44,6 +44,8 @@ pub struct Control {
     /// What each client has to share, once somebody has asked: the entries do not change.
     shares: Vec<OnceCell<Share>>,
     memory: MemoryWords,
+    /// The daemon has not been told yet that all of its changes to clients' memory have been taken.
+    pub settling: bool,
     about: Appliance,
     /// Entries of the list of owned devices that are in use; at first, those that an earlier life may have left.
     listed: u32,
@@ -221,6 +223,7 @@ impl Control {
                 .collect(),
             listed: area.count::<control::Device>(),
             memory: MemoryWords::new(&area).map_err(wrong)?,
+            settling: false,
             storage,
             area,
         };
@@ -271,8 +274,9 @@ impl Control {
         if let Some(place) = place {
             let _ = place.set(share.clone());
         }
-        // Nothing of this life is in flight there yet.
-        if let Some(change) = self.apply_memory(index) {
+        // What an earlier life has taken this one has to take, too. Nothing of this one is in flight there yet.
+        let _ = self.apply_memory(index);
+        if let Some(change) = self.changed_memory(index) {
             self.taken(change);
         }
         Ok(share)
@@ -359,7 +363,7 @@ impl Control {
     /// Before sleeping. Returns whether the daemon rang.
     pub fn arm_wakeup(&mut self) -> bool {
         self.bell.arm_wakeup();
-        self.bell.rings() || self.changed_memory().next().is_some()
+        self.bell.rings() || self.settling
     }
 
     pub fn disarm_wakeup(&mut self) {

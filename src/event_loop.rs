@@ -302,10 +302,15 @@ impl Appliance {
     /// Has clients' memory be what the daemon says that it is. What goes is used by requests in flight until they end.
     fn change_memory(&mut self) {
         let Self { control, plane, .. } = self;
-        for client in control.changed_memory() {
-            let change = control.apply_memory(client);
-            if let Some(change) = change.filter(|_| plane.proxy.settle(client)) {
+        control.settling = false;
+        for client in 0..control.client_count() {
+            let Some(change) = control.changed_memory(client) else {
+                continue;
+            };
+            if plane.proxy.settle(client) {
                 control.taken(change);
+            } else {
+                control.settling = true;
             }
         }
     }

@@ -8,7 +8,7 @@ use vcss::client::{Command, ProgramByte};
 use vcss::control::{
     self, ClientMemory, Condition, ConditionState, ExportKind, Life, Loan, LoanState, Order, HOST,
 };
-use vcss::layout::{Doorbell, DoorbellHalf, Extent, Kind, Name};
+use vcss::layout::{Doorbell, DoorbellHalf, Kind, Name};
 use vcss::{plan, Area, AreaError, Word};
 use window::Window;
 use zerocopy::big_endian::{U16, U32, U64};
@@ -110,8 +110,10 @@ impl Areas {
         let program = program_span(&self.host, layout.host, HOST_PROGRAM_BYTES);
         let host = config.clients.len();
         self.describe_client(host, HOST, layout.host, program, program)?;
-        let mut memory = ClientMemory::default();
-        memory.extents[0] = Extent::new(0, program.length);
+        let memory = ClientMemory {
+            length: program.length.into(),
+            ..ClientMemory::default()
+        };
         self.control.write(host as u32, &memory)?;
         for (index, disk) in config.disks.iter().enumerate() {
             let entry = control::Disk {

@@ -12,6 +12,8 @@
 //! * Memory is laid before the appliance is told of it, and taken back only when the appliance says that nothing in flight is in it
 //!   any more, or when there is no appliance.
 //! * The memory of one VM at a time is in a window. A client's disks, which have connections of their own, share it.
+//! * To the appliance a window is one piece. Where a VM has no memory between two pieces of it, its lowest piece is laid once more: who
+//!   names a place there reaches memory of its own, and nobody else's.
 
 mod former;
 mod overlay;
@@ -20,7 +22,8 @@ mod tests;
 
 use std::fs::File;
 use std::mem::offset_of;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{bail, Context, Result};
@@ -29,9 +32,8 @@ use rustix::fs::fstatfs;
 use rustix::io::Errno;
 use stellwerk_overlay::PAGE;
 use vcss::control::{ClientMemory, MemoryTaken};
-use vcss::layout::Extent;
 use vcss::{Area, AreaError, Word};
-use window::MAX_EXTENTS;
+use zerocopy::big_endian::U32;
 
 use crate::doorbell::BellHandle;
 use crate::layout::{AreaNumber, Span};
@@ -45,6 +47,8 @@ use overlay::LayError;
 /// How often it is looked whether the appliance has taken a change: after so long first, then after twice as long each time.
 const FIRST_LOOK: Duration = Duration::from_micros(20);
 const LAST_LOOK: Duration = Duration::from_millis(5);
+/// How often at most the lowest piece of a client's memory is laid where the client has none.
+const MAX_FILLERS: usize = 256;
 /// Type of a file system of huge pages.
 const HUGETLBFS: i64 = 0x9584_58F6;
 
@@ -71,8 +75,8 @@ pub enum Foreign {
     Size { bytes: u64, guest: u64, room: u64 },
     #[error("its memory's file is shorter than the memory ({bytes:#x} bytes at guest address {guest:#x})")]
     Short { bytes: u64, guest: u64 },
-    #[error("its memory is in too many pieces: at most {MAX_EXTENTS} that do not touch")]
-    TooMany,
+    #[error("its memory is in too many pieces, or these are too far apart")]
+    Scattered,
     #[error("another VM is served as this client, and its memory is in the way; when it has ended, this one can be served")]
     Another,
     #[error("it was served by a daemon that has died since, and what it had in flight then is not known: it has to be started again")]
@@ -109,7 +113,7 @@ impl Piece {
 #[derive(Debug)]
 struct Region {
     piece: Piece,
-    file: OwnedFd,
+    file: Arc<File>,
     identity: FileIdentity,
     /// How many of the client's connections have it.
     users: usize,
@@ -162,7 +166,7 @@ impl Windows {
                         size: span.length,
                         offset: 0,
                     },
-                    file: memory.try_clone()?.into(),
+                    file: Arc::new(memory.try_clone()?),
                     identity: FileIdentity::of(memory)?,
                     users: 1,
                 })
@@ -200,7 +204,7 @@ impl Windows {
                 continue;
             };
             let (before, mut is_gone) = (regions.len(), false);
-            regions.retain(|region| match room.lay(&overlay, &region.piece, Some(&region.file)) {
+            regions.retain(|region| match room.lay(&overlay, &region.piece, &region.file) {
                 Ok(()) => true,
                 Err(LayError::Refused(error)) => {
                     tracing::error!(client, %error, "a client's memory cannot be laid over its window again: it is served no more");
@@ -211,7 +215,7 @@ impl Windows {
                     true
                 }
             });
-            if is_gone {
+            if is_gone || room.fill(&overlay, regions) == Err(LayError::Gone) {
                 bail!(
                     "what is loaded into QEMU does not answer: it may have ended, or it may be a program that loads nothing \
                      (qemu = \"…\" in [appliance])"
@@ -269,26 +273,32 @@ impl Windows {
         if regions.iter().any(meets) {
             return Err(Foreign::Another);
         }
-        let pieces = regions.iter().map(|region| region.piece);
-        if extents(pieces.chain([piece])).len() > MAX_EXTENTS {
-            return Err(Foreign::TooMany);
-        }
-        let file = OwnedFd::from(file.try_clone().map_err(|_| Foreign::Unknown)?);
+        let file = Arc::new(file.try_clone().map_err(|_| Foreign::Unknown)?);
         self.former.note(identity).map_err(|_| Foreign::Unknown)?;
-        if let Some(there) = overlay {
-            match room.lay(there, &piece, Some(&file)) {
-                Ok(()) => {}
-                // The next QEMU has it laid before its VM runs.
-                Err(LayError::Gone) => *overlay = None,
-                Err(LayError::Refused(error)) => return Err(Foreign::Unmapped(error)),
-            }
-        }
         regions.push(Region {
             piece,
-            file,
+            file: Arc::clone(&file),
             identity,
             users: 1,
         });
+        let mut laid = match fillers(regions).len() > MAX_FILLERS {
+            true => Err(Foreign::Scattered),
+            false => Ok(()),
+        };
+        if let (Some(there), Ok(())) = (&overlay, laid) {
+            let done = room.lay(there, &piece, &file);
+            match done.and_then(|()| room.fill(there, regions)) {
+                Ok(()) => {}
+                // The next QEMU has it laid before its VM runs.
+                Err(LayError::Gone) => *overlay = None,
+                Err(LayError::Refused(error)) => laid = Err(Foreign::Unmapped(error)),
+            }
+        }
+        if laid.is_err() {
+            // What may have been laid is beyond what the appliance is told of, or between pieces that are there.
+            regions.pop();
+            return laid;
+        }
         self.publish(&state, client);
         drop(state);
         self.wait(room);
@@ -317,11 +327,18 @@ impl Windows {
         self.wait(room);
         let mut state = self.state.lock();
         let State { overlay, regions } = &mut *state;
-        if let Some(regions) = regions.get_mut(client) {
-            regions.retain(|region| !is_it(region));
-        }
+        let Some(regions) = regions.get_mut(client) else {
+            return;
+        };
+        let before = end(regions.iter());
+        regions.retain(|region| !is_it(region));
+        let after = end(regions.iter());
         if let Some(there) = overlay {
-            match room.lay(there, piece, None) {
+            let taken = match before - after {
+                0 => Ok(()),
+                beyond => there.take_back(room.span.offset + after, beyond),
+            };
+            match taken.and_then(|()| room.fill(there, regions)) {
                 Ok(()) => {}
                 Err(LayError::Gone) => *overlay = None,
                 Err(LayError::Refused(error)) => {
@@ -338,14 +355,11 @@ impl Windows {
             return;
         };
         let used = regions.iter().filter(|region| region.users > 0);
-        let mut entry = ClientMemory {
+        let entry = ClientMemory {
+            length: end(used).into(),
             generation: room.wanted.load().into(),
-            ..ClientMemory::default()
+            reserved: U32::ZERO,
         };
-        let all = extents(used.map(|region| region.piece));
-        for (to, (start, length)) in entry.extents.iter_mut().zip(all) {
-            *to = Extent::new(start, length);
-        }
         if let Err(error) = self.control.write(client as u32, &entry) {
             tracing::error!(%error, "control area");
         }
@@ -392,27 +406,49 @@ impl Room {
         Ok(())
     }
 
-    fn lay(
-        &self,
-        overlay: &Overlay,
-        piece: &Piece,
-        file: Option<&OwnedFd>,
-    ) -> Result<(), LayError> {
+    fn lay(&self, overlay: &Overlay, piece: &Piece, file: &File) -> Result<(), LayError> {
         let place = self.span.offset + piece.guest;
-        overlay.lay(place, piece.size, piece.offset, file.map(AsFd::as_fd))
+        overlay.lay(place, piece.size, piece.offset, file.as_fd())
+    }
+
+    /// Lays what is between pieces.
+    fn fill(&self, overlay: &Overlay, regions: &[Region]) -> Result<(), LayError> {
+        fillers(regions)
+            .iter()
+            .try_for_each(|(piece, file)| self.lay(overlay, piece, file))
     }
 }
 
-/// Where there is memory, by start and length: pieces that touch are one.
-fn extents(pieces: impl Iterator<Item = Piece>) -> Vec<(u64, u64)> {
-    let mut pieces: Vec<Piece> = pieces.collect();
-    pieces.sort_by_key(|piece| piece.guest);
-    let mut all: Vec<(u64, u64)> = Vec::new();
-    for piece in pieces {
-        match all.last_mut() {
-            Some((start, length)) if *start + *length == piece.guest => *length += piece.size,
-            _ => all.push((piece.guest, piece.size)),
+/// How far a client's memory reaches.
+fn end<'a>(regions: impl Iterator<Item = &'a Region>) -> u64 {
+    regions
+        .map(|region| region.piece.end())
+        .max()
+        .unwrap_or_default()
+}
+
+/// What is laid between pieces of a client's memory: of the lowest piece, again and again, as much as there is room for.
+fn fillers(regions: &[Region]) -> Vec<(Piece, &File)> {
+    let mut pieces: Vec<&Region> = regions.iter().collect();
+    pieces.sort_by_key(|region| region.piece.guest);
+    let mut all = Vec::new();
+    let Some(lowest) = pieces.first() else {
+        return all;
+    };
+    let mut at = 0;
+    for Region { piece, .. } in &pieces {
+        while at < piece.guest && all.len() <= MAX_FILLERS {
+            let size = lowest.piece.size.min(piece.guest - at);
+            let offset = lowest.piece.offset;
+            let filler = Piece {
+                guest: at,
+                size,
+                offset,
+            };
+            all.push((filler, &*lowest.file));
+            at += size;
         }
+        at = piece.end();
     }
     all
 }

@@ -35,27 +35,23 @@ pub struct MemoryChange {
 }
 
 impl Control {
-    /// The clients whose memory is to be another one.
-    pub fn changed_memory(&self) -> impl Iterator<Item = u16> + '_ {
-        let all = (0..).zip(&self.memory.0);
-        all.filter_map(|(client, (wanted, taken))| {
-            (wanted.load() != taken.load()).then_some(client)
-        })
-    }
-
-    /// Has a client's window be where the daemon says that it has memory, if the window has been made.
-    pub fn apply_memory(&self, client: u16) -> Option<MemoryChange> {
-        let (wanted, _) = self.memory.0.get(usize::from(client))?;
+    /// Has a client's window be as long as the daemon says that it has memory, if the daemon has changed that.
+    pub fn changed_memory(&self, client: u16) -> Option<MemoryChange> {
+        let (wanted, taken) = self.memory.0.get(usize::from(client))?;
         // What is changed while it is read has another generation afterwards.
         let generation = wanted.load();
-        let entry: ClientMemory = self.area.read(u32::from(client)).ok()?;
-        let share = self.shares.get(usize::from(client));
-        if let Some(share) = share.and_then(|share| share.get()) {
-            let extents = entry.extents.iter();
-            let extents = extents.map(|extent| (extent.offset.get(), extent.length.get()));
-            share.window.set_extents(extents);
-        }
+        (generation != taken.load()).then(|| self.apply_memory(client))?;
         Some(MemoryChange { client, generation })
+    }
+
+    /// Has a client's window be as long as the daemon says, if it has been made.
+    pub(super) fn apply_memory(&self, client: u16) -> Option<()> {
+        let entry: ClientMemory = self.area.read(u32::from(client)).ok()?;
+        let share = self.shares.get(usize::from(client))?.get();
+        if let Some(share) = share {
+            share.window.set_len(entry.length.get());
+        }
+        Some(())
     }
 
     /// Nothing that was in flight before a change is in flight any more.

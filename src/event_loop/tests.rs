@@ -209,8 +209,10 @@ fn areas(
             reserved: [0; 48],
         };
         area.write(index.into(), &entry).unwrap();
-        let mut there = ClientMemory::default();
-        there.extents[0] = Extent::new(0, PAGE);
+        let there = ClientMemory {
+            length: PAGE.into(),
+            ..ClientMemory::default()
+        };
         area.write(index.into(), &there).unwrap();
     }
     for (index, &device) in (0..).zip(disks) {

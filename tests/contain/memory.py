@@ -59,6 +59,18 @@ def case_memory_comes_and_goes(scene):
     disk.plug(again)
     ring.data = HIGH + 4 * MIB
     ring.works()
+    # Where memory is taken out between two pieces there is memory of the client's own, and none of what was taken out.
+    disk.unplug(more)
+    more.memory[:] = b"\xa5" * more.size
+    for life in range(2):
+        ring.data = HIGH
+        ring.start(READ, 0, length=4096)
+        ring.kick()
+        ring.wait(1)
+        assert more.memory[:] == b"\xa5" * more.size, f"memory that was taken out was written to in life {life}"
+        ring.data = HIGH + 4 * MIB
+        ring.works()
+        scene.restart_appliance()
     scene.down()
 
 
@@ -96,11 +108,11 @@ def case_memory_refused(scene):
     larger = scene.window("a", new=True, size=80 * MIB)
     refused(larger, "than its window of 64 MiB")
     disk = scene.connect("a", window=scene.window("a", new=True, size=8 * MIB))
-    for number in range(6):
-        disk.plug(disk.window.plug(HIGH + 2 * number * MIB, MIB))
+    for number in range(31):
+        disk.plug(disk.window.plug(HIGH + number * 65536, 4096))
     try:
-        disk.plug(disk.window.plug(HIGH + 12 * MIB, MIB))
-        raise AssertionError("eight pieces are not refused")
+        disk.plug(disk.window.plug(HIGH + 4 * MIB, MIB))
+        raise AssertionError("33 pieces are not refused")
     except Refused:
         pass
     disk.rings[0].works()

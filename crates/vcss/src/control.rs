@@ -6,7 +6,6 @@
 //! the appliance at any time, for `stellwerk status` and `stellwerk lscss`; so is the
 //! [trace](crate::trace).
 
-use window::MAX_EXTENTS;
 use zerocopy::big_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, TryFromBytes};
 
@@ -23,7 +22,7 @@ pub struct Client {
     /// Its area.
     pub area: Extent,
     /// Its window: where its absolute addresses begin and how far they reach at most. Ring addresses, and
-    /// every address in a ring, are resolved here. [`ClientMemory`] says where in it there is memory.
+    /// every address in a ring, are resolved here. [`ClientMemory`] says how much of it there is.
     pub window: Extent,
     /// Its program window: CCWs and the data areas they name are resolved here. The same as the window
     /// for a client that writes channel programs itself; pages of the area when the daemon writes them.
@@ -32,20 +31,20 @@ pub struct Client {
     pub reserved: [u8; 48],
 }
 
-/// In which parts of its window a client has memory. One entry for each client.
+/// How much memory a client has in its window. One entry for each client.
 ///
-/// The daemon changes it at any time: it writes the extents, then the generation, and rings. The appliance uses no memory beside the
-/// new extents from then on. It says so by [`MemoryTaken`] when nothing that was in flight before is in flight any more; until then
+/// The daemon changes it at any time: it writes the length, then the generation, and rings. The appliance uses no memory beyond the
+/// new length from then on. It says so by [`MemoryTaken`] when nothing that was in flight before is in flight any more; until then
 /// the daemon leaves the memory as it is.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct ClientMemory {
-    /// Each by its client address and length; with the length 0 it is none.
-    pub extents: [Extent; MAX_EXTENTS],
-    /// Counts the daemon's changes; written last.
+    /// Bytes from the window's first one on.
+    pub length: U64,
+    /// Counts the daemon's changes, also those that leave the length as it is; written last.
     pub generation: U32,
     /// Zero.
-    pub reserved: [U32; 3],
+    pub reserved: U32,
 }
 
 /// Up to which change of its [`ClientMemory`] a client's memory has been changed. Written by the appliance.

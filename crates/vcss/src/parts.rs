@@ -30,7 +30,7 @@ entries! {
     Order: Order, 8;
     Loan: Loans, 16;
     Condition: Conditions, 128;
-    ClientMemory: ClientMemories, 128;
+    ClientMemory: ClientMemories, 16;
     MemoryTaken: MemoriesTaken, 8;
     Appliance: Appliance, 128;
     Device: Devices, 64;

@@ -16,12 +16,9 @@
 //!
 //! # Limits
 //!
-//! A window is one contiguous room: client absolute address + base = this side's address. The other
-//! VM need not have memory in all of it: [`Window::set_extents`] says where it has. Most have it in one piece
-//! from address 0 on, and that is what costs one compare. A range that begins in one extent and ends in another
-//! is refused, also if they touch.
-//!
-//! A window holds no lock and gives no atomicity beyond one aligned 16- or 32-bit word; the other side may
+//! A window is one contiguous piece: client absolute address + base = this side's address. It may
+//! become longer and shorter, up to the length that it was made with. It
+//! holds no lock and gives no atomicity beyond one aligned 16- or 32-bit word; the other side may
 //! write at any instant, so two reads of one address may give two values.
 //!
 //! # The rule
@@ -48,7 +45,6 @@
 mod address;
 mod copy;
 mod error;
-mod extents;
 mod slice;
 #[cfg(not(feature = "stores"))]
 mod stores;
@@ -62,25 +58,22 @@ use core::fmt;
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 use core::ops::Deref;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 pub use address::{ClientAddress, Segment};
 pub use error::OutOfWindow;
-pub use extents::MAX_EXTENTS;
 pub use slice::{Lines, WindowSlice, WindowWord};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
-
-use extents::Extents;
 
 /// The memory of another VM, as this side sees it.
 ///
 /// Not `Clone`: the one who made the window decides how long it lives; everybody else borrows it.
 pub struct Window {
     base: *mut u8,
-    /// Bytes that the window may have.
+    /// At most `room`.
+    length: AtomicU64,
     room: u64,
     absolute_base: u64,
-    /// All of them inside the room.
-    extents: Extents,
 }
 
 // SAFETY: `base` points to memory that no thread holds a reference to (contract of `new`); where
@@ -92,7 +85,7 @@ unsafe impl Send for Window {}
 unsafe impl Sync for Window {}
 
 impl Window {
-    /// Makes a window of `length` bytes at `base`, all of which are there.
+    /// Makes a window of `length` bytes at `base`.
     ///
     /// `absolute_base` is the address of the window's first byte as a device owned by this side
     /// has to be given it for DMA. In the appliance, which runs without address translation, it
@@ -111,9 +104,9 @@ impl Window {
     pub const unsafe fn new(base: *mut u8, length: u64, absolute_base: u64) -> Self {
         Self {
             base,
+            length: AtomicU64::new(length),
             room: length,
             absolute_base,
-            extents: Extents::whole(length),
         }
     }
 
@@ -153,21 +146,20 @@ impl Window {
         }
     }
 
-    /// Says in which parts of the window the other VM has memory from now on: start and length of each, at most
-    /// [`MAX_EXTENTS`]. What is outside the window is left out, and so is what is too many.
+    /// The window's length in bytes. Valid client addresses are below it.
+    #[inline(always)]
+    pub fn len(&self) -> u64 {
+        self.length.load(Ordering::Relaxed)
+    }
+
+    /// The other VM has so much memory from now on; what is beyond the length that the window was made with is not taken.
     ///
     /// What has been checked before, as a [`WindowSlice`], goes on reaching what it reached.
-    pub fn set_extents(&self, extents: impl Iterator<Item = (u64, u64)>) {
-        self.extents.set(extents, self.room);
+    pub fn set_len(&self, length: u64) {
+        self.length.store(length.min(self.room), Ordering::Relaxed);
     }
 
-    /// How far the memory reaches that begins at the window's first byte.
-    #[inline]
-    pub fn len(&self) -> u64 {
-        self.extents.first()
-    }
-
-    /// Whether there is no memory at the window's first byte.
+    /// Whether the window has no bytes at all.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -180,10 +172,11 @@ impl Window {
     }
 
     /// Whether the `length` bytes at `address` lie in the window. An empty range does if its
-    /// address is in an extent or at its end.
+    /// address is at most the window's length.
+    #[inline]
     pub fn contains(&self, address: ClientAddress, length: u64) -> bool {
         match address.value().checked_add(length) {
-            Some(end) => end <= self.extents.first() || self.extents.contain(address.value(), end),
+            Some(end) => end <= self.len(),
             None => false,
         }
     }
@@ -241,7 +234,9 @@ impl Window {
     /// Gives the absolute addresses of a range, for DMA by a device of this side. They do not wrap around.
     #[inline]
     pub fn translate(&self, address: ClientAddress, len: u32) -> Result<Segment, OutOfWindow> {
-        self.checked(address, u64::from(len))?;
+        if !self.contains(address, u64::from(len)) {
+            return Err(self.refuse(address, u64::from(len)));
+        }
         match self.absolute_base.checked_add(address.value()) {
             Some(absolute) if absolute.checked_add(u64::from(len)).is_some() => {
                 Ok(Segment { absolute, len })
@@ -280,35 +275,22 @@ impl Window {
     /// [`OutOfWindow`] if it is not in this window, or not any more.
     #[inline(always)]
     pub fn open(&self, place: &Place) -> Result<WindowSlice<'_>, OutOfWindow> {
-        let (address, length) = (place.address, place.length);
-        let start = if place.end <= self.extents.first() {
-            self.base.wrapping_add(address.value() as usize)
-        } else {
-            self.elsewhere(address, u64::from(length))?
-        };
-        // SAFETY: the range ends in the first extent, or was just found in another one.
-        Ok(unsafe { WindowSlice::new(self, start, address, length) })
+        if place.end > self.len() {
+            return Err(self.refuse(place.address, u64::from(place.length)));
+        }
+        let start = self.base.wrapping_add(place.address.value() as usize);
+        // SAFETY: the range ends within the window.
+        Ok(unsafe { WindowSlice::new(self, start, place.address, place.length) })
     }
 
     /// The pointer to a range that lies in the window.
     #[inline(always)]
     fn checked(&self, address: ClientAddress, length: u64) -> Result<*mut u8, OutOfWindow> {
-        match address.value().checked_add(length) {
-            Some(end) if end <= self.extents.first() => {
-                Ok(self.base.wrapping_add(address.value() as usize))
-            }
-            _ => self.elsewhere(address, length),
-        }
-    }
-
-    /// The same for a range that is not in the extent at the window's first byte.
-    #[cold]
-    #[inline(never)]
-    fn elsewhere(&self, address: ClientAddress, length: u64) -> Result<*mut u8, OutOfWindow> {
         if self.contains(address, length) {
-            return Ok(self.base.wrapping_add(address.value() as usize));
+            Ok(self.base.wrapping_add(address.value() as usize))
+        } else {
+            Err(self.refuse(address, length))
         }
-        Err(self.refuse(address, length))
     }
 
     #[cold]
@@ -335,8 +317,7 @@ impl fmt::Debug for Window {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Window")
             .field("base", &self.base)
-            .field("room", &format_args!("{:#x}", self.room))
-            .field("extents", &self.extents)
+            .field("length", &format_args!("{:#x}", self.len()))
             .field("absolute_base", &format_args!("{:#x}", self.absolute_base))
             .finish()
     }

@@ -8,7 +8,7 @@ use vhost::vhost_user::message::VhostUserMemoryRegion;
 use crate::pool::FileIdentity;
 use crate::windows::{Foreign, Piece, Windows};
 
-/// Regions that a VM may share. Those that touch count as one against what a window can have.
+/// Regions that a VM may share.
 pub const MAX_REGIONS: usize = 32;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +69,7 @@ impl Memory {
             return Ok(());
         }
         if self.regions.len() >= MAX_REGIONS {
-            return Err(Foreign::TooMany);
+            return Err(Foreign::Scattered);
         }
         self.windows.add(self.client, region.piece, file)?;
         self.regions.push(region);

@@ -101,19 +101,33 @@ impl Overlay {
         Self { socket, process }
     }
 
-    /// Lays a file over a place, or without one takes back what was laid there.
+    /// Lays a file over a place.
     pub fn lay(
         &self,
         place: u64,
         length: u64,
         offset: u64,
-        file: Option<BorrowedFd<'_>>,
+        file: BorrowedFd<'_>,
     ) -> Result<(), LayError> {
         let order = Order {
             place,
             length,
             offset,
         };
+        self.order(order, Some(file))
+    }
+
+    /// Takes back what was laid over a place.
+    pub fn take_back(&self, place: u64, length: u64) -> Result<(), LayError> {
+        let order = Order {
+            place,
+            length,
+            offset: 0,
+        };
+        self.order(order, None)
+    }
+
+    fn order(&self, order: Order, file: Option<BorrowedFd<'_>>) -> Result<(), LayError> {
         match self.ask(&order.to_bytes(), file) {
             Some(0) => Ok(()),
             Some(error) => Err(LayError::Refused(Errno::from_raw_os_error(error))),

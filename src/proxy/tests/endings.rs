@@ -419,10 +419,10 @@ fn a_ring_in_memory_that_has_gone_is_served_no_more_until_the_device_is_reset() 
     let mut driver = fixture.bring_up(0, FEATURES);
     let window = fixture.window;
     driver.read(0, DATA, 512);
-    window.set_extents([(0x1000, 0x1000)].into_iter());
+    window.set_len(8);
     fixture.settle();
     assert!(fixture.status(0).contains(Status::DEVICE_NEEDS_RESET));
-    window.set_extents([(0, MEMORY as u64)].into_iter());
+    window.set_len(MEMORY as u64);
     let mut driver = fixture.bring_up(0, FEATURES);
     let head = driver.read(0, DATA, 512);
     fixture.settle();
