@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
-use channel::model::{self, Model, PathState};
+use channel::model::{self, Instruction, Model, PathState};
 use channel::{
     Ccw1, ChannelSubsystem, Crw, CrwFlags, DeviceStatus, IoInterruption, NotOperational, Orb, Pmcw,
     PmcwFlags, RecoveryCode, Refusal, ReportingSource, Schib, StatusControl, SubchannelId, Tested,
@@ -266,13 +266,17 @@ impl Machine {
         }
     }
 
-    /// Writes down the condition code of an instruction.
-    fn note(&mut self, id: SubchannelId, result: Result<(), Refusal>) -> Result<(), Refusal> {
+    /// Writes down an instruction with its answer.
+    fn note(
+        &mut self,
+        id: SubchannelId,
+        instruction: Instruction,
+        answer: Result<(), Refusal>,
+    ) -> Result<(), Refusal> {
         if let Some(port) = self.subchannels.get_mut(&id) {
-            port.issued += 1;
-            port.code = Refusal::cc(result);
+            port.asked.push((instruction, answer));
         }
-        result
+        answer
     }
 
     /// What a start or modification finds before anything else.
@@ -345,7 +349,8 @@ impl ChannelSubsystem for Machine {
         let met = self.meet(id).and_then(|()| self.prepare(id, orb));
         // SAFETY: the caller's.
         let started = met.and_then(|()| unsafe { self.css.start(id, orb) });
-        self.note(id, started)?;
+        self.note(id, Instruction::Start, started)?;
+        self.subchannel(id).started.push(*orb);
         if !self.subchannel(id).mishaps.hangs {
             self.run(id);
         }
@@ -355,7 +360,7 @@ impl ChannelSubsystem for Machine {
     fn halt(&mut self, id: SubchannelId) -> Result<(), Refusal> {
         self.settle(id);
         let halted = self.css.halt(id);
-        self.note(id, halted)?;
+        self.note(id, Instruction::Halt, halted)?;
         self.subchannel(id).halts += 1;
         self.run(id);
         Ok(())
@@ -364,7 +369,7 @@ impl ChannelSubsystem for Machine {
     fn clear(&mut self, id: SubchannelId) -> Result<(), NotOperational> {
         self.settle(id);
         let cleared = self.css.clear(id);
-        self.note(id, cleared.map_err(Refusal::from))
+        self.note(id, Instruction::Clear, cleared.map_err(Refusal::from))
             .map_err(|_| NotOperational)?;
         self.subchannel(id).clears += 1;
         self.run(id);
@@ -374,13 +379,13 @@ impl ChannelSubsystem for Machine {
     fn cancel(&mut self, id: SubchannelId) -> Result<(), Refusal> {
         self.settle(id);
         let cancelled = self.css.cancel(id);
-        self.note(id, cancelled)
+        self.note(id, Instruction::Cancel, cancelled)
     }
 
     fn resume(&mut self, id: SubchannelId) -> Result<(), Refusal> {
         self.settle(id);
         let resumed = self.css.resume(id);
-        self.note(id, resumed)?;
+        self.note(id, Instruction::Resume, resumed)?;
         self.run(id);
         Ok(())
     }

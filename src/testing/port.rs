@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::vec::Vec;
 
-use channel::model::{Device, Reply};
-use channel::{CommandCode, DeviceStatus, Irb, Refusal, SubchannelStatus};
+use channel::model::{Device, Instruction, Reply};
+use channel::{CommandCode, DeviceStatus, Irb, Orb, Refusal, SubchannelStatus};
 
 use super::unit::Unit;
 use super::virtio::Virtio;
@@ -71,9 +71,10 @@ pub struct Port {
     pub halts: u32,
     pub clears: u32,
     pub stores: u32,
-    /// How often START, HALT, CLEAR, CANCEL and RESUME were issued, and the last condition code.
-    pub issued: u32,
-    pub code: u8,
+    /// START, HALT, CLEAR, CANCEL and RESUME as they were issued, with their answers.
+    pub asked: Vec<(Instruction, Result<(), Refusal>)>,
+    /// The programs that were started.
+    pub started: Vec<Orb>,
     /// How often status was taken, and the last.
     pub tested: u32,
     pub last: Irb,
@@ -90,6 +91,28 @@ impl Port {
     /// The virtio control unit behind it.
     pub fn virtio(&self) -> RefMut<'_, Virtio> {
         self.virtio.as_ref().expect("no virtio device").borrow_mut()
+    }
+
+    /// Forgets what was asked, with the storage for it.
+    pub fn forget(&mut self) {
+        self.commands = Vec::new();
+        self.asked = Vec::new();
+        self.started = Vec::new();
+    }
+
+    /// How often this instruction was issued.
+    pub fn issued(&self, instruction: Instruction) -> usize {
+        let asked = self.asked.iter();
+        asked.filter(|(which, _)| *which == instruction).count()
+    }
+
+    /// How often it was accepted.
+    pub fn accepted(&self, instruction: Instruction) -> usize {
+        let accepted = (instruction, Ok(()));
+        self.asked
+            .iter()
+            .filter(|asked| **asked == accepted)
+            .count()
     }
 
     /// What happens to the next program, which begins with this command and takes this path.

@@ -7,7 +7,7 @@ use vcss::control::{Client, ExportKind};
 use window::ClientAddress;
 
 use super::{disk, export, Fixture, DISK};
-use crate::testing::{self, Model, Virtio};
+use crate::testing::{self, Model, Port, Virtio};
 
 /// The allocator of all tests, which counts what a thread has and has not given back.
 struct Counting;
@@ -52,17 +52,17 @@ fn gone(fixture: &mut Fixture) -> (isize, u64) {
     for _ in 0..3 {
         fixture.later(4_000_000);
     }
-    for subchannel in fixture.machine.subchannels.values_mut() {
-        subchannel.commands = Vec::new();
-    }
+    let forget = |fixture: &mut Fixture| {
+        let subchannels = fixture.machine.subchannels.values_mut();
+        subchannels.for_each(Port::forget);
+    };
+    forget(fixture);
     let before = (HELD.get(), fixture.machine.free);
     for _ in 0..TRIES {
         fixture.later(4_000_000);
     }
     // What the machine of software has noted is none of the appliance's.
-    for subchannel in fixture.machine.subchannels.values_mut() {
-        subchannel.commands = Vec::new();
-    }
+    forget(fixture);
     (HELD.get() - before.0, fixture.machine.free - before.1)
 }
 

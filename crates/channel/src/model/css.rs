@@ -11,8 +11,8 @@ use super::program::Limits;
 use super::subchannel::{PathState, Subchannel};
 use super::trace::Trace;
 use crate::{
-    ChannelSubsystem, Crw, CrwFlags, DeviceStatus, Emw, IoInterruption, NotOperational, Orb, Pmcw,
-    PmcwFlags, RecoveryCode, Refusal, Schib, SubchannelId, Tested,
+    ChannelSubsystem, Crw, CrwFlags, DeviceStatus, Emw, IoInterruption, Irb, NotOperational, Orb,
+    Pmcw, PmcwFlags, RecoveryCode, Refusal, Schib, SubchannelId, Tested,
 };
 
 /// Channel reports that wait; more make an overflow.
@@ -88,6 +88,21 @@ impl<M: Memory> Model<M> {
     /// The path-management-control word, to be made what no instruction makes it.
     pub fn pmcw(&mut self, id: SubchannelId) -> Option<&mut Pmcw> {
         Some(&mut self.subchannels.get_mut(&id)?.pmcw)
+    }
+
+    /// Makes what the subchannel shows what the test says, whatever its program does; if status is pending then, so is its interruption.
+    /// A program that the channel works on no more has ended.
+    pub fn present(&mut self, id: SubchannelId, make: impl FnOnce(&mut Irb)) {
+        if let Some(subchannel) = self.subchannels.get_mut(&id) {
+            make(&mut subchannel.irb);
+            subchannel.shown();
+        }
+    }
+
+    /// Whether the subchannel has an interruption that nobody has taken.
+    pub fn has_interruption(&self, id: SubchannelId) -> bool {
+        let subchannel = self.subchannels.get(&id);
+        subchannel.is_some_and(|subchannel| subchannel.interruption)
     }
 
     /// Gives a subchannel a path, or changes the state of one. Makes no report.

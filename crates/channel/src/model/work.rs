@@ -82,6 +82,20 @@ impl Subchannel {
         self.interruption = true;
     }
 
+    /// The IRB was made another one.
+    pub(super) fn shown(&mut self) {
+        let on = ActivityControl::SUBCHANNEL_ACTIVE
+            | ActivityControl::SUSPENDED
+            | ActivityControl::START_PENDING
+            | ActivityControl::RESUME_PENDING;
+        if let Some(program) = &mut self.program {
+            if !self.irb.scsw.activity().intersects(on) {
+                program.stop();
+            }
+        }
+        self.interruption = self.is_pending();
+    }
+
     fn alert(&mut self, status: DeviceStatus) {
         let scsw = &mut self.irb.scsw;
         let pending = scsw.status() | StatusControl::ALERT | StatusControl::PENDING;

@@ -1,9 +1,8 @@
-//! The pass-through subchannel against a subchannel of software.
+//! The pass-through subchannel on the machine of software.
 
 mod cases;
 mod codes;
 mod cuts;
-mod fake;
 mod fixture;
 mod lending;
 mod measure;
@@ -11,4 +10,5 @@ mod model;
 mod more_cases;
 mod plugging;
 mod sequences;
+mod steps;
 mod tables;

@@ -3,12 +3,11 @@
 //!
 //! This file: the subchannel's driver (6 to 36). [`super::more_cases`]: what a client sees of the instructions.
 
-use channel::{
-    ActivityControl, ChannelSubsystem, FunctionControl, PmcwFlags, Refusal, StatusControl,
-};
+use channel::model::Instruction;
+use channel::{ActivityControl, ChannelSubsystem, FunctionControl, PmcwFlags, StatusControl};
 
-use super::fake::{Step, SSCH};
 use super::fixture::{Fixture, PROGRAM};
+use super::steps::Step;
 use crate::proxy::subchannel::passthrough::state::{
     transition, Action, Event, State, CLEARS, HALTS,
 };
@@ -62,11 +61,11 @@ fn case_09_completion_and_reset_free_the_program_once() {
     for first_the_end in [true, false] {
         let mut fixture = Fixture::running();
         if first_the_end {
-            assert!(fixture.fake.step(Step::End));
+            assert!(fixture.happens(Step::End));
             fixture.reset();
         } else {
             fixture.reset();
-            assert!(fixture.fake.step(Step::End));
+            assert!(fixture.happens(Step::End));
         }
         fixture.look();
         assert_eq!(fixture.state(), State::Idle);
@@ -92,7 +91,7 @@ fn case_10_a_report_that_comes_while_reports_are_read_is_not_lost() {
 fn case_11_an_interruption_of_a_halt_does_not_free_the_next_program() {
     let mut fixture = Fixture::running();
     assert_eq!(fixture.halt(), 0);
-    assert!(fixture.fake.step(Step::Work));
+    assert!(fixture.happens(Step::Work));
     // The interruption has not been taken; the client was told by nobody and starts the next program.
     assert_eq!(fixture.start(), 1, "the halt's status comes first");
     assert_eq!(fixture.test().0, 0);
@@ -110,10 +109,8 @@ fn case_12_status_of_an_old_program_is_not_credited_to_the_new_one() {
     assert_eq!(fixture.test().0, 0);
     // The device is still active; the next start waits for it.
     assert_eq!(fixture.start(), 0);
-    assert!(fixture
-        .fake
-        .activity()
-        .contains(ActivityControl::START_PENDING | ActivityControl::DEVICE_ACTIVE));
+    let waits = ActivityControl::START_PENDING | ActivityControl::DEVICE_ACTIVE;
+    assert!(fixture.hardware().scsw.activity().contains(waits));
     fixture.with(|subject, ctx| subject.interruption(ctx));
     assert_eq!(fixture.state(), State::Busy);
     assert!(fixture.subject.program.translator.is_live());
@@ -123,7 +120,7 @@ fn case_12_status_of_an_old_program_is_not_credited_to_the_new_one() {
 fn case_13_unsolicited_status_meets_a_start() {
     let mut fixture = Fixture::enabled();
     // It is there before the appliance has heard of it.
-    assert!(fixture.fake.step(Step::Attention));
+    assert!(fixture.happens(Step::Attention));
     assert_eq!(fixture.start(), 1);
     assert!(fixture.subject.is_pending(), "the client is told");
     assert!(
@@ -151,7 +148,7 @@ fn case_14_the_state_is_changed_by_the_machine_alone() {
 #[test]
 fn case_15_quiescing_ends_though_nothing_else_does() {
     let mut fixture = Fixture::running();
-    (fixture.fake.halt_stuck, fixture.fake.clear_stuck) = (true, true);
+    fixture.port().mishaps.stuck = true;
     fixture.reset();
     for _ in 0..HALTS + CLEARS {
         assert!(matches!(fixture.state(), State::Quiescing(_)));
@@ -167,7 +164,7 @@ fn case_15_quiescing_ends_though_nothing_else_does() {
 #[test]
 fn case_16_a_program_whose_device_does_not_let_go_stays_where_it_is() {
     let mut fixture = Fixture::running();
-    (fixture.fake.halt_stuck, fixture.fake.clear_stuck) = (true, true);
+    fixture.port().mishaps.stuck = true;
     fixture.reset();
     for _ in 0..HALTS + CLEARS {
         fixture.pass();
@@ -178,7 +175,8 @@ fn case_16_a_program_whose_device_does_not_let_go_stays_where_it_is() {
         "the device may still use it"
     );
     // In the end it lets go.
-    fixture.fake.clear_stuck = false;
+    fixture.port().mishaps.halt_stuck = true;
+    fixture.port().mishaps.stuck = false;
     fixture.step(Step::Work);
     assert_eq!(fixture.state(), State::Idle);
     assert!(!fixture.subject.program.translator.is_live());
@@ -187,12 +185,12 @@ fn case_16_a_program_whose_device_does_not_let_go_stays_where_it_is() {
 #[test]
 fn case_22_a_subchannel_that_cannot_be_taken_into_use_is_not_operational() {
     let mut fixture = Fixture::closed();
-    fixture.fake.gone = true;
+    fixture.port().mishaps.gone = true;
     fixture.open(None);
     assert_eq!(fixture.state(), State::NotOperational);
     assert_eq!(fixture.start(), 3);
     // When a device comes, it is taken.
-    fixture.fake.gone = false;
+    fixture.port().mishaps.gone = false;
     fixture.report();
     assert_eq!(fixture.state(), State::Idle);
     assert_eq!(fixture.enable(true), 0);
@@ -204,7 +202,7 @@ fn case_23_a_report_is_an_event_like_others() {
     let mut fixture = Fixture::running();
     fixture.with(|subject, ctx| assert!(subject.path(PATH, false, ctx)));
     assert_eq!(fixture.state(), State::Busy);
-    assert!(fixture.fake.step(Step::Unplug));
+    assert!(fixture.happens(Step::Unplug));
     fixture.report();
     assert_eq!(fixture.state(), State::NotOperational);
     assert!(!fixture.subject.program.translator.is_live());
@@ -227,7 +225,7 @@ fn case_25_before_it_is_opened_a_subchannel_is_not_operational() {
     assert_eq!(fixture.start(), 3);
     assert_eq!(fixture.clear(), 3);
     assert!(!fixture.schib().pmcw.has_device());
-    assert_eq!(fixture.fake.issued, [0; 5]);
+    assert!(fixture.port().asked.is_empty());
 }
 
 /// Client addresses, window pointers and absolute addresses are three types; what the hardware gets is in the arena, where the test
@@ -235,10 +233,10 @@ fn case_25_before_it_is_opened_a_subchannel_is_not_operational() {
 #[test]
 fn case_26_addresses_of_the_client_and_of_the_hardware_are_not_mixed() {
     let mut fixture = Fixture::running();
-    let [orb] = fixture.fake.started[..] else {
+    let [orb] = fixture.port().started[..] else {
         panic!("one start");
     };
-    assert_eq!(orb.program.get(), super::fake::ARENA_AT);
+    assert_eq!(orb.program.get(), super::fixture::ARENA_AT);
     fixture.step(Step::End);
     assert_eq!(fixture.test().1.scsw.program.get(), PROGRAM + 8);
 }
@@ -248,7 +246,7 @@ fn case_27_a_start_turned_away_by_a_busy_device_is_repeated() {
     let mut fixture = Fixture::enabled();
     assert_eq!(fixture.start(), 0);
     fixture.step(Step::Busy);
-    assert_eq!(fixture.fake.accepted[SSCH], 2);
+    assert_eq!(fixture.accepted(Instruction::Start), 2);
     assert_eq!(fixture.state(), State::Busy);
     assert!(!fixture.subject.is_pending(), "the client does not notice");
     assert_eq!(fixture.test().0, 1);
@@ -262,7 +260,7 @@ fn case_27_with_status_of_the_clients_it_is_delivered() {
     let mut fixture = Fixture::enabled();
     assert_eq!(fixture.start(), 0);
     fixture.step(Step::Preempted);
-    assert_eq!(fixture.fake.accepted[SSCH], 1);
+    assert_eq!(fixture.accepted(Instruction::Start), 1);
     let (condition, irb) = fixture.test();
     assert_eq!((condition, irb.scsw.deferred_cc()), (0, 1));
     assert_eq!(irb.scsw.device_status, 0x80);
@@ -302,24 +300,24 @@ fn case_28_without_an_arena_a_start_is_refused_and_nothing_else_happens() {
     let mut fixture = Fixture::enabled();
     fixture
         .subject
-        .set_translator(Translator::at(0, super::fake::ARENA_AT));
+        .set_translator(Translator::at(0, super::fixture::ARENA_AT));
     assert_eq!(fixture.start(), 0);
     let (condition, irb) = fixture.test();
     assert_eq!((condition, irb.scsw.subchannel_status), (0, 0x20));
-    assert_eq!(fixture.fake.issued[SSCH], 0);
+    assert_eq!(fixture.issued(Instruction::Start), 0);
     assert_eq!(fixture.state(), State::Idle);
 }
 
 #[test]
 fn a_subchannel_in_use_is_quiesced_at_bring_up() {
     let mut fixture = Fixture::closed();
-    fixture.fake.schib.pmcw.set_flag(PmcwFlags::ENABLED, true);
-    let orb = Fixture::orb();
-    // SAFETY: the subchannel is one of software, and reads nothing.
-    let started: Result<(), Refusal> = unsafe { fixture.fake.start(fixture.fake.id, &orb) };
-    started.unwrap();
-    assert!(fixture.fake.step(Step::Work));
-    let mut former = fixture.fake.schib;
+    fixture.pmcw().set_flag(PmcwFlags::ENABLED, true);
+    let mut orb = Fixture::orb();
+    orb.program = (fixture.window.absolute_base() as u32 + PROGRAM).into();
+    // SAFETY: the subchannel is one of software, with storage of its own.
+    unsafe { fixture.machine.start(fixture.id, &orb) }.unwrap();
+    assert!(fixture.happens(Step::Work));
+    let mut former = fixture.hardware();
     former.pmcw.device = super::fixture::DEVICE.into();
     fixture.open(Some((former, FunctionControl::START.bits())));
     assert!(matches!(fixture.state(), State::Quiescing(_)));

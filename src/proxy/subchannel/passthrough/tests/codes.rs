@@ -2,8 +2,8 @@
 
 use channel::PmcwFlags;
 
-use super::fake::Step;
 use super::fixture::Fixture;
+use super::steps::Step;
 use crate::proxy::subchannel::Request;
 
 /// The instructions, in the table's order.
@@ -34,10 +34,11 @@ fn fixture(row: usize) -> Fixture {
     let mut fixture = match row {
         0 => return Fixture::new(),
         1..=3 | 11 | 12 => Fixture::enabled(),
+        6 | 7 => Fixture::running_with(Fixture::suspending()),
         _ => Fixture::running(),
     };
     match row {
-        1 => assert!(fixture.fake.step(Step::Unplug)),
+        1 => assert!(fixture.happens(Step::Unplug)),
         3 => assert_eq!(fixture.start(), 0),
         5 => fixture.step(Step::Pci),
         6 => fixture.step(Step::Suspend),
@@ -64,7 +65,7 @@ fn fixture(row: usize) -> Fixture {
 fn each_instruction_has_its_condition_code_in_each_state() {
     for (row, (name, codes)) in CODES.iter().enumerate() {
         let orb = Fixture::orb();
-        let mut schib = Fixture::new().fake.schib;
+        let mut schib = Fixture::new().hardware();
         schib.pmcw.set_flag(PmcwFlags::ENABLED, true);
         let requests = [
             Request::Start(orb),

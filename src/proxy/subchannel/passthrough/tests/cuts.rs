@@ -1,30 +1,30 @@
 //! A chain that is cut and goes on: what comes between its parts.
 
+use channel::model::Instruction;
 use channel::{
     ActivityControl, Ccw1, CcwFlags, CommandCode, DeviceStatus, FunctionControl, Irb, Orb,
     OrbFlags, ScswFlags, StatusControl, SubchannelStatus,
 };
-use window::ClientAddress;
 
-use super::fake::{Step, ARENA_AT, SSCH, XSCH};
-use super::fixture::{Fixture, PROGRAM};
+use super::fixture::{Fixture, ARENA_AT, PROGRAM, READ};
+use super::steps::Step;
 use crate::proxy::subchannel::passthrough::state::State;
 use crate::proxy::subchannel::Request;
 
 const PENDING: StatusControl = StatusControl::PENDING;
 
-fn orb() -> Orb {
-    Orb::format_1(0xC0DE_0001, PROGRAM, OrbFlags::INITIAL_STATUS, 0xFF)
-}
-
 /// A program that reads its second CCW, running.
 fn reading() -> Fixture {
+    reading_with(OrbFlags::empty())
+}
+
+fn reading_with(flags: OrbFlags) -> Fixture {
     let mut fixture = Fixture::enabled();
-    let read = Ccw1::new(CommandCode(0x02), CcwFlags::CC, 8, PROGRAM + 8);
-    let at = ClientAddress::new(PROGRAM.into());
-    fixture.window.write(at, &read).unwrap();
-    assert_eq!(fixture.ask(Request::Start(orb())), 0);
-    assert!(fixture.fake.step(Step::Work));
+    let read = Ccw1::new(CommandCode(READ), CcwFlags::CC, 8, PROGRAM + 8);
+    fixture.write(PROGRAM, &read);
+    let orb = Orb::format_1(0xC0DE_0001, PROGRAM, flags, 0xFF);
+    assert_eq!(fixture.ask(Request::Start(orb)), 0);
+    assert!(fixture.happens(Step::Work));
     fixture
 }
 
@@ -32,7 +32,7 @@ fn reading() -> Fixture {
 fn cut() -> Fixture {
     let mut fixture = reading();
     fixture.step(Step::End);
-    assert_eq!(fixture.fake.accepted[SSCH], 2);
+    assert_eq!(fixture.accepted(Instruction::Start), 2);
     assert_eq!(
         (fixture.state(), fixture.subject.is_pending()),
         (State::Busy, false)
@@ -52,16 +52,7 @@ fn the_second_part_ends_the_program() {
 
 #[test]
 fn an_initial_status_interruption_that_was_not_taken_before_the_cut_is_still_there() {
-    let mut fixture = reading();
-    let scsw = &mut fixture.fake.schib.scsw;
-    scsw.set_flag(ScswFlags::ZERO_CONDITION_CODE, true);
-    let activity = scsw.activity();
-    scsw.set_controls(
-        FunctionControl::START,
-        activity,
-        StatusControl::INTERMEDIATE | PENDING,
-    );
-    fixture.fake.interruption = true;
+    let mut fixture = reading_with(OrbFlags::INITIAL_STATUS);
     fixture.look();
     assert!(fixture.subject.is_pending());
     fixture.step(Step::End);
@@ -76,22 +67,20 @@ fn an_initial_status_interruption_that_was_not_taken_before_the_cut_is_still_the
 #[test]
 fn a_program_controlled_interruption_is_all_that_a_stop_shows() {
     let mut fixture = reading();
-    fixture.fake.step(Step::Pci);
-    let scsw = &mut fixture.fake.schib.scsw;
-    scsw.program = (ARENA_AT + 16).into();
-    scsw.subchannel_status |= SubchannelStatus::PROGRAM_CHECK.bits();
+    fixture.happens(Step::Pci);
     let status = StatusControl::INTERMEDIATE
         | StatusControl::PRIMARY
         | StatusControl::SECONDARY
         | StatusControl::ALERT;
-    scsw.set_controls(
-        FunctionControl::START,
-        ActivityControl::empty(),
-        status | PENDING,
-    );
-    fixture.fake.program = None;
+    fixture.present(|irb| {
+        let scsw = &mut irb.scsw;
+        scsw.program = (ARENA_AT + 16).into();
+        scsw.subchannel_status |= SubchannelStatus::PROGRAM_CHECK.bits();
+        let none = ActivityControl::empty();
+        scsw.set_controls(FunctionControl::START, none, status | PENDING);
+    });
     fixture.look();
-    assert_eq!(fixture.fake.accepted[SSCH], 2);
+    assert_eq!(fixture.accepted(Instruction::Start), 2);
     let (condition, irb) = fixture.test();
     assert_eq!(condition, 0);
     assert_eq!(irb.scsw.status(), StatusControl::INTERMEDIATE | PENDING);
@@ -102,7 +91,7 @@ fn a_program_controlled_interruption_is_all_that_a_stop_shows() {
 fn what_was_executed_in_part_cannot_be_cancelled() {
     let mut fixture = cut();
     assert_eq!(fixture.ask(Request::Cancel), 2);
-    assert_eq!(fixture.fake.accepted[XSCH], 0);
+    assert_eq!(fixture.accepted(Instruction::Cancel), 0);
     fixture.step(Step::Work);
     fixture.step(Step::End);
     assert_eq!(fixture.test().0, 0);
@@ -138,10 +127,11 @@ fn a_second_part_that_is_turned_away_is_not_a_program_that_has_not_begun() {
 fn a_busy_device_gets_the_second_part_again_and_not_for_ever() {
     let mut fixture = cut();
     fixture.step(Step::Busy);
-    assert_eq!(fixture.fake.accepted[SSCH], 3);
-    assert_eq!(fixture.fake.started[1], fixture.fake.started[2]);
+    assert_eq!(fixture.accepted(Instruction::Start), 3);
+    let started = &fixture.port().started;
+    assert_eq!(started[1], started[2]);
     for _ in 0..20 {
-        if !fixture.fake.step(Step::Busy) {
+        if !fixture.happens(Step::Busy) {
             break;
         }
         fixture.look();
@@ -159,17 +149,17 @@ fn a_halt_and_a_clear_end_the_second_part() {
     assert_eq!(fixture.clear(), 0);
     fixture.step(Step::Work);
     assert_eq!((fixture.test().0, fixture.state()), (0, State::Idle));
-    assert_eq!(fixture.fake.accepted[SSCH], 2);
+    assert_eq!(fixture.accepted(Instruction::Start), 2);
 }
 
 #[test]
 fn a_device_that_goes_between_the_parts_is_reported_once() {
     let mut fixture = reading();
-    fixture.fake.step(Step::End);
-    let irb = fixture.fake.last;
-    assert!(fixture.fake.step(Step::Unplug));
+    fixture.happens(Step::End);
+    let irb = fixture.port().last;
+    assert!(fixture.happens(Step::Unplug));
     fixture.with(|subject, ctx| subject.report(ctx));
-    assert_eq!(fixture.fake.last, irb);
+    assert_eq!(fixture.port().last, irb);
     assert_eq!(fixture.state(), State::NotOperational);
     assert!(fixture.subject.take_report().is_some());
     assert!(fixture.subject.take_report().is_none());
@@ -184,9 +174,9 @@ fn a_cut_waits_for_device_end() {
     assert_eq!(fixture.schib().scsw.status(), StatusControl::empty());
     assert_eq!((fixture.test().0, fixture.start()), (1, 2));
     fixture.step(Step::DeviceEnd);
-    assert_eq!(fixture.fake.accepted[SSCH], 2);
+    assert_eq!(fixture.accepted(Instruction::Start), 2);
     assert_eq!(
-        fixture.fake.last.scsw.device(),
+        fixture.port().last.scsw.device(),
         DeviceStatus::CHANNEL_END | DeviceStatus::DEVICE_END
     );
 }

@@ -1,9 +1,10 @@
 //! A disk's subchannel: there for the client while it is lent, and only then.
 
+use channel::model::Instruction;
 use channel::PmcwFlags;
 
-use super::fake::{Step, CSCH, SSCH};
 use super::fixture::Fixture;
+use super::steps::Step;
 use crate::proxy::subchannel::passthrough::state::State;
 use crate::proxy::translate::tests::history::ChannelSide;
 
@@ -15,7 +16,7 @@ fn away() -> Fixture {
 }
 
 fn lend(fixture: &mut Fixture) {
-    let owned = fixture.fake.owned();
+    let owned = fixture.owned();
     assert!(fixture.with(|subject, ctx| subject.begin_maintenance(owned, ctx)));
 }
 
@@ -42,7 +43,11 @@ fn what_is_not_lent_is_not_touched_whatever_happens_to_it() {
     fixture.reset();
     fixture.with(|subject, ctx| subject.offline(ctx));
     assert_eq!(fixture.state(), State::NotOperational);
-    assert_eq!(fixture.fake.accepted, [0; 5]);
+    assert!(fixture
+        .port()
+        .asked
+        .iter()
+        .all(|(_, answer)| answer.is_err()));
 }
 
 #[test]
@@ -58,7 +63,7 @@ fn what_is_lent_is_there_and_runs_programs() {
     assert!(give_back(&mut fixture));
     assert!(!is_there(&mut fixture));
     assert_eq!(fixture.start(), 3);
-    assert_eq!(fixture.fake.accepted[SSCH], 1);
+    assert_eq!(fixture.accepted(Instruction::Start), 1);
 }
 
 #[test]
@@ -70,13 +75,13 @@ fn what_the_client_left_running_is_ended_before_it_goes_back() {
     fixture.step(Step::Work);
     assert!(!give_back(&mut fixture), "a program runs");
     for _ in 0..20 {
-        fixture.fake.step(Step::End);
+        fixture.happens(Step::End);
         fixture.look();
         fixture.pass();
     }
     assert!(give_back(&mut fixture));
     assert_eq!(fixture.state(), State::NotOperational);
-    assert!(!fixture.fake.schib.pmcw.flags().contains(PmcwFlags::ENABLED));
+    assert!(!fixture.hardware().pmcw.flags().contains(PmcwFlags::ENABLED));
     assert!(!fixture.subject.program.translator.is_live());
 }
 
@@ -85,12 +90,12 @@ fn a_disk_that_goes_while_it_is_lent_can_be_given_back() {
     let mut fixture = away();
     lend(&mut fixture);
     fixture.enable(true);
-    assert!(fixture.fake.step(Step::Unplug));
+    assert!(fixture.happens(Step::Unplug));
     fixture.with(|subject, ctx| subject.report(ctx));
     assert!(give_back(&mut fixture));
-    let before = fixture.fake.accepted;
+    let before = fixture.accepted(Instruction::Clear);
     assert_eq!(fixture.clear(), 3);
-    assert_eq!(fixture.fake.accepted[CSCH], before[CSCH]);
+    assert_eq!(fixture.accepted(Instruction::Clear), before);
 }
 
 #[test]
@@ -111,8 +116,8 @@ fn it_can_be_lent_again_and_begins_anew() {
 #[test]
 fn what_is_not_there_is_not_lent() {
     let mut fixture = away();
-    assert!(fixture.fake.step(Step::Unplug));
-    let owned = fixture.fake.owned();
+    assert!(fixture.happens(Step::Unplug));
+    let owned = fixture.owned();
     assert!(!fixture.with(|subject, ctx| subject.begin_maintenance(owned, ctx)));
     assert!(!is_there(&mut fixture));
     assert!(give_back(&mut fixture), "nothing is to be ended");

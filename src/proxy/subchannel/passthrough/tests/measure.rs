@@ -2,11 +2,10 @@
 
 use channel::model::{Fault, Reply};
 use channel::{
-    Ccw1, CcwFlags, ChannelSubsystem, CommandCode, DeviceStatus, Emw, Irb, Orb, OrbFlags,
-    PmcwCharacteristics, PmcwFlags, Schib, StatusControl,
+    Ccw1, CcwFlags, CommandCode, DeviceStatus, Emw, Irb, Orb, OrbFlags, PmcwCharacteristics,
+    PmcwFlags, StatusControl,
 };
 use vcss::client::{Measurement, Response};
-use window::ClientAddress;
 
 use super::model::Walk;
 use crate::proxy::subchannel::passthrough::state::State;
@@ -42,12 +41,9 @@ impl Walk {
         walk
     }
 
-    fn schib(&mut self) -> Schib {
-        self.with(|subject, ctx| subject.schib(ctx))
-    }
-
-    fn hardware(&mut self) -> Schib {
-        self.machine.css.store(self.id).unwrap()
+    fn measure(&mut self, times: Emw) {
+        let id = self.id;
+        self.machine.css.measure(id, times);
     }
 
     fn modify(&mut self, flags: PmcwFlags, extended: bool) -> u32 {
@@ -61,7 +57,7 @@ impl Walk {
     /// Goes on until the client is told of status, and takes it.
     fn next_irb(&mut self) -> Irb {
         for _ in 0..40 {
-            self.step();
+            self.work();
             self.look();
             if self.subject.is_pending() {
                 assert_eq!(self.ask(Request::Test), 0);
@@ -72,7 +68,7 @@ impl Walk {
     }
 
     fn run(&mut self, first: u32) -> Irb {
-        self.machine.css.measure(self.id, times(first));
+        self.measure(times(first));
         assert_eq!(self.start(PLAIN), 0);
         self.next_irb()
     }
@@ -161,8 +157,8 @@ fn each_mode_is_on_by_itself() {
 fn a_suspended_program_has_a_sample_for_each_part() {
     let mut walk = Walk::measured();
     assert_eq!(walk.modify(BLOCK, true), 0);
-    walk.machine.css.measure(walk.id, times(UNIT));
-    walk.machine.css.measure(walk.id, times(2 * UNIT));
+    walk.measure(times(UNIT));
+    walk.measure(times(2 * UNIT));
     assert_eq!(walk.start(SUSPENDED), 0);
     let irb = walk.next_irb();
     assert!(irb.scsw.status().contains(StatusControl::INTERMEDIATE));
@@ -184,14 +180,14 @@ fn device_end_alone_adds_the_device_active_only_time_and_no_sample() {
     let late = Reply::sends(&[0; 8]).ends_with(DeviceStatus::CHANNEL_END);
     walk.device.borrow_mut().add(LATE, late);
     let ccw = Ccw1::new(CommandCode(LATE), CcwFlags::SLI, 8, 0x2000);
-    walk.window.write(ClientAddress::new(0x3000), &ccw).unwrap();
+    walk.write(0x3000, &ccw);
     let orb = Orb::format_1(7, 0x3000, OrbFlags::PREFETCH, 0xFF);
     let before = Emw {
         device_active_only: 0.into(),
         ..times(UNIT)
     };
-    walk.machine.css.measure(walk.id, before);
-    walk.machine.css.measure(walk.id, times(4 * UNIT));
+    walk.measure(before);
+    walk.measure(times(4 * UNIT));
     assert_eq!(walk.ask(Request::Start(orb)), 0);
     assert_eq!(walk.next_irb().emw, before);
     let irb = walk.next_irb();
@@ -207,7 +203,8 @@ fn a_start_that_is_repeated_for_the_client_is_one_sample() {
     let mut walk = Walk::measured();
     assert_eq!(walk.modify(BLOCK, true), 0);
     let busy = Fault::DeferredStatus(DeviceStatus::BUSY);
-    walk.machine.css.inject(walk.id, busy);
+    let id = walk.id;
+    walk.machine.css.inject(id, busy);
     assert_eq!(walk.run(UNIT).emw, times(UNIT));
     let block = walk.block();
     assert_eq!((block.starts.get(), block.samples.get()), (1, 1));
@@ -225,7 +222,7 @@ fn the_bit_ends_with_the_client_on_the_hardware_too() {
     assert_eq!(walk.block().starts.get(), 1);
     walk.with(|subject, ctx| subject.reset(ctx));
     for _ in 0..10 {
-        walk.step();
+        walk.work();
         walk.look();
         walk.pass();
     }
@@ -254,7 +251,8 @@ fn the_next_life_of_the_appliance_asks_for_it_again() {
     let mut walk = Walk::measured();
     assert_eq!(walk.modify(PmcwFlags::empty(), true), 0);
     let (former, functions) = (walk.schib(), walk.subject.functions().bits());
-    walk.restart(Some((former, functions)));
+    walk.restart();
+    walk.open(Some((former, functions)));
     assert_eq!(walk.subject.state(), State::Idle);
     assert!(walk.hardware().pmcw.has_extended_measurement());
     assert_eq!(walk.schib().pmcw, former.pmcw);

@@ -1,45 +1,29 @@
-//! The same on the [`Machine`]: a whole channel subsystem of software, whose channel runs the translated programs
-//! and whose device gets their data.
+//! The same with programs: the channel of the machine runs the translated ones, and the device gets their data.
 //!
-//! [`super::sequences`] tries everything on a subchannel that knows no programs. Here the schedule is drawn: what the client
+//! [`super::sequences`] tries everything, whatever the program is. Here the schedule is drawn: what the client
 //! asks, what the channel does next, and what goes wrong. After each operation the condition code has to be the subchannel's,
 //! status has to arrive once, a program has to be there as long as the channel has it; and at the end of each walk the
 //! subchannel works.
 
-use std::cell::RefCell;
-use std::rc::Rc;
+use core::ops::{Deref, DerefMut};
 
 use channel::model::{Fault, Reply, Script};
 use channel::{
-    Ccw1, CcwFlags, ChannelSubsystem, CommandCode, DeviceStatus, FunctionControl, Irb, Orb,
-    OrbFlags, PmcwFlags, Schib, StatusControl, SubchannelId, SubchannelStatus,
+    Ccw1, CcwFlags, CommandClass, CommandCode, DeviceStatus, FunctionControl, Orb, OrbFlags,
+    PmcwFlags, Refusal, StatusControl, SubchannelStatus,
 };
-use s390x::clock::Tod;
-use window::{ClientAddress, Window};
+use window::ClientAddress;
 use zerocopy::IntoBytes;
 
-use super::fixture::place;
-use crate::css::Platform;
-use crate::proxy::ctx::Ctx;
+use super::fixture::{Fixture, ARENA, ARENA_AT, MEMORY, READ};
 use crate::proxy::subchannel::passthrough::program::Own;
 use crate::proxy::subchannel::passthrough::state::{State, CLEARS, HALTS};
-use crate::proxy::subchannel::passthrough::{Owned, PassThrough};
 use crate::proxy::subchannel::Request;
 use crate::proxy::translate::tests::history::ChannelSide;
-use crate::proxy::translate::Translator;
-use crate::testing::{Machine, Pace, Port};
-use channel::CommandClass;
 
-const ARENA: usize = 2 << 10;
-/// Where the channel finds it, in storage that nobody else has.
-const ARENA_AT: u32 = 0x80_0000;
-/// What a chain says again, behind it.
-const REPEATED: usize = 2 << 10;
-const MEMORY: usize = 0x4000;
 const WALKS: u64 = 400;
 const DATA: u32 = 0x2000;
 const WRITE: u8 = 0x01;
-const READ: u8 = 0x02;
 /// A command that only a halt or clear signal ends.
 const ENDLESS: u8 = 0x0B;
 /// A command with channel end, and later device end.
@@ -71,45 +55,39 @@ impl Draw {
     }
 }
 
-/// The device number, and the one that the client sees.
-const NUMBER: u16 = 0xA80;
-const SEEN: u16 = 0x1234;
-
-fn owned(id: SubchannelId) -> Owned {
-    Owned {
-        id,
-        number: NUMBER,
-        classify: |command| match command.0 {
-            READ => Some(CommandClass::Reads),
-            0x03 | REWIND => Some(CommandClass::Nothing),
-            _ => None,
-        },
-        runs_within_start: false,
+/// What can be said to the device again.
+fn classify(command: CommandCode) -> Option<CommandClass> {
+    match command.0 {
+        READ => Some(CommandClass::Reads),
+        0x03 | REWIND => Some(CommandClass::Nothing),
+        _ => None,
     }
 }
 
 pub struct Walk {
-    pub machine: Machine,
-    pub subject: PassThrough,
-    pub window: &'static Window,
-    pub device: Rc<RefCell<Script>>,
-    pub id: SubchannelId,
-    now: Tod,
-    /// What the last request stored.
-    pub irb: Irb,
+    fixture: Fixture,
     /// The client has enabled the subchannel, and nothing has disabled it since.
     enabled: bool,
     /// How often a chain that was cut was going on as the same chain, and how often a cut had to wait for device end.
     went_on: [u64; 2],
 }
 
+impl Deref for Walk {
+    type Target = Fixture;
+
+    fn deref(&self) -> &Fixture {
+        &self.fixture
+    }
+}
+
+impl DerefMut for Walk {
+    fn deref_mut(&mut self) -> &mut Fixture {
+        &mut self.fixture
+    }
+}
+
 impl Walk {
     pub fn new() -> Self {
-        let id = SubchannelId::new(0, 7).unwrap();
-        let mut machine = Machine::new();
-        machine.pace = Pace::Stepped;
-        let window = machine.storage(MEMORY / 4096).unwrap();
-        let window: &'static Window = Box::leak(Box::new(window));
         let script = Script::new()
             .on(WRITE, Reply::takes(16).after(1))
             .on(READ, Reply::sends(&SENT).after(1))
@@ -120,30 +98,14 @@ impl Walk {
                     .after(2),
             )
             .on(ENDLESS, Reply::accepted().after(Reply::NEVER));
-        let device = Rc::new(RefCell::new(script));
-        machine.attach_device(id, NUMBER, device.clone());
-        let translator = Translator::at(ARENA, ARENA_AT);
         let mut walk = Self {
-            machine,
-            subject: PassThrough::new(owned(id), place(window), SEEN, translator),
-            window,
-            device,
-            id,
-            now: Tod::from_micros(1),
-            irb: Irb::default(),
+            fixture: Fixture::of(script, classify),
             enabled: false,
             went_on: [0; 2],
         };
         walk.write_programs();
-        walk.with(|subject, ctx| subject.open(None, ctx));
+        walk.open(None);
         walk
-    }
-
-    /// A new life of the appliance, on the same machine.
-    pub fn restart(&mut self, former: Option<(Schib, u8)>) {
-        let translator = Translator::at(ARENA, ARENA_AT);
-        self.subject = PassThrough::new(owned(self.id), place(self.window), SEEN, translator);
-        self.with(|subject, ctx| subject.open(former, ctx));
     }
 
     fn write_programs(&self) {
@@ -177,23 +139,6 @@ impl Walk {
         self.window.write(at, &data).unwrap();
     }
 
-    pub fn with<T>(&mut self, act: impl FnOnce(&mut PassThrough, &mut Ctx<'_>) -> T) -> T {
-        let mut ctx = Ctx {
-            platform: &mut self.machine,
-            now: self.now,
-            trace: None,
-            note: None,
-        };
-        act(&mut self.subject, &mut ctx)
-    }
-
-    pub fn ask(&mut self, request: Request) -> u32 {
-        self.port().issued = 0;
-        let reply = self.with(|subject, ctx| subject.request(&request, ctx));
-        self.irb = reply.irb.unwrap_or_default();
-        reply.word()
-    }
-
     pub fn start(&mut self, program: usize) -> u32 {
         let (at, flags) = PROGRAMS[program];
         // The split program gets its READ back.
@@ -209,48 +154,22 @@ impl Walk {
         }
     }
 
-    pub fn step(&mut self) {
-        // The channel finds the arena in the machine's storage. One that holds no program is as good as any.
-        let mut word = [0; 8];
-        for at in (ARENA_AT..ARENA_AT + (ARENA + REPEATED) as u32).step_by(8) {
-            if self
-                .subject
-                .program
-                .translator
-                .fetch(at, &mut word)
-                .is_some()
-            {
-                let place = ClientAddress::new(at.into());
-                self.machine.window().write_bytes(place, &word).unwrap();
-            }
-        }
-        self.machine.css.step(self.id);
-    }
-
     pub fn look(&mut self) {
-        if self.machine.pending_interruption().is_some() {
-            self.with(|subject, ctx| subject.interruption(ctx));
-        }
+        self.fixture.look();
         self.with(|subject, ctx| {
             subject.tick(ctx);
             subject.refresh(ctx);
         });
     }
 
-    pub fn pass(&mut self) {
-        let deadline = self.subject.deadline();
-        if deadline != Tod::NEVER {
-            self.now = self.now.max(deadline);
+    fn go_on(&mut self, steps: usize) {
+        for _ in 0..steps {
+            self.work();
         }
-        self.with(|subject, ctx| subject.tick(ctx));
-    }
-
-    fn port(&mut self) -> &mut Port {
-        self.machine.subchannel(self.id)
     }
 
     fn scsw(&mut self) -> channel::Scsw {
-        self.machine.css.store(self.id).unwrap().scsw
+        self.hardware().scsw
     }
 
     /// Whether pending status is one that the client never sees.
@@ -283,11 +202,12 @@ impl Walk {
                     7 => Request::Cancel,
                     _ => Request::Resume,
                 };
+                self.port().asked.clear();
                 let answer = self.ask(request);
                 if !self.enabled {
                     assert_eq!(answer, 3);
-                } else if !own && !held && self.port().issued == 1 {
-                    let code = self.port().code;
+                } else if let ([(_, hardware)], false) = (&self.port().asked[..], own || held) {
+                    let code = Refusal::cc(*hardware);
                     assert_eq!(answer, u32::from(code), "{request:?}");
                 }
             }
@@ -321,31 +241,33 @@ impl Walk {
             17 if draw.below(4) == 0 => self.enable(false),
             18 if draw.below(3) == 0 => {
                 self.enabled = false;
-                self.with(|subject, ctx| subject.reset(ctx));
+                self.reset();
             }
             19 => self.pass(),
-            20 => self
-                .machine
-                .css
-                .unsolicited(self.id, DeviceStatus::ATTENTION),
+            20 => {
+                let id = self.id;
+                self.machine.css.unsolicited(id, DeviceStatus::ATTENTION);
+            }
             21 => {
                 let fault = match draw.below(3) {
                     0 => Fault::DeferredStatus(DeviceStatus::BUSY),
                     1 => Fault::DeferredNoPath,
                     _ => Fault::Check(BROKEN_OFF),
                 };
-                self.machine.css.inject(self.id, fault);
+                let id = self.id;
+                self.machine.css.inject(id, fault);
             }
             22 if draw.below(6) == 0 => {
-                self.machine.css.take_away(self.id);
+                let id = self.id;
+                self.machine.css.take_away(id);
                 self.enabled = false;
                 self.with(|subject, ctx| subject.report(ctx));
-                self.machine.css.bring_back(self.id);
-                let owned = owned(self.id);
-                self.with(|subject, ctx| subject.plug(owned, SEEN, ctx));
+                self.machine.css.bring_back(id);
+                let owned = self.owned();
+                self.plug(owned);
             }
             23..=28 => self.look(),
-            _ => self.step(),
+            _ => self.go_on(1),
         }
         let taken = self.port().tested - taken;
         if self.enabled && !own {
@@ -371,10 +293,11 @@ impl Walk {
 
     /// From anywhere, a reset leads to rest, and then the subchannel works.
     fn works(&mut self) {
-        self.machine.css.mend(self.id);
-        self.with(|subject, ctx| subject.reset(ctx));
+        let id = self.id;
+        self.machine.css.mend(id);
+        self.reset();
         for _ in 0..=u32::from(HALTS) + u32::from(CLEARS) {
-            (0..8).for_each(|_| self.step());
+            self.go_on(8);
             self.look();
             self.pass();
         }
@@ -382,12 +305,12 @@ impl Walk {
         assert!(!self.subject.program.translator.is_live());
         // Keys that were pressed in between.
         for _ in 0..40 {
-            self.step();
+            self.work();
             self.enable(true);
             self.ask(Request::Test);
         }
         assert_eq!(self.start(0), 0);
-        (0..20).for_each(|_| self.step());
+        self.go_on(20);
         self.look();
         assert_eq!(self.ask(Request::Test), 0);
         let irb = &self.irb;

@@ -1,15 +1,15 @@
 //! The defects of QEMU's channel subsystem (29 to 43): what a client sees of the instructions.
 
+use channel::model::Instruction;
 use channel::{
     ActivityControl, Ccw1, CcwFlags, CommandCode, FunctionControl, Orb, OrbFlags,
     PmcwCharacteristics, PmcwFlags, Schib, StatusControl,
 };
 
 use vcss::client::Response;
-use window::ClientAddress;
 
-use super::fake::{Step, CSCH, HSCH, SSCH, XSCH};
 use super::fixture::{Fixture, DEVICE, PROGRAM};
+use super::steps::Step;
 use crate::proxy::subchannel::passthrough::requests::HOLD_US;
 use crate::proxy::subchannel::passthrough::state::State;
 use crate::proxy::subchannel::Request;
@@ -20,21 +20,21 @@ const EXTENDED: PmcwCharacteristics = PmcwCharacteristics::EXTENDED_MEASUREMENT;
 #[test]
 fn case_29_a_refused_start_leaves_the_subchannel_as_it_was() {
     let mut fixture = Fixture::enabled();
-    fixture.fake.schib.pmcw.pam = 0;
+    fixture.pmcw().pam = 0;
     let before = fixture.schib();
     assert_eq!(fixture.start(), 3, "no path");
     assert_eq!(fixture.schib(), before);
-    fixture.fake.schib.pmcw.pam = 0xC0;
+    fixture.pmcw().pam = 0xC0;
     assert_eq!(fixture.start(), 0);
 }
 
 #[test]
 fn case_30_a_refused_halt_or_clear_says_so() {
     let mut fixture = Fixture::running();
-    assert!(fixture.fake.step(Step::End));
+    assert!(fixture.happens(Step::End));
     assert_eq!(fixture.halt(), 1);
     assert_eq!(fixture.test().0, 0);
-    assert!(fixture.fake.step(Step::Unplug));
+    assert!(fixture.happens(Step::Unplug));
     assert_eq!(fixture.clear(), 3);
     assert_eq!(fixture.halt(), 3);
 }
@@ -43,7 +43,7 @@ fn case_30_a_refused_halt_or_clear_says_so() {
 #[test]
 fn case_31_the_hardwares_condition_code_is_the_clients() {
     let mut fixture = Fixture::enabled();
-    assert!(fixture.fake.step(Step::Attention));
+    assert!(fixture.happens(Step::Attention));
     for (request, code) in [
         (Request::Start(Fixture::orb()), 1),
         (Request::Halt, 1),
@@ -69,7 +69,7 @@ fn case_32_cancel_distinguishes_pending_status_from_a_function_too_far_gone() {
     assert_eq!(fixture.ask(Request::Cancel), 2, "begun");
     fixture.step(Step::End);
     assert_eq!(fixture.ask(Request::Cancel), 1, "status is pending");
-    assert_eq!(fixture.fake.accepted[XSCH], 1);
+    assert_eq!(fixture.accepted(Instruction::Cancel), 1);
 }
 
 #[test]
@@ -77,9 +77,9 @@ fn case_33_enabled_and_valid_are_both_needed() {
     let mut fixture = Fixture::new();
     assert_eq!(fixture.start(), 3, "valid, not enabled");
     assert_eq!(fixture.enable(true), 0);
-    assert!(fixture.fake.step(Step::Unplug));
+    assert!(fixture.happens(Step::Unplug));
     assert_eq!(fixture.start(), 3, "enabled, not valid");
-    assert_eq!(fixture.fake.accepted[SSCH], 0);
+    assert_eq!(fixture.accepted(Instruction::Start), 0);
 }
 
 #[test]
@@ -104,9 +104,10 @@ fn case_34_status_beside_a_clear_function_is_held_back_for_100_ms() {
     let mut fixture = Fixture::running();
     assert_eq!(fixture.clear(), 0);
     let pending = ActivityControl::CLEAR_PENDING;
-    let scsw = &mut fixture.fake.schib.scsw;
-    scsw.set_controls(FunctionControl::CLEAR, pending, StatusControl::PENDING);
-    fixture.fake.interruption = true;
+    fixture.present(|irb| {
+        let (function, status) = (FunctionControl::CLEAR, StatusControl::PENDING);
+        irb.scsw.set_controls(function, pending, status);
+    });
     fixture.look();
     let began = fixture.now;
     for after in [0, HOLD_US - 1] {
@@ -179,7 +180,7 @@ fn case_39_a_disabled_subchannel_never_becomes_status_pending() {
     let mut fixture = Fixture::enabled();
     assert_eq!(fixture.enable(false), 0);
     assert!(
-        !fixture.fake.step(Step::Attention),
+        !fixture.happens(Step::Attention),
         "disabled is disabled on the hardware"
     );
     fixture.look();
@@ -237,7 +238,7 @@ fn wrong_operands_are_operand_exceptions() {
     let mut schib = fixture.schib();
     schib.pmcw.flags = (schib.pmcw.flags.get() | 0x4000).into();
     assert_eq!(fixture.ask(Request::Modify(schib)), Response::OPERAND);
-    assert_eq!(fixture.fake.issued, [0; 5]);
+    assert!(fixture.port().asked.is_empty());
 }
 
 #[test]
@@ -246,14 +247,14 @@ fn a_program_that_fails_at_once_ends_at_once() {
     let mut orb = Fixture::orb();
     orb.program = 0x7FFF_0000.into();
     assert_eq!(fixture.ask(Request::Start(orb)), 0);
-    assert_eq!(fixture.fake.issued[SSCH], 0);
+    assert_eq!(fixture.issued(Instruction::Start), 0);
     assert!(fixture.subject.is_pending());
     assert_eq!(fixture.start(), 1);
     assert_eq!(fixture.halt(), 1);
     assert_eq!(fixture.ask(Request::Cancel), 1);
     assert_eq!(fixture.ask(Request::Resume), 1);
     assert_eq!(fixture.enable(true), 1);
-    assert_eq!(fixture.fake.issued[HSCH], 0);
+    assert_eq!(fixture.issued(Instruction::Halt), 0);
     let (condition, irb) = fixture.test();
     assert_eq!((condition, irb.scsw.subchannel_status), (0, 0x20));
     assert_eq!(irb.scsw.program.get(), 0x7FFF_0008);
@@ -271,12 +272,12 @@ fn clear_takes_back_the_status_of_a_program_that_failed_at_once() {
     assert!(!fixture.subject.is_pending());
     fixture.step(Step::Work);
     assert_eq!(fixture.test().1.scsw.function(), FunctionControl::CLEAR);
-    assert_eq!(fixture.fake.accepted[CSCH], 1);
+    assert_eq!(fixture.accepted(Instruction::Clear), 1);
 }
 
 #[test]
 fn a_suspended_program_lives_and_is_resumed() {
-    let mut fixture = Fixture::running();
+    let mut fixture = Fixture::running_with(Fixture::suspending());
     fixture.step(Step::Suspend);
     assert_eq!(fixture.ask(Request::Resume), 1, "status is pending");
     let (condition, irb) = fixture.test();
@@ -294,19 +295,14 @@ fn a_suspended_program_lives_and_is_resumed() {
 
 #[test]
 fn only_a_program_that_resume_finds_suspended_is_looked_at_again() {
-    let mut fixture = Fixture::enabled();
-    let mut orb = Fixture::orb();
-    orb.set_flags(orb.flags() | OrbFlags::SUSPEND_CONTROL);
-    assert_eq!(fixture.ask(Request::Start(orb)), 0);
-    fixture.step(Step::Work);
+    let mut fixture = Fixture::running_with(Fixture::suspending());
     let orb = fixture.subject.program.run.unwrap().orb;
     let mut count = 1;
     // What the channel finds in the second CCW, after the client has changed its own and asked for RESUME.
     let mut resume = |fixture: &mut Fixture| {
         count += 1;
         let ccw = Ccw1::new(CommandCode::NOP, CcwFlags::SLI, count, 0);
-        let at = ClientAddress::new(u64::from(PROGRAM) + 8);
-        fixture.window.write(at, &ccw).unwrap();
+        fixture.write(PROGRAM + 8, &ccw);
         let condition = fixture.ask(Request::Resume);
         let mut bytes = [0; 8];
         let at = orb.program.get() + 8;
@@ -318,7 +314,7 @@ fn only_a_program_that_resume_finds_suspended_is_looked_at_again() {
             .unwrap();
         (condition, u16::from_be_bytes([bytes[2], bytes[3]]) == count)
     };
-    assert_eq!(resume(&mut fixture), (2, false), "it runs");
+    assert_eq!(resume(&mut fixture), (0, false), "it runs");
     fixture.step(Step::Suspend);
     assert_eq!(resume(&mut fixture), (1, false), "status is pending");
     assert_eq!(fixture.test().0, 0);
@@ -349,10 +345,10 @@ fn intermediate_status_does_not_free_the_program() {
 #[test]
 fn store_shows_the_hardwares_paths_and_the_clients_own_fields() {
     let mut fixture = Fixture::enabled();
-    fixture.fake.schib.pmcw.pnom = 0x40;
-    fixture.fake.schib.pmcw.lpum = 0x80;
-    fixture.fake.schib.pmcw.set_flag(PmcwFlags::TIMING, true);
-    fixture.fake.schib.pmcw.set_characteristic(EXTENDED, true);
+    fixture.pmcw().pnom = 0x40;
+    fixture.pmcw().lpum = 0x80;
+    fixture.pmcw().set_flag(PmcwFlags::TIMING, true);
+    fixture.pmcw().set_characteristic(EXTENDED, true);
     let shown = fixture.schib();
     let pmcw = &shown.pmcw;
     assert_eq!((pmcw.pnom, pmcw.lpum, pmcw.pam), (0x40, 0x80, 0xC0));
@@ -360,9 +356,9 @@ fn store_shows_the_hardwares_paths_and_the_clients_own_fields() {
     assert!(pmcw.has_extended_measurement());
     assert_eq!((pmcw.device.get(), pmcw.isc()), (DEVICE, 5));
     assert_eq!(pmcw.parameter.get(), 0xAAAA_0001);
-    let hardware = &fixture.fake.schib.pmcw;
+    let hardware = &fixture.hardware().pmcw;
     assert_eq!((hardware.device.get(), hardware.isc()), (0xA80, 3));
-    assert_eq!(hardware.parameter.get(), fixture.fake.id.word());
+    assert_eq!(hardware.parameter.get(), fixture.id.word());
 }
 
 #[test]
@@ -373,8 +369,9 @@ fn modify_passes_on_what_is_the_hardwares() {
     schib.pmcw.set_flag(PmcwFlags::MULTIPATH, true);
     schib.pmcw.set_flag(PmcwFlags::MEASUREMENT_BLOCK, true);
     schib.pmcw.set_characteristic(EXTENDED, true);
+    fixture.machine.css.extended_measurement = true;
     assert_eq!(fixture.ask(Request::Modify(schib)), 0);
-    let hardware = &fixture.fake.schib.pmcw;
+    let hardware = &fixture.hardware().pmcw;
     assert_eq!(hardware.lpm, 0x40);
     assert!(hardware.flags().contains(PmcwFlags::MULTIPATH));
     assert!(!hardware.flags().contains(PmcwFlags::MEASUREMENT_BLOCK));
@@ -407,7 +404,7 @@ fn running_live() -> Fixture {
     let mut orb = Fixture::orb();
     orb.set_flags(OrbFlags::FORMAT_1 | OrbFlags::SUSPEND_CONTROL | OrbFlags::SUPPRESS_SUSPENDED);
     assert_eq!(fixture.ask(Request::Start(orb)), 0);
-    assert!(fixture.fake.step(Step::Work));
+    assert!(fixture.happens(Step::Work));
     assert!(fixture.subject.is_changing());
     fixture
 }
@@ -423,13 +420,18 @@ fn a_suspended_program_is_not_looked_at_before_it_is_resumed() {
     assert!(fixture.subject.is_changing());
     // Suspended without an interruption.
     let none = StatusControl::empty();
-    let scsw = &mut fixture.fake.schib.scsw;
-    scsw.set_controls(FunctionControl::START, ActivityControl::SUSPENDED, none);
+    let suspended = |fixture: &mut Fixture, status| {
+        let (function, activity) = (FunctionControl::START, ActivityControl::SUSPENDED);
+        fixture.present(|irb| irb.scsw.set_controls(function, activity, status));
+    };
+    suspended(&mut fixture, none);
     refresh(&mut fixture);
     assert!(!fixture.subject.is_changing());
-    // Status that is not the program's changes nothing.
-    fixture.step(Step::Attention);
+    // Status that is not the program's changes nothing, on a subchannel where it does not end the program.
+    suspended(&mut fixture, StatusControl::ALERT | StatusControl::PENDING);
+    fixture.look();
     assert_eq!(fixture.test().0, 0);
+    suspended(&mut fixture, none);
     assert!(!fixture.subject.is_changing());
     assert_eq!(fixture.ask(Request::Resume), 0);
     assert!(fixture.subject.is_changing());
@@ -453,9 +455,9 @@ fn what_outlived_one_life_of_the_appliance_outlives_the_next_until_it_is_taken_u
     let mut fixture = Fixture::running();
     let part = (fixture.schib(), FunctionControl::START.bits());
     // The next life finds it busy, and ends it.
-    let mut next = Fixture::closed();
-    next.fake = fixture.fake;
-    next.fake.halt_stuck = true;
+    let mut next = fixture;
+    next.restart();
+    next.port().mishaps.halt_stuck = true;
     next.open(Some(part));
     assert!(next.subject.is_quiescing());
     assert_eq!(next.subject.functions(), FunctionControl::START);

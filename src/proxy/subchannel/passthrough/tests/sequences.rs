@@ -16,12 +16,14 @@
 
 use std::collections::HashSet;
 use std::format;
+use std::panic::AssertUnwindSafe;
 use std::string::String;
 
+use channel::model::Instruction;
 use channel::{ActivityControl, ChannelSubsystem, FunctionControl, PmcwFlags, StatusControl};
 
-use super::fake::{Step, HSCH, RSCH, SSCH, XSCH};
 use super::fixture::Fixture;
+use super::steps::Step;
 use crate::proxy::subchannel::passthrough::state::{State, CLEARS, HALTS};
 use crate::proxy::subchannel::passthrough::status;
 use crate::proxy::subchannel::Request;
@@ -66,11 +68,11 @@ fn operations() -> Vec<Op> {
     all
 }
 
-/// Hardware that never ends a halt, or a clear function.
-#[derive(Clone, Copy, Debug)]
+/// Hardware that never ends a halt, or neither a halt nor a clear function.
+#[derive(Clone, Copy, Debug, Default)]
 struct Stuck {
     halt: bool,
-    clear: bool,
+    all: bool,
 }
 
 struct Explorer {
@@ -80,21 +82,27 @@ struct Explorer {
 }
 
 impl Explorer {
-    fn new(stuck: Stuck) -> Self {
-        let mut fixture = Fixture::new();
-        fixture.fake.halt_stuck = stuck.halt;
-        fixture.fake.clear_stuck = stuck.clear;
+    fn new() -> Self {
         Self {
-            fixture,
+            fixture: Fixture::new(),
             enabled: false,
         }
     }
 
+    /// From the beginning again, on the same machine.
+    fn replay(&mut self, stuck: Stuck, path: &[Op]) {
+        self.fixture.renew();
+        self.enabled = false;
+        let mishaps = &mut self.fixture.port().mishaps;
+        (mishaps.halt_stuck, mishaps.stuck) = (stuck.halt, stuck.all);
+        path.iter().for_each(|&op| self.apply(op));
+    }
+
     /// Whether pending status is one that the client never sees.
-    fn is_own(&self) -> bool {
-        let scsw = &self.fixture.fake.schib.scsw;
+    fn is_own(&mut self) -> bool {
+        let scsw = self.fixture.hardware().scsw;
         self.fixture.state() == State::Busy
-            && status::is_retryable(scsw)
+            && status::is_retryable(&scsw)
             && self
                 .fixture
                 .subject
@@ -106,9 +114,8 @@ impl Explorer {
 
     /// The condition code that the architecture gives. A start that was turned away and will be repeated is, for the
     /// client, start pending.
-    fn expected(&self, op: Op) -> Option<u32> {
-        let fake = &self.fixture.fake;
-        let mut scsw = fake.schib.scsw;
+    fn expected(&mut self, op: Op) -> Option<u32> {
+        let mut scsw = self.fixture.hardware().scsw;
         if self.is_own() {
             scsw.set_controls(
                 FunctionControl::START,
@@ -128,7 +135,7 @@ impl Explorer {
                 | ActivityControl::SUSPENDED,
         );
         let ending = function.intersects(FunctionControl::HALT | FunctionControl::CLEAR);
-        let operational = self.enabled && !fake.gone;
+        let operational = self.enabled && !self.is_gone();
         let code = |refuses: [bool; 2]| match refuses {
             [true, _] => 1,
             [false, true] => 2,
@@ -146,7 +153,7 @@ impl Explorer {
             Op::Cancel => code([pending, !(start_only && waiting && !active)]),
             Op::Resume => code([
                 pending,
-                !(start_only && activity == ActivityControl::SUSPENDED),
+                !start_only || activity.contains(ActivityControl::RESUME_PENDING),
             ]),
             Op::Test => code([!pending, false]),
             _ => return None,
@@ -156,10 +163,10 @@ impl Explorer {
     fn apply(&mut self, op: Op) {
         let expected = self.expected(op);
         let own = self.is_own();
-        let fake = &self.fixture.fake;
-        let (taken, started) = (fake.taken, fake.issued[SSCH]);
+        let port = self.fixture.port();
+        let before = (port.tested, port.issued(Instruction::Start));
         let answer = match op {
-            Op::Start => Some(self.fixture.start()),
+            Op::Start => Some(self.fixture.ask(Request::Start(Fixture::suspending()))),
             Op::Halt => Some(self.fixture.halt()),
             Op::Clear => Some(self.fixture.clear()),
             Op::Cancel => Some(self.fixture.ask(Request::Cancel)),
@@ -167,7 +174,7 @@ impl Explorer {
             Op::Test => {
                 let (condition, irb) = self.fixture.test();
                 if condition == 0 {
-                    let mut whole = self.fixture.fake.last;
+                    let mut whole = self.fixture.port().last;
                     whole.scsw.program = irb.scsw.program;
                     assert_eq!(irb, whole, "an IRB that is not whole");
                 }
@@ -183,13 +190,13 @@ impl Explorer {
                 let on = op == Op::Enable;
                 let condition = self.fixture.enable(on);
                 if condition == 0 && self.fixture.state() == State::Idle {
-                    self.enabled = on && !self.fixture.fake.gone;
+                    self.enabled = on && !self.is_gone();
                 }
                 None
             }
             Op::Hardware(step) => {
-                self.fixture.fake.step(step);
-                if self.fixture.fake.gone {
+                self.fixture.happens(step);
+                if self.is_gone() {
                     self.enabled = false;
                 }
                 None
@@ -215,21 +222,21 @@ impl Explorer {
         if let (Some(answer), Some(expected)) = (answer, expected) {
             assert_eq!(answer, expected, "condition code of {op:?}");
         }
-        self.check_status(op, own, taken, started, answer);
+        self.check_status(op, own, before, answer);
         self.check_program();
         self.check_pending();
         while self.fixture.subject.take_report().is_some() {}
     }
 
-    fn check_status(&self, op: Op, own: bool, taken: u32, started: u32, answer: Option<u32>) {
-        let fake = &self.fixture.fake;
-        let taken = fake.taken - taken;
+    fn check_status(&mut self, op: Op, own: bool, before: (u32, usize), answer: Option<u32>) {
+        let port = self.fixture.port();
+        let taken = port.tested - before.0;
+        let repeated = u32::from(own && port.issued(Instruction::Start) > before.1);
         let delivered = u32::from(op == Op::Test && answer == Some(0));
         let ending = !self.enabled;
         if ending {
             return;
         }
-        let repeated = u32::from(own && fake.issued[SSCH] > started);
         assert_eq!(
             taken,
             delivered + repeated,
@@ -237,42 +244,54 @@ impl Explorer {
         );
     }
 
-    fn check_program(&self) {
+    fn check_program(&mut self) {
         let live = self.fixture.subject.program.translator.is_live();
-        if self.fixture.fake.program.is_some() {
+        let gone = self.is_gone();
+        if self.is_used() {
             assert!(live, "the hardware uses a program that is freed");
         }
         match self.fixture.state() {
             State::NotOperational | State::Standby | State::Idle => {
-                assert!(
-                    !live || self.fixture.fake.gone,
-                    "a program that nobody owns"
-                );
+                assert!(!live || gone, "a program that nobody owns");
             }
             State::Busy | State::Quiescing(_) | State::Disconnected => {}
         }
     }
 
-    fn check_pending(&self) {
-        let fake = &self.fixture.fake;
+    fn check_pending(&mut self) {
+        let status = self.fixture.hardware().scsw.status();
+        let pending = status.contains(StatusControl::PENDING);
         let told = self.fixture.subject.is_pending();
-        let seen = fake.is_pending() && !fake.interruption;
-        if self.enabled && !fake.gone {
-            assert!(
-                !told || fake.is_pending(),
-                "told of status that is not there"
-            );
+        let seen = pending && !self.has_interruption();
+        if self.enabled && !self.is_gone() {
+            assert!(!told || pending, "told of status that is not there");
             assert!(told || !seen || self.is_own(), "not told of status");
         }
     }
 
+    fn is_gone(&mut self) -> bool {
+        self.fixture.port().mishaps.gone
+    }
+
+    fn has_interruption(&self) -> bool {
+        self.fixture.machine.css.has_interruption(self.fixture.id)
+    }
+
+    /// Whether the channel uses the program.
+    fn is_used(&mut self) -> bool {
+        let function = self.fixture.hardware().scsw.function();
+        let has_one = self.fixture.machine.css.trace(self.fixture.id).is_some();
+        function.contains(FunctionControl::START) && has_one
+    }
+
     /// What matters for what can happen next.
-    fn fingerprint(&self) -> String {
-        let fake = &self.fixture.fake;
+    fn fingerprint(&mut self) -> String {
+        let hardware = self.fixture.hardware();
+        let (gone, used) = (self.is_gone(), self.is_used());
         let subject = &self.fixture.subject;
-        let scsw = &fake.schib.scsw;
+        let scsw = &hardware.scsw;
         format!(
-            "{:?} {} {} {:?} {} {:?} {:x} {:?} {} {} {} {}",
+            "{:?} {} {} {:?} {} {:?} {:x} {:?} {} {} {} {} {}",
             subject.state(),
             subject.announced,
             subject.program.run.map_or(0, |run| run.retries) > 0,
@@ -281,24 +300,17 @@ impl Explorer {
             subject.held.is_some(),
             scsw.control.get(),
             (scsw.device_status, scsw.subchannel_status),
-            fake.gone,
-            fake.interruption,
-            fake.schib.pmcw.flags.get(),
+            gone,
+            used,
+            self.has_interruption(),
+            hardware.pmcw.flags.get(),
             self.enabled,
         )
     }
 }
 
-fn replay(stuck: Stuck, path: &[Op]) -> Explorer {
-    let mut explorer = Explorer::new(stuck);
-    for &op in path {
-        explorer.apply(op);
-    }
-    explorer
-}
-
 /// From anywhere, a reset leads to rest in a bounded number of time-outs, whatever the hardware does not do.
-fn quiesces(mut explorer: Explorer) {
+fn quiesces(explorer: &mut Explorer) {
     explorer.apply(Op::Reset);
     for _ in 0..=u32::from(HALTS) + u32::from(CLEARS) {
         explorer.apply(Op::Pass);
@@ -314,17 +326,20 @@ fn explore(stuck: Stuck) -> usize {
     let operations = operations();
     let mut seen = HashSet::new();
     let mut paths: Vec<Vec<Op>> = vec![Vec::new()];
-    seen.insert(replay(stuck, &[]).fingerprint());
+    let mut explorer = Explorer::new();
+    explorer.replay(stuck, &[]);
+    seen.insert(explorer.fingerprint());
     while let Some(path) = paths.pop() {
         for &op in &operations {
             let mut longer = path.clone();
             longer.push(op);
-            let outcome = std::panic::catch_unwind(|| {
-                let explorer = replay(stuck, &longer);
+            let tried = AssertUnwindSafe(|| {
+                explorer.replay(stuck, &longer);
                 let mark = explorer.fingerprint();
-                quiesces(explorer);
+                quiesces(&mut explorer);
                 mark
             });
+            let outcome = std::panic::catch_unwind(tried);
             let mark = outcome.unwrap_or_else(|_| panic!("{longer:?}"));
             if seen.insert(mark) {
                 paths.insert(0, longer);
@@ -336,18 +351,15 @@ fn explore(stuck: Stuck) -> usize {
 
 #[test]
 fn every_sequence_of_events_keeps_the_invariants() {
-    let states = explore(Stuck {
-        halt: false,
-        clear: false,
-    });
-    assert!(states > 100, "only {states} states");
+    let states = explore(Stuck::default());
+    assert!(states > 400, "only {states} states");
 }
 
 #[test]
 fn so_it_does_on_hardware_whose_halt_never_ends() {
     explore(Stuck {
         halt: true,
-        clear: false,
+        all: false,
     });
 }
 
@@ -355,7 +367,7 @@ fn so_it_does_on_hardware_whose_halt_never_ends() {
 fn so_it_does_on_hardware_where_nothing_ends() {
     explore(Stuck {
         halt: true,
-        clear: true,
+        all: true,
     });
 }
 
@@ -367,10 +379,12 @@ fn an_instruction_of_the_clients_is_one_instruction() {
     assert_eq!(fixture.ask(Request::Cancel), 2);
     assert_eq!(fixture.ask(Request::Resume), 2);
     assert_eq!(fixture.start(), 2);
-    let issued = fixture.fake.issued;
-    assert_eq!(
-        [issued[SSCH], issued[HSCH], issued[XSCH], issued[RSCH]],
-        [1; 4]
-    );
-    assert!(fixture.fake.pending_interruption().is_none());
+    let issued = [
+        Instruction::Start,
+        Instruction::Halt,
+        Instruction::Cancel,
+        Instruction::Resume,
+    ];
+    assert_eq!(issued.map(|which| fixture.issued(which)), [1; 4]);
+    assert!(fixture.machine.pending_interruption().is_none());
 }
