@@ -5,7 +5,7 @@
 #
 #   target/image/stellwerk.{elf,bin,ins}            the image: for QEMU's -kernel, raw, and for list-directed IPL
 #   target/test-image/stellwerk.{elf,bin,ins}   the image with its tests and benchmarks in it
-#   target/release/stellwerk                        the host program
+#   target/release/stellwerk                        the host program, and libstellwerk_overlay.so beside it, which is loaded into QEMU
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -30,7 +30,7 @@ build_test-image() {
 
 build_host() {
     step "build: the host program"
-    "$CARGO" build --release -p stellwerk
+    "$CARGO" build --release -p stellwerk -p stellwerk-overlay
 }
 
 help_asked "$@"

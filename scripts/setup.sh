@@ -4,7 +4,7 @@
 #   scripts/setup.sh [run|hercules|test|bench]      run: the main job; the others need more
 #
 # What it looks for and takes: a Rust toolchain with the sources of the standard library (a rustup toolchain with the
-# component rust-src, or Debian's rustc-web, cargo-web and rust-web-src), a linker for s390x, QEMU 10.0 or newer for s390x,
+# component rust-src, or Debian's rustc-web, cargo-web and rust-web-src), a linker for s390x, QEMU 9.2 or newer for s390x,
 # and small tools. It checks the things themselves each time, trusts no stamp, and takes a fraction of a second when all
 # is there. The toolchain it chose goes to target/toolchain.env, one for the host programs and the image alike.
 #
@@ -15,9 +15,8 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 RUST_MIN=1.89
-# The clients' arguments have reconnect-ms (9.2), and a balloon in a client whose memory begins within a file gives back the
-# wrong memory before 10.0. The appliance alone is content with 8.1.
-QEMU_MIN=10.0
+# The clients' arguments have reconnect-ms. The appliance alone is content with 8.1.
+QEMU_MIN=9.2
 
 help_asked "$@"
 LEVEL=${1:-run}
@@ -69,6 +68,8 @@ check_small_tools() {
         lacks "the C library's headers for s390x" libc6-dev-s390x-cross
     [[ $LEVEL == bench ]] && return
     tool shellcheck shellcheck
+    tool libvirtd "libvirt-daemon libvirt-daemon-driver-qemu" "libvirt's daemon"
+    tool virsh libvirt-clients
 }
 
 # GNU ld or LLVM's, whichever there is; an lld older than 18 knows no s390x.

@@ -28,8 +28,11 @@ use crate::driver::disk::{Maintenance, OwnedDisk};
 pub use self::conditions::{Conditions, Subject, SHARE};
 pub use self::devices::{listed, PassedThrough};
 
+use self::memory::MemoryWords;
+
 mod conditions;
 mod devices;
+mod memory;
 
 #[derive(Debug)]
 pub struct Control {
@@ -40,6 +43,9 @@ pub struct Control {
     storage: Storage,
     /// What each client has to share, once somebody has asked: the entries do not change.
     shares: Vec<OnceCell<Share>>,
+    memory: MemoryWords,
+    /// The daemon has not been told yet that all of its changes to clients' memory have been taken.
+    pub settling: bool,
     about: Appliance,
     /// Entries of the list of owned devices that are in use; at first, those that an earlier life may have left.
     listed: u32,
@@ -216,6 +222,8 @@ impl Control {
                 .map(|_| OnceCell::new())
                 .collect(),
             listed: area.count::<control::Device>(),
+            memory: MemoryWords::new(&area).map_err(wrong)?,
+            settling: false,
             storage,
             area,
         };
@@ -265,6 +273,11 @@ impl Control {
         };
         if let Some(place) = place {
             let _ = place.set(share.clone());
+        }
+        // What an earlier life has taken this one has to take, too. Nothing of this one is in flight there yet.
+        let _ = self.apply_memory(index);
+        if let Some(change) = self.changed_memory(index) {
+            self.taken(change);
         }
         Ok(share)
     }
@@ -350,7 +363,7 @@ impl Control {
     /// Before sleeping. Returns whether the daemon rang.
     pub fn arm_wakeup(&mut self) -> bool {
         self.bell.arm_wakeup();
-        self.bell.rings()
+        self.bell.rings() || self.settling
     }
 
     pub fn disarm_wakeup(&mut self) {

@@ -290,12 +290,29 @@ impl Appliance {
         // A ring that comes after this is heard next time, so no order that came with one is missed.
         self.control.poll_requests();
         self.plane.proxy.clients.serve_nobody();
+        self.change_memory();
         self.maintain_disks(platform);
         self.tend_suspects(platform);
         self.tend_disks(platform);
         self.tend_clients(platform);
         self.tend_unknown(platform);
         self.control.is_to_stop()
+    }
+
+    /// Has clients' memory be what the daemon says that it is. What goes is used by requests in flight until they end.
+    fn change_memory(&mut self) {
+        let Self { control, plane, .. } = self;
+        control.settling = false;
+        for client in 0..control.client_count() {
+            let Some(change) = control.changed_memory(client) else {
+                continue;
+            };
+            if plane.proxy.settle(client) {
+                control.taken(change);
+            } else {
+                control.settling = true;
+            }
+        }
     }
 
     /// Puts into service again what is due.

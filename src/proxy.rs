@@ -51,8 +51,8 @@ pub struct Proxy {
     pub clients: Clients,
     /// The client whose requests are taken first in the next turn.
     first: usize,
-    /// Requests that an earlier life had taken may still have to be done again.
-    redoing: bool,
+    /// Devices may be held: requests that an earlier life had taken may still have to be done again, or a client's memory changes.
+    holding: bool,
     requests: Requests,
     /// Completions whose flush found the disk full, with the disk's number. Never more than there are requests.
     postponed: Vec<(usize, Done)>,
@@ -77,7 +77,7 @@ impl Proxy {
         let mut this = Self {
             clients: Clients::new(clients, trace),
             first: 0,
-            redoing: false,
+            holding: false,
             requests: Requests::default(),
             postponed: Vec::new(),
         };
@@ -108,11 +108,23 @@ impl Proxy {
         let Some(disk) = disks.get_mut(number) else {
             return;
         };
-        self.redoing = true;
+        self.holding = true;
         let mut first_queue = 0;
         for client in &mut self.clients.all {
             client.attach(number, disk.driver.as_mut(), &mut first_queue, &mut tell);
         }
+    }
+
+    /// A client's memory changes: takes nothing from it until all that it has in flight, which may be in memory that goes, has
+    /// ended. Returns whether it has.
+    pub fn settle(&mut self, number: u16) -> bool {
+        let mut clients = self.clients.all.iter_mut();
+        let Some(client) = clients.find(|client| client.number() == number) else {
+            return true;
+        };
+        client.settling = client.devices.iter().any(|device| device.in_flight() > 0);
+        self.holding = true;
+        !client.settling
     }
 
     /// Requests in flight at the disks, and programs that have to be looked after while they run.
@@ -133,7 +145,7 @@ impl Proxy {
             turn.worked |= self.clients.poll_requests(platform);
         }
         if taking {
-            if self.redoing {
+            if self.holding {
                 self.hold();
             }
             self.requests.full = false;
@@ -168,9 +180,9 @@ impl Proxy {
         turn
     }
 
-    /// Holds the devices of disks that are done again by what an earlier life had taken. That may be on the disk already, and another
-    /// client may have read it there. If that client wrote the sectors anew and was told so before the first write was done again, its
-    /// write would be lost.
+    /// Holds the devices of clients whose memory changes, and of disks that are done again by what an earlier life had taken. That
+    /// may be on the disk already, and another client may have read it there. If that client wrote the sectors anew and was told so before
+    /// the first write was done again, its write would be lost.
     #[cold]
     fn hold(&mut self) {
         let mut held = [false; MAX_DISKS];
@@ -179,11 +191,15 @@ impl Proxy {
                 *held |= device.is_redoing();
             }
         }
-        for device in (self.clients.all.iter_mut()).flat_map(|it| &mut it.devices) {
-            let held = held.get(device.disk());
-            device.hold(held.is_some_and(|&held| held));
+        let mut holding = held.contains(&true);
+        for client in &mut self.clients.all {
+            holding |= client.settling;
+            for device in &mut client.devices {
+                let held = held.get(device.disk());
+                device.hold(client.settling || held.is_some_and(|&held| held));
+            }
         }
-        self.redoing = held.contains(&true);
+        self.holding = holding;
     }
 
     fn collect(&mut self, disks: &mut [OwnedDisk], turn: &mut Turn) {

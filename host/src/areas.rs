@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use channel::DeviceNumber;
 use vcss::client::{Command, ProgramByte};
 use vcss::control::{
-    self, Condition, ConditionState, ExportKind, Life, Loan, LoanState, Order, HOST,
+    self, ClientMemory, Condition, ConditionState, ExportKind, Life, Loan, LoanState, Order, HOST,
 };
 use vcss::layout::{Doorbell, DoorbellHalf, Kind, Name};
 use vcss::{plan, Area, AreaError, Word};
@@ -108,7 +108,13 @@ impl Areas {
         }
         // The daemon's programs and data are all that it has of memory to share.
         let program = program_span(&self.host, layout.host, HOST_PROGRAM_BYTES);
-        self.describe_client(config.clients.len(), HOST, layout.host, program, program)?;
+        let host = config.clients.len();
+        self.describe_client(host, HOST, layout.host, program, program)?;
+        let memory = ClientMemory {
+            length: program.length.into(),
+            ..ClientMemory::default()
+        };
+        self.control.write(host as u32, &memory)?;
         for (index, disk) in config.disks.iter().enumerate() {
             let entry = control::Disk {
                 name: name(&disk.name)?,
@@ -310,14 +316,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("c.toml");
         let text = format!(
-            "[appliance]\nimage = \"i\"\nmemory = \"4M\"\npool = \"{0}/pool\"\nrun_dir = \"{0}\"\n\
+            "[appliance]\nimage = \"i\"\nmemory = \"4M\"\nrun_dir = \"{0}\"\n\
              [[subchannel]]\nname = \"t\"\ndevice = \"0.0.3270\"\nqemu = \"x-terminal3270,chardev=t\"\n\
              [[client]]\nname = \"bare\"\nmemory = \"16M\"\n[[client.subchannel]]\nsubchannel = \"t\"\n",
             dir.path().display()
         );
         std::fs::write(&file, text).unwrap();
         let config = Config::load(&file).unwrap();
-        let pool = Pool::create(&config.appliance.pool, Layout::of(&config)).unwrap();
+        let pool = Pool::create(&config).unwrap();
         let areas = Areas::lay_out(&config, &pool).unwrap();
         let window = areas.clients[0].window;
         let length = client_plan(&config.clients[0]).length() as usize;

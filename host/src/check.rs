@@ -3,7 +3,7 @@
 //! # Purpose
 //!
 //! [`look`] comes before `stellwerk up` starts anything, and is all that `stellwerk check` does. It looks at the image, the
-//! disks' files and devices, the file that is to be the pool, and QEMU's version. All that is wrong is reported at once, each with its
+//! disks' files and devices, and QEMU's version. All that is wrong is reported at once, each with its
 //! place in the configuration and what to do. That includes a file whose file system does not answer: each file is looked at by a
 //! process of its own first.
 //!
@@ -24,16 +24,14 @@ use rustix::fs::OFlags;
 use crate::config::{
     Config, ConfigError, Export, Format, Place, Problem, Source, SubchannelSource, SECTOR,
 };
-use crate::pool::{self, Layout};
 use crate::sys::Process;
 use crate::vm::look::NO_ANSWER;
 use crate::vm::looks::which_answer;
 use crate::vm::{self, Backing};
 
-/// The first QEMU that runs the appliance, and the first that is right for a client. 9.2 knows all of the arguments; but before
-/// 10.0 a balloon gives back the wrong part of a file of which the VM's memory is not the beginning.
+/// The first QEMU that runs the appliance, and the first that knows a client's arguments.
 const QEMU_FOR_APPLIANCE: (u32, u32) = (8, 1);
-const QEMU_FOR_CLIENTS: (u32, u32) = (10, 0);
+const QEMU_FOR_CLIENTS: (u32, u32) = (9, 2);
 /// How long files, and QEMU's version, are waited for: a disk may have to spin up.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// What to do about [`NO_ANSWER`].
@@ -82,7 +80,6 @@ fn look_within(
         .map(|disk| look.disk(disk))
         .collect();
     look.one_disk_each();
-    look.pool();
     look.run_dir();
     if look.found.is_empty() {
         return Ok(backings);
@@ -252,29 +249,6 @@ impl Look<'_> {
         }
     }
 
-    /// Whether the pool's file is nobody else's: it is replaced when a daemon starts.
-    fn pool(&mut self) {
-        let path = &self.config.appliance.pool;
-        let found = identity(path);
-        let disk = self.config.disks.iter().find(|disk| {
-            let path = disk.source.path();
-            let is_silent = self.silent.contains(&path);
-            found.is_some() && !is_silent && identity(path) == found
-        });
-        let wrong = match disk {
-            Some(disk) => Some((
-                format!("is disk \"{}\" and cannot be the pool as well", disk.name),
-                "set pool = \"…\" in [appliance] to a file that is not there",
-            )),
-            None => pool::obstacle(path, &Layout::of(self.config))
-                .map(|(wrong, help)| (wrong.to_owned(), help)),
-        };
-        if let Some((wrong, help)) = wrong {
-            let message = format!("pool {} {wrong}", path.display());
-            self.add(self.config.places.pool, message, help);
-        }
-    }
-
     /// Whether the run directory, if it is there, can be one.
     fn run_dir(&mut self) {
         let dir = &self.config.appliance.run_dir;
@@ -354,8 +328,7 @@ pub fn warn_of_old_qemu(config: &Config) {
 fn warn_if_old(program: &str, version: (u32, u32)) {
     if version < QEMU_FOR_CLIENTS {
         tracing::warn!(
-            "{program} is QEMU {}: clients need {} or newer; with an older one a balloon destroys memory that is in use, and \
-             before 9.2 reconnect-ms is not known",
+            "{program} is QEMU {}: clients need {} or newer; an older one does not know reconnect-ms",
             dotted(version),
             dotted(QEMU_FOR_CLIENTS)
         );

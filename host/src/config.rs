@@ -63,9 +63,8 @@ pub struct Config {
 pub struct Places {
     pub file: PathBuf,
     pub image: Place,
-    /// QEMU's program, the pool and the run directory, if they are named; else the image.
+    /// QEMU's program and the run directory, if they are named; else the image.
     pub qemu: Place,
-    pub pool: Place,
     pub run_dir: Place,
 }
 
@@ -83,7 +82,6 @@ pub struct Appliance {
     pub qemu_args: Vec<String>,
     /// Directory of sockets and console log.
     pub run_dir: PathBuf,
-    pub pool: PathBuf,
     /// How long the daemon looks for work before it sleeps.
     pub poll: Duration,
 }
@@ -225,7 +223,7 @@ pub struct ConditionEntry(pub u32);
 #[derive(Clone, Debug)]
 pub struct Client {
     pub name: String,
-    /// Bytes of its memory, which is its window in the pool.
+    /// The most memory that its VM may have, in bytes: its window.
     pub memory: u64,
     /// What it is given of disks, in the order of its virtual subchannels.
     pub exports: Vec<Export>,
@@ -371,7 +369,13 @@ impl Config {
         self.in_run_dir(&format!("{}.link.sock", client.name))
     }
 
-    /// What the QEMU of a client's VM holds locked while it runs.
+    /// The name by which the VM of a channel-level client has its memory.
+    pub fn client_memory(&self, client: &Client) -> PathBuf {
+        let name = format!("{}.memory", client.name);
+        self.appliance.run_dir.join(name)
+    }
+
+    /// What the QEMU of a channel-level client's VM holds locked while it runs.
     pub fn client_pid(&self, client: &Client) -> PathBuf {
         self.in_run_dir(&format!("{}.pid", client.name))
     }

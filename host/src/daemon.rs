@@ -20,7 +20,7 @@ pub(crate) mod trace;
 
 use std::fs::{self, DirBuilder, File};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{symlink, DirBuilderExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
@@ -31,6 +31,7 @@ use anyhow::{bail, Context, Result};
 use dasd_tools::admin::Reservation;
 use dasd_tools::reserve::{release_all, Reservations};
 use parking_lot::Mutex;
+use rustix::fs::{flock, FlockOperation};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
 
@@ -41,10 +42,11 @@ use crate::config::{show_size, Config, Part, NO_FIRMWARE};
 use crate::descriptors;
 use crate::doorbell::{self, new_eventfd, BellHandle, Ringer};
 use crate::layout::{AreaNumber, Slot};
-use crate::pool::{FileIdentity, Layout, Pool};
+use crate::pool::{by_descriptor, Layout, Pool};
 use crate::remote::{DeviceWait, HostClient, VirtioDevice};
 use crate::sys;
 use crate::vhost::{Acceptor, Identity, Memory, Server, Session};
+use crate::windows::{Former, Loaded, Windows};
 use vcss::client::MAX_QUEUES;
 
 use plugged::PluggedDevices;
@@ -60,6 +62,8 @@ const ONE_RELEASE: Duration = Duration::from_secs(1);
 struct Shared {
     config: Config,
     layout: Layout,
+    pool: Pool,
+    windows: Arc<Windows>,
     areas: Areas,
     bell: BellHandle,
     started: Instant,
@@ -89,19 +93,21 @@ pub fn up(config_file: &Path) -> Result<()> {
     for signal in [SIGINT, SIGTERM, SIGHUP] {
         pipe::register(signal, write_end.try_clone()?)?;
     }
-    prepare_run_dir(&config)?;
-    let layout = Layout::of(&config);
-    let pool = Pool::create(&config.appliance.pool, layout.clone())?;
+    let _locked = prepare_run_dir(&config)?;
+    let loaded = Loaded::find()?;
+    let pool = Pool::create(&config)?;
+    let layout = pool.layout().clone();
     tracing::info!(
-        pool = %config.appliance.pool.display(),
         run_dir = %config.appliance.run_dir.display(),
-        "{} in all, {} for the appliance, {} for clients",
-        show_size(layout.total),
+        "{} for the appliance, and room for {} of clients",
         show_size(config.appliance.private),
         show_size(layout.windows.iter().map(|window| window.length).sum()),
     );
     let areas = Areas::lay_out(&config, &pool)?;
     let bell = BellHandle::new(areas.numbered().count())?;
+    let former = Former::open(&config.appliance.run_dir)?;
+    let windows = Windows::new(&pool, &areas.control, bell.clone(), former)?;
+    name_memories(&config, &pool)?;
     let attentions: Result<Vec<OwnedFd>> = config.exports().map(|_| Ok(new_eventfd()?)).collect();
     let attentions = attentions?;
     let (nudges, nudge) = UnixStream::pair()?;
@@ -111,6 +117,8 @@ pub fn up(config_file: &Path) -> Result<()> {
     let shared = Arc::new(Shared {
         config,
         layout,
+        pool,
+        windows: Arc::new(windows),
         areas,
         bell,
         started: Instant::now(),
@@ -129,9 +137,9 @@ pub fn up(config_file: &Path) -> Result<()> {
     })
     .with_context(|| socket.display().to_string())?;
 
-    let mut supervisor = Supervisor::new(&shared, &pool, backings, signals, nudges);
+    let mut supervisor = Supervisor::new(&shared, loaded, backings, signals, nudges);
     let ended = supervisor.start_first().and_then(|()| {
-        serve(&shared, pool.identity(), attentions)?;
+        serve(&shared, attentions)?;
         supervisor.watch()
     });
     let outcome = match ended {
@@ -163,7 +171,11 @@ pub fn up(config_file: &Path) -> Result<()> {
         let how = Reservation::Release;
         host.reserve(&known.reservations, disk, how, ONE_RELEASE)
     });
+    let are_released = servers.is_empty();
     let ended = supervisor.shut_down();
+    if are_released {
+        shared.windows.settle();
+    }
     // Nothing reaches a client's memory any more, unless QEMU cannot be killed, which has been said: who was kept waiting for that is
     // let go, without an answer.
     shared.bell.abandon();
@@ -185,11 +197,10 @@ pub fn up(config_file: &Path) -> Result<()> {
     drop(control);
     let config = &shared.config;
     let clients = config.clients.iter();
-    let links = clients.map(|client| config.link_socket(client));
-    for socket in links.chain([config.in_run_dir("link.sock")]) {
-        let _ = fs::remove_file(socket);
+    let names = clients.flat_map(|it| [config.link_socket(it), config.client_memory(it)]);
+    for name in names.chain([config.in_run_dir("link.sock")]) {
+        let _ = fs::remove_file(name);
     }
-    drop(pool);
     outcome.and(ended)
 }
 
@@ -202,7 +213,7 @@ fn ends_until(thread: &JoinHandle<()>, deadline: Instant) -> bool {
 }
 
 /// Opens the clients' sockets and says so.
-fn serve(shared: &Shared, pool: FileIdentity, attentions: Vec<OwnedFd>) -> Result<()> {
+fn serve(shared: &Shared, attentions: Vec<OwnedFd>) -> Result<()> {
     let config = &shared.config;
     let acceptor = Arc::new(Acceptor::start()?);
     let mut servers = Vec::new();
@@ -214,12 +225,11 @@ fn serve(shared: &Shared, pool: FileIdentity, attentions: Vec<OwnedFd>) -> Resul
         let wait = DeviceWait::new(shared.bell.clone(), &shared.areas, client, &label)?;
         let session = Session::new(
             Identity {
-                client: name.clone(),
                 label,
                 queues: export.queues,
                 first_slot: Slot(servers.len() * MAX_QUEUES),
             },
-            Memory::new(pool, shared.layout.windows[client]),
+            Memory::new(Arc::clone(&shared.windows), client),
             VirtioDevice::new(&shared.areas.clients[client], number as u16, wait)?,
             shared.areas.clone(),
             shared.bell.clone(),
@@ -250,7 +260,8 @@ fn serve(shared: &Shared, pool: FileIdentity, attentions: Vec<OwnedFd>) -> Resul
     sys::print(&format!("ready {}\n", ready.join(" "))).map(drop)
 }
 
-fn prepare_run_dir(config: &Config) -> Result<()> {
+/// Makes the run directory, which is this daemon's as long as what is returned is open.
+fn prepare_run_dir(config: &Config) -> Result<File> {
     let dir = &config.appliance.run_dir;
     let at = || format!("run directory {}", dir.display());
     if let Err(error) = DirBuilder::new().recursive(true).mode(0o700).create(dir) {
@@ -271,14 +282,31 @@ fn prepare_run_dir(config: &Config) -> Result<()> {
         }
         fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).with_context(at)?;
     }
-    if api::is_alive(&api::socket(config)) {
+    let locked = File::open(dir).with_context(at)?;
+    let lock = flock(&locked, FlockOperation::NonBlockingLockExclusive);
+    if lock.is_err() || api::is_alive(&api::socket(config)) {
         bail!(
-            "a daemon already runs in {}; stop it, or set run_dir and pool in [appliance] to keep the two apart",
+            "a daemon already runs in {}; stop it, or set run_dir in [appliance] to keep the two apart",
             dir.display()
         );
     }
     File::create(dir.join("console.log")).with_context(at)?;
     fs::write(config.no_firmware(), NO_FIRMWARE).with_context(at)?;
+    Ok(locked)
+}
+
+/// Gives the memory of channel-level clients names, by which their VMs have it.
+fn name_memories(config: &Config, pool: &Pool) -> Result<()> {
+    for (number, client) in config.clients.iter().enumerate() {
+        let Some(memory) = pool.memory(number) else {
+            continue;
+        };
+        let name = config.client_memory(client);
+        // What a dead daemon has left behind leads nowhere.
+        let _ = fs::remove_file(&name);
+        let made = symlink(by_descriptor(memory), &name);
+        made.with_context(|| name.display().to_string())?;
+    }
     Ok(())
 }
 

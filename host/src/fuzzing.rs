@@ -1,5 +1,6 @@
 //! What the fuzz targets of the workspace call: the parts of the daemon that are handed anything.
 
+use std::fs::File;
 use std::io::{IoSlice, Read};
 use std::mem::MaybeUninit;
 use std::net::Shutdown;
@@ -24,7 +25,8 @@ pub fn config(text: &str) {
 }
 
 struct Served {
-    fixture: Fixture,
+    _fixture: Fixture,
+    memory: File,
     // Serves as long as it is there.
     _server: Server,
     path: PathBuf,
@@ -37,7 +39,8 @@ pub fn vhost_user(mut input: &[u8]) {
         let fixture = Fixture::new();
         let (server, path) = fixture.server();
         Served {
-            fixture,
+            memory: fixture.memory(),
+            _fixture: fixture,
             _server: server,
             path,
         }
@@ -55,9 +58,7 @@ pub fn vhost_user(mut input: &[u8]) {
         message.extend(payload);
         let file = match with & 3 {
             0 => None,
-            1 => std::fs::File::open(&served.fixture.config.appliance.pool)
-                .ok()
-                .map(OwnedFd::from),
+            1 => served.memory.try_clone().ok().map(OwnedFd::from),
             _ => new_eventfd().ok(),
         };
         if !send(&peer, &message, file.as_ref()) {

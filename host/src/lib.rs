@@ -19,7 +19,8 @@
 //! | `doorbell` | the wake-up thread, the one hot path |
 //! | `areas` | control area and clients' areas in the pool |
 //! | `api` | what goes over the control socket, by which the other commands ask the daemon |
-//! | `pool` | the shared file, and where everything is in it |
+//! | `pool` | the appliance VM's memory: what of it is ours, and where |
+//! | `windows` | clients' memory, and how it gets into that |
 //! | `descriptors` | file descriptors, that there are enough |
 //! | `config` | the configuration, read and checked |
 //! | `layout` | how areas, devices and queues are numbered |
@@ -51,3 +52,4 @@ mod sys;
 mod testing;
 mod vhost;
 mod vm;
+mod windows;

@@ -1,38 +1,38 @@
-//! The pool: one shared file that is the appliance's whole memory, and its clients' memory with it.
+//! The pool: what of the appliance VM's memory is ours, and the room behind it for its clients' memory.
 //!
 //! # Purpose
 //!
 //! [`Layout`] says where everything goes: the appliance's private memory, the control area, the daemon's own area, the
-//! clients' areas, and from the next MiB on their windows. A channel-level client's area is the end of its window,
-//! where its VM can see it. [`Pool`] is the file.
+//! clients' areas, and from the next MiB on their windows. [`Pool`] is the memory: a file without a name, as large as the VM's
+//! memory. A client's own memory is laid over its window, see [`Windows`](crate::windows::Windows). That of a channel-level
+//! client is a file that is made here too; its area is the end of it, where its VM can see it.
 //!
 //! # Rules
 //!
+//! * The files have no name, and cannot shrink. Who is not given a descriptor has no way to them.
 //! * The daemon maps the areas and nothing else. It cannot touch a block of data.
-//! * The file is locked while its daemon lives. A pool that nobody locks is left over from a dead daemon; it
-//!   is unlinked, never truncated, because a client VM may still run in it. Only who holds the lock of the file that bears
-//!   the name unlinks it.
-//! * A pool bears a mark in its last page. A file that is no pool is not touched, whoever named it.
 //! * What the daemon and the appliance write themselves has its memory when the pool is made: later there would be
-//!   nobody to tell that there is none, and a touch would be the end. The windows are sparse.
+//!   nobody to tell that there is none, and a touch would be the end. The rest is sparse.
 
-mod make;
 mod plan;
 #[cfg(test)]
 mod tests;
 
-use std::fs::{self, File};
+use std::fmt;
+use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::path::PathBuf;
 
 use anyhow::{bail, Context, Result};
 use memmap2::MmapOptions;
-use rustix::fs::{statx, AtFlags, OFlags, StatxFlags};
+use rustix::fs::{
+    fallocate, fcntl_add_seals, fcntl_get_seals, memfd_create, statx, AtFlags, FallocateFlags,
+    MemfdFlags, SealFlags, StatxFlags,
+};
 use window::Window;
 
-use self::make::{allocate, is_replaceable, mark, new_file, NO_POOL, NO_POOL_HELP};
+use crate::config::{show_size, Config};
 use crate::layout::Span;
 
 pub use self::plan::{client_plan, control_plan, host_plan, Layout};
@@ -55,30 +55,49 @@ impl FileIdentity {
             inode: found.stx_ino,
         })
     }
+
+    /// One as it was written.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (device, inode) = text.split_once(' ')?;
+        Some(Self {
+            device: device.parse().ok()?,
+            inode: inode.parse().ok()?,
+        })
+    }
 }
 
-/// Why a pool of this name cannot be made, and what to do, as far as looking at the file tells.
-pub fn obstacle(path: &Path, layout: &Layout) -> Option<(&'static str, &'static str)> {
-    let how = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
-    let file = File::options()
-        .read(true)
-        .custom_flags(how)
-        .open(path)
-        .ok()?;
-    let metadata = file.metadata().ok()?;
-    let good = metadata.is_file() && (metadata.len() == 0 || is_replaceable(&file, layout));
-    (!good).then_some((NO_POOL, NO_POOL_HELP))
+impl fmt::Display for FileIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.device, self.inode)
+    }
 }
 
-/// The pool file, locked and with its areas mapped.
+/// Whether a file is memory that cannot shrink, and stays as it is: a touch of what was in it once never fails, and what could be
+/// mapped once can be mapped again. Only the kernel is asked, whoever's file it is.
+pub fn is_sealed(file: impl AsFd) -> bool {
+    let wanted = SealFlags::SHRINK | SealFlags::SEAL;
+    fcntl_get_seals(file).is_ok_and(|seals| seals.contains(wanted))
+}
+
+/// Memory of a size that does not change.
+pub fn sealed(name: &str, length: u64) -> io::Result<File> {
+    let file = File::from(memfd_create(
+        name,
+        MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING,
+    )?);
+    file.set_len(length)?;
+    fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+    Ok(file)
+}
+
+/// The files, with the areas mapped.
 #[derive(Debug)]
 pub struct Pool {
-    path: PathBuf,
-    identity: FileIdentity,
     layout: Layout,
-    maps: Vec<(Span, *mut u8)>,
-    /// Holds the lock.
     file: File,
+    /// For each client that is channel-level, its memory.
+    memories: Vec<Option<File>>,
+    maps: Vec<(Span, *mut u8)>,
 }
 
 // SAFETY: the pointers of `maps` are only what `window` makes others of; the mappings behind them are
@@ -88,41 +107,40 @@ unsafe impl Send for Pool {}
 unsafe impl Sync for Pool {}
 
 impl Pool {
-    /// Makes the file: all zero, for its owner only, and with memory for all that is not a client's own.
-    pub fn create(path: &Path, layout: Layout) -> Result<Self> {
-        // Its lock lasts until the name is gone, if that has to go.
-        let locked = new_file(path, &layout)?;
-        let file = locked.try_clone().context("the pool's file");
-        let made = file.and_then(|file| Self::furnish(path, layout, file));
-        if made.is_err() {
-            let _ = fs::remove_file(path);
+    /// Makes the files: all zero, and with memory for all that is not a client's own.
+    pub fn create(config: &Config) -> Result<Self> {
+        let layout = Layout::of(config);
+        let file = sealed("stellwerk-pool", layout.total);
+        let file = file.with_context(|| no_memory(layout.total))?;
+        let mut maps = vec![map(&file, layout.together, layout.together.offset)?];
+        let private = Span {
+            offset: 0,
+            length: layout.control.offset,
+        };
+        take(&file, private)?;
+        take(&file, layout.together)?;
+        let mut memories = Vec::new();
+        let places = layout.windows.iter().zip(&layout.areas);
+        for (client, (window, &area)) in config.clients.iter().zip(places) {
+            if !client.is_channel_level() {
+                memories.push(None);
+                continue;
+            }
+            let memory = sealed(&format!("stellwerk-{}", client.name), window.length);
+            let memory = memory.with_context(|| no_memory(window.length))?;
+            let within = Span {
+                offset: area.offset - window.offset,
+                ..area
+            };
+            take(&memory, within)?;
+            maps.push(map(&memory, area, within.offset)?);
+            memories.push(Some(memory));
         }
-        made
-    }
-
-    fn furnish(path: &Path, layout: Layout, file: File) -> Result<Self> {
-        let at = || format!("pool {}", path.display());
-        mark(&file, &layout)
-            .with_context(|| format!("{}: cannot make it {} bytes long", at(), layout.total))?;
-        allocate(&file, path, &layout)?;
-        let mut maps = Vec::new();
-        for span in layout.mapped() {
-            let map = MmapOptions::new()
-                .offset(span.offset)
-                .len(usize::try_from(span.length)?)
-                .map_raw(&file)
-                .with_context(|| format!("{}: cannot map its areas", at()))?;
-            maps.push((span, map.as_mut_ptr()));
-            // Never unmapped: the windows that are made of it live until the process ends.
-            std::mem::forget(map);
-        }
-        let identity = FileIdentity::of(&file).with_context(at)?;
         Ok(Self {
-            path: path.to_owned(),
-            identity,
             layout,
-            maps,
             file,
+            memories,
+            maps,
         })
     }
 
@@ -130,8 +148,14 @@ impl Pool {
         &self.layout
     }
 
-    pub const fn identity(&self) -> FileIdentity {
-        self.identity
+    /// By which way somebody who may look into this process has the pool, as a test or a debugger.
+    pub fn path(&self) -> PathBuf {
+        by_descriptor(&self.file)
+    }
+
+    /// The memory of a client, if the client is channel-level.
+    pub fn memory(&self, client: usize) -> Option<&File> {
+        self.memories.get(client)?.as_ref()
     }
 
     /// A view of the control area or of a client's area, for as long as the process lives.
@@ -154,11 +178,31 @@ impl AsFd for Pool {
     }
 }
 
-impl Drop for Pool {
-    fn drop(&mut self) {
-        let ours = File::open(&self.path).and_then(|file| FileIdentity::of(&file));
-        if ours.is_ok_and(|file| file == self.identity) {
-            let _ = fs::remove_file(&self.path);
-        }
-    }
+/// The way to a file that this process has open.
+pub fn by_descriptor(file: &File) -> PathBuf {
+    let (process, number) = (std::process::id(), file.as_raw_fd());
+    PathBuf::from(format!("/proc/{process}/fd/{number}"))
+}
+
+/// Maps a part of a file, for good: what stands at `offset` there is `span` of the appliance's memory.
+fn map(file: &File, span: Span, offset: u64) -> Result<(Span, *mut u8)> {
+    let map = MmapOptions::new()
+        .offset(offset)
+        .len(usize::try_from(span.length)?)
+        .map_raw(file)
+        .context("the areas cannot be mapped")?;
+    let start = map.as_mut_ptr();
+    // The windows that are made of it live until the process ends.
+    std::mem::forget(map);
+    Ok((span, start))
+}
+
+/// Gives a part of a file its memory.
+fn take(file: &File, span: Span) -> Result<()> {
+    fallocate(file, FallocateFlags::empty(), span.offset, span.length)
+        .with_context(|| no_memory(span.length))
+}
+
+fn no_memory(bytes: u64) -> String {
+    format!("there is no memory of {} to be had", show_size(bytes))
 }

@@ -27,10 +27,11 @@ use crate::areas::Areas;
 use crate::config::Config;
 use crate::doorbell::{self, new_eventfd, BellHandle, Ringer};
 use crate::layout::{parse_device, AreaNumber, Slot};
-use crate::pool::{Layout, Pool};
+use crate::pool::{sealed, Pool};
 use crate::remote::{DeviceWait, VirtioDevice};
 use crate::sys::listen;
 use crate::vhost::{Acceptor, Identity, Memory, Server, Session};
+use crate::windows::{Former, Windows};
 
 use stand_in::StandIn;
 pub use stand_in::{Heard, Requests, FEATURES};
@@ -43,6 +44,7 @@ pub struct Fixture {
     dir: tempfile::TempDir,
     pub config: Config,
     pub pool: Pool,
+    pub windows: Arc<Windows>,
     pub areas: Areas,
     pub bell: BellHandle,
     pub heard: Arc<Heard>,
@@ -55,9 +57,11 @@ impl Fixture {
     pub fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let config = config(dir.path());
-        let pool = Pool::create(&config.appliance.pool, Layout::of(&config)).unwrap();
+        let pool = Pool::create(&config).unwrap();
         let areas = Areas::lay_out(&config, &pool).unwrap();
         let bell = BellHandle::new(areas.numbered().count()).unwrap();
+        let former = Former::open(dir.path()).unwrap();
+        let windows = Windows::new(&pool, &areas.control, bell.clone(), former).unwrap();
         let attention = new_eventfd().unwrap();
         let setup = doorbell::Setup {
             areas: areas
@@ -84,6 +88,7 @@ impl Fixture {
             dir,
             config,
             pool,
+            windows: Arc::new(windows),
             areas,
             bell,
             heard,
@@ -103,12 +108,11 @@ impl Fixture {
     pub fn session(&self) -> Session {
         Session::new(
             Identity {
-                client: "linux1".into(),
                 label: LABEL.into(),
                 queues: 2,
                 first_slot: Slot(0),
             },
-            Memory::new(self.pool.identity(), self.pool.layout().windows[0]),
+            Memory::new(Arc::clone(&self.windows), 0),
             self.device(),
             self.areas.clone(),
             self.bell.clone(),
@@ -125,6 +129,11 @@ impl Fixture {
             Server::start(&path, session, attention, &acceptor).unwrap(),
             path,
         )
+    }
+
+    /// Memory that a client's VM may share.
+    pub fn memory(&self) -> std::fs::File {
+        sealed("client", self.pool.layout().windows[0].length).unwrap()
     }
 
     /// Where the appliance's QEMU connects.
@@ -183,7 +192,7 @@ fn config(dir: &Path) -> Config {
     let file = dir.join("fixture.toml");
     let dir = dir.display();
     let text = format!(
-        "[appliance]\nimage = \"i\"\nmemory = \"4M\"\nrun_dir = \"{dir}\"\npool = \"{dir}/pool\"\n\
+        "[appliance]\nimage = \"i\"\nmemory = \"4M\"\nrun_dir = \"{dir}\"\n\
          [[disk]]\nname = \"data\"\nimage = \"i\"\n\
          [[client]]\nname = \"linux1\"\nmemory = \"16M\"\n[[client.disk]]\ndisk = \"data\"\nqueues = 2\n"
     );

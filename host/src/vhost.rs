@@ -3,12 +3,13 @@
 //! # Purpose
 //!
 //! [`Acceptor`] accepts for all sockets; [`Server`] serves one connection at a time; [`Session`] turns its messages into channel
-//! programs for the export's [`VirtioDevice`](crate::remote::VirtioDevice); [`Memory`] decides whether
-//! the memory that the VM shares is the client's window.
+//! programs for the export's [`VirtioDevice`](crate::remote::VirtioDevice); [`Memory`] is the
+//! memory that the VM shares.
 //!
 //! # Rules
 //!
-//! * A client's memory is recognised by its file, not by what the message says about it.
+//! * A client's memory is recognised by its file, not by what the message says about it. Each region is laid over the client's window,
+//!   see [`Windows`](crate::windows::Windows), and stays there until nothing of the connection is in flight any more.
 //! * No message, and no end of the connection, leaves a queue behind: what was set up is released, drained,
 //!   before the next connection is served.
 //! * Whatever a client sends, the answer is an error to that client, and a line in the log, if it was not many lately.

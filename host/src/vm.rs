@@ -15,7 +15,7 @@ mod plugs;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
@@ -53,19 +53,25 @@ pub struct Vm {
 
 impl Vm {
     /// Starts QEMU. The thread that calls this must live as long as QEMU is to. The descriptors `inherited` are open in it too, under
-    /// their numbers.
-    pub fn start(program: &str, args: &[String], inherited: [BorrowedFd<'_>; 2]) -> Result<Self> {
+    /// their numbers; `environment` is in its environment besides.
+    pub fn start(
+        program: &str,
+        args: &[String],
+        environment: [(&str, String); 2],
+        inherited: &[BorrowedFd<'_>],
+    ) -> Result<Self> {
         tracing::debug!(%program, ?args, "starting");
         let mut command = Command::new(program);
         command
             .args(args)
+            .envs(environment)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             // Signals from the terminal are the daemon's to handle.
             .process_group(0);
         let parent = rustix::process::getpid();
-        let inherited = inherited.map(|fd| fd.as_raw_fd());
+        let inherited: Vec<_> = inherited.iter().map(AsRawFd::as_raw_fd).collect();
         // SAFETY: the closure makes four system calls, which are safe to make between fork and exec; the descriptors are open
         // in the child, a copy of this process.
         unsafe {
@@ -75,7 +81,7 @@ impl Vm {
                 if rustix::process::getppid() != Some(parent) {
                     return Err(io::ErrorKind::BrokenPipe.into());
                 }
-                for fd in inherited {
+                for &fd in &inherited {
                     let fd = BorrowedFd::borrow_raw(fd);
                     rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty())?;
                 }
@@ -104,6 +110,11 @@ impl Vm {
 
     pub fn ended(&self) -> BorrowedFd<'_> {
         self.process.ended()
+    }
+
+    /// Its process, for whoever may have to end it.
+    pub fn descriptor(&self) -> io::Result<OwnedFd> {
+        self.process.pidfd.try_clone()
     }
 
     pub fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {

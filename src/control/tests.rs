@@ -8,7 +8,7 @@ use std::vec;
 
 use channel::{DeviceNumber, SenseId, SubchannelId};
 use vcss::control::{self, DeviceLife};
-use vcss::layout::{Kind, PAGE};
+use vcss::layout::{Extent, Kind, Name, PAGE};
 use vcss::{plan, Area};
 use window::Window;
 
@@ -184,4 +184,45 @@ fn what_a_driver_did_to_get_requests_through_is_shown_beside_its_device() {
         (entry.subchannel.get(), entry.pam),
         (device.id.word(), 0xC0)
     );
+}
+
+#[test]
+fn a_window_reaches_as_far_as_the_daemon_says_that_there_is_memory() {
+    let fixture = Fixture::new(export(0));
+    let room = Extent::new(fixture.storage.start, 4 * PAGE);
+    let client = control::Client {
+        name: Name::new("client").unwrap(),
+        area: room,
+        window: room,
+        program: room,
+        reserved: [0; 48],
+    };
+    fixture.area.write(0, &client).unwrap();
+    let says = |generation: u32, length: u64| {
+        let entry = control::ClientMemory {
+            length: length.into(),
+            generation: generation.into(),
+            reserved: 0.into(),
+        };
+        fixture.area.write(0, &entry).unwrap();
+    };
+    let taken = || {
+        let entry: control::MemoryTaken = fixture.area.read(0).unwrap();
+        entry.generation.get()
+    };
+    says(7, 2 * PAGE);
+    let control = Control::open(fixture.storage).unwrap();
+    let window = control.share(0).unwrap().window;
+    assert_eq!((window.len(), taken()), (2 * PAGE, 7));
+    assert!(control.changed_memory(0).is_none());
+    // What is outside the window is not there, whatever the daemon says.
+    says(8, 9 * PAGE);
+    let change = control.changed_memory(0).unwrap();
+    assert_eq!((window.len(), taken()), (4 * PAGE, 7));
+    // It changed once more before the first change was taken.
+    says(9, 0);
+    control.taken(change);
+    control.taken(control.changed_memory(0).unwrap());
+    assert!(window.is_empty() && control.changed_memory(0).is_none());
+    assert!(control.changed_memory(1).is_none());
 }

@@ -11,7 +11,9 @@ use std::string::{String, ToString};
 use std::vec::Vec;
 
 use channel::{PmcwFlags, SubchannelId};
-use vcss::control::{Client, Condition, ConditionState, Device, Disk, Export, ExportKind};
+use vcss::control::{
+    Client, ClientMemory, Condition, ConditionState, Device, Disk, Export, ExportKind,
+};
 use vcss::layout::{Extent, Kind, Name, PAGE};
 use vcss::{plan, Area};
 use window::{ClientAddress, Window};
@@ -207,6 +209,11 @@ fn areas(
             reserved: [0; 48],
         };
         area.write(index.into(), &entry).unwrap();
+        let there = ClientMemory {
+            length: PAGE.into(),
+            ..ClientMemory::default()
+        };
+        area.write(index.into(), &there).unwrap();
     }
     for (index, &device) in (0..).zip(disks) {
         let disk = Disk {

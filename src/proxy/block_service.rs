@@ -170,7 +170,7 @@ impl VirtioBlk {
     }
 
     /// Requests that the client waits for.
-    fn in_flight(&self) -> u32 {
+    pub fn in_flight(&self) -> u32 {
         self.served()
             .map(|queue| u32::from(queue.in_flight()))
             .sum()

@@ -57,6 +57,8 @@ pub struct Client {
     active: bool,
     /// There are requests for which there was no time.
     behind: bool,
+    /// Its memory changes, and requests are in flight in what it was.
+    pub(super) settling: bool,
     /// It began anew, and what it had left has not ended yet.
     resetting: bool,
     subchannels: Vec<Virtual>,
@@ -96,6 +98,7 @@ impl Client {
             ring: true,
             active: false,
             behind: false,
+            settling: false,
             resetting: false,
             area,
             window,

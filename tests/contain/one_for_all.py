@@ -186,17 +186,6 @@ def case_deadly_request(scene):
     scene.down()
 
 
-def case_pool_removed(scene):
-    """the pool's file is removed while it is in use: nobody notices, not even when the appliance dies"""
-    good, other, _ = two_disks(scene)
-    os.unlink(scene.appliance["pool"])
-    good.works()
-    scene.restart_appliance()
-    good.works()
-    other.works()
-    scene.down()
-
-
 def case_area_spoilt(scene):
     """a channel-level client spoils its own area: the appliance starts again for the others, and that client is served when it is new"""
     scene.disk("good")

@@ -129,6 +129,26 @@ def case_stop_under_load(scene):
     print(f"{last} blocks were acknowledged")
 
 
+def case_service_restarted(scene):
+    """a client's VM is started before the service, and outlives an orderly stop and a new start of it in the middle of its work"""
+    scene.disk("data", "16M")
+    scene.client("linux", "256M")
+    scene.gives("linux", "data", queues=2)
+    scene.write_config()
+    linux = scene.boot("linux", "steady", processors=2, seconds=15)
+    time.sleep(1)
+    scene.up()
+    linux.mark("under load")
+    time.sleep(3)
+    scene.down(15)
+    time.sleep(1)
+    scene.log_file.write_text("")
+    scene.up()
+    linux.passes(120)
+    scene.down()
+    scene.agrees(linux, "vda", "data")
+
+
 def case_alone(scene):
     """a configuration without a client comes up, serves, and does so again after the appliance was killed"""
     def serves(restarts, disks):

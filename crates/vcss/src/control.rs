@@ -2,7 +2,7 @@
 //! appliance tells the daemon about itself.
 //!
 //! [`Client`], [`Disk`] and [`Export`] are written by the daemon before it starts the appliance
-//! and are not changed while it runs. [`Order`], and its word of each [`Loan`], are written by the daemon at any time. The rest is written by
+//! and are not changed while it runs. [`Order`], [`ClientMemory`], and its word of each [`Loan`], are written by the daemon at any time. The rest is written by
 //! the appliance at any time, for `stellwerk status` and `stellwerk lscss`; so is the
 //! [trace](crate::trace).
 
@@ -21,14 +21,40 @@ pub struct Client {
     pub name: Name,
     /// Its area.
     pub area: Extent,
-    /// Its window: where its absolute addresses begin and how far they reach. Ring addresses, and
-    /// every address in a ring, are resolved here.
+    /// Its window: where its absolute addresses begin and how far they reach at most. Ring addresses, and
+    /// every address in a ring, are resolved here. [`ClientMemory`] says how much of it there is.
     pub window: Extent,
     /// Its program window: CCWs and the data areas they name are resolved here. The same as the window
     /// for a client that writes channel programs itself; pages of the area when the daemon writes them.
     pub program: Extent,
     /// Zero.
     pub reserved: [u8; 48],
+}
+
+/// How much memory a client has in its window. One entry for each client.
+///
+/// The daemon changes it at any time: it writes the length, then the generation, and rings. The appliance uses no memory beyond the
+/// new length from then on. It says so by [`MemoryTaken`] when nothing that was in flight before is in flight any more; until then
+/// the daemon leaves the memory as it is.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct ClientMemory {
+    /// Bytes from the window's first one on.
+    pub length: U64,
+    /// Counts the daemon's changes, also those that leave the length as it is; written last.
+    pub generation: U32,
+    /// Zero.
+    pub reserved: U32,
+}
+
+/// Up to which change of its [`ClientMemory`] a client's memory has been changed. Written by the appliance.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct MemoryTaken {
+    /// The generation of the change.
+    pub generation: U32,
+    /// Zero.
+    pub reserved: U32,
 }
 
 /// A disk that the appliance is to drive.

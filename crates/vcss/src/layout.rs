@@ -9,7 +9,7 @@ pub const MAGIC: [u8; 8] = *b"STLWAREA";
 /// Layouts with another major version are not read.
 pub const VERSION_MAJOR: u16 = 1;
 /// Grows when a capability is added.
-pub const VERSION_MINOR: u16 = 3;
+pub const VERSION_MINOR: u16 = 4;
 /// The version of the entries' format that a [`Capability`] names. A part of another version is not read.
 pub const CAPABILITY_VERSION: u16 = 1;
 /// Areas and windows begin at multiples of this.
@@ -123,6 +123,10 @@ pub enum CapabilityId {
     Loans = 0x14,
     /// [`control::Condition`](crate::control::Condition).
     Conditions = 0x15,
+    /// [`control::ClientMemory`](crate::control::ClientMemory).
+    ClientMemories = 0x16,
+    /// [`control::MemoryTaken`](crate::control::MemoryTaken).
+    MemoriesTaken = 0x17,
     /// [`control::Appliance`](crate::control::Appliance): one entry.
     Appliance = 0x18,
     /// [`control::Device`](crate::control::Device).

@@ -4,7 +4,10 @@ use crate::client::{
     Command, DeviceState, InFlight, Measurement, Notify, ProgramByte, QueueState, Response,
     SchibPart, Status,
 };
-use crate::control::{Appliance, Client, Condition, Counters, Device, Disk, Export, Loan, Order};
+use crate::control::{
+    Appliance, Client, ClientMemory, Condition, Counters, Device, Disk, Export, Loan, MemoryTaken,
+    Order,
+};
 use crate::events::{Event, EventPositions};
 use crate::layout::{CapabilityId, Doorbell, Entry};
 use crate::trace::TraceEntry;
@@ -27,6 +30,8 @@ entries! {
     Order: Order, 8;
     Loan: Loans, 16;
     Condition: Conditions, 128;
+    ClientMemory: ClientMemories, 16;
+    MemoryTaken: MemoriesTaken, 8;
     Appliance: Appliance, 128;
     Device: Devices, 64;
     Counters: Counters, 64;

@@ -1,7 +1,7 @@
 //! How a creator lays out the pool and its areas.
 //!
 //! The pool is one file: the appliance's private memory, then the control area, then the client
-//! areas, then the windows. Offsets in the pool are the appliance's absolute addresses.
+//! areas, then room for the windows. Offsets in the pool are the appliance's absolute addresses.
 
 use window::{ClientAddress, OutOfWindow, Window};
 
@@ -11,7 +11,10 @@ use crate::client::{
     Command, DeviceState, InFlight, Measurement, Notify, ProgramByte, QueueState, Response,
     SchibPart, Status, MAX_QUEUES, MAX_QUEUE_SIZE,
 };
-use crate::control::{Appliance, Client, Condition, Counters, Device, Disk, Export, Loan, Order};
+use crate::control::{
+    Appliance, Client, ClientMemory, Condition, Counters, Device, Disk, Export, Loan, MemoryTaken,
+    Order,
+};
 use crate::events::{Event, EventPositions};
 use crate::layout::{
     Capability, CapabilityId, Doorbell, Entry, Header, Kind, CAPABILITY_VERSION, MAGIC, PAGE,
@@ -116,6 +119,8 @@ pub fn control_area(clients: u32, disks: u32, exports: u32) -> AreaPlan {
         .with::<Order>(1)
         .with::<Loan>(disks)
         .with::<Condition>(disks + clients + exports)
+        .with::<ClientMemory>(clients)
+        .with::<MemoryTaken>(clients)
         .with::<Appliance>(1)
         .with::<Device>(MAX_DEVICES)
         .with::<Counters>(exports)

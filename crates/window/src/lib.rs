@@ -16,7 +16,8 @@
 //!
 //! # Limits
 //!
-//! A window is one contiguous piece: client absolute address + base = this side's address. It
+//! A window is one contiguous piece: client absolute address + base = this side's address. It may
+//! become longer and shorter, up to the length that it was made with. It
 //! holds no lock and gives no atomicity beyond one aligned 16- or 32-bit word; the other side may
 //! write at any instant, so two reads of one address may give two values.
 //!
@@ -57,6 +58,7 @@ use core::fmt;
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 use core::ops::Deref;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 pub use address::{ClientAddress, Segment};
 pub use error::OutOfWindow;
@@ -68,7 +70,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 /// Not `Clone`: the one who made the window decides how long it lives; everybody else borrows it.
 pub struct Window {
     base: *mut u8,
-    length: u64,
+    /// At most `room`.
+    length: AtomicU64,
+    room: u64,
     absolute_base: u64,
 }
 
@@ -100,7 +104,8 @@ impl Window {
     pub const unsafe fn new(base: *mut u8, length: u64, absolute_base: u64) -> Self {
         Self {
             base,
-            length,
+            length: AtomicU64::new(length),
+            room: length,
             absolute_base,
         }
     }
@@ -128,7 +133,7 @@ impl Window {
     /// Makes two windows of this one: the first over its first `length` bytes, the second over
     /// the rest. `None` if it is shorter than that.
     pub fn split(self, length: u64) -> Option<(Self, Self)> {
-        let rest = self.length.checked_sub(length)?;
+        let rest = self.room.checked_sub(length)?;
         let absolute = self.absolute_base + length;
         // SAFETY: both lie within this window, which is there no longer, so whoever made it keeps
         // his promise to them: the bytes are valid, and nobody has a reference to them.
@@ -142,15 +147,22 @@ impl Window {
     }
 
     /// The window's length in bytes. Valid client addresses are below it.
-    #[inline]
-    pub const fn len(&self) -> u64 {
-        self.length
+    #[inline(always)]
+    pub fn len(&self) -> u64 {
+        self.length.load(Ordering::Relaxed)
+    }
+
+    /// The other VM has so much memory from now on; what is beyond the length that the window was made with is not taken.
+    ///
+    /// What has been checked before, as a [`WindowSlice`], goes on reaching what it reached.
+    pub fn set_len(&self, length: u64) {
+        self.length.store(length.min(self.room), Ordering::Relaxed);
     }
 
     /// Whether the window has no bytes at all.
     #[inline]
-    pub const fn is_empty(&self) -> bool {
-        self.length == 0
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// The address of the window's first byte for DMA by a device of this side.
@@ -162,9 +174,9 @@ impl Window {
     /// Whether the `length` bytes at `address` lie in the window. An empty range does if its
     /// address is at most the window's length.
     #[inline]
-    pub const fn contains(&self, address: ClientAddress, length: u64) -> bool {
+    pub fn contains(&self, address: ClientAddress, length: u64) -> bool {
         match address.value().checked_add(length) {
-            Some(end) => end <= self.length,
+            Some(end) => end <= self.len(),
             None => false,
         }
     }
@@ -252,7 +264,7 @@ impl Window {
         Ok(Place {
             address,
             length,
-            within: self.length,
+            end: address.value() + u64::from(length),
         })
     }
 
@@ -260,14 +272,14 @@ impl Window {
     ///
     /// # Errors
     ///
-    /// [`OutOfWindow`] if this window is shorter than the one it was checked for.
+    /// [`OutOfWindow`] if it is not in this window, or not any more.
     #[inline(always)]
     pub fn open(&self, place: &Place) -> Result<WindowSlice<'_>, OutOfWindow> {
-        if place.within > self.length {
+        if place.end > self.len() {
             return Err(self.refuse(place.address, u64::from(place.length)));
         }
         let start = self.base.wrapping_add(place.address.value() as usize);
-        // SAFETY: the range lies in the first `within` bytes of every window that has as many.
+        // SAFETY: the range ends within the window.
         Ok(unsafe { WindowSlice::new(self, start, place.address, place.length) })
     }
 
@@ -287,7 +299,7 @@ impl Window {
         OutOfWindow {
             address,
             length,
-            window_length: self.length,
+            window_length: self.len(),
         }
     }
 }
@@ -297,15 +309,15 @@ impl Window {
 pub struct Place {
     address: ClientAddress,
     length: u32,
-    /// Length of the window.
-    within: u64,
+    /// The first address behind it.
+    end: u64,
 }
 
 impl fmt::Debug for Window {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Window")
             .field("base", &self.base)
-            .field("length", &format_args!("{:#x}", self.length))
+            .field("length", &format_args!("{:#x}", self.len()))
             .field("absolute_base", &format_args!("{:#x}", self.absolute_base))
             .finish()
     }

@@ -132,6 +132,23 @@ fn an_empty_window_holds_nothing() {
 }
 
 #[test]
+fn a_window_becomes_shorter_and_longer_up_to_what_it_was_made_with() {
+    let mut bytes = [7; 64];
+    let window = Window::borrowed(&mut bytes, 0x1000);
+    let place = window.place(at(40), 8).unwrap();
+    window.set_len(40);
+    assert_eq!(window.len(), 40);
+    assert!(window.contains(at(32), 8) && !window.contains(at(32), 9));
+    assert!(window.open(&place).is_err() && window.translate(at(40), 1).is_err());
+    window.set_len(48);
+    assert_eq!(window.open(&place).unwrap().load_u16(0), Ok(0x0707));
+    window.set_len(u64::MAX);
+    assert_eq!(window.len(), 64);
+    window.set_len(0);
+    assert!(window.is_empty() && window.read::<u8>(at(0)).is_err());
+}
+
+#[test]
 fn a_translation_adds_the_absolute_base() {
     fixture(64, 0, |window| {
         let segment = window.translate(at(0x10), 0x20).unwrap();

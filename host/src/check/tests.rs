@@ -169,32 +169,6 @@ fn one_image_is_one_disk() {
 }
 
 #[test]
-fn a_file_that_is_somebodys_is_no_pool() {
-    let fixture = Fixture::new(1 << 20);
-    let pool = |name: &str| {
-        let path = fixture.dir.path().join(name);
-        let line = format!("pool = \"{}\"\n[[disk]]", path.display());
-        fixture.said("[[disk]]", &line)
-    };
-    begins(
-        &pool("data.img"),
-        "demo.toml:4:8: pool data.img is disk \"data\" and cannot be the pool as well\n    set pool",
-    );
-    fs::hard_link(
-        fixture.dir.path().join("data.img"),
-        fixture.dir.path().join("again"),
-    )
-    .unwrap();
-    begins(&pool("again"), "demo.toml:4:8: pool again is disk \"data\"");
-    begins(
-        &pool("qemu"),
-        "demo.toml:4:8: pool qemu is there already and is no pool of Stellwerk; it is left as it is\n    set pool",
-    );
-    begins(&pool(""), "demo.toml:4:8: pool ");
-    assert_eq!(pool("none"), "");
-}
-
-#[test]
 fn a_slice_is_made_of_whole_blocks() {
     let fixture = Fixture::new(1 << 20);
     let said = |slice: &str| {
@@ -242,9 +216,9 @@ fn an_old_qemu_is_named() {
     );
     assert_eq!(version("QEMU emulator version 9.2.50"), Some((9, 2)));
     assert_eq!(version("something"), None);
-    let said = logged(|| warn_if_old("qemu", (9, 2)));
-    assert!(said.contains("clients need 10.0 or newer"), "{said}");
-    assert_eq!(logged(|| warn_if_old("qemu", (10, 0))), "");
+    let said = logged(|| warn_if_old("qemu", (9, 1)));
+    assert!(said.contains("clients need 9.2 or newer"), "{said}");
+    assert_eq!(logged(|| warn_if_old("qemu", (9, 2))), "");
     assert_eq!(logged(|| warn_if_old("qemu", (11, 1))), "");
     let fixture = Fixture::new(1 << 20);
     let qemu = fixture.dir.path().join("qemu");

@@ -1,4 +1,4 @@
-//! The QEMU arguments that a client's VM needs: its memory as a window of the pool, and its disks, or the link and the
+//! The QEMU arguments that a client's VM needs: its memory as a file that cannot shrink, and its disks, or the link and the
 //! place of its area.
 
 use anyhow::{bail, Result};
@@ -24,19 +24,20 @@ pub fn client_args(config: &Config, name: &str, append: &str) -> Result<Vec<Stri
     let this = &config.appliance;
     let mut args: Vec<String> = Vec::new();
     let mut add = |option: &str, value: String| args.extend([option.to_owned(), value]);
-    let pool = comma_escaped(&this.pool)?;
-    let memory = format!("mem-path={pool},share=on,size={length},offset={offset}");
-    add(
-        "-object",
-        format!("memory-backend-file,id=stellwerk-ram,{memory}"),
-    );
+    let memory = match client.is_channel_level() {
+        // The daemon has made it: the area is in it.
+        true => {
+            let path = comma_escaped(&config.client_memory(client))?;
+            format!("memory-backend-file,mem-path={path}")
+        }
+        false => "memory-backend-memfd".into(),
+    };
+    let memory = format!("{memory},id=stellwerk-ram,share=on,size={length}");
+    add("-object", memory);
     let machine = "s390-ccw-virtio,memory-backend=stellwerk-ram";
     add("-machine", format!("{machine},accel={}", this.accel));
     add("-m", format!("{}M", length / MIB));
     add("-smp", this.accel.smp().into());
-    // QEMU locks this file before it makes or maps any memory: a second one would use the same window.
-    let lock = config.client_pid(client);
-    add("-pidfile", path_text(&lock)?.into());
     let socket =
         |id: &str, path: &str| format!("socket,id={id},path={path},reconnect-ms={RECONNECT_MS}");
     for (part, export) in config.exports().filter(|(part, _)| part.client == index) {
@@ -48,6 +49,9 @@ pub fn client_args(config: &Config, name: &str, append: &str) -> Result<Vec<Stri
         add("-device", format!("vhost-user-blk-pci,{device}"));
     }
     if client.is_channel_level() {
+        // QEMU locks this file before it maps any memory: a second one would use the same.
+        let lock = config.client_pid(client);
+        add("-pidfile", path_text(&lock)?.into());
         let path = comma_escaped(&config.link_socket(client))?;
         let serial = "virtio-serial-ccw,id=stellwerk-serial,max_ports=2";
         let port = "virtserialport,bus=stellwerk-serial.0,chardev=stellwerk";
@@ -95,7 +99,6 @@ mod tests {
             image = "image.elf"
             accel = "tcg"
             run_dir = "/run/my demo"
-            pool = "/dev/shm/a,b"
             [[disk]]
             name = "data"
             image = "data.img"
@@ -117,11 +120,10 @@ mod tests {
     #[test]
     fn the_arguments_are_these() {
         let expected = "\
--object memory-backend-file,id=stellwerk-ram,mem-path=/dev/shm/a,,b,share=on,size=268435456,offset=19922944
+-object memory-backend-memfd,id=stellwerk-ram,share=on,size=268435456
 -machine s390-ccw-virtio,memory-backend=stellwerk-ram,accel=tcg
 -m 256M
 -smp 1,maxcpus=2
--pidfile '/run/my demo/linux1.pid'
 -chardev 'socket,id=stellwerk0,path=/run/my demo/linux1.0.sock,reconnect-ms=200'
 -device vhost-user-blk-pci,id=stellwerk0-disk,chardev=stellwerk0,num-queues=1
 -chardev 'socket,id=stellwerk1,path=/run/my demo/linux1.1.sock,reconnect-ms=200'
@@ -150,6 +152,9 @@ mod tests {
         );
         assert_eq!(place + area.length, 16 << 20, "at the end of its memory");
         assert!(args.contains("-bios /run/x/no-firmware.bin"), "{args}");
+        let memory = "-object memory-backend-file,mem-path=/run/x/bare.memory,id=";
+        assert!(args.starts_with(memory), "{args}");
+        assert!(args.contains("-pidfile /run/x/bare.pid"), "{args}");
         assert!(
             args.contains("path=/run/x/bare.link.sock,reconnect-ms="),
             "{args}"

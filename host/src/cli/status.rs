@@ -294,7 +294,7 @@ mod tests {
     fn a_vm_that_is_refused_is_shown_so_with_the_reason() {
         let disk = ExportStatus {
             disk: "data".into(),
-            refused: Some("its memory is not in the pool".into()),
+            refused: Some("its memory can shrink".into()),
             ..ExportStatus::default()
         };
         let status = Status {
@@ -307,7 +307,7 @@ mod tests {
         };
         let text = table(&status);
         assert!(text.contains("linux1  data    refused  0"), "{text}");
-        let reason = "\nlinux1, data: refused: its memory is not in the pool\n";
+        let reason = "\nlinux1, data: refused: its memory can shrink\n";
         assert!(text.ends_with(reason), "{text}");
     }
 

@@ -10,7 +10,6 @@ pub fn summary(config: &Config) -> String {
         format!("{}: ok", config.places.file.display()),
         format!("appliance: {image}, {memory} of memory, {}", this.accel),
         format!("run directory: {}", this.run_dir.display()),
-        format!("pool: {}", this.pool.display()),
     ];
     for client in &config.clients {
         let disks = client.exports.iter().map(|export| {

@@ -27,7 +27,7 @@ const MAX_SOCKET_PATH: usize = 108;
 
 /// The keys of each table.
 const TABLES: &str = "appliance disk subchannel client";
-const APPLIANCE: &str = "image memory qemu accel append qemu_args run_dir pool daemon_poll_us";
+const APPLIANCE: &str = "image memory qemu accel append qemu_args run_dir daemon_poll_us";
 const DISK: &str = "name image mdev format cache aio queues";
 const SUBCHANNEL: &str = "name device qemu mdev plugged";
 const CLIENT: &str = "name memory disk subchannel";
@@ -132,7 +132,6 @@ impl<'p, 't> Draft<'p, 't> {
         let append = table.text("append", "\"log=debug\"");
         let qemu_args = table.texts("qemu_args");
         let run_dir = table.text("run_dir", "\"/run/stellwerk/demo\"");
-        let pool = table.text("pool", "\"/dev/shm/stellwerk-demo\"");
         let poll_us = table.number("daemon_poll_us", 20);
 
         let problems = self.problems;
@@ -143,7 +142,6 @@ impl<'p, 't> Draft<'p, 't> {
             file: problems.file.to_owned(),
             image: place(&None),
             qemu: place(&qemu),
-            pool: place(&pool),
             run_dir: place(&run_dir),
         };
         let private = values::memory(problems, memory.as_ref());
@@ -175,7 +173,6 @@ impl<'p, 't> Draft<'p, 't> {
             append: append.map_or_else(String::new, Spanned::into_inner),
             qemu_args,
             run_dir: self.run_dir.clone(),
-            pool: pool.map_or_else(|| values::default_pool(&stem), values::path),
             poll: poll_us.map_or(DEFAULT_POLL, |us| Duration::from_micros(us.into_inner())),
         }
     }

@@ -12,7 +12,7 @@ image = "image.elf"
 memory = "8M"
 accel = "tcg"
 run_dir = "/run/x"
-pool = "/dev/shm/x"
+append = "log=debug"
 [[disk]]
 name = "data"
 image = "data.img"

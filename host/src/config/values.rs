@@ -127,11 +127,6 @@ pub(super) fn default_run_dir(stem: &str) -> PathBuf {
     })
 }
 
-pub(super) fn default_pool(stem: &str) -> PathBuf {
-    let uid = rustix::process::getuid().as_raw();
-    PathBuf::from(format!("/dev/shm/stellwerk-{stem}-{uid}"))
-}
-
 /// A path as it is written, made absolute.
 pub(super) fn path(text: Spanned<String>) -> PathBuf {
     whole(text.into_inner().into())

@@ -108,7 +108,7 @@ fn daemon(shared: &Shared) -> DaemonStatus {
         version: env!("CARGO_PKG_VERSION").into(),
         pid: std::process::id(),
         uptime_s: shared.started.elapsed().as_secs(),
-        pool: shared.config.appliance.pool.clone(),
+        pool: shared.pool.path(),
         pool_bytes: shared.layout.total,
         kicks: count(&totals.kicks),
         calls: count(&totals.calls),
@@ -220,7 +220,7 @@ fn clients(shared: &Shared, devices: &[(OwnedDevice, usize)]) -> Vec<ClientStatu
         let generation = area.and_then(|it| areas::client_generation(&it.area).ok());
         let generation = generation.map_or(0, |word| word.load());
         let link = shared.bell.link(AreaNumber::of_client(place), generation);
-        let elsewhere = "its memory is not in this daemon's pool: the VM has to be started again";
+        let elsewhere = "its memory is an earlier daemon's: the VM has to be started again";
         let subchannels = client.subchannels.iter();
         let subchannels =
             subchannels.map(|given| Dotted(config.subchannels[given.subchannel].device));

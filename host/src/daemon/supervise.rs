@@ -23,9 +23,9 @@ use super::plugged::PAUSE;
 use super::plugging::{Plugger, Qemu};
 use super::Shared;
 use crate::layout::AreaNumber;
-use crate::pool::Pool;
 use crate::sys;
 use crate::vm::{self, console_report, Backing, Monitor, MonitorError, Pluggable, Vm};
+use crate::windows::{Loaded, Overlay};
 
 /// How long the appliance may take to serve.
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -59,13 +59,15 @@ impl<E: Into<anyhow::Error>> From<E> for Stop {
 /// Starts the VM, starts it again, ends it.
 pub struct Supervisor<'a> {
     shared: &'a Shared,
-    /// Open: so its name is not needed, which somebody may remove.
-    pool: &'a Pool,
+    /// What is loaded into QEMU.
+    loaded: Loaded,
     plugger: Plugger<'a>,
     signals: UnixStream,
     /// Readable when a device that has failed is to be tried at once.
     nudges: UnixStream,
     vm: Option<Vm>,
+    /// The way into that QEMU, until all that is to be laid there has been.
+    overlay: Option<Overlay>,
     /// How long the console log was when the VM was started.
     console_from: u64,
     pause: Duration,
@@ -83,18 +85,19 @@ enum Event {
 impl<'a> Supervisor<'a> {
     pub fn new(
         shared: &'a Shared,
-        pool: &'a Pool,
+        loaded: Loaded,
         backings: Vec<Option<Backing>>,
         signals: UnixStream,
         nudges: UnixStream,
     ) -> Self {
         Self {
             shared,
-            pool,
+            loaded,
             plugger: Plugger::new(shared, backings),
             signals,
             nudges,
             vm: None,
+            overlay: None,
             console_from: 0,
             pause: Duration::ZERO,
             told: None,
@@ -135,6 +138,9 @@ impl<'a> Supervisor<'a> {
                 break;
             }
             let connected = Monitor::connect(monitor, self.signals.try_clone()?);
+            if connected.is_ok() {
+                self.lay_windows()?;
+            }
             match connected.and_then(|monitor| self.plugger.plug_in_all(monitor, &whats)) {
                 // A signal is taken by whoever waits for the VM.
                 Ok(Qemu::Answers) | Err(MonitorError::Told) => break,
@@ -142,7 +148,7 @@ impl<'a> Supervisor<'a> {
                 // It has never run: nothing that it still does can come into anybody's memory.
                 Ok(Qemu::IsHeldUp) => {
                     self.kill_vm();
-                    self.vm = None;
+                    self.forget_vm();
                 }
                 Err(MonitorError::Ended(_)) => return Err(self.did_not_come_up()),
                 Err(error) => return Err(error.into()),
@@ -167,15 +173,23 @@ impl<'a> Supervisor<'a> {
     fn launch(&mut self) -> Result<UnixStream> {
         let config = &self.shared.config;
         let (ours, theirs) = UnixStream::pair()?;
-        let inherited = [self.pool.as_fd(), theirs.as_fd()];
-        let [pool, monitor] = inherited.map(|fd| fd.as_raw_fd());
-        let args = vm::args(config, &self.shared.layout, pool, monitor)?;
+        let (overlay, for_overlay) = Overlay::sockets()?;
+        let (layout, pool) = (&self.shared.layout, self.shared.pool.as_fd());
+        let inherited = [
+            pool,
+            theirs.as_fd(),
+            for_overlay.as_fd(),
+            self.loaded.as_fd(),
+        ];
+        let monitor = theirs.as_raw_fd();
+        let args = vm::args(config, layout, pool.as_raw_fd(), monitor)?;
+        let environment = (self.loaded).environment(for_overlay.as_fd(), pool, layout.room());
         self.shared.areas.restore(config)?;
         self.shared.areas.forget_life();
         let console = self.shared.config.in_run_dir("console.log");
         self.console_from = std::fs::metadata(&console).map_or(0, |about| about.len());
-        let vm = Vm::start(&config.appliance.qemu, &args, inherited)?;
-        drop(theirs);
+        let vm = Vm::start(&config.appliance.qemu, &args, environment, &inherited)?;
+        self.overlay = Some(Overlay::new(overlay, vm.descriptor()?));
         self.shared.run.lock().pid = vm.pid();
         tracing::info!(
             pid = vm.pid(),
@@ -264,13 +278,27 @@ impl<'a> Supervisor<'a> {
         }
     }
 
+    fn forget_vm(&mut self) {
+        self.vm = None;
+        self.overlay = None;
+        self.shared.windows.has_ended();
+    }
+
+    /// Lays clients' memory over their windows: QEMU has made its VM, and that has not run yet.
+    fn lay_windows(&mut self) -> Result<()> {
+        match self.overlay.take() {
+            Some(overlay) => self.shared.windows.lay_all(overlay),
+            None => Ok(()),
+        }
+    }
+
     /// Kills the VM and waits until it has ended.
     fn end_vm(&mut self) -> Result<(), Stop> {
         self.kill_vm();
         let (began, mut said) = (Instant::now(), false);
         while let Some(vm) = &mut self.vm {
             if !matches!(vm.try_wait(), Ok(None)) {
-                self.vm = None;
+                self.forget_vm();
                 break;
             }
             if !said && began.elapsed() >= END_LIMIT {
@@ -333,7 +361,7 @@ impl<'a> Supervisor<'a> {
             }
         }
         // Kills it if it still runs.
-        self.vm = None;
+        self.forget_vm();
         if served && !stopped {
             let was = match life {
                 Life::Starting => "starting",

@@ -53,7 +53,7 @@ pub enum Link {
     Nobody,
     /// It is there, and has not begun to use its area.
     Silent,
-    /// It is there, and uses an area, but not this one: its memory is the pool of an earlier daemon.
+    /// It is there, and uses an area, but not this one: its memory is an earlier daemon's.
     Elsewhere,
     Connected,
 }

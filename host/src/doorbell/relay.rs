@@ -119,7 +119,7 @@ impl Relay {
         if let Some(more) = self.log.line() {
             tracing::warn!(
                 client = self.name,
-                "its VM is connected, but its memory is not in this daemon's pool: it has to be started again{more}"
+                "its VM is connected, but its memory is an earlier daemon's: it has to be started again{more}"
             );
         }
     }

@@ -16,7 +16,7 @@ use super::*;
 use crate::areas::Areas;
 use crate::config::Config;
 use crate::layout::{AreaNumber, Slot};
-use crate::pool::{Layout, Pool};
+use crate::pool::Pool;
 use crate::sys::listen;
 use crate::testing::{eventually, fired, Fixture};
 
@@ -205,13 +205,13 @@ impl Bare {
         let file = dir.path().join("c.toml");
         let run = dir.path().display();
         let text = format!(
-            "[appliance]\nimage = \"i\"\nrun_dir = \"{run}\"\npool = \"{run}/pool\"\n\
+            "[appliance]\nimage = \"i\"\nrun_dir = \"{run}\"\n\
              [[subchannel]]\nname = \"t\"\ndevice = \"0.0.3270\"\nqemu = \"x\"\n\
              [[client]]\nname = \"bare\"\nmemory = \"4M\"\n[[client.subchannel]]\nsubchannel = \"t\"\n"
         );
         std::fs::write(&file, text).unwrap();
         let config = Config::load(&file).unwrap();
-        let pool = Pool::create(&config.appliance.pool, Layout::of(&config)).unwrap();
+        let pool = Pool::create(&config).unwrap();
         let areas = Areas::lay_out(&config, &pool).unwrap();
         let bell = BellHandle::new(areas.numbered().count()).unwrap();
         let socket = config.link_socket(&config.clients[0]);

@@ -40,9 +40,11 @@ pub struct Layout {
     pub control: Span,
     /// The area whose client is the daemon itself.
     pub host: Span,
+    /// Control area, the daemon's and all clients' areas that are not in their own memory, in one piece.
+    pub together: Span,
     pub areas: Vec<Span>,
     pub windows: Vec<Span>,
-    /// Length of the appliance's memory. The file is one page longer.
+    /// Length of the appliance's memory.
     pub total: u64,
 }
 
@@ -65,6 +67,10 @@ impl Layout {
                 false => Some(take(client_plan(client).length(), PAGE)),
             })
             .collect();
+        let together = Span {
+            offset: control.offset,
+            length: apart.iter().flatten().last().unwrap_or(&host).end() - control.offset,
+        };
         let windows: Vec<Span> = config
             .clients
             .iter()
@@ -82,35 +88,19 @@ impl Layout {
         Self {
             control,
             host,
+            together,
             areas,
             windows,
             total: next_good(end),
         }
     }
 
-    /// What has its memory from the start: all that is not a client's own.
-    pub(super) fn allocated(&self) -> Vec<Span> {
-        let mut spans = self.mapped();
-        let private = Span {
-            offset: 0,
-            length: self.control.offset,
-        };
-        spans.insert(0, private);
-        spans
-    }
-
-    /// What the daemon maps: control area and the areas behind it in one piece, and each area that is in a window.
-    pub(super) fn mapped(&self) -> Vec<Span> {
-        let first_window = self.windows.iter().map(|window| window.offset).min();
-        let in_window = |area: &&Span| first_window.is_some_and(|first| area.offset >= first);
-        let apart = self.areas.iter().filter(|area| !in_window(area));
-        let end = apart.map(|area| area.end()).max();
-        let end = end.unwrap_or(0).max(self.host.end());
-        let together = Span {
-            offset: self.control.offset,
-            length: end - self.control.offset,
-        };
-        let inside = self.areas.iter().filter(in_window).copied();
-        std::iter::once(together).chain(inside).collect()
+    /// Where the room for windows is.
+    pub const fn room(&self) -> Span {
+        let start = self.together.end();
+        Span {
+            offset: start,
+            length: self.total - start,
+        }
     }
 }

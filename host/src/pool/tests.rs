@@ -1,8 +1,6 @@
-//! Layouts, and the file.
+//! Layouts, and the files.
 
-use std::os::unix::fs::MetadataExt;
-
-use rustix::fs::{flock, fstatvfs, FlockOperation};
+use std::os::unix::fs::{FileExt, MetadataExt};
 
 use super::*;
 use crate::config::{next_good, Config, MIB};
@@ -30,7 +28,6 @@ fn config(private: u64, clients: &[(u64, usize, usize)]) -> Config {
             append: String::new(),
             qemu_args: vec![],
             run_dir: "/r".into(),
-            pool: "/p".into(),
             poll: Default::default(),
         },
         disks: vec![],
@@ -61,9 +58,12 @@ proptest::proptest! {
     ) {
         let layout = Layout::of(&config(private, &clients));
         let mut spans = vec![layout.control, layout.host];
+        let together = layout.together;
+        assert_eq!(together.offset, layout.control.offset);
         for ((area, window), client) in layout.areas.iter().zip(&layout.windows).zip(&clients) {
             if client.2 == 0 {
                 spans.push(*area);
+                assert!(area.end() <= together.end());
             } else {
                 assert_eq!(area.end(), window.end(), "in the window");
                 assert!(area.offset > window.offset);
@@ -76,7 +76,9 @@ proptest::proptest! {
             assert_eq!(span.offset % PAGE, 0);
             end = span.end();
         }
+        let room = layout.room();
         for (window, client) in layout.windows.iter().zip(&clients) {
+            assert!(window.offset >= room.offset && window.end() <= room.end());
             assert_eq!(window.offset % MIB, 0);
             assert_eq!(window.length, client.0 * MIB);
         }
@@ -86,183 +88,49 @@ proptest::proptest! {
 }
 
 #[test]
-fn a_pool_is_private_and_gone_at_its_end_and_only_its_windows_are_sparse() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("pool");
-    let pool = Pool::create(&path, Layout::of(&config(16, &[(256, 1, 0), (64, 0, 1)]))).unwrap();
-    let metadata = fs::metadata(&path).unwrap();
-    assert_eq!(metadata.len(), pool.layout().total + PAGE);
-    assert_eq!(metadata.mode() & 0o777, 0o600);
+fn a_pool_cannot_shrink_and_only_its_windows_are_sparse() {
+    let pool = Pool::create(&config(16, &[(256, 1, 0), (64, 0, 1)])).unwrap();
     let layout = pool.layout();
-    let own: u64 = layout.allocated().iter().map(|span| span.length).sum();
-    assert!(own >= layout.host.end() + layout.areas[1].length);
-    assert!(metadata.blocks() * 512 >= own, "ours has its memory");
-    assert!(
-        metadata.blocks() * 512 < own + MIB,
-        "the clients' has none yet"
-    );
-    assert!(pool.window(pool.layout().areas[0]).is_ok());
-    assert!(pool.window(pool.layout().areas[1]).is_ok());
-    assert!(pool.window(pool.layout().host).is_ok());
-    assert!(
-        pool.window(pool.layout().windows[0]).is_err(),
-        "data is out of reach"
-    );
-    drop(pool);
-    assert!(!path.exists());
-}
-
-#[test]
-fn a_living_daemons_pool_is_left_alone_and_a_dead_ones_is_replaced() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("pool");
-    let layout = Layout::of(&config(16, &[]));
-    let pool = Pool::create(&path, layout.clone()).unwrap();
-    let refused = Pool::create(&path, layout.clone()).unwrap_err();
-    assert!(refused.to_string().contains("in use"), "{refused:#}");
-    let first = pool.identity();
-    std::mem::forget(File::open(&path).unwrap()); // keeps the inode number from being used again
-    let Pool { file: lock, .. } = &pool;
-    flock(lock, FlockOperation::Unlock).unwrap();
-    let second = Pool::create(&path, layout).unwrap();
-    assert_ne!(second.identity(), first);
-    drop(pool);
-    assert!(path.exists(), "the new pool is not the old one's to remove");
-}
-
-#[test]
-fn what_has_no_room_is_said_when_the_pool_is_made() {
-    // Nothing has room for as much, and nothing is left behind.
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("pool");
-    let refused = Pool::create(&path, Layout::of(&config(1 << 30, &[]))).unwrap_err();
-    let refused = format!("{refused:#}");
-    assert!(refused.contains(&path.display().to_string()), "{refused}");
-    assert!(!path.exists());
-}
-
-#[test]
-fn afile_system_that_is_full_is_said_with_what_is_needed_and_what_is_free() {
-    let dir = tempfile::tempdir_in("/dev/shm").unwrap();
-    let size = fstatvfs(File::open(dir.path()).unwrap()).unwrap();
-    let twice = 2 * size.f_blocks * size.f_frsize;
-    if twice == 0 {
-        return; // It has no limit here.
-    }
-    let path = dir.path().join("pool");
-    let refused = Pool::create(&path, Layout::of(&config(twice / MIB, &[]))).unwrap_err();
-    let refused = format!("{refused:#}");
-    for part in [
-        &*path.to_string_lossy(),
-        "bytes",
-        "are needed and",
-        "are free",
+    assert_eq!(pool.file.metadata().unwrap().len(), layout.total);
+    let memory = pool.memory(1).unwrap();
+    assert_eq!(memory.metadata().unwrap().len(), layout.windows[1].length);
+    assert!(pool.memory(0).is_none(), "a stock VM brings its own");
+    for (file, own) in [
+        (&pool.file, layout.together.end()),
+        (memory, layout.areas[1].length),
     ] {
-        assert!(refused.contains(part), "{refused}");
+        assert!(is_sealed(file));
+        assert!(file.set_len(MIB).is_err() && file.set_len(1 << 40).is_err());
+        let taken = file.metadata().unwrap().blocks() * 512;
+        assert!(taken >= own, "what is ours has its memory");
+        assert!(taken < own + MIB, "what is a client's has none yet");
     }
-    assert!(!path.exists());
+    assert!(pool.window(layout.areas[0]).is_ok());
+    assert!(pool.window(layout.areas[1]).is_ok());
+    assert!(pool.window(layout.host).is_ok());
+    let data = pool.window(layout.windows[0]);
+    assert!(data.is_err(), "data is out of reach");
 }
 
 #[test]
-fn of_two_that_begin_at_once_one_gets_the_pool() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("pool");
-    let layout = Layout::of(&config(16, &[]));
-    for left_behind in [false, true] {
-        if left_behind {
-            mark(&File::create(&path).unwrap(), &layout).unwrap();
-        }
-        let made: Vec<Result<Pool>> = std::thread::scope(|scope| {
-            let one = || scope.spawn(|| Pool::create(&path, layout.clone()));
-            let threads = [one(), one(), one(), one()];
-            threads.map(|thread| thread.join().unwrap()).into()
-        });
-        let got: Vec<&Pool> = made.iter().flatten().collect();
-        assert_eq!(got.len(), 1);
-        let named = FileIdentity::of(&File::open(&path).unwrap()).unwrap();
-        assert_eq!(
-            got[0].identity(),
-            named,
-            "it is the one that bears the name"
-        );
-    }
+fn an_area_in_a_clients_memory_is_the_end_of_it() {
+    let pool = Pool::create(&config(16, &[(64, 0, 1)])).unwrap();
+    let area = pool.layout().areas[0];
+    let window = pool.window(area).unwrap();
+    window
+        .write_bytes(window::ClientAddress::new(8), b"here")
+        .unwrap();
+    let mut read = [0; 4];
+    let at = 64 * MIB - area.length + 8;
+    pool.memory(0)
+        .unwrap()
+        .read_exact_at(&mut read, at)
+        .unwrap();
+    assert_eq!(&read, b"here");
 }
 
 #[test]
-fn a_link_or_a_folder_is_no_pool() {
-    let dir = tempfile::tempdir().unwrap();
-    let layout = || Layout::of(&config(16, &[]));
-    let folder = dir.path().join("folder");
-    fs::create_dir(&folder).unwrap();
-    assert!(Pool::create(&folder, layout()).is_err());
-    let (target, link) = (dir.path().join("target"), dir.path().join("link"));
-    File::create(&target).unwrap();
-    std::os::unix::fs::symlink(&target, &link).unwrap();
-    assert!(Pool::create(&link, layout()).is_err());
-    assert_eq!(fs::metadata(&target).unwrap().len(), 0);
-}
-
-#[test]
-fn afile_that_is_no_pool_is_named_and_left_as_it_is() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("precious");
-    let layout = Layout::of(&config(16, &[(64, 1, 0)]));
-    let window = layout.windows[0];
-    // Too short for a mark, as long as a pool, as long as what a client's QEMU makes, and a mark at the wrong place.
-    let pool = (layout.total + PAGE) as usize;
-    let contents = [
-        b"x".to_vec(),
-        vec![7; pool],
-        vec![7; window.end() as usize],
-        [
-            vec![0; pool - PAGE as usize],
-            b"stellwerk poor 1".to_vec(),
-            vec![0; PAGE as usize - 16],
-        ]
-        .concat(),
-    ];
-    for content in contents {
-        fs::write(&path, &content).unwrap();
-        let before = fs::metadata(&path).unwrap();
-        let refused = Pool::create(&path, layout.clone()).unwrap_err().to_string();
-        assert!(
-            refused.contains("precious is there already and is no pool"),
-            "{refused}"
-        );
-        assert!(obstacle(&path, &layout).is_some());
-        let after = fs::metadata(&path).unwrap();
-        assert_eq!(
-            (before.ino(), before.mode(), before.mtime_nsec()),
-            (after.ino(), after.mode(), after.mtime_nsec())
-        );
-        assert!(
-            fs::read(&path).unwrap() == content,
-            "its content is what it was"
-        );
-    }
-}
-
-#[test]
-fn what_daemons_and_early_clients_leave_behind_is_replaced() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("pool");
-    assert!(obstacle(&path, &Layout::of(&config(16, &[]))).is_none());
-    // The pool of a daemon with another configuration.
-    mark(
-        &File::create(&path).unwrap(),
-        &Layout::of(&config(8, &[(3, 1, 0)])),
-    )
-    .unwrap();
-    let layout = Layout::of(&config(16, &[(64, 1, 0), (32, 0, 1)]));
-    assert!(obstacle(&path, &layout).is_none());
-    drop(Pool::create(&path, layout.clone()).unwrap());
-    // A client's QEMU makes the file as long as it needs it, and writes to its window only.
-    for window in &layout.windows {
-        let early = File::create(&path).unwrap();
-        early.set_len(window.end()).unwrap();
-        assert!(obstacle(&path, &layout).is_none());
-        std::os::unix::fs::FileExt::write_all_at(&early, b"kernel", window.offset).unwrap();
-        assert!(obstacle(&path, &layout).is_none());
-        drop(Pool::create(&path, layout.clone()).unwrap());
-    }
+fn a_file_that_can_shrink_is_not_sealed() {
+    assert!(!is_sealed(tempfile::tempfile().unwrap()));
+    assert!(!is_sealed(File::open("/dev/null").unwrap()));
 }

@@ -10,10 +10,11 @@ use vhost::vhost_user::message::{
 };
 use vhost::vhost_user::{Error, GpuBackend, Result, VhostUserBackendReqHandlerMut};
 
-use super::memory::{Foreign, MAX_REGIONS};
+use super::memory::MAX_REGIONS;
 use super::ring::{check_eventfd, Place};
-use super::session::{protocol_features, refusal, Session, FOREIGN};
+use super::session::{protocol_features, refusal, Session, ABSENT, FOREIGN};
 use crate::remote::ROOM;
+use crate::windows::Foreign;
 
 impl VhostUserBackendReqHandlerMut for Session {
     fn set_owner(&mut self) -> Result<()> {
@@ -37,11 +38,9 @@ impl VhostUserBackendReqHandlerMut for Session {
     }
 
     fn set_mem_table(&mut self, regions: &[VhostUserMemoryRegion], files: Vec<File>) -> Result<()> {
-        self.memory.clear();
-        for (region, file) in regions.iter().zip(&files) {
-            self.take(region, file)?;
-        }
-        Ok(())
+        let regions: Vec<_> = regions.iter().copied().zip(files).collect();
+        let taken = self.memory.replace(&regions);
+        taken.map_err(|foreign| self.refused(&foreign))
     }
 
     fn get_max_mem_slots(&mut self) -> Result<u64> {
@@ -49,7 +48,8 @@ impl VhostUserBackendReqHandlerMut for Session {
     }
 
     fn add_mem_region(&mut self, region: &VhostUserSingleMemoryRegion, file: File) -> Result<()> {
-        self.take(region, &file)
+        let taken = self.memory.add(region, &file);
+        taken.map_err(|foreign| self.refused(&foreign))
     }
 
     fn remove_mem_region(&mut self, region: &VhostUserSingleMemoryRegion) -> Result<()> {
@@ -248,19 +248,11 @@ impl VhostUserBackendReqHandlerMut for Session {
 }
 
 impl Session {
-    fn take(&mut self, region: &VhostUserMemoryRegion, file: &File) -> Result<()> {
-        self.memory.add(region, file).map_err(|foreign| {
-            let help = match foreign {
-                Foreign::TooMany | Foreign::Unknown => String::new(),
-                _ => format!(
-                    "; start it with the arguments that `stellwerk client-args CONFIG {}` prints, after this \
-                     daemon was started",
-                    self.identity.client
-                ),
-            };
-            let text = format!("this VM cannot be served: {foreign}{help}");
-            Error::ReqHandlerError(std::io::Error::new(FOREIGN, text))
-        })
+    /// Memory that cannot be laid ends the connection.
+    fn refused(&self, foreign: &Foreign) -> Error {
+        let kind = if foreign.passes() { ABSENT } else { FOREIGN };
+        let text = format!("this VM cannot be served: {foreign}");
+        Error::ReqHandlerError(std::io::Error::new(kind, text))
     }
 }
 

@@ -4,8 +4,8 @@
 //!
 //! A message can bring open files of any kind. Closing one can take for ever: a file on FUSE is closed only when its file
 //! system has answered, and that may be the peer. A file that was received cannot be got rid of in another way. [`Intake`]
-//! takes the messages from the peer's socket and hands them on with the files that are of use, an eventfd or the pool, which
-//! are closed at once whoever has them. Each other file is replaced by one that is of no use to anybody, so that the answer is
+//! takes the messages from the peer's socket and hands them on with the files that are of use, an eventfd or memory that cannot
+//! shrink, which are closed at once whoever has them. Each other file is replaced by one that is of no use to anybody, so that the answer is
 //! the same, and goes to [`Closer`].
 //!
 //! # Rules
@@ -36,12 +36,11 @@ use rustix::net::{
 use super::readiness::{body_length, HEAD, MAX_BODY};
 use super::ring::check_eventfd;
 use crate::descriptors::{for_peer, MAX_FILES, MAX_WAITING};
-use crate::pool::FileIdentity;
+use crate::pool::is_sealed;
 
 /// Between a peer's socket and whoever handles its messages.
 #[derive(Debug)]
 pub struct Intake {
-    pool: FileIdentity,
     peer: UnixStream,
     handler: UnixStream,
     stand_in: File,
@@ -49,13 +48,12 @@ pub struct Intake {
 
 impl Intake {
     /// For a connection; and the socket that the messages are to be handled from.
-    pub fn new(peer: UnixStream, pool: FileIdentity) -> io::Result<(Self, UnixStream)> {
+    pub fn new(peer: UnixStream) -> io::Result<(Self, UnixStream)> {
         let (handler, theirs) = UnixStream::pair()?;
         let (handler, theirs) = (for_peer(handler)?, for_peer(theirs)?);
         handler.set_nonblocking(true)?;
         let stand_in = for_peer(File::open("/dev/null")?)?;
         let intake = Self {
-            pool,
             peer,
             handler,
             stand_in,
@@ -94,7 +92,7 @@ impl Intake {
                 wanted += body.unwrap_or(0) as usize;
             }
         }
-        let is_good: Vec<bool> = files.iter().map(|file| self.is_good(file)).collect();
+        let is_good: Vec<bool> = files.iter().map(is_good).collect();
         let fds: Vec<BorrowedFd<'_>> = files
             .iter()
             .zip(&is_good)
@@ -123,11 +121,11 @@ impl Intake {
             }
         }
     }
+}
 
-    /// Whether a file is of use, and its end waits for nobody.
-    fn is_good(&self, file: &File) -> bool {
-        FileIdentity::of(file).is_ok_and(|it| it == self.pool) || check_eventfd(file).is_ok()
-    }
+/// Whether a file is of use, and its end waits for nobody.
+fn is_good(file: &File) -> bool {
+    is_sealed(file) || check_eventfd(file).is_ok()
 }
 
 /// Closes the files that nobody has a use for.

@@ -1,114 +1,121 @@
-//! Which of a VM's memory is its window in the pool.
+//! The memory that a VM has shared over one connection.
 
 use std::fs::File;
+use std::sync::Arc;
 
 use vhost::vhost_user::message::VhostUserMemoryRegion;
 
-use crate::layout::Span;
 use crate::pool::FileIdentity;
+use crate::windows::{Foreign, Piece, Windows};
 
+/// Regions that a VM may share.
 pub const MAX_REGIONS: usize = 32;
-
-/// Why a region is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Foreign {
-    #[error("its memory is not in the pool")]
-    File,
-    /// It is the pool, but not the client's window.
-    #[error(
-        "its memory is in the pool, but not where this client's window is (offset {found:#x} for guest \
-         address {guest:#x}, expected {expected:#x})"
-    )]
-    Offset {
-        found: u64,
-        expected: u64,
-        guest: u64,
-    },
-    #[error("it has more memory ({bytes:#x} bytes at guest address {guest:#x}) than its window")]
-    Size { bytes: u64, guest: u64 },
-    #[error("its memory's file cannot be looked at")]
-    Unknown,
-    #[error("it shares more than {MAX_REGIONS} regions of memory")]
-    TooMany,
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Region {
-    guest: u64,
-    size: u64,
+    piece: Piece,
+    identity: FileIdentity,
+    /// Where the VM's QEMU has it.
     user: u64,
 }
 
-/// The regions that a VM has shared, all of them in its window.
+/// The regions that a VM has shared, all of them laid over the client's window.
 #[derive(Debug)]
 pub struct Memory {
-    pool: FileIdentity,
-    window: Span,
+    windows: Arc<Windows>,
+    client: usize,
     regions: Vec<Region>,
 }
 
 impl Memory {
-    /// None yet, for the client with this window.
-    pub const fn new(pool: FileIdentity, window: Span) -> Self {
+    /// None yet.
+    pub const fn new(windows: Arc<Windows>, client: usize) -> Self {
         Self {
-            pool,
-            window,
+            windows,
+            client,
             regions: Vec::new(),
         }
     }
 
-    /// The file that regions have to be in.
-    pub const fn pool(&self) -> FileIdentity {
-        self.pool
+    pub fn clear(&mut self) {
+        for region in self.regions.drain(..) {
+            let windows = &self.windows;
+            windows.remove(self.client, &region.piece, region.identity);
+        }
     }
 
-    pub fn clear(&mut self) {
-        self.regions.clear();
+    /// These are all regions from now on.
+    pub fn replace(&mut self, regions: &[(VhostUserMemoryRegion, File)]) -> Result<(), Foreign> {
+        let is_kept = |known: &Region| {
+            let mut all = regions.iter();
+            all.any(|(region, file)| Region::new(region, file).is_ok_and(|it| it == *known))
+        };
+        let (kept, gone) = self.regions.drain(..).partition(is_kept);
+        self.regions = kept;
+        for region in gone {
+            let Region {
+                piece, identity, ..
+            } = region;
+            self.windows.remove(self.client, &piece, identity);
+        }
+        regions
+            .iter()
+            .try_for_each(|(region, file)| self.add(region, file))
     }
 
     pub fn add(&mut self, region: &VhostUserMemoryRegion, file: &File) -> Result<(), Foreign> {
-        let VhostUserMemoryRegion {
-            guest_phys_addr: guest,
-            memory_size: size,
-            user_addr: user,
-            mmap_offset,
-        } = *region;
-        let identity = FileIdentity::of(file).map_err(|_| Foreign::Unknown)?;
-        if identity != self.pool {
-            return Err(Foreign::File);
-        }
-        let expected = self.window.offset.wrapping_add(guest);
-        if mmap_offset != expected {
-            return Err(Foreign::Offset {
-                found: mmap_offset,
-                expected,
-                guest,
-            });
-        }
-        let fits = guest
-            .checked_add(size)
-            .is_some_and(|end| end <= self.window.length);
-        if !fits || user.checked_add(size).is_none() {
-            return Err(Foreign::Size { bytes: size, guest });
+        let region = Region::new(region, file)?;
+        if self.regions.contains(&region) {
+            return Ok(());
         }
         if self.regions.len() >= MAX_REGIONS {
-            return Err(Foreign::TooMany);
+            return Err(Foreign::Scattered);
         }
-        self.regions.push(Region { guest, size, user });
+        self.windows.add(self.client, region.piece, file)?;
+        self.regions.push(region);
         Ok(())
     }
 
     pub fn remove(&mut self, region: &VhostUserMemoryRegion) {
         let (guest, user) = (region.guest_phys_addr, region.user_addr);
-        self.regions
-            .retain(|known| known.guest != guest || known.user != user);
+        let is_it = |it: &Region| it.piece.guest == guest && it.user == user;
+        let Some(at) = self.regions.iter().position(is_it) else {
+            return;
+        };
+        let Region {
+            piece, identity, ..
+        } = self.regions.remove(at);
+        self.windows.remove(self.client, &piece, identity);
     }
 
     /// The client's address of what lies at `user` in its QEMU's address space.
     pub fn client_address(&self, user: u64) -> Option<u64> {
         self.regions.iter().find_map(|region| {
             let offset = user.checked_sub(region.user)?;
-            (offset < region.size).then(|| region.guest + offset)
+            (offset < region.piece.size).then(|| region.piece.guest + offset)
+        })
+    }
+}
+
+impl Region {
+    fn new(region: &VhostUserMemoryRegion, file: &File) -> Result<Self, Foreign> {
+        let VhostUserMemoryRegion {
+            guest_phys_addr: guest,
+            memory_size: size,
+            user_addr: user,
+            mmap_offset: offset,
+        } = *region;
+        if user.checked_add(size).is_none() {
+            return Err(Foreign::Pages { bytes: size, guest });
+        }
+        Ok(Self {
+            piece: Piece {
+                guest,
+                size,
+                offset,
+            },
+            identity: FileIdentity::of(file).map_err(|_| Foreign::Unknown)?,
+            user,
         })
     }
 }
@@ -116,27 +123,20 @@ impl Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::Fixture;
 
-    const WINDOW: Span = Span {
-        offset: 0x20_0000,
-        length: 0x10_0000,
-    };
-
-    fn memory() -> (Memory, File) {
-        let file = tempfile::tempfile().unwrap();
-        (Memory::new(FileIdentity::of(&file).unwrap(), WINDOW), file)
-    }
-
-    fn region(guest: u64, size: u64, user: u64, offset: u64) -> VhostUserMemoryRegion {
-        VhostUserMemoryRegion::new(guest, size, user, offset)
+    fn region(guest: u64, size: u64, user: u64) -> VhostUserMemoryRegion {
+        VhostUserMemoryRegion::new(guest, size, user, guest)
     }
 
     #[test]
-    fn the_window_is_taken_whole_or_in_pieces() {
-        let (mut memory, file) = memory();
+    fn a_ring_is_found_in_whatever_region_it_is() {
+        let fixture = Fixture::new();
+        let mut memory = Memory::new(Arc::clone(&fixture.windows), 0);
+        let file = fixture.memory();
         let (low, high) = (
-            region(0, 0x8_0000, 0x7000_0000, 0x20_0000),
-            region(0x8_0000, 0x8_0000, 0x9000_0000, 0x28_0000),
+            region(0, 0x8_0000, 0x7000_0000),
+            region(0x8_0000, 0x8_0000, 0x9000_0000),
         );
         memory.add(&low, &file).unwrap();
         memory.add(&high, &file).unwrap();
@@ -146,43 +146,27 @@ mod tests {
         assert_eq!(memory.client_address(0), None);
         memory.remove(&low);
         assert_eq!(memory.client_address(0x7000_1000), None);
-    }
-
-    #[test]
-    fn memory_elsewhere_is_refused() {
-        let (mut memory, file) = memory();
-        let other = tempfile::tempfile().unwrap();
-        let good = region(0, 0x1000, 0x7000_0000, 0x20_0000);
-        assert_eq!(memory.add(&good, &other), Err(Foreign::File));
-        let neighbour = region(0, 0x1000, 0x7000_0000, 0x30_0000);
-        assert!(matches!(
-            memory.add(&neighbour, &file),
-            Err(Foreign::Offset { .. })
-        ));
-        let too_long = region(0, 0x10_0001, 0x7000_0000, 0x20_0000);
-        assert!(matches!(
-            memory.add(&too_long, &file),
-            Err(Foreign::Size { .. })
-        ));
-        let wrapping = region(u64::MAX - 0xFFF, 0x1000, 0, 0x1F_F000);
-        assert!(matches!(
-            memory.add(&wrapping, &file),
-            Err(Foreign::Size { .. })
-        ));
+        let copy = || file.try_clone().unwrap();
+        memory.replace(&[(low, copy())]).unwrap();
+        assert_eq!(memory.client_address(0x7000_1000), Some(0x1000));
+        assert_eq!(memory.client_address(0x9000_1000), None);
+        memory.clear();
+        assert_eq!(memory.client_address(0x7000_1000), None);
     }
 
     proptest::proptest! {
         #[test]
-        fn no_region_reaches_out_of_the_window(
-            guest: u64, size in 1u64.., user: u64, offset: u64, probe: u64,
-        ) {
-            let (mut memory, file) = memory();
-            let sensible = WINDOW.offset.wrapping_add(guest);
-            for offset in [offset, sensible] {
-                let _ = memory.add(&region(guest, size, user, offset), &file);
+        fn no_region_reaches_out_of_the_window(guest: u64, size in 1u64.., user: u64, probe: u64) {
+            let fixture = Fixture::new();
+            let window = fixture.pool.layout().windows[0];
+            let mut memory = Memory::new(Arc::clone(&fixture.windows), 0);
+            for guest in [guest, (guest % window.length) & !0xFFF] {
+                let _ = memory.add(&region(guest, size, user), &fixture.memory());
+                let _ = memory.add(&region(guest, size & 0xF_F000, user), &fixture.memory());
             }
             for probe in [probe, user, user.wrapping_add(size - 1)] {
-                assert!(memory.client_address(probe).is_none_or(|address| address < WINDOW.length));
+                let found = memory.client_address(probe);
+                assert!(found.is_none_or(|address| address < window.length));
             }
         }
     }

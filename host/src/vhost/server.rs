@@ -223,8 +223,7 @@ impl Worker {
 
     /// Serves messages until the connection ends; says why it did.
     fn messages(&mut self, stream: UnixStream, watched: &UnixStream) -> String {
-        let pool = self.session().memory.pool();
-        let (intake, stream) = match Intake::new(stream, pool) {
+        let (intake, stream) = match Intake::new(stream) {
             Ok(made) => made,
             Err(error) => return format!(": {error}"),
         };

@@ -29,7 +29,6 @@ pub const FOREIGN: std::io::ErrorKind = std::io::ErrorKind::PermissionDenied;
 
 #[derive(Debug)]
 pub struct Identity {
-    pub client: String,
     /// For the log: client and disk.
     pub label: String,
     pub queues: u16,

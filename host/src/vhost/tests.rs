@@ -68,8 +68,7 @@ impl Guest {
 
     pub fn share_window(&mut self, fixture: &Fixture) {
         let window = fixture.pool.layout().windows[0];
-        let file = File::open(&fixture.config.appliance.pool).unwrap();
-        self.share(&file, window.offset, window.length).unwrap();
+        self.share(&fixture.memory(), 0, window.length).unwrap();
     }
 
     pub fn set_up(&mut self, queue: usize, base: u16) -> vhost::Result<()> {
@@ -204,16 +203,17 @@ fn a_disconnect_at_any_time_releases_the_queues() {
 }
 
 #[test]
-fn memory_that_is_not_the_window_is_refused() {
+fn memory_that_cannot_be_laid_over_the_window_is_refused() {
     let (fixture, server, path) = fixture();
     let window = fixture.pool.layout().windows[0];
     let other = tempfile::tempfile().unwrap();
     other.set_len(window.length).unwrap();
-    let pool = File::open(&fixture.config.appliance.pool).unwrap();
+    let good = fixture.memory();
     let refused = [
-        ("elsewhere", &other, window.offset, window.length),
-        ("the appliance's own", &pool, 0, window.length),
-        ("too long", &pool, window.offset, window.length + 4096),
+        ("it can shrink", &other, 0, window.length),
+        ("too long", &good, 0, window.length + 4096),
+        ("beside pages", &good, 0, window.length - 1),
+        ("beside pages", &good, 1, 4096),
     ];
     for (what, file, offset, length) in refused {
         let mut guest = Guest::connect(&path);

@@ -7,10 +7,10 @@ use channel::{ChannelSubsystem, Tested};
 use vcss::client::{InFlight, Notify, QueueState, MAX_QUEUE_SIZE};
 use virtio::blk::Config;
 use virtio::ccw::{Command, QueueInfo};
-use virtio::Status;
+use virtio::{Features, Status};
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::fixture::{Driver, Fixture, FEATURES, QUEUE_SIZE};
+use super::fixture::{Driver, Fixture, FEATURES, MEMORY, QUEUE_SIZE};
 
 const DATA: u64 = 0x8_0000;
 
@@ -385,4 +385,46 @@ fn what_an_earlier_life_published_is_told_when_the_queue_is_stopped_first() {
     fixture.settle();
     assert_eq!(fixture.area.read::<QueueState>(0).unwrap().size.get(), 0);
     assert_ne!(notifications(&fixture), before);
+}
+
+#[test]
+fn memory_that_changes_waits_for_what_is_in_flight_and_takes_nothing_new() {
+    let mut fixture = Fixture::new();
+    let mut driver = fixture.bring_up(0, FEATURES);
+    assert!(fixture.settles(), "nothing is in flight");
+    fixture.platter(0).stalled = u32::MAX;
+    let first = driver.read(0, DATA, 512);
+    fixture.settle();
+    assert!(!fixture.settles());
+    let second = driver.read(1, DATA, 512);
+    fixture.settle();
+    assert_eq!(fixture.platter(0).waiting.len(), 1);
+    // Another disk of the client's is held, too.
+    let mut other = fixture.bring_up(1, Features::VERSION_1);
+    let third = other.read(0, DATA, 512);
+    fixture.settle();
+    assert!(fixture.platter(1).waiting.is_empty() && other.done().is_none());
+    fixture.platter(0).stalled = 0;
+    fixture.settle();
+    assert_eq!(all_done(&mut driver, 0), BTreeSet::from([first]));
+    assert!(fixture.settles());
+    fixture.settle();
+    assert_eq!(all_done(&mut driver, 0), BTreeSet::from([second]));
+    assert_eq!(all_done(&mut other, 0), BTreeSet::from([third]));
+}
+
+#[test]
+fn a_ring_in_memory_that_has_gone_is_served_no_more_until_the_device_is_reset() {
+    let mut fixture = Fixture::new();
+    let mut driver = fixture.bring_up(0, FEATURES);
+    let window = fixture.window;
+    driver.read(0, DATA, 512);
+    window.set_len(8);
+    fixture.settle();
+    assert!(fixture.status(0).contains(Status::DEVICE_NEEDS_RESET));
+    window.set_len(MEMORY as u64);
+    let mut driver = fixture.bring_up(0, FEATURES);
+    let head = driver.read(0, DATA, 512);
+    fixture.settle();
+    assert_eq!(all_done(&mut driver, 0), BTreeSet::from([head]));
 }

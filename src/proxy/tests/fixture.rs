@@ -548,6 +548,11 @@ impl Fixture {
         driver
     }
 
+    /// Whether the memory of the client may change now.
+    pub fn settles(&mut self) -> bool {
+        self.side.borrow_mut().proxy.settle(0)
+    }
+
     /// Turns until nothing happens any more.
     pub fn settle(&mut self) {
         for _ in 0..1000 {

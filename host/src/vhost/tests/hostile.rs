@@ -69,7 +69,7 @@ fn a_vm_that_is_refused_is_not_connected_and_the_reason_is_known() {
     // It is written down after the answer.
     eventually(
         "refused",
-        || matches!(server.peer(), Peer::Refused(why) if why.contains("not in the pool")),
+        || matches!(server.peer(), Peer::Refused(why) if why.contains("cannot shrink")),
     );
     // Its connection ends, and the socket is free for the same VM once it is in order.
     assert!(guest.frontend.get_features().is_err(), "it is closed");
