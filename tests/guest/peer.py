@@ -107,6 +107,33 @@ def nervous(peer, asked=[]):
             pass
 
 
+class Typist:
+    """A terminal, for a test that looks at what is written there, and says itself what is typed, and when."""
+
+    def __init__(self, path):
+        self.socket = call(str(path), time.monotonic() + LIFETIME)
+        self.socket.settimeout(LIFETIME)
+        self.data = b""
+        self._until(ASK_TERMINAL_TYPE)
+        self.socket.sendall(TERMINAL_TYPE)
+
+    def _until(self, mark):
+        while mark not in self.data:
+            chunk = self.socket.recv(4096)
+            assert chunk, "QEMU has hung up"
+            self.data += chunk
+        before, self.data = self.data.split(mark, 1)
+        return before
+
+    def written(self):
+        """The data of the next write; it has no byte X'FF'."""
+        return self._until(RECORD)[1:]
+
+    def types(self, data):
+        """All of it, and a key."""
+        self.socket.sendall(data + RECORD)
+
+
 def main():
     role = {"link": link, "terminal": terminal, "nervous": nervous}[sys.argv[1]]
     end = time.monotonic() + LIFETIME
@@ -121,4 +148,5 @@ def main():
         time.sleep(0.2)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -4,6 +4,7 @@
 #
 #   devices    device numbers, separated by commas
 #   selftest   what the image does
+#   window     where in the image's machine files are laid over its memory, if any; see tests/vfio-ccw/lay
 #   runs       how often, one after the other; each but the last is killed in the middle
 #
 # What the image prints is on the console, between "MARK running" and "MARK ended".
@@ -29,8 +30,9 @@ done
 # image [exec]: until it has ended.
 # shellcheck disable=SC2086 # words
 image() {
-    "$@" qemu-system-s390x -accel tcg -m 16M -nodefaults -nographic -no-reboot -action panic=exit-failure \
-        -kernel /image -append "selftest=$selftest vfio" $arguments \
+    "$@" ${window:+lay /lib/libstellwerk_overlay.so $window} qemu-system-s390x -accel tcg -m 16M \
+        -nodefaults -nographic -no-reboot -action panic=exit-failure \
+        -kernel /image -append "selftest=$selftest vfio ${window:+window=$window}" $arguments \
         -chardev stdio,id=console,signal=off -device sclpconsole,chardev=console </dev/null
 }
 

@@ -8,6 +8,9 @@
 # the guest of that one. So the image owns subchannels whose programs go through vfio-ccw's translation, and whose
 # status comes from there.
 #
+# In the case `laid` that QEMU has in it what is loaded into the appliance's QEMU. For it Rust's standard library is built along (a minute
+# or two, once), since none for s390x has to be there.
+#
 # scripts/client.sh makes all that the middle machine consists of. Where Debian's archive cannot be reached, nothing is
 # tested, and a line says so. The cases are in nested.py; what the machines of one that failed printed stays in target/vfio-ccw/.
 set -euo pipefail
@@ -24,10 +27,26 @@ if ((status == 75)); then
 fi
 ((status == 0)) || exit "$status"
 
-# The image in the middle machine: /image, without its symbols for the debugger.
-tree=$TARGET/vfio-ccw/tree
-mkdir -p "$tree"
-"${CROSS:-s390x-linux-gnu-}strip" -o "$tree/image" "$TEST_IMAGE_ELF" 2>/dev/null || cp "$TEST_IMAGE_ELF" "$tree/image"
-(cd "$tree" && echo image | cpio --create --format=newc --quiet) >"$TARGET/vfio-ccw/image.cpio"
+# What is loaded into QEMU there, and what starts it so, for s390x.
+LINUX_TARGET=s390x-unknown-linux-gnu
+linux_cargo() {
+    local command=$1
+    shift
+    RUSTC_BOOTSTRAP=1 "$CARGO" "$command" --target "$LINUX_TARGET" --release -Zbuild-std=std,panic_abort -Zbuild-std-features=optimize_for_size \
+        --config 'profile.release.panic="abort"' --config "target.$LINUX_TARGET.linker='${cross}gcc'" "$@"
+}
+cross=s390x-linux-gnu-
+[[ $(uname -m) != s390x ]] || cross=
+use_toolchain test
+(cd "$ROOT" && quietly "$TARGET/log/lay" linux_cargo build -p stellwerk-test-lay -p stellwerk-overlay)
+
+# What of ours is in the middle machine; the image without its symbols for the debugger.
+tree=$TARGET/vfio-ccw/tree made=$TARGET/$LINUX_TARGET/release
+rm -rf "$tree"
+mkdir -p "$tree"/{bin,lib}
+"${cross}strip" -o "$tree/image" "$TEST_IMAGE_ELF" 2>/dev/null || cp "$TEST_IMAGE_ELF" "$tree/image"
+cp "$made/lay" "$tree/bin/"
+cp "$made/libstellwerk_overlay.so" "$("${cross}gcc" -print-file-name=libgcc_s.so.1)" "$tree/lib/"
+(cd "$tree" && find . | LC_ALL=C sort | cpio --create --format=newc --quiet) >"$TARGET/vfio-ccw/ours.cpio"
 
 exec python3 "$ROOT/tests/run.py" vfio-ccw --backend ccw --limit 1200 "$@"

@@ -22,7 +22,7 @@ extern "Rust" fn kmain() -> ! {
     let mut options = options::Options::default();
     let start = boot::start(|key, value| options.set(key, value));
     options.adapter = start.options.adapter;
-    start.take_heap(options.area);
+    start.take_heap(options.area.or(options.window));
     if let Some(test) = options.selftest {
         selftest::run(test, &options);
     }

@@ -6,6 +6,7 @@
 //! | `bench=` | one of [`Bench`]'s names: measure, and shut down | none |
 //! | `area=` | absolute address of the area of which this machine is the client, hexadecimal | none |
 //! | `requests=` | for tests that make requests at random: how many | what the test decides |
+//! | `window=` | absolute address of a window that files are laid over, hexadecimal | none |
 //! | `vfio` | | for tests of subchannels: they are those of a vfio-ccw, which cannot do everything | |
 //!
 //! The other keys are the appliance's: [`appliance::boot::cmdline`].
@@ -23,6 +24,8 @@ pub struct Options {
     pub bench: Option<Bench>,
     /// The absolute address of the area of which this machine is the client; storage from there on is shared.
     pub area: Option<u64>,
+    /// The absolute address of a window that files are laid over; storage from there on is not this machine's own.
+    pub window: Option<u64>,
     /// How many requests a test makes.
     pub requests: Option<u32>,
     /// The subchannels that are tested are those of a vfio-ccw.
@@ -48,6 +51,7 @@ impl Options {
             "selftest" => self.selftest = Some(selftest::named(text).ok_or(BadValue)?),
             "bench" => self.bench = Some(named(Bench::NAMES, text)?),
             "area" => self.area = Some(address(text).ok_or(BadValue)?),
+            "window" => self.window = Some(address(text).ok_or(BadValue)?),
             "requests" => self.requests = Some(text.parse().map_err(|_| BadValue)?),
             "vfio" if value.is_some() => return Err(UnexpectedValue),
             "vfio" => self.vfio = true,

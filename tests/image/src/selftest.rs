@@ -154,6 +154,7 @@ pub const SUITES: &[(&str, Run)] = &[
     ("echo", |tally, _| echo::run(tally)),
     ("exit", |_, _| { appliance::boot::shut_down(); }),
     ("idle", |tally, _| idle::run(tally)),
+    ("laid", |tally, options| css::run_laid(tally, options.window)),
     ("link", |tally, options| link::run(tally, options.settings())),
     ("proxy", |tally, options| proxy::run(tally, options.vfio)),
     ("proxy-ipl", |tally, _| proxy::run_ipl(tally)),

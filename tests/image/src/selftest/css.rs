@@ -25,6 +25,7 @@ mod dasd;
 mod hostile;
 mod interruptions;
 mod ipl;
+mod laid;
 mod programs;
 mod remote;
 mod running;
@@ -227,21 +228,7 @@ pub(super) fn run_through(tally: &mut Tally, platform: Box<dyn Platform>, vfio: 
 
 /// Tests the terminal of a channel subsystem that is not the machine's, at which somebody types all the time.
 pub(super) fn run_attention(tally: &mut Tally, platform: Box<dyn Platform>) {
-    let terminal = fixture(platform, false, false).and_then(|mut fixture| {
-        let is_terminal = |device: &Device| {
-            let identity = device.identity.as_ref();
-            identity.is_ok_and(|it| it.cu_type.get() == terminal::CONTROL_UNIT_TYPE)
-        };
-        let found = fixture
-            .others
-            .iter()
-            .find(|device| is_terminal(device))
-            .cloned();
-        fixture.device = found.ok_or("no terminal")?;
-        fixture.id = fixture.device.id;
-        Ok(fixture)
-    });
-    match terminal {
+    match terminal_of(fixture(platform, false, false)) {
         Ok(mut fixture) => {
             // Asks for keys until the first one comes.
             tally.run("", &mut fixture, terminal::TESTS);
@@ -249,6 +236,38 @@ pub(super) fn run_attention(tally: &mut Tally, platform: Box<dyn Platform>) {
         }
         Err(why) => tally.note("", "there is a terminal to test", Err(why)),
     }
+}
+
+/// Tests the machine's own terminal, which is that of a vfio-ccw, with data from `window` on.
+pub(super) fn run_laid(tally: &mut Tally, window: Option<u64>) {
+    // SAFETY: the vectors are set, and this is the one CPU.
+    let platform = unsafe { Hardware::new(Cr6::ALL_SUBCLASSES) };
+    let terminal = terminal_of(fixture(Box::new(platform), true, true));
+    let both = terminal.and_then(|terminal| {
+        let window = window.ok_or("no window= on the command line")?;
+        Ok((terminal, window))
+    });
+    match both {
+        Ok((terminal, window)) => laid::run(tally, terminal, window),
+        Err(why) => tally.note("", "there is a terminal to test, and a window", Err(why)),
+    }
+}
+
+/// The fixture, on the terminal that is among its devices.
+fn terminal_of(fixture: Result<Subchannel, Why>) -> Result<Subchannel, Why> {
+    let mut fixture = fixture?;
+    let is_terminal = |device: &Device| {
+        let identity = device.identity.as_ref();
+        identity.is_ok_and(|it| it.cu_type.get() == terminal::CONTROL_UNIT_TYPE)
+    };
+    let found = fixture
+        .others
+        .iter()
+        .find(|device| is_terminal(device))
+        .cloned();
+    fixture.device = found.ok_or("no terminal")?;
+    fixture.id = fixture.device.id;
+    Ok(fixture)
 }
 
 fn run_with(tally: &mut Tally, fixture: Result<Subchannel, Why>, more: &[Test<Subchannel>]) {

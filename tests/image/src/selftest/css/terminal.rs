@@ -18,7 +18,7 @@ pub(super) const TESTS: &[Test<Subchannel>] = &[test(
     attention,
 )];
 
-const ERASE_WRITE: CommandCode = CommandCode(0x05);
+pub(super) const ERASE_WRITE: CommandCode = CommandCode(0x05);
 /// Write-control character: restore the keyboard.
 const RESTORE: u8 = 0xC2;
 /// What makes the peer press a key.
