@@ -6,6 +6,7 @@
 //! | [`client`] | one client: its area, its window, its virtual channel subsystem |
 //! | [`clients`] | all of them, and what every call for one is given |
 //! | [`ctx`] | what every call is given: the machine, the time, the trace |
+//! | [`sharing`] | how the devices of a disk share it, by weights and with limits |
 //! | [`subchannel`] | virtual subchannels: emulated ones, and those that stand for owned ones |
 //! | [`translate`] | channel programs of a client made into programs that the hardware runs |
 //!
@@ -20,6 +21,7 @@ pub mod block_service;
 pub mod client;
 pub mod clients;
 pub mod ctx;
+mod sharing;
 pub mod subchannel;
 pub mod translate;
 
@@ -28,6 +30,7 @@ mod tests;
 
 use liballoc::vec::Vec;
 
+use s390x::clock::Tod;
 use vcss::trace::Recorder;
 
 use crate::css::Platform;
@@ -39,6 +42,7 @@ use self::block_service::Unfit;
 use self::client::Client;
 use self::clients::Clients;
 use self::ctx::serve;
+use self::sharing::Sharing;
 use self::subchannel::passthrough::PassThrough;
 use crate::control::Slot;
 
@@ -54,6 +58,7 @@ pub struct Proxy {
     /// Requests that an earlier life had taken may still have to be done again.
     redoing: bool,
     requests: Requests,
+    sharing: Sharing,
     /// Completions whose flush found the disk full, with the disk's number. Never more than there are requests.
     postponed: Vec<(usize, Done)>,
 }
@@ -79,6 +84,7 @@ impl Proxy {
             first: 0,
             redoing: false,
             requests: Requests::default(),
+            sharing: Sharing::default(),
             postponed: Vec::new(),
         };
         this.make_room(disks);
@@ -113,6 +119,8 @@ impl Proxy {
         for client in &mut self.clients.all {
             client.attach(number, disk.driver.as_mut(), &mut first_queue, &mut tell);
         }
+        let geometry = disk.driver.geometry();
+        self.sharing.attach(number, geometry, &mut self.clients.all);
     }
 
     /// Requests in flight at the disks, and programs that have to be looked after while they run.
@@ -135,6 +143,9 @@ impl Proxy {
         if taking {
             if self.redoing {
                 self.hold();
+            }
+            if self.sharing.is_needed() {
+                self.share_out(platform);
             }
             self.requests.full = false;
             let count = self.clients.all.len();
@@ -166,6 +177,21 @@ impl Proxy {
             turn.wake |= client.publish(self.clients.note);
         }
         turn
+    }
+
+    /// When somebody may take a request that is there and has to wait for its limits.
+    pub const fn next(&self) -> Option<Tod> {
+        self.sharing.next()
+    }
+
+    #[inline(never)]
+    fn share_out(&mut self, platform: &dyn Platform) {
+        // Nobody looks at the time otherwise.
+        let now = match self.sharing.needs_time() {
+            true => platform.now(),
+            false => Tod::default(),
+        };
+        self.sharing.share_out(&mut self.clients.all, now);
     }
 
     /// Holds the devices of disks that are done again by what an earlier life had taken. That may be on the disk already, and another

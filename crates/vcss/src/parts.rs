@@ -4,7 +4,9 @@ use crate::client::{
     Command, DeviceState, InFlight, Measurement, Notify, ProgramByte, QueueState, Response,
     SchibPart, Status,
 };
-use crate::control::{Appliance, Client, Condition, Counters, Device, Disk, Export, Loan, Order};
+use crate::control::{
+    Appliance, Client, Condition, Counters, Device, Disk, Export, Loan, Order, Quota,
+};
 use crate::events::{Event, EventPositions};
 use crate::layout::{CapabilityId, Doorbell, Entry};
 use crate::trace::TraceEntry;
@@ -24,6 +26,7 @@ entries! {
     Client: Clients, 128;
     Disk: Disks, 64;
     Export: Exports, 64;
+    Quota: Quotas, 32;
     Order: Order, 8;
     Loan: Loans, 16;
     Condition: Conditions, 128;

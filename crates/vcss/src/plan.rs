@@ -11,7 +11,9 @@ use crate::client::{
     Command, DeviceState, InFlight, Measurement, Notify, ProgramByte, QueueState, Response,
     SchibPart, Status, MAX_QUEUES, MAX_QUEUE_SIZE,
 };
-use crate::control::{Appliance, Client, Condition, Counters, Device, Disk, Export, Loan, Order};
+use crate::control::{
+    Appliance, Client, Condition, Counters, Device, Disk, Export, Loan, Order, Quota,
+};
 use crate::events::{Event, EventPositions};
 use crate::layout::{
     Capability, CapabilityId, Doorbell, Entry, Header, Kind, CAPABILITY_VERSION, MAGIC, PAGE,
@@ -121,6 +123,7 @@ pub fn control_area(clients: u32, disks: u32, exports: u32) -> AreaPlan {
         .with::<Counters>(exports)
         .with::<Underway>(1)
         .with::<TraceEntry>(TRACE_ENTRIES)
+        .with::<Quota>(exports)
 }
 
 /// A client's area for so many virtual subchannels, with [`PROGRAM_BYTES`] of program window each.
