@@ -240,7 +240,8 @@ impl Appliance {
                 last_work = platform.now();
                 continue;
             }
-            let patience = if self.plane.proxy.in_flight() > 0 {
+            let proxy = &self.plane.proxy;
+            let patience = if proxy.in_flight() > 0 || proxy.next().is_some() {
                 self.tuning.patience_us
             } else {
                 self.tuning.linger_us
