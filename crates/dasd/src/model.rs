@@ -53,6 +53,7 @@ mod records;
 pub mod sense;
 #[cfg(test)]
 mod tests;
+mod volume;
 
 pub use control::{disk_3390, Groups, StorageControl};
 pub use records::{Record, Records, Stored};

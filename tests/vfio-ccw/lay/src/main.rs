@@ -28,11 +28,6 @@ use rustix::net::{
 };
 use stellwerk_overlay::{Inherited, Order, VARIABLE};
 
-// How a program names its data is the image's business.
-#[allow(dead_code)]
-#[path = "../../../image/src/selftest/css/laid/layout.rs"]
-mod layout;
-
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// Bytes that are kept for windows.

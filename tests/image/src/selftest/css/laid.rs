@@ -12,8 +12,6 @@ use channel::{Ccw1, CcwFlags, CommandCode, DeviceStatus, Idaw1, Idaw2, OrbFlags,
 use layout::{Addressing, Exchange, Piece, EXCHANGES, FILES};
 use window::{ClientAddress, Window};
 
-mod layout;
-
 /// The tests.
 const TESTS: &[Test<Laid>] = &[
     test("a file is laid over the window", is_laid),

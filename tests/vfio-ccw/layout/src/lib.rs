@@ -1,4 +1,5 @@
 //! What is where in a file that tests/vfio-ccw/lay lays over the window: for that program, and for the tests of the image.
+#![no_std]
 
 /// Bytes of a file.
 pub const LENGTH: u32 = 0x2_0000;
