@@ -6,7 +6,7 @@
 //! | [`client`] | one client: its area, its window, its virtual channel subsystem |
 //! | [`clients`] | all of them, and what every call for one is given |
 //! | [`ctx`] | what every call is given: the machine, the time, the trace |
-//! | [`sharing`] | how the devices of a disk share it, by weights and with limits |
+//! | `sharing` | how the devices of a disk share it, by weights and with limits |
 //! | [`subchannel`] | virtual subchannels: emulated ones, and those that stand for owned ones |
 //! | [`translate`] | channel programs of a client made into programs that the hardware runs |
 //!
