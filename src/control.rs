@@ -90,7 +90,6 @@ pub struct Exported {
     pub slot: Slot,
     pub kind: ExportKind,
     pub entry: control::Export,
-    pub quota: control::Quota,
 }
 
 /// Where areas and windows may be: absolute storage from `start` to `end`.
@@ -127,7 +126,6 @@ impl Exported {
             slot,
             kind: known,
             entry,
-            quota: control::Quota::default(),
         })
     }
 
@@ -291,15 +289,8 @@ impl Control {
             let entry: control::Export = self.read("export", index)?;
             let client = entry.client.get();
             let before = all.iter().filter(|it| it.slot.client == client);
-            let slot = Slot {
-                client,
-                index: before.count() as u16,
-            };
-            all.push(Exported {
-                // A daemon that knows no quotas limits nobody.
-                quota: self.area.read(index).unwrap_or_default(),
-                ..Exported::new(slot, entry)?
-            });
+            let index = before.count() as u16;
+            all.push(Exported::new(Slot { client, index }, entry)?);
         }
         Ok(all)
     }

@@ -240,8 +240,7 @@ impl Appliance {
                 last_work = platform.now();
                 continue;
             }
-            let proxy = &self.plane.proxy;
-            let patience = if proxy.in_flight() > 0 || proxy.next().is_some() {
+            let patience = if self.plane.proxy.in_flight() > 0 {
                 self.tuning.patience_us
             } else {
                 self.tuning.linger_us

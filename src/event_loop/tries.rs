@@ -322,7 +322,7 @@ impl Appliance {
             }
             let device = match export.kind {
                 ExportKind::Block => {
-                    client.add(&export.entry, &export.quota)?;
+                    client.add(&export.entry)?;
                     continue;
                 }
                 ExportKind::PassThrough => export.given().and_then(|owned| {

@@ -4,10 +4,9 @@
 //!
 //! [`VirtioBlk`] is the device; `unit` makes it a control unit, which the virtual subchannel's channel
 //! drives; `queue` keeps one virtqueue and what of it must outlive the appliance; `request` takes a descriptor chain apart, `slice` makes
-//! the disk's operation of it, `table` has the requests in flight, `lane` counts
-//! what the device takes of its disk, and `service` moves requests between queues and the disk.
+//! the disk's operation of it, `table` has the requests in flight, and `service`
+//! moves requests between queues and the disk.
 
-pub mod lane;
 mod queue;
 pub mod request;
 pub mod service;
@@ -18,7 +17,7 @@ mod unit;
 use liballoc::vec::Vec;
 
 use vcss::client::{DeviceState, Notify, MAX_QUEUES};
-use vcss::control::{Counters, Export, Quota};
+use vcss::control::{Counters, Export};
 use vcss::{Area, AreaError, Word};
 use virtio::blk::{Config, Features as BlkFeatures};
 use virtio::ccw::{QueueInfo, REVISION_READ_STATUS};
@@ -27,7 +26,6 @@ use virtio::{Features, Status};
 use window::Window;
 use zerocopy::IntoBytes;
 
-use self::lane::Lane;
 use self::queue::{ServedQueue, SetupError};
 use self::slice::Slice;
 pub use self::slice::Unfit;
@@ -55,7 +53,6 @@ pub struct VirtioBlk {
     revision: u16,
     writeback: bool,
     queues: Vec<QueueSlot>,
-    pub(super) lane: Lane,
     waiting: Waiting,
     config_notify: Word<'static>,
     counters: Counters,
@@ -89,7 +86,6 @@ impl VirtioBlk {
         window: &'static Window,
         index: u32,
         export: Export,
-        quota: &Quota,
     ) -> Result<Self, AreaError> {
         let word = |offset| area.word::<Notify>(index, offset);
         let mut queues = Vec::with_capacity(MAX_QUEUES);
@@ -116,7 +112,6 @@ impl VirtioBlk {
             revision: 0,
             writeback: true,
             queues,
-            lane: Lane::new(quota),
             waiting: Waiting::No,
             config_notify: word(core::mem::offset_of!(Notify, config))?,
             counters: Counters::default(),

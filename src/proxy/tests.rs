@@ -12,4 +12,3 @@ mod hostile;
 mod plugging;
 mod rest;
 mod restart;
-mod sharing;

@@ -137,8 +137,6 @@ pub enum CapabilityId {
     Underway = 0x1B,
     /// [`trace::TraceEntry`](crate::trace::TraceEntry).
     Trace = 0x1C,
-    /// [`control::Quota`](crate::control::Quota).
-    Quotas = 0x1D,
     /// [`client::Command`](crate::client::Command).
     Commands = 0x20,
     /// [`client::Response`](crate::client::Response).

@@ -6,7 +6,7 @@ use crate::client::{
 };
 use crate::control::{
     Appliance, Client, ClientMemory, Condition, Counters, Device, Disk, Export, Loan, MemoryTaken,
-    Order, Quota,
+    Order,
 };
 use crate::events::{Event, EventPositions};
 use crate::layout::{CapabilityId, Doorbell, Entry};
@@ -27,7 +27,6 @@ entries! {
     Client: Clients, 128;
     Disk: Disks, 64;
     Export: Exports, 64;
-    Quota: Quotas, 32;
     Order: Order, 8;
     Loan: Loans, 16;
     Condition: Conditions, 128;

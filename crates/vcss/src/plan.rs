@@ -13,7 +13,7 @@ use crate::client::{
 };
 use crate::control::{
     Appliance, Client, ClientMemory, Condition, Counters, Device, Disk, Export, Loan, MemoryTaken,
-    Order, Quota,
+    Order,
 };
 use crate::events::{Event, EventPositions};
 use crate::layout::{
@@ -126,7 +126,6 @@ pub fn control_area(clients: u32, disks: u32, exports: u32) -> AreaPlan {
         .with::<Counters>(exports)
         .with::<Underway>(1)
         .with::<TraceEntry>(TRACE_ENTRIES)
-        .with::<Quota>(exports)
 }
 
 /// A client's area for so many virtual subchannels, with [`PROGRAM_BYTES`] of program window each.

@@ -17,7 +17,6 @@ impl<'p, 't> Draft<'p, 't> {
         let read_only = table.flag("readonly");
         let queues = table.number("queues", 1);
         let shared = table.flag("shared");
-        let quota = self.quota(&mut table);
         let doubtful = table.is_doubtful();
 
         let named = named?;
@@ -39,7 +38,6 @@ impl<'p, 't> Draft<'p, 't> {
             sectors: size.map_or(0, Spanned::into_inner),
             read_only,
             queues,
-            quota,
         };
         if export.start.checked_add(export.sectors).is_none() {
             let help = "start and size are sectors of 512 bytes, or sizes with their unit";

@@ -45,12 +45,6 @@ impl VirtioBlk {
             .is_some_and(|served| served.has_news(self.window))
     }
 
-    /// Whether there is something to take in any queue.
-    pub fn wants(&self) -> bool {
-        let live = self.is_live() && !self.held;
-        live && self.served().any(|queue| queue.has_news(self.window))
-    }
-
     /// Takes requests from one queue that [has news](Self::has_news), and passes them on. Returns whether there were any.
     pub fn serve(
         &mut self,
@@ -66,9 +60,7 @@ impl VirtioBlk {
             let Some(served) = &mut slot.served else {
                 break;
             };
-            // What was taken before is not kept waiting.
-            let refuses = self.held || self.lane.refuses();
-            if refuses && !served.has_taken() {
+            if self.held && !served.has_taken() {
                 break;
             }
             if requests.table.is_full() {
@@ -134,7 +126,6 @@ impl VirtioBlk {
                     bytes,
                     status: shape.status,
                     through: operation.changes_data() && !self.write_back() && self.slice.flush,
-                    charge: self.lane.charge_for(bytes),
                 };
                 let Some(token) = requests.table.insert(request) else {
                     return false;
@@ -144,10 +135,7 @@ impl VirtioBlk {
                     segments, ranges, ..
                 } = &requests.scratch;
                 match disk.submit(queue, operation, segments, ranges, token) {
-                    Ok(()) => {
-                        self.lane.take(origin.queue, &request.charge, bytes);
-                        return true;
-                    }
+                    Ok(()) => return true,
                     Err(error) => {
                         requests.table.remove(token);
                         match error {
@@ -201,7 +189,6 @@ impl VirtioBlk {
                 Err(_) => status = RequestStatus::IoError,
             }
         }
-        self.lane.release(&request.charge);
         let written = if status == RequestStatus::Ok {
             self.count(request);
             match request.operation {
@@ -350,8 +337,7 @@ impl VirtioBlk {
     /// Asks the client to ring for new requests, or tells it not to. With `on`, says whether there are
     /// requests already that can be taken. While one waits for room on the disk, others do as well, and what makes room wakes everybody.
     pub fn expect_bells(&mut self, on: bool) -> bool {
-        // What cannot be taken yet is known to be there, and what makes that possible wakes everybody.
-        if !self.is_live() || (on && self.lane.blocked.is_some()) {
+        if !self.is_live() {
             return false;
         }
         let mut waiting = false;

@@ -6,7 +6,6 @@ use liballoc::vec::Vec;
 
 use window::ClientAddress;
 
-use super::lane::Charge;
 use crate::driver::block::{Operation, Token};
 
 /// Who asked: the client's place in the proxy's list, and the indices of its device and queue.
@@ -27,7 +26,6 @@ pub struct Request {
     pub(super) status: ClientAddress,
     /// A flush is to follow, or is under way.
     pub(super) through: bool,
-    pub(super) charge: Charge,
 }
 
 /// The requests in flight; a [`Token`] is an index.
