@@ -44,7 +44,7 @@ pub struct Control {
     /// What each client has to share, once somebody has asked: the entries do not change.
     shares: Vec<OnceCell<Share>>,
     memory: MemoryWords,
-    /// The daemon has not been told yet that all of its changes to clients' memory have been taken.
+    /// A change to a client's memory waits until requests have ended.
     pub settling: bool,
     about: Appliance,
     /// Entries of the list of owned devices that are in use; at first, those that an earlier life may have left.
@@ -274,11 +274,7 @@ impl Control {
         if let Some(place) = place {
             let _ = place.set(share.clone());
         }
-        // What an earlier life has taken this one has to take, too. Nothing of this one is in flight there yet.
-        let _ = self.apply_memory(index);
-        if let Some(change) = self.changed_memory(index) {
-            self.taken(change);
-        }
+        self.begin_memory(index);
         Ok(share)
     }
 
@@ -363,7 +359,7 @@ impl Control {
     /// Before sleeping. Returns whether the daemon rang.
     pub fn arm_wakeup(&mut self) -> bool {
         self.bell.arm_wakeup();
-        self.bell.rings() || self.settling
+        self.bell.rings()
     }
 
     pub fn disarm_wakeup(&mut self) {

@@ -237,6 +237,9 @@ impl Appliance {
                 }
             }
             if turn.worked {
+                if self.control.settling {
+                    self.change_memory();
+                }
                 last_work = platform.now();
                 continue;
             }
@@ -299,7 +302,7 @@ impl Appliance {
         self.control.is_to_stop()
     }
 
-    /// Has clients' memory be what the daemon says that it is. What goes is used by requests in flight until they end.
+    /// Has clients' memory be what the daemon says that it is. What goes is used by requests at the disks until they end.
     fn change_memory(&mut self) {
         let Self { control, plane, .. } = self;
         control.settling = false;
@@ -307,8 +310,11 @@ impl Appliance {
             let Some(change) = control.changed_memory(client) else {
                 continue;
             };
-            if plane.proxy.settle(client) {
-                control.taken(change);
+            if control.is_growth(change) {
+                control.take_memory(change);
+            } else if plane.proxy.settle(client) {
+                control.take_memory(change);
+                plane.proxy.check_rings(client);
             } else {
                 control.settling = true;
             }

@@ -35,7 +35,7 @@ use crate::driver::block::{BlockDevice, Done};
 use crate::driver::disk::OwnedDisk;
 
 use self::block_service::service::Requests;
-use self::block_service::Unfit;
+use self::block_service::{Unfit, VirtioBlk};
 use self::client::Client;
 use self::clients::Clients;
 use self::ctx::serve;
@@ -115,16 +115,24 @@ impl Proxy {
         }
     }
 
-    /// A client's memory changes: takes nothing from it until all that it has in flight, which may be in memory that goes, has
+    /// A client's memory changes: takes nothing from it until all that it has at the disks, which may be in memory that goes, has
     /// ended. Returns whether it has.
     pub fn settle(&mut self, number: u16) -> bool {
         let mut clients = self.clients.all.iter_mut();
         let Some(client) = clients.find(|client| client.number() == number) else {
             return true;
         };
-        client.settling = client.devices.iter().any(|device| device.in_flight() > 0);
+        client.settling = client.devices.iter().any(VirtioBlk::is_at_disk);
         self.holding = true;
         !client.settling
+    }
+
+    /// A client's memory has changed: what has a ring that is not in it any more is served no longer.
+    pub fn check_rings(&mut self, number: u16) {
+        let clients = self.clients.all.iter_mut();
+        for client in clients.filter(|client| client.number() == number) {
+            client.devices.iter_mut().for_each(VirtioBlk::check_rings);
+        }
     }
 
     /// Requests in flight at the disks, and programs that have to be looked after while they run.

@@ -171,11 +171,7 @@ pub fn up(config_file: &Path) -> Result<()> {
         let how = Reservation::Release;
         host.reserve(&known.reservations, disk, how, ONE_RELEASE)
     });
-    let are_released = servers.is_empty();
     let ended = supervisor.shut_down();
-    if are_released {
-        shared.windows.settle();
-    }
     // Nothing reaches a client's memory any more, unless QEMU cannot be killed, which has been said: who was kept waiting for that is
     // let go, without an answer.
     shared.bell.abandon();

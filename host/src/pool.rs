@@ -76,7 +76,8 @@ impl fmt::Display for FileIdentity {
 /// mapped once can be mapped again. Only the kernel is asked, whoever's file it is.
 pub fn is_sealed(file: impl AsFd) -> bool {
     let wanted = SealFlags::SHRINK | SealFlags::SEAL;
-    fcntl_get_seals(file).is_ok_and(|seals| seals.contains(wanted))
+    let wrong = SealFlags::WRITE | SealFlags::FUTURE_WRITE;
+    fcntl_get_seals(file).is_ok_and(|seals| seals.contains(wanted) && !seals.intersects(wrong))
 }
 
 /// Memory of a size that does not change.

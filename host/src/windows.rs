@@ -49,6 +49,8 @@ const FIRST_LOOK: Duration = Duration::from_micros(20);
 const LAST_LOOK: Duration = Duration::from_millis(5);
 /// How often at most the lowest piece of a client's memory is laid where the client has none.
 const MAX_FILLERS: usize = 256;
+/// So many bytes are taken back by one order.
+const TAKEN_AT_A_TIME: u64 = 1 << 30;
 /// Type of a file system of huge pages.
 const HUGETLBFS: i64 = 0x9584_58F6;
 
@@ -117,6 +119,15 @@ struct Region {
     identity: FileIdentity,
     /// How many of the client's connections have it.
     users: usize,
+    /// One of those that had it may have left something in flight.
+    is_unclean: bool,
+}
+
+/// Whether a connection that ends has left queues behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Queues {
+    Released,
+    Unknown,
 }
 
 /// A client's window.
@@ -169,6 +180,7 @@ impl Windows {
                     file: Arc::new(memory.try_clone()?),
                     identity: FileIdentity::of(memory)?,
                     users: 1,
+                    is_unclean: false,
                 })
             });
             regions.push(
@@ -199,11 +211,14 @@ impl Windows {
     /// A QEMU has been started, and its VM has not run yet: lays all that is to be laid. What cannot be is its client's loss.
     pub fn lay_all(&self, overlay: Overlay) -> Result<()> {
         let mut state = self.state.lock();
+        // Whether anybody is there who lays is to be known before the first client comes.
+        let first = self.rooms.first().map(|room| room.span.offset);
+        let is_there = first.map_or(Ok(()), |first| overlay.take_back(first, PAGE));
         for (client, room) in self.rooms.iter().enumerate() {
             let Some(regions) = state.regions.get_mut(client) else {
                 continue;
             };
-            let (before, mut is_gone) = (regions.len(), false);
+            let (before, mut is_gone) = (regions.len(), is_there == Err(LayError::Gone));
             regions.retain(|region| match room.lay(&overlay, &region.piece, &region.file) {
                 Ok(()) => true,
                 Err(LayError::Refused(error)) => {
@@ -227,13 +242,6 @@ impl Windows {
         }
         state.overlay = Some(overlay);
         Ok(())
-    }
-
-    /// Nothing of any client is in flight any more, and nothing will be.
-    pub fn settle(&self) {
-        if let Err(error) = self.former.settle() {
-            tracing::error!(%error, "run directory");
-        }
     }
 
     /// There is no QEMU any more.
@@ -274,16 +282,16 @@ impl Windows {
             return Err(Foreign::Another);
         }
         let file = Arc::new(file.try_clone().map_err(|_| Foreign::Unknown)?);
-        self.former.note(identity).map_err(|_| Foreign::Unknown)?;
         regions.push(Region {
             piece,
             file: Arc::clone(&file),
             identity,
             users: 1,
+            is_unclean: false,
         });
         let mut laid = match fillers(regions).len() > MAX_FILLERS {
             true => Err(Foreign::Scattered),
-            false => Ok(()),
+            false => self.former.note(identity).map_err(|_| Foreign::Unknown),
         };
         if let (Some(there), Ok(())) = (&overlay, laid) {
             let done = room.lay(there, &piece, &file);
@@ -305,8 +313,9 @@ impl Windows {
         Ok(())
     }
 
-    /// One connection less has this piece. After the last one it is taken back, when nothing in flight is in it any more.
-    pub fn remove(&self, client: usize, piece: &Piece, identity: FileIdentity) {
+    /// One connection less has this piece. After the last one it is taken back, when nothing in flight is in it any more. Whether the
+    /// connection's queues have been released, if it ends, is for the next daemon to know.
+    pub fn remove(&self, client: usize, piece: &Piece, identity: FileIdentity, queues: Queues) {
         let Some(room) = self.rooms.get(client) else {
             return;
         };
@@ -319,25 +328,28 @@ impl Windows {
                 return;
             };
             region.users = region.users.saturating_sub(1);
+            region.is_unclean |= queues == Queues::Unknown;
             if region.users > 0 {
                 return;
             }
             self.publish(&state, client);
         }
-        self.wait(room);
+        let is_taken = self.wait(room);
         let mut state = self.state.lock();
         let State { overlay, regions } = &mut *state;
         let Some(regions) = regions.get_mut(client) else {
             return;
         };
         let before = end(regions.iter());
-        regions.retain(|region| !is_it(region));
+        // Its file may be the last of a large memory, whose end takes time: that comes when nobody waits any more.
+        let gone: Vec<Region> = regions.extract_if(.., |region| is_it(region)).collect();
         let after = end(regions.iter());
+        let is_clean = is_taken && gone.iter().all(|region| !region.is_unclean);
+        if is_clean && !regions.iter().any(|it| it.identity == identity) {
+            self.former.forget(identity);
+        }
         if let Some(there) = overlay {
-            let taken = match before - after {
-                0 => Ok(()),
-                beyond => there.take_back(room.span.offset + after, beyond),
-            };
+            let taken = room.take_back(there, after, before);
             match taken.and_then(|()| room.fill(there, regions)) {
                 Ok(()) => {}
                 Err(LayError::Gone) => *overlay = None,
@@ -346,6 +358,8 @@ impl Windows {
                 }
             }
         }
+        drop(state);
+        drop(gone);
     }
 
     /// Tells the appliance where a client has memory.
@@ -367,17 +381,16 @@ impl Windows {
         self.bell.ring(AreaNumber::CONTROL);
     }
 
-    /// Waits until the appliance has taken a change, or there is none that could use what was before.
-    fn wait(&self, room: &Room) {
+    /// Waits until the appliance has taken a change, or there is none that could use what was before. Whether it has taken it.
+    fn wait(&self, room: &Room) -> bool {
         let mut pause = FIRST_LOOK;
-        let is_over = || {
-            let taken = room.taken.load() == room.wanted.load();
-            taken || self.bell.is_abandoned() || self.state.lock().overlay.is_none()
-        };
-        while !is_over() {
+        let is_taken = || room.taken.load() == room.wanted.load();
+        let is_over = || self.bell.is_abandoned() || self.state.lock().overlay.is_none();
+        while !is_taken() && !is_over() {
             std::thread::sleep(pause);
             pause = (pause * 2).min(LAST_LOOK);
         }
+        is_taken()
     }
 }
 
@@ -409,6 +422,17 @@ impl Room {
     fn lay(&self, overlay: &Overlay, piece: &Piece, file: &File) -> Result<(), LayError> {
         let place = self.span.offset + piece.guest;
         overlay.lay(place, piece.size, piece.offset, file.as_fd())
+    }
+
+    /// Takes back what is laid from one place on to another, piece by piece: each takes its time.
+    fn take_back(&self, overlay: &Overlay, from: u64, to: u64) -> Result<(), LayError> {
+        let mut at = from;
+        while at < to {
+            let length = (to - at).min(TAKEN_AT_A_TIME);
+            overlay.take_back(self.span.offset + at, length)?;
+            at += length;
+        }
+        Ok(())
     }
 
     /// Lays what is between pieces.

@@ -24,11 +24,13 @@ use std::fs;
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::ptr;
 use std::str::FromStr;
 use std::time::Duration;
 
 use rustix::fs::{fstat, major, minor};
-use rustix::mm::{madvise, mmap, Advice, MapFlags, ProtFlags};
+use rustix::io::Errno;
+use rustix::mm::{madvise, mmap, mremap_fixed, Advice, MapFlags, MremapFlags, ProtFlags};
 use rustix::net::{
     recv, recvmsg, send, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags,
 };
@@ -83,7 +85,7 @@ impl FromStr for Inherited {
     }
 }
 
-/// Lays a file that comes with it over a place, or without a file takes back what was laid there.
+/// Lays a file that comes with it over a place, or takes back what was laid there.
 ///
 /// The answer is 4 bytes: 0, or an error number of the system's. In both directions integers are in the machine's own order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,16 +96,18 @@ pub struct Order {
     pub length: u64,
     /// Where they begin in the file.
     pub offset: u64,
+    /// 1: a file is laid; 0: what was laid is taken back. A file can get lost on its way.
+    pub lays: u64,
 }
 
 impl Order {
     /// Bytes of an order.
-    pub const SIZE: usize = 24;
+    pub const SIZE: usize = 32;
 
     /// As it is sent.
     pub fn to_bytes(self) -> [u8; Self::SIZE] {
         let mut bytes = [0; Self::SIZE];
-        let words = [self.place, self.length, self.offset];
+        let words = [self.place, self.length, self.offset, self.lays];
         for (to, word) in bytes.chunks_exact_mut(8).zip(words) {
             to.copy_from_slice(&word.to_ne_bytes());
         }
@@ -112,13 +116,14 @@ impl Order {
 
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (words, rest) = bytes.as_chunks::<8>();
-        let [place, length, offset] = *words else {
+        let [place, length, offset, lays] = *words else {
             return None;
         };
         rest.is_empty().then_some(Self {
             place: u64::from_ne_bytes(place),
             length: u64::from_ne_bytes(length),
             offset: u64::from_ne_bytes(offset),
+            lays: u64::from_ne_bytes(lays),
         })
     }
 
@@ -159,21 +164,24 @@ impl Room {
         if !order.is_good(&self.about) {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        let (file, offset) = match file {
-            Some(file) => (file.as_fd(), order.offset),
-            None => (self.memory, order.place),
+        let (file, offset) = match (order.lays, file) {
+            (0, _) => (self.memory, order.place),
+            (_, Some(file)) => (file.as_fd(), order.offset),
+            (_, None) => return Err(Errno::BADF.into()),
         };
-        let place = std::ptr::with_exposed_provenance_mut(base + order.place as usize);
+        let place = ptr::with_exposed_provenance_mut(base + order.place as usize);
         let length = order.length as usize;
         // SAFETY: the place is inside QEMU's mapping of the VM's memory, in the part of it that is kept for windows: neither
         // this object nor QEMU has anything of its own there, and what a VM has in its memory may change at any time.
         unsafe {
+            // Elsewhere first: a file that cannot be mapped must not leave a hole.
             let protection = ProtFlags::READ | ProtFlags::WRITE;
-            let flags = MapFlags::SHARED | MapFlags::FIXED | MapFlags::NORESERVE;
-            mmap(place, length, protection, flags, file, offset)?;
+            let flags = MapFlags::SHARED | MapFlags::NORESERVE;
+            let made = mmap(ptr::null_mut(), length, protection, flags, file, offset)?;
             // As QEMU has it of the rest. A dump of QEMU's is not to have a client's memory in it.
-            let _ = madvise(place, length, Advice::LinuxDontFork);
-            let _ = madvise(place, length, Advice::LinuxDontDump);
+            let _ = madvise(made, length, Advice::LinuxDontFork);
+            let _ = madvise(made, length, Advice::LinuxDontDump);
+            mremap_fixed(made, length, length, MremapFlags::MAYMOVE, place)?;
         }
         Ok(())
     }
@@ -277,7 +285,7 @@ fn without_signals<T>(run: impl FnOnce() -> T) -> T {
     }
     let done = run();
     // SAFETY: `before` was written by the call above.
-    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), std::ptr::null_mut()) };
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), ptr::null_mut()) };
     done
 }
 

@@ -64,6 +64,7 @@ impl Vm {
             place,
             length,
             offset,
+            lays: file.is_some().into(),
         };
         self.send(&order.to_bytes(), file)
     }
@@ -153,9 +154,19 @@ fn nothing_is_laid_outside_the_room_or_beside_pages() {
     assert_eq!(vm.send(&[0; Order::SIZE - 1], None), libc::EINVAL);
     assert_eq!(vm.send(&[0; Order::SIZE + 1], None), libc::EINVAL);
     assert!((0..32).all(|page| vm.byte(page * PAGE) == 0));
+    // A file that got lost on its way is no file that is taken back.
+    let order = Order {
+        place: ROOM,
+        length: PAGE,
+        offset: 0,
+        lays: 1,
+    };
+    assert_eq!(vm.send(&order.to_bytes(), None), libc::EBADF);
     // A file that cannot be mapped is the system's to refuse, and the next order is carried out.
+    vm.memory.write_all_at(&[0xEE], ROOM).unwrap();
     let unwritable = File::open("/proc/self/exe").unwrap();
     assert_eq!(vm.order(ROOM, PAGE, 0, Some(&unwritable)), libc::EACCES);
+    assert_eq!(vm.byte(ROOM), 0xEE, "what was there still is");
     assert_eq!(vm.order(ROOM, PAGE, 0, Some(&file)), 0);
 }
 
@@ -167,6 +178,7 @@ fn an_order_waits_for_the_vm_and_for_the_process_that_has_it() {
         place: ROOM,
         length: PAGE,
         offset: 0,
+        lays: 1,
     };
     vm.tell(&order.to_bytes(), Some(&file));
     let vm = vm.mapped();

@@ -218,11 +218,15 @@ fn a_window_reaches_as_far_as_the_daemon_says_that_there_is_memory() {
     // What is outside the window is not there, whatever the daemon says.
     says(8, 9 * PAGE);
     let change = control.changed_memory(0).unwrap();
-    assert_eq!((window.len(), taken()), (4 * PAGE, 7));
+    assert!(control.is_growth(change));
+    assert_eq!((window.len(), taken()), (2 * PAGE, 7));
     // It changed once more before the first change was taken.
     says(9, 0);
-    control.taken(change);
-    control.taken(control.changed_memory(0).unwrap());
+    control.take_memory(change);
+    assert_eq!((window.len(), taken()), (4 * PAGE, 8));
+    let change = control.changed_memory(0).unwrap();
+    assert!(!control.is_growth(change));
+    control.take_memory(change);
     assert!(window.is_empty() && control.changed_memory(0).is_none());
     assert!(control.changed_memory(1).is_none());
 }

@@ -170,10 +170,26 @@ impl VirtioBlk {
     }
 
     /// Requests that the client waits for.
-    pub fn in_flight(&self) -> u32 {
+    fn in_flight(&self) -> u32 {
         self.served()
             .map(|queue| u32::from(queue.in_flight()))
             .sum()
+    }
+
+    /// Whether a request of its is at the disk.
+    pub fn is_at_disk(&self) -> bool {
+        self.served().any(|queue| !queue.is_off_disk())
+    }
+
+    /// Looks whether each ring is in the client's memory still.
+    pub fn check_rings(&mut self) {
+        let window = self.window;
+        let mut queues = self.served();
+        let lost = queues.find_map(|queue| queue.check(window).err());
+        drop(queues);
+        if let Some(error) = lost {
+            self.needs_reset(&error);
+        }
     }
 
     pub const fn is_ready(&self) -> bool {

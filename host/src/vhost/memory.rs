@@ -6,7 +6,7 @@ use std::sync::Arc;
 use vhost::vhost_user::message::VhostUserMemoryRegion;
 
 use crate::pool::FileIdentity;
-use crate::windows::{Foreign, Piece, Windows};
+use crate::windows::{Foreign, Piece, Queues, Windows};
 
 /// Regions that a VM may share.
 pub const MAX_REGIONS: usize = 32;
@@ -37,10 +37,13 @@ impl Memory {
         }
     }
 
-    pub fn clear(&mut self) {
-        for region in self.regions.drain(..) {
-            let windows = &self.windows;
-            windows.remove(self.client, &region.piece, region.identity);
+    /// The connection ends.
+    pub fn clear(&mut self, queues: Queues) {
+        for Region {
+            piece, identity, ..
+        } in self.regions.drain(..)
+        {
+            self.windows.remove(self.client, &piece, identity, queues);
         }
     }
 
@@ -56,7 +59,8 @@ impl Memory {
             let Region {
                 piece, identity, ..
             } = region;
-            self.windows.remove(self.client, &piece, identity);
+            let windows = &self.windows;
+            windows.remove(self.client, &piece, identity, Queues::Released);
         }
         regions
             .iter()
@@ -85,7 +89,8 @@ impl Memory {
         let Region {
             piece, identity, ..
         } = self.regions.remove(at);
-        self.windows.remove(self.client, &piece, identity);
+        self.windows
+            .remove(self.client, &piece, identity, Queues::Released);
     }
 
     /// The client's address of what lies at `user` in its QEMU's address space.
@@ -150,7 +155,7 @@ mod tests {
         memory.replace(&[(low, copy())]).unwrap();
         assert_eq!(memory.client_address(0x7000_1000), Some(0x1000));
         assert_eq!(memory.client_address(0x9000_1000), None);
-        memory.clear();
+        memory.clear(Queues::Released);
         assert_eq!(memory.client_address(0x7000_1000), None);
     }
 

@@ -16,6 +16,7 @@ use crate::doorbell::{BellHandle, Request};
 use crate::layout::Slot;
 use crate::log_limit::LogLimit;
 use crate::remote::{VirtioDevice, VirtioError};
+use crate::windows::Queues;
 
 /// How long a new connection waits for an appliance that is being started.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -102,7 +103,12 @@ impl Session {
 
     /// The peer has gone, or is sent away: releases everything, after everything in flight has ended.
     pub fn end(&mut self) {
-        match self.reset() {
+        let released = self.reset();
+        let queues = match &released {
+            Ok(()) => Queues::Released,
+            Err(_) => Queues::Unknown,
+        };
+        match released {
             Ok(()) => {}
             // What was in flight has ended with the appliance.
             Err(_) if self.bell.is_abandoned() => {}
@@ -117,7 +123,7 @@ impl Session {
             self.set_call(queue, None);
         }
         self.rings.fill_with(Ring::default);
-        self.memory.clear();
+        self.memory.clear(queues);
         self.chosen = 0;
         self.offered = None;
     }

@@ -1,12 +1,13 @@
-//! The memory that a daemon has served which has died since.
+//! The memory that a daemon serves, or has served when it died.
 //!
 //! # Rule
 //!
 //! What was in flight when a daemon died is known to nobody: its areas have gone with it. A VM that was served by it would have
-//! requests done again that were done. So it is refused, until it is started again with new memory.
+//! requests done again that were done. So it is refused, until it is started again with new memory. The same holds for one whose
+//! queues could not be released when the daemon ended in order.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -26,30 +27,28 @@ pub struct Former {
     known: Vec<FileIdentity>,
     /// Which run of the system this is.
     boot: String,
-    list: Mutex<File>,
+    /// What this daemon serves.
+    served: Mutex<Vec<FileIdentity>>,
 }
 
 impl Former {
     /// Reads what a daemon has left behind in the run directory.
     pub fn open(run_dir: &Path) -> Result<Self> {
         let path = run_dir.join(NAME);
-        let at = || path.display().to_string();
         let boot = fs::read_to_string(BOOT).with_context(|| BOOT.to_owned())?;
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(error).with_context(at),
+            Err(error) => return Err(error).with_context(|| path.display().to_string()),
         };
         // No VM outlives the system that it ran on, and the next one's files have the same numbers.
         let known = text.strip_prefix(&boot).unwrap_or_default();
-        let known: Vec<_> = known.lines().filter_map(FileIdentity::parse).collect();
-        let this = Self {
-            list: Mutex::new(begun(&path, &boot, &known).with_context(at)?),
+        Ok(Self {
+            known: known.lines().filter_map(FileIdentity::parse).collect(),
+            served: Mutex::default(),
             path,
-            known,
             boot,
-        };
-        Ok(this)
+        })
     }
 
     /// Whether a daemon that has died has served this memory.
@@ -59,23 +58,35 @@ impl Former {
 
     /// From now on this daemon serves it, too.
     pub fn note(&self, memory: FileIdentity) -> io::Result<()> {
-        self.list.lock().write_all(format!("{memory}\n").as_bytes())
+        let mut served = self.served.lock();
+        if !served.contains(&memory) {
+            served.push(memory);
+            return self.write(&served);
+        }
+        Ok(())
     }
 
-    /// This daemon ends in order: nothing is in flight in what it has served.
-    pub fn settle(&self) -> io::Result<()> {
-        if self.known.is_empty() {
+    /// This daemon serves it no longer, and nothing is in flight in it.
+    pub fn forget(&self, memory: FileIdentity) {
+        let mut served = self.served.lock();
+        served.retain(|it| *it != memory);
+        // What stays written down costs a VM a new start, and nothing else.
+        if let Err(error) = self.write(&served) {
+            tracing::warn!(%error, "{}", self.path.display());
+        }
+    }
+
+    /// Replaces the list as a whole: whoever reads it finds the old one or the new one.
+    fn write(&self, served: &[FileIdentity]) -> io::Result<()> {
+        let all = self.known.iter().chain(served);
+        let lines: String = all.map(|it| format!("{it}\n")).collect();
+        if lines.is_empty() {
             return fs::remove_file(&self.path);
         }
-        begun(&self.path, &self.boot, &self.known).map(drop)
+        let new = self.path.with_extension("new");
+        fs::write(&new, format!("{}{lines}", self.boot))?;
+        fs::rename(new, &self.path)
     }
-}
-
-/// A list with these in it, to be added to.
-fn begun(path: &Path, boot: &str, known: &[FileIdentity]) -> io::Result<File> {
-    let lines: String = known.iter().map(|it| format!("{it}\n")).collect();
-    fs::write(path, format!("{boot}{lines}"))?;
-    File::options().append(true).open(path)
 }
 
 #[cfg(test)]
@@ -83,19 +94,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_dead_daemon_has_served_is_known_until_the_end_of_its_successors() {
+    fn what_a_daemon_has_not_released_is_known_to_its_successors() {
         let dir = tempfile::tempdir().unwrap();
         let files = [0, 1, 2].map(|_| tempfile::tempfile().unwrap());
         let [one, two, other] = files.each_ref().map(|it| FileIdentity::of(it).unwrap());
         let first = Former::open(dir.path()).unwrap();
         assert!(!first.has(one));
         first.note(one).unwrap();
+        first.note(other).unwrap();
+        first.note(other).unwrap();
         assert!(!first.has(one), "it is this daemon's own");
+        first.forget(other);
         drop(first);
         let second = Former::open(dir.path()).unwrap();
         assert!(second.has(one) && !second.has(other));
         second.note(two).unwrap();
-        second.settle().unwrap();
+        second.forget(two);
         let third = Former::open(dir.path()).unwrap();
         assert!(third.has(one) && !third.has(two));
         // Of another run of the system it says nothing.
@@ -106,9 +120,10 @@ mod tests {
             text.replacen(|c: char| c.is_ascii_hexdigit(), "x", 1),
         )
         .unwrap();
-        assert!(!Former::open(dir.path()).unwrap().has(one));
-        let empty = tempfile::tempdir().unwrap();
-        Former::open(empty.path()).unwrap().settle().unwrap();
-        assert!(!empty.path().join(NAME).exists());
+        let fourth = Former::open(dir.path()).unwrap();
+        assert!(!fourth.has(one));
+        fourth.note(two).unwrap();
+        fourth.forget(two);
+        assert!(!list.exists(), "nothing is left to be known");
     }
 }

@@ -113,6 +113,7 @@ impl Overlay {
             place,
             length,
             offset,
+            lays: 1,
         };
         self.order(order, Some(file))
     }
@@ -123,6 +124,7 @@ impl Overlay {
             place,
             length,
             offset: 0,
+            lays: 0,
         };
         self.order(order, None)
     }
@@ -144,8 +146,8 @@ impl Overlay {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         let files: Vec<_> = file.into_iter().collect();
-        if !files.is_empty() {
-            control.push(SendAncillaryMessage::ScmRights(&files));
+        if !files.is_empty() && !control.push(SendAncillaryMessage::ScmRights(&files)) {
+            return None;
         }
         let message = [IoSlice::new(order)];
         sendmsg(&self.socket, &message, &mut control, SendFlags::NOSIGNAL).ok()?;

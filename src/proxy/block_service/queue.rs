@@ -348,6 +348,11 @@ impl ServedQueue {
         self.again.push_front(head);
     }
 
+    /// Whether all of the ring is in the client's memory still.
+    pub fn check(&self, window: &Window) -> Result<(), QueueError> {
+        self.ring.check(window)
+    }
+
     /// Returns a request, to be seen by the client after [`Self::publish`].
     #[inline]
     pub fn give_back(

@@ -388,7 +388,7 @@ fn what_an_earlier_life_published_is_told_when_the_queue_is_stopped_first() {
 }
 
 #[test]
-fn memory_that_changes_waits_for_what_is_in_flight_and_takes_nothing_new() {
+fn memory_that_changes_waits_for_what_is_at_the_disk_and_takes_nothing_new() {
     let mut fixture = Fixture::new();
     let mut driver = fixture.bring_up(0, FEATURES);
     assert!(fixture.settles(), "nothing is in flight");
@@ -419,6 +419,27 @@ fn a_ring_in_memory_that_has_gone_is_served_no_more_until_the_device_is_reset() 
     let mut driver = fixture.bring_up(0, FEATURES);
     let window = fixture.window;
     driver.read(0, DATA, 512);
+    fixture.settle();
+    let before = window.len();
+    window.set_len(8);
+    fixture.check_rings();
+    assert!(
+        fixture.status(0).contains(Status::DEVICE_NEEDS_RESET),
+        "before anybody uses it"
+    );
+    window.set_len(before);
+    driver = fixture.bring_up(0, FEATURES);
+    fixture.platter(0).stalled = u32::MAX;
+    driver.read(0, DATA, 512);
+    fixture.settle();
+    assert!(
+        !fixture.settles(),
+        "what is at the disk ends in the memory that it was taken from"
+    );
+    fixture.platter(0).stalled = 0;
+    fixture.settle();
+    assert!(fixture.settles());
+    driver.read(1, DATA, 512);
     window.set_len(8);
     fixture.settle();
     assert!(fixture.status(0).contains(Status::DEVICE_NEEDS_RESET));

@@ -553,6 +553,11 @@ impl Fixture {
         self.side.borrow_mut().proxy.settle(0)
     }
 
+    /// The memory of the client has changed.
+    pub fn check_rings(&mut self) {
+        self.side.borrow_mut().proxy.check_rings(0);
+    }
+
     /// Turns until nothing happens any more.
     pub fn settle(&mut self) {
         for _ in 0..1000 {

@@ -97,6 +97,11 @@ pub struct Queue {
 }
 
 impl Queue {
+    /// Whether all of the ring is in the window still.
+    pub fn check(&self, window: &Window) -> Result<(), QueueError> {
+        Ok(self.areas.check(window)?)
+    }
+
     /// Makes a queue that goes on at `position`.
     ///
     /// After a restart the earlier life may have published entries without notifying; the caller

@@ -166,6 +166,13 @@ impl Areas {
         DriverArea::open(window, &self.driver, self.size)
     }
 
+    /// Whether all of it is in the window still.
+    pub(super) fn check(&self, window: &Window) -> Result<(), OutOfWindow> {
+        self.descriptor_table(window)?;
+        self.driver_area(window)?;
+        self.device_area(window).map(drop)
+    }
+
     #[inline(always)]
     pub(super) fn device_area<'w>(
         &self,

@@ -180,6 +180,7 @@ impl Vm {
             place: window,
             length: layout::LENGTH.into(),
             offset: 0,
+            lays: 1,
         };
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = SendAncillaryBuffer::new(&mut space);
