@@ -305,6 +305,9 @@ impl Windows {
         if laid.is_err() {
             // What may have been laid is beyond what the appliance is told of, or between pieces that are there.
             regions.pop();
+            if !regions.iter().any(|it| it.identity == identity) {
+                self.former.forget(identity);
+            }
             return laid;
         }
         self.publish(&state, client);
