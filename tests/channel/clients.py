@@ -1,4 +1,6 @@
 """A client of its own: a second VM that drives subchannels over its area."""
+import signal
+
 from channel.machine import CLIENT, Machine
 
 
@@ -38,10 +40,13 @@ def case_twice(scene):
     machine = Machine(scene, CLIENT)
     first = scene.boot_tests("bare", "channel")
     first.until_says("^PASS", 30, 3)
+    # It would be through before the second one is there.
+    first.send_signal(signal.SIGSTOP)
     second = scene.boot_tests("bare", "channel")
     second.ends(20, status=1)
     assert second.says("Cannot lock pid file"), second.text()
     assert not second.says("PASS|FAIL"), second.text()
+    first.send_signal(signal.SIGCONT)
     first.all_passed()
     # One that was killed keeps nobody from being started again.
     machine.victim(3)
