@@ -30,7 +30,7 @@ use std::time::Duration;
 
 use rustix::fs::{fstat, major, minor};
 use rustix::io::Errno;
-use rustix::mm::{madvise, mmap, mremap_fixed, Advice, MapFlags, MremapFlags, ProtFlags};
+use rustix::mm::{madvise, mmap, munmap, Advice, MapFlags, ProtFlags};
 use rustix::net::{
     recv, recvmsg, send, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags,
 };
@@ -174,14 +174,22 @@ impl Room {
         // SAFETY: the place is inside QEMU's mapping of the VM's memory, in the part of it that is kept for windows: neither
         // this object nor QEMU has anything of its own there, and what a VM has in its memory may change at any time.
         unsafe {
-            // Elsewhere first: a file that cannot be mapped must not leave a hole.
+            // Elsewhere first: on some kernels a file that cannot be mapped leaves a hole.
             let protection = ProtFlags::READ | ProtFlags::WRITE;
             let flags = MapFlags::SHARED | MapFlags::NORESERVE;
-            let made = mmap(ptr::null_mut(), length, protection, flags, file, offset)?;
+            let tried = mmap(ptr::null_mut(), length, protection, flags, file, offset)?;
+            munmap(tried, length)?;
+            mmap(
+                place,
+                length,
+                protection,
+                flags | MapFlags::FIXED,
+                file,
+                offset,
+            )?;
             // As QEMU has it of the rest. A dump of QEMU's is not to have a client's memory in it.
-            let _ = madvise(made, length, Advice::LinuxDontFork);
-            let _ = madvise(made, length, Advice::LinuxDontDump);
-            mremap_fixed(made, length, length, MremapFlags::MAYMOVE, place)?;
+            let _ = madvise(place, length, Advice::LinuxDontFork);
+            let _ = madvise(place, length, Advice::LinuxDontDump);
         }
         Ok(())
     }
