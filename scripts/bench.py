@@ -97,9 +97,10 @@ def idle_and_status():
         linux = scene.boot("linux", "idle", seconds=14)
         linux.mark("idle")
         time.sleep(2)
-        before = cpu_ticks(scene.daemon.pid)
+        daemon = scene.daemon_pid()
+        before = cpu_ticks(daemon)
         time.sleep(10)
-        ticks = cpu_ticks(scene.daemon.pid) - before
+        ticks = cpu_ticks(daemon) - before
         appliance = scene.status()["appliance"]
         linux.passes(60)
         scene.down(15)

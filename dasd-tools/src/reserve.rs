@@ -41,6 +41,11 @@ pub enum ReserveError {
 pub struct Reservations(Mutex<BTreeMap<String, Holder>>);
 
 impl Reservations {
+    /// Those that this system is known to have.
+    pub fn of_us(names: impl Iterator<Item = String>) -> Self {
+        Self(Mutex::new(names.map(|name| (name, Holder::Us)).collect()))
+    }
+
     pub fn entries(&self) -> BTreeMap<String, Holder> {
         self.0.lock().clone()
     }

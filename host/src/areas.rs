@@ -44,19 +44,26 @@ pub struct Told {
 impl Areas {
     /// Lays them all out in a new pool.
     pub fn lay_out(config: &Config, pool: &Pool) -> Result<Self> {
+        let areas = Self::open(config, pool)?;
+        areas
+            .describe(config, pool.layout())
+            .context("control area")?;
+        Ok(areas)
+    }
+
+    /// Those of a pool. Where they are laid out already, nothing changes: their headers are written as they are.
+    pub fn open(config: &Config, pool: &Pool) -> Result<Self> {
         let layout = pool.layout();
         let control = open(pool, layout.control, &control_plan(config), Kind::Control)?;
         let mut clients = Vec::new();
         for (client, &span) in config.clients.iter().zip(&layout.areas) {
             clients.push(open(pool, span, &client_plan(client), Kind::Client)?);
         }
-        let areas = Self {
+        Ok(Self {
             control: control.area,
             clients,
             host: open(pool, layout.host, &host_plan(config), Kind::Client)?,
-        };
-        areas.describe(config, layout).context("control area")?;
-        Ok(areas)
+        })
     }
 
     /// Writes header and capability list of each channel-level client's area anew: they lie in memory that is the client's own

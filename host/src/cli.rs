@@ -29,9 +29,10 @@ use self::trace::TraceView;
 use self::view::{OutcomeView, SchibView};
 use crate::api::{ask, follow, Function, Outcome, Program, Request, Status};
 use crate::config::Config;
+use crate::store::Store;
 use crate::sys::print;
 use crate::vm::look;
-use crate::{check, daemon};
+use crate::{check, daemon, keeper};
 
 /// Commands that destroy something. They are not offered to somebody who has mistyped another one.
 const DESTROY: [&str; 3] = ["steal", "dasdfmt", "mkipl"];
@@ -61,7 +62,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::try_parse().unwrap_or_else(|error| harmless(error).exit());
     start_log(cli.verbose);
     match run(cli.command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("stellwerk: {error:#}");
             ExitCode::FAILURE
@@ -69,9 +70,20 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> Result<()> {
+fn run(command: Command) -> Result<ExitCode> {
     match command {
-        Command::Up(this) => daemon::up(&this.config),
+        Command::Up(this) => match Store::open()? {
+            Some(store) => daemon::up(&this.config, store).map(|()| ExitCode::SUCCESS),
+            None => keeper::up(),
+        },
+        Command::Keep { .. } => keeper::keep(),
+        command => carry_out(command).map(|()| ExitCode::SUCCESS),
+    }
+}
+
+fn carry_out(command: Command) -> Result<()> {
+    match command {
+        Command::Up(_) | Command::Keep { .. } => Ok(()),
         Command::Check(this) => {
             let config = Config::load(&this.config)?;
             check::look(&config)?;

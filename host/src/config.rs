@@ -138,7 +138,16 @@ impl Source {
 }
 
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, strum::Display, strum::EnumString, strum::VariantNames,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    serde::Serialize,
+    serde::Deserialize,
+    strum::Display,
+    strum::EnumString,
+    strum::VariantNames,
 )]
 #[strum(serialize_all = "snake_case")]
 pub enum Format {
@@ -159,7 +168,16 @@ pub enum Cache {
 
 /// How QEMU reads and writes an image.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, strum::Display, strum::EnumString, strum::VariantNames,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    serde::Serialize,
+    serde::Deserialize,
+    strum::Display,
+    strum::EnumString,
+    strum::VariantNames,
 )]
 #[strum(serialize_all = "snake_case")]
 pub enum Aio {
@@ -293,11 +311,16 @@ impl Export {
 
 impl Config {
     pub fn load(file: &Path) -> Result<Self, ConfigError> {
+        Self::load_text(file).map(|(config, _)| config)
+    }
+
+    /// The same, and the text.
+    pub fn load_text(file: &Path) -> Result<(Self, String), ConfigError> {
         let text = std::fs::read_to_string(file).map_err(|error| ConfigError::Unreadable {
             file: file.to_owned(),
             error,
         })?;
-        Self::parse(file, &text)
+        Ok((Self::parse(file, &text)?, text))
     }
 
     /// The same of what is in the file.

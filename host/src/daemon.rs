@@ -8,7 +8,10 @@
 //!
 //! An appliance that dies is started again in the same pool. Areas outlive it, and the clients' connections
 //! with them.
+//!
+//! A daemon that dies is followed by another one, which goes on with all of it: see `handover`.
 
+mod handover;
 mod in_use;
 mod observe;
 mod plugged;
@@ -23,6 +26,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{symlink, DirBuilderExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -40,15 +44,19 @@ use crate::areas::Areas;
 use crate::check;
 use crate::config::{show_size, Config, Part, NO_FIRMWARE};
 use crate::descriptors;
-use crate::doorbell::{self, new_eventfd, BellHandle, Ringer};
+use crate::doorbell::{self, new_eventfd, BellHandle, ClientLink, LinkChange, Ringer};
+use crate::keeper;
 use crate::layout::{AreaNumber, Slot};
 use crate::pool::{by_descriptor, Layout, Pool};
 use crate::remote::{DeviceWait, HostClient, VirtioDevice};
+use crate::store::{Key, Store};
 use crate::sys;
-use crate::vhost::{Acceptor, Identity, Memory, Server, Session};
+use crate::vhost::{self, Acceptor, Identity, Memory, Server, Session};
 use crate::windows::{Former, Loaded, Windows};
 use vcss::client::MAX_QUEUES;
+use vcss::control::Loan;
 
+use handover::{Handover, Left, Resources};
 use plugged::PluggedDevices;
 use supervise::{Stop, Supervisor};
 
@@ -70,6 +78,7 @@ struct Shared {
     run: Mutex<Run>,
     reservations: Reservations,
     plugged: PluggedDevices,
+    handover: Handover,
     /// One for each export, once the appliance serves.
     servers: Mutex<Vec<Server>>,
 }
@@ -84,28 +93,65 @@ struct Run {
     restarts: u32,
 }
 
-pub fn up(config_file: &Path) -> Result<()> {
-    let config = Config::load(config_file)?;
-    descriptors::prepare(&config)?;
-    let backings = check::look(&config)?;
-    // Until here a signal ends the program: looking at files can take long.
+/// `store` is what whoever has started this daemon keeps, for the next one, and has kept, of the one before.
+pub fn up(config_file: &Path, store: Store) -> Result<()> {
+    let store = Arc::new(store);
+    let taken = Resources::take_over(config_file, &store);
+    let resources = match taken.context("what another daemon has left cannot be taken over") {
+        Ok(Some(resources)) => resources,
+        Ok(None) => create(config_file, &store)?,
+        Err(error) => {
+            tracing::error!(
+                "{error:#}; the appliance is started anew, and clients' VMs have to be"
+            );
+            store.retain(|_| false);
+            create(config_file, &store)?
+        }
+    };
     let (signals, write_end) = UnixStream::pair()?;
     for signal in [SIGINT, SIGTERM, SIGHUP] {
         pipe::register(signal, write_end.try_clone()?)?;
     }
-    let _locked = prepare_run_dir(&config)?;
-    let loaded = Loaded::find()?;
+    keeper::watch(&store)?;
+    run(resources, signals)
+}
+
+/// Makes everything anew.
+fn create(config_file: &Path, store: &Arc<Store>) -> Result<Resources> {
+    let (config, text) = Config::load_text(config_file)?;
+    descriptors::prepare(&config)?;
+    let backings = check::look(&config)?;
+    let lock = prepare_run_dir(&config)?;
     let pool = Pool::create(&config)?;
-    let layout = pool.layout().clone();
     tracing::info!(
         run_dir = %config.appliance.run_dir.display(),
         "{} for the appliance, and room for {} of clients",
         show_size(config.appliance.private),
-        show_size(layout.windows.iter().map(|window| window.length).sum()),
+        show_size(pool.layout().windows.iter().map(|window| window.length).sum()),
     );
-    let areas = Areas::lay_out(&config, &pool)?;
+    Areas::lay_out(&config, &pool)?;
+    Resources::keep(config, text, pool, backings, lock, Arc::clone(store))
+}
+
+fn run(resources: Resources, signals: UnixStream) -> Result<()> {
+    let Resources {
+        config,
+        pool,
+        backings,
+        lock: _locked,
+        links,
+        handover,
+        left,
+    } = resources;
+    descriptors::prepare(&config)?;
+    let loaded = Loaded::find()?;
+    let layout = pool.layout().clone();
+    let areas = Areas::open(&config, &pool)?;
     let bell = BellHandle::new(areas.numbered().count())?;
-    let former = Former::open(&config.appliance.run_dir)?;
+    let known = left.as_ref().map(|left| &*left.known);
+    let former = Former::open(&config.appliance.run_dir, known)?;
+    let known = former.known();
+    handover.change(|left| left.known = known);
     let windows = Windows::new(&pool, &areas.control, bell.clone(), former)?;
     name_memories(&config, &pool)?;
     let attentions: Result<Vec<OwnedFd>> = config.exports().map(|_| Ok(new_eventfd()?)).collect();
@@ -113,7 +159,15 @@ pub fn up(config_file: &Path) -> Result<()> {
     let (nudges, nudge) = UnixStream::pair()?;
     nudge.set_nonblocking(true)?;
     let plugged = PluggedDevices::new(&config, nudge);
-    let thread = start_bell(&config, &areas, &bell, &attentions)?;
+    let (changes, changed) = mpsc::channel();
+    let bells = Bells {
+        links,
+        changes,
+        is_taken_over: left.is_some(),
+    };
+    let thread = start_bell(&config, &areas, &bell, &attentions, bells)?;
+    let restarts = left.as_ref().map_or(0, |left| left.restarts);
+    let reserved = left.iter().flat_map(|left| left.reserved.clone());
     let shared = Arc::new(Shared {
         config,
         layout,
@@ -122,11 +176,16 @@ pub fn up(config_file: &Path) -> Result<()> {
         areas,
         bell,
         started: Instant::now(),
-        run: Mutex::default(),
-        reservations: Reservations::default(),
+        run: Mutex::new(Run {
+            restarts,
+            ..Run::default()
+        }),
+        reservations: Reservations::of_us(reserved),
         plugged,
+        handover,
         servers: Mutex::default(),
     });
+    follow_links(&shared, changed)?;
     let observed = Arc::clone(&shared);
     let host = HostClient::new(&shared.config, &shared.areas, shared.bell.clone())?;
     let host = Arc::new(host);
@@ -138,10 +197,17 @@ pub fn up(config_file: &Path) -> Result<()> {
     .with_context(|| socket.display().to_string())?;
 
     let mut supervisor = Supervisor::new(&shared, loaded, backings, signals, nudges);
-    let ended = supervisor.start_first().and_then(|()| {
-        serve(&shared, attentions)?;
-        supervisor.watch()
-    });
+    let ended = match &left {
+        None => supervisor.start_first().and_then(|()| {
+            serve(&shared, attentions)?;
+            shared.handover.store.say("READY=1");
+            supervisor.watch()
+        }),
+        Some(left) => {
+            take_over(&shared, attentions, &mut supervisor, left).and_then(|()| supervisor.watch())
+        }
+    };
+    shared.handover.store.say("STOPPING=1");
     let outcome = match ended {
         Err(Stop::Failed(error)) => Err(error),
         Err(Stop::Told) => Ok(()),
@@ -194,7 +260,7 @@ pub fn up(config_file: &Path) -> Result<()> {
     let config = &shared.config;
     let clients = config.clients.iter();
     let names = clients.flat_map(|it| [config.link_socket(it), config.client_memory(it)]);
-    for name in names.chain([config.in_run_dir("link.sock")]) {
+    for name in names {
         let _ = fs::remove_file(name);
     }
     outcome.and(ended)
@@ -208,33 +274,86 @@ fn ends_until(thread: &JoinHandle<()>, deadline: Instant) -> bool {
     thread.is_finished()
 }
 
-/// Opens the clients' sockets and says so.
-fn serve(shared: &Shared, attentions: Vec<OwnedFd>) -> Result<()> {
+/// Goes on where another daemon has died: with the clients' memory, their connections, and the appliance's VM.
+fn take_over(
+    shared: &Arc<Shared>,
+    attentions: Vec<OwnedFd>,
+    supervisor: &mut Supervisor<'_>,
+    left: &Left,
+) -> Result<(), Stop> {
+    let began = Instant::now();
+    // What was lent to a command of somebody's goes back: whoever gave the command has been told that it was cut off.
+    for disk in 0..shared.config.disks.len() {
+        shared.areas.want_maintenance(disk, Loan::NONE)?;
+    }
+    // First of all the memory: it has to be laid in whatever QEMU comes.
+    let (sessions, connections) = sessions(shared)?;
+    shared.handover.clean(connections.into_iter());
+    supervisor.take_over(left)?;
+    shared.windows.publish_all();
+    open(shared, sessions, attentions)?;
+    shared.bell.ring(AreaNumber::CONTROL);
+    shared.handover.store.say("READY=1");
+    tracing::warn!(
+        took_ms = began.elapsed().as_millis(),
+        "goes on where another daemon has died; it is the {}th after the first",
+        left.daemons
+    );
+    Ok(())
+}
+
+/// An export's session, its socket, and what is kept of its connections.
+type Opened = (Session, vhost::Socket, vhost::Kept);
+
+/// A session for each export, with what another daemon has left of it; and what is kept of their connections.
+fn sessions(shared: &Shared) -> Result<(Vec<Opened>, Vec<Key>)> {
     let config = &shared.config;
-    let acceptor = Arc::new(Acceptor::start()?);
-    let mut servers = Vec::new();
-    for ((part, export), attention) in config.exports().zip(attentions) {
+    let (mut sessions, mut keys) = (Vec::new(), Vec::new());
+    for (part, export) in config.exports() {
         let Part { client, number } = part;
         let name = &config.clients[client].name;
         let disk = &config.disks[export.disk].name;
         let label = format!("{name}/{number} ({disk})");
         let wait = DeviceWait::new(shared.bell.clone(), &shared.areas, client, &label)?;
-        let session = Session::new(
+        let mut session = Session::new(
             Identity {
                 label,
                 queues: export.queues,
-                first_slot: Slot(servers.len() * MAX_QUEUES),
+                first_slot: Slot(sessions.len() * MAX_QUEUES),
             },
             Memory::new(Arc::clone(&shared.windows), client),
             VirtioDevice::new(&shared.areas.clients[client], number as u16, wait)?,
             shared.areas.clone(),
             shared.bell.clone(),
+            Arc::clone(&shared.handover.store),
         );
-        let path = config.socket(part);
-        let server = Server::start(&path, session, attention, &acceptor)
-            .with_context(|| format!("socket {}", path.display()))?;
-        servers.push(server);
+        let (socket, kept) = shared.handover.export(config, part)?;
+        if let Some(connection) = &kept.connection {
+            session.restore(&connection.session);
+            keys.extend(connection.keys());
+        }
+        keys.extend(kept.waiting);
+        sessions.push((session, socket, kept));
     }
+    Ok((sessions, keys))
+}
+
+/// Lets clients come.
+fn open(shared: &Shared, sessions: Vec<Opened>, attentions: Vec<OwnedFd>) -> Result<()> {
+    let acceptor = Arc::new(Acceptor::start()?);
+    let mut servers = Vec::new();
+    for ((session, socket, kept), attention) in sessions.into_iter().zip(attentions) {
+        servers.push(Server::start(socket, session, kept, attention, &acceptor)?);
+    }
+    *shared.servers.lock() = servers;
+    Ok(())
+}
+
+/// Opens the clients' sockets and says so.
+fn serve(shared: &Shared, attentions: Vec<OwnedFd>) -> Result<()> {
+    let config = &shared.config;
+    shared.windows.publish_all();
+    open(shared, sessions(shared)?.0, attentions)?;
     let ready = config
         .clients
         .iter()
@@ -252,12 +371,24 @@ fn serve(shared: &Shared, attentions: Vec<OwnedFd>) -> Result<()> {
             }))
         });
     let ready: Vec<String> = ready.map(|path| path.display().to_string()).collect();
-    *shared.servers.lock() = servers;
     sys::print(&format!("ready {}\n", ready.join(" "))).map(drop)
 }
 
+/// Notes which VMs of channel-level clients are connected, for the next daemon. The wake-up thread waits for nobody.
+fn follow_links(shared: &Arc<Shared>, changes: Receiver<LinkChange>) -> Result<()> {
+    let shared = Arc::clone(shared);
+    let follow = move || {
+        for change in changes {
+            shared.handover.change_link(change);
+        }
+    };
+    let builder = std::thread::Builder::new().name("links".into());
+    builder.spawn(follow)?;
+    Ok(())
+}
+
 /// Makes the run directory, which is this daemon's as long as what is returned is open.
-fn prepare_run_dir(config: &Config) -> Result<File> {
+fn prepare_run_dir(config: &Config) -> Result<OwnedFd> {
     let dir = &config.appliance.run_dir;
     let at = || format!("run directory {}", dir.display());
     if let Err(error) = DirBuilder::new().recursive(true).mode(0o700).create(dir) {
@@ -288,7 +419,7 @@ fn prepare_run_dir(config: &Config) -> Result<File> {
     }
     File::create(dir.join("console.log")).with_context(at)?;
     fs::write(config.no_firmware(), NO_FIRMWARE).with_context(at)?;
-    Ok(locked)
+    Ok(locked.into())
 }
 
 /// Gives the memory of channel-level clients names, by which their VMs have it.
@@ -306,11 +437,19 @@ fn name_memories(config: &Config, pool: &Pool) -> Result<()> {
     Ok(())
 }
 
+/// What the wake-up thread has of this daemon and of the one before.
+struct Bells {
+    links: Vec<Option<ClientLink>>,
+    changes: Sender<LinkChange>,
+    is_taken_over: bool,
+}
+
 fn start_bell(
     config: &Config,
     areas: &Areas,
     bell: &BellHandle,
     attentions: &[OwnedFd],
+    bells: Bells,
 ) -> Result<JoinHandle<()>> {
     let exports = config.exports().zip(attentions);
     let exports = exports.map(|((part, _), attention)| {
@@ -320,16 +459,10 @@ fn start_bell(
             attention: attention.try_clone()?,
         })
     });
-    let listen = |path: &Path| sys::listen(path).with_context(|| path.display().to_string());
     let mut ringers = vec![Ringer::Daemon];
-    for client in &config.clients {
-        ringers.push(match client.is_channel_level() {
-            true => Ringer::Client {
-                name: client.name.clone(),
-                listener: listen(&config.link_socket(client))?,
-            },
-            false => Ringer::Daemon,
-        });
+    for (client, link) in config.clients.iter().zip(bells.links) {
+        let name = client.name.clone();
+        ringers.push(link.map_or(Ringer::Daemon, |link| Ringer::Client { name, link }));
     }
     ringers.push(Ringer::Daemon);
     let thread = doorbell::Thread::new(
@@ -337,7 +470,8 @@ fn start_bell(
         doorbell::Setup {
             areas: areas.numbered().cloned().zip(ringers).collect(),
             exports: exports.collect::<Result<_>>()?,
-            link: listen(&config.in_run_dir("link.sock"))?,
+            is_taken_over: bells.is_taken_over,
+            links: bells.changes,
             poll: config.appliance.poll,
         },
     )?;

@@ -20,18 +20,18 @@ use crate::config::Config;
 /// Files that a message of a peer's may bring. It is received in two pieces, each of which may bring so many; the system discards what
 /// is beyond.
 pub const MAX_FILES: usize = 32;
-/// So many files of a peer's that wait for their end are too many for one export.
-pub const MAX_WAITING: usize = 16;
+/// So many files of a peer's that wait for their end are too many for one export. Each comes twice: it is kept before it is taken.
+pub const MAX_WAITING: usize = 32;
 /// What the daemon has open whatever it serves: its log, sockets, pool, areas, the appliance's VM, and a request to the
 /// control socket from everybody who may make one.
 const OF_THE_DAEMON: u64 = 128;
-/// Of each disk of each client: its socket, what tells its threads of news, a connection, one that waits for its end, and the
-/// files that a peer can have handed over.
-const OF_A_DISK: u64 = 12 + (2 * MAX_FILES + MAX_WAITING) as u64;
-/// Of each queue: kick, in two places, call and error.
-const OF_A_QUEUE: u64 = 4;
-/// Of each channel-level client: its link and the link's socket.
-const OF_A_LINK: u64 = 2;
+/// Of each disk of each client: its socket, what tells its threads of news, a connection, one that waits for its end, what is kept of
+/// these for the next daemon, and the files that a peer can have handed over, all of them in two places.
+const OF_A_DISK: u64 = 20 + (4 * MAX_FILES + MAX_WAITING) as u64;
+/// Of each queue: kick, call and error, in two places.
+const OF_A_QUEUE: u64 = 6;
+/// Of each channel-level client: its link and the link's socket, in two places, and its memory.
+const OF_A_LINK: u64 = 6;
 /// Kept back for what it takes to start a VM: pipes, its process, its monitor, and those who look at its disks.
 const TO_START: u64 = 64;
 
@@ -47,17 +47,21 @@ fn needed(config: &Config) -> u64 {
 
 /// Raises the soft limit, and makes sure that it suffices.
 pub fn prepare(config: &Config) -> Result<()> {
+    check(needed(config), raise())
+}
+
+/// Raises the soft limit; what it is then.
+pub fn raise() -> Option<u64> {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
         current: limit.maximum,
         maximum: limit.maximum,
     };
     // The hard limit may be above what the system takes for a soft one.
-    let granted = match setrlimit(Resource::Nofile, raised) {
+    match setrlimit(Resource::Nofile, raised) {
         Ok(()) => limit.maximum,
         Err(_) => limit.current,
-    };
-    check(needed(config), granted)
+    }
 }
 
 fn check(needed: u64, granted: Option<u64>) -> Result<()> {

@@ -31,4 +31,4 @@ mod tests;
 mod thread;
 
 pub use handle::{new_eventfd, signal, taken, BellHandle, Link, Request};
-pub use thread::{Export, Ringer, Setup, Thread};
+pub use thread::{ClientLink, Export, LinkChange, Ringer, Setup, Thread};

@@ -40,6 +40,11 @@ impl AreaNumber {
     pub const fn of_client(index: usize) -> Self {
         Self(index + 1)
     }
+
+    /// The client whose area it is.
+    pub const fn client(self) -> usize {
+        self.0.saturating_sub(1)
+    }
 }
 
 /// A queue, counted over all exports.

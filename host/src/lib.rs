@@ -11,7 +11,8 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`cli`] | commands, options, and what they print: words and tables |
-//! | `daemon` | all of it together: `stellwerk up` |
+//! | `keeper` | `stellwerk up`: what starts the daemon, and keeps its descriptors for the next one |
+//! | `daemon` | all of it together |
 //! | `check` | the files, devices and programs that a configuration names, looked at before anything starts: `stellwerk check` |
 //! | `vhost` | vhost-user, turned into channel programs |
 //! | `remote` | channel programs, run in the areas: for vhost-user, for people, for disks in maintenance |
@@ -21,6 +22,7 @@
 //! | `api` | what goes over the control socket, by which the other commands ask the daemon |
 //! | `pool` | the appliance VM's memory: what of it is ours, and where |
 //! | `windows` | clients' memory, and how it gets into that |
+//! | `store` | what of descriptors and knowledge outlives the daemon |
 //! | `descriptors` | file descriptors, that there are enough |
 //! | `config` | the configuration, read and checked |
 //! | `layout` | how areas, devices and queues are numbered |
@@ -42,10 +44,12 @@ mod descriptors;
 mod doorbell;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod keeper;
 mod layout;
 mod log_limit;
 mod pool;
 mod remote;
+mod store;
 mod sys;
 #[cfg(any(test, fuzzing))]
 #[cfg_attr(fuzzing, allow(dead_code, unused_imports))]

@@ -24,21 +24,22 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::PathBuf;
 
-use anyhow::{bail, Context, Result};
+use anyhow::{bail, ensure, Context, Result};
 use memmap2::MmapOptions;
 use rustix::fs::{
     fallocate, fcntl_add_seals, fcntl_get_seals, memfd_create, statx, AtFlags, FallocateFlags,
     MemfdFlags, SealFlags, StatxFlags,
 };
+use serde::{Deserialize, Serialize};
 use window::Window;
 
-use crate::config::{show_size, Config};
+use crate::config::{show_size, Client, Config};
 use crate::layout::Span;
 
 pub use self::plan::{client_plan, control_plan, host_plan, Layout};
 
 /// Which file something is, whatever its name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileIdentity {
     device: u64,
     inode: u64,
@@ -113,7 +114,6 @@ impl Pool {
         let layout = Layout::of(config);
         let file = sealed("stellwerk-pool", layout.total);
         let file = file.with_context(|| no_memory(layout.total))?;
-        let mut maps = vec![map(&file, layout.together, layout.together.offset)?];
         let private = Span {
             offset: 0,
             length: layout.control.offset,
@@ -134,8 +134,31 @@ impl Pool {
                 ..area
             };
             take(&memory, within)?;
-            maps.push(map(&memory, area, within.offset)?);
             memories.push(Some(memory));
+        }
+        Self::map(layout, file, memories)
+    }
+
+    /// The files of another daemon, as they are.
+    pub fn take_over(
+        config: &Config,
+        layout: Layout,
+        file: File,
+        memories: Vec<Option<File>>,
+    ) -> Result<Self> {
+        let clients = config.clients.iter().map(Client::is_channel_level);
+        let given = memories.iter().map(Option::is_some);
+        ensure!(clients.eq(given), "a client's memory was not kept");
+        Self::map(layout, file, memories)
+    }
+
+    fn map(layout: Layout, file: File, memories: Vec<Option<File>>) -> Result<Self> {
+        let mut maps = vec![map(&file, layout.together, layout.together.offset)?];
+        let places = layout.windows.iter().zip(&layout.areas);
+        for (memory, (window, &area)) in memories.iter().zip(places) {
+            if let Some(memory) = memory {
+                maps.push(map(memory, area, area.offset - window.offset)?);
+            }
         }
         Ok(Self {
             layout,

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::process::{pidfd_open, Pid, PidfdFlags};
+use rustix::time::{clock_gettime, ClockId};
 
 /// A new listening socket for its owner only; one that a dead daemon left behind is replaced.
 pub fn listen(path: &Path) -> io::Result<UnixListener> {
@@ -45,6 +46,17 @@ pub fn events(fd: impl AsFd, wanted: PollFlags) -> PollFlags {
     }
 }
 
+/// How many bytes of what was sent have not been read.
+pub fn ioctl_outq(stream: &UnixStream) -> io::Result<u32> {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the call writes one integer, to a place that is good for one.
+    let done = unsafe { libc::ioctl(stream.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    match done {
+        0 => Ok(bytes as u32),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Whether the other side has closed a connection.
 pub fn has_gone(stream: &UnixStream) -> bool {
     !events(stream, PollFlags::RDHUP).is_empty()
@@ -59,6 +71,12 @@ pub fn print(text: &str) -> anyhow::Result<bool> {
         Err(error) => Err(error.into()),
         Ok(()) => Ok(true),
     }
+}
+
+/// For how long the system has run: a clock that all processes share, and that does not leap.
+pub fn uptime() -> Duration {
+    let now = clock_gettime(ClockId::Boottime);
+    Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec as u32)
 }
 
 #[derive(Debug)]

@@ -9,9 +9,10 @@ mod stand_in;
 
 use std::mem::offset_of;
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
+use std::sync::{mpsc, Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -25,12 +26,13 @@ use crate::api::text::{Dotted, FromDotted, Hex};
 use crate::api::{OwnedDevice, Recoveries};
 use crate::areas::Areas;
 use crate::config::Config;
-use crate::doorbell::{self, new_eventfd, BellHandle, Ringer};
+use crate::doorbell::{self, new_eventfd, BellHandle, Request, Ringer};
 use crate::layout::{parse_device, AreaNumber, Slot};
 use crate::pool::{sealed, Pool};
 use crate::remote::{DeviceWait, VirtioDevice};
+use crate::store::{Record, Store};
 use crate::sys::listen;
-use crate::vhost::{Acceptor, Identity, Memory, Server, Session};
+use crate::vhost::{Acceptor, Identity, Kept, Memory, Server, Session, Socket};
 use crate::windows::{Former, Windows};
 
 use stand_in::StandIn;
@@ -49,6 +51,9 @@ pub struct Fixture {
     pub bell: BellHandle,
     pub heard: Arc<Heard>,
     pub attention: OwnedFd,
+    pub store: Arc<Store>,
+    /// The appliance's end of its serial port.
+    link: UnixStream,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -60,7 +65,7 @@ impl Fixture {
         let pool = Pool::create(&config).unwrap();
         let areas = Areas::lay_out(&config, &pool).unwrap();
         let bell = BellHandle::new(areas.numbered().count()).unwrap();
-        let former = Former::open(dir.path()).unwrap();
+        let former = Former::open(dir.path(), None).unwrap();
         let windows = Windows::new(&pool, &areas.control, bell.clone(), former).unwrap();
         let attention = new_eventfd().unwrap();
         let setup = doorbell::Setup {
@@ -73,10 +78,13 @@ impl Fixture {
                 subchannel: 0,
                 attention: attention.try_clone().unwrap(),
             }],
-            link: listen(&dir.path().join("link.sock")).unwrap(),
+            is_taken_over: false,
+            links: mpsc::channel().0,
             poll: Duration::ZERO,
         };
         let thread = doorbell::Thread::new(bell.clone(), setup).unwrap();
+        let (link, ours) = UnixStream::pair().unwrap();
+        bell.request(Request::Link { link: ours });
         let heard = Arc::new(Heard::default());
         let stand_in = StandIn::new(&areas.clients[0], &heard);
         set_life(&areas, Life::Serving);
@@ -93,6 +101,8 @@ impl Fixture {
             bell,
             heard,
             attention,
+            store: Arc::new(Store::unkept()),
+            link,
             threads,
         }
     }
@@ -116,19 +126,31 @@ impl Fixture {
             self.device(),
             self.areas.clone(),
             self.bell.clone(),
+            Arc::clone(&self.store),
         )
     }
 
     /// The client's vhost-user socket.
     pub fn server(&self) -> (Server, PathBuf) {
-        let session = self.session();
         let path = self.dir.path().join("linux1.0.sock");
+        let socket = Socket {
+            path: path.clone(),
+            listener: listen(&path).unwrap(),
+        };
+        let kept = Kept {
+            store: Arc::clone(&self.store),
+            record: Record::new(&self.store).unwrap(),
+            door: Record::new(&self.store).unwrap(),
+            connection: None,
+            waiting: None,
+        };
+        (self.server_with(self.session(), socket, kept), path)
+    }
+
+    pub fn server_with(&self, session: Session, socket: Socket, kept: Kept) -> Server {
         let attention = self.attention.try_clone().unwrap();
         let acceptor = Arc::new(Acceptor::start().unwrap());
-        (
-            Server::start(&path, session, attention, &acceptor).unwrap(),
-            path,
-        )
+        Server::start(socket, session, kept, attention, &acceptor).unwrap()
     }
 
     /// Memory that a client's VM may share.
@@ -136,9 +158,9 @@ impl Fixture {
         sealed("client", self.pool.layout().windows[0].length).unwrap()
     }
 
-    /// Where the appliance's QEMU connects.
-    pub fn link(&self) -> PathBuf {
-        self.dir.path().join("link.sock")
+    /// The appliance's end of its serial port.
+    pub fn link(&self) -> UnixStream {
+        self.link.try_clone().unwrap()
     }
 
     /// A word of the appliance's half of the client's doorbell.

@@ -30,10 +30,12 @@ mod readiness;
 mod ring;
 mod server;
 mod session;
+mod state;
 #[cfg(test)]
 mod tests;
 
 pub use door::Acceptor;
 pub use memory::Memory;
-pub use server::{Peer, Server};
+pub use server::{Kept, Peer, Server, Socket};
 pub use session::{Identity, Session};
+pub use state::Connection;

@@ -2,8 +2,8 @@
 //!
 //! # Rules
 //!
-//! * QEMU dies with the daemon, however that dies.
-//! * It is ended by its process id, which stays valid until [`Vm`] has taken its end.
+//! * QEMU outlives the daemon, and the next one takes it over. When nobody is left who could, it ends: see `overlay`.
+//! * It is ended by a descriptor of its process. Of one that another daemon has started it is not known how it has ended.
 
 mod args;
 mod disk;
@@ -15,22 +15,23 @@ mod plugs;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use parking_lot::Mutex;
+use rustix::event::{PollFd, PollFlags};
 use rustix::process::Signal;
 
 use crate::log_limit::LogLimit;
-use crate::sys::Process;
+use crate::sys::{self, Process};
 
-pub use args::{appliance as args, comma_escaped, path_text, LINK_PORT};
+pub use args::{appliance as args, comma_escaped, path_text, Ports, LINK_PORT};
 pub use disk::{check_mdev, Backing, QCOW2_MAGIC};
 pub use monitor::{Monitor, MonitorError, MonitorEvent, Outcome, Plug};
 pub use plugs::Pluggable;
@@ -46,14 +47,20 @@ const KILLED: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 pub struct Vm {
-    process: Process,
+    pid: u32,
+    /// Its process.
+    pidfd: OwnedFd,
+    /// If this daemon has started it.
+    child: Option<Child>,
+    /// Where its messages come from.
+    stderr: Option<OwnedFd>,
     messages: Arc<Mutex<VecDeque<String>>>,
     relay: Option<JoinHandle<()>>,
 }
 
 impl Vm {
-    /// Starts QEMU. The thread that calls this must live as long as QEMU is to. The descriptors `inherited` are open in it too, under
-    /// their numbers; `environment` is in its environment besides.
+    /// Starts QEMU, in a session of its own. The descriptors `inherited` are open in it too, under their numbers; `environment` is in
+    /// its environment besides.
     pub fn start(
         program: &str,
         args: &[String],
@@ -67,20 +74,14 @@ impl Vm {
             .envs(environment)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            // Signals from the terminal are the daemon's to handle.
-            .process_group(0);
-        let parent = rustix::process::getpid();
+            .stderr(Stdio::piped());
         let inherited: Vec<_> = inherited.iter().map(AsRawFd::as_raw_fd).collect();
-        // SAFETY: the closure makes four system calls, which are safe to make between fork and exec; the descriptors are open
-        // in the child, a copy of this process.
+        // SAFETY: the closure makes system calls only, which are safe to make between fork and exec; the descriptors are open in
+        // the child, a copy of this process.
         unsafe {
             command.pre_exec(move || {
-                rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-                // The daemon may have died before the call above.
-                if rustix::process::getppid() != Some(parent) {
-                    return Err(io::ErrorKind::BrokenPipe.into());
-                }
+                // Signals from the terminal are the daemon's to handle.
+                rustix::process::setsid()?;
                 for &fd in &inherited {
                     let fd = BorrowedFd::borrow_raw(fd);
                     rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty())?;
@@ -88,46 +89,75 @@ impl Vm {
                 Ok(())
             });
         }
-        let mut process = Process::start(&mut command).with_context(|| {
+        let Process { mut child, pidfd } = Process::start(&mut command).with_context(|| {
             format!("cannot start {program}; install it, or set qemu = \"…\" in [appliance]")
         })?;
+        let (pid, stderr) = (child.id(), child.stderr.take().map(OwnedFd::from));
+        Self::over(pid, pidfd, Some(child), stderr)
+    }
+
+    /// The QEMU that another daemon has started.
+    pub fn take_over(pid: u32, pidfd: OwnedFd, stderr: Option<OwnedFd>) -> Result<Self> {
+        Self::over(pid, pidfd, None, stderr)
+    }
+
+    fn over(
+        pid: u32,
+        pidfd: OwnedFd,
+        child: Option<Child>,
+        stderr: Option<OwnedFd>,
+    ) -> Result<Self> {
         let messages = Arc::default();
-        let stderr = process.child.stderr.take().map(|stderr| {
+        let from = stderr.as_ref().map(OwnedFd::try_clone).transpose()?;
+        let relay = from.map(|from| {
             let messages = Arc::clone(&messages);
             let builder = std::thread::Builder::new().name("qemu-messages".into());
-            builder.spawn(move || relay(stderr, &messages))
+            builder.spawn(move || relay(File::from(from), &messages))
         });
         Ok(Self {
-            process,
+            pid,
+            pidfd,
+            child,
+            stderr,
             messages,
-            relay: stderr.transpose()?,
+            relay: relay.transpose()?,
         })
     }
 
-    pub fn pid(&self) -> u32 {
-        self.process.child.id()
+    pub const fn pid(&self) -> u32 {
+        self.pid
     }
 
+    /// Readable when it has ended.
     pub fn ended(&self) -> BorrowedFd<'_> {
-        self.process.ended()
+        self.pidfd.as_fd()
     }
 
-    /// Its process, for whoever may have to end it.
-    pub fn descriptor(&self) -> io::Result<OwnedFd> {
-        self.process.pidfd.try_clone()
+    /// Where its messages come from.
+    pub const fn stderr(&self) -> Option<&OwnedFd> {
+        self.stderr.as_ref()
     }
 
-    pub fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
-        self.process.child.try_wait()
+    pub fn has_ended(&self) -> bool {
+        !sys::events(&self.pidfd, PollFlags::IN).is_empty()
+    }
+
+    /// How it has ended, in words; nothing while it runs.
+    pub fn end(&mut self) -> Option<String> {
+        if !self.has_ended() {
+            return None;
+        }
+        let status = self.child.as_mut().and_then(|child| child.wait().ok());
+        Some(status.map_or("it is not known how".into(), |status| status.to_string()))
     }
 
     pub fn signal(&self, signal: Signal) {
-        let _ = rustix::process::pidfd_send_signal(&self.process.pidfd, signal);
+        let _ = rustix::process::pidfd_send_signal(&self.pidfd, signal);
     }
 
     /// Its last messages: of one that has ended, the very last ones.
     pub fn messages(&mut self) -> Vec<String> {
-        if matches!(self.process.child.try_wait(), Ok(Some(_))) {
+        if self.has_ended() {
             // A child of QEMU's may still hold the pipe.
             let until = Instant::now() + LAST_WORDS;
             let relay = self.relay.as_ref();
@@ -143,13 +173,14 @@ impl Drop for Vm {
     /// One that waits for a disk in the kernel ends when that answers, and not before. It is left to whoever collects processes
     /// without a parent.
     fn drop(&mut self) {
-        if !matches!(self.process.child.try_wait(), Ok(None)) {
-            return;
+        if !self.has_ended() {
+            self.signal(Signal::KILL);
+            let mut ended = [PollFd::new(&self.pidfd, PollFlags::IN)];
+            let _ = sys::wait(&mut ended, Some(KILLED));
         }
-        self.signal(Signal::KILL);
-        if !self.process.ends_within(KILLED) {
+        if self.end().is_none() {
             tracing::error!(
-                pid = self.pid(),
+                pid = self.pid,
                 "QEMU was killed and does not end: it waits for a disk, which can still read and write what it was told to"
             );
         }

@@ -21,6 +21,7 @@ mod overlay;
 mod tests;
 
 use std::fs::File;
+use std::io;
 use std::mem::offset_of;
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -30,6 +31,7 @@ use anyhow::{bail, Context, Result};
 use parking_lot::{Mutex, MutexGuard};
 use rustix::fs::fstatfs;
 use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
 use stellwerk_overlay::PAGE;
 use vcss::control::{ClientMemory, MemoryTaken};
 use vcss::{Area, AreaError, Word};
@@ -97,7 +99,7 @@ impl Foreign {
 }
 
 /// A piece of a client's memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Piece {
     /// Where the client has it.
     pub guest: u64,
@@ -190,7 +192,7 @@ impl Windows {
                     .collect(),
             );
         }
-        let this = Self {
+        Ok(Self {
             rooms,
             control: control.clone(),
             bell,
@@ -199,13 +201,43 @@ impl Windows {
                 overlay: None,
                 regions,
             }),
-        };
-        let state = this.state.lock();
-        for client in 0..this.rooms.len() {
-            this.publish(&state, client);
+        })
+    }
+
+    /// Tells the appliance where clients have memory, where it has been told something else.
+    pub fn publish_all(&self) {
+        let state = self.state.lock();
+        for (client, regions) in state.regions.iter().enumerate() {
+            let told = self.control.read::<ClientMemory>(client as u32);
+            if told.is_ok_and(|told| told.length.get() != end(used(regions))) {
+                self.publish(&state, client);
+            }
         }
-        drop(state);
-        Ok(this)
+    }
+
+    /// A piece of a client's memory that another daemon has laid: one more connection has it.
+    pub fn take_over(&self, client: usize, piece: Piece, file: File) -> io::Result<()> {
+        let identity = FileIdentity::of(&file)?;
+        let mut state = self.state.lock();
+        let regions = state.regions.get_mut(client);
+        let regions = regions.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+        let mut there = regions.iter_mut();
+        match there.find(|it| it.piece == piece && it.identity == identity) {
+            Some(region) => region.users += 1,
+            None => regions.push(Region {
+                piece,
+                file: Arc::new(file),
+                identity,
+                users: 1,
+                is_unclean: false,
+            }),
+        }
+        Ok(())
+    }
+
+    /// The QEMU of another daemon runs, with all that is laid in it.
+    pub fn runs_already(&self, overlay: Overlay) {
+        self.state.lock().overlay = Some(overlay);
     }
 
     /// A QEMU has been started, and its VM has not run yet: lays all that is to be laid. What cannot be is its client's loss.
@@ -371,9 +403,8 @@ impl Windows {
         else {
             return;
         };
-        let used = regions.iter().filter(|region| region.users > 0);
         let entry = ClientMemory {
-            length: end(used).into(),
+            length: end(used(regions)).into(),
             generation: room.wanted.load().into(),
             reserved: U32::ZERO,
         };
@@ -444,6 +475,11 @@ impl Room {
             .iter()
             .try_for_each(|(piece, file)| self.lay(overlay, piece, file))
     }
+}
+
+/// Those that a connection has.
+fn used(regions: &[Region]) -> impl Iterator<Item = &Region> {
+    regions.iter().filter(|region| region.users > 0)
 }
 
 /// How far a client's memory reaches.

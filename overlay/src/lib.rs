@@ -12,6 +12,7 @@
 //! # Rules
 //!
 //! * It maps a file over a place, or the VM's own file again. It does nothing else, and knows nothing of clients.
+//! * When nobody is left who could give an order, it ends the process: QEMU outlives a daemon, but not everybody who could take it over.
 //! * A place is inside the room, and everything is a multiple of a page, or nothing happens.
 //! * What QEMU does is not touched: no function of anybody's is replaced, no signal reaches the thread.
 //! * One answer for each order, in their order. Orders are for the process that has the VM's memory mapped: in a program that starts
@@ -34,6 +35,7 @@ use rustix::mm::{madvise, mmap, munmap, Advice, MapFlags, ProtFlags};
 use rustix::net::{
     recv, recvmsg, send, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags,
 };
+use rustix::process::{getpid, kill_process, Signal};
 
 /// The variable in QEMU's environment: an [`Inherited`] as text.
 pub const VARIABLE: &str = "STELLWERK_OVERLAY";
@@ -87,7 +89,7 @@ impl FromStr for Inherited {
 
 /// Lays a file that comes with it over a place, or takes back what was laid there.
 ///
-/// The answer is 4 bytes: 0, or an error number of the system's. In both directions integers are in the machine's own order.
+/// It is answered by an [`Answer`]. In both directions integers are in the machine's own order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Order {
     /// Where in the VM's memory.
@@ -98,16 +100,25 @@ pub struct Order {
     pub offset: u64,
     /// 1: a file is laid; 0: what was laid is taken back. A file can get lost on its way.
     pub lays: u64,
+    /// By which its answer is known.
+    pub number: u64,
 }
 
 impl Order {
     /// Bytes of an order.
-    pub const SIZE: usize = 32;
+    pub const SIZE: usize = 40;
 
     /// As it is sent.
     pub fn to_bytes(self) -> [u8; Self::SIZE] {
         let mut bytes = [0; Self::SIZE];
-        let words = [self.place, self.length, self.offset, self.lays];
+        let Self {
+            place,
+            length,
+            offset,
+            lays,
+            number,
+        } = self;
+        let words = [place, length, offset, lays, number];
         for (to, word) in bytes.chunks_exact_mut(8).zip(words) {
             to.copy_from_slice(&word.to_ne_bytes());
         }
@@ -116,7 +127,7 @@ impl Order {
 
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (words, rest) = bytes.as_chunks::<8>();
-        let [place, length, offset, lays] = *words else {
+        let [place, length, offset, lays, number] = *words else {
             return None;
         };
         rest.is_empty().then_some(Self {
@@ -124,6 +135,7 @@ impl Order {
             length: u64::from_ne_bytes(length),
             offset: u64::from_ne_bytes(offset),
             lays: u64::from_ne_bytes(lays),
+            number: u64::from_ne_bytes(number),
         })
     }
 
@@ -133,6 +145,38 @@ impl Order {
         let end = self.place.checked_add(self.length);
         let inside = self.place >= room.start && end.is_some_and(|end| end <= room.end);
         whole && inside && self.length != 0 && self.offset.checked_add(self.length).is_some()
+    }
+}
+
+/// What has come of an [`Order`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The order's; 0 if that could not be read.
+    pub number: u64,
+    /// 0, or an error number of the system's.
+    pub error: i32,
+}
+
+impl Answer {
+    /// Bytes of an answer.
+    pub const SIZE: usize = 12;
+
+    /// As it is sent.
+    pub fn to_bytes(self) -> [u8; Self::SIZE] {
+        let mut bytes = [0; Self::SIZE];
+        let (number, error) = bytes.split_at_mut(size_of::<u64>());
+        number.copy_from_slice(&self.number.to_ne_bytes());
+        error.copy_from_slice(&self.error.to_ne_bytes());
+        bytes
+    }
+
+    /// One as it was sent.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (&number, error) = bytes.split_first_chunk()?;
+        Some(Self {
+            number: u64::from_ne_bytes(number),
+            error: i32::from_ne_bytes(error.try_into().ok()?),
+        })
     }
 }
 
@@ -250,19 +294,22 @@ fn serve(socket: BorrowedFd<'_>, mut room: Room) {
         let invalid = || Err(io::ErrorKind::InvalidInput.into());
         let done = order.map_or_else(invalid, |it| room.carry_out(base, &it, file.as_ref()));
         let number = |error: io::Error| error.raw_os_error().unwrap_or(libc::EINVAL);
-        let answer = done.map_or_else(number, |()| 0);
-        if send(socket, &answer.to_ne_bytes(), SendFlags::NOSIGNAL).is_err() {
+        let answer = Answer {
+            number: order.map_or(0, |it| it.number),
+            error: done.map_or_else(number, |()| 0),
+        };
+        if send(socket, &answer.to_bytes(), SendFlags::NOSIGNAL).is_err() {
             return;
         }
     }
 }
 
-/// Starts the thread that carries out orders.
+/// Starts the thread that carries out orders, and has `end` called when nobody is left who could give one.
 ///
 /// # Safety
 ///
 /// The descriptors that are inherited are open, and stay so as long as this process runs.
-pub unsafe fn start(about: Inherited) -> io::Result<()> {
+pub unsafe fn start(about: Inherited, end: fn()) -> io::Result<()> {
     // SAFETY: they stay open (contract of this function).
     let (socket, memory) = unsafe {
         (
@@ -277,7 +324,16 @@ pub unsafe fn start(about: Inherited) -> io::Result<()> {
     };
     without_signals(|| {
         let builder = std::thread::Builder::new().name("overlay".into());
-        builder.spawn(move || serve(socket, room)).map(drop)
+        let serving = move || {
+            serve(socket, room);
+            let peek = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+            let gone = recv(socket, &mut [0; 1], peek);
+            // Somebody may still be there, whose orders are for another process.
+            if !matches!(gone, Ok((_, 1..)) | Err(Errno::AGAIN | Errno::INTR)) {
+                end();
+            }
+        };
+        builder.spawn(serving).map(drop)
     })
 }
 
@@ -297,6 +353,11 @@ fn without_signals<T>(run: impl FnOnce() -> T) -> T {
     done
 }
 
+/// Ends this process, whatever it is at.
+fn end() {
+    let _ = kill_process(getpid(), Signal::KILL);
+}
+
 /// Runs when this object is loaded, before QEMU's own `main`.
 extern "C" fn loaded() {
     let Ok(text) = std::env::var(VARIABLE) else {
@@ -304,7 +365,7 @@ extern "C" fn loaded() {
     };
     let about = text.parse().map_err(io::Error::other);
     // SAFETY: whoever has set the variable has left these descriptors to this object.
-    let started = about.and_then(|about| unsafe { start(about) });
+    let started = about.and_then(|about| unsafe { start(about, end) });
     if let Err(error) = started {
         eprintln!("stellwerk-overlay: {VARIABLE}={text}: {error}");
         std::process::exit(1);

@@ -9,10 +9,13 @@ use rustix::net::{
 };
 
 use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
 
 const ROOM: u64 = 16 * PAGE;
+
+static ENDED: AtomicBool = AtomicBool::new(false);
 
 struct Vm {
     memory: File,
@@ -42,7 +45,12 @@ impl Vm {
         };
         std::mem::forget(inherited);
         // SAFETY: both were just made for it and let go.
-        unsafe { start(about.to_string().parse().unwrap()) }.unwrap();
+        unsafe {
+            start(about.to_string().parse().unwrap(), || {
+                ENDED.store(true, Ordering::Relaxed)
+            })
+        }
+        .unwrap();
         Self {
             memory,
             base: std::ptr::null(),
@@ -65,6 +73,7 @@ impl Vm {
             length,
             offset,
             lays: file.is_some().into(),
+            number: 7,
         };
         self.send(&order.to_bytes(), file)
     }
@@ -86,10 +95,11 @@ impl Vm {
     }
 
     fn answer(&self) -> c_int {
-        let mut answer = [0; 4];
-        let (length, _) = recv(&self.orders, &mut answer, RecvFlags::empty()).unwrap();
-        assert_eq!(length, answer.len());
-        c_int::from_ne_bytes(answer)
+        let mut bytes = [0; 64];
+        let (length, _) = recv(&self.orders, &mut bytes, RecvFlags::empty()).unwrap();
+        let answer = Answer::from_bytes(&bytes[..length]).unwrap();
+        assert!([0, 7].contains(&answer.number));
+        answer.error
     }
 
     /// What the VM has at a place.
@@ -160,6 +170,7 @@ fn nothing_is_laid_outside_the_room_or_beside_pages() {
         length: PAGE,
         offset: 0,
         lays: 1,
+        number: 7,
     };
     assert_eq!(vm.send(&order.to_bytes(), None), libc::EBADF);
     // A file that cannot be mapped is the system's to refuse, and the next order is carried out.
@@ -179,6 +190,7 @@ fn an_order_waits_for_the_vm_and_for_the_process_that_has_it() {
         length: PAGE,
         offset: 0,
         lays: 1,
+        number: 7,
     };
     vm.tell(&order.to_bytes(), Some(&file));
     let vm = vm.mapped();
@@ -196,4 +208,24 @@ fn what_is_inherited_is_read_back_as_it_was_written() {
     };
     assert_eq!(about.to_string().parse(), Ok(about));
     assert!("3,4,5".parse::<Inherited>().is_err());
+}
+
+#[test]
+fn when_nobody_is_left_who_gives_orders_the_process_ends() {
+    let vm = Vm::new().mapped();
+    let another = vm.orders.try_clone().unwrap();
+    assert_eq!(vm.order(ROOM, PAGE, 0, Some(&client(1))), 0);
+    drop(vm);
+    // The one who takes over goes on.
+    let vm = Vm {
+        memory: tempfile::tempfile().unwrap(),
+        base: std::ptr::null(),
+        orders: another,
+    };
+    assert_eq!(vm.order(ROOM, PAGE, 0, None), 0);
+    assert!(!ENDED.load(Ordering::Relaxed));
+    drop(vm);
+    while !ENDED.load(Ordering::Relaxed) {
+        std::thread::sleep(PAUSE);
+    }
 }

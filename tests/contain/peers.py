@@ -284,7 +284,7 @@ def case_accept_fails(scene):
     scene.up(descriptors=(1024, 1024))
     good, window = scene.connect("good").rings[0], scene.window("late")
     good.works()
-    daemon, appliance = scene.daemon.pid, scene.serving()
+    daemon, appliance = scene.daemon_pid(), scene.serving()
     # The lowest number that is free is the one that accept(2) would give; the highest 64 are kept back for the appliance.
     used = {int(fd) for fd in os.listdir(f"/proc/{daemon}/fd")}
     lowest = next(number for number in range(1024) if number not in used)

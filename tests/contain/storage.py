@@ -34,14 +34,14 @@ def in_a_read_that_hangs(scene):
 
 def looks(scene):
     """Processes of the daemon's that look at a disk's file."""
-    found = []
+    found, daemon = [], str(scene.daemon_pid())
     for process in Path("/proc").glob("[0-9]*"):
         try:
             words = (process / "cmdline").read_bytes().split(b"\0")
             parent = (process / "stat").read_text().rpartition(")")[2].split()[1]
         except OSError:
             continue
-        if words[1:2] == [b"look"] and parent == str(scene.daemon.pid):
+        if words[1:2] == [b"look"] and parent == daemon:
             found.append(int(process.name))
     return found
 

@@ -114,6 +114,19 @@ impl<'w, W: Wake> Remote<'w, W> {
         self.await_status(index, |irb| irb.scsw.ended())
     }
 
+    /// Waits for the answer to the last request of an earlier client, which has ended before it had it.
+    ///
+    /// # Errors
+    ///
+    /// It did not come in time.
+    pub fn catch_up(&mut self, id: SubchannelId) -> Result<(), RemoteError> {
+        let index = u32::from(id.number());
+        let asked = self
+            .area
+            .word::<Command>(index, offset_of!(Command, sequence))?;
+        self.await_response(index, asked.load())
+    }
+
     /// Waits for status of any kind, and takes it.
     ///
     /// # Errors
@@ -209,6 +222,15 @@ impl<'w, W: Wake> Remote<'w, W> {
         self.area
             .word::<Command>(index, offset_of!(Command, sequence))?
             .store(sequence);
+        self.await_response(index, sequence)?;
+        let response: Response = self.area.read(index)?;
+        match response.condition.get() {
+            Response::OPERAND => Err(Refusal::Operand.into()),
+            condition => u8::try_from(condition).map_err(|_| RemoteError::Invalid),
+        }
+    }
+
+    fn await_response(&mut self, index: u32, sequence: u32) -> Result<(), RemoteError> {
         self.wake.ring();
         let answered = self
             .area
@@ -219,11 +241,7 @@ impl<'w, W: Wake> Remote<'w, W> {
                 return Err(RemoteError::Timeout);
             }
         }
-        let response: Response = self.area.read(index)?;
-        match response.condition.get() {
-            Response::OPERAND => Err(Refusal::Operand.into()),
-            condition => u8::try_from(condition).map_err(|_| RemoteError::Invalid),
-        }
+        Ok(())
     }
 
     fn test_subchannel(&mut self, index: u32) -> Result<Tested, RemoteError> {

@@ -1,5 +1,6 @@
 //! Commands and their options.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -7,6 +8,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use dasd_tools::format::Layout;
 use strum::VariantNames;
 
+use crate::keeper;
 use crate::vm::look;
 
 /// Storage driver domain for KVM on s390x: runs the appliance and connects clients to it.
@@ -41,6 +43,12 @@ pub enum Command {
     },
     /// Show the appliance, its subchannels, clients and counters
     Status(Show),
+    /// Keep descriptors for the daemon: what it starts when its keeper has died
+    #[command(hide = true, name = keeper::KEEP)]
+    Keep {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        up: Vec<OsString>,
+    },
     /// Look at the file of a disk: what the daemon starts so that it is not held up itself
     #[command(hide = true, name = look::COMMAND)]
     Look(look::Order),

@@ -73,6 +73,31 @@ impl<'a> Plugger<'a> {
         }
     }
 
+    /// How long the disks' images were when QEMU opened them.
+    pub fn sizes(&self) -> &[Option<u64>] {
+        &self.sizes
+    }
+
+    /// Goes on with a VM that another daemon has given its devices: those that it does not have are tried again.
+    pub fn take_over(&mut self, mut monitor: Monitor, sizes: &[Option<u64>]) {
+        for what in self.shared.plugged.all() {
+            match monitor.has(&what.id()) {
+                Ok(true) => self.shared.plugged.good(what),
+                Ok(false) => {
+                    let trouble = "QEMU did not have it when this daemon took over";
+                    self.shared.plugged.failed(what, trouble.into());
+                }
+                // Whatever it is shows again when the monitor is used.
+                Err(error) => tracing::warn!(%error, "{}", what.label(&self.shared.config)),
+            }
+        }
+        for (known, size) in self.sizes.iter_mut().zip(sizes) {
+            *known = *size;
+        }
+        self.next_check = Some(Instant::now() + PAUSE);
+        self.monitor = Some(monitor);
+    }
+
     /// Begins to look at all devices that a VM is given when it starts, and forgets what came of earlier looks.
     pub fn begin_all(&mut self) -> Vec<Pluggable> {
         let whats = self.shared.plugged.to_start_with(Instant::now());

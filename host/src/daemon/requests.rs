@@ -42,7 +42,10 @@ pub fn answer(
         }
         Request::Reserve { disk, how, seconds } => {
             let limit = Duration::from_secs(seconds);
-            answer.send(said(host.reserve(&shared.reservations, &disk, how, limit)))
+            let done = host.reserve(&shared.reservations, &disk, how, limit);
+            let reserved = shared.reservations.ours();
+            shared.handover.change(|left| left.reserved = reserved);
+            answer.send(said(done))
         }
         Request::Format { disk, order } => format(shared, host, &disk, &order, answer),
         Request::View { disk } => answer.send(said(view(host, &disk))),

@@ -19,12 +19,14 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::process::Signal;
 use vcss::control::{Life, Order};
 
+use super::handover::{Left, LeftVm};
 use super::plugged::PAUSE;
 use super::plugging::{Plugger, Qemu};
 use super::Shared;
+use crate::doorbell::Request;
 use crate::layout::AreaNumber;
 use crate::sys;
-use crate::vm::{self, console_report, Backing, Monitor, MonitorError, Pluggable, Vm};
+use crate::vm::{self, console_report, Backing, Monitor, MonitorError, Pluggable, Ports, Vm};
 use crate::windows::{Loaded, Overlay};
 
 /// How long the appliance may take to serve.
@@ -121,6 +123,51 @@ impl<'a> Supervisor<'a> {
         self.run(began)
     }
 
+    /// Takes over the VM that another daemon has left. One that did not serve yet is started anew.
+    pub fn take_over(&mut self, left: &Left) -> Result<(), Stop> {
+        self.plugger.is_first = false;
+        let vm = left.vm.as_ref();
+        let served = vm.and_then(|vm| vm.serving_since);
+        let taken = vm.map(|vm| self.take_over_vm(vm, left.daemons));
+        match (taken, served) {
+            (Some(Ok(())), Some(since)) => {
+                let ago = sys::uptime().saturating_sub(since);
+                self.shared.run.lock().serving_since = Instant::now().checked_sub(ago);
+                Ok(())
+            }
+            (Some(Err(error)), _) => {
+                tracing::error!("the appliance's VM cannot be taken over: {error:#}");
+                self.revive()
+            }
+            _ => self.revive(),
+        }
+    }
+
+    fn take_over_vm(&mut self, left: &LeftVm, daemons: u32) -> Result<()> {
+        let handover = &self.shared.handover;
+        let messages = left.messages.map(|key| handover.get(key)).transpose()?;
+        let process = handover.get(left.process)?;
+        self.vm = Some(Vm::take_over(left.pid, process.try_clone()?, messages)?);
+        self.console_from = left.console_from;
+        self.shared.run.lock().pid = left.pid;
+        if left.serving_since.is_none() {
+            return Ok(());
+        }
+        let overlay = Overlay::go_on(handover.get(left.overlay)?, process, daemons);
+        self.shared.windows.runs_already(overlay);
+        let link = UnixStream::from(handover.get(left.link)?);
+        self.shared.bell.request(Request::Link { link });
+        let monitor = handover.get(left.monitor)?.into();
+        match Monitor::take_over(monitor, self.signals.try_clone()?, daemons) {
+            Ok(monitor) => self.plugger.take_over(monitor, &left.sizes),
+            // Its end is noticed as any other is, and who has told us to stop is heard.
+            Err(error) => {
+                tracing::warn!(%error, "the monitor of the appliance's QEMU cannot be taken over")
+            }
+        }
+        Ok(())
+    }
+
     fn start(&mut self) -> Result<(), Stop> {
         let began = Instant::now();
         self.start_qemu()?;
@@ -173,23 +220,44 @@ impl<'a> Supervisor<'a> {
     fn launch(&mut self) -> Result<UnixStream> {
         let config = &self.shared.config;
         let (ours, theirs) = UnixStream::pair()?;
+        let (link, for_link) = UnixStream::pair()?;
         let (overlay, for_overlay) = Overlay::sockets()?;
         let (layout, pool) = (&self.shared.layout, self.shared.pool.as_fd());
         let inherited = [
             pool,
             theirs.as_fd(),
+            for_link.as_fd(),
             for_overlay.as_fd(),
             self.loaded.as_fd(),
         ];
-        let monitor = theirs.as_raw_fd();
-        let args = vm::args(config, layout, pool.as_raw_fd(), monitor)?;
+        let ports = Ports {
+            monitor: theirs.as_raw_fd(),
+            link: for_link.as_raw_fd(),
+        };
+        let args = vm::args(config, layout, pool.as_raw_fd(), ports)?;
         let environment = (self.loaded).environment(for_overlay.as_fd(), pool, layout.room());
         self.shared.areas.restore(config)?;
         self.shared.areas.forget_life();
         let console = self.shared.config.in_run_dir("console.log");
         self.console_from = std::fs::metadata(&console).map_or(0, |about| about.len());
         let vm = Vm::start(&config.appliance.qemu, &args, environment, &inherited)?;
-        self.overlay = Some(Overlay::new(overlay, vm.descriptor()?));
+        let handover = &self.shared.handover;
+        let messages = vm.stderr().map(|stderr| handover.keep(stderr));
+        handover.change_vm(Some(LeftVm {
+            pid: vm.pid(),
+            process: handover.keep(vm.ended())?,
+            overlay: handover.keep(&overlay)?,
+            monitor: handover.keep(&ours)?,
+            link: handover.keep(&link)?,
+            messages: messages.transpose()?,
+            console_from: self.console_from,
+            serving_since: None,
+            sizes: Vec::new(),
+        }));
+        let process = vm.ended().try_clone_to_owned()?;
+        self.overlay = Some(Overlay::new(overlay, process));
+        link.set_nonblocking(true)?;
+        self.shared.bell.request(Request::Link { link });
         self.shared.run.lock().pid = vm.pid();
         tracing::info!(
             pid = vm.pid(),
@@ -227,6 +295,13 @@ impl<'a> Supervisor<'a> {
             }
         }
         self.shared.run.lock().serving_since = Some(Instant::now());
+        let sizes = self.plugger.sizes().to_vec();
+        self.shared.handover.change(|left| {
+            if let Some(vm) = &mut left.vm {
+                vm.serving_since = Some(sys::uptime());
+                vm.sizes = sizes;
+            }
+        });
         let appliance = self.shared.areas.appliance()?;
         tracing::info!(
             version = appliance.version.as_str(),
@@ -262,7 +337,12 @@ impl<'a> Supervisor<'a> {
             // Who waits for it is not to count the time until it serves again.
             self.shared.areas.forget_life();
             self.rest()?;
-            self.shared.run.lock().restarts += 1;
+            let restarts = {
+                let mut run = self.shared.run.lock();
+                run.restarts += 1;
+                run.restarts
+            };
+            self.shared.handover.change(|left| left.restarts = restarts);
             match self.start() {
                 Err(Stop::Failed(error)) => tracing::error!("{error:#}"),
                 ended => return ended,
@@ -282,6 +362,7 @@ impl<'a> Supervisor<'a> {
         self.vm = None;
         self.overlay = None;
         self.shared.windows.has_ended();
+        self.shared.handover.change_vm(None);
     }
 
     /// Lays clients' memory over their windows: QEMU has made its VM, and that has not run yet.
@@ -297,7 +378,7 @@ impl<'a> Supervisor<'a> {
         self.kill_vm();
         let (began, mut said) = (Instant::now(), false);
         while let Some(vm) = &mut self.vm {
-            if !matches!(vm.try_wait(), Ok(None)) {
+            if vm.has_ended() {
                 self.forget_vm();
                 break;
             }
@@ -354,8 +435,8 @@ impl<'a> Supervisor<'a> {
         if stopped {
             self.wait_until(END_LIMIT, |_| false)?;
         }
-        if let Some(vm) = &mut self.vm {
-            if matches!(vm.try_wait(), Ok(None)) {
+        if let Some(vm) = &self.vm {
+            if !vm.has_ended() {
                 vm.signal(Signal::TERM);
                 self.wait_until(END_LIMIT, |_| false)?;
             }
@@ -469,9 +550,9 @@ impl<'a> Supervisor<'a> {
         let mut text = String::new();
         let mut messages = Vec::new();
         if let Some(vm) = &mut self.vm {
-            match vm.try_wait() {
-                Ok(Some(status)) => text.push_str(&format!("QEMU ended ({status})")),
-                _ => text.push_str("QEMU is still running"),
+            match vm.end() {
+                Some(how) => text.push_str(&format!("QEMU ended ({how})")),
+                None => text.push_str("QEMU is still running"),
             }
             messages = vm.messages();
             for message in &messages {

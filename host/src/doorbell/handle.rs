@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::Arc;
 
@@ -15,6 +16,8 @@ use crate::layout::{AreaNumber, Slot};
 
 #[derive(Debug)]
 pub enum Request {
+    /// The serial port of the appliance, of which one has been started.
+    Link { link: UnixStream },
     /// A queue is about to be served: listen to its kicks, pass its notifications on.
     Attach { slot: Slot, kick: Option<File> },
     /// Where the queue's notifications go from now on.

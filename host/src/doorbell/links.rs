@@ -1,13 +1,13 @@
-//! Those who connect to the wake-up thread: the appliance's QEMU, and the VMs of clients that ring by themselves.
+//! Those who connect to the wake-up thread: the VMs of clients that ring by themselves.
 
 use std::io;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::relay::{drain, LinkEvent};
-use super::thread::{add, relay_token, Endpoint, Thread, TOKEN_LINK};
+use super::thread::{add, relay_token, Endpoint, LinkChange, Thread};
 use crate::descriptors::for_peer;
-use crate::sys::has_gone;
+use crate::layout::AreaNumber;
 
 /// Connections to one link that are looked at at a time.
 const MAX_ACCEPTED: usize = 16;
@@ -42,6 +42,7 @@ impl Thread {
                 Err(error) => self.say(format_args!("link to a client: {error}")),
             }
             self.note_connected(area);
+            self.tell_link(area);
         }
         // There may be more, and no further edge says so.
         self.missed = Some(Instant::now());
@@ -86,7 +87,6 @@ impl Thread {
             return;
         }
         self.missed = None;
-        self.accept();
         let mut asleep = false;
         for area in 0..self.endpoints.len() {
             asleep |= self.accept_client(area);
@@ -113,47 +113,38 @@ impl Thread {
                 }
                 true
             }
-            LinkEvent::End => self.mark_gone(area),
+            LinkEvent::End => {
+                let asleep = self.mark_gone(area);
+                self.tell_link(area);
+                asleep
+            }
         };
         self.note_connected(area);
         asleep
     }
 
     fn note_connected(&self, area: usize) {
-        let now = matches!(self.endpoints.get(area), Some(Endpoint::Theirs(relay)) if relay.is_connected());
+        let Some(Endpoint::Theirs(relay)) = self.endpoints.get(area) else {
+            return;
+        };
         if let Some(link) = self.handle.0.links.get(area) {
-            link.there.store(now, Ordering::Relaxed);
+            link.there.store(relay.is_connected(), Ordering::Relaxed);
         }
     }
 
-    /// The appliance's QEMU connects, anew after each of its starts.
-    pub(super) fn accept(&mut self) {
-        loop {
-            let link = match self.listener.accept() {
-                Ok((link, _)) => link,
-                Err(error) => return self.not_accepted(&error),
-            };
-            // QEMU does not connect a second time: who took its place would leave the appliance without wake-ups.
-            if self.link.as_ref().is_some_and(|link| !has_gone(link)) {
-                self.say(format_args!(
-                    "refused: somebody has connected to the appliance's link, which has its QEMU"
-                ));
-                continue;
-            }
-            let ready = link
-                .set_nonblocking(true)
-                .and_then(|()| add(&self.epoll, &link, TOKEN_LINK));
-            match ready {
-                // The old connection leaves the epoll set with its last descriptor.
-                Ok(()) => {
-                    self.link = Some(link);
-                    if std::mem::take(&mut self.owed) {
-                        self.wake_appliance();
-                    }
-                }
-                Err(error) => self.say(format_args!("link to the appliance: {error}")),
-            }
-        }
+    /// Says for the next daemon who is connected.
+    fn tell_link(&self, area: usize) {
+        let (Some(Endpoint::Theirs(relay)), Some(state)) =
+            (self.endpoints.get(area), self.handle.0.links.get(area))
+        else {
+            return;
+        };
+        let blank = state.blank.load(Ordering::Relaxed);
+        let link = relay.link().and_then(|link| link.try_clone().ok());
+        let _ = self.links.send(LinkChange {
+            client: AreaNumber(area).client(),
+            link: link.map(|link| (link, blank)),
+        });
     }
 
     /// The bytes say nothing but that there is something to look at.

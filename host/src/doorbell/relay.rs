@@ -109,6 +109,10 @@ impl Relay {
         Ok(self.link.as_ref().map(|link| (link, replaced)))
     }
 
+    pub(super) const fn link(&self) -> Option<&UnixStream> {
+        self.link.as_ref()
+    }
+
     /// The client's generation: it changes when a VM begins to use the area.
     pub(super) fn generation(&self) -> u32 {
         self.generation.load()

@@ -5,6 +5,7 @@ use std::mem::offset_of;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -45,7 +46,7 @@ fn attach(fixture: &Fixture) -> (std::fs::File, std::fs::File) {
 #[test]
 fn a_kick_rings_the_bell_and_sends_no_byte_to_an_appliance_that_is_awake() {
     let fixture = Fixture::new();
-    let mut link = UnixStream::connect(fixture.link()).unwrap();
+    let mut link = fixture.link();
     let (kick, _) = attach(&fixture);
     signal(&kick);
     eventually("rung", || fixture.rung() == 2);
@@ -57,7 +58,7 @@ fn a_kick_rings_the_bell_and_sends_no_byte_to_an_appliance_that_is_awake() {
 #[test]
 fn a_kick_wakes_an_appliance_that_sleeps() {
     let fixture = Fixture::new();
-    let mut link = UnixStream::connect(fixture.link()).unwrap();
+    let mut link = fixture.link();
     let (kick, _) = attach(&fixture);
     fixture
         .appliance_word(offset_of!(DoorbellHalf, asleep))
@@ -79,7 +80,8 @@ fn the_link_survives_a_new_appliance() {
         .appliance_word(offset_of!(DoorbellHalf, asleep))
         .store(1);
     for _ in 0..3 {
-        let mut link = UnixStream::connect(fixture.link()).unwrap();
+        let (mut link, ours) = UnixStream::pair().unwrap();
+        fixture.bell.request(Request::Link { link: ours });
         link.set_read_timeout(Some(Duration::from_millis(50)))
             .unwrap();
         eventually("woken", || {
@@ -87,36 +89,6 @@ fn the_link_survives_a_new_appliance() {
             link.read(&mut [0; 8]).is_ok()
         });
     }
-}
-
-#[test]
-fn whoever_else_connects_does_not_take_the_appliances_link() {
-    let fixture = Fixture::new();
-    let (kick, _) = attach(&fixture);
-    let mut link = UnixStream::connect(fixture.link()).unwrap();
-    link.set_read_timeout(Some(Duration::from_secs(10)))
-        .unwrap();
-    for _ in 0..20 {
-        let mut other = UnixStream::connect(fixture.link()).unwrap();
-        other
-            .set_read_timeout(Some(Duration::from_secs(10)))
-            .unwrap();
-        let _ = other.write(b"rubbish");
-        // Sent away; what it had sent and nobody has read is a reset.
-        let ended = other.read(&mut [0; 8]);
-        assert!(
-            ended.as_ref().map_or_else(
-                |error| error.kind() == std::io::ErrorKind::ConnectionReset,
-                |&taken| taken == 0
-            ),
-            "{ended:?}"
-        );
-    }
-    fixture
-        .appliance_word(offset_of!(DoorbellHalf, asleep))
-        .store(1);
-    signal(&kick);
-    assert_eq!(link.read(&mut [0; 8]).unwrap(), 1);
 }
 
 #[test]
@@ -219,18 +191,23 @@ impl Bare {
             Ringer::Daemon,
             Ringer::Client {
                 name: "bare".into(),
-                listener: listen(&socket).unwrap(),
+                link: ClientLink {
+                    listener: listen(&socket).unwrap(),
+                    link: None,
+                },
             },
             Ringer::Daemon,
         ];
         let setup = Setup {
             areas: areas.numbered().cloned().zip(ringers).collect(),
             exports: Vec::new(),
-            link: listen(&dir.path().join("link.sock")).unwrap(),
+            is_taken_over: false,
+            links: mpsc::channel().0,
             poll: Duration::ZERO,
         };
         let thread = Thread::new(bell.clone(), setup).unwrap();
-        let link = UnixStream::connect(dir.path().join("link.sock")).unwrap();
+        let (link, ours) = UnixStream::pair().unwrap();
+        bell.request(Request::Link { link: ours });
         link.set_read_timeout(Some(Duration::from_secs(10)))
             .unwrap();
         Self {

@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use rustix::event::{epoll, Timespec};
@@ -29,7 +30,6 @@ const HEAL: Timespec = seconds(1);
 const NO_TIME: Timespec = seconds(0);
 
 const TOKEN_CHANGED: u64 = 0;
-const TOKEN_LISTENER: u64 = 1;
 pub(super) const TOKEN_LINK: u64 = 2;
 /// Two for each area.
 const TOKEN_RELAYS: u64 = 16;
@@ -50,8 +50,22 @@ pub enum Ringer {
     /// The client's VM, whose serial port is connected here.
     Client {
         name: String,
-        listener: UnixListener,
+        link: ClientLink,
     },
+}
+
+/// Where a client's VM connects; its VM, if that has done so already, and the client's generation before it began.
+#[derive(Debug)]
+pub struct ClientLink {
+    pub listener: UnixListener,
+    pub link: Option<(UnixStream, u32)>,
+}
+
+/// A client's VM has come, or gone.
+#[derive(Debug)]
+pub struct LinkChange {
+    pub client: usize,
+    pub link: Option<(UnixStream, u32)>,
 }
 
 #[derive(Debug)]
@@ -60,8 +74,10 @@ pub struct Setup {
     pub areas: Vec<(Area<'static>, Ringer)>,
     /// All exports, those of an area side by side.
     pub exports: Vec<Export>,
-    /// Where the appliance's QEMU connects for its serial port.
-    pub link: UnixListener,
+    /// Whether all this was served before, by another daemon: what nobody has passed on meanwhile is passed on.
+    pub is_taken_over: bool,
+    /// Who is told of the clients' VMs that come and go.
+    pub links: Sender<LinkChange>,
     /// How long to look for work before sleeping.
     pub poll: Duration,
 }
@@ -124,10 +140,9 @@ pub struct Thread {
     first_kick: u64,
     exports: Vec<Watched>,
     slots: Vec<Slot>,
-    pub(super) listener: UnixListener,
+    /// The appliance's serial port.
     pub(super) link: Option<UnixStream>,
-    /// A wake-up byte that nobody was there for.
-    pub(super) owed: bool,
+    pub(super) links: Sender<LinkChange>,
     poll: Duration,
     /// The system had nothing left for a connection: when that was.
     pub(super) missed: Option<Instant>,
@@ -138,19 +153,26 @@ impl Thread {
     /// Prepares the thread; [`Self::run`] is its body.
     pub fn new(handle: BellHandle, setup: Setup) -> anyhow::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        setup.link.set_nonblocking(true)?;
         add(&epoll, &handle.0.changed, TOKEN_CHANGED)?;
-        add_edges(&epoll, &setup.link, TOKEN_LISTENER)?;
         let first = |area| setup.exports.partition_point(|export| export.area.0 < area);
         let mut endpoints = Vec::new();
         let mut areas = Vec::new();
         for (number, (area, ringer)) in setup.areas.into_iter().enumerate() {
             areas.push(area.clone());
-            if let Ringer::Client { name, listener } = ringer {
-                listener.set_nonblocking(true)?;
-                let relay = Relay::new(name, &area, listener)?;
+            if let Ringer::Client { name, link } = ringer {
+                link.listener.set_nonblocking(true)?;
+                let (mut relay, mut blank) = (Relay::new(name, &area, link.listener)?, None);
+                if let Some((link, before)) = link.link {
+                    relay.offer(link)?;
+                    blank = Some(before);
+                }
+                if let Some(link) = relay.link() {
+                    add(&epoll, link, relay_token(number) + 1)?;
+                }
                 if let Some(link) = handle.0.links.get(number) {
-                    link.blank.store(relay.generation(), Ordering::Relaxed);
+                    let blank = blank.unwrap_or_else(|| relay.generation());
+                    link.blank.store(blank, Ordering::Relaxed);
+                    link.there.store(relay.is_connected(), Ordering::Relaxed);
                 }
                 add_edges(&epoll, relay.listener(), relay_token(number))?;
                 endpoints.push(Endpoint::Theirs(Box::new(relay)));
@@ -161,6 +183,7 @@ impl Thread {
                 exports: first(number)..first(number + 1),
             }));
         }
+        let missed = u32::from(setup.is_taken_over);
         let mut slots = Vec::new();
         let mut exports = Vec::new();
         for export in setup.exports {
@@ -173,14 +196,14 @@ impl Thread {
                     attached: false,
                     kick: None,
                     call: None,
-                    seen: counter.load(),
+                    seen: counter.load().wrapping_sub(missed),
                     counter,
                 });
             }
             let config = word(offset_of!(Notify, config))?;
             exports.push(Watched {
                 attention: export.attention,
-                config_seen: config.load(),
+                config_seen: config.load().wrapping_sub(missed),
                 config,
             });
         }
@@ -191,9 +214,8 @@ impl Thread {
             endpoints,
             exports,
             slots,
-            listener: setup.link,
             link: None,
-            owed: false,
+            links: setup.links,
             poll: setup.poll,
             missed: None,
             log: LogLimit::new(),
@@ -287,7 +309,6 @@ impl Thread {
         for event in events.iter() {
             match event.data.u64() {
                 TOKEN_CHANGED => asleep |= self.changed(),
-                TOKEN_LISTENER => self.accept(),
                 TOKEN_LINK => self.drain_link(),
                 token if token < self.first_kick => {
                     let token = token - TOKEN_RELAYS;
@@ -357,6 +378,14 @@ impl Thread {
                 let endpoint = self.endpoints.get_mut(this.area);
                 endpoint.is_some_and(Endpoint::ring)
             }
+            Request::Link { link } => {
+                if let Err(error) = add(&self.epoll, &link, TOKEN_LINK) {
+                    self.say(format_args!("link to the appliance: {error}"));
+                }
+                // The old one leaves the epoll set with its last descriptor. One that has just started looks at everything.
+                self.link = Some(link);
+                false
+            }
             Request::Call { slot, call } => {
                 if let Some(slot) = self.slots.get_mut(slot.0) {
                     slot.call = call;
@@ -384,10 +413,8 @@ impl Thread {
     }
 
     pub(super) fn wake_appliance(&mut self) {
-        let Some(link) = &self.link else {
-            self.owed = true;
-            return;
-        };
+        // One that is not there looks at everything when it starts.
+        let Some(link) = &self.link else { return };
         // When the socket is full, wake-ups enough are on their way.
         if send(link, &[1], SendFlags::DONTWAIT | SendFlags::NOSIGNAL).is_ok() {
             count(&self.handle.totals().wakes);

@@ -101,6 +101,35 @@ impl VirtioDevice {
         })
     }
 
+    /// Ends what an earlier daemon was about to have the device do. What the device has begun goes on, and whoever asks for the same
+    /// again waits for its end.
+    pub fn settle(&mut self) -> Result<(), VirtioError> {
+        for _ in 0..REPEATS {
+            self.remote.wake().begin_program(Limit::InTime);
+            let outcome = self.settle_once();
+            let lost = outcome.as_ref().is_err_and(is_lost);
+            if !lost || !self.remote.wake().is_another() {
+                return outcome;
+            }
+        }
+        Err(RemoteError::Timeout.into())
+    }
+
+    fn settle_once(&mut self) -> Result<(), VirtioError> {
+        self.remote.catch_up(self.id)?;
+        enable(&mut self.remote, self.id)?;
+        self.remote.clear(self.id).map_err(EnableError::from)?;
+        self.remote.wait(self.id)?;
+        Ok(())
+    }
+
+    /// Whether a queue is set up, and its next available-ring index.
+    pub fn position(&self, queue: u16) -> Result<(bool, u16), VirtioError> {
+        let index = self.index() * MAX_QUEUES as u32 + u32::from(queue);
+        let state: QueueState = self.remote.area().read(index)?;
+        Ok((state.size.get() != 0, state.next_avail.get()))
+    }
+
     /// Back to power-on, ready to be set up: nothing of an earlier driver is left. Waits until everything in flight has
     /// ended.
     pub fn reset(&mut self) -> Result<(), VirtioError> {
@@ -183,9 +212,7 @@ impl VirtioDevice {
             ..QueueInfo::default()
         };
         self.run(vec![step(Command::SetQueue, &released)], Limit::UntilDone)?;
-        let index = self.index() * MAX_QUEUES as u32 + u32::from(queue);
-        let state: QueueState = self.remote.area().read(index)?;
-        Ok(state.next_avail.get())
+        Ok(self.position(queue)?.1)
     }
 
     /// The first `length` bytes of the configuration space.

@@ -19,9 +19,11 @@ use parking_lot::Mutex;
 use rustix::event::epoll;
 use rustix::io::Errno;
 
+use super::state::Waiting;
 use crate::descriptors::for_peer;
 use crate::doorbell::{new_eventfd, signal, taken};
 use crate::log_limit::LogLimit;
+use crate::store::{Key, Record, Store};
 use crate::sys::has_gone;
 
 /// How long nobody is accepted after the system had nothing left for a connection.
@@ -34,6 +36,7 @@ const TOKEN_STOP: u64 = u64::MAX;
 pub struct Door {
     /// For the log: client and disk.
     label: String,
+    store: Arc<Store>,
     inner: Mutex<Inner>,
     /// Signalled when somebody has come.
     came: OwnedFd,
@@ -42,21 +45,46 @@ pub struct Door {
 #[derive(Debug)]
 struct Inner {
     current: Option<UnixStream>,
-    /// One that waits for the end of the one before it.
-    next: Option<UnixStream>,
+    /// One that waits for the end of the one before it, and where it is kept.
+    next: Option<(UnixStream, Key)>,
+    /// The latter, for the next daemon.
+    record: Record<Waiting>,
     log: LogLimit,
 }
 
+/// A connection that is to be served.
+#[derive(Debug)]
+pub struct Comer {
+    /// For its messages.
+    pub messages: UnixStream,
+    /// To watch it by.
+    pub watched: UnixStream,
+    pub key: Key,
+}
+
 impl Door {
-    pub fn new(label: &str) -> io::Result<Self> {
+    /// `waiting` has waited when another daemon died.
+    pub fn new(
+        label: &str,
+        store: Arc<Store>,
+        record: Record<Waiting>,
+        waiting: Waiting,
+    ) -> io::Result<Self> {
+        let came = new_eventfd()?;
+        let next = waiting.and_then(|key| Some((UnixStream::from(store.get(key).ok()?), key)));
+        if next.is_some() {
+            signal(&came);
+        }
         Ok(Self {
             label: label.to_owned(),
+            store,
             inner: Mutex::new(Inner {
                 current: None,
-                next: None,
+                next,
+                record,
                 log: LogLimit::new(),
             }),
-            came: new_eventfd()?,
+            came,
         })
     }
 
@@ -65,19 +93,46 @@ impl Door {
         self.came.as_fd()
     }
 
-    /// Takes the next connection, which is the current one from now on: one descriptor for the messages, one to watch it by.
-    pub fn take(&self) -> io::Result<Option<(UnixStream, UnixStream)>> {
+    /// A connection that another daemon has served is the current one.
+    pub fn take_over(&self, key: Key) -> io::Result<Comer> {
+        let stream = UnixStream::from(self.store.get(key)?);
+        let comer = Comer::new(&stream, key)?;
+        self.inner.lock().current = Some(stream);
+        Ok(comer)
+    }
+
+    /// Takes the next connection, which is the current one from now on. For the next daemon it waits until it is [`noted`](Self::noted).
+    pub fn take(&self) -> io::Result<Option<Comer>> {
         taken(self.came());
         let mut inner = self.inner.lock();
-        let Some(stream) = inner.next.take() else {
+        let Some((stream, key)) = inner.next.take() else {
             return Ok(None);
         };
-        let (messages, watched) = (
-            for_peer(stream.try_clone()?)?,
-            for_peer(stream.try_clone()?)?,
-        );
-        inner.current = Some(stream);
-        Ok(Some((messages, watched)))
+        let comer = Comer::new(&stream, key);
+        match comer {
+            Ok(_) => inner.current = Some(stream),
+            Err(_) => self.forget(&mut inner, key),
+        }
+        comer.map(Some)
+    }
+
+    /// It is written down elsewhere that a connection is there.
+    pub fn noted(&self, key: Key) {
+        let mut inner = self.inner.lock();
+        if inner.next.as_ref().is_none_or(|(_, next)| *next == key) {
+            self.note(&mut inner, None);
+        }
+    }
+
+    fn forget(&self, inner: &mut Inner, key: Key) {
+        self.note(inner, None);
+        self.store.forget(key);
+    }
+
+    fn note(&self, inner: &mut Inner, waiting: Waiting) {
+        if let Err(error) = inner.record.save(&waiting) {
+            tracing::error!(disk = self.label, %error, "a connection cannot be kept for the next daemon");
+        }
     }
 
     pub fn leave(&self) {
@@ -89,18 +144,20 @@ impl Door {
     }
 
     /// Has somebody who knocks wait, or sends them away.
-    fn offer(&self, stream: UnixStream) {
+    fn offer(&self, stream: UnixStream) -> io::Result<()> {
         let mut inner = self.inner.lock();
-        let there = |stream: &Option<UnixStream>| stream.as_ref().is_some_and(|it| !has_gone(it));
-        if there(&inner.current) || there(&inner.next) {
+        let next = inner.next.as_ref().map(|(stream, _)| stream);
+        let mut all = inner.current.iter().chain(next);
+        if all.any(|stream| !has_gone(stream)) {
             if let Some(more) = inner.log.line() {
                 tracing::warn!(
                     disk = self.label,
                     "refused: a second VM has connected to this socket, which is for one at a time{more}"
                 );
             }
-            return;
+            return Ok(());
         }
+        let key = self.store.keep_for_peer(&stream)?;
         if inner.current.is_some() {
             if let Some(more) = inner.log.line() {
                 tracing::info!(
@@ -109,8 +166,22 @@ impl Door {
                 );
             }
         }
-        inner.next = Some(stream);
+        if let Some((_, gone)) = inner.next.replace((stream, key)) {
+            self.store.forget(gone);
+        }
+        self.note(&mut inner, Some(key));
         signal(&self.came);
+        Ok(())
+    }
+}
+
+impl Comer {
+    fn new(stream: &UnixStream, key: Key) -> io::Result<Self> {
+        Ok(Self {
+            messages: for_peer(stream.try_clone()?)?,
+            watched: for_peer(stream.try_clone()?)?,
+            key,
+        })
     }
 }
 
@@ -213,7 +284,7 @@ impl Shared {
             return Ok(());
         };
         match listener.accept() {
-            Ok((stream, _)) => door.offer(for_peer(stream)?),
+            Ok((stream, _)) => door.offer(for_peer(stream)?)?,
             Err(error) if is_nobody(&error) => {}
             Err(error) => return Err(error),
         }

@@ -14,6 +14,7 @@ use super::memory::MAX_REGIONS;
 use super::ring::{check_eventfd, Place};
 use super::session::{protocol_features, refusal, Session, ABSENT, FOREIGN};
 use crate::remote::ROOM;
+use crate::store::Key;
 use crate::windows::Foreign;
 
 impl VhostUserBackendReqHandlerMut for Session {
@@ -38,7 +39,15 @@ impl VhostUserBackendReqHandlerMut for Session {
     }
 
     fn set_mem_table(&mut self, regions: &[VhostUserMemoryRegion], files: Vec<File>) -> Result<()> {
-        let regions: Vec<_> = regions.iter().copied().zip(files).collect();
+        let keys: Result<Vec<_>> = (0..)
+            .zip(&files)
+            .map(|(at, file)| self.kept(at, file))
+            .collect();
+        let regions: Vec<_> = regions
+            .iter()
+            .copied()
+            .zip(files.iter().zip(keys?))
+            .collect();
         let taken = self.memory.replace(&regions);
         taken.map_err(|foreign| self.refused(&foreign))
     }
@@ -48,7 +57,8 @@ impl VhostUserBackendReqHandlerMut for Session {
     }
 
     fn add_mem_region(&mut self, region: &VhostUserSingleMemoryRegion, file: File) -> Result<()> {
-        let taken = self.memory.add(region, &file);
+        let key = self.kept(0, &file)?;
+        let taken = self.memory.add(region, &file, key);
         taken.map_err(|foreign| self.refused(&foreign))
     }
 
@@ -133,25 +143,19 @@ impl VhostUserBackendReqHandlerMut for Session {
         if self.ring(queue)?.active {
             self.stop(queue)?;
         }
-        self.ring(queue)?.kick = Some(kick);
+        self.ring(queue)?.kick = Some(self.kept(0, &kick)?);
         self.start_if_ready(queue)
     }
 
     fn set_vring_call(&mut self, index: u8, fd: Option<File>) -> Result<()> {
         let queue = usize::from(index);
-        self.ring(queue)?;
-        if let Some(call) = &fd {
-            check_eventfd(call).map_err(Error::ReqHandlerError)?;
-        }
+        self.ring(queue)?.call = self.kept_eventfd(fd.as_ref())?;
         self.set_call(queue, fd);
         Ok(())
     }
 
     fn set_vring_err(&mut self, index: u8, fd: Option<File>) -> Result<()> {
-        if let Some(error) = &fd {
-            check_eventfd(error).map_err(Error::ReqHandlerError)?;
-        }
-        self.ring(usize::from(index))?.error = fd;
+        self.ring(usize::from(index))?.error = self.kept_eventfd(fd.as_ref())?;
         Ok(())
     }
 
@@ -166,6 +170,7 @@ impl VhostUserBackendReqHandlerMut for Session {
                 "protocol features {unknown:#x} are not offered"
             )));
         }
+        self.protocol = Some(features);
         Ok(())
     }
 
@@ -248,6 +253,12 @@ impl VhostUserBackendReqHandlerMut for Session {
 }
 
 impl Session {
+    fn kept_eventfd(&self, file: Option<&File>) -> Result<Option<Key>> {
+        let Some(file) = file else { return Ok(None) };
+        check_eventfd(file).map_err(Error::ReqHandlerError)?;
+        self.kept(0, file).map(Some)
+    }
+
     /// Memory that cannot be laid ends the connection.
     fn refused(&self, foreign: &Foreign) -> Error {
         let kind = if foreign.passes() { ABSENT } else { FOREIGN };

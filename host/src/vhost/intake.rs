@@ -28,15 +28,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{channel, Sender};
 use std::sync::Arc;
 
+use rustix::event::PollFlags;
 use rustix::net::{
-    recvmsg, sendmsg, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags,
+    recv, recvmsg, sendmsg, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
 };
 
 use super::readiness::{body_length, HEAD, MAX_BODY};
 use super::ring::check_eventfd;
 use crate::descriptors::{for_peer, MAX_FILES, MAX_WAITING};
 use crate::pool::is_sealed;
+use crate::sys::{events, ioctl_outq};
 
 /// Between a peer's socket and whoever handles its messages.
 #[derive(Debug)]
@@ -61,8 +63,69 @@ impl Intake {
         Ok((intake, theirs))
     }
 
-    /// Hands on the message that is there; `false` at the end of the connection.
-    pub fn take(&self, closer: &mut Closer) -> io::Result<bool> {
+    /// Takes the message that is there; nothing at the end of the connection. What is to be kept of it is kept by `keep` before it is
+    /// gone from the socket, where a daemon that follows this one would look for it.
+    pub fn take(
+        &self,
+        closer: &mut Closer,
+        keep: impl FnOnce(&Incoming),
+    ) -> io::Result<Option<Incoming>> {
+        if let Some(message) = self.peek(closer)? {
+            keep(&message);
+            self.read(closer, message.bytes.len())?;
+            return Ok(Some(message));
+        }
+        // It has come in pieces, and its files with some of them.
+        let message = self.read_pieces(closer)?;
+        if let Some(message) = &message {
+            keep(message);
+        }
+        Ok(message)
+    }
+
+    /// Takes a message that another daemon has kept, if it is still the next one.
+    pub fn take_again(&self, closer: &mut Closer, message: &[u8]) -> io::Result<()> {
+        let next = self.peek(closer)?;
+        if next.is_some_and(|next| next.bytes == message) {
+            self.read(closer, message.len())?;
+        }
+        Ok(())
+    }
+
+    /// The next message, if it can be had as one piece. It stays where it is.
+    fn peek(&self, closer: &mut Closer) -> io::Result<Option<Incoming>> {
+        let mut head = [0; HEAD];
+        let peek = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        match recv(&self.peer, &mut head, peek) {
+            Ok((_, HEAD)) => {}
+            _ => return Ok(None),
+        }
+        let body = body_length(&head);
+        if body > MAX_BODY {
+            return Ok(None);
+        }
+        let mut bytes = vec![0; HEAD + body as usize];
+        let mut files = Vec::new();
+        let there = receive(&self.peer, &mut bytes, &mut files, peek)?;
+        if there == bytes.len() {
+            return self.sort(bytes, files, closer).map(Some);
+        }
+        closer.close(files);
+        Ok(None)
+    }
+
+    /// Takes so many bytes, which are there.
+    fn read(&self, closer: &mut Closer, length: usize) -> io::Result<()> {
+        let (mut bytes, mut files) = (vec![0; length], Vec::new());
+        let taken = receive(&self.peer, &mut bytes, &mut files, RecvFlags::DONTWAIT)?;
+        closer.close(files.into_iter().filter(|file| !is_good(file)).collect());
+        match taken == length {
+            true => Ok(()),
+            false => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+    }
+
+    fn read_pieces(&self, closer: &mut Closer) -> io::Result<Option<Incoming>> {
         let mut message = [0; HEAD + MAX_BODY as usize];
         let mut files = Vec::new();
         let (mut have, mut wanted) = (0, HEAD);
@@ -70,21 +133,16 @@ impl Intake {
             let Some(room) = message.get_mut(have..wanted) else {
                 break;
             };
-            let taken = match receive(&self.peer, room, &mut files) {
+            let taken = match receive(&self.peer, room, &mut files, RecvFlags::empty()) {
                 Ok(taken) if taken != 0 => taken,
                 ended => {
                     closer.close(files);
-                    return ended.map(|_| false);
+                    return ended.map(|_| None);
                 }
             };
             have += taken;
             if files.len() > MAX_FILES {
-                closer.close(files);
-                return Err(io::Error::other("a message with too many files"));
-            }
-            if let Err(error) = files.iter().try_for_each(|file| for_peer(file).map(drop)) {
-                closer.close_apart(files);
-                return Err(error);
+                break;
             }
             if have == HEAD {
                 // One that claims to be longer is refused by its head.
@@ -92,35 +150,71 @@ impl Intake {
                 wanted += body.unwrap_or(0) as usize;
             }
         }
-        let is_good: Vec<bool> = files.iter().map(is_good).collect();
-        let fds: Vec<BorrowedFd<'_>> = files
-            .iter()
-            .zip(&is_good)
-            .map(|(file, good)| {
-                if *good {
-                    file.as_fd()
-                } else {
-                    self.stand_in.as_fd()
-                }
-            })
-            .collect();
-        let sent = send(&self.handler, &message[..have], &fds);
-        let bad = files.into_iter().zip(is_good).filter(|(_, good)| !good);
-        closer.close(bad.map(|(file, _)| file).collect());
-        sent.map(|()| true)
+        let bytes = message.get(..have).unwrap_or_default().to_vec();
+        self.sort(bytes, files, closer).map(Some)
     }
 
-    pub fn give_back(&self) -> io::Result<()> {
-        let mut answer = [0; HEAD + MAX_BODY as usize];
-        loop {
-            match (&self.handler).read(&mut answer) {
-                Ok(0) => return Ok(()),
-                Ok(length) => (&self.peer).write_all(answer.get(..length).unwrap_or_default())?,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(error),
+    /// A message with those of its files that are of use.
+    fn sort(&self, bytes: Vec<u8>, files: Vec<File>, closer: &mut Closer) -> io::Result<Incoming> {
+        if files.len() > MAX_FILES {
+            closer.close(files);
+            return Err(io::Error::other("a message with too many files"));
+        }
+        if let Err(error) = files.iter().try_for_each(|file| for_peer(file).map(drop)) {
+            closer.close_apart(files);
+            return Err(error);
+        }
+        let (mut sorted, mut bad) = (Vec::new(), Vec::new());
+        for file in files {
+            match is_good(&file) {
+                true => sorted.push(Some(file)),
+                false => {
+                    sorted.push(None);
+                    bad.push(file);
+                }
             }
         }
+        closer.close(bad);
+        Ok(Incoming {
+            bytes,
+            files: sorted,
+        })
     }
+
+    /// Gives a message to whoever handles it.
+    pub fn hand_on(&self, message: &Incoming) -> io::Result<()> {
+        let files = message.files.iter();
+        let files = files.map(|file| file.as_ref().unwrap_or(&self.stand_in).as_fd());
+        let files: Vec<BorrowedFd<'_>> = files.collect();
+        send(&self.handler, &message.bytes, &files)
+    }
+
+    /// What it was answered with.
+    pub fn answer(&self) -> io::Result<Vec<u8>> {
+        let mut answer = Vec::new();
+        match (&self.handler).read_to_end(&mut answer) {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
+            _ => Ok(answer),
+        }
+    }
+
+    pub fn give_back(&self, answer: &[u8]) -> io::Result<()> {
+        (&self.peer).write_all(answer)
+    }
+
+    /// Whether something that was given back has not been read yet, or the peer has gone on to say more: what was answered last has
+    /// been sent.
+    pub fn has_gone_on(&self) -> bool {
+        let unread = ioctl_outq(&self.peer).is_ok_and(|bytes| bytes != 0);
+        unread || !events(&self.peer, PollFlags::IN).is_empty()
+    }
+}
+
+/// A message of the peer's, with its files; those that are of no use to anybody are none.
+#[derive(Debug)]
+pub struct Incoming {
+    pub bytes: Vec<u8>,
+    pub files: Vec<Option<File>>,
 }
 
 /// Whether a file is of use, and its end waits for nobody.
@@ -187,10 +281,15 @@ impl Closer {
 }
 
 /// Receives some bytes, and the files that come with them.
-fn receive(from: &UnixStream, to: &mut [u8], files: &mut Vec<File>) -> io::Result<usize> {
+fn receive(
+    from: &UnixStream,
+    to: &mut [u8],
+    files: &mut Vec<File>,
+    flags: RecvFlags,
+) -> io::Result<usize> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FILES))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
-    let flags = RecvFlags::CMSG_CLOEXEC;
+    let flags = flags | RecvFlags::CMSG_CLOEXEC;
     let got = recvmsg(from, &mut [IoSliceMut::new(to)], &mut control, flags)?;
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(fds) = message {

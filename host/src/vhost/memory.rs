@@ -5,26 +5,20 @@ use std::sync::Arc;
 
 use vhost::vhost_user::message::VhostUserMemoryRegion;
 
+use super::state::RegionState;
 use crate::pool::FileIdentity;
+use crate::store::{Key, Store};
 use crate::windows::{Foreign, Piece, Queues, Windows};
 
 /// Regions that a VM may share.
 pub const MAX_REGIONS: usize = 32;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Region {
-    piece: Piece,
-    identity: FileIdentity,
-    /// Where the VM's QEMU has it.
-    user: u64,
-}
 
 /// The regions that a VM has shared, all of them laid over the client's window.
 #[derive(Debug)]
 pub struct Memory {
     windows: Arc<Windows>,
     client: usize,
-    regions: Vec<Region>,
+    regions: Vec<RegionState>,
 }
 
 impl Memory {
@@ -39,7 +33,7 @@ impl Memory {
 
     /// The connection ends.
     pub fn clear(&mut self, queues: Queues) {
-        for Region {
+        for RegionState {
             piece, identity, ..
         } in self.regions.drain(..)
         {
@@ -48,15 +42,20 @@ impl Memory {
     }
 
     /// These are all regions from now on.
-    pub fn replace(&mut self, regions: &[(VhostUserMemoryRegion, File)]) -> Result<(), Foreign> {
-        let is_kept = |known: &Region| {
+    pub fn replace(
+        &mut self,
+        regions: &[(VhostUserMemoryRegion, (&File, Key))],
+    ) -> Result<(), Foreign> {
+        let is_kept = |known: &RegionState| {
             let mut all = regions.iter();
-            all.any(|(region, file)| Region::new(region, file).is_ok_and(|it| it == *known))
+            all.any(|&(region, (file, key))| {
+                RegionState::new(&region, file, key).is_ok_and(|it| it.is_same(known))
+            })
         };
         let (kept, gone) = self.regions.drain(..).partition(is_kept);
         self.regions = kept;
         for region in gone {
-            let Region {
+            let RegionState {
                 piece, identity, ..
             } = region;
             let windows = &self.windows;
@@ -64,12 +63,17 @@ impl Memory {
         }
         regions
             .iter()
-            .try_for_each(|(region, file)| self.add(region, file))
+            .try_for_each(|&(region, (file, key))| self.add(&region, file, key))
     }
 
-    pub fn add(&mut self, region: &VhostUserMemoryRegion, file: &File) -> Result<(), Foreign> {
-        let region = Region::new(region, file)?;
-        if self.regions.contains(&region) {
+    pub fn add(
+        &mut self,
+        region: &VhostUserMemoryRegion,
+        file: &File,
+        key: Key,
+    ) -> Result<(), Foreign> {
+        let region = RegionState::new(region, file, key)?;
+        if self.regions.iter().any(|known| known.is_same(&region)) {
             return Ok(());
         }
         if self.regions.len() >= MAX_REGIONS {
@@ -82,15 +86,33 @@ impl Memory {
 
     pub fn remove(&mut self, region: &VhostUserMemoryRegion) {
         let (guest, user) = (region.guest_phys_addr, region.user_addr);
-        let is_it = |it: &Region| it.piece.guest == guest && it.user == user;
+        let is_it = |it: &RegionState| it.piece.guest == guest && it.user == user;
         let Some(at) = self.regions.iter().position(is_it) else {
             return;
         };
-        let Region {
+        let RegionState {
             piece, identity, ..
         } = self.regions.remove(at);
         self.windows
             .remove(self.client, &piece, identity, Queues::Released);
+    }
+
+    pub fn state(&self) -> Vec<RegionState> {
+        self.regions.clone()
+    }
+
+    /// Goes on with what another daemon has laid.
+    pub fn restore(&mut self, regions: &[RegionState], store: &Store) {
+        for region in regions {
+            let file = store.get(region.file).map(File::from);
+            let taken =
+                file.and_then(|file| self.windows.take_over(self.client, region.piece, file));
+            match taken {
+                Ok(()) => self.regions.push(*region),
+                // Its rings may be there. It is as if it had been taken back.
+                Err(error) => tracing::error!(%error, "a piece of a client's memory was not kept"),
+            }
+        }
     }
 
     /// The client's address of what lies at `user` in its QEMU's address space.
@@ -102,8 +124,8 @@ impl Memory {
     }
 }
 
-impl Region {
-    fn new(region: &VhostUserMemoryRegion, file: &File) -> Result<Self, Foreign> {
+impl RegionState {
+    fn new(region: &VhostUserMemoryRegion, file: &File, key: Key) -> Result<Self, Foreign> {
         let VhostUserMemoryRegion {
             guest_phys_addr: guest,
             memory_size: size,
@@ -121,7 +143,14 @@ impl Region {
             },
             identity: FileIdentity::of(file).map_err(|_| Foreign::Unknown)?,
             user,
+            file: key,
         })
+    }
+
+    /// Whether it is the same memory at the same place, wherever it is kept.
+    fn is_same(&self, other: &Self) -> bool {
+        let file = self.file;
+        *self == Self { file, ..*other }
     }
 }
 
@@ -143,8 +172,8 @@ mod tests {
             region(0, 0x8_0000, 0x7000_0000),
             region(0x8_0000, 0x8_0000, 0x9000_0000),
         );
-        memory.add(&low, &file).unwrap();
-        memory.add(&high, &file).unwrap();
+        memory.add(&low, &file, Key(1)).unwrap();
+        memory.add(&high, &file, Key(1)).unwrap();
         assert_eq!(memory.client_address(0x7000_1000), Some(0x1000));
         assert_eq!(memory.client_address(0x9000_1000), Some(0x8_1000));
         assert_eq!(memory.client_address(0x7008_0000), None);
@@ -152,7 +181,7 @@ mod tests {
         memory.remove(&low);
         assert_eq!(memory.client_address(0x7000_1000), None);
         let copy = || file.try_clone().unwrap();
-        memory.replace(&[(low, copy())]).unwrap();
+        memory.replace(&[(low, (&copy(), Key(2)))]).unwrap();
         assert_eq!(memory.client_address(0x7000_1000), Some(0x1000));
         assert_eq!(memory.client_address(0x9000_1000), None);
         memory.clear(Queues::Released);
@@ -166,8 +195,8 @@ mod tests {
             let window = fixture.pool.layout().windows[0];
             let mut memory = Memory::new(Arc::clone(&fixture.windows), 0);
             for guest in [guest, (guest % window.length) & !0xFFF] {
-                let _ = memory.add(&region(guest, size, user), &fixture.memory());
-                let _ = memory.add(&region(guest, size & 0xF_F000, user), &fixture.memory());
+                let _ = memory.add(&region(guest, size, user), &fixture.memory(), Key(1));
+                let _ = memory.add(&region(guest, size & 0xF_F000, user), &fixture.memory(), Key(1));
             }
             for probe in [probe, user, user.wrapping_add(size - 1)] {
                 let found = memory.client_address(probe);

@@ -4,29 +4,21 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 
+use serde::{Deserialize, Serialize};
+
+use super::state::RingState;
 use crate::descriptors::for_peer;
 
 /// Where a ring's three parts are, as client addresses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
     pub descriptors: u64,
     pub driver: u64,
     pub device: u64,
 }
 
-/// A ring. It is served while it has been kicked off, and enabled.
-#[derive(Debug, Default)]
-pub struct Ring {
-    pub size: u16,
-    /// Where it begins.
-    pub base: u16,
-    pub place: Option<Place>,
-    /// The eventfd that the guest kicks. Its arrival starts the ring.
-    pub kick: Option<File>,
-    pub error: Option<File>,
-    pub enabled: bool,
-    pub active: bool,
-}
+/// A ring. It is served while it has been kicked off (the arrival of its kick eventfd starts it), and enabled.
+pub type Ring = RingState;
 
 impl Ring {
     /// Whether everything is there that it takes to serve it.

@@ -1,10 +1,12 @@
 //! The socket of one export.
 
-use std::fs;
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -12,12 +14,15 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags};
 use vhost::vhost_user::{BackendReqHandler, Error};
 
-use super::door::{Acceptor, Door};
-use super::intake::{Closer, Intake};
+use super::door::{Acceptor, Comer, Door};
+use super::intake::{Closer, Incoming, Intake};
 use super::readiness::{readiness, Readiness};
 use super::session::{refusal, Session, ABSENT, FOREIGN};
+use super::state::{set_up, Bytes, Connection, Message, Waiting, VERSION};
+use crate::descriptors::for_peer;
 use crate::doorbell::{new_eventfd, signal, taken};
 use crate::log_limit::LogLimit;
+use crate::store::{Key, Record, Store};
 use crate::sys;
 
 /// How long the rest of a message, or room for an answer, may take to come.
@@ -26,6 +31,14 @@ const MESSAGE_LIMIT: Duration = Duration::from_secs(10);
 const MESSAGE_TICK: Duration = Duration::from_millis(10);
 /// How long a refusal is shown after the end of its connection.
 const SHOWN: Duration = Duration::from_secs(5);
+
+/// So many daemons may begin to handle a message: one that has died of it, or around it, and one more.
+const MOST_BEGUN: u32 = 2;
+/// How long it is waited for what shows that an answer has been sent.
+const ANSWER_LIMIT: Duration = Duration::from_millis(50);
+const ANSWER_TICK: Duration = Duration::from_millis(1);
+
+type Handler = BackendReqHandler<Mutex<Session>>;
 
 /// Why a peer is sent away that has sent such files.
 const UNCLOSED: &str =
@@ -39,6 +52,24 @@ pub struct Server {
     acceptor: Arc<Acceptor>,
     token: u64,
     thread: Option<JoinHandle<()>>,
+}
+
+/// Where VMs connect.
+#[derive(Debug)]
+pub struct Socket {
+    pub path: PathBuf,
+    pub listener: UnixListener,
+}
+
+/// What is kept of an export's connections.
+#[derive(Debug)]
+pub struct Kept {
+    pub store: Arc<Store>,
+    pub record: Record<Connection>,
+    pub door: Record<Waiting>,
+    /// What another daemon has left.
+    pub connection: Option<Connection>,
+    pub waiting: Waiting,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,15 +94,21 @@ struct State {
 }
 
 impl Server {
-    /// Opens the socket, for its owner only, and starts to serve.
+    /// Starts to serve whoever connects to a socket, and first of all a connection that another daemon has left.
     pub fn start(
-        path: &Path,
+        socket: Socket,
         session: Session,
+        kept: Kept,
         attention: OwnedFd,
         acceptor: &Arc<Acceptor>,
     ) -> io::Result<Self> {
-        let listener = sys::listen(path)?;
-        let door = Arc::new(Door::new(session.label())?);
+        let Socket { path, listener } = socket;
+        // It may have died between the two notes of the same one.
+        let served = kept.connection.as_ref().and_then(|it| it.stream);
+        let waiting = kept.waiting.filter(|&key| Some(key) != served);
+        let store = Arc::clone(&kept.store);
+        let door = Door::new(session.label(), store, kept.door, waiting)?;
+        let door = Arc::new(door);
         let shared = Arc::new(Shared {
             stop: new_eventfd()?,
             door: Arc::clone(&door),
@@ -86,14 +123,19 @@ impl Server {
             not_begun: false,
             refusals: 0,
             closer: Closer::default(),
+            store: kept.store,
+            record: kept.record,
+            stream: None,
+            begun: false,
+            keys: BTreeSet::new(),
             log: LogLimit::new(),
             refusal_log: LogLimit::new(),
         };
         let thread = std::thread::Builder::new()
             .name("vhost-user".into())
-            .spawn(move || worker.run())?;
+            .spawn(move || worker.run(kept.connection))?;
         Ok(Self {
-            path: path.to_owned(),
+            path,
             shared,
             token: acceptor.add(listener, door)?,
             acceptor: Arc::clone(acceptor),
@@ -154,6 +196,14 @@ struct Worker {
     /// Of the present connection.
     refusals: u32,
     closer: Closer,
+    store: Arc<Store>,
+    record: Record<Connection>,
+    /// Of the present connection.
+    stream: Option<Key>,
+    /// Whether the device has been put back to power-on for it.
+    begun: bool,
+    /// All that is kept of it.
+    keys: BTreeSet<Key>,
     log: LogLimit,
     /// Apart from the other one, so that a peer that comes and goes leaves room for why it is refused.
     refusal_log: LogLimit,
@@ -169,13 +219,25 @@ enum Event {
 }
 
 impl Worker {
-    fn run(mut self) {
+    fn run(mut self, left: Option<Connection>) {
+        if let Some((left, key)) = left.and_then(|left| left.stream.map(|key| (left, key))) {
+            self.keys = left.keys().collect();
+            match self.shared.door.take_over(key) {
+                Ok(comer) if left.begun => self.go_on(comer, left),
+                Ok(comer) => self.connection(comer),
+                Err(error) => {
+                    self.say(&format!("its connection was not kept: {error}"));
+                    self.end();
+                }
+            }
+            self.shared.door.leave();
+        }
         loop {
             match self.wait(Some(self.shared.door.came()), None) {
                 Event::Stop => return,
                 Event::Readable => match self.shared.door.take() {
-                    Ok(Some((messages, watched))) => {
-                        self.connection(messages, &watched);
+                    Ok(Some(comer)) => {
+                        self.connection(comer);
                         self.shared.door.leave();
                     }
                     Ok(None) => {}
@@ -186,89 +248,236 @@ impl Worker {
         }
     }
 
-    fn connection(&mut self, stream: UnixStream, watched: &UnixStream) {
+    fn connection(&mut self, comer: Comer) {
+        self.stream = Some(comer.key);
+        self.begun = false;
+        self.save(None, None);
+        self.shared.door.noted(comer.key);
         let begun = self.session().begin();
         match begun {
             Ok(()) => {
-                *self.shared.state.lock() = State {
-                    connected: true,
-                    refused: None,
-                };
                 if self.not_begun {
                     self.last_refusal.clear();
                     self.not_begun = false;
                 }
-                // A peer that is refused comes again at once, for ever: that is said once.
-                let again = !self.last_refusal.is_empty();
-                self.refusals = 0;
-                if !again {
-                    self.say("connected");
-                }
-                let why = self.messages(stream, watched);
-                self.session().end();
-                if !again || self.refusals == 0 {
-                    self.say(&format!("disconnected{why}"));
-                }
-                if self.refusals == 0 {
-                    self.last_refusal.clear();
-                }
-                self.shared.state.lock().connected = false;
+                self.serve(comer, None);
             }
             Err(error) => {
                 self.refused(&error);
                 self.not_begun = true;
+                self.stream = None;
+                self.save(None, None);
             }
         }
     }
 
-    /// Serves messages until the connection ends; says why it did.
-    fn messages(&mut self, stream: UnixStream, watched: &UnixStream) -> String {
-        let (intake, stream) = match Intake::new(stream) {
-            Ok(made) => made,
-            Err(error) => return format!(": {error}"),
+    /// Goes on with a connection of another daemon's.
+    fn go_on(&mut self, comer: Comer, left: Connection) {
+        self.stream = Some(comer.key);
+        self.begun = true;
+        self.shared.state.lock().connected = true;
+        let settled = self.session().settle();
+        match settled {
+            Ok(()) => self.serve(comer, Some(left)),
+            Err(error) => {
+                self.refused(&error);
+                self.end();
+            }
+        }
+    }
+
+    fn serve(&mut self, comer: Comer, left: Option<Connection>) {
+        *self.shared.state.lock() = State {
+            connected: true,
+            refused: None,
         };
+        // A peer that is refused comes again at once, for ever: that is said once.
+        let again = !self.last_refusal.is_empty() || left.is_some();
+        self.refusals = 0;
+        if !again {
+            self.say("connected");
+        }
+        if left.is_none() {
+            self.begun = true;
+            self.save(None, None);
+        }
+        let why = match self.messages(comer, left) {
+            Ok(never) => match never {},
+            Err(why) => why,
+        };
+        self.end();
+        if !again || self.refusals == 0 {
+            self.say(&format!("disconnected{why}"));
+        }
+        if self.refusals == 0 {
+            self.last_refusal.clear();
+        }
+    }
+
+    fn end(&mut self) {
+        self.session().end();
+        self.stream = None;
+        self.save(None, None);
+        self.shared.state.lock().connected = false;
+    }
+
+    /// Serves messages until the connection ends, for this reason.
+    fn messages(&mut self, comer: Comer, left: Option<Connection>) -> Result<Infallible, String> {
+        let told = |error: io::Error| format!(": {error}");
+        let watched = &comer.watched;
+        let (intake, stream) = Intake::new(comer.messages).map_err(told)?;
         let mut peer = BackendReqHandler::from_stream(stream, Arc::clone(&self.session));
+        if let Some(left) = left {
+            self.finish(&intake, &mut peer, left)?;
+        }
         loop {
             if self.closer.is_full() {
                 self.refused(&refusal(UNCLOSED));
-                return String::new();
+                return Err(String::new());
             }
             match self.wait_for_message(watched) {
-                Event::Stop => return ": shutting down".into(),
+                Event::Stop => return Err(": shutting down".into()),
                 Event::Attention => self.session().attention(),
-                Event::Stuck(why) => return format!(": {why}"),
+                Event::Stuck(why) => return Err(format!(": {why}")),
                 Event::Tick => {}
                 Event::Readable => {
-                    match intake.take(&mut self.closer) {
-                        Ok(true) => {}
-                        Ok(false) => return String::new(),
-                        Err(error) => return format!(": {error}"),
-                    }
-                    let handled = peer.handle_request();
-                    if let Err(error) = intake.give_back() {
-                        return format!(": {error}");
-                    }
-                    match handled {
-                        Ok(()) if self.session().is_served() => {
-                            self.shared.state.lock().refused = None
+                    let mut closer = std::mem::take(&mut self.closer);
+                    let mut kept = None;
+                    let taken = intake.take(&mut closer, |message| kept = self.keep(message));
+                    self.closer = closer;
+                    match (taken.map_err(told)?, kept) {
+                        (Some(message), Some(kept)) => {
+                            self.handle(&intake, &mut peer, &message, kept)?;
                         }
-                        Ok(()) => {}
-                        Err(Error::ReqHandlerError(error)) if error.kind() == ABSENT => {
-                            return format!(": {error}");
-                        }
-                        Err(error @ Error::ReqHandlerError(_)) => {
-                            self.refused(&error);
-                            let foreign = matches!(&error, Error::ReqHandlerError(error) if error.kind() == FOREIGN);
-                            if foreign && !self.session().is_served() {
-                                return String::new();
-                            }
-                        }
-                        Err(Error::Disconnected) => return String::new(),
-                        Err(error) => return format!(": {error}"),
+                        (Some(_), None) => return Err(": there is no room to keep it".into()),
+                        (None, _) => return Err(String::new()),
                     }
                 }
             }
         }
+    }
+
+    /// Keeps a message before it is handled.
+    fn keep(&mut self, message: &Incoming) -> Option<Message> {
+        let files = message.files.iter().map(|file| {
+            let key = file.as_ref().map(|file| self.store.keep_for_peer(file));
+            key.transpose()
+        });
+        let files: Vec<Option<Key>> = files.collect::<io::Result<_>>().ok()?;
+        self.keys.extend(files.iter().flatten());
+        let message = Message {
+            bytes: Bytes(message.bytes.clone()),
+            files,
+            begun: 1,
+        };
+        self.save(Some(&message), None);
+        Some(message)
+    }
+
+    /// Handles a message that is kept, and answers it.
+    fn handle(
+        &mut self,
+        intake: &Intake,
+        peer: &mut Handler,
+        message: &Incoming,
+        kept: Message,
+    ) -> Result<(), String> {
+        let told = |error: io::Error| format!(": {error}");
+        self.session().incoming = kept.files;
+        intake.hand_on(message).map_err(told)?;
+        let handled = peer.handle_request();
+        let answer = intake.answer().map_err(told)?;
+        let is_answered = !answer.is_empty();
+        self.save(None, is_answered.then(|| Bytes(answer.clone())));
+        if is_answered {
+            intake.give_back(&answer).map_err(told)?;
+            self.save(None, None);
+        }
+        match handled {
+            Ok(()) if self.session().is_served() => self.shared.state.lock().refused = None,
+            Ok(()) => {}
+            Err(Error::ReqHandlerError(error)) if error.kind() == ABSENT => {
+                return Err(told(error));
+            }
+            Err(error @ Error::ReqHandlerError(_)) => {
+                self.refused(&error);
+                let foreign =
+                    matches!(&error, Error::ReqHandlerError(error) if error.kind() == FOREIGN);
+                if foreign && !self.session().is_served() {
+                    return Err(String::new());
+                }
+            }
+            Err(Error::Disconnected) => return Err(String::new()),
+            Err(error) => return Err(format!(": {error}")),
+        }
+        Ok(())
+    }
+
+    /// Brings the handler to where it was, and to an end what another daemon was at when it died.
+    fn finish(
+        &mut self,
+        intake: &Intake,
+        peer: &mut Handler,
+        left: Connection,
+    ) -> Result<(), String> {
+        let told = |error: io::Error| format!(": {error}");
+        for bytes in set_up(&left.session) {
+            let files = Vec::new();
+            intake.hand_on(&Incoming { bytes, files }).map_err(told)?;
+            peer.handle_request()
+                .map_err(|error| format!(": {error}"))?;
+            intake.answer().map_err(told)?;
+        }
+        if let Some(mut kept) = left.message {
+            if kept.begun > MOST_BEGUN {
+                return Err(": the daemon has died of its message".into());
+            }
+            kept.begun += 1;
+            self.save(Some(&kept), None);
+            let bytes = kept.bytes.0.clone();
+            intake.take_again(&mut self.closer, &bytes).map_err(told)?;
+            let file = |key: Option<Key>| {
+                let file = key.map(|key| self.store.get(key).and_then(for_peer));
+                Ok(file.transpose()?.map(File::from))
+            };
+            let files: io::Result<_> = kept.files.iter().copied().map(file).collect();
+            let files = files.map_err(told)?;
+            return self.handle(intake, peer, &Incoming { bytes, files }, kept);
+        }
+        if let Some(Bytes(answer)) = left.answer {
+            // Killed around the call that sends it: one that has got its answer goes on at once.
+            let until = Instant::now() + ANSWER_LIMIT;
+            while !intake.has_gone_on() && Instant::now() < until {
+                std::thread::sleep(ANSWER_TICK);
+            }
+            if !intake.has_gone_on() {
+                intake.give_back(&answer).map_err(told)?;
+            }
+            self.save(None, None);
+        }
+        Ok(())
+    }
+
+    /// Keeps where the connection is, and forgets what is not needed for it any more.
+    fn save(&mut self, message: Option<&Message>, answer: Option<Bytes>) {
+        let connection = Connection {
+            version: VERSION,
+            stream: self.stream,
+            begun: self.begun,
+            session: self.session().state(),
+            message: message.cloned(),
+            answer,
+        };
+        if let Err(error) = self.record.save(&connection) {
+            if let Some(more) = self.log.line() {
+                tracing::error!(disk = self.label, %error, "its connection cannot be kept for the next daemon{more}");
+            }
+        }
+        let wanted: BTreeSet<Key> = connection.keys().collect();
+        self.keys
+            .difference(&wanted)
+            .for_each(|&key| self.store.forget(key));
+        self.keys = wanted;
     }
 
     fn refused(&mut self, error: &Error) {

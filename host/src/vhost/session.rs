@@ -1,5 +1,8 @@
 //! An export as its vhost-user peer has set it up.
 
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use vcss::control::Life;
@@ -10,12 +13,14 @@ use zerocopy::big_endian::{U16, U32, U64};
 
 use super::memory::Memory;
 use super::ring::Ring;
+use super::state::SessionState;
 use crate::areas::Areas;
 use crate::descriptors::for_peer;
 use crate::doorbell::{BellHandle, Request};
 use crate::layout::Slot;
 use crate::log_limit::LogLimit;
 use crate::remote::{VirtioDevice, VirtioError};
+use crate::store::{Key, Store};
 use crate::windows::Queues;
 
 /// How long a new connection waits for an appliance that is being started.
@@ -46,9 +51,14 @@ pub struct Session {
     pub(super) device: VirtioDevice,
     areas: Areas,
     bell: BellHandle,
+    store: Arc<Store>,
+    /// Where the files of the message that is handled are kept.
+    pub(super) incoming: Vec<Option<Key>>,
     /// What the device offers, once it has been asked.
     offered: Option<u64>,
     chosen: u64,
+    /// Of the protocol's features, those that the peer has chosen.
+    pub(super) protocol: Option<u64>,
     /// What the device has been told, if it has.
     negotiated: Option<u64>,
     /// Whether the device has been told that the driver is ready.
@@ -64,6 +74,7 @@ impl Session {
         device: VirtioDevice,
         areas: Areas,
         bell: BellHandle,
+        store: Arc<Store>,
     ) -> Self {
         let mut rings = Vec::new();
         rings.resize_with(usize::from(identity.queues), Ring::default);
@@ -74,8 +85,11 @@ impl Session {
             device,
             areas,
             bell,
+            store,
+            incoming: Vec::new(),
             offered: None,
             chosen: 0,
+            protocol: None,
             negotiated: None,
             live: false,
             log: LogLimit::new(),
@@ -125,7 +139,107 @@ impl Session {
         self.rings.fill_with(Ring::default);
         self.memory.clear(queues);
         self.chosen = 0;
+        self.protocol = None;
         self.offered = None;
+    }
+
+    /// Where a file is kept: the one at this place among those that have come with the message.
+    pub(super) fn kept(&self, at: usize, file: &File) -> Result<Key> {
+        match self.incoming.get(at).copied().flatten() {
+            Some(key) => Ok(key),
+            None => self
+                .store
+                .keep_for_peer(file)
+                .map_err(Error::ReqHandlerError),
+        }
+    }
+
+    /// What is to be kept of it.
+    pub fn state(&self) -> SessionState {
+        SessionState {
+            offered: self.offered,
+            chosen: self.chosen,
+            protocol: self.protocol,
+            negotiated: self.negotiated,
+            live: self.live,
+            rings: self.rings.clone(),
+            regions: self.memory.state(),
+        }
+    }
+
+    /// Goes on as another daemon has left it. Its rings are served at once: the device does so all the while.
+    pub fn restore(&mut self, state: &SessionState) {
+        self.offered = state.offered;
+        self.chosen = state.chosen;
+        self.protocol = state.protocol;
+        self.negotiated = state.negotiated;
+        self.live = state.live;
+        for (ring, kept) in self.rings.iter_mut().zip(&state.rings) {
+            *ring = kept.clone();
+        }
+        self.memory.restore(&state.regions, &self.store);
+        for queue in 0..self.rings.len() {
+            let Some(ring) = self.rings.get(queue) else {
+                break;
+            };
+            let call = ring.call.and_then(|key| self.store.get(key).ok());
+            let is_served = ring.active;
+            self.set_call(queue, call.map(File::from));
+            if is_served {
+                self.attach_again(queue);
+            }
+        }
+    }
+
+    /// Finds out how far the device has come with what the daemon before was about to have it do.
+    pub fn settle(&mut self) -> Result<()> {
+        self.device.settle()?;
+        for queue in 0..self.rings.len() {
+            let (is_set_up, next) = self.device.position(queue as u16)?;
+            let ring = self.ring(queue)?;
+            match (ring.active, is_set_up) {
+                (true, false) => {
+                    self.detach(queue);
+                    self.ring(queue)?.base = next;
+                }
+                (false, true) => {
+                    ring.active = true;
+                    self.attach_again(queue);
+                }
+                _ => {}
+            }
+        }
+        if self.is_served() {
+            // A queue is set up when all this has been done, or all but the last.
+            self.negotiated.get_or_insert(self.wanted());
+            if !self.live {
+                self.device.driver_ok()?;
+                self.live = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// Of a ring that is served already.
+    fn attach_again(&self, queue: usize) {
+        match self.kick(queue) {
+            Ok(kick) => self.attach(queue, kick),
+            Err(error) => {
+                tracing::error!(disk = self.label(), queue, %error, "its kicks are not heard")
+            }
+        }
+    }
+
+    /// The wake-up thread listens to a ring's kicks, and passes its notifications on.
+    fn attach(&self, queue: usize, kick: Option<File>) {
+        let slot = self.identity.first_slot.queue(queue);
+        self.bell.request(Request::Attach { slot, kick });
+    }
+
+    fn kick(&self, queue: usize) -> io::Result<Option<File>> {
+        let key = self.rings.get(queue).and_then(|ring| ring.kick);
+        let kick = key.map(|key| self.store.get(key).and_then(for_peer));
+        Ok(kick.transpose()?.map(File::from))
     }
 
     /// Releases the queues and puts the device back to power-on, after everything in flight has ended.
@@ -206,10 +320,7 @@ impl Session {
             return Ok(());
         };
         let (size, base) = (ring.size, ring.base);
-        let kick = ring.kick.as_ref();
-        let kick = kick.map(|kick| kick.try_clone().and_then(for_peer));
-        let kick = kick.transpose();
-        let kick = kick.map_err(Error::ReqHandlerError)?;
+        let kick = self.kick(queue).map_err(Error::ReqHandlerError)?;
         self.negotiate()?;
         let number = queue as u16;
         let info = QueueInfo {
@@ -227,8 +338,7 @@ impl Session {
             self.device.driver_ok()?;
             self.live = true;
         }
-        let slot = self.identity.first_slot.queue(queue);
-        self.bell.request(Request::Attach { slot, kick });
+        self.attach(queue, kick);
         tracing::debug!(disk = self.label(), queue, size, base, "queue started");
         Ok(())
     }
@@ -256,7 +366,7 @@ impl Session {
         served
     }
 
-    pub fn set_call(&mut self, queue: usize, call: Option<std::fs::File>) {
+    pub fn set_call(&mut self, queue: usize, call: Option<File>) {
         let slot = self.identity.first_slot.queue(queue);
         self.bell.request(Request::Call { slot, call });
     }
@@ -272,13 +382,19 @@ impl Session {
                 "the guest's ring is damaged: the device waits for a reset{more}"
             );
         }
-        for error in self.rings.iter().filter_map(|ring| ring.error.as_ref()) {
+        let errors = self.rings.iter().filter_map(|ring| ring.error);
+        for error in errors.filter_map(|key| self.store.get(key).ok()) {
             self.bell.signal_peer(error);
         }
     }
 
+    /// The features that the device is to have.
+    fn wanted(&self) -> u64 {
+        self.chosen & !VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits()
+    }
+
     fn negotiate(&mut self) -> Result<()> {
-        let wanted = self.chosen & !VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits();
+        let wanted = self.wanted();
         if self.negotiated == Some(wanted) && !self.device.needs_reset() {
             return Ok(());
         }

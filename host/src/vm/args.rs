@@ -12,13 +12,21 @@ use crate::pool::Layout;
 /// The name by which the appliance, and a channel-level client, find their serial port.
 pub const LINK_PORT: &str = "org.stellwerk.link";
 
+/// QEMU's ends of the ways to it.
+#[derive(Clone, Copy, Debug)]
+pub struct Ports {
+    pub monitor: RawFd,
+    /// The appliance's serial port.
+    pub link: RawFd,
+}
+
 /// All arguments, but for what is given to the running VM: see [`Pluggable`](super::Pluggable). The VM's memory is the open file
-/// `pool`. It waits to be told to run, by the monitor, which is file descriptor `monitor`.
+/// `pool`. It waits to be told to run, by the monitor.
 pub fn appliance(
     config: &Config,
     layout: &Layout,
     pool: RawFd,
-    monitor: RawFd,
+    ports: Ports,
 ) -> Result<Vec<String>> {
     let this = &config.appliance;
     let run = |name: &str| comma_escaped(&this.run_dir.join(name));
@@ -48,10 +56,7 @@ pub fn appliance(
     let log = run("console.log")?;
     add("-chardev", format!("file,id=console,path={log},append=on"));
     add("-device", "sclpconsole,chardev=console".into());
-    add(
-        "-chardev",
-        format!("socket,id=link,path={}", run("link.sock")?),
-    );
+    add("-chardev", format!("socket,id=link,fd={}", ports.link));
     add(
         "-device",
         format!(
@@ -72,7 +77,10 @@ pub fn appliance(
         };
         add("-device", text);
     }
-    add("-chardev", format!("socket,id=monitor,fd={monitor}"));
+    add(
+        "-chardev",
+        format!("socket,id=monitor,fd={}", ports.monitor),
+    );
     add("-mon", "chardev=monitor,mode=control".into());
     add("-action", "panic=exit-failure".into());
     add("-display", "none".into());
@@ -111,7 +119,11 @@ mod tests {
         let file = dir.path().join("alone.toml");
         std::fs::write(&file, "[appliance]\nimage = \"i\"\nrun_dir = \"/run/x\"\n").unwrap();
         let config = Config::load(&file).unwrap();
-        let args = appliance(&config, &Layout::of(&config), 3, 4).unwrap();
+        let ports = Ports {
+            monitor: 4,
+            link: 5,
+        };
+        let args = appliance(&config, &Layout::of(&config), 3, ports).unwrap();
         let at = args.iter().position(|word| word == "-bios").unwrap();
         assert_eq!(args[at + 1], "/run/x/no-firmware.bin");
         // QEMU 11 refuses an empty file, and each byte more is loaded into memory that may be somebody's.

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use anyhow::{bail, Context, Result};
 use rustix::fs::OFlags;
+use serde::{Deserialize, Serialize};
 
 use super::look::Order;
 use crate::config::{Aio, Cache, Config, Format, Source, SECTOR};
@@ -22,7 +23,7 @@ const INCOMPATIBLE_FEATURES: usize = 79;
 const EXTERNAL_DATA_FILE: u8 = 1 << 2;
 
 /// A disk's image as it was found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Backing {
     pub device: bool,
     pub format: Format,

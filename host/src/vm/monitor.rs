@@ -20,7 +20,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use qapi::qmp::{cont, device_add, device_del, qmp_capabilities, qom_get, Event};
+use qapi::qmp::{cont, device_add, device_del, qmp_capabilities, qom_get, query_status, Event};
 use qapi::{Any, Command, Empty, Execute};
 use rustix::event::{PollFd, PollFlags};
 use serde::Serialize;
@@ -35,6 +35,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// So many devices are plugged in at a time: their commands, and the answers, fit into the sockets' buffers.
 const AT_A_TIME: usize = 16;
 const LONGEST_LINE: usize = 1 << 20;
+/// This byte is in no text: QEMU forgets what has come before it and was not a whole command.
+const RESET: u8 = 0xFF;
 /// So often the socket is read, at most, before something else is looked at.
 const READS: usize = 64;
 
@@ -150,6 +152,22 @@ impl Monitor {
         // QEMU takes this before anybody has read its greeting, too.
         this.execute(qmp_capabilities { enable: None })?;
         this.patience = PATIENCE;
+        Ok(this)
+    }
+
+    /// Goes on with a QEMU that another daemon has spoken with. `daemons` is how many there were: numbers of their commands are not
+    /// used again.
+    pub fn take_over(
+        stream: UnixStream,
+        signals: UnixStream,
+        daemons: u32,
+    ) -> Result<Self, MonitorError> {
+        let mut this = Self::new(stream, signals, PATIENCE)?;
+        this.sent = u64::from(daemons) << u32::BITS;
+        this.answered = this.sent;
+        // A command that was cut off is none.
+        this.stream.write_all(&[RESET])?;
+        this.execute(query_status {})?;
         Ok(this)
     }
 

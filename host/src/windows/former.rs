@@ -23,17 +23,23 @@ const BOOT: &str = "/proc/sys/kernel/random/boot_id";
 #[derive(Debug)]
 pub struct Former {
     path: PathBuf,
-    /// Of daemons that have died.
-    known: Vec<FileIdentity>,
     /// Which run of the system this is.
     boot: String,
+    lists: Mutex<Lists>,
+}
+
+#[derive(Debug)]
+struct Lists {
+    /// Of daemons that have died.
+    known: Vec<FileIdentity>,
     /// What this daemon serves.
-    served: Mutex<Vec<FileIdentity>>,
+    served: Vec<FileIdentity>,
 }
 
 impl Former {
-    /// Reads what a daemon has left behind in the run directory.
-    pub fn open(run_dir: &Path) -> Result<Self> {
+    /// Reads what a daemon has left behind in the run directory. Of one that is followed by this one, all is this one's but for what it
+    /// had found itself, `known`.
+    pub fn open(run_dir: &Path, known: Option<&[FileIdentity]>) -> Result<Self> {
         let path = run_dir.join(NAME);
         let boot = fs::read_to_string(BOOT).with_context(|| BOOT.to_owned())?;
         let text = match fs::read_to_string(&path) {
@@ -42,10 +48,11 @@ impl Former {
             Err(error) => return Err(error).with_context(|| path.display().to_string()),
         };
         // No VM outlives the system that it ran on, and the next one's files have the same numbers.
-        let known = text.strip_prefix(&boot).unwrap_or_default();
+        let listed = text.strip_prefix(&boot).unwrap_or_default();
+        let listed = listed.lines().filter_map(FileIdentity::parse);
+        let (known, served) = listed.partition(|it| known.is_none_or(|known| known.contains(it)));
         Ok(Self {
-            known: known.lines().filter_map(FileIdentity::parse).collect(),
-            served: Mutex::default(),
+            lists: Mutex::new(Lists { known, served }),
             path,
             boot,
         })
@@ -53,32 +60,37 @@ impl Former {
 
     /// Whether a daemon that has died has served this memory.
     pub fn has(&self, memory: FileIdentity) -> bool {
-        self.known.contains(&memory)
+        self.lists.lock().known.contains(&memory)
     }
 
     /// From now on this daemon serves it, too.
     pub fn note(&self, memory: FileIdentity) -> io::Result<()> {
-        let mut served = self.served.lock();
-        if !served.contains(&memory) {
-            served.push(memory);
-            return self.write(&served);
+        let mut lists = self.lists.lock();
+        if !lists.served.contains(&memory) {
+            lists.served.push(memory);
+            return self.write(&lists);
         }
         Ok(())
     }
 
+    /// All that is not this daemon's.
+    pub fn known(&self) -> Vec<FileIdentity> {
+        self.lists.lock().known.clone()
+    }
+
     /// This daemon serves it no longer, and nothing is in flight in it.
     pub fn forget(&self, memory: FileIdentity) {
-        let mut served = self.served.lock();
-        served.retain(|it| *it != memory);
+        let mut lists = self.lists.lock();
+        lists.served.retain(|it| *it != memory);
         // What stays written down costs a VM a new start, and nothing else.
-        if let Err(error) = self.write(&served) {
+        if let Err(error) = self.write(&lists) {
             tracing::warn!(%error, "{}", self.path.display());
         }
     }
 
     /// Replaces the list as a whole: whoever reads it finds the old one or the new one.
-    fn write(&self, served: &[FileIdentity]) -> io::Result<()> {
-        let all = self.known.iter().chain(served);
+    fn write(&self, lists: &Lists) -> io::Result<()> {
+        let all = lists.known.iter().chain(&lists.served);
         let lines: String = all.map(|it| format!("{it}\n")).collect();
         if lines.is_empty() {
             return fs::remove_file(&self.path);
@@ -98,7 +110,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let files = [0, 1, 2].map(|_| tempfile::tempfile().unwrap());
         let [one, two, other] = files.each_ref().map(|it| FileIdentity::of(it).unwrap());
-        let first = Former::open(dir.path()).unwrap();
+        let first = Former::open(dir.path(), None).unwrap();
         assert!(!first.has(one));
         first.note(one).unwrap();
         first.note(other).unwrap();
@@ -106,11 +118,15 @@ mod tests {
         assert!(!first.has(one), "it is this daemon's own");
         first.forget(other);
         drop(first);
-        let second = Former::open(dir.path()).unwrap();
+        let second = Former::open(dir.path(), None).unwrap();
         assert!(second.has(one) && !second.has(other));
         second.note(two).unwrap();
+        // One that follows it, and has everything of it.
+        let follower = Former::open(dir.path(), Some(&second.known())).unwrap();
+        assert!(follower.has(one) && !follower.has(two));
+        follower.forget(two);
         second.forget(two);
-        let third = Former::open(dir.path()).unwrap();
+        let third = Former::open(dir.path(), None).unwrap();
         assert!(third.has(one) && !third.has(two));
         // Of another run of the system it says nothing.
         let list = dir.path().join(NAME);
@@ -120,7 +136,7 @@ mod tests {
             text.replacen(|c: char| c.is_ascii_hexdigit(), "x", 1),
         )
         .unwrap();
-        let fourth = Former::open(dir.path()).unwrap();
+        let fourth = Former::open(dir.path(), None).unwrap();
         assert!(!fourth.has(one));
         fourth.note(two).unwrap();
         fourth.forget(two);

@@ -5,6 +5,7 @@ use std::io::IoSlice;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{bail, Context, Result};
@@ -15,7 +16,7 @@ use rustix::net::{
     SendFlags, SocketFlags, SocketType,
 };
 use rustix::process::{pidfd_send_signal, Signal};
-use stellwerk_overlay::{Inherited, Order, VARIABLE};
+use stellwerk_overlay::{Answer, Inherited, Order, VARIABLE};
 
 use crate::layout::Span;
 
@@ -86,6 +87,8 @@ pub struct Overlay {
     socket: OwnedFd,
     /// Its process, by a descriptor.
     process: OwnedFd,
+    /// The number of the last order.
+    number: AtomicU64,
 }
 
 impl Overlay {
@@ -98,7 +101,16 @@ impl Overlay {
     }
 
     pub const fn new(socket: OwnedFd, process: OwnedFd) -> Self {
-        Self { socket, process }
+        Self::go_on(socket, process, 0)
+    }
+
+    /// The way into a QEMU that another daemon has started; `daemons` is how many there were.
+    pub const fn go_on(socket: OwnedFd, process: OwnedFd, daemons: u32) -> Self {
+        Self {
+            socket,
+            process,
+            number: AtomicU64::new((daemons as u64) << u32::BITS),
+        }
     }
 
     /// Lays a file over a place.
@@ -114,6 +126,7 @@ impl Overlay {
             length,
             offset,
             lays: 1,
+            number: self.next(),
         };
         self.order(order, Some(file))
     }
@@ -125,12 +138,13 @@ impl Overlay {
             length,
             offset: 0,
             lays: 0,
+            number: self.next(),
         };
         self.order(order, None)
     }
 
     fn order(&self, order: Order, file: Option<BorrowedFd<'_>>) -> Result<(), LayError> {
-        match self.ask(&order.to_bytes(), file) {
+        match self.ask(&order, file) {
             Some(0) => Ok(()),
             Some(error) => Err(LayError::Refused(Errno::from_raw_os_error(error))),
             None => {
@@ -142,17 +156,29 @@ impl Overlay {
     }
 
     /// The answer to an order, if there is anybody to give one.
-    fn ask(&self, order: &[u8], file: Option<BorrowedFd<'_>>) -> Option<i32> {
+    fn ask(&self, order: &Order, file: Option<BorrowedFd<'_>>) -> Option<i32> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         let files: Vec<_> = file.into_iter().collect();
         if !files.is_empty() && !control.push(SendAncillaryMessage::ScmRights(&files)) {
             return None;
         }
-        let message = [IoSlice::new(order)];
+        let bytes = order.to_bytes();
+        let message = [IoSlice::new(&bytes)];
         sendmsg(&self.socket, &message, &mut control, SendFlags::NOSIGNAL).ok()?;
-        let mut answer = [0; 4];
-        let got = rustix::io::retry_on_intr(|| recv(&self.socket, &mut answer, RecvFlags::empty()));
-        (got.ok()?.1 == answer.len()).then_some(i32::from_ne_bytes(answer))
+        loop {
+            let mut bytes = [0; Answer::SIZE];
+            let got =
+                rustix::io::retry_on_intr(|| recv(&self.socket, &mut bytes, RecvFlags::empty()));
+            let answer = Answer::from_bytes(bytes.get(..got.ok()?.1)?)?;
+            // Another one is for a daemon that has died since.
+            if answer.number == order.number {
+                return Some(answer.error);
+            }
+        }
+    }
+
+    fn next(&self) -> u64 {
+        self.number.fetch_add(1, Ordering::Relaxed) + 1
     }
 }

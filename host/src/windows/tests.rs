@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use rustix::fs::{fcntl_add_seals, memfd_create, MemfdFlags, SealFlags};
 use rustix::net::{recv, send, RecvFlags, SendFlags};
 use rustix::process::{pidfd_open, Pid, PidfdFlags};
-use stellwerk_overlay::Order;
+use stellwerk_overlay::{Answer, Order};
 use vcss::Word;
 
 use super::*;
@@ -35,10 +35,17 @@ fn loaded(windows: &Windows) -> (Overlay, Receiver<(u64, u64)>, JoinHandle<()>) 
         while recv(&theirs, &mut order, RecvFlags::empty()).unwrap().1 != 0 {
             let word = |at: usize| u64::from_ne_bytes(order[at..at + 8].try_into().unwrap());
             sender.send((word(0) - start, word(8))).unwrap();
-            send(&theirs, &0_i32.to_ne_bytes(), SendFlags::empty()).unwrap();
+            // As if another daemon had not had its answer.
+            answer(&theirs, word(32) - 1, libc::EIO);
+            answer(&theirs, word(32), 0);
         }
     });
     (Overlay::new(ours, ended()), orders, thread)
+}
+
+fn answer(theirs: &OwnedFd, number: u64, error: i32) {
+    let answer = Answer { number, error };
+    send(theirs, &answer.to_bytes(), SendFlags::empty()).unwrap();
 }
 
 /// A process that has ended, and takes no signal.
@@ -164,8 +171,8 @@ fn memory_that_cannot_be_laid_again_is_its_clients_loss() {
         .add(0, piece(4 * MIB, MIB), &fixture.memory())
         .unwrap();
     let (ours, theirs) = Overlay::sockets().unwrap();
-    for answer in [0, libc::EACCES, 0, 0, 0, 0, 0] {
-        send(&theirs, &answer.to_ne_bytes(), SendFlags::empty()).unwrap();
+    for (number, error) in (1..).zip([0, libc::EACCES, 0, 0, 0, 0, 0]) {
+        answer(&theirs, number, error);
     }
     windows.lay_all(Overlay::new(ours, ended())).unwrap();
     assert_eq!(told(&fixture), 5 * MIB);
@@ -244,12 +251,12 @@ fn a_qemu_that_refuses_memory_says_why_and_has_none_of_it() {
     let child = std::process::Command::new("sleep").arg("60").spawn();
     let mut child = child.unwrap();
     let process = pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).unwrap();
-    send(&theirs, &0_i32.to_ne_bytes(), SendFlags::empty()).unwrap();
+    answer(&theirs, 1, 0);
     fixture
         .windows
         .lay_all(Overlay::new(ours, process))
         .unwrap();
-    send(&theirs, &libc::EACCES.to_ne_bytes(), SendFlags::empty()).unwrap();
+    answer(&theirs, 2, libc::EACCES);
     let memory = sealed("client", MIB).unwrap();
     let refused = fixture.windows.add(0, piece(0, MIB), &memory);
     assert_eq!(refused, Err(Foreign::Unmapped(Errno::ACCESS)));

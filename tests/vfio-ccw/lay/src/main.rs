@@ -26,7 +26,7 @@ use rustix::net::{
     recv, sendmsg, socketpair, AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags, SocketFlags, SocketType,
 };
-use stellwerk_overlay::{Inherited, Order, VARIABLE};
+use stellwerk_overlay::{Answer, Inherited, Order, VARIABLE};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -181,6 +181,7 @@ impl Vm {
             length: layout::LENGTH.into(),
             offset: 0,
             lays: 1,
+            number: 1,
         };
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = SendAncillaryBuffer::new(&mut space);
@@ -193,11 +194,16 @@ impl Vm {
             &mut control,
             SendFlags::NOSIGNAL,
         )?;
-        let mut answer = [0; 4];
-        let (_, length) = recv(&self.orders, &mut answer, RecvFlags::empty())?;
-        match (length, i32::from_ne_bytes(answer)) {
-            (4, 0) => Ok(()),
-            (4, error) => Err(format!("not laid: {}", Errno::from_raw_os_error(error)).into()),
+        let mut answer = [0; Answer::SIZE];
+        recv(&self.orders, &mut answer, RecvFlags::empty())?;
+        match Answer::from_bytes(&answer) {
+            Some(Answer {
+                number: 1,
+                error: 0,
+            }) => Ok(()),
+            Some(Answer { number: 1, error }) => {
+                Err(format!("not laid: {}", Errno::from_raw_os_error(error)).into())
+            }
             _ => Err("QEMU has ended".into()),
         }
     }

@@ -1,0 +1,362 @@
+//! What a daemon leaves to the one that follows it, in the [store](crate::store).
+//!
+//! # Rules
+//!
+//! * Everything that clients would notice the loss of is in it, at each instant: who dies has no time to write anything down.
+//! * A daemon of another version takes it over if it understands all of it, and its own layout of the pool is the same. If not,
+//!   it begins anew: then the appliance is started again, and clients' VMs have to be as well.
+
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{ensure, Context, Result};
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Config, Part};
+use crate::doorbell::{ClientLink, LinkChange};
+use crate::pool::{FileIdentity, Layout, Pool};
+use crate::store::{Key, Record, Store};
+use crate::sys;
+use crate::vhost::{self, Connection};
+use crate::vm::Backing;
+
+/// How [`Left`] is written.
+const VERSION: u32 = 1;
+
+/// What is left.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Left {
+    version: u32,
+    /// The text of the configuration by which clients are served, whatever stands in the file by now.
+    config: String,
+    /// The layout of the pool, in words.
+    layout: String,
+    /// The run directory, locked.
+    lock: Key,
+    pool: Key,
+    /// Memory of clients that are channel-level.
+    memories: Vec<Option<Key>>,
+    /// For each export.
+    exports: Vec<LeftExport>,
+    /// For each client that is channel-level.
+    links: Vec<Option<LeftLink>>,
+    /// The appliance's VM, if there is one.
+    pub vm: Option<LeftVm>,
+    pub backings: Vec<Option<Backing>>,
+    pub restarts: u32,
+    /// How many daemons there were before.
+    pub daemons: u32,
+    /// Memory that was served by daemons which nobody has followed.
+    pub known: Vec<FileIdentity>,
+    /// Disks that this system has reserved for clients.
+    pub reserved: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct LeftExport {
+    listener: Key,
+    record: Key,
+    /// The record of who waits.
+    door: Key,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct LeftLink {
+    listener: Key,
+    /// The client's VM, and the client's generation before it began.
+    link: Option<(Key, u32)>,
+}
+
+/// The VM of the appliance.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LeftVm {
+    pub pid: u32,
+    pub process: Key,
+    pub overlay: Key,
+    pub monitor: Key,
+    pub link: Key,
+    pub messages: Option<Key>,
+    pub console_from: u64,
+    /// Since when it serves, on the system's clock without leaps.
+    pub serving_since: Option<Duration>,
+    /// Bytes of the disks' images when QEMU opened them.
+    pub sizes: Vec<Option<u64>>,
+}
+
+impl LeftVm {
+    fn keys(&self) -> impl Iterator<Item = Key> {
+        let all = [self.process, self.overlay, self.monitor, self.link];
+        all.into_iter().chain(self.messages)
+    }
+}
+
+/// The daemon's way to write it down.
+#[derive(Debug)]
+pub struct Handover {
+    pub store: Arc<Store>,
+    state: Mutex<(Record<Left>, Left)>,
+}
+
+/// What the daemon works with, made or taken over.
+#[derive(Debug)]
+pub struct Resources {
+    pub config: Config,
+    pub pool: Pool,
+    pub backings: Vec<Option<Backing>>,
+    /// The run directory, this daemon's as long as it is open.
+    pub lock: OwnedFd,
+    /// For each client that is channel-level, where its VM connects, and its VM.
+    pub links: Vec<Option<ClientLink>>,
+    pub handover: Handover,
+    /// If another daemon has left it.
+    pub left: Option<Left>,
+}
+
+impl Resources {
+    /// Keeps new ones for the next daemon.
+    pub fn keep(
+        config: Config,
+        text: String,
+        pool: Pool,
+        backings: Vec<Option<Backing>>,
+        lock: OwnedFd,
+        store: Arc<Store>,
+    ) -> Result<Self> {
+        let (mut links, mut left_links) = (Vec::new(), Vec::new());
+        for client in &config.clients {
+            let link = client.is_channel_level().then(|| -> Result<_> {
+                let path = config.link_socket(client);
+                let listener = sys::listen(&path).with_context(|| path.display().to_string())?;
+                let left = LeftLink {
+                    listener: store.keep(&listener)?,
+                    link: None,
+                };
+                let link = None;
+                Ok((ClientLink { listener, link }, left))
+            });
+            let (link, left) = link.transpose()?.unzip();
+            links.push(link);
+            left_links.push(left);
+        }
+        let memories = (0..config.clients.len()).map(|client| {
+            let key = pool.memory(client).map(|memory| store.keep(memory));
+            key.transpose()
+        });
+        let left = Left {
+            version: VERSION,
+            config: text,
+            layout: in_words(pool.layout()),
+            lock: store.keep(&lock)?,
+            pool: store.keep(&pool)?,
+            memories: memories.collect::<std::io::Result<_>>()?,
+            exports: Vec::new(),
+            links: left_links,
+            vm: None,
+            backings: backings.clone(),
+            restarts: 0,
+            daemons: 0,
+            known: Vec::new(),
+            reserved: Vec::new(),
+        };
+        let mut record = Record::first(&store)?;
+        record.save(&left)?;
+        let state = Mutex::new((record, left));
+        Ok(Self {
+            config,
+            pool,
+            backings,
+            lock,
+            links,
+            handover: Handover { store, state },
+            left: None,
+        })
+    }
+
+    /// Takes over what another daemon has left; `None` if there was none.
+    pub fn take_over(config_file: &Path, store: &Arc<Store>) -> Result<Option<Self>> {
+        let (mut record, mut left) = match Record::<Left>::open(store, Key::FIRST) {
+            Ok(found) => found,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error).context("its record"),
+        };
+        ensure!(left.version == VERSION, "it is of version {}", left.version);
+        let config = Config::parse(config_file, &left.config)?;
+        let layout = Layout::of(&config);
+        ensure!(
+            left.layout == in_words(&layout),
+            "it has another layout of the pool"
+        );
+        ensure!(
+            left.exports.len() == config.exports().count(),
+            "it did not serve yet"
+        );
+        let file = |key| store.get(key).map(File::from);
+        let memories = left.memories.iter();
+        let memories = memories.map(|key| key.map(file).transpose());
+        let memories = memories.collect::<std::io::Result<_>>()?;
+        let pool = Pool::take_over(&config, layout, file(left.pool)?, memories)?;
+        let mut links = Vec::new();
+        for link in &left.links {
+            let link = link.map(|LeftLink { listener, link }| -> Result<_> {
+                let link = link.and_then(|(key, blank)| Some((store.get(key).ok()?.into(), blank)));
+                let listener = store.get(listener)?.into();
+                Ok(ClientLink { listener, link })
+            });
+            links.push(link.transpose()?);
+        }
+        left.daemons += 1;
+        record.save(&left)?;
+        Ok(Some(Self {
+            config,
+            pool,
+            backings: left.backings.clone(),
+            lock: store.get(left.lock)?,
+            links,
+            left: Some(left.clone()),
+            handover: Handover {
+                store: Arc::clone(store),
+                state: Mutex::new((record, left)),
+            },
+        }))
+    }
+}
+
+impl Handover {
+    /// Has something change, and writes it down.
+    pub fn change(&self, change: impl FnOnce(&mut Left)) {
+        let mut state = self.state.lock();
+        let (record, left) = &mut *state;
+        change(left);
+        if let Err(error) = record.save(left) {
+            tracing::error!(%error, "what the next daemon is to know cannot be written down");
+        }
+    }
+
+    /// There is another VM, or none.
+    pub fn change_vm(&self, vm: Option<LeftVm>) {
+        let mut before = None;
+        self.change(|left| before = std::mem::replace(&mut left.vm, vm));
+        for key in before.iter().flat_map(LeftVm::keys) {
+            self.store.forget(key);
+        }
+    }
+
+    /// A channel-level client's VM has come or gone.
+    pub fn change_link(&self, change: LinkChange) {
+        let link = change
+            .link
+            .map(|(link, blank)| Some((self.store.keep(link).ok()?, blank)));
+        let link = link.flatten();
+        let mut before = None;
+        self.change(|left| {
+            if let Some(Some(this)) = left.links.get_mut(change.client) {
+                before = std::mem::replace(&mut this.link, link);
+            }
+        });
+        if let Some((key, _)) = before {
+            self.store.forget(key);
+        }
+    }
+
+    /// The socket of an export, what is kept of its connections, and what another daemon has left of them.
+    pub fn export(&self, config: &Config, part: Part) -> Result<(vhost::Socket, vhost::Kept)> {
+        let number = config.exports().position(|(it, _)| it == part);
+        let number = number.context("no such export")?;
+        let path = config.socket(part);
+        let left = self.state.lock().1.exports.get(number).copied();
+        let store = Arc::clone(&self.store);
+        if let Some(left) = left {
+            let (record, connection) = self.connection(left.record)?;
+            let (door, waiting) = Record::open(&store, left.door)?;
+            let listener = store.get(left.listener)?.into();
+            let kept = vhost::Kept {
+                store,
+                record,
+                door,
+                connection,
+                waiting,
+            };
+            return Ok((vhost::Socket { path, listener }, kept));
+        }
+        let listener = sys::listen(&path);
+        let listener = listener.with_context(|| format!("socket {}", path.display()))?;
+        let mut record = Record::new(&store)?;
+        record.save(&Connection::default())?;
+        let mut door = Record::new(&store)?;
+        door.save(&None)?;
+        let left = LeftExport {
+            listener: store.keep(&listener)?,
+            record: record.key(),
+            door: door.key(),
+        };
+        self.change(|all| all.exports.push(left));
+        let kept = vhost::Kept {
+            store,
+            record,
+            door,
+            connection: None,
+            waiting: None,
+        };
+        Ok((vhost::Socket { path, listener }, kept))
+    }
+
+    /// What is known of a connection. One that is not understood is none: it ends, and the VM connects again.
+    fn connection(&self, key: Key) -> Result<(Record<Connection>, Option<Connection>)> {
+        match Record::<Connection>::open(&self.store, key) {
+            Ok((record, connection)) if connection.is_understood() => {
+                Ok((record, Some(connection)))
+            }
+            Ok((record, _)) => Ok((record, None)),
+            Err(error) => {
+                tracing::error!(%error, "a connection was not kept");
+                let record = Record::new(&self.store)?;
+                let (before, after) = (key, record.key());
+                self.change(|left| {
+                    let mut exports = left.exports.iter_mut();
+                    if let Some(export) = exports.find(|export| export.record == before) {
+                        export.record = after;
+                    }
+                });
+                Ok((record, None))
+            }
+        }
+    }
+
+    /// Forgets what nothing leads to: it was kept, or to be forgotten, at the instant at which the daemon died.
+    pub fn clean(&self, connections: impl Iterator<Item = Key>) {
+        let left = self.state.lock().1.clone();
+        let exports = left.exports.iter();
+        let exports = exports.flat_map(|it| [it.listener, it.record, it.door]);
+        let links = left.links.iter().flatten();
+        let links = links.flat_map(|it| [Some(it.listener), it.link.map(|(key, _)| key)]);
+        let vm = left.vm.iter().flat_map(LeftVm::keys);
+        let own = [Key::FIRST, left.lock, left.pool];
+        let memories = left.memories.iter().copied().flatten();
+        let wanted: std::collections::BTreeSet<Key> = own
+            .into_iter()
+            .chain(memories)
+            .chain(exports)
+            .chain(links.flatten())
+            .chain(vm)
+            .chain(connections)
+            .collect();
+        self.store.retain(|key| wanted.contains(&key));
+    }
+
+    /// A copy of something that is kept.
+    pub fn get(&self, key: Key) -> std::io::Result<OwnedFd> {
+        self.store.get(key)
+    }
+
+    pub fn keep(&self, fd: impl AsFd) -> std::io::Result<Key> {
+        self.store.keep(fd)
+    }
+}
+
+fn in_words(layout: &Layout) -> String {
+    format!("{layout:?}")
+}

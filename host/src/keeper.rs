@@ -1,0 +1,373 @@
+//! The keeper: a process that starts the daemon, keeps copies of its descriptors, and starts it again when it has died.
+//!
+//! # Purpose
+//!
+//! It does for the daemon what systemd does for a service with a descriptor store, where there is no systemd: `stellwerk up` is the
+//! keeper, and its child is the daemon. It knows nothing of what it keeps; see [`store`](crate::store) for what it is told.
+//!
+//! # Rules
+//!
+//! * A daemon that dies without having been told to stop is followed by another one, which is given all descriptors.
+//! * A keeper that dies is followed by another one, which the daemon starts: it is given all descriptors again, and the daemon's end is
+//!   watched by a descriptor. When both die at once, all descriptors are closed, and the appliance's QEMU ends by that.
+//! * A signal that ends programs is the daemon's to obey.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::ffi::OsString;
+use std::io::{self, IoSliceMut, Read};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitCode, ExitStatus};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use rustix::event::{PollFd, PollFlags};
+use rustix::io::{fcntl_setfd, Errno, FdFlags};
+use rustix::net::{
+    recvmsg, socketpair, AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags,
+    SocketFlags, SocketType,
+};
+use rustix::process::{getpid, pidfd_open, pidfd_send_signal, PidfdFlags, Signal};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::low_level::pipe;
+
+use crate::descriptors;
+use crate::store::{inherit, Store, KEEPER, KEPT};
+use crate::sys;
+
+/// The word that makes a keeper of a process that the daemon has started.
+pub const KEEP: &str = "keep";
+/// The variable that says to such a keeper which descriptor is the daemon's process.
+const DAEMON: &str = "STELLWERK_DAEMON";
+
+/// So long after the start of a daemon, at least, the next one is started. When one after the other dies before it serves, this is twice
+/// as long each time, up to the limit.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// How long after the end of its socket a daemon may take to end, if it does.
+const ENDING: Duration = Duration::from_secs(5);
+/// How long the daemon waits before it tries again to start a keeper.
+const AGAIN: Duration = Duration::from_secs(1);
+/// Bytes of what a daemon says at a time.
+const LONGEST: usize = 256;
+
+/// `stellwerk up`: a keeper with a daemon; how the daemon has ended.
+pub fn up() -> Result<ExitCode> {
+    Keeper::new(None)?.run()
+}
+
+/// `stellwerk keep`: a keeper for the daemon that has started this process.
+pub fn keep() -> Result<ExitCode> {
+    let inherited = |name| {
+        let number = env::var(name).ok().and_then(|text| text.parse().ok());
+        number
+            .and_then(inherit)
+            .with_context(|| format!("{name}: this is for the daemon itself"))
+    };
+    let daemon = Daemon {
+        process: inherited(DAEMON)?,
+        child: None,
+    };
+    let socket = inherited(KEEPER)?;
+    let mut keeper = Keeper::new(Some((daemon, socket)))?;
+    (keeper.is_ready, keeper.serves) = (true, true);
+    keeper.run()
+}
+
+/// Watches the daemon's keeper, and starts another one when it has died.
+pub fn watch(store: &Arc<Store>) -> io::Result<()> {
+    let Some(mut keeper) = store.keeper() else {
+        return Ok(());
+    };
+    let store = Arc::clone(store);
+    let builder = std::thread::Builder::new().name("keeper".into());
+    let watching = move || loop {
+        let ended = PollFd::from_borrowed_fd(keeper.as_fd(), PollFlags::RDHUP);
+        if let Err(error) = sys::wait(&mut [ended], None) {
+            tracing::error!(%error, "poll");
+            return;
+        }
+        if sys::events(&keeper, PollFlags::RDHUP).is_empty() {
+            continue;
+        }
+        tracing::warn!(
+            "what keeps descriptors for the next daemon has died; another keeper is started"
+        );
+        loop {
+            match replace(&store) {
+                Ok(another) => break keeper = another,
+                Err(error) => tracing::error!("no keeper can be started: {error:#}"),
+            }
+            std::thread::sleep(AGAIN);
+        }
+    };
+    builder.spawn(watching).map(drop)
+}
+
+/// Starts a keeper for this process, and gives it everything.
+fn replace(store: &Store) -> Result<OwnedFd> {
+    let (ours, theirs) = sockets()?;
+    let this = pidfd_open(getpid(), PidfdFlags::empty())?;
+    let mut command = Command::new(program()?);
+    command.arg(KEEP).args(arguments());
+    command.env(KEEPER, theirs.as_raw_fd().to_string());
+    command.env(DAEMON, this.as_raw_fd().to_string());
+    leave(&mut command, &[theirs.as_fd(), this.as_fd()]);
+    let child = command.spawn()?;
+    store.move_to(ours.try_clone()?)?;
+    collect(child);
+    Ok(ours)
+}
+
+/// Takes the end of a process when it comes.
+fn collect(mut child: Child) {
+    let builder = std::thread::Builder::new().name("collect".into());
+    // Without a thread it stays in the table of processes, ended.
+    let _ = builder.spawn(move || child.wait());
+}
+
+/// The program as it is on disk: after an upgrade, the new one.
+fn program() -> io::Result<PathBuf> {
+    let path = env::current_exe()?;
+    let text = path
+        .to_str()
+        .and_then(|text| text.strip_suffix(" (deleted)"));
+    Ok(text.map_or(path.clone(), PathBuf::from))
+}
+
+/// What the daemon was told, as `stellwerk up` was.
+fn arguments() -> impl Iterator<Item = OsString> {
+    let mut given = env::args_os().skip(1).peekable();
+    given.next_if(|word| word == KEEP);
+    given
+}
+
+fn sockets() -> io::Result<(OwnedFd, OwnedFd)> {
+    let kind = SocketType::SEQPACKET;
+    Ok(socketpair(
+        AddressFamily::UNIX,
+        kind,
+        SocketFlags::CLOEXEC,
+        None,
+    )?)
+}
+
+/// Leaves descriptors open in a process that is to be started.
+fn leave(command: &mut Command, fds: &[BorrowedFd<'_>]) {
+    let numbers: Vec<RawFd> = fds.iter().map(AsRawFd::as_raw_fd).collect();
+    // SAFETY: the closure makes system calls only, which are safe to make between fork and exec; the descriptors are open in the
+    // child, a copy of this process.
+    unsafe {
+        command.pre_exec(move || {
+            for &number in &numbers {
+                fcntl_setfd(BorrowedFd::borrow_raw(number), FdFlags::empty())?;
+            }
+            Ok(())
+        });
+    }
+}
+
+/// Whether a process ends, soon.
+fn ends(process: &OwnedFd) -> bool {
+    let mut ended = [PollFd::new(process, PollFlags::IN)];
+    sys::wait(&mut ended, Some(ENDING)).is_ok() && !ended[0].revents().is_empty()
+}
+
+/// A daemon that runs.
+struct Daemon {
+    process: OwnedFd,
+    /// If this process has started it.
+    child: Option<Child>,
+}
+
+#[derive(PartialEq, Eq)]
+enum Heard {
+    Something,
+    Nothing,
+}
+
+struct Keeper {
+    daemon: Option<Daemon>,
+    /// From the daemon; none when it has got another keeper.
+    socket: Option<OwnedFd>,
+    kept: BTreeMap<String, OwnedFd>,
+    signals: UnixStream,
+    /// Whether a daemon has served.
+    is_ready: bool,
+    /// Whether it ends by an order.
+    is_told: bool,
+    /// Whether the present one, or the last, has.
+    serves: bool,
+    /// When the last one was started, and how long after that the next one is, at least.
+    started: Instant,
+    pause: Duration,
+}
+
+impl Keeper {
+    fn new(started: Option<(Daemon, OwnedFd)>) -> Result<Self> {
+        let (signals, write_end) = UnixStream::pair()?;
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
+            pipe::register(signal, write_end.try_clone()?)?;
+        }
+        descriptors::raise();
+        // What a daemon that has died has started, its successor has not: it is this process's to collect.
+        let _ = rustix::process::set_child_subreaper(Some(getpid()));
+        let (daemon, socket) = started.unzip();
+        Ok(Self {
+            daemon,
+            socket,
+            kept: BTreeMap::new(),
+            signals,
+            is_ready: false,
+            is_told: false,
+            serves: false,
+            started: Instant::now(),
+            pause: FIRST_PAUSE,
+        })
+    }
+
+    fn run(mut self) -> Result<ExitCode> {
+        loop {
+            if self.daemon.is_none() {
+                self.start()?;
+            }
+            let Some(status) = self.watch()? else {
+                continue;
+            };
+            if self.is_told || !self.is_ready || self.socket.is_none() {
+                let code = status.and_then(|status| status.code());
+                return Ok(code.map_or(ExitCode::FAILURE, |code| ExitCode::from(code as u8)));
+            }
+            let how = status.map_or("it is not known how".into(), |status| status.to_string());
+            tracing::error!(
+                "the daemon has died ({how}); another one goes on with its connections"
+            );
+            if !self.rest()? {
+                return Ok(ExitCode::FAILURE);
+            }
+        }
+    }
+
+    /// Starts a daemon, and gives it what is kept.
+    fn start(&mut self) -> Result<()> {
+        let (ours, theirs) = sockets()?;
+        let mut command = Command::new(program()?);
+        command.args(arguments());
+        let kept = self.kept.iter();
+        let kept: Vec<String> = kept
+            .map(|(key, fd)| format!("{key}:{}", fd.as_raw_fd()))
+            .collect();
+        command.env(KEPT, kept.join(","));
+        command.env(KEEPER, theirs.as_raw_fd().to_string());
+        let fds = self.kept.values().chain([&theirs]);
+        let fds: Vec<BorrowedFd<'_>> = fds.map(AsFd::as_fd).collect();
+        leave(&mut command, &fds);
+        let sys::Process { child, pidfd } =
+            sys::Process::start(&mut command).context("the daemon cannot be started")?;
+        self.daemon = Some(Daemon {
+            process: pidfd,
+            child: Some(child),
+        });
+        (self.serves, self.started) = (false, Instant::now());
+        self.socket = Some(ours);
+        Ok(())
+    }
+
+    /// Serves the daemon until something is to be looked at; how it has ended, if it has.
+    fn watch(&mut self) -> Result<Option<Option<ExitStatus>>> {
+        let Some(daemon) = &self.daemon else {
+            return Ok(None);
+        };
+        let socket = self.socket.as_ref().unwrap_or(&daemon.process);
+        let mut fds = [
+            PollFd::new(&self.signals, PollFlags::IN),
+            PollFd::new(&daemon.process, PollFlags::IN),
+            PollFd::new(socket, PollFlags::IN),
+        ];
+        sys::wait(&mut fds, None).context("poll")?;
+        let [told, ended, said] = fds.map(|fd| !fd.revents().is_empty());
+        if told {
+            let _ = self.signals.read(&mut [0; 16]);
+            let _ = pidfd_send_signal(&daemon.process, Signal::TERM);
+        }
+        if said && self.socket.is_some() {
+            // What it has said before it ended comes first.
+            while self.listen() == Heard::Something {}
+        }
+        if !ended {
+            return Ok(None);
+        }
+        let status = self
+            .daemon
+            .take()
+            .and_then(|daemon| daemon.child.and_then(|mut child| child.wait().ok()));
+        while let Ok(Some(_)) = rustix::process::wait(rustix::process::WaitOptions::NOHANG) {}
+        Ok(Some(status))
+    }
+
+    /// Takes the next of what the daemon has said.
+    fn listen(&mut self) -> Heard {
+        let Some(socket) = &self.socket else {
+            return Heard::Nothing;
+        };
+        let mut bytes = [0; LONGEST];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
+        let got = match recvmsg(
+            socket,
+            &mut [IoSliceMut::new(&mut bytes)],
+            &mut control,
+            flags,
+        ) {
+            Ok(got) if got.bytes != 0 => got.bytes,
+            Err(Errno::AGAIN | Errno::INTR) => return Heard::Nothing,
+            Ok(_) | Err(_) => {
+                // The daemon ends, or it has another keeper by now.
+                let process = self.daemon.as_ref().map(|daemon| &daemon.process);
+                if process.is_some_and(|process| !ends(process)) {
+                    self.socket = None;
+                    self.kept.clear();
+                }
+                return Heard::Nothing;
+            }
+        };
+        let fds = control.drain().filter_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(fds) => Some(fds),
+            _ => None,
+        });
+        let fd = fds.flatten().next();
+        let text = String::from_utf8_lossy(bytes.get(..got).unwrap_or_default());
+        let said = |wanted: &str| text.lines().find_map(|line| line.strip_prefix(wanted));
+        if said("FDSTORE=1").is_some() {
+            if let (Some(name), Some(fd)) = (said("FDNAME="), fd) {
+                self.kept.insert(name.to_owned(), fd);
+            }
+        } else if said("FDSTOREREMOVE=1").is_some() {
+            self.kept.remove(said("FDNAME=").unwrap_or_default());
+        }
+        self.serves |= said("READY=1").is_some();
+        self.is_ready |= self.serves;
+        self.is_told |= said("STOPPING=1").is_some();
+        Heard::Something
+    }
+
+    /// Waits before the next start; whether there is to be one.
+    fn rest(&mut self) -> Result<bool> {
+        let mut told = [PollFd::new(&self.signals, PollFlags::IN)];
+        self.pause = match self.serves {
+            true => FIRST_PAUSE,
+            false => (self.pause * 2).min(LONGEST_PAUSE),
+        };
+        let left = self.pause.saturating_sub(self.started.elapsed());
+        if !left.is_zero() {
+            sys::wait(&mut told, Some(left)).context("poll")?;
+        }
+        Ok(told[0].revents().is_empty())
+    }
+}

@@ -1,0 +1,259 @@
+//! Descriptors, and what is to be known of them, that outlive the daemon.
+//!
+//! # Purpose
+//!
+//! A daemon that has died is followed by another one. Whoever starts it, systemd or the [`keeper`](crate::keeper), has kept copies of
+//! the descriptors that were given to it, and hands them on: connections, memory, eventfds, the appliance's VM. What each of them is
+//! stands in [`Record`]s, which are memory among them.
+//!
+//! # Protocol
+//!
+//! The store is told as systemd has it (sd_notify(3)): a datagram `FDSTORE=1`, `FDNAME=` and a [`Key`] with a descriptor has it kept,
+//! `FDSTOREREMOVE=1` with the name has it closed. systemd takes these at `NOTIFY_SOCKET` and hands on by `LISTEN_FDS` and
+//! `LISTEN_FDNAMES`; the keeper takes them at a socket that the daemon inherits, [`KEEPER`], and hands on by [`KEPT`].
+//!
+//! # Rule
+//!
+//! A descriptor is kept before a record names it, and forgotten after the last one does no more: at each instant the records are right.
+
+mod record;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::env;
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixDatagram;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use parking_lot::Mutex;
+use rustix::io::{fcntl_getfd, fcntl_setfd, FdFlags};
+use rustix::net::{sendmsg, SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+use serde::{Deserialize, Serialize};
+
+use crate::descriptors::for_peer;
+use crate::sys::uptime;
+
+pub use record::Record;
+
+/// The variable that says which descriptor leads to the keeper.
+pub const KEEPER: &str = "STELLWERK_KEEPER";
+/// The variable that says which descriptors the keeper hands on: `KEY:DESCRIPTOR`, separated by commas.
+pub const KEPT: &str = "STELLWERK_KEPT";
+/// systemd's, in the environment of a service with a descriptor store.
+const SYSTEMD_STORE: &str = "FDSTORE";
+const SYSTEMD_SOCKET: &str = "NOTIFY_SOCKET";
+/// The first of the descriptors that systemd hands on.
+const SYSTEMD_FIRST: RawFd = 3;
+
+/// How long whoever keeps descriptors may take to take one.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A descriptor in the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Key(pub u64);
+
+impl Key {
+    /// The record that says what the others are.
+    pub const FIRST: Self = Self(0);
+}
+
+/// What is kept.
+#[derive(Debug)]
+pub struct Store(Mutex<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// The way to whoever keeps it; nobody does in tests.
+    keeper: Option<OwnedFd>,
+    kept: BTreeMap<Key, OwnedFd>,
+    next: u64,
+}
+
+impl Store {
+    /// One that nobody keeps.
+    pub fn unkept() -> Self {
+        Self(Mutex::new(Inner {
+            // No key is used again, by whatever daemon: what is left of an earlier use would be taken for it.
+            next: uptime().as_nanos() as u64 + 1,
+            ..Inner::default()
+        }))
+    }
+
+    /// The store of whoever has started this process, with what an earlier one has left in it. `None` if nobody keeps anything.
+    ///
+    /// # Errors
+    ///
+    /// What the environment says is not so.
+    pub fn open() -> Result<Option<Self>> {
+        let (keeper, inherited) = if let Ok(number) = env::var(KEEPER) {
+            let keeper = number.parse().ok().and_then(inherit).context(KEEPER)?;
+            let kept = env::var(KEPT).unwrap_or_default();
+            let pairs = kept.split(',').filter_map(|pair| pair.split_once(':'));
+            let pairs =
+                pairs.filter_map(|(key, number)| Some((key.to_owned(), number.parse().ok()?)));
+            (keeper, pairs.collect())
+        } else if env::var(SYSTEMD_STORE).is_ok() {
+            let path = env::var_os(SYSTEMD_SOCKET).context(SYSTEMD_SOCKET)?;
+            let socket = UnixDatagram::unbound()?;
+            socket.connect(path).context(SYSTEMD_SOCKET)?;
+            (socket.into(), given_by_systemd())
+        } else {
+            return Ok(None);
+        };
+        for name in [
+            KEEPER,
+            KEPT,
+            SYSTEMD_STORE,
+            SYSTEMD_SOCKET,
+            "LISTEN_FDS",
+            "LISTEN_FDNAMES",
+            "LISTEN_PID",
+        ] {
+            env::remove_var(name);
+        }
+        set_patience(&keeper)?;
+        let store = Self::unkept();
+        {
+            let mut inner = store.0.lock();
+            inner.keeper = Some(keeper);
+            for (name, number) in inherited {
+                let (Ok(key), Some(fd)) = (name.parse().map(Key), inherit(number)) else {
+                    continue;
+                };
+                inner.kept.insert(key, fd);
+            }
+        }
+        Ok(Some(store))
+    }
+
+    /// Keeps a copy of a descriptor.
+    pub fn keep(&self, fd: impl AsFd) -> io::Result<Key> {
+        self.keep_own(fd.as_fd().try_clone_to_owned()?)
+    }
+
+    fn keep_own(&self, fd: OwnedFd) -> io::Result<Key> {
+        let mut inner = self.0.lock();
+        let key = Key(inner.next);
+        inner.next += 1;
+        inner.keep(key, fd);
+        Ok(key)
+    }
+
+    /// Keeps a copy of what a peer has handed over, if there is room for it.
+    pub fn keep_for_peer(&self, fd: impl AsFd) -> io::Result<Key> {
+        let copy = for_peer(fd.as_fd().try_clone_to_owned()?)?;
+        self.keep_own(copy)
+    }
+
+    /// Keeps what says what the others are.
+    fn keep_first(&self, fd: OwnedFd) {
+        self.0.lock().keep(Key::FIRST, fd);
+    }
+
+    /// A copy of what is kept.
+    pub fn get(&self, key: Key) -> io::Result<OwnedFd> {
+        let inner = self.0.lock();
+        let fd = inner.kept.get(&key);
+        let fd = fd.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+        fd.try_clone()
+    }
+
+    pub fn forget(&self, key: Key) {
+        self.0.lock().forget(key);
+    }
+
+    /// Forgets all but these.
+    pub fn retain(&self, wanted: impl Fn(Key) -> bool) {
+        let mut inner = self.0.lock();
+        let all: Vec<Key> = inner.kept.keys().copied().collect();
+        for key in all.into_iter().filter(|&key| !wanted(key)) {
+            inner.forget(key);
+        }
+    }
+
+    /// Tells whoever has started this process how it is, in the words of sd_notify(3).
+    pub fn say(&self, state: &str) {
+        self.0.lock().send(state, None);
+    }
+
+    /// Readable when the keeper has died; `None` if there is none.
+    pub fn keeper(&self) -> Option<OwnedFd> {
+        let inner = self.0.lock();
+        inner.keeper.as_ref().and_then(|it| it.try_clone().ok())
+    }
+
+    /// Gives everything to another keeper.
+    pub fn move_to(&self, keeper: OwnedFd) -> io::Result<()> {
+        set_patience(&keeper)?;
+        let mut inner = self.0.lock();
+        inner.keeper = Some(keeper);
+        let kept = std::mem::take(&mut inner.kept);
+        for (key, fd) in kept {
+            inner.keep(key, fd);
+        }
+        Ok(())
+    }
+}
+
+impl Inner {
+    fn keep(&mut self, key: Key, fd: OwnedFd) {
+        // What is polled for its end would be dropped by systemd when it comes, and the next daemon has to see it.
+        let state = format!("FDSTORE=1\nFDNAME={}\nFDPOLL=0", key.0);
+        self.send(&state, Some(&fd));
+        self.kept.insert(key, fd);
+    }
+
+    fn forget(&mut self, key: Key) {
+        if self.kept.remove(&key).is_some() {
+            self.send(&format!("FDSTOREREMOVE=1\nFDNAME={}", key.0), None);
+        }
+    }
+
+    /// Whoever does not take it is told nothing more: the daemon serves without. A keeper that has died is replaced.
+    fn send(&mut self, state: &str, fd: Option<&OwnedFd>) {
+        let Some(keeper) = &self.keeper else { return };
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        let fds = fd.map(|fd| [fd.as_fd()]);
+        if let Some(fds) = &fds {
+            control.push(SendAncillaryMessage::ScmRights(fds));
+        }
+        let text = [IoSlice::new(state.as_bytes())];
+        if let Err(error) = sendmsg(keeper, &text, &mut control, SendFlags::NOSIGNAL) {
+            tracing::error!(%error, "what keeps descriptors for the next daemon does not take them");
+            self.keeper = None;
+        }
+    }
+}
+
+/// A descriptor that this process was started with, as its own.
+pub fn inherit(number: RawFd) -> Option<OwnedFd> {
+    // SAFETY: it is only asked whether there is such a descriptor.
+    let there = unsafe { rustix::fd::BorrowedFd::borrow_raw(number) };
+    if number < SYSTEMD_FIRST || fcntl_getfd(there).is_err() {
+        return None;
+    }
+    fcntl_setfd(there, FdFlags::CLOEXEC).ok()?;
+    // SAFETY: whoever has started this process has left the descriptor to it, and nothing else of the process knows of it.
+    Some(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+fn given_by_systemd() -> Vec<(String, RawFd)> {
+    let pid = env::var("LISTEN_PID").ok();
+    if pid.is_none_or(|pid| pid != std::process::id().to_string()) {
+        return Vec::new();
+    }
+    let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
+    let names = names.split(':').map(str::to_owned);
+    names.zip(SYSTEMD_FIRST..).collect()
+}
+
+fn set_patience(keeper: &OwnedFd) -> io::Result<()> {
+    use rustix::net::sockopt::{set_socket_timeout, Timeout};
+    Ok(set_socket_timeout(keeper, Timeout::Send, Some(PATIENCE))?)
+}

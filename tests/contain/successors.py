@@ -1,0 +1,220 @@
+"""A daemon that dies is followed by another one, and its clients do not notice."""
+import os
+import random
+import signal
+import threading
+import time
+from pathlib import Path
+
+from contain.endings import fill, shared_disk, shared_disk_that_stops
+from fixture.common import until
+from fixture.front import OK, Disk
+
+
+class Load:
+    """Requests without end, each of them verified; how long the longest has taken, and which error there was."""
+
+    def __init__(self, ring, sector=0):
+        self.ring, self.sector = ring, sector
+        self.longest, self.count, self.error = 0, 0, None
+        self.stop = threading.Event()
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+
+    def run(self):
+        """Until it is told to stop."""
+        try:
+            while not self.stop.is_set():
+                data = os.urandom(4096)
+                began = time.monotonic()
+                self.ring.write(self.sector, data)
+                assert self.ring.read(self.sector, 4096) == data
+                self.longest = max(self.longest, time.monotonic() - began)
+                self.count += 1
+        except AssertionError as error:
+            self.error = error
+
+    def since(self):
+        """Waits until some more are done: the longest since this was last asked."""
+        before = self.count
+        until("requests go on", lambda: self.error or self.count > before + 20)
+        assert not self.error, self.error
+        longest, self.longest = self.longest, 0
+        return longest
+
+    def end(self):
+        """It has gone well."""
+        self.stop.set()
+        self.thread.join(60)
+        assert not self.thread.is_alive() and not self.error, self.error
+
+
+def case_daemon_dies(scene):
+    """the daemon is killed ten times under load: no connection ends, no request fails; who comes, goes, stops and starts is served as ever"""
+    shared_disk(scene, ("steady", "other"), queues=2)
+    steady = scene.connect("steady")
+    load = Load(steady.rings[0])
+    alone = load.since()
+    other = scene.connect("other")
+    longest = 0
+    for number in range(10):
+        fill(other.rings[0], 30)
+        old, new = scene.kill_daemon()
+        assert old != new
+        assert all(done.status == OK for done in other.rings[0].wait(30))
+        longest = max(longest, load.since())
+        assert not steady.closed(0) and not other.closed(0)
+        other.rings[0].works(sector=1024)
+        if number % 3 == 2:
+            # Its queue is released and begins anew; or it goes, and another one comes.
+            other.close()
+            other = scene.connect("other", window=scene.windows["other"])
+            other.rings[0].works(sector=1024)
+    print(f"the longest pair of requests: {alone * 1000:.1f} ms before, {longest * 1000:.1f} ms with ten deaths")
+    status = scene.status()
+    assert status["appliance"]["restarts"] == 0, status["appliance"]
+    assert all(disk["connected"] for client in status["clients"] for disk in client["disks"])
+    load.end()
+    other.close()
+    scene.down()
+
+
+def case_keeper_dies(scene):
+    """the keeper is killed, and the daemon after it, five times: another keeper is started, which keeps all of it"""
+    shared_disk(scene, ("steady",))
+    steady = scene.connect("steady")
+    load = Load(steady.rings[0])
+    for _ in range(5):
+        keeper, before = scene.keeper_pid(), scene.log().count("another keeper is started")
+        os.kill(keeper, signal.SIGKILL)
+        until("another keeper is started", lambda: scene.log().count("another keeper is started") > before)
+        until("it has everything", lambda: len(os.listdir(f"/proc/{scene.keeper_pid()}/fd")) > 12)
+        scene.kill_daemon()
+        load.since()
+    assert not steady.closed(0)
+    load.end()
+    steady.close()
+    os.kill(scene.daemon_pid(), signal.SIGTERM)
+    until("all has ended", lambda: not list(scene.run.glob("*.sock")))
+
+
+def case_daemon_and_appliance_die(scene):
+    """both are killed at once, with requests in flight, five times: clients see longer requests and nothing else"""
+    holder = shared_disk_that_stops(scene, ("steady", "other"))
+    steady, other = scene.connect("steady"), scene.connect("other")
+    for _ in range(5):
+        holder.send_signal(signal.SIGSTOP)
+        fill(steady.rings[0], 20)
+        fill(other.rings[0], 20)
+        time.sleep(0.1)
+        appliance, daemon = scene.serving(), scene.daemon_pid()
+        os.kill(appliance, signal.SIGKILL)
+        os.kill(daemon, signal.SIGKILL)
+        scene.killed = appliance
+        holder.send_signal(signal.SIGCONT)
+        for disk in (steady, other):
+            assert all(done.status == OK for done in disk.rings[0].wait(20, 90))
+            assert not disk.closed(0)
+            disk.rings[0].works()
+    scene.serving()
+    for disk in (steady, other):
+        disk.close()
+    scene.down()
+
+
+def case_nobody_is_left(scene):
+    """daemon and keeper are killed at once: the appliance's QEMU ends by that, and what is started anew serves who comes anew"""
+    shared_disk(scene, ("steady",))
+    disk = scene.connect("steady")
+    disk.rings[0].works()
+    appliance = scene.serving()
+    scene.kill_all()
+    until("QEMU has ended", lambda: not os.path.exists(f"/proc/{appliance}") or open(f"/proc/{appliance}/stat").read().rpartition(")")[2].split()[0] == "Z")
+    assert disk.closed()
+    scene.log_file.write_text("")
+    scene.up()
+    scene.connect("steady", window=scene.window("steady", new=True)).rings[0].works()
+    scene.down()
+
+
+def case_dies_while_a_disk_is_released(scene):
+    """the daemon is killed while a VM waits for the release of its queue: the next one answers it when the disk has ended what it has"""
+    holder = shared_disk_that_stops(scene, ("steady",))
+    disk = scene.connect("steady")
+    holder.send_signal(signal.SIGSTOP)
+    fill(disk.rings[0], 10)
+    time.sleep(0.2)
+    asked = threading.Thread(target=disk.stop, args=(0,), daemon=True)
+    asked.start()
+    time.sleep(0.3)
+    scene.kill_daemon()
+    time.sleep(0.5)
+    assert asked.is_alive(), "it is answered while requests are in flight"
+    scene.kill_daemon()
+    holder.send_signal(signal.SIGCONT)
+    asked.join(30)
+    assert not asked.is_alive(), "it is not answered"
+    assert all(done.status == OK for done in disk.rings[0].wait(10))
+    disk.close()
+    again = Disk(scene.windows["steady"]).open()
+    again.rings[0].works()
+    again.close()
+    scene.down()
+
+
+def daemon_of(keeper):
+    """The process id of a keeper's daemon. Others are its children, too, when their parent has died."""
+    children = Path(f"/proc/{keeper}/task/{keeper}/children").read_text().split()
+    (daemon,) = (int(pid) for pid in children if b"up" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"))
+    return daemon
+
+
+def case_dies_at_any_message(scene):
+    """forty deaths while VMs set their disks up, plug memory, stop queues and go, all the time: each message is answered, once, and rightly"""
+    clients = ("one", "two", "three")
+    for client in clients:
+        scene.disk(client)
+        scene.client(client)
+        scene.gives(client, client, queues=2)
+    scene.up()
+    stop = threading.Event()
+    rounds, trouble = dict.fromkeys(clients, 0), []
+
+    def lives(client):
+        window = scene.windows[client]
+        free = window.free
+        try:
+            while not stop.is_set():
+                window.free = free
+                disk = Disk(window).open(queues=2)
+                for ring in disk.rings:
+                    ring.works(requests=2)
+                base = disk.stop(0)
+                assert base == disk.rings[0].produced, (base, disk.rings[0].produced)
+                disk.start(disk.rings[0], base)
+                disk.rings[0].works(requests=2)
+                disk.enable(1, False)
+                disk.enable(1, True)
+                disk.rings[1].works(requests=2)
+                disk.close()
+                rounds[client] += 1
+        except Exception as error:  # whatever it is, the case has failed
+            trouble.append((client, rounds[client], repr(error)))
+
+    for client in clients:
+        scene.window(client)
+    threads = [threading.Thread(target=lives, args=(client,), daemon=True) for client in clients]
+    for thread in threads:
+        thread.start()
+    for number in range(40):
+        time.sleep(0.02 + random.random() * 0.3)
+        # Nothing is started here meanwhile: it would have copies of the sockets, and a VM that has gone would still be there.
+        os.kill(daemon_of(scene.daemon.pid), signal.SIGKILL)
+        until("another daemon goes on", lambda: trouble or scene.log().count("goes on where another") > number)
+        assert not trouble, trouble[0]
+    stop.set()
+    for thread in threads:
+        thread.join(60)
+    assert not trouble, trouble[0]
+    print(f"lives of VMs meanwhile: {rounds}")
+    scene.down()
