@@ -4,7 +4,7 @@
 #   scripts/build.sh [image|test-image|host]…       image and host, when nothing is named
 #
 #   target/image/stellwerk.{elf,bin,ins}            the image: for QEMU's -kernel, raw, and for list-directed IPL
-#   target/test-image/stellwerk.{elf,bin,ins}   the image with its tests and benchmarks in it
+#   target/test-image/stellwerk.{elf,bin,ins}       the image with its tests and benchmarks in it
 #   target/release/stellwerk                        the host program, and libstellwerk_overlay.so beside it, which is loaded into QEMU
 set -euo pipefail
 # shellcheck source=scripts/lib.sh

@@ -180,7 +180,7 @@ def run(found, asked, arguments, out):
             indented(said[-30:])
     missing = [name for name in asked if name not in {case.name for case in found}] if found else ["at all"]
     for name in missing:
-        print(f"run.py: there is no case {name}", file=sys.stderr)
+        print(f"run.py: there is no case {name}{'; --help lists those that there are' if found else ''}", file=sys.stderr)
     ends["FAILED"] += missing
     if ends["FAILED"]:
         print(f"failed: {' '.join(ends['FAILED'])} (logs in {out})")

@@ -22,11 +22,13 @@ NO_WORD='^PASS: .*to ask for an extended-measurement word is an operand exceptio
 # A case runs with every failing command ending it and named. Its statements are none of them a condition of another one, where a
 # failure would be none.
 
-# says LOG PATTERN: some line of LOG, carriage returns apart, matches the extended regular expression.
+# says LOG PATTERN: some line of LOG, carriage returns apart, matches the extended regular expression. If none does, it shows the
+# tests that failed, or else the head of the crash report, or else how far the machine came.
 says() {
     grep -qE -- "$2" <(tr -d '\r' <"$1") && return
     warn "nothing says: $2"
-    grep -E '^FAIL' "$1" || tail -n 5 "$1"
+    [[ ${STATUS:-} != 124 ]] || warn "the machine had not ended after $PATIENCE s; the last that it said:"
+    grep -E '^FAIL' "$1" || grep -E -A 4 '^==== .* stopped: ' "$1" || tail -n 5 "$1"
     return 1
 }
 

@@ -1,7 +1,7 @@
 //! The wait: it ends when it should, and not before.
 //!
-//! That it takes no processor time meanwhile is for the host to see: the last test waits for two
-//! seconds.
+//! That it takes no processor time meanwhile is for the host to see: one of the tests waits for
+//! two seconds.
 
 use super::{ensure, expect, test, Fixture, Outcome, Tally, Test};
 use appliance::css::Hardware;
