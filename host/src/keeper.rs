@@ -15,7 +15,8 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsString;
-use std::io::{self, IoSliceMut, Read};
+use std::fs::File;
+use std::io::{self, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
@@ -27,6 +28,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags};
+use rustix::fs::{memfd_create, MemfdFlags};
 use rustix::io::{fcntl_setfd, Errno, FdFlags};
 use rustix::net::{
     recvmsg, socketpair, AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags,
@@ -258,13 +260,15 @@ impl Keeper {
         let (ours, theirs) = sockets()?;
         let mut command = Command::new(program()?);
         command.args(arguments());
-        let kept = self.kept.iter();
-        let kept: Vec<String> = kept
-            .map(|(key, fd)| format!("{key}:{}", fd.as_raw_fd()))
-            .collect();
-        command.env(KEPT, kept.join(","));
+        // In a file: an environment has little room.
+        let mut list = File::from(memfd_create("kept", MemfdFlags::CLOEXEC)?);
+        for (key, fd) in &self.kept {
+            writeln!(list, "{key} {}", fd.as_raw_fd())?;
+        }
+        let list = OwnedFd::from(list);
+        command.env(KEPT, list.as_raw_fd().to_string());
         command.env(KEEPER, theirs.as_raw_fd().to_string());
-        let fds = self.kept.values().chain([&theirs]);
+        let fds = self.kept.values().chain([&theirs, &list]);
         let fds: Vec<BorrowedFd<'_>> = fds.map(AsFd::as_fd).collect();
         leave(&mut command, &fds);
         let sys::Process { child, pidfd } =

@@ -22,7 +22,8 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::env;
-use std::io::{self, IoSlice};
+use std::fs::File;
+use std::io::{self, IoSlice, Read, Seek};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixDatagram;
@@ -31,7 +32,9 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use parking_lot::Mutex;
 use rustix::io::{fcntl_getfd, fcntl_setfd, FdFlags};
-use rustix::net::{sendmsg, SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+use rustix::net::{
+    sendmsg, shutdown, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::descriptors::for_peer;
@@ -41,7 +44,7 @@ pub use record::Record;
 
 /// The variable that says which descriptor leads to the keeper.
 pub const KEEPER: &str = "STELLWERK_KEEPER";
-/// The variable that says which descriptors the keeper hands on: `KEY:DESCRIPTOR`, separated by commas.
+/// The variable that says which descriptor is a list of those that the keeper hands on: lines of `KEY DESCRIPTOR`.
 pub const KEPT: &str = "STELLWERK_KEPT";
 /// systemd's, in the environment of a service with a descriptor store.
 const SYSTEMD_STORE: &str = "FDSTORE";
@@ -50,7 +53,7 @@ const SYSTEMD_SOCKET: &str = "NOTIFY_SOCKET";
 const SYSTEMD_FIRST: RawFd = 3;
 
 /// How long whoever keeps descriptors may take to take one.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A descriptor in the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -79,7 +82,7 @@ impl Store {
     pub fn unkept() -> Self {
         Self(Mutex::new(Inner {
             // No key is used again, by whatever daemon: what is left of an earlier use would be taken for it.
-            next: uptime().as_nanos() as u64 + 1,
+            next: uptime().as_micros() as u64 + 1,
             ..Inner::default()
         }))
     }
@@ -92,11 +95,9 @@ impl Store {
     pub fn open() -> Result<Option<Self>> {
         let (keeper, inherited) = if let Ok(number) = env::var(KEEPER) {
             let keeper = number.parse().ok().and_then(inherit).context(KEEPER)?;
-            let kept = env::var(KEPT).unwrap_or_default();
-            let pairs = kept.split(',').filter_map(|pair| pair.split_once(':'));
-            let pairs =
-                pairs.filter_map(|(key, number)| Some((key.to_owned(), number.parse().ok()?)));
-            (keeper, pairs.collect())
+            let list = env::var(KEPT).ok().and_then(|number| number.parse().ok());
+            let list = list.and_then(inherit).context(KEPT)?;
+            (keeper, given_by_keeper(File::from(list)).context(KEPT)?)
         } else if env::var(SYSTEMD_STORE).is_ok() {
             let path = env::var_os(SYSTEMD_SOCKET).context(SYSTEMD_SOCKET)?;
             let socket = UnixDatagram::unbound()?;
@@ -214,7 +215,7 @@ impl Inner {
         }
     }
 
-    /// Whoever does not take it is told nothing more: the daemon serves without. A keeper that has died is replaced.
+    /// Whoever does not take it is told nothing more. A keeper that has died, or does nothing, is replaced.
     fn send(&mut self, state: &str, fd: Option<&OwnedFd>) {
         let Some(keeper) = &self.keeper else { return };
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
@@ -226,6 +227,8 @@ impl Inner {
         let text = [IoSlice::new(state.as_bytes())];
         if let Err(error) = sendmsg(keeper, &text, &mut control, SendFlags::NOSIGNAL) {
             tracing::error!(%error, "what keeps descriptors for the next daemon does not take them");
+            // Whoever waits for its end sees that.
+            let _ = shutdown(keeper, Shutdown::Both);
             self.keeper = None;
         }
     }
@@ -241,6 +244,15 @@ pub fn inherit(number: RawFd) -> Option<OwnedFd> {
     fcntl_setfd(there, FdFlags::CLOEXEC).ok()?;
     // SAFETY: whoever has started this process has left the descriptor to it, and nothing else of the process knows of it.
     Some(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+fn given_by_keeper(mut list: File) -> io::Result<Vec<(String, RawFd)>> {
+    let mut text = String::new();
+    list.rewind()?;
+    list.read_to_string(&mut text)?;
+    let pairs = text.lines().filter_map(|line| line.split_once(' '));
+    let pairs = pairs.filter_map(|(key, number)| Some((key.to_owned(), number.parse().ok()?)));
+    Ok(pairs.collect())
 }
 
 fn given_by_systemd() -> Vec<(String, RawFd)> {

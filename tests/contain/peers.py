@@ -326,7 +326,7 @@ def case_many_questions(scene):
 
 
 def case_daemon_killed(scene):
-    """after kill -9 of the daemon and a new one, the old VM is refused in words and not shown as connected"""
+    """after kill -9 of daemon and keeper and a new start, the old VM is refused in words and not shown as connected"""
     scene.disk("data")
     scene.client("a")
     scene.gives("a", "data")
@@ -334,8 +334,7 @@ def case_daemon_killed(scene):
     old = scene.window("a")
     disk = scene.connect("a", window=old)
     disk.rings[0].works()
-    scene.daemon.kill()
-    scene.daemon.wait()
+    scene.kill_all()
     assert disk.closed()
     scene.log_file.write_text("")
     scene.up()

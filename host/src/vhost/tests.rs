@@ -1,5 +1,6 @@
 mod hostile;
 mod patience;
+mod successors;
 
 use std::fs::File;
 use std::io::Write;

@@ -1,0 +1,161 @@
+//! What another daemon has left is gone on with. That all of it works together is shown by tests/contain, where daemons are killed.
+
+use std::os::fd::AsFd;
+
+use rustix::net::{sendmsg, SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+use vhost::vhost_user::message::{
+    VhostUserSingleMemoryRegion, VhostUserVringAddrFlags,
+};
+use vhost::vhost_user::VhostUserBackendReqHandlerMut;
+
+use super::super::intake::{Closer, Intake};
+use super::super::state::{set_up, SessionState};
+use super::super::Session;
+use super::*;
+use crate::doorbell::new_eventfd;
+use crate::testing::fired;
+
+fn send(to: &UnixStream, bytes: &[u8], files: &[&File]) {
+    let fds: Vec<_> = files.iter().map(|file| file.as_fd()).collect();
+    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    assert!(fds.is_empty() || control.push(SendAncillaryMessage::ScmRights(&fds)));
+    let text = [std::io::IoSlice::new(bytes)];
+    sendmsg(to, &text, &mut control, SendFlags::empty()).unwrap();
+}
+
+#[test]
+fn a_message_is_kept_before_it_is_gone_from_the_socket() {
+    let (peer, ours) = UnixStream::pair().unwrap();
+    let another = ours.try_clone().unwrap();
+    let (intake, _handler) = Intake::new(ours).unwrap();
+    let mut closer = Closer::default();
+    let eventfd = File::from(new_eventfd().unwrap());
+    let (first, second) = (message(12, 1, &[1; 8]), message(13, 1, &[2; 8]));
+    send(&peer, &first, &[&eventfd, &tempfile::tempfile().unwrap()]);
+    send(&peer, &second, &[]);
+    // Killed before it was taken: whoever follows finds it still there, and takes it.
+    let (follower, _handler) = Intake::new(another).unwrap();
+    let mut kept = Vec::new();
+    let taken = intake.take(&mut closer, |message| kept.push(message.bytes.clone()));
+    assert_eq!(kept, [first.clone()]);
+    let taken = taken.unwrap().unwrap();
+    assert_eq!(taken.bytes, first);
+    let files: Vec<bool> = taken.files.iter().map(Option::is_some).collect();
+    assert_eq!(files, [true, false], "what is no eventfd is of no use");
+    // Killed after it was taken: the next one is another one, and stays.
+    follower.take_again(&mut closer, &first).unwrap();
+    let next = follower.take(&mut closer, |_| ()).unwrap().unwrap();
+    assert_eq!(next.bytes, second);
+    send(&peer, &first, &[&eventfd]);
+    follower.take_again(&mut closer, &first).unwrap();
+    assert!(!follower.has_gone_on(), "it is taken");
+    follower.give_back(b"answer").unwrap();
+    assert!(follower.has_gone_on(), "its answer is there");
+    // One that comes in pieces is taken as a whole, too.
+    for byte in &second {
+        send(&peer, &[*byte], &[]);
+    }
+    let pieces = follower.take(&mut closer, |_| ()).unwrap().unwrap();
+    assert_eq!(pieces.bytes, second);
+    drop(peer);
+    assert!(intake.take(&mut closer, |_| ()).unwrap().is_none());
+}
+
+/// A session with memory and queue 0 being served; its call eventfd.
+fn served(fixture: &Fixture) -> (Session, File) {
+    let mut session = fixture.session();
+    session.begin().unwrap();
+    let features = session.features().unwrap();
+    session.set_protocol_features(0).unwrap();
+    session.set_features(features).unwrap();
+    let window = fixture.pool.layout().windows[0];
+    let region = VhostUserSingleMemoryRegion::new(0, window.length, USER, 0);
+    session.add_mem_region(&region, fixture.memory()).unwrap();
+    let call = File::from(new_eventfd().unwrap());
+    let flags = VhostUserVringAddrFlags::empty();
+    session.set_vring_num(0, 128).unwrap();
+    session
+        .set_vring_addr(0, flags, USER, USER + 0x1000, USER + 0x2000, 0)
+        .unwrap();
+    session
+        .set_vring_call(0, Some(call.try_clone().unwrap()))
+        .unwrap();
+    session
+        .set_vring_kick(0, Some(new_eventfd().unwrap().into()))
+        .unwrap();
+    session.set_vring_enable(0, true).unwrap();
+    (session, call)
+}
+
+/// What follows a session that was left like this.
+fn follower(fixture: &Fixture, left: &SessionState) -> Session {
+    let mut session = fixture.session();
+    session.restore(left);
+    fixture.log();
+    session.settle().unwrap();
+    session
+}
+
+#[test]
+fn a_ring_goes_on_and_is_stopped_where_it_is() {
+    let fixture = Fixture::new();
+    let (before, call) = served(&fixture);
+    let left = before.state();
+    std::mem::forget(before);
+    let mut session = follower(&fixture, &left);
+    assert!(session.is_served());
+    assert_eq!(session.memory.client_address(USER + 8), Some(8));
+    fixture.notify(std::mem::offset_of!(vcss::client::Notify, queue));
+    eventually("notified", || fired(&call));
+    assert_eq!({ session.get_vring_base(0).unwrap().num }, 5);
+    assert_eq!(fixture.log(), ["release 0"]);
+    session.end();
+    assert_eq!(session.memory.client_address(USER + 8), None);
+}
+
+#[test]
+fn a_ring_that_was_just_being_started_is_served_once() {
+    let fixture = Fixture::new();
+    let (before, _call) = served(&fixture);
+    let mut left = before.state();
+    std::mem::forget(before);
+    // As it was before the last message was handled: neither negotiated nor started.
+    left.negotiated = None;
+    left.live = false;
+    left.rings[0].active = false;
+    left.rings[0].enabled = false;
+    let mut session = follower(&fixture, &left);
+    assert!(session.is_served());
+    session.set_vring_enable(0, true).unwrap();
+    let log = fixture.log();
+    assert!(log.len() == 1 && log[0].starts_with("status"), "{log:?}");
+    assert_eq!(session.state().negotiated, Some(FEATURES));
+}
+
+#[test]
+fn a_ring_that_was_just_being_released_stands_where_the_device_has_left_it() {
+    let fixture = Fixture::new();
+    let (mut before, _call) = served(&fixture);
+    let left = before.state();
+    assert_eq!({ before.get_vring_base(0).unwrap().num }, 5);
+    std::mem::forget(before);
+    let mut session = follower(&fixture, &left);
+    assert!(!session.is_served());
+    assert_eq!({ session.get_vring_base(0).unwrap().num }, 5);
+    assert!(fixture.log().is_empty(), "it is released once");
+}
+
+#[test]
+fn whoever_handles_messages_sees_first_what_was_agreed_on() {
+    let agreed = SessionState {
+        offered: Some(7),
+        chosen: 5,
+        protocol: Some(9),
+        ..SessionState::default()
+    };
+    let requests: Vec<u8> = set_up(&agreed).iter().map(|message| message[0]).collect();
+    assert_eq!(requests, [1, 2, 15, 16]);
+    assert!(set_up(&SessionState::default()).is_empty());
+    assert_eq!(set_up(&agreed)[1], message(2, 1, &5u64.to_ne_bytes()));
+}
