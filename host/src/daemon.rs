@@ -263,6 +263,8 @@ fn run(resources: Resources, signals: UnixStream) -> Result<()> {
     for name in names {
         let _ = fs::remove_file(name);
     }
+    // Nobody follows. A thread that waits for a peer's file system keeps the process, and must not keep the run directory with it.
+    shared.handover.store.retain(|_| false);
     outcome.and(ended)
 }
 

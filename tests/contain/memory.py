@@ -149,7 +149,7 @@ def case_two_disks_one_memory(scene):
 
 
 def case_who_has_the_pool(scene):
-    """nothing of the pool has a name that others could open, and no process but the daemon and the appliance's QEMU has it"""
+    """nothing of the pool has a name that others could open, and no process but the daemon, its keeper and the appliance's QEMU has it"""
     scene.terminal("bare")
     one_client(scene)
     scene.connect("a").rings[0].works()
@@ -164,7 +164,7 @@ def case_who_has_the_pool(scene):
             continue
         if any((file.st_dev, file.st_ino) == (pool.st_dev, pool.st_ino) for file in files):
             owners.add(int(process))
-    assert owners == {status["daemon"]["pid"], status["appliance"]["pid"]}, owners
+    assert owners == {status["daemon"]["pid"], scene.keeper_pid(), status["appliance"]["pid"]}, owners
     # A channel-level client's memory cannot be cut off under whoever uses it.
     memory = os.open(scene.run / "bare.memory", os.O_RDWR)
     for size in (0, 1 << 30):
