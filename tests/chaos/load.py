@@ -4,10 +4,8 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from fixture.common import CLIENT, until
+from fixture.common import LOAD, until
 from fixture.qmp import qmp
-
-PROGRAM = CLIENT / "load.cpio"  # what tests/load/build.sh makes
 
 
 class Report(NamedTuple):
@@ -35,7 +33,7 @@ class Load:
         self.life += 1
         self.at, self.begun, self.last, self.reports, self.connections = 0, False, None, [], None
         self.monitor = self.scene.run / f"{self.client}.monitor"
-        self.vm = self.scene.boot(self.client, "load", "-qmp", f"unix:{self.monitor},server=on,wait=off", archives=(PROGRAM,),
+        self.vm = self.scene.boot(self.client, "load", "-qmp", f"unix:{self.monitor},server=on,wait=off", archives=(LOAD,),
                                   life=self.life, flushed=self.flushed)
 
     def works(self):
