@@ -27,6 +27,7 @@ class Chaos:
     def __init__(self, scene, chance):
         self.scene, self.chance = scene, chance
         self.loads = [Load(scene, client) for client in scene.clients]
+        self.areas = scene.areas()
         self.killed = None
 
     def wrong(self):
@@ -35,10 +36,10 @@ class Chaos:
 
     def in_flight(self):
         """Requests that the appliance has taken and not returned."""
-        return sum(area.in_flight() for area in self.scene.areas())
+        return sum(area.in_flight() for area in self.areas)
 
     def stop(self):
-        """Stops the appliance: its process id, and what is in flight now that nothing changes any more."""
+        """Stops the appliance's QEMU: its process id, and what is in flight now that nothing changes any more."""
         pid = self.scene.serving()
         os.kill(pid, signal.SIGSTOP)
         until("it has stopped", lambda: stopped(pid), pause=0)
@@ -46,13 +47,41 @@ class Chaos:
 
     def kill_appliance(self):
         """The appliance's QEMU is gone from one instant to the other."""
-        return self.scene.kill_in_flight(0)
+        self.scene.killed, count = self.stop()
+        os.kill(self.scene.killed, signal.SIGKILL)
+        return count
+
+    def hang_appliance(self):
+        """The appliance's QEMU does not run any more."""
+        self.scene.killed, count = self.stop()
+        return count
 
     def pause_appliance(self):
         """The appliance's QEMU does not run for a while."""
         pid, count = self.stop()
         time.sleep(self.chance.uniform(*STOPPED))
         os.kill(pid, signal.SIGCONT)
+        return count
+
+    def kill_daemon(self):
+        """The daemon is gone from one instant to the other."""
+        count = self.in_flight()
+        os.kill(self.scene.daemon_pid(), signal.SIGKILL)
+        return count
+
+    def kill_keeper(self):
+        """What starts another daemon is gone from one instant to the other."""
+        count = self.in_flight()
+        os.kill(self.scene.keeper_pid(), signal.SIGKILL)
+        return count
+
+    def kill_both(self):
+        """Daemon and appliance are gone at once, whichever is the first."""
+        self.scene.killed, count = self.stop()
+        both = [self.scene.killed, self.scene.daemon_pid()]
+        self.chance.shuffle(both)
+        for pid in both:
+            os.kill(pid, signal.SIGKILL)
         return count
 
     def kill_client(self):
@@ -63,13 +92,19 @@ class Chaos:
         return count
 
 
+# What dies, and how often each is chosen: some take long.
 KINDS = {
-    "the appliance": Chaos.kill_appliance,
-    "the appliance is stopped for a while": Chaos.pause_appliance,
-    "a client": Chaos.kill_client,
+    "appliance": (Chaos.kill_appliance, 1),
+    "daemon": (Chaos.kill_daemon, 1),
+    "keeper": (Chaos.kill_keeper, 0.5),
+    "daemon and appliance": (Chaos.kill_both, 1),
+    "appliance, stopped for a while": (Chaos.pause_appliance, 0.5),
+    "appliance, stopped for good": (Chaos.hang_appliance, 0.3),
+    "client": (Chaos.kill_client, 0.5),
 }
-# How often each is chosen: a client takes long to start.
-WEIGHTS = {"a client": 0.4}
+# What nobody survives yet.
+for kind in ("appliance, stopped for good",):
+    del KINDS[kind]
 
 
 class Counts:
@@ -108,7 +143,7 @@ def kinds_of_deaths(chance, number):
     """So many, in random order; each kind is among them, if there are enough."""
     once = list(KINDS)
     chance.shuffle(once)
-    others = chance.choices(list(KINDS), [WEIGHTS.get(kind, 1) for kind in KINDS], k=max(0, number - len(once)))
+    others = chance.choices(list(KINDS), [weight for _, weight in KINDS.values()], k=max(0, number - len(once)))
     return [*once, *others][:number]
 
 
@@ -136,12 +171,14 @@ def die(chaos, kind, counts):
     chaos.killed = None
     before = chaos.wrong()
     try:
-        count = KINDS[kind](chaos)
+        kill, _ = KINDS[kind]
+        count = kill(chaos)
         others = [(load, mark) for load, mark in zip(chaos.loads, marks) if load is not chaos.killed]
         until("all that was under way has ended", lambda: all([load.look().since > mark for load, mark in others]), 90, pause=0.05)
         longest = max(load.take() for load, _ in others)
         for load, _ in others:
             load.count_reconnects()
+        until("the daemon answers", lambda: chaos.scene.command("status")[0] == 0)
         if chaos.killed:
             chaos.killed.boot()
             chaos.killed.works()
