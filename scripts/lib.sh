@@ -105,6 +105,18 @@ image_cargo() {
         --config "target.$IMAGE_TARGET.rustflags=['--remap-path-prefix=$sysroot/lib/rustlib/src/rust=/rust', '--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}/registry/src=/crates']" "$@"
 }
 
+# linux_cargo COMMAND ARGUMENT…: cargo for programs that run in an s390x Linux; LINUX_CROSS is in front of the names of its compiler's
+# tools. The standard library is built along, since none for it has to be there.
+LINUX_TARGET=s390x-unknown-linux-gnu
+LINUX_CROSS=s390x-linux-gnu-
+[[ $(uname -m) != s390x ]] || LINUX_CROSS=
+linux_cargo() {
+    local command=$1
+    shift
+    RUSTC_BOOTSTRAP=1 "$CARGO" "$command" --target "$LINUX_TARGET" --release -Zbuild-std=std,panic_abort -Zbuild-std-features=optimize_for_size \
+        --config 'profile.release.panic="abort"' --config "target.$LINUX_TARGET.linker='${LINUX_CROSS}gcc'" "$@"
+}
+
 # version_at_least HAVE WANT: compare two dotted version numbers.
 version_at_least() { [[ $(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1) == "$2" ]]; }
 

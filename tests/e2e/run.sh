@@ -15,4 +15,5 @@ source "$(dirname "${BASH_SOURCE[0]}")/../../scripts/lib.sh"
 [[ $EUID -eq 0 ]] || warn "not root: the case full_file_system mounts a file system, and will be skipped"
 use_toolchain test
 "$ROOT/scripts/client.sh" --with-fio
+"$ROOT/tests/load/build.sh"
 exec python3 "$ROOT/tests/run.py" e2e "$@"

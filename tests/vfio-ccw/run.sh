@@ -28,15 +28,6 @@ fi
 ((status == 0)) || exit "$status"
 
 # What is loaded into QEMU there, and what starts it so, for s390x.
-LINUX_TARGET=s390x-unknown-linux-gnu
-linux_cargo() {
-    local command=$1
-    shift
-    RUSTC_BOOTSTRAP=1 "$CARGO" "$command" --target "$LINUX_TARGET" --release -Zbuild-std=std,panic_abort -Zbuild-std-features=optimize_for_size \
-        --config 'profile.release.panic="abort"' --config "target.$LINUX_TARGET.linker='${cross}gcc'" "$@"
-}
-cross=s390x-linux-gnu-
-[[ $(uname -m) != s390x ]] || cross=
 use_toolchain test
 (cd "$ROOT" && quietly "$TARGET/log/lay" linux_cargo build -p stellwerk-test-lay -p stellwerk-overlay)
 
@@ -44,9 +35,9 @@ use_toolchain test
 tree=$TARGET/vfio-ccw/tree made=$TARGET/$LINUX_TARGET/release
 rm -rf "$tree"
 mkdir -p "$tree"/{bin,lib}
-"${cross}strip" -o "$tree/image" "$TEST_IMAGE_ELF" 2>/dev/null || cp "$TEST_IMAGE_ELF" "$tree/image"
+"${LINUX_CROSS}strip" -o "$tree/image" "$TEST_IMAGE_ELF" 2>/dev/null || cp "$TEST_IMAGE_ELF" "$tree/image"
 cp "$made/lay" "$tree/bin/"
-cp "$made/libstellwerk_overlay.so" "$("${cross}gcc" -print-file-name=libgcc_s.so.1)" "$tree/lib/"
+cp "$made/libstellwerk_overlay.so" "$("${LINUX_CROSS}gcc" -print-file-name=libgcc_s.so.1)" "$tree/lib/"
 (cd "$tree" && find . | LC_ALL=C sort | cpio --create --format=newc --quiet) >"$TARGET/vfio-ccw/ours.cpio"
 
 exec python3 "$ROOT/tests/run.py" vfio-ccw --backend ccw --limit 1200 "$@"

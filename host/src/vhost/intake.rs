@@ -21,7 +21,7 @@
 
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
-use std::mem::MaybeUninit;
+use std::mem::{self, MaybeUninit};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -33,12 +33,16 @@ use rustix::net::{
     recv, recvmsg, sendmsg, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags,
     SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
 };
+use vhost::vhost_user::message::FrontendReq;
 
 use super::readiness::{body_length, HEAD, MAX_BODY};
 use super::ring::check_eventfd;
 use crate::descriptors::{for_peer, MAX_FILES, MAX_WAITING};
 use crate::pool::is_sealed;
 use crate::sys::{events, ioctl_outq};
+
+/// What says, beside the number of a queue, that no file comes for it.
+const NO_FILE: u32 = 1 << 8;
 
 /// Between a peer's socket and whoever handles its messages.
 #[derive(Debug)]
@@ -72,8 +76,13 @@ impl Intake {
     ) -> io::Result<Option<Incoming>> {
         if let Some(message) = self.peek(closer)? {
             keep(&message);
-            self.read(closer, message.bytes.len())?;
-            return Ok(Some(message));
+            let files = self.read(closer, message.bytes.len())?;
+            return match files == message.files.len() {
+                true => Ok(Some(message)),
+                false => Err(io::Error::other(
+                    "a message with other files than it is to have",
+                )),
+            };
         }
         // It has come in pieces, and its files with some of them.
         let message = self.read_pieces(closer)?;
@@ -107,20 +116,25 @@ impl Intake {
         let mut bytes = vec![0; HEAD + body as usize];
         let mut files = Vec::new();
         let there = receive(&self.peer, &mut bytes, &mut files, peek)?;
-        if there == bytes.len() {
-            return self.sort(bytes, files, closer).map(Some);
+        if there != bytes.len() {
+            closer.close(files);
+            return Ok(None);
         }
-        closer.close(files);
-        Ok(None)
+        // Of a message without files the kernel shows those of the next one.
+        if !brings_files(&bytes) {
+            closer.close(mem::take(&mut files));
+        }
+        self.sort(bytes, files, closer).map(Some)
     }
 
-    /// Takes so many bytes, which are there.
-    fn read(&self, closer: &mut Closer, length: usize) -> io::Result<()> {
+    /// Takes so many bytes, which are there; how many files came with them.
+    fn read(&self, closer: &mut Closer, length: usize) -> io::Result<usize> {
         let (mut bytes, mut files) = (vec![0; length], Vec::new());
         let taken = receive(&self.peer, &mut bytes, &mut files, RecvFlags::DONTWAIT)?;
+        let count = files.len();
         closer.close(files.into_iter().filter(|file| !is_good(file)).collect());
         match taken == length {
-            true => Ok(()),
+            true => Ok(count),
             false => Err(io::ErrorKind::UnexpectedEof.into()),
         }
     }
@@ -215,6 +229,28 @@ impl Intake {
 pub struct Incoming {
     pub bytes: Vec<u8>,
     pub files: Vec<Option<File>>,
+}
+
+/// Whether a message is one that comes with files.
+fn brings_files(message: &[u8]) -> bool {
+    let word = |at: usize| Some(u32::from_le_bytes(*message.get(at..)?.first_chunk()?));
+    let request = word(0).and_then(|code| FrontendReq::try_from(code).ok());
+    match request {
+        Some(
+            FrontendReq::SET_VRING_KICK | FrontendReq::SET_VRING_CALL | FrontendReq::SET_VRING_ERR,
+        ) => word(HEAD).is_some_and(|queue| queue & NO_FILE == 0),
+        Some(
+            FrontendReq::SET_MEM_TABLE
+            | FrontendReq::ADD_MEM_REG
+            | FrontendReq::SET_LOG_BASE
+            | FrontendReq::SET_LOG_FD
+            | FrontendReq::SET_BACKEND_REQ_FD
+            | FrontendReq::SET_INFLIGHT_FD
+            | FrontendReq::SET_DEVICE_STATE_FD
+            | FrontendReq::GPU_SET_SOCKET,
+        ) => true,
+        _ => false,
+    }
 }
 
 /// Whether a file is of use, and its end waits for nobody.
@@ -315,4 +351,49 @@ fn send(to: &UnixStream, message: &[u8], files: &[BorrowedFd<'_>]) -> io::Result
         return Err(io::ErrorKind::WriteZero.into());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::message;
+
+    const SET_FEATURES: u32 = 2;
+    const ADD_MEM_REG: u32 = 37;
+    const SET_VRING_CALL: u32 = 13;
+
+    /// What is taken of messages that were all sent before: each one's code, and how many files came with it.
+    fn taken(sent: &[(Vec<u8>, usize)]) -> Vec<(u32, usize)> {
+        let (peer, ours) = UnixStream::pair().unwrap();
+        let file = File::from(crate::doorbell::new_eventfd().unwrap());
+        for (message, files) in sent {
+            send(&peer, message, &vec![file.as_fd(); *files]).unwrap();
+        }
+        let (intake, _) = Intake::new(ours).unwrap();
+        let mut closer = Closer::default();
+        let take = || intake.take(&mut closer, |_| ()).unwrap().unwrap();
+        let messages = std::iter::repeat_with(take).take(sent.len());
+        let code = |message: &Incoming| u32::from_le_bytes(*message.bytes.first_chunk().unwrap());
+        messages
+            .map(|message| (code(&message), message.files.len()))
+            .collect()
+    }
+
+    #[test]
+    fn a_message_has_its_own_files_and_none_of_the_next_one() {
+        let features = message(SET_FEATURES, 1, &[0; 8]);
+        let no_call = message(SET_VRING_CALL, 1, &u64::from(NO_FILE).to_le_bytes());
+        let call = message(SET_VRING_CALL, 1, &[0; 8]);
+        let memory = message(ADD_MEM_REG, 1, &[0; 40]);
+        let sent = [(features, 0), (memory, 1), (no_call, 0), (call, 1)];
+        assert_eq!(
+            taken(&sent),
+            [
+                (SET_FEATURES, 0),
+                (ADD_MEM_REG, 1),
+                (SET_VRING_CALL, 0),
+                (SET_VRING_CALL, 1)
+            ]
+        );
+    }
 }
