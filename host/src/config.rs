@@ -34,6 +34,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use channel::DeviceNumber;
+use rustix::fs::Gid;
 use serde::{Deserialize, Serialize};
 use vcss::control::Condition;
 
@@ -80,6 +81,8 @@ pub struct Appliance {
     pub append: String,
     /// Further arguments for QEMU.
     pub qemu_args: Vec<String>,
+    /// Whether QEMU may make only such system calls as it needs.
+    pub sandbox: bool,
     /// Directory of sockets and console log.
     pub run_dir: PathBuf,
     /// How long the daemon looks for work before it sleeps.
@@ -243,6 +246,8 @@ pub struct Client {
     pub name: String,
     /// The most memory that its VM may have, in bytes: its window.
     pub memory: u64,
+    /// Whose members may connect to its sockets, besides the daemon's own user.
+    pub group: Option<Gid>,
     /// What it is given of disks, in the order of its virtual subchannels.
     pub exports: Vec<Export>,
     /// The subchannels that it is given, in the same order. A client that has any has no disks, and is *channel-level*: its VM

@@ -35,7 +35,8 @@ use anyhow::{bail, Context, Result};
 use dasd_tools::admin::Reservation;
 use dasd_tools::reserve::{release_all, Reservations};
 use parking_lot::Mutex;
-use rustix::fs::{flock, FlockOperation};
+use rustix::fs::{flock, FlockOperation, Mode};
+use rustix::process::umask;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
 
@@ -95,23 +96,31 @@ struct Run {
 
 /// `store` is what whoever has started this daemon keeps, for the next one, and has kept, of the one before.
 pub fn up(config_file: &Path, store: Store) -> Result<()> {
+    // No file of the daemon's, nor of QEMU's, is for others, whatever the directory allows.
+    umask(Mode::from_raw_mode(0o077));
     let store = Arc::new(store);
     let taken = Resources::take_over(config_file, &store);
+    let (signals, write_end) = UnixStream::pair()?;
+    let heed = || -> Result<()> {
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
+            pipe::register(signal, write_end.try_clone()?)?;
+        }
+        Ok(())
+    };
     let resources = match taken.context("what another daemon has left cannot be taken over") {
         Ok(Some(resources)) => resources,
+        // Until all has been looked at a signal ends the program: that can take long.
         Ok(None) => create(config_file, &store)?,
         Err(error) => {
             tracing::error!(
                 "{error:#}; the appliance is started anew, and clients' VMs have to be"
             );
+            handover::end_vm(&store)?;
             store.retain(|_| false);
             create(config_file, &store)?
         }
     };
-    let (signals, write_end) = UnixStream::pair()?;
-    for signal in [SIGINT, SIGTERM, SIGHUP] {
-        pipe::register(signal, write_end.try_clone()?)?;
-    }
+    heed()?;
     keeper::watch(&store)?;
     run(resources, signals)
 }
@@ -185,7 +194,6 @@ fn run(resources: Resources, signals: UnixStream) -> Result<()> {
         handover,
         servers: Mutex::default(),
     });
-    follow_links(&shared, changed)?;
     let observed = Arc::clone(&shared);
     let host = HostClient::new(&shared.config, &shared.areas, shared.bell.clone())?;
     let host = Arc::new(host);
@@ -198,13 +206,25 @@ fn run(resources: Resources, signals: UnixStream) -> Result<()> {
 
     let mut supervisor = Supervisor::new(&shared, loaded, backings, signals, nudges);
     let ended = match &left {
-        None => supervisor.start_first().and_then(|()| {
-            serve(&shared, attentions)?;
-            shared.handover.store.say("READY=1");
-            supervisor.watch()
-        }),
+        None => follow_links(&shared, changed)
+            .map_err(Stop::from)
+            .and_then(|()| {
+                supervisor.start_first().and_then(|()| {
+                    serve(&shared, attentions)?;
+                    shared.handover.store.say("READY=1");
+                    supervisor.watch()
+                })
+            }),
         Some(left) => {
-            take_over(&shared, attentions, &mut supervisor, left).and_then(|()| supervisor.watch())
+            let taken = take_over(&shared, attentions, changed, &mut supervisor, left);
+            // The keeper starts another one, which tries it again.
+            if let Err(Stop::Failed(error)) = taken {
+                return Err(error.context("what another daemon has left cannot be taken over"));
+            }
+            taken.and_then(|()| {
+                supervisor.take_over_monitor(left);
+                supervisor.watch()
+            })
         }
     };
     shared.handover.store.say("STOPPING=1");
@@ -280,6 +300,7 @@ fn ends_until(thread: &JoinHandle<()>, deadline: Instant) -> bool {
 fn take_over(
     shared: &Arc<Shared>,
     attentions: Vec<OwnedFd>,
+    changed: Receiver<LinkChange>,
     supervisor: &mut Supervisor<'_>,
     left: &Left,
 ) -> Result<(), Stop> {
@@ -291,10 +312,12 @@ fn take_over(
     // First of all the memory: it has to be laid in whatever QEMU comes.
     let (sessions, connections) = sessions(shared)?;
     shared.handover.clean(connections.into_iter());
+    follow_links(shared, changed)?;
     supervisor.take_over(left)?;
     shared.windows.publish_all();
     open(shared, sessions, attentions)?;
     shared.bell.ring(AreaNumber::CONTROL);
+    shared.handover.change(|left| left.attempts = 0);
     shared.handover.store.say("READY=1");
     tracing::warn!(
         took_ms = began.elapsed().as_millis(),
@@ -399,18 +422,20 @@ fn prepare_run_dir(config: &Config) -> Result<OwnedFd> {
             at()
         );
     }
+    // Whoever is given one of the sockets finds it by its name, and no other file.
+    let has_groups = config.clients.iter().any(|it| it.group.is_some());
+    let wanted = if has_groups { 0o711 } else { 0o700 };
     // One that was made for it is closed to others; one that others use, as /tmp, is not taken away from them.
     let mode = fs::metadata(dir).with_context(at)?.permissions().mode();
-    if mode & 0o077 != 0 {
-        if fs::read_dir(dir).with_context(at)?.next().is_some() {
-            bail!(
-                "{} is open to others and not empty; set run_dir = \"…\" in [appliance] to a directory of its own, or \
-                 chmod 700 it",
-                at()
-            );
-        }
-        fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).with_context(at)?;
+    let is_open = mode & 0o066 != 0;
+    if is_open && fs::read_dir(dir).with_context(at)?.next().is_some() {
+        bail!(
+            "{} is open to others and not empty; set run_dir = \"…\" in [appliance] to a directory of its own, or \
+             chmod 700 it",
+            at()
+        );
     }
+    fs::set_permissions(dir, fs::Permissions::from_mode(wanted)).with_context(at)?;
     let locked = File::open(dir).with_context(at)?;
     let lock = flock(&locked, FlockOperation::NonBlockingLockExclusive);
     if lock.is_err() || api::is_alive(&api::socket(config)) {

@@ -34,7 +34,7 @@ use rustix::net::{
     recvmsg, socketpair, AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags,
     SocketFlags, SocketType,
 };
-use rustix::process::{getpid, pidfd_open, pidfd_send_signal, PidfdFlags, Signal};
+use rustix::process::{getpid, getppid, pidfd_open, pidfd_send_signal, PidfdFlags, Signal};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
 
@@ -55,6 +55,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const ENDING: Duration = Duration::from_secs(5);
 /// How long the daemon waits before it tries again to start a keeper.
 const AGAIN: Duration = Duration::from_secs(1);
+/// How often it is looked whether the daemon has died, when nothing says so.
+const LOOK: Duration = Duration::from_secs(1);
 /// Bytes of what a daemon says at a time.
 const LONGEST: usize = 256;
 
@@ -67,6 +69,7 @@ pub fn up() -> Result<ExitCode> {
 pub fn keep() -> Result<ExitCode> {
     let inherited = |name| {
         let number = env::var(name).ok().and_then(|text| text.parse().ok());
+        env::remove_var(name);
         number
             .and_then(inherit)
             .with_context(|| format!("{name}: this is for the daemon itself"))
@@ -76,43 +79,51 @@ pub fn keep() -> Result<ExitCode> {
         child: None,
     };
     let socket = inherited(KEEPER)?;
-    let mut keeper = Keeper::new(Some((daemon, socket)))?;
-    (keeper.is_ready, keeper.serves) = (true, true);
-    keeper.run()
+    Keeper::new(Some((daemon, socket)))?.run()
 }
 
 /// Watches the daemon's keeper, and starts another one when it has died.
 pub fn watch(store: &Arc<Store>) -> io::Result<()> {
-    let Some(mut keeper) = store.keeper() else {
+    if !store.has_own_keeper() {
         return Ok(());
-    };
+    }
     let store = Arc::clone(store);
+    let mut keeper = store.keeper();
+    // The one that has started this process.
+    let mut process = Some(pidfd_of_parent()?);
     let builder = std::thread::Builder::new().name("keeper".into());
     let watching = move || loop {
-        let ended = PollFd::from_borrowed_fd(keeper.as_fd(), PollFlags::RDHUP);
-        if let Err(error) = sys::wait(&mut [ended], None) {
-            tracing::error!(%error, "poll");
-            return;
-        }
-        if sys::events(&keeper, PollFlags::RDHUP).is_empty() {
-            continue;
+        if let Some(keeper) = &keeper {
+            let ended = PollFd::new(keeper, PollFlags::RDHUP);
+            if let Err(error) = sys::wait(&mut [ended], None) {
+                tracing::error!(%error, "poll");
+                return;
+            }
+            if sys::events(keeper, PollFlags::RDHUP).is_empty() {
+                continue;
+            }
         }
         tracing::warn!(
             "what keeps descriptors for the next daemon has died; another keeper is started"
         );
-        loop {
-            match replace(&store) {
-                Ok(another) => break keeper = another,
-                Err(error) => tracing::error!("no keeper can be started: {error:#}"),
+        // Two of them would start two daemons.
+        if let Some(process) = process.take() {
+            let _ = pidfd_send_signal(&process, Signal::KILL);
+        }
+        match replace(&store) {
+            Ok((socket, pidfd)) => (keeper, process) = (Some(socket), Some(pidfd)),
+            Err(error) => {
+                tracing::error!("no keeper can be started: {error:#}");
+                keeper = None;
+                std::thread::sleep(AGAIN);
             }
-            std::thread::sleep(AGAIN);
         }
     };
     builder.spawn(watching).map(drop)
 }
 
-/// Starts a keeper for this process, and gives it everything.
-fn replace(store: &Store) -> Result<OwnedFd> {
+/// Starts a keeper for this process, and gives it everything: the way to it, and its process.
+fn replace(store: &Store) -> Result<(OwnedFd, OwnedFd)> {
     let (ours, theirs) = sockets()?;
     let this = pidfd_open(getpid(), PidfdFlags::empty())?;
     let mut command = Command::new(program()?);
@@ -120,10 +131,19 @@ fn replace(store: &Store) -> Result<OwnedFd> {
     command.env(KEEPER, theirs.as_raw_fd().to_string());
     command.env(DAEMON, this.as_raw_fd().to_string());
     leave(&mut command, &[theirs.as_fd(), this.as_fd()]);
-    let child = command.spawn()?;
-    store.move_to(ours.try_clone()?)?;
+    let sys::Process { child, pidfd } = sys::Process::start(&mut command)?;
     collect(child);
-    Ok(ours)
+    let moved = store.move_to(ours.try_clone()?);
+    if moved.is_err() {
+        let _ = pidfd_send_signal(&pidfd, Signal::KILL);
+    }
+    moved?;
+    Ok((ours, pidfd))
+}
+
+fn pidfd_of_parent() -> io::Result<OwnedFd> {
+    let parent = getppid().ok_or(io::ErrorKind::NotFound)?;
+    Ok(pidfd_open(parent, PidfdFlags::empty())?)
 }
 
 /// Takes the end of a process when it comes.
@@ -174,10 +194,28 @@ fn leave(command: &mut Command, fds: &[BorrowedFd<'_>]) {
     }
 }
 
+/// Whether the first thread of a process has ended, be there others.
+fn is_dead(process: &OwnedFd) -> bool {
+    let about = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", process.as_raw_fd()));
+    let about = about.unwrap_or_default();
+    let pid = about.lines().find_map(|line| line.strip_prefix("Pid:"));
+    let Some(pid) = pid.map(str::trim).filter(|pid| *pid != "-1") else {
+        return true;
+    };
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat
+        .rsplit_once(") ")
+        .and_then(|(_, rest)| rest.chars().next());
+    state.is_none_or(|state| matches!(state, 'Z' | 'X'))
+}
+
 /// Whether a process ends, soon.
 fn ends(process: &OwnedFd) -> bool {
-    let mut ended = [PollFd::new(process, PollFlags::IN)];
-    sys::wait(&mut ended, Some(ENDING)).is_ok() && !ended[0].revents().is_empty()
+    let until = Instant::now() + ENDING;
+    while !is_dead(process) && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    is_dead(process)
 }
 
 /// A daemon that runs.
@@ -201,7 +239,8 @@ struct Keeper {
     signals: UnixStream,
     /// Whether a daemon has served.
     is_ready: bool,
-    /// Whether it ends by an order.
+    /// Whether somebody has asked for the end, and whether the daemon ends by that.
+    is_asked: bool,
     is_told: bool,
     /// Whether the present one, or the last, has.
     serves: bool,
@@ -226,6 +265,7 @@ impl Keeper {
             kept: BTreeMap::new(),
             signals,
             is_ready: false,
+            is_asked: false,
             is_told: false,
             serves: false,
             started: Instant::now(),
@@ -236,7 +276,16 @@ impl Keeper {
     fn run(mut self) -> Result<ExitCode> {
         loop {
             if self.daemon.is_none() {
-                self.start()?;
+                match self.start() {
+                    Ok(()) => {}
+                    Err(error) if self.is_ready => {
+                        tracing::error!("no daemon can be started: {error:#}");
+                        (self.serves, self.started) = (false, Instant::now());
+                        self.rest()?;
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                }
             }
             let Some(status) = self.watch()? else {
                 continue;
@@ -249,9 +298,10 @@ impl Keeper {
             tracing::error!(
                 "the daemon has died ({how}); another one goes on with its connections"
             );
-            if !self.rest()? {
+            if self.is_asked && !self.serves {
                 return Ok(ExitCode::FAILURE);
             }
+            self.rest()?;
         }
     }
 
@@ -293,10 +343,13 @@ impl Keeper {
             PollFd::new(&daemon.process, PollFlags::IN),
             PollFd::new(socket, PollFlags::IN),
         ];
-        sys::wait(&mut fds, None).context("poll")?;
+        sys::wait(&mut fds, Some(LOOK)).context("poll")?;
         let [told, ended, said] = fds.map(|fd| !fd.revents().is_empty());
+        // One with a thread that waits for a file system is gone as soon as its first thread is.
+        let ended = ended || is_dead(&daemon.process);
         if told {
             let _ = self.signals.read(&mut [0; 16]);
+            self.is_asked = true;
             let _ = pidfd_send_signal(&daemon.process, Signal::TERM);
         }
         if said && self.socket.is_some() {
@@ -355,23 +408,25 @@ impl Keeper {
         } else if said("FDSTOREREMOVE=1").is_some() {
             self.kept.remove(said("FDNAME=").unwrap_or_default());
         }
-        self.serves |= said("READY=1").is_some();
+        if said("READY=1").is_some() {
+            self.serves = true;
+            // It may have been asked before it could hear.
+            if let Some(daemon) = self.daemon.as_ref().filter(|_| self.is_asked) {
+                let _ = pidfd_send_signal(&daemon.process, Signal::TERM);
+            }
+        }
         self.is_ready |= self.serves;
         self.is_told |= said("STOPPING=1").is_some();
         Heard::Something
     }
 
-    /// Waits before the next start; whether there is to be one.
-    fn rest(&mut self) -> Result<bool> {
-        let mut told = [PollFd::new(&self.signals, PollFlags::IN)];
+    /// Waits before the next start.
+    fn rest(&mut self) -> Result<()> {
         self.pause = match self.serves {
             true => FIRST_PAUSE,
             false => (self.pause * 2).min(LONGEST_PAUSE),
         };
-        let left = self.pause.saturating_sub(self.started.elapsed());
-        if !left.is_zero() {
-            sys::wait(&mut told, Some(left)).context("poll")?;
-        }
-        Ok(told[0].revents().is_empty())
+        std::thread::sleep(self.pause.saturating_sub(self.started.elapsed()));
+        Ok(())
     }
 }

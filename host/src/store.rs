@@ -63,6 +63,8 @@ pub struct Key(pub u64);
 impl Key {
     /// The record that says what the others are.
     pub const FIRST: Self = Self(0);
+    /// Of what is not kept.
+    pub const NONE: Self = Self(u64::MAX);
 }
 
 /// What is kept.
@@ -73,6 +75,8 @@ pub struct Store(Mutex<Inner>);
 struct Inner {
     /// The way to whoever keeps it; nobody does in tests.
     keeper: Option<OwnedFd>,
+    /// Whether it is one of our own, and not systemd.
+    is_own: bool,
     kept: BTreeMap<Key, OwnedFd>,
     next: u64,
 }
@@ -93,6 +97,7 @@ impl Store {
     ///
     /// What the environment says is not so.
     pub fn open() -> Result<Option<Self>> {
+        let is_own = env::var(KEEPER).is_ok();
         let (keeper, inherited) = if let Ok(number) = env::var(KEEPER) {
             let keeper = number.parse().ok().and_then(inherit).context(KEEPER)?;
             let list = env::var(KEPT).ok().and_then(|number| number.parse().ok());
@@ -122,6 +127,7 @@ impl Store {
         {
             let mut inner = store.0.lock();
             inner.keeper = Some(keeper);
+            inner.is_own = is_own;
             for (name, number) in inherited {
                 let (Ok(key), Some(fd)) = (name.parse().map(Key), inherit(number)) else {
                     continue;
@@ -182,6 +188,11 @@ impl Store {
         self.0.lock().send(state, None);
     }
 
+    /// Whether whoever keeps it is a keeper of our own, and not systemd.
+    pub fn has_own_keeper(&self) -> bool {
+        self.0.lock().is_own
+    }
+
     /// Readable when the keeper has died; `None` if there is none.
     pub fn keeper(&self) -> Option<OwnedFd> {
         let inner = self.0.lock();
@@ -197,7 +208,12 @@ impl Store {
         for (key, fd) in kept {
             inner.keep(key, fd);
         }
-        Ok(())
+        // Without all of it nobody could go on.
+        inner.send("READY=1", None);
+        match inner.keeper {
+            Some(_) => Ok(()),
+            None => Err(io::ErrorKind::TimedOut.into()),
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Sockets, waits, output and processes, as the system gives them.
 
+use std::ffi::CString;
 use std::fs;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -10,9 +11,45 @@ use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
+use rustix::fs::{chownat, AtFlags, Gid, CWD};
 use rustix::io::Errno;
 use rustix::process::{pidfd_open, Pid, PidfdFlags};
 use rustix::time::{clock_gettime, ClockId};
+
+/// A new listening socket for its owner, and the members of a group; one that a dead daemon left behind is replaced.
+pub fn listen_for(path: &Path, group: Option<Gid>) -> io::Result<UnixListener> {
+    let listener = listen(path)?;
+    if let Some(group) = group {
+        chownat(CWD, path, None, Some(group), AtFlags::SYMLINK_NOFOLLOW)?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
+    }
+    Ok(listener)
+}
+
+/// The group of this name, if there is one.
+pub fn find_group(name: &str) -> io::Result<Option<Gid>> {
+    let name = CString::new(name)?;
+    let mut text = vec![0; 1 << 16];
+    // SAFETY: it consists of a number and of pointers, and zero is one of either.
+    let mut group: libc::group = unsafe { std::mem::zeroed() };
+    let mut found = std::ptr::null_mut();
+    // SAFETY: the name ends with a NUL; the call writes the group, a pointer to it, and what it points to into the text, which is as
+    // long as the call is told.
+    let error = unsafe {
+        libc::getgrnam_r(
+            name.as_ptr(),
+            &raw mut group,
+            text.as_mut_ptr(),
+            text.len(),
+            &raw mut found,
+        )
+    };
+    match error {
+        0 if found.is_null() => Ok(None),
+        0 => Ok(Some(Gid::from_raw(group.gr_gid))),
+        error => Err(io::Error::from_raw_os_error(error)),
+    }
+}
 
 /// A new listening socket for its owner only; one that a dead daemon left behind is replaced.
 pub fn listen(path: &Path) -> io::Result<UnixListener> {

@@ -235,17 +235,22 @@ impl Windows {
         Ok(())
     }
 
-    /// The QEMU of another daemon runs, with all that is laid in it.
-    pub fn runs_already(&self, overlay: Overlay) {
-        self.state.lock().overlay = Some(overlay);
-    }
-
     /// A QEMU has been started, and its VM has not run yet: lays all that is to be laid. What cannot be is its client's loss.
     pub fn lay_all(&self, overlay: Overlay) -> Result<()> {
-        let mut state = self.state.lock();
         // Whether anybody is there who lays is to be known before the first client comes.
         let first = self.rooms.first().map(|room| room.span.offset);
         let is_there = first.map_or(Ok(()), |first| overlay.take_back(first, PAGE));
+        self.lay_again(overlay, is_there)
+    }
+
+    /// The QEMU of another daemon runs. What that was about to lay, or to take back, when it died is not known: all is laid again, which
+    /// changes nothing where it is laid already.
+    pub fn runs_already(&self, overlay: Overlay) -> Result<()> {
+        self.lay_again(overlay, Ok(()))
+    }
+
+    fn lay_again(&self, overlay: Overlay, is_there: Result<(), LayError>) -> Result<()> {
+        let mut state = self.state.lock();
         for (client, room) in self.rooms.iter().enumerate() {
             let Some(regions) = state.regions.get_mut(client) else {
                 continue;

@@ -2,13 +2,14 @@
 import os
 import random
 import signal
+import struct
 import threading
 import time
 from pathlib import Path
 
 from contain.endings import fill, shared_disk, shared_disk_that_stops
 from fixture.common import until
-from fixture.front import GET_FEATURES, OK, Disk, Refused, Ring
+from fixture.front import GET_FEATURES, OK, SET_MEM_TABLE, SET_VRING_CALL, Disk, Refused, Ring
 
 
 class Load:
@@ -231,4 +232,58 @@ def case_dies_at_any_message(scene):
     assert not trouble, trouble[0]
     print(f"lives of VMs meanwhile: {rounds}; connections lost while they were accepted: {len(lost)}")
     assert len(lost) < 10
+    scene.down()
+
+
+def case_keeper_stopped(scene):
+    """a keeper that does nothing, and takes nothing, is replaced: when the daemon dies then, one other daemon goes on, and not two"""
+    shared_disk(scene, ("steady",))
+    steady = scene.connect("steady")
+    load = Load(steady.rings[0])
+    keeper = scene.keeper_pid()
+    os.kill(keeper, signal.SIGSTOP)
+
+    def replaced():
+        # Each of these is a message with a file, which is to be kept.
+        for _ in range(20):
+            steady.do(SET_VRING_CALL, struct.pack("<Q", 0), [steady.rings[0].call_fd])
+        return "another keeper is started" in scene.log()
+
+    until("another keeper is started", replaced)
+    until("the one that did nothing has ended", lambda: scene.daemon.poll() is not None)
+    until("the other one has everything", lambda: scene.keeper_pid() != keeper and len(os.listdir(f"/proc/{scene.keeper_pid()}/fd")) > 12)
+    scene.kill_daemon()
+    load.since()
+    time.sleep(0.5)
+    assert scene.log().count("goes on where another") == 1
+    assert not steady.closed(0)
+    load.end()
+    steady.close()
+    os.kill(scene.daemon_pid(), signal.SIGTERM)
+    until("all has ended", lambda: not list(scene.run.glob("*.sock")))
+
+
+def case_files_of_no_use(scene):
+    """a client hands over files that are of no use to anybody, again and again: neither daemon nor keeper has more of them than before"""
+    shared_disk(scene, ("steady", "bad"))
+    good = scene.connect("steady").rings[0]
+    window = scene.window("bad")
+    pids = scene.daemon_pid(), scene.keeper_pid()
+
+    def opened():
+        return [len(os.listdir(f"/proc/{pid}/fd")) for pid in pids]
+
+    useless = os.open("/dev/null", os.O_RDWR)
+    before = opened()
+    for _ in range(40):
+        disk = Disk(window)
+        try:
+            disk.negotiate()
+            for _ in range(4):
+                disk.do(SET_MEM_TABLE, window.region(), [useless])
+        except Refused:
+            pass
+        disk.close()
+    good.works()
+    until("nothing of it is left", lambda: all(now <= then + 4 for now, then in zip(opened(), before)))
     scene.down()

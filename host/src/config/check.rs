@@ -27,10 +27,10 @@ const MAX_SOCKET_PATH: usize = 108;
 
 /// The keys of each table.
 const TABLES: &str = "appliance disk subchannel client";
-const APPLIANCE: &str = "image memory qemu accel append qemu_args run_dir daemon_poll_us";
+const APPLIANCE: &str = "image memory qemu accel append qemu_args sandbox run_dir daemon_poll_us";
 const DISK: &str = "name image mdev format cache aio queues";
 const SUBCHANNEL: &str = "name device qemu mdev plugged";
-const CLIENT: &str = "name memory disk subchannel";
+const CLIENT: &str = "name memory group disk subchannel";
 const CLIENT_DISK: &str = "disk partition start size readonly queues shared";
 const CLIENT_SUBCHANNEL: &str = "subchannel device";
 
@@ -131,6 +131,7 @@ impl<'p, 't> Draft<'p, 't> {
         let accel = table.word("accel");
         let append = table.text("append", "\"log=debug\"");
         let qemu_args = table.texts("qemu_args");
+        let sandbox = table.flag_or("sandbox", true);
         let run_dir = table.text("run_dir", "\"/run/stellwerk/demo\"");
         let poll_us = table.number("daemon_poll_us", 20);
 
@@ -172,6 +173,7 @@ impl<'p, 't> Draft<'p, 't> {
             },
             append: append.map_or_else(String::new, Spanned::into_inner),
             qemu_args,
+            sandbox,
             run_dir: self.run_dir.clone(),
             poll: poll_us.map_or(DEFAULT_POLL, |us| Duration::from_micros(us.into_inner())),
         }
@@ -241,6 +243,7 @@ impl<'p, 't> Draft<'p, 't> {
         let name = table.needed("name", "\"linux1\"");
         table.require("memory", "\"512M\"");
         let size = table.size("memory");
+        let group = table.text("group", "\"kvm\"");
 
         let others = self.clients.iter().map(|client| &client.name);
         let most = (MAX_CLIENTS, "clients can share one appliance");
@@ -286,9 +289,15 @@ impl<'p, 't> Draft<'p, 't> {
                 "disks are for stock VMs, subchannels for VMs that do channel I/O by themselves: make two clients of it".into(),
             );
         }
+        if let Some(group) = group.as_ref().filter(|_| subchannels != 0) {
+            let message = format!("client \"{client}\" has subchannels, and cannot have a group");
+            let help = "its memory is the daemon's, and its QEMU has to run as the daemon's user: leave it out";
+            self.problems.add(group.span(), message, help);
+        }
         self.clients.push(Client {
             name: name.into_inner(),
             memory,
+            group: values::group(self.problems, group.as_ref()),
             exports,
             subchannels: given,
         });

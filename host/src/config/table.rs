@@ -195,10 +195,15 @@ impl<'p, 't> Table<'p, 't> {
 
     /// `true` or `false`; `false` if it is not there.
     pub fn flag(&mut self, key: &str) -> bool {
-        let help = format!("write {key} = true, or leave it out");
+        self.flag_or(key, false)
+    }
+
+    /// The same with another default.
+    pub fn flag_or(&mut self, key: &str, default: bool) -> bool {
+        let help = format!("write {key} = {}, or leave it out", !default);
         let wrong = ("is neither true nor false", help);
         let flag = self.value(key, |value| value.as_bool().ok_or(wrong));
-        flag.is_some_and(Spanned::into_inner)
+        flag.map_or(default, Spanned::into_inner)
     }
 
     pub fn number(&mut self, key: &str, example: u64) -> Option<Spanned<u64>> {

@@ -3,6 +3,7 @@
 use std::os::unix::ffi::OsStrExt;
 use std::path::{absolute, Path, PathBuf};
 
+use rustix::fs::Gid;
 use toml::Spanned;
 use vcss::client::MAX_QUEUES;
 use vcss::layout::Name;
@@ -10,6 +11,7 @@ use vcss::layout::Name;
 use super::memory::{self as sizes, MIB};
 use super::problem::{nearest, Problems};
 use super::Accel;
+use crate::sys::find_group;
 
 /// What a mediated device could be written as.
 pub(super) const AN_MDEV: &str = "\"/sys/bus/mdev/devices/UUID\"";
@@ -56,6 +58,25 @@ pub(super) fn queues(problems: &Problems<'_>, queues: Option<&Spanned<u64>>, def
         return default;
     }
     number as u16
+}
+
+/// A group of the system's, by its name or number.
+pub(super) fn group(problems: &Problems<'_>, group: Option<&Spanned<String>>) -> Option<Gid> {
+    let group = group?;
+    let text = group.get_ref();
+    let found = match text.parse() {
+        Ok(number) => Some(Gid::from_raw(number)),
+        Err(_) => find_group(text).unwrap_or_else(|error| {
+            tracing::warn!(%error, "groups cannot be looked up");
+            None
+        }),
+    };
+    if found.is_none() {
+        let message = format!("there is no group \"{text}\" on this system");
+        let help = "write the name or the number of a group that there is: see `getent group`";
+        problems.add(group.span(), message, help);
+    }
+    found
 }
 
 /// Bytes of memory; 0 if it is not written, or no size.

@@ -14,6 +14,8 @@ use std::time::Duration;
 
 use anyhow::{ensure, Context, Result};
 use parking_lot::Mutex;
+use rustix::event::{PollFd, PollFlags};
+use rustix::process::{pidfd_send_signal, Signal};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, Part};
@@ -26,6 +28,10 @@ use crate::vm::Backing;
 
 /// How [`Left`] is written.
 const VERSION: u32 = 1;
+/// So many daemons, one after the other, may die while they take it over.
+const MOST_ATTEMPTS: u32 = 3;
+/// How long the appliance's QEMU may take to end when nobody can take it over.
+const END_LIMIT: Duration = Duration::from_secs(10);
 
 /// What is left.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -50,6 +56,8 @@ pub struct Left {
     pub restarts: u32,
     /// How many daemons there were before.
     pub daemons: u32,
+    /// How many of them, one after the other, have tried to take it over and died of that.
+    pub attempts: u32,
     /// Memory that was served by daemons which nobody has followed.
     pub known: Vec<FileIdentity>,
     /// Disks that this system has reserved for clients.
@@ -159,10 +167,12 @@ impl Resources {
             backings: backings.clone(),
             restarts: 0,
             daemons: 0,
+            attempts: 0,
             known: Vec::new(),
             reserved: Vec::new(),
         };
         let mut record = Record::first(&store)?;
+        record.claim()?;
         record.save(&left)?;
         let state = Mutex::new((record, left));
         Ok(Self {
@@ -184,6 +194,7 @@ impl Resources {
             Err(error) => return Err(error).context("its record"),
         };
         ensure!(left.version == VERSION, "it is of version {}", left.version);
+        record.claim().context("another daemon goes on with it")?;
         let config = Config::parse(config_file, &left.config)?;
         let layout = Layout::of(&config);
         ensure!(
@@ -208,7 +219,13 @@ impl Resources {
             });
             links.push(link.transpose()?);
         }
+        ensure!(
+            left.attempts < MOST_ATTEMPTS,
+            "{} daemons have died of that",
+            left.attempts
+        );
         left.daemons += 1;
+        left.attempts += 1;
         record.save(&left)?;
         Ok(Some(Self {
             config,
@@ -282,7 +299,8 @@ impl Handover {
             };
             return Ok((vhost::Socket { path, listener }, kept));
         }
-        let listener = sys::listen(&path);
+        let group = config.clients.get(part.client).and_then(|it| it.group);
+        let listener = sys::listen_for(&path, group);
         let listener = listener.with_context(|| format!("socket {}", path.display()))?;
         let mut record = Record::new(&store)?;
         record.save(&Connection::default())?;
@@ -355,6 +373,26 @@ impl Handover {
     pub fn keep(&self, fd: impl AsFd) -> std::io::Result<Key> {
         self.store.keep(fd)
     }
+}
+
+/// Ends the VM that a daemon has left which cannot be followed: no other one may run beside it.
+pub fn end_vm(store: &Store) -> Result<()> {
+    let left = Record::<Left>::open(store, Key::FIRST);
+    let Some(vm) = left.ok().and_then(|(_, left)| left.vm) else {
+        return Ok(());
+    };
+    let Ok(process) = store.get(vm.process) else {
+        return Ok(());
+    };
+    let _ = pidfd_send_signal(&process, Signal::KILL);
+    let mut ended = [PollFd::new(&process, PollFlags::IN)];
+    sys::wait(&mut ended, Some(END_LIMIT))?;
+    ensure!(
+        !ended[0].revents().is_empty(),
+        "its VM (pid {}) does not end: it waits for a disk",
+        vm.pid
+    );
+    Ok(())
 }
 
 fn in_words(layout: &Layout) -> String {

@@ -88,7 +88,10 @@ impl<'a> Plugger<'a> {
                     self.shared.plugged.failed(what, trouble.into());
                 }
                 // Whatever it is shows again when the monitor is used.
-                Err(error) => tracing::warn!(%error, "{}", what.label(&self.shared.config)),
+                Err(error) => {
+                    tracing::warn!(%error, "{}", what.label(&self.shared.config));
+                    break;
+                }
             }
         }
         for (known, size) in self.sizes.iter_mut().zip(sizes) {

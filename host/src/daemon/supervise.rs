@@ -123,49 +123,64 @@ impl<'a> Supervisor<'a> {
         self.run(began)
     }
 
-    /// Takes over the VM that another daemon has left. One that did not serve yet is started anew.
+    /// Takes over the VM that another daemon has left. One that does not serve yet is ended, and started anew.
     pub fn take_over(&mut self, left: &Left) -> Result<(), Stop> {
         self.plugger.is_first = false;
-        let vm = left.vm.as_ref();
-        let served = vm.and_then(|vm| vm.serving_since);
-        let taken = vm.map(|vm| self.take_over_vm(vm, left.daemons));
-        match (taken, served) {
-            (Some(Ok(())), Some(since)) => {
-                let ago = sys::uptime().saturating_sub(since);
-                self.shared.run.lock().serving_since = Instant::now().checked_sub(ago);
-                Ok(())
-            }
-            (Some(Err(error)), _) => {
-                tracing::error!("the appliance's VM cannot be taken over: {error:#}");
-                self.revive()
-            }
-            _ => self.revive(),
+        let Some(vm) = &left.vm else {
+            return self.start_again();
+        };
+        let handover = &self.shared.handover;
+        // Without its process no other one may be started: it would be beside this one.
+        let process = handover
+            .get(vm.process)
+            .context("the appliance's process was not kept")?;
+        let messages = vm.messages.and_then(|key| handover.get(key).ok());
+        self.vm = Some(Vm::take_over(vm.pid, process, messages)?);
+        self.console_from = vm.console_from;
+        self.shared.run.lock().pid = vm.pid;
+        let Some(since) = vm.serving_since else {
+            return self.start_again();
+        };
+        if let Err(error) = self.take_over_ways(vm, left.daemons) {
+            tracing::error!("the appliance's VM cannot be taken over: {error:#}");
+            return self.start_again();
         }
+        let ago = sys::uptime().saturating_sub(since);
+        self.shared.run.lock().serving_since = Instant::now().checked_sub(ago);
+        Ok(())
     }
 
-    fn take_over_vm(&mut self, left: &LeftVm, daemons: u32) -> Result<()> {
+    /// The ways into that VM but for the monitor.
+    fn take_over_ways(&self, left: &LeftVm, daemons: u32) -> Result<()> {
         let handover = &self.shared.handover;
-        let messages = left.messages.map(|key| handover.get(key)).transpose()?;
-        let process = handover.get(left.process)?;
-        self.vm = Some(Vm::take_over(left.pid, process.try_clone()?, messages)?);
-        self.console_from = left.console_from;
-        self.shared.run.lock().pid = left.pid;
-        if left.serving_since.is_none() {
-            return Ok(());
-        }
-        let overlay = Overlay::go_on(handover.get(left.overlay)?, process, daemons);
-        self.shared.windows.runs_already(overlay);
+        let (overlay, process) = (handover.get(left.overlay)?, handover.get(left.process)?);
+        let overlay = Overlay::go_on(overlay, process, daemons);
+        self.shared.windows.runs_already(overlay)?;
         let link = UnixStream::from(handover.get(left.link)?);
         self.shared.bell.request(Request::Link { link });
-        let monitor = handover.get(left.monitor)?.into();
-        match Monitor::take_over(monitor, self.signals.try_clone()?, daemons) {
-            Ok(monitor) => self.plugger.take_over(monitor, &left.sizes),
+        Ok(())
+    }
+
+    /// The monitor of that VM. QEMU may be held up just now, so nobody waits for this.
+    pub fn take_over_monitor(&mut self, left: &Left) {
+        let Some(vm) = left.vm.as_ref().filter(|vm| vm.serving_since.is_some()) else {
+            return;
+        };
+        // Another one was started.
+        if self.vm.as_ref().is_none_or(|it| it.pid() != vm.pid) {
+            return;
+        }
+        let monitor = self.shared.handover.get(vm.monitor).map(UnixStream::from);
+        let monitor = monitor.map_err(MonitorError::from).and_then(|monitor| {
+            Monitor::take_over(monitor, self.signals.try_clone()?, left.daemons)
+        });
+        match monitor {
+            Ok(monitor) => self.plugger.take_over(monitor, &vm.sizes),
             // Its end is noticed as any other is, and who has told us to stop is heard.
             Err(error) => {
                 tracing::warn!(%error, "the monitor of the appliance's QEMU cannot be taken over")
             }
         }
-        Ok(())
     }
 
     fn start(&mut self) -> Result<(), Stop> {
@@ -332,6 +347,11 @@ impl<'a> Supervisor<'a> {
         if served.is_some_and(|since| since.elapsed() >= GOOD_SERVICE) {
             self.pause = Duration::ZERO;
         }
+        self.start_again()
+    }
+
+    /// Ends the VM, if there is one, and starts another one, for as long as it takes.
+    fn start_again(&mut self) -> Result<(), Stop> {
         loop {
             self.end_vm()?;
             // Who waits for it is not to count the time until it serves again.

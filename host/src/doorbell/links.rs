@@ -32,17 +32,20 @@ impl Thread {
             };
             let offered = relay.offer(link).and_then(|taken| match taken {
                 Some((link, replaced)) => {
-                    add(&self.epoll, link, relay_token(area) + 1).map(|()| replaced)
+                    add(&self.epoll, link, relay_token(area) + 1).map(|()| Some(replaced))
                 }
-                None => Ok(false),
+                None => Ok(None),
             });
+            let is_new = matches!(offered, Ok(Some(_)));
             match offered {
-                Ok(true) => asleep |= self.mark_gone(area),
-                Ok(false) => {}
+                Ok(Some(true)) => asleep |= self.mark_gone(area),
+                Ok(_) => {}
                 Err(error) => self.say(format_args!("link to a client: {error}")),
             }
             self.note_connected(area);
-            self.tell_link(area);
+            if is_new {
+                self.tell_link(area);
+            }
         }
         // There may be more, and no further edge says so.
         self.missed = Some(Instant::now());
@@ -140,7 +143,9 @@ impl Thread {
             return;
         };
         let blank = state.blank.load(Ordering::Relaxed);
-        let link = relay.link().and_then(|link| link.try_clone().ok());
+        let link = relay.link().map(|link| link.try_clone().and_then(for_peer));
+        // One that cannot be kept now may be lost with this daemon, and is no reason to think that there is none.
+        let Ok(link) = link.transpose() else { return };
         let _ = self.links.send(LinkChange {
             client: AreaNumber(area).client(),
             link: link.map(|link| (link, blank)),

@@ -26,6 +26,7 @@ fn config(private: u64, clients: &[(u64, usize, usize)]) -> Config {
             qemu: "q".into(),
             accel: Accel::Tcg,
             append: String::new(),
+            sandbox: true,
             qemu_args: vec![],
             run_dir: "/r".into(),
             poll: Default::default(),
@@ -40,6 +41,7 @@ fn config(private: u64, clients: &[(u64, usize, usize)]) -> Config {
         clients: clients
             .iter()
             .map(|&(memory, exports, subchannels)| Client {
+                group: None,
                 name: "c".into(),
                 memory: memory * MIB,
                 exports: vec![export; exports],

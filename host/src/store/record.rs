@@ -12,9 +12,10 @@
 use std::fs::File;
 use std::io;
 use std::marker::PhantomData;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 
+use rustix::fs::{flock, FlockOperation};
 use serde::de::DeserializeOwned;
 use serde::Serialize;
 
@@ -25,12 +26,19 @@ const FIRST: u64 = 4096;
 const ROOM: u64 = 1 << 20;
 const LENGTH: u64 = size_of::<u64>() as u64;
 
+/// Where the content of a saving stands.
+const fn place(count: u64) -> u64 {
+    FIRST + count % 2 * ROOM
+}
+
 /// A record of one kind.
 #[derive(Debug)]
 pub struct Record<T> {
     file: File,
     key: Key,
     count: u64,
+    /// By which others see that this process has it.
+    claimed: Option<File>,
     kind: PhantomData<fn(&T)>,
 }
 
@@ -53,7 +61,7 @@ impl<T: Serialize + DeserializeOwned> Record<T> {
     pub fn open(store: &Store, key: Key) -> io::Result<(Self, T)> {
         let mut this = Self::over(File::from(store.get(key)?), key);
         this.count = this.number(0)?;
-        let at = this.place();
+        let at = place(this.count);
         let length = this.number(at)?;
         if length > ROOM - LENGTH {
             return Err(io::ErrorKind::InvalidData.into());
@@ -61,6 +69,16 @@ impl<T: Serialize + DeserializeOwned> Record<T> {
         let mut text = vec![0; length as usize];
         this.file.read_exact_at(&mut text, at + LENGTH)?;
         Ok((this, serde_json::from_slice(&text)?))
+    }
+
+    /// Sees to it that this process is the only one that goes on with it. What is opened here is nobody else's, and is closed with this
+    /// process.
+    pub fn claim(&mut self) -> io::Result<()> {
+        let path = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        let own = File::options().read(true).write(true).open(path)?;
+        flock(&own, FlockOperation::NonBlockingLockExclusive)?;
+        self.claimed = Some(own);
+        Ok(())
     }
 
     pub fn key(&self) -> Key {
@@ -73,9 +91,11 @@ impl<T: Serialize + DeserializeOwned> Record<T> {
             return Err(io::ErrorKind::FileTooLarge.into());
         }
         let bytes = [&(text.len() as u64).to_ne_bytes()[..], &text].concat();
-        self.count += 1;
-        self.file.write_all_at(&bytes, self.place())?;
-        self.file.write_all_at(&self.count.to_ne_bytes(), 0)
+        let next = self.count + 1;
+        self.file.write_all_at(&bytes, place(next))?;
+        self.file.write_all_at(&next.to_ne_bytes(), 0)?;
+        self.count = next;
+        Ok(())
     }
 
     fn over(file: File, key: Key) -> Self {
@@ -83,12 +103,9 @@ impl<T: Serialize + DeserializeOwned> Record<T> {
             file,
             key,
             count: 0,
+            claimed: None,
             kind: PhantomData,
         }
-    }
-
-    fn place(&self) -> u64 {
-        FIRST + self.count % 2 * ROOM
     }
 
     fn number(&self, at: u64) -> io::Result<u64> {

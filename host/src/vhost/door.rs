@@ -137,7 +137,10 @@ impl Door {
 
     pub fn leave(&self) {
         let mut inner = self.inner.lock();
-        inner.current = None;
+        if let Some(ended) = inner.current.take() {
+            // A process that has died, and does not end, may have a copy.
+            let _ = ended.shutdown(std::net::Shutdown::Both);
+        }
         if inner.next.is_some() {
             signal(&self.came);
         }

@@ -164,13 +164,14 @@ impl VhostUserBackendReqHandlerMut for Session {
     }
 
     fn set_protocol_features(&mut self, features: u64) -> Result<()> {
+        // Whoever reads the messages goes by it, though it be refused.
+        self.protocol = Some(features);
         let unknown = features & !protocol_features().bits();
         if unknown != 0 {
             return Err(refusal(format!(
                 "protocol features {unknown:#x} are not offered"
             )));
         }
-        self.protocol = Some(features);
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! The memory that a VM has shared over one connection.
 
 use std::fs::File;
+use std::io;
 use std::sync::Arc;
 
 use vhost::vhost_user::message::VhostUserMemoryRegion;
@@ -102,17 +103,13 @@ impl Memory {
     }
 
     /// Goes on with what another daemon has laid.
-    pub fn restore(&mut self, regions: &[RegionState], store: &Store) {
+    pub fn restore(&mut self, regions: &[RegionState], store: &Store) -> io::Result<()> {
         for region in regions {
-            let file = store.get(region.file).map(File::from);
-            let taken =
-                file.and_then(|file| self.windows.take_over(self.client, region.piece, file));
-            match taken {
-                Ok(()) => self.regions.push(*region),
-                // Its rings may be there. It is as if it had been taken back.
-                Err(error) => tracing::error!(%error, "a piece of a client's memory was not kept"),
-            }
+            let file = File::from(store.get(region.file)?);
+            self.windows.take_over(self.client, region.piece, file)?;
+            self.regions.push(*region);
         }
+        Ok(())
     }
 
     /// The client's address of what lies at `user` in its QEMU's address space.

@@ -34,6 +34,8 @@ const SHOWN: Duration = Duration::from_secs(5);
 
 /// So many daemons may begin to handle a message: one that has died of it, or around it, and one more.
 const MOST_BEGUN: u32 = 2;
+/// Who dies of a message does so soon after it has begun to handle it; until the next one looks, it takes a little longer.
+const SUSPICIOUS: Duration = Duration::from_secs(5);
 /// How long it is waited for what shows that an answer has been sent.
 const ANSWER_LIMIT: Duration = Duration::from_millis(50);
 const ANSWER_TICK: Duration = Duration::from_millis(1);
@@ -127,6 +129,7 @@ impl Server {
             record: kept.record,
             stream: None,
             begun: false,
+            ends: false,
             keys: BTreeSet::new(),
             log: LogLimit::new(),
             refusal_log: LogLimit::new(),
@@ -202,6 +205,8 @@ struct Worker {
     stream: Option<Key>,
     /// Whether the device has been put back to power-on for it.
     begun: bool,
+    /// Whether it is about to end.
+    ends: bool,
     /// All that is kept of it.
     keys: BTreeSet<Key>,
     log: LogLimit,
@@ -224,7 +229,12 @@ impl Worker {
             self.keys = left.keys().collect();
             match self.shared.door.take_over(key) {
                 Ok(comer) if left.begun => self.go_on(comer, left),
-                Ok(comer) => self.connection(comer),
+                Ok(comer) => {
+                    if let Err(error) = self.session().settle() {
+                        tracing::debug!(disk = self.label, %error, "not settled");
+                    }
+                    self.connection(comer);
+                }
                 Err(error) => {
                     self.say(&format!("its connection was not kept: {error}"));
                     self.end();
@@ -278,6 +288,7 @@ impl Worker {
         self.shared.state.lock().connected = true;
         let settled = self.session().settle();
         match settled {
+            Ok(()) if left.ends => self.end(),
             Ok(()) => self.serve(comer, Some(left)),
             Err(error) => {
                 self.refused(&error);
@@ -317,6 +328,7 @@ impl Worker {
     fn end(&mut self) {
         self.session().end();
         self.stream = None;
+        self.ends = false;
         self.save(None, None);
         self.shared.state.lock().connected = false;
     }
@@ -359,16 +371,18 @@ impl Worker {
 
     /// Keeps a message before it is handled.
     fn keep(&mut self, message: &Incoming) -> Option<Message> {
-        let files = message.files.iter().map(|file| {
+        let mut files = Vec::new();
+        for file in &message.files {
             let key = file.as_ref().map(|file| self.store.keep_for_peer(file));
-            key.transpose()
-        });
-        let files: Vec<Option<Key>> = files.collect::<io::Result<_>>().ok()?;
-        self.keys.extend(files.iter().flatten());
+            let key = key.transpose().ok()?;
+            self.keys.extend(key);
+            files.push(key);
+        }
         let message = Message {
             bytes: Bytes(message.bytes.clone()),
             files,
             begun: 1,
+            since: sys::uptime(),
         };
         self.save(Some(&message), None);
         Some(message)
@@ -388,29 +402,41 @@ impl Worker {
         let handled = peer.handle_request();
         let answer = intake.answer().map_err(told)?;
         let is_answered = !answer.is_empty();
+        let outcome = self.outcome(handled);
+        // What follows can take as long as a disk takes, and a daemon that follows has to know of it.
+        self.ends = outcome.is_err();
         self.save(None, is_answered.then(|| Bytes(answer.clone())));
         if is_answered {
             intake.give_back(&answer).map_err(told)?;
             self.save(None, None);
         }
+        outcome
+    }
+
+    /// Whether the connection goes on, or why it ends.
+    fn outcome(&mut self, handled: vhost::vhost_user::Result<()>) -> Result<(), String> {
         match handled {
-            Ok(()) if self.session().is_served() => self.shared.state.lock().refused = None,
-            Ok(()) => {}
+            Ok(()) => {
+                if self.session().is_served() {
+                    self.shared.state.lock().refused = None;
+                }
+                Ok(())
+            }
             Err(Error::ReqHandlerError(error)) if error.kind() == ABSENT => {
-                return Err(told(error));
+                Err(format!(": {error}"))
             }
             Err(error @ Error::ReqHandlerError(_)) => {
                 self.refused(&error);
                 let foreign =
                     matches!(&error, Error::ReqHandlerError(error) if error.kind() == FOREIGN);
-                if foreign && !self.session().is_served() {
-                    return Err(String::new());
+                match foreign && !self.session().is_served() {
+                    true => Err(String::new()),
+                    false => Ok(()),
                 }
             }
-            Err(Error::Disconnected) => return Err(String::new()),
-            Err(error) => return Err(format!(": {error}")),
+            Err(Error::Disconnected) => Err(String::new()),
+            Err(error) => Err(format!(": {error}")),
         }
-        Ok(())
     }
 
     /// Brings the handler to where it was, and to an end what another daemon was at when it died.
@@ -424,15 +450,22 @@ impl Worker {
         for bytes in set_up(&left.session) {
             let files = Vec::new();
             intake.hand_on(&Incoming { bytes, files }).map_err(told)?;
-            peer.handle_request()
-                .map_err(|error| format!(": {error}"))?;
+            // What was refused then is refused now.
+            let _ = peer.handle_request();
             intake.answer().map_err(told)?;
         }
         if let Some(mut kept) = left.message {
+            // One that waits for a disk has nothing to do with a death that comes while it does.
+            let handled = sys::uptime().saturating_sub(kept.since);
+            kept.begun = if handled > SUSPICIOUS {
+                1
+            } else {
+                kept.begun + 1
+            };
+            kept.since = sys::uptime();
             if kept.begun > MOST_BEGUN {
-                return Err(": the daemon has died of its message".into());
+                return Err(": two daemons have died of its message".into());
             }
-            kept.begun += 1;
             self.save(Some(&kept), None);
             let bytes = kept.bytes.0.clone();
             intake.take_again(&mut self.closer, &bytes).map_err(told)?;
@@ -464,6 +497,7 @@ impl Worker {
             version: VERSION,
             stream: self.stream,
             begun: self.begun,
+            ends: self.ends,
             session: self.session().state(),
             message: message.cloned(),
             answer,
@@ -472,6 +506,7 @@ impl Worker {
             if let Some(more) = self.log.line() {
                 tracing::error!(disk = self.label, %error, "its connection cannot be kept for the next daemon{more}");
             }
+            return;
         }
         let wanted: BTreeSet<Key> = connection.keys().collect();
         self.keys

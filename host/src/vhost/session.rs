@@ -52,6 +52,8 @@ pub struct Session {
     areas: Areas,
     bell: BellHandle,
     store: Arc<Store>,
+    /// Whether all that another daemon has left was there.
+    restored: io::Result<()>,
     /// Where the files of the message that is handled are kept.
     pub(super) incoming: Vec<Option<Key>>,
     /// What the device offers, once it has been asked.
@@ -86,6 +88,7 @@ impl Session {
             areas,
             bell,
             store,
+            restored: Ok(()),
             incoming: Vec::new(),
             offered: None,
             chosen: 0,
@@ -145,12 +148,14 @@ impl Session {
 
     /// Where a file is kept: the one at this place among those that have come with the message.
     pub(super) fn kept(&self, at: usize, file: &File) -> Result<Key> {
-        match self.incoming.get(at).copied().flatten() {
-            Some(key) => Ok(key),
-            None => self
-                .store
-                .keep_for_peer(file)
-                .map_err(Error::ReqHandlerError),
+        match self.incoming.get(at) {
+            Some(&Some(key)) => Ok(key),
+            // It is of no use to anybody, and is about to be refused.
+            Some(None) => Ok(Key::NONE),
+            None => {
+                let key = self.store.keep_for_peer(file);
+                key.map_err(Error::ReqHandlerError)
+            }
         }
     }
 
@@ -177,57 +182,54 @@ impl Session {
         for (ring, kept) in self.rings.iter_mut().zip(&state.rings) {
             *ring = kept.clone();
         }
-        self.memory.restore(&state.regions, &self.store);
+        let mut restored = self.memory.restore(&state.regions, &self.store);
         for queue in 0..self.rings.len() {
             let Some(ring) = self.rings.get(queue) else {
                 break;
             };
-            let call = ring.call.and_then(|key| self.store.get(key).ok());
             let is_served = ring.active;
-            self.set_call(queue, call.map(File::from));
-            if is_served {
-                self.attach_again(queue);
+            let call = ring.call.map(|key| self.store.get(key)).transpose();
+            match (call, self.kick(queue)) {
+                (Ok(call), Ok(kick)) => {
+                    self.set_call(queue, call.map(File::from));
+                    if is_served {
+                        self.attach(queue, kick);
+                    }
+                }
+                (Err(error), _) | (_, Err(error)) => restored = Err(error),
             }
         }
+        self.restored = restored;
     }
 
     /// Finds out how far the device has come with what the daemon before was about to have it do.
+    ///
+    /// # Errors
+    ///
+    /// Something of the connection is not there any more.
     pub fn settle(&mut self) -> Result<()> {
         self.device.settle()?;
+        std::mem::replace(&mut self.restored, Ok(())).map_err(Error::ReqHandlerError)?;
         for queue in 0..self.rings.len() {
             let (is_set_up, next) = self.device.position(queue as u16)?;
-            let ring = self.ring(queue)?;
-            match (ring.active, is_set_up) {
+            match (self.ring(queue)?.active, is_set_up) {
                 (true, false) => {
                     self.detach(queue);
                     self.ring(queue)?.base = next;
                 }
+                // The message that has it started is handled again, and then it goes on where it stands.
                 (false, true) => {
-                    ring.active = true;
-                    self.attach_again(queue);
+                    let base = self.device.stop_queue(queue as u16)?;
+                    self.ring(queue)?.base = base;
                 }
                 _ => {}
             }
         }
-        if self.is_served() {
-            // A queue is set up when all this has been done, or all but the last.
-            self.negotiated.get_or_insert(self.wanted());
-            if !self.live {
-                self.device.driver_ok()?;
-                self.live = true;
-            }
+        if !self.is_served() {
+            self.negotiated = None;
+            self.live = false;
         }
         Ok(())
-    }
-
-    /// Of a ring that is served already.
-    fn attach_again(&self, queue: usize) {
-        match self.kick(queue) {
-            Ok(kick) => self.attach(queue, kick),
-            Err(error) => {
-                tracing::error!(disk = self.label(), queue, %error, "its kicks are not heard")
-            }
-        }
     }
 
     /// The wake-up thread listens to a ring's kicks, and passes its notifications on.

@@ -1,5 +1,7 @@
 //! What is kept of a connection, so that a daemon that follows another one goes on with it.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use vhost::vhost_user::message::FrontendReq;
 
@@ -19,6 +21,8 @@ pub struct Connection {
     pub stream: Option<Key>,
     /// Whether the device has been put back to power-on for it.
     pub begun: bool,
+    /// Whether it is about to end: nothing more is handled of it.
+    pub ends: bool,
     pub session: SessionState,
     /// What is being handled.
     pub message: Option<Message>,
@@ -39,8 +43,9 @@ pub struct Message {
     pub bytes: Bytes,
     /// For each file that came with it, where it is kept; files that are of no use to anybody are not.
     pub files: Vec<Option<Key>>,
-    /// How many daemons have begun to handle it.
+    /// How many daemons have begun to handle it, and since when the last of them has, on the system's clock.
     pub begun: u32,
+    pub since: Duration,
 }
 
 /// What the peer has set up.

@@ -12,6 +12,9 @@ use crate::pool::Layout;
 /// The name by which the appliance, and a channel-level client, find their serial port.
 pub const LINK_PORT: &str = "org.stellwerk.link";
 
+/// System calls that QEMU does not need: it starts no program, and changes neither its user nor its limits.
+const SANDBOX: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
+
 /// QEMU's ends of the ways to it.
 #[derive(Clone, Copy, Debug)]
 pub struct Ports {
@@ -89,6 +92,9 @@ pub fn appliance(
         "-no-user-config".into(),
         "-no-reboot".into(),
     ]);
+    if this.sandbox {
+        args.extend(["-sandbox".into(), SANDBOX.into()]);
+    }
     args.extend(this.qemu_args.iter().cloned());
     Ok(args)
 }

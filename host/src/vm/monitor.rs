@@ -20,7 +20,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use qapi::qmp::{cont, device_add, device_del, qmp_capabilities, qom_get, query_status, Event};
+use qapi::qmp::{cont, device_add, device_del, qmp_capabilities, qom_get, Event};
 use qapi::{Any, Command, Empty, Execute};
 use rustix::event::{PollFd, PollFlags};
 use serde::Serialize;
@@ -167,7 +167,8 @@ impl Monitor {
         this.answered = this.sent;
         // A command that was cut off is none.
         this.stream.write_all(&[RESET])?;
-        this.execute(query_status {})?;
+        // It may have been stopped, and the daemon that has heard of it may have died before it could have it go on.
+        this.go_on()?;
         Ok(this)
     }
 

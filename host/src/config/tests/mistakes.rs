@@ -464,3 +464,26 @@ fn mistakes_of_all_kinds_come_at_once() {
     ];
     assert_eq!(places, expected, "{said}");
 }
+
+#[test]
+fn a_group_is_one_of_the_systems_and_for_clients_with_disks() {
+    let of = |group: &str, given: &str| {
+        let text = format!(
+            "[appliance]\nimage = \"i\"\n[[disk]]\nname = \"d\"\nimage = \"d\"\n\
+             [[subchannel]]\nname = \"t\"\ndevice = \"0.0.3270\"\nqemu = \"x\"\n\
+             [[client]]\nname = \"c\"\nmemory = \"64M\"\ngroup = \"{group}\"\n{given}"
+        );
+        Config::parse(Path::new("c.toml"), &text)
+    };
+    let disk = "[[client.disk]]\ndisk = \"d\"\n";
+    let root = of("root", disk).unwrap().clients[0].group;
+    assert_eq!(root, of("0", disk).unwrap().clients[0].group);
+    let wrong = of("no such group", disk).unwrap_err().to_string();
+    assert!(
+        wrong.contains("there is no group \"no such group\""),
+        "{wrong}"
+    );
+    let wrong = of("root", "[[client.subchannel]]\nsubchannel = \"t\"\n");
+    let wrong = wrong.unwrap_err().to_string();
+    assert!(wrong.contains("cannot have a group"), "{wrong}");
+}

@@ -3,9 +3,7 @@
 use std::os::fd::AsFd;
 
 use rustix::net::{sendmsg, SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
-use vhost::vhost_user::message::{
-    VhostUserSingleMemoryRegion, VhostUserVringAddrFlags,
-};
+use vhost::vhost_user::message::{VhostUserSingleMemoryRegion, VhostUserVringAddrFlags};
 use vhost::vhost_user::VhostUserBackendReqHandlerMut;
 
 use super::super::intake::{Closer, Intake};
@@ -38,7 +36,7 @@ fn a_message_is_kept_before_it_is_gone_from_the_socket() {
     let (follower, _handler) = Intake::new(another).unwrap();
     let mut kept = Vec::new();
     let taken = intake.take(&mut closer, |message| kept.push(message.bytes.clone()));
-    assert_eq!(kept, [first.clone()]);
+    assert_eq!(kept, std::slice::from_ref(&first));
     let taken = taken.unwrap().unwrap();
     assert_eq!(taken.bytes, first);
     let files: Vec<bool> = taken.files.iter().map(Option::is_some).collect();
