@@ -12,7 +12,10 @@
 //!
 //! **The ways in** are the stubs below, one for each class of interruption. A program interruption of START or MODIFY
 //! SUBCHANNEL that is an operand exception does not end here: it becomes that instruction's answer
-//! ([`s390x::io::OperandException`]).
+//! ([`s390x::io::OperandException`]). So does any one of the watchdog's DIAGNOSE ([`s390x::diagnose::WatchdogRefusal`]).
+//!
+//! **A restart interruption** comes when somebody wants a report, or when somebody, or the machine's watchdog, finds that the event
+//! loop does not come round any more. Which of the two is known by [`death`]: the second is this program's own fault.
 //!
 //! **Limits.** Other CPUs are not stopped.
 
@@ -25,7 +28,9 @@ use core::mem::offset_of;
 use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicBool, Ordering};
 use s390x::control;
+use s390x::clock::Tod;
 use s390x::cpu::{disabled_wait, WaitCode};
+use s390x::diagnose;
 use s390x::idle::{self, Unexpected};
 use s390x::io;
 use s390x::lowcore::{self, Lowcore};
@@ -110,12 +115,16 @@ global_asm!(
     stub __boot_io, 5
     stub __boot_machine_check, 6
 
-    # An operand exception of START or MODIFY SUBCHANNEL is an answer. They are called as functions, which leaves r1 and r2 free.
+    # An operand exception of START or MODIFY SUBCHANNEL is an answer, and so is whatever the watchdog's DIAGNOSE has come to. They
+    # are called as functions, which leaves r1 and r2 free.
     entry   __boot_program
-    llgh    %r1,{program_code}
-    chi     %r1,{operand_exception}
-    jne     8f
     lg      %r1,{program_old}+8
+    larl    %r2,{guarded_watchdog}
+    cgr     %r1,%r2
+    je      9f
+    llgh    %r2,{program_code}
+    chi     %r2,{operand_exception}
+    jne     8f
     larl    %r2,{guarded_ssch}
     cgr     %r1,%r2
     je      9f
@@ -148,6 +157,7 @@ __boot_stop:
     operand_exception = const OPERAND_EXCEPTION,
     guarded_ssch = sym io::s390x_io_guarded_ssch,
     guarded_msch = sym io::s390x_io_guarded_msch,
+    guarded_watchdog = sym diagnose::s390x_diagnose_guarded_watchdog,
     refused = sym io::s390x_io_refused,
     disabled = const PswMask::DISABLED.bits(),
     caller_frame = const CALLER_FRAME,
@@ -193,6 +203,8 @@ pub enum Stop {
     Unexpected = 0xE05,
     /// A restart interruption: the operator, or a hypervisor's "NMI", asked for this report.
     Restart = 0xE06,
+    /// The same, while the event loop has not come round for a while.
+    Hang = 0xE07,
     /// Another one of these while the report was being made; nothing more is printed.
     InReport = 0xE0F,
 }
@@ -211,6 +223,7 @@ impl Stop {
             | Self::Program
             | Self::StackOverflow
             | Self::Unexpected
+            | Self::Hang
             | Self::InReport => true,
             Self::MachineCheck | Self::Restart => false,
         }
@@ -224,6 +237,7 @@ impl Stop {
             Self::MachineCheck => "machine check",
             Self::Unexpected => "unexpected interruption",
             Self::Restart => "restart interruption",
+            Self::Hang => "hang",
             Self::InReport => "interruption during a report",
         }
     }
@@ -292,7 +306,13 @@ impl Report<'_> {
         let [.., r14, r15] = registers;
         let called_at = Psw::new(Psw::current_mask(), r14);
         let (stop, psw) = match entry {
-            Entry::Restart => (Stop::Restart, lowcore_field!(restart_old: Psw)),
+            Entry::Restart => {
+                let stop = match death::hangs(Tod::now()) {
+                    Some(_) => Stop::Hang,
+                    None => Stop::Restart,
+                };
+                (stop, lowcore_field!(restart_old: Psw))
+            }
             Entry::SupervisorCall => (Stop::Unexpected, lowcore_field!(svc_old: Psw)),
             Entry::External => (Stop::Unexpected, lowcore_field!(external_old: Psw)),
             Entry::Io => (Stop::Unexpected, lowcore_field!(io_old: Psw)),
@@ -348,7 +368,14 @@ impl Report<'_> {
                 Some(info) => writeln!(to, "{info}"),
                 None => Ok(()),
             },
-            Entry::Restart => writeln!(to, "on demand: the operator's restart, or an NMI"),
+            Entry::Restart => match death::hangs(Tod::now()) {
+                Some(silent) => writeln!(
+                    to,
+                    "the event loop has not come round for {} ms",
+                    silent.as_millis()
+                ),
+                None => writeln!(to, "on demand: the operator's restart, or an NMI"),
+            },
             Entry::SupervisorCall => {
                 writeln!(to, "supervisor call {}", lowcore_field!(svc_code: u16))
             }
