@@ -128,7 +128,7 @@ impl<'a> Plugger<'a> {
     }
 
     pub fn next(&self) -> Option<Instant> {
-        self.monitor.as_ref()?;
+        self.monitor.as_ref().filter(|it| !it.is_owed_answer())?;
         let due = self.shared.plugged.next();
         due.into_iter().chain(self.next_check).min()
     }
@@ -181,7 +181,8 @@ impl<'a> Plugger<'a> {
     /// Tries what is due, and what has been looked at meanwhile.
     pub fn plug_in_due(&mut self) -> Qemu {
         let mut qemu = Qemu::Answers;
-        if self.monitor.is_none() {
+        // What is sent to one that does not answer would have to be waited for.
+        if self.monitor.as_ref().is_none_or(Monitor::is_owed_answer) {
             return qemu;
         }
         self.check_sizes();

@@ -12,6 +12,7 @@
 //!   given up is recognised by its number, so the conversation goes on. Until it has come, nothing more is sent.
 //! * What this daemon does not understand, such as an event of a newer QEMU, is passed over.
 
+mod health;
 #[cfg(test)]
 mod tests;
 
@@ -118,8 +119,8 @@ command!(ObjectDel, "object-del");
 command!(BlockdevAdd, "blockdev-add");
 command!(BlockdevDel, "blockdev-del");
 
-/// What QEMU has answered a command: its error, in words.
-type Answer = Result<(), String>;
+/// What QEMU has answered a command: what it returns, or its error, in words.
+type Answer = Result<Value, String>;
 
 /// What came of a device that was to be plugged in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -231,9 +232,9 @@ impl Monitor {
                     return Ok(outcomes);
                 }
                 // The first error tells why the others came.
-                let outcome: Answer = own.into_iter().collect();
+                let outcome: Result<Vec<Value>, String> = own.into_iter().collect();
                 outcomes.push(match outcome {
-                    Ok(()) => Outcome::There,
+                    Ok(_) => Outcome::There,
                     Err(reason) => {
                         // Of a QEMU that is held up nobody makes use any more.
                         if !is_held_up {
@@ -312,12 +313,17 @@ impl Monitor {
     }
 
     fn execute<C: Command>(&mut self, command: C) -> Result<(), MonitorError> {
+        self.returned(command).map(drop)
+    }
+
+    /// Executes a command; what it returns.
+    fn returned<C: Command>(&mut self, command: C) -> Result<Value, MonitorError> {
         self.catch_up()?;
         let mut lines = Vec::new();
         self.put(&mut lines, command)?;
         let (answers, waited) = self.ask(&lines);
         waited?;
-        let answer = answers.into_iter().next().unwrap_or(Ok(()));
+        let answer = answers.into_iter().next().unwrap_or(Ok(Value::Null));
         answer.map_err(MonitorError::Refused)
     }
 
@@ -471,7 +477,7 @@ impl Line {
                 Some(words) => words.to_owned(),
                 None => error.to_string(),
             }),
-            None => Ok(()),
+            None => Ok(line.remove("return").unwrap_or_default()),
         };
         Self::Answer(number, answer)
     }

@@ -96,7 +96,10 @@ impl Platform for Machine {
     }
 
     fn arm_watchdog(&mut self, seconds: u32) -> bool {
-        let set = self.watchdog.as_mut().map(|watchdog| watchdog.push(seconds));
+        let set = self
+            .watchdog
+            .as_mut()
+            .map(|watchdog| watchdog.push(seconds));
         set.is_some()
     }
 
