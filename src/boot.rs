@@ -6,6 +6,7 @@
 //! | `start` | console, log, command line, banner, heap |
 //! | [`cmdline`] | what the loader's command line says |
 //! | [`death`] | the word in the control area in which a crash is told to the next life |
+//! | [`hang`] | whether the event loop comes round |
 //! | `logring` | log records: to the console, and the last ones kept for a report |
 //! | `report` | what is printed when something ends this program that should not |
 //! | `call_chain` | the calls that led there |
@@ -27,6 +28,7 @@ pub mod cmdline;
 pub mod death;
 #[cfg(target_os = "none")]
 pub mod entry;
+pub mod hang;
 #[cfg(target_os = "none")]
 mod image;
 #[cfg(target_os = "none")]

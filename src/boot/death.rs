@@ -1,4 +1,4 @@
-//! That this program has died of itself, for its next life; and that it hangs, for its crash report.
+//! That this program has died of itself, for its next life.
 //!
 //! A crash report stores a word in the control area, which outlives the program: somebody who kills the program stores nothing there. See
 //! [`vcss::underway`].
@@ -7,37 +7,13 @@
 //!
 //! The report trusts nothing. The address is known twice, the second time inverted; if the two do not agree, nothing is stored.
 
-use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use core::time::Duration;
+use core::sync::atomic::{AtomicUsize, Ordering};
 
-use s390x::clock::Tod;
 use vcss::Word;
-
-/// An event loop that has not come round for so long hangs. It sleeps for a second at most.
-const HANGS_AFTER: Duration = Duration::from_millis(1500);
 
 /// Where the word is, and the same with all bits inverted. Both are 0 as long as there is none.
 static PLACE: AtomicUsize = AtomicUsize::new(0);
 static INVERTED: AtomicUsize = AtomicUsize::new(0);
-
-/// When the event loop last came round, in the clock's units; 0: there is none yet.
-static CAME_ROUND: AtomicU64 = AtomicU64::new(0);
-
-/// The event loop has come round.
-pub fn came_round(now: Tod) {
-    CAME_ROUND.store(now.units(), Ordering::Relaxed);
-}
-
-/// How long the event loop has not come round, if that is so long that it never will.
-#[cfg_attr(not(target_os = "none"), allow(dead_code))]
-pub(super) fn hangs(now: Tod) -> Option<Duration> {
-    hangs_since(CAME_ROUND.load(Ordering::Relaxed), now)
-}
-
-fn hangs_since(round: u64, now: Tod) -> Option<Duration> {
-    let silent = now.since(Tod::from_units(round));
-    (round != 0 && silent > HANGS_AFTER).then_some(silent)
-}
 
 /// A crash is told in this word from now on.
 pub fn tell_in(word: &Word<'static>) {
@@ -69,16 +45,7 @@ fn checked(place: usize, inverted: usize) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
-    #[test]
-    fn an_event_loop_that_sleeps_or_has_not_begun_does_not_hang() {
-        let round = Tod::from_micros(5_000_000);
-        let after = |micros| hangs_since(round.units(), round.plus_micros(micros));
-        assert_eq!(after(1_000_000), None);
-        assert_eq!(after(2_000_000), Some(Duration::from_secs(2)));
-        assert_eq!(hangs_since(0, round), None);
-    }
+    use super::checked;
 
     #[test]
     fn an_address_that_was_never_told_or_was_spoilt_is_not_used() {

@@ -14,15 +14,16 @@
 //! SUBCHANNEL that is an operand exception does not end here: it becomes that instruction's answer
 //! ([`s390x::io::OperandException`]). So does any one of the watchdog's DIAGNOSE ([`s390x::diagnose::WatchdogRefusal`]).
 //!
-//! **A restart interruption** comes when somebody wants a report, or when somebody, or the machine's watchdog, finds that the event
-//! loop does not come round any more. Which of the two is known by [`death`]: the second is this program's own fault.
+//! **A restart interruption** may be somebody's wish for a report, or the end of a program that hangs, which is its own fault; after
+//! one that is neither the program goes on. [`hang`] tells them apart.
 //!
 //! **Limits.** Other CPUs are not stopped.
 
 use super::call_chain::{innermost, CalledFrom, Calls, Place};
+use super::hang::{self, Cause};
 use super::image::{CALLER_FRAME, STACK_BOTTOM, STACK_TOP};
 use super::{death, logring, symbols};
-use core::arch::global_asm;
+use core::arch::{asm, global_asm};
 use core::fmt::{self, Write};
 use core::mem::offset_of;
 use core::panic::PanicInfo;
@@ -30,7 +31,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use s390x::clock::Tod;
 use s390x::control;
 use s390x::cpu::{disabled_wait, WaitCode};
-use s390x::diagnose;
+use s390x::diagnose::{self, WatchdogFunction, LEAST_WATCHDOG_SECONDS};
 use s390x::idle::{self, Unexpected};
 use s390x::io;
 use s390x::lowcore::{self, Lowcore};
@@ -263,11 +264,16 @@ fn panic(info: &PanicInfo<'_>) -> ! {
 /// in the lowcore.
 extern "C" fn report(entry: u64, info: *const ()) -> ! {
     static IN_REPORT: AtomicBool = AtomicBool::new(false);
+    let entry = Entry::from_number(entry);
+    let in_report = IN_REPORT.load(Ordering::Relaxed);
+    if !in_report && entry == Entry::Restart && hang::cause(Tod::now()) == Cause::Standstill {
+        go_on();
+    }
     if IN_REPORT.swap(true, Ordering::Relaxed) {
         disabled_wait(Stop::InReport.wait_code());
     }
     set_vectors();
-    let ending = Report::of(Entry::from_number(entry), info);
+    let ending = Report::of(entry, info);
     if ending.stop.is_its_own() {
         death::tell();
     }
@@ -281,6 +287,28 @@ extern "C" fn report(entry: u64, info: *const ()) -> ! {
         let _ = console.flush();
     }
     disabled_wait(ending.stop.wait_code())
+}
+
+/// Goes on where a restart interruption came, with the machine's watchdog set for its least time. Comes back if it cannot be set: nobody
+/// would find that the program hangs after all.
+fn go_on() {
+    hang::goes_on();
+    let function = WatchdogFunction::Initialize;
+    // SAFETY: the program-interruption handler is here.
+    if unsafe { diagnose::watchdog(function, LEAST_WATCHDOG_SECONDS) }.is_err() {
+        return;
+    }
+    // SAFETY: the registers are those that the stub has saved, and nothing of what was interrupted has been touched since: no
+    // floating-point or access register is used in this program.
+    unsafe {
+        asm!(
+            "lmg     %r0,%r15,{registers}",
+            "lpswe   {restart_old}",
+            registers = const offset_of!(Lowcore, report_registers),
+            restart_old = const offset_of!(Lowcore, restart_old),
+            options(noreturn)
+        )
+    }
 }
 
 /// What is known of the end.
@@ -307,9 +335,9 @@ impl Report<'_> {
         let called_at = Psw::new(Psw::current_mask(), r14);
         let (stop, psw) = match entry {
             Entry::Restart => {
-                let stop = match death::hangs(Tod::now()) {
-                    Some(_) => Stop::Hang,
-                    None => Stop::Restart,
+                let stop = match hang::cause(Tod::now()) {
+                    Cause::Demand => Stop::Restart,
+                    Cause::Hang(_) | Cause::Standstill => Stop::Hang,
                 };
                 (stop, lowcore_field!(restart_old: Psw))
             }
@@ -368,13 +396,14 @@ impl Report<'_> {
                 Some(info) => writeln!(to, "{info}"),
                 None => Ok(()),
             },
-            Entry::Restart => match death::hangs(Tod::now()) {
-                Some(silent) => writeln!(
+            Entry::Restart => match hang::cause(Tod::now()) {
+                Cause::Hang(silent) => writeln!(
                     to,
                     "the event loop has not come round for {} ms",
                     silent.as_millis()
                 ),
-                None => writeln!(to, "on demand: the operator's restart, or an NMI"),
+                Cause::Standstill => writeln!(to, "the event loop has not come round for long"),
+                Cause::Demand => writeln!(to, "on demand: the operator's restart, or an NMI"),
             },
             Entry::SupervisorCall => {
                 writeln!(to, "supervisor call {}", lowcore_field!(svc_code: u16))

@@ -6,7 +6,7 @@
 
 use s390x::clock::Tod;
 
-use crate::boot::death;
+use crate::boot::hang;
 use crate::css::Platform;
 
 /// It is set again when this part of its time has passed.
@@ -35,7 +35,7 @@ impl Watchdog {
     /// The event loop has come round, or has made as much progress.
     pub(super) fn come_round(&mut self, platform: &mut dyn Platform) {
         let now = platform.now();
-        death::came_round(now);
+        hang::came_round(now);
         if self.seconds == 0 || now < self.next {
             return;
         }
@@ -44,5 +44,6 @@ impl Watchdog {
             log::info!("the machine has no watchdog for {} s", self.seconds);
             self.seconds = 0;
         }
+        hang::is_watched_for(self.seconds);
     }
 }

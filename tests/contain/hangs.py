@@ -151,15 +151,16 @@ def case_no_hang(scene):
     pid = scene.serving()
     time.sleep(5)
     good.works()
-    # All together, as when the host sleeps; then the daemon alone.
-    for stopped in ((scene.daemon.pid, pid), (scene.daemon.pid,)):
+    # The daemon alone; then all together, as in a container that is paused, for longer than the machine's own watchdog waits.
+    for stopped, seconds in (((scene.daemon.pid,), 5), ((scene.daemon.pid, pid), 23)):
         for process in stopped:
             os.kill(process, signal.SIGSTOP)
-        time.sleep(5)
+        time.sleep(seconds)
         for process in stopped:
             os.kill(process, signal.SIGCONT)
         time.sleep(3)
         good.works()
+    assert "own watchdog has fired" in scene.log(), scene.log()
     hanging.go_on()
     served_again(bad)
     assert scene.serving() == pid and not dumps(scene), scene.log()

@@ -327,6 +327,9 @@ impl<'a> Plugger<'a> {
                         tracing::error!("the appliance's VM does not go on: {error}");
                     }
                 }
+                MonitorEvent::WatchdogFired => {
+                    tracing::warn!("the appliance's own watchdog has fired: it hangs, or the whole machine has stood still");
+                }
                 MonitorEvent::IoError { node, reason } => {
                     let disk = Pluggable::of_node(&self.shared.config, &node);
                     // Clients can have as many of these as they like, each of them of its own disks.

@@ -79,6 +79,8 @@ pub enum MonitorEvent {
     Unplugged(String),
     /// The VM does not run any more.
     Stopped,
+    /// The machine's watchdog has not been set again in time.
+    WatchdogFired,
     /// What is behind a device has failed a request, for this reason.
     IoError {
         /// Its name as it was given to `blockdev-add`.
@@ -303,6 +305,7 @@ impl Monitor {
                 }
                 // A VM that ends stops too.
                 Event::STOP { .. } => (!self.ends).then_some(MonitorEvent::Stopped),
+                Event::WATCHDOG { .. } => Some(MonitorEvent::WatchdogFired),
                 Event::BLOCK_IO_ERROR { data, .. } => Some(MonitorEvent::IoError {
                     node: data.node_name.unwrap_or_default(),
                     reason: data.reason,

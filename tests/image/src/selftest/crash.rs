@@ -101,7 +101,7 @@ fn jump_wild() {
 
 /// The event loop has come round for the last time, and the watchdog has its least time to go.
 fn hang() {
-    appliance::boot::death::came_round(Tod::now());
+    appliance::boot::hang::came_round(Tod::now());
     // SAFETY: the program-interruption handler is the appliance's.
     let begun = unsafe { watchdog(WatchdogFunction::Initialize, LEAST_WATCHDOG_SECONDS) };
     if begun.is_ok() {
