@@ -178,3 +178,17 @@ def case_hang_limit_off(scene):
     ring.works()
     assert scene.serving() == pid and not dumps(scene)
     scene.down()
+
+
+def case_hang_at_start(scene):
+    """an appliance that goes round for ever before it serves is ended, and `up` says where it was"""
+    scene.disk("data")
+    scene.gives("a", "data")
+    scene.appliance["image"] = str(scene.broken_image("event_loop::Appliance>::try_client"))
+    scene.start()
+    assert not scene.ready()
+    scene.daemon = None
+    log = scene.log()
+    assert "the appliance does not serve after 30 s: QEMU ended (exit status: 1)" in log, log
+    assert re.search(r"stopped: hang ====(?s:.*)at +[0-9a-f]{16} .*Appliance.*try_client", log), log
+    assert len(dumps(scene)) == 1

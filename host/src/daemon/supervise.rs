@@ -22,7 +22,7 @@ use vcss::control::{Life, Order};
 use super::handover::{Left, LeftVm};
 use super::plugged::PAUSE;
 use super::plugging::{Plugger, Qemu};
-use super::watchdog::{Verdict, Watchdog};
+use super::watchdog::{self, Verdict, Watchdog};
 use super::Shared;
 use crate::doorbell::Request;
 use crate::layout::AreaNumber;
@@ -292,6 +292,10 @@ impl<'a> Supervisor<'a> {
             }
             if runs.elapsed() > START_LIMIT {
                 let limit = START_LIMIT.as_secs();
+                let monitor = self.plugger.monitor.as_mut();
+                if watchdog::diagnose(self.shared, &"the appliance does not serve", monitor) {
+                    self.wait_until(watchdog::LAST_WORDS, |_| false)?;
+                }
                 let happened = self.what_happened();
                 let error = anyhow!("the appliance does not serve after {limit} s: {happened}");
                 return Err(error.into());

@@ -14,8 +14,10 @@
 //! * It is watched from when it serves until it is ended. All that is known of it is forgotten with it, and nothing has to be
 //!   known: a daemon can begin to watch an appliance at any time.
 //! * A disk that does not answer is no hang: the event loop comes round all the same.
+//! * How long an appliance may take to serve is the supervisor's affair. One that takes longer is asked where it is in the same way:
+//!   the next life is to know whom it died of.
 
-use std::fmt;
+use std::fmt::{self, Display};
 use std::mem::offset_of;
 use std::time::{Duration, Instant};
 
@@ -32,7 +34,7 @@ const TICKS: u32 = 10;
 /// again: so it is found within the limit.
 const SILENT_TICKS: u32 = TICKS - 1;
 /// How long an image that was told to say where it is may take for that.
-const LAST_WORDS: Duration = Duration::from_millis(500);
+pub const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// Whether they have answered what they were asked at the tick before. Who is not watched always has.
 #[derive(Clone, Copy, Debug)]
@@ -50,7 +52,7 @@ enum Hang {
     Qemu,
 }
 
-impl fmt::Display for Hang {
+impl Display for Hang {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Appliance => "the appliance hangs: its event loop does not come round any more",
@@ -196,24 +198,28 @@ impl<'a> Watchdog<'a> {
         Verdict::Lives
     }
 
-    /// Saves what a diagnosis needs, and has an image that can still be reached say where it is.
     fn condemn(&mut self, hang: Hang, monitor: Option<&mut Monitor>) -> Verdict {
         tracing::error!("{hang}; it is ended and started again");
-        let mut monitor = monitor.filter(|_| hang == Hang::Appliance);
-        let registers = monitor.as_mut().map(|monitor| monitor.registers());
-        match dump::save(self.shared, &hang, registers) {
-            Ok(path) => tracing::error!("it was dumped to {}", path.display()),
-            Err(error) => tracing::error!("it could not be dumped: {error:#}"),
+        let monitor = monitor.filter(|_| hang == Hang::Appliance);
+        if !diagnose(self.shared, &hang, monitor) {
+            return Verdict::Condemned;
         }
-        match monitor.map(Monitor::interrupt_guest) {
-            Some(Ok(())) => {
-                self.is_condemned = true;
-                self.next = Some(Instant::now() + LAST_WORDS);
-                Verdict::Lives
-            }
-            Some(Err(_)) | None => Verdict::Condemned,
-        }
+        self.is_condemned = true;
+        self.next = Some(Instant::now() + LAST_WORDS);
+        Verdict::Lives
     }
+}
+
+/// Saves what a diagnosis needs of an appliance that is about to be ended, and has it say where it is if QEMU answers, in which case it
+/// takes [`LAST_WORDS`], and ends. Returns whether it was told to.
+pub fn diagnose(shared: &Shared, why: &dyn Display, mut monitor: Option<&mut Monitor>) -> bool {
+    let registers = monitor.as_mut().map(|monitor| monitor.registers());
+    match dump::save(shared, why, registers) {
+        Ok(path) => tracing::error!("it was dumped to {}", path.display()),
+        Err(error) => tracing::error!("it could not be dumped: {error:#}"),
+    }
+    let interrupted = monitor.map(Monitor::interrupt_guest);
+    interrupted.is_some_and(|interrupted| interrupted.is_ok())
 }
 
 #[cfg(test)]
