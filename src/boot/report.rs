@@ -3,7 +3,7 @@
 //! It shows what an operator of an s390 expects: the kind of interruption with its code, the PSW, all general
 //! registers, the control registers in use, the failing address, the call chain by name, the last
 //! log records. Then the CPU enters a disabled wait whose address tells the kind once more
-//! ([`Stop`]), which QEMU and KVM report to management as a crash of the guest.
+//! (`Stop`), which QEMU and KVM report to management as a crash of the guest.
 //!
 //! **The rule this module lives by.** Nothing that crashed is relied on: the report has a stack of
 //! its own, takes console and log by force, allocates nothing, follows no pointer it has not
@@ -22,6 +22,7 @@
 use super::call_chain::{innermost, CalledFrom, Calls, Place};
 use super::hang::{self, Cause};
 use super::image::{CALLER_FRAME, STACK_BOTTOM, STACK_TOP};
+use super::stop::Stop;
 use super::{death, logring, symbols};
 use core::arch::{asm, global_asm};
 use core::fmt::{self, Write};
@@ -30,7 +31,7 @@ use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicBool, Ordering};
 use s390x::clock::Tod;
 use s390x::control;
-use s390x::cpu::{disabled_wait, WaitCode};
+use s390x::cpu::disabled_wait;
 use s390x::diagnose::{self, WatchdogFunction, LEAST_WATCHDOG_SECONDS};
 use s390x::idle::{self, Unexpected};
 use s390x::io;
@@ -185,62 +186,6 @@ pub fn set_vectors() {
             machine_check: stub(__boot_machine_check),
             io: stub(__boot_io),
         });
-    }
-}
-
-/// Why the program stopped, and with which address in the disabled-wait PSW.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u64)]
-pub enum Stop {
-    /// A Rust panic.
-    Panic = 0xE01,
-    /// A program interruption.
-    Program = 0xE02,
-    /// A program interruption because the stack was used up.
-    StackOverflow = 0xE03,
-    /// A machine check: outside the idle wait, or one that says that CPU or storage is damaged.
-    MachineCheck = 0xE04,
-    /// An external, I/O or supervisor-call interruption outside the idle wait.
-    Unexpected = 0xE05,
-    /// A restart interruption: the operator, or a hypervisor's "NMI", asked for this report.
-    Restart = 0xE06,
-    /// The same, while the event loop has not come round for a while.
-    Hang = 0xE07,
-    /// Another one of these while the report was being made; nothing more is printed.
-    InReport = 0xE0F,
-}
-
-impl Stop {
-    /// The disabled wait at the end of it.
-    #[must_use]
-    pub const fn wait_code(self) -> WaitCode {
-        WaitCode::new(self as u64)
-    }
-
-    /// Whether this program died of what it did, and not of the machine or of an operator's wish.
-    const fn is_its_own(self) -> bool {
-        match self {
-            Self::Panic
-            | Self::Program
-            | Self::StackOverflow
-            | Self::Unexpected
-            | Self::Hang
-            | Self::InReport => true,
-            Self::MachineCheck | Self::Restart => false,
-        }
-    }
-
-    const fn title(self) -> &'static str {
-        match self {
-            Self::Panic => "panic",
-            Self::Program => "program interruption",
-            Self::StackOverflow => "stack overflow",
-            Self::MachineCheck => "machine check",
-            Self::Unexpected => "unexpected interruption",
-            Self::Restart => "restart interruption",
-            Self::Hang => "hang",
-            Self::InReport => "interruption during a report",
-        }
     }
 }
 
