@@ -105,12 +105,13 @@ def case_looping_without_daemon(scene):
     ring.start(WRITE, 64, data=b"waits".ljust(512))
     ring.kick()
     time.sleep(1)  # the daemon passes the kick on
-    scene.daemon.send_signal(signal.SIGSTOP)
+    daemon = scene.daemon_pid()
+    os.kill(daemon, signal.SIGSTOP)
     try:
         console = scene.run / "console.log"
         until("its own watchdog has ended it", lambda: "hang: disabled wait E07" in console.read_text(errors="replace"), 60, pause=0.2)
     finally:
-        scene.daemon.send_signal(signal.SIGCONT)
+        os.kill(daemon, signal.SIGCONT)
     assert ring.wait(1)[0].status == OK
     assert scene.status()["appliance"]["pid"] != pid
     ring.works()
@@ -148,11 +149,11 @@ def case_no_hang(scene):
     """an appliance that has nothing to do, one whose disk does not answer, and one whose daemon was away are left alone"""
     scene.appliance["hang_limit"] = "2s"
     good, bad, hanging = in_a_read_that_hangs(scene)
-    pid = scene.serving()
+    pid, daemon = scene.serving(), scene.daemon_pid()
     time.sleep(5)
     good.works()
     # The daemon alone; then all together, as in a container that is paused, for longer than the machine's own watchdog waits.
-    for stopped, seconds in (((scene.daemon.pid,), 5), ((scene.daemon.pid, pid), 23)):
+    for stopped, seconds in (((daemon,), 5), ((daemon, pid), 23)):
         for process in stopped:
             os.kill(process, signal.SIGSTOP)
         time.sleep(seconds)
@@ -192,3 +193,21 @@ def case_hang_at_start(scene):
     assert "the appliance does not serve after 30 s: QEMU ended (exit status: 1)" in log, log
     assert re.search(r"stopped: hang ====(?s:.*)at +[0-9a-f]{16} .*Appliance.*try_client", log), log
     assert len(dumps(scene)) == 1
+
+
+def case_hang_at_a_succession(scene):
+    """the daemon is killed while the appliance's QEMU is stopped: the next daemon finds out, and the client goes on"""
+    ring = one_disk(scene, hang_limit="2s")
+    ring.works()
+    os.kill(scene.serving(), signal.SIGSTOP)
+    os.kill(scene.daemon_pid(), signal.SIGKILL)
+    print(f"gone on after {timed(ring, 2):.2f} s")
+    ring.works()
+    assert re.search("(appliance|QEMU) hangs", scene.log()), scene.log()
+    # One that was taken over in good health is watched, too.
+    scene.kill_daemon()
+    ring.works()
+    os.kill(scene.serving(), signal.SIGSTOP)
+    print(f"gone on after {timed(ring, 2):.2f} s")
+    assert len(dumps(scene)) == 2
+    scene.down()

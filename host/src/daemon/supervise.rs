@@ -136,6 +136,7 @@ impl<'a> Supervisor<'a> {
             (Some(Ok(())), Some(since)) => {
                 let ago = sys::uptime().saturating_sub(since);
                 self.shared.run.lock().serving_since = Instant::now().checked_sub(ago);
+                self.watchdog.begin();
                 Ok(())
             }
             (Some(Err(error)), _) => {
