@@ -6,8 +6,10 @@
 //! | `start` | console, log, command line, banner, heap |
 //! | [`cmdline`] | what the loader's command line says |
 //! | [`death`] | the word in the control area in which a crash is told to the next life |
+//! | [`hang`] | whether the event loop comes round |
 //! | `logring` | log records: to the console, and the last ones kept for a report |
 //! | `report` | what is printed when something ends this program that should not |
+//! | `stop` | the kinds of end, each with its disabled wait |
 //! | `call_chain` | the calls that led there |
 //! | `image` | where the image is, and when it began |
 //! | [`symbols`] | addresses to names and frames, for the report |
@@ -17,7 +19,7 @@
 //! ends in a report and not in a loop.
 //!
 //! **The way out.** `shut_down` ends the machine in order; a panic or an unexpected interruption
-//! ends in `report`, with its own disabled-wait code for each kind (`report::Stop`).
+//! ends in `report`, with its own disabled-wait code for each kind (`stop::Stop`).
 //!
 //! **Limits.** One CPU. Nothing here starts a second one.
 
@@ -27,6 +29,7 @@ pub mod cmdline;
 pub mod death;
 #[cfg(target_os = "none")]
 pub mod entry;
+pub mod hang;
 #[cfg(target_os = "none")]
 mod image;
 #[cfg(target_os = "none")]
@@ -35,6 +38,8 @@ pub mod logring;
 pub mod report;
 #[cfg(target_os = "none")]
 mod start;
+#[cfg(target_os = "none")]
+mod stop;
 pub mod symbols;
 
 #[cfg(target_os = "none")]

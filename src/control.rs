@@ -28,10 +28,12 @@ use crate::driver::disk::{Maintenance, OwnedDisk};
 pub use self::conditions::{Conditions, Subject, SHARE};
 pub use self::devices::{listed, PassedThrough};
 
+use self::heartbeat::Pings;
 use self::memory::MemoryWords;
 
 mod conditions;
 mod devices;
+mod heartbeat;
 mod memory;
 
 #[derive(Debug)]
@@ -39,6 +41,7 @@ pub struct Control {
     area: Area<'static>,
     bell: Bell<'static>,
     order: Word<'static>,
+    pings: Option<Pings>,
     life: Word<'static>,
     storage: Storage,
     /// What each client has to share, once somebody has asked: the entries do not change.
@@ -212,6 +215,7 @@ impl Control {
         let control = Self {
             bell: Bell::of_appliance(&area).map_err(wrong)?,
             order: area.word::<Order>(0, 0).map_err(wrong)?,
+            pings: Pings::open(&area).ok(),
             life: area.word::<Appliance>(0, 0).map_err(wrong)?,
             about: Appliance {
                 version: Name::new(env!("CARGO_PKG_VERSION")).unwrap_or_default(),
@@ -228,6 +232,7 @@ impl Control {
             area,
         };
         control.life.store(Life::Starting as u32);
+        control.answer_ping();
         Ok(control)
     }
 
@@ -350,6 +355,18 @@ impl Control {
     /// Takes the daemon's ring. What it has ordered is looked at afterwards: a ring that comes later is another one.
     pub fn poll_requests(&mut self) {
         self.bell.heard();
+    }
+
+    /// Tells the daemon that the event loop still comes round.
+    pub fn answer_ping(&self) {
+        if let Some(pings) = &self.pings {
+            pings.answer();
+        }
+    }
+
+    /// After how many seconds the machine's watchdog is to end an appliance whose event loop does not come round. 0: not at all.
+    pub fn watchdog_seconds(&self) -> u32 {
+        self.pings.as_ref().map_or(0, Pings::watchdog_seconds)
     }
 
     pub fn is_to_stop(&self) -> bool {

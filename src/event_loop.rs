@@ -14,6 +14,7 @@
 //! | `publish` | what the control area says of the owned devices |
 //! | `suspects` | what it did something for when it died |
 //! | `tries` | disks opened and clients put together, and tried again when that fails |
+//! | `watchdog` | the machine's own watchdog, kept from ending this as long as the loop comes round |
 //!
 //! # Limits
 //!
@@ -41,6 +42,7 @@ use self::data_plane::{Companion, DataPlane};
 use self::devices::Unknown;
 use self::publish::Published;
 use self::suspects::Suspects;
+use self::watchdog::Watchdog;
 
 pub mod data_plane;
 mod devices;
@@ -48,6 +50,7 @@ mod maintenance;
 mod publish;
 mod suspects;
 mod tries;
+mod watchdog;
 
 /// How long a lost wake-up can go unnoticed.
 const HEAL_US: u64 = 1_000_000;
@@ -107,6 +110,7 @@ pub struct Appliance {
     plane: DataPlane,
     suspects: Suspects,
     unknown: Unknown,
+    watchdog: Watchdog,
     link: VirtioSerial,
     published: Published,
     tuning: Tuning,
@@ -129,6 +133,7 @@ impl Appliance {
         tuning: Tuning,
     ) -> Result<Self, BringUpError> {
         let mut control = Control::open(storage)?;
+        let watchdog = Watchdog::arm(platform, control.watchdog_seconds());
         // What the life before has said of anybody is over, whatever comes of this.
         let mut conditions = control.conditions();
         let parts = Self::needed(platform, &inventory, &control, tuning.settings);
@@ -150,6 +155,7 @@ impl Appliance {
             plane: DataPlane { disks, proxy },
             suspects,
             unknown: Unknown::default(),
+            watchdog,
             link,
             published: Published::default(),
             tuning,
@@ -215,6 +221,7 @@ impl Appliance {
         // Whoever looks as soon as it serves reads who owns what.
         self.show();
         self.set_life(platform, Life::Serving);
+        self.come_round(platform);
         self.plane.proxy.disarm_wakeup();
         let mut last_work = now;
         let mut deadline = now.plus_micros(HEAL_US);
@@ -292,6 +299,7 @@ impl Appliance {
     fn keep_house(&mut self, platform: &mut dyn Platform) -> bool {
         // A ring that comes after this is heard next time, so no order that came with one is missed.
         self.control.poll_requests();
+        self.come_round(platform);
         self.plane.proxy.clients.serve_nobody();
         self.change_memory();
         self.maintain_disks(platform);
@@ -300,6 +308,12 @@ impl Appliance {
         self.tend_clients(platform);
         self.tend_unknown(platform);
         self.control.is_to_stop()
+    }
+
+    /// Tells whoever watches that the event loop has come round, or has made as much progress: it does not hang.
+    fn come_round(&mut self, platform: &mut dyn Platform) {
+        self.control.answer_ping();
+        self.watchdog.come_round(platform);
     }
 
     /// Has clients' memory be what the daemon says that it is. What goes is used by requests at the disks until they end.
@@ -397,6 +411,7 @@ impl Appliance {
         let is_busy =
             |proxy: &Proxy| proxy.in_flight() > 0 || proxy.clients.any(PassThrough::is_quiescing);
         while is_busy(&self.plane.proxy) && platform.now() < deadline {
+            self.watchdog.come_round(platform);
             self.drain(platform);
             if self.plane.last_turn(platform).wake {
                 self.wake(platform);
@@ -406,6 +421,7 @@ impl Appliance {
             log::error!("{} requests did not end", self.plane.proxy.in_flight());
         }
         for disk in &mut self.plane.disks {
+            self.watchdog.come_round(platform);
             flush(platform, disk, deadline);
         }
         self.show();

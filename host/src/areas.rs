@@ -6,7 +6,8 @@ use anyhow::{Context, Result};
 use channel::DeviceNumber;
 use vcss::client::{Command, ProgramByte};
 use vcss::control::{
-    self, ClientMemory, Condition, ConditionState, ExportKind, Life, Loan, LoanState, Order, HOST,
+    self, ClientMemory, Condition, ConditionState, ExportKind, Heartbeat, Life, Loan, LoanState,
+    Order, HOST,
 };
 use vcss::layout::{Doorbell, DoorbellHalf, Kind, Name};
 use vcss::{plan, Area, AreaError, Word};
@@ -105,6 +106,12 @@ impl Areas {
     }
 
     fn describe(&self, config: &Config, layout: &Layout) -> Result<()> {
+        let heartbeat = Heartbeat {
+            ping: U32::new(1),
+            watchdog_seconds: U32::new(config.appliance.watchdog_seconds()),
+            ..Heartbeat::default()
+        };
+        self.control.write(0, &heartbeat)?;
         for (index, client) in config.clients.iter().enumerate() {
             let (area, window) = (layout.areas[index], layout.windows[index]);
             let program = match client.is_channel_level() {
@@ -165,11 +172,19 @@ impl Areas {
         })
     }
 
-    /// Forgets what the last appliance said of its life. Only while none runs: the word is the appliance's.
+    /// Forgets what the last appliance said of its life. Only while none runs: the words are the appliance's.
     pub fn forget_life(&self) {
         if let Ok(word) = self.life_word() {
             word.store(Life::Starting as u32);
         }
+        if let Ok(answer) = self.heartbeat(offset_of!(Heartbeat, answer)) {
+            answer.store(0);
+        }
+    }
+
+    /// A word of the heartbeat: see [`Heartbeat`].
+    pub fn heartbeat(&self, offset: usize) -> Result<Word<'static>, AreaError> {
+        self.control.word::<Heartbeat>(0, offset)
     }
 
     /// Gives the appliance an order. The bell is the caller's to ring.

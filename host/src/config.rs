@@ -45,6 +45,7 @@ pub use problem::{ConfigError, Place, Problem};
 /// memory or 2 GiB: into a client's window, or the control area. A file of one byte goes to X'9000', where nothing
 /// is yet; an empty one is refused by QEMU 11.
 pub const NO_FIRMWARE: [u8; 1] = [0];
+const LEAST_WATCHDOG_SECONDS: u32 = 20;
 /// Bytes in a sector, the unit of slices.
 pub const SECTOR: u64 = 512;
 
@@ -87,6 +88,17 @@ pub struct Appliance {
     pub run_dir: PathBuf,
     /// How long the daemon looks for work before it sleeps.
     pub poll: Duration,
+    /// How long the appliance, or its QEMU, may give no sign of life before it is ended as one that hangs. Without it nobody looks.
+    pub hang_limit: Option<Duration>,
+}
+
+impl Appliance {
+    /// For how many seconds the machine's own watchdog is set, which is for the time in which no daemon looks: longer than the
+    /// appliance takes for an orderly end, and shorter than it may take to serve. 0: it is not.
+    pub fn watchdog_seconds(&self) -> u32 {
+        let limit = self.hang_limit.map(|limit| limit.as_secs() as u32);
+        limit.map_or(0, |seconds| (2 * seconds).max(LEAST_WATCHDOG_SECONDS))
+    }
 }
 
 /// How QEMU runs the appliance: by the hardware, or by translation, on any machine.

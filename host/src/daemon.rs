@@ -6,11 +6,12 @@
 //! sockets. Down: the clients' sockets with their queues drained, disks' reservations, the appliance by an order in the control
 //! area, its VM, the rest.
 //!
-//! An appliance that dies is started again in the same pool. Areas outlive it, and the clients' connections
+//! An appliance that dies, or hangs, is started again in the same pool. Areas outlive it, and the clients' connections
 //! with them.
 //!
 //! A daemon that dies is followed by another one, which goes on with all of it: see `handover`.
 
+mod dump;
 mod handover;
 mod in_use;
 mod observe;
@@ -20,6 +21,7 @@ mod requests;
 mod retry;
 mod supervise;
 pub(crate) mod trace;
+mod watchdog;
 
 use std::fs::{self, DirBuilder, File};
 use std::os::fd::OwnedFd;

@@ -3,7 +3,7 @@
 //! It shows what an operator of an s390 expects: the kind of interruption with its code, the PSW, all general
 //! registers, the control registers in use, the failing address, the call chain by name, the last
 //! log records. Then the CPU enters a disabled wait whose address tells the kind once more
-//! ([`Stop`]), which QEMU and KVM report to management as a crash of the guest.
+//! (`Stop`), which QEMU and KVM report to management as a crash of the guest.
 //!
 //! **The rule this module lives by.** Nothing that crashed is relied on: the report has a stack of
 //! its own, takes console and log by force, allocates nothing, follows no pointer it has not
@@ -12,20 +12,27 @@
 //!
 //! **The ways in** are the stubs below, one for each class of interruption. A program interruption of START or MODIFY
 //! SUBCHANNEL that is an operand exception does not end here: it becomes that instruction's answer
-//! ([`s390x::io::OperandException`]).
+//! ([`s390x::io::OperandException`]). So does any one of the watchdog's DIAGNOSE ([`s390x::diagnose::WatchdogRefusal`]).
+//!
+//! **A restart interruption** may be somebody's wish for a report, or the end of a program that hangs, which is its own fault; after
+//! one that is neither the program goes on. [`hang`] tells them apart.
 //!
 //! **Limits.** Other CPUs are not stopped.
 
 use super::call_chain::{innermost, CalledFrom, Calls, Place};
+use super::hang::{self, Cause};
 use super::image::{CALLER_FRAME, STACK_BOTTOM, STACK_TOP};
+use super::stop::Stop;
 use super::{death, logring, symbols};
-use core::arch::global_asm;
+use core::arch::{asm, global_asm};
 use core::fmt::{self, Write};
 use core::mem::offset_of;
 use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicBool, Ordering};
+use s390x::clock::Tod;
 use s390x::control;
-use s390x::cpu::{disabled_wait, WaitCode};
+use s390x::cpu::disabled_wait;
+use s390x::diagnose::{self, WatchdogFunction, LEAST_WATCHDOG_SECONDS};
 use s390x::idle::{self, Unexpected};
 use s390x::io;
 use s390x::lowcore::{self, Lowcore};
@@ -110,12 +117,16 @@ global_asm!(
     stub __boot_io, 5
     stub __boot_machine_check, 6
 
-    # An operand exception of START or MODIFY SUBCHANNEL is an answer. They are called as functions, which leaves r1 and r2 free.
+    # An operand exception of START or MODIFY SUBCHANNEL is an answer, and so is whatever the watchdog's DIAGNOSE has come to. They
+    # are called as functions, which leaves r1 and r2 free.
     entry   __boot_program
-    llgh    %r1,{program_code}
-    chi     %r1,{operand_exception}
-    jne     8f
     lg      %r1,{program_old}+8
+    larl    %r2,{guarded_watchdog}
+    cgr     %r1,%r2
+    je      9f
+    llgh    %r2,{program_code}
+    chi     %r2,{operand_exception}
+    jne     8f
     larl    %r2,{guarded_ssch}
     cgr     %r1,%r2
     je      9f
@@ -148,6 +159,7 @@ __boot_stop:
     operand_exception = const OPERAND_EXCEPTION,
     guarded_ssch = sym io::s390x_io_guarded_ssch,
     guarded_msch = sym io::s390x_io_guarded_msch,
+    guarded_watchdog = sym diagnose::s390x_diagnose_guarded_watchdog,
     refused = sym io::s390x_io_refused,
     disabled = const PswMask::DISABLED.bits(),
     caller_frame = const CALLER_FRAME,
@@ -177,58 +189,6 @@ pub fn set_vectors() {
     }
 }
 
-/// Why the program stopped, and with which address in the disabled-wait PSW.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u64)]
-pub enum Stop {
-    /// A Rust panic.
-    Panic = 0xE01,
-    /// A program interruption.
-    Program = 0xE02,
-    /// A program interruption because the stack was used up.
-    StackOverflow = 0xE03,
-    /// A machine check: outside the idle wait, or one that says that CPU or storage is damaged.
-    MachineCheck = 0xE04,
-    /// An external, I/O or supervisor-call interruption outside the idle wait.
-    Unexpected = 0xE05,
-    /// A restart interruption: the operator, or a hypervisor's "NMI", asked for this report.
-    Restart = 0xE06,
-    /// Another one of these while the report was being made; nothing more is printed.
-    InReport = 0xE0F,
-}
-
-impl Stop {
-    /// The disabled wait at the end of it.
-    #[must_use]
-    pub const fn wait_code(self) -> WaitCode {
-        WaitCode::new(self as u64)
-    }
-
-    /// Whether this program died of what it did, and not of the machine or of an operator's wish.
-    const fn is_its_own(self) -> bool {
-        match self {
-            Self::Panic
-            | Self::Program
-            | Self::StackOverflow
-            | Self::Unexpected
-            | Self::InReport => true,
-            Self::MachineCheck | Self::Restart => false,
-        }
-    }
-
-    const fn title(self) -> &'static str {
-        match self {
-            Self::Panic => "panic",
-            Self::Program => "program interruption",
-            Self::StackOverflow => "stack overflow",
-            Self::MachineCheck => "machine check",
-            Self::Unexpected => "unexpected interruption",
-            Self::Restart => "restart interruption",
-            Self::InReport => "interruption during a report",
-        }
-    }
-}
-
 /// Most calls of a call chain that are shown; those of a recursion count once.
 const CALLS: usize = 32;
 
@@ -249,11 +209,16 @@ fn panic(info: &PanicInfo<'_>) -> ! {
 /// in the lowcore.
 extern "C" fn report(entry: u64, info: *const ()) -> ! {
     static IN_REPORT: AtomicBool = AtomicBool::new(false);
+    let entry = Entry::from_number(entry);
+    let in_report = IN_REPORT.load(Ordering::Relaxed);
+    if !in_report && entry == Entry::Restart && hang::cause(Tod::now()) == Cause::Standstill {
+        go_on();
+    }
     if IN_REPORT.swap(true, Ordering::Relaxed) {
         disabled_wait(Stop::InReport.wait_code());
     }
     set_vectors();
-    let ending = Report::of(Entry::from_number(entry), info);
+    let ending = Report::of(entry, info);
     if ending.stop.is_its_own() {
         death::tell();
     }
@@ -267,6 +232,28 @@ extern "C" fn report(entry: u64, info: *const ()) -> ! {
         let _ = console.flush();
     }
     disabled_wait(ending.stop.wait_code())
+}
+
+/// Goes on where a restart interruption came, with the machine's watchdog set for its least time. Comes back if it cannot be set: nobody
+/// would find that the program hangs after all.
+fn go_on() {
+    hang::goes_on();
+    let function = WatchdogFunction::Initialize;
+    // SAFETY: the program-interruption handler is here.
+    if unsafe { diagnose::watchdog(function, LEAST_WATCHDOG_SECONDS) }.is_err() {
+        return;
+    }
+    // SAFETY: the registers are those that the stub has saved, and nothing of what was interrupted has been touched since: no
+    // floating-point or access register is used in this program.
+    unsafe {
+        asm!(
+            "lmg     %r0,%r15,{registers}",
+            "lpswe   {restart_old}",
+            registers = const offset_of!(Lowcore, report_registers),
+            restart_old = const offset_of!(Lowcore, restart_old),
+            options(noreturn)
+        )
+    }
 }
 
 /// What is known of the end.
@@ -292,7 +279,13 @@ impl Report<'_> {
         let [.., r14, r15] = registers;
         let called_at = Psw::new(Psw::current_mask(), r14);
         let (stop, psw) = match entry {
-            Entry::Restart => (Stop::Restart, lowcore_field!(restart_old: Psw)),
+            Entry::Restart => {
+                let stop = match hang::cause(Tod::now()) {
+                    Cause::Demand => Stop::Restart,
+                    Cause::Hang(_) | Cause::Standstill => Stop::Hang,
+                };
+                (stop, lowcore_field!(restart_old: Psw))
+            }
             Entry::SupervisorCall => (Stop::Unexpected, lowcore_field!(svc_old: Psw)),
             Entry::External => (Stop::Unexpected, lowcore_field!(external_old: Psw)),
             Entry::Io => (Stop::Unexpected, lowcore_field!(io_old: Psw)),
@@ -348,7 +341,15 @@ impl Report<'_> {
                 Some(info) => writeln!(to, "{info}"),
                 None => Ok(()),
             },
-            Entry::Restart => writeln!(to, "on demand: the operator's restart, or an NMI"),
+            Entry::Restart => match hang::cause(Tod::now()) {
+                Cause::Hang(silent) => writeln!(
+                    to,
+                    "the event loop has not come round for {} ms",
+                    silent.as_millis()
+                ),
+                Cause::Standstill => writeln!(to, "the event loop has not come round for long"),
+                Cause::Demand => writeln!(to, "on demand: the operator's restart, or an NMI"),
+            },
             Entry::SupervisorCall => {
                 writeln!(to, "supervisor call {}", lowcore_field!(svc_code: u16))
             }

@@ -11,6 +11,7 @@ use s390x::address::{AbsoluteAddress, PAGE_SIZE};
 use s390x::cc::ConditionCode;
 use s390x::clock::Tod;
 use s390x::control::{Cr14, Cr6};
+use s390x::diagnose::WatchdogFunction;
 use s390x::idle::{self, Sources};
 use s390x::io::{self, OperandException, SubchannelWord};
 use s390x::{cpu, diagnose, fence};
@@ -26,6 +27,8 @@ pub struct Hardware {
     pending: PendingInterruptions,
     highest_set: Option<u8>,
     midaws: Option<bool>,
+    /// The machine's watchdog counts.
+    is_watched: bool,
     path_group: [u8; 11],
     stock: Option<Stock>,
     patience: Patience,
@@ -49,6 +52,7 @@ impl Hardware {
             pending: PendingInterruptions::new(),
             highest_set: None,
             midaws: None,
+            is_watched: false,
             path_group: path_group(),
             stock: None,
             patience: Patience::DRIVERS,
@@ -267,6 +271,16 @@ impl Platform for Hardware {
         let known = unsafe { io::ssch(nowhere, ptr::from_ref(&orb)) }.is_ok();
         self.midaws = Some(known);
         known
+    }
+
+    fn arm_watchdog(&mut self, seconds: u32) -> bool {
+        let function = match self.is_watched {
+            true => WatchdogFunction::Change,
+            false => WatchdogFunction::Initialize,
+        };
+        // SAFETY: the program-interruption handler is `boot::report`'s.
+        self.is_watched = unsafe { diagnose::watchdog(function, seconds.into()) }.is_ok();
+        self.is_watched
     }
 
     fn path_group(&self) -> [u8; 11] {

@@ -84,6 +84,13 @@ pub trait Platform: ChannelSubsystem {
         false
     }
 
+    /// Has the machine's own watchdog end this program, with a report, unless this is called again within so many seconds. Returns
+    /// whether there is one that takes that.
+    fn arm_watchdog(&mut self, seconds: u32) -> bool {
+        let _ = seconds;
+        false
+    }
+
     /// The identifier of the path groups of this machine: the same for all its devices, and another one than any other
     /// machine has, or had. Zero is that of a machine that has no disks to share.
     fn path_group(&self) -> [u8; 11] {

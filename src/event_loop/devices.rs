@@ -67,6 +67,8 @@ impl Appliance {
 
     /// Something has happened to a subchannel. Clients wait meanwhile.
     fn look_at(&mut self, platform: &mut dyn Platform, id: SubchannelId) {
+        // Each of many that do not answer may take a second.
+        self.come_round(platform);
         while_serving(platform, |platform| self.look_while_serving(platform, id));
     }
 

@@ -5,6 +5,7 @@ mod dead;
 mod lending;
 mod run;
 mod suspects;
+mod watched;
 
 use std::boxed::Box;
 use std::string::{String, ToString};
@@ -57,7 +58,18 @@ impl Fixture {
         exports: &[Export],
         spoil: impl FnOnce(&Area<'static>, &[&'static Window]),
     ) -> Self {
-        let mut machine = Machine::new();
+        Self::on(Machine::new(), clients, disks, there, exports, spoil)
+    }
+
+    /// The same on this machine.
+    fn on(
+        mut machine: Machine,
+        clients: u16,
+        disks: &[u16],
+        there: &[u16],
+        exports: &[Export],
+        spoil: impl FnOnce(&Area<'static>, &[&'static Window]),
+    ) -> Self {
         machine.attach(
             0,
             2,

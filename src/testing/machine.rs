@@ -54,6 +54,8 @@ pub struct Machine {
     /// What somebody else does during the next one.
     pub meanwhile: Option<Box<dyn FnOnce()>>,
     pub midaws: bool,
+    /// For how many seconds its watchdog was set, each time; none if it has none.
+    pub watchdog: Option<Vec<u32>>,
     pub micros: u64,
     storage: Window,
     base: *mut u8,
@@ -93,6 +95,7 @@ impl Machine {
             store_micros: 0,
             meanwhile: None,
             midaws: false,
+            watchdog: None,
             micros: 1,
             storage: all(),
             base,

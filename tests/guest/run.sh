@@ -304,6 +304,13 @@ case_restart() { # the operator's restart, while the CPU waits
     stopped E06
     says "$LOG" 's390x::idle::.*wait'
 }
+case_hang() { # a loop, which the machine's own watchdog ends with a report of where it is
+    boot selftest=hang -device diag288 -action watchdog=inject-nmi </dev/null
+    says_report hang E07
+    says "$LOG" '^the event loop has not come round for 1[0-9]{4} ms$'
+    says "$LOG" '^  at   [0-9a-f]{16} .*crash::hang\+0x'
+    stopped E07
+}
 case_selftest_failed() { # a test that fails is a failure
     boot selftest=disk </dev/null
     says "$LOG" '^FAIL: there is a disk to test'
@@ -373,6 +380,18 @@ case_link() { # wake-up bytes, with adapter interruptions
 }
 case_link_classic() { # the same with classic interruptions
     link_test noadapter
+}
+
+case_watchdog() { # the machine's own watchdog, where there is one, and where there is none
+    boot selftest=watchdog -device diag288 </dev/null
+    all_passed
+    silent "$LOG" '^SKIP'
+    boot selftest=no-watchdog </dev/null
+    all_passed
+    command -v hercules >/dev/null || return 0
+    say "no-watchdog, Hercules"
+    hercules FFF selftest=no-watchdog
+    says "$LOG" '^1 passed, 0 failed'
 }
 
 case_idle() { # waiting takes no processor time

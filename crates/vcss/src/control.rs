@@ -2,9 +2,9 @@
 //! appliance tells the daemon about itself.
 //!
 //! [`Client`], [`Disk`] and [`Export`] are written by the daemon before it starts the appliance
-//! and are not changed while it runs. [`Order`], [`ClientMemory`], and its word of each [`Loan`], are written by the daemon at any time. The rest is written by
-//! the appliance at any time, for `stellwerk status` and `stellwerk lscss`; so is the
-//! [trace](crate::trace).
+//! and are not changed while it runs. [`Order`], [`ClientMemory`], and its words of each [`Loan`] and of the [`Heartbeat`], are
+//! written by the daemon at any time. The rest is written by the appliance at any time, for `stellwerk status` and
+//! `stellwerk lscss`; so is the [trace](crate::trace).
 
 use zerocopy::big_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, TryFromBytes};
@@ -143,6 +143,24 @@ impl Order {
     pub const SERVE: u32 = 0;
     /// Take no new requests, let those in flight end, flush, and stop.
     pub const SHUT_DOWN: u32 = 1;
+}
+
+/// Whether the appliance's event loop still comes round.
+///
+/// The daemon asks by another [`ping`](Self::ping), and rings; the event loop answers when it next looks for orders.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Heartbeat {
+    /// Written by the daemon, never 0 while the appliance runs.
+    pub ping: U32,
+    /// Written by the appliance: the last ping that it has found. The daemon sets it to 0 while none runs, so one that leaves it so
+    /// does not answer pings at all.
+    pub answer: U32,
+    /// Written by the daemon, before the appliance starts: after how many seconds in which the event loop has not come round the
+    /// machine's own watchdog is to end the appliance. 0: not at all.
+    pub watchdog_seconds: U32,
+    /// Zero.
+    pub reserved: U32,
 }
 
 /// A disk's subchannel, lent to the client that has an [`ExportKind::Lent`] of it. One entry for each disk.

@@ -5,8 +5,8 @@ use crate::client::{
     SchibPart, Status,
 };
 use crate::control::{
-    Appliance, Client, ClientMemory, Condition, Counters, Device, Disk, Export, Loan, MemoryTaken,
-    Order,
+    Appliance, Client, ClientMemory, Condition, Counters, Device, Disk, Export, Heartbeat, Loan,
+    MemoryTaken, Order,
 };
 use crate::events::{Event, EventPositions};
 use crate::layout::{CapabilityId, Doorbell, Entry};
@@ -37,6 +37,7 @@ entries! {
     Counters: Counters, 64;
     Underway: Underway, 64;
     TraceEntry: Trace, 64;
+    Heartbeat: Heartbeat, 16;
     Command: Commands, 64;
     Response: Responses, 8;
     Status: Statuses, 128;

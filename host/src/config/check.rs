@@ -18,6 +18,10 @@ use super::{Places, Source};
 const LEAST_PRIVATE: u64 = 4 * MIB;
 const DEFAULT_POLL: Duration = Duration::from_micros(20);
 const MAX_POLL_US: u64 = 1_000_000;
+const DEFAULT_HANG_LIMIT: Duration = Duration::from_secs(5);
+/// The event loop may wait for a second for a device that does not answer.
+const LEAST_HANG_LIMIT: Duration = Duration::from_secs(2);
+const MAX_HANG_LIMIT: Duration = Duration::from_secs(600);
 const DEFAULT_DISK_QUEUES: u16 = 4;
 const MAX_DISKS: usize = 128;
 const MAX_CLIENTS: usize = 128;
@@ -27,7 +31,8 @@ const MAX_SOCKET_PATH: usize = 108;
 
 /// The keys of each table.
 const TABLES: &str = "appliance disk subchannel client";
-const APPLIANCE: &str = "image memory qemu accel append qemu_args sandbox run_dir daemon_poll_us";
+const APPLIANCE: &str =
+    "image memory qemu accel append qemu_args sandbox run_dir daemon_poll_us hang_limit";
 const DISK: &str = "name image mdev format cache aio queues";
 const SUBCHANNEL: &str = "name device qemu mdev plugged";
 const CLIENT: &str = "name memory group disk subchannel";
@@ -134,6 +139,7 @@ impl<'p, 't> Draft<'p, 't> {
         let sandbox = table.flag_or("sandbox", true);
         let run_dir = table.text("run_dir", "\"/run/stellwerk/demo\"");
         let poll_us = table.number("daemon_poll_us", 20);
+        let hang_limit = table.seconds_or_off("hang_limit");
 
         let problems = self.problems;
         let place = |named: &Option<Spanned<String>>| {
@@ -160,6 +166,20 @@ impl<'p, 't> Draft<'p, 't> {
             let help = format!("at most {MAX_POLL_US} (microseconds)");
             problems.add(poll.span(), "daemon_poll_us is too large", help);
         }
+        let limits = LEAST_HANG_LIMIT..=MAX_HANG_LIMIT;
+        let wrong = |limit: &&Spanned<Option<Duration>>| {
+            limit
+                .get_ref()
+                .is_some_and(|limit| !limits.contains(&limit))
+        };
+        if let Some(limit) = hang_limit.as_ref().filter(wrong) {
+            let help = format!(
+                "write {} to {} seconds, or \"off\"",
+                LEAST_HANG_LIMIT.as_secs(),
+                MAX_HANG_LIMIT.as_secs()
+            );
+            problems.add(limit.span(), "hang_limit is too short, or too long", help);
+        }
         let stem = values::instance(problems.file);
         self.run_dir = run_dir.map_or_else(|| values::default_run_dir(&stem), values::path);
         Appliance {
@@ -176,6 +196,7 @@ impl<'p, 't> Draft<'p, 't> {
             sandbox,
             run_dir: self.run_dir.clone(),
             poll: poll_us.map_or(DEFAULT_POLL, |us| Duration::from_micros(us.into_inner())),
+            hang_limit: hang_limit.map_or(Some(DEFAULT_HANG_LIMIT), Spanned::into_inner),
         }
     }
 

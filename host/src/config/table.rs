@@ -6,6 +6,7 @@
 
 use std::ops::Range;
 use std::str::FromStr;
+use std::time::Duration;
 
 use strum::VariantNames;
 use toml::de::{DeTable, DeValue};
@@ -211,6 +212,26 @@ impl<'p, 't> Table<'p, 't> {
             let meant = value.as_str().and_then(|text| text.trim().parse().ok());
             let help = format!("write a number: {key} = {}", meant.unwrap_or(example));
             number(value).ok_or(("is no number from 0 on", help))
+        })
+    }
+
+    /// A number of seconds with its unit; nothing if it is `"off"` or 0.
+    pub fn seconds_or_off(&mut self, key: &str) -> Option<Spanned<Option<Duration>>> {
+        self.value(key, |value| {
+            let written = value.as_str().map(str::trim);
+            let read = match written {
+                Some("off" | "0") => Some(0),
+                Some(text) => text.strip_suffix('s').and_then(|text| text.trim().parse().ok()),
+                None => number(value).filter(|&number| number == 0),
+            };
+            let bare = written.map_or_else(|| number(value), |text| text.parse::<u64>().ok());
+            let (is, example) = match bare {
+                Some(number) => ("has no unit", number),
+                None => ("is no time", 5),
+            };
+            let help = format!("write whole seconds with their unit, between quotation marks: {key} = \"{example}s\", or \"off\"");
+            let seconds: u64 = read.ok_or((is, help))?;
+            Ok((seconds != 0).then(|| Duration::from_secs(seconds)))
         })
     }
 

@@ -131,7 +131,7 @@ impl<'a> Plugger<'a> {
     }
 
     pub fn next(&self) -> Option<Instant> {
-        self.monitor.as_ref()?;
+        self.monitor.as_ref().filter(|it| !it.is_owed_answer())?;
         let due = self.shared.plugged.next();
         due.into_iter().chain(self.next_check).min()
     }
@@ -184,7 +184,8 @@ impl<'a> Plugger<'a> {
     /// Tries what is due, and what has been looked at meanwhile.
     pub fn plug_in_due(&mut self) -> Qemu {
         let mut qemu = Qemu::Answers;
-        if self.monitor.is_none() {
+        // What is sent to one that does not answer would have to be waited for.
+        if self.monitor.as_ref().is_none_or(Monitor::is_owed_answer) {
             return qemu;
         }
         self.check_sizes();
@@ -328,6 +329,9 @@ impl<'a> Plugger<'a> {
                     if let Err(error) = monitor.go_on() {
                         tracing::error!("the appliance's VM does not go on: {error}");
                     }
+                }
+                MonitorEvent::WatchdogFired => {
+                    tracing::warn!("the appliance's own watchdog has fired: it hangs, or the whole machine has stood still");
                 }
                 MonitorEvent::IoError { node, reason } => {
                     let disk = Pluggable::of_node(&self.shared.config, &node);

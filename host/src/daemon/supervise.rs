@@ -22,6 +22,7 @@ use vcss::control::{Life, Order};
 use super::handover::{Left, LeftVm};
 use super::plugged::PAUSE;
 use super::plugging::{Plugger, Qemu};
+use super::watchdog::{self, Verdict, Watchdog};
 use super::Shared;
 use crate::doorbell::Request;
 use crate::layout::AreaNumber;
@@ -64,6 +65,7 @@ pub struct Supervisor<'a> {
     /// What is loaded into QEMU.
     loaded: Loaded,
     plugger: Plugger<'a>,
+    watchdog: Watchdog<'a>,
     signals: UnixStream,
     /// Readable when a device that has failed is to be tried at once.
     nudges: UnixStream,
@@ -96,6 +98,7 @@ impl<'a> Supervisor<'a> {
             shared,
             loaded,
             plugger: Plugger::new(shared, backings),
+            watchdog: Watchdog::new(shared),
             signals,
             nudges,
             vm: None,
@@ -147,6 +150,7 @@ impl<'a> Supervisor<'a> {
         }
         let ago = sys::uptime().saturating_sub(since);
         self.shared.run.lock().serving_since = Instant::now().checked_sub(ago);
+        self.watchdog.begin();
         Ok(())
     }
 
@@ -304,6 +308,10 @@ impl<'a> Supervisor<'a> {
             }
             if runs.elapsed() > START_LIMIT {
                 let limit = START_LIMIT.as_secs();
+                let monitor = self.plugger.monitor.as_mut();
+                if watchdog::diagnose(self.shared, &"the appliance does not serve", monitor) {
+                    self.wait_until(watchdog::LAST_WORDS, |_| false)?;
+                }
                 let happened = self.what_happened();
                 let error = anyhow!("the appliance does not serve after {limit} s: {happened}");
                 return Err(error.into());
@@ -324,18 +332,22 @@ impl<'a> Supervisor<'a> {
             with_qemu_ms = began.elapsed().as_millis(),
             "appliance serves"
         );
+        self.watchdog.begin();
         Ok(())
     }
 
-    /// Watches the VM until a signal comes, and starts it again in the same pool when it has died.
+    /// Watches the VM until a signal comes, and starts it again in the same pool when it has died or hangs.
     pub fn watch(&mut self) -> Result<Infallible, Stop> {
         loop {
-            let next = self.plugger.next();
+            let next = (self.plugger.next().into_iter().chain(self.watchdog.next())).min();
             let pause = next.map(|next| next.saturating_duration_since(Instant::now()));
             if let Event::Ended = self.next(pause)? {
                 self.revive()?;
             }
             if self.plugger.plug_in_due() == Qemu::IsHeldUp {
+                self.kill_vm();
+            }
+            if self.watchdog.tick(self.plugger.monitor.as_mut()) == Verdict::Condemned {
                 self.kill_vm();
             }
         }
@@ -373,6 +385,7 @@ impl<'a> Supervisor<'a> {
     /// Kills the VM: its end is noticed as any other is.
     fn kill_vm(&mut self) {
         self.plugger.monitor = None;
+        self.watchdog.end();
         if let Some(vm) = &self.vm {
             vm.signal(Signal::KILL);
         }

@@ -30,6 +30,7 @@ fn config(private: u64, clients: &[(u64, usize, usize)]) -> Config {
             qemu_args: vec![],
             run_dir: "/r".into(),
             poll: Default::default(),
+            hang_limit: None,
         },
         disks: vec![],
         subchannels: vec![Subchannel {

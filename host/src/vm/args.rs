@@ -86,6 +86,11 @@ pub fn appliance(
     );
     add("-mon", "chardev=monitor,mode=control".into());
     add("-action", "panic=exit-failure".into());
+    if this.watchdog_seconds() != 0 {
+        add("-device", "diag288".into());
+        // The image then prints where it hangs, and ends.
+        add("-action", "watchdog=inject-nmi".into());
+    }
     add("-display", "none".into());
     args.extend([
         "-nodefaults".into(),
@@ -119,17 +124,27 @@ mod tests {
     use super::*;
     use crate::config::NO_FIRMWARE;
 
-    #[test]
-    fn no_firmware_is_loaded_into_anybodys_memory() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("alone.toml");
-        std::fs::write(&file, "[appliance]\nimage = \"i\"\nrun_dir = \"/run/x\"\n").unwrap();
-        let config = Config::load(&file).unwrap();
+    /// The arguments of an appliance with these keys besides.
+    fn with(keys: &str) -> Vec<String> {
+        let text = format!("[appliance]\nimage = \"i\"\nrun_dir = \"/run/x\"\n{keys}");
+        let config = Config::parse(Path::new("alone.toml"), &text).unwrap();
         let ports = Ports {
             monitor: 4,
             link: 5,
         };
-        let args = appliance(&config, &Layout::of(&config), 3, ports).unwrap();
+        appliance(&config, &Layout::of(&config), 3, ports).unwrap()
+    }
+
+    #[test]
+    fn an_appliance_that_may_hang_has_no_watchdog() {
+        let watchdogs = |keys| with(keys).iter().filter(|it| *it == "diag288").count();
+        assert_eq!(watchdogs(""), 1);
+        assert_eq!(watchdogs("hang_limit = \"off\"\n"), 0);
+    }
+
+    #[test]
+    fn no_firmware_is_loaded_into_anybodys_memory() {
+        let args = with("");
         let at = args.iter().position(|word| word == "-bios").unwrap();
         assert_eq!(args[at + 1], "/run/x/no-firmware.bin");
         // QEMU 11 refuses an empty file, and each byte more is loaded into memory that may be somebody's.

@@ -12,6 +12,7 @@
 //!   given up is recognised by its number, so the conversation goes on. Until it has come, nothing more is sent.
 //! * What this daemon does not understand, such as an event of a newer QEMU, is passed over.
 
+mod health;
 #[cfg(test)]
 mod tests;
 
@@ -78,6 +79,8 @@ pub enum MonitorEvent {
     Unplugged(String),
     /// The VM does not run any more.
     Stopped,
+    /// The machine's watchdog has not been set again in time.
+    WatchdogFired,
     /// What is behind a device has failed a request, for this reason.
     IoError {
         /// Its name as it was given to `blockdev-add`.
@@ -118,8 +121,8 @@ command!(ObjectDel, "object-del");
 command!(BlockdevAdd, "blockdev-add");
 command!(BlockdevDel, "blockdev-del");
 
-/// What QEMU has answered a command: its error, in words.
-type Answer = Result<(), String>;
+/// What QEMU has answered a command: what it returns, or its error, in words.
+type Answer = Result<Value, String>;
 
 /// What came of a device that was to be plugged in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -232,9 +235,9 @@ impl Monitor {
                     return Ok(outcomes);
                 }
                 // The first error tells why the others came.
-                let outcome: Answer = own.into_iter().collect();
+                let outcome: Result<Vec<Value>, String> = own.into_iter().collect();
                 outcomes.push(match outcome {
-                    Ok(()) => Outcome::There,
+                    Ok(_) => Outcome::There,
                     Err(reason) => {
                         // Of a QEMU that is held up nobody makes use any more.
                         if !is_held_up {
@@ -303,6 +306,7 @@ impl Monitor {
                 }
                 // A VM that ends stops too.
                 Event::STOP { .. } => (!self.ends).then_some(MonitorEvent::Stopped),
+                Event::WATCHDOG { .. } => Some(MonitorEvent::WatchdogFired),
                 Event::BLOCK_IO_ERROR { data, .. } => Some(MonitorEvent::IoError {
                     node: data.node_name.unwrap_or_default(),
                     reason: data.reason,
@@ -313,12 +317,17 @@ impl Monitor {
     }
 
     fn execute<C: Command>(&mut self, command: C) -> Result<(), MonitorError> {
+        self.returned(command).map(drop)
+    }
+
+    /// Executes a command; what it returns.
+    fn returned<C: Command>(&mut self, command: C) -> Result<Value, MonitorError> {
         self.catch_up()?;
         let mut lines = Vec::new();
         self.put(&mut lines, command)?;
         let (answers, waited) = self.ask(&lines);
         waited?;
-        let answer = answers.into_iter().next().unwrap_or(Ok(()));
+        let answer = answers.into_iter().next().unwrap_or(Ok(Value::Null));
         answer.map_err(MonitorError::Refused)
     }
 
@@ -472,7 +481,7 @@ impl Line {
                 Some(words) => words.to_owned(),
                 None => error.to_string(),
             }),
-            None => Ok(()),
+            None => Ok(line.remove("return").unwrap_or_default()),
         };
         Self::Answer(number, answer)
     }

@@ -95,6 +95,14 @@ impl Platform for Machine {
         self.midaws
     }
 
+    fn arm_watchdog(&mut self, seconds: u32) -> bool {
+        let set = self
+            .watchdog
+            .as_mut()
+            .map(|watchdog| watchdog.push(seconds));
+        set.is_some()
+    }
+
     fn path_group(&self) -> [u8; 11] {
         *b"this system"
     }

@@ -13,6 +13,7 @@
 //! | [`link`] | wake-up bytes between the image and the host |
 //! | [`idle`] | the wait: it ends when it should, and not before |
 //! | [`echo`] | the console's input |
+//! | [`watchdog`] | the machine's own watchdog: it counts, and what it does not take is an answer |
 //!
 //! **How.** A table of names and functions, each of which proves the one thing that its name says.
 //! Each gets a line, `PASS: name`, `SKIP: name: why` or `FAIL: name: why`; the last line is `N passed, N failed`. Then
@@ -35,6 +36,7 @@ mod idle;
 mod link;
 mod proxy;
 mod remote;
+mod watchdog;
 
 use crate::options::Options;
 use alloc::format;
@@ -158,6 +160,8 @@ pub const SUITES: &[(&str, Run)] = &[
     ("link", |tally, options| link::run(tally, options.settings())),
     ("proxy", |tally, options| proxy::run(tally, options.vfio)),
     ("proxy-ipl", |tally, _| proxy::run_ipl(tally)),
+    ("watchdog", |tally, _| watchdog::run(tally)),
+    ("no-watchdog", |tally, _| watchdog::run_without(tally)),
 ];
 
 pub use crash::CRASHES;

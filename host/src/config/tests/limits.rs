@@ -81,6 +81,23 @@ fn slices_can_be_written_with_units() {
 }
 
 #[test]
+fn how_long_the_appliance_may_hang() {
+    let limit = |key: &str| {
+        let text = GOOD.replacen("memory", &format!("{key}\nmemory"), 1);
+        let config = check::config(Path::new("demo.toml"), &text).unwrap();
+        let appliance = config.appliance;
+        let seconds = appliance.hang_limit.map(|limit| limit.as_secs());
+        (seconds, appliance.watchdog_seconds())
+    };
+    assert_eq!(limit(""), (Some(5), 20));
+    assert_eq!(limit("hang_limit = \"2s\""), (Some(2), 20));
+    assert_eq!(limit("hang_limit = \"600s\""), (Some(600), 1200));
+    for off in ["\"off\"", "\"0s\"", "\"0\"", "0"] {
+        assert_eq!(limit(&format!("hang_limit = {off}")), (None, 0), "{off}");
+    }
+}
+
+#[test]
 fn configurations_of_one_name_in_two_directories_do_not_meet() {
     let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let configs = dirs.each_ref().map(|dir| {

@@ -85,7 +85,7 @@ fn keys_that_there_are_not() {
         (
             "memory = \"16M\"",
             "colour = \"red\"",
-            "demo.toml:3:1: there is no key \"colour\" in [appliance]\n    its keys are: image, memory, qemu, accel, append, qemu_args, run_dir, daemon_poll_us",
+            "demo.toml:3:1: there is no key \"colour\" in [appliance]\n    its keys are: image, memory, qemu, accel, append, qemu_args, run_dir, daemon_poll_us, hang_limit",
         ),
         (
             "[appliance]",
@@ -227,6 +227,26 @@ fn values_of_the_wrong_type() {
             "memory = \"16M\"",
             "daemon_poll_us = 5000000000",
             "demo.toml:3:18: daemon_poll_us is too large\n    at most 1000000 (microseconds)",
+        ),
+        (
+            "memory = \"16M\"",
+            "hang_limit = 10",
+            "demo.toml:3:14: hang_limit = 10 has no unit\n    write whole seconds with their unit, between quotation marks: hang_limit = \"10s\", or \"off\"",
+        ),
+        (
+            "memory = \"16M\"",
+            "hang_limit = \"10\"",
+            "demo.toml:3:14: hang_limit = \"10\" has no unit\n    write whole seconds with their unit, between quotation marks: hang_limit = \"10s\", or \"off\"",
+        ),
+        (
+            "memory = \"16M\"",
+            "hang_limit = \"never\"",
+            "demo.toml:3:14: hang_limit = \"never\" is no time\n    write whole seconds with their unit, between quotation marks: hang_limit = \"5s\", or \"off\"",
+        ),
+        (
+            "memory = \"16M\"",
+            "hang_limit = \"1s\"",
+            "demo.toml:3:14: hang_limit is too short, or too long\n    write 2 to 600 seconds, or \"off\"",
         ),
     ]);
 }

@@ -17,6 +17,8 @@ enum Reaction {
     /// Does it, and some time later says that the device with this id has gone.
     GoodAndGone(&'static str),
     Bad(&'static str),
+    /// Returns text.
+    Text(&'static str),
     /// Says nothing, for ever.
     Silence,
     /// Answers after so long.
@@ -52,6 +54,7 @@ impl Peer {
                     Reaction::Bad(desc) => {
                         json!({ "error": { "class": "GenericError", "desc": desc }, "id": id })
                     }
+                    Reaction::Text(text) => json!({ "return": text, "id": id }),
                     Reaction::Silence => continue,
                     Reaction::Late(pause) => {
                         std::thread::sleep(pause);
@@ -230,6 +233,42 @@ fn a_qemu_that_is_silent_is_waited_for_in_vain_and_its_late_answers_are_known_as
     monitor.patience = PATIENCE;
     assert!(!monitor.has("id0").unwrap(), "it got its own answer");
     assert_eq!(peer.told(), ["qom-get"]);
+}
+
+#[test]
+fn a_ping_is_not_waited_for_and_an_answer_is_owed_until_it_has_come() {
+    let (mut monitor, peer, _signal) = fixture(|name, _| match name {
+        "query-status" => Reaction::Late(Duration::from_millis(100)),
+        _ => Reaction::Good,
+    });
+    assert!(!monitor.is_owed_answer());
+    monitor.ping().unwrap();
+    monitor.ping().unwrap();
+    assert!(monitor.is_owed_answer());
+    while monitor.is_owed_answer() {
+        monitor.news().unwrap();
+    }
+    monitor.go_on().unwrap();
+    assert_eq!(peer.told(), ["query-status", "cont"], "asked once");
+}
+
+#[test]
+fn registers_are_asked_for_in_brief_and_the_guest_is_interrupted() {
+    let (mut monitor, peer, _signal) = fixture(|name, _| match name {
+        "human-monitor-command" => Reaction::Text("PSW=mask 1\r\n"),
+        _ => Reaction::Good,
+    });
+    assert_eq!(monitor.registers().unwrap(), "PSW=mask 1\r\n");
+    monitor.interrupt_guest().unwrap();
+    assert_eq!(peer.told(), ["human-monitor-command", "inject-nmi"]);
+    assert_eq!(monitor.patience, PATIENCE, "as before");
+
+    let (mut monitor, _peer, _signal) = fixture(|name, _| match name {
+        "human-monitor-command" => Reaction::Silence,
+        _ => Reaction::Good,
+    });
+    let silent = monitor.registers();
+    assert!(matches!(silent, Err(MonitorError::Silent)), "{silent:?}");
 }
 
 #[test]

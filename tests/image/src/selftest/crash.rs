@@ -6,6 +6,8 @@
 use core::arch::asm;
 use core::hint::black_box;
 use core::mem::offset_of;
+use s390x::clock::Tod;
+use s390x::diagnose::{watchdog, WatchdogFunction, LEAST_WATCHDOG_SECONDS};
 use s390x::lowcore::{self, Lowcore};
 use s390x::psw::Psw;
 
@@ -26,6 +28,7 @@ pub const CRASHES: &[(&str, fn())] = &[
     ("wild", store_near_null),
     ("jump", jump_wild),
     ("oom", out_of_memory),
+    ("hang", hang),
 ];
 
 /// A panic while the console and its lock are held.
@@ -94,6 +97,17 @@ fn jump_wild() {
     nowhere();
     // So that the call is not the last thing that is done.
     black_box(0);
+}
+
+/// The event loop has come round for the last time, and the watchdog has its least time to go.
+fn hang() {
+    appliance::boot::hang::came_round(Tod::now());
+    // SAFETY: the program-interruption handler is the appliance's.
+    let begun = unsafe { watchdog(WatchdogFunction::Initialize, LEAST_WATCHDOG_SECONDS) };
+    if begun.is_ok() {
+        // SAFETY: a branch to itself.
+        unsafe { asm!("j .", options(nostack)) };
+    }
 }
 
 /// More than there is.
