@@ -12,3 +12,4 @@ mod hostile;
 mod plugging;
 mod rest;
 mod restart;
+mod sharing;

@@ -9,7 +9,7 @@ pub const MAGIC: [u8; 8] = *b"STLWAREA";
 /// Layouts with another major version are not read.
 pub const VERSION_MAJOR: u16 = 1;
 /// Grows when a capability is added.
-pub const VERSION_MINOR: u16 = 4;
+pub const VERSION_MINOR: u16 = 5;
 /// The version of the entries' format that a [`Capability`] names. A part of another version is not read.
 pub const CAPABILITY_VERSION: u16 = 1;
 /// Areas and windows begin at multiples of this.
@@ -137,6 +137,10 @@ pub enum CapabilityId {
     Underway = 0x1B,
     /// [`trace::TraceEntry`](crate::trace::TraceEntry).
     Trace = 0x1C,
+    /// [`control::Quota`](crate::control::Quota).
+    Quotas = 0x1D,
+    /// [`control::HeldBack`](crate::control::HeldBack).
+    HeldBack = 0x1E,
     /// [`client::Command`](crate::client::Command).
     Commands = 0x20,
     /// [`client::Response`](crate::client::Response).
@@ -247,7 +251,7 @@ mod tests {
     #[test]
     fn a_capability_id_is_found_by_its_number() {
         let ids = (0..0x100).filter_map(CapabilityId::from_number);
-        assert_eq!(ids.clone().count(), 26);
+        assert_eq!(ids.clone().count(), 28);
         for id in ids {
             assert_eq!(CapabilityId::from_number(id as u16), Some(id));
         }
