@@ -31,7 +31,7 @@ const APPLIANCE: &str = "image memory qemu accel append qemu_args run_dir daemon
 const DISK: &str = "name image mdev format cache aio queues";
 const SUBCHANNEL: &str = "name device qemu mdev plugged";
 const CLIENT: &str = "name memory disk subchannel";
-const CLIENT_DISK: &str = "disk partition start size readonly queues shared";
+const CLIENT_DISK: &str = "disk partition start size readonly queues shared weight iops iops_burst bandwidth bandwidth_burst";
 const CLIENT_SUBCHANNEL: &str = "subchannel device";
 
 /// As it can be written.
