@@ -50,9 +50,10 @@ const FIRST_DEPTH: u32 = 8;
 const PATIENCE: u64 = 4;
 const LEAST_PATIENCE_US: u64 = 1000;
 /// What is at the disk may take so many times what the disk takes to end, and at least and at most so long, before its depth is
-/// measured without a look at how long it takes.
+/// measured without a look at how long it takes; the first time, so long for each request.
 const DRAIN: u64 = 16;
 const LEAST_DRAIN_US: u64 = 2000;
+const FIRST_DRAIN_US: u64 = 250_000;
 const LONGEST_US: u64 = 1_000_000;
 /// Virtual time begins anew, and later, when it has come so far.
 const FAR: u64 = 1 << 62;
@@ -143,8 +144,11 @@ enum Phase {
     Alone,
     /// Another one has come, and since then the disk has done nothing.
     Met,
-    /// What is at the disk ends, but for one request of each device. Until then at the latest.
-    Drain(Tod),
+    /// What is at the disk ends, but for one request of each device. Until then at the latest; and so many there were.
+    Drain {
+        until: Tod,
+        requests: u32,
+    },
     /// One request of each device.
     Probe,
     /// What was taken with another depth ends.
@@ -273,11 +277,16 @@ impl Disk {
         self.phase = match self.phase {
             Phase::Alone => Phase::Met,
             Phase::Met if ended != 0 => self.drain(),
-            Phase::Drain(until) if requests <= active || (time >= until && self.base == 0) => {
+            Phase::Drain { .. } if requests <= active => self.enter(Phase::Probe, SAMPLE + active),
+            // Nothing else says how long the disk takes: it has the time that it needs, as long as it goes on.
+            Phase::Drain {
+                requests: before, ..
+            } if self.base == 0 && requests < before => self.drain(),
+            Phase::Drain { until, .. } if time >= until && self.base == 0 => {
                 self.enter(Phase::Probe, SAMPLE + active)
             }
             // Something hangs there, or the disk has become slow: the depth finds that out.
-            Phase::Drain(until) if time >= until => {
+            Phase::Drain { until, .. } if time >= until => {
                 self.rounds = ROUNDS;
                 self.enter(Phase::Settle, requests)
             }
@@ -308,10 +317,13 @@ impl Disk {
 
     fn drain(&self) -> Phase {
         let longest = match self.base {
-            0 => LONGEST_US,
+            0 => FIRST_DRAIN_US,
             base => (u64::from(base) * DRAIN).clamp(LEAST_DRAIN_US, LONGEST_US),
         };
-        Phase::Drain(self.now.time.plus_micros(longest))
+        Phase::Drain {
+            until: self.now.time.plus_micros(longest),
+            requests: self.now.requests,
+        }
     }
 
     /// A measurement has ended: the depth becomes what that says.
@@ -330,7 +342,7 @@ impl Disk {
     fn current_depth(&self) -> u32 {
         match self.phase {
             Phase::Alone | Phase::Met => self.most,
-            Phase::Drain(_) | Phase::Probe => 1,
+            Phase::Drain { .. } | Phase::Probe => 1,
             Phase::Settle | Phase::Measure => self.depth.min(self.most),
         }
     }
@@ -359,10 +371,11 @@ impl Disk {
         };
         let depth = self.current_depth();
         let own = part(depth, now.weight).max(1);
-        // Who has nothing there is expected to come.
-        let free = depth.saturating_sub(now.units.saturating_add(now.absent));
+        // Who has nothing there is expected to come, but not all of them at once.
+        let absent = now.absent.min((depth / 4).max(1));
+        let free = depth.saturating_sub(now.units.saturating_add(absent));
         let hangs = now.time >= self.hangs_at(lane);
-        let one_each = matches!(self.phase, Phase::Drain(_) | Phase::Probe);
+        let one_each = matches!(self.phase, Phase::Drain { .. } | Phase::Probe);
         let rest = match free {
             1.. if !hangs && !one_each => part(free, now.wanting).max(1),
             _ => 0,
@@ -373,7 +386,7 @@ impl Disk {
     /// When somebody who is held back by others is to be looked at again, whatever happens.
     fn next(&self) -> Tod {
         match self.phase {
-            Phase::Drain(until) => until.min(self.now.hangs),
+            Phase::Drain { until, .. } => until.min(self.now.hangs),
             _ => self.now.hangs,
         }
     }

@@ -124,7 +124,7 @@ fn what_is_to_end_before_the_disk_is_measured_has_a_limit_of_time() {
     pair.lanes[1].take(0, 512, &[], false);
     pair.micros += 16 * 500 - 1;
     pair.turn([true; 2]);
-    assert!(matches!(pair.disk.phase, Phase::Drain(_)));
+    assert!(matches!(pair.disk.phase, Phase::Drain { .. }));
     assert_eq!(pair.next(), pair.micros + 1);
     pair.micros += 1;
     pair.turn([true; 2]);
@@ -132,9 +132,52 @@ fn what_is_to_end_before_the_disk_is_measured_has_a_limit_of_time() {
     // Where it is not known how long the disk takes, that is what has to be found out.
     pair.disk.base = 0;
     pair.disk.phase = pair.disk.drain();
-    pair.micros += 1_000_000;
+    pair.micros += 250_000;
     pair.turn([true; 2]);
     assert_eq!(pair.disk.phase, Phase::Probe);
+}
+
+#[test]
+fn a_slow_disk_that_is_met_first_has_the_time_to_end_what_it_has() {
+    let mut pair = Pair::new();
+    pair.disk.base = 0;
+    pair.turn([true; 2]);
+    let charges = [(); 100].map(|()| pair.lanes[0].take(0, 512, &[], false));
+    pair.turn([true; 2]);
+    pair.disk.phase = pair.disk.drain();
+    for charge in &charges[3..] {
+        pair.turn([true, false]);
+        assert!(matches!(pair.disk.phase, Phase::Drain { .. }));
+        pair.micros += 100_000;
+        pair.lanes[0].release(charge);
+        // The other one has one after the other meanwhile.
+        let own = pair.lanes[1].take(0, 512, &[], false);
+        pair.turn([true, true]);
+        pair.lanes[1].release(&own);
+    }
+    pair.lanes[0].release(&charges[2]);
+    pair.turn([true; 2]);
+    assert_eq!(pair.disk.phase, Phase::Probe);
+}
+
+#[test]
+fn a_quarter_of_the_depth_at_most_is_left_to_those_who_may_come() {
+    let mut disk = Disk::new();
+    (disk.most, disk.depth, disk.base, disk.phase, disk.left) = (64, 32, 500, Phase::Measure, 100);
+    let mut lanes: Vec<Lane> = (0..100).map(|_| Lane::new(&Quota::default())).collect();
+    let mut turn = |micros, wanting: usize| {
+        disk.begin(Tod::from_micros(micros));
+        for (number, lane) in lanes.iter_mut().enumerate() {
+            disk.look(lane, number < wanting);
+        }
+        disk.advance();
+        disk.set_round();
+        disk.allowance(&lanes[0])
+    };
+    turn(1, 100);
+    assert_eq!(turn(2, 1), 24);
+    // When the others have wanted nothing for a while, it has all.
+    assert_eq!(turn(300_000, 1), u32::MAX);
 }
 
 #[test]
