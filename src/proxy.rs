@@ -21,7 +21,7 @@ pub mod block_service;
 pub mod client;
 pub mod clients;
 pub mod ctx;
-mod sharing;
+pub mod sharing;
 pub mod subchannel;
 pub mod translate;
 

@@ -19,7 +19,7 @@
 //! * Each device may always have one request at the disk. It counts as one that wants something for a while after it last did: a client
 //!   with one request at a time would else find the disk filled up each time that it comes.
 //! * Nobody waits for a device that hangs. That is one that has something at the disk, or might take something, and of which nothing
-//!   has moved for some times what the disk takes ([`PATIENCE`]). It may have its part of the disk all the same.
+//!   has moved for some times what the disk takes (`PATIENCE`). It may have its part of the disk all the same.
 //! * Whoever is held back is looked at again when something ends, or at the time that [`Sharing::next`] says.
 //!
 //! # Limits
