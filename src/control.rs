@@ -93,6 +93,7 @@ pub struct Exported {
     pub slot: Slot,
     pub kind: ExportKind,
     pub entry: control::Export,
+    pub quota: control::Quota,
 }
 
 /// Where areas and windows may be: absolute storage from `start` to `end`.
@@ -129,6 +130,7 @@ impl Exported {
             slot,
             kind: known,
             entry,
+            quota: control::Quota::default(),
         })
     }
 
@@ -290,8 +292,15 @@ impl Control {
             let entry: control::Export = self.read("export", index)?;
             let client = entry.client.get();
             let before = all.iter().filter(|it| it.slot.client == client);
-            let index = before.count() as u16;
-            all.push(Exported::new(Slot { client, index }, entry)?);
+            let slot = Slot {
+                client,
+                index: before.count() as u16,
+            };
+            all.push(Exported {
+                // A daemon that knows no quotas limits nobody.
+                quota: self.area.read(index).unwrap_or_default(),
+                ..Exported::new(slot, entry)?
+            });
         }
         Ok(all)
     }
@@ -349,6 +358,13 @@ impl Control {
         let _ = self.area.write(0, &self.about);
         for (index, counters) in counters.enumerate() {
             let _ = self.area.write(index as u32, &counters);
+        }
+    }
+
+    /// Publishes what holds back requests of the exports. Nobody misses it whose daemon does not know of it.
+    pub fn show_held_back(&self, all: impl Iterator<Item = control::HeldBack>) {
+        for (index, held_back) in all.enumerate() {
+            let _ = self.area.write(index as u32, &held_back);
         }
     }
 

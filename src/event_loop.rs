@@ -250,7 +250,8 @@ impl Appliance {
                 last_work = platform.now();
                 continue;
             }
-            let patience = if self.plane.proxy.in_flight() > 0 {
+            let proxy = &self.plane.proxy;
+            let patience = if proxy.in_flight() > 0 || proxy.next().is_some() {
                 self.tuning.patience_us
             } else {
                 self.tuning.linger_us
@@ -374,7 +375,20 @@ impl Appliance {
             device.map(VirtioBlk::counters).unwrap_or_default()
         });
         self.control.show(counters);
+        if self.plane.proxy.is_shared() {
+            self.show_held_back();
+        }
         self.show_devices();
+    }
+
+    #[inline(never)]
+    fn show_held_back(&self) {
+        let all = self.exports.iter().map(|export| {
+            let client = self.plane.proxy.clients.get(export.slot.client);
+            let device = client.and_then(|client| client.device(export.slot.index));
+            device.map(VirtioBlk::held_back).unwrap_or_default()
+        });
+        self.control.show_held_back(all);
     }
 
     fn show_devices(&mut self) {

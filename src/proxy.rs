@@ -6,6 +6,7 @@
 //! | [`client`] | one client: its area, its window, its virtual channel subsystem |
 //! | [`clients`] | all of them, and what every call for one is given |
 //! | [`ctx`] | what every call is given: the machine, the time, the trace |
+//! | [`sharing`] | how the devices of a disk share it, by weights and with limits |
 //! | [`subchannel`] | virtual subchannels: emulated ones, and those that stand for owned ones |
 //! | [`translate`] | channel programs of a client made into programs that the hardware runs |
 //!
@@ -20,6 +21,7 @@ pub mod block_service;
 pub mod client;
 pub mod clients;
 pub mod ctx;
+pub mod sharing;
 pub mod subchannel;
 pub mod translate;
 
@@ -28,6 +30,7 @@ mod tests;
 
 use liballoc::vec::Vec;
 
+use s390x::clock::Tod;
 use vcss::trace::Recorder;
 
 use crate::css::Platform;
@@ -39,6 +42,7 @@ use self::block_service::{Unfit, VirtioBlk};
 use self::client::Client;
 use self::clients::Clients;
 use self::ctx::serve;
+use self::sharing::Sharing;
 use self::subchannel::passthrough::PassThrough;
 use crate::control::Slot;
 
@@ -54,6 +58,7 @@ pub struct Proxy {
     /// Devices may be held: requests that an earlier life had taken may still have to be done again, or a client's memory changes.
     holding: bool,
     requests: Requests,
+    sharing: Sharing,
     /// Completions whose flush found the disk full, with the disk's number. Never more than there are requests.
     postponed: Vec<(usize, Done)>,
 }
@@ -79,6 +84,7 @@ impl Proxy {
             first: 0,
             holding: false,
             requests: Requests::default(),
+            sharing: Sharing::default(),
             postponed: Vec::new(),
         };
         this.make_room(disks);
@@ -113,6 +119,8 @@ impl Proxy {
         for client in &mut self.clients.all {
             client.attach(number, disk.driver.as_mut(), &mut first_queue, &mut tell);
         }
+        let geometry = disk.driver.geometry();
+        self.sharing.attach(number, geometry, &mut self.clients.all);
     }
 
     /// A client's memory changes: takes nothing from it until all that it has at the disks, which may be in memory that goes, has
@@ -156,6 +164,10 @@ impl Proxy {
             if self.holding {
                 self.hold();
             }
+            if self.sharing.is_needed() {
+                let now = platform.now();
+                self.sharing.share_out(&mut self.clients.all, now);
+            }
             self.requests.full = false;
             let count = self.clients.all.len();
             // From the one whose turn it is; those before it come last.
@@ -186,6 +198,16 @@ impl Proxy {
             turn.wake |= client.publish(self.clients.note);
         }
         turn
+    }
+
+    /// When somebody may take a request that is there and is held back now.
+    pub const fn next(&self) -> Option<Tod> {
+        self.sharing.next()
+    }
+
+    /// Whether anybody's requests are counted, and can be held back.
+    pub const fn is_shared(&self) -> bool {
+        self.sharing.is_needed()
     }
 
     /// Holds the devices of clients whose memory changes, and of disks that are done again by what an earlier life had taken. That

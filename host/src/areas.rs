@@ -141,6 +141,9 @@ impl Areas {
         for (index, export) in exports(config).enumerate() {
             self.control.write(index as u32, &export)?;
         }
+        for (index, quota) in quotas(config).enumerate() {
+            self.control.write(index as u32, &quota)?;
+        }
         Ok(())
     }
 
@@ -256,6 +259,26 @@ fn exports(config: &Config) -> impl Iterator<Item = control::Export> + '_ {
     given
         .chain(std::iter::repeat_n(host, HOST_SUBCHANNELS as usize))
         .chain(lent)
+}
+
+/// How the exports share their disks, in the same order.
+fn quotas(config: &Config) -> impl Iterator<Item = control::Quota> + '_ {
+    config.clients.iter().flat_map(|client| {
+        let disks = client.exports.iter().map(|export| {
+            let quota = &export.quota;
+            control::Quota {
+                weight: U32::new(quota.weight),
+                iops: U32::new(quota.iops.unwrap_or(0) as u32),
+                iops_burst: U32::new(quota.iops_burst.unwrap_or(0) as u32),
+                bandwidth: U64::new(quota.bandwidth.unwrap_or(0)),
+                bandwidth_burst: U64::new(quota.bandwidth_burst.unwrap_or(0)),
+                ..control::Quota::default()
+            }
+        });
+        // What is no disk's has none.
+        let subchannels = client.subchannels.iter();
+        disks.chain(subchannels.map(|_| control::Quota::default()))
+    })
 }
 
 /// An export of whatever subchannel is left.

@@ -21,6 +21,7 @@ mod draft;
 mod memory;
 mod need;
 mod problem;
+mod quota;
 mod slices;
 mod subchannels;
 mod syntax;
@@ -310,9 +311,37 @@ pub struct Export {
     pub read_only: bool,
     /// Queues that the client may use.
     pub queues: u16,
+    #[serde(flatten, default)]
+    pub quota: Quota,
     /// Where it is written that it begins.
     #[serde(skip)]
     pub place: Place,
+}
+
+/// How a client shares a disk with others, and what it may do there at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Quota {
+    /// Its share relative to the others'.
+    pub weight: u32,
+    /// Requests a second, and at once after a pause.
+    pub iops: Option<u64>,
+    pub iops_burst: Option<u64>,
+    /// Bytes a second, and at once after a pause.
+    pub bandwidth: Option<u64>,
+    pub bandwidth_burst: Option<u64>,
+}
+
+impl Default for Quota {
+    fn default() -> Self {
+        Self {
+            weight: vcss::control::Quota::WEIGHT,
+            iops: None,
+            iops_burst: None,
+            bandwidth: None,
+            bandwidth_burst: None,
+        }
+    }
 }
 
 impl Export {

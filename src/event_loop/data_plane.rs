@@ -58,8 +58,11 @@ impl DataPlane {
         let has_work = self.arm() | companion.arm();
         let mut slept = None;
         if !has_work {
-            let deadline =
-                latest.map(|latest| latest.min(self.proxy.clients.deadline(platform.now())));
+            let deadline = latest.map(|latest| {
+                let due = self.proxy.clients.deadline(platform.now());
+                let next = self.proxy.next().unwrap_or(Tod::NEVER);
+                latest.min(due).min(next)
+            });
             let wake = platform.wait(deadline);
             companion.woken(wake);
             let was_late = wake == Wake::Deadline && deadline == latest && self.arm();

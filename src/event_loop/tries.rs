@@ -322,7 +322,7 @@ impl Appliance {
             }
             let device = match export.kind {
                 ExportKind::Block => {
-                    client.add(&export.entry)?;
+                    client.add(&export.entry, &export.quota)?;
                     continue;
                 }
                 ExportKind::PassThrough => export.given().and_then(|owned| {

@@ -4,9 +4,10 @@
 //!
 //! [`VirtioBlk`] is the device; `unit` makes it a control unit, which the virtual subchannel's channel
 //! drives; `queue` keeps one virtqueue and what of it must outlive the appliance; `request` takes a descriptor chain apart, `slice` makes
-//! the disk's operation of it, `table` has the requests in flight, and `service`
-//! moves requests between queues and the disk.
+//! the disk's operation of it, `table` has the requests in flight, `lane` counts
+//! what the device takes of its disk, and `service` moves requests between queues and the disk.
 
+pub mod lane;
 mod queue;
 pub mod request;
 pub mod service;
@@ -17,7 +18,7 @@ mod unit;
 use liballoc::vec::Vec;
 
 use vcss::client::{DeviceState, Notify, MAX_QUEUES};
-use vcss::control::{Counters, Export};
+use vcss::control::{Counters, Export, HeldBack, Quota};
 use vcss::{Area, AreaError, Word};
 use virtio::blk::{Config, Features as BlkFeatures};
 use virtio::ccw::{QueueInfo, REVISION_READ_STATUS};
@@ -26,6 +27,7 @@ use virtio::{Features, Status};
 use window::Window;
 use zerocopy::IntoBytes;
 
+use self::lane::Lane;
 use self::queue::{ServedQueue, SetupError};
 use self::slice::Slice;
 pub use self::slice::Unfit;
@@ -53,6 +55,7 @@ pub struct VirtioBlk {
     revision: u16,
     writeback: bool,
     queues: Vec<QueueSlot>,
+    pub(super) lane: Lane,
     waiting: Waiting,
     config_notify: Word<'static>,
     counters: Counters,
@@ -86,6 +89,7 @@ impl VirtioBlk {
         window: &'static Window,
         index: u32,
         export: Export,
+        quota: &Quota,
     ) -> Result<Self, AreaError> {
         let word = |offset| area.word::<Notify>(index, offset);
         let mut queues = Vec::with_capacity(MAX_QUEUES);
@@ -112,6 +116,7 @@ impl VirtioBlk {
             revision: 0,
             writeback: true,
             queues,
+            lane: Lane::new(quota),
             waiting: Waiting::No,
             config_notify: word(core::mem::offset_of!(Notify, config))?,
             counters: Counters::default(),
@@ -167,6 +172,11 @@ impl VirtioBlk {
             in_flight: u64::from(self.in_flight()).into(),
             ..self.counters
         }
+    }
+
+    /// What holds back its requests.
+    pub fn held_back(&self) -> HeldBack {
+        self.lane.held_back()
     }
 
     /// Requests that the client waits for.

@@ -124,10 +124,14 @@ impl Client {
     /// # Errors
     ///
     /// The area has no place for it.
-    pub fn add(&mut self, export: &control::Export) -> Result<(), AreaError> {
+    pub fn add(
+        &mut self,
+        export: &control::Export,
+        quota: &control::Quota,
+    ) -> Result<(), AreaError> {
         let index = self.subchannels.len() as u32;
         let device = export.device.get();
-        let mut virtio = VirtioBlk::new(self.area.clone(), self.window, index, *export)?;
+        let mut virtio = VirtioBlk::new(self.area.clone(), self.window, index, *export, quota)?;
         let withheld = self.withheld.contains(&(index as u16));
         if withheld {
             // Its queues may be what the appliance dies of.
@@ -430,7 +434,13 @@ impl Client {
                 }
                 continue;
             }
-            for queue in 0..device.queue_count() {
+            let (count, first) = (device.queue_count(), device.lane.first());
+            for others in 0..count {
+                // From the one whose turn it is; those before it come last.
+                let queue = match first + others {
+                    queue if queue < count => queue,
+                    queue => queue - count,
+                };
                 if !device.has_news(queue) {
                     continue;
                 }

@@ -12,3 +12,5 @@ mod hostile;
 mod plugging;
 mod rest;
 mod restart;
+mod scene;
+mod sharing;

@@ -66,12 +66,15 @@ def case_client_and_appliance_killed(scene):
     for _ in range(3):
         window.begin_anew()
         doomed = scene.connect("doomed", window=window, size=1024)
+        # Neither wants anything for a moment: the first one is alone then, and has all that the disk takes.
+        time.sleep(0.5)
         # The disk returns nothing, or all of it would be done before anybody is killed.
         holder.send_signal(signal.SIGSTOP)
         try:
             fill(steady, 300)
-            fill(doomed.rings[0], 300)
             until("64 requests are in flight", lambda: sum(area.in_flight() for area in areas) >= 64)
+            fill(doomed.rings[0], 300)
+            until("both have some", lambda: sum(area.in_flight() > 0 for area in areas) == 2)
             scene.kill_appliance()
         finally:
             holder.send_signal(signal.SIGCONT)

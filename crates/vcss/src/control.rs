@@ -1,7 +1,7 @@
 //! The control area's entries: what the daemon tells the appliance about the pool, and what the
 //! appliance tells the daemon about itself.
 //!
-//! [`Client`], [`Disk`] and [`Export`] are written by the daemon before it starts the appliance
+//! [`Client`], [`Disk`], [`Export`] and [`Quota`] are written by the daemon before it starts the appliance
 //! and are not changed while it runs. [`Order`], [`ClientMemory`], and its words of each [`Loan`] and of the [`Heartbeat`], are
 //! written by the daemon at any time. The rest is written by the appliance at any time, for `stellwerk status` and
 //! `stellwerk lscss`; so is the [trace](crate::trace).
@@ -11,7 +11,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, TryFromBytes};
 
 use crate::layout::{from_number, Extent, Name};
 
-from_number!(ExportKind: u32, LoanState: u32, ConditionState: u32, Life: u32, DeviceLife: u8);
+from_number!(ExportKind: u32, LoanState: u32, ConditionState: u32, HeldBackBy: u32, Life: u32, DeviceLife: u8);
 
 /// A client and the memory that it shares.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -109,6 +109,34 @@ impl Export {
     pub const READ_ONLY: u32 = 1;
     /// [`Export::disk`] of what is no disk.
     pub const NO_DISK: u16 = 0xFFFF;
+}
+
+/// How an [`ExportKind::Block`] shares its disk with the others that have a part of it, and what it may do at most. One entry for each
+/// export; without the part, nobody is limited and all weights are equal.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Quota {
+    /// Its share of the disk relative to the others' while several want the disk; 0 means [`Quota::WEIGHT`].
+    pub weight: U32,
+    /// Requests a second; 0 means as many as there are.
+    pub iops: U32,
+    /// Requests that may be done at once after a pause; 0 means those of a second.
+    pub iops_burst: U32,
+    /// Zero.
+    pub reserved: U32,
+    /// Bytes a second; 0 means as many as there are.
+    pub bandwidth: U64,
+    /// Bytes that may be moved at once after a pause; 0 means those of a second.
+    pub bandwidth_burst: U64,
+}
+
+impl Quota {
+    /// The weight that is taken where none is given.
+    pub const WEIGHT: u32 = 100;
+    /// The greatest weight.
+    pub const MAX_WEIGHT: u32 = 10_000;
 }
 
 /// What stands behind a virtual subchannel.
@@ -405,6 +433,36 @@ impl Device {
     pub const NO_DISK: u16 = 0xFFFF;
     /// [`Device::client`] of what is passed through to nobody.
     pub const NO_CLIENT: u16 = 0xFFFF;
+}
+
+/// What holds back requests of one export that are there, and how long it has; since the appliance started. One entry for each export.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct HeldBack {
+    /// [`HeldBackBy`]: what does now.
+    pub by: U32,
+    /// Zero.
+    pub reserved: U32,
+    /// Microseconds in which they waited for others that share the disk.
+    pub share_us: U64,
+    /// Microseconds in which they waited for the export's own limits.
+    pub limits_us: U64,
+    /// Zero.
+    pub reserved_end: U64,
+}
+
+/// What holds back requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, TryFromBytes)]
+#[repr(u32)]
+pub enum HeldBackBy {
+    /// Nothing does.
+    Nothing = 0,
+    /// Others have the rest of the disk.
+    Share = 1,
+    /// The export has done what it may for now.
+    Limits = 2,
 }
 
 /// Counters of one export; all since the appliance started.

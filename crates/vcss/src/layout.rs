@@ -139,6 +139,10 @@ pub enum CapabilityId {
     Trace = 0x1C,
     /// [`control::Heartbeat`](crate::control::Heartbeat): one entry.
     Heartbeat = 0x1D,
+    /// [`control::Quota`](crate::control::Quota).
+    Quotas = 0x1E,
+    /// [`control::HeldBack`](crate::control::HeldBack).
+    HeldBack = 0x1F,
     /// [`client::Command`](crate::client::Command).
     Commands = 0x20,
     /// [`client::Response`](crate::client::Response).
@@ -249,7 +253,7 @@ mod tests {
     #[test]
     fn a_capability_id_is_found_by_its_number() {
         let ids = (0..0x100).filter_map(CapabilityId::from_number);
-        assert_eq!(ids.clone().count(), 27);
+        assert_eq!(ids.clone().count(), 29);
         for id in ids {
             assert_eq!(CapabilityId::from_number(id as u16), Some(id));
         }

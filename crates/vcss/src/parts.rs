@@ -5,8 +5,8 @@ use crate::client::{
     SchibPart, Status,
 };
 use crate::control::{
-    Appliance, Client, ClientMemory, Condition, Counters, Device, Disk, Export, Heartbeat, Loan,
-    MemoryTaken, Order,
+    Appliance, Client, ClientMemory, Condition, Counters, Device, Disk, Export, Heartbeat,
+    HeldBack, Loan, MemoryTaken, Order, Quota,
 };
 use crate::events::{Event, EventPositions};
 use crate::layout::{CapabilityId, Doorbell, Entry};
@@ -27,6 +27,8 @@ entries! {
     Client: Clients, 128;
     Disk: Disks, 64;
     Export: Exports, 64;
+    Quota: Quotas, 32;
+    HeldBack: HeldBack, 32;
     Order: Order, 8;
     Loan: Loans, 16;
     Condition: Conditions, 128;

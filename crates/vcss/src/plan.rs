@@ -12,8 +12,8 @@ use crate::client::{
     SchibPart, Status, MAX_QUEUES, MAX_QUEUE_SIZE,
 };
 use crate::control::{
-    Appliance, Client, ClientMemory, Condition, Counters, Device, Disk, Export, Heartbeat, Loan,
-    MemoryTaken, Order,
+    Appliance, Client, ClientMemory, Condition, Counters, Device, Disk, Export, Heartbeat,
+    HeldBack, Loan, MemoryTaken, Order, Quota,
 };
 use crate::events::{Event, EventPositions};
 use crate::layout::{
@@ -127,6 +127,8 @@ pub fn control_area(clients: u32, disks: u32, exports: u32) -> AreaPlan {
         .with::<Underway>(1)
         .with::<TraceEntry>(TRACE_ENTRIES)
         .with::<Heartbeat>(1)
+        .with::<Quota>(exports)
+        .with::<HeldBack>(exports)
 }
 
 /// A client's area for so many virtual subchannels, with [`PROGRAM_BYTES`] of program window each.

@@ -222,6 +222,40 @@ pub struct ExportStatus {
     pub part: Export,
     /// What has been done with it since the appliance started.
     pub counters: Counters,
+    #[serde(default)]
+    pub held_back: HeldBack,
+}
+
+/// What holds back requests that a client has made, and how long it has since the appliance started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldBack {
+    /// Nothing, if nothing does now.
+    pub by: Option<HeldBackBy>,
+    /// While others that share the disk had their turn.
+    pub share_ms: u64,
+    /// By its own limits.
+    pub limits_ms: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HeldBackBy {
+    Share,
+    Limits,
+}
+
+impl From<control::HeldBack> for HeldBack {
+    fn from(said: control::HeldBack) -> Self {
+        Self {
+            by: match control::HeldBackBy::from_number(said.by.get()) {
+                Some(control::HeldBackBy::Share) => Some(HeldBackBy::Share),
+                Some(control::HeldBackBy::Limits) => Some(HeldBackBy::Limits),
+                Some(control::HeldBackBy::Nothing) | None => None,
+            },
+            share_ms: said.share_us.get() / 1000,
+            limits_ms: said.limits_us.get() / 1000,
+        }
+    }
 }
 
 /// Requests that have ended.

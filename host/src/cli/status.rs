@@ -1,6 +1,6 @@
 //! The status for people: aligned tables, in the manner of `lscss` and `lsdasd`.
 
-use crate::api::{ClientStatus, Condition, OwnedDevice, Recoveries, Status};
+use crate::api::{ClientStatus, Condition, HeldBack, HeldBackBy, OwnedDevice, Recoveries, Status};
 use crate::config::{show_size, SECTOR};
 use bytesize::ByteSize;
 use dasd_tools::reserve::Holder;
@@ -15,9 +15,39 @@ pub fn table(status: &Status) -> String {
     text.push_str(&aligned(DEVICES, status.devices.iter().map(device)));
     text.push('\n');
     text.push_str(&aligned(CLIENTS, status.clients.iter().flat_map(client)));
+    text.push_str(&held_back(status));
     text.push_str(&failures(status));
     text.push_str(&refusals(status));
     text
+}
+
+/// Whose requests are held back, and what held them back how long.
+fn held_back(status: &Status) -> String {
+    let mut lines = String::new();
+    for client in &status.clients {
+        for part in &client.disks {
+            let HeldBack {
+                by,
+                share_ms,
+                limits_ms,
+            } = part.held_back;
+            let now = match by {
+                None => "not now",
+                Some(HeldBackBy::Share) => "by its share now",
+                Some(HeldBackBy::Limits) => "by its limits now",
+            };
+            if by.is_none() && share_ms == 0 && limits_ms == 0 {
+                continue;
+            }
+            let (name, disk) = (&client.name, &part.disk);
+            let [share, limits] = [share_ms, limits_ms].map(|ms| ms as f64 / 1000.0);
+            lines.push_str(&format!("  client {name}, disk {disk}: {now}; {share:.1} s by its share, {limits:.1} s by its limits in all\n"));
+        }
+    }
+    match lines.is_empty() {
+        true => lines,
+        false => format!("\nHeld back:\n{lines}"),
+    }
 }
 
 /// What is not served, and why.
@@ -288,6 +318,36 @@ mod tests {
             ..Recoveries::default()
         };
         assert_eq!(recovery(&done), "3 retries, 1 waits, 2 failed");
+    }
+
+    #[test]
+    fn what_is_held_back_is_shown_with_what_does_and_how_long() {
+        let of = |held_back| {
+            let disk = ExportStatus {
+                disk: "data".into(),
+                held_back,
+                ..ExportStatus::default()
+            };
+            let status = Status {
+                clients: vec![ClientStatus {
+                    name: "linux1".into(),
+                    disks: vec![disk],
+                    ..ClientStatus::default()
+                }],
+                ..Status::default()
+            };
+            super::held_back(&status)
+        };
+        assert_eq!(of(HeldBack::default()), "");
+        let mut held = HeldBack {
+            by: Some(HeldBackBy::Limits),
+            share_ms: 0,
+            limits_ms: 1500,
+        };
+        let line = "client linux1, disk data: by its limits now; 0.0 s by its share, 1.5 s by its limits in all";
+        assert_eq!(of(held), format!("\nHeld back:\n  {line}\n"));
+        held.by = None;
+        assert!(of(held).contains("data: not now; 0.0 s by"));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What `stellwerk check` says of a configuration that is fine.
 
-use crate::config::{show_size, Config};
+use crate::config::{show_size, Config, Quota};
 
 /// What a configuration serves, for somebody who wants to know whether it is what was meant.
 pub fn summary(config: &Config) -> String {
@@ -20,7 +20,8 @@ pub fn summary(config: &Config) -> String {
                 (None, start, _) => format!(" sectors {start} to {}", export.range().end - 1),
             };
             let mode = if export.read_only { " (read-only)" } else { "" };
-            format!("disk {}{part}{mode}", config.disks[export.disk].name)
+            let name = &config.disks[export.disk].name;
+            format!("disk {name}{part}{mode}{}", quota(&export.quota))
         });
         let subchannels = client
             .subchannels
@@ -31,4 +32,44 @@ pub fn summary(config: &Config) -> String {
         lines.push(format!("client {name}, {memory}: {given}"));
     }
     lines.join("\n") + "\n"
+}
+
+/// What of a client's share and limits is not as it is without keys.
+fn quota(quota: &Quota) -> String {
+    let weight =
+        (quota.weight != Quota::default().weight).then(|| format!("weight {}", quota.weight));
+    let limit = |rate: Option<u64>, burst: Option<u64>, what, show: fn(u64) -> String| {
+        let rate = rate?;
+        let burst = burst.filter(|&burst| burst != rate).map(show);
+        let burst = burst.map_or_else(String::new, |burst| format!(", {burst} at once"));
+        Some(format!("at most {}{what} a second{burst}", show(rate)))
+    };
+    let iops = limit(quota.iops, quota.iops_burst, " requests", |it| {
+        it.to_string()
+    });
+    let bandwidth = limit(quota.bandwidth, quota.bandwidth_burst, "", show_size);
+    let said: Vec<String> = [weight, iops, bandwidth].into_iter().flatten().collect();
+    match said.is_empty() {
+        true => String::new(),
+        false => format!(" ({})", said.join("; ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_and_limits_are_shown_where_they_are_written() {
+        assert_eq!(quota(&Quota::default()), "");
+        let some = Quota {
+            weight: 300,
+            iops: Some(500),
+            iops_burst: Some(20),
+            bandwidth: Some(50 << 20),
+            bandwidth_burst: Some(50 << 20),
+        };
+        let said = " (weight 300; at most 500 requests a second, 20 at once; at most 50M a second)";
+        assert_eq!(quota(&some), said);
+    }
 }

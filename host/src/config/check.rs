@@ -36,7 +36,7 @@ const APPLIANCE: &str =
 const DISK: &str = "name image mdev format cache aio queues";
 const SUBCHANNEL: &str = "name device qemu mdev plugged";
 const CLIENT: &str = "name memory group disk subchannel";
-const CLIENT_DISK: &str = "disk partition start size readonly queues shared";
+const CLIENT_DISK: &str = "disk partition start size readonly queues shared weight iops iops_burst bandwidth bandwidth_burst";
 const CLIENT_SUBCHANNEL: &str = "subchannel device";
 
 /// As it can be written.

@@ -3,6 +3,7 @@
 use toml::Spanned;
 
 use super::draft::{Draft, Slice};
+use super::quota;
 use super::table::Table;
 use super::values;
 use super::{Export, Source};
@@ -17,6 +18,7 @@ impl<'p, 't> Draft<'p, 't> {
         let read_only = table.flag("readonly");
         let queues = table.number("queues", 1);
         let shared = table.flag("shared");
+        let quota = quota::read(self.problems, &mut table);
         let doubtful = table.is_doubtful();
 
         let named = named?;
@@ -38,6 +40,7 @@ impl<'p, 't> Draft<'p, 't> {
             sectors: size.map_or(0, Spanned::into_inner),
             read_only,
             queues,
+            quota,
         };
         if export.start.checked_add(export.sectors).is_none() {
             let help = "start and size are sectors of 512 bytes, or sizes with their unit";

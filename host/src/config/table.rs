@@ -258,6 +258,15 @@ impl<'p, 't> Table<'p, 't> {
         })
     }
 
+    /// A number of bytes, as a size with its unit.
+    pub fn bytes(&mut self, key: &str) -> Option<Spanned<u64>> {
+        let help = format!("write a size with its unit, between quotation marks: {key} = \"50M\"");
+        self.value(key, |value| {
+            let bytes = value.as_str().and_then(memory::parse);
+            bytes.ok_or(("is no size", help))
+        })
+    }
+
     /// A number of sectors, or a size with its unit.
     pub fn sectors(&mut self, key: &str) -> Option<Spanned<u64>> {
         let help = format!("write a size with its unit, {key} = \"512M\", or a number of sectors of 512 bytes, {key} = 1048576");

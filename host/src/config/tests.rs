@@ -383,3 +383,27 @@ fn a_client_has_disks_or_subchannels_and_a_name_of_its_own() {
         .1
         .contains("daemon's own"));
 }
+
+#[test]
+fn a_burst_is_by_default_what_is_allowed_in_a_second() {
+    let of = |keys: &str| {
+        let text = GOOD.replacen("readonly = true", keys, 1);
+        read(&text).unwrap().clients[0].exports[1].quota
+    };
+    let limits = |quota: Quota| {
+        let Quota {
+            iops,
+            iops_burst,
+            bandwidth,
+            bandwidth_burst,
+            ..
+        } = quota;
+        [iops, iops_burst, bandwidth, bandwidth_burst].map(Option::unwrap)
+    };
+    assert_eq!(of("readonly = true"), Quota::default());
+    let quota = of("weight = 300\niops = 500\nbandwidth = \"50M\"");
+    assert_eq!(quota.weight, 300);
+    assert_eq!(limits(quota), [500, 500, 50 * MIB, 50 * MIB]);
+    let quota = of("iops = 500\niops_burst = 20\nbandwidth = \"1M\"\nbandwidth_burst = \"64K\"");
+    assert_eq!(limits(quota), [500, 20, MIB, 64 << 10]);
+}

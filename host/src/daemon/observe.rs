@@ -10,8 +10,8 @@ use vcss::trace::DriverState;
 use super::Shared;
 use crate::api::text::{Dotted, Hex};
 use crate::api::{
-    ApplianceStatus, ClientStatus, Condition, Counters, DaemonStatus, ExportStatus, Health, Life,
-    OwnedDevice, Recoveries, State, Status,
+    ApplianceStatus, ClientStatus, Condition, Counters, DaemonStatus, ExportStatus, Health,
+    HeldBack, Life, OwnedDevice, Recoveries, State, Status,
 };
 use crate::areas;
 use crate::config::{ConditionEntry, Export};
@@ -213,6 +213,7 @@ fn clients(shared: &Shared, devices: &[(OwnedDevice, usize)]) -> Vec<ClientStatu
                         ..*export
                     },
                     counters: counters(shared, config.export_number(part)),
+                    held_back: held_back(shared, config.export_number(part)),
                 }
             })
             .collect();
@@ -251,6 +252,13 @@ fn withheld(shared: &Shared, client: usize) -> Vec<Health> {
         condition: condition(shared, config.condition_of(part)),
     });
     all.filter(|it| it.condition.reason.is_some()).collect()
+}
+
+/// An appliance that does not know of it holds back nothing.
+fn held_back(shared: &Shared, export: usize) -> HeldBack {
+    let control = &shared.areas.control;
+    let said = control.read::<control::HeldBack>(export as u32);
+    said.unwrap_or_default().into()
 }
 
 fn counters(shared: &Shared, export: usize) -> Counters {

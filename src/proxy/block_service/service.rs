@@ -17,6 +17,7 @@ use virtio::ring::device::PopError;
 use window::ClientAddress;
 use zerocopy::big_endian::U64;
 
+use super::lane::Charge;
 use super::request::{shape, Refused, Scratch};
 use super::slice::Prepared;
 use super::table::{Origin, Request, Table};
@@ -45,6 +46,12 @@ impl VirtioBlk {
             .is_some_and(|served| served.has_news(self.window))
     }
 
+    /// Whether there is something to take in any queue.
+    pub fn wants(&self) -> bool {
+        let live = self.is_live() && !self.held;
+        live && self.served().any(|queue| queue.has_news(self.window))
+    }
+
     /// Takes requests from one queue that [has news](Self::has_news), and passes them on. Returns whether there were any.
     pub fn serve(
         &mut self,
@@ -60,7 +67,9 @@ impl VirtioBlk {
             let Some(served) = &mut slot.served else {
                 break;
             };
-            if self.held && !served.has_taken() {
+            // What was taken before is not kept waiting.
+            let refuses = self.held || self.lane.refuses();
+            if refuses && !served.has_taken() {
                 break;
             }
             if requests.table.is_full() {
@@ -126,6 +135,7 @@ impl VirtioBlk {
                     bytes,
                     status: shape.status,
                     through: operation.changes_data() && !self.write_back() && self.slice.flush,
+                    charge: Charge::default(),
                 };
                 let Some(token) = requests.table.insert(request) else {
                     return false;
@@ -135,7 +145,14 @@ impl VirtioBlk {
                     segments, ranges, ..
                 } = &requests.scratch;
                 match disk.submit(queue, operation, segments, ranges, token) {
-                    Ok(()) => return true,
+                    Ok(()) => {
+                        if self.lane.is_counted() {
+                            let flushes = request.through;
+                            let charge = self.lane.take(origin.queue, bytes, ranges, flushes);
+                            requests.table.charge(token, charge);
+                        }
+                        return true;
+                    }
                     Err(error) => {
                         requests.table.remove(token);
                         match error {
@@ -156,6 +173,7 @@ impl VirtioBlk {
         if ended != RequestStatus::Ok {
             bump(&mut self.counters.errors, 1);
         }
+        self.lane.take_idle(origin.queue);
         self.answer(origin, head, shape.status, ended, written);
         true
     }
@@ -165,6 +183,7 @@ impl VirtioBlk {
     fn refuse(&mut self, origin: Origin, head: u16, why: &dyn core::fmt::Display) {
         log::debug!("{origin:?} head {head}: {why}");
         bump(&mut self.counters.errors, 1);
+        self.lane.take_idle(origin.queue);
         self.give_back(origin, head, 0);
     }
 
@@ -189,6 +208,7 @@ impl VirtioBlk {
                 Err(_) => status = RequestStatus::IoError,
             }
         }
+        self.lane.release(&request.charge);
         let written = if status == RequestStatus::Ok {
             self.count(request);
             match request.operation {
@@ -337,7 +357,8 @@ impl VirtioBlk {
     /// Asks the client to ring for new requests, or tells it not to. With `on`, says whether there are
     /// requests already that can be taken. While one waits for room on the disk, others do as well, and what makes room wakes everybody.
     pub fn expect_bells(&mut self, on: bool) -> bool {
-        if !self.is_live() {
+        // What cannot be taken yet is known to be there, and what makes that possible wakes everybody.
+        if !self.is_live() || (on && self.lane.blocked.is_some()) {
             return false;
         }
         let mut waiting = false;

@@ -6,6 +6,7 @@ use liballoc::vec::Vec;
 
 use window::ClientAddress;
 
+use super::lane::Charge;
 use crate::driver::block::{Operation, Token};
 
 /// Who asked: the client's place in the proxy's list, and the indices of its device and queue.
@@ -26,6 +27,7 @@ pub struct Request {
     pub(super) status: ClientAddress,
     /// A flush is to follow, or is under way.
     pub(super) through: bool,
+    pub(super) charge: Charge,
 }
 
 /// The requests in flight; a [`Token`] is an index.
@@ -57,6 +59,14 @@ impl Table {
         let token = self.vacant.pop()?;
         *self.requests.get_mut(token as usize)? = Some(request);
         Some(Token(token))
+    }
+
+    /// What a request that was accepted is counted as.
+    #[inline(never)]
+    pub(super) fn charge(&mut self, token: Token, charge: Charge) {
+        if let Some(request) = self.get_mut(token) {
+            request.charge = charge;
+        }
     }
 
     pub(super) fn get_mut(&mut self, token: Token) -> Option<&mut Request> {

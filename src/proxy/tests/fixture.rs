@@ -11,7 +11,7 @@ use channel::{
     Ccw1, CcwFlags, ChannelSubsystem, CommandCode, DeviceNumber, IoInterruption, Irb, Orb,
     OrbFlags, PmcwFlags, SubchannelId, Tested,
 };
-use vcss::control::{Export, ExportKind};
+use vcss::control::{Export, ExportKind, Quota};
 use vcss::layout::Kind;
 use vcss::{plan, Area, Remote, RemoteError, Wake};
 use virtio::blk::{RequestHeader, RequestType};
@@ -218,8 +218,8 @@ pub struct World {
 pub struct Side {
     pub proxy: Proxy,
     pub disks: Vec<OwnedDisk>,
-    /// Without devices: the proxy asks nothing of it but to be there.
-    machine: Machine,
+    /// Without devices: the proxy asks it for nothing but the time.
+    pub machine: Machine,
     /// After how many stores it dies, and its next life after that, and so on.
     pub cuts: VecDeque<u32>,
     /// Of an appliance that comes back.
@@ -361,6 +361,11 @@ impl Fixture {
 
     /// Two clients, each with its memory, that have all of one disk of a single queue.
     pub fn pair() -> [Self; 2] {
+        Self::pair_with(&[Quota::default(), Quota::default()])
+    }
+
+    /// The same, with these quotas.
+    pub fn pair_with(quotas: &[Quota; 2]) -> [Self; 2] {
         let disk = RamDisk::new();
         disk.0.borrow_mut().geometry.queues = 1;
         let plan = plan::client_area(1);
@@ -370,7 +375,7 @@ impl Fixture {
             let area = Area::open(area_window, Kind::Client).unwrap();
             (area, memory(MEMORY), memory(4096))
         });
-        let side = Rc::new(RefCell::new(appliance_of_two(&disk, &parts)));
+        let side = Rc::new(RefCell::new(appliance_of_two(&disk, &parts, quotas)));
         parts.map(|(area, window, program)| {
             let wake = Turning {
                 side: side.clone(),
@@ -397,7 +402,8 @@ impl Fixture {
         let parts = pair
             .each_ref()
             .map(|fixture| (fixture.area.clone(), fixture.window, fixture.program));
-        *one.side.borrow_mut() = appliance_of_two(&one.disks[0], &parts);
+        let quotas = [Quota::default(), Quota::default()];
+        *one.side.borrow_mut() = appliance_of_two(&one.disks[0], &parts, &quotas);
     }
 
     /// The appliance dies and comes back; nothing remains but memory and disks.
@@ -593,8 +599,8 @@ impl World {
             flags: Export::READ_ONLY.into(),
             ..Export::new_zeroed()
         };
-        client.add(&slice).unwrap();
-        client.add(&whole).unwrap();
+        client.add(&slice, &Quota::default()).unwrap();
+        client.add(&whole, &Quota::default()).unwrap();
         let mut disks: Vec<OwnedDisk> = self.disks.iter().map(owned).collect();
         let mut proxy = Proxy::new(std::vec![client], &disks, None);
         for &index in there {
@@ -626,15 +632,16 @@ pub fn exported_as(slot: Slot, given: DeviceNumber, seen: u16) -> Exported {
 /// Area, window and program window of a client.
 type Parts = (Area<'static>, &'static Window, &'static Window);
 
-fn appliance_of_two(disk: &RamDisk, parts: &[Parts; 2]) -> Side {
-    let clients = (0..).zip(parts).map(|(number, (area, window, program))| {
+fn appliance_of_two(disk: &RamDisk, parts: &[Parts; 2], quotas: &[Quota; 2]) -> Side {
+    let all = (0..).zip(parts).zip(quotas);
+    let clients = all.map(|((number, (area, window, program)), quota)| {
         let mut client =
             Client::new("linux".into(), number, area.clone(), window, program, 3).unwrap();
         let whole = Export {
             device: 0x1000.into(),
             ..Export::new_zeroed()
         };
-        client.add(&whole).unwrap();
+        client.add(&whole, quota).unwrap();
         client
     });
     let mut disks: Vec<OwnedDisk> = std::vec![owned(disk)];

@@ -507,3 +507,44 @@ fn a_group_is_one_of_the_systems_and_for_clients_with_disks() {
     let wrong = wrong.unwrap_err().to_string();
     assert!(wrong.contains("cannot have a group"), "{wrong}");
 }
+
+#[test]
+fn shares_and_limits() {
+    all(&[
+        (
+            "readonly = true",
+            "weight = 0",
+            "demo.toml:23:10: weight is too small\n    a weight is a number from 1 to 10000",
+        ),
+        (
+            "readonly = true",
+            "weight = 10001",
+            "demo.toml:23:10: weight is too large\n    a weight is a number from 1 to 10000",
+        ),
+        (
+            "readonly = true",
+            "iops = \"many\"",
+            "demo.toml:23:8: iops = \"many\" is no number from 0 on\n    write a number: iops = 1000",
+        ),
+        (
+            "readonly = true",
+            "iops = 0",
+            "demo.toml:23:8: iops is too small\n    write 1 to 10000000, or leave it out",
+        ),
+        (
+            "readonly = true",
+            "iops_burst = 10",
+            "demo.toml:23:14: iops_burst without iops\n    write iops as well: what may be done in a second",
+        ),
+        (
+            "readonly = true",
+            "bandwidth = 50",
+            "demo.toml:23:13: bandwidth = 50 is no size\n    write a size with its unit, between quotation marks: bandwidth = \"50M\"",
+        ),
+        (
+            "readonly = true",
+            "bandwidth = \"1K\"",
+            "demo.toml:23:13: bandwidth is too small\n    write \"4K\" to \"1T\", or leave it out",
+        ),
+    ]);
+}

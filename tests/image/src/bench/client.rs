@@ -13,7 +13,7 @@ use channel::{
     SubchannelId,
 };
 use core::cell::RefCell;
-use vcss::control::Export;
+use vcss::control::{Export, Quota};
 use vcss::layout::Kind;
 use vcss::{plan, Area, Bell, Remote, Wake};
 use virtio::blk::{RequestHeader, RequestStatus, RequestType};
@@ -91,7 +91,9 @@ impl Memory {
         let (window, program) = (self.window, self.program);
         let mut served = Served::new("bench".to_string(), 0, area, window, program, 3)
             .map_err(|error| error.to_string())?;
-        served.add(&export).map_err(|error| error.to_string())?;
+        served
+            .add(&export, &Quota::default())
+            .map_err(|error| error.to_string())?;
         Ok(served)
     }
 }
