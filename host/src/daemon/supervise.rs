@@ -137,9 +137,10 @@ impl<'a> Supervisor<'a> {
             }
             (Some(Err(error)), _) => {
                 tracing::error!("the appliance's VM cannot be taken over: {error:#}");
-                self.revive()
+                self.start_again()
             }
-            _ => self.revive(),
+            // What has happened to it is not known, and not worth waiting for.
+            _ => self.start_again(),
         }
     }
 
@@ -332,6 +333,11 @@ impl<'a> Supervisor<'a> {
         if served.is_some_and(|since| since.elapsed() >= GOOD_SERVICE) {
             self.pause = Duration::ZERO;
         }
+        self.start_again()
+    }
+
+    /// Ends the VM, if there is one, and starts it until it serves.
+    fn start_again(&mut self) -> Result<(), Stop> {
         loop {
             self.end_vm()?;
             // Who waits for it is not to count the time until it serves again.
