@@ -16,6 +16,7 @@
 #   contain                                   faults that stay where they are; see tests/contain/run.sh
 #   vfio-ccw                                  the image on a vfio-ccw inside a VM; see tests/vfio-ccw/run.sh
 #   e2e                                       stock Linux clients; see tests/e2e/run.sh
+#   chaos                                     whatever dies, at random, under load; see tests/chaos/run.sh
 #   hercules                                  the image on Hercules, scripts/run-hercules.sh --check
 #   demo                                      the main job, scripts/run-qemu.sh --check
 #
@@ -122,6 +123,7 @@ stage_guest() { tests/guest/run.sh; }
 stage_channel() { tests/channel/run.sh; }
 stage_contain() { tests/contain/run.sh; }
 stage_e2e() { tests/e2e/run.sh; }
+stage_chaos() { tests/chaos/run.sh; }
 stage_vfio-ccw() { tests/vfio-ccw/run.sh; }
 stage_hercules() {
     scripts/run-hercules.sh --check &&
@@ -143,7 +145,7 @@ run_stage() {
     local stage=$1 log=$LOGS/$1.log started=$SECONDS status=0 good bad left_out
     step "test: $stage"
     # What takes minutes shows its lines; the others are quiet until something is wrong.
-    if [[ $stage == e2e || $stage == channel || $stage == contain || $stage == guest || $stage == vfio-ccw || $stage == hercules || $stage == demo ]]; then
+    if [[ $stage == e2e || $stage == chaos || $stage == channel || $stage == contain || $stage == guest || $stage == vfio-ccw || $stage == hercules || $stage == demo ]]; then
         ("stage_$stage" 2>&1 | tee "$log") || status=$?
     else
         quietly "$log" "stage_$stage" || status=$?
@@ -159,7 +161,7 @@ run_stage() {
 help_asked "$@"
 stages=("$@")
 [[ ${stages[*]} != fast ]] || stages=(format clippy clippy-image scripts quick)
-((${#stages[@]})) || stages=(format clippy clippy-image docs scripts deny unit build guest channel contain vfio-ccw e2e hercules demo)
+((${#stages[@]})) || stages=(format clippy clippy-image docs scripts deny unit build guest channel contain vfio-ccw e2e chaos hercules demo)
 for stage in "${stages[@]}"; do declare -F "stage_$stage" >/dev/null || die "there is no stage $stage; see --help"; done
 use_toolchain test
 mkdir -p "$LOGS"

@@ -4,6 +4,7 @@ import random
 import signal
 import statistics
 import time
+from datetime import datetime, timezone
 
 from chaos.load import Load
 from fixture.common import Skipped, until
@@ -197,7 +198,7 @@ def case_deaths(scene):
             load.works()
         for number, kind in enumerate(kinds_of_deaths(chaos.chance, DEATHS), 1):
             count, longest = die(chaos, kind, counts)
-            print(f"{number}: {kind}, {count} requests in flight, longest {longest:.0f} ms")
+            print(f"{datetime.now(timezone.utc):%H:%M:%S} {number}: {kind}, {count} requests in flight, longest {longest:.0f} ms")
         for load in chaos.loads:
             load.stop()
     finally:

@@ -39,8 +39,9 @@ const END_LIMIT: Duration = Duration::from_secs(5);
 /// The pause before the second start after a death; before each further one it is twice as long, up to the limit.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const PAUSE_LIMIT: Duration = Duration::from_secs(30);
-/// An appliance that has served for so long begins with a clean sheet.
-const GOOD_SERVICE: Duration = Duration::from_secs(60);
+/// An appliance that has served so many times as long as it would be waited for begins with a clean sheet: so pauses are a tenth of the time
+/// at most, and one that is killed now and then is not waited for.
+const GOOD_SERVICE: u32 = 10;
 /// Signals within so long of the first one are the same order.
 const ONE_ORDER: Duration = Duration::from_secs(1);
 /// How often the appliance's life is looked at while it changes.
@@ -356,7 +357,7 @@ impl<'a> Supervisor<'a> {
     fn revive(&mut self) -> Result<(), Stop> {
         tracing::error!("the appliance has died: {}", self.what_happened());
         let served = self.shared.run.lock().serving_since.take();
-        if served.is_some_and(|since| since.elapsed() >= GOOD_SERVICE) {
+        if served.is_some_and(|since| since.elapsed() >= self.pause * GOOD_SERVICE) {
             self.pause = Duration::ZERO;
         }
         self.start_again()
