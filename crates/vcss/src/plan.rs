@@ -32,7 +32,7 @@ pub const EVENTS: u32 = 64;
 /// Records that the trace holds.
 pub const TRACE_ENTRIES: u32 = 1024;
 
-const MAX_PARTS: usize = 16;
+const MAX_PARTS: usize = 20;
 
 /// Where the parts of an area go.
 #[derive(Clone, Debug)]
