@@ -101,7 +101,7 @@ KINDS = {
     "daemon and appliance": (Chaos.kill_both, 1),
     "appliance, stopped for a while": (Chaos.pause_appliance, 0.5),
     "appliance, stopped for good": (Chaos.hang_appliance, 0.3),
-    "client": (Chaos.kill_client, 0.5),
+    "client": (Chaos.kill_client, 0.3),
 }
 
 

@@ -1,6 +1,7 @@
 # shellcheck shell=dash disable=SC2154 # some variables come from the kernel command line
 # Works on more memory than there is, with the disk for what does not fit, until it is asked to power down.
-mkswap /dev/vda >/dev/null && swapon /dev/vda || fail "the disk cannot be swapped to"
+mkswap /dev/vda >/dev/null || fail mkswap
+swapon /dev/vda || fail swapon
 echo 0 >/proc/sys/kernel/ctrl-alt-del
 trap 'touch /tmp/stop' INT
 load memory "$size" &
