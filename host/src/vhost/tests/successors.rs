@@ -29,7 +29,11 @@ fn a_message_is_kept_before_it_is_gone_from_the_socket() {
     let (intake, _handler) = Intake::new(ours).unwrap();
     let mut closer = Closer::default();
     let eventfd = File::from(new_eventfd().unwrap());
-    let (first, second) = (message(12, 1, &[1; 8]), message(13, 1, &[2; 8]));
+    // SET_VRING_KICK, with a file; SET_VRING_CALL, which says that it has none.
+    let (first, second) = (
+        message(12, 1, &[0; 8]),
+        message(13, 1, &[0, 1, 0, 0, 0, 0, 0, 0]),
+    );
     send(&peer, &first, &[&eventfd, &tempfile::tempfile().unwrap()]);
     send(&peer, &second, &[]);
     // Killed before it was taken: whoever follows finds it still there, and takes it.
@@ -124,10 +128,16 @@ fn a_ring_that_was_just_being_started_is_served_once() {
     left.rings[0].active = false;
     left.rings[0].enabled = false;
     let mut session = follower(&fixture, &left);
-    assert!(session.is_served());
+    assert!(!session.is_served());
+    assert_eq!(fixture.log(), ["release 0"]);
+    // The message is handled again.
     session.set_vring_enable(0, true).unwrap();
+    assert!(session.is_served());
     let log = fixture.log();
-    assert!(log.len() == 1 && log[0].starts_with("status"), "{log:?}");
+    assert!(
+        log[0] == "reset" && log.iter().any(|line| line.ends_with("from 5")),
+        "{log:?}"
+    );
     assert_eq!(session.state().negotiated, Some(FEATURES));
 }
 
