@@ -101,6 +101,7 @@ pub fn up(config_file: &Path, store: Store) -> Result<()> {
     // No file of the daemon's, nor of QEMU's, is for others, whatever the directory allows.
     umask(Mode::from_raw_mode(0o077));
     let store = Arc::new(store);
+    handover::wait_for_predecessor(&store)?;
     let taken = Resources::take_over(config_file, &store);
     let (signals, write_end) = UnixStream::pair()?;
     let heed = || -> Result<()> {

@@ -34,12 +34,12 @@ use rustix::net::{
     recvmsg, socketpair, AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags,
     SocketFlags, SocketType,
 };
-use rustix::process::{getpid, getppid, pidfd_open, pidfd_send_signal, PidfdFlags, Signal};
+use rustix::process::{getpid, getppid, pidfd_open, pidfd_send_signal, Pid, PidfdFlags, Signal};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
 
 use crate::descriptors;
-use crate::store::{inherit, Store, KEEPER, KEPT};
+use crate::store::{inherit, Store, KEEPER, KEPT, PROCESS};
 use crate::sys;
 
 /// The word that makes a keeper of a process that the daemon has started.
@@ -55,6 +55,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const ENDING: Duration = Duration::from_secs(5);
 /// How long the daemon waits before it tries again to start a keeper.
 const AGAIN: Duration = Duration::from_secs(1);
+/// How long after its first thread the others of a process may take to end, if they do.
+const LAST_THREADS: Duration = Duration::from_millis(200);
 /// How often it is looked whether the daemon has died, when nothing says so.
 const LOOK: Duration = Duration::from_secs(1);
 /// Bytes of what a daemon says at a time.
@@ -89,8 +91,13 @@ pub fn watch(store: &Arc<Store>) -> io::Result<()> {
     }
     let store = Arc::clone(store);
     let mut keeper = store.keeper();
-    // The one that has started this process.
-    let mut process = Some(pidfd_of_parent()?);
+    // The one that has started this process, unless it has died since: then the parent is somebody else.
+    let is_parent = |pid: &Pid| getppid() == Some(*pid);
+    let parent = store.keeper_process().filter(is_parent);
+    let process = parent.and_then(|pid| Some((pid, pidfd_open(pid, PidfdFlags::empty()).ok()?)));
+    let mut process = process
+        .filter(|(pid, _)| is_parent(pid))
+        .map(|(_, process)| process);
     let builder = std::thread::Builder::new().name("keeper".into());
     let watching = move || loop {
         if let Some(keeper) = &keeper {
@@ -141,11 +148,6 @@ fn replace(store: &Store) -> Result<(OwnedFd, OwnedFd)> {
     Ok((ours, pidfd))
 }
 
-fn pidfd_of_parent() -> io::Result<OwnedFd> {
-    let parent = getppid().ok_or(io::ErrorKind::NotFound)?;
-    Ok(pidfd_open(parent, PidfdFlags::empty())?)
-}
-
 /// Takes the end of a process when it comes.
 fn collect(mut child: Child) {
     let builder = std::thread::Builder::new().name("collect".into());
@@ -194,28 +196,21 @@ fn leave(command: &mut Command, fds: &[BorrowedFd<'_>]) {
     }
 }
 
-/// Whether the first thread of a process has ended, be there others.
-fn is_dead(process: &OwnedFd) -> bool {
-    let about = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", process.as_raw_fd()));
-    let about = about.unwrap_or_default();
-    let pid = about.lines().find_map(|line| line.strip_prefix("Pid:"));
-    let Some(pid) = pid.map(str::trim).filter(|pid| *pid != "-1") else {
-        return true;
-    };
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let state = stat
-        .rsplit_once(") ")
-        .and_then(|(_, rest)| rest.chars().next());
-    state.is_none_or(|state| matches!(state, 'Z' | 'X'))
+/// Whether a process whose first thread has ended has no other one, or soon has none.
+fn ends_by_now(process: &OwnedFd) -> bool {
+    let mut ended = [PollFd::new(process, PollFlags::IN)];
+    sys::is_dead(process)
+        && sys::wait(&mut ended, Some(LAST_THREADS)).is_ok()
+        && !ended[0].revents().is_empty()
 }
 
 /// Whether a process ends, soon.
 fn ends(process: &OwnedFd) -> bool {
     let until = Instant::now() + ENDING;
-    while !is_dead(process) && Instant::now() < until {
+    while !sys::is_dead(process) && Instant::now() < until {
         std::thread::sleep(Duration::from_millis(10));
     }
-    is_dead(process)
+    sys::is_dead(process)
 }
 
 /// A daemon that runs.
@@ -318,6 +313,7 @@ impl Keeper {
         let list = OwnedFd::from(list);
         command.env(KEPT, list.as_raw_fd().to_string());
         command.env(KEEPER, theirs.as_raw_fd().to_string());
+        command.env(PROCESS, std::process::id().to_string());
         let fds = self.kept.values().chain([&theirs, &list]);
         let fds: Vec<BorrowedFd<'_>> = fds.map(AsFd::as_fd).collect();
         leave(&mut command, &fds);
@@ -345,8 +341,6 @@ impl Keeper {
         ];
         sys::wait(&mut fds, Some(LOOK)).context("poll")?;
         let [told, ended, said] = fds.map(|fd| !fd.revents().is_empty());
-        // One with a thread that waits for a file system is gone as soon as its first thread is.
-        let ended = ended || is_dead(&daemon.process);
         if told {
             let _ = self.signals.read(&mut [0; 16]);
             self.is_asked = true;
@@ -356,13 +350,17 @@ impl Keeper {
             // What it has said before it ended comes first.
             while self.listen() == Heard::Something {}
         }
-        if !ended {
+        // One that has died is gone as soon as its first thread is: another one may wait for a file system, for ever. One that ends by an
+        // order has a status to be told.
+        let process = self.daemon.as_ref().map(|daemon| &daemon.process);
+        let ended = ended || !self.is_told && process.is_some_and(ends_by_now);
+        let is_dead = !self.is_told && process.is_some_and(sys::is_dead);
+        if !ended && !is_dead {
             return Ok(None);
         }
-        let status = self
-            .daemon
-            .take()
-            .and_then(|daemon| daemon.child.and_then(|mut child| child.wait().ok()));
+        let child = self.daemon.take().and_then(|daemon| daemon.child);
+        let status = child.filter(|_| ended);
+        let status = status.and_then(|mut child| child.wait().ok());
         while let Ok(Some(_)) = rustix::process::wait(rustix::process::WaitOptions::NOHANG) {}
         Ok(Some(status))
     }

@@ -35,6 +35,7 @@ use rustix::io::{fcntl_getfd, fcntl_setfd, FdFlags};
 use rustix::net::{
     sendmsg, shutdown, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown,
 };
+use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
 
 use crate::descriptors::for_peer;
@@ -44,6 +45,8 @@ pub use record::Record;
 
 /// The variable that says which descriptor leads to the keeper.
 pub const KEEPER: &str = "STELLWERK_KEEPER";
+/// The variable that says which process the keeper is.
+pub const PROCESS: &str = "STELLWERK_KEEPER_PROCESS";
 /// The variable that says which descriptor is a list of those that the keeper hands on: lines of `KEY DESCRIPTOR`.
 pub const KEPT: &str = "STELLWERK_KEPT";
 /// systemd's, in the environment of a service with a descriptor store.
@@ -77,6 +80,7 @@ struct Inner {
     keeper: Option<OwnedFd>,
     /// Whether it is one of our own, and not systemd.
     is_own: bool,
+    process: Option<Pid>,
     kept: BTreeMap<Key, OwnedFd>,
     next: u64,
 }
@@ -98,6 +102,9 @@ impl Store {
     /// What the environment says is not so.
     pub fn open() -> Result<Option<Self>> {
         let is_own = env::var(KEEPER).is_ok();
+        let process = env::var(PROCESS)
+            .ok()
+            .and_then(|pid| Pid::from_raw(pid.parse().ok()?));
         let (keeper, inherited) = if let Ok(number) = env::var(KEEPER) {
             let keeper = number.parse().ok().and_then(inherit).context(KEEPER)?;
             let list = env::var(KEPT).ok().and_then(|number| number.parse().ok());
@@ -113,6 +120,7 @@ impl Store {
         };
         for name in [
             KEEPER,
+            PROCESS,
             KEPT,
             SYSTEMD_STORE,
             SYSTEMD_SOCKET,
@@ -128,6 +136,7 @@ impl Store {
             let mut inner = store.0.lock();
             inner.keeper = Some(keeper);
             inner.is_own = is_own;
+            inner.process = process;
             for (name, number) in inherited {
                 let (Ok(key), Some(fd)) = (name.parse().map(Key), inherit(number)) else {
                     continue;
@@ -191,6 +200,11 @@ impl Store {
     /// Whether whoever keeps it is a keeper of our own, and not systemd.
     pub fn has_own_keeper(&self) -> bool {
         self.0.lock().is_own
+    }
+
+    /// The keeper that has started this process.
+    pub fn keeper_process(&self) -> Option<Pid> {
+        self.0.lock().process
     }
 
     /// Readable when the keeper has died; `None` if there is none.

@@ -116,6 +116,21 @@ pub fn uptime() -> Duration {
     Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec as u32)
 }
 
+/// Whether the first thread of a process has ended, be there others.
+pub fn is_dead(process: &OwnedFd) -> bool {
+    let about = fs::read_to_string(format!("/proc/self/fdinfo/{}", process.as_raw_fd()));
+    let about = about.unwrap_or_default();
+    let pid = about.lines().find_map(|line| line.strip_prefix("Pid:"));
+    let Some(pid) = pid.map(str::trim).filter(|pid| *pid != "-1") else {
+        return true;
+    };
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat
+        .rsplit_once(") ")
+        .and_then(|(_, rest)| rest.chars().next());
+    state.is_none_or(|state| matches!(state, 'Z' | 'X'))
+}
+
 #[derive(Debug)]
 pub struct Process {
     pub child: Child,

@@ -421,3 +421,20 @@ def case_refused_messages(scene):
     assert ring.run(WRITE, 0, data=bytes(512)).status == OK
     good.works()
     scene.down()
+
+
+def case_dies_while_a_file_does_not_close(scene):
+    """the daemon is killed while it has a file whose end takes for ever, and is never quite gone: another one goes on all the same"""
+    good = pair(scene)
+    window = scene.window("bad")
+    holder, offer = stuck_file(scene, window)
+    print(offer())
+    good.works()
+    daemon = scene.daemon_pid()
+    os.kill(daemon, signal.SIGKILL)
+    until("another daemon goes on", lambda: "goes on where another" in scene.log())
+    assert Path(f"/proc/{daemon}").exists(), "it has ended, and this shows nothing"
+    good.works()
+    scene.connect("bad", window=window).rings[0].works()
+    holder.send_signal(signal.SIGCONT)
+    scene.down()

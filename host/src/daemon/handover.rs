@@ -10,12 +10,12 @@ use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{ensure, Context, Result};
 use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags};
-use rustix::process::{pidfd_send_signal, Signal};
+use rustix::process::{getpid, pidfd_open, pidfd_send_signal, PidfdFlags, Signal};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, Part};
@@ -43,6 +43,8 @@ pub struct Left {
     layout: String,
     /// The run directory, locked.
     lock: Key,
+    /// The process of the daemon that goes on with it.
+    daemon: Key,
     pool: Key,
     /// Memory of clients that are channel-level.
     memories: Vec<Option<Key>>,
@@ -159,6 +161,7 @@ impl Resources {
             config: text,
             layout: in_words(pool.layout()),
             lock: store.keep(&lock)?,
+            daemon: store.keep(this_process()?)?,
             pool: store.keep(&pool)?,
             memories: memories.collect::<std::io::Result<_>>()?,
             exports: Vec::new(),
@@ -172,7 +175,6 @@ impl Resources {
             reserved: Vec::new(),
         };
         let mut record = Record::first(&store)?;
-        record.claim()?;
         record.save(&left)?;
         let state = Mutex::new((record, left));
         Ok(Self {
@@ -194,7 +196,6 @@ impl Resources {
             Err(error) => return Err(error).context("its record"),
         };
         ensure!(left.version == VERSION, "it is of version {}", left.version);
-        record.claim().context("another daemon goes on with it")?;
         let config = Config::parse(config_file, &left.config)?;
         let layout = Layout::of(&config);
         ensure!(
@@ -226,6 +227,7 @@ impl Resources {
         );
         left.daemons += 1;
         left.attempts += 1;
+        left.daemon = store.keep(this_process()?)?;
         record.save(&left)?;
         Ok(Some(Self {
             config,
@@ -352,7 +354,7 @@ impl Handover {
         let links = left.links.iter().flatten();
         let links = links.flat_map(|it| [Some(it.listener), it.link.map(|(key, _)| key)]);
         let vm = left.vm.iter().flat_map(LeftVm::keys);
-        let own = [Key::FIRST, left.lock, left.pool];
+        let own = [Key::FIRST, left.lock, left.daemon, left.pool];
         let memories = left.memories.iter().copied().flatten();
         let wanted: std::collections::BTreeSet<Key> = own
             .into_iter()
@@ -373,6 +375,29 @@ impl Handover {
     pub fn keep(&self, fd: impl AsFd) -> std::io::Result<Key> {
         self.store.keep(fd)
     }
+}
+
+fn this_process() -> std::io::Result<OwnedFd> {
+    Ok(pidfd_open(getpid(), PidfdFlags::empty())?)
+}
+
+/// Makes sure that whoever has had what is in the store is dead: two daemons would both answer clients.
+pub fn wait_for_predecessor(store: &Store) -> Result<()> {
+    let Ok((_, left)) = Record::<Left>::open(store, Key::FIRST) else {
+        return Ok(());
+    };
+    let Ok(process) = store.get(left.daemon) else {
+        return Ok(());
+    };
+    let until = Instant::now() + END_LIMIT;
+    while !sys::is_dead(&process) {
+        ensure!(
+            Instant::now() < until,
+            "another daemon goes on with what is kept"
+        );
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
 }
 
 /// Ends the VM that a daemon has left which cannot be followed: no other one may run beside it.

@@ -12,10 +12,9 @@
 use std::fs::File;
 use std::io;
 use std::marker::PhantomData;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 
-use rustix::fs::{flock, FlockOperation};
 use serde::de::DeserializeOwned;
 use serde::Serialize;
 
@@ -37,8 +36,6 @@ pub struct Record<T> {
     file: File,
     key: Key,
     count: u64,
-    /// By which others see that this process has it.
-    claimed: Option<File>,
     kind: PhantomData<fn(&T)>,
 }
 
@@ -71,16 +68,6 @@ impl<T: Serialize + DeserializeOwned> Record<T> {
         Ok((this, serde_json::from_slice(&text)?))
     }
 
-    /// Sees to it that this process is the only one that goes on with it. What is opened here is nobody else's, and is closed with this
-    /// process.
-    pub fn claim(&mut self) -> io::Result<()> {
-        let path = format!("/proc/self/fd/{}", self.file.as_raw_fd());
-        let own = File::options().read(true).write(true).open(path)?;
-        flock(&own, FlockOperation::NonBlockingLockExclusive)?;
-        self.claimed = Some(own);
-        Ok(())
-    }
-
     pub fn key(&self) -> Key {
         self.key
     }
@@ -103,7 +90,6 @@ impl<T: Serialize + DeserializeOwned> Record<T> {
             file,
             key,
             count: 0,
-            claimed: None,
             kind: PhantomData,
         }
     }
