@@ -316,7 +316,11 @@ fn take_over(
     let (sessions, connections) = sessions(shared)?;
     shared.handover.clean(connections.into_iter());
     follow_links(shared, changed)?;
-    supervisor.take_over(left)?;
+    let mut left_connections = sessions
+        .iter()
+        .filter_map(|(_, _, kept)| kept.connection.as_ref());
+    let was_changing = left_connections.any(|it| it.message.is_some() || it.ends);
+    supervisor.take_over(left, was_changing)?;
     shared.windows.publish_all();
     open(shared, sessions, attentions)?;
     shared.bell.ring(AreaNumber::CONTROL);

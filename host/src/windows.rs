@@ -243,10 +243,16 @@ impl Windows {
         self.lay_again(overlay, is_there)
     }
 
-    /// The QEMU of another daemon runs. What that was about to lay, or to take back, when it died is not known: all is laid again, which
+    /// The QEMU of another daemon runs. If that was about to lay something, or to take it back, when it died, all is laid again, which
     /// changes nothing where it is laid already.
-    pub fn runs_already(&self, overlay: Overlay) -> Result<()> {
-        self.lay_again(overlay, Ok(()))
+    pub fn runs_already(&self, overlay: Overlay, was_changing: bool) -> Result<()> {
+        match was_changing {
+            true => self.lay_again(overlay, Ok(())),
+            false => {
+                self.state.lock().overlay = Some(overlay);
+                Ok(())
+            }
+        }
     }
 
     fn lay_again(&self, overlay: Overlay, is_there: Result<(), LayError>) -> Result<()> {

@@ -10,7 +10,7 @@ from chaos.load import Load
 from fixture.common import Skipped, until
 from fixture.service import stopped
 
-DEATHS = int(os.environ.get("CHAOS_DEATHS", "36"))
+DEATHS = int(os.environ.get("CHAOS_DEATHS", "30"))
 SEED = int(os.environ.get("CHAOS_SEED", "1"))
 
 DISK = 32768  # sectors of each slice

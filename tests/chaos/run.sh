@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Whatever dies, at random, under the load of three stock clients: nobody loses a byte, and a request only takes longer.
 #
-#   tests/chaos/run.sh [--deaths N] [--seed SEED]      36 deaths, and another seed each time
+#   tests/chaos/run.sh [--deaths N] [--seed SEED]      30 deaths, and another seed each time
 #
 # The kinds of deaths are in deaths.py. What it counted is printed as a table, with the seed, by which the same deaths come again in the
 # same order; not at the same instants. What the clients said stays in target/chaos/ if something is wrong. Without /dev/fuse the disks
@@ -11,7 +11,7 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../../scripts/lib.sh"
 
 help_asked "$@"
-deaths=36 seed=$RANDOM
+deaths=30 seed=$RANDOM
 while (($#)); do
     case $1 in
         --deaths) deaths=$2 ;;

@@ -97,6 +97,7 @@ impl<'a> Plugger<'a> {
         for (known, size) in self.sizes.iter_mut().zip(sizes) {
             *known = *size;
         }
+        monitor.be_patient();
         self.next_check = Some(Instant::now() + PAUSE);
         self.monitor = Some(monitor);
     }

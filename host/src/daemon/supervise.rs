@@ -128,7 +128,8 @@ impl<'a> Supervisor<'a> {
     }
 
     /// Takes over the VM that another daemon has left. One that does not serve yet is ended, and started anew.
-    pub fn take_over(&mut self, left: &Left) -> Result<(), Stop> {
+    /// `was_changing`: clients' memory was, when that daemon died.
+    pub fn take_over(&mut self, left: &Left, was_changing: bool) -> Result<(), Stop> {
         self.plugger.is_first = false;
         let Some(vm) = &left.vm else {
             return self.start_again();
@@ -145,7 +146,7 @@ impl<'a> Supervisor<'a> {
         let Some(since) = vm.serving_since else {
             return self.start_again();
         };
-        if let Err(error) = self.take_over_ways(vm, left.daemons) {
+        if let Err(error) = self.take_over_ways(vm, left.daemons, was_changing) {
             tracing::error!("the appliance's VM cannot be taken over: {error:#}");
             return self.start_again();
         }
@@ -156,11 +157,11 @@ impl<'a> Supervisor<'a> {
     }
 
     /// The ways into that VM but for the monitor.
-    fn take_over_ways(&self, left: &LeftVm, daemons: u32) -> Result<()> {
+    fn take_over_ways(&self, left: &LeftVm, daemons: u32, was_changing: bool) -> Result<()> {
         let handover = &self.shared.handover;
         let (overlay, process) = (handover.get(left.overlay)?, handover.get(left.process)?);
         let overlay = Overlay::go_on(overlay, process, daemons);
-        self.shared.windows.runs_already(overlay)?;
+        self.shared.windows.runs_already(overlay, was_changing)?;
         let link = UnixStream::from(handover.get(left.link)?);
         self.shared.bell.request(Request::Link { link });
         Ok(())

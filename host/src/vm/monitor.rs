@@ -35,6 +35,8 @@ const STARTING: Duration = Duration::from_secs(30);
 const PATIENCE: Duration = Duration::from_secs(10);
 /// So many devices are plugged in at a time: their commands, and the answers, fit into the sockets' buffers.
 const AT_A_TIME: usize = 16;
+/// How long it may take for each while a daemon takes it over: clients wait for a QEMU that does not answer any more.
+const SUCCESSION: Duration = Duration::from_secs(1);
 const LONGEST_LINE: usize = 1 << 20;
 /// This byte is in no text: QEMU forgets what has come before it and was not a whole command.
 const RESET: u8 = 0xFF;
@@ -165,14 +167,22 @@ impl Monitor {
         signals: UnixStream,
         daemons: u32,
     ) -> Result<Self, MonitorError> {
-        let mut this = Self::new(stream, signals, PATIENCE)?;
+        let mut this = Self::new(stream, signals, SUCCESSION)?;
         this.sent = u64::from(daemons) << u32::BITS;
         this.answered = this.sent;
         // A command that was cut off is none.
         this.stream.write_all(&[RESET])?;
         // It may have been stopped, and the daemon that has heard of it may have died before it could have it go on.
-        this.go_on()?;
-        Ok(this)
+        match this.go_on() {
+            // That it does not answer is found out by whoever watches it.
+            Ok(()) | Err(MonitorError::Silent) => Ok(this),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// From now on QEMU may take its usual time for an answer.
+    pub fn be_patient(&mut self) {
+        self.patience = PATIENCE;
     }
 
     fn new(stream: UnixStream, signals: UnixStream, patience: Duration) -> io::Result<Self> {
