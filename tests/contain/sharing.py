@@ -2,7 +2,6 @@
 import time
 
 from contain.endings import fill
-from fixture.common import until
 from fixture.front import OK, READ
 
 # Sectors of each client.
@@ -69,36 +68,6 @@ def case_greedy_beside_modest(scene):
     assert sum(others) >= 50, others
     disk.slowness = 0
     greedy.wait(len(greedy.open))
-    scene.down()
-
-
-def case_hanging_beside_another(scene):
-    """what a client asks of a disk hangs while it wants more: another client of the disk works on, and the first one when it can"""
-    disk, stuck, free = parts_of_a_slow_disk(scene, ("stuck", "free"))
-    disk.slowness = 0.001
-    fill(stuck, 100, READ)
-    fill(free, 20, READ)
-    total = [0, 0]
-
-    def both():
-        total[0] += keep_busy(stuck)
-        total[1] += keep_busy(free)
-        return min(total) > 300
-
-    until("both work", both, pause=0.001)
-    disk.hang(below=PART * 512)
-    until("the first one's requests hang", lambda: (both(), disk.asked)[1], pause=0.001)
-    # What was on its way to the disk ends.
-    time.sleep(0.5)
-    both()
-    total[:] = [0, 0]
-    until("the other one works on", lambda: (both(), total[1] > 1000)[1], pause=0.001)
-    assert total[0] == 0 and disk.asked < 64, (total, disk.asked)
-    disk.go_on()
-    total[:] = [0, 0]
-    until("both work again", both, pause=0.001)
-    for ring in (stuck, free):
-        ring.wait(len(ring.open))
     scene.down()
 
 
