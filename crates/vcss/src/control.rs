@@ -151,6 +151,8 @@ pub enum ExportKind {
     Any = 2,
     /// The subchannel of the disk that the export names, as long as it is [lent](Loan).
     Lent = 3,
+    /// Nothing: there is room for an export of this client's, or of anybody's.
+    Vacant = 4,
 }
 
 /// Name of the client that is the host daemon itself.
@@ -162,8 +164,9 @@ pub const HOST: &str = "host";
 pub struct Order {
     /// One of the constants here.
     pub order: U32,
-    /// Zero.
-    pub reserved: U32,
+    /// Generation of clients, disks, exports and quotas: another number after each change to them, not 0. From its change on until
+    /// [`Appliance::configuration`] is the same number, none of them changes again. A daemon that changes nothing leaves it 0.
+    pub configuration: U32,
 }
 
 impl Order {
@@ -342,8 +345,10 @@ pub struct Appliance {
     pub wakes_sent: U64,
     /// Work found by the slow timer that no wake-up had announced.
     pub healed: U64,
+    /// The generation of [`Order::configuration`] that it serves by.
+    pub configuration: U32,
     /// Zero.
-    pub reserved: [u8; 24],
+    pub reserved: [u8; 20],
 }
 
 /// State of an owned subchannel's driver.
