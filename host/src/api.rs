@@ -70,6 +70,11 @@ pub enum Request {
     View {
         disk: String,
     },
+    /// Take the configuration as it is written now. The daemon that answers is followed by another one.
+    Reload {
+        /// Also take from VMs what they have just now.
+        force: bool,
+    },
     /// Try at once what has failed.
     Retry {
         /// The name of a disk, client or subchannel.
@@ -81,6 +86,17 @@ pub enum Request {
     },
 }
 
+/// What came of [`Request::Reload`].
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// What is different now, line by line.
+    pub changes: Vec<String>,
+    /// What has to wait, and for what.
+    pub later: Vec<String>,
+    /// Which configuration the next daemon has; none if nothing is different.
+    pub configuration: Option<u32>,
+}
+
 pub fn socket(config: &Config) -> PathBuf {
     config.in_run_dir("control.sock")
 }
@@ -89,7 +105,7 @@ pub fn ask<T: DeserializeOwned>(config_file: &Path, request: &Request) -> Result
     let patience = match request {
         Request::Run { seconds, .. } => PATIENCE + Duration::from_secs(*seconds),
         Request::Reserve { seconds, .. } => DISK_PATIENCE + Duration::from_secs(*seconds),
-        Request::View { .. } | Request::Retry { .. } => DISK_PATIENCE,
+        Request::View { .. } | Request::Retry { .. } | Request::Reload { .. } => DISK_PATIENCE,
         _ => PATIENCE,
     };
     let mut line = String::new();

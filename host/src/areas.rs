@@ -9,14 +9,18 @@ use vcss::control::{
     self, ClientMemory, Condition, ConditionState, ExportKind, Heartbeat, Life, Loan, LoanState,
     Order, HOST,
 };
-use vcss::layout::{Doorbell, DoorbellHalf, Kind, Name};
+use vcss::layout::{Doorbell, DoorbellHalf, Entry, Kind, Name};
 use vcss::{plan, Area, AreaError, Word};
 use window::Window;
 use zerocopy::big_endian::{U16, U32, U64};
+use zerocopy::{FromZeros, Immutable, IntoBytes};
 
 use crate::config::{ConditionEntry, Config};
 use crate::layout::{disk_device, Span, HOST_PROGRAM_BYTES, HOST_SUBCHANNELS};
 use crate::pool::{client_plan, control_plan, host_plan, Layout, Pool};
+
+/// The generation of what the appliance is told of first.
+pub const FIRST_CONFIGURATION: u32 = 1;
 
 /// A client's area with its memory.
 #[derive(Clone, Debug)]
@@ -46,9 +50,25 @@ impl Areas {
     /// Lays them all out in a new pool.
     pub fn lay_out(config: &Config, pool: &Pool) -> Result<Self> {
         let areas = Self::open(config, pool)?;
-        areas
-            .describe(config, pool.layout())
-            .context("control area")?;
+        let lay_out = || -> Result<()> {
+            areas.describe(config, pool.layout())?;
+            let heartbeat = Heartbeat {
+                ping: U32::new(1),
+                watchdog_seconds: U32::new(config.appliance.watchdog_seconds()),
+                ..Heartbeat::default()
+            };
+            areas.control.write(0, &heartbeat)?;
+            // The daemon's own memory is there already.
+            let length = program_span(&areas.host, pool.layout().host, HOST_PROGRAM_BYTES).length;
+            let memory = ClientMemory {
+                length: length.into(),
+                ..ClientMemory::default()
+            };
+            areas.control.write(config.clients.len() as u32, &memory)?;
+            areas.configuration()?.store(FIRST_CONFIGURATION);
+            Ok(())
+        };
+        lay_out().context("control area")?;
         Ok(areas)
     }
 
@@ -105,14 +125,13 @@ impl Areas {
         std::iter::once(&self.control).chain(clients.map(|client| &client.area))
     }
 
-    fn describe(&self, config: &Config, layout: &Layout) -> Result<()> {
-        let heartbeat = Heartbeat {
-            ping: U32::new(1),
-            watchdog_seconds: U32::new(config.appliance.watchdog_seconds()),
-            ..Heartbeat::default()
-        };
-        self.control.write(0, &heartbeat)?;
+    /// Writes what the appliance is told of everybody, as far as it is not there yet.
+    pub fn describe(&self, config: &Config, layout: &Layout) -> Result<()> {
         for (index, client) in config.clients.iter().enumerate() {
+            if client.is_vacant() {
+                self.put(index, &control::Client::new_zeroed())?;
+                continue;
+            }
             let (area, window) = (layout.areas[index], layout.windows[index]);
             let program = match client.is_channel_level() {
                 true => window,
@@ -124,27 +143,42 @@ impl Areas {
         let program = program_span(&self.host, layout.host, HOST_PROGRAM_BYTES);
         let host = config.clients.len();
         self.describe_client(host, HOST, layout.host, program, program)?;
-        let memory = ClientMemory {
-            length: program.length.into(),
-            ..ClientMemory::default()
-        };
-        self.control.write(host as u32, &memory)?;
         for (index, disk) in config.disks.iter().enumerate() {
+            let device = if disk.is_vacant() {
+                0
+            } else {
+                disk_device(index).number
+            };
             let entry = control::Disk {
                 name: name(&disk.name)?,
-                device: U16::new(disk_device(index).number),
+                device: U16::new(device),
                 set: 0,
                 reserved: [0; 29],
             };
-            self.control.write(index as u32, &entry)?;
+            self.put(index, &entry)?;
         }
         for (index, export) in exports(config).enumerate() {
-            self.control.write(index as u32, &export)?;
+            self.put(index, &export)?;
         }
         for (index, quota) in quotas(config).enumerate() {
-            self.control.write(index as u32, &quota)?;
+            self.put(index, &quota)?;
         }
         Ok(())
+    }
+
+    /// Writes an entry of the control area that is another one so far.
+    fn put<T: Entry + IntoBytes + Immutable>(&self, index: usize, entry: &T) -> Result<()> {
+        let there = self.control.read::<T>(index as u32)?;
+        if there.as_bytes() != entry.as_bytes() {
+            self.control.write(index as u32, entry)?;
+        }
+        Ok(())
+    }
+
+    /// Which generation of that the appliance is told to serve by.
+    pub fn configuration(&self) -> Result<Word<'static>, AreaError> {
+        let at = offset_of!(Order, configuration);
+        self.control.word::<Order>(0, at)
     }
 
     fn describe_client(
@@ -162,7 +196,7 @@ impl Areas {
             program: program.extent(),
             reserved: [0; 48],
         };
-        Ok(self.control.write(index as u32, &entry)?)
+        self.put(index, &entry)
     }
 
     pub fn appliance(&self) -> Result<control::Appliance> {
@@ -247,7 +281,14 @@ fn exports(config: &Config) -> impl Iterator<Item = control::Export> + '_ {
                 ..no_disk(number)
             }
         });
-        disks.chain(subchannels)
+        // Room for more of the same client's.
+        let rest = client.rows as usize - client.parts().min(client.rows as usize);
+        let vacant = control::Export {
+            kind: U32::new(ExportKind::Vacant as u32),
+            ..no_disk(number)
+        };
+        let rest = std::iter::repeat_n(vacant, rest);
+        disks.chain(subchannels).chain(rest)
     });
     let host = no_disk(config.clients.len());
     let lent = (0..config.disks.len()).map(move |disk| control::Export {
@@ -276,8 +317,8 @@ fn quotas(config: &Config) -> impl Iterator<Item = control::Quota> + '_ {
             }
         });
         // What is no disk's has none.
-        let subchannels = client.subchannels.iter();
-        disks.chain(subchannels.map(|_| control::Quota::default()))
+        let none = std::iter::repeat(control::Quota::default());
+        disks.chain(none).take(client.rows as usize)
     })
 }
 

@@ -45,12 +45,21 @@ pub type Backings = Vec<Option<Backing>>;
 
 /// Looks at everything that the configuration names.
 pub fn look(config: &Config) -> Result<Backings, ConfigError> {
-    look_within(config, |paths| which_answer(paths, PATIENCE))
+    look_at_new(config, |_| None)
+}
+
+/// The same, but for disks of which it is `known` what they are. They are served: whether something is wrong with their files shows there.
+pub fn look_at_new(
+    config: &Config,
+    known: impl Fn(usize) -> Option<Option<Backing>>,
+) -> Result<Backings, ConfigError> {
+    look_within(config, known, |paths| which_answer(paths, PATIENCE))
 }
 
 /// The same; `which_answer` says for each file whether its file system answers.
 fn look_within(
     config: &Config,
+    known: impl Fn(usize) -> Option<Option<Backing>>,
     which_answer: impl FnOnce(&[&Path]) -> Vec<bool>,
 ) -> Result<Backings, ConfigError> {
     let image = config.appliance.image.as_path();
@@ -77,7 +86,7 @@ fn look_within(
         }
     }
     let backings = (0..config.disks.len())
-        .map(|disk| look.disk(disk))
+        .map(|disk| known(disk).unwrap_or_else(|| look.disk(disk)))
         .collect();
     look.one_disk_each();
     look.run_dir();

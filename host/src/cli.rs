@@ -4,6 +4,7 @@ mod client_args;
 mod commands;
 mod lscss;
 mod program;
+mod reload;
 mod status;
 pub(crate) mod summary;
 #[cfg(test)]
@@ -116,6 +117,7 @@ fn carry_out(command: Command) -> Result<()> {
             show(&view, json, || view.text())
         }
         Command::Look(order) => say(&serde_json::to_string(&look::look(&order)?)?),
+        Command::Reload { daemon, force } => reload::reload(&daemon.config, force),
         Command::Retry { daemon, name } => {
             let came_of_it: String = ask(&daemon.config, &Request::Retry { name })?;
             say(&format!("{came_of_it}\n"))

@@ -22,6 +22,7 @@ mod memory;
 mod need;
 mod problem;
 mod quota;
+mod seats;
 mod slices;
 mod subchannels;
 mod syntax;
@@ -40,7 +41,10 @@ use serde::{Deserialize, Serialize};
 use vcss::control::Condition;
 
 pub use memory::{next_good, show as show_size, MIB};
+use need::Need;
+
 pub use problem::{ConfigError, Place, Problem};
+pub use seats::{Holder, Seats};
 
 /// What stands in place of QEMU's firmware. QEMU loads that at each start, also with `-kernel`, 3 MiB below the end of the
 /// memory or 2 GiB: into a client's window, or the control area. A file of one byte goes to X'9000', where nothing
@@ -77,6 +81,8 @@ pub struct Appliance {
     pub image: PathBuf,
     /// Bytes of the pool that are its own.
     pub private: u64,
+    /// Bytes that there are for the memory of all clients together, if that is written.
+    pub room: Option<u64>,
     pub qemu: String,
     pub accel: Accel,
     /// Its command line, without what the daemon adds.
@@ -132,7 +138,7 @@ pub struct Disk {
     pub place: Place,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// A file or a block device, as a virtio-blk-ccw device.
     Image {
@@ -243,7 +249,7 @@ impl Given {
 }
 
 /// Something that a client is given: the client's index, and its own number there. The disks come first, then the subchannels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
     pub client: usize,
     pub number: usize,
@@ -266,6 +272,8 @@ pub struct Client {
     /// The subchannels that it is given, in the same order. A client that has any has no disks, and is *channel-level*: its VM
     /// drives its area itself.
     pub subchannels: Vec<Given>,
+    /// How many of either it can be given while the appliance runs.
+    pub rows: u32,
 }
 
 impl Client {
@@ -394,8 +402,8 @@ impl Config {
 
     /// The number of what a client is given, over all clients.
     pub fn export_number(&self, part: Part) -> usize {
-        let before = self.clients.iter().take(part.client).map(Client::parts);
-        before.sum::<usize>() + part.number
+        let before = self.clients.iter().take(part.client);
+        before.map(|it| it.rows as usize).sum::<usize>() + part.number
     }
 
     pub fn condition_of_disk(&self, disk: usize) -> ConditionEntry {
@@ -415,6 +423,11 @@ impl Config {
             self.disks.len() as u32,
             clients,
         ))
+    }
+
+    /// The least memory of its own that the appliance needs, in bytes.
+    pub fn needed(&self) -> u64 {
+        Need::of(&self.disks, &self.subchannels, &self.clients).size()
     }
 
     /// A file of the run directory.

@@ -17,6 +17,7 @@ mod in_use;
 mod observe;
 mod plugged;
 mod plugging;
+mod reload;
 mod requests;
 mod retry;
 mod supervise;
@@ -27,7 +28,7 @@ use std::fs::{self, DirBuilder, File};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{symlink, DirBuilderExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -45,7 +46,7 @@ use signal_hook::low_level::pipe;
 use crate::api;
 use crate::areas::Areas;
 use crate::check;
-use crate::config::{show_size, Config, Part, NO_FIRMWARE};
+use crate::config::{show_size, Config, Part, Seats, NO_FIRMWARE};
 use crate::descriptors;
 use crate::doorbell::{self, new_eventfd, BellHandle, ClientLink, LinkChange, Ringer};
 use crate::keeper;
@@ -55,7 +56,7 @@ use crate::remote::{DeviceWait, HostClient, VirtioDevice};
 use crate::store::{Key, Store};
 use crate::sys;
 use crate::vhost::{self, Acceptor, Identity, Memory, Server, Session};
-use crate::windows::{Former, Loaded, Windows};
+use crate::windows::{Former, Laid, Loaded, Windows};
 use vcss::client::MAX_QUEUES;
 use vcss::control::Loan;
 
@@ -71,6 +72,8 @@ const ONE_RELEASE: Duration = Duration::from_secs(1);
 /// What several threads know of the daemon.
 #[derive(Debug)]
 struct Shared {
+    /// The configuration's file, and what it said when this became the daemon's.
+    file: PathBuf,
     config: Config,
     layout: Layout,
     pool: Pool,
@@ -84,6 +87,8 @@ struct Shared {
     handover: Handover,
     /// One for each export, once the appliance serves.
     servers: Mutex<Vec<Server>>,
+    /// Held while another configuration is being taken.
+    reloading: Mutex<()>,
 }
 
 /// The appliance's present run.
@@ -104,12 +109,14 @@ pub fn up(config_file: &Path, store: Store) -> Result<()> {
     handover::wait_for_predecessor(&store)?;
     let taken = Resources::take_over(config_file, &store);
     let (signals, write_end) = UnixStream::pair()?;
+    let (hangups, hangup) = UnixStream::pair()?;
     let heed = || -> Result<()> {
-        for signal in [SIGINT, SIGTERM, SIGHUP] {
+        for signal in [SIGINT, SIGTERM] {
             pipe::register(signal, write_end.try_clone()?)?;
         }
         Ok(())
     };
+    pipe::register(SIGHUP, hangup)?;
     let resources = match taken.context("what another daemon has left cannot be taken over") {
         Ok(Some(resources)) => resources,
         // Until all has been looked at a signal ends the program: that can take long.
@@ -125,27 +132,36 @@ pub fn up(config_file: &Path, store: Store) -> Result<()> {
     };
     heed()?;
     keeper::watch(&store)?;
-    run(resources, signals)
+    let file = config_file.to_owned();
+    run(file, resources, signals, hangups)
 }
 
 /// Makes everything anew.
 fn create(config_file: &Path, store: &Arc<Store>) -> Result<Resources> {
     let (config, text) = Config::load_text(config_file)?;
     descriptors::prepare(&config)?;
-    let backings = check::look(&config)?;
+    let mut backings = check::look(&config)?;
     let lock = prepare_run_dir(&config)?;
+    let seats = Seats::new(&config);
+    let config = config.seated(&seats);
+    backings.resize(config.disks.len(), None);
     let pool = Pool::create(&config)?;
     tracing::info!(
         run_dir = %config.appliance.run_dir.display(),
         "{} for the appliance, and room for {} of clients",
         show_size(config.appliance.private),
-        show_size(pool.layout().windows.iter().map(|window| window.length).sum()),
+        show_size(pool.layout().room().length),
     );
     Areas::lay_out(&config, &pool)?;
-    Resources::keep(config, text, pool, backings, lock, Arc::clone(store))
+    Resources::keep(config, text, seats, pool, backings, lock, Arc::clone(store))
 }
 
-fn run(resources: Resources, signals: UnixStream) -> Result<()> {
+fn run(
+    file: PathBuf,
+    resources: Resources,
+    signals: UnixStream,
+    hangups: UnixStream,
+) -> Result<()> {
     let Resources {
         config,
         pool,
@@ -181,6 +197,7 @@ fn run(resources: Resources, signals: UnixStream) -> Result<()> {
     let restarts = left.as_ref().map_or(0, |left| left.restarts);
     let reserved = left.iter().flat_map(|left| left.reserved.clone());
     let shared = Arc::new(Shared {
+        file,
         config,
         layout,
         pool,
@@ -196,6 +213,7 @@ fn run(resources: Resources, signals: UnixStream) -> Result<()> {
         plugged,
         handover,
         servers: Mutex::default(),
+        reloading: Mutex::default(),
     });
     let observed = Arc::clone(&shared);
     let host = HostClient::new(&shared.config, &shared.areas, shared.bell.clone())?;
@@ -215,6 +233,7 @@ fn run(resources: Resources, signals: UnixStream) -> Result<()> {
                 supervisor.start_first().and_then(|()| {
                     serve(&shared, attentions)?;
                     shared.handover.store.say("READY=1");
+                    reload::heed(&shared, hangups)?;
                     supervisor.watch()
                 })
             }),
@@ -225,6 +244,7 @@ fn run(resources: Resources, signals: UnixStream) -> Result<()> {
                 return Err(error.context("what another daemon has left cannot be taken over"));
             }
             taken.and_then(|()| {
+                reload::heed(&shared, hangups)?;
                 supervisor.take_over_monitor(left);
                 supervisor.watch()
             })
@@ -320,17 +340,33 @@ fn take_over(
         .iter()
         .filter_map(|(_, _, kept)| kept.connection.as_ref());
     let was_changing = left_connections.any(|it| it.message.is_some() || it.ends);
-    supervisor.take_over(left, was_changing)?;
+    let configuration = shared.areas.configuration()?;
+    let is_new = configuration.load() != left.configuration;
+    let laid = match was_changing || is_new {
+        true => Laid::Perhaps,
+        false => Laid::All,
+    };
+    supervisor.take_over(left, laid)?;
     shared.windows.publish_all();
+    if is_new {
+        // Memory that the daemon gives is there before its client is.
+        (shared.areas).describe(&shared.config, &shared.layout)?;
+        configuration.store(left.configuration);
+    }
     open(shared, sessions, attentions)?;
     shared.bell.ring(AreaNumber::CONTROL);
     shared.handover.change(|left| left.attempts = 0);
     shared.handover.store.say("READY=1");
-    tracing::warn!(
-        took_ms = began.elapsed().as_millis(),
-        "goes on where another daemon has died; it is the {}th after the first",
-        left.daemons
-    );
+    let took_ms = began.elapsed().as_millis();
+    if is_new {
+        tracing::info!(took_ms, "goes on with another configuration");
+    } else {
+        let nth = left.daemons;
+        tracing::warn!(
+            took_ms,
+            "goes on where another daemon has died; it is the {nth}th after the first"
+        );
+    }
     Ok(())
 }
 
@@ -496,7 +532,11 @@ fn start_bell(
     let mut ringers = vec![Ringer::Daemon];
     for (client, link) in config.clients.iter().zip(bells.links) {
         let name = client.name.clone();
-        ringers.push(link.map_or(Ringer::Daemon, |link| Ringer::Client { name, link }));
+        ringers.push(match link {
+            Some(link) => Ringer::Client { name, link },
+            None if client.is_vacant() => Ringer::Nobody,
+            None => Ringer::Daemon,
+        });
     }
     ringers.push(Ringer::Daemon);
     let thread = doorbell::Thread::new(

@@ -232,11 +232,15 @@ struct Keeper {
     socket: Option<OwnedFd>,
     kept: BTreeMap<String, OwnedFd>,
     signals: UnixStream,
+    /// Orders to take another configuration, which are the daemon's.
+    hangups: UnixStream,
     /// Whether a daemon has served.
     is_ready: bool,
     /// Whether somebody has asked for the end, and whether the daemon ends by that.
     is_asked: bool,
     is_told: bool,
+    /// Whether the daemon dies on purpose, so that another one goes on.
+    makes_room: bool,
     /// Whether the present one, or the last, has.
     serves: bool,
     /// When the last one was started, and how long after that the next one is, at least.
@@ -247,9 +251,11 @@ struct Keeper {
 impl Keeper {
     fn new(started: Option<(Daemon, OwnedFd)>) -> Result<Self> {
         let (signals, write_end) = UnixStream::pair()?;
-        for signal in [SIGINT, SIGTERM, SIGHUP] {
+        for signal in [SIGINT, SIGTERM] {
             pipe::register(signal, write_end.try_clone()?)?;
         }
+        let (hangups, write_end) = UnixStream::pair()?;
+        pipe::register(SIGHUP, write_end)?;
         descriptors::raise();
         // What a daemon that has died has started, its successor has not: it is this process's to collect.
         let _ = rustix::process::set_child_subreaper(Some(getpid()));
@@ -259,9 +265,11 @@ impl Keeper {
             socket,
             kept: BTreeMap::new(),
             signals,
+            hangups,
             is_ready: false,
             is_asked: false,
             is_told: false,
+            makes_room: false,
             serves: false,
             started: Instant::now(),
             pause: FIRST_PAUSE,
@@ -289,10 +297,12 @@ impl Keeper {
                 let code = status.and_then(|status| status.code());
                 return Ok(code.map_or(ExitCode::FAILURE, |code| ExitCode::from(code as u8)));
             }
-            let how = status.map_or("it is not known how".into(), |status| status.to_string());
-            tracing::error!(
-                "the daemon has died ({how}); another one goes on with its connections"
-            );
+            if !std::mem::take(&mut self.makes_room) {
+                let how = status.map_or("it is not known how".into(), |status| status.to_string());
+                tracing::error!(
+                    "the daemon has died ({how}); another one goes on with its connections"
+                );
+            }
             if self.is_asked && !self.serves {
                 return Ok(ExitCode::FAILURE);
             }
@@ -338,13 +348,18 @@ impl Keeper {
             PollFd::new(&self.signals, PollFlags::IN),
             PollFd::new(&daemon.process, PollFlags::IN),
             PollFd::new(socket, PollFlags::IN),
+            PollFd::new(&self.hangups, PollFlags::IN),
         ];
         sys::wait(&mut fds, Some(LOOK)).context("poll")?;
-        let [told, ended, said] = fds.map(|fd| !fd.revents().is_empty());
+        let [told, ended, said, hung_up] = fds.map(|fd| !fd.revents().is_empty());
         if told {
             let _ = self.signals.read(&mut [0; 16]);
             self.is_asked = true;
             let _ = pidfd_send_signal(&daemon.process, Signal::TERM);
+        }
+        if hung_up {
+            let _ = self.hangups.read(&mut [0; 16]);
+            let _ = pidfd_send_signal(&daemon.process, Signal::HUP);
         }
         if said && self.socket.is_some() {
             // What it has said before it ended comes first.
@@ -415,6 +430,7 @@ impl Keeper {
         }
         self.is_ready |= self.serves;
         self.is_told |= said("STOPPING=1").is_some();
+        self.makes_room |= said("RELOADING=1").is_some();
         Heard::Something
     }
 

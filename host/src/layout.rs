@@ -1,6 +1,7 @@
 //! How things are numbered, and runs of bytes in the pool: what the configuration, the pool and everybody behind them agree on.
 
 use channel::DeviceNumber;
+use serde::{Deserialize, Serialize};
 use vcss::layout::Extent;
 
 /// The device number of the link between daemon and appliance.
@@ -58,7 +59,7 @@ impl Slot {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Span {
     /// From the pool's first byte.
     pub offset: u64,
@@ -66,6 +67,12 @@ pub struct Span {
 }
 
 impl Span {
+    /// Nothing.
+    pub const NONE: Self = Self {
+        offset: 0,
+        length: 0,
+    };
+
     pub const fn end(self) -> u64 {
         self.offset + self.length
     }
@@ -76,6 +83,11 @@ impl Span {
             offset: self.end().saturating_sub(length),
             length,
         }
+    }
+
+    /// Whether they have a byte in common.
+    pub const fn meets(self, other: Self) -> bool {
+        self.offset < other.end() && other.offset < self.end()
     }
 
     /// As it is written in an area.

@@ -31,6 +31,7 @@ use rustix::fs::{
     MemfdFlags, SealFlags, StatxFlags,
 };
 use serde::{Deserialize, Serialize};
+use vcss::layout::PAGE;
 use window::Window;
 
 use crate::config::{show_size, Client, Config};
@@ -114,29 +115,27 @@ impl Pool {
         let layout = Layout::of(config);
         let file = sealed("stellwerk-pool", layout.total);
         let file = file.with_context(|| no_memory(layout.total))?;
-        let private = Span {
+        let ours = Span {
             offset: 0,
-            length: layout.control.offset,
+            length: layout.host.end(),
         };
-        take(&file, private)?;
-        take(&file, layout.together)?;
+        take(&file, ours)?;
         let mut memories = Vec::new();
-        let places = layout.windows.iter().zip(&layout.areas);
-        for (client, (window, &area)) in config.clients.iter().zip(places) {
-            if !client.is_channel_level() {
-                memories.push(None);
-                continue;
-            }
-            let memory = sealed(&format!("stellwerk-{}", client.name), window.length);
-            let memory = memory.with_context(|| no_memory(window.length))?;
-            let within = Span {
-                offset: area.offset - window.offset,
-                ..area
-            };
-            take(&memory, within)?;
-            memories.push(Some(memory));
+        for client in 0..config.clients.len() {
+            memories.push(provide(config, &layout, &file, client)?);
         }
         Self::map(layout, file, memories)
+    }
+
+    /// Forgets what is in an area of the pool.
+    pub fn blank(&self, area: Span) -> Result<()> {
+        let how = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        fallocate(&self.file, how, area.offset, area.length).context("the pool")
+    }
+
+    /// Gives a client's place its memory, after a change: a file of its own if the client is channel-level.
+    pub fn provide(&self, config: &Config, layout: &Layout, client: usize) -> Result<Option<File>> {
+        provide(config, layout, &self.file, client)
     }
 
     /// The files of another daemon, as they are.
@@ -219,6 +218,30 @@ fn map(file: &File, span: Span, offset: u64) -> Result<(Span, *mut u8)> {
     // The windows that are made of it live until the process ends.
     std::mem::forget(map);
     Ok((span, start))
+}
+
+/// Gives a client's area its memory, which is a file of its own if the client is channel-level. Of a vacant place only the head is ever
+/// looked at.
+fn provide(config: &Config, layout: &Layout, file: &File, client: usize) -> Result<Option<File>> {
+    let places = (config.clients.get(client))
+        .zip(layout.areas.get(client).copied())
+        .zip(layout.windows.get(client));
+    let ((client, area), window) = places.context("no such place")?;
+    if !client.is_channel_level() {
+        let length = match client.is_vacant() {
+            true => PAGE,
+            false => area.length,
+        };
+        return take(file, Span { length, ..area }).map(|()| None);
+    }
+    let memory = sealed(&format!("stellwerk-{}", client.name), window.length);
+    let memory = memory.with_context(|| no_memory(window.length))?;
+    let within = Span {
+        offset: area.offset - window.offset,
+        ..area
+    };
+    take(&memory, within)?;
+    Ok(Some(memory))
 }
 
 /// Gives a part of a file its memory.

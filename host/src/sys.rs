@@ -19,11 +19,22 @@ use rustix::time::{clock_gettime, ClockId};
 /// A new listening socket for its owner, and the members of a group; one that a dead daemon left behind is replaced.
 pub fn listen_for(path: &Path, group: Option<Gid>) -> io::Result<UnixListener> {
     let listener = listen(path)?;
-    if let Some(group) = group {
-        chownat(CWD, path, None, Some(group), AtFlags::SYMLINK_NOFOLLOW)?;
-        fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
+    if group.is_some() {
+        give_to(path, group)?;
     }
     Ok(listener)
+}
+
+/// Lets the members of a group use a socket, and nobody but them and its owner.
+pub fn give_to(path: &Path, group: Option<Gid>) -> io::Result<()> {
+    let mode = match group {
+        Some(_) => 0o660,
+        None => 0o600,
+    };
+    if group.is_some() {
+        chownat(CWD, path, None, group, AtFlags::SYMLINK_NOFOLLOW)?;
+    }
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
 }
 
 /// The group of this name, if there is one.

@@ -132,6 +132,14 @@ pub enum Queues {
     Unknown,
 }
 
+/// Whether all memory that is to be laid in another daemon's QEMU is: that may have been about to lay something, or to take it back, when
+/// it died.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Laid {
+    All,
+    Perhaps,
+}
+
 /// A client's window.
 #[derive(Debug)]
 struct Room {
@@ -238,17 +246,18 @@ impl Windows {
     /// A QEMU has been started, and its VM has not run yet: lays all that is to be laid. What cannot be is its client's loss.
     pub fn lay_all(&self, overlay: Overlay) -> Result<()> {
         // Whether anybody is there who lays is to be known before the first client comes.
-        let first = self.rooms.first().map(|room| room.span.offset);
-        let is_there = first.map_or(Ok(()), |first| overlay.take_back(first, PAGE));
+        let mut rooms = self.rooms.iter().map(|room| room.span);
+        let first = rooms.find(|span| span.length != 0);
+        let is_there = first.map_or(Ok(()), |first| overlay.take_back(first.offset, PAGE));
         self.lay_again(overlay, is_there)
     }
 
-    /// The QEMU of another daemon runs. If that was about to lay something, or to take it back, when it died, all is laid again, which
-    /// changes nothing where it is laid already.
-    pub fn runs_already(&self, overlay: Overlay, was_changing: bool) -> Result<()> {
-        match was_changing {
-            true => self.lay_again(overlay, Ok(())),
-            false => {
+    /// The QEMU of another daemon runs. Where it is not known that all is laid, it is laid again, which changes nothing where it is laid
+    /// already.
+    pub fn runs_already(&self, overlay: Overlay, laid: Laid) -> Result<()> {
+        match laid {
+            Laid::Perhaps => self.lay_again(overlay, Ok(())),
+            Laid::All => {
                 self.state.lock().overlay = Some(overlay);
                 Ok(())
             }
@@ -285,6 +294,22 @@ impl Windows {
         }
         state.overlay = Some(overlay);
         Ok(())
+    }
+
+    /// Takes back all that may be laid over a window that is nobody's any more.
+    pub fn clear(&self, window: Span) {
+        let mut state = self.state.lock();
+        let mut at = window.offset;
+        while let Some(overlay) = state.overlay.as_ref().filter(|_| at < window.end()) {
+            let length = (window.end() - at).min(TAKEN_AT_A_TIME);
+            match overlay.take_back(at, length) {
+                Ok(()) => at += length,
+                Err(LayError::Gone) => state.overlay = None,
+                Err(LayError::Refused(error)) => {
+                    return tracing::error!(%error, "the memory of a client that has gone stays laid over its window");
+                }
+            }
+        }
     }
 
     /// There is no QEMU any more.

@@ -88,6 +88,9 @@ impl From<control::Life> for Life {
 pub struct ApplianceStatus {
     pub version: String,
     pub life: Life,
+    /// Which configuration it serves by: the daemon's when it has taken the last change.
+    #[serde(default)]
+    pub configuration: u32,
     /// Milliseconds until it is started again, when it is down.
     #[serde(default)]
     pub next_start_ms: Option<u64>,
@@ -120,6 +123,9 @@ pub struct DaemonStatus {
     pub version: String,
     pub pid: u32,
     pub uptime_s: u64,
+    /// Counts the configurations that it has taken.
+    #[serde(default)]
+    pub configuration: u32,
     pub pool: PathBuf,
     pub pool_bytes: u64,
     /// Kicks carried to the appliance.

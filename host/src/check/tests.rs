@@ -238,7 +238,7 @@ fn a_file_system_that_does_not_answer_is_named_and_not_touched() {
     let config = fixture.config("data.img", "nothing-like-it");
     // Touched, it would be found missing, and so would the image.
     fs::remove_file(fixture.dir.path().join("stellwerk.elf")).unwrap();
-    let error = look_within(&config, |paths| vec![false; paths.len()]).unwrap_err();
+    let error = look_within(&config, |_| None, |paths| vec![false; paths.len()]).unwrap_err();
     let text = error.to_string();
     assert_eq!(text.matches(NO_ANSWER).count(), 2, "{text}");
     assert!(!text.contains("not there"), "{text}");

@@ -52,6 +52,14 @@ pub enum Command {
     /// Look at the file of a disk: what the daemon starts so that it is not held up itself
     #[command(hide = true, name = look::COMMAND)]
     Look(look::Order),
+    /// Take the configuration as it is written now, while clients are served
+    Reload {
+        #[command(flatten)]
+        daemon: Daemon,
+        /// Also take from VMs what they have just now; their requests end first
+        #[arg(long)]
+        force: bool,
+    },
     /// Try at once what has failed: a disk, client or subchannel
     Retry {
         #[command(flatten)]

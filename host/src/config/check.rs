@@ -32,7 +32,7 @@ const MAX_SOCKET_PATH: usize = 108;
 /// The keys of each table.
 const TABLES: &str = "appliance disk subchannel client";
 const APPLIANCE: &str =
-    "image memory qemu accel append qemu_args sandbox run_dir daemon_poll_us hang_limit";
+    "image memory room qemu accel append qemu_args sandbox run_dir daemon_poll_us hang_limit";
 const DISK: &str = "name image mdev format cache aio queues";
 const SUBCHANNEL: &str = "name device qemu mdev plugged";
 const CLIENT: &str = "name memory group disk subchannel";
@@ -57,6 +57,7 @@ pub fn config(file: &Path, text: &str) -> Result<Config, ConfigError> {
             problems: &problems,
             run_dir: PathBuf::new(),
             memory: None,
+            room: None,
             places: Places::default(),
             disks: Vec::new(),
             subchannels: Vec::new(),
@@ -107,6 +108,7 @@ impl<'p, 't> Draft<'p, 't> {
                 None => appliance.private = need.default_size(),
             }
         }
+        self.fit_in_room();
         Some(Config {
             appliance: appliance?,
             disks: self.disks,
@@ -114,6 +116,21 @@ impl<'p, 't> Draft<'p, 't> {
             clients: self.clients,
             places: self.places,
         })
+    }
+
+    /// Whether there is room for the memory of all clients.
+    fn fit_in_room(&self) {
+        let needed: u64 = self.clients.iter().map(|client| client.memory).sum();
+        let Some(room) = &self.room else { return };
+        let bytes = memory::parse(room.get_ref()).unwrap_or(needed);
+        if bytes < needed {
+            let (has, needs) = (memory::show(bytes), memory::show(needed));
+            let message = format!("there is room for {has}, and the clients have {needs}");
+            let help = format!(
+                "set room = \"{needs}\" or more, or leave it out: then there is more than enough"
+            );
+            self.problems.add(room.span(), message, help);
+        }
     }
 
     /// Whether the appliance's memory is enough for what it is given to do.
@@ -132,6 +149,7 @@ impl<'p, 't> Draft<'p, 't> {
     fn appliance(&mut self, mut table: Table<'p, 't>) -> Appliance {
         let image = table.needed("image", "\"target/image/stellwerk.elf\"");
         let memory = table.size("memory");
+        let room = table.size("room");
         let qemu = table.text("qemu", "\"qemu-system-s390x\"");
         let accel = table.word("accel");
         let append = table.text("append", "\"log=debug\"");
@@ -161,6 +179,10 @@ impl<'p, 't> Draft<'p, 't> {
             problems.add(memory.span(), message, help);
         }
         self.memory = memory;
+        self.room.clone_from(&room);
+        let bytes = room
+            .as_ref()
+            .map(|room| values::memory(problems, Some(room)));
         let too_large = |poll: &&Spanned<u64>| *poll.get_ref() > MAX_POLL_US;
         if let Some(poll) = poll_us.as_ref().filter(too_large) {
             let help = format!("at most {MAX_POLL_US} (microseconds)");
@@ -185,6 +207,7 @@ impl<'p, 't> Draft<'p, 't> {
         Appliance {
             image: values::path(image),
             private,
+            room: bytes,
             qemu: qemu.map_or_else(|| "qemu-system-s390x".into(), Spanned::into_inner),
             accel: match accel.map(Spanned::into_inner).unwrap_or_default() {
                 WrittenAccel::Kvm => Accel::Kvm,
@@ -319,6 +342,7 @@ impl<'p, 't> Draft<'p, 't> {
             name: name.into_inner(),
             memory,
             group: values::group(self.problems, group.as_ref()),
+            rows: (exports.len() + given.len()) as u32,
             exports,
             subchannels: given,
         });

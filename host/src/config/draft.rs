@@ -13,6 +13,8 @@ pub(super) struct Draft<'p, 't> {
     pub(super) run_dir: PathBuf,
     /// The appliance's memory, if it is written.
     pub(super) memory: Option<Spanned<String>>,
+    /// The room for clients' memory, if it is written.
+    pub(super) room: Option<Spanned<String>>,
     pub(super) places: Places,
     pub(super) disks: Vec<Disk>,
     pub(super) subchannels: Vec<Subchannel>,

@@ -3,11 +3,13 @@
 //! # Rules
 //!
 //! * Everything that clients would notice the loss of is in it, at each instant: who dies has no time to write anything down.
-//! * A daemon of another version takes it over if it understands all of it, and its own layout of the pool is the same. If not,
+//! * A daemon of another version takes it over if it understands all of it, and its own areas are the same. If not,
 //!   it begins anew: then the appliance is started again, and clients' VMs have to be as well.
+//! * Another configuration is written down as a whole, at one instant, and is the next daemon's: see `reload`.
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,8 +20,10 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::process::{getpid, pidfd_open, pidfd_send_signal, PidfdFlags, Signal};
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Config, Part};
+use crate::areas::FIRST_CONFIGURATION;
+use crate::config::{Client, Config, Part, Seats};
 use crate::doorbell::{ClientLink, LinkChange};
+use crate::layout::Span;
 use crate::pool::{FileIdentity, Layout, Pool};
 use crate::store::{Key, Record, Store};
 use crate::sys;
@@ -27,7 +31,7 @@ use crate::vhost::{self, Connection};
 use crate::vm::Backing;
 
 /// How [`Left`] is written.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// So many daemons, one after the other, may die while they take it over.
 const MOST_ATTEMPTS: u32 = 3;
 /// How long the appliance's QEMU may take to end when nobody can take it over.
@@ -38,20 +42,26 @@ const END_LIMIT: Duration = Duration::from_secs(10);
 pub struct Left {
     version: u32,
     /// The text of the configuration by which clients are served, whatever stands in the file by now.
-    config: String,
-    /// The layout of the pool, in words.
-    layout: String,
+    pub config: String,
+    /// Which places clients and disks have, and where in the pool.
+    pub seats: Seats,
+    pub layout: Layout,
+    /// The generation of what the appliance is told of clients and disks.
+    pub configuration: u32,
+    /// Windows that are nobody's any more since that one. What is laid there is taken back when the appliance serves by it.
+    pub vacated: Vec<Span>,
+    /// Devices by their names in QEMU, besides disks, that are to be unplugged then.
+    pub unplugged: Vec<String>,
     /// The run directory, locked.
     lock: Key,
     /// The process of the daemon that goes on with it.
     daemon: Key,
     pool: Key,
     /// Memory of clients that are channel-level.
-    memories: Vec<Option<Key>>,
-    /// For each export.
-    exports: Vec<LeftExport>,
+    pub memories: Vec<Option<Key>>,
+    pub exports: Vec<LeftExport>,
     /// For each client that is channel-level.
-    links: Vec<Option<LeftLink>>,
+    pub links: Vec<Option<LeftLink>>,
     /// The appliance's VM, if there is one.
     pub vm: Option<LeftVm>,
     pub backings: Vec<Option<Backing>>,
@@ -67,18 +77,19 @@ pub struct Left {
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-struct LeftExport {
-    listener: Key,
+pub struct LeftExport {
+    pub part: Part,
+    pub listener: Key,
     record: Key,
     /// The record of who waits.
     door: Key,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-struct LeftLink {
-    listener: Key,
+pub struct LeftLink {
+    pub listener: Key,
     /// The client's VM, and the client's generation before it began.
-    link: Option<(Key, u32)>,
+    pub link: Option<(Key, u32)>,
 }
 
 /// The VM of the appliance.
@@ -95,6 +106,18 @@ pub struct LeftVm {
     pub serving_since: Option<Duration>,
     /// Bytes of the disks' images when QEMU opened them.
     pub sizes: Vec<Option<u64>>,
+}
+
+impl Left {
+    /// Whether something is to be cleared away when the appliance serves by the configuration.
+    pub fn is_unsettled(&self) -> bool {
+        !self.vacated.is_empty() || !self.unplugged.is_empty() || self.seats.is_unsettled()
+    }
+
+    /// What is kept of an export.
+    pub fn export(&self, part: Part) -> Option<LeftExport> {
+        self.exports.iter().find(|it| it.part == part).copied()
+    }
 }
 
 impl LeftVm {
@@ -131,6 +154,7 @@ impl Resources {
     pub fn keep(
         config: Config,
         text: String,
+        seats: Seats,
         pool: Pool,
         backings: Vec<Option<Backing>>,
         lock: OwnedFd,
@@ -139,12 +163,7 @@ impl Resources {
         let (mut links, mut left_links) = (Vec::new(), Vec::new());
         for client in &config.clients {
             let link = client.is_channel_level().then(|| -> Result<_> {
-                let path = config.link_socket(client);
-                let listener = sys::listen(&path).with_context(|| path.display().to_string())?;
-                let left = LeftLink {
-                    listener: store.keep(&listener)?,
-                    link: None,
-                };
+                let (listener, left) = new_link(&config, client, &store)?;
                 let link = None;
                 Ok((ClientLink { listener, link }, left))
             });
@@ -159,7 +178,11 @@ impl Resources {
         let left = Left {
             version: VERSION,
             config: text,
-            layout: in_words(pool.layout()),
+            seats,
+            layout: pool.layout().clone(),
+            configuration: FIRST_CONFIGURATION,
+            vacated: Vec::new(),
+            unplugged: Vec::new(),
             lock: store.keep(&lock)?,
             daemon: store.keep(this_process()?)?,
             pool: store.keep(&pool)?,
@@ -196,14 +219,15 @@ impl Resources {
             Err(error) => return Err(error).context("its record"),
         };
         ensure!(left.version == VERSION, "it is of version {}", left.version);
-        let config = Config::parse(config_file, &left.config)?;
-        let layout = Layout::of(&config);
+        let mut config = Config::parse(config_file, &left.config)?.seated(&left.seats);
+        let layout = left.layout.clone();
+        // It stays what it was, whatever the configuration would have now.
+        config.appliance.private = layout.control.offset;
+        layout.check(&config)?;
         ensure!(
-            left.layout == in_words(&layout),
-            "it has another layout of the pool"
-        );
-        ensure!(
-            left.exports.len() == config.exports().count(),
+            config
+                .exports()
+                .all(|(part, _)| left.export(part).is_some()),
             "it did not serve yet"
         );
         let file = |key| store.get(key).map(File::from);
@@ -283,45 +307,55 @@ impl Handover {
 
     /// The socket of an export, what is kept of its connections, and what another daemon has left of them.
     pub fn export(&self, config: &Config, part: Part) -> Result<(vhost::Socket, vhost::Kept)> {
-        let number = config.exports().position(|(it, _)| it == part);
-        let number = number.context("no such export")?;
         let path = config.socket(part);
-        let left = self.state.lock().1.exports.get(number).copied();
-        let store = Arc::clone(&self.store);
-        if let Some(left) = left {
-            let (record, connection) = self.connection(left.record)?;
-            let (door, waiting) = Record::open(&store, left.door)?;
-            let listener = store.get(left.listener)?.into();
-            let kept = vhost::Kept {
-                store,
-                record,
-                door,
-                connection,
-                waiting,
-            };
-            return Ok((vhost::Socket { path, listener }, kept));
-        }
+        let known = self.state.lock().1.export(part);
+        let left = match known {
+            Some(left) => left,
+            None => {
+                let left = self.new_export(config, part)?;
+                self.change(|all| all.exports.push(left));
+                left
+            }
+        };
+        let (record, connection) = self.connection(left.record)?;
+        let (door, waiting) = Record::open(&self.store, left.door)?;
+        let listener = self.store.get(left.listener)?.into();
+        let kept = vhost::Kept {
+            store: Arc::clone(&self.store),
+            record,
+            door,
+            connection,
+            waiting,
+        };
+        Ok((vhost::Socket { path, listener }, kept))
+    }
+
+    /// Makes the socket of an export, and what is kept of its connections.
+    pub fn new_export(&self, config: &Config, part: Part) -> Result<LeftExport> {
+        let path = config.socket(part);
         let group = config.clients.get(part.client).and_then(|it| it.group);
         let listener = sys::listen_for(&path, group);
         let listener = listener.with_context(|| format!("socket {}", path.display()))?;
-        let mut record = Record::new(&store)?;
+        self.blank_export(part, self.store.keep(&listener)?)
+    }
+
+    /// An export at a socket that is there, without connections.
+    pub fn blank_export(&self, part: Part, listener: Key) -> Result<LeftExport> {
+        let mut record = Record::new(&self.store)?;
         record.save(&Connection::default())?;
-        let mut door = Record::new(&store)?;
+        let mut door = Record::<Option<Key>>::new(&self.store)?;
         door.save(&None)?;
-        let left = LeftExport {
-            listener: store.keep(&listener)?,
+        Ok(LeftExport {
+            part,
+            listener,
             record: record.key(),
             door: door.key(),
-        };
-        self.change(|all| all.exports.push(left));
-        let kept = vhost::Kept {
-            store,
-            record,
-            door,
-            connection: None,
-            waiting: None,
-        };
-        Ok((vhost::Socket { path, listener }, kept))
+        })
+    }
+
+    /// What the next daemon would go on with.
+    pub fn left(&self) -> Left {
+        self.state.lock().1.clone()
     }
 
     /// What is known of a connection. One that is not understood is none: it ends, and the VM connects again.
@@ -377,6 +411,21 @@ impl Handover {
     }
 }
 
+/// Makes the socket of a channel-level client's link.
+pub fn new_link(
+    config: &Config,
+    client: &Client,
+    store: &Store,
+) -> Result<(UnixListener, LeftLink)> {
+    let path = config.link_socket(client);
+    let listener = sys::listen(&path).with_context(|| path.display().to_string())?;
+    let left = LeftLink {
+        listener: store.keep(&listener)?,
+        link: None,
+    };
+    Ok((listener, left))
+}
+
 fn this_process() -> std::io::Result<OwnedFd> {
     Ok(pidfd_open(getpid(), PidfdFlags::empty())?)
 }
@@ -418,8 +467,4 @@ pub fn end_vm(store: &Store) -> Result<()> {
         vm.pid
     );
     Ok(())
-}
-
-fn in_words(layout: &Layout) -> String {
-    format!("{layout:?}")
 }

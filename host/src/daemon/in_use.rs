@@ -12,7 +12,7 @@ use crate::config::Config;
 ///
 /// Says which clients are connected to it.
 pub fn in_use(config: &Config, status: &Status, name: &str) -> Result<Use> {
-    let Some(disk) = config.disks.iter().position(|disk| disk.name == name) else {
+    let Some(disk) = config.disk_number(name) else {
         return Ok(Use {
             sectors: None,
             exported: 0,

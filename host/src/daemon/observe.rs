@@ -33,8 +33,7 @@ pub fn status(shared: &Shared) -> Status {
 
 fn appliance(shared: &Shared) -> ApplianceStatus {
     let run = *shared.run.lock();
-    let first_area = shared.areas.clients.first().map(|client| &client.area);
-    let generation = areas::generation(first_area.unwrap_or(&shared.areas.control));
+    let generation = areas::generation(&shared.areas.host.area);
     let served = run.serving_since.map(|since| since.elapsed());
     let mut appliance = ApplianceStatus {
         life: match run.next_start {
@@ -55,6 +54,7 @@ fn appliance(shared: &Shared) -> ApplianceStatus {
     };
     if let Ok(said) = shared.areas.appliance() {
         appliance.version = said.version.as_str().into();
+        appliance.configuration = said.configuration.get();
         appliance.boot_ms = f64::from(said.boot_us.get()) / 1000.0;
         appliance.image_bytes = said.image_bytes.get();
         appliance.heap_bytes = said.heap_bytes.get();
@@ -71,6 +71,7 @@ fn appliance(shared: &Shared) -> ApplianceStatus {
 
 fn disks(shared: &Shared) -> Vec<Health> {
     let disks = shared.config.disks.iter().enumerate();
+    let disks = disks.filter(|(_, disk)| !disk.is_vacant());
     let health = |(index, disk): (usize, &crate::config::Disk)| Health {
         name: disk.name.clone(),
         condition: of_disk(shared, index, shared.config.condition_of_disk(index)),
@@ -108,6 +109,7 @@ fn daemon(shared: &Shared) -> DaemonStatus {
         version: env!("CARGO_PKG_VERSION").into(),
         pid: std::process::id(),
         uptime_s: shared.started.elapsed().as_secs(),
+        configuration: shared.handover.left().configuration,
         pool: shared.pool.path(),
         pool_bytes: shared.layout.total,
         kicks: count(&totals.kicks),
@@ -188,6 +190,9 @@ fn clients(shared: &Shared, devices: &[(OwnedDevice, usize)]) -> Vec<ClientStatu
         .zip(&shared.layout.windows)
         .enumerate()
     {
+        if client.is_vacant() {
+            continue;
+        }
         let exports = config.exports().filter(|(part, _)| part.client == place);
         let disks: Vec<ExportStatus> = exports
             .map(|(part, export)| {

@@ -120,13 +120,10 @@ impl PluggedDevices {
         self.with(what, |entry| entry.next = None);
     }
 
-    /// The administrator has unplugged the one with this id in QEMU: it stays so until somebody asks for it.
-    pub fn unplugged(&self, id: &str) {
-        let what = self.all().into_iter().find(|what| what.id() == id);
-        if let Some(what) = what {
-            let trouble = "it was unplugged; `stellwerk retry` plugs it in again";
-            self.set(what, Some(trouble.to_owned()), None);
-        }
+    /// The administrator has unplugged one in QEMU: it stays so until somebody asks for it.
+    pub fn unplugged(&self, what: Pluggable) {
+        let trouble = "it was unplugged; `stellwerk retry` plugs it in again";
+        self.set(what, Some(trouble.to_owned()), None);
     }
 
     /// Has one that has failed tried at once; of one that has not it is found out whether it is another one by now.
@@ -230,8 +227,7 @@ mod tests {
     #[test]
     fn what_an_administrator_unplugs_stays_so_until_somebody_asks() {
         let (devices, _heard) = fixture();
-        devices.unplugged("somebody else's");
-        devices.unplugged(&Pluggable::Disk(0).id());
+        devices.unplugged(Pluggable::Disk(0));
         assert!(devices.trouble(Pluggable::Disk(0)).is_some());
         assert_eq!(devices.next(), None);
         devices.ask(Pluggable::Disk(0));

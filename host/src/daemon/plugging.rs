@@ -81,11 +81,13 @@ impl<'a> Plugger<'a> {
     /// Goes on with a VM that another daemon has given its devices: those that it does not have are tried again.
     pub fn take_over(&mut self, mut monitor: Monitor, sizes: &[Option<u64>]) {
         for what in self.shared.plugged.all() {
-            match monitor.has(&what.id()) {
+            match monitor.has(&what.id(&self.shared.config)) {
                 Ok(true) => self.shared.plugged.good(what),
+                // It may have come with another configuration.
                 Ok(false) => {
                     let trouble = "QEMU did not have it when this daemon took over";
                     self.shared.plugged.failed(what, trouble.into());
+                    self.shared.plugged.ask(what);
                 }
                 // Whatever it is shows again when the monitor is used.
                 Err(error) => {
@@ -241,7 +243,7 @@ impl<'a> Plugger<'a> {
     fn is_there(&mut self, what: Pluggable) {
         if self.shared.plugged.trouble(what).is_some() {
             let label = what.label(&self.shared.config);
-            tracing::info!("{label}: it is there again");
+            tracing::info!("{label}: it is there");
         }
         self.shared.plugged.good(what);
         self.next_check = Some(Instant::now() + PAUSE);
@@ -324,7 +326,12 @@ impl<'a> Plugger<'a> {
         };
         for news in news {
             match news {
-                MonitorEvent::Unplugged(id) => self.shared.plugged.unplugged(&id),
+                MonitorEvent::Unplugged(id) => {
+                    let mut all = self.shared.plugged.all().into_iter();
+                    if let Some(what) = all.find(|it| it.id(&self.shared.config) == id) {
+                        self.shared.plugged.unplugged(what);
+                    }
+                }
                 MonitorEvent::Stopped => {
                     tracing::warn!("the appliance's VM was paused; it goes on");
                     if let Err(error) = monitor.go_on() {

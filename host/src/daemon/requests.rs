@@ -10,6 +10,7 @@ use serde::Serialize;
 use vcss::control::{DeviceLife, HOST};
 
 use super::in_use::in_use;
+use super::reload::{self, Taking};
 use super::trace::Tracer;
 use super::{observe, retry, Shared};
 use crate::api::{Answer, Request};
@@ -49,6 +50,19 @@ pub fn answer(
         }
         Request::Format { disk, order } => format(shared, host, &disk, &order, answer),
         Request::View { disk } => answer.send(said(view(host, &disk))),
+        Request::Reload { force } => {
+            let taking = match force {
+                true => Taking::Used,
+                false => Taking::Unused,
+            };
+            let done = reload::reload(shared, taking);
+            let gives_way = matches!(&done, Ok(done) if done.configuration.is_some());
+            let sent = answer.send(said(done));
+            if gives_way {
+                reload::give_way(shared);
+            }
+            sent
+        }
         Request::Retry { name } => answer.send(said(retry::retry(shared, &name))),
         Request::Trace { follow } => trace(shared, follow, answer),
     }

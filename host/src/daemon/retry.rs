@@ -87,10 +87,10 @@ fn parts(shared: &Shared, name: &str) -> Result<Vec<Part>> {
         is_quiet: true,
         ..part(config.condition_of(id))
     };
-    if let Some(index) = config.disks.iter().position(|disk| disk.name == name) {
+    if let Some(index) = config.disk_number(name) {
         return Ok(vec![disk(index)]);
     }
-    if let Some(client) = config.clients.iter().position(|it| it.name == name) {
+    if let Some(client) = config.client_number(name) {
         let mut parts = vec![part(config.condition_of_client(client))];
         for (id, export) in config.exports().filter(|(id, _)| id.client == client) {
             let own = part(config.condition_of(id));

@@ -22,13 +22,14 @@ use vcss::control::{Life, Order};
 use super::handover::{Left, LeftVm};
 use super::plugged::PAUSE;
 use super::plugging::{Plugger, Qemu};
+use super::reload::Settling;
 use super::watchdog::{self, Verdict, Watchdog};
 use super::Shared;
 use crate::doorbell::Request;
 use crate::layout::AreaNumber;
 use crate::sys;
 use crate::vm::{self, console_report, Backing, Monitor, MonitorError, Pluggable, Ports, Vm};
-use crate::windows::{Loaded, Overlay};
+use crate::windows::{Laid, Loaded, Overlay};
 
 /// How long the appliance may take to serve.
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -67,6 +68,7 @@ pub struct Supervisor<'a> {
     loaded: Loaded,
     plugger: Plugger<'a>,
     watchdog: Watchdog<'a>,
+    settling: Settling<'a>,
     signals: UnixStream,
     /// Readable when a device that has failed is to be tried at once.
     nudges: UnixStream,
@@ -100,6 +102,7 @@ impl<'a> Supervisor<'a> {
             loaded,
             plugger: Plugger::new(shared, backings),
             watchdog: Watchdog::new(shared),
+            settling: Settling::new(shared),
             signals,
             nudges,
             vm: None,
@@ -128,8 +131,7 @@ impl<'a> Supervisor<'a> {
     }
 
     /// Takes over the VM that another daemon has left. One that does not serve yet is ended, and started anew.
-    /// `was_changing`: clients' memory was, when that daemon died.
-    pub fn take_over(&mut self, left: &Left, was_changing: bool) -> Result<(), Stop> {
+    pub fn take_over(&mut self, left: &Left, laid: Laid) -> Result<(), Stop> {
         self.plugger.is_first = false;
         let Some(vm) = &left.vm else {
             return self.start_again();
@@ -146,7 +148,7 @@ impl<'a> Supervisor<'a> {
         let Some(since) = vm.serving_since else {
             return self.start_again();
         };
-        if let Err(error) = self.take_over_ways(vm, left.daemons, was_changing) {
+        if let Err(error) = self.take_over_ways(vm, left.daemons, laid) {
             tracing::error!("the appliance's VM cannot be taken over: {error:#}");
             return self.start_again();
         }
@@ -157,11 +159,11 @@ impl<'a> Supervisor<'a> {
     }
 
     /// The ways into that VM but for the monitor.
-    fn take_over_ways(&self, left: &LeftVm, daemons: u32, was_changing: bool) -> Result<()> {
+    fn take_over_ways(&self, left: &LeftVm, daemons: u32, laid: Laid) -> Result<()> {
         let handover = &self.shared.handover;
         let (overlay, process) = (handover.get(left.overlay)?, handover.get(left.process)?);
         let overlay = Overlay::go_on(overlay, process, daemons);
-        self.shared.windows.runs_already(overlay, was_changing)?;
+        self.shared.windows.runs_already(overlay, laid)?;
         let link = UnixStream::from(handover.get(left.link)?);
         self.shared.bell.request(Request::Link { link });
         Ok(())
@@ -341,7 +343,8 @@ impl<'a> Supervisor<'a> {
     /// Watches the VM until a signal comes, and starts it again in the same pool when it has died or hangs.
     pub fn watch(&mut self) -> Result<Infallible, Stop> {
         loop {
-            let next = (self.plugger.next().into_iter().chain(self.watchdog.next())).min();
+            let next = self.plugger.next().into_iter().chain(self.watchdog.next());
+            let next = next.chain(self.settling.next).min();
             let pause = next.map(|next| next.saturating_duration_since(Instant::now()));
             if let Event::Ended = self.next(pause)? {
                 self.revive()?;
@@ -349,6 +352,7 @@ impl<'a> Supervisor<'a> {
             if self.plugger.plug_in_due() == Qemu::IsHeldUp {
                 self.kill_vm();
             }
+            self.settling.tick(self.plugger.monitor.as_mut());
             if self.watchdog.tick(self.plugger.monitor.as_mut()) == Verdict::Condemned {
                 self.kill_vm();
             }

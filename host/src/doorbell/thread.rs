@@ -46,6 +46,8 @@ pub struct Export {
 /// Who rings the client's half of an area's doorbell.
 #[derive(Debug)]
 pub enum Ringer {
+    /// The area is nobody's.
+    Nobody,
     Daemon,
     /// The client's VM, whose serial port is connected here.
     Client {
@@ -95,6 +97,7 @@ pub(super) struct Place {
     reason = "the large one is the usual one, and there is one for each client"
 )]
 pub(super) enum Endpoint {
+    Nobodys,
     Ours(Place),
     Theirs(Box<Relay>),
 }
@@ -103,7 +106,7 @@ impl Endpoint {
     fn ours(&mut self) -> Option<&mut Place> {
         match self {
             Self::Ours(place) => Some(place),
-            Self::Theirs(_) => None,
+            Self::Nobodys | Self::Theirs(_) => None,
         }
     }
 
@@ -159,6 +162,10 @@ impl Thread {
         let mut areas = Vec::new();
         for (number, (area, ringer)) in setup.areas.into_iter().enumerate() {
             areas.push(area.clone());
+            if matches!(ringer, Ringer::Nobody) {
+                endpoints.push(Endpoint::Nobodys);
+                continue;
+            }
             if let Ringer::Client { name, link } = ringer {
                 link.listener.set_nonblocking(true)?;
                 let (mut relay, mut blank) = (Relay::new(name, &area, link.listener)?, None);
@@ -265,6 +272,7 @@ impl Thread {
         let mut any = false;
         for endpoint in &mut self.endpoints {
             let place = match endpoint {
+                Endpoint::Nobodys => continue,
                 Endpoint::Ours(place) => place,
                 Endpoint::Theirs(relay) => {
                     any |= relay.pass_on();

@@ -23,6 +23,7 @@ fn config(private: u64, clients: &[(u64, usize, usize)]) -> Config {
         appliance: Appliance {
             image: "i".into(),
             private: private * MIB,
+            room: None,
             qemu: "q".into(),
             accel: Accel::Tcg,
             append: String::new(),
@@ -47,6 +48,7 @@ fn config(private: u64, clients: &[(u64, usize, usize)]) -> Config {
                 memory: memory * MIB,
                 exports: vec![export; exports],
                 subchannels: vec![GIVEN; subchannels],
+                rows: (exports + subchannels) as u32,
             })
             .collect(),
         places: Default::default(),
@@ -99,7 +101,7 @@ fn a_pool_cannot_shrink_and_only_its_windows_are_sparse() {
     assert_eq!(memory.metadata().unwrap().len(), layout.windows[1].length);
     assert!(pool.memory(0).is_none(), "a stock VM brings its own");
     for (file, own) in [
-        (&pool.file, layout.together.end()),
+        (&pool.file, layout.areas[0].end()),
         (memory, layout.areas[1].length),
     ] {
         assert!(is_sealed(file));

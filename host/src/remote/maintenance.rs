@@ -49,8 +49,7 @@ impl HostClient {
     /// A disk of the configuration by its name, or a device that nobody has by its number.
     pub fn borrow_disk(&self, name: &str, purpose: Purpose) -> Result<Maintained<'_>> {
         self.is_served()?;
-        let mut disks = self.config.disks.iter();
-        let Some(disk) = disks.position(|disk| disk.name == name) else {
+        let Some(disk) = self.config.disk_number(name) else {
             let id = self.find(name).with_context(|| {
                 format!("\"{name}\" is no disk of the configuration, nor a device that is free")
             })?;

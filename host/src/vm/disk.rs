@@ -83,7 +83,7 @@ fn image(
     cache: Cache,
     aio: Option<Aio>,
 ) -> Result<Backing> {
-    let read_only = is_read_only(config, index);
+    let read_only = config.is_read_only(index);
     let file = File::options().read(true).write(!read_only).open(path)?;
     let kind = file.metadata()?.file_type();
     let format = match format {
@@ -115,12 +115,6 @@ fn image(
         aio,
         read_only,
     })
-}
-
-/// Whether all who are given the disk may only read. A disk that nobody is given is not written either.
-fn is_read_only(config: &Config, index: usize) -> bool {
-    let mut exports = config.exports().filter(|(_, it)| it.disk == index);
-    exports.all(|(.., export)| export.read_only)
 }
 
 /// Finds the format by its magic number.

@@ -22,7 +22,9 @@ pub enum Pluggable {
 
 impl Pluggable {
     pub fn all(config: &Config) -> Vec<Self> {
-        let disks = (0..config.disks.len()).map(Self::Disk);
+        let disks = config.disks.iter().enumerate();
+        let disks = disks.filter(|(_, disk)| !disk.is_vacant());
+        let disks = disks.map(|(index, _)| Self::Disk(index));
         let subchannels = config.subchannels.iter().enumerate();
         let subchannels = subchannels
             .filter(|(_, subchannel)| matches!(subchannel.source, SubchannelSource::Mdev(_)));
@@ -40,10 +42,25 @@ impl Pluggable {
         }
     }
 
-    pub fn id(self) -> String {
+    /// Its name in QEMU.
+    pub fn id(self, config: &Config) -> String {
         match self {
             Self::Disk(index) => format!("given-disk{index}"),
-            Self::Subchannel(index) => format!("given-subchannel{index}"),
+            // It has the same one whatever others there are.
+            Self::Subchannel(index) => {
+                let DeviceNumber { set, number } = config.subchannels[index].device;
+                format!("given-subchannel-{set}-{number:04x}")
+            }
+        }
+    }
+
+    /// How a disk is unplugged that has this place no more.
+    pub fn former(disk: usize) -> Plug {
+        Plug {
+            id: format!("given-disk{disk}"),
+            thread: Some(json!({ "id": format!("io{disk}") })),
+            node: Some(json!({ "node-name": node_name(disk) })),
+            ..Plug::default()
         }
     }
 
@@ -69,7 +86,7 @@ impl Pluggable {
         backings: &[Option<Backing>],
         found: Option<Found>,
     ) -> Result<Plug> {
-        let id = self.id();
+        let id = self.id(config);
         let device = |device: DeviceNumber| format!("fe.{}.{:04x}", device.set, device.number);
         match self {
             Self::Disk(index) => {

@@ -85,7 +85,7 @@ fn keys_that_there_are_not() {
         (
             "memory = \"16M\"",
             "colour = \"red\"",
-            "demo.toml:3:1: there is no key \"colour\" in [appliance]\n    its keys are: image, memory, qemu, accel, append, qemu_args, sandbox, run_dir, daemon_poll_us, hang_limit",
+            "demo.toml:3:1: there is no key \"colour\" in [appliance]\n    its keys are: image, memory, room, qemu, accel, append, qemu_args, sandbox, run_dir, daemon_poll_us, hang_limit",
         ),
         (
             "[appliance]",

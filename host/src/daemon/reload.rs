@@ -1,0 +1,359 @@
+//! `stellwerk reload`, and SIGHUP: another configuration, while clients are served.
+//!
+//! # How
+//!
+//! The daemon finds out what is different, makes what is new, and writes all of it down for the next daemon, at one instant. Then it dies,
+//! and the next one goes on as after any death: with the other configuration. What has become vacant is cleared away when the appliance
+//! says that it serves by that: see [`Settling`].
+//!
+//! # Rules
+//!
+//! * A configuration with an error in it changes nothing.
+//! * Whatever is the same has the same place, and whoever has it notices nothing.
+//! * Nothing is taken from a VM that is connected, unless that is ordered.
+
+mod changes;
+mod settling;
+
+use std::fs;
+use std::io::Read;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{bail, ensure, Context, Result};
+use rustix::process::{getpid, kill_process, Signal};
+use vcss::control::Life;
+
+use super::handover::{new_link, LeftExport, LeftLink};
+use super::{observe, Shared};
+use crate::api::Reloaded;
+use crate::config::{show_size, Client, Config, Part};
+use crate::layout::Span;
+use crate::pool::Layout;
+use crate::store::Key;
+use crate::vm::{Backing, Pluggable};
+use crate::{check, descriptors, sys};
+
+use changes::Changes;
+pub use settling::Settling;
+
+/// How long requests of what goes may take to end.
+const DRAIN_LIMIT: Duration = Duration::from_secs(10);
+
+/// What may be taken from VMs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taking {
+    /// Only what no VM has.
+    Unused,
+    /// Also what a VM has just now: its requests end first.
+    Used,
+}
+
+/// Takes another configuration whenever the process is told to by SIGHUP.
+pub fn heed(shared: &Arc<Shared>, mut hangups: UnixStream) -> Result<()> {
+    let shared = Arc::clone(shared);
+    let heed = move || {
+        while hangups.read(&mut [0; 16]).is_ok_and(|count| count != 0) {
+            match reload(&shared, Taking::Unused) {
+                Ok(done) if done.configuration.is_some() => give_way(&shared),
+                Ok(_) => tracing::info!("the configuration has not changed"),
+                Err(error) => tracing::error!("the configuration stays what it was: {error:#}"),
+            }
+        }
+    };
+    let builder = std::thread::Builder::new().name("hangup".into());
+    builder.spawn(heed)?;
+    Ok(())
+}
+
+/// Ends this daemon so that the next one goes on with what has been written down.
+pub fn give_way(shared: &Shared) -> ! {
+    shared.handover.store.say("RELOADING=1");
+    let _ = kill_process(getpid(), Signal::KILL);
+    std::process::abort();
+}
+
+/// Reads the configuration, and writes down for the next daemon what it is to go on with. If anything has changed, this daemon has to
+/// [give way](give_way) then.
+///
+/// # Errors
+///
+/// Says why that cannot be. Nothing has changed.
+pub fn reload(shared: &Shared, taking: Taking) -> Result<Reloaded> {
+    let Some(_one) = shared.reloading.try_lock() else {
+        bail!("the configuration is being changed already");
+    };
+    let left = shared.handover.left();
+    is_settled(shared, left.configuration)?;
+    let (written, text) = Config::load_text(&shared.file)?;
+    let old = &shared.config;
+    can_follow(old, &written)?;
+    let seats = left.seats.follow(old, &written)?;
+    let found = look(shared, &written, &left.backings)?;
+    let new = written.clone().seated(&seats);
+    let backings = new.disks.iter().map(|disk| {
+        let number = written.disk_number(&disk.name)?;
+        found.get(number).copied().flatten()
+    });
+    let backings: Vec<Option<Backing>> = backings.collect();
+    descriptors::prepare(&new)?;
+    let layout = shared.layout.follow(old, &new).context(
+        "there is no room for so much memory of clients: set room = \"…\" in [appliance], stop the daemon and start it",
+    )?;
+    let changes = Changes::between(old, &new);
+    if changes.is_empty() {
+        return Ok(Reloaded::default());
+    }
+    if taking == Taking::Unused {
+        nobody_is_disturbed(shared, &changes)?;
+    }
+    let next = Next {
+        old,
+        new: &new,
+        layout: &layout,
+        changes: &changes,
+    };
+    let memories = next.memories(shared, &left.memories)?;
+    let links = next.links(shared, &left.links)?;
+    let exports = next.exports(shared, &left.exports)?;
+    next.regroup()?;
+    end(shared, &changes);
+    let configuration = left.configuration.wrapping_add(1).max(1);
+    shared.handover.change(|left| {
+        left.config = text;
+        left.vacated.extend(next.vacated(&shared.layout));
+        let unplugged = changes.unplugged.iter();
+        let ids = unplugged.map(|&index| Pluggable::Subchannel(index).id(old));
+        left.unplugged.extend(ids);
+        left.seats = seats;
+        left.layout = layout.clone();
+        left.configuration = configuration;
+        left.backings = backings;
+        left.memories = memories;
+        left.links = links;
+        left.exports = exports;
+    });
+    next.remove_names();
+    for line in changes.lines.iter().chain(&changes.later) {
+        tracing::info!("configuration: {line}");
+    }
+    Ok(Reloaded {
+        changes: changes.lines,
+        later: changes.later,
+        configuration: Some(configuration),
+    })
+}
+
+/// Whether the last change has been carried out.
+fn is_settled(shared: &Shared, configuration: u32) -> Result<()> {
+    if shared.areas.life() != Life::Serving {
+        return Ok(());
+    }
+    let served = shared.areas.appliance()?.configuration.get();
+    ensure!(
+        served != 0,
+        "the appliance takes no other configuration while it runs: its image is older than the daemon"
+    );
+    ensure!(
+        served == configuration,
+        "the appliance is still taking the last change; try again in a moment"
+    );
+    Ok(())
+}
+
+/// Whether this daemon can go on with a configuration at all.
+fn can_follow(old: &Config, new: &Config) -> Result<()> {
+    let (is, will_be) = (&old.appliance.run_dir, &new.appliance.run_dir);
+    ensure!(
+        is == will_be,
+        "run_dir cannot change while the daemon runs: it is {}, and would be {}",
+        is.display(),
+        will_be.display()
+    );
+    let (has, needs) = (old.appliance.private, new.needed());
+    ensure!(
+        needs <= has,
+        "the appliance has {}, and would need {}: set memory = \"…\" in [appliance], stop the daemon and start it",
+        show_size(has),
+        show_size(needs)
+    );
+    Ok(())
+}
+
+/// Looks at the disks that are new, in the order of the configuration as it is written.
+fn look(
+    shared: &Shared,
+    written: &Config,
+    backings: &[Option<Backing>],
+) -> Result<Vec<Option<Backing>>> {
+    let old = &shared.config;
+    let known = |number: usize| {
+        let before = old.disk_number(&written.disks[number].name)?;
+        old.same_disk(before, written)?;
+        backings.get(before).copied()
+    };
+    Ok(check::look_at_new(written, known)?)
+}
+
+/// Whether no VM has anything of what goes.
+fn nobody_is_disturbed(shared: &Shared, changes: &Changes) -> Result<()> {
+    let status = observe::status(shared);
+    let config = &shared.config;
+    let has = |part: &&Part| {
+        let name = &config.clients[part.client].name;
+        let client = status.clients.iter().find(|it| it.name == *name);
+        client.is_some_and(|client| match client.disks.get(part.number) {
+            Some(disk) => disk.connected,
+            None => client.connected,
+        })
+    };
+    let mut users: Vec<&str> = changes
+        .disturbed
+        .iter()
+        .filter(has)
+        .map(|part| config.clients[part.client].name.as_str())
+        .collect();
+    users.dedup();
+    ensure!(
+        users.is_empty(),
+        "the VM of {} is connected, and would lose what it has: end it first, or add --force",
+        users.join(", ")
+    );
+    Ok(())
+}
+
+/// Lets the requests of what goes end, and its connections.
+fn end(shared: &Shared, changes: &Changes) {
+    let parts = shared.config.exports().map(|(part, _)| part);
+    let mut servers = shared.servers.lock();
+    let mut ending = Vec::new();
+    for (part, server) in parts.zip(servers.iter_mut()) {
+        if changes.disturbed.contains(&part) {
+            server.stop();
+            ending.push(server);
+        }
+    }
+    let deadline = Instant::now() + DRAIN_LIMIT;
+    ending.retain_mut(|server| !server.join_until(deadline));
+    if !ending.is_empty() {
+        tracing::warn!(
+            "{} disks of clients that go still have requests in flight",
+            ending.len()
+        );
+    }
+}
+
+/// What is made for the next daemon.
+struct Next<'a> {
+    old: &'a Config,
+    new: &'a Config,
+    layout: &'a Layout,
+    changes: &'a Changes,
+}
+
+impl Next<'_> {
+    /// Whether a client has the same place, and what is there is still the same one's.
+    fn stays(&self, number: usize) -> bool {
+        let (before, after) = (&self.old.clients[number], &self.new.clients[number]);
+        let first = Part {
+            client: number,
+            number: 0,
+        };
+        let is_another = before.is_channel_level() && self.changes.disturbed.contains(&first);
+        before.name == after.name && before.memory == after.memory && !is_another
+    }
+
+    /// Memory for who comes: a file of its own for a channel-level client, and an area in the pool for others.
+    fn memories(&self, shared: &Shared, kept: &[Option<Key>]) -> Result<Vec<Option<Key>>> {
+        let numbers = 0..self.new.clients.len();
+        let memory = |number: usize| {
+            if self.stays(number) {
+                return Ok(kept.get(number).copied().flatten());
+            }
+            let is_newcomer = self.old.clients[number].name != self.new.clients[number].name;
+            if is_newcomer {
+                // Whoever had it before is no concern of who comes.
+                shared.pool.blank(self.layout.apart(number))?;
+            }
+            let memory = shared.pool.provide(self.new, self.layout, number)?;
+            let key = memory.map(|memory| shared.handover.keep(memory));
+            Ok(key.transpose()?)
+        };
+        numbers.map(memory).collect()
+    }
+
+    fn links(&self, shared: &Shared, kept: &[Option<LeftLink>]) -> Result<Vec<Option<LeftLink>>> {
+        let clients = self.new.clients.iter().enumerate();
+        let link = |(number, client): (usize, &Client)| {
+            if !client.is_channel_level() {
+                return Ok(None);
+            }
+            let before = self.old.client_number(&client.name);
+            let before = before.and_then(|before| kept.get(before).copied().flatten());
+            Ok(Some(match before {
+                Some(link) if self.stays(number) => link,
+                Some(LeftLink { listener, .. }) => LeftLink {
+                    listener,
+                    link: None,
+                },
+                None => new_link(self.new, client, &shared.handover.store)?.1,
+            }))
+        };
+        clients.map(link).collect()
+    }
+
+    /// Who is disturbed has the same socket, and no connection.
+    fn exports(&self, shared: &Shared, kept: &[LeftExport]) -> Result<Vec<LeftExport>> {
+        let handover = &shared.handover;
+        let export = |(part, _): (Part, _)| {
+            let client = self.old.client_number(&self.new.clients[part.client].name);
+            let before = client.map(|client| Part { client, ..part });
+            let before = before.and_then(|before| kept.iter().find(|it| it.part == before));
+            match before {
+                Some(left) if left.part == part && !self.changes.disturbed.contains(&part) => {
+                    Ok(*left)
+                }
+                Some(left) => handover.blank_export(part, left.listener),
+                None => handover.new_export(self.new, part),
+            }
+        };
+        self.new.exports().map(export).collect()
+    }
+
+    /// Gives the sockets of clients to the groups that may have them now.
+    fn regroup(&self) -> Result<()> {
+        for (part, _) in self.new.exports() {
+            let client = &self.new.clients[part.client];
+            let before = self.old.client(&client.name);
+            if before.is_some_and(|before| before.group != client.group) {
+                let path = self.new.socket(part);
+                sys::give_to(&path, client.group)
+                    .with_context(|| format!("socket {}", path.display()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Windows that are nobody's any more.
+    fn vacated<'w>(&'w self, before: &'w Layout) -> impl Iterator<Item = Span> + 'w {
+        let windows = before.windows.iter().zip(&self.layout.windows);
+        // In a window that stays, what is new is laid over what was there.
+        let left = windows.filter(|(before, after)| before.length != 0 && before != after);
+        left.map(|(&before, _)| before)
+    }
+
+    /// Removes the sockets, and the names of memory, of who is not there any more.
+    fn remove_names(&self) {
+        let names = |config: &Config| {
+            let sockets = config.exports().map(|(part, _)| config.socket(part));
+            let clients = config.clients.iter().filter(|it| it.is_channel_level());
+            let own = clients.flat_map(|it| [config.link_socket(it), config.client_memory(it)]);
+            sockets.chain(own).collect::<Vec<_>>()
+        };
+        let stay = names(self.new);
+        for name in names(self.old).iter().filter(|it| !stay.contains(it)) {
+            let _ = fs::remove_file(name);
+        }
+    }
+}
