@@ -263,6 +263,7 @@ fn run(
     tracing::info!("shutting down");
     for server in shared.servers.lock().iter() {
         server.stop();
+        server.remove_socket();
     }
     let deadline = Instant::now() + RELEASE_LIMIT;
     // Taken out first: joining may take its time, and the status is to be had meanwhile.

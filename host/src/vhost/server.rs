@@ -163,12 +163,16 @@ impl Server {
         signal(&self.shared.stop);
     }
 
-    /// Waits until it has ended, and removes the socket; at most until then. Whether it has ended.
+    /// Removes its socket.
+    pub fn remove_socket(&self) {
+        let _ = fs::remove_file(&self.path);
+    }
+
+    /// Waits until it has ended, at most until then; whether it has.
     ///
     /// One that has not waits for requests in flight, and keeps its connection open, without an answer, for as long as
     /// these may still reach the VM's memory.
     pub fn join_until(&mut self, deadline: Instant) -> bool {
-        let _ = fs::remove_file(&self.path);
         let Some(thread) = &self.thread else {
             return true;
         };
