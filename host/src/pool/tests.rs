@@ -3,7 +3,7 @@
 use std::os::unix::fs::{FileExt, MetadataExt};
 
 use super::*;
-use crate::config::{next_good, Config, MIB};
+use crate::config::{next_good, Config, Seats, MIB};
 use crate::config::{Accel, Appliance, Client, Export, Given, Subchannel, SubchannelSource};
 use channel::DeviceNumber;
 use vcss::layout::PAGE;
@@ -90,6 +90,75 @@ proptest::proptest! {
         assert!(layout.total >= end);
         assert_eq!(layout.total, next_good(layout.total));
     }
+}
+
+proptest::proptest! {
+    /// One configuration after the other, each of which has a client for each of these names that is not 0 MiB.
+    #[test]
+    fn who_stays_has_the_same_window_and_nobody_has_anothers(
+        turns in proptest::collection::vec(proptest::collection::vec(0..3u64, 4), 1..12),
+    ) {
+        let named = |memories: &[u64]| {
+            let present = memories.iter().enumerate().filter(|(_, memory)| **memory != 0);
+            let present: Vec<(usize, u64)> = present.map(|(name, &memory)| (name, memory)).collect();
+            let clients: Vec<_> = present.iter().map(|&(_, memory)| (memory * 64, 1, 0)).collect();
+            let mut config = config(16, &clients);
+            for (client, (name, _)) in config.clients.iter_mut().zip(present) {
+                client.name = name.to_string();
+            }
+            config
+        };
+        let first = named(&[1, 0, 2, 0]);
+        let mut seats = Seats::new(&first);
+        let mut old = first.seated(&seats);
+        let mut layout = Layout::of(&old);
+        for turn in turns {
+            let new = named(&turn);
+            let next = seats.follow(&old, &new).unwrap();
+            let new = new.seated(&next);
+            let after = layout.follow(&old, &new).unwrap();
+            assert!(after.check(&new).is_ok());
+            assert_eq!(after.total, layout.total);
+            for (number, client) in new.clients.iter().enumerate() {
+                let window = after.windows[number];
+                assert_eq!(window.length, client.memory);
+                if client.is_vacant() {
+                    continue;
+                }
+                let before = old.client_number(&client.name);
+                if before.is_some_and(|before| old.clients[before].memory == client.memory) {
+                    assert_eq!((before, layout.windows[number]), (Some(number), window));
+                } else {
+                    // What somebody leaves now may still be in use.
+                    assert!(!layout.windows.iter().any(|it| it.meets(window)));
+                }
+                let room = after.room();
+                assert!(window.offset >= room.offset && window.end() <= room.end());
+                let others = after.windows.iter().enumerate().filter(|(it, _)| *it != number);
+                assert!(!others.into_iter().any(|(_, it)| it.meets(window)));
+            }
+            (seats, old, layout) = (next, new, after);
+            seats.settle();
+        }
+    }
+}
+
+#[test]
+fn there_is_no_more_room_than_is_written() {
+    let mut old = config(16, &[(64, 1, 0)]);
+    old.appliance.room = Some(128 * MIB);
+    let seats = Seats::new(&old);
+    let old = old.seated(&seats);
+    let layout = Layout::of(&old);
+    let with = |memory| {
+        let mut new = config(16, &[(64, 1, 0), (memory, 1, 0)]);
+        new.clients[1].name = "more".into();
+        let next = seats.follow(&old, &new).unwrap();
+        layout.follow(&old, &new.seated(&next))
+    };
+    assert!(with(64).is_some());
+    // The whole is rounded up to what a VM can have.
+    assert!(with(128).is_none());
 }
 
 #[test]
