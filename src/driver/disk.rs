@@ -37,7 +37,7 @@ pub struct OwnedDisk {
     pub id: Option<SubchannelId>,
     pub driver: Box<dyn BlockDevice>,
     pub maintenance: Maintenance,
-    /// Its size when it was opened last.
+    /// Its size when it was opened last, or when it was [looked at](Self::has_resized) after that.
     sectors: Option<u64>,
     /// The storage of its drivers, one after the other.
     stock: Stock,
@@ -143,6 +143,13 @@ impl OwnedDisk {
         self.driver = opened.inspect_err(|_| self.driver = Box::new(Absent::default()))?;
         self.sectors = Some(self.driver.geometry().sectors);
         Ok(())
+    }
+
+    /// Whether its driver says another size than before, which is its size from then on.
+    pub fn has_resized(&mut self) -> bool {
+        let now = self.driver.geometry().sectors;
+        let before = self.sectors.as_mut();
+        before.is_some_and(|before| core::mem::replace(before, now) != now)
     }
 
     pub fn state(&mut self) -> DiskState {

@@ -43,6 +43,9 @@ pub const MAX_QUEUES: u16 = 4;
 /// How many completions of one queue come in a row while others may wait.
 const BURST: u32 = 32;
 
+/// How often a configuration is read in succession that changes each time meanwhile.
+const LOOKS: u32 = 8;
+
 /// What is asked for; the device may have less.
 const WANTED: Features = Features::SIZE_MAX
     .union(Features::SEG_MAX)
@@ -165,9 +168,15 @@ impl VirtioBlk {
             Ok(false) => {}
             Ok(true) | Err(_) => return self.give_up(),
         }
-        match self.transport.read_config::<Config>(platform) {
-            Ok(config) => self.geometry.sectors = config.capacity.get(),
-            Err(error) => log::warn!("disk {}: {error}", self.transport.id()),
+        // A change that comes while a channel program runs finds the subchannel with status pending, and makes no interruption.
+        for _ in 0..LOOKS {
+            match self.transport.read_config::<Config>(platform) {
+                Ok(config) => self.geometry.sectors = config.capacity.get(),
+                Err(error) => log::warn!("disk {}: {error}", self.transport.id()),
+            }
+            if !self.transport.take_change() {
+                break;
+            }
         }
     }
 

@@ -331,17 +331,23 @@ impl Transport {
             Ok(Tested::Status(_) | Tested::Nothing(_)) => {}
             Err(_) => return Some(TransportEvent::Gone),
         }
+        Some(match self.take_change() {
+            true => TransportEvent::Configuration,
+            false => TransportEvent::Queues,
+        })
+    }
+
+    /// Whether the configuration has changed since this was asked last. What is read of it afterwards is not older than the change:
+    /// one that comes meanwhile sets the indicator again, which is what the standard's generation count is for elsewhere.
+    pub fn take_change(&mut self) -> bool {
         let place = ClientAddress::new(Self::CONFIG_BITS);
-        let changed = self
-            .indicators
-            .read::<u64>(place)
-            .is_ok_and(|bits| bits != 0);
+        let bits = self.indicators.read::<u64>(place);
+        let changed = bits.is_ok_and(|bits| bits != 0);
         if changed {
             let _ = self.indicators.write(place, &0_u64);
             fence::full();
-            return Some(TransportEvent::Configuration);
         }
-        Some(TransportEvent::Queues)
+        changed
     }
 
     /// Takes whatever status and interruption of the subchannel there is: for a driver that looks at

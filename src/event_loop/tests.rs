@@ -3,6 +3,7 @@
 mod constant;
 mod dead;
 mod lending;
+mod resized;
 mod run;
 mod suspects;
 mod watched;

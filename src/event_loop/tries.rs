@@ -69,7 +69,7 @@ impl Appliance {
             let is_withheld = self.suspects.withholds(of).is_some();
             let asked = !is_withheld && self.conditions.is_asked(of);
             match (is_broken, self.conditions.reason(of).is_some()) {
-                (false, false) => {}
+                (false, false) => self.notice_size(index),
                 (false, true) => self.disk_works(index),
                 (true, false) => {
                     self.disk_failed(index, &DiskError::Broken);
@@ -205,6 +205,19 @@ impl Appliance {
             }
         });
         self.suspects.show(conditions);
+    }
+
+    /// Serves clients from a disk that has got another size as it is now: what fits by now is served, what does not any more is not, and
+    /// who has it to its end is told.
+    fn notice_size(&mut self, index: usize) {
+        let Some(disk) = self.plane.disks.get_mut(index) else {
+            return;
+        };
+        if disk.has_resized() {
+            let sectors = disk.driver.geometry().sectors;
+            log::info!("disk {}: it has {sectors} sectors by now", disk.name);
+            self.attach(index);
+        }
     }
 
     /// The same, also of a disk that is not there: then whoever looks reads why they are not served.

@@ -41,6 +41,8 @@ pub struct VirtioBlk {
     index: u32,
     offered: Features,
     config: Config,
+    /// The capacity that the area says, 0 if it says none: the client knows it, or is told when there is another one.
+    told: u64,
     slice: Slice,
     /// While the disk is not there, the bit that keeps the device from being served: requests wait.
     withheld: Status,
@@ -105,6 +107,7 @@ impl VirtioBlk {
             index,
             offered: Features::empty(),
             config: Config::default(),
+            told: 0,
             slice: Slice::default(),
             withheld: Status::DEVICE_NEEDS_RESET,
             held: false,
@@ -126,7 +129,8 @@ impl VirtioBlk {
         })
     }
 
-    /// The disk is there, or is there again: it is served from now on. `first_queue` is how many queues others have that share it.
+    /// The disk is there, or is there again, or has got another size: it is served from now on as it is. `first_queue` is how many
+    /// queues others have that share it.
     ///
     /// # Errors
     ///
@@ -146,7 +150,27 @@ impl VirtioBlk {
         if self.status.contains(Status::FEATURES_OK) && !self.acceptable(self.accepted) {
             self.needs_reset(&"the disk does not offer the features any more that were agreed on");
         }
+        self.tell_capacity();
         Ok(())
+    }
+
+    /// Tells the client of a capacity that is not the one that it knows. Also one that it knows of an earlier life, or of the export
+    /// as it was configured before.
+    fn tell_capacity(&mut self) {
+        let now = self.config.capacity.get();
+        let before = core::mem::replace(&mut self.told, now);
+        // What has had no command so far has nobody whom it could be told.
+        if before == now || (before == 0 && self.status.is_empty()) {
+            return;
+        }
+        self.persist();
+        if before != 0 {
+            log::info!(
+                "virtual subchannel {}: {now} sectors, {before} until now",
+                self.index
+            );
+            self.tell_of_change();
+        }
     }
 
     /// The index of the disk of which it is a part.
@@ -260,6 +284,7 @@ impl VirtioBlk {
             status: self.status.bits(),
             writeback: u8::from(self.writeback),
             written: 1,
+            capacity: self.told.into(),
             ..DeviceState::default()
         };
         if let Err(error) = self.area.write(self.index, &state) {
@@ -282,6 +307,10 @@ impl VirtioBlk {
             self.needs_reset(&error);
             return;
         }
+        if self.is_driven() {
+            // The earlier life may have died between a change and telling of it.
+            self.tell_of_change();
+        }
         let queues = self.served().count();
         let requests = self.in_flight();
         log::info!(
@@ -303,6 +332,7 @@ impl VirtioBlk {
         if state.as_bytes().iter().all(|&byte| byte == 0) {
             return false;
         }
+        self.told = state.capacity.get();
         self.revision = state.revision.get().min(u32::from(REVISION_READ_STATUS)) as u16;
         self.writeback = state.writeback != 0;
         self.accepted = Features::from_bits_retain(state.features.get());

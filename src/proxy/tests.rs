@@ -10,6 +10,7 @@ mod facts;
 mod fixture;
 mod hostile;
 mod plugging;
+mod resized;
 mod rest;
 mod restart;
 mod scene;

@@ -147,10 +147,14 @@ pub struct DeviceState {
     pub status: u8,
     /// Write-back cache: 1 write-back, 0 write-through.
     pub writeback: u8,
-    /// 1 in every state that the appliance has written: one that is all zero is none.
+    /// 1 in every state that the appliance has written: one that is zero up to here is none.
     pub written: u8,
     /// Zero.
-    pub reserved: [u8; 17],
+    pub reserved: u8,
+    /// Sectors that the device has, as its driver knows or has been told; 0 if it has been told nothing yet.
+    pub capacity: U64,
+    /// Zero.
+    pub zero: [u8; 8],
 }
 
 /// A virtqueue's state. Written by the appliance.

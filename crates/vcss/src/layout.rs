@@ -9,7 +9,7 @@ pub const MAGIC: [u8; 8] = *b"STLWAREA";
 /// Layouts with another major version are not read.
 pub const VERSION_MAJOR: u16 = 1;
 /// Grows when a capability is added.
-pub const VERSION_MINOR: u16 = 5;
+pub const VERSION_MINOR: u16 = 6;
 /// The version of the entries' format that a [`Capability`] names. A part of another version is not read.
 pub const CAPABILITY_VERSION: u16 = 1;
 /// Areas and windows begin at multiples of this.
