@@ -80,6 +80,12 @@ pub enum Request {
         /// The name of a disk, client or subchannel.
         name: String,
     },
+    /// Make a disk longer.
+    Resize {
+        disk: String,
+        /// Without, as long as its file or block device is.
+        bytes: Option<u64>,
+    },
     Trace {
         /// Go on with what comes.
         follow: bool,
@@ -105,7 +111,10 @@ pub fn ask<T: DeserializeOwned>(config_file: &Path, request: &Request) -> Result
     let patience = match request {
         Request::Run { seconds, .. } => PATIENCE + Duration::from_secs(*seconds),
         Request::Reserve { seconds, .. } => DISK_PATIENCE + Duration::from_secs(*seconds),
-        Request::View { .. } | Request::Retry { .. } | Request::Reload { .. } => DISK_PATIENCE,
+        Request::View { .. }
+        | Request::Retry { .. }
+        | Request::Reload { .. }
+        | Request::Resize { .. } => DISK_PATIENCE,
         _ => PATIENCE,
     };
     let mut line = String::new();

@@ -122,6 +122,11 @@ fn carry_out(command: Command) -> Result<()> {
             let came_of_it: String = ask(&daemon.config, &Request::Retry { name })?;
             say(&format!("{came_of_it}\n"))
         }
+        Command::Resize { daemon, disk, size } => {
+            let request = Request::Resize { disk, bytes: size };
+            let came_of_it: String = ask(&daemon.config, &request)?;
+            say(&format!("{came_of_it}\n"))
+        }
         Command::Halt(this) => instruct(this, Function::Halt),
         Command::Clear(this) => instruct(this, Function::Clear),
         Command::Cancel(this) => instruct(this, Function::Cancel),

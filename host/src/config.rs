@@ -40,7 +40,7 @@ use rustix::fs::Gid;
 use serde::{Deserialize, Serialize};
 use vcss::control::Condition;
 
-pub use memory::{next_good, show as show_size, MIB};
+pub use memory::{next_good, parse as parse_size, show as show_size, MIB};
 use need::Need;
 
 pub use problem::{ConfigError, Place, Problem};

@@ -19,6 +19,7 @@ mod plugged;
 mod plugging;
 mod reload;
 mod requests;
+mod resize;
 mod retry;
 mod supervise;
 pub(crate) mod trace;

@@ -8,6 +8,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use dasd_tools::format::Layout;
 use strum::VariantNames;
 
+use crate::config::parse_size;
 use crate::keeper;
 use crate::vm::look;
 
@@ -66,6 +67,16 @@ pub enum Command {
         daemon: Daemon,
         /// Its name in the configuration
         name: String,
+    },
+    /// Make a disk longer while it is served; its clients are told
+    Resize {
+        #[command(flatten)]
+        daemon: Daemon,
+        /// The disk's name in the configuration
+        disk: String,
+        /// How long it is to be, as 20G [default: as long as its raw file or block device is by now]
+        #[arg(value_parser = size)]
+        size: Option<u64>,
     },
     /// List the appliance's subchannels, in the columns of lscss, and who has them
     Lscss(Show),
@@ -241,6 +252,10 @@ pub struct Dasdview {
     /// Everything, as JSON
     #[arg(long)]
     pub json: bool,
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    parse_size(text).ok_or_else(|| "a size is a number and K, M, G or T".into())
 }
 
 fn path_mask(text: &str) -> Result<u8, String> {

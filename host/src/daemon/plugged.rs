@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::os::unix::net::UnixStream;
+use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -32,6 +33,19 @@ struct Entry {
     /// How often it has held up QEMU, and until when it is not given for that, nor when the VM starts.
     held_up: u32,
     rests_until: Option<Instant>,
+    /// What somebody wants to have longer, until whoever does that takes it.
+    growth: Option<Growth>,
+}
+
+/// That a disk is to be longer.
+#[derive(Debug)]
+pub struct Growth {
+    /// How long in bytes; none: as long as its file is.
+    pub wanted: Option<u64>,
+    /// Who is told how long it has become, or why it has not. Nobody waits for it if that is not there any more.
+    pub answer: SyncSender<Result<u64, String>>,
+    /// After that nothing is begun any more.
+    pub until: Instant,
 }
 
 impl PluggedDevices {
@@ -44,6 +58,7 @@ impl PluggedDevices {
             next: None,
             held_up: 0,
             rests_until: None,
+            growth: None,
         });
         Self {
             entries: Mutex::new(entries.collect()),
@@ -132,6 +147,25 @@ impl PluggedDevices {
             entry.next = Some(Instant::now());
             entry.rests_until = None;
         });
+        self.nudge();
+    }
+
+    /// Has one made longer. One of several that want that at a time is heard, and what it replaces is told by the end of its channel.
+    pub fn ask_to_grow(&self, what: Pluggable, growth: Growth) {
+        self.with(what, |entry| entry.growth = Some(growth));
+        self.nudge();
+    }
+
+    /// Those that are to be longer, which whoever asks this does.
+    pub fn take_growths(&self) -> Vec<(Pluggable, Growth)> {
+        let mut entries = self.entries.lock();
+        let growths = entries
+            .iter_mut()
+            .filter_map(|entry| Some((entry.what, entry.growth.take()?)));
+        growths.collect()
+    }
+
+    fn nudge(&self) {
         let _ = (&self.nudge).write(&[0]);
     }
 

@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use vcss::control::ConditionState;
 
-use super::plugged::PAUSE;
-use super::{observe, Shared};
-use crate::config::{Format, SECTOR};
+use super::plugged::{Growth, PAUSE};
+use super::resize::{Growing, Step};
+use super::{observe, resize, Shared};
+use crate::config::{show_size, Format, SECTOR};
 use crate::log_limit::LogLimit;
 use crate::vm::look::{Found, LookError};
 use crate::vm::looks::Looks;
@@ -48,10 +49,12 @@ pub struct Plugger<'a> {
     /// Looks at devices' files that are under way, and what has come of others.
     pub looks: Looks<Pluggable>,
     looked: Vec<(Pluggable, Looked)>,
-    /// How long the disks' images were when QEMU was told to open them.
+    /// How long the disks' raw images were when QEMU was told to open them; or how long it was told to make them, of any format.
     sizes: Vec<Option<u64>>,
     /// When images are looked at next that may have become longer.
     pub next_check: Option<Instant>,
+    /// Disks that are being made longer.
+    growing: Growing,
     /// Whether the VM has never run, and what fails is an error.
     pub is_first: bool,
     /// What is logged of requests that fail in QEMU, for each device.
@@ -68,6 +71,7 @@ impl<'a> Plugger<'a> {
             looks: Looks::default(),
             looked: Vec::new(),
             next_check: None,
+            growing: Growing::default(),
             is_first: true,
             io_errors: HashMap::new(),
         }
@@ -108,6 +112,8 @@ impl<'a> Plugger<'a> {
     pub fn begin_all(&mut self) -> Vec<Pluggable> {
         let whats = self.shared.plugged.to_start_with(Instant::now());
         self.looked.clear();
+        let why = "the appliance was started again";
+        self.growing.refuse_all(Vec::new(), why);
         whats.iter().for_each(|&what| self.begin(what));
         whats
     }
@@ -136,7 +142,8 @@ impl<'a> Plugger<'a> {
     pub fn next(&self) -> Option<Instant> {
         self.monitor.as_ref().filter(|it| !it.is_owed_answer())?;
         let due = self.shared.plugged.next();
-        due.into_iter().chain(self.next_check).min()
+        let all = due.into_iter().chain(self.next_check);
+        all.chain(self.growing.next()).min()
     }
 
     /// Gives a VM that does not run yet all devices that have been looked at.
@@ -178,7 +185,10 @@ impl<'a> Plugger<'a> {
         let found = found?;
         if let Pluggable::Disk(index) = what {
             if let Some(size) = self.sizes.get_mut(index) {
-                *size = found.map(|found| found.bytes);
+                // Of another format the length of the file says nothing.
+                let backing = self.backings.get(index).copied().flatten();
+                let is_raw = backing.is_some_and(|backing| backing.format == Format::Raw);
+                *size = found.filter(|_| is_raw).map(|found| found.bytes);
             }
         }
         what.plug(&self.shared.config, &self.backings, found)
@@ -189,15 +199,24 @@ impl<'a> Plugger<'a> {
         let mut qemu = Qemu::Answers;
         // What is sent to one that does not answer would have to be waited for.
         if self.monitor.as_ref().is_none_or(Monitor::is_owed_answer) {
+            self.growing
+                .refuse_all(self.shared.plugged.take_growths(), "QEMU does not answer");
             return qemu;
         }
         self.check_sizes();
+        for (what, growth) in self.shared.plugged.take_growths() {
+            self.begin_growth(what, growth);
+        }
+        for what in self.growing.due(Instant::now()) {
+            self.begin(what);
+        }
         for what in self.shared.plugged.due(Instant::now()) {
             self.begin(what);
         }
         for (what, found) in std::mem::take(&mut self.looked) {
             let outcome = match self.shared.plugged.trouble(what) {
                 Some(_) => self.try_again(what, found),
+                None if self.growing.is_looked_at(what) => self.grow(what, found),
                 None => self.renew(what, found),
             };
             match outcome {
@@ -226,6 +245,69 @@ impl<'a> Plugger<'a> {
             Ok(plug) => Some(plug_in_again(self.monitor.as_mut()?, &plug)),
             Err(error) => Some(Ok(Outcome::Refused(format!("{error:#}")))),
         }
+    }
+
+    /// Begins to make a disk longer: first of all its file is looked at.
+    fn begin_growth(&mut self, what: Pluggable, growth: Growth) {
+        let Pluggable::Disk(index) = what else { return };
+        let backing = self.backings.get(index).copied().flatten();
+        let trouble = self.shared.plugged.trouble(what);
+        let sectors = observe::sectors(self.shared, index);
+        let begun = resize::plan(backing, trouble, sectors, growth.wanted);
+        match begun {
+            Ok(mut plan) => {
+                // QEMU may have been told to make it longer than the appliance has seen so far.
+                let known = self.sizes.get(index).copied().flatten();
+                plan.least = plan.least.max(known.unwrap_or(0));
+                self.growing.add(what, plan, growth);
+                self.begin(what);
+            }
+            Err(trouble) => growth.refuse(trouble),
+        }
+    }
+
+    /// Goes on with a disk that is being made longer, whose file has been looked at.
+    fn grow(&mut self, what: Pluggable, found: Looked) -> Option<Result<Outcome, MonitorError>> {
+        let Pluggable::Disk(index) = what else {
+            return None;
+        };
+        let Step::Grow(growth, bytes) = self.growing.looked(what, found, Instant::now()) else {
+            return None;
+        };
+        let label = what.label(&self.shared.config);
+        tracing::info!("{label}: QEMU is told to make it {}", show_size(bytes));
+        // Also for a daemon that follows: QEMU may do it although nobody hears its answer.
+        let before = self.sizes.get(index).copied().flatten();
+        self.know_size(index, Some(bytes));
+        let resized = self.monitor.as_mut()?.resize(&what.node()?, bytes);
+        if let Err(MonitorError::Refused(_)) = resized {
+            self.know_size(index, before);
+        }
+        match resized {
+            Ok(()) => growth.done(bytes),
+            Err(MonitorError::Silent) => {
+                growth.refuse("QEMU was held up by it".into());
+                return Some(Ok(Outcome::Underway));
+            }
+            Err(MonitorError::Refused(trouble)) => growth.refuse(format!("QEMU says: {trouble}")),
+            Err(error) => {
+                growth.refuse(error.to_string());
+                return Some(Err(error));
+            }
+        }
+        None
+    }
+
+    fn know_size(&mut self, disk: usize, size: Option<u64>) {
+        if let Some(known) = self.sizes.get_mut(disk) {
+            *known = size;
+        }
+        let sizes = self.sizes.clone();
+        self.shared.handover.change(|left| {
+            if let Some(vm) = &mut left.vm {
+                vm.sizes = sizes;
+            }
+        });
     }
 
     fn blame(&mut self, what: Pluggable) {

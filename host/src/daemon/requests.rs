@@ -12,7 +12,7 @@ use vcss::control::{DeviceLife, HOST};
 use super::in_use::in_use;
 use super::reload::{self, Taking};
 use super::trace::Tracer;
-use super::{observe, retry, Shared};
+use super::{observe, resize, retry, Shared};
 use crate::api::{Answer, Request};
 use crate::remote::{HostClient, Purpose};
 
@@ -64,6 +64,7 @@ pub fn answer(
             sent
         }
         Request::Retry { name } => answer.send(said(retry::retry(shared, &name))),
+        Request::Resize { disk, bytes } => answer.send(said(resize::resize(shared, &disk, bytes))),
         Request::Trace { follow } => trace(shared, follow, answer),
     }
 }

@@ -246,6 +246,13 @@ impl VirtioDevice {
         })
     }
 
+    /// Sectors that the device has, as the area says it, if it does.
+    pub fn capacity(&self) -> Option<u64> {
+        let state = self.remote.area().read::<DeviceState>(self.index());
+        let capacity = state.ok()?.capacity.get();
+        (capacity != 0).then_some(capacity)
+    }
+
     fn index(&self) -> u32 {
         self.id.number().into()
     }

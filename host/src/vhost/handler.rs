@@ -8,7 +8,7 @@ use vhost::vhost_user::message::{
     VhostUserLog, VhostUserMemoryRegion, VhostUserProtocolFeatures, VhostUserSharedMsg,
     VhostUserSingleMemoryRegion, VhostUserVringAddrFlags, VhostUserVringState,
 };
-use vhost::vhost_user::{Error, GpuBackend, Result, VhostUserBackendReqHandlerMut};
+use vhost::vhost_user::{Backend, Error, GpuBackend, Result, VhostUserBackendReqHandlerMut};
 
 use super::memory::MAX_REGIONS;
 use super::ring::{check_eventfd, Place};
@@ -201,7 +201,9 @@ impl VhostUserBackendReqHandlerMut for Session {
         let config = config.inspect_err(
             |error| tracing::debug!(disk = self.label(), %error, "configuration cannot be read"),
         )?;
-        Ok(config.get(offset as usize..).unwrap_or_default().to_vec())
+        let config = config.get(offset as usize..).unwrap_or_default();
+        self.backchannel.has_read(offset, config);
+        Ok(config.to_vec())
     }
 
     fn set_config(&mut self, offset: u32, buf: &[u8], _flags: VhostUserConfigFlags) -> Result<()> {
@@ -214,6 +216,12 @@ impl VhostUserBackendReqHandlerMut for Session {
         }
         let written = self.device.write_config(&config);
         written.map_err(|error| refusal(error.to_string()))
+    }
+
+    /// What the crate makes of the socket does not know the message that there is for it, and would wait for an answer.
+    fn set_backend_req_fd(&mut self, _backend: Backend) {
+        self.backchannel.socket = self.incoming.first().copied().flatten();
+        self.tell_capacity();
     }
 
     fn set_gpu_socket(&mut self, _gpu_backend: GpuBackend) -> Result<()> {

@@ -4,8 +4,8 @@
 //!
 //! A message can bring open files of any kind. Closing one can take for ever: a file on FUSE is closed only when its file
 //! system has answered, and that may be the peer. A file that was received cannot be got rid of in another way. [`Intake`]
-//! takes the messages from the peer's socket and hands them on with the files that are of use, an eventfd or memory that cannot
-//! shrink, which are closed at once whoever has them. Each other file is replaced by one that is of no use to anybody, so that the answer is
+//! takes the messages from the peer's socket and hands them on with the files that are of use: an eventfd, memory that cannot
+//! shrink, or a socket in which nothing can lie. They are closed at once whoever has them. Each other file is replaced by one that is of no use to anybody, so that the answer is
 //! the same, and goes to [`Closer`].
 //!
 //! # Rules
@@ -35,6 +35,7 @@ use rustix::net::{
 };
 use vhost::vhost_user::message::FrontendReq;
 
+use super::backchannel::is_backchannel;
 use super::readiness::{body_length, HEAD, MAX_BODY};
 use super::ring::check_eventfd;
 use crate::descriptors::{for_peer, MAX_FILES, MAX_WAITING};
@@ -255,7 +256,7 @@ fn brings_files(message: &[u8]) -> bool {
 
 /// Whether a file is of use, and its end waits for nobody.
 fn is_good(file: &File) -> bool {
-    is_sealed(file) || check_eventfd(file).is_ok()
+    is_sealed(file) || check_eventfd(file).is_ok() || is_backchannel(file)
 }
 
 /// Closes the files that nobody has a use for.

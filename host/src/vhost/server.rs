@@ -353,7 +353,10 @@ impl Worker {
             }
             match self.wait_for_message(watched) {
                 Event::Stop => return Err(": shutting down".into()),
-                Event::Attention => self.session().attention(),
+                Event::Attention => {
+                    self.session().attention();
+                    self.save(None, None);
+                }
                 Event::Stuck(why) => return Err(format!(": {why}")),
                 Event::Tick => {}
                 Event::Readable => {

@@ -11,6 +11,7 @@ use vhost::vhost_user::{Error, Result};
 use virtio::ccw::QueueInfo;
 use zerocopy::big_endian::{U16, U32, U64};
 
+use super::backchannel::Backchannel;
 use super::memory::Memory;
 use super::ring::Ring;
 use super::state::SessionState;
@@ -49,6 +50,7 @@ pub struct Session {
     pub(super) memory: Memory,
     pub(super) rings: Vec<Ring>,
     pub(super) device: VirtioDevice,
+    pub(super) backchannel: Backchannel,
     areas: Areas,
     bell: BellHandle,
     store: Arc<Store>,
@@ -85,6 +87,7 @@ impl Session {
             memory,
             rings,
             device,
+            backchannel: Backchannel::default(),
             areas,
             bell,
             store,
@@ -144,6 +147,7 @@ impl Session {
         self.chosen = 0;
         self.protocol = None;
         self.offered = None;
+        self.backchannel = Backchannel::default();
     }
 
     /// Where a file is kept: the one at this place among those that have come with the message.
@@ -169,6 +173,7 @@ impl Session {
             live: self.live,
             rings: self.rings.clone(),
             regions: self.memory.state(),
+            backchannel: self.backchannel.clone(),
         }
     }
 
@@ -179,6 +184,7 @@ impl Session {
         self.protocol = state.protocol;
         self.negotiated = state.negotiated;
         self.live = state.live;
+        self.backchannel = state.backchannel.clone();
         for (ring, kept) in self.rings.iter_mut().zip(&state.rings) {
             *ring = kept.clone();
         }
@@ -334,6 +340,9 @@ impl Session {
             device: U64::new(place.device),
         };
         self.device.start_queue(info, base)?;
+        if !self.is_served() {
+            self.backchannel.begins();
+        }
         // From here on it has to be released, whatever follows.
         self.ring(queue)?.active = true;
         if !self.live {
@@ -341,6 +350,7 @@ impl Session {
             self.live = true;
         }
         self.attach(queue, kick);
+        self.tell_capacity();
         tracing::debug!(disk = self.label(), queue, size, base, "queue started");
         Ok(())
     }
@@ -375,6 +385,7 @@ impl Session {
 
     /// The wake-up thread says that the device's configuration or state has changed.
     pub fn attention(&mut self) {
+        self.tell_capacity();
         if !self.device.needs_reset() {
             return;
         }
@@ -387,6 +398,22 @@ impl Session {
         let errors = self.rings.iter().filter_map(|ring| ring.error);
         for error in errors.filter_map(|key| self.store.get(key).ok()) {
             self.bell.signal_peer(error);
+        }
+    }
+
+    /// Tells a peer that is served of a capacity that it does not know.
+    pub(super) fn tell_capacity(&mut self) {
+        let Some(capacity) = self.device.capacity().filter(|_| self.is_served()) else {
+            return;
+        };
+        if let Err(error) = self.backchannel.tell(capacity, &self.store) {
+            if let Some(more) = self.log.line() {
+                tracing::warn!(
+                    disk = self.label(),
+                    %error,
+                    "its VM cannot be told that the disk has {capacity} sectors by now{more}"
+                );
+            }
         }
     }
 
@@ -428,6 +455,7 @@ pub fn protocol_features() -> VhostUserProtocolFeatures {
         | VhostUserProtocolFeatures::MQ
         | VhostUserProtocolFeatures::REPLY_ACK
         | VhostUserProtocolFeatures::RESET_DEVICE
+        | VhostUserProtocolFeatures::BACKEND_REQ
         | VhostUserProtocolFeatures::CONFIGURE_MEM_SLOTS
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use vhost::vhost_user::message::FrontendReq;
 
+use super::backchannel::Backchannel;
 use super::ring::Place;
 use crate::pool::FileIdentity;
 use crate::store::Key;
@@ -59,6 +60,9 @@ pub struct SessionState {
     pub live: bool,
     pub rings: Vec<RingState>,
     pub regions: Vec<RegionState>,
+    /// None in what an older daemon has written.
+    #[serde(default)]
+    pub backchannel: Backchannel,
 }
 
 /// A ring, as the peer has set it up, and whether it is served.
@@ -93,7 +97,8 @@ impl SessionState {
         let rings = self.rings.iter();
         let rings = rings.flat_map(|ring| [ring.kick, ring.call, ring.error]);
         let regions = self.regions.iter().map(|region| region.file);
-        rings.flatten().chain(regions)
+        let rings = rings.flatten();
+        rings.chain(regions).chain(self.backchannel.socket)
     }
 }
 
@@ -111,13 +116,18 @@ impl Connection {
     }
 }
 
+/// The head of a message to which no answer is wanted.
+pub fn head(request: u32, body_bytes: u32) -> Vec<u8> {
+    /// Of the protocol: its version.
+    const FLAGS: u32 = 1;
+    let head = [request, FLAGS, body_bytes];
+    head.map(u32::to_ne_bytes).concat()
+}
+
 /// The messages by which the peer has agreed on features: whoever handles its further messages has to have seen them.
 pub fn set_up(state: &SessionState) -> Vec<Vec<u8>> {
-    /// Of the protocol.
-    const FLAGS: u32 = 1;
     let message = |request: FrontendReq, body: &[u8]| {
-        let head = [request as u32, FLAGS, body.len() as u32];
-        let head = head.map(u32::to_ne_bytes).concat();
+        let head = head(request as u32, body.len() as u32);
         [&head, body].concat()
     };
     let mut messages = Vec::new();

@@ -1,3 +1,4 @@
+mod growing;
 mod hostile;
 mod patience;
 mod successors;

@@ -122,6 +122,7 @@ command!(ObjectAdd, "object-add");
 command!(ObjectDel, "object-del");
 command!(BlockdevAdd, "blockdev-add");
 command!(BlockdevDel, "blockdev-del");
+command!(BlockResize, "block_resize");
 
 /// What QEMU has answered a command: what it returns, or its error, in words.
 type Answer = Result<Value, String>;
@@ -277,6 +278,11 @@ impl Monitor {
         }
         self.events.retain(|event| !is_its_end(event));
         self.clean(plug)
+    }
+
+    /// Makes what is behind a device so long: shorter, too, if that is less.
+    pub fn resize(&mut self, node: &str, bytes: u64) -> Result<(), MonitorError> {
+        self.execute(BlockResize(json!({ "node-name": node, "size": bytes })))
     }
 
     /// Takes away what a device that is not there has left, if anything.

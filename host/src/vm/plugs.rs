@@ -70,6 +70,14 @@ impl Pluggable {
         Some(Self::Disk(disk))
     }
 
+    /// The node that is behind a disk.
+    pub fn node(self) -> Option<String> {
+        match self {
+            Self::Disk(index) => Some(node_name(index)),
+            Self::Subchannel(_) => None,
+        }
+    }
+
     /// The look that its file needs before QEMU is told to open it; what is no file has none.
     pub fn look(self, config: &Config, backings: &[Option<Backing>]) -> Option<Order> {
         let Self::Disk(index) = self else { return None };
