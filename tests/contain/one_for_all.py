@@ -3,6 +3,7 @@ import fcntl
 import os
 import re
 import signal
+import threading
 import time
 
 from fixture.common import until
@@ -83,6 +84,48 @@ def case_image_shrunk_retried(scene):
     """the same, and `stellwerk retry` has it found out at once"""
     fails_at_a_restart(scene, lambda image: os.truncate(image, 1 << 20), lambda image: os.truncate(image, 16 << 20),
                        kind="exports", retry=True, size=32768)
+
+
+def lengthens(image, seconds):
+    """Adds to a file for so long."""
+    with image.open("ab", buffering=0) as end:
+        for _ in range(10 * seconds):
+            end.write(bytes(4096))
+            time.sleep(0.1)
+
+
+def case_slice_of_a_longer_image(scene):
+    """a slice beyond the end of an image of which another one is served: when the image is longer, `stellwerk resize` has it served"""
+    image = scene.disk("shared")
+    scene.gives("good", "shared", size=8192)
+    scene.gives("bad", "shared", start=8192, size=24576)
+    scene.up()
+    good, bad = scene.connect("good").rings[0], scene.connect("bad").rings[0]
+    bad.works()
+    os.truncate(image, 8 << 20)
+    scene.restart_appliance()
+    scene.fails("exports", "bad")
+    good.works()
+    bad.start(WRITE, 808, data=bytes(512))
+    bad.kick()
+    os.truncate(image, 16 << 20)
+    code, said = scene.command("resize", "shared")
+    assert code == 0 and "32768 sectors" in said, said
+    scene.recovers("exports", "bad")
+    assert bad.wait(1)[0].status == OK
+    bad.works()
+    good.works()
+    # A file that becomes longer and longer is left alone.
+    writer = threading.Thread(target=lengthens, args=(image, 6))
+    writer.start()
+    code, said = scene.command("resize", "shared")
+    assert code == 1 and "changing its length" in said, said
+    writer.join()
+    good.works()
+    code, said = scene.command("resize", "shared")
+    assert code == 0, said
+    bad.works()
+    scene.down()
 
 
 def case_image_locked(scene):

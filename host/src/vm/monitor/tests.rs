@@ -219,6 +219,21 @@ fn whether_a_device_is_there_is_asked() {
 }
 
 #[test]
+fn a_node_is_made_as_long_as_is_said_or_qemu_says_why_not() {
+    let (mut monitor, peer, _signal) = fixture(|name, arguments| {
+        let asked = (arguments["node-name"].as_str(), arguments["size"].as_u64());
+        match name {
+            "block_resize" if asked != (Some("disk0"), Some(8192)) => Reaction::Bad("no room"),
+            _ => Reaction::Good,
+        }
+    });
+    monitor.resize("disk0", 8192).unwrap();
+    let refused = monitor.resize("disk0", 4096).unwrap_err();
+    assert_eq!(refused.to_string(), "no room");
+    assert_eq!(peer.told(), ["block_resize", "block_resize"]);
+}
+
+#[test]
 fn a_qemu_that_is_silent_is_waited_for_in_vain_and_its_late_answers_are_known_as_such() {
     let (mut monitor, peer, _signal) = fixture(|name, _| match name {
         "cont" => Reaction::Late(Duration::from_millis(600)),
