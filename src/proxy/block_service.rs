@@ -41,8 +41,6 @@ pub struct VirtioBlk {
     index: u32,
     offered: Features,
     config: Config,
-    /// The capacity that the area says, 0 if it says none: the client knows it, or is told when there is another one.
-    told: u64,
     slice: Slice,
     /// While the disk is not there, the bit that keeps the device from being served: requests wait.
     withheld: Status,
@@ -107,7 +105,6 @@ impl VirtioBlk {
             index,
             offered: Features::empty(),
             config: Config::default(),
-            told: 0,
             slice: Slice::default(),
             withheld: Status::DEVICE_NEEDS_RESET,
             held: false,
@@ -147,19 +144,19 @@ impl VirtioBlk {
             slot.disk_queue = queue;
         }
         self.withheld = Status::empty();
+        self.tell_capacity();
         if self.status.contains(Status::FEATURES_OK) && !self.acceptable(self.accepted) {
             self.needs_reset(&"the disk does not offer the features any more that were agreed on");
         }
-        self.tell_capacity();
         Ok(())
     }
 
-    /// Tells the client of a capacity that is not the one that it knows. Also one that it knows of an earlier life, or of the export
-    /// as it was configured before.
+    /// Tells the client of a capacity that is not the one in the area, which it knows. Also one that it knows of an earlier life, or of
+    /// the export as it was configured before.
+    #[cold]
     fn tell_capacity(&mut self) {
-        let now = self.config.capacity.get();
-        let before = core::mem::replace(&mut self.told, now);
-        // What has had no command so far has nobody whom it could be told.
+        let (now, before) = (self.config.capacity.get(), self.told_capacity());
+        // What has had no command so far has nobody who could know any.
         if before == now || (before == 0 && self.status.is_empty()) {
             return;
         }
@@ -171,6 +168,12 @@ impl VirtioBlk {
             );
             self.tell_of_change();
         }
+    }
+
+    /// The capacity in the area; 0 if there is none.
+    fn told_capacity(&self) -> u64 {
+        let state = self.area.read::<DeviceState>(self.index);
+        state.map_or(0, |state| state.capacity.get())
     }
 
     /// The index of the disk of which it is a part.
@@ -278,13 +281,18 @@ impl VirtioBlk {
 
     /// Writes down what must outlive the appliance.
     fn persist(&self) {
+        let capacity = match self.config.capacity.get() {
+            // The disk has not been there in this life.
+            0 => self.told_capacity(),
+            capacity => capacity,
+        };
         let state = DeviceState {
             features: self.accepted.bits().into(),
             revision: u32::from(self.revision).into(),
             status: self.status.bits(),
             writeback: u8::from(self.writeback),
             written: 1,
-            capacity: self.told.into(),
+            capacity: capacity.into(),
             ..DeviceState::default()
         };
         if let Err(error) = self.area.write(self.index, &state) {
@@ -332,7 +340,6 @@ impl VirtioBlk {
         if state.as_bytes().iter().all(|&byte| byte == 0) {
             return false;
         }
-        self.told = state.capacity.get();
         self.revision = state.revision.get().min(u32::from(REVISION_READ_STATUS)) as u16;
         self.writeback = state.writeback != 0;
         self.accepted = Features::from_bits_retain(state.features.get());
