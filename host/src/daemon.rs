@@ -11,6 +11,7 @@
 //!
 //! A daemon that dies is followed by another one, which goes on with all of it: see `handover`.
 
+mod confine;
 mod dump;
 mod handover;
 mod in_use;
@@ -106,6 +107,7 @@ struct Run {
 pub fn up(config_file: &Path, store: Store) -> Result<()> {
     // No file of the daemon's, nor of QEMU's, is for others, whatever the directory allows.
     umask(Mode::from_raw_mode(0o077));
+    confine::drop_privileges().context("privileges cannot be given up")?;
     let store = Arc::new(store);
     handover::wait_for_predecessor(&store)?;
     let taken = Resources::take_over(config_file, &store);

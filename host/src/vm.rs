@@ -59,13 +59,14 @@ pub struct Vm {
 }
 
 impl Vm {
-    /// Starts QEMU, in a session of its own. The descriptors `inherited` are open in it too, under their numbers; `environment` is in
-    /// its environment besides.
+    /// Starts QEMU, in a session of its own, by these Landlock rules. The descriptors `inherited` are open in it too, under their
+    /// numbers; `environment` is in its environment besides.
     pub fn start(
         program: &str,
         args: &[String],
         environment: [(&str, String); 2],
         inherited: &[BorrowedFd<'_>],
+        rules: Option<BorrowedFd<'_>>,
     ) -> Result<Self> {
         tracing::debug!(%program, ?args, "starting");
         let mut command = Command::new(program);
@@ -76,6 +77,7 @@ impl Vm {
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
         let inherited: Vec<_> = inherited.iter().map(AsRawFd::as_raw_fd).collect();
+        let rules = rules.map(|rules| rules.as_raw_fd());
         // SAFETY: the closure makes system calls only, which are safe to make between fork and exec; the descriptors are open in
         // the child, a copy of this process.
         unsafe {
@@ -86,7 +88,7 @@ impl Vm {
                     let fd = BorrowedFd::borrow_raw(fd);
                     rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty())?;
                 }
-                Ok(())
+                rules.map_or(Ok(()), sys::restrict_self)
             });
         }
         let Process { mut child, pidfd } = Process::start(&mut command).with_context(|| {

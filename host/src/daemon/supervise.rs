@@ -10,7 +10,7 @@
 
 use std::convert::Infallible;
 use std::io::Read;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,7 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::process::Signal;
 use vcss::control::{Life, Order};
 
+use super::confine;
 use super::handover::{Left, LeftVm};
 use super::plugged::PAUSE;
 use super::plugging::{Plugger, Qemu};
@@ -66,6 +67,8 @@ pub struct Supervisor<'a> {
     shared: &'a Shared,
     /// What is loaded into QEMU.
     loaded: Loaded,
+    /// What QEMU is bound to.
+    rules: Option<OwnedFd>,
     plugger: Plugger<'a>,
     watchdog: Watchdog<'a>,
     settling: Settling<'a>,
@@ -100,6 +103,7 @@ impl<'a> Supervisor<'a> {
         Self {
             shared,
             loaded,
+            rules: confine::of_qemu(&shared.config.appliance),
             plugger: Plugger::new(shared, backings),
             watchdog: Watchdog::new(shared),
             settling: Settling::new(shared),
@@ -263,7 +267,8 @@ impl<'a> Supervisor<'a> {
         self.shared.areas.forget_life();
         let console = self.shared.config.in_run_dir("console.log");
         self.console_from = std::fs::metadata(&console).map_or(0, |about| about.len());
-        let vm = Vm::start(&config.appliance.qemu, &args, environment, &inherited)?;
+        let (program, rules) = (&config.appliance.qemu, self.rules.as_ref().map(AsFd::as_fd));
+        let vm = Vm::start(program, &args, environment, &inherited, rules)?;
         let handover = &self.shared.handover;
         let messages = vm.stderr().map(|stderr| handover.keep(stderr));
         handover.change_vm(Some(LeftVm {
