@@ -107,6 +107,7 @@ pub fn fixture() -> (Fixture, Server, std::path::PathBuf) {
 
 pub fn close(mut server: Server) {
     server.stop();
+    server.remove_socket();
     let deadline = Instant::now() + Duration::from_secs(20);
     assert!(server.join_until(deadline));
 }
