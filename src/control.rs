@@ -5,49 +5,52 @@
 //! The daemon is trusted to lay out the pool, and checked all the same: an extent that is not
 //! where windows and areas may be is refused with its name, before anything is touched there.
 
-use core::cell::OnceCell;
-use core::fmt;
 use core::mem::offset_of;
 
 use liballoc::boxed::Box;
 use liballoc::string::{String, ToString};
 use liballoc::vec::Vec;
 
-use channel::DeviceNumber;
 use thiserror::Error;
-use vcss::control::{self, Appliance, ExportKind, Life, Order};
+use vcss::control::{self, Appliance, Life, Order};
 use vcss::layout::{Extent, Header, Kind, Name, PAGE};
 use vcss::trace::Recorder;
-use vcss::underway::{CutOff, Note, Served};
+use vcss::underway::{CutOff, Note};
 use vcss::{Area, AreaError, Bell, Word};
 use window::Window;
 use zerocopy::{FromZeros, IntoBytes};
 
-use crate::driver::disk::{Maintenance, OwnedDisk};
+use crate::driver::disk::Maintenance;
 
 pub use self::conditions::{Conditions, Subject, SHARE};
 pub use self::devices::{listed, PassedThrough};
+pub use self::exported::{Exported, Slot};
+pub use self::table::{DiskEntry, Table};
 
 use self::heartbeat::Pings;
 use self::memory::MemoryWords;
 
 mod conditions;
 mod devices;
+mod exported;
 mod heartbeat;
 mod memory;
+mod table;
 
 #[derive(Debug)]
 pub struct Control {
     area: Area<'static>,
     bell: Bell<'static>,
     order: Word<'static>,
+    /// The generation of its entries.
+    configuration: Word<'static>,
     pings: Option<Pings>,
     life: Word<'static>,
     storage: Storage,
-    /// What each client has to share, once somebody has asked: the entries do not change.
-    shares: Vec<OnceCell<Share>>,
+    /// What each client has to share, once somebody has asked. The windows are for good: the next one in its place gets them.
+    shares: Vec<Option<Share>>,
     memory: MemoryWords,
-    /// A change to a client's memory waits until requests have ended.
+    /// A change to a client's memory, or to the configuration, waits until requests have ended.
     pub settling: bool,
     about: Appliance,
     /// Entries of the list of owned devices that are in use; at first, those that an earlier life may have left.
@@ -55,45 +58,12 @@ pub struct Control {
 }
 
 /// What a client has to share: its name, area, window and program window.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Share {
-    pub name: String,
     /// Its area, not looked at yet.
     pub area: &'static Window,
     pub window: &'static Window,
     pub program: &'static Window,
-}
-
-/// A virtual subchannel: which client's, and which of that client's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Slot {
-    pub client: u16,
-    pub index: u16,
-}
-
-impl From<Slot> for Served {
-    fn from(slot: Slot) -> Self {
-        Self::Subchannel(slot.client, slot.index)
-    }
-}
-
-impl fmt::Display for Slot {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "client {}, virtual subchannel {}",
-            self.client, self.index
-        )
-    }
-}
-
-/// What a client is given: one of its virtual subchannels, and what that stands for.
-#[derive(Clone, Copy, Debug)]
-pub struct Exported {
-    pub slot: Slot,
-    pub kind: ExportKind,
-    pub entry: control::Export,
-    pub quota: control::Quota,
 }
 
 /// Where areas and windows may be: absolute storage from `start` to `end`.
@@ -117,48 +87,6 @@ pub enum ControlError {
     /// An index that leads nowhere.
     #[error("no {of} {index}")]
     Index { of: &'static str, index: u16 },
-}
-
-impl Exported {
-    pub fn new(slot: Slot, entry: control::Export) -> Result<Self, ControlError> {
-        let kind = entry.kind.get();
-        let known = ExportKind::from_number(kind).ok_or(ControlError::Index {
-            of: "kind of export",
-            index: kind as u16,
-        })?;
-        Ok(Self {
-            slot,
-            kind: known,
-            entry,
-            quota: control::Quota::default(),
-        })
-    }
-
-    /// The index of the disk, of which it is a part or for whose maintenance it is.
-    pub fn disk(&self) -> usize {
-        self.entry.disk.get().into()
-    }
-
-    /// Whether it is a part of this disk.
-    pub fn is_part_of(&self, disk: usize) -> bool {
-        self.kind == ExportKind::Block && self.disk() == disk
-    }
-
-    /// The owned device that is given by its number, if one is.
-    pub fn given(&self) -> Option<DeviceNumber> {
-        (self.kind == ExportKind::PassThrough).then(|| DeviceNumber {
-            set: self.entry.owned_set,
-            number: self.entry.owned_device.get(),
-        })
-    }
-
-    /// The number by which the client sees an owned device.
-    pub fn seen(&self, number: DeviceNumber) -> u16 {
-        match self.kind {
-            ExportKind::Block | ExportKind::PassThrough => self.entry.device.get(),
-            ExportKind::Any | ExportKind::Lent => number.number,
-        }
-    }
 }
 
 impl Storage {
@@ -196,6 +124,15 @@ impl Storage {
             Window::new(base, length, offset)
         })))
     }
+
+    /// The same, of a window that there is. Whoever had it is gone.
+    fn rewindow(&self, of: &str, window: &Window, extent: Extent) -> Result<(), ControlError> {
+        let (offset, length) = self.check(of, extent)?;
+        let base = core::ptr::with_exposed_provenance_mut(offset as usize);
+        // SAFETY: as above, also for what the window was over before; and there is one thread.
+        unsafe { window.remake(base, length, offset) };
+        Ok(())
+    }
 }
 
 impl Control {
@@ -217,6 +154,9 @@ impl Control {
         let control = Self {
             bell: Bell::of_appliance(&area).map_err(wrong)?,
             order: area.word::<Order>(0, 0).map_err(wrong)?,
+            configuration: area
+                .word::<Order>(0, offset_of!(Order, configuration))
+                .map_err(wrong)?,
             pings: Pings::open(&area).ok(),
             life: area.word::<Appliance>(0, 0).map_err(wrong)?,
             about: Appliance {
@@ -224,9 +164,7 @@ impl Control {
                 private_bytes: storage.start.into(),
                 ..Appliance::default()
             },
-            shares: (0..area.count::<control::Client>())
-                .map(|_| OnceCell::new())
-                .collect(),
+            shares: (0..area.count::<control::Client>()).map(|_| None).collect(),
             listed: area.count::<control::Device>(),
             memory: MemoryWords::new(&area).map_err(wrong)?,
             settling: false,
@@ -238,71 +176,67 @@ impl Control {
         Ok(control)
     }
 
-    /// The disks that are to be driven. None of them has been opened.
-    pub fn disks(&self) -> Result<Vec<OwnedDisk>, ControlError> {
-        (0..self.area.count::<control::Disk>())
-            .map(|index| {
-                let disk: control::Disk = self.read("disk", index)?;
-                let number = DeviceNumber {
-                    set: disk.set,
-                    number: disk.device.get(),
-                };
-                let word = |at| self.area.word::<control::Loan>(index, at).ok();
-                let wanted = word(offset_of!(control::Loan, wanted));
-                let words = wanted.zip(word(offset_of!(control::Loan, state)));
-                let name = disk.name.as_str().to_string();
-                Ok(OwnedDisk::new(name, number, Maintenance::new(words)))
-            })
-            .collect()
+    /// What the daemon's entries say.
+    pub fn table(&self) -> Result<Table, ControlError> {
+        Table::read(&self.area)
+    }
+
+    /// What the daemon wants of a disk's subchannel, and what it is told.
+    pub fn maintenance(&self, disk: usize) -> Maintenance {
+        let word = |at| self.area.word::<control::Loan>(disk as u32, at).ok();
+        let wanted = word(offset_of!(control::Loan, wanted));
+        Maintenance::new(wanted.zip(word(offset_of!(control::Loan, state))))
     }
 
     pub fn client_count(&self) -> u16 {
         self.area.count::<control::Client>() as u16
     }
 
-    /// What a client has to share.
-    pub fn share(&self, index: u16) -> Result<Share, ControlError> {
-        let place = self.shares.get(usize::from(index));
-        if let Some(share) = place.and_then(OnceCell::get) {
-            return Ok(share.clone());
-        }
-        let entry: control::Client = self.read("client", u32::from(index))?;
-        let name = entry.name.as_str().to_string();
-        // Windows are for good: there are none before all can be.
-        for extent in [entry.area, entry.window, entry.program] {
-            self.storage.check(&name, extent)?;
-        }
-        let share = Share {
-            area: self.storage.window(&name, entry.area)?,
-            window: self.storage.window(&name, entry.window)?,
-            program: self.storage.window(&name, entry.program)?,
-            name,
-        };
-        if let Some(place) = place {
-            let _ = place.set(share.clone());
-        }
-        self.begin_memory(index);
-        Ok(share)
+    pub fn disk_count(&self) -> usize {
+        self.area.count::<control::Disk>() as usize
     }
 
-    /// What clients are given. A client's virtual subchannels are in the order in which they stand.
-    pub fn exports(&self) -> Result<Vec<Exported>, ControlError> {
-        let mut all: Vec<Exported> = Vec::new();
-        for index in 0..self.area.count::<control::Export>() {
-            let entry: control::Export = self.read("export", index)?;
-            let client = entry.client.get();
-            let before = all.iter().filter(|it| it.slot.client == client);
-            let slot = Slot {
-                client,
-                index: before.count() as u16,
-            };
-            all.push(Exported {
-                // A daemon that knows no quotas limits nobody.
-                quota: self.area.read(index).unwrap_or_default(),
-                ..Exported::new(slot, entry)?
+    /// What a client has to share. Nobody uses what there was in its place before, if that was something else.
+    pub fn share(&mut self, index: u16, entry: &control::Client) -> Result<Share, ControlError> {
+        let name = entry.name.as_str();
+        let Some(place) = self.shares.get_mut(usize::from(index)) else {
+            return Err(ControlError::Index {
+                of: "client",
+                index,
             });
+        };
+        // Windows are for good: there are none before all can be.
+        for extent in [entry.area, entry.window, entry.program] {
+            self.storage.check(name, extent)?;
         }
-        Ok(all)
+        let (storage, share) = (&self.storage, *place);
+        match share {
+            Some(share) => {
+                for (window, extent) in [
+                    (share.area, entry.area),
+                    (share.window, entry.window),
+                    (share.program, entry.program),
+                ] {
+                    let is_there = window.absolute_base() == extent.offset.get();
+                    if !is_there || window.room() != extent.length.get() {
+                        storage.rewindow(name, window, extent)?;
+                    }
+                }
+            }
+            None => {
+                *place = Some(Share {
+                    area: storage.window(name, entry.area)?,
+                    window: storage.window(name, entry.window)?,
+                    program: storage.window(name, entry.program)?,
+                });
+            }
+        }
+        let share = share.or(*place).ok_or(ControlError::Index {
+            of: "client",
+            index,
+        })?;
+        self.begin_memory(index);
+        Ok(share)
     }
 
     pub fn conditions(&self) -> Conditions {
@@ -353,24 +287,51 @@ impl Control {
         &mut self.about
     }
 
-    /// Publishes [`Self::about`] and the counters of all exports, in their order.
-    pub fn show(&self, counters: impl Iterator<Item = control::Counters>) {
+    /// The generation of the entries that the daemon wants to be served by.
+    pub fn wanted_configuration(&self) -> u32 {
+        self.configuration.load()
+    }
+
+    /// The one that an earlier life has served by.
+    pub fn former_configuration(&self) -> u32 {
+        let former = self.area.read::<Appliance>(0);
+        former.map_or(0, |former| former.configuration.get())
+    }
+
+    /// Publishes [`Self::about`], and rings the daemon. Returns whether that sleeps.
+    pub fn tell(&mut self) -> bool {
+        let mut about = self.about;
+        about.life = self.life.load().into();
+        let _ = self.area.write(0, &about);
+        self.bell.ring()
+    }
+
+    /// Publishes [`Self::about`] and the counters of exports, each with its index.
+    pub fn show(&self, counters: impl Iterator<Item = (usize, control::Counters)>) {
         let _ = self.area.write(0, &self.about);
-        for (index, counters) in counters.enumerate() {
+        for (index, counters) in counters {
             let _ = self.area.write(index as u32, &counters);
         }
     }
 
     /// Publishes what holds back requests of the exports. Nobody misses it whose daemon does not know of it.
-    pub fn show_held_back(&self, all: impl Iterator<Item = control::HeldBack>) {
-        for (index, held_back) in all.enumerate() {
+    pub fn show_held_back(&self, all: impl Iterator<Item = (usize, control::HeldBack)>) {
+        for (index, held_back) in all {
             let _ = self.area.write(index as u32, &held_back);
         }
     }
 
+    /// An export is there no longer: nothing is counted of it.
+    pub fn forget_export(&self, index: usize) {
+        let nothing = control::Counters::default();
+        self.show_held_back([(index, control::HeldBack::default())].into_iter());
+        let _ = self.area.write(index as u32, &nothing);
+    }
+
     /// Takes the daemon's ring. What it has ordered is looked at afterwards: a ring that comes later is another one.
-    pub fn poll_requests(&mut self) {
-        self.bell.heard();
+    /// Returns whether it has rung.
+    pub fn poll_requests(&mut self) -> bool {
+        self.bell.heard()
     }
 
     /// Tells the daemon that the event loop still comes round.
@@ -397,13 +358,6 @@ impl Control {
 
     pub fn disarm_wakeup(&mut self) {
         self.bell.disarm_wakeup();
-    }
-
-    fn read<T: vcss::layout::Entry>(&self, of: &str, index: u32) -> Result<T, ControlError> {
-        self.area.read(index).map_err(|error| ControlError::Area {
-            of: of.to_string(),
-            error,
-        })
     }
 }
 

@@ -8,6 +8,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
+//! | `configuration` | clients and disks that come, go and change while it serves |
 //! | [`data_plane`] | all that is done for a request: a turn, and the sleep |
 //! | `devices` | owned devices that go, come, or come back, or have not said what they are |
 //! | `maintenance` | disks' subchannels in an administrator's hands |
@@ -28,7 +29,7 @@ use thiserror::Error;
 use vcss::control::{ExportKind, Life};
 
 use crate::boot::death;
-use crate::control::{Conditions, Control, ControlError, Exported, Storage, Subject};
+use crate::control::{Conditions, Control, ControlError, Exported, Storage, Subject, Table};
 use crate::css::{within, Inventory, Patience, Platform, Wake};
 use crate::driver::block::{BlockStatus, Operation, Token};
 use crate::driver::disk::OwnedDisk;
@@ -38,12 +39,14 @@ use crate::proxy::block_service::VirtioBlk;
 use crate::proxy::subchannel::passthrough::PassThrough;
 use crate::proxy::Proxy;
 
+use self::configuration::{Change, Stocks};
 use self::data_plane::{Companion, DataPlane};
 use self::devices::Unknown;
 use self::publish::Published;
 use self::suspects::Suspects;
 use self::watchdog::Watchdog;
 
+mod configuration;
 pub mod data_plane;
 mod devices;
 mod maintenance;
@@ -106,7 +109,10 @@ pub struct Appliance {
     inventory: Inventory,
     control: Control,
     conditions: Conditions,
-    exports: Vec<Exported>,
+    /// What it serves by.
+    table: Table,
+    change: Option<Change>,
+    stocks: Stocks,
     plane: DataPlane,
     suspects: Suspects,
     unknown: Unknown,
@@ -137,11 +143,20 @@ impl Appliance {
         // What the life before has said of anybody is over, whatever comes of this.
         let mut conditions = control.conditions();
         let parts = Self::needed(platform, &inventory, &control, tuning.settings);
-        let (link, disks, exports) = parts.inspect_err(|_| {
+        let (link, disks, table) = parts.inspect_err(|_| {
             control.set_life(Life::Failed);
         })?;
         let note = control.note();
-        let suspects = Suspects::find(&exports, note.as_ref(), &mut conditions, platform.now());
+        let wanted = control.wanted_configuration();
+        let is_changing = wanted != control.former_configuration();
+        let suspects = Suspects::find(
+            table.exports(),
+            is_changing,
+            note.as_ref(),
+            &mut conditions,
+            platform.now(),
+        );
+        control.about().configuration.set(wanted);
         let mut proxy = Proxy::new(Vec::new(), &disks, control.recorder());
         if let Some((note, cut)) = note {
             note.forget_death();
@@ -151,7 +166,9 @@ impl Appliance {
         let mut this = Self {
             inventory,
             conditions,
-            exports,
+            table,
+            change: None,
+            stocks: Stocks::default(),
             plane: DataPlane { disks, proxy },
             suspects,
             unknown: Unknown::default(),
@@ -164,11 +181,20 @@ impl Appliance {
             control,
         };
         this.show_devices();
-        for number in 0..this.control.client_count() {
+        let clients: Vec<u16> = this.table.clients().collect();
+        for number in clients {
             this.try_client(platform, number);
         }
         let began = platform.now();
         for index in 0..this.plane.disks.len() {
+            if this
+                .plane
+                .disks
+                .get(index)
+                .is_some_and(OwnedDisk::is_vacant)
+            {
+                continue;
+            }
             let took = platform.now().micros_since(began);
             let each = BRING_UP_US.saturating_sub(took).min(ONE_DISK_US);
             if each > 0 {
@@ -189,14 +215,22 @@ impl Appliance {
         inventory: &Inventory,
         control: &Control,
         settings: Settings,
-    ) -> Result<(VirtioSerial, Vec<OwnedDisk>, Vec<Exported>), BringUpError> {
+    ) -> Result<(VirtioSerial, Vec<OwnedDisk>, Table), BringUpError> {
         let mut devices = inventory.devices().iter();
         let device = devices
             .find(|device| device.virtio_id() == Some(virtio::console::DEVICE_ID))
             .ok_or(BringUpError::NoLink)?;
         let link = VirtioSerial::open(platform, device.id, settings, LINK_PORT)
             .map_err(|error| BringUpError::Link(device.number, error))?;
-        Ok((link, control.disks()?, control.exports()?))
+        let table = control.table()?;
+        let disks = (0..table.disk_count()).map(|index| match table.disk(index) {
+            Some(disk) => {
+                let maintenance = control.maintenance(index);
+                OwnedDisk::new(disk.name.clone(), disk.number, maintenance)
+            }
+            None => OwnedDisk::vacant(),
+        });
+        Ok((link, disks.collect(), table))
     }
 
     /// Serves until the daemon orders the end.
@@ -246,6 +280,7 @@ impl Appliance {
             if turn.worked {
                 if self.control.settling {
                     self.change_memory();
+                    self.change_configuration(platform);
                 }
                 last_work = platform.now();
                 continue;
@@ -299,10 +334,13 @@ impl Appliance {
     /// What is done now and then: orders, maintenance, and tries of what has failed. Returns whether the daemon wants the end.
     fn keep_house(&mut self, platform: &mut dyn Platform) -> bool {
         // A ring that comes after this is heard next time, so no order that came with one is missed.
-        self.control.poll_requests();
+        if self.control.poll_requests() {
+            self.take_unused_memory();
+        }
         self.come_round(platform);
         self.plane.proxy.clients.serve_nobody();
         self.change_memory();
+        self.change_configuration(platform);
         self.maintain_disks(platform);
         self.tend_suspects(platform);
         self.tend_disks(platform);
@@ -319,9 +357,14 @@ impl Appliance {
 
     /// Has clients' memory be what the daemon says that it is. What goes is used by requests at the disks until they end.
     fn change_memory(&mut self) {
-        let Self { control, plane, .. } = self;
+        let Self {
+            control,
+            plane,
+            table,
+            ..
+        } = self;
         control.settling = false;
-        for client in 0..control.client_count() {
+        for client in table.clients() {
             let Some(change) = control.changed_memory(client) else {
                 continue;
             };
@@ -336,12 +379,23 @@ impl Appliance {
         }
     }
 
+    /// Takes changes to memory of clients that are not there: nothing is in flight in it.
+    fn take_unused_memory(&self) {
+        for client in 0..self.control.client_count() {
+            if self.table.client(client).is_none() {
+                if let Some(change) = self.control.changed_memory(client) {
+                    self.control.take_memory(change);
+                }
+            }
+        }
+    }
+
     /// Puts into service again what is due.
     fn tend_suspects(&mut self, platform: &mut dyn Platform) {
         let now = platform.now();
         let due = self
             .suspects
-            .take_due(&mut self.conditions, &self.exports, now);
+            .take_due(&mut self.conditions, self.table.exports(), now);
         for of in due {
             match of {
                 Subject::Disk(index) => self.try_disk_soon(index),
@@ -353,7 +407,7 @@ impl Appliance {
 
     /// Puts a virtual subchannel into service again.
     fn release(&mut self, platform: &mut dyn Platform, index: usize) {
-        let Some(export) = self.exports.get(index) else {
+        let Some(export) = self.table.export(index) else {
             return;
         };
         let devices = self.inventory.devices();
@@ -369,10 +423,11 @@ impl Appliance {
     /// Publishes all that has changed.
     fn show(&mut self) {
         self.control.about().turns.set(self.turns);
-        let counters = self.exports.iter().map(|export| {
+        let counters = self.table.exports().iter().map(|export| {
             let client = self.plane.proxy.clients.get(export.slot.client);
             let device = client.and_then(|client| client.device(export.slot.index));
-            device.map(VirtioBlk::counters).unwrap_or_default()
+            let counters = device.map(VirtioBlk::counters);
+            (export.index, counters.unwrap_or_default())
         });
         self.control.show(counters);
         if self.plane.proxy.is_shared() {
@@ -383,10 +438,11 @@ impl Appliance {
 
     #[inline(never)]
     fn show_held_back(&self) {
-        let all = self.exports.iter().map(|export| {
+        let all = self.table.exports().iter().map(|export| {
             let client = self.plane.proxy.clients.get(export.slot.client);
             let device = client.and_then(|client| client.device(export.slot.index));
-            device.map(VirtioBlk::held_back).unwrap_or_default()
+            let held_back = device.map(VirtioBlk::held_back);
+            (export.index, held_back.unwrap_or_default())
         });
         self.control.show_held_back(all);
     }
@@ -424,7 +480,9 @@ impl Appliance {
         self.plane.proxy.clients.offline(platform);
         let is_busy =
             |proxy: &Proxy| proxy.in_flight() > 0 || proxy.clients.any(PassThrough::is_quiescing);
-        while is_busy(&self.plane.proxy) && platform.now() < deadline {
+        while platform.now() < deadline
+            && (self.plane.proxy.clients.tend_parting(platform) || is_busy(&self.plane.proxy))
+        {
             self.watchdog.come_round(platform);
             self.drain(platform);
             if self.plane.last_turn(platform).wake {

@@ -130,9 +130,45 @@ impl Proxy {
         let Some(client) = clients.find(|client| client.number() == number) else {
             return true;
         };
-        client.settling = client.devices.iter().any(VirtioBlk::is_at_disk);
+        let at_disk = client.devices.iter().any(VirtioBlk::is_at_disk);
+        client.settling = at_disk || client.is_leaving();
         self.holding = true;
-        !client.settling
+        !at_disk
+    }
+
+    /// A client leaves. Nothing is taken from it any more, and when all that it has in flight has ended, it goes. Returns whether it has.
+    pub fn leave(&mut self, number: u16, platform: &mut dyn Platform) -> bool {
+        let clients = &mut self.clients;
+        let mut all = clients.all.iter();
+        let Some(place) = all.position(|client| client.number() == number) else {
+            return !clients.is_parting_from(number);
+        };
+        let Some(client) = clients.all.get_mut(place) else {
+            return true;
+        };
+        client.settling = true;
+        self.holding = true;
+        if !client.is_leaving() {
+            clients.begin_leaving(place, platform);
+        }
+        let at_rest = clients.all.get(place).is_some_and(Client::is_at_rest);
+        if !at_rest || clients.is_parting_from(number) {
+            return false;
+        }
+        clients.dismiss(place);
+        let last = clients.all.len() as u16;
+        self.requests.table.move_client(last, place as u16);
+        if self.first >= clients.all.len() {
+            self.first = 0;
+        }
+        self.sharing.detach(&mut clients.all);
+        true
+    }
+
+    /// A disk is not there any more, of which nobody has a part.
+    pub fn forget_disk(&mut self, platform: &mut dyn Platform, disk: usize) {
+        self.clients.forget_disk(platform, disk);
+        self.sharing.forget(disk);
     }
 
     /// A client's memory has changed: what has a ring that is not in it any more is served no longer.

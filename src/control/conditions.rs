@@ -130,6 +130,18 @@ impl Conditions {
         );
     }
 
+    /// It is there no longer: nothing is known of the next one in its place.
+    pub fn forget(&mut self, of: Subject) {
+        let index = self.index(of);
+        if let Some(entry) = self.entries.get_mut(index as usize) {
+            entry.tries = 0;
+            entry.reason = None;
+            entry.next = Tod::NEVER;
+        }
+        self.set_deaths(of, 0);
+        self.write(index, 0, ConditionState::Unknown, "");
+    }
+
     /// Returns why it had failed before.
     fn tried(&mut self, of: Subject, reason: Option<String>) -> Option<String> {
         let index = self.index(of);

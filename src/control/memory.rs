@@ -79,6 +79,6 @@ impl Control {
     }
 
     fn made(&self, client: u16) -> Option<&Share> {
-        self.shares.get(usize::from(client))?.get()
+        self.shares.get(usize::from(client))?.as_ref()
     }
 }

@@ -211,8 +211,8 @@ fn a_window_reaches_as_far_as_the_daemon_says_that_there_is_memory() {
         entry.generation.get()
     };
     says(7, 2 * PAGE);
-    let control = Control::open(fixture.storage).unwrap();
-    let window = control.share(0).unwrap().window;
+    let mut control = Control::open(fixture.storage).unwrap();
+    let window = control.share(0, &client).unwrap().window;
     assert_eq!((window.len(), taken()), (2 * PAGE, 7));
     assert!(control.changed_memory(0).is_none());
     // What is outside the window is not there, whatever the daemon says.

@@ -210,6 +210,12 @@ pub trait BlockDevice {
         let _ = platform;
     }
 
+    /// Lets go of the device for good, nothing being in flight: it is as nobody has it, and has nothing of ours any more. Returns whether
+    /// that is sure, so that others can have its storage.
+    fn close(&mut self, platform: &mut dyn Platform) -> bool {
+        let _ = platform;
+        false
+    }
     /// What it can do beside, if it is driven by channel programs.
     fn dasd(&mut self) -> Option<&mut dyn Dasd> {
         None

@@ -344,6 +344,13 @@ impl<M: Medium> BlockDevice for Disk<M> {
         }
     }
 
+    fn close(&mut self, platform: &mut dyn Platform) -> bool {
+        let there = self.stored(platform).is_some();
+        let is_in_order = !self.recoveries.broken && css::disable(platform, self.id).is_ok();
+        self.state = State::Lent;
+        !there || is_in_order
+    }
+
     fn recheck(&mut self, platform: &mut dyn Platform) {
         if self.state == State::Lent {
             // It is looked at when it is back.

@@ -101,6 +101,42 @@ impl OwnedDisk {
         this
     }
 
+    /// A place without a disk.
+    pub fn vacant() -> Self {
+        // There is no such subchannel set.
+        let nowhere = DeviceNumber {
+            set: u8::MAX,
+            number: 0,
+        };
+        Self::new(String::new(), nowhere, Maintenance::NONE)
+    }
+
+    /// Whether there is no disk in its place.
+    pub fn is_vacant(&self) -> bool {
+        self.number.set == u8::MAX
+    }
+
+    /// The same with storage of one that there was before.
+    #[must_use]
+    pub fn with_stock(mut self, stock: Stock) -> Self {
+        self.stock = stock;
+        self
+    }
+
+    /// Lets go of its device for good. `None`: something is in flight there still. Its storage, and whether its device is sure to have
+    /// nothing of it any more.
+    pub fn close(&mut self, platform: &mut dyn Platform) -> Option<(Stock, bool)> {
+        if self.driver.in_flight() > 0 {
+            return None;
+        }
+        if self.driver.dasd().is_some_and(|dasd| !dasd.release()) {
+            return None;
+        }
+        let is_free = self.driver.close(platform) || self.stock.is_empty();
+        self.driver = Box::new(Absent::default());
+        Some((core::mem::take(&mut self.stock), is_free))
+    }
+
     /// Whether its driver has a subchannel, and is not done with it.
     pub fn drives(&mut self, id: SubchannelId) -> bool {
         let driver = &mut self.driver;

@@ -180,6 +180,13 @@ impl VirtioBlk {
         }
     }
 
+    /// Whether its device is there, and is as it was left.
+    fn is_there(&self, platform: &mut dyn Platform) -> bool {
+        platform.store(self.transport.id()).is_ok_and(|schib| {
+            schib.pmcw.has_device() && schib.pmcw.flags().contains(PmcwFlags::ENABLED)
+        })
+    }
+
     #[cold]
     fn give_up(&mut self) {
         if self.health == Health::Well {
@@ -291,11 +298,15 @@ impl BlockDevice for VirtioBlk {
         true
     }
 
+    fn close(&mut self, platform: &mut dyn Platform) -> bool {
+        let there = self.is_there(platform);
+        let closed = !there || self.transport.close(platform).is_ok();
+        self.health = Health::GivenUp;
+        closed
+    }
+
     fn recheck(&mut self, platform: &mut dyn Platform) {
-        let there = platform.store(self.transport.id()).is_ok_and(|schib| {
-            schib.pmcw.has_device() && schib.pmcw.flags().contains(PmcwFlags::ENABLED)
-        });
-        if !there && self.health != Health::GivenUp {
+        if !self.is_there(platform) && self.health != Health::GivenUp {
             // What is gone, or was disabled, has nothing of ours any more; and a reset would be for what is there now.
             log::error!("disk {} has gone", self.transport.id());
             self.health = Health::GivenUp;

@@ -153,6 +153,13 @@ impl Transport {
         Err(TransportError::NotReset)
     }
 
+    /// Puts it back to its beginnings, and leaves the subchannel as nobody has it.
+    pub fn close(&mut self, platform: &mut dyn Platform) -> Result<(), TransportError> {
+        self.reset(platform)?;
+        css::disable(platform, self.channel.id())?;
+        Ok(())
+    }
+
     /// Agrees on features: those of `wanted` that the device offers. [`Features::VERSION_1`] has to
     /// be among them.
     pub fn negotiate(

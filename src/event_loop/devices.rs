@@ -162,7 +162,7 @@ impl Appliance {
         }
         self.unknown.told = false;
         let mut asked = None;
-        for (index, number) in passed_through(&self.exports) {
+        for (index, number) in passed_through(self.table.exports()) {
             let of = Subject::Export(index);
             if self.suspects.withholds(of).is_some() {
                 continue;
@@ -204,7 +204,7 @@ impl Appliance {
             }
         }
         // Of those that are still unknown, this was a try.
-        for (index, number) in passed_through(&self.exports) {
+        for (index, number) in passed_through(self.table.exports()) {
             self.tell_unknown(Subject::Export(index), number);
         }
     }
@@ -222,7 +222,7 @@ impl Appliance {
 
 /// The exports that are given a device by its number.
 fn passed_through(exports: &[Exported]) -> Vec<(usize, DeviceNumber)> {
-    let all = exports.iter().enumerate();
-    all.filter_map(|(index, export)| Some((index, export.given()?)))
+    let all = exports.iter();
+    all.filter_map(|export| Some((export.index, export.given()?)))
         .collect()
 }

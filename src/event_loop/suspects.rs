@@ -47,6 +47,7 @@ impl Suspects {
     /// Counts the death that the note tells of, and finds all that have any.
     pub(super) fn find(
         exports: &[Exported],
+        is_changing: bool,
         note: Option<&(&'static Note, Option<CutOff>)>,
         conditions: &mut Conditions,
         now: Tod,
@@ -60,16 +61,23 @@ impl Suspects {
         let (disks, clients) = conditions.counts();
         let disks = (0..usize::from(disks)).map(Subject::Disk);
         let clients = (0..clients).map(Subject::Client);
-        let all_exports = (0..exports.len()).map(Subject::Export);
+        let all_exports = exports.iter().map(|export| Subject::Export(export.index));
         let mut all = Vec::new();
         for of in disks.chain(clients).chain(all_exports) {
-            let mut deaths = conditions.deaths(of);
+            let mut deaths = match is_changing {
+                // Nobody knows of whom they are.
+                true => 0,
+                false => conditions.deaths(of),
+            };
             if died_serving.is_some() && died_serving == served(of, exports) {
                 deaths = deaths.saturating_add(1);
                 conditions.set_deaths(of, deaths);
                 if let Some((note, _)) = news {
                     note.counted();
                 }
+            }
+            if is_changing {
+                conditions.set_deaths(of, deaths);
             }
             if deaths == 0 {
                 continue;
@@ -106,6 +114,11 @@ impl Suspects {
         let mut all = self.0.iter();
         let it = all.find(|it| it.is_withheld && it.of == of)?;
         Some(it.deaths)
+    }
+
+    /// It is there no longer: what comes in its place is another one.
+    pub(super) fn forget(&mut self, of: Subject) {
+        self.0.retain(|it| it.of != of);
     }
 
     /// Says which are out of service, and why.
@@ -145,12 +158,16 @@ impl Suspects {
     }
 }
 
+fn find(exports: &[Exported], index: usize) -> Option<&Exported> {
+    exports.iter().find(|export| export.index == index)
+}
+
 /// What the note calls it.
 fn served(of: Subject, exports: &[Exported]) -> Option<Served> {
     Some(match of {
         Subject::Disk(index) => Served::Disk(index as u16),
         Subject::Client(number) => Served::Client(number),
-        Subject::Export(index) => exports.get(index)?.slot.into(),
+        Subject::Export(index) => find(exports, index)?.slot.into(),
     })
 }
 
@@ -162,7 +179,7 @@ impl fmt::Display for Name<'_> {
         match self.0 {
             Subject::Disk(index) => write!(f, "disk {index}"),
             Subject::Client(number) => write!(f, "client {number}"),
-            Subject::Export(index) => self.1.get(index).map_or(Ok(()), |it| it.slot.fmt(f)),
+            Subject::Export(index) => find(self.1, index).map_or(Ok(()), |it| it.slot.fmt(f)),
         }
     }
 }

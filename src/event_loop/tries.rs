@@ -27,7 +27,7 @@ use super::suspects::Deaths;
 use super::Appliance;
 use crate::control::{ControlError, Exported, Subject, SHARE};
 use crate::css::{while_serving, Change, Device, Platform};
-use crate::driver::disk::DiskError;
+use crate::driver::disk::{DiskError, OwnedDisk};
 use crate::proxy::client::Client;
 
 /// As long as the tries of one time took no longer than this, in microseconds, there is one more.
@@ -63,6 +63,9 @@ impl Appliance {
             let Some(disk) = self.plane.disks.get(index) else {
                 return;
             };
+            if disk.is_vacant() {
+                continue;
+            }
             let (is_broken, is_own) = (disk.driver.is_broken(), disk.maintenance.is_own());
             let of = Subject::Disk(index);
             // Of one that is withheld that is asked elsewhere.
@@ -90,6 +93,14 @@ impl Appliance {
     /// Hands disks' subchannels over for maintenance, and takes them back.
     pub(super) fn maintain_disks(&mut self, platform: &mut dyn Platform) {
         for index in 0..self.plane.disks.len() {
+            if self
+                .plane
+                .disks
+                .get(index)
+                .is_some_and(OwnedDisk::is_vacant)
+            {
+                continue;
+            }
             let devices = self.inventory.devices();
             let is_back = self.plane.maintain(index, platform, devices);
             let disk = self.plane.disks.get(index);
@@ -104,6 +115,13 @@ impl Appliance {
     pub(super) fn put_disk_off(&mut self, index: usize) {
         self.disk_failed(index, &DiskError::PutOff);
         self.conditions.try_soon(Subject::Disk(index));
+    }
+
+    /// A disk is new: it is tried the next time that the house is kept.
+    pub(super) fn try_new_disk(&mut self, index: usize) {
+        let of = Subject::Disk(index);
+        self.conditions.failed(of, &DiskError::PutOff);
+        self.conditions.try_soon(of);
     }
 
     /// Has a disk that is broken tried the next time that the house is kept.
@@ -191,9 +209,10 @@ impl Appliance {
     pub(super) fn attach(&mut self, index: usize) {
         let (plane, conditions) = (&mut self.plane, &mut self.conditions);
         plane.proxy.attach(index, &mut plane.disks, |slot, fits| {
-            let Some(export) = self.exports.iter().position(|it| it.slot == slot) else {
+            let Some(export) = self.table.exports().iter().find(|it| it.slot == slot) else {
                 return;
             };
+            let export = export.index;
             match fits {
                 Ok(()) => {
                     conditions.good(Subject::Export(export));
@@ -232,9 +251,10 @@ impl Appliance {
     }
 
     fn exports_failed(&mut self, index: usize, reason: &dyn Display) {
-        for (export, of) in self.exports.iter().enumerate() {
-            if of.is_part_of(index) {
-                self.conditions.failed(Subject::Export(export), reason);
+        for export in self.table.exports() {
+            if export.is_part_of(index) {
+                self.conditions
+                    .failed(Subject::Export(export.index), reason);
             }
         }
     }
@@ -259,7 +279,8 @@ impl Appliance {
 
     /// Tries the clients that have failed, when they are due.
     pub(super) fn tend_clients(&mut self, platform: &mut dyn Platform) {
-        for number in 0..self.control.client_count() {
+        let clients: Vec<u16> = self.table.clients().collect();
+        for number in clients {
             let of = Subject::Client(number);
             // Of one that is withheld that is asked elsewhere.
             if self.suspects.withholds(of).is_some() {
@@ -313,24 +334,35 @@ impl Appliance {
             return Err(ClientError::Withheld(deaths));
         }
         self.plane.proxy.clients.serve(Served::Client(number));
-        let share = self.control.share(number)?;
+        let entry = self.table.client(number).ok_or(ControlError::Index {
+            of: "client",
+            index: number,
+        })?;
+        let name = entry.name.as_str().to_string();
+        let share = self.control.share(number, entry)?;
         let area = Area::open(share.area, Kind::Client)?;
         let isc = self.tuning.settings.isc;
         let (window, program) = (share.window, share.program);
-        let mut client = Client::new(share.name, number, area, window, program, isc)?;
+        let mut client = Client::new(name, number, area, window, program, isc)?;
         let mut unassigned = unassigned(
             self.inventory.devices(),
             &self.plane,
-            &self.exports,
+            self.table.exports(),
             self.link.id(),
         )
         .into_iter();
-        let DataPlane { disks, proxy } = &mut self.plane;
-        let mut ctx = proxy.clients.ctx(platform);
-        let exports = self.exports.iter().enumerate();
-        for (index, export) in exports.filter(|(_, it)| it.slot.client == number) {
+        let disks = self.control.disk_count();
+        let taken: Vec<SubchannelId> = (self.inventory.devices().iter())
+            .map(|device| device.id)
+            .filter(|&id| self.plane.proxy.clients.holds(id))
+            .collect();
+        let mut ctx = self.plane.proxy.clients.ctx(platform);
+        for export in self.table.exports_of(number) {
+            export.check()?;
             ctx.serve(number, export.slot.index);
-            if self.suspects.withholds(Subject::Export(index)).is_some() {
+            client.claim(export.slot.index, self.table.identity(export));
+            let of = Subject::Export(export.index);
+            if self.suspects.withholds(of).is_some() {
                 client.withhold(export.slot.index);
             }
             let device = match export.kind {
@@ -340,20 +372,20 @@ impl Appliance {
                 }
                 ExportKind::PassThrough => export.given().and_then(|owned| {
                     let device = self.inventory.find(owned);
+                    let device = device.filter(|device| !taken.contains(&device.id));
                     if device.is_none() {
                         log::warn!("no device {owned} to pass through so far");
                     }
                     device
                 }),
                 ExportKind::Any => unassigned.next(),
-                ExportKind::Lent if export.disk() >= disks.len() => {
-                    return Err(ClientError::NoDisk)
-                }
+                ExportKind::Lent if export.disk() >= disks => return Err(ClientError::NoDisk),
                 // It gets the device when that is in maintenance.
-                ExportKind::Lent => None,
+                ExportKind::Lent | ExportKind::Vacant => None,
             };
             client.add_pass_through(*export, device, &mut ctx)?;
         }
+        client.clear_rest();
         Ok(client)
     }
 }

@@ -25,6 +25,7 @@ use virtio::ccw::{QueueInfo, REVISION_READ_STATUS};
 use virtio::ring::Options;
 use virtio::{Features, Status};
 use window::Window;
+use zerocopy::big_endian::U32;
 use zerocopy::IntoBytes;
 
 use self::lane::Lane;
@@ -59,6 +60,8 @@ pub struct VirtioBlk {
     waiting: Waiting,
     config_notify: Word<'static>,
     counters: Counters,
+    /// What the area says of which device it is.
+    identity: U32,
 }
 
 /// Data segments that fit into any ring that a driver of today makes, of 64 descriptors, beside header and status.
@@ -120,6 +123,7 @@ impl VirtioBlk {
             waiting: Waiting::No,
             config_notify: word(core::mem::offset_of!(Notify, config))?,
             counters: Counters::default(),
+            identity: U32::new(0),
             export,
             area,
             window,
@@ -201,6 +205,11 @@ impl VirtioBlk {
         }
     }
 
+    /// It was there before, and has done this.
+    pub const fn count_on(&mut self, counters: Counters) {
+        self.counters = counters;
+    }
+
     /// What holds back its requests.
     pub fn held_back(&self) -> HeldBack {
         self.lane.held_back()
@@ -272,7 +281,8 @@ impl VirtioBlk {
         self.tell_of_change();
     }
 
-    fn tell_of_change(&mut self) {
+    /// The client is to hear that its configuration is another one.
+    pub fn tell_of_change(&mut self) {
         self.config_notify
             .store(self.config_notify.load().wrapping_add(1));
         self.dirty = true;
@@ -293,6 +303,7 @@ impl VirtioBlk {
             writeback: u8::from(self.writeback),
             written: 1,
             capacity: capacity.into(),
+            identity: self.identity,
             ..DeviceState::default()
         };
         if let Err(error) = self.area.write(self.index, &state) {
@@ -336,8 +347,14 @@ impl VirtioBlk {
         for (place, slot) in (first..).zip(&mut self.queues) {
             slot.start = queue::position(&self.area, place);
         }
-        // No command has come yet: nothing was ever written there.
-        if state.as_bytes().iter().all(|&byte| byte == 0) {
+        self.identity = state.identity;
+        // No command has come yet: nothing but that was ever written there.
+        let identity = state.identity;
+        let nothing = DeviceState {
+            identity,
+            ..DeviceState::default()
+        };
+        if state.as_bytes() == nothing.as_bytes() {
             return false;
         }
         self.revision = state.revision.get().min(u32::from(REVISION_READ_STATUS)) as u16;

@@ -5,6 +5,7 @@
 //! A request is copied once out of the area. What is answered, shown and reported is written before the word that
 //! announces it.
 
+mod anew;
 mod cut_off;
 mod owned;
 mod place;
@@ -57,8 +58,10 @@ pub struct Client {
     active: bool,
     /// There are requests for which there was no time.
     behind: bool,
-    /// Its memory changes, and requests are in flight in what it was.
+    /// Its memory changes, or it is leaving, and requests are in flight in what it was.
     pub(super) settling: bool,
+    /// CCWs that count as looked at when a turn begins: as many as can be, when it is leaving and no request of it is answered any more.
+    spent: usize,
     /// It began anew, and what it had left has not ended yet.
     resetting: bool,
     subchannels: Vec<Virtual>,
@@ -99,6 +102,7 @@ impl Client {
             active: false,
             behind: false,
             settling: false,
+            spent: 0,
             resetting: false,
             area,
             window,
@@ -288,7 +292,7 @@ impl Client {
             return false;
         }
         let rang = self.bell.heard() | core::mem::take(&mut self.behind);
-        let mut effort = 0;
+        let mut effort = self.spent;
         if rang && self.bell.began_anew() {
             self.each_pass_through(ctx, PassThrough::reset);
             for place in &mut self.subchannels {

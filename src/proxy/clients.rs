@@ -4,6 +4,7 @@
 //!
 //! Calls go to each client in turn, or to the one that they are for; afterwards, what is done is done for nobody.
 
+use liballoc::boxed::Box;
 use liballoc::vec::Vec;
 
 use channel::{Crw, DeviceNumber, IoInterruption, SubchannelId};
@@ -25,8 +26,11 @@ const TEND_PAUSE: u64 = 3;
 /// All clients.
 #[derive(Debug)]
 pub struct Clients {
-    /// Those that are there, in no order. The place of one does not change.
+    /// Those that are there, in no order. The place of one changes only when another one goes.
     pub(super) all: Vec<Client>,
+    /// What has passed devices through for clients that have left, until nothing is in progress there; or for as long as their devices
+    /// cannot be stopped, which may use its storage.
+    parting: Vec<Box<PassThrough>>,
     /// There are pass-through subchannels, which cost time.
     passes_through: bool,
     trace: Option<Recorder<'static>>,
@@ -52,6 +56,7 @@ impl Clients {
     pub(super) fn new(clients: Vec<Client>, trace: Option<Recorder<'static>>) -> Self {
         let mut this = Self {
             all: Vec::new(),
+            parting: Vec::new(),
             passes_through: false,
             trace,
             tending: Tending::default(),
@@ -91,6 +96,78 @@ impl Clients {
         self.passes_through |= client.passed_through().next().is_some();
         client.place = self.all.len() as u16;
         self.all.push(client);
+    }
+
+    /// A client leaves: see [`Client::begin_leaving`].
+    pub(super) fn begin_leaving(&mut self, place: usize, platform: &mut dyn Platform) {
+        let Some(client) = self.all.get_mut(place) else {
+            return;
+        };
+        let mut parting = client.begin_leaving();
+        let mut ctx = self.ctx(platform);
+        for subject in &mut parting {
+            subject.offline(&mut ctx);
+        }
+        self.parting.append(&mut parting);
+        self.tend_parting(platform);
+    }
+
+    /// Goes on with ending what clients have left that are not there any more. Returns whether it has to wait.
+    pub fn tend_parting(&mut self, platform: &mut dyn Platform) -> bool {
+        if self.parting.is_empty() {
+            return false;
+        }
+        let mut parting = core::mem::take(&mut self.parting);
+        let mut ctx = self.ctx(platform);
+        parting.retain_mut(|subject| {
+            subject.interruption(&mut ctx);
+            subject.tick(&mut ctx);
+            subject.is_in_progress()
+        });
+        self.parting = parting;
+        self.parting.iter().any(|it| it.is_quiescing())
+    }
+
+    /// Whether something is being ended that this client has left.
+    pub(super) fn is_parting_from(&self, number: u16) -> bool {
+        let mut all = self.parting.iter();
+        all.any(|subject| subject.is_quiescing() && subject.client() == number)
+    }
+
+    /// Whether something is being ended at this device that a client has left.
+    pub fn is_parting_with(&self, number: DeviceNumber) -> bool {
+        let mut all = self.parting.iter();
+        all.any(|subject| subject.is_quiescing() && subject.device() == number)
+    }
+
+    /// A disk is not there any more, and it is not in maintenance.
+    pub fn forget_disk(&mut self, platform: &mut dyn Platform, disk: usize) {
+        let mut parting = Vec::new();
+        self.each(platform, |client, ctx| {
+            parting.extend(client.forget_disk(disk, ctx));
+        });
+        self.parting.append(&mut parting);
+        self.parting.retain(|subject| subject.is_in_progress());
+    }
+
+    /// A client has gone.
+    pub(super) fn dismiss(&mut self, place: usize) {
+        self.all.swap_remove(place);
+        if let Some(client) = self.all.get_mut(place) {
+            client.place = place as u16;
+        }
+        let passes_through = self.passed_through().next().is_some();
+        self.passes_through = passes_through;
+    }
+
+    /// Whether a client has a part of a disk.
+    pub fn have(&self, disk: usize) -> bool {
+        let mut devices = self.all.iter().flat_map(Client::devices);
+        devices.any(|device| device.disk() == disk)
+    }
+
+    pub fn get_mut(&mut self, number: u16) -> Option<&mut Client> {
+        self.all.iter_mut().find(|client| client.number() == number)
     }
 
     pub fn get(&self, number: u16) -> Option<&Client> {
@@ -192,6 +269,7 @@ impl Clients {
     /// Whether a client has the device of a subchannel, or will have it.
     pub fn holds(&self, id: SubchannelId) -> bool {
         self.all.iter().any(|client| client.holds(id))
+            || self.parting.iter().any(|subject| subject.id() == id)
     }
 
     /// Puts a client's virtual subchannel into service again.
@@ -245,7 +323,7 @@ impl Clients {
 
     /// Takes a disk's subchannel from whoever has it for maintenance, and says whether that is done. To be called until it is.
     pub fn end_maintenance(&mut self, platform: &mut dyn Platform, number: DeviceNumber) -> bool {
-        let mut done = true;
+        let mut done = !self.is_parting_with(number);
         self.each_pass_through(platform, |subject, ctx| {
             if subject.is_of_a_disk() && subject.device() == number {
                 done &= subject.end_maintenance(ctx);

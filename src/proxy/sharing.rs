@@ -413,6 +413,31 @@ impl Sharing {
         }
     }
 
+    /// Somebody has gone: who has company still.
+    pub fn detach(&mut self, clients: &mut [Client]) {
+        self.counts = false;
+        self.next = None;
+        let mut parts = Vec::new();
+        parts.resize(self.disks.len(), 0_u32);
+        for device in clients.iter().flat_map(Client::devices) {
+            if let Some(count) = parts.get_mut(device.disk()) {
+                *count += 1;
+            }
+        }
+        for device in clients.iter_mut().flat_map(|client| &mut client.devices) {
+            let count = parts.get(device.disk()).copied().unwrap_or(0);
+            device.lane.has_company(count > 1);
+            self.counts |= device.lane.is_counted();
+        }
+    }
+
+    /// A disk has gone. Nobody has a part of it.
+    pub fn forget(&mut self, number: usize) {
+        if let Some(disk) = self.disks.get_mut(number) {
+            *disk = Disk::new();
+        }
+    }
+
     /// Whether [`Self::share_out`] has anything to do.
     #[inline]
     pub const fn is_needed(&self) -> bool {

@@ -153,8 +153,11 @@ pub struct DeviceState {
     pub reserved: u8,
     /// Sectors that the device has, as its driver knows or has been told; 0 if it has been told nothing yet.
     pub capacity: U64,
+    /// Which device it was: what the appliance makes of the export, so that another one in the same place does not go on where this one
+    /// ended. 0 where nobody has said. Also of a virtual subchannel of the pass-through kind.
+    pub identity: U32,
     /// Zero.
-    pub zero: [u8; 8],
+    pub zero: [u8; 4],
 }
 
 /// A virtqueue's state. Written by the appliance.

@@ -58,7 +58,7 @@ use core::fmt;
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 use core::ops::Deref;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 pub use address::{ClientAddress, Segment};
 pub use error::OutOfWindow;
@@ -69,20 +69,12 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 ///
 /// Not `Clone`: the one who made the window decides how long it lives; everybody else borrows it.
 pub struct Window {
-    base: *mut u8,
+    base: AtomicPtr<u8>,
     /// At most `room`.
     length: AtomicU64,
-    room: u64,
-    absolute_base: u64,
+    room: AtomicU64,
+    absolute_base: AtomicU64,
 }
-
-// SAFETY: `base` points to memory that no thread holds a reference to (contract of `new`); where
-// the window itself lives makes no difference to it.
-unsafe impl Send for Window {}
-// SAFETY: no method makes a reference to the memory; each access is volatile or atomic and copies
-// plain bytes, and the memory is written by the other side at any time anyway, so a second thread
-// of this side adds nothing that a caller does not already expect.
-unsafe impl Sync for Window {}
 
 impl Window {
     /// Makes a window of `length` bytes at `base`.
@@ -103,10 +95,10 @@ impl Window {
     ///   devices and further windows may change the bytes at any time.
     pub const unsafe fn new(base: *mut u8, length: u64, absolute_base: u64) -> Self {
         Self {
-            base,
+            base: AtomicPtr::new(base),
             length: AtomicU64::new(length),
-            room: length,
-            absolute_base,
+            room: AtomicU64::new(length),
+            absolute_base: AtomicU64::new(absolute_base),
         }
     }
 
@@ -133,14 +125,15 @@ impl Window {
     /// Makes two windows of this one: the first over its first `length` bytes, the second over
     /// the rest. `None` if it is shorter than that.
     pub fn split(self, length: u64) -> Option<(Self, Self)> {
-        let rest = self.room.checked_sub(length)?;
-        let absolute = self.absolute_base + length;
+        let (base, absolute_base) = (self.base(), self.absolute_base());
+        let rest = self.room().checked_sub(length)?;
+        let absolute = absolute_base + length;
         // SAFETY: both lie within this window, which is there no longer, so whoever made it keeps
         // his promise to them: the bytes are valid, and nobody has a reference to them.
         unsafe {
-            let second = self.base.add(length as usize);
+            let second = base.add(length as usize);
             Some((
-                Self::new(self.base, length, self.absolute_base),
+                Self::new(base, length, absolute_base),
                 Self::new(second, rest, absolute),
             ))
         }
@@ -156,7 +149,33 @@ impl Window {
     ///
     /// What has been checked before, as a [`WindowSlice`], goes on reaching what it reached.
     pub fn set_len(&self, length: u64) {
-        self.length.store(length.min(self.room), Ordering::Relaxed);
+        self.length
+            .store(length.min(self.room()), Ordering::Relaxed);
+    }
+
+    /// Makes it a window of `length` bytes at `base`, as if it had been made so: for one that is there for good, when what it was for is
+    /// over.
+    ///
+    /// What has been checked before, as a [`WindowSlice`], goes on reaching what it reached.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Window::new`], also for the bytes that it was made for; and nobody uses the window meanwhile.
+    pub unsafe fn remake(&self, base: *mut u8, length: u64, absolute_base: u64) {
+        self.base.store(base, Ordering::Relaxed);
+        self.length.store(length, Ordering::Relaxed);
+        self.room.store(length, Ordering::Relaxed);
+        self.absolute_base.store(absolute_base, Ordering::Relaxed);
+    }
+
+    #[inline(always)]
+    fn base(&self) -> *mut u8 {
+        self.base.load(Ordering::Relaxed)
+    }
+
+    /// How long the window can become at most.
+    pub fn room(&self) -> u64 {
+        self.room.load(Ordering::Relaxed)
     }
 
     /// Whether the window has no bytes at all.
@@ -167,8 +186,8 @@ impl Window {
 
     /// The address of the window's first byte for DMA by a device of this side.
     #[inline]
-    pub const fn absolute_base(&self) -> u64 {
-        self.absolute_base
+    pub fn absolute_base(&self) -> u64 {
+        self.absolute_base.load(Ordering::Relaxed)
     }
 
     /// Whether the `length` bytes at `address` lie in the window. An empty range does if its
@@ -237,7 +256,7 @@ impl Window {
         if !self.contains(address, u64::from(len)) {
             return Err(self.refuse(address, u64::from(len)));
         }
-        match self.absolute_base.checked_add(address.value()) {
+        match self.absolute_base().checked_add(address.value()) {
             Some(absolute) if absolute.checked_add(u64::from(len)).is_some() => {
                 Ok(Segment { absolute, len })
             }
@@ -278,7 +297,7 @@ impl Window {
         if place.end > self.len() {
             return Err(self.refuse(place.address, u64::from(place.length)));
         }
-        let start = self.base.wrapping_add(place.address.value() as usize);
+        let start = self.base().wrapping_add(place.address.value() as usize);
         // SAFETY: the range ends within the window.
         Ok(unsafe { WindowSlice::new(self, start, place.address, place.length) })
     }
@@ -287,7 +306,7 @@ impl Window {
     #[inline(always)]
     fn checked(&self, address: ClientAddress, length: u64) -> Result<*mut u8, OutOfWindow> {
         if self.contains(address, length) {
-            Ok(self.base.wrapping_add(address.value() as usize))
+            Ok(self.base().wrapping_add(address.value() as usize))
         } else {
             Err(self.refuse(address, length))
         }
@@ -316,9 +335,12 @@ pub struct Place {
 impl fmt::Debug for Window {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Window")
-            .field("base", &self.base)
+            .field("base", &self.base())
             .field("length", &format_args!("{:#x}", self.len()))
-            .field("absolute_base", &format_args!("{:#x}", self.absolute_base))
+            .field(
+                "absolute_base",
+                &format_args!("{:#x}", self.absolute_base()),
+            )
             .finish()
     }
 }

@@ -73,6 +73,14 @@ impl Table {
         self.requests.get_mut(token.0 as usize)?.as_mut()
     }
 
+    /// A client has another place in the proxy's list.
+    pub fn move_client(&mut self, from: u16, to: u16) {
+        let origins = self.requests.iter_mut().flatten().map(|it| &mut it.origin);
+        for origin in origins.filter(|origin| origin.client == from) {
+            origin.client = to;
+        }
+    }
+
     /// Takes out a request that has ended.
     pub fn remove(&mut self, token: Token) -> Option<Request> {
         let request = self.requests.get_mut(token.0 as usize)?.take()?;

@@ -135,7 +135,10 @@ impl Client {
             }
             Kind::Owned(export, subject) => match export.kind {
                 ExportKind::Any => subject.as_ref().map(|it| it.device()),
-                ExportKind::Block | ExportKind::PassThrough | ExportKind::Lent => export.given(),
+                ExportKind::Block
+                | ExportKind::PassThrough
+                | ExportKind::Lent
+                | ExportKind::Vacant => export.given(),
             },
         };
         let device = devices.iter().find(|it| Some(it.number) == number);

@@ -190,7 +190,9 @@ impl Virtual {
                 let same = subject.device() == number;
                 Some(if same { Fit::Former } else { Fit::Other })
             }
-            (ExportKind::Any | ExportKind::Lent | ExportKind::Block, _) => None,
+            (ExportKind::Any | ExportKind::Lent | ExportKind::Block | ExportKind::Vacant, _) => {
+                None
+            }
         }
     }
 

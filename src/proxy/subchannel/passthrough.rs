@@ -421,6 +421,14 @@ impl PassThrough {
         matches!(self.state, State::Quiescing(_))
     }
 
+    /// Whether the device may use storage of this: what a client left is being ended, or cannot be.
+    pub const fn is_in_progress(&self) -> bool {
+        match self.state {
+            State::Busy | State::Quiescing(_) | State::Disconnected => true,
+            State::NotOperational | State::Standby | State::Idle => false,
+        }
+    }
+
     /// Until when something has to happen; [`Tod::NEVER`] if nothing has to.
     pub const fn deadline(&self) -> Tod {
         self.deadline
@@ -488,6 +496,10 @@ impl PassThrough {
 
     pub const fn index(&self) -> u16 {
         self.place.index
+    }
+
+    pub const fn client(&self) -> u16 {
+        self.place.client
     }
 }
 

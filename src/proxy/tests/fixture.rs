@@ -617,7 +617,7 @@ pub fn exported(slot: Slot, kind: ExportKind) -> Exported {
         kind,
         ..Export::new_zeroed()
     };
-    Exported::new(slot, entry).unwrap()
+    Exported::new(slot, entry)
 }
 
 /// The owned device with this number, as the client is to see it.

@@ -113,7 +113,7 @@ pub fn exported(index: u16, kind: ExportKind) -> Result<Exported, ControlError> 
         kind,
         ..Export::new_zeroed()
     };
-    Exported::new(Slot { client: 0, index }, entry)
+    Ok(Exported::new(Slot { client: 0, index }, entry))
 }
 
 /// A new area.

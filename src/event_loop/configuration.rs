@@ -1,0 +1,365 @@
+//! A configuration that changes while it is served by.
+//!
+//! # Rules
+//!
+//! * The daemon's entries are copied when the order names another generation, and compared with what is served by. Whoever is the same in
+//!   both notices nothing.
+//! * A client of which anything has changed leaves first: what it has in flight ends. Then it is put together as any other one that
+//!   comes, from what its area says. So there is one way, whatever has changed.
+//! * A disk that has changed is let go of when nobody has a part of it any more, and then the new one is there, to be tried as any other.
+//! * Nobody waits for anybody whose places and devices it does not get. So what hangs somewhere keeps only those waiting.
+//! * What was said of one that has gone, how it fared and what the appliance has died of, is not said of the next one in its place.
+//! * When all of it is done, the daemon hears so.
+
+use liballoc::string::ToString;
+use liballoc::vec::Vec;
+
+use channel::DeviceNumber;
+use vcss::control::{Counters, ExportKind, LoanState};
+
+use super::Appliance;
+use crate::control::{Subject, Table};
+use crate::css::stock::Stock;
+use crate::css::{while_serving, Platform};
+use crate::driver::disk::OwnedDisk;
+use crate::proxy::block_service::VirtioBlk;
+
+/// What is still to be done.
+#[derive(Debug)]
+pub(super) struct Change {
+    generation: u32,
+    /// What is to be served by.
+    to: Table,
+    /// Clients that are to leave.
+    leaving: Vec<u16>,
+    /// Clients that are to come.
+    coming: Vec<u16>,
+    /// Disks that are to be let go of.
+    closing: Vec<usize>,
+    /// Disks that are to be there.
+    opening: Vec<usize>,
+    /// What exports had counted whose clients have left and come again.
+    counted: Vec<(usize, Counters)>,
+}
+
+/// Storage of disks that are there no longer. What a device may still use is kept for that.
+#[derive(Debug, Default)]
+pub(super) struct Stocks(Vec<(Option<DeviceNumber>, Stock)>);
+
+impl Stocks {
+    fn put(&mut self, number: DeviceNumber, (stock, is_free): (Stock, bool)) {
+        if !stock.is_empty() {
+            self.0.push(((!is_free).then_some(number), stock));
+        }
+    }
+
+    fn take(&mut self, number: DeviceNumber) -> Stock {
+        let mut all = self.0.iter();
+        let own = all.position(|(of, _)| *of == Some(number));
+        let place = own.or_else(|| self.0.iter().position(|(of, _)| of.is_none()));
+        place.map_or(Stock::new(), |place| self.0.swap_remove(place).1)
+    }
+}
+
+impl Change {
+    fn is_done(&self) -> bool {
+        self.leaving.is_empty()
+            && self.coming.is_empty()
+            && self.closing.is_empty()
+            && self.opening.is_empty()
+    }
+
+    /// Whether a disk is on its way from or to its place.
+    fn moves_disk(&self, index: usize) -> bool {
+        self.closing.contains(&index) || self.opening.contains(&index)
+    }
+}
+
+impl Appliance {
+    /// Goes on with a change of the configuration, or begins with one if the daemon wants that.
+    pub(super) fn change_configuration(&mut self, platform: &mut dyn Platform) {
+        let change = match self.change.take() {
+            Some(change) => change,
+            None => {
+                let generation = self.control.wanted_configuration();
+                if generation == self.control.about().configuration.get() {
+                    return;
+                }
+                let Ok(to) = self.control.table() else {
+                    return;
+                };
+                self.compare(generation, to)
+            }
+        };
+        self.go_on_changing(platform, change);
+    }
+
+    #[cold]
+    fn compare(&self, generation: u32, to: Table) -> Change {
+        let from = &self.table;
+        let disks = 0..from.disk_count().max(to.disk_count());
+        let changed: Vec<usize> = disks.filter(|&it| from.disk(it) != to.disk(it)).collect();
+        let there = changed.iter().copied();
+        let closing = there.clone().filter(|&it| from.disk(it).is_some());
+        let opening = there.filter(|&it| to.disk(it).is_some());
+        let numbers = 0..self.control.client_count();
+        let is_changed = |&number: &u16| {
+            let has_part = |table: &Table| {
+                let mut exports = table.exports_of(number);
+                exports.any(|it| it.kind == ExportKind::Block && changed.contains(&it.disk()))
+            };
+            !from.has_same_client(&to, number) || has_part(&to) || self.has_anothers(number, &to)
+        };
+        let clients: Vec<u16> = numbers.filter(is_changed).collect();
+        Change {
+            generation,
+            leaving: clients.clone(),
+            coming: clients
+                .into_iter()
+                .filter(|&it| to.client(it).is_some())
+                .collect(),
+            closing: closing.collect(),
+            opening: opening.collect(),
+            counted: Vec::new(),
+            to,
+        }
+    }
+
+    /// Whether a client that gets what is left has a device that is for somebody else.
+    fn has_anothers(&self, number: u16, to: &Table) -> bool {
+        let is_given = |device: DeviceNumber| {
+            to.disks().any(|(_, disk)| disk.number == device)
+                || to.exports().iter().any(|it| it.given() == Some(device))
+        };
+        let Some(client) = self.plane.proxy.clients.get(number) else {
+            return false;
+        };
+        client.passed_through().any(|(index, subject)| {
+            let mut exports = self.table.exports_of(number);
+            let export = exports.find(|it| it.slot.index == index);
+            export.is_some_and(|it| it.kind == ExportKind::Any) && is_given(subject.device())
+        })
+    }
+
+    #[cold]
+    fn go_on_changing(&mut self, platform: &mut dyn Platform, mut change: Change) {
+        self.plane.proxy.clients.tend_parting(platform);
+        let mut leaving = core::mem::take(&mut change.leaving);
+        leaving.retain(|&number| !self.part_with_client(platform, number, &mut change));
+        change.leaving = leaving;
+        let mut closing = core::mem::take(&mut change.closing);
+        closing.retain(|&index| !self.part_with_disk(platform, index));
+        change.closing = closing;
+        let mut opening = core::mem::take(&mut change.opening);
+        opening.retain(|&index| !self.take_in_disk(index, &change));
+        change.opening = opening;
+        let mut coming = core::mem::take(&mut change.coming);
+        coming.retain(|&number| !self.take_in_client(platform, number, &change));
+        change.coming = coming;
+        if change.is_done() {
+            self.finish_change(platform, change.generation);
+        } else {
+            self.change = Some(change);
+            // What it waits for is the end of requests.
+            self.control.settling = true;
+        }
+    }
+
+    fn finish_change(&mut self, platform: &mut dyn Platform, generation: u32) {
+        log::info!("the configuration is that of generation {generation}");
+        let count = self.table.disk_count();
+        self.plane.disks.truncate(count);
+        self.control.about().configuration.set(generation);
+        self.show();
+        if self.control.tell() {
+            self.wake(platform);
+        }
+    }
+
+    /// Has a client leave. Returns whether it has.
+    fn part_with_client(
+        &mut self,
+        platform: &mut dyn Platform,
+        number: u16,
+        change: &mut Change,
+    ) -> bool {
+        let clients = &self.plane.proxy.clients;
+        if let Some(client) = clients.get(number) {
+            for export in self.table.exports_of(number) {
+                let counters = client.device(export.slot.index).map(VirtioBlk::counters);
+                let mut others = change.counted.iter_mut();
+                match (others.find(|it| it.0 == export.index), counters) {
+                    (Some(counted), Some(counters)) => counted.1 = counters,
+                    (None, Some(counters)) => change.counted.push((export.index, counters)),
+                    (_, None) => {}
+                }
+            }
+        }
+        if !self.plane.proxy.leave(number, platform) {
+            return false;
+        }
+        let lent: Vec<usize> = (self.table.exports_of(number))
+            .filter(|export| export.kind == ExportKind::Lent)
+            .map(super::Exported::disk)
+            .collect();
+        for index in lent {
+            if let Some(disk) = self.plane.disks.get_mut(index) {
+                // Whoever comes next gets it, if it is wanted still.
+                if disk.maintenance.state() == LoanState::Lent {
+                    disk.maintenance.set_state(LoanState::Changing);
+                }
+            }
+        }
+        let is_the_same = self.table.has_client_of_the_name(&change.to, number);
+        if !is_the_same {
+            self.forget(Subject::Client(number));
+        }
+        let exports: Vec<_> = self.table.exports_of(number).copied().collect();
+        for export in exports {
+            let next = change.to.export(export.index);
+            let stays = is_the_same
+                && next.is_some_and(|next| {
+                    next.slot == export.slot
+                        && self.table.identity(&export) == change.to.identity(next)
+                });
+            if !stays {
+                self.forget(Subject::Export(export.index));
+                self.control.forget_export(export.index);
+                change.counted.retain(|it| it.0 != export.index);
+            }
+        }
+        self.table.remove_exports_of(number);
+        self.table.set_client(number, None);
+        true
+    }
+
+    /// What was said of something that has gone is not said of the next one.
+    fn forget(&mut self, of: Subject) {
+        self.suspects.forget(of);
+        self.conditions.forget(of);
+    }
+
+    /// Lets go of a disk. Returns whether that is done.
+    fn part_with_disk(&mut self, platform: &mut dyn Platform, index: usize) -> bool {
+        let proxy = &mut self.plane.proxy;
+        let Some(disk) = self.plane.disks.get_mut(index) else {
+            return true;
+        };
+        if proxy.clients.have(index) {
+            return false;
+        }
+        if !disk.maintenance.is_own() {
+            if !proxy.clients.end_maintenance(platform, disk.number) {
+                return false;
+            }
+            disk.maintenance.set_state(LoanState::Own);
+        }
+        let closed = while_serving(platform, |platform| disk.close(platform));
+        let Some(closed) = closed else {
+            return false;
+        };
+        log::info!("disk {}: it is let go of", disk.name);
+        self.stocks.put(disk.number, closed);
+        *disk = OwnedDisk::vacant();
+        proxy.forget_disk(platform, index);
+        self.table.set_disk(index, None);
+        self.forget(Subject::Disk(index));
+        true
+    }
+
+    /// Takes in a disk. Returns whether that is done.
+    fn take_in_disk(&mut self, index: usize, change: &Change) -> bool {
+        let Some(entry) = change.to.disk(index) else {
+            return true;
+        };
+        // The place, or the device, may be still another one's that goes.
+        let is_in_the_way = |&other: &usize| {
+            let disk = self.table.disk(other);
+            other == index || disk.is_some_and(|disk| disk.number == entry.number)
+        };
+        if change.closing.iter().any(is_in_the_way) {
+            return false;
+        }
+        let disk = OwnedDisk::new(
+            entry.name.clone(),
+            entry.number,
+            self.control.maintenance(index),
+        );
+        let disks = &mut self.plane.disks;
+        while disks.len() <= index {
+            disks.push(OwnedDisk::vacant());
+        }
+        if let Some(place) = disks.get_mut(index) {
+            *place = disk.with_stock(self.stocks.take(entry.number));
+        }
+        self.table.set_disk(index, Some(entry.clone()));
+        log::info!("disk {}: it is new", entry.name);
+        self.try_new_disk(index);
+        true
+    }
+
+    /// Puts a client together that is new, or has changed. Returns whether that is done, whatever came of it.
+    fn take_in_client(
+        &mut self,
+        platform: &mut dyn Platform,
+        number: u16,
+        change: &Change,
+    ) -> bool {
+        let is_ready = |export: &super::Exported| {
+            let is_its = export.kind == ExportKind::Block && change.moves_disk(export.disk());
+            !is_its && self.table.export(export.index).is_none()
+        };
+        if change.leaving.contains(&number)
+            || !change.to.exports_of(number).all(is_ready)
+            || self.is_given_what_others_have(number, change)
+        {
+            return false;
+        }
+        self.table
+            .set_client(number, change.to.client(number).copied());
+        let exports: Vec<_> = change.to.exports_of(number).copied().collect();
+        for export in &exports {
+            self.table.add_export(*export);
+        }
+        self.try_client(platform, number);
+        for export in &exports {
+            let counted = change.counted.iter().find(|it| it.0 == export.index);
+            let client = self.plane.proxy.clients.get_mut(number);
+            match (client, counted) {
+                (Some(client), Some((_, counters))) => {
+                    client.go_on(export.slot.index, *counters, true);
+                }
+                (Some(client), None) => client.announce(export.slot.index),
+                (None, _) => {}
+            }
+            let disk = self.plane.disks.get(export.disk());
+            if export.kind == ExportKind::Block && disk.is_some_and(|it| it.driver.is_broken()) {
+                if let Some(reason) = self.conditions.reason(Subject::Disk(export.disk())) {
+                    let reason = reason.to_string();
+                    self.conditions
+                        .failed(Subject::Export(export.index), &reason);
+                }
+            }
+        }
+        true
+    }
+
+    /// Whether a client or a disk that is to go has a device that this client is given.
+    fn is_given_what_others_have(&self, number: u16, change: &Change) -> bool {
+        let clients = &self.plane.proxy.clients;
+        let mut given = change.to.exports_of(number).filter_map(|it| it.given());
+        given.any(|device| {
+            let mut closing = change.closing.iter();
+            let mut leaving = change.leaving.iter();
+            closing.any(|&it| (self.table.disk(it)).is_some_and(|disk| disk.number == device))
+                || leaving.any(|&it| {
+                    let mut all = clients
+                        .get(it)
+                        .into_iter()
+                        .flat_map(|it| it.passed_through());
+                    all.any(|(_, subject)| subject.device() == device)
+                        || clients.is_parting_with(device)
+                })
+        })
+    }
+}
