@@ -48,7 +48,7 @@ use signal_hook::low_level::pipe;
 use crate::api;
 use crate::areas::Areas;
 use crate::check;
-use crate::config::{show_size, Config, Part, Seats, NO_FIRMWARE};
+use crate::config::{show_size, Config, Part, Seats, MIB, NO_FIRMWARE};
 use crate::descriptors;
 use crate::doorbell::{self, new_eventfd, BellHandle, ClientLink, LinkChange, Ringer};
 use crate::keeper;
@@ -153,7 +153,7 @@ fn create(config_file: &Path, store: &Arc<Store>) -> Result<Resources> {
         run_dir = %config.appliance.run_dir.display(),
         "{} for the appliance, and room for {} of clients",
         show_size(config.appliance.private),
-        show_size(pool.layout().room().length),
+        show_size(pool.layout().room().length / MIB * MIB),
     );
     Areas::lay_out(&config, &pool)?;
     Resources::keep(config, text, seats, pool, backings, lock, Arc::clone(store))
