@@ -1,5 +1,6 @@
 //! The appliance on a machine of software, and channel reports.
 
+mod configuration;
 mod constant;
 mod dead;
 mod lending;

@@ -27,6 +27,7 @@
 //! How long requests take is compared, whatever they are: a device whose requests become larger makes the depth smaller until the next
 //! look, and one whose requests become smaller makes it larger.
 
+use liballoc::vec;
 use liballoc::vec::Vec;
 
 use s390x::clock::Tod;
@@ -417,8 +418,7 @@ impl Sharing {
     pub fn detach(&mut self, clients: &mut [Client]) {
         self.counts = false;
         self.next = None;
-        let mut parts = Vec::new();
-        parts.resize(self.disks.len(), 0_u32);
+        let mut parts = vec![0_u32; self.disks.len()];
         for device in clients.iter().flat_map(Client::devices) {
             if let Some(count) = parts.get_mut(device.disk()) {
                 *count += 1;

@@ -9,6 +9,7 @@ mod endings;
 mod facts;
 mod fixture;
 mod hostile;
+mod leaving;
 mod plugging;
 mod resized;
 mod rest;
