@@ -273,8 +273,8 @@ impl Appliance {
                 // What a loop that never sleeps would never hear of.
                 self.drain(platform);
                 self.reports(platform);
-                if self.keep_house(platform) {
-                    break;
+                if self.keep_house(platform) && self.stops(platform) {
+                    return;
                 }
             }
             if turn.worked {
@@ -300,12 +300,11 @@ impl Appliance {
                 deadline = platform.now().plus_micros(HEAL_US);
             }
             self.sleep(platform, deadline, &mut idle_work);
-            if self.keep_house(platform) {
-                break;
+            if self.keep_house(platform) && self.stops(platform) {
+                return;
             }
             last_work = platform.now();
         }
-        self.stop(platform);
     }
 
     /// Sleeps until an interruption, the slow timer or the deadline of something in progress, unless there is work.
@@ -472,38 +471,74 @@ impl Appliance {
         }
     }
 
-    /// Lets requests end, flushes every disk, and says so.
-    fn stop(&mut self, platform: &mut dyn Platform) {
+    /// Lets requests end, flushes every disk, and says so. The daemon can withdraw the order while a disk is waited for, which may
+    /// hang: then this serves on. Returns whether it has stopped.
+    fn stops(&mut self, platform: &mut dyn Platform) -> bool {
         log::info!("stopping");
         self.set_life(platform, Life::Stopping);
         let deadline = platform.now().plus_micros(STOP_US);
+        while self.plane.proxy.at_disks() > 0 && platform.now() < deadline {
+            if self.serves_on(platform) {
+                return false;
+            }
+            self.last_turn(platform);
+        }
+        let (control, watchdog) = (&self.control, &mut self.watchdog);
+        for disk in &mut self.plane.disks {
+            flush(platform, disk, |platform| {
+                control.answer_ping();
+                watchdog.come_round(platform);
+                control.is_to_stop() && platform.now() < deadline
+            });
+        }
+        if self.serves_on(platform) {
+            return false;
+        }
+        // What passes through has been served until here. From here on there is no way back.
         self.plane.proxy.clients.offline(platform);
         let is_busy =
             |proxy: &Proxy| proxy.in_flight() > 0 || proxy.clients.any(PassThrough::is_quiescing);
         while platform.now() < deadline
             && (self.plane.proxy.clients.tend_parting(platform) || is_busy(&self.plane.proxy))
         {
-            self.watchdog.come_round(platform);
-            self.drain(platform);
-            if self.plane.last_turn(platform).wake {
-                self.wake(platform);
-            }
+            self.last_turn(platform);
         }
         if self.plane.proxy.in_flight() > 0 {
             log::error!("{} requests did not end", self.plane.proxy.in_flight());
         }
-        for disk in &mut self.plane.disks {
-            self.watchdog.come_round(platform);
-            flush(platform, disk, deadline);
-        }
         self.show();
         log::info!("stopped");
         self.set_life(platform, Life::Stopped);
+        true
+    }
+
+    /// Whether the daemon has withdrawn the order to stop.
+    fn serves_on(&mut self, platform: &mut dyn Platform) -> bool {
+        self.come_round(platform);
+        if self.control.is_to_stop() {
+            return false;
+        }
+        log::info!("serving on");
+        self.set_life(platform, Life::Serving);
+        true
+    }
+
+    /// A turn in which no requests are taken.
+    fn last_turn(&mut self, platform: &mut dyn Platform) {
+        self.come_round(platform);
+        self.drain(platform);
+        if self.plane.last_turn(platform).wake {
+            self.wake(platform);
+        }
     }
 }
 
-/// Flushes a disk for the last time, if it has a cache.
-fn flush(platform: &mut dyn Platform, disk: &mut OwnedDisk, deadline: Tod) {
+/// Flushes a disk for the last time, if it has a cache, until that has ended or nobody waits for it any more.
+fn flush(
+    platform: &mut dyn Platform,
+    disk: &mut OwnedDisk,
+    mut waits: impl FnMut(&mut dyn Platform) -> bool,
+) {
     let driver = &mut disk.driver;
     if !driver.geometry().flush {
         return;
@@ -513,7 +548,7 @@ fn flush(platform: &mut dyn Platform, disk: &mut OwnedDisk, deadline: Tod) {
         return;
     }
     driver.kick(platform);
-    while platform.now() < deadline {
+    while waits(platform) {
         match driver.poll() {
             Some(done) if done.token == LAST_FLUSH => {
                 if done.status != BlockStatus::Ok {

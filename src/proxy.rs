@@ -179,7 +179,12 @@ impl Proxy {
         }
     }
 
-    /// Requests in flight at the disks, and programs that have to be looked after while they run.
+    /// Requests in flight at the disks.
+    pub fn at_disks(&self) -> usize {
+        self.requests.table.in_flight()
+    }
+
+    /// The same, and programs that have to be looked after while they run.
     pub fn in_flight(&self) -> usize {
         self.requests.table.in_flight() + usize::from(self.clients.any(PassThrough::wants_refresh))
     }

@@ -86,6 +86,10 @@ pub enum Request {
         /// Without, as long as its file or block device is.
         bytes: Option<u64>,
     },
+    /// Exchange something for what is on disk by now.
+    Upgrade {
+        what: Upgraded,
+    },
     Trace {
         /// Go on with what comes.
         follow: bool,
@@ -103,6 +107,15 @@ pub struct Reloaded {
     pub configuration: Option<u32>,
 }
 
+/// What is exchanged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Upgraded {
+    /// The one that is asked. It ends when it has answered, and another one follows.
+    Daemon,
+    Appliance,
+}
+
 pub fn socket(config: &Config) -> PathBuf {
     config.in_run_dir("control.sock")
 }
@@ -114,7 +127,8 @@ pub fn ask<T: DeserializeOwned>(config_file: &Path, request: &Request) -> Result
         Request::View { .. }
         | Request::Retry { .. }
         | Request::Reload { .. }
-        | Request::Resize { .. } => DISK_PATIENCE,
+        | Request::Resize { .. }
+        | Request::Upgrade { .. } => DISK_PATIENCE,
         _ => PATIENCE,
     };
     let mut line = String::new();

@@ -27,7 +27,7 @@ use crate::config::{
 use crate::sys::Process;
 use crate::vm::look::NO_ANSWER;
 use crate::vm::looks::which_answer;
-use crate::vm::{self, Backing};
+use crate::vm::{self, no_image, Backing};
 
 /// The first QEMU that runs the appliance, and the first that knows a client's arguments.
 const QEMU_FOR_APPLIANCE: (u32, u32) = (8, 1);
@@ -36,7 +36,6 @@ const QEMU_FOR_CLIENTS: (u32, u32) = (9, 2);
 const PATIENCE: Duration = Duration::from_secs(10);
 /// What to do about [`NO_ANSWER`].
 const HELP_SILENT: &str = "look whether its server or device is there; this was waited for: 10 s";
-const EM_S390: u16 = 22;
 /// What QEMU asks for when a file can be read at any byte although uncached.
 const SAFE_ALIGNMENT: usize = 4096;
 
@@ -313,17 +312,6 @@ const fn is_whole(export: &Export, block: u64) -> bool {
     let per_block = block / SECTOR;
     let whole = export.start.is_multiple_of(per_block);
     per_block <= 1 || whole && export.sectors.is_multiple_of(per_block)
-}
-
-/// Why a file that begins so is not the appliance's image.
-fn no_image(head: &[u8]) -> Option<&'static str> {
-    if !head.starts_with(b"\x7fELF") {
-        return Some("is no ELF file; QEMU would start whatever it is");
-    }
-    // 64 bits, most significant byte first.
-    let (class, machine) = (head.get(4..6), head.get(18..20));
-    let s390x = class == Some(&[2, 2]) && machine == Some(&EM_S390.to_be_bytes());
-    (!s390x).then_some("is an ELF file for another machine than s390x")
 }
 
 /// Warns if the configured QEMU is not right for a client. Which one a client will have is not known here; often it is that one.

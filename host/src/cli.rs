@@ -10,6 +10,7 @@ pub(crate) mod summary;
 #[cfg(test)]
 pub(crate) mod tests;
 pub(crate) mod trace;
+mod upgrade;
 pub(crate) mod view;
 
 use std::io::IsTerminal;
@@ -60,6 +61,8 @@ fn harmless(mut error: clap::Error) -> clap::Error {
 }
 
 pub fn main() -> ExitCode {
+    // Before anybody can give its file another name.
+    let _ = keeper::program();
     let cli = Cli::try_parse().unwrap_or_else(|error| harmless(error).exit());
     start_log(cli.verbose);
     match run(cli.command) {
@@ -127,6 +130,12 @@ fn carry_out(command: Command) -> Result<()> {
             let came_of_it: String = ask(&daemon.config, &request)?;
             say(&format!("{came_of_it}\n"))
         }
+        Command::Upgrade {
+            daemon,
+            only_daemon,
+            appliance,
+        } => upgrade::upgrade(&daemon.config, only_daemon, appliance),
+        Command::Understands(this) => daemon::understands(&this.config, std::io::stdin()),
         Command::Halt(this) => instruct(this, Function::Halt),
         Command::Clear(this) => instruct(this, Function::Clear),
         Command::Cancel(this) => instruct(this, Function::Cancel),

@@ -15,6 +15,7 @@ mod confine;
 mod dump;
 mod handover;
 mod in_use;
+mod launch;
 mod observe;
 mod plugged;
 mod plugging;
@@ -24,6 +25,7 @@ mod resize;
 mod retry;
 mod supervise;
 pub(crate) mod trace;
+mod upgrade;
 mod watchdog;
 
 use std::fs::{self, DirBuilder, File};
@@ -65,6 +67,9 @@ use vcss::control::Loan;
 use handover::{Handover, Left, Resources};
 use plugged::PluggedDevices;
 use supervise::{Stop, Supervisor};
+use upgrade::Upgrades;
+
+pub use upgrade::{understands, UNDERSTANDS};
 
 /// How long clients' disks may take to let requests in flight end, when the daemon is told to stop.
 const RELEASE_LIMIT: Duration = Duration::from_secs(10);
@@ -79,6 +84,12 @@ struct Shared {
     config: Config,
     layout: Layout,
     pool: Pool,
+    /// What is loaded into QEMU.
+    loaded: Loaded,
+    /// What QEMU is bound to.
+    rules: Option<OwnedFd>,
+    /// The memory of the appliance's VM.
+    vm_memory: Mutex<Option<OwnedFd>>,
     windows: Arc<Windows>,
     areas: Areas,
     bell: BellHandle,
@@ -87,6 +98,7 @@ struct Shared {
     reservations: Reservations,
     plugged: PluggedDevices,
     handover: Handover,
+    upgrades: Upgrades,
     /// One for each export, once the appliance serves.
     servers: Mutex<Vec<Server>>,
     /// Held while another configuration is being taken.
@@ -168,6 +180,7 @@ fn run(
     let Resources {
         config,
         pool,
+        image,
         backings,
         lock: _locked,
         links,
@@ -176,6 +189,7 @@ fn run(
     } = resources;
     descriptors::prepare(&config)?;
     let loaded = Loaded::find()?;
+    let rules = confine::of_qemu(&config.appliance);
     let layout = pool.layout().clone();
     let areas = Areas::open(&config, &pool)?;
     let bell = BellHandle::new(areas.numbered().count())?;
@@ -189,6 +203,7 @@ fn run(
     let attentions = attentions?;
     let (nudges, nudge) = UnixStream::pair()?;
     nudge.set_nonblocking(true)?;
+    let upgrades = Upgrades::new(nudge.try_clone()?, signals.try_clone()?);
     let plugged = PluggedDevices::new(&config, nudge);
     let (changes, changed) = mpsc::channel();
     let bells = Bells {
@@ -204,6 +219,9 @@ fn run(
         config,
         layout,
         pool,
+        loaded,
+        rules,
+        vm_memory: Mutex::default(),
         windows: Arc::new(windows),
         areas,
         bell,
@@ -215,6 +233,7 @@ fn run(
         reservations: Reservations::of_us(reserved),
         plugged,
         handover,
+        upgrades,
         servers: Mutex::default(),
         reloading: Mutex::default(),
     });
@@ -228,7 +247,7 @@ fn run(
     })
     .with_context(|| socket.display().to_string())?;
 
-    let mut supervisor = Supervisor::new(&shared, loaded, backings, signals, nudges);
+    let mut supervisor = Supervisor::new(&shared, image, backings, signals, nudges);
     let ended = match &left {
         None => follow_links(&shared, changed)
             .map_err(Stop::from)

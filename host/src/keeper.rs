@@ -21,9 +21,9 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, ExitStatus};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -155,8 +155,20 @@ fn collect(mut child: Child) {
     let _ = builder.spawn(move || child.wait());
 }
 
-/// The program as it is on disk: after an upgrade, the new one.
-fn program() -> io::Result<PathBuf> {
+/// The program as it is on disk: after an upgrade, the new one. The name is the one that this process was started by, whatever name its
+/// own file has been given since; `main` asks for it first.
+pub fn program() -> io::Result<&'static Path> {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    match PROGRAM.get() {
+        Some(path) => Ok(path),
+        None => {
+            let path = current_program()?;
+            Ok(PROGRAM.get_or_init(|| path))
+        }
+    }
+}
+
+fn current_program() -> io::Result<PathBuf> {
     let path = env::current_exe()?;
     let text = path
         .to_str()

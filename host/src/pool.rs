@@ -1,17 +1,18 @@
-//! The pool: what of the appliance VM's memory is ours, and the room behind it for its clients' memory.
+//! The pool: what daemon and appliance share, and where all of the appliance VM's memory is.
 //!
 //! # Purpose
 //!
 //! [`Layout`] says where everything goes: the appliance's private memory, the control area, the daemon's own area, the
-//! clients' areas, and from the next MiB on their windows. [`Pool`] is the memory: a file without a name, as large as the VM's
-//! memory. A client's own memory is laid over its window, see [`Windows`](crate::windows::Windows). That of a channel-level
+//! clients' areas, and from the next MiB on their windows. [`Pool`] is the control area and the areas: a file without a name, in
+//! which each is where the VM has it. Each VM has memory of its own, over which the pool's is laid, and each client's over its window, see
+//! [`Windows`](crate::windows::Windows). That of a channel-level
 //! client is a file that is made here too; its area is the end of it, where its VM can see it.
 //!
 //! # Rules
 //!
 //! * The files have no name, and cannot shrink. Who is not given a descriptor has no way to them.
 //! * The daemon maps the areas and nothing else. It cannot touch a block of data.
-//! * What the daemon and the appliance write themselves has its memory when the pool is made: later there would be
+//! * What the daemon and the appliance write themselves has its memory when the pool, or the VM, is made: later there would be
 //!   nobody to tell that there is none, and a touch would be the end. The rest is sparse.
 
 mod plan;
@@ -116,8 +117,8 @@ impl Pool {
         let file = sealed("stellwerk-pool", layout.total);
         let file = file.with_context(|| no_memory(layout.total))?;
         let ours = Span {
-            offset: 0,
-            length: layout.host.end(),
+            offset: layout.control.offset,
+            length: layout.host.end() - layout.control.offset,
         };
         take(&file, ours)?;
         let mut memories = Vec::new();
@@ -165,6 +166,14 @@ impl Pool {
             memories,
             maps,
         })
+    }
+
+    /// New memory for a VM: areas and windows are laid over it, the rest is the appliance's own.
+    pub fn vm_memory(&self) -> Result<File> {
+        let memory = sealed("stellwerk-memory", self.layout.total);
+        let memory = memory.with_context(|| no_memory(self.layout.total))?;
+        take(&memory, self.layout.private())?;
+        Ok(memory)
     }
 
     pub const fn layout(&self) -> &Layout {

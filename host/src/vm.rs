@@ -7,6 +7,7 @@
 
 mod args;
 mod disk;
+mod image;
 pub mod look;
 pub mod looks;
 mod monitor;
@@ -31,8 +32,9 @@ use rustix::process::Signal;
 use crate::log_limit::LogLimit;
 use crate::sys::{self, Process};
 
-pub use args::{appliance as args, comma_escaped, path_text, Ports, LINK_PORT};
+pub use args::{appliance as args, comma_escaped, path_text, Inherited, LINK_PORT};
 pub use disk::{check_mdev, Backing, QCOW2_MAGIC};
+pub use image::{no_image, Image};
 pub use monitor::{Monitor, MonitorError, MonitorEvent, Outcome, Plug};
 pub use plugs::Pluggable;
 

@@ -23,7 +23,7 @@ mod tests;
 use std::fs::File;
 use std::io;
 use std::mem::offset_of;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,6 +55,10 @@ const MAX_FILLERS: usize = 256;
 const TAKEN_AT_A_TIME: u64 = 1 << 30;
 /// Type of a file system of huge pages.
 const HUGETLBFS: i64 = 0x9584_58F6;
+
+/// Why nothing is laid.
+const NOBODY_LAYS: &str = "what is loaded into QEMU does not answer: it may have ended, or it may be a program that loads nothing \
+     (qemu = \"…\" in [appliance])";
 
 /// Why memory is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -163,6 +167,9 @@ struct State {
 pub struct Windows {
     rooms: Vec<Room>,
     control: Area<'static>,
+    /// What of the pool is laid before anything else.
+    areas: Span,
+    pool: OwnedFd,
     bell: BellHandle,
     former: Former,
     state: Mutex<State>,
@@ -203,6 +210,8 @@ impl Windows {
         Ok(Self {
             rooms,
             control: control.clone(),
+            areas: pool.layout().together,
+            pool: pool.as_fd().try_clone_to_owned()?,
             bell,
             former,
             state: Mutex::new(State {
@@ -245,18 +254,24 @@ impl Windows {
 
     /// A QEMU has been started, and its VM has not run yet: lays all that is to be laid. What cannot be is its client's loss.
     pub fn lay_all(&self, overlay: Overlay) -> Result<()> {
-        // Whether anybody is there who lays is to be known before the first client comes.
-        let mut rooms = self.rooms.iter().map(|room| room.span);
-        let first = rooms.find(|span| span.length != 0);
-        let is_there = first.map_or(Ok(()), |first| overlay.take_back(first.offset, PAGE));
-        self.lay_again(overlay, is_there)
+        let Span { offset, length } = self.areas;
+        match overlay.lay(
+            offset,
+            length.next_multiple_of(PAGE),
+            offset,
+            self.pool.as_fd(),
+        ) {
+            Ok(()) => self.lay_again(overlay),
+            Err(LayError::Gone) => bail!(NOBODY_LAYS),
+            Err(LayError::Refused(error)) => bail!("the areas cannot be laid: {error}"),
+        }
     }
 
     /// The QEMU of another daemon runs. Where it is not known that all is laid, it is laid again, which changes nothing where it is laid
     /// already.
     pub fn runs_already(&self, overlay: Overlay, laid: Laid) -> Result<()> {
         match laid {
-            Laid::Perhaps => self.lay_again(overlay, Ok(())),
+            Laid::Perhaps => self.lay_again(overlay),
             Laid::All => {
                 self.state.lock().overlay = Some(overlay);
                 Ok(())
@@ -264,13 +279,13 @@ impl Windows {
         }
     }
 
-    fn lay_again(&self, overlay: Overlay, is_there: Result<(), LayError>) -> Result<()> {
+    fn lay_again(&self, overlay: Overlay) -> Result<()> {
         let mut state = self.state.lock();
         for (client, room) in self.rooms.iter().enumerate() {
             let Some(regions) = state.regions.get_mut(client) else {
                 continue;
             };
-            let (before, mut is_gone) = (regions.len(), is_there == Err(LayError::Gone));
+            let (before, mut is_gone) = (regions.len(), false);
             regions.retain(|region| match room.lay(&overlay, &region.piece, &region.file) {
                 Ok(()) => true,
                 Err(LayError::Refused(error)) => {
@@ -283,10 +298,7 @@ impl Windows {
                 }
             });
             if is_gone || room.fill(&overlay, regions) == Err(LayError::Gone) {
-                bail!(
-                    "what is loaded into QEMU does not answer: it may have ended, or it may be a program that loads nothing \
-                     (qemu = \"…\" in [appliance])"
-                );
+                bail!(NOBODY_LAYS);
             }
             if regions.len() != before {
                 self.publish(&state, client);

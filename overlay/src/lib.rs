@@ -1,9 +1,9 @@
-//! What is loaded into the appliance's QEMU: it lays clients' memory over windows of the VM's memory.
+//! What is loaded into the appliance's QEMU: it lays what is shared, areas and clients' memory, over the VM's memory.
 //!
 //! # Purpose
 //!
 //! The appliance VM's memory is one file, of which the process that started QEMU, the daemon, has the descriptor. Behind what is
-//! the appliance's own there is room for windows. A client's memory is a file of the client's; when it is mapped over a place in
+//! the appliance's own there is room for areas and for windows. A client's memory is a file of the client's; when it is mapped over a place in
 //! that room, QEMU, its block devices and the VM's CPU reach the client's own pages there.
 //!
 //! The dynamic linker loads this object before QEMU (`LD_PRELOAD`), with [`VARIABLE`] in the environment. A thread of its own then
@@ -54,7 +54,7 @@ pub struct Inherited {
     pub socket: c_int,
     /// Descriptor of the file that is the VM's memory.
     pub memory: c_int,
-    /// Where the room for windows begins in that file.
+    /// Where the room for what is laid begins in that file.
     pub start: u64,
     /// Where it ends.
     pub end: u64,

@@ -27,14 +27,16 @@ def main(arguments):
     def said(pattern):
         return next(found[1] for found in (re.match(pattern, word) for word in arguments) if found)
 
-    with open("/proc/self/fd/" + said(".*,mem-path=/proc/self/fd/([0-9]+)"), "r+b") as pool:
-        control = Area(mmap.mmap(pool.fileno(), 0), int(said("control=(0x[0-9a-f]+)"), 16))
+    with open("/proc/self/fd/" + said(".*,mem-path=/proc/self/fd/([0-9]+)"), "r+b") as file:
+        memory = mmap.mmap(file.fileno(), 0)
     monitor = socket.socket(fileno=int(said("socket,id=monitor,fd=([0-9]+)")))
     for line in monitor.makefile():
         command = json.loads(line)
         monitor.sendall(json.dumps({"return": {}, "id": command["id"]}).encode() + b"\n")
         if command["execute"] == "cont":
             break
+    # By now the areas have been laid over it.
+    control = Area(memory, int(said("control=(0x[0-9a-f]+)"), 16))
     with open(said("file,id=console,path=(.*),append=on"), "a", encoding="ascii") as console:
         for number, line in enumerate(REPORT):
             print(line, file=console, flush=True)

@@ -2,6 +2,7 @@
 import fcntl
 import mmap
 import os
+from pathlib import Path
 import tempfile
 
 from fixture.common import until
@@ -160,9 +161,11 @@ def case_who_has_the_pool(scene):
     for process in filter(str.isdecimal, os.listdir("/proc")):
         try:
             files = [os.stat(f"/proc/{process}/fd/{fd}") for fd in os.listdir(f"/proc/{process}/fd")]
+            maps = Path(f"/proc/{process}/maps").read_text().splitlines()
         except OSError:
             continue
-        if any((file.st_dev, file.st_ino) == (pool.st_dev, pool.st_ino) for file in files):
+        has_mapped = any(f" {pool.st_ino} " in line and "stellwerk-pool" in line for line in maps)
+        if has_mapped or any((file.st_dev, file.st_ino) == (pool.st_dev, pool.st_ino) for file in files):
             owners.add(int(process))
     assert owners == {status["daemon"]["pid"], scene.keeper_pid(), status["appliance"]["pid"]}, owners
     # A channel-level client's memory cannot be cut off under whoever uses it.

@@ -172,7 +172,8 @@ pub struct Order {
 impl Order {
     /// Serve.
     pub const SERVE: u32 = 0;
-    /// Take no new requests, let those in flight end, flush, and stop.
+    /// Take no new requests, let those in flight end, flush, and stop. Until it has flushed, an appliance that finds [`Self::SERVE`] again
+    /// serves on.
     pub const SHUT_DOWN: u32 = 1;
 }
 

@@ -9,6 +9,7 @@ use dasd_tools::format::Layout;
 use strum::VariantNames;
 
 use crate::config::parse_size;
+use crate::daemon::UNDERSTANDS;
 use crate::keeper;
 use crate::vm::look;
 
@@ -78,6 +79,20 @@ pub enum Command {
         #[arg(value_parser = size)]
         size: Option<u64>,
     },
+    /// Exchange the daemon and the appliance for what is on disk by now; clients wait for a moment, and notice nothing else
+    Upgrade {
+        #[command(flatten)]
+        daemon: Daemon,
+        /// The daemon only
+        #[arg(long = "daemon", conflicts_with = "appliance")]
+        only_daemon: bool,
+        /// The appliance only: its image, and its QEMU
+        #[arg(long)]
+        appliance: bool,
+    },
+    /// Say whether this program could follow a daemon: what that asks before it is exchanged
+    #[command(hide = true, name = UNDERSTANDS)]
+    Understands(Written),
     /// List the appliance's subchannels, in the columns of lscss, and who has them
     Lscss(Show),
     /// Run a channel program on a subchannel that no client has

@@ -12,6 +12,7 @@
 use std::fmt::{Display, Write as _};
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::ops::Range;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -71,7 +72,7 @@ pub fn save(
         run_dir.join(format!("{name}.memory")),
     );
     let saved = write(&text, |file| file.write_all_at(about.as_bytes(), 0))
-        .and_then(|()| write(&memory, |file| copy(&shared.pool, length, file)));
+        .and_then(|()| write(&memory, |file| copy_parts(shared, length, file)));
     if saved.is_err() {
         // Half of it is of no use.
         let _ = fs::remove_file(&text);
@@ -88,14 +89,23 @@ fn write(path: &Path, write: impl FnOnce(&File) -> io::Result<()>) -> Result<()>
         .with_context(|| path.display().to_string())
 }
 
-/// Copies the beginning of the pool, but for pages that are zero.
-fn copy(pool: impl AsFd, length: u64, to: &File) -> io::Result<()> {
+/// Copies so many bytes: of the VM's own memory, and behind it of the pool.
+fn copy_parts(shared: &Shared, length: u64, to: &File) -> io::Result<()> {
     to.set_len(length)?;
+    let private = shared.layout.private().end().min(length);
+    if let Some(memory) = &*shared.vm_memory.lock() {
+        copy(memory, 0..private, to)?;
+    }
+    copy(&shared.pool, private..length, to)
+}
+
+/// Copies a part of a file to the same place of another one, but for pages that are zero.
+fn copy(from: impl AsFd, part: Range<u64>, to: &File) -> io::Result<()> {
     let mut buffer = vec![0; MIB as usize];
-    let mut at = 0;
-    while at < length {
-        let wanted = (length - at).min(MIB) as usize;
-        let got = rustix::io::pread(&pool, &mut buffer[..wanted], at)?;
+    let mut at = part.start;
+    while at < part.end {
+        let wanted = (part.end - at).min(MIB) as usize;
+        let got = rustix::io::pread(&from, &mut buffer[..wanted], at)?;
         if got == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
@@ -137,7 +147,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("memory");
         let length = 8 * MIB + PAGE as u64;
-        write(&path, |file| copy(&pool, length, file)).unwrap();
+        let copied = |file: &File| {
+            file.set_len(length)?;
+            copy(&pool, 0..length, file)
+        };
+        write(&path, copied).unwrap();
         let saved = fs::read(&path).unwrap();
         assert_eq!(saved.len() as u64, length);
         assert_eq!(&saved[2 * MIB as usize + 5000..][..4], b"ours");

@@ -28,10 +28,10 @@ use crate::pool::{FileIdentity, Layout, Pool};
 use crate::store::{Key, Record, Store};
 use crate::sys;
 use crate::vhost::{self, Connection};
-use crate::vm::Backing;
+use crate::vm::{Backing, Image};
 
 /// How [`Left`] is written.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// So many daemons, one after the other, may die while they take it over.
 const MOST_ATTEMPTS: u32 = 3;
 /// How long the appliance's QEMU may take to end when nobody can take it over.
@@ -57,6 +57,8 @@ pub struct Left {
     /// The process of the daemon that goes on with it.
     daemon: Key,
     pool: Key,
+    /// A copy of the appliance's image.
+    image: Key,
     /// Memory of clients that are channel-level.
     pub memories: Vec<Option<Key>>,
     pub exports: Vec<LeftExport>,
@@ -97,6 +99,8 @@ pub struct LeftLink {
 pub struct LeftVm {
     pub pid: u32,
     pub process: Key,
+    /// Its memory.
+    pub memory: Key,
     pub overlay: Key,
     pub monitor: Key,
     pub link: Key,
@@ -118,12 +122,56 @@ impl Left {
     pub fn export(&self, part: Part) -> Option<LeftExport> {
         self.exports.iter().find(|it| it.part == part).copied()
     }
+
+    /// The configuration and the layout, if all is as this program would have it.
+    fn understood(&self, config_file: &Path) -> Result<(Config, Layout)> {
+        ensure!(self.version == VERSION, "it is of version {}", self.version);
+        let mut config = Config::parse(config_file, &self.config)?.seated(&self.seats);
+        let layout = self.layout.clone();
+        // It stays what it was, whatever the configuration would have now.
+        config.appliance.private = layout.control.offset;
+        layout.check(&config)?;
+        ensure!(
+            config
+                .exports()
+                .all(|(part, _)| self.export(part).is_some()),
+            "it did not serve yet"
+        );
+        Ok((config, layout))
+    }
 }
 
 impl LeftVm {
     fn keys(&self) -> impl Iterator<Item = Key> {
-        let all = [self.process, self.overlay, self.monitor, self.link];
+        let Self {
+            process,
+            memory,
+            overlay,
+            monitor,
+            link,
+            ..
+        } = *self;
+        let all = [process, memory, overlay, monitor, link];
         all.into_iter().chain(self.messages)
+    }
+}
+
+/// All that is written down, for another program to say whether it could follow.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Succession {
+    left: Left,
+    connections: Vec<Connection>,
+}
+
+impl Succession {
+    pub fn check(&self, config_file: &Path) -> Result<()> {
+        self.left.understood(config_file)?;
+        let mut connections = self.connections.iter();
+        ensure!(
+            connections.all(Connection::is_understood),
+            "it has connections of another version"
+        );
+        Ok(())
     }
 }
 
@@ -139,6 +187,7 @@ pub struct Handover {
 pub struct Resources {
     pub config: Config,
     pub pool: Pool,
+    pub image: Image,
     pub backings: Vec<Option<Backing>>,
     /// The run directory, this daemon's as long as it is open.
     pub lock: OwnedFd,
@@ -160,6 +209,7 @@ impl Resources {
         lock: OwnedFd,
         store: Arc<Store>,
     ) -> Result<Self> {
+        let image = Image::read(&config.appliance.image)?;
         let (mut links, mut left_links) = (Vec::new(), Vec::new());
         for client in &config.clients {
             let link = client.is_channel_level().then(|| -> Result<_> {
@@ -186,6 +236,7 @@ impl Resources {
             lock: store.keep(&lock)?,
             daemon: store.keep(this_process()?)?,
             pool: store.keep(&pool)?,
+            image: store.keep(&image)?,
             memories: memories.collect::<std::io::Result<_>>()?,
             exports: Vec::new(),
             links: left_links,
@@ -203,6 +254,7 @@ impl Resources {
         Ok(Self {
             config,
             pool,
+            image,
             backings,
             lock,
             links,
@@ -218,18 +270,7 @@ impl Resources {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error).context("its record"),
         };
-        ensure!(left.version == VERSION, "it is of version {}", left.version);
-        let mut config = Config::parse(config_file, &left.config)?.seated(&left.seats);
-        let layout = left.layout.clone();
-        // It stays what it was, whatever the configuration would have now.
-        config.appliance.private = layout.control.offset;
-        layout.check(&config)?;
-        ensure!(
-            config
-                .exports()
-                .all(|(part, _)| left.export(part).is_some()),
-            "it did not serve yet"
-        );
+        let (config, layout) = left.understood(config_file)?;
         let file = |key| store.get(key).map(File::from);
         let memories = left.memories.iter();
         let memories = memories.map(|key| key.map(file).transpose());
@@ -256,6 +297,7 @@ impl Resources {
         Ok(Some(Self {
             config,
             pool,
+            image: Image::take_over(store.get(left.image)?),
             backings: left.backings.clone(),
             lock: store.get(left.lock)?,
             links,
@@ -279,6 +321,18 @@ impl Handover {
         }
     }
 
+    /// What another daemon would find now.
+    pub fn succession(&self) -> Result<Succession> {
+        let left = self.state.lock().1.clone();
+        let mut connections = Vec::new();
+        for export in &left.exports {
+            let (_, connection) = Record::<Connection>::open(&self.store, export.record)?;
+            // Nobody may be connected.
+            connections.extend(Some(connection).filter(Connection::is_understood));
+        }
+        Ok(Succession { left, connections })
+    }
+
     /// There is another VM, or none.
     pub fn change_vm(&self, vm: Option<LeftVm>) {
         let mut before = None;
@@ -286,6 +340,14 @@ impl Handover {
         for key in before.iter().flat_map(LeftVm::keys) {
             self.store.forget(key);
         }
+    }
+
+    /// The appliance is started with another image from now on.
+    pub fn change_image(&self, image: &Image) -> std::io::Result<()> {
+        let mut key = self.keep(image)?;
+        self.change(|left| std::mem::swap(&mut left.image, &mut key));
+        self.store.forget(key);
+        Ok(())
     }
 
     /// A channel-level client's VM has come or gone.
@@ -388,7 +450,7 @@ impl Handover {
         let links = left.links.iter().flatten();
         let links = links.flat_map(|it| [Some(it.listener), it.link.map(|(key, _)| key)]);
         let vm = left.vm.iter().flat_map(LeftVm::keys);
-        let own = [Key::FIRST, left.lock, left.daemon, left.pool];
+        let own = [Key::FIRST, left.lock, left.daemon, left.pool, left.image];
         let memories = left.memories.iter().copied().flatten();
         let wanted: std::collections::BTreeSet<Key> = own
             .into_iter()

@@ -12,8 +12,8 @@ use vcss::control::{DeviceLife, HOST};
 use super::in_use::in_use;
 use super::reload::{self, Taking};
 use super::trace::Tracer;
-use super::{observe, resize, retry, Shared};
-use crate::api::{Answer, Request};
+use super::{observe, resize, retry, upgrade, Shared};
+use crate::api::{Answer, Request, Upgraded};
 use crate::remote::{HostClient, Purpose};
 
 /// How often a trace that is followed is looked at.
@@ -65,7 +65,21 @@ pub fn answer(
         }
         Request::Retry { name } => answer.send(said(retry::retry(shared, &name))),
         Request::Resize { disk, bytes } => answer.send(said(resize::resize(shared, &disk, bytes))),
+        Request::Upgrade { what } => upgrade(shared, what, answer),
         Request::Trace { follow } => trace(shared, follow, answer),
+    }
+}
+
+fn upgrade(shared: &Shared, what: Upgraded, answer: &mut Answer) -> io::Result<()> {
+    match what {
+        Upgraded::Appliance => answer.send(said(upgrade::upgrade_appliance(shared))),
+        Upgraded::Daemon => match upgrade::check_successor(shared) {
+            Ok(()) => {
+                answer.send(Ok(()))?;
+                reload::give_way(shared)
+            }
+            Err(error) => answer.send::<()>(Err(format!("{error:#}"))),
+        },
     }
 }
 

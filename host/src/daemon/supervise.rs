@@ -8,9 +8,12 @@
 //! * No system call is made here that a file of somebody's can hold up. Signals are looked at all the while.
 //! * A VM is started again only when the one before has ended: what that still reads would come into the clients' memory.
 
+mod exchange;
+mod succession;
+
 use std::convert::Infallible;
 use std::io::Read;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
@@ -19,8 +22,8 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::process::Signal;
 use vcss::control::{Life, Order};
 
-use super::confine;
-use super::handover::{Left, LeftVm};
+use super::handover::LeftVm;
+use super::launch::{launch, Launched};
 use super::plugged::PAUSE;
 use super::plugging::{Plugger, Qemu};
 use super::reload::Settling;
@@ -29,8 +32,8 @@ use super::Shared;
 use crate::doorbell::Request;
 use crate::layout::AreaNumber;
 use crate::sys;
-use crate::vm::{self, console_report, Backing, Monitor, MonitorError, Pluggable, Ports, Vm};
-use crate::windows::{Laid, Loaded, Overlay};
+use crate::vm::{console_report, Backing, Image, Monitor, MonitorError, Pluggable, Vm};
+use crate::windows::Overlay;
 
 /// How long the appliance may take to serve.
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -65,10 +68,8 @@ impl<E: Into<anyhow::Error>> From<E> for Stop {
 /// Starts the VM, starts it again, ends it.
 pub struct Supervisor<'a> {
     shared: &'a Shared,
-    /// What is loaded into QEMU.
-    loaded: Loaded,
-    /// What QEMU is bound to.
-    rules: Option<OwnedFd>,
+    /// What the VM is started with.
+    image: Image,
     plugger: Plugger<'a>,
     watchdog: Watchdog<'a>,
     settling: Settling<'a>,
@@ -95,15 +96,14 @@ enum Event {
 impl<'a> Supervisor<'a> {
     pub fn new(
         shared: &'a Shared,
-        loaded: Loaded,
+        image: Image,
         backings: Vec<Option<Backing>>,
         signals: UnixStream,
         nudges: UnixStream,
     ) -> Self {
         Self {
             shared,
-            loaded,
-            rules: confine::of_qemu(&shared.config.appliance),
+            image,
             plugger: Plugger::new(shared, backings),
             watchdog: Watchdog::new(shared),
             settling: Settling::new(shared),
@@ -131,104 +131,56 @@ impl<'a> Supervisor<'a> {
             return Err(anyhow!("{}", refused.join("\n")).into());
         }
         self.plugger.is_first = false;
-        self.run(began)
-    }
-
-    /// Takes over the VM that another daemon has left. One that does not serve yet is ended, and started anew.
-    pub fn take_over(&mut self, left: &Left, laid: Laid) -> Result<(), Stop> {
-        self.plugger.is_first = false;
-        let Some(vm) = &left.vm else {
-            return self.start_again();
-        };
-        let handover = &self.shared.handover;
-        // Without its process no other one may be started: it would be beside this one.
-        let process = handover
-            .get(vm.process)
-            .context("the appliance's process was not kept")?;
-        let messages = vm.messages.and_then(|key| handover.get(key).ok());
-        self.vm = Some(Vm::take_over(vm.pid, process, messages)?);
-        self.console_from = vm.console_from;
-        self.shared.run.lock().pid = vm.pid;
-        let Some(since) = vm.serving_since else {
-            return self.start_again();
-        };
-        if let Err(error) = self.take_over_ways(vm, left.daemons, laid) {
-            tracing::error!("the appliance's VM cannot be taken over: {error:#}");
-            return self.start_again();
-        }
-        let ago = sys::uptime().saturating_sub(since);
-        self.shared.run.lock().serving_since = Instant::now().checked_sub(ago);
-        self.watchdog.begin();
-        Ok(())
-    }
-
-    /// The ways into that VM but for the monitor.
-    fn take_over_ways(&self, left: &LeftVm, daemons: u32, laid: Laid) -> Result<()> {
-        let handover = &self.shared.handover;
-        let (overlay, process) = (handover.get(left.overlay)?, handover.get(left.process)?);
-        let overlay = Overlay::go_on(overlay, process, daemons);
-        self.shared.windows.runs_already(overlay, laid)?;
-        let link = UnixStream::from(handover.get(left.link)?);
-        self.shared.bell.request(Request::Link { link });
-        Ok(())
-    }
-
-    /// The monitor of that VM. QEMU may be held up just now, so nobody waits for this.
-    pub fn take_over_monitor(&mut self, left: &Left) {
-        let Some(vm) = left.vm.as_ref().filter(|vm| vm.serving_since.is_some()) else {
-            return;
-        };
-        // Another one was started.
-        if self.vm.as_ref().is_none_or(|it| it.pid() != vm.pid) {
-            return;
-        }
-        let monitor = self.shared.handover.get(vm.monitor).map(UnixStream::from);
-        let monitor = monitor.map_err(MonitorError::from).and_then(|monitor| {
-            Monitor::take_over(monitor, self.signals.try_clone()?, left.daemons)
-        });
-        match monitor {
-            Ok(monitor) => self.plugger.take_over(monitor, &vm.sizes),
-            // Its end is noticed as any other is, and who has told us to stop is heard.
-            Err(error) => {
-                tracing::warn!(%error, "the monitor of the appliance's QEMU cannot be taken over")
-            }
-        }
+        self.run(began, START_LIMIT)
     }
 
     fn start(&mut self) -> Result<(), Stop> {
         let began = Instant::now();
         self.start_qemu()?;
-        self.run(began)
+        self.run(began, START_LIMIT)
     }
 
     /// Starts QEMU and gives it its devices, but for those that hold it up: for each of these it is started once more.
     fn start_qemu(&mut self) -> Result<()> {
         while self.told.is_none() {
             // First of all: looks take descriptors, too.
-            let monitor = self.launch()?;
+            let launched = launch(self.shared, &self.image)?;
+            let monitor = self.adopt(launched)?;
             let whats = self.plugger.begin_all();
             self.finish_looks(&whats)?;
             if self.told.is_some() {
                 break;
             }
-            let connected = Monitor::connect(monitor, self.signals.try_clone()?);
-            if connected.is_ok() {
-                self.lay_windows()?;
-            }
-            match connected.and_then(|monitor| self.plugger.plug_in_all(monitor, &whats)) {
-                // A signal is taken by whoever waits for the VM.
-                Ok(Qemu::Answers) | Err(MonitorError::Told) => break,
-                Ok(Qemu::IsHeldUp) if self.plugger.is_first => break,
+            let monitor = Monitor::connect(monitor, self.signals.try_clone()?);
+            match self.equip(monitor, &whats)? {
+                Qemu::Answers => break,
+                Qemu::IsHeldUp if self.plugger.is_first => break,
                 // It has never run: nothing that it still does can come into anybody's memory.
-                Ok(Qemu::IsHeldUp) => {
+                Qemu::IsHeldUp => {
                     self.kill_vm();
                     self.forget_vm();
                 }
-                Err(MonitorError::Ended(_)) => return Err(self.did_not_come_up()),
-                Err(error) => return Err(error.into()),
             }
         }
         Ok(())
+    }
+
+    /// Gives a QEMU that has made its VM the clients' memory, and its devices.
+    fn equip(
+        &mut self,
+        monitor: Result<Monitor, MonitorError>,
+        whats: &[Pluggable],
+    ) -> Result<Qemu> {
+        if monitor.is_ok() {
+            self.lay_windows()?;
+        }
+        match monitor.and_then(|monitor| self.plugger.plug_in_all(monitor, whats)) {
+            Ok(qemu) => Ok(qemu),
+            // A signal is taken by whoever waits for the VM.
+            Err(MonitorError::Told) => Ok(Qemu::Answers),
+            Err(MonitorError::Ended(_)) => Err(self.did_not_come_up()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Waits until all these have been looked at, or time is up; or the VM has ended, or a signal has come.
@@ -243,39 +195,29 @@ impl<'a> Supervisor<'a> {
         Ok(())
     }
 
-    /// Starts QEMU, with devices still to be given; our end of its monitor.
-    fn launch(&mut self) -> Result<UnixStream> {
+    /// A QEMU that has been started is the appliance's from now on; our end of its monitor. None other runs by now.
+    fn adopt(&mut self, launched: Launched) -> Result<UnixStream> {
+        let Launched {
+            vm,
+            memory,
+            overlay,
+            monitor,
+            link,
+        } = launched;
         let config = &self.shared.config;
-        let (ours, theirs) = UnixStream::pair()?;
-        let (link, for_link) = UnixStream::pair()?;
-        let (overlay, for_overlay) = Overlay::sockets()?;
-        let (layout, pool) = (&self.shared.layout, self.shared.pool.as_fd());
-        let inherited = [
-            pool,
-            theirs.as_fd(),
-            for_link.as_fd(),
-            for_overlay.as_fd(),
-            self.loaded.as_fd(),
-        ];
-        let ports = Ports {
-            monitor: theirs.as_raw_fd(),
-            link: for_link.as_raw_fd(),
-        };
-        let args = vm::args(config, layout, pool.as_raw_fd(), ports)?;
-        let environment = (self.loaded).environment(for_overlay.as_fd(), pool, layout.room());
         self.shared.areas.restore(config)?;
         self.shared.areas.forget_life();
+        self.shared.areas.order(Order::SERVE)?;
         let console = self.shared.config.in_run_dir("console.log");
         self.console_from = std::fs::metadata(&console).map_or(0, |about| about.len());
-        let (program, rules) = (&config.appliance.qemu, self.rules.as_ref().map(AsFd::as_fd));
-        let vm = Vm::start(program, &args, environment, &inherited, rules)?;
         let handover = &self.shared.handover;
         let messages = vm.stderr().map(|stderr| handover.keep(stderr));
         handover.change_vm(Some(LeftVm {
             pid: vm.pid(),
             process: handover.keep(vm.ended())?,
+            memory: handover.keep(&memory)?,
             overlay: handover.keep(&overlay)?,
-            monitor: handover.keep(&ours)?,
+            monitor: handover.keep(&monitor)?,
             link: handover.keep(&link)?,
             messages: messages.transpose()?,
             console_from: self.console_from,
@@ -287,17 +229,18 @@ impl<'a> Supervisor<'a> {
         link.set_nonblocking(true)?;
         self.shared.bell.request(Request::Link { link });
         self.shared.run.lock().pid = vm.pid();
+        *self.shared.vm_memory.lock() = Some(memory.into());
         tracing::info!(
             pid = vm.pid(),
             accel = config.appliance.accel.to_string(),
             "appliance started"
         );
         self.vm = Some(vm);
-        Ok(ours)
+        Ok(monitor)
     }
 
-    /// Lets the VM run and waits until the appliance serves.
-    fn run(&mut self, began: Instant) -> Result<(), Stop> {
+    /// Lets the VM run and waits until the appliance serves, for so long.
+    fn run(&mut self, began: Instant, limit: Duration) -> Result<(), Stop> {
         self.plugger.next_check = Some(Instant::now() + PAUSE);
         match self.plugger.monitor.as_mut().map(Monitor::go_on) {
             None | Some(Ok(()) | Err(MonitorError::Told)) => {}
@@ -315,8 +258,8 @@ impl<'a> Supervisor<'a> {
                 Life::Failed => return Err(self.did_not_come_up().into()),
                 Life::Starting | Life::Stopping | Life::Stopped => {}
             }
-            if runs.elapsed() > START_LIMIT {
-                let limit = START_LIMIT.as_secs();
+            if runs.elapsed() > limit {
+                let limit = limit.as_secs();
                 let monitor = self.plugger.monitor.as_mut();
                 if watchdog::diagnose(self.shared, &"the appliance does not serve", monitor) {
                     self.wait_until(watchdog::LAST_WORDS, |_| false)?;
@@ -354,6 +297,9 @@ impl<'a> Supervisor<'a> {
             if let Event::Ended = self.next(pause)? {
                 self.revive()?;
             }
+            if let Some(order) = self.shared.upgrades.take() {
+                self.exchange(order)?;
+            }
             if self.plugger.plug_in_due() == Qemu::IsHeldUp {
                 self.kill_vm();
             }
@@ -380,6 +326,7 @@ impl<'a> Supervisor<'a> {
             // Who waits for it is not to count the time until it serves again.
             self.shared.areas.forget_life();
             self.rest()?;
+            self.take_new_image();
             let restarts = {
                 let mut run = self.shared.run.lock();
                 run.restarts += 1;

@@ -163,6 +163,22 @@ impl Layout {
         places.filter(is_free).min_by_key(|place| place.offset)
     }
 
+    /// The appliance's own memory.
+    pub const fn private(&self) -> Span {
+        Span {
+            offset: 0,
+            length: self.control.offset,
+        }
+    }
+
+    /// Where areas and windows are.
+    pub const fn shared(&self) -> Span {
+        Span {
+            offset: self.together.offset,
+            length: self.total - self.together.offset,
+        }
+    }
+
     /// Where the room for windows is.
     pub const fn room(&self) -> Span {
         let start = self.together.end();

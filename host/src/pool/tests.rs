@@ -169,8 +169,11 @@ fn a_pool_cannot_shrink_and_only_its_windows_are_sparse() {
     let memory = pool.memory(1).unwrap();
     assert_eq!(memory.metadata().unwrap().len(), layout.windows[1].length);
     assert!(pool.memory(0).is_none(), "a stock VM brings its own");
+    let vm = pool.vm_memory().unwrap();
+    assert_eq!(vm.metadata().unwrap().len(), layout.total);
     for (file, own) in [
-        (&pool.file, layout.areas[0].end()),
+        (&pool.file, layout.areas[0].end() - layout.control.offset),
+        (&vm, layout.control.offset),
         (memory, layout.areas[1].length),
     ] {
         assert!(is_sealed(file));

@@ -15,22 +15,20 @@ pub const LINK_PORT: &str = "org.stellwerk.link";
 /// System calls that QEMU does not need: it starts no program, and changes neither its user nor its limits.
 const SANDBOX: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
 
-/// QEMU's ends of the ways to it.
+/// What QEMU inherits.
 #[derive(Clone, Copy, Debug)]
-pub struct Ports {
+pub struct Inherited {
+    /// The file that is the VM's memory.
+    pub memory: RawFd,
+    pub image: RawFd,
+    /// Its ends of the ways to it.
     pub monitor: RawFd,
     /// The appliance's serial port.
     pub link: RawFd,
 }
 
-/// All arguments, but for what is given to the running VM: see [`Pluggable`](super::Pluggable). The VM's memory is the open file
-/// `pool`. It waits to be told to run, by the monitor.
-pub fn appliance(
-    config: &Config,
-    layout: &Layout,
-    pool: RawFd,
-    ports: Ports,
-) -> Result<Vec<String>> {
+/// All arguments, but for what is given to the running VM: see [`Pluggable`](super::Pluggable). It waits to be told to run, by the monitor.
+pub fn appliance(config: &Config, layout: &Layout, inherited: Inherited) -> Result<Vec<String>> {
     let this = &config.appliance;
     let run = |name: &str| comma_escaped(&this.run_dir.join(name));
     let mut args: Vec<String> = Vec::new();
@@ -40,26 +38,32 @@ pub fn appliance(
             args.push(value);
         }
     };
+    let Inherited {
+        memory,
+        image,
+        monitor,
+        link,
+    } = inherited;
     let machine = format!("s390-ccw-virtio,memory-backend=pool,accel={}", this.accel);
     add("-machine", machine);
     add(
         "-object",
         format!(
-            "memory-backend-file,id=pool,mem-path=/proc/self/fd/{pool},share=on,size={}",
+            "memory-backend-file,id=pool,mem-path=/proc/self/fd/{memory},share=on,size={}",
             layout.total
         ),
     );
     add("-m", format!("{}M", layout.total / MIB));
     add("-smp", this.accel.smp().into());
     add("-bios", path_text(&config.no_firmware())?.into());
-    add("-kernel", path_text(&this.image)?.into());
+    add("-kernel", format!("/proc/self/fd/{image}"));
     let append = format!("control={:#x} {}", layout.control.offset, this.append);
     add("-append", append.trim_end().into());
     add("-S", String::new());
     let log = run("console.log")?;
     add("-chardev", format!("file,id=console,path={log},append=on"));
     add("-device", "sclpconsole,chardev=console".into());
-    add("-chardev", format!("socket,id=link,fd={}", ports.link));
+    add("-chardev", format!("socket,id=link,fd={link}"));
     add(
         "-device",
         format!(
@@ -80,10 +84,7 @@ pub fn appliance(
         };
         add("-device", text);
     }
-    add(
-        "-chardev",
-        format!("socket,id=monitor,fd={}", ports.monitor),
-    );
+    add("-chardev", format!("socket,id=monitor,fd={monitor}"));
     add("-mon", "chardev=monitor,mode=control".into());
     add("-action", "panic=exit-failure".into());
     if this.watchdog_seconds() != 0 {
@@ -128,11 +129,13 @@ mod tests {
     fn with(keys: &str) -> Vec<String> {
         let text = format!("[appliance]\nimage = \"i\"\nrun_dir = \"/run/x\"\n{keys}");
         let config = Config::parse(Path::new("alone.toml"), &text).unwrap();
-        let ports = Ports {
-            monitor: 4,
-            link: 5,
+        let inherited = Inherited {
+            memory: 3,
+            image: 4,
+            monitor: 5,
+            link: 6,
         };
-        appliance(&config, &Layout::of(&config), 3, ports).unwrap()
+        appliance(&config, &Layout::of(&config), inherited).unwrap()
     }
 
     #[test]

@@ -46,16 +46,16 @@ impl Loaded {
         )
     }
 
-    /// What QEMU has in its environment besides. The VM's memory is `pool` there, and `room` of it is for windows.
+    /// What QEMU has in its environment besides. The VM's memory is `memory` there, and `room` of it is for areas and windows.
     pub fn environment(
         &self,
         theirs: BorrowedFd<'_>,
-        pool: BorrowedFd<'_>,
+        memory: BorrowedFd<'_>,
         room: Span,
     ) -> [(&'static str, String); 2] {
         let inherited = Inherited {
             socket: theirs.as_raw_fd(),
-            memory: pool.as_raw_fd(),
+            memory: memory.as_raw_fd(),
             start: room.offset,
             end: room.end(),
         };

@@ -1,0 +1,182 @@
+//! `stellwerk upgrade`: another appliance, or another daemon, in place of the one that runs.
+//!
+//! # How
+//!
+//! What can be done while everything goes on is done by whoever serves the command: the new image is read, and its QEMU is started
+//! beside the one that runs; the program on disk is asked whether it understands what this daemon leaves. The exchange of the
+//! appliance is the supervisor's. The daemon is exchanged by its death, which clients do not notice.
+//!
+//! # Rules
+//!
+//! * What is wrong with the new one changes nothing.
+//! * Nothing is exchanged while somebody has a disk in maintenance: that would be broken off.
+//! * A QEMU with arguments of an administrator's is not started beside another one: both would have the same sockets and files.
+
+use std::fs::File;
+use std::io::{Read, Seek, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{self, Sender};
+use std::time::Duration;
+
+use anyhow::{bail, ensure, Context, Result};
+use parking_lot::Mutex;
+use rustix::fs::{memfd_create, MemfdFlags};
+use vcss::control::LoanState;
+
+use super::handover::Succession;
+use super::launch::{launch, Launched};
+use super::Shared;
+use crate::config::{Config, SubchannelSource};
+use crate::keeper;
+use crate::sys::Process;
+use crate::vm::{Image, Monitor};
+
+/// The hidden command by which a program says whether it can follow this daemon.
+pub const UNDERSTANDS: &str = "understands";
+/// How long it may take for that.
+const PATIENCE: Duration = Duration::from_secs(10);
+const ONE_AT_A_TIME: &str = "another upgrade is under way";
+
+/// An order to the supervisor.
+#[derive(Debug)]
+pub struct Exchange {
+    pub image: Image,
+    pub prepared: Option<Prepared>,
+    /// What has come of it.
+    pub done: Sender<Result<String, String>>,
+}
+
+/// A QEMU that waits beside the one that runs.
+#[derive(Debug)]
+pub struct Prepared {
+    pub launched: Launched,
+    pub monitor: Monitor,
+}
+
+/// The way of these orders to the supervisor.
+#[derive(Debug)]
+pub struct Upgrades {
+    /// Held by the one who upgrades.
+    one: Mutex<()>,
+    asked: Mutex<Option<Exchange>>,
+    /// Wakes the supervisor.
+    nudge: UnixStream,
+    /// Readable when the daemon is told to stop.
+    signals: UnixStream,
+}
+
+impl Upgrades {
+    pub fn new(nudge: UnixStream, signals: UnixStream) -> Self {
+        Self {
+            one: Mutex::default(),
+            asked: Mutex::default(),
+            nudge,
+            signals,
+        }
+    }
+
+    /// What is to be done now.
+    pub fn take(&self) -> Option<Exchange> {
+        self.asked.lock().take()
+    }
+}
+
+/// Exchanges the appliance; what has come of it.
+pub fn upgrade_appliance(shared: &Shared) -> Result<String> {
+    let upgrades = &shared.upgrades;
+    let _one = upgrades.one.try_lock().context(ONE_AT_A_TIME)?;
+    ensure_no_maintenance(shared)?;
+    let image = Image::read(&shared.config.appliance.image)?;
+    let prepared = match can_be_prepared(&shared.config) {
+        true => Some(prepare(shared, &image).context("the new QEMU does not start")?),
+        false => None,
+    };
+    let (done, outcome) = mpsc::channel();
+    *upgrades.asked.lock() = Some(Exchange {
+        image,
+        prepared,
+        done,
+    });
+    let _ = (&upgrades.nudge).write(&[0]);
+    match outcome.recv() {
+        Ok(outcome) => outcome.map_err(anyhow::Error::msg),
+        Err(_) => bail!("the daemon was told to stop"),
+    }
+}
+
+/// Whether a second QEMU can be started beside the first.
+fn can_be_prepared(config: &Config) -> bool {
+    let mut subchannels = config.subchannels.iter();
+    let has_own = subchannels.any(|it| matches!(it.source, SubchannelSource::Qemu(_)));
+    config.appliance.qemu_args.is_empty() && !has_own
+}
+
+fn prepare(shared: &Shared, image: &Image) -> Result<Prepared> {
+    let mut launched = launch(shared, image)?;
+    let signals = shared.upgrades.signals.try_clone()?;
+    match Monitor::connect(launched.monitor.try_clone()?, signals) {
+        Ok(monitor) => Ok(Prepared { launched, monitor }),
+        Err(error) => {
+            let said = launched.vm.messages().join("\n    ");
+            Err(error).context(said)
+        }
+    }
+}
+
+fn ensure_no_maintenance(shared: &Shared) -> Result<()> {
+    for (index, disk) in shared.config.disks.iter().enumerate() {
+        let state = shared.areas.maintenance(index)?;
+        ensure!(
+            matches!(state, LoanState::Own | LoanState::Refused),
+            "disk \"{}\" is in maintenance: try again when that has ended",
+            disk.name
+        );
+    }
+    Ok(())
+}
+
+/// Whether this daemon can be followed by the program that is on disk.
+pub fn check_successor(shared: &Shared) -> Result<()> {
+    let _one = shared.upgrades.one.try_lock().context(ONE_AT_A_TIME)?;
+    ensure_no_maintenance(shared)?;
+    ensure!(
+        shared.handover.store.keeper().is_some(),
+        "nobody keeps this daemon's connections: it was started by neither a keeper nor systemd with a descriptor store"
+    );
+    let program = keeper::program()?;
+    let named = || format!("{} cannot follow this daemon", program.display());
+    let mut order = File::from(memfd_create("succession", MemfdFlags::CLOEXEC)?);
+    serde_json::to_writer(&order, &shared.handover.succession()?)?;
+    order.rewind()?;
+    let mut command = Command::new(program);
+    command
+        .arg(UNDERSTANDS)
+        .arg(&shared.config.places.file)
+        .stdin(Stdio::from(order))
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    let mut asked = Process::start(&mut command).with_context(named)?;
+    if !asked.ends_within(PATIENCE) {
+        let _ = asked.child.kill();
+        let _ = asked.child.wait();
+        bail!("{}: it does not say whether it can", named());
+    }
+    let status = asked.child.wait()?;
+    let mut said = String::new();
+    if let Some(pipe) = asked.child.stderr.take() {
+        pipe.take(1 << 12).read_to_string(&mut said)?;
+    }
+    let said = said.trim().trim_start_matches("stellwerk: ");
+    let first = said.lines().next().unwrap_or("it does not say why");
+    ensure!(status.success(), "{}: {first}", named());
+    Ok(())
+}
+
+/// The other side: says whether this program could follow the daemon that asks.
+pub fn understands(config_file: &Path, asked: impl Read) -> Result<()> {
+    let succession: Succession =
+        serde_json::from_reader(asked).context("what it would leave is not understood")?;
+    succession.check(config_file)
+}
