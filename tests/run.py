@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs the cases of a folder of tests: run.py SUITE [OPTION…] [CASE…]
 
-One after the other, each in a process of its own and for a limited time, with one line each for the reader and a last line that
+Each runs in a process of its own and for a limited time, with one line for the reader when it has ended, and a last line that
 counts them: passed, failed, and skipped because something is missing here. Nobody has to be told of a case:
 
     def case_name(scene):              in a file of Python, which gets a scene (see fixture/scene.py)
@@ -9,12 +9,20 @@ counts them: passed, failed, and skipped because something is missing here. Nobo
 
     case_name() { # what it proves     in a file of shell; the suite's run.sh --case NAME runs it
 
+One of them works at a time, unless the suite says that its cases can do so beside each other. Beside it run those that would leave
+the machine idle, or do not care how fast it is:
+
+    @waits                             above the def: it waits most of the time, and measures nothing
+    @spins                             the same while something of it keeps a processor busy
+
 What is nearly written so is an error. A case fails with the first thing that fails, and is skipped by `raise Skipped("why")`, or by
 ending with status 77. Its output is in target/SUITE/NAME.log, and is shown when it fails; what it has made below target/SUITE/NAME
 stays then.
 
     --help, --list        the cases of the suite
     --limit SECONDS       that a case may take (600)
+    --at-once N           so many cases may work at once (1), if there are as many processors
+    --one-by-one          nothing runs beside anything
     --namespace           each case has a mount namespace of its own
     --backend NAME        who serves: stellwerk, or for comparison qsd or ccw; see fixture/backends.py
 """
@@ -39,6 +47,8 @@ from fixture.common import TARGET, Skipped
 SKIPPED = 77
 PREFIX = "case_"
 TO_END = 60  # seconds that a case has to end what it has started
+# What a case does most of the time, and how many of these run at once.
+WORKS, AT_ONCE = "works", {"works": 1, "waits": 3, "spins": 1}
 
 
 class Case(NamedTuple):
@@ -46,6 +56,7 @@ class Case(NamedTuple):
     name: str
     what: str
     file: Path
+    does: str = WORKS
 
 
 # ---- finding them -------------------------------------------------------------------------------------------------
@@ -68,9 +79,10 @@ def cases_of_python(file):
     for node in ast.walk(tree):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.name.startswith(PREFIX):
             takes = [argument.arg for argument in node.args.args]
-            if node not in tree.body or takes != ["scene"] or not ast.get_docstring(node):
+            marks = [ast.unparse(mark) for mark in node.decorator_list]
+            if node not in tree.body or takes != ["scene"] or not ast.get_docstring(node) or marks not in ([], ["waits"], ["spins"]):
                 sys.exit(f"run.py: {file}:{node.lineno}: not written as def {node.name}(scene): with a docstring, what it proves")
-    return [Case(node.name.removeprefix(PREFIX), ast.get_docstring(node), file) for node in tree.body
+    return [Case(node.name.removeprefix(PREFIX), ast.get_docstring(node), file, *map(ast.unparse, node.decorator_list)) for node in tree.body
             if isinstance(node, ast.FunctionDef) and node.name.startswith(PREFIX)]
 
 
@@ -120,34 +132,46 @@ def command_of(case, arguments):
     return [*apart, sys.executable, __file__, arguments.suite, *backend, "--case", case.name]
 
 
-def run_apart(case, log, arguments):
-    """One case in a process of its own, with its output in a file: its exit status."""
-    with log.open("wb") as output:
-        process = subprocess.Popen(command_of(case, arguments), stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-                                   start_new_session=True)
-        try:
-            return process.wait(arguments.limit)
-        except subprocess.TimeoutExpired:
-            output.write(f"it has not ended within {arguments.limit} s\n".encode())
+class Running:
+    """A case in a process of its own, with its output in a file."""
+
+    def __init__(self, case, log, arguments):
+        self.case, self.log, self.limit = case, log, arguments.limit
+        self.began = time.monotonic()
+        with log.open("wb") as output:
+            self.process = subprocess.Popen(command_of(case, arguments), stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                                            start_new_session=True)
+
+    def took(self):
+        """For so many seconds."""
+        return time.monotonic() - self.began
+
+    def status(self):
+        """Its exit status, or None while it runs. One that has taken too long is ended."""
+        if self.process.poll() is None and self.took() > self.limit:
+            end([self.process])
+            with self.log.open("ab") as output:
+                output.write(f"it has not ended within {self.limit} s\n".encode())
             return 124
-        finally:
-            end(process)
+        return self.process.returncode
 
 
-def end(process):
-    """A case, and what it waits for, end; what it has started is ended by itself."""
+def end(processes):
+    """Cases, and what they wait for, end; what they have started is ended by themselves."""
     for number, seconds in ((signal.SIGTERM, TO_END), (signal.SIGKILL, None)):
-        if process.poll() is not None:
-            return
-        for pid in (process.pid, *children(process.pid)):
+        left = [process for process in processes if process.poll() is None]
+        for process in left:
+            for pid in (process.pid, *children(process.pid)):
+                try:
+                    os.kill(pid, number)
+                except ProcessLookupError:
+                    pass
+        deadline = time.monotonic() + TO_END
+        for process in left:
             try:
-                os.kill(pid, number)
-            except ProcessLookupError:
+                process.wait(seconds and max(0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
                 pass
-        try:
-            process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            pass
 
 
 def children(pid):
@@ -164,16 +188,43 @@ def indented(lines):
         print(f"        {line}")
 
 
+def next_case(todo, running, arguments):
+    """The next one that may start now, taken from those that have to be run; None if it has to wait for others."""
+    most = AT_ONCE | {WORKS: arguments.at_once}
+    for case in todo:
+        alike = [other for other in running if other.case.does == case.does]
+        if len(running) < arguments.most and len(alike) < most[case.does]:
+            todo.remove(case)
+            return case
+    return None
+
+
+def run_all(todo, arguments, out):
+    """Runs all of these, as many at once as may; gives each when it has ended, with its exit status."""
+    running = []
+    try:
+        while todo or running:
+            while case := next_case(todo, running, arguments):
+                running.append(Running(case, out / f"{case.name}.log", arguments))
+            for one in running[:]:
+                status = one.status()
+                if status is not None:
+                    running.remove(one)
+                    yield one, status
+            time.sleep(0.02)
+    finally:
+        end([one.process for one in running])
+
+
 def run(found, asked, arguments, out):
     """All of these, or the ones asked for, with a line for each: whether none has failed."""
     ends = {"ok": [], "FAILED": [], "skipped": []}
-    for case in (case for case in found if not asked or case.name in asked):
-        log = out / f"{case.name}.log"
-        began = time.monotonic()
-        verdict = {0: "ok", SKIPPED: "skipped"}.get(run_apart(case, log, arguments), "FAILED")
+    for one, status in run_all([case for case in found if not asked or case.name in asked], arguments, out):
+        case = one.case
+        verdict = {0: "ok", SKIPPED: "skipped"}.get(status, "FAILED")
         ends[verdict].append(case.name)
-        print(f"{verdict:7} {case.name:26} {time.monotonic() - began:5.1f} s  {case.what}")
-        said = log.read_text(errors="replace").splitlines()
+        print(f"{verdict:7} {case.name:26} {one.took():5.1f} s  {case.what}")
+        said = one.log.read_text(errors="replace").splitlines()
         if verdict == "skipped":
             indented(line for line in said if "skipped: " in line)
         if verdict == "FAILED":
@@ -196,6 +247,8 @@ def main():
     parser.add_argument("suite")
     parser.add_argument("-h", "--help", "--list", action="store_true")
     parser.add_argument("--limit", type=int, default=600)
+    parser.add_argument("--at-once", type=int, default=1)
+    parser.add_argument("--one-by-one", action="store_true")
     parser.add_argument("--namespace", action="store_true")
     parser.add_argument("--backend", choices=BACKENDS)
     parser.add_argument("--case")
@@ -211,7 +264,10 @@ def main():
         (case,) = (case for case in found if case.name == arguments.case)
         return run_here(case, out / case.name, BACKENDS[arguments.backend or "stellwerk"])
     out.mkdir(parents=True, exist_ok=True)
-    # Ended from outside, the case that runs is ended, too.
+    processors = len(os.sched_getaffinity(0))
+    arguments.at_once = min(arguments.at_once, processors)
+    arguments.most = 1 if arguments.one_by_one or processors == 1 else len(found)
+    # Ended from outside, the cases that run are ended, too.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(1))
     sys.stdout.reconfigure(line_buffering=True)

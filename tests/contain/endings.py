@@ -3,7 +3,7 @@ import signal
 import time
 
 from contain import failing_qemu
-from fixture.common import until
+from fixture.common import until, waits
 from fixture.front import FLUSH, GET_VRING_BASE, OK, READ, WRITE, Ring
 
 
@@ -138,6 +138,7 @@ def stuck_disk(scene):
     return holder
 
 
+@waits
 def case_stopped_while_stuck(scene):
     """a VM is stopped while its disk is stuck for 12 s: the queue ends where it really stands, and nothing is lost or done late"""
     holder = stuck_disk(scene)

@@ -5,7 +5,7 @@ import signal
 import time
 
 from contain.storage import in_a_read_that_hangs, served_again
-from fixture.common import until
+from fixture.common import spins, until, waits
 from fixture.front import OK, WRITE
 
 SUBMIT = "driver::virtio_blk::VirtioBlk as appliance::driver::block::BlockDevice>::submit"
@@ -49,6 +49,7 @@ def loops(scene, ring):
     return took
 
 
+@waits
 def case_stopped_qemu(scene):
     """the appliance's QEMU is stopped: a client's request ends well after the limit, and there is a dump without the client's memory"""
     ring = one_disk(scene)
@@ -69,6 +70,7 @@ def case_stopped_qemu(scene):
     scene.down()
 
 
+@spins
 def case_looping_appliance(scene):
     """the appliance goes round for ever: the same, with its registers and with a report of where it is; twice for one client, who waits"""
     ring = one_disk(scene)
@@ -95,6 +97,7 @@ def case_looping_appliance(scene):
     scene.down()
 
 
+@spins
 def case_looping_without_daemon(scene):
     """the same while the daemon is stopped: the machine's own watchdog ends it, and the client goes on when the daemon does"""
     ring = one_disk(scene)
@@ -119,6 +122,7 @@ def case_looping_without_daemon(scene):
     scene.down()
 
 
+@waits
 def case_dumps_are_kept_in_bounds(scene):
     """an appliance that hangs again and again: the last three dumps are kept"""
     ring = one_disk(scene, hang_limit="2s")
@@ -130,6 +134,7 @@ def case_dumps_are_kept_in_bounds(scene):
     scene.down()
 
 
+@waits
 def case_no_room_for_a_dump(scene):
     """the run directory is full: a hang is dealt with all the same, and half a dump is not left"""
     place = scene.small_file_system("small", "128K")
@@ -145,6 +150,7 @@ def case_no_room_for_a_dump(scene):
     scene.down()
 
 
+@waits
 def case_no_hang(scene):
     """an appliance that has nothing to do, one whose disk does not answer, and one whose daemon was away are left alone"""
     scene.appliance["hang_limit"] = "2s"
@@ -169,6 +175,7 @@ def case_no_hang(scene):
     scene.down()
 
 
+@waits
 def case_hang_limit_off(scene):
     """nobody looks when that is wanted"""
     ring = one_disk(scene, hang_limit="off")
@@ -181,6 +188,7 @@ def case_hang_limit_off(scene):
     scene.down()
 
 
+@spins
 def case_hang_at_start(scene):
     """an appliance that goes round for ever before it serves is ended, and `up` says where it was"""
     scene.disk("data")
@@ -195,6 +203,7 @@ def case_hang_at_start(scene):
     assert len(dumps(scene)) == 1
 
 
+@waits
 def case_hang_at_a_succession(scene):
     """the daemon is killed while the appliance's QEMU is stopped: the next daemon finds out, and the client goes on"""
     ring = one_disk(scene, hang_limit="2s")

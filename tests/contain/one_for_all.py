@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 
-from fixture.common import until
+from fixture.common import until, waits
 from fixture.front import IOERR, OK, WRITE
 
 
@@ -64,6 +64,7 @@ def back(image):
     os.rename(f"{image}.away", image)
 
 
+@waits
 def case_image_away(scene):
     """an image that is gone when the appliance starts again: the other disk is served, and this one when it is back"""
     fails_at_a_restart(scene, away, back)
@@ -74,12 +75,14 @@ def case_image_retried(scene):
     fails_at_a_restart(scene, away, back, retry=True)
 
 
+@waits
 def case_image_shrunk(scene):
     """the same for an image that has shrunk below the slice of its client, and grows again"""
     fails_at_a_restart(scene, lambda image: os.truncate(image, 1 << 20), lambda image: os.truncate(image, 16 << 20),
                        kind="exports", size=32768)
 
 
+@waits
 def case_image_shrunk_retried(scene):
     """the same, and `stellwerk retry` has it found out at once"""
     fails_at_a_restart(scene, lambda image: os.truncate(image, 1 << 20), lambda image: os.truncate(image, 16 << 20),
@@ -128,6 +131,7 @@ def case_slice_of_a_longer_image(scene):
     scene.down()
 
 
+@waits
 def case_image_locked(scene):
     """the same for an image that another program has locked"""
     locks = []
@@ -194,6 +198,7 @@ def case_errors_of_two_disks(scene):
     scene.down()
 
 
+@waits
 def case_deadly_request(scene):
     """a disk of a client that the appliance dies of, twice, is out of service; the other is served; `stellwerk retry` ends that"""
     good, bad, _ = two_disks(scene)
@@ -229,6 +234,7 @@ def case_deadly_request(scene):
     scene.down()
 
 
+@waits
 def case_area_spoilt(scene):
     """a channel-level client spoils its own area: the appliance starts again for the others, and that client is served when it is new"""
     scene.disk("good")
@@ -267,6 +273,7 @@ def pauses(scene):
     return [int(number) for number in re.findall(r"started again in (\d+) ms", scene.log())]
 
 
+@waits
 def case_many_deaths(scene):
     """eight deaths, one upon the other: the daemon tries again, more and more slowly, and the client goes on"""
     scene.disk("data")
@@ -285,6 +292,7 @@ def case_many_deaths(scene):
     scene.down()
 
 
+@waits
 def case_stop_between_deaths(scene):
     """SIGTERM while the appliance has died and is not there yet again: the daemon ends soon, and in order"""
     scene.disk("data")

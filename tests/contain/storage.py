@@ -3,7 +3,7 @@ import os
 import time
 from pathlib import Path
 
-from fixture.common import until
+from fixture.common import until, waits
 from fixture.front import OK, READ, WRITE
 
 QEMU = "qemu-system-s390x"
@@ -61,6 +61,7 @@ def served_again(bad):
     bad.works()
 
 
+@waits
 def case_file_system_hangs(scene):
     """a disk's file system hangs when the appliance starts again: the others are served, and this one when it answers"""
     good, bad, hanging = beside_a_hanging_one(scene)
@@ -87,6 +88,7 @@ def case_file_system_hangs(scene):
     scene.down()
 
 
+@waits
 def case_stop_while_storage_hangs(scene):
     """the same, and SIGTERM: the daemon ends in order; `check` and another `up` say what it is, and nothing of trying again"""
     good, _, hanging = beside_a_hanging_one(scene)
@@ -108,6 +110,7 @@ def case_stop_while_storage_hangs(scene):
     scene.down()
 
 
+@waits
 def case_opening_takes_long(scene):
     """QEMU takes long to open a disk, as the VM starts and while it runs: it is started without it, and the others are served"""
     good, bad, hanging = beside_a_hanging_one(scene)
@@ -136,6 +139,7 @@ def case_opening_takes_long(scene):
     scene.down()
 
 
+@waits
 def case_qemu_cannot_be_killed(scene):
     """QEMU waits in the kernel for a disk and cannot be killed: the other client is served meanwhile, and SIGTERM ends the daemon"""
     good, bad, hanging = in_a_read_that_hangs(scene)
@@ -151,6 +155,7 @@ def case_qemu_cannot_be_killed(scene):
     until("QEMU is gone", lambda: not lives(pid))
 
 
+@waits
 def case_stop_twice_while_storage_hangs(scene):
     """the same, and a second SIGTERM: the daemon waits for the appliance no longer, and says so"""
     good, bad, hanging = in_a_read_that_hangs(scene)
@@ -169,6 +174,7 @@ def case_stop_twice_while_storage_hangs(scene):
     hanging.go_on()
 
 
+@waits
 def case_stuck_qemu_is_waited_for(scene):
     """the same, and the appliance is killed: it is started again when QEMU has ended, and not before"""
     good, bad, hanging = in_a_read_that_hangs(scene)

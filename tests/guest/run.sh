@@ -12,7 +12,8 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 source "$here/../../scripts/lib.sh"
 
 IMAGE=$TEST_IMAGE_ELF
-SCENE=$TARGET/guest
+OUT=$TARGET/guest
+SCENE='' # what a case makes is below this
 PATIENCE=40 # seconds for one machine
 # What is true of QEMU and of Hercules.
 NO_WORD='^PASS: .*to ask for an extended-measurement word is an operand exception'
@@ -447,16 +448,19 @@ run_case() {
     trap 'warn "$(basename "${BASH_SOURCE[0]}"), line $LINENO: $BASH_COMMAND"' ERR
     trap end_all EXIT
     [[ $1 != hercules_* ]] || command -v hercules >/dev/null || skip "there is no Hercules"
-    LOG=$SCENE/$1.console GUEST_ERRORS=$SCENE/$1.errors
+    LOG=$OUT/$1.console GUEST_ERRORS=$OUT/$1.errors SCENE=$OUT/$1
+    rm -rf "$SCENE"
+    mkdir -p "$SCENE"
     "case_$1"
+    rm -r "$SCENE"
 }
 
 run_cases() {
     needs "$IMAGE_ELF" "$TEST_IMAGE_ELF" "$HOST_PROGRAM" qemu-system-s390x python3
-    mkdir -p "$SCENE"
-    rm -f "$SCENE"/*.{console,errors,log}
-    trap 'rm -f "$SCENE"/*.img' EXIT
-    python3 "$ROOT/tests/run.py" guest "$@"
+    mkdir -p "$OUT"
+    rm -f "$OUT"/*.{console,errors,log}
+    # A machine without devices of its own keeps one processor busy, and no case asks how long something takes.
+    exec python3 "$ROOT/tests/run.py" guest --at-once 2 "$@"
 }
 
 # tests/run.py finds the cases, and has each of them run by --case NAME.
