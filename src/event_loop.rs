@@ -142,12 +142,13 @@ impl Appliance {
         let watchdog = Watchdog::arm(platform, control.watchdog_seconds());
         // What the life before has said of anybody is over, whatever comes of this.
         let mut conditions = control.conditions();
+        // Before the entries: these may be changed meanwhile, and are looked at again then.
+        let wanted = control.wanted_configuration();
         let parts = Self::needed(platform, &inventory, &control, tuning.settings);
         let (link, disks, table) = parts.inspect_err(|_| {
             control.set_life(Life::Failed);
         })?;
         let note = control.note();
-        let wanted = control.wanted_configuration();
         let is_changing = wanted != control.former_configuration();
         let suspects = Suspects::find(
             table.exports(),

@@ -101,8 +101,6 @@ struct Shared {
     upgrades: Upgrades,
     /// One for each export, once the appliance serves.
     servers: Mutex<Vec<Server>>,
-    /// Held while another configuration is being taken.
-    reloading: Mutex<()>,
 }
 
 /// The appliance's present run.
@@ -235,7 +233,6 @@ fn run(
         handover,
         upgrades,
         servers: Mutex::default(),
-        reloading: Mutex::default(),
     });
     let observed = Arc::clone(&shared);
     let host = HostClient::new(&shared.config, &shared.areas, shared.bell.clone())?;

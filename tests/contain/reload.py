@@ -98,8 +98,10 @@ def case_ten_changes(scene):
     done('client "fourth" comes')
     scene.connect("fourth").rings[0].works()
     third.close()
+    devices = len(scene.status()["devices"])
     del scene.clients["third"], scene.disks["more"]
     done('client "third" goes', 'disk "more" goes')
+    until("the disk is unplugged", lambda: len(scene.status()["devices"]) == devices - 1)
     scene.disk("late", "16M", "qcow2")
     scene.gives("fifth", "late", queues=1)
     done('disk "late" comes', 'client "fifth" comes')

@@ -21,12 +21,12 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{bail, ensure, Context, Result};
+use anyhow::{ensure, Context, Result};
 use rustix::process::{getpid, kill_process, Signal};
 use vcss::control::Life;
 
 use super::handover::{new_link, LeftExport, LeftLink};
-use super::{observe, Shared};
+use super::{observe, upgrade, Shared};
 use crate::api::Reloaded;
 use crate::config::{show_size, Client, Config, Part};
 use crate::layout::Span;
@@ -81,9 +81,7 @@ pub fn give_way(shared: &Shared) -> ! {
 ///
 /// Says why that cannot be. Nothing has changed.
 pub fn reload(shared: &Shared, taking: Taking) -> Result<Reloaded> {
-    let Some(_one) = shared.reloading.try_lock() else {
-        bail!("the configuration is being changed already");
-    };
+    let _one = upgrade::begin(shared)?;
     let left = shared.handover.left();
     is_settled(shared, left.configuration)?;
     let (written, text) = Config::load_text(&shared.file)?;
@@ -108,6 +106,8 @@ pub fn reload(shared: &Shared, taking: Taking) -> Result<Reloaded> {
     if taking == Taking::Unused {
         nobody_is_disturbed(shared, &changes)?;
     }
+    nothing_is_reserved(shared, &new)?;
+    upgrade::check_successor(shared)?;
     let next = Next {
         old,
         new: &new,
@@ -220,6 +220,19 @@ fn nobody_is_disturbed(shared: &Shared, changes: &Changes) -> Result<()> {
         "the VM of {} is connected, and would lose what it has: end it first, or add --force",
         users.join(", ")
     );
+    Ok(())
+}
+
+/// Whether no disk that goes, or is opened anew, is reserved: nobody would release it.
+fn nothing_is_reserved(shared: &Shared, new: &Config) -> Result<()> {
+    let old = &shared.config;
+    for name in shared.reservations.ours() {
+        let goes = |disk| old.same_disk(disk, new).is_none();
+        ensure!(
+            !old.disk_number(&name).is_some_and(goes),
+            "disk \"{name}\" is reserved: release it first (stellwerk release)"
+        );
+    }
     Ok(())
 }
 

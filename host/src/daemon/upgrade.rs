@@ -21,7 +21,7 @@ use std::sync::mpsc::{self, Sender};
 use std::time::Duration;
 
 use anyhow::{bail, ensure, Context, Result};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use rustix::fs::{memfd_create, MemfdFlags};
 use vcss::control::LoanState;
 
@@ -37,7 +37,7 @@ use crate::vm::{Image, Monitor};
 pub const UNDERSTANDS: &str = "understands";
 /// How long it may take for that.
 const PATIENCE: Duration = Duration::from_secs(10);
-const ONE_AT_A_TIME: &str = "another upgrade is under way";
+const ONE_AT_A_TIME: &str = "another upgrade, or change of the configuration, is under way";
 
 /// An order to the supervisor.
 #[derive(Debug)]
@@ -86,8 +86,7 @@ impl Upgrades {
 /// Exchanges the appliance; what has come of it.
 pub fn upgrade_appliance(shared: &Shared) -> Result<String> {
     let upgrades = &shared.upgrades;
-    let _one = upgrades.one.try_lock().context(ONE_AT_A_TIME)?;
-    ensure_no_maintenance(shared)?;
+    let _one = begin(shared)?;
     let image = Image::read(&shared.config.appliance.image)?;
     let prepared = match can_be_prepared(&shared.config) {
         true => Some(prepare(shared, &image).context("the new QEMU does not start")?),
@@ -137,10 +136,15 @@ fn ensure_no_maintenance(shared: &Shared) -> Result<()> {
     Ok(())
 }
 
+/// Makes sure that nothing else is exchanged as long as what is returned is there, and that nothing would be broken off.
+pub fn begin(shared: &Shared) -> Result<MutexGuard<'_, ()>> {
+    let one = shared.upgrades.one.try_lock().context(ONE_AT_A_TIME)?;
+    ensure_no_maintenance(shared)?;
+    Ok(one)
+}
+
 /// Whether this daemon can be followed by the program that is on disk.
 pub fn check_successor(shared: &Shared) -> Result<()> {
-    let _one = shared.upgrades.one.try_lock().context(ONE_AT_A_TIME)?;
-    ensure_no_maintenance(shared)?;
     ensure!(
         shared.handover.store.keeper().is_some(),
         "nobody keeps this daemon's connections: it was started by neither a keeper nor systemd with a descriptor store"

@@ -145,7 +145,6 @@ impl Changes {
             self.say(format_args!("daemon_poll_us or hang_limit is another one"));
         }
         let keys = [
-            ("image", before.image != after.image),
             ("qemu", before.qemu != after.qemu),
             ("accel", before.accel != after.accel),
             ("append", before.append != after.append),
@@ -154,6 +153,11 @@ impl Changes {
         ];
         for (key, _) in keys.into_iter().filter(|(_, is_another)| *is_another) {
             self.wait_for_start(format!("{key} of [appliance]"));
+        }
+        // Until then a death is followed by the one that has served.
+        if before.image != after.image {
+            self.later
+                .push("image of [appliance]: by `stellwerk upgrade`".into());
         }
         let keys = [
             ("memory", before.private != after.private),
@@ -167,8 +171,9 @@ impl Changes {
     }
 
     fn wait_for_start(&mut self, what: String) {
-        self.later
-            .push(format!("{what}: with the next start of the appliance"));
+        self.later.push(format!(
+            "{what}: with the next start of the appliance, as by `stellwerk upgrade`"
+        ));
     }
 }
 
@@ -294,8 +299,8 @@ mod tests {
         assert_eq!(
             found.later,
             [
-                "image of [appliance]: with the next start of the appliance",
-                "append of [appliance]: with the next start of the appliance"
+                "append of [appliance]: with the next start of the appliance, as by `stellwerk upgrade`",
+                "image of [appliance]: by `stellwerk upgrade`"
             ]
         );
     }

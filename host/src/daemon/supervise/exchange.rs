@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use anyhow::{anyhow, Result};
 use vcss::control::{Life, Order};
 
-use super::{Event, Stop, Supervisor, END_LIMIT, STOP_LIMIT, TICK};
+use super::{Event, Stop, Supervisor, STOP_LIMIT, TICK};
 use crate::daemon::plugging::Qemu;
 use crate::daemon::upgrade::{Exchange, Prepared};
 use crate::layout::AreaNumber;
@@ -107,9 +107,8 @@ impl Supervisor<'_> {
     fn makes_way(&mut self) -> Result<bool, Stop> {
         let has_stopped = |life| matches!(life, Life::Stopped | Life::Failed);
         self.order(Order::SHUT_DOWN)?;
+        // Everything is flushed then: QEMU need not end by itself, which would take longer.
         if self.becomes(PATIENCE, has_stopped)? {
-            // Its QEMU closes disks' files.
-            self.becomes(END_LIMIT, |_| false)?;
             return Ok(true);
         }
         self.order(Order::SERVE)?;
