@@ -10,7 +10,7 @@ use super::*;
 const SECOND: u16 = 0x101;
 
 /// One disk and its client; a second of each has a place, and is not there.
-fn fixture() -> Fixture {
+pub(super) fn fixture() -> Fixture {
     let given = [0, 1].map(|client| export(ExportKind::Block, client));
     let there = [DISK, SECOND];
     Fixture::with(2, &there, &there, &given, |control, _| {
@@ -63,7 +63,7 @@ impl Fixture {
         }
     }
 
-    fn second_comes(&mut self, name: &str) {
+    pub(super) fn second_comes(&mut self, name: &str) {
         self.control.write(1, &named(name, SECOND)).unwrap();
         self.control.write(1, &self.client(name)).unwrap();
         (self.control)
@@ -72,7 +72,7 @@ impl Fixture {
         assert!(self.change());
     }
 
-    fn second_goes(&mut self) {
+    pub(super) fn second_goes(&mut self) {
         self.control.write(1, &vacant_disk()).unwrap();
         self.control.write(1, &Client::new_zeroed()).unwrap();
         self.control.write(1, &vacant()).unwrap();
@@ -203,4 +203,37 @@ fn another_device_in_the_same_place_does_not_go_on_where_the_former_ended() {
     let state: DeviceState = area.read(0).unwrap();
     assert_eq!(state.status, 0);
     assert_ne!(state.identity, left.identity);
+}
+
+#[test]
+fn another_share_alone_is_taken_too() {
+    let mut fixture = fixture();
+    let quota = control::Quota {
+        iops: 7.into(),
+        ..control::Quota::default()
+    };
+    fixture.control.write(0, &quota).unwrap();
+    assert!(fixture.change());
+    assert_eq!(fixture.appliance.table.exports()[0].quota, quota);
+    assert_eq!(fixture.conditions(), std::vec![Ok(()); 6]);
+}
+
+#[test]
+fn what_the_appliance_has_died_of_is_not_held_against_who_comes_in_its_place() {
+    let mut fixture = fixture();
+    fixture.second_comes("one");
+    let deaths = |fixture: &Fixture| {
+        let entry: Condition = fixture.control.read(5).unwrap();
+        entry.deaths.get()
+    };
+    let mut entry: Condition = fixture.control.read(5).unwrap();
+    entry.deaths = 1.into();
+    fixture.control.write(5, &entry).unwrap();
+    fixture.second_goes();
+    assert_eq!(deaths(&fixture), 0);
+    fixture.second_comes("two");
+    assert_eq!(
+        (deaths(&fixture), fixture.state(5)),
+        (0, ConditionState::Good)
+    );
 }

@@ -110,3 +110,23 @@ fn a_client_whose_window_lies_where_it_may_not() {
     assert_eq!(gone(&mut fixture), (0, 0));
     assert!(fixture.conditions()[0].is_err());
 }
+
+#[test]
+fn a_configuration_that_changes_again_and_again() {
+    let mut fixture = super::configuration::fixture();
+    let change = |fixture: &mut Fixture, count: usize| {
+        for _ in 0..count {
+            fixture.second_comes("second");
+            fixture.second_goes();
+            fixture
+                .machine
+                .subchannels
+                .values_mut()
+                .for_each(Port::forget);
+        }
+    };
+    change(&mut fixture, 3);
+    let before = (HELD.get(), fixture.machine.free);
+    change(&mut fixture, 1_000);
+    assert_eq!((HELD.get(), fixture.machine.free), before);
+}
