@@ -311,6 +311,17 @@ impl Resources {
 }
 
 impl Handover {
+    /// Writes down what the next daemon is to have. If that cannot be, nothing has changed.
+    pub fn try_change(&self, change: impl FnOnce(&mut Left)) -> std::io::Result<()> {
+        let mut state = self.state.lock();
+        let (record, left) = &mut *state;
+        let mut next = left.clone();
+        change(&mut next);
+        record.save(&next)?;
+        *left = next;
+        Ok(())
+    }
+
     /// Has something change, and writes it down.
     pub fn change(&self, change: impl FnOnce(&mut Left)) {
         let mut state = self.state.lock();

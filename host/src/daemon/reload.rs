@@ -120,7 +120,7 @@ pub fn reload(shared: &Shared, taking: Taking) -> Result<Reloaded> {
     next.regroup()?;
     end(shared, &changes);
     let configuration = left.configuration.wrapping_add(1).max(1);
-    shared.handover.change(|left| {
+    let written_down = shared.handover.try_change(|left| {
         left.config = text;
         left.vacated.extend(next.vacated(&shared.layout));
         let unplugged = changes.unplugged.iter();
@@ -131,9 +131,21 @@ pub fn reload(shared: &Shared, taking: Taking) -> Result<Reloaded> {
         left.configuration = configuration;
         left.backings = backings;
         left.memories = memories;
-        left.links = links;
-        left.exports = exports;
+        // A VM may have come or gone meanwhile.
+        let numbers = links.into_iter().enumerate();
+        let links = numbers.map(|(number, link)| {
+            let now = left.links.get(number).copied().flatten();
+            now.filter(|_| next.stays(number)).or(link)
+        });
+        left.links = links.collect();
+        let exports = exports.into_iter();
+        let exports = exports.map(|export| match next.keeps(export.part) {
+            true => left.export(export.part).unwrap_or(export),
+            false => export,
+        });
+        left.exports = exports.collect();
     });
+    written_down.context("what the next daemon is to know cannot be written down")?;
     next.remove_names();
     for line in changes.lines.iter().chain(&changes.later) {
         tracing::info!("configuration: {line}");
@@ -277,6 +289,14 @@ impl Next<'_> {
         before.name == after.name && before.memory == after.memory && !is_another
     }
 
+    /// Whether a part of a client's is the same as before, with its connection.
+    fn keeps(&self, part: Part) -> bool {
+        let name = |config: &Config| config.clients[part.client].name.clone();
+        name(self.old) == name(self.new)
+            && part.number < self.old.clients[part.client].exports.len()
+            && !self.changes.disturbed.contains(&part)
+    }
+
     /// Memory for who comes: a file of its own for a channel-level client, and an area in the pool for others.
     fn memories(&self, shared: &Shared, kept: &[Option<Key>]) -> Result<Vec<Option<Key>>> {
         let numbers = 0..self.new.clients.len();
@@ -324,9 +344,7 @@ impl Next<'_> {
             let before = client.map(|client| Part { client, ..part });
             let before = before.and_then(|before| kept.iter().find(|it| it.part == before));
             match before {
-                Some(left) if left.part == part && !self.changes.disturbed.contains(&part) => {
-                    Ok(*left)
-                }
+                Some(left) if self.keeps(part) => Ok(*left),
                 Some(left) => handover.blank_export(part, left.listener),
                 None => handover.new_export(self.new, part),
             }
