@@ -372,6 +372,8 @@ fn take_over(
         // Memory that the daemon gives is there before its client is.
         (shared.areas).describe(&shared.config, &shared.layout)?;
         configuration.store(left.configuration);
+        shared.bell.ring(AreaNumber::CONTROL);
+        reload::await_appliance(shared, left.configuration);
     }
     open(shared, sessions, attentions)?;
     shared.bell.ring(AreaNumber::CONTROL);

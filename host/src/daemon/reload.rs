@@ -40,6 +40,9 @@ pub use settling::Settling;
 
 /// How long requests of what goes may take to end.
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
+/// How long the appliance is waited for, and how often it is looked.
+const TAKING_LIMIT: Duration = Duration::from_secs(1);
+const TAKING_TICK: Duration = Duration::from_millis(1);
 
 /// What may be taken from VMs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +99,7 @@ pub fn reload(shared: &Shared, taking: Taking) -> Result<Reloaded> {
     });
     let backings: Vec<Option<Backing>> = backings.collect();
     descriptors::prepare(&new)?;
-    let layout = shared.layout.follow(old, &new).context(
+    let layout = shared.layout.follow(old, &new, &left.vacated).context(
         "there is no room for so much memory of clients: set room = \"…\" in [appliance], stop the daemon and start it",
     )?;
     let changes = Changes::between(old, &new);
@@ -155,6 +158,20 @@ pub fn reload(shared: &Shared, taking: Taking) -> Result<Reloaded> {
         later: changes.later,
         configuration: Some(configuration),
     })
+}
+
+/// Gives the appliance time to take another configuration, before VMs of clients that have changed can come: what they say is not for the
+/// clients of before. It begins at once, and answers none of those any more then; their requests at the disks may take longer to end.
+pub fn await_appliance(shared: &Shared, configuration: u32) {
+    let until = Instant::now() + TAKING_LIMIT;
+    let takes = || {
+        let about = shared.areas.appliance();
+        shared.areas.life() == Life::Serving
+            && about.is_ok_and(|about| about.configuration.get() != configuration)
+    };
+    while takes() && Instant::now() < until {
+        std::thread::sleep(TAKING_TICK);
+    }
 }
 
 /// Whether the last change has been carried out.

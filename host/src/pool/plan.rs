@@ -114,15 +114,15 @@ impl Layout {
     }
 
     /// The layout for a configuration that follows another one, whose layout this is: who stays has the same window, and who comes
-    /// another one. `None` if there is no room for that.
-    pub fn follow(&self, old: &Config, new: &Config) -> Option<Self> {
+    /// another one, which is none of those that are vacated and still to be cleared. `None` if there is no room for that.
+    pub fn follow(&self, old: &Config, new: &Config, vacated: &[Span]) -> Option<Self> {
         let clients = old.clients.iter().zip(&new.clients);
         let stays = clients.map(|(before, after)| {
             before.name == after.name && before.memory == after.memory && !after.is_vacant()
         });
         let stays: Vec<bool> = stays.collect();
-        // A window that somebody leaves now is not free before the next change.
-        let mut taken: Vec<Span> = self.windows.clone();
+        // A window that somebody leaves now is not free before it has been cleared, either.
+        let mut taken: Vec<Span> = [&self.windows, vacated].concat();
         let mut windows = Vec::new();
         for ((client, &window), stays) in new.clients.iter().zip(&self.windows).zip(stays) {
             windows.push(match (stays, client.memory) {
