@@ -118,18 +118,19 @@ pub fn up(config_file: &Path, store: Store) -> Result<()> {
     // No file of the daemon's, nor of QEMU's, is for others, whatever the directory allows.
     umask(Mode::from_raw_mode(0o077));
     confine::drop_privileges().context("privileges cannot be given up")?;
+    // At any time, the next daemon's start included, that is an order which is carried out later.
+    let (hangups, hangup) = UnixStream::pair()?;
+    pipe::register(SIGHUP, hangup)?;
     let store = Arc::new(store);
     handover::wait_for_predecessor(&store)?;
     let taken = Resources::take_over(config_file, &store);
     let (signals, write_end) = UnixStream::pair()?;
-    let (hangups, hangup) = UnixStream::pair()?;
     let heed = || -> Result<()> {
         for signal in [SIGINT, SIGTERM] {
             pipe::register(signal, write_end.try_clone()?)?;
         }
         Ok(())
     };
-    pipe::register(SIGHUP, hangup)?;
     let resources = match taken.context("what another daemon has left cannot be taken over") {
         Ok(Some(resources)) => resources,
         // Until all has been looked at a signal ends the program: that can take long.
@@ -512,6 +513,13 @@ fn prepare_run_dir(config: &Config) -> Result<OwnedFd> {
     File::create(dir.join("console.log")).with_context(at)?;
     fs::write(config.no_firmware(), NO_FIRMWARE).with_context(at)?;
     Ok(locked.into())
+}
+
+/// Lets members of clients' groups find their sockets in the run directory, by their names.
+fn open_run_dir(config: &Config) -> Result<()> {
+    let dir = &config.appliance.run_dir;
+    let set = fs::set_permissions(dir, fs::Permissions::from_mode(0o711));
+    set.with_context(|| format!("run directory {}", dir.display()))
 }
 
 /// Gives the memory of channel-level clients names, by which their VMs have it.

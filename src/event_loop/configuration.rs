@@ -312,6 +312,7 @@ impl Appliance {
         if change.leaving.contains(&number)
             || !change.to.exports_of(number).all(is_ready)
             || self.is_given_what_others_have(number, change)
+            || self.is_given_what_others_use(number, change)
         {
             return false;
         }
@@ -342,6 +343,17 @@ impl Appliance {
             }
         }
         true
+    }
+
+    /// Whether a client that is to go may still have something in flight at a disk of which this client is given a part.
+    fn is_given_what_others_use(&self, number: u16, change: &Change) -> bool {
+        let parts = |export: &&super::Exported| export.kind == ExportKind::Block;
+        let mut given = change.to.exports_of(number).filter(parts);
+        given.any(|own| {
+            let others = change.leaving.iter().filter(|&&other| other != number);
+            let mut theirs = others.flat_map(|&other| self.table.exports_of(other));
+            theirs.any(|export| export.is_part_of(own.disk()))
+        })
     }
 
     /// Whether a client or a disk that is to go has a device that this client is given.

@@ -197,10 +197,13 @@ impl<'a> Plugger<'a> {
     /// Tries what is due, and what has been looked at meanwhile.
     pub fn plug_in_due(&mut self) -> Qemu {
         let mut qemu = Qemu::Answers;
-        // What is sent to one that does not answer would have to be waited for.
-        if self.monitor.as_ref().is_none_or(Monitor::is_owed_answer) {
+        let Some(monitor) = &self.monitor else {
             self.growing
                 .refuse_all(self.shared.plugged.take_growths(), "QEMU does not answer");
+            return qemu;
+        };
+        // What is sent to one that owes an answer would have to be waited for: it is asked now and then whether it lives.
+        if monitor.is_owed_answer() {
             return qemu;
         }
         self.check_sizes();

@@ -21,15 +21,15 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{ensure, Context, Result};
+use anyhow::{bail, ensure, Context, Result};
 use rustix::process::{getpid, kill_process, Signal};
 use vcss::control::Life;
 
 use super::handover::{new_link, LeftExport, LeftLink};
-use super::{observe, upgrade, Shared};
+use super::{observe, open_run_dir, upgrade, Shared};
 use crate::api::Reloaded;
 use crate::config::{show_size, Client, Config, Part};
-use crate::layout::Span;
+use crate::layout::{disk_device, Span};
 use crate::pool::Layout;
 use crate::store::Key;
 use crate::vm::{Backing, Pluggable};
@@ -43,6 +43,8 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 /// How long the appliance is waited for, and how often it is looked.
 const TAKING_LIMIT: Duration = Duration::from_secs(1);
 const TAKING_TICK: Duration = Duration::from_millis(1);
+/// How long the last change may take to be carried out.
+const SETTLING_LIMIT: Duration = Duration::from_secs(5);
 
 /// What may be taken from VMs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,8 +60,7 @@ pub fn heed(shared: &Arc<Shared>, mut hangups: UnixStream) -> Result<()> {
     let shared = Arc::clone(shared);
     let heed = move || {
         while hangups.read(&mut [0; 16]).is_ok_and(|count| count != 0) {
-            match reload(&shared, Taking::Unused) {
-                Ok(done) if done.configuration.is_some() => give_way(&shared),
+            match reload(&shared, Taking::Unused, |_| {}) {
                 Ok(_) => tracing::info!("the configuration has not changed"),
                 Err(error) => tracing::error!("the configuration stays what it was: {error:#}"),
             }
@@ -77,16 +78,16 @@ pub fn give_way(shared: &Shared) -> ! {
     std::process::abort();
 }
 
-/// Reads the configuration, and writes down for the next daemon what it is to go on with. If anything has changed, this daemon has to
-/// [give way](give_way) then.
+/// Reads the configuration, and writes down for the next daemon what it is to go on with. If anything has changed, that is told, and this
+/// daemon gives way; it returns if nothing has.
 ///
 /// # Errors
 ///
 /// Says why that cannot be. Nothing has changed.
-pub fn reload(shared: &Shared, taking: Taking) -> Result<Reloaded> {
+pub fn reload(shared: &Shared, taking: Taking, tell: impl FnOnce(&Reloaded)) -> Result<Reloaded> {
     let _one = upgrade::begin(shared)?;
+    settle(shared)?;
     let left = shared.handover.left();
-    is_settled(shared, left.configuration)?;
     let (written, text) = Config::load_text(&shared.file)?;
     let old = &shared.config;
     can_follow(old, &written)?;
@@ -99,18 +100,20 @@ pub fn reload(shared: &Shared, taking: Taking) -> Result<Reloaded> {
     });
     let backings: Vec<Option<Backing>> = backings.collect();
     descriptors::prepare(&new)?;
-    let layout = shared.layout.follow(old, &new, &left.vacated).context(
-        "there is no room for so much memory of clients: set room = \"…\" in [appliance], stop the daemon and start it",
-    )?;
+    numbers_differ(&new)?;
     let changes = Changes::between(old, &new);
-    if changes.is_empty() {
+    if changes.is_empty() || text == left.config {
         return Ok(Reloaded::default());
     }
+    let moves = |client| changes.moves(&new, client);
+    let layout = shared.layout.follow(old, &new, &left.vacated, moves).context(
+        "there is no room for so much memory of clients: set room = \"…\" in [appliance], stop the daemon and start it",
+    )?;
+    upgrade::check_successor(shared)?;
+    nothing_is_reserved(shared, &new)?;
     if taking == Taking::Unused {
         nobody_is_disturbed(shared, &changes)?;
     }
-    nothing_is_reserved(shared, &new)?;
-    upgrade::check_successor(shared)?;
     let next = Next {
         old,
         new: &new,
@@ -129,6 +132,10 @@ pub fn reload(shared: &Shared, taking: Taking) -> Result<Reloaded> {
         let unplugged = changes.unplugged.iter();
         let ids = unplugged.map(|&index| Pluggable::Subchannel(index).id(old));
         left.unplugged.extend(ids);
+        // What has come back is not to go.
+        let stay = Pluggable::all(&new).into_iter().map(|it| it.id(&new));
+        let stay: Vec<String> = stay.collect();
+        left.unplugged.retain(|id| !stay.contains(id));
         left.seats = seats;
         left.layout = layout.clone();
         left.configuration = configuration;
@@ -148,16 +155,21 @@ pub fn reload(shared: &Shared, taking: Taking) -> Result<Reloaded> {
         });
         left.exports = exports.collect();
     });
-    written_down.context("what the next daemon is to know cannot be written down")?;
+    if let Err(error) = written_down {
+        tracing::error!(%error, "the configuration stays what it was: what the next daemon is to know cannot be written down");
+        // It opens again what has been ended here.
+        give_way(shared);
+    }
     next.remove_names();
     for line in changes.lines.iter().chain(&changes.later) {
         tracing::info!("configuration: {line}");
     }
-    Ok(Reloaded {
+    tell(&Reloaded {
         changes: changes.lines,
         later: changes.later,
         configuration: Some(configuration),
-    })
+    });
+    give_way(shared)
 }
 
 /// Gives the appliance time to take another configuration, before VMs of clients that have changed can come: what they say is not for the
@@ -174,20 +186,41 @@ pub fn await_appliance(shared: &Shared, configuration: u32) {
     }
 }
 
-/// Whether the last change has been carried out.
-fn is_settled(shared: &Shared, configuration: u32) -> Result<()> {
-    if shared.areas.life() != Life::Serving {
-        return Ok(());
+/// Waits until the last change has been carried out, and what it has left is cleared away.
+fn settle(shared: &Shared) -> Result<()> {
+    let until = Instant::now() + SETTLING_LIMIT;
+    while shared.areas.life() == Life::Serving {
+        let left = shared.handover.left();
+        let served = shared.areas.appliance()?.configuration.get();
+        ensure!(
+            served != 0,
+            "the appliance takes no other configuration while it runs: its image is older than the daemon"
+        );
+        if served == left.configuration && !left.is_unsettled() {
+            break;
+        }
+        ensure!(
+            Instant::now() < until,
+            "the appliance is still taking the last change; try again in a moment"
+        );
+        std::thread::sleep(TAKING_TICK);
     }
-    let served = shared.areas.appliance()?.configuration.get();
-    ensure!(
-        served != 0,
-        "the appliance takes no other configuration while it runs: its image is older than the daemon"
-    );
-    ensure!(
-        served == configuration,
-        "the appliance is still taking the last change; try again in a moment"
-    );
+    Ok(())
+}
+
+/// Whether no subchannel has the device number that a disk gets by its place.
+fn numbers_differ(new: &Config) -> Result<()> {
+    for (place, disk) in new.disks.iter().enumerate() {
+        let number = disk_device(place);
+        let mut all = new.subchannels.iter();
+        if let Some(other) = all.find(|it| !disk.is_vacant() && it.device == number) {
+            bail!(
+                "disk \"{}\" would get the device number {number}, which is subchannel \"{}\"'s: give that another one",
+                disk.name,
+                other.name
+            );
+        }
+    }
     Ok(())
 }
 
@@ -298,12 +331,8 @@ impl Next<'_> {
     /// Whether a client has the same place, and what is there is still the same one's.
     fn stays(&self, number: usize) -> bool {
         let (before, after) = (&self.old.clients[number], &self.new.clients[number]);
-        let first = Part {
-            client: number,
-            number: 0,
-        };
-        let is_another = before.is_channel_level() && self.changes.disturbed.contains(&first);
-        before.name == after.name && before.memory == after.memory && !is_another
+        let moves = self.changes.moves(self.new, number);
+        before.name == after.name && before.memory == after.memory && !moves
     }
 
     /// Whether a part of a client's is the same as before, with its connection.
@@ -320,6 +349,10 @@ impl Next<'_> {
         let memory = |number: usize| {
             if self.stays(number) {
                 return Ok(kept.get(number).copied().flatten());
+            }
+            // One that leaves may be served until the next daemon goes by this.
+            if self.new.clients[number].is_vacant() {
+                return Ok(None);
             }
             let is_newcomer = self.old.clients[number].name != self.new.clients[number].name;
             if is_newcomer {
@@ -371,6 +404,9 @@ impl Next<'_> {
 
     /// Gives the sockets of clients to the groups that may have them now.
     fn regroup(&self) -> Result<()> {
+        if self.new.clients.iter().any(|it| it.group.is_some()) {
+            open_run_dir(self.new)?;
+        }
         for (part, _) in self.new.exports() {
             let client = &self.new.clients[part.client];
             let before = self.old.client(&client.name);

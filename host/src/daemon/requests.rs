@@ -13,7 +13,7 @@ use super::in_use::in_use;
 use super::reload::{self, Taking};
 use super::trace::Tracer;
 use super::{observe, resize, retry, upgrade, Shared};
-use crate::api::{Answer, Request, Upgraded};
+use crate::api::{Answer, Reloaded, Request, Upgraded};
 use crate::remote::{HostClient, Purpose};
 
 /// How often a trace that is followed is looked at.
@@ -55,13 +55,9 @@ pub fn answer(
                 true => Taking::Used,
                 false => Taking::Unused,
             };
-            let done = reload::reload(shared, taking);
-            let gives_way = matches!(&done, Ok(done) if done.configuration.is_some());
-            let sent = answer.send(said(done));
-            if gives_way {
-                reload::give_way(shared);
-            }
-            sent
+            let tell = |done: &Reloaded| drop(answer.send(Ok(done)));
+            let done = reload::reload(shared, taking, tell);
+            answer.send(said(done))
         }
         Request::Retry { name } => answer.send(said(retry::retry(shared, &name))),
         Request::Resize { disk, bytes } => answer.send(said(resize::resize(shared, &disk, bytes))),
@@ -73,13 +69,19 @@ pub fn answer(
 fn upgrade(shared: &Shared, what: Upgraded, answer: &mut Answer) -> io::Result<()> {
     match what {
         Upgraded::Appliance => answer.send(said(upgrade::upgrade_appliance(shared))),
-        Upgraded::Daemon => match upgrade::check_successor(shared) {
-            Ok(()) => {
-                answer.send(Ok(()))?;
-                reload::give_way(shared)
+        Upgraded::Daemon => {
+            let good = upgrade::begin(shared).and_then(|one| {
+                upgrade::check_successor(shared)?;
+                Ok(one)
+            });
+            match good {
+                Ok(_one) => {
+                    answer.send(Ok(()))?;
+                    reload::give_way(shared)
+                }
+                Err(error) => answer.send::<()>(Err(format!("{error:#}"))),
             }
-            Err(error) => answer.send::<()>(Err(format!("{error:#}"))),
-        },
+        }
     }
 }
 

@@ -115,10 +115,20 @@ impl Layout {
 
     /// The layout for a configuration that follows another one, whose layout this is: who stays has the same window, and who comes
     /// another one, which is none of those that are vacated and still to be cleared. `None` if there is no room for that.
-    pub fn follow(&self, old: &Config, new: &Config, vacated: &[Span]) -> Option<Self> {
-        let clients = old.clients.iter().zip(&new.clients);
-        let stays = clients.map(|(before, after)| {
-            before.name == after.name && before.memory == after.memory && !after.is_vacant()
+    /// So does a client that `moves`.
+    pub fn follow(
+        &self,
+        old: &Config,
+        new: &Config,
+        vacated: &[Span],
+        moves: impl Fn(usize) -> bool,
+    ) -> Option<Self> {
+        let clients = old.clients.iter().zip(&new.clients).enumerate();
+        let stays = clients.map(|(number, (before, after))| {
+            before.name == after.name
+                && before.memory == after.memory
+                && !after.is_vacant()
+                && !moves(number)
         });
         let stays: Vec<bool> = stays.collect();
         // A window that somebody leaves now is not free before it has been cleared, either.

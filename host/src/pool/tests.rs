@@ -117,7 +117,7 @@ proptest::proptest! {
             let new = named(&turn);
             let next = seats.follow(&old, &new).unwrap();
             let new = new.seated(&next);
-            let after = layout.follow(&old, &new, &vacated).unwrap();
+            let after = layout.follow(&old, &new, &vacated, |_| false).unwrap();
             assert!(after.check(&new).is_ok());
             assert_eq!(after.total, layout.total);
             for (number, client) in new.clients.iter().enumerate() {
@@ -162,7 +162,7 @@ fn there_is_no_more_room_than_is_written() {
         let mut new = config(16, &[(64, 1, 0), (memory, 1, 0)]);
         new.clients[1].name = "more".into();
         let next = seats.follow(&old, &new).unwrap();
-        layout.follow(&old, &new.seated(&next), &[])
+        layout.follow(&old, &new.seated(&next), &[], |_| false)
     };
     assert!(with(64).is_some());
     // The whole is rounded up to what a VM can have.

@@ -10,7 +10,7 @@ use super::args::path_text;
 use super::disk::{check_mdev, Backing};
 use super::look::{Found, Order};
 use super::monitor::Plug;
-use crate::config::{Config, Format, Source, SubchannelSource};
+use crate::config::{Config, Format, Source, Subchannel, SubchannelSource};
 use crate::layout::disk_device;
 
 /// A device that is plugged into the VM while it runs.
@@ -48,8 +48,16 @@ impl Pluggable {
             Self::Disk(index) => format!("given-disk{index}"),
             // It has the same one whatever others there are.
             Self::Subchannel(index) => {
-                let DeviceNumber { set, number } = config.subchannels[index].device;
-                format!("given-subchannel-{set}-{number:04x}")
+                let Subchannel { device, source, .. } = &config.subchannels[index];
+                let DeviceNumber { set, number } = device;
+                let mdev = match source {
+                    SubchannelSource::Mdev(path) => path.file_name().unwrap_or_default(),
+                    _ => Default::default(),
+                };
+                let mdev = mdev.to_string_lossy();
+                let good = |c: char| c.is_ascii_alphanumeric() || c == '-';
+                let mdev: String = mdev.chars().filter(|c| good(*c)).collect();
+                format!("given-subchannel-{set}-{number:04x}-{mdev}")
             }
         }
     }

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use crate::config::{show_size, Client, Config, Export, Part, SubchannelSource};
+use channel::DeviceNumber;
+
+use crate::config::{show_size, Client, Config, Export, Part, Subchannel, SubchannelSource};
 
 /// The difference between the configuration by which clients are served and the one that follows it; both have their places.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -66,23 +68,33 @@ impl Changes {
     }
 
     fn subchannels(&mut self, old: &Config, new: &Config) {
+        let is_in = |one: &Subchannel, all: &[Subchannel]| {
+            let mut all = all.iter();
+            all.any(|it| it.source == one.source && it.device == one.device)
+        };
+        let is_named =
+            |one: &Subchannel, all: &[Subchannel]| all.iter().any(|it| it.name == one.name);
         for (index, before) in old.subchannels.iter().enumerate() {
+            if is_in(before, &new.subchannels) {
+                continue;
+            }
             let name = &before.name;
-            let after = new.subchannels.iter().find(|it| it.name == *name);
-            match after {
-                None if matches!(before.source, SubchannelSource::Mdev(_)) => {
-                    self.say(format_args!("subchannel \"{name}\" goes"));
-                    self.unplugged.push(index);
-                }
-                Some(after) if after.source == before.source && after.device == before.device => {}
-                _ => self.wait_for_start(format!("subchannel \"{name}\"")),
+            if matches!(before.source, SubchannelSource::Qemu(_)) {
+                self.wait_for_start(format!("subchannel \"{name}\""));
+                continue;
+            }
+            let is_back = is_named(before, &new.subchannels);
+            let what = if is_back { "is another one" } else { "goes" };
+            self.say(format_args!("subchannel \"{name}\" {what}"));
+            if matches!(before.source, SubchannelSource::Mdev(_)) {
+                self.unplugged.push(index);
             }
         }
         for after in &new.subchannels {
-            let name = &after.name;
-            if old.subchannels.iter().any(|it| it.name == *name) {
+            if is_in(after, &old.subchannels) || is_named(after, &old.subchannels) {
                 continue;
             }
+            let name = &after.name;
             match after.source {
                 SubchannelSource::Qemu(_) => self.wait_for_start(format!("subchannel \"{name}\"")),
                 SubchannelSource::Mdev(_) | SubchannelSource::Plugged => {
@@ -90,6 +102,17 @@ impl Changes {
                 }
             }
         }
+    }
+
+    /// Whether a channel-level client is to have other memory, and another window: what is in the one that it has may go on until the
+    /// appliance has let go of it.
+    pub fn moves(&self, config: &Config, client: usize) -> bool {
+        let first = Part { client, number: 0 };
+        let is_channel_level = config
+            .clients
+            .get(client)
+            .is_some_and(Client::is_channel_level);
+        is_channel_level && self.disturbed.contains(&first)
     }
 
     fn client(&mut self, client: usize, old: (&Config, &Client), new: (&Config, &Client)) {
@@ -177,11 +200,18 @@ impl Changes {
     }
 }
 
-/// The subchannels that a client is given: which, and by what number it sees them.
-fn given<'a>(config: &'a Config, client: &Client) -> Vec<(&'a str, u16)> {
+/// The subchannels that a client is given: which devices, by which numbers, and by what number it sees them. Their names are nobody's
+/// concern.
+fn given<'a>(
+    config: &'a Config,
+    client: &Client,
+) -> Vec<(&'a SubchannelSource, DeviceNumber, u16)> {
     let given = client.subchannels.iter();
     given
-        .map(|it| (&*config.subchannels[it.subchannel].name, it.device))
+        .map(|it| {
+            let Subchannel { source, device, .. } = &config.subchannels[it.subchannel];
+            (source, *device, it.device)
+        })
         .collect()
 }
 
@@ -288,6 +318,34 @@ mod tests {
         let found = changes(&slice("readonly = true\n"), &whole);
         assert_eq!(found.lines.len(), 2, "{found:?}");
         assert_eq!(found.disturbed.len(), 1);
+    }
+
+    fn subchannel(name: &str, device: &str, mdev: &str) -> String {
+        format!("[[subchannel]]\nname = \"{name}\"\ndevice = \"{device}\"\nmdev = \"{mdev}\"\n")
+    }
+
+    #[test]
+    fn a_subchannel_is_what_is_behind_it_and_not_its_name() {
+        let with = |name: &str, device: &str, mdev: &str| {
+            let given =
+                format!("[[client.subchannel]]\nsubchannel = \"{name}\"\ndevice = \"0.0.0181\"\n");
+            let bare = client("bare", &given);
+            format!("{HEAD}{}{bare}", subchannel(name, device, mdev))
+        };
+        let old = with("tape", "0.0.0181", "/sys/a");
+        assert_eq!(
+            changes(&old, &with("t", "0.0.0181", "/sys/a")),
+            Changes::default()
+        );
+        for new in [
+            with("tape", "0.0.0181", "/sys/b"),
+            with("tape", "0.0.0182", "/sys/a"),
+        ] {
+            let found = changes(&old, &new);
+            assert_eq!(found.unplugged, [0]);
+            assert_eq!(found.lines[0], "subchannel \"tape\" is another one");
+            assert_eq!(found.disturbed.len(), 1, "{found:?}");
+        }
     }
 
     #[test]

@@ -40,11 +40,12 @@ impl<'a> Settling<'a> {
         if self.next.is_none_or(|next| Instant::now() < next) {
             return;
         }
-        let Some(monitor) = monitor.filter(|it| !it.is_owed_answer()) else {
+        let Some(monitor) = monitor else {
             self.next = Some(Instant::now() + PAUSE);
             return;
         };
-        self.next = match self.is_served() {
+        // One that owes an answer is asked now and then whether it lives.
+        self.next = match self.is_served() && !monitor.is_owed_answer() {
             false => Some(Instant::now() + LOOK),
             true => match self.clear(monitor) {
                 Ok(()) => None,
@@ -87,10 +88,14 @@ impl<'a> Settling<'a> {
                 false => monitor.clean(&plug)?,
             }
         }
+        let cleared = left.configuration;
         self.shared.handover.change(|left| {
-            left.vacated.clear();
-            left.unplugged.clear();
-            left.seats.settle();
+            // Another change, which has been written down meanwhile, is the next daemon's to clear.
+            if left.configuration == cleared {
+                left.vacated.clear();
+                left.unplugged.clear();
+                left.seats.settle();
+            }
         });
         tracing::info!("the appliance serves by the other configuration");
         Ok(())
