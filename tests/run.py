@@ -9,8 +9,7 @@ counts them: passed, failed, and skipped because something is missing here. Nobo
 
     case_name() { # what it proves     in a file of shell; the suite's run.sh --case NAME runs it
 
-One of them works at a time, unless the suite says that its cases can do so beside each other. Beside it run those that would leave
-the machine idle, or do not care how fast it is:
+One of them works at a time. Beside it run those that would leave the machine idle, or do not care how fast it is:
 
     @waits                             above the def: it waits most of the time, and measures nothing
     @spins                             the same while something of it keeps a processor busy
@@ -21,7 +20,6 @@ stays then.
 
     --help, --list        the cases of the suite
     --limit SECONDS       that a case may take (600)
-    --at-once N           so many cases may work at once (1), if there are as many processors
     --one-by-one          nothing runs beside anything
     --namespace           each case has a mount namespace of its own
     --backend NAME        who serves: stellwerk, or for comparison qsd or ccw; see fixture/backends.py
@@ -190,10 +188,9 @@ def indented(lines):
 
 def next_case(todo, running, arguments):
     """The next one that may start now, taken from those that have to be run; None if it has to wait for others."""
-    most = AT_ONCE | {WORKS: arguments.at_once}
     for case in todo:
         alike = [other for other in running if other.case.does == case.does]
-        if len(running) < arguments.most and len(alike) < most[case.does]:
+        if len(running) < arguments.most and len(alike) < AT_ONCE[case.does]:
             todo.remove(case)
             return case
     return None
@@ -247,7 +244,6 @@ def main():
     parser.add_argument("suite")
     parser.add_argument("-h", "--help", "--list", action="store_true")
     parser.add_argument("--limit", type=int, default=600)
-    parser.add_argument("--at-once", type=int, default=1)
     parser.add_argument("--one-by-one", action="store_true")
     parser.add_argument("--namespace", action="store_true")
     parser.add_argument("--backend", choices=BACKENDS)
@@ -264,9 +260,7 @@ def main():
         (case,) = (case for case in found if case.name == arguments.case)
         return run_here(case, out / case.name, BACKENDS[arguments.backend or "stellwerk"])
     out.mkdir(parents=True, exist_ok=True)
-    processors = len(os.sched_getaffinity(0))
-    arguments.at_once = min(arguments.at_once, processors)
-    arguments.most = 1 if arguments.one_by_one or processors == 1 else len(found)
+    arguments.most = 1 if arguments.one_by_one or len(os.sched_getaffinity(0)) == 1 else len(found)
     # Ended from outside, the cases that run are ended, too.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(1))

@@ -459,8 +459,7 @@ run_cases() {
     needs "$IMAGE_ELF" "$TEST_IMAGE_ELF" "$HOST_PROGRAM" qemu-system-s390x python3
     mkdir -p "$OUT"
     rm -f "$OUT"/*.{console,errors,log}
-    # A machine without devices of its own keeps one processor busy, and no case asks how long something takes.
-    exec python3 "$ROOT/tests/run.py" guest --at-once 2 "$@"
+    exec python3 "$ROOT/tests/run.py" guest "$@"
 }
 
 # tests/run.py finds the cases, and has each of them run by --case NAME.
