@@ -281,7 +281,7 @@ impl Appliance {
             if turn.worked {
                 if self.control.settling {
                     self.change_memory();
-                    self.change_configuration(platform);
+                    configuration::change(self, platform);
                 }
                 last_work = platform.now();
                 continue;
@@ -340,7 +340,7 @@ impl Appliance {
         self.come_round(platform);
         self.plane.proxy.clients.serve_nobody();
         self.change_memory();
-        self.change_configuration(platform);
+        configuration::change(self, platform);
         self.maintain_disks(platform);
         self.tend_suspects(platform);
         self.tend_disks(platform);

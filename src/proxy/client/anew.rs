@@ -113,15 +113,6 @@ impl Client {
     }
 }
 
-impl Virtual {
-    fn take_subject(&mut self) -> Option<Box<PassThrough>> {
-        match &mut self.kind {
-            Kind::Owned(_, subject) => subject.take(),
-            Kind::Virtio(..) => None,
-        }
-    }
-}
-
 /// Clears what is left of a virtual subchannel in the area.
 fn clear(area: &Area<'static>, index: u16) {
     const QUEUES: u32 = MAX_QUEUES as u32;

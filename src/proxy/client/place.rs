@@ -175,6 +175,13 @@ impl Virtual {
         }
     }
 
+    pub(super) fn take_subject(&mut self) -> Option<Box<PassThrough>> {
+        match &mut self.kind {
+            Kind::Owned(_, subject) => subject.take(),
+            Kind::Virtio(..) => None,
+        }
+    }
+
     /// How well it does for a device that nobody has; `None`: not at all.
     pub(super) fn fit(&self, number: DeviceNumber) -> Option<Fit> {
         if self.withheld {
