@@ -27,6 +27,7 @@ mod door;
 mod handler;
 mod intake;
 mod memory;
+mod message;
 mod readiness;
 mod ring;
 mod server;

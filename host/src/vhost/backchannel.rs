@@ -21,7 +21,7 @@ use rustix::net::{send, shutdown, AddressFamily, SendFlags, Shutdown, SocketType
 use serde::{Deserialize, Serialize};
 use vhost::vhost_user::message::BackendReq;
 
-use super::state::head;
+use super::message::head;
 use crate::descriptors::for_peer;
 use crate::store::{Key, Store};
 

@@ -6,7 +6,6 @@ use std::os::fd::AsRawFd;
 
 use serde::{Deserialize, Serialize};
 
-use super::state::RingState;
 use crate::descriptors::for_peer;
 
 /// Where a ring's three parts are, as client addresses.
@@ -15,16 +14,6 @@ pub struct Place {
     pub descriptors: u64,
     pub driver: u64,
     pub device: u64,
-}
-
-/// A ring. It is served while it has been kicked off (the arrival of its kick eventfd starts it), and enabled.
-pub type Ring = RingState;
-
-impl Ring {
-    /// Whether everything is there that it takes to serve it.
-    pub const fn is_ready(&self) -> bool {
-        self.enabled && self.kick.is_some() && self.place.is_some() && self.size != 0
-    }
 }
 
 /// Makes sure that a file is an eventfd, for which there is room.

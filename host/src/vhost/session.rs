@@ -13,8 +13,7 @@ use zerocopy::big_endian::{U16, U32, U64};
 
 use super::backchannel::Backchannel;
 use super::memory::Memory;
-use super::ring::Ring;
-use super::state::SessionState;
+use super::state::{RingState as Ring, SessionState};
 use crate::areas::Areas;
 use crate::descriptors::for_peer;
 use crate::doorbell::{BellHandle, Request};

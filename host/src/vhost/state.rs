@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use vhost::vhost_user::message::FrontendReq;
 
 use super::backchannel::Backchannel;
+use super::message::head;
 use super::ring::Place;
 use crate::pool::FileIdentity;
 use crate::store::Key;
@@ -81,6 +82,14 @@ pub struct RingState {
     pub active: bool,
 }
 
+impl RingState {
+    /// Whether everything is there that it takes to serve it. It is served while it has been kicked off (the arrival of its kick eventfd
+    /// starts it), and enabled.
+    pub const fn is_ready(&self) -> bool {
+        self.enabled && self.kick.is_some() && self.place.is_some() && self.size != 0
+    }
+}
+
 /// A piece of the VM's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RegionState {
@@ -114,14 +123,6 @@ impl Connection {
         let files = files.copied().flatten();
         self.session.keys().chain(files).chain(self.stream)
     }
-}
-
-/// The head of a message to which no answer is wanted.
-pub fn head(request: u32, body_bytes: u32) -> Vec<u8> {
-    /// Of the protocol: its version.
-    const FLAGS: u32 = 1;
-    let head = [request, FLAGS, body_bytes];
-    head.map(u32::to_ne_bytes).concat()
 }
 
 /// The messages by which the peer has agreed on features: whoever handles its further messages has to have seen them.
