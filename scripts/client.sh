@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes the stock client: Debian's own s390x kernel and an initramfs of Debian's own s390x programs.
 #
-#   scripts/client.sh [--with-fio] [--with-vfio-ccw] [--refresh]
+#   scripts/client.sh [--with-fio] [--with-vfio-ccw] [--with-zipl] [--refresh]
 #
 # Nothing of ours is in it but the init script (tests/e2e/client-init.sh). The packages are fetched with a private apt
 # state, so that the machine's own package lists and architectures stay as they are, and no root is needed. The kernel
@@ -12,6 +12,7 @@
 #   base.cpio   busybox, mke2fs, sfdisk, blkdiscard, the kernel modules for the disk, /init
 #   fio.cpio    fio, static (with --with-fio); to be appended to base.cpio
 #   vfio-ccw.cpio   QEMU and the modules of vfio-ccw (with --with-vfio-ccw); to be appended to base.cpio
+#   zipl.cpio   zipl, which makes a disk one that a VM can be IPLed from (with --with-zipl); to be appended to base.cpio
 #
 # A second run does nothing; --refresh looks for newer packages. Exit status 75: packages cannot be had.
 set -euo pipefail
@@ -23,11 +24,12 @@ INIT=$ROOT/tests/e2e/client-init.sh
 MODULES=(virtio_blk ext4 crc32c_generic)
 
 help_asked "$@"
-with_fio='' with_vfio_ccw='' refresh=''
+with_fio='' with_vfio_ccw='' with_zipl='' refresh=''
 for arg; do
     case $arg in
         --with-fio) with_fio=yes ;;
         --with-vfio-ccw) with_vfio_ccw=yes ;;
+        --with-zipl) with_zipl=yes ;;
         --refresh) refresh=yes ;;
         *) die "unknown argument $arg; see --help" ;;
     esac
@@ -292,6 +294,21 @@ build_vfio_ccw() {
     pack "$tree" "$OUT/vfio-ccw.cpio"
 }
 
+# ---- zipl ---------------------------------------------------------------------------------------------------------
+
+# Only zipl itself and the boot loader that it writes; what else its package asks for is for real machines.
+build_zipl() {
+    local dir=$OUT/zipl tree=$OUT/zipl-tree
+    rm -rf "$dir" "$tree"
+    mkdir -p "$dir/debs" "$tree"/{bin,lib}
+    (cd "$dir/debs" && quietly "$OUT/log/zipl" apt-get -q download s390-tools libc6) || cannot_be_had "zipl"
+    unpack "$dir/programs" "$dir"/debs/*.deb
+    copy_program "$(cd "$dir/programs" && find . -path '*sbin/zipl' -print -quit)" "$dir/programs"
+    # Where zipl looks for it differs from release to release; it is where its package has it.
+    (cd "$dir/programs" && find . -name stage3.bin -exec cp --parents {} "$tree" \;)
+    pack "$tree" "$OUT/zipl.cpio"
+}
+
 # ---- what has to be done ------------------------------------------------------------------------------------------
 
 # recipe FUNCTION… [-- FILE…]: what a result depends on, as one line: the steps that make it and the files they read.
@@ -322,10 +339,11 @@ make_result() {
 }
 
 main() {
-    local kernel programs base fio modules
+    local kernel programs base fio zipl modules
     kernel=$(recipe fetch_kernel kernels)
     programs=$(recipe fetch_programs)
     fio=$(recipe build_fio pack)
+    zipl=$(recipe build_zipl copy_program pack)
 
     mkdir -p "$OUT/log"
     exec 9>"$OUT/lock"
@@ -334,7 +352,8 @@ main() {
     # These follow the kernel, so a kernel that has yet to be fetched lets them be made anew.
     vfio_ccw() { recipe fetch_vfio_ccw -- "$OUT/kernel-package-version"; }
     if ! made vmlinuz "$kernel" || ! made programs "$programs" || { [[ -n $with_fio ]] && ! made fio.cpio "$fio"; } ||
-        { [[ -n $with_vfio_ccw ]] && ! made vfio-ccw "$(vfio_ccw)"; }; then
+        { [[ -n $with_vfio_ccw ]] && ! made vfio-ccw "$(vfio_ccw)"; } ||
+        { [[ -n $with_zipl ]] && ! made zipl.cpio "$zipl"; }; then
         step "client: reading Debian's package lists for s390x"
         private_apt
     fi
@@ -344,6 +363,7 @@ main() {
     make_result base.cpio "$base" "building the initramfs" build_base
     [[ -z $with_fio ]] ||
         make_result fio.cpio "$fio" "building fio for s390x from Debian's source (about a minute)" build_fio
+    [[ -z $with_zipl ]] || make_result zipl.cpio "$zipl" "fetching zipl for s390x" build_zipl
     [[ -z $with_vfio_ccw ]] || {
         make_result vfio-ccw "$(vfio_ccw)" "fetching QEMU for s390x, and the kernel's source and headers" fetch_vfio_ccw
         modules=$(recipe build_vfio_ccw copy_program add_module pack -- "$OUT/vfio-ccw.recipe")

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # All tests, in the order in which they are likely to say something soon.
 #
-#   scripts/test.sh [STAGE…]                    all of them but `fast`, `quick` and `fuzz`, if none is named
+#   scripts/test.sh [STAGE…]                    all of them but `fast`, `quick`, `fuzz` and `ipl`, if none is named
 #
 #   fast                                      format, clippy, clippy-image, scripts and quick: before each commit
 #
@@ -16,6 +16,7 @@
 #   contain                                   faults that stay where they are; see tests/contain/run.sh
 #   vfio-ccw                                  the image on a vfio-ccw inside a VM; see tests/vfio-ccw/run.sh
 #   e2e                                       stock Linux clients; see tests/e2e/run.sh
+#   ipl                                       a client that IPLs from its disk, in a QEMU that can; see tests/ipl/run.sh
 #   chaos                                     whatever dies, at random, under load; see tests/chaos/run.sh
 #   hercules                                  the image on Hercules, scripts/run-hercules.sh --check
 #   demo                                      the main job, scripts/run-qemu.sh --check
@@ -124,6 +125,7 @@ stage_channel() { tests/channel/run.sh; }
 stage_contain() { tests/contain/run.sh; }
 stage_e2e() { tests/e2e/run.sh; }
 stage_chaos() { tests/chaos/run.sh; }
+stage_ipl() { tests/ipl/run.sh; }
 stage_vfio-ccw() { tests/vfio-ccw/run.sh; }
 stage_hercules() {
     scripts/run-hercules.sh --check &&
@@ -145,7 +147,7 @@ run_stage() {
     local stage=$1 log=$LOGS/$1.log started=$SECONDS status=0 good bad left_out
     step "test: $stage"
     # What takes minutes shows its lines; the others are quiet until something is wrong.
-    if [[ $stage == e2e || $stage == chaos || $stage == channel || $stage == contain || $stage == guest || $stage == vfio-ccw || $stage == hercules || $stage == demo ]]; then
+    if [[ $stage == e2e || $stage == ipl || $stage == chaos || $stage == channel || $stage == contain || $stage == guest || $stage == vfio-ccw || $stage == hercules || $stage == demo ]]; then
         ("stage_$stage" 2>&1 | tee "$log") || status=$?
     else
         quietly "$log" "stage_$stage" || status=$?
