@@ -35,7 +35,7 @@ use crate::sys::{self, Process};
 pub use args::{appliance as args, comma_escaped, path_text, Inherited, LINK_PORT};
 pub use disk::{check_mdev, Backing, QCOW2_MAGIC};
 pub use image::{no_image, Image};
-pub use monitor::{Monitor, MonitorError, MonitorEvent, Outcome, Plug};
+pub use monitor::{Monitor, MonitorError, MonitorEvent, Outcome, Plug, ShutDown};
 pub use plugs::Pluggable;
 
 /// Bytes of one of QEMU's own messages; what is longer is several.

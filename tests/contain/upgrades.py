@@ -11,6 +11,7 @@ from contain.successors import Load
 from fixture import scene as fixture
 from fixture.common import until
 from fixture.front import OK
+from fixture.hanging import FSYNC
 
 
 def own_program(scene):
@@ -156,25 +157,89 @@ def case_upgrade_to_what_does_not_serve(scene):
     scene.down()
 
 
+def case_upgrade_while_none_serves(scene):
+    """an image that is taken while QEMU does not start, and does not serve, is followed by the one before as well; a good one is kept"""
+    image = own_image(scene)
+    no_qemu = scene.directory / "no-qemu"
+    qemu = scene.directory / "qemu"
+    qemu.write_text(f"#!/bin/sh\n[ ! -e {no_qemu} ] || exit 1\nexec qemu-system-s390x \"$@\"\n")
+    qemu.chmod(0o755)
+    scene.appliance["qemu"] = str(qemu)
+    shared_disk(scene, ("steady",))
+    steady = scene.connect("steady")
+    load = Load(steady.rings[0])
+    good = image.read_bytes()
+    bad = Path(scene.broken_image("event_loop::Appliance>::try_client")).read_bytes()
+    for content, code in ((bad, 1), (good, 0)):
+        no_qemu.touch()
+        scene.kill_appliance()
+        until("QEMU does not start", lambda: "it is started again in 400 ms" in scene.log())
+        replace(image, content)
+        # QEMU is not started beforehand: it would not start.
+        asked = [None]
+        upgrades = threading.Thread(target=lambda: asked.append(scene.command("upgrade", "--appliance", seconds=90)))
+        no_qemu.unlink()
+        upgrades.start()
+        upgrades.join(100)
+        assert asked[-1][0] == code, asked
+        scene.killed = None
+        scene.serving()
+        load.since()
+    load.end()
+    steady.close()
+    scene.down()
+
+
+def case_appliance_dies_before_an_upgrade(scene):
+    """the appliance dies while files are looked at for the next one: nothing is exchanged, and no disk is missing afterwards"""
+    holder = shared_disk_that_stops(scene, ("steady",))
+    steady = scene.connect("steady")
+    steady.rings[0].works()
+    holder.send_signal(signal.SIGSTOP)
+    said = []
+    asked = threading.Thread(target=lambda: said.append(scene.command("upgrade", "--appliance", seconds=60)))
+    asked.start()
+    until("the file is looked at", lambda: len(qemus(scene)) == 2)
+    time.sleep(0.5)
+    scene.kill_appliance()
+    asked.join(60)
+    assert said[0][0] != 0 and "nothing was exchanged" in said[0][1], said
+    holder.send_signal(signal.SIGCONT)
+    scene.killed = None
+    scene.serving()
+    steady.rings[0].works()
+    steady.close()
+    scene.down()
+
+
 def case_upgrade_while_a_disk_hangs(scene):
-    """a request does not end: the exchange is given up, and all the others are served on; when the disk answers again it is done"""
+    """a disk does not answer, or only does not end a flush: nothing is exchanged, and all the others are served on; when the disk answers
+    again it is done"""
     scene.disk("good")
     scene.client("steady")
     scene.gives("steady", "good")
-    holder = shared_disk_that_stops(scene, ("stuck",))
+    # Without the kernel's asynchronous I/O, of which QEMU finds out by a flush what it can do, while it opens the file.
+    hanging = scene.hanging_disk("data", cache="writeback", aio="threads")
+    scene.client("stuck")
+    scene.gives("stuck", "data")
+    scene.up()
     stuck, steady = scene.connect("stuck"), scene.connect("steady")
     load = Load(steady.rings[0])
-    holder.send_signal(signal.SIGSTOP)
-    fill(stuck.rings[0], 10)
-    time.sleep(0.2)
     before = scene.serving()
-    for _ in range(2):
+    silent = {
+        "its file system does not answer": {},
+        "QEMU was held up by opening it": {"program": "qemu-system"},
+        "requests of clients did not end": {"operation": FSYNC},
+    }
+    for why, how in silent.items():
+        stuck.rings[0].works()
+        hanging.hang(**how)
         code, said = scene.command("upgrade", "--appliance")
-        assert code != 0 and "requests of clients did not end" in said, said
+        assert code != 0 and why in said, said
         assert scene.serving() == before
         load.since()
-    holder.send_signal(signal.SIGCONT)
-    assert all(done.status == OK for done in stuck.rings[0].wait(10, 90))
+        hanging.go_on()
+        stuck.rings[0].works()
     upgrade(scene, "--appliance")
     assert scene.serving() != before
     load.since()

@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{bail, Context, Result};
 use vcss::control::ConditionState;
 
 use super::plugged::{Growth, PAUSE};
@@ -38,6 +38,20 @@ pub enum Qemu {
     Answers,
     /// It is held up by opening one, and with it everybody: a VM without it serves all the others.
     IsHeldUp,
+}
+
+/// What a VM is given: devices, and how they are plugged in.
+#[derive(Debug, Default)]
+pub struct Given {
+    whats: Vec<Pluggable>,
+    plugs: Vec<Plug>,
+}
+
+impl Given {
+    fn add(&mut self, what: Pluggable, plug: Plug) {
+        self.whats.push(what);
+        self.plugs.push(plug);
+    }
 }
 
 /// Gives the VM its devices, over its monitor.
@@ -118,6 +132,16 @@ impl<'a> Plugger<'a> {
         whats
     }
 
+    /// Begins to look at all devices that the VM has, before another one is given them.
+    pub fn begin_present(&mut self) -> Vec<Pluggable> {
+        let plugged = &self.shared.plugged;
+        let mut whats = plugged.all();
+        whats.retain(|&what| plugged.trouble(what).is_none());
+        self.looked.retain(|(what, _)| !whats.contains(what));
+        whats.iter().for_each(|&what| self.begin(what));
+        whats
+    }
+
     /// Begins to look at a device, before it is given; the outcome comes into `looked`.
     fn begin(&mut self, what: Pluggable) {
         self.shared.plugged.begun(what);
@@ -152,33 +176,86 @@ impl<'a> Plugger<'a> {
         mut monitor: Monitor,
         whats: &[Pluggable],
     ) -> Result<Qemu, MonitorError> {
-        let place = |what: &Pluggable| whats.iter().position(|it| it == what);
-        let mut looked = std::mem::take(&mut self.looked);
-        looked.sort_by_key(|(what, _)| place(what));
-        let (mut tried, mut plugs) = (Vec::new(), Vec::new());
-        for (what, found) in looked {
+        let mut given = Given::default();
+        for (what, found) in self.take_looked(whats) {
             match self.plug(what, found) {
-                _ if place(&what).is_none() => {}
-                Ok(plug) => {
-                    tried.push(what);
-                    plugs.push(plug);
-                }
+                Ok(plug) => given.add(what, plug),
                 Err(error) => self.is_missing(what, format!("{error:#}")),
             }
         }
-        let outcomes = monitor.plug_in(&plugs)?;
+        self.looked.clear();
+        let outcomes = monitor.plug_in(&given.plugs)?;
+        Ok(self.goes_on(monitor, given, outcomes))
+    }
+
+    /// Does of that what can be done while another VM has the same devices. One that cannot be had is an error.
+    pub fn plug_in_beforehand(
+        &mut self,
+        monitor: &mut Monitor,
+        whats: &[Pluggable],
+    ) -> Result<Given> {
+        let mut given = Given::default();
+        for (what, found) in self.take_looked(whats) {
+            let plug = self.plug(what, found);
+            given.add(what, plug.with_context(|| what.label(&self.shared.config))?);
+        }
+        let outcomes = monitor.plug_in_beforehand(&given.plugs)?;
+        for (what, outcome) in given.whats.iter().zip(outcomes) {
+            let label = what.label(&self.shared.config);
+            match outcome {
+                Outcome::There => {}
+                Outcome::Refused(trouble) => bail!("{label}: {trouble}"),
+                Outcome::Underway => bail!("{label}: {HELD_UP}"),
+            }
+        }
+        Ok(given)
+    }
+
+    /// Does the rest.
+    pub fn plug_in_the_rest(
+        &mut self,
+        mut monitor: Monitor,
+        given: Given,
+    ) -> Result<Qemu, MonitorError> {
+        let outcomes = monitor.plug_in_the_rest(&given.plugs)?;
+        Ok(self.goes_on(monitor, given, outcomes))
+    }
+
+    /// Closes these disks of a VM that has stopped, so that another one can have them.
+    ///
+    /// # Errors
+    ///
+    /// It may still have some.
+    pub fn close_all(&mut self, whats: &[Pluggable]) -> Result<()> {
+        let monitor = self.monitor.as_mut().context("there is no monitor")?;
+        let nodes: Vec<String> = whats.iter().filter_map(|what| what.node()).collect();
+        Ok(monitor.close(nodes.iter().map(String::as_str))?)
+    }
+
+    /// What the looks at these have found, in their order.
+    fn take_looked(&mut self, whats: &[Pluggable]) -> Vec<(Pluggable, Looked)> {
+        let place = |what: &Pluggable| whats.iter().position(|it| it == what);
+        let looked = std::mem::take(&mut self.looked).into_iter();
+        let (mut looked, others) = looked.partition::<Vec<_>, _>(|(what, _)| place(what).is_some());
+        self.looked = others;
+        looked.sort_by_key(|(what, _)| place(what));
+        looked
+    }
+
+    /// Goes on with a VM that was given these, with these outcomes.
+    fn goes_on(&mut self, monitor: Monitor, given: Given, outcomes: Vec<Outcome>) -> Qemu {
         self.monitor = Some(monitor);
-        for (what, outcome) in tried.into_iter().zip(outcomes) {
+        for (what, outcome) in given.whats.into_iter().zip(outcomes) {
             match outcome {
                 Outcome::There => self.is_there(what),
                 Outcome::Refused(trouble) => self.is_missing(what, trouble),
                 Outcome::Underway => {
                     self.blame(what);
-                    return Ok(Qemu::IsHeldUp);
+                    return Qemu::IsHeldUp;
                 }
             }
         }
-        Ok(Qemu::Answers)
+        Qemu::Answers
     }
 
     fn plug(&mut self, what: Pluggable, found: Looked) -> Result<Plug> {

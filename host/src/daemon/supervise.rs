@@ -6,7 +6,8 @@
 //!   started again, slower and slower, for as long as it takes.
 //! * A disk, or a subchannel, that QEMU cannot have is that one's trouble: see `plugging`.
 //! * No system call is made here that a file of somebody's can hold up. Signals are looked at all the while.
-//! * A VM is started again only when the one before has ended: what that still reads would come into the clients' memory.
+//! * A VM is started again only when the one before has ended, or has stopped and has no disks any more: what it still reads would come into
+//!   the clients' memory.
 
 mod exchange;
 mod succession;
@@ -134,10 +135,11 @@ impl<'a> Supervisor<'a> {
         self.run(began, START_LIMIT)
     }
 
-    fn start(&mut self) -> Result<(), Stop> {
+    /// Starts the VM and waits until the appliance serves, for so long.
+    fn start(&mut self, limit: Duration) -> Result<(), Stop> {
         let began = Instant::now();
         self.start_qemu()?;
-        self.run(began, START_LIMIT)
+        self.run(began, limit)
     }
 
     /// Starts QEMU and gives it its devices, but for those that hold it up: for each of these it is started once more.
@@ -174,7 +176,12 @@ impl<'a> Supervisor<'a> {
         if monitor.is_ok() {
             self.lay_windows()?;
         }
-        match monitor.and_then(|monitor| self.plugger.plug_in_all(monitor, whats)) {
+        let given = monitor.and_then(|monitor| self.plugger.plug_in_all(monitor, whats));
+        self.is_equipped(given)
+    }
+
+    fn is_equipped(&mut self, given: Result<Qemu, MonitorError>) -> Result<Qemu> {
+        match given {
             Ok(qemu) => Ok(qemu),
             // A signal is taken by whoever waits for the VM.
             Err(MonitorError::Told) => Ok(Qemu::Answers),
@@ -195,7 +202,7 @@ impl<'a> Supervisor<'a> {
         Ok(())
     }
 
-    /// A QEMU that has been started is the appliance's from now on; our end of its monitor. None other runs by now.
+    /// A QEMU that has been started is the appliance's from now on; our end of its monitor. None other has disks, or runs, by now.
     fn adopt(&mut self, launched: Launched) -> Result<UnixStream> {
         let Launched {
             vm,
@@ -326,14 +333,18 @@ impl<'a> Supervisor<'a> {
             // Who waits for it is not to count the time until it serves again.
             self.shared.areas.forget_life();
             self.rest()?;
-            self.take_new_image();
+            let new = self.take_new_image();
             let restarts = {
                 let mut run = self.shared.run.lock();
                 run.restarts += 1;
                 run.restarts
             };
             self.shared.handover.change(|left| left.restarts = restarts);
-            match self.start() {
+            let started = self.start(START_LIMIT);
+            if let Some(new) = new {
+                self.new_image_was_tried(new, &started);
+            }
+            match started {
                 Err(Stop::Failed(error)) => tracing::error!("{error:#}"),
                 ended => return ended,
             }

@@ -3,7 +3,7 @@
 //! # Scope
 //!
 //! [`Monitor`] speaks with one QEMU over a pair of sockets that nobody else has. [`Plug`] says how a device is plugged in, and
-//! what is left of it to be taken away when that fails.
+//! what is left of it to be taken away when that fails: see `devices`.
 //!
 //! # Rules
 //!
@@ -12,6 +12,7 @@
 //!   given up is recognised by its number, so the conversation goes on. Until it has come, nothing more is sent.
 //! * What this daemon does not understand, such as an event of a newer QEMU, is passed over.
 
+mod devices;
 mod health;
 #[cfg(test)]
 mod tests;
@@ -21,20 +22,19 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use qapi::qmp::{cont, device_add, device_del, qmp_capabilities, qom_get, Event};
-use qapi::{Any, Command, Empty, Execute};
+use qapi::qmp::{cont, qmp_capabilities, set_action, Event, ShutdownAction};
+use qapi::{Any, Command, Execute};
 use rustix::event::{PollFd, PollFlags};
-use serde::Serialize;
-use serde_json::{json, Map, Value};
+use serde_json::Value;
 
 use crate::sys;
+
+pub use devices::{Node, Outcome, Plug};
 
 /// How long QEMU may take to start.
 const STARTING: Duration = Duration::from_secs(30);
 /// How long it may then take for an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// So many devices are plugged in at a time: their commands, and the answers, fit into the sockets' buffers.
-const AT_A_TIME: usize = 16;
 /// How long it may take for each while a daemon takes it over: clients wait for a QEMU that does not answer any more.
 const SUCCESSION: Duration = Duration::from_secs(1);
 const LONGEST_LINE: usize = 1 << 20;
@@ -91,49 +91,15 @@ pub enum MonitorEvent {
     },
 }
 
-/// A device as QEMU plugs it in.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Plug {
-    pub id: String,
-    /// The thread that serves it: `object-add`.
-    pub thread: Option<Value>,
-    /// What is behind it: `blockdev-add`.
-    pub node: Option<Value>,
-    /// Itself: `device_add`, without the id.
-    pub device: Map<String, Value>,
-}
-
-/// A command whose arguments are what QEMU's manual says, as JSON: those that the crate types would be none the clearer.
-macro_rules! command {
-    ($name:ident, $text:literal) => {
-        #[derive(Debug, Serialize)]
-        #[serde(transparent)]
-        struct $name(Value);
-
-        impl Command for $name {
-            const NAME: &'static str = $text;
-            const ALLOW_OOB: bool = false;
-            type Ok = Empty;
-        }
-    };
-}
-
-command!(ObjectAdd, "object-add");
-command!(ObjectDel, "object-del");
-command!(BlockdevAdd, "blockdev-add");
-command!(BlockdevDel, "blockdev-del");
-command!(BlockResize, "block_resize");
-
 /// What QEMU has answered a command: what it returns, or its error, in words.
 type Answer = Result<Value, String>;
 
-/// What came of a device that was to be plugged in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    There,
-    Refused(String),
-    /// QEMU is still at it, and does nothing else meanwhile.
-    Underway,
+/// What becomes of QEMU when its VM shuts itself down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShutDown {
+    Ends,
+    /// It can still be told to take things away.
+    Stays,
 }
 
 enum Line {
@@ -173,8 +139,12 @@ impl Monitor {
         this.answered = this.sent;
         // A command that was cut off is none.
         this.stream.write_all(&[RESET])?;
-        // It may have been stopped, and the daemon that has heard of it may have died before it could have it go on.
-        match this.go_on() {
+        // It may have been about to be exchanged for another one. And it may have been stopped, and the daemon that has heard of it may
+        // have died before it could have it go on.
+        match this
+            .when_it_shuts_down(ShutDown::Ends)
+            .and_then(|()| this.go_on())
+        {
             // That it does not answer is found out by whoever watches it.
             Ok(()) | Err(MonitorError::Silent) => Ok(this),
             Err(error) => Err(error),
@@ -204,98 +174,23 @@ impl Monitor {
         self.stream.as_fd()
     }
 
+    /// # Errors
+    ///
+    /// It is refused by one whose VM has shut itself down.
     pub fn go_on(&mut self) -> Result<(), MonitorError> {
         self.execute(cont {})
     }
 
-    /// Whether a device is plugged in.
-    pub fn has(&mut self, id: &str) -> Result<bool, MonitorError> {
-        let asked = self.execute(qom_get {
-            path: format!("/machine/peripheral/{id}"),
-            property: "realized".into(),
-        });
-        match asked {
-            Ok(()) => Ok(true),
-            Err(MonitorError::Refused(_)) => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Plugs devices in, and says what came of each. Of one that fails nothing is left. The one that QEMU is held up by is the last
-    /// that is told of: those behind it have not been tried.
-    pub fn plug_in(&mut self, plugs: &[Plug]) -> Result<Vec<Outcome>, MonitorError> {
-        let mut outcomes = Vec::new();
-        for plugs in plugs.chunks(AT_A_TIME) {
-            self.catch_up()?;
-            let mut lines = Vec::new();
-            let mut counts = Vec::new();
-            for plug in plugs {
-                counts.push(self.put_plug(&mut lines, plug)?);
-            }
-            let (answers, waited) = self.ask(&lines);
-            let is_held_up = match waited {
-                Ok(()) => false,
-                Err(MonitorError::Silent) => true,
-                Err(error) => return Err(error),
-            };
-            let mut answers = answers.into_iter();
-            for (plug, count) in plugs.iter().zip(counts) {
-                let own: Vec<Answer> = answers.by_ref().take(count).collect();
-                if own.len() < count {
-                    outcomes.push(Outcome::Underway);
-                    return Ok(outcomes);
-                }
-                // The first error tells why the others came.
-                let outcome: Result<Vec<Value>, String> = own.into_iter().collect();
-                outcomes.push(match outcome {
-                    Ok(_) => Outcome::There,
-                    Err(reason) => {
-                        // Of a QEMU that is held up nobody makes use any more.
-                        if !is_held_up {
-                            self.clean(plug)?;
-                        }
-                        Outcome::Refused(reason)
-                    }
-                });
-            }
-        }
-        Ok(outcomes)
-    }
-
-    /// Unplugs a device, waits until it is gone, and takes away what was behind it. That this was done is no news.
-    pub fn unplug(&mut self, plug: &Plug) -> Result<(), MonitorError> {
-        self.execute(device_del {
-            id: plug.id.clone(),
-        })?;
-        let until = Instant::now() + self.patience;
-        let is_its_end = |event: &Event| matches!(event, Event::DEVICE_DELETED { data, .. } if data.device.as_ref() == Some(&plug.id));
-        while !self.events.iter().any(is_its_end) {
-            if !self.is_readable_until(until, Signals::Heeded)? {
-                return Err(MonitorError::Silent);
-            }
-            self.read()?;
-            self.take_answers();
-        }
-        self.events.retain(|event| !is_its_end(event));
-        self.clean(plug)
-    }
-
-    /// Makes what is behind a device so long: shorter, too, if that is less.
-    pub fn resize(&mut self, node: &str, bytes: u64) -> Result<(), MonitorError> {
-        self.execute(BlockResize(json!({ "node-name": node, "size": bytes })))
-    }
-
-    /// Takes away what a device that is not there has left, if anything.
-    pub fn clean(&mut self, plug: &Plug) -> Result<(), MonitorError> {
-        self.catch_up()?;
-        let mut lines = Vec::new();
-        if let Some(name) = plug.node.as_ref().and_then(|node| node.get("node-name")) {
-            self.put(&mut lines, BlockdevDel(json!({ "node-name": name })))?;
-        }
-        if let Some(id) = plug.thread.as_ref().and_then(|thread| thread.get("id")) {
-            self.put(&mut lines, ObjectDel(json!({ "id": id })))?;
-        }
-        self.ask(&lines).1
+    pub fn when_it_shuts_down(&mut self, shut_down: ShutDown) -> Result<(), MonitorError> {
+        self.execute(set_action {
+            shutdown: Some(match shut_down {
+                ShutDown::Ends => ShutdownAction::poweroff,
+                ShutDown::Stays => ShutdownAction::pause,
+            }),
+            reboot: None,
+            panic: None,
+            watchdog: None,
+        })
     }
 
     /// Whether QEMU has said something unasked that nobody has been told: it came together with an answer.
@@ -345,29 +240,6 @@ impl Monitor {
         waited?;
         let answer = answers.into_iter().next().unwrap_or(Ok(Value::Null));
         answer.map_err(MonitorError::Refused)
-    }
-
-    /// Adds the commands that plug a device in, and says how many they are.
-    fn put_plug(&mut self, lines: &mut Vec<u8>, plug: &Plug) -> Result<usize, MonitorError> {
-        let before = self.sent;
-        // An image that cannot be opened is the likeliest trouble.
-        if let Some(node) = &plug.node {
-            self.put(lines, BlockdevAdd(node.clone()))?;
-        }
-        if let Some(thread) = &plug.thread {
-            self.put(lines, ObjectAdd(thread.clone()))?;
-        }
-        let mut arguments = plug.device.clone();
-        let driver = arguments.remove("driver");
-        let driver = driver.as_ref().and_then(Value::as_str).unwrap_or_default();
-        let device = device_add {
-            bus: None,
-            id: Some(plug.id.clone()),
-            driver: driver.to_owned(),
-            arguments,
-        };
-        self.put(lines, device)?;
-        Ok((self.sent - before) as usize)
     }
 
     /// Adds a command to what is sent next.

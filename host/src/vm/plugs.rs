@@ -9,7 +9,7 @@ use serde_json::{json, Map, Value};
 use super::args::path_text;
 use super::disk::{check_mdev, Backing};
 use super::look::{Found, Order};
-use super::monitor::Plug;
+use super::monitor::{Node, Plug};
 use crate::config::{Config, Format, Source, Subchannel, SubchannelSource};
 use crate::layout::disk_device;
 
@@ -62,12 +62,24 @@ impl Pluggable {
         }
     }
 
-    /// How a disk is unplugged that has this place no more.
+    /// Whether it is an image, and not a device that only one process can have.
+    pub fn is_image(self, config: &Config) -> bool {
+        let Self::Disk(index) = self else {
+            return false;
+        };
+        let disk = config.disks.get(index);
+        disk.is_some_and(|disk| matches!(disk.source, Source::Image { .. }))
+    }
+
+    /// How the disk at this place is unplugged, whatever it is.
     pub fn former(disk: usize) -> Plug {
         Plug {
             id: format!("given-disk{disk}"),
             thread: Some(json!({ "id": format!("io{disk}") })),
-            node: Some(json!({ "node-name": node_name(disk) })),
+            node: Some(Node {
+                arguments: json!({ "node-name": node_name(disk) }),
+                opens_beside: false,
+            }),
             ..Plug::default()
         }
     }
@@ -124,7 +136,11 @@ impl Pluggable {
                     thread: Some(json!({
                         "qom-type": "iothread", "id": format!("io{index}"), "poll-max-ns": 0,
                     })),
-                    node: Some(blockdev(index, path_text(path)?, &backing)),
+                    node: Some(Node {
+                        arguments: blockdev(index, path_text(path)?, &backing),
+                        // QEMU keeps tables of other formats in its memory.
+                        opens_beside: backing.format == Format::Raw,
+                    }),
                     device: virtio_blk(index, disk.queues, &devno, &backing),
                 })
             }

@@ -71,6 +71,11 @@ impl Supervisor<'_> {
         });
         match monitor {
             Ok(monitor) => self.plugger.take_over(monitor, &vm.sizes),
+            // It was to be exchanged for another one, and has shut itself down.
+            Err(error @ MonitorError::Refused(_)) => {
+                tracing::warn!("the appliance's VM does not go on: {error}");
+                self.kill_vm();
+            }
             // Its end is noticed as any other is, and who has told us to stop is heard.
             Err(error) => {
                 tracing::warn!(%error, "the monitor of the appliance's QEMU cannot be taken over")

@@ -50,7 +50,16 @@ impl Monitor {
         &mut self,
         ask: impl FnOnce(&mut Self) -> Result<T, MonitorError>,
     ) -> Result<T, MonitorError> {
-        let patience = std::mem::replace(&mut self.patience, DIAGNOSIS);
+        self.within(DIAGNOSIS, ask)
+    }
+
+    /// Does something for which QEMU may take so long, for each answer.
+    pub(super) fn within<T>(
+        &mut self,
+        limit: Duration,
+        ask: impl FnOnce(&mut Self) -> Result<T, MonitorError>,
+    ) -> Result<T, MonitorError> {
+        let patience = std::mem::replace(&mut self.patience, limit);
         let answer = ask(self);
         self.patience = patience;
         answer

@@ -1,6 +1,8 @@
 //! The monitor against a QEMU of the tests' own.
 
+use super::devices::AT_A_TIME;
 use super::*;
+use serde_json::json;
 use std::io::{BufRead, BufReader};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -95,7 +97,10 @@ fn disk(number: usize) -> Plug {
     Plug {
         id: format!("id{number}"),
         thread: Some(json!({ "qom-type": "iothread", "id": format!("io{number}") })),
-        node: Some(json!({ "driver": "raw", "node-name": format!("disk{number}") })),
+        node: Some(Node {
+            arguments: json!({ "driver": "raw", "node-name": format!("disk{number}") }),
+            opens_beside: number.is_multiple_of(2),
+        }),
         device: device.as_object().unwrap().clone(),
     }
 }
@@ -127,6 +132,29 @@ fn all_devices_are_plugged_in_and_the_one_that_fails_leaves_nothing() {
     let count = |name: &str| told.iter().filter(|it| *it == name).count();
     assert_eq!(count("device_add"), plugs.len());
     assert_eq!((count("blockdev-del"), count("object-del")), (1, 1));
+}
+
+#[test]
+fn what_another_qemu_has_is_opened_beforehand_if_that_does_nothing_to_it() {
+    let (mut monitor, peer, _signal) = fixture(|_, _| Reaction::Good);
+    let plugs = [disk(0), disk(1)];
+    let there = [Outcome::There, Outcome::There];
+    assert_eq!(monitor.plug_in_beforehand(&plugs).unwrap(), there);
+    assert_eq!(peer.told(), ["blockdev-add", "object-add", "object-add"]);
+    assert_eq!(monitor.plug_in_the_rest(&plugs).unwrap(), there);
+    assert_eq!(peer.told(), ["device_add", "blockdev-add", "device_add"]);
+}
+
+#[test]
+fn all_nodes_are_closed_or_it_is_an_error() {
+    let (mut monitor, peer, _signal) = fixture(|_, arguments| match &arguments["node-name"] {
+        name if name == "disk2" => Reaction::Bad("Node has active parent node"),
+        _ => Reaction::Good,
+    });
+    monitor.close(["disk0", "disk1"].into_iter()).unwrap();
+    assert_eq!(peer.told(), ["blockdev-set-active"; 2]);
+    let error = monitor.close(["disk0", "disk2"].into_iter()).unwrap_err();
+    assert_eq!(error.to_string(), "Node has active parent node");
 }
 
 #[test]
