@@ -14,6 +14,7 @@
 #   guest                                     the image's own tests, in QEMU (and Hercules)
 #   channel                                   channel I/O for clients and the host; see tests/channel/run.sh
 #   contain                                   faults that stay where they are; see tests/contain/run.sh
+#   versions                                  a daemon of an earlier version, and back; see tests/versions/run.sh
 #   vfio-ccw                                  the image on a vfio-ccw inside a VM; see tests/vfio-ccw/run.sh
 #   e2e                                       stock Linux clients; see tests/e2e/run.sh
 #   ipl                                       a client that IPLs from its disk, in a QEMU that can; see tests/ipl/run.sh
@@ -123,6 +124,7 @@ stage_build() { scripts/build.sh image test-image host; }
 stage_guest() { tests/guest/run.sh; }
 stage_channel() { tests/channel/run.sh; }
 stage_contain() { tests/contain/run.sh; }
+stage_versions() { tests/versions/run.sh; }
 stage_e2e() { tests/e2e/run.sh; }
 stage_chaos() { tests/chaos/run.sh; }
 stage_ipl() { tests/ipl/run.sh; }
@@ -147,7 +149,7 @@ run_stage() {
     local stage=$1 log=$LOGS/$1.log started=$SECONDS status=0 good bad left_out
     step "test: $stage"
     # What takes minutes shows its lines; the others are quiet until something is wrong.
-    if [[ $stage == e2e || $stage == ipl || $stage == chaos || $stage == channel || $stage == contain || $stage == guest || $stage == vfio-ccw || $stage == hercules || $stage == demo ]]; then
+    if [[ $stage == e2e || $stage == ipl || $stage == chaos || $stage == channel || $stage == contain || $stage == versions || $stage == guest || $stage == vfio-ccw || $stage == hercules || $stage == demo ]]; then
         ("stage_$stage" 2>&1 | tee "$log") || status=$?
     else
         quietly "$log" "stage_$stage" || status=$?
@@ -163,7 +165,7 @@ run_stage() {
 help_asked "$@"
 stages=("$@")
 [[ ${stages[*]} != fast ]] || stages=(format clippy clippy-image scripts quick)
-((${#stages[@]})) || stages=(format clippy clippy-image docs scripts deny unit build guest channel contain vfio-ccw e2e chaos hercules demo)
+((${#stages[@]})) || stages=(format clippy clippy-image docs scripts deny unit build guest channel contain versions vfio-ccw e2e chaos hercules demo)
 for stage in "${stages[@]}"; do declare -F "stage_$stage" >/dev/null || die "there is no stage $stage; see --help"; done
 use_toolchain test
 mkdir -p "$LOGS"

@@ -14,13 +14,13 @@ from fixture.front import OK
 from fixture.hanging import FSYNC
 
 
-def own_program(scene):
-    """The program in a place of its own, where it can be exchanged."""
+def own_program(scene, of=fixture.PROGRAM):
+    """The daemon runs, by a program in a place of its own, where it can be exchanged."""
     place = scene.directory / "bin"
     place.mkdir(exist_ok=True)
     program = place / "stellwerk"
     for file in ("stellwerk", "libstellwerk_overlay.so"):
-        shutil.copy(fixture.PROGRAM.parent / file, place / file)
+        shutil.copy(of.parent / file, place / file)
     scene.write_config()
     scene.start_daemon([program, "up", scene.config])
     assert scene.ready()
