@@ -35,6 +35,7 @@ mod session;
 mod state;
 #[cfg(test)]
 mod tests;
+mod worker;
 
 pub use door::Acceptor;
 pub use memory::Memory;
