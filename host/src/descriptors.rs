@@ -17,8 +17,7 @@ use rustix::process::{getrlimit, setrlimit, Resource, Rlimit};
 
 use crate::config::Config;
 
-/// Files that a message of a peer's may bring. It is received in two pieces, each of which may bring so many; the system discards what
-/// is beyond.
+/// Files that a message of a peer's may bring; the system discards what is beyond.
 pub const MAX_FILES: usize = 32;
 /// So many files of a peer's that wait for their end are too many for one export. Each comes twice: it is kept before it is taken.
 pub const MAX_WAITING: usize = 32;

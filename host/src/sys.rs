@@ -105,6 +105,46 @@ pub fn ioctl_outq(stream: &UnixStream) -> io::Result<u32> {
     }
 }
 
+/// How far into what lies in a socket the next look at it (MSG_PEEK) begins; none if each look begins at the start. The kernel moves it
+/// on with each look, and back by what is read. It is the socket's, whoever has it.
+pub fn peek_offset(stream: &UnixStream) -> io::Result<Option<usize>> {
+    let mut offset: libc::c_int = 0;
+    let mut length = size_of_val(&offset) as libc::socklen_t;
+    // SAFETY: the call writes an integer and the length of one, each to a place that is good for it.
+    let done = unsafe {
+        libc::getsockopt(
+            stream.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEEK_OFF,
+            (&raw mut offset).cast(),
+            &raw mut length,
+        )
+    };
+    match done {
+        0 => Ok(usize::try_from(offset).ok()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Sets it.
+pub fn set_peek_offset(stream: &UnixStream, offset: Option<u16>) -> io::Result<()> {
+    let offset = offset.map_or(-1, libc::c_int::from);
+    // SAFETY: the call reads one integer.
+    let done = unsafe {
+        libc::setsockopt(
+            stream.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEEK_OFF,
+            (&raw const offset).cast(),
+            size_of_val(&offset) as libc::socklen_t,
+        )
+    };
+    match done {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Whether the other side has closed a connection.
 pub fn has_gone(stream: &UnixStream) -> bool {
     !events(stream, PollFlags::RDHUP).is_empty()

@@ -158,7 +158,7 @@ def case_stopped_while_stuck(scene):
         time.sleep(0.2)
     assert not ring.done(), "a stuck disk has returned something"
     holder.send_signal(signal.SIGCONT)
-    base = int.from_bytes(bad.receive()[4:8], "little")
+    base = int.from_bytes(bad.receive(GET_VRING_BASE)[4:8], "little")
     print(f"GET_VRING_BASE answered {base} after {time.monotonic() - began:.1f} s")
     after = ring.done()
     # Nothing reaches the client's memory any more, and the base counts what was returned.

@@ -171,7 +171,8 @@ def daemon_of(keeper):
 
 
 def case_dies_at_any_message(scene):
-    """forty deaths while VMs set their disks up, plug memory, stop queues and go, all the time: each message is answered, once, and rightly"""
+    """forty deaths while VMs set their disks up, stop queues, say the same again and again and go, all the time: each message is answered,
+    once, and rightly"""
     clients = ("one", "two", "three")
     for client in clients:
         scene.disk(client)
@@ -209,6 +210,8 @@ def case_dies_at_any_message(scene):
                 disk.rings[0].works(requests=2)
                 disk.enable(1, False)
                 disk.enable(1, True)
+                # None of them can be told from the one before by what it says.
+                assert len(set(disk.ask_again_and_again(10, GET_FEATURES))) == 1
                 disk.rings[1].works(requests=2)
                 disk.close()
                 rounds[client] += 1

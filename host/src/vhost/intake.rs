@@ -11,6 +11,8 @@
 //! # Rules
 //!
 //! * Nothing is asked of a file that its file system would have to be asked for.
+//! * The socket itself says how much of a message has not been taken yet: its peek offset (SO_PEEK_OFF) stands behind the message that is
+//!   to be taken, and the kernel sets it back by each byte that is. A daemon that follows one that has died reads it there.
 //! * What closes files is a thread that nobody waits for, one for each export. A peer that keeps it busy is sent away, and
 //!   the number of files that wait is limited.
 //!
@@ -40,7 +42,7 @@ use super::readiness::{body_length, HEAD, MAX_BODY};
 use super::ring::check_eventfd;
 use crate::descriptors::{for_peer, MAX_FILES, MAX_WAITING};
 use crate::pool::is_sealed;
-use crate::sys::{events, ioctl_outq};
+use crate::sys::{events, ioctl_outq, peek_offset, set_peek_offset};
 
 /// What says, beside the number of a queue, that no file comes for it.
 const NO_FILE: u32 = 1 << 8;
@@ -68,113 +70,89 @@ impl Intake {
         Ok((intake, theirs))
     }
 
-    /// Takes the message that is there; nothing at the end of the connection. What is to be kept of it is kept by `keep` before it is
-    /// gone from the socket, where a daemon that follows this one would look for it.
+    /// Takes the message that is there; nothing at the end of the connection. What is to be kept of it is kept by `keep` before any of
+    /// it is gone from the socket.
     pub fn take(
         &self,
         closer: &mut Closer,
         keep: impl FnOnce(&Incoming),
     ) -> io::Result<Option<Incoming>> {
-        if let Some(message) = self.peek(closer)? {
-            keep(&message);
-            let files = self.read(closer, message.bytes.len())?;
-            return match files == message.files.len() {
-                true => Ok(Some(message)),
-                false => Err(io::Error::other(
-                    "a message with other files than it is to have",
-                )),
-            };
+        let Some(message) = self.look(closer)? else {
+            return Ok(None);
+        };
+        keep(&message);
+        match self.take_rest(closer)? == message.files.len() {
+            true => Ok(Some(message)),
+            false => Err(io::Error::other(
+                "a message with other files than it is to have",
+            )),
         }
-        // It has come in pieces, and its files with some of them.
-        let message = self.read_pieces(closer)?;
-        if let Some(message) = &message {
-            keep(message);
-        }
-        Ok(message)
     }
 
-    /// Takes a message that another daemon has kept, if it is still the next one.
-    pub fn take_again(&self, closer: &mut Closer, message: &[u8]) -> io::Result<()> {
-        let next = self.peek(closer)?;
-        if next.is_some_and(|next| next.bytes == message) {
-            self.read(closer, message.len())?;
-        }
-        Ok(())
-    }
-
-    /// The next message, if it can be had as one piece. It stays where it is.
-    fn peek(&self, closer: &mut Closer) -> io::Result<Option<Incoming>> {
+    /// Looks at the next message, which stays where it is. From then on the socket says how much of it has not been taken.
+    fn look(&self, closer: &mut Closer) -> io::Result<Option<Incoming>> {
         let mut head = [0; HEAD];
-        let peek = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-        match recv(&self.peer, &mut head, peek) {
-            Ok((_, HEAD)) => {}
-            _ => return Ok(None),
-        }
-        let body = body_length(&head);
-        if body > MAX_BODY {
+        set_peek_offset(&self.peer, Some(0))?;
+        if !self.look_on(&mut head) {
             return Ok(None);
         }
-        let mut bytes = vec![0; HEAD + body as usize];
+        // One that claims to be longer is refused by its head.
+        let body = Some(body_length(&head)).filter(|&body| body <= MAX_BODY);
+        let mut bytes = vec![0; HEAD + body.unwrap_or_default() as usize];
         let mut files = Vec::new();
-        let there = receive(&self.peer, &mut bytes, &mut files, peek)?;
-        if there != bytes.len() {
-            closer.close(files);
-            return Ok(None);
-        }
-        // Of a message without files the kernel shows those of the next one.
-        if !brings_files(&bytes) {
+        set_peek_offset(&self.peer, Some(0))?;
+        // It may have come in pieces. Its files have come with the first.
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        let first = receive(&self.peer, &mut bytes, &mut files, flags)?;
+        let rest = bytes.get_mut(first..).unwrap_or_default();
+        let (is_one, is_whole) = (rest.is_empty(), self.look_on(rest));
+        // With the end of a message without files the kernel shows those of the next one.
+        if !is_whole || is_one && !brings_files(&bytes) {
             closer.close(mem::take(&mut files));
         }
+        if !is_whole {
+            return Ok(None);
+        }
         self.sort(bytes, files, closer).map(Some)
     }
 
-    /// Takes so many bytes, which are there; how many files came with them.
-    fn read(&self, closer: &mut Closer, length: usize) -> io::Result<usize> {
-        let (mut bytes, mut files) = (vec![0; length], Vec::new());
-        let taken = receive(&self.peer, &mut bytes, &mut files, RecvFlags::DONTWAIT)?;
-        let count = files.len();
-        closer.close(files.into_iter().filter(|file| !is_good(file)).collect());
-        match taken == length {
-            true => Ok(count),
-            false => Err(io::ErrorKind::UnexpectedEof.into()),
+    /// Looks at what comes next; whether there is so much.
+    fn look_on(&self, mut room: &mut [u8]) -> bool {
+        while !room.is_empty() {
+            let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+            match recv(&self.peer, &mut *room, flags) {
+                Ok((_, seen @ 1..)) => room = room.get_mut(seen..).unwrap_or_default(),
+                _ => return false,
+            }
         }
+        true
     }
 
-    fn read_pieces(&self, closer: &mut Closer) -> io::Result<Option<Incoming>> {
-        let mut message = [0; HEAD + MAX_BODY as usize];
-        let mut files = Vec::new();
-        let (mut have, mut wanted) = (0, HEAD);
-        while have < wanted {
-            let Some(room) = message.get_mut(have..wanted) else {
-                break;
-            };
-            let taken = match receive(&self.peer, room, &mut files, RecvFlags::empty()) {
-                Ok(taken) if taken != 0 => taken,
-                ended => {
-                    closer.close(files);
-                    return ended.map(|_| None);
-                }
-            };
-            have += taken;
-            if files.len() > MAX_FILES {
-                break;
-            }
-            if have == HEAD {
-                // One that claims to be longer is refused by its head.
-                let body = Some(body_length(&message)).filter(|&body| body <= MAX_BODY);
-                wanted += body.unwrap_or(0) as usize;
+    /// Takes what is left of the message that was looked at, be it by another daemon; how many files came with that.
+    pub fn take_rest(&self, closer: &mut Closer) -> io::Result<usize> {
+        let mut room = [0; HEAD + MAX_BODY as usize];
+        let mut count = 0;
+        while let left @ 1.. = peek_offset(&self.peer)?.unwrap_or_default() {
+            let room = room.get_mut(..left).unwrap_or_default();
+            let mut files = Vec::new();
+            let taken = receive(&self.peer, room, &mut files, RecvFlags::DONTWAIT)?;
+            count += files.len();
+            closer.close(files.into_iter().filter(|file| !is_good(file)).collect());
+            if taken == 0 || count > MAX_FILES {
+                return Err(io::ErrorKind::InvalidData.into());
             }
         }
-        let bytes = message.get(..have).unwrap_or_default().to_vec();
-        self.sort(bytes, files, closer).map(Some)
+        set_peek_offset(&self.peer, None)?;
+        Ok(count)
+    }
+
+    /// Leaves a message where it is that another daemon has looked at.
+    pub fn leave(&self) -> io::Result<()> {
+        set_peek_offset(&self.peer, None)
     }
 
     /// A message with those of its files that are of use.
     fn sort(&self, bytes: Vec<u8>, files: Vec<File>, closer: &mut Closer) -> io::Result<Incoming> {
-        if files.len() > MAX_FILES {
-            closer.close(files);
-            return Err(io::Error::other("a message with too many files"));
-        }
         if let Err(error) = files.iter().try_for_each(|file| for_peer(file).map(drop)) {
             closer.close_apart(files);
             return Err(error);

@@ -373,7 +373,7 @@ impl Worker {
             }
             self.save(Some(&kept), None);
             let bytes = kept.bytes.0.clone();
-            intake.take_again(&mut self.closer, &bytes).map_err(told)?;
+            intake.take_rest(&mut self.closer).map_err(told)?;
             let file = |key: Option<Key>| {
                 let file = key.map(|key| self.store.get(key).and_then(for_peer));
                 Ok(file.transpose()?.map(File::from))
@@ -382,6 +382,7 @@ impl Worker {
             let files = files.map_err(told)?;
             return self.handle(intake, peer, &Incoming { bytes, files }, kept);
         }
+        intake.leave().map_err(told)?;
         if let Some(Bytes(answer)) = left.answer {
             // Killed around the call that sends it: one that has got its answer goes on at once.
             let until = Instant::now() + ANSWER_LIMIT;

@@ -1,5 +1,6 @@
 //! What another daemon has left is gone on with. That all of it works together is shown by tests/contain, where daemons are killed.
 
+use std::io::Read;
 use std::os::fd::AsFd;
 
 use rustix::net::{sendmsg, SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
@@ -22,11 +23,24 @@ fn send(to: &UnixStream, bytes: &[u8], files: &[&File]) {
     sendmsg(to, &text, &mut control, SendFlags::empty()).unwrap();
 }
 
+/// A peer, and its connection as two daemons have it, one after the other.
+fn shared() -> (UnixStream, Intake, Intake) {
+    let (peer, ours) = UnixStream::pair().unwrap();
+    (peer, intake_of(&ours), intake_of(&ours))
+}
+
+fn intake_of(stream: &UnixStream) -> Intake {
+    Intake::new(stream.try_clone().unwrap()).unwrap().0
+}
+
+fn next(intake: &Intake) -> Option<Vec<u8>> {
+    let taken = intake.take(&mut Closer::default(), |_| ()).unwrap();
+    taken.map(|message| message.bytes)
+}
+
 #[test]
 fn a_message_is_kept_before_it_is_gone_from_the_socket() {
-    let (peer, ours) = UnixStream::pair().unwrap();
-    let another = ours.try_clone().unwrap();
-    let (intake, _handler) = Intake::new(ours).unwrap();
+    let (peer, intake, follower) = shared();
     let mut closer = Closer::default();
     let eventfd = File::from(new_eventfd().unwrap());
     // SET_VRING_KICK, with a file; SET_VRING_CALL, which says that it has none.
@@ -36,8 +50,6 @@ fn a_message_is_kept_before_it_is_gone_from_the_socket() {
     );
     send(&peer, &first, &[&eventfd, &tempfile::tempfile().unwrap()]);
     send(&peer, &second, &[]);
-    // Killed before it was taken: whoever follows finds it still there, and takes it.
-    let (follower, _handler) = Intake::new(another).unwrap();
     let mut kept = Vec::new();
     let taken = intake.take(&mut closer, |message| kept.push(message.bytes.clone()));
     assert_eq!(kept, std::slice::from_ref(&first));
@@ -45,23 +57,63 @@ fn a_message_is_kept_before_it_is_gone_from_the_socket() {
     assert_eq!(taken.bytes, first);
     let files: Vec<bool> = taken.files.iter().map(Option::is_some).collect();
     assert_eq!(files, [true, false], "what is no eventfd is of no use");
-    // Killed after it was taken: the next one is another one, and stays.
-    follower.take_again(&mut closer, &first).unwrap();
-    let next = follower.take(&mut closer, |_| ()).unwrap().unwrap();
-    assert_eq!(next.bytes, second);
-    send(&peer, &first, &[&eventfd]);
-    follower.take_again(&mut closer, &first).unwrap();
-    assert!(!follower.has_gone_on(), "it is taken");
-    follower.give_back(b"answer").unwrap();
-    assert!(follower.has_gone_on(), "its answer is there");
-    // One that comes in pieces is taken as a whole, too.
-    for byte in &second {
-        send(&peer, &[*byte], &[]);
+    assert_eq!(next(&follower), Some(second.clone()));
+    // One that comes in pieces is taken as a whole, too, with the files of its first.
+    for (at, byte) in first.iter().enumerate() {
+        let files: &[&File] = if at == 0 { &[&eventfd] } else { &[] };
+        send(&peer, &[*byte], files);
     }
     let pieces = follower.take(&mut closer, |_| ()).unwrap().unwrap();
-    assert_eq!(pieces.bytes, second);
+    assert_eq!((pieces.bytes, pieces.files.len()), (first.clone(), 1));
+    send(&peer, &first[..first.len() - 1], &[&eventfd]);
     drop(peer);
-    assert!(intake.take(&mut closer, |_| ()).unwrap().is_none());
+    assert_eq!(next(&intake), None, "it is cut off");
+}
+
+/// The messages are all the same: nothing but the socket says which of them is which.
+#[test]
+fn a_message_is_taken_once_at_whatever_instant_the_daemon_dies() {
+    let eventfd = File::from(new_eventfd().unwrap());
+    let same = message(12, 1, &[0; 8]);
+    let length = same.len();
+    let left = |peer: UnixStream, follower: &Intake| {
+        drop(peer);
+        std::iter::from_fn(|| next(follower)).count()
+    };
+    let send_three = |peer: &UnixStream| (0..3).for_each(|_| send(peer, &same, &[&eventfd]));
+
+    // It has looked at the message, and not kept it.
+    let (peer, intake, follower) = shared();
+    send_three(&peer);
+    let taken = intake.take(&mut Closer::default(), |_| {
+        follower.leave().unwrap();
+        assert_eq!(left(peer, &follower), 3);
+    });
+    assert!(
+        taken.is_err(),
+        "who is dead takes nothing: there is nothing any more"
+    );
+
+    // It has kept it, and taken so many bytes of it.
+    for bytes in 0..=length {
+        let (peer, mut ours) = UnixStream::pair().unwrap();
+        let follower = intake_of(&ours);
+        send_three(&peer);
+        let mut rest = None;
+        let _ = intake_of(&ours).take(&mut Closer::default(), |_| {
+            ours.read_exact(&mut vec![0; bytes]).unwrap();
+            follower.take_rest(&mut Closer::default()).unwrap();
+            rest = Some(left(peer, &follower));
+        });
+        assert_eq!(rest, Some(2), "killed after {bytes} bytes");
+    }
+
+    // It has taken it, and the answer may have been sent as well.
+    let (peer, intake, follower) = shared();
+    send_three(&peer);
+    assert_eq!(next(&intake), Some(same.clone()));
+    follower.take_rest(&mut Closer::default()).unwrap();
+    assert_eq!(left(peer, &follower), 2);
 }
 
 /// A session with memory and queue 0 being served; its call eventfd.
