@@ -24,9 +24,9 @@ pub const MAX_WAITING: usize = 32;
 /// What the daemon has open whatever it serves: its log, sockets, pool, areas, the appliance's VM, and a request to the
 /// control socket from everybody who may make one.
 const OF_THE_DAEMON: u64 = 128;
-/// Of each disk of each client: its socket, what tells its threads of news, a connection, a way back to its peer, one that waits for its end, what is kept of
-/// these for the next daemon, and the files that a peer can have handed over, all of them in two places.
-const OF_A_DISK: u64 = 22 + (4 * MAX_FILES + MAX_WAITING) as u64;
+/// Of each disk of each client: its socket, what tells its threads of news, a connection with its answers, a way back to its peer, one that
+/// waits for its end, what is kept of these for the next daemon, and the files that a peer can have handed over, all of them in two places.
+const OF_A_DISK: u64 = 24 + (4 * MAX_FILES + MAX_WAITING) as u64;
 /// Of each queue: kick, call and error, in two places.
 const OF_A_QUEUE: u64 = 6;
 /// Of each channel-level client: its link and the link's socket, in two places, and its memory.

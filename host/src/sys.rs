@@ -94,17 +94,6 @@ pub fn events(fd: impl AsFd, wanted: PollFlags) -> PollFlags {
     }
 }
 
-/// How many bytes of what was sent have not been read.
-pub fn ioctl_outq(stream: &UnixStream) -> io::Result<u32> {
-    let mut bytes: libc::c_int = 0;
-    // SAFETY: the call writes one integer, to a place that is good for one.
-    let done = unsafe { libc::ioctl(stream.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
-    match done {
-        0 => Ok(bytes as u32),
-        _ => Err(io::Error::last_os_error()),
-    }
-}
-
 /// How far into what lies in a socket the next look at it (MSG_PEEK) begins; none if each look begins at the start. The kernel moves it
 /// on with each look, and back by what is read. It is the socket's, whoever has it.
 pub fn peek_offset(stream: &UnixStream) -> io::Result<Option<usize>> {

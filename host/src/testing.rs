@@ -32,7 +32,7 @@ use crate::pool::{sealed, Pool};
 use crate::remote::{DeviceWait, VirtioDevice};
 use crate::store::{Record, Store};
 use crate::sys::listen;
-use crate::vhost::{Acceptor, Identity, Kept, Memory, Server, Session, Socket};
+use crate::vhost::{Acceptor, Connection, Identity, Kept, Memory, Server, Session, Socket};
 use crate::windows::{Former, Windows};
 
 use stand_in::StandIn;
@@ -132,6 +132,11 @@ impl Fixture {
 
     /// The client's vhost-user socket.
     pub fn server(&self) -> (Server, PathBuf) {
+        self.server_after(None)
+    }
+
+    /// The same, after a daemon that has left this connection.
+    pub fn server_after(&self, connection: Option<Connection>) -> (Server, PathBuf) {
         let path = self.dir.path().join("linux1.0.sock");
         let socket = Socket {
             path: path.clone(),
@@ -141,7 +146,7 @@ impl Fixture {
             store: Arc::clone(&self.store),
             record: Record::new(&self.store).unwrap(),
             door: Record::new(&self.store).unwrap(),
-            connection: None,
+            connection,
             waiting: None,
         };
         (self.server_with(self.session(), socket, kept), path)

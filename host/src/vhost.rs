@@ -22,6 +22,7 @@
 //! No migration log, no in-flight buffer (what is in flight outlives the appliance in the area), no polling
 //! without a kick eventfd.
 
+mod answers;
 mod backchannel;
 mod door;
 mod handler;

@@ -22,7 +22,7 @@
 //! process table while such a file is being closed; a new daemon does not notice.
 
 use std::fs::File;
-use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::io::{self, IoSlice, IoSliceMut, Read};
 use std::mem::{self, MaybeUninit};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -30,19 +30,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{channel, Sender};
 use std::sync::Arc;
 
-use rustix::event::PollFlags;
 use rustix::net::{
     recv, recvmsg, sendmsg, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags,
     SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
 };
 use vhost::vhost_user::message::FrontendReq;
 
+use super::answers::Answers;
 use super::backchannel::is_backchannel;
 use super::readiness::{body_length, HEAD, MAX_BODY};
 use super::ring::check_eventfd;
 use crate::descriptors::{for_peer, MAX_FILES, MAX_WAITING};
 use crate::pool::is_sealed;
-use crate::sys::{events, ioctl_outq, peek_offset, set_peek_offset};
+use crate::sys::{peek_offset, set_peek_offset};
 
 /// What says, beside the number of a queue, that no file comes for it.
 const NO_FILE: u32 = 1 << 8;
@@ -51,19 +51,21 @@ const NO_FILE: u32 = 1 << 8;
 #[derive(Debug)]
 pub struct Intake {
     peer: UnixStream,
+    answers: Answers,
     handler: UnixStream,
     stand_in: File,
 }
 
 impl Intake {
     /// For a connection; and the socket that the messages are to be handled from.
-    pub fn new(peer: UnixStream) -> io::Result<(Self, UnixStream)> {
+    pub fn new(peer: UnixStream, answers: Answers) -> io::Result<(Self, UnixStream)> {
         let (handler, theirs) = UnixStream::pair()?;
         let (handler, theirs) = (for_peer(handler)?, for_peer(theirs)?);
         handler.set_nonblocking(true)?;
         let stand_in = for_peer(File::open("/dev/null")?)?;
         let intake = Self {
             peer,
+            answers,
             handler,
             stand_in,
         };
@@ -182,7 +184,12 @@ impl Intake {
         send(&self.handler, &message.bytes, &files)
     }
 
-    /// What it was answered with.
+    /// Puts down what it was answered with, if it was: it is about to be given back.
+    pub fn put_answer(&self) -> io::Result<()> {
+        self.answers.put(&self.answer()?)
+    }
+
+    /// What whoever handles messages has said.
     pub fn answer(&self) -> io::Result<Vec<u8>> {
         let mut answer = Vec::new();
         match (&self.handler).read_to_end(&mut answer) {
@@ -191,15 +198,9 @@ impl Intake {
         }
     }
 
-    pub fn give_back(&self, answer: &[u8]) -> io::Result<()> {
-        (&self.peer).write_all(answer)
-    }
-
-    /// Whether something that was given back has not been read yet, or the peer has gone on to say more: what was answered last has
-    /// been sent.
-    pub fn has_gone_on(&self) -> bool {
-        let unread = ioctl_outq(&self.peer).is_ok_and(|bytes| bytes != 0);
-        unread || !events(&self.peer, PollFlags::IN).is_empty()
+    /// Gives the peer what is unsent of the answer.
+    pub fn give_back(&self) -> io::Result<()> {
+        self.answers.send(&self.peer)
     }
 }
 
@@ -348,7 +349,7 @@ mod tests {
         for (message, files) in sent {
             send(&peer, message, &vec![file.as_fd(); *files]).unwrap();
         }
-        let (intake, _) = Intake::new(ours).unwrap();
+        let (intake, _) = Intake::new(ours, Answers::new().unwrap()).unwrap();
         let mut closer = Closer::default();
         let take = || intake.take(&mut closer, |_| ()).unwrap().unwrap();
         let messages = std::iter::repeat_with(take).take(sent.len());

@@ -13,7 +13,7 @@ use crate::store::Key;
 use crate::windows::Piece;
 
 /// How a [`Connection`] is written. One of another version is not understood, and its connection ends.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// An export's connection.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -26,10 +26,10 @@ pub struct Connection {
     /// Whether it is about to end: nothing more is handled of it.
     pub ends: bool,
     pub session: SessionState,
-    /// What is being handled.
+    /// What is being handled. If nothing is, the last message has been, and what is unsent of its answer is to be sent.
     pub message: Option<Message>,
-    /// What it has been answered with, if that may not have been sent yet.
-    pub answer: Option<Bytes>,
+    /// Where its answers are kept.
+    pub answers: Option<Key>,
 }
 
 /// A connection that has been accepted, and waits.
@@ -121,7 +121,8 @@ impl Connection {
     pub fn keys(&self) -> impl Iterator<Item = Key> + '_ {
         let files = self.message.iter().flat_map(|message| &message.files);
         let files = files.copied().flatten();
-        self.session.keys().chain(files).chain(self.stream)
+        let own = self.stream.into_iter().chain(self.answers);
+        self.session.keys().chain(files).chain(own)
     }
 }
 

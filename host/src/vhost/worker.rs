@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags};
 use vhost::vhost_user::{BackendReqHandler, Error};
 
+use super::answers::Answers;
 use super::door::{Comer, Door};
 use super::intake::{Closer, Incoming, Intake};
 use super::readiness::{readiness, Readiness};
@@ -36,10 +37,6 @@ const MESSAGE_TICK: Duration = Duration::from_millis(10);
 const MOST_BEGUN: u32 = 2;
 /// Who dies of a message does so soon after it has begun to handle it; until the next one looks, it takes a little longer.
 const SUSPICIOUS: Duration = Duration::from_secs(5);
-/// How long it is waited for what shows that an answer has been sent.
-const ANSWER_LIMIT: Duration = Duration::from_millis(50);
-const ANSWER_TICK: Duration = Duration::from_millis(1);
-
 type Handler = BackendReqHandler<Mutex<Session>>;
 
 /// Why a peer is sent away that has sent such files.
@@ -76,8 +73,9 @@ pub struct Worker {
     closer: Closer,
     store: Arc<Store>,
     record: Record<Connection>,
-    /// Of the present connection.
+    /// Of the present connection: where it is kept, and its answers.
     stream: Option<Key>,
+    answers: Option<Key>,
     /// Whether the device has been put back to power-on for it.
     begun: bool,
     /// Whether it is about to end.
@@ -118,6 +116,7 @@ impl Worker {
             store,
             record,
             stream: None,
+            answers: None,
             begun: false,
             ends: false,
             keys: BTreeSet::new(),
@@ -161,11 +160,14 @@ impl Worker {
     }
 
     fn connection(&mut self, comer: Comer) {
+        let answers = Answers::new().and_then(|answers| self.store.keep(answers));
         self.stream = Some(comer.key);
+        self.answers = answers.as_ref().ok().copied();
         self.begun = false;
-        self.save(None, None);
+        self.save(None);
         self.shared.door.noted(comer.key);
-        let begun = self.session().begin();
+        let answers = answers.map_err(Error::ReqHandlerError);
+        let begun = answers.and_then(|_| self.session().begin());
         match begun {
             Ok(()) => {
                 if self.not_begun {
@@ -177,20 +179,25 @@ impl Worker {
             Err(error) => {
                 self.refused(&error);
                 self.not_begun = true;
-                self.stream = None;
-                self.save(None, None);
+                (self.stream, self.answers) = (None, None);
+                self.save(None);
             }
         }
     }
 
     /// Goes on with a connection of another daemon's.
     fn go_on(&mut self, comer: Comer, left: Connection) {
-        self.stream = Some(comer.key);
+        (self.stream, self.answers) = (Some(comer.key), left.answers);
         self.begun = true;
         self.shared.state.lock().connected = true;
         let settled = self.session().settle();
         match settled {
-            Ok(()) if left.ends => self.end(),
+            Ok(()) if left.ends => {
+                if let Err(error) = self.answers().and_then(|it| it.send(&comer.messages)) {
+                    tracing::debug!(disk = self.label, %error, "its last answer is not sent");
+                }
+                self.end();
+            }
             Ok(()) => self.serve(comer, Some(left)),
             Err(error) => {
                 self.refused(&error);
@@ -212,7 +219,7 @@ impl Worker {
         }
         if left.is_none() {
             self.begun = true;
-            self.save(None, None);
+            self.save(None);
         }
         let why = match self.messages(comer, left) {
             Ok(never) => match never {},
@@ -229,9 +236,9 @@ impl Worker {
 
     fn end(&mut self) {
         self.session().end();
-        self.stream = None;
+        (self.stream, self.answers) = (None, None);
         self.ends = false;
-        self.save(None, None);
+        self.save(None);
         self.shared.state.lock().connected = false;
     }
 
@@ -239,7 +246,8 @@ impl Worker {
     fn messages(&mut self, comer: Comer, left: Option<Connection>) -> Result<Infallible, String> {
         let told = |error: io::Error| format!(": {error}");
         let watched = &comer.watched;
-        let (intake, stream) = Intake::new(comer.messages).map_err(told)?;
+        let (intake, stream) =
+            Intake::new(comer.messages, self.answers().map_err(told)?).map_err(told)?;
         let mut peer = BackendReqHandler::from_stream(stream, Arc::clone(&self.session));
         if let Some(left) = left {
             self.finish(&intake, &mut peer, left)?;
@@ -253,7 +261,7 @@ impl Worker {
                 Event::Stop => return Err(": shutting down".into()),
                 Event::Attention => {
                     self.session().attention();
-                    self.save(None, None);
+                    self.save(None);
                 }
                 Event::Stuck(why) => return Err(format!(": {why}")),
                 Event::Tick => {}
@@ -289,7 +297,7 @@ impl Worker {
             begun: 1,
             since: sys::uptime(),
         };
-        self.save(Some(&message), None);
+        self.save(Some(&message));
         Some(message)
     }
 
@@ -305,16 +313,12 @@ impl Worker {
         self.session().incoming = kept.files;
         intake.hand_on(message).map_err(told)?;
         let handled = peer.handle_request();
-        let answer = intake.answer().map_err(told)?;
-        let is_answered = !answer.is_empty();
+        intake.put_answer().map_err(told)?;
         let outcome = self.outcome(handled);
         // What follows can take as long as a disk takes, and a daemon that follows has to know of it.
         self.ends = outcome.is_err();
-        self.save(None, is_answered.then(|| Bytes(answer.clone())));
-        if is_answered {
-            intake.give_back(&answer).map_err(told)?;
-            self.save(None, None);
-        }
+        self.save(None);
+        intake.give_back().map_err(told)?;
         outcome
     }
 
@@ -371,7 +375,7 @@ impl Worker {
             if kept.begun > MOST_BEGUN {
                 return Err(": two daemons have died of its message".into());
             }
-            self.save(Some(&kept), None);
+            self.save(Some(&kept));
             let bytes = kept.bytes.0.clone();
             intake.take_rest(&mut self.closer).map_err(told)?;
             let file = |key: Option<Key>| {
@@ -383,22 +387,11 @@ impl Worker {
             return self.handle(intake, peer, &Incoming { bytes, files }, kept);
         }
         intake.leave().map_err(told)?;
-        if let Some(Bytes(answer)) = left.answer {
-            // Killed around the call that sends it: one that has got its answer goes on at once.
-            let until = Instant::now() + ANSWER_LIMIT;
-            while !intake.has_gone_on() && Instant::now() < until {
-                std::thread::sleep(ANSWER_TICK);
-            }
-            if !intake.has_gone_on() {
-                intake.give_back(&answer).map_err(told)?;
-            }
-            self.save(None, None);
-        }
-        Ok(())
+        intake.give_back().map_err(told)
     }
 
     /// Keeps where the connection is, and forgets what is not needed for it any more.
-    fn save(&mut self, message: Option<&Message>, answer: Option<Bytes>) {
+    fn save(&mut self, message: Option<&Message>) {
         let connection = Connection {
             version: VERSION,
             stream: self.stream,
@@ -406,7 +399,7 @@ impl Worker {
             ends: self.ends,
             session: self.session().state(),
             message: message.cloned(),
-            answer,
+            answers: self.answers,
         };
         if let Err(error) = self.record.save(&connection) {
             if let Some(more) = self.log.line() {
@@ -494,6 +487,12 @@ impl Worker {
                 return Event::Tick;
             }
         }
+    }
+
+    /// The present connection's.
+    fn answers(&self) -> io::Result<Answers> {
+        let key = self.answers.ok_or(io::ErrorKind::NotFound)?;
+        self.store.get(key).and_then(for_peer).map(Answers::from)
     }
 
     fn session(&self) -> MutexGuard<'_, Session> {

@@ -7,8 +7,9 @@ use rustix::net::{sendmsg, SendAncillaryBuffer, SendAncillaryMessage, SendFlags}
 use vhost::vhost_user::message::{VhostUserSingleMemoryRegion, VhostUserVringAddrFlags};
 use vhost::vhost_user::VhostUserBackendReqHandlerMut;
 
+use super::super::answers::Answers;
 use super::super::intake::{Closer, Intake};
-use super::super::state::{set_up, SessionState};
+use super::super::state::{set_up, Connection, SessionState, VERSION};
 use super::super::Session;
 use super::*;
 use crate::doorbell::new_eventfd;
@@ -30,7 +31,9 @@ fn shared() -> (UnixStream, Intake, Intake) {
 }
 
 fn intake_of(stream: &UnixStream) -> Intake {
-    Intake::new(stream.try_clone().unwrap()).unwrap().0
+    Intake::new(stream.try_clone().unwrap(), Answers::new().unwrap())
+        .unwrap()
+        .0
 }
 
 fn next(intake: &Intake) -> Option<Vec<u8>> {
@@ -218,4 +221,47 @@ fn whoever_handles_messages_sees_first_what_was_agreed_on() {
     assert_eq!(requests, [1, 2, 15, 16]);
     assert!(set_up(&SessionState::default()).is_empty());
     assert_eq!(set_up(&agreed)[1], message(2, 1, &5u64.to_ne_bytes()));
+}
+
+/// A daemon that follows one which has died with this answer, sent already or not, and its peer.
+fn after_an_answer(fixture: &Fixture, is_sent: bool, ends: bool) -> (Server, UnixStream) {
+    let store = &fixture.store;
+    let (peer, ours) = UnixStream::pair().unwrap();
+    let answers = Answers::new().unwrap();
+    answers.put(b"answer").unwrap();
+    if is_sent {
+        answers.send(&ours).unwrap();
+    }
+    let connection = Connection {
+        version: VERSION,
+        stream: Some(store.keep(&ours).unwrap()),
+        answers: Some(store.keep(&answers).unwrap()),
+        begun: true,
+        ends,
+        ..Connection::default()
+    };
+    (fixture.server_after(Some(connection)).0, peer)
+}
+
+#[test]
+fn an_answer_comes_once_at_whatever_instant_the_daemon_dies() {
+    let fixture = Fixture::new();
+    for is_sent in [false, true] {
+        let (server, mut peer) = after_an_answer(&fixture, is_sent, false);
+        let mut answer = [0; 6];
+        peer.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"answer");
+        // GET_FEATURES: what comes next is the answer to that.
+        send(&peer, &message(1, 1, &[]), &[]);
+        let mut head = [0; 12];
+        peer.read_exact(&mut head).unwrap();
+        assert_eq!(head[0], 1);
+        close(server);
+        // It was about to end.
+        let (server, mut peer) = after_an_answer(&fixture, is_sent, true);
+        let mut all = Vec::new();
+        peer.read_to_end(&mut all).unwrap();
+        assert_eq!(all, b"answer");
+        close(server);
+    }
 }
