@@ -412,7 +412,7 @@ fn sessions(shared: &Shared) -> Result<(Vec<Opened>, Vec<Key>)> {
                 queues: export.queues,
                 first_slot: Slot(sessions.len() * MAX_QUEUES),
             },
-            Memory::new(Arc::clone(&shared.windows), client),
+            Memory::new(Arc::clone(&shared.windows), part),
             VirtioDevice::new(&shared.areas.clients[client], number as u16, wait)?,
             shared.areas.clone(),
             shared.bell.clone(),

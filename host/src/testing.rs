@@ -25,7 +25,7 @@ use zerocopy::IntoBytes;
 use crate::api::text::{Dotted, FromDotted, Hex};
 use crate::api::{OwnedDevice, Recoveries};
 use crate::areas::Areas;
-use crate::config::Config;
+use crate::config::{Config, Part};
 use crate::doorbell::{self, new_eventfd, BellHandle, Request, Ringer};
 use crate::layout::{parse_device, AreaNumber, Slot};
 use crate::pool::{sealed, Pool};
@@ -122,7 +122,13 @@ impl Fixture {
                 queues: 2,
                 first_slot: Slot(0),
             },
-            Memory::new(Arc::clone(&self.windows), 0),
+            Memory::new(
+                Arc::clone(&self.windows),
+                Part {
+                    client: 0,
+                    number: 0,
+                },
+            ),
             self.device(),
             self.areas.clone(),
             self.bell.clone(),

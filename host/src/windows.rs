@@ -37,6 +37,7 @@ use vcss::control::{ClientMemory, MemoryTaken};
 use vcss::{Area, AreaError, Word};
 use zerocopy::big_endian::U32;
 
+use crate::config::Part;
 use crate::doorbell::BellHandle;
 use crate::layout::{AreaNumber, Span};
 use crate::pool::{is_sealed, FileIdentity, Pool};
@@ -125,15 +126,6 @@ struct Region {
     identity: FileIdentity,
     /// How many of the client's connections have it.
     users: usize,
-    /// One of those that had it may have left something in flight.
-    is_unclean: bool,
-}
-
-/// Whether a connection that ends has left queues behind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Queues {
-    Released,
-    Unknown,
 }
 
 /// Whether all memory that is to be laid in another daemon's QEMU is: that may have been about to lay something, or to take it back, when
@@ -197,7 +189,6 @@ impl Windows {
                     file: Arc::new(memory.try_clone()?),
                     identity: FileIdentity::of(memory)?,
                     users: 1,
-                    is_unclean: false,
                 })
             });
             regions.push(
@@ -246,7 +237,6 @@ impl Windows {
                 file: Arc::new(file),
                 identity,
                 users: 1,
-                is_unclean: false,
             }),
         }
         Ok(())
@@ -367,7 +357,6 @@ impl Windows {
             file: Arc::clone(&file),
             identity,
             users: 1,
-            is_unclean: false,
         });
         let mut laid = match fillers(regions).len() > MAX_FILLERS {
             true => Err(Foreign::Scattered),
@@ -396,9 +385,28 @@ impl Windows {
         Ok(())
     }
 
-    /// One connection less has this piece. After the last one it is taken back, when nothing in flight is in it any more. Whether the
-    /// connection's queues have been released, if it ends, is for the next daemon to know.
-    pub fn remove(&self, client: usize, piece: &Piece, identity: FileIdentity, queues: Queues) {
+    /// A disk has left queues behind: a later daemon is not to take this memory of its for clean.
+    pub fn mark(&self, disk: Part, memory: FileIdentity) {
+        self.former.mark(disk, memory);
+    }
+
+    /// Nothing of a disk is in flight any more, not even in memory that it has left behind.
+    pub fn unmark(&self, disk: Part) {
+        for memory in self.former.unmark(disk) {
+            let state = self.state.lock();
+            if !state
+                .regions
+                .iter()
+                .flatten()
+                .any(|it| it.identity == memory)
+            {
+                self.former.forget(memory);
+            }
+        }
+    }
+
+    /// One connection less has this piece. After the last one it is taken back, when nothing in flight is in it any more.
+    pub fn remove(&self, client: usize, piece: &Piece, identity: FileIdentity) {
         let Some(room) = self.rooms.get(client) else {
             return;
         };
@@ -411,7 +419,6 @@ impl Windows {
                 return;
             };
             region.users = region.users.saturating_sub(1);
-            region.is_unclean |= queues == Queues::Unknown;
             if region.users > 0 {
                 return;
             }
@@ -427,8 +434,7 @@ impl Windows {
         // Its file may be the last of a large memory, whose end takes time: that comes when nobody waits any more.
         let gone: Vec<Region> = regions.extract_if(.., |region| is_it(region)).collect();
         let after = end(regions.iter());
-        let is_clean = is_taken && gone.iter().all(|region| !region.is_unclean);
-        if is_clean && !regions.iter().any(|it| it.identity == identity) {
+        if is_taken && !regions.iter().any(|it| it.identity == identity) {
             self.former.forget(identity);
         }
         if let Some(there) = overlay {

@@ -37,6 +37,8 @@ pub struct Heard {
     pub lose: AtomicU32,
     /// It refuses queues.
     pub broken: AtomicBool,
+    /// It refuses to be put back to power-on.
+    pub stuck: AtomicBool,
     /// Requests are in flight that do not end: programs wait.
     pub hold: AtomicBool,
     /// Its disk is not there.
@@ -244,6 +246,7 @@ impl StandIn {
             {
                 return Err(Some(0x40));
             }
+            ccw::Command::Reset if self.heard.stuck.load(Relaxed) => return Err(None),
             ccw::Command::Reset => {
                 self.features = 0;
                 area.write(0, &DeviceState::default()).unwrap();

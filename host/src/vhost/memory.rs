@@ -7,39 +7,62 @@ use std::sync::Arc;
 use vhost::vhost_user::message::VhostUserMemoryRegion;
 
 use super::state::RegionState;
+use crate::config::Part;
 use crate::pool::FileIdentity;
 use crate::store::{Key, Store};
-use crate::windows::{Foreign, Piece, Queues, Windows};
+use crate::windows::{Foreign, Piece, Windows};
 
 /// Regions that a VM may share.
 pub const MAX_REGIONS: usize = 32;
+
+/// Whether a connection that ends has left queues behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Queues {
+    Released,
+    Unknown,
+}
 
 /// The regions that a VM has shared, all of them laid over the client's window.
 #[derive(Debug)]
 pub struct Memory {
     windows: Arc<Windows>,
-    client: usize,
+    /// The disk that it is shared for.
+    disk: Part,
     regions: Vec<RegionState>,
 }
 
 impl Memory {
     /// None yet.
-    pub const fn new(windows: Arc<Windows>, client: usize) -> Self {
+    pub const fn new(windows: Arc<Windows>, disk: Part) -> Self {
         Self {
             windows,
-            client,
+            disk,
             regions: Vec::new(),
         }
     }
 
     /// The connection ends.
     pub fn clear(&mut self, queues: Queues) {
-        for RegionState {
-            piece, identity, ..
-        } in self.regions.drain(..)
-        {
-            self.windows.remove(self.client, &piece, identity, queues);
+        if queues == Queues::Unknown {
+            for region in &self.regions {
+                self.windows.mark(self.disk, region.identity);
+            }
         }
+        for region in std::mem::take(&mut self.regions) {
+            self.take_back(&region);
+        }
+    }
+
+    /// Nothing of the disk is in flight, not even in memory that it has left behind.
+    pub fn unmark(&self) {
+        self.windows.unmark(self.disk);
+    }
+
+    fn take_back(&self, region: &RegionState) {
+        let RegionState {
+            piece, identity, ..
+        } = region;
+        self.windows.remove(self.disk.client, piece, *identity);
     }
 
     /// These are all regions from now on.
@@ -53,15 +76,9 @@ impl Memory {
                 RegionState::new(&region, file, key).is_ok_and(|it| it.is_same(known))
             })
         };
-        let (kept, gone) = self.regions.drain(..).partition(is_kept);
+        let (kept, gone): (_, Vec<_>) = self.regions.drain(..).partition(is_kept);
         self.regions = kept;
-        for region in gone {
-            let RegionState {
-                piece, identity, ..
-            } = region;
-            let windows = &self.windows;
-            windows.remove(self.client, &piece, identity, Queues::Released);
-        }
+        gone.iter().for_each(|region| self.take_back(region));
         regions
             .iter()
             .try_for_each(|&(region, (file, key))| self.add(&region, file, key))
@@ -80,7 +97,7 @@ impl Memory {
         if self.regions.len() >= MAX_REGIONS {
             return Err(Foreign::Scattered);
         }
-        self.windows.add(self.client, region.piece, file)?;
+        self.windows.add(self.disk.client, region.piece, file)?;
         self.regions.push(region);
         Ok(())
     }
@@ -91,11 +108,8 @@ impl Memory {
         let Some(at) = self.regions.iter().position(is_it) else {
             return;
         };
-        let RegionState {
-            piece, identity, ..
-        } = self.regions.remove(at);
-        self.windows
-            .remove(self.client, &piece, identity, Queues::Released);
+        let region = self.regions.remove(at);
+        self.take_back(&region);
     }
 
     pub fn state(&self) -> Vec<RegionState> {
@@ -106,7 +120,8 @@ impl Memory {
     pub fn restore(&mut self, regions: &[RegionState], store: &Store) -> io::Result<()> {
         for region in regions {
             let file = File::from(store.get(region.file)?);
-            self.windows.take_over(self.client, region.piece, file)?;
+            let client = self.disk.client;
+            self.windows.take_over(client, region.piece, file)?;
             self.regions.push(*region);
         }
         Ok(())
@@ -156,6 +171,11 @@ mod tests {
     use super::*;
     use crate::testing::Fixture;
 
+    const DISK: Part = Part {
+        client: 0,
+        number: 0,
+    };
+
     fn region(guest: u64, size: u64, user: u64) -> VhostUserMemoryRegion {
         VhostUserMemoryRegion::new(guest, size, user, guest)
     }
@@ -163,7 +183,7 @@ mod tests {
     #[test]
     fn a_ring_is_found_in_whatever_region_it_is() {
         let fixture = Fixture::new();
-        let mut memory = Memory::new(Arc::clone(&fixture.windows), 0);
+        let mut memory = Memory::new(Arc::clone(&fixture.windows), DISK);
         let file = fixture.memory();
         let (low, high) = (
             region(0, 0x8_0000, 0x7000_0000),
@@ -190,7 +210,7 @@ mod tests {
         fn no_region_reaches_out_of_the_window(guest: u64, size in 1u64.., user: u64, probe: u64) {
             let fixture = Fixture::new();
             let window = fixture.pool.layout().windows[0];
-            let mut memory = Memory::new(Arc::clone(&fixture.windows), 0);
+            let mut memory = Memory::new(Arc::clone(&fixture.windows), DISK);
             for guest in [guest, (guest % window.length) & !0xFFF] {
                 let _ = memory.add(&region(guest, size, user), &fixture.memory(), Key(1));
                 let _ = memory.add(&region(guest, size & 0xF_F000, user), &fixture.memory(), Key(1));

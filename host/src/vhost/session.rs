@@ -12,7 +12,7 @@ use virtio::ccw::QueueInfo;
 use zerocopy::big_endian::{U16, U32, U64};
 
 use super::backchannel::Backchannel;
-use super::memory::Memory;
+use super::memory::{Memory, Queues};
 use super::state::{RingState as Ring, SessionState};
 use crate::areas::Areas;
 use crate::descriptors::for_peer;
@@ -21,7 +21,6 @@ use crate::layout::Slot;
 use crate::log_limit::LogLimit;
 use crate::remote::{VirtioDevice, VirtioError};
 use crate::store::{Key, Store};
-use crate::windows::Queues;
 
 /// How long a new connection waits for an appliance that is being started.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -259,6 +258,7 @@ impl Session {
         self.negotiated = None;
         self.live = false;
         self.device.reset()?;
+        self.memory.unmark();
         // A queue that was not released by itself is now, and where it stood is not known.
         for queue in 0..self.rings.len() {
             if self.detach(queue) {

@@ -94,10 +94,10 @@ fn memory_is_laid_before_the_appliance_is_told_and_taken_back_when_it_says_so() 
     });
     // The client's other disk brings the same.
     windows.add(0, all, &memory).unwrap();
-    windows.remove(0, &all, identity, Queues::Released);
+    windows.remove(0, &all, identity);
     assert_eq!(told(&fixture), 16 * MIB);
     std::thread::scope(|scope| {
-        let remove = scope.spawn(|| windows.remove(0, &all, identity, Queues::Released));
+        let remove = scope.spawn(|| windows.remove(0, &all, identity));
         eventually("it is told", || told(&fixture) == 0);
         assert!(orders.try_recv().is_err(), "it may be in use yet");
         taken(&windows).store(windows.rooms[0].wanted.load());
@@ -152,14 +152,14 @@ fn between_pieces_a_client_has_its_lowest_piece_again() {
             std::thread::yield_now();
         }
     });
-    windows.remove(0, &middle, identity, Queues::Released);
+    windows.remove(0, &middle, identity);
     let laid: Vec<_> = orders.try_iter().collect();
     assert_eq!(
         laid,
         [(2, 2), (4, 2), (6, 2)].map(|(at, size)| (at * MIB, size * MIB))
     );
     assert_eq!(told(&fixture), 9 * MIB);
-    windows.remove(0, &high, identity, Queues::Released);
+    windows.remove(0, &high, identity);
     assert_eq!(orders.try_iter().collect::<Vec<_>>(), [(2 * MIB, 7 * MIB)]);
     assert_eq!(told(&fixture), 2 * MIB);
     stop.store(true, std::sync::atomic::Ordering::Relaxed);
@@ -203,7 +203,7 @@ fn another_vms_memory_waits_until_the_first_one_has_gone() {
     );
     assert!(Foreign::Another.passes());
     windows.add(0, high, &other).unwrap();
-    windows.remove(0, &low, identity, Queues::Released);
+    windows.remove(0, &low, identity);
     windows.add(0, low, &other).unwrap();
     assert_eq!(told(&fixture), 5 * MIB);
 }
@@ -272,4 +272,49 @@ fn a_qemu_that_refuses_memory_says_why_and_has_none_of_it() {
     drop(theirs);
     fixture.windows.add(0, piece(0, MIB), &memory).unwrap();
     assert!(!child.wait().unwrap().success(), "it was killed");
+}
+
+#[test]
+fn memory_that_a_disk_has_left_unclean_is_so_to_whoever_follows_the_daemon() {
+    let fixture = Fixture::new();
+    let run_dir = &fixture.config.appliance.run_dir;
+    let memory = sealed("client", MIB).unwrap();
+    let identity = FileIdentity::of(&memory).unwrap();
+    let all = piece(0, MIB);
+    let disk = Part {
+        client: 0,
+        number: 0,
+    };
+    let is_clean = || !Former::open(run_dir, None).unwrap().has(identity);
+    // Two disks of the client have it. One of them ends, and leaves queues behind; then the daemon dies.
+    fixture.windows.add(0, all, &memory).unwrap();
+    fixture.windows.add(0, all, &memory).unwrap();
+    fixture.windows.mark(disk, identity);
+    fixture.windows.remove(0, &all, identity);
+    let former = Former::open(run_dir, Some(&[])).unwrap();
+    let (control, bell) = (&fixture.areas.control, fixture.bell.clone());
+    let windows = Windows::new(&fixture.pool, control, bell, former).unwrap();
+    let (overlay, orders, thread) = loaded(&windows);
+    windows
+        .take_over(0, all, memory.try_clone().unwrap())
+        .unwrap();
+    windows.runs_already(overlay, Laid::All).unwrap();
+    // The appliance takes the next change at once.
+    let takes = || taken(&windows).store(windows.rooms[0].wanted.load().wrapping_add(1));
+    takes();
+    windows.remove(0, &all, identity);
+    assert!(!is_clean(), "the other one has ended in order");
+    takes();
+    windows.add(0, all, &memory).unwrap();
+    // The first one comes again, and its device is put back to power-on.
+    windows.unmark(disk);
+    assert!(!is_clean(), "it is being served");
+    windows.mark(disk, identity);
+    takes();
+    windows.remove(0, &all, identity);
+    windows.unmark(disk);
+    assert!(is_clean());
+    windows.has_ended();
+    thread.join().unwrap();
+    drop(orders);
 }

@@ -14,6 +14,7 @@ use super::super::Session;
 use super::*;
 use crate::doorbell::new_eventfd;
 use crate::testing::fired;
+use crate::windows::Former;
 
 fn send(to: &UnixStream, bytes: &[u8], files: &[&File]) {
     let fds: Vec<_> = files.iter().map(|file| file.as_fd()).collect();
@@ -264,4 +265,24 @@ fn an_answer_comes_once_at_whatever_instant_the_daemon_dies() {
         assert_eq!(all, b"answer");
         close(server);
     }
+}
+
+#[test]
+fn memory_of_a_disk_that_is_not_released_counts_as_clean_when_that_disk_is_reset() {
+    let fixture = Fixture::new();
+    let is_clean = |identity| {
+        let run_dir = &fixture.config.appliance.run_dir;
+        !Former::open(run_dir, None).unwrap().has(identity)
+    };
+    let (mut session, _call) = served(&fixture);
+    let memory = session.memory.state()[0].identity;
+    fixture.heard.stuck.store(true, Ordering::Relaxed);
+    session.end();
+    assert!(!is_clean(memory));
+    let mut follower = fixture.session();
+    assert!(follower.begin().is_err());
+    assert!(!is_clean(memory));
+    fixture.heard.stuck.store(false, Ordering::Relaxed);
+    follower.begin().unwrap();
+    assert!(is_clean(memory));
 }
