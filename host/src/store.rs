@@ -25,8 +25,9 @@ use std::env;
 use std::fs::File;
 use std::io::{self, IoSlice, Read, Seek};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixDatagram;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -71,17 +72,19 @@ impl Key {
 }
 
 /// What is kept.
+///
+/// Whoever keeps it is told without the lock: one that does not take what it is told holds up who tells it, and nobody else.
 #[derive(Debug)]
 pub struct Store(Mutex<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
     /// The way to whoever keeps it; nobody does in tests.
-    keeper: Option<OwnedFd>,
+    keeper: Option<Arc<OwnedFd>>,
     /// Whether it is one of our own, and not systemd.
     is_own: bool,
     process: Option<Pid>,
-    kept: BTreeMap<Key, OwnedFd>,
+    kept: BTreeMap<Key, Arc<OwnedFd>>,
     next: u64,
 }
 
@@ -134,14 +137,14 @@ impl Store {
         let store = Self::unkept();
         {
             let mut inner = store.0.lock();
-            inner.keeper = Some(keeper);
+            inner.keeper = Some(Arc::new(keeper));
             inner.is_own = is_own;
             inner.process = process;
             for (name, number) in inherited {
                 let (Ok(key), Some(fd)) = (name.parse().map(Key), inherit(number)) else {
                     continue;
                 };
-                inner.kept.insert(key, fd);
+                inner.kept.insert(key, Arc::new(fd));
             }
         }
         Ok(Some(store))
@@ -153,11 +156,27 @@ impl Store {
     }
 
     fn keep_own(&self, fd: OwnedFd) -> io::Result<Key> {
+        let key = self.next_key();
+        self.keep_as(key, fd);
+        Ok(key)
+    }
+
+    /// A key that nothing has been kept by.
+    fn next_key(&self) -> Key {
         let mut inner = self.0.lock();
         let key = Key(inner.next);
         inner.next += 1;
-        inner.keep(key, fd);
-        Ok(key)
+        key
+    }
+
+    fn keep_as(&self, key: Key, fd: OwnedFd) {
+        let fd = Arc::new(fd);
+        let keeper = {
+            let mut inner = self.0.lock();
+            inner.kept.insert(key, Arc::clone(&fd));
+            inner.keeper.clone()
+        };
+        let _ = self.tell(keeper, &kept_by(key), Some(&fd));
     }
 
     /// Keeps a copy of what a peer has handed over, if there is room for it.
@@ -168,7 +187,7 @@ impl Store {
 
     /// Keeps what says what the others are.
     fn keep_first(&self, fd: OwnedFd) {
-        self.0.lock().keep(Key::FIRST, fd);
+        self.keep_as(Key::FIRST, fd);
     }
 
     /// A copy of what is kept.
@@ -180,21 +199,27 @@ impl Store {
     }
 
     pub fn forget(&self, key: Key) {
-        self.0.lock().forget(key);
+        let (before, keeper) = {
+            let mut inner = self.0.lock();
+            (inner.kept.remove(&key), inner.keeper.clone())
+        };
+        if before.is_some() {
+            let _ = self.tell(keeper, &forgotten(key), None);
+        }
     }
 
     /// Forgets all but these.
     pub fn retain(&self, wanted: impl Fn(Key) -> bool) {
-        let mut inner = self.0.lock();
-        let all: Vec<Key> = inner.kept.keys().copied().collect();
+        let all: Vec<Key> = self.0.lock().kept.keys().copied().collect();
         for key in all.into_iter().filter(|&key| !wanted(key)) {
-            inner.forget(key);
+            self.forget(key);
         }
     }
 
     /// Tells whoever has started this process how it is, in the words of sd_notify(3).
     pub fn say(&self, state: &str) {
-        self.0.lock().send(state, None);
+        let keeper = self.0.lock().keeper.clone();
+        let _ = self.tell(keeper, state, None);
     }
 
     /// Whether whoever keeps it is a keeper of our own, and not systemd.
@@ -216,52 +241,69 @@ impl Store {
     /// Gives everything to another keeper.
     pub fn move_to(&self, keeper: OwnedFd) -> io::Result<()> {
         set_patience(&keeper)?;
-        let mut inner = self.0.lock();
-        inner.keeper = Some(keeper);
-        let kept = std::mem::take(&mut inner.kept);
-        for (key, fd) in kept {
-            inner.keep(key, fd);
-        }
+        let keeper = Some(Arc::new(keeper));
+        let kept = {
+            let mut inner = self.0.lock();
+            // What comes from here on it is told by who keeps that.
+            inner.keeper.clone_from(&keeper);
+            inner.kept.clone()
+        };
         // Without all of it nobody could go on.
-        inner.send("READY=1", None);
-        match inner.keeper {
-            Some(_) => Ok(()),
-            None => Err(io::ErrorKind::TimedOut.into()),
+        let tell = |state: &str, fd| self.tell(keeper.clone(), state, fd);
+        for (&key, fd) in &kept {
+            tell(&kept_by(key), Some(fd))?;
         }
-    }
-}
-
-impl Inner {
-    fn keep(&mut self, key: Key, fd: OwnedFd) {
-        // What is polled for its end would be dropped by systemd when it comes, and the next daemon has to see it.
-        let state = format!("FDSTORE=1\nFDNAME={}\nFDPOLL=0", key.0);
-        self.send(&state, Some(&fd));
-        self.kept.insert(key, fd);
-    }
-
-    fn forget(&mut self, key: Key) {
-        if self.kept.remove(&key).is_some() {
-            self.send(&format!("FDSTOREREMOVE=1\nFDNAME={}", key.0), None);
+        // What was forgotten meanwhile has perhaps come to it after that.
+        for &key in kept.keys() {
+            if !self.0.lock().kept.contains_key(&key) {
+                tell(&forgotten(key), None)?;
+            }
         }
+        tell("READY=1", None)
     }
 
     /// Whoever does not take it is told nothing more. A keeper that has died, or does nothing, is replaced.
-    fn send(&mut self, state: &str, fd: Option<&OwnedFd>) {
-        let Some(keeper) = &self.keeper else { return };
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut control = SendAncillaryBuffer::new(&mut space);
-        let fds = fd.map(|fd| [fd.as_fd()]);
-        if let Some(fds) = &fds {
-            control.push(SendAncillaryMessage::ScmRights(fds));
+    fn tell(
+        &self,
+        keeper: Option<Arc<OwnedFd>>,
+        state: &str,
+        fd: Option<&Arc<OwnedFd>>,
+    ) -> io::Result<()> {
+        let Some(keeper) = keeper else { return Ok(()) };
+        let told = send(&keeper, state, fd.map(|fd| fd.as_fd()));
+        if let Err(error) = &told {
+            // Whoever waits for its end sees that, and who waits for it to take something does not any more.
+            let _ = shutdown(&*keeper, Shutdown::Both);
+            let mut inner = self.0.lock();
+            let present = inner.keeper.as_ref();
+            if present.is_some_and(|present| Arc::ptr_eq(present, &keeper)) {
+                tracing::error!(%error, "what keeps descriptors for the next daemon does not take them");
+                inner.keeper = None;
+            }
         }
-        let text = [IoSlice::new(state.as_bytes())];
-        if let Err(error) = sendmsg(keeper, &text, &mut control, SendFlags::NOSIGNAL) {
-            tracing::error!(%error, "what keeps descriptors for the next daemon does not take them");
-            // Whoever waits for its end sees that.
-            let _ = shutdown(keeper, Shutdown::Both);
-            self.keeper = None;
-        }
+        told
     }
+}
+
+/// What is said with a descriptor that is to be kept.
+fn kept_by(key: Key) -> String {
+    // What is polled for its end would be dropped by systemd when it comes, and the next daemon has to see it.
+    format!("FDSTORE=1\nFDNAME={}\nFDPOLL=0", key.0)
+}
+
+fn forgotten(key: Key) -> String {
+    format!("FDSTOREREMOVE=1\nFDNAME={}", key.0)
+}
+
+fn send(keeper: &OwnedFd, state: &str, fd: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if let Some(fd) = &fd {
+        control.push(SendAncillaryMessage::ScmRights(std::slice::from_ref(fd)));
+    }
+    let text = [IoSlice::new(state.as_bytes())];
+    sendmsg(keeper, &text, &mut control, SendFlags::NOSIGNAL)?;
+    Ok(())
 }
 
 /// A descriptor that this process was started with, as its own.
