@@ -20,7 +20,7 @@ use std::io::{self, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, ExitStatus};
 use std::sync::{Arc, OnceLock};
@@ -34,7 +34,9 @@ use rustix::net::{
     recvmsg, socketpair, AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags,
     SocketFlags, SocketType,
 };
-use rustix::process::{getpid, getppid, pidfd_open, pidfd_send_signal, Pid, PidfdFlags, Signal};
+use rustix::process::{
+    getpid, getppid, pidfd_open, pidfd_send_signal, wait, Pid, PidfdFlags, Signal, WaitOptions,
+};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
 
@@ -78,7 +80,8 @@ pub fn keep() -> Result<ExitCode> {
     };
     let daemon = Daemon {
         process: inherited(DAEMON)?,
-        child: None,
+        pid: None,
+        status: None,
     };
     let socket = inherited(KEEPER)?;
     Keeper::new(Some((daemon, socket)))?.run()
@@ -228,8 +231,9 @@ fn ends(process: &OwnedFd) -> bool {
 /// A daemon that runs.
 struct Daemon {
     process: OwnedFd,
-    /// If this process has started it.
-    child: Option<Child>,
+    /// If this process has started it; and how it has ended, when it has.
+    pid: Option<Pid>,
+    status: Option<ExitStatus>,
 }
 
 #[derive(PartialEq, Eq)]
@@ -343,7 +347,8 @@ impl Keeper {
             sys::Process::start(&mut command).context("the daemon cannot be started")?;
         self.daemon = Some(Daemon {
             process: pidfd,
-            child: Some(child),
+            pid: Some(Pid::from_child(&child)),
+            status: None,
         });
         (self.serves, self.started) = (false, Instant::now());
         self.socket = Some(ours);
@@ -381,15 +386,24 @@ impl Keeper {
         // order has a status to be told.
         let process = self.daemon.as_ref().map(|daemon| &daemon.process);
         let ended = ended || !self.is_told && process.is_some_and(ends_by_now);
+        self.collect();
+        let process = self.daemon.as_ref().map(|daemon| &daemon.process);
         let is_dead = !self.is_told && process.is_some_and(sys::is_dead);
         if !ended && !is_dead {
             return Ok(None);
         }
-        let child = self.daemon.take().and_then(|daemon| daemon.child);
-        let status = child.filter(|_| ended);
-        let status = status.and_then(|mut child| child.wait().ok());
-        while let Ok(Some(_)) = rustix::process::wait(rustix::process::WaitOptions::NOHANG) {}
+        let status = self.daemon.take().and_then(|daemon| daemon.status);
         Ok(Some(status))
+    }
+
+    /// Takes the ends that have come of this process's children: the daemon, and what daemons have started that have died since.
+    fn collect(&mut self) {
+        while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
+            let daemon = self.daemon.as_mut().filter(|it| it.pid == Some(pid));
+            if let Some(daemon) = daemon {
+                daemon.status = Some(ExitStatus::from_raw(status.as_raw()));
+            }
+        }
     }
 
     /// Takes the next of what the daemon has said.

@@ -123,6 +123,24 @@ def case_daemon_and_appliance_die(scene):
     scene.down()
 
 
+def case_appliance_of_a_dead_daemon_dies(scene):
+    """an appliance that was started by a daemon which has died is killed, twice: another one serves, and nothing of the dead one is left in the
+    table of processes while the daemon runs"""
+    shared_disk(scene, ("steady",))
+    steady = scene.connect("steady")
+    for _ in range(2):
+        scene.kill_daemon()
+        steady.rings[0].works()
+        daemon, appliance = scene.daemon_pid(), scene.serving()
+        os.kill(appliance, signal.SIGKILL)
+        scene.killed = appliance
+        steady.rings[0].works(seconds=90)
+        until("its end is collected", lambda: not os.path.exists(f"/proc/{appliance}"))
+        assert scene.daemon_pid() == daemon and scene.serving() != appliance
+    steady.close()
+    scene.down()
+
+
 def case_nobody_is_left(scene):
     """daemon and keeper are killed at once: the appliance's QEMU ends by that, and what is started anew serves who comes anew"""
     shared_disk(scene, ("steady",))
