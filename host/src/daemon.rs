@@ -423,7 +423,7 @@ fn sessions(shared: &Shared) -> Result<(Vec<Opened>, Vec<Key>)> {
             session.restore(&connection.session);
             keys.extend(connection.keys());
         }
-        keys.extend(kept.waiting);
+        keys.extend(kept.waiting.keys());
         sessions.push((session, socket, kept));
     }
     Ok((sessions, keys))

@@ -152,17 +152,14 @@ impl Store {
 
     /// Keeps a copy of a descriptor.
     pub fn keep(&self, fd: impl AsFd) -> io::Result<Key> {
-        self.keep_own(fd.as_fd().try_clone_to_owned()?)
-    }
-
-    fn keep_own(&self, fd: OwnedFd) -> io::Result<Key> {
-        let key = self.next_key();
-        self.keep_as(key, fd);
+        let copy = fd.as_fd().try_clone_to_owned()?;
+        let key = self.new_key();
+        self.keep_as(key, copy);
         Ok(key)
     }
 
     /// A key that nothing has been kept by.
-    fn next_key(&self) -> Key {
+    pub fn new_key(&self) -> Key {
         let mut inner = self.0.lock();
         let key = Key(inner.next);
         inner.next += 1;
@@ -181,8 +178,16 @@ impl Store {
 
     /// Keeps a copy of what a peer has handed over, if there is room for it.
     pub fn keep_for_peer(&self, fd: impl AsFd) -> io::Result<Key> {
+        let key = self.new_key();
+        self.keep_for_peer_as(key, fd)?;
+        Ok(key)
+    }
+
+    /// The same, by a key that has been announced.
+    pub fn keep_for_peer_as(&self, key: Key, fd: impl AsFd) -> io::Result<()> {
         let copy = for_peer(fd.as_fd().try_clone_to_owned()?)?;
-        self.keep_own(copy)
+        self.keep_as(key, copy);
+        Ok(())
     }
 
     /// Keeps what says what the others are.

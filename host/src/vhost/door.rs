@@ -4,6 +4,8 @@
 //!
 //! * A socket is for one VM at a time. A second one is told so at once, by the end of its connection and a line in the log.
 //! * A VM that comes while the requests of one that has gone still end waits for that, and is the only one that does.
+//! * What is accepted is kept at once, by a key that is written down before. A daemon that dies has lost it only if it does so between
+//!   these two system calls: there is none that does both. Nothing has come of such a connection yet, and QEMU makes it anew.
 //! * A system that has no descriptor left is asked again a little later, and that is said once.
 
 use std::collections::HashMap;
@@ -47,8 +49,9 @@ struct Inner {
     current: Option<UnixStream>,
     /// One that waits for the end of the one before it, and where it is kept.
     next: Option<(UnixStream, Key)>,
-    /// The latter, for the next daemon.
+    /// The latter, for the next daemon, and by which key the next one will be kept.
     record: Record<Waiting>,
+    announced: Key,
     log: LogLimit,
 }
 
@@ -71,21 +74,32 @@ impl Door {
         waiting: Waiting,
     ) -> io::Result<Self> {
         let came = new_eventfd()?;
-        let next = waiting.and_then(|key| Some((UnixStream::from(store.get(key).ok()?), key)));
+        let kept = |key| Some((UnixStream::from(store.get(key).ok()?), key));
+        // Whoever had just been accepted came later: the one before it had gone.
+        let next = waiting.announced.and_then(kept);
+        let next = next.or_else(|| waiting.connection.and_then(kept));
         if next.is_some() {
             signal(&came);
         }
-        Ok(Self {
-            label: label.to_owned(),
+        let waits = next.as_ref().map(|(_, key)| *key);
+        let inner = Mutex::new(Inner {
+            current: None,
+            next,
+            record,
+            announced: store.new_key(),
+            log: LogLimit::new(),
+        });
+        let label = label.to_owned();
+        let this = Self {
+            label,
             store,
-            inner: Mutex::new(Inner {
-                current: None,
-                next,
-                record,
-                log: LogLimit::new(),
-            }),
+            inner,
             came,
-        })
+        };
+        this.note(&mut this.inner.lock(), waits);
+        let gone = waiting.keys().filter(|&key| Some(key) != waits);
+        gone.for_each(|key| this.store.forget(key));
+        Ok(this)
     }
 
     /// Readable when somebody has come.
@@ -129,7 +143,11 @@ impl Door {
         self.store.forget(key);
     }
 
-    fn note(&self, inner: &mut Inner, waiting: Waiting) {
+    fn note(&self, inner: &mut Inner, connection: Option<Key>) {
+        let waiting = Waiting {
+            connection,
+            announced: Some(inner.announced),
+        };
         if let Err(error) = inner.record.save(&waiting) {
             tracing::error!(disk = self.label, %error, "a connection cannot be kept for the next daemon");
         }
@@ -147,11 +165,12 @@ impl Door {
     }
 
     /// Has somebody who knocks wait, or sends them away.
-    fn offer(&self, stream: UnixStream) -> io::Result<()> {
+    fn accept(&self, listener: &UnixListener) -> io::Result<()> {
         let mut inner = self.inner.lock();
         let next = inner.next.as_ref().map(|(stream, _)| stream);
         let mut all = inner.current.iter().chain(next);
         if all.any(|stream| !has_gone(stream)) {
+            listener.accept()?;
             if let Some(more) = inner.log.line() {
                 tracing::warn!(
                     disk = self.label,
@@ -160,7 +179,9 @@ impl Door {
             }
             return Ok(());
         }
-        let key = self.store.keep_for_peer(&stream)?;
+        let key = inner.announced;
+        let (stream, _) = listener.accept()?;
+        self.store.keep_for_peer_as(key, &stream)?;
         if inner.current.is_some() {
             if let Some(more) = inner.log.line() {
                 tracing::info!(
@@ -172,6 +193,7 @@ impl Door {
         if let Some((_, gone)) = inner.next.replace((stream, key)) {
             self.store.forget(gone);
         }
+        inner.announced = self.store.new_key();
         self.note(&mut inner, Some(key));
         signal(&self.came);
         Ok(())
@@ -286,12 +308,10 @@ impl Shared {
         let Some((listener, door)) = doors.get(&token) else {
             return Ok(());
         };
-        match listener.accept() {
-            Ok((stream, _)) => door.offer(for_peer(stream)?)?,
-            Err(error) if is_nobody(&error) => {}
-            Err(error) => return Err(error),
+        match door.accept(listener) {
+            Err(error) if is_nobody(&error) => Ok(()),
+            done => done,
         }
-        Ok(())
     }
 }
 
@@ -301,4 +321,52 @@ fn is_nobody(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A door with its record's key.
+    fn door(store: &Arc<Store>, waiting: Waiting) -> (Door, Key) {
+        let record = Record::new(store).unwrap();
+        let key = record.key();
+        let door = Door::new("", Arc::clone(store), record, waiting).unwrap();
+        (door, key)
+    }
+
+    #[test]
+    fn who_is_accepted_is_found_by_whoever_follows_at_whatever_instant_the_daemon_dies() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("socket");
+        let listener = crate::sys::listen(&path).unwrap();
+        let store = Arc::new(Store::unkept());
+        let (first, record) = door(&store, Waiting::default());
+        let written = || Record::<Waiting>::open(&store, record).unwrap().1;
+        let before = written();
+        let announced = before.announced.unwrap();
+        assert!(before.connection.is_none() && store.get(announced).is_err());
+        let _peer = UnixStream::connect(&path).unwrap();
+        first.accept(&listener).unwrap();
+        let after = written();
+        assert_eq!(after.connection, Some(announced));
+        assert!(store.get(after.announced.unwrap()).is_err());
+        // Killed after that, or when it was not written down yet.
+        for left in [after, before] {
+            let comer = door(&store, left).0.take().unwrap().unwrap();
+            assert_eq!(comer.key, announced);
+        }
+        // It has come in the place of one that had gone.
+        let gone = store.keep(&listener).unwrap();
+        let left = Waiting {
+            connection: Some(gone),
+            ..before
+        };
+        let comer = door(&store, left).0.take().unwrap().unwrap();
+        assert_eq!(comer.key, announced);
+        assert!(store.get(gone).is_err());
+        // Killed before that.
+        store.forget(announced);
+        assert!(door(&store, before).0.take().unwrap().is_none());
+    }
 }
