@@ -7,6 +7,7 @@ import threading
 import time
 
 from contain.successors import Load
+from contain.upgrades import own_program, replace
 from fixture.common import until
 
 
@@ -145,6 +146,33 @@ def case_an_error_changes_nothing(scene):
     until("SIGHUP is an order to take it", lambda: "has not changed" in scene.command("reload")[1])
     assert names(scene, "clients") == ["steady", "third"]
     scene.connect("third").rings[0].works()
+    untouched(scene, steady, load)
+
+
+def case_successor_is_asked_about_what_it_would_find(scene):
+    """a program on disk that can follow this daemon, but not with the other configuration, changes nothing, and takes nothing from a VM"""
+    scene.disk("data", "64M")
+    scene.gives("steady", "data", start=0, size=65536, queues=1)
+    scene.gives("goes", "data", start=65536, size=1024, queues=1)
+    program = own_program(scene)
+    good = program.read_bytes()
+    steady = scene.connect("steady")
+    load = Load(steady.rings[0])
+    goes, daemon = scene.connect("goes"), scene.daemon_pid()
+    replace(program, b"#!/bin/sh\ngrep -q second || exit 0\necho 'stellwerk: there is no second' >&2; exit 1\n")
+    scene.gives("second", "data", start=67584, size=1024, queues=1)
+    kept = scene.clients.pop("goes")
+    said = refused(scene, "--force")
+    assert "cannot follow this daemon: there is no second" in said, said
+    replace(program, good)
+    assert scene.daemon_pid() == daemon
+    goes.rings[0].works()
+    goes.close()
+    scene.clients["goes"] = kept
+    change(scene)
+    second = scene.connect("second")
+    second.rings[0].works()
+    second.close()
     untouched(scene, steady, load)
 
 

@@ -332,15 +332,15 @@ impl Handover {
         }
     }
 
-    /// What another daemon would find now.
-    pub fn succession(&self) -> Result<Succession> {
-        let left = self.state.lock().1.clone();
+    /// What another daemon would find with this record.
+    pub fn succession(&self, left: &Left) -> Result<Succession> {
         let mut connections = Vec::new();
         for export in &left.exports {
             let (_, connection) = Record::<Connection>::open(&self.store, export.record)?;
             // Nobody may be connected.
             connections.extend(Some(connection).filter(Connection::is_understood));
         }
+        let left = left.clone();
         Ok(Succession { left, connections })
     }
 

@@ -13,9 +13,9 @@
 //! * Nothing is taken from a VM that is connected, unless that is ordered.
 
 mod changes;
+mod next;
 mod settling;
 
-use std::fs;
 use std::io::Read;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -25,17 +25,15 @@ use anyhow::{bail, ensure, Context, Result};
 use rustix::process::{getpid, kill_process, Signal};
 use vcss::control::Life;
 
-use super::handover::{new_link, LeftExport, LeftLink};
-use super::{observe, open_run_dir, upgrade, Shared};
+use super::{observe, upgrade, Shared};
 use crate::api::Reloaded;
-use crate::config::{show_size, Client, Config, Part};
-use crate::layout::{disk_device, Span};
-use crate::pool::Layout;
-use crate::store::Key;
-use crate::vm::{Backing, Pluggable};
-use crate::{check, descriptors, sys};
+use crate::config::{show_size, Config, Part};
+use crate::layout::disk_device;
+use crate::vm::Backing;
+use crate::{check, descriptors};
 
 use changes::Changes;
+use next::{Made, Next};
 pub use settling::Settling;
 
 /// How long requests of what goes may take to end.
@@ -109,7 +107,6 @@ pub fn reload(shared: &Shared, taking: Taking, tell: impl FnOnce(&Reloaded)) -> 
     let layout = shared.layout.follow(old, &new, &left.vacated, moves).context(
         "there is no room for so much memory of clients: set room = \"…\" in [appliance], stop the daemon and start it",
     )?;
-    upgrade::check_successor(shared)?;
     nothing_is_reserved(shared, &new)?;
     if taking == Taking::Unused {
         nobody_is_disturbed(shared, &changes)?;
@@ -120,41 +117,23 @@ pub fn reload(shared: &Shared, taking: Taking, tell: impl FnOnce(&Reloaded)) -> 
         layout: &layout,
         changes: &changes,
     };
-    let memories = next.memories(shared, &left.memories)?;
-    let links = next.links(shared, &left.links)?;
-    let exports = next.exports(shared, &left.exports)?;
+    let made = Made {
+        memories: next.memories(shared, &left.memories)?,
+        links: next.links(shared, &left.links)?,
+        exports: next.exports(shared, &left.exports)?,
+        vacated: next.vacated(&shared.layout).collect(),
+        text,
+        seats,
+        backings,
+        configuration: left.configuration.wrapping_add(1).max(1),
+    };
+    // What the next daemon would find by then.
+    let mut wanted = shared.handover.left();
+    next.write(&made, &mut wanted);
+    upgrade::check_successor(shared, &wanted)?;
     next.regroup()?;
     end(shared, &changes);
-    let configuration = left.configuration.wrapping_add(1).max(1);
-    let written_down = shared.handover.try_change(|left| {
-        left.config = text;
-        left.vacated.extend(next.vacated(&shared.layout));
-        let unplugged = changes.unplugged.iter();
-        let ids = unplugged.map(|&index| Pluggable::Subchannel(index).id(old));
-        left.unplugged.extend(ids);
-        // What has come back is not to go.
-        let stay = Pluggable::all(&new).into_iter().map(|it| it.id(&new));
-        let stay: Vec<String> = stay.collect();
-        left.unplugged.retain(|id| !stay.contains(id));
-        left.seats = seats;
-        left.layout = layout.clone();
-        left.configuration = configuration;
-        left.backings = backings;
-        left.memories = memories;
-        // A VM may have come or gone meanwhile.
-        let numbers = links.into_iter().enumerate();
-        let links = numbers.map(|(number, link)| {
-            let now = left.links.get(number).copied().flatten();
-            now.filter(|_| next.stays(number)).or(link)
-        });
-        left.links = links.collect();
-        let exports = exports.into_iter();
-        let exports = exports.map(|export| match next.keeps(export.part) {
-            true => left.export(export.part).unwrap_or(export),
-            false => export,
-        });
-        left.exports = exports.collect();
-    });
+    let written_down = shared.handover.try_change(|left| next.write(&made, left));
     if let Err(error) = written_down {
         tracing::error!(%error, "the configuration stays what it was: what the next daemon is to know cannot be written down");
         // It opens again what has been ended here.
@@ -167,7 +146,7 @@ pub fn reload(shared: &Shared, taking: Taking, tell: impl FnOnce(&Reloaded)) -> 
     tell(&Reloaded {
         changes: changes.lines,
         later: changes.later,
-        configuration: Some(configuration),
+        configuration: Some(made.configuration),
     });
     give_way(shared)
 }
@@ -316,128 +295,5 @@ fn end(shared: &Shared, changes: &Changes) {
             "{} disks of clients that go still have requests in flight",
             ending.len()
         );
-    }
-}
-
-/// What is made for the next daemon.
-struct Next<'a> {
-    old: &'a Config,
-    new: &'a Config,
-    layout: &'a Layout,
-    changes: &'a Changes,
-}
-
-impl Next<'_> {
-    /// Whether a client has the same place, and what is there is still the same one's.
-    fn stays(&self, number: usize) -> bool {
-        let (before, after) = (&self.old.clients[number], &self.new.clients[number]);
-        let moves = self.changes.moves(self.new, number);
-        before.name == after.name && before.memory == after.memory && !moves
-    }
-
-    /// Whether a part of a client's is the same as before, with its connection.
-    fn keeps(&self, part: Part) -> bool {
-        let name = |config: &Config| config.clients[part.client].name.clone();
-        name(self.old) == name(self.new)
-            && part.number < self.old.clients[part.client].exports.len()
-            && !self.changes.disturbed.contains(&part)
-    }
-
-    /// Memory for who comes: a file of its own for a channel-level client, and an area in the pool for others.
-    fn memories(&self, shared: &Shared, kept: &[Option<Key>]) -> Result<Vec<Option<Key>>> {
-        let numbers = 0..self.new.clients.len();
-        let memory = |number: usize| {
-            if self.stays(number) {
-                return Ok(kept.get(number).copied().flatten());
-            }
-            // One that leaves may be served until the next daemon goes by this.
-            if self.new.clients[number].is_vacant() {
-                return Ok(None);
-            }
-            let is_newcomer = self.old.clients[number].name != self.new.clients[number].name;
-            if is_newcomer {
-                // Whoever had it before is no concern of who comes.
-                shared.pool.blank(self.layout.apart(number))?;
-            }
-            let memory = shared.pool.provide(self.new, self.layout, number)?;
-            let key = memory.map(|memory| shared.handover.keep(memory));
-            Ok(key.transpose()?)
-        };
-        numbers.map(memory).collect()
-    }
-
-    fn links(&self, shared: &Shared, kept: &[Option<LeftLink>]) -> Result<Vec<Option<LeftLink>>> {
-        let clients = self.new.clients.iter().enumerate();
-        let link = |(number, client): (usize, &Client)| {
-            if !client.is_channel_level() {
-                return Ok(None);
-            }
-            let before = self.old.client_number(&client.name);
-            let before = before.and_then(|before| kept.get(before).copied().flatten());
-            Ok(Some(match before {
-                Some(link) if self.stays(number) => link,
-                Some(LeftLink { listener, .. }) => LeftLink {
-                    listener,
-                    link: None,
-                },
-                None => new_link(self.new, client, &shared.handover.store)?.1,
-            }))
-        };
-        clients.map(link).collect()
-    }
-
-    /// Who is disturbed has the same socket, and no connection.
-    fn exports(&self, shared: &Shared, kept: &[LeftExport]) -> Result<Vec<LeftExport>> {
-        let handover = &shared.handover;
-        let export = |(part, _): (Part, _)| {
-            let client = self.old.client_number(&self.new.clients[part.client].name);
-            let before = client.map(|client| Part { client, ..part });
-            let before = before.and_then(|before| kept.iter().find(|it| it.part == before));
-            match before {
-                Some(left) if self.keeps(part) => Ok(*left),
-                Some(left) => handover.blank_export(part, left.listener),
-                None => handover.new_export(self.new, part),
-            }
-        };
-        self.new.exports().map(export).collect()
-    }
-
-    /// Gives the sockets of clients to the groups that may have them now.
-    fn regroup(&self) -> Result<()> {
-        if self.new.clients.iter().any(|it| it.group.is_some()) {
-            open_run_dir(self.new)?;
-        }
-        for (part, _) in self.new.exports() {
-            let client = &self.new.clients[part.client];
-            let before = self.old.client(&client.name);
-            if before.is_some_and(|before| before.group != client.group) {
-                let path = self.new.socket(part);
-                sys::give_to(&path, client.group)
-                    .with_context(|| format!("socket {}", path.display()))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Windows that are nobody's any more.
-    fn vacated<'w>(&'w self, before: &'w Layout) -> impl Iterator<Item = Span> + 'w {
-        let windows = before.windows.iter().zip(&self.layout.windows);
-        // In a window that stays, what is new is laid over what was there.
-        let left = windows.filter(|(before, after)| before.length != 0 && before != after);
-        left.map(|(&before, _)| before)
-    }
-
-    /// Removes the sockets, and the names of memory, of who is not there any more.
-    fn remove_names(&self) {
-        let names = |config: &Config| {
-            let sockets = config.exports().map(|(part, _)| config.socket(part));
-            let clients = config.clients.iter().filter(|it| it.is_channel_level());
-            let own = clients.flat_map(|it| [config.link_socket(it), config.client_memory(it)]);
-            sockets.chain(own).collect::<Vec<_>>()
-        };
-        let stay = names(self.new);
-        for name in names(self.old).iter().filter(|it| !stay.contains(it)) {
-            let _ = fs::remove_file(name);
-        }
     }
 }

@@ -71,7 +71,7 @@ fn upgrade(shared: &Shared, what: Upgraded, answer: &mut Answer) -> io::Result<(
         Upgraded::Appliance => answer.send(said(upgrade::upgrade_appliance(shared))),
         Upgraded::Daemon => {
             let good = upgrade::begin(shared).and_then(|one| {
-                upgrade::check_successor(shared)?;
+                upgrade::check_successor(shared, &shared.handover.left())?;
                 Ok(one)
             });
             match good {

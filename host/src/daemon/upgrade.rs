@@ -25,7 +25,7 @@ use parking_lot::{Mutex, MutexGuard};
 use rustix::fs::{memfd_create, MemfdFlags};
 use vcss::control::LoanState;
 
-use super::handover::Succession;
+use super::handover::{Left, Succession};
 use super::launch::{launch, Launched};
 use super::Shared;
 use crate::config::{Config, SubchannelSource};
@@ -143,8 +143,8 @@ pub fn begin(shared: &Shared) -> Result<MutexGuard<'_, ()>> {
     Ok(one)
 }
 
-/// Whether this daemon can be followed by the program that is on disk.
-pub fn check_successor(shared: &Shared) -> Result<()> {
+/// Whether the program that is on disk can go on with this.
+pub fn check_successor(shared: &Shared, left: &Left) -> Result<()> {
     ensure!(
         shared.handover.store.keeper().is_some(),
         "nobody keeps this daemon's connections: it was started by neither a keeper nor systemd with a descriptor store"
@@ -152,7 +152,7 @@ pub fn check_successor(shared: &Shared) -> Result<()> {
     let program = keeper::program()?;
     let named = || format!("{} cannot follow this daemon", program.display());
     let mut order = File::from(memfd_create("succession", MemfdFlags::CLOEXEC)?);
-    serde_json::to_writer(&order, &shared.handover.succession()?)?;
+    serde_json::to_writer(&order, &shared.handover.succession(left)?)?;
     order.rewind()?;
     let mut command = Command::new(program);
     command
