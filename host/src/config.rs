@@ -457,6 +457,14 @@ impl Config {
         self.appliance.run_dir.join(name)
     }
 
+    /// What there is in the run directory for clients: all of it goes with them.
+    pub fn names(&self) -> Vec<PathBuf> {
+        let sockets = self.exports().map(|(part, _)| self.socket(part));
+        let clients = self.clients.iter().filter(|it| it.is_channel_level());
+        let own = clients.flat_map(|it| [self.link_socket(it), self.client_memory(it)]);
+        sockets.chain(own).collect()
+    }
+
     /// What the QEMU of a channel-level client's VM holds locked while it runs.
     pub fn client_pid(&self, client: &Client) -> PathBuf {
         self.in_run_dir(&format!("{}.pid", client.name))

@@ -322,9 +322,7 @@ fn run(
     }
     drop(control);
     let config = &shared.config;
-    let clients = config.clients.iter();
-    let names = clients.flat_map(|it| [config.link_socket(it), config.client_memory(it)]);
-    for name in names {
+    for name in config.names() {
         let _ = fs::remove_file(name);
     }
     // Nobody follows. A thread that waits for a peer's file system keeps the process, and must not keep the run directory with it.
@@ -356,6 +354,7 @@ fn take_over(
     // First of all the memory: it has to be laid in whatever QEMU comes.
     let (sessions, connections) = sessions(shared)?;
     shared.handover.clean(connections.into_iter());
+    shared.handover.remove_names(&shared.config);
     follow_links(shared, changed)?;
     let mut left_connections = sessions
         .iter()

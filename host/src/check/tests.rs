@@ -1,7 +1,7 @@
 use std::io::Write;
 
 use super::*;
-use crate::testing::logged;
+use crate::testing::{image, logged};
 
 /// A directory with an image, a disk of this length, and a configuration that says so.
 struct Fixture {
@@ -11,10 +11,7 @@ struct Fixture {
 impl Fixture {
     fn new(length: u64) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let mut elf = vec![0; 64];
-        elf[..6].copy_from_slice(b"\x7fELF\x02\x02");
-        elf[18..20].copy_from_slice(&22u16.to_be_bytes());
-        fs::write(dir.path().join("stellwerk.elf"), elf).unwrap();
+        fs::write(dir.path().join("stellwerk.elf"), image()).unwrap();
         let disk = File::create(dir.path().join("data.img")).unwrap();
         disk.set_len(length).unwrap();
         let qemu = dir.path().join("qemu");

@@ -7,10 +7,11 @@
 //!   it begins anew: then the appliance is started again, and clients' VMs have to be as well.
 //! * Another configuration is written down as a whole, at one instant, and is the next daemon's: see `reload`.
 
-use std::fs::File;
+use std::collections::BTreeSet;
+use std::fs::{self, File};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -52,6 +53,9 @@ pub struct Left {
     pub vacated: Vec<Span>,
     /// Devices by their names in QEMU, besides disks, that are to be unplugged then.
     pub unplugged: Vec<String>,
+    /// Names in the run directory that are not of this configuration, or may be none's: the next daemon removes them.
+    #[serde(default)]
+    pub names: Vec<PathBuf>,
     /// The run directory, locked.
     lock: Key,
     /// The process of the daemon that goes on with it.
@@ -118,6 +122,18 @@ impl Left {
         !self.vacated.is_empty() || !self.unplugged.is_empty() || self.seats.is_unsettled()
     }
 
+    /// What it leads to, but for what its connections have.
+    pub fn keys(&self) -> impl Iterator<Item = Key> + '_ {
+        let exports = self.exports.iter().flat_map(LeftExport::keys);
+        let links = self.links.iter().flatten();
+        let links = links.flat_map(|it| [Some(it.listener), it.link.map(|(key, _)| key)]);
+        let vm = self.vm.iter().flat_map(LeftVm::keys);
+        let own = [Key::FIRST, self.lock, self.daemon, self.pool, self.image];
+        let memories = self.memories.iter().copied().flatten();
+        let all = own.into_iter().chain(memories).chain(exports);
+        all.chain(links.flatten()).chain(vm)
+    }
+
     /// What is kept of an export.
     pub fn export(&self, part: Part) -> Option<LeftExport> {
         self.exports.iter().find(|it| it.part == part).copied()
@@ -138,6 +154,12 @@ impl Left {
             "it did not serve yet"
         );
         Ok((config, layout))
+    }
+}
+
+impl LeftExport {
+    pub fn keys(&self) -> [Key; 3] {
+        [self.listener, self.record, self.door]
     }
 }
 
@@ -233,6 +255,7 @@ impl Resources {
             configuration: FIRST_CONFIGURATION,
             vacated: Vec::new(),
             unplugged: Vec::new(),
+            names: Vec::new(),
             lock: store.keep(&lock)?,
             daemon: store.keep(this_process()?)?,
             pool: store.keep(&pool)?,
@@ -455,23 +478,20 @@ impl Handover {
 
     /// Forgets what nothing leads to: it was kept, or to be forgotten, at the instant at which the daemon died.
     pub fn clean(&self, connections: impl Iterator<Item = Key>) {
-        let left = self.state.lock().1.clone();
-        let exports = left.exports.iter();
-        let exports = exports.flat_map(|it| [it.listener, it.record, it.door]);
-        let links = left.links.iter().flatten();
-        let links = links.flat_map(|it| [Some(it.listener), it.link.map(|(key, _)| key)]);
-        let vm = left.vm.iter().flat_map(LeftVm::keys);
-        let own = [Key::FIRST, left.lock, left.daemon, left.pool, left.image];
-        let memories = left.memories.iter().copied().flatten();
-        let wanted: std::collections::BTreeSet<Key> = own
-            .into_iter()
-            .chain(memories)
-            .chain(exports)
-            .chain(links.flatten())
-            .chain(vm)
-            .chain(connections)
-            .collect();
+        let left = self.left();
+        let wanted: BTreeSet<Key> = left.keys().chain(connections).collect();
         self.store.retain(|key| wanted.contains(&key));
+    }
+
+    /// Removes names in the run directory that are nobody's: a daemon that has died could not.
+    pub fn remove_names(&self, config: &Config) {
+        let (names, own) = (self.left().names, config.names());
+        for name in names.iter().filter(|it| !own.contains(it)) {
+            let _ = fs::remove_file(name);
+        }
+        if !names.is_empty() {
+            self.change(|left| left.names.clear());
+        }
     }
 
     /// A copy of something that is kept.

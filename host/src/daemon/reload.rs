@@ -33,7 +33,7 @@ use crate::vm::Backing;
 use crate::{check, descriptors};
 
 use changes::Changes;
-use next::{Made, Next};
+use next::{Made, Making, Next};
 pub use settling::Settling;
 
 /// How long requests of what goes may take to end.
@@ -117,10 +117,11 @@ pub fn reload(shared: &Shared, taking: Taking, tell: impl FnOnce(&Reloaded)) -> 
         layout: &layout,
         changes: &changes,
     };
+    let mut making = Making::begin(&shared.handover, &next)?;
     let made = Made {
-        memories: next.memories(shared, &left.memories)?,
-        links: next.links(shared, &left.links)?,
-        exports: next.exports(shared, &left.exports)?,
+        memories: next.memories(&shared.pool, &mut making, &left.memories)?,
+        links: next.links(&mut making, &left.links)?,
+        exports: next.exports(&mut making, &left.exports)?,
         vacated: next.vacated(&shared.layout).collect(),
         text,
         seats,
@@ -131,15 +132,16 @@ pub fn reload(shared: &Shared, taking: Taking, tell: impl FnOnce(&Reloaded)) -> 
     let mut wanted = shared.handover.left();
     next.write(&made, &mut wanted);
     upgrade::check_successor(shared, &wanted)?;
-    next.regroup()?;
+    next.regroup(&mut making)?;
     end(shared, &changes);
     let written_down = shared.handover.try_change(|left| next.write(&made, left));
     if let Err(error) = written_down {
         tracing::error!(%error, "the configuration stays what it was: what the next daemon is to know cannot be written down");
+        drop(making);
         // It opens again what has been ended here.
         give_way(shared);
     }
-    next.remove_names();
+    making.done();
     for line in changes.lines.iter().chain(&changes.later) {
         tracing::info!("configuration: {line}");
     }
