@@ -43,13 +43,18 @@ pub fn answer(
         }
         Request::Reserve { disk, how, seconds } => {
             let limit = Duration::from_secs(seconds);
-            let done = host.reserve(&shared.reservations, &disk, how, limit);
+            // Until it is written down, too.
+            let turn = upgrade::begin_maintenance(shared);
+            let done = match &turn {
+                Ok(_) => host.reserve(&shared.reservations, &disk, how, limit),
+                Err(error) => return answer.refuse(error),
+            };
             let reserved = shared.reservations.ours();
             shared.handover.change(|left| left.reserved = reserved);
             answer.send(said(done))
         }
         Request::Format { disk, order } => format(shared, host, &disk, &order, answer),
-        Request::View { disk } => answer.send(said(view(host, &disk))),
+        Request::View { disk } => answer.send(said(view(shared, host, &disk))),
         Request::Reload { force } => {
             let taking = match force {
                 true => Taking::Used,
@@ -85,7 +90,8 @@ fn upgrade(shared: &Shared, what: Upgraded, answer: &mut Answer) -> io::Result<(
     }
 }
 
-fn view(host: &HostClient, name: &str) -> anyhow::Result<View> {
+fn view(shared: &Shared, host: &HostClient, name: &str) -> anyhow::Result<View> {
+    let _turn = upgrade::begin_maintenance(shared)?;
     let mut disk = host.borrow_disk(name, Purpose::Look)?;
     let device = disk.device();
     Ok(dasdview::look(&mut disk, name, &device)?)
@@ -99,6 +105,10 @@ fn format(
     order: &FormatOrder,
     answer: &mut Answer,
 ) -> io::Result<()> {
+    let _turn = match upgrade::begin_maintenance(shared) {
+        Ok(turn) => turn,
+        Err(error) => return answer.refuse(&error),
+    };
     let used = match in_use(&shared.config, &observe::status(shared), name) {
         Ok(used) => used,
         Err(error) => return answer.refuse(&error),

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use anyhow::{anyhow, bail, Result};
 
 use super::plugged::Growth;
-use super::{observe, Shared};
+use super::{observe, upgrade, Shared};
 use crate::config::{show_size, Format, SECTOR};
 use crate::vm::look::{Found, LookError};
 use crate::vm::{Backing, Pluggable};
@@ -229,6 +229,7 @@ impl Growing {
 
 /// Makes a disk so long, or as long as its file is, and says what came of it.
 pub fn resize(shared: &Shared, name: &str, wanted: Option<u64>) -> Result<String> {
+    let _turn = upgrade::begin_maintenance(shared)?;
     let mut disks = shared.config.disks.iter();
     let Some(disk) = disks.position(|disk| disk.name == name) else {
         bail!("there is no disk \"{name}\"");

@@ -9,7 +9,8 @@
 //! # Rules
 //!
 //! * What is wrong with the new one changes nothing.
-//! * Nothing is exchanged while somebody has a disk in maintenance: that would be broken off.
+//! * Nothing is exchanged while somebody has a disk in maintenance: that would be broken off. Nor does maintenance begin while something
+//!   is exchanged. Whoever comes second is refused.
 //! * A QEMU with arguments of an administrator's is not started beside another one: both would have the same sockets and files.
 
 use std::fs::File;
@@ -21,7 +22,7 @@ use std::sync::mpsc::{self, Sender};
 use std::time::Duration;
 
 use anyhow::{bail, ensure, Context, Result};
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use rustix::fs::{memfd_create, MemfdFlags};
 use vcss::control::LoanState;
 
@@ -38,6 +39,8 @@ pub const UNDERSTANDS: &str = "understands";
 /// How long it may take for that.
 const PATIENCE: Duration = Duration::from_secs(10);
 const ONE_AT_A_TIME: &str = "another upgrade, or change of the configuration, is under way";
+const IN_MAINTENANCE: &str =
+    "a disk is in maintenance, or being made longer: try again when that has ended";
 
 /// An order to the supervisor.
 #[derive(Debug)]
@@ -58,8 +61,7 @@ pub struct Prepared {
 /// The way of these orders to the supervisor.
 #[derive(Debug)]
 pub struct Upgrades {
-    /// Held by the one who upgrades.
-    one: Mutex<()>,
+    turns: Turns,
     asked: Mutex<Option<Exchange>>,
     /// Wakes the supervisor.
     nudge: UnixStream,
@@ -70,7 +72,7 @@ pub struct Upgrades {
 impl Upgrades {
     pub fn new(nudge: UnixStream, signals: UnixStream) -> Self {
         Self {
-            one: Mutex::default(),
+            turns: Turns::default(),
             asked: Mutex::default(),
             nudge,
             signals,
@@ -137,10 +139,36 @@ fn ensure_no_maintenance(shared: &Shared) -> Result<()> {
 }
 
 /// Makes sure that nothing else is exchanged as long as what is returned is there, and that nothing would be broken off.
-pub fn begin(shared: &Shared) -> Result<MutexGuard<'_, ()>> {
-    let one = shared.upgrades.one.try_lock().context(ONE_AT_A_TIME)?;
+pub fn begin(shared: &Shared) -> Result<Exchanging<'_>> {
     ensure_no_maintenance(shared)?;
-    Ok(one)
+    shared.upgrades.turns.exchange()
+}
+
+/// Makes sure that nothing is exchanged as long as what is returned is there.
+pub fn begin_maintenance(shared: &Shared) -> Result<Maintaining<'_>> {
+    shared.upgrades.turns.maintain()
+}
+
+/// One who exchanges something, or any number of those who have disks in maintenance.
+#[derive(Debug, Default)]
+struct Turns(RwLock<()>);
+
+pub type Exchanging<'a> = RwLockWriteGuard<'a, ()>;
+pub type Maintaining<'a> = RwLockReadGuard<'a, ()>;
+
+impl Turns {
+    fn exchange(&self) -> Result<Exchanging<'_>> {
+        self.0
+            .try_write()
+            .with_context(|| match self.0.is_locked_exclusive() {
+                true => ONE_AT_A_TIME,
+                false => IN_MAINTENANCE,
+            })
+    }
+
+    fn maintain(&self) -> Result<Maintaining<'_>> {
+        self.0.try_read().context(ONE_AT_A_TIME)
+    }
 }
 
 /// Whether the program that is on disk can go on with this.
@@ -183,4 +211,24 @@ pub fn understands(config_file: &Path, asked: impl Read) -> Result<()> {
     let succession: Succession =
         serde_json::from_reader(asked).context("what it would leave is not understood")?;
     succession.check(config_file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_exchanged_beside_maintenance_nor_beside_another_exchange() {
+        let turns = Turns::default();
+        let refused = |error: anyhow::Error| error.to_string();
+        let one = turns.maintain().unwrap();
+        let other = turns.maintain().unwrap();
+        assert_eq!(refused(turns.exchange().unwrap_err()), IN_MAINTENANCE);
+        drop((one, other));
+        let one = turns.exchange().unwrap();
+        assert_eq!(refused(turns.exchange().unwrap_err()), ONE_AT_A_TIME);
+        assert_eq!(refused(turns.maintain().unwrap_err()), ONE_AT_A_TIME);
+        drop(one);
+        assert!(turns.maintain().is_ok() && turns.exchange().is_ok());
+    }
 }
