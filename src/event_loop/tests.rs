@@ -3,6 +3,7 @@
 mod configuration;
 mod constant;
 mod dead;
+mod leaving;
 mod lending;
 mod resized;
 mod run;

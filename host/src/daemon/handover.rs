@@ -122,6 +122,16 @@ impl Left {
         !self.vacated.is_empty() || !self.unplugged.is_empty() || self.seats.is_unsettled()
     }
 
+    /// What this configuration has left is cleared away. What another one has left, which has been written down meanwhile, is the next
+    /// daemon's to clear.
+    pub fn settle(&mut self, configuration: u32) {
+        if self.configuration == configuration {
+            self.vacated.clear();
+            self.unplugged.clear();
+            self.seats.settle();
+        }
+    }
+
     /// What it leads to, but for what its connections have.
     pub fn keys(&self) -> impl Iterator<Item = Key> + '_ {
         let exports = self.exports.iter().flat_map(LeftExport::keys);

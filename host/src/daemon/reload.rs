@@ -299,3 +299,44 @@ fn end(shared: &Shared, changes: &Changes) {
         );
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::Seats;
+
+    #[test]
+    fn a_subchannel_that_has_the_number_which_a_disk_gets_by_its_place_is_refused() {
+        let config = |disks: &[&str], device: &str| {
+            let mut text = "[appliance]\nimage = \"i\"\nrun_dir = \"/run/x\"\n".to_owned();
+            for name in disks {
+                text += &format!("[[disk]]\nname = \"{name}\"\nimage = \"{name}.img\"\n");
+            }
+            text +=
+                &format!("[[subchannel]]\nname = \"tape\"\ndevice = \"{device}\"\nmdev = \"/m\"\n");
+            Config::parse(Path::new("c.toml"), &text).unwrap()
+        };
+        // Once the place of `b` was somebody's, `c` gets the third, though it is the second of two in the file.
+        let third = disk_device(2).to_string();
+        let old = config(&["a", "b"], "0.0.7777");
+        let seats = Seats::new(&old);
+        let old = old.seated(&seats);
+        let new = config(&["a", "c"], &third);
+        let next = seats.follow(&old, &new).unwrap();
+        let refused = numbers_differ(&new.seated(&next)).unwrap_err().to_string();
+        assert!(
+            refused.contains("disk \"c\" would get the device number"),
+            "{refused}"
+        );
+        assert!(
+            refused.contains(&third) && refused.contains("\"tape\""),
+            "{refused}"
+        );
+        // A number of a place that nobody has is free.
+        let new = config(&["a"], &third);
+        let next = seats.follow(&old, &new).unwrap();
+        assert!(numbers_differ(&new.seated(&next)).is_ok());
+    }
+}

@@ -4,6 +4,7 @@ use core::mem::offset_of;
 
 use vcss::client::DeviceState;
 use vcss::control::{self, Order};
+use vcss::Word;
 
 use super::*;
 
@@ -24,13 +25,13 @@ fn vacant_disk() -> Disk {
     Disk::new_zeroed()
 }
 
-fn vacant() -> Export {
+pub(super) fn vacant() -> Export {
     let mut export = export(ExportKind::Vacant, u16::MAX);
     export.disk = Export::NO_DISK.into();
     export
 }
 
-fn named(name: &str, device: u16) -> Disk {
+pub(super) fn named(name: &str, device: u16) -> Disk {
     Disk {
         name: Name::new(name).unwrap(),
         device: device.into(),
@@ -40,17 +41,26 @@ fn named(name: &str, device: u16) -> Disk {
 
 impl Fixture {
     /// The daemon says that the entries have changed. Whether the appliance serves by that at once.
-    fn change(&mut self) -> bool {
-        let at = offset_of!(Order, configuration);
-        let wanted = self.control.word::<Order>(0, at).unwrap();
+    pub(super) fn change(&mut self) -> bool {
+        let wanted = self.wanted();
         wanted.store(wanted.load() + 1);
         self.later(0);
+        self.serves_by_it()
+    }
+
+    fn wanted(&self) -> Word<'static> {
+        let at = offset_of!(Order, configuration);
+        self.control.word::<Order>(0, at).unwrap()
+    }
+
+    /// Whether the last change has been carried out.
+    pub(super) fn serves_by_it(&self) -> bool {
         let about: control::Appliance = self.control.read(0).unwrap();
-        about.configuration.get() == wanted.load()
+        about.configuration.get() == self.wanted().load()
     }
 
     /// The second client as the fixture has laid it out.
-    fn client(&self, name: &str) -> Client {
+    pub(super) fn client(&self, name: &str) -> Client {
         let area = self.shared[1];
         let at = area.absolute_base();
         let memory = Extent::new(at + area.len(), PAGE);
@@ -79,7 +89,7 @@ impl Fixture {
         assert!(self.change());
     }
 
-    fn state(&self, entry: u32) -> ConditionState {
+    pub(super) fn state(&self, entry: u32) -> ConditionState {
         let entry: Condition = self.control.read(entry).unwrap();
         ConditionState::from_number(entry.state.get()).unwrap()
     }

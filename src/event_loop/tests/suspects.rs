@@ -12,7 +12,7 @@ use vcss::Area;
 
 use super::{export, Fixture, DISK, GIVEN, OTHER};
 
-mod deadly;
+pub(super) mod deadly;
 
 /// Entries of the conditions: one disk, two clients, and the exports.
 const DEADLY: usize = 3;

@@ -243,6 +243,8 @@ mod tests {
     use std::path::Path;
     use std::sync::Arc;
 
+    use window::ClientAddress;
+
     use super::*;
     use crate::daemon::handover::Resources;
     use crate::store::Store;
@@ -409,5 +411,46 @@ mod tests {
         handover.succession(&wanted).unwrap().check(file).unwrap();
         wanted.exports.pop();
         assert!(handover.succession(&wanted).unwrap().check(file).is_err());
+    }
+
+    #[test]
+    fn what_was_left_is_cleared_away_by_whoever_has_left_it() {
+        let scene = Scene::new(&["two"], BARE);
+        let (handover, next) = (&scene.serving.handover, scene.next());
+        let mut making = Making::begin(handover, &next).unwrap();
+        let made = scene.make(&mut making);
+        let mut left = handover.left();
+        next.write(&made, &mut left);
+        left.unplugged.push("given-subchannel".into());
+        assert!(left.is_unsettled());
+        // Who looks late at a change of before clears nothing of this one.
+        left.settle(made.configuration - 1);
+        assert_eq!(left.vacated, made.vacated);
+        assert!(
+            !made.vacated.is_empty() && !left.unplugged.is_empty() && left.seats.is_unsettled()
+        );
+        left.settle(made.configuration);
+        assert!(!left.is_unsettled());
+    }
+
+    #[test]
+    fn the_area_of_who_leaves_is_left_alone_and_who_comes_finds_nothing_of_anybodys() {
+        let scene = Scene::new(&["two"], "");
+        let pool = &scene.serving.pool;
+        let used = [0, 1].map(|place| pool.window(scene.layout.apart(place)).unwrap());
+        let at = ClientAddress::new(vcss::layout::PAGE);
+        for area in used {
+            area.write_bytes(at, &[0x5A; 8]).unwrap();
+        }
+        let next = scene.next();
+        let mut making = Making::begin(&scene.serving.handover, &next).unwrap();
+        scene.make(&mut making);
+        let content = used.map(|area| {
+            let mut bytes = [1; 8];
+            area.read_bytes(at, &mut bytes).unwrap();
+            bytes
+        });
+        assert!(scene.new.clients[0].is_vacant() && scene.new.clients[1].name == "two");
+        assert_eq!(content, [[0x5A; 8], [0; 8]]);
     }
 }

@@ -89,14 +89,7 @@ impl<'a> Settling<'a> {
             }
         }
         let cleared = left.configuration;
-        self.shared.handover.change(|left| {
-            // Another change, which has been written down meanwhile, is the next daemon's to clear.
-            if left.configuration == cleared {
-                left.vacated.clear();
-                left.unplugged.clear();
-                left.seats.settle();
-            }
-        });
+        self.shared.handover.change(|left| left.settle(cleared));
         tracing::info!("the appliance serves by the other configuration");
         Ok(())
     }

@@ -79,7 +79,7 @@ impl BlockDevice for Deadly {
 }
 
 /// A client's driver.
-struct Guest {
+pub(in super::super) struct Guest {
     queue: Queue<{ SIZE as usize }>,
     window: &'static Window,
     requests: u64,
@@ -87,7 +87,7 @@ struct Guest {
 
 impl Guest {
     /// A driver that has set its device up with an earlier life.
-    fn new(fixture: &Fixture, client: u16) -> Self {
+    pub(in super::super) fn new(fixture: &Fixture, client: u16) -> Self {
         let entry: Client = fixture.control.read(client.into()).unwrap();
         let (base, length) = (entry.window.offset.get(), entry.window.length.get());
         let memory = |length| {
@@ -125,6 +125,10 @@ impl Guest {
 
     /// Asks for what the appliance dies of.
     fn kills(&mut self) {
+        self.flushes();
+    }
+
+    pub(in super::super) fn flushes(&mut self) {
         self.asks(RequestType::Flush, 0);
     }
 
@@ -152,7 +156,7 @@ impl Guest {
     }
 
     /// How many requests have come back since this was last asked.
-    fn served(&mut self) -> usize {
+    pub(in super::super) fn served(&mut self) -> usize {
         let mut count = 0;
         while let Some(used) = self.queue.poll_used() {
             used.unwrap();

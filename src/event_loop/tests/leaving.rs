@@ -1,0 +1,75 @@
+//! What a client that leaves still has in flight, and who waits for that.
+
+use super::configuration::{fixture, named, vacant};
+use super::suspects::deadly::Guest;
+use super::*;
+use crate::testing::Behaviour;
+
+impl Fixture {
+    /// What the only disk does with its requests from now on.
+    fn behave(&mut self, behaviour: Behaviour) {
+        let id = SubchannelId::new(0, 1).unwrap();
+        self.machine.subchannel(id).virtio().disk().behaviour = behaviour;
+        self.machine.work(id);
+    }
+
+    /// The first client goes, while a request of its does not end.
+    fn goes_with_a_request_in_flight(&mut self) -> Guest {
+        let mut guest = Guest::new(self, 0);
+        self.restart();
+        self.behave(Behaviour::Hold);
+        guest.flushes();
+        self.later(0);
+        self.control.write(0, &Client::new_zeroed()).unwrap();
+        self.control.write(0, &vacant()).unwrap();
+        guest
+    }
+
+    fn has_client(&self, number: u16) -> bool {
+        self.appliance.plane.proxy.clients.get(number).is_some()
+    }
+}
+
+#[test]
+fn who_gets_what_a_client_that_leaves_still_writes_waits_until_that_has_ended() {
+    let mut fixture = fixture();
+    let mut guest = fixture.goes_with_a_request_in_flight();
+    let comes = fixture.client("comes");
+    fixture.control.write(1, &comes).unwrap();
+    let mut its_disk = export(ExportKind::Block, 1);
+    its_disk.disk = 0.into();
+    fixture.control.write(1, &its_disk).unwrap();
+    assert!(!fixture.change());
+    for _ in 0..3 {
+        fixture.later(1_000_000);
+        assert!(!fixture.serves_by_it());
+        assert!(
+            !fixture.has_client(1),
+            "it would have what is still written"
+        );
+    }
+    assert_eq!(guest.served(), 0);
+    fixture.behave(Behaviour::Serve);
+    fixture.later(0);
+    fixture.later(0);
+    assert!(fixture.serves_by_it());
+    assert_eq!(guest.served(), 1, "it was told");
+    assert!(!fixture.has_client(0) && fixture.has_client(1));
+    assert_eq!(fixture.conditions(), [const { Ok(()) }; 6]);
+}
+
+#[test]
+fn who_gets_nothing_of_it_does_not_wait() {
+    let mut fixture = fixture();
+    let second = named("second", DISK + 1);
+    fixture.control.write(1, &second).unwrap();
+    fixture.goes_with_a_request_in_flight();
+    let comes = fixture.client("comes");
+    fixture.control.write(1, &comes).unwrap();
+    let own = export(ExportKind::Block, 1);
+    fixture.control.write(1, &own).unwrap();
+    assert!(!fixture.change(), "somebody leaves still");
+    assert!(fixture.has_client(0) && fixture.has_client(1));
+    fixture.later(0);
+    assert_eq!(fixture.state(5), ConditionState::Good);
+}
