@@ -11,23 +11,25 @@
 //!
 //! What only a running appliance can know, as the label of a DASD, is found when the disk is opened.
 
+mod slices;
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use rustix::fs::OFlags;
-
-use crate::config::{
-    Config, ConfigError, Export, Format, Place, Problem, Source, SubchannelSource, SECTOR,
-};
+use crate::config::{Config, ConfigError, Format, Place, Problem, Source, SubchannelSource};
 use crate::sys::Process;
 use crate::vm::look::NO_ANSWER;
 use crate::vm::looks::which_answer;
 use crate::vm::{self, no_image, Backing};
+
+pub use slices::Served;
 
 /// The first QEMU that runs the appliance, and the first that knows a client's arguments.
 const QEMU_FOR_APPLIANCE: (u32, u32) = (8, 1);
@@ -36,29 +38,25 @@ const QEMU_FOR_CLIENTS: (u32, u32) = (9, 2);
 const PATIENCE: Duration = Duration::from_secs(10);
 /// What to do about [`NO_ANSWER`].
 const HELP_SILENT: &str = "look whether its server or device is there; this was waited for: 10 s";
-/// What QEMU asks for when a file can be read at any byte although uncached.
-const SAFE_ALIGNMENT: usize = 4096;
 
 /// What was found of the disks' images, beside the configuration's disks.
 pub type Backings = Vec<Option<Backing>>;
 
 /// Looks at everything that the configuration names.
 pub fn look(config: &Config) -> Result<Backings, ConfigError> {
-    look_at_new(config, |_| None)
+    look_within(config, None, |paths| which_answer(paths, PATIENCE))
 }
 
-/// The same, but for disks of which it is `known` what they are. They are served: whether something is wrong with their files shows there.
-pub fn look_at_new(
-    config: &Config,
-    known: impl Fn(usize) -> Option<Option<Backing>>,
-) -> Result<Backings, ConfigError> {
-    look_within(config, known, |paths| which_answer(paths, PATIENCE))
+/// The same of a configuration that follows the one by which clients are served: what is served already is not looked at again. Whether
+/// something is wrong with that shows there.
+pub fn look_at_new(config: &Config, served: &Served<'_>) -> Result<Backings, ConfigError> {
+    look_within(config, Some(served), |paths| which_answer(paths, PATIENCE))
 }
 
 /// The same; `which_answer` says for each file whether its file system answers.
 fn look_within(
     config: &Config,
-    known: impl Fn(usize) -> Option<Option<Backing>>,
+    served: Option<&Served<'_>>,
     which_answer: impl FnOnce(&[&Path]) -> Vec<bool>,
 ) -> Result<Backings, ConfigError> {
     let image = config.appliance.image.as_path();
@@ -72,6 +70,7 @@ fn look_within(
             .filter(|(_, answers)| !answers)
             .map(|it| it.0)
             .collect(),
+        block_of: slices::block_of,
         found: Vec::new(),
     };
     look.image();
@@ -85,7 +84,14 @@ fn look_within(
         }
     }
     let backings = (0..config.disks.len())
-        .map(|disk| known(disk).unwrap_or_else(|| look.disk(disk)))
+        .map(|disk| {
+            let Some((served, backing)) = served.and_then(|it| Some((it, it.disk(config, disk)?)))
+            else {
+                return look.disk(disk);
+            };
+            look.slices_beside(served, disk, backing);
+            backing
+        })
         .collect();
     look.one_disk_each();
     look.run_dir();
@@ -100,6 +106,8 @@ struct Look<'a> {
     config: &'a Config,
     /// Files that are not to be touched: whoever does may wait for ever.
     silent: Vec<&'a Path>,
+    /// How many bytes a block of a device has.
+    block_of: fn(&Path) -> u64,
     found: Vec<Problem>,
 }
 
@@ -218,45 +226,6 @@ impl Look<'_> {
         }
     }
 
-    /// Whether the disk and its slices consist of whole blocks.
-    fn blocks(&mut self, index: usize, path: &Path, backing: &Backing) {
-        let Ok(file) = File::open(path) else { return };
-        let name = &self.config.disks[index].name;
-        if backing.device {
-            let block = rustix::fs::ioctl_blksszget(&file).map_or(SECTOR, u64::from);
-            self.slices(index, block);
-            return;
-        }
-        if backing.format != Format::Raw || backing.read_only || !backing.direct {
-            return;
-        }
-        let alignment = alignment(path);
-        let length = file.metadata().map_or(0, |metadata| metadata.len());
-        if !length.is_multiple_of(alignment) {
-            let path = path.display();
-            let message = format!("disk \"{name}\": {path} has {length} bytes, which is no multiple of the {alignment} that its file system reads and writes at a time");
-            let whole = length.next_multiple_of(alignment);
-            let help =
-                format!("lengthen it: truncate -s {whole} FILE; or set cache = \"writeback\"");
-            self.add(self.config.disks[index].place, message, help);
-        }
-    }
-
-    /// Whether the slices of a disk begin and end where its blocks do.
-    fn slices(&mut self, index: usize, block: u64) {
-        let config = self.config;
-        for (part, export) in config.exports() {
-            if export.disk == index && !is_whole(export, block) {
-                let message = format!(
-                    "the slice of client \"{}\" does not begin and end at a block of disk \"{}\", which has {block} bytes",
-                    config.clients[part.client].name, config.disks[index].name
-                );
-                let help = format!("choose multiples of {} for start and size", block / SECTOR);
-                self.add(export.place, message, help);
-            }
-        }
-    }
-
     /// Whether the run directory, if it is there, can be one.
     fn run_dir(&mut self) {
         let dir = &self.config.appliance.run_dir;
@@ -306,12 +275,6 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
         0 => (metadata.dev(), metadata.ino()),
         device => (u64::MAX, device),
     })
-}
-
-const fn is_whole(export: &Export, block: u64) -> bool {
-    let per_block = block / SECTOR;
-    let whole = export.start.is_multiple_of(per_block);
-    per_block <= 1 || whole && export.sectors.is_multiple_of(per_block)
 }
 
 /// Warns if the configured QEMU is not right for a client. Which one a client will have is not known here; often it is that one.
@@ -368,28 +331,3 @@ fn relative() -> String {
         here.display()
     )
 }
-
-/// A buffer at an address that suits all devices.
-#[repr(align(4096))]
-struct Aligned([u8; SAFE_ALIGNMENT]);
-
-/// The multiple in which an uncached file is read and written, as QEMU finds it out: by trying.
-fn alignment(path: &Path) -> u64 {
-    let direct = File::options()
-        .read(true)
-        .custom_flags(OFlags::DIRECT.bits() as i32)
-        .open(path);
-    let Ok(file) = direct else { return SECTOR };
-    let mut buffer = Box::new(Aligned([0; SAFE_ALIGNMENT]));
-    let tried = [1, 512, 1024, 2048, SAFE_ALIGNMENT];
-    let found = tried
-        .into_iter()
-        .find(|&length| file.read_at(&mut buffer.0[..length], 0).is_ok());
-    match found {
-        Some(1) | None => SAFE_ALIGNMENT as u64,
-        Some(length) => length as u64,
-    }
-}
-
-#[cfg(test)]
-mod tests;

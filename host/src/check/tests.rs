@@ -1,4 +1,7 @@
 use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+
+use rustix::fs::OFlags;
 
 use super::*;
 use crate::testing::{image, logged};
@@ -173,9 +176,10 @@ fn a_slice_is_made_of_whole_blocks() {
         let mut look = Look {
             silent: Vec::new(),
             config: &config,
+            block_of: slices::block_of,
             found: Vec::new(),
         };
-        look.slices(0, 4096);
+        look.slices(0, 4096, |_| true);
         look.found
             .iter()
             .map(ToString::to_string)
@@ -186,6 +190,58 @@ fn a_slice_is_made_of_whole_blocks() {
     assert!(said("size = 9\n").contains("demo.toml:12:8: "));
     assert_eq!(said("start = 8\nsize = 16\n"), "");
     assert_eq!(said("start = 8\n"), "");
+}
+
+#[test]
+fn of_a_disk_that_is_served_what_is_newly_given_is_looked_at() {
+    let fixture = Fixture::new(1 << 20);
+    let old = fixture.config("disk = \"data\"\n", "disk = \"data\"\nsize = 9\n");
+    let more = |slice: &str| {
+        let second =
+            "[[client]]\nname = \"second\"\nmemory = \"1M\"\n[[client.disk]]\ndisk = \"data\"\n";
+        let given = format!("disk = \"data\"\nsize = 9\n{second}{slice}");
+        fixture.config("disk = \"data\"\n", &given)
+    };
+    let file = Backing::find(&old, 0).unwrap();
+    let device = file.map(|file| Backing {
+        device: true,
+        ..file
+    });
+    let said = |backing: Option<Backing>, slice: &str| {
+        let config = more(slice);
+        let served = Served {
+            config: &old,
+            backings: &[backing],
+        };
+        let mut look = Look {
+            silent: Vec::new(),
+            config: &config,
+            block_of: |_| 4096,
+            found: Vec::new(),
+        };
+        look.slices_beside(&served, 0, served.disk(&config, 0).unwrap());
+        let found = look.found.iter().map(ToString::to_string);
+        found.collect::<String>()
+    };
+    // What is wrong with the first client's shows there.
+    assert_eq!(said(device, "start = 16\n"), "");
+    let wrong = said(device, "start = 12\n");
+    assert!(
+        wrong.contains(
+            "the slice of client \"second\" does not begin and end at a block of disk \"data\""
+        ),
+        "{wrong}"
+    );
+    assert!(!wrong.contains("client \"c\""), "{wrong}");
+    // A file has no blocks, but an end.
+    assert_eq!(said(file, "start = 12\n"), "");
+    let wrong = said(file, "start = 2040\nsize = 9\n");
+    assert!(
+        wrong.contains(
+            "the slice of client \"second\" ends beyond disk \"data\", which has 2048 sectors"
+        ),
+        "{wrong}"
+    );
 }
 
 #[test]
@@ -235,7 +291,7 @@ fn a_file_system_that_does_not_answer_is_named_and_not_touched() {
     let config = fixture.config("data.img", "nothing-like-it");
     // Touched, it would be found missing, and so would the image.
     fs::remove_file(fixture.dir.path().join("stellwerk.elf")).unwrap();
-    let error = look_within(&config, |_| None, |paths| vec![false; paths.len()]).unwrap_err();
+    let error = look_within(&config, None, |paths| vec![false; paths.len()]).unwrap_err();
     let text = error.to_string();
     assert_eq!(text.matches(NO_ANSWER).count(), 2, "{text}");
     assert!(!text.contains("not there"), "{text}");

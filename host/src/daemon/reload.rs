@@ -27,6 +27,7 @@ use vcss::control::Life;
 
 use super::{observe, upgrade, Shared};
 use crate::api::Reloaded;
+use crate::check::Served;
 use crate::config::{show_size, Config, Part};
 use crate::layout::disk_device;
 use crate::vm::Backing;
@@ -90,7 +91,11 @@ pub fn reload(shared: &Shared, taking: Taking, tell: impl FnOnce(&Reloaded)) -> 
     let old = &shared.config;
     can_follow(old, &written)?;
     let seats = left.seats.follow(old, &written)?;
-    let found = look(shared, &written, &left.backings)?;
+    let served = Served {
+        config: old,
+        backings: &left.backings,
+    };
+    let found = check::look_at_new(&written, &served)?;
     let new = written.clone().seated(&seats);
     let backings = new.disks.iter().map(|disk| {
         let number = written.disk_number(&disk.name)?;
@@ -222,21 +227,6 @@ fn can_follow(old: &Config, new: &Config) -> Result<()> {
         show_size(needs)
     );
     Ok(())
-}
-
-/// Looks at the disks that are new, in the order of the configuration as it is written.
-fn look(
-    shared: &Shared,
-    written: &Config,
-    backings: &[Option<Backing>],
-) -> Result<Vec<Option<Backing>>> {
-    let old = &shared.config;
-    let known = |number: usize| {
-        let before = old.disk_number(&written.disks[number].name)?;
-        old.same_disk(before, written)?;
-        backings.get(before).copied()
-    };
-    Ok(check::look_at_new(written, known)?)
 }
 
 /// Whether no VM has anything of what goes.
