@@ -176,6 +176,27 @@ def case_successor_is_asked_about_what_it_would_find(scene):
     untouched(scene, steady, load)
 
 
+def case_disk_is_opened_another_way(scene):
+    """a disk whose file QEMU has open already, another way, or under another name, waits until that is unplugged: nothing fails on the way"""
+    steady, load = steady_load(scene)
+    image = scene.disk("first", "16M")
+    scene.gives("second", "first", queues=1)
+    change(scene)
+    for name, keys in (("first", {"cache": "writeback"}), ("other", {}), ("first", {})):
+        scene.disks.pop("first", None)
+        scene.disks.pop("other", None)
+        scene.disks[name] = {"image": str(image), "format": "raw"} | keys
+        scene.clients["second"]["disk"][0]["disk"] = name
+        change(scene)
+        second = scene.connect("second")
+        second.rings[0].works()
+        second.close()
+        until("nobody is connected", lambda: not scene.status()["clients"][1]["connected"])
+    said = [line for line in scene.log().splitlines() if "it is tried again" in line]
+    assert not said, said
+    untouched(scene, steady, load)
+
+
 def case_channel_client_comes(scene):
     """a client that does channel I/O by itself comes, is served, goes, and comes again in other memory; the other one notices nothing"""
     scene.terminal()

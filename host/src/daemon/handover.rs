@@ -53,6 +53,9 @@ pub struct Left {
     pub vacated: Vec<Span>,
     /// Devices by their names in QEMU, besides disks, that are to be unplugged then.
     pub unplugged: Vec<String>,
+    /// Devices by their names in QEMU that come when those are unplugged: they are the same file, device or number.
+    #[serde(default)]
+    pub held_back: Vec<String>,
     /// Names in the run directory that are not of this configuration, or may be none's: the next daemon removes them.
     #[serde(default)]
     pub names: Vec<PathBuf>,
@@ -128,7 +131,15 @@ impl Left {
         if self.configuration == configuration {
             self.vacated.clear();
             self.unplugged.clear();
+            self.held_back.clear();
             self.seats.settle();
+        }
+    }
+
+    /// The same of what was in windows.
+    pub fn clear_windows(&mut self, configuration: u32) {
+        if self.configuration == configuration {
+            self.vacated.clear();
         }
     }
 
@@ -265,6 +276,7 @@ impl Resources {
             configuration: FIRST_CONFIGURATION,
             vacated: Vec::new(),
             unplugged: Vec::new(),
+            held_back: Vec::new(),
             names: Vec::new(),
             lock: store.keep(&lock)?,
             daemon: store.keep(this_process()?)?,

@@ -141,6 +141,12 @@ impl PluggedDevices {
         self.set(what, Some(trouble.to_owned()), None);
     }
 
+    /// It comes when somebody asks for it: what is in its way goes first.
+    pub fn held_back(&self, what: Pluggable) {
+        let trouble = "QEMU still has the one before: this one comes when that is unplugged";
+        self.set(what, Some(trouble.to_owned()), None);
+    }
+
     /// Has one that has failed tried at once; of one that has not it is found out whether it is another one by now.
     pub fn ask(&self, what: Pluggable) {
         self.with(what, |entry| {
@@ -266,5 +272,18 @@ mod tests {
         assert_eq!(devices.next(), None);
         devices.ask(Pluggable::Disk(0));
         assert_eq!(devices.due(Instant::now()), [Pluggable::Disk(0)]);
+    }
+
+    #[test]
+    fn what_is_held_back_comes_when_somebody_asks_and_with_another_vm() {
+        let (devices, _heard) = fixture();
+        let a = Pluggable::Disk(0);
+        devices.held_back(a);
+        assert!(devices.trouble(a).is_some());
+        let later = Instant::now() + LONGEST_REST;
+        assert!(devices.due(later).is_empty());
+        assert!(devices.to_start_with(Instant::now()).contains(&a));
+        devices.ask(a);
+        assert_eq!(devices.due(Instant::now()), [a]);
     }
 }

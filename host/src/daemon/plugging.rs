@@ -98,9 +98,12 @@ impl<'a> Plugger<'a> {
 
     /// Goes on with a VM that another daemon has given its devices: those that it does not have are tried again.
     pub fn take_over(&mut self, mut monitor: Monitor, sizes: &[Option<u64>]) {
+        let held_back = self.shared.handover.left().held_back;
         for what in self.shared.plugged.all() {
-            match monitor.has(&what.id(&self.shared.config)) {
+            let id = what.id(&self.shared.config);
+            match monitor.has(&id) {
                 Ok(true) => self.shared.plugged.good(what),
+                Ok(false) if held_back.contains(&id) => self.shared.plugged.held_back(what),
                 // It may have come with another configuration.
                 Ok(false) => {
                     let trouble = "QEMU did not have it when this daemon took over";

@@ -2,6 +2,8 @@
 //!
 //! They are not on QEMU's command line, where one that cannot be opened would keep the VM from starting.
 
+use std::path::Path;
+
 use anyhow::{bail, Result};
 use channel::DeviceNumber;
 use serde_json::{json, Map, Value};
@@ -69,6 +71,27 @@ impl Pluggable {
         };
         let disk = config.disks.get(index);
         disk.is_some_and(|disk| matches!(disk.source, Source::Image { .. }))
+    }
+
+    /// Whether QEMU cannot have it beside another one of another configuration: they are the same file or mediated device, or would have
+    /// the same number.
+    pub fn collides(self, config: &Config, other: Self, of: &Config) -> bool {
+        let (one, other) = (self.takes(config), other.takes(of));
+        one.0 == other.0 || one.1.is_some() && one.1 == other.1
+    }
+
+    /// What nobody else can have: its device number, and its file or device.
+    fn takes(self, config: &Config) -> (DeviceNumber, Option<&Path>) {
+        match self {
+            Self::Disk(index) => (disk_device(index), Some(config.disks[index].source.path())),
+            Self::Subchannel(index) => {
+                let Subchannel { device, source, .. } = &config.subchannels[index];
+                let SubchannelSource::Mdev(path) = source else {
+                    return (*device, None);
+                };
+                (*device, Some(path))
+            }
+        }
     }
 
     /// How the disk at this place is unplugged, whatever it is.
@@ -155,7 +178,7 @@ impl Pluggable {
     }
 }
 
-fn mdev(id: String, label: &str, path: &std::path::Path, devno: String) -> Result<Plug> {
+fn mdev(id: String, label: &str, path: &Path, devno: String) -> Result<Plug> {
     check_mdev(label, path)?;
     Ok(Plug {
         id,

@@ -49,6 +49,8 @@ impl Next<'_> {
         let stay = Pluggable::all(self.new).into_iter();
         let stay: Vec<String> = stay.map(|it| it.id(self.new)).collect();
         left.unplugged.retain(|id| !stay.contains(id));
+        left.held_back.extend(self.held_back());
+        left.held_back.retain(|id| stay.contains(id));
         left.names = Self::names(self.old, self.new);
         left.seats = made.seats.clone();
         left.layout = self.layout.clone();
@@ -182,6 +184,23 @@ impl Next<'_> {
         // In a window that stays, what is new is laid over what was there.
         let left = windows.filter(|(before, after)| before.length != 0 && before != after);
         left.map(|(&before, _)| before)
+    }
+
+    /// Devices by their names in QEMU that are, for QEMU, the same as others that go: it has one of them at a time.
+    fn held_back(&self) -> Vec<String> {
+        let those = |these: &Config, others: &Config| -> Vec<Pluggable> {
+            let stay = Pluggable::all(others).into_iter().map(|it| it.id(others));
+            let stay: Vec<String> = stay.collect();
+            let mut all = Pluggable::all(these);
+            all.retain(|it| !stay.contains(&it.id(these)));
+            all
+        };
+        let (go, mut come) = (those(self.old, self.new), those(self.new, self.old));
+        come.retain(|it| {
+            let mut go = go.iter();
+            go.any(|other| other.collides(self.old, *it, self.new))
+        });
+        come.iter().map(|it| it.id(self.new)).collect()
     }
 
     /// Names in the run directory that are there by the first, and not by the second.
@@ -424,11 +443,15 @@ mod tests {
         left.unplugged.push("given-subchannel".into());
         assert!(left.is_unsettled());
         // Who looks late at a change of before clears nothing of this one.
+        left.clear_windows(made.configuration - 1);
         left.settle(made.configuration - 1);
         assert_eq!(left.vacated, made.vacated);
         assert!(
             !made.vacated.is_empty() && !left.unplugged.is_empty() && left.seats.is_unsettled()
         );
+        // Windows need no QEMU that hears.
+        left.clear_windows(made.configuration);
+        assert!(left.vacated.is_empty() && left.is_unsettled());
         left.settle(made.configuration);
         assert!(!left.is_unsettled());
     }
@@ -452,5 +475,51 @@ mod tests {
         });
         assert!(scene.new.clients[0].is_vacant() && scene.new.clients[1].name == "two");
         assert_eq!(content, [[0x5A; 8], [0; 8]]);
+    }
+
+    #[test]
+    fn what_qemu_has_once_comes_when_the_former_one_is_unplugged() {
+        let parse = |text: &str| {
+            let head = "[appliance]\nimage = \"i\"\nrun_dir = \"/run/x\"\n";
+            Config::parse(Path::new("c.toml"), &format!("{head}{text}")).unwrap()
+        };
+        let held_back = |old: &str, new: &str| {
+            let (old, new) = (parse(old), parse(new));
+            let seats = Seats::new(&old);
+            let old = old.seated(&seats);
+            let new = new.clone().seated(&seats.follow(&old, &new).unwrap());
+            let layout = Layout::of(&old);
+            let changes = Changes::default();
+            let next = Next {
+                old: &old,
+                new: &new,
+                layout: &layout,
+                changes: &changes,
+            };
+            next.held_back()
+        };
+        let disk = |name: &str, source: &str| format!("[[disk]]\nname = \"{name}\"\n{source}\n");
+        let (a, b) = (
+            disk("a", "image = \"a.img\""),
+            disk("b", "image = \"b.img\""),
+        );
+        assert_eq!(held_back(&a, &format!("{a}{b}")), [""; 0]);
+        // Of the same name or not, opened another way or not: the file is the same.
+        for same in [
+            disk("a", "image = \"a.img\"\ncache = \"writeback\""),
+            disk("c", "image = \"a.img\""),
+        ] {
+            assert_eq!(held_back(&a, &format!("{same}{b}")), ["given-disk1"]);
+        }
+        let tape = |device: &str, mdev: &str| {
+            format!("[[subchannel]]\nname = \"t\"\ndevice = \"{device}\"\nmdev = \"/m/{mdev}\"\n")
+        };
+        let old = tape("0.0.0181", "one");
+        let id = |device: &str, mdev: &str| [format!("given-subchannel-0-{device}-{mdev}")];
+        assert_eq!(held_back(&old, &tape("0.0.0181", "two")), id("0181", "two"));
+        assert_eq!(held_back(&old, &tape("0.0.0182", "one")), id("0182", "one"));
+        assert_eq!(held_back(&old, &tape("0.0.0182", "two")), [""; 0]);
+        let as_disk = disk("d", "mdev = \"/m/one\"");
+        assert_eq!(held_back(&old, &as_disk), ["given-disk0"]);
     }
 }

@@ -40,14 +40,16 @@ impl<'a> Settling<'a> {
         if self.next.is_none_or(|next| Instant::now() < next) {
             return;
         }
-        let Some(monitor) = monitor else {
-            self.next = Some(Instant::now() + PAUSE);
+        if !self.is_served() {
+            self.next = Some(Instant::now() + LOOK);
             return;
-        };
+        }
+        self.clear_windows();
         // One that owes an answer is asked now and then whether it lives.
-        self.next = match self.is_served() && !monitor.is_owed_answer() {
-            false => Some(Instant::now() + LOOK),
-            true => match self.clear(monitor) {
+        self.next = match monitor {
+            None => Some(Instant::now() + PAUSE),
+            Some(monitor) if monitor.is_owed_answer() => Some(Instant::now() + LOOK),
+            Some(monitor) => match self.unplug(monitor) {
                 Ok(()) => None,
                 Err(error) => {
                     tracing::error!("what has left the configuration cannot be cleared away: {error}; it is tried again");
@@ -69,11 +71,21 @@ impl<'a> Settling<'a> {
         is_served
     }
 
-    fn clear(&self, monitor: &mut Monitor) -> Result<(), MonitorError> {
+    /// That needs no QEMU that hears.
+    fn clear_windows(&self) {
         let left = self.shared.handover.left();
+        if left.vacated.is_empty() {
+            return;
+        }
         for &window in &left.vacated {
             self.shared.windows.clear(window);
         }
+        let cleared = left.configuration;
+        (self.shared.handover).change(|left| left.clear_windows(cleared));
+    }
+
+    fn unplug(&self, monitor: &mut Monitor) -> Result<(), MonitorError> {
+        let left = self.shared.handover.left();
         let disks = left.seats.disks.iter().enumerate();
         let disks = disks.filter(|(_, holder)| **holder == Holder::Leaving);
         let disks = disks.map(|(disk, _)| Pluggable::former(disk));
@@ -90,6 +102,12 @@ impl<'a> Settling<'a> {
         }
         let cleared = left.configuration;
         self.shared.handover.change(|left| left.settle(cleared));
+        // What was in the way has gone.
+        for what in self.shared.plugged.all() {
+            if left.held_back.contains(&what.id(&self.shared.config)) {
+                self.shared.plugged.ask(what);
+            }
+        }
         tracing::info!("the appliance serves by the other configuration");
         Ok(())
     }

@@ -78,7 +78,7 @@ impl Supervisor<'_> {
             }
             // Its end is noticed as any other is, and who has told us to stop is heard.
             Err(error) => {
-                tracing::warn!(%error, "the monitor of the appliance's QEMU cannot be taken over")
+                tracing::warn!(%error, "the monitor of the appliance's QEMU cannot be taken over: until the appliance is started again, as by `stellwerk upgrade`, nothing is plugged in or unplugged")
             }
         }
     }
