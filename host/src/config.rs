@@ -31,6 +31,7 @@ mod table;
 mod tests;
 mod values;
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -248,6 +249,9 @@ impl Given {
     }
 }
 
+/// Numbers of groups, by their clients' names.
+pub type Groups = BTreeMap<String, u32>;
+
 /// Something that a client is given: the client's index, and its own number there. The disks come first, then the subchannels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
@@ -379,7 +383,19 @@ impl Config {
 
     /// The same of what is in the file.
     pub fn parse(file: &Path, text: &str) -> Result<Self, ConfigError> {
-        check::config(file, text)
+        check::config(file, text, &Groups::new())
+    }
+
+    /// The same again, of one by which clients are served: their groups are what they were then, whatever the system knows of them now.
+    pub fn parse_again(file: &Path, text: &str, groups: &Groups) -> Result<Self, ConfigError> {
+        check::config(file, text, groups)
+    }
+
+    /// What the clients' groups are.
+    pub fn groups(&self) -> Groups {
+        let clients = self.clients.iter();
+        let groups = clients.filter_map(|it| Some((it.name.clone(), it.group?.as_raw())));
+        groups.collect()
     }
 
     /// The exports of all clients, in the order of the control area.

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::fs::Gid;
 use toml::Spanned;
 
 use super::draft::Draft;
@@ -13,7 +14,7 @@ use super::syntax::{self, Document};
 use super::table::Table;
 use super::values::{self, AN_MDEV};
 use super::{Accel, Aio, Appliance, Cache, Client, Config, ConfigError, Disk, Format};
-use super::{Places, Source};
+use super::{Groups, Places, Source};
 
 const LEAST_PRIVATE: u64 = 4 * MIB;
 const DEFAULT_POLL: Duration = Duration::from_micros(20);
@@ -49,12 +50,13 @@ enum WrittenAccel {
     Tcg,
 }
 
-/// Reads and checks the text of a configuration file.
-pub fn config(file: &Path, text: &str) -> Result<Config, ConfigError> {
+/// Reads and checks the text of a configuration file. Of some groups it is `known` which they are.
+pub fn config(file: &Path, text: &str, known: &Groups) -> Result<Config, ConfigError> {
     let problems = Problems::new(file, text);
     let config = syntax::read(&problems).and_then(|document| {
         let draft = Draft {
             problems: &problems,
+            known_groups: known,
             run_dir: PathBuf::new(),
             memory: None,
             room: None,
@@ -338,10 +340,12 @@ impl<'p, 't> Draft<'p, 't> {
             let help = "its memory is the daemon's, and its QEMU has to run as the daemon's user: leave it out";
             self.problems.add(group.span(), message, help);
         }
+        let known = self.known_groups.get(client).copied().map(Gid::from_raw);
+        let group = values::group(self.problems, group.as_ref(), known);
         self.clients.push(Client {
             name: name.into_inner(),
             memory,
-            group: values::group(self.problems, group.as_ref()),
+            group,
             rows: (exports.len() + given.len()) as u32,
             exports,
             subchannels: given,

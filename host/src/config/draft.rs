@@ -6,10 +6,12 @@ use std::path::PathBuf;
 use toml::Spanned;
 
 use super::problem::Problems;
-use super::{Client, Disk, Export, Places, Subchannel};
+use super::{Client, Disk, Export, Groups, Places, Subchannel};
 
 pub(super) struct Draft<'p, 't> {
     pub(super) problems: &'p Problems<'t>,
+    /// What groups are, by their clients' names, if that is known already.
+    pub(super) known_groups: &'p Groups,
     pub(super) run_dir: PathBuf,
     /// The appliance's memory, if it is written.
     pub(super) memory: Option<Spanned<String>>,

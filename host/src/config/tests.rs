@@ -38,7 +38,7 @@ queues = 4
 "#;
 
 fn read(text: &str) -> Result<Config, ConfigError> {
-    check::config(Path::new("c.toml"), text)
+    Config::parse(Path::new("c.toml"), text)
 }
 
 /// The problems of [`GOOD`] with one line replaced.

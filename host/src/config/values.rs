@@ -60,8 +60,12 @@ pub(super) fn queues(problems: &Problems<'_>, queues: Option<&Spanned<u64>>, def
     number as u16
 }
 
-/// A group of the system's, by its name or number.
-pub(super) fn group(problems: &Problems<'_>, group: Option<&Spanned<String>>) -> Option<Gid> {
+/// A group of the system's, by its name or number. It stays what it is `known` to be.
+pub(super) fn group(
+    problems: &Problems<'_>,
+    group: Option<&Spanned<String>>,
+    known: Option<Gid>,
+) -> Option<Gid> {
     let group = group?;
     let text = group.get_ref();
     let found = match text.parse() {
@@ -71,6 +75,11 @@ pub(super) fn group(problems: &Problems<'_>, group: Option<&Spanned<String>>) ->
             None
         }),
     };
+    if let Some(known) = known.filter(|_| found != known) {
+        let number = known.as_raw();
+        tracing::warn!("group \"{text}\" is not what it was, or cannot be looked up: for clients that are served it stays number {number}");
+        return Some(known);
+    }
     if found.is_none() {
         let message = format!("there is no group \"{text}\" on this system");
         let help = "write the name or the number of a group that there is: see `getent group`";

@@ -22,7 +22,7 @@ use rustix::process::{getpid, pidfd_open, pidfd_send_signal, PidfdFlags, Signal}
 use serde::{Deserialize, Serialize};
 
 use crate::areas::FIRST_CONFIGURATION;
-use crate::config::{Client, Config, Part, Seats};
+use crate::config::{Client, Config, Groups, Part, Seats};
 use crate::doorbell::{ClientLink, LinkChange};
 use crate::layout::Span;
 use crate::pool::{FileIdentity, Layout, Pool};
@@ -44,6 +44,9 @@ pub struct Left {
     version: u32,
     /// The text of the configuration by which clients are served, whatever stands in the file by now.
     pub config: String,
+    /// What its groups are: the system's may not be there when another daemon looks.
+    #[serde(default)]
+    pub groups: Groups,
     /// Which places clients and disks have, and where in the pool.
     pub seats: Seats,
     pub layout: Layout,
@@ -163,7 +166,8 @@ impl Left {
     /// The configuration and the layout, if all is as this program would have it.
     fn understood(&self, config_file: &Path) -> Result<(Config, Layout)> {
         ensure!(self.version == VERSION, "it is of version {}", self.version);
-        let mut config = Config::parse(config_file, &self.config)?.seated(&self.seats);
+        let config = Config::parse_again(config_file, &self.config, &self.groups)?;
+        let mut config = config.seated(&self.seats);
         let layout = self.layout.clone();
         // It stays what it was, whatever the configuration would have now.
         config.appliance.private = layout.control.offset;
@@ -271,6 +275,7 @@ impl Resources {
         let left = Left {
             version: VERSION,
             config: text,
+            groups: config.groups(),
             seats,
             layout: pool.layout().clone(),
             configuration: FIRST_CONFIGURATION,

@@ -24,7 +24,7 @@ fn with_disks(memory: &str, disks: usize) -> String {
 #[test]
 fn the_default_of_the_appliances_memory_grows_with_the_disks() {
     let private = |disks| {
-        let config = check::config(Path::new("c.toml"), &with_disks("", disks)).unwrap();
+        let config = Config::parse(Path::new("c.toml"), &with_disks("", disks)).unwrap();
         config.appliance.private
     };
     assert_eq!(private(1), 16 * MIB);
@@ -34,13 +34,13 @@ fn the_default_of_the_appliances_memory_grows_with_the_disks() {
 
 #[test]
 fn memory_that_is_too_little_for_the_disks_is_refused_with_the_figure() {
-    let refused = check::config(Path::new("c.toml"), &with_disks("memory = \"16M\"", 16));
+    let refused = Config::parse(Path::new("c.toml"), &with_disks("memory = \"16M\"", 16));
     let text = refused.unwrap_err().to_string();
     let expected = "c.toml:3:10: the appliance has 16M, and needs 21M for 16 disks with 64 queues in use\n    \
                     set memory = \"21M\" or more, or leave it out: the default grows with the configuration";
     assert_eq!(text, expected);
     let enough = with_disks("memory = \"21M\"", 16);
-    assert!(check::config(Path::new("c.toml"), &enough).is_ok());
+    assert!(Config::parse(Path::new("c.toml"), &enough).is_ok());
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn slices_can_be_written_with_units() {
     let text = GOOD
         .replace("size = 2048", "size = \"1M\"")
         .replace("start = 2048", "start = \"1M\"");
-    let config = check::config(Path::new("demo.toml"), &text).unwrap();
+    let config = Config::parse(Path::new("demo.toml"), &text).unwrap();
     let first = &config.clients[0].exports[0];
     assert_eq!((first.start, first.sectors), (0, 2048));
     assert_eq!(config.clients[1].exports[0].start, 2048);
@@ -84,7 +84,7 @@ fn slices_can_be_written_with_units() {
 fn how_long_the_appliance_may_hang() {
     let limit = |key: &str| {
         let text = GOOD.replacen("memory", &format!("{key}\nmemory"), 1);
-        let config = check::config(Path::new("demo.toml"), &text).unwrap();
+        let config = Config::parse(Path::new("demo.toml"), &text).unwrap();
         let appliance = config.appliance;
         let seconds = appliance.hang_limit.map(|limit| limit.as_secs());
         (seconds, appliance.watchdog_seconds())

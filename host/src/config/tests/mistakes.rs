@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
+use rustix::fs::Gid;
+
 use super::*;
+use crate::testing::logged;
 
 pub(super) const GOOD: &str = r#"[appliance]
 image = "stellwerk.elf"
@@ -38,7 +41,7 @@ start = 2048
 
 /// All that is said of a configuration.
 pub(super) fn said(text: &str) -> String {
-    match check::config(Path::new("demo.toml"), text) {
+    match Config::parse(Path::new("demo.toml"), text) {
         Err(error) => error.to_string(),
         Ok(_) => String::new(),
     }
@@ -506,6 +509,34 @@ fn a_group_is_one_of_the_systems_and_for_clients_with_disks() {
     let wrong = of("root", "[[client.subchannel]]\nsubchannel = \"t\"\n");
     let wrong = wrong.unwrap_err().to_string();
     assert!(wrong.contains("cannot have a group"), "{wrong}");
+}
+
+#[test]
+fn a_group_of_clients_that_are_served_stays_what_it_was_and_that_is_said() {
+    let text = |group: &str| {
+        super::GOOD.replacen(
+            "memory = \"256M\"",
+            &format!("memory = \"256M\"\ngroup = \"{group}\""),
+            1,
+        )
+    };
+    let known = Groups::from([("linux1".to_owned(), 7)]);
+    let group = |text: &str| {
+        let again = Config::parse_again(Path::new("c.toml"), text, &known).unwrap();
+        assert_eq!(again.groups(), known);
+        again.clients[0].group.map(Gid::as_raw)
+    };
+    let gone = text("no such group");
+    assert!(read(&gone).is_err());
+    let said = logged(|| assert_eq!(group(&gone), Some(7)));
+    assert!(
+        said.contains("group \"no such group\" is not what it was"),
+        "{said}"
+    );
+    assert!(said.contains("number 7"), "{said}");
+    // As it is another one by now.
+    assert!(logged(|| assert_eq!(group(&text("root")), Some(7))).contains("\"root\""));
+    assert_eq!(logged(|| assert_eq!(group(&text("7")), Some(7))), "");
 }
 
 #[test]

@@ -41,6 +41,7 @@ impl Next<'_> {
     /// or gone.
     pub fn write(&self, made: &Made, left: &mut Left) {
         left.config.clone_from(&made.text);
+        left.groups = self.new.groups();
         left.vacated.extend(&made.vacated);
         let unplugged = self.changes.unplugged.iter();
         let ids = unplugged.map(|&index| Pluggable::Subchannel(index).id(self.old));
