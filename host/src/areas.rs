@@ -51,7 +51,7 @@ impl Areas {
     pub fn lay_out(config: &Config, pool: &Pool) -> Result<Self> {
         let areas = Self::open(config, pool)?;
         let lay_out = || -> Result<()> {
-            areas.describe(config, pool.layout())?;
+            areas.tell(config, pool.layout(), FIRST_CONFIGURATION)?;
             let heartbeat = Heartbeat {
                 ping: U32::new(1),
                 watchdog_seconds: U32::new(config.appliance.watchdog_seconds()),
@@ -65,7 +65,6 @@ impl Areas {
                 ..ClientMemory::default()
             };
             areas.control.write(config.clients.len() as u32, &memory)?;
-            areas.configuration()?.store(FIRST_CONFIGURATION);
             Ok(())
         };
         lay_out().context("control area")?;
@@ -125,8 +124,16 @@ impl Areas {
         std::iter::once(&self.control).chain(clients.map(|client| &client.area))
     }
 
+    /// Tells the appliance whom it serves, and that this is so: the entries come first, and then the generation. The bell is the caller's
+    /// to ring.
+    pub fn tell(&self, config: &Config, layout: &Layout, configuration: u32) -> Result<()> {
+        self.describe(config, layout)?;
+        self.configuration()?.store(configuration);
+        Ok(())
+    }
+
     /// Writes what the appliance is told of everybody, as far as it is not there yet.
-    pub fn describe(&self, config: &Config, layout: &Layout) -> Result<()> {
+    fn describe(&self, config: &Config, layout: &Layout) -> Result<()> {
         for (index, client) in config.clients.iter().enumerate() {
             if client.is_vacant() {
                 self.put(index, &control::Client::new_zeroed())?;
@@ -430,5 +437,48 @@ mod tests {
         areas.restore(&config).unwrap();
         assert!(Area::open(window, Kind::Client).is_ok());
         assert!(read() == in_use, "the rest is as it was");
+    }
+
+    #[test]
+    fn who_is_told_of_another_configuration_has_its_entries_before_its_generation() {
+        let dir = tempfile::tempdir().unwrap();
+        let parse = |clients: &[&str]| {
+            let mut text = format!(
+                "[appliance]\nimage = \"i\"\nmemory = \"4M\"\nrun_dir = \"{}\"\n[[disk]]\nname = \"d\"\nimage = \"d\"\n",
+                dir.path().display()
+            );
+            for name in clients {
+                text += &format!("[[client]]\nname = \"{name}\"\nmemory = \"1M\"\n[[client.disk]]\ndisk = \"d\"\nshared = true\n");
+            }
+            Config::parse(std::path::Path::new("c.toml"), &text).unwrap()
+        };
+        let old = parse(&["stays", "goes"]);
+        let seats = crate::config::Seats::new(&old);
+        let old = old.seated(&seats);
+        let new = parse(&["comes", "stays"]);
+        let next = seats.follow(&old, &new).unwrap();
+        let new = new.seated(&next);
+        let pool = Pool::create(&old).unwrap();
+        let areas = Areas::lay_out(&old, &pool).unwrap();
+        let generation = areas.configuration().unwrap();
+        assert_eq!(generation.load(), FIRST_CONFIGURATION);
+        let names = || {
+            let clients = 0..3;
+            let clients =
+                clients.map(|index| areas.control.read::<control::Client>(index).unwrap());
+            clients
+                .map(|it| it.name.as_str().to_owned())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(names(), ["stays", "goes", ""]);
+        let layout = pool.layout().follow(&old, &new, &[], |_| false).unwrap();
+        areas.tell(&new, &layout, 2).unwrap();
+        assert_eq!(
+            (names(), generation.load()),
+            (vec!["stays".into(), String::new(), "comes".into()], 2)
+        );
+        // Once more changes nothing.
+        areas.tell(&new, &layout, 2).unwrap();
+        assert_eq!(generation.load(), 2);
     }
 }

@@ -360,8 +360,7 @@ fn take_over(
         .iter()
         .filter_map(|(_, _, kept)| kept.connection.as_ref());
     let was_changing = left_connections.any(|it| it.message.is_some() || it.ends);
-    let configuration = shared.areas.configuration()?;
-    let is_new = configuration.load() != left.configuration;
+    let is_new = shared.areas.configuration()?.load() != left.configuration;
     let laid = match was_changing || is_new {
         true => Laid::Perhaps,
         false => Laid::All,
@@ -370,8 +369,7 @@ fn take_over(
     shared.windows.publish_all();
     if is_new {
         // Memory that the daemon gives is there before its client is.
-        (shared.areas).describe(&shared.config, &shared.layout)?;
-        configuration.store(left.configuration);
+        (shared.areas).tell(&shared.config, &shared.layout, left.configuration)?;
         shared.bell.ring(AreaNumber::CONTROL);
         reload::await_appliance(shared, left.configuration);
     }

@@ -213,6 +213,9 @@ impl<'a> Supervisor<'a> {
         } = launched;
         let config = &self.shared.config;
         self.shared.areas.restore(config)?;
+        // It begins by the configuration that there is, also if the daemon of before has died before it was told.
+        let configuration = self.shared.handover.left().configuration;
+        (self.shared.areas).tell(config, &self.shared.layout, configuration)?;
         self.shared.areas.forget_life();
         self.shared.areas.order(Order::SERVE)?;
         let console = self.shared.config.in_run_dir("console.log");
