@@ -9,6 +9,7 @@
 //! * A disk that has changed is let go of when nobody has a part of it any more, and then the new one is there, to be tried as any other.
 //! * Nobody waits for anybody whose places and devices it does not get. So what hangs somewhere keeps only those waiting.
 //! * What was said of one that has gone, how it fared and what the appliance has died of, is not said of the next one in its place.
+//! * What nobody has any more is offered to whoever gets what is left.
 //! * When all of it is done, the daemon hears so.
 
 use liballoc::string::ToString;
@@ -77,6 +78,14 @@ impl Change {
 
 /// Goes on with a change of the configuration, or begins with one if the daemon wants that.
 pub(super) fn change(this: &mut Appliance, platform: &mut dyn Platform) {
+    let parting = this.plane.proxy.clients.parting();
+    if parting != 0 {
+        // Some of it may not be stopped when the change that it has left by is done.
+        this.plane.proxy.clients.tend_parting(platform);
+        if this.change.is_none() && this.plane.proxy.clients.parting() < parting {
+            this.offer_unassigned(platform);
+        }
+    }
     let change = match this.change.take() {
         Some(change) => change,
         None => {
@@ -142,7 +151,6 @@ fn has_anothers(this: &Appliance, number: u16, to: &Table) -> bool {
 
 #[cold]
 fn go_on_changing(this: &mut Appliance, platform: &mut dyn Platform, mut change: Change) {
-    this.plane.proxy.clients.tend_parting(platform);
     let mut leaving = core::mem::take(&mut change.leaving);
     leaving.retain(|&number| !part_with_client(this, platform, number, &mut change));
     change.leaving = leaving;
@@ -168,6 +176,7 @@ fn finish_change(this: &mut Appliance, platform: &mut dyn Platform, generation: 
     log::info!("the configuration is that of generation {generation}");
     let count = this.table.disk_count();
     this.plane.disks.truncate(count);
+    this.offer_unassigned(platform);
     this.control.about().configuration.set(generation);
     this.show();
     if this.control.tell() {

@@ -390,6 +390,17 @@ impl Appliance {
     }
 }
 
+impl Appliance {
+    /// Gives devices that have become free to clients that get what is left.
+    pub(super) fn offer_unassigned(&mut self, platform: &mut dyn Platform) {
+        let (devices, link) = (self.inventory.devices(), self.link.id());
+        let free = unassigned(devices, &self.plane, self.table.exports(), link);
+        for device in free {
+            self.plane.proxy.clients.plug(platform, device);
+        }
+    }
+}
+
 /// The owned devices that nobody has or is given by number, and that a client can have.
 fn unassigned<'a>(
     devices: &'a [Device],

@@ -128,6 +128,11 @@ impl Clients {
         self.parting.iter().any(|it| it.is_quiescing())
     }
 
+    /// How many devices there are that clients have left, and that are not done yet.
+    pub fn parting(&self) -> usize {
+        self.parting.len()
+    }
+
     /// Whether something is being ended that this client has left.
     pub(super) fn is_parting_from(&self, number: u16) -> bool {
         let mut all = self.parting.iter();

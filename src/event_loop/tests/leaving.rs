@@ -73,3 +73,18 @@ fn who_gets_nothing_of_it_does_not_wait() {
     fixture.later(0);
     assert_eq!(fixture.state(5), ConditionState::Good);
 }
+
+#[test]
+fn a_device_that_becomes_free_is_for_whoever_gets_what_is_left() {
+    let given = [
+        export(ExportKind::Any, 0),
+        export(ExportKind::PassThrough, 1),
+    ];
+    let mut fixture = Fixture::with(2, &[DISK], &[DISK], &given, |_, _| {});
+    fixture.plug(GIVEN);
+    assert_eq!(fixture.listed()[2..], [(GIVEN, 2, None)]);
+    fixture.control.write(1, &Client::new_zeroed()).unwrap();
+    fixture.control.write(1, &vacant()).unwrap();
+    assert!(fixture.change());
+    assert_eq!(fixture.listed()[2..], [(GIVEN, 2, Some(0))]);
+}
