@@ -298,6 +298,15 @@ impl Control {
         former.map_or(0, |former| former.configuration.get())
     }
 
+    /// This is what is served by: visible at once, whatever becomes of the bring-up. Nobody takes it for served before that is said, too.
+    pub fn begin_by(&mut self, configuration: u32) {
+        self.about.configuration.set(configuration);
+        let at = offset_of!(Appliance, configuration);
+        if let Ok(word) = self.area.word::<Appliance>(0, at) {
+            word.store(configuration);
+        }
+    }
+
     /// Publishes [`Self::about`], and rings the daemon. Returns whether that sleeps.
     pub fn tell(&mut self) -> bool {
         let mut about = self.about;

@@ -112,6 +112,8 @@ pub struct Appliance {
     /// What it serves by.
     table: Table,
     change: Option<Change>,
+    /// Devices that a change under way gives to disks, or to clients by their numbers.
+    awaited: Vec<DeviceNumber>,
     stocks: Stocks,
     plane: DataPlane,
     suspects: Suspects,
@@ -144,12 +146,14 @@ impl Appliance {
         let mut conditions = control.conditions();
         // Before the entries: these may be changed meanwhile, and are looked at again then.
         let wanted = control.wanted_configuration();
+        let former = control.former_configuration();
+        control.about().configuration.set(former);
         let parts = Self::needed(platform, &inventory, &control, tuning.settings);
         let (link, disks, table) = parts.inspect_err(|_| {
             control.set_life(Life::Failed);
         })?;
         let note = control.note();
-        let is_changing = wanted != control.former_configuration();
+        let is_changing = wanted != former;
         let suspects = Suspects::find(
             table.exports(),
             is_changing,
@@ -157,7 +161,8 @@ impl Appliance {
             &mut conditions,
             platform.now(),
         );
-        control.about().configuration.set(wanted);
+        // At once: what it dies of from now on is of those who are here.
+        control.begin_by(wanted);
         let mut proxy = Proxy::new(Vec::new(), &disks, control.recorder());
         if let Some((note, cut)) = note {
             note.forget_death();
@@ -169,6 +174,7 @@ impl Appliance {
             conditions,
             table,
             change: None,
+            awaited: Vec::new(),
             stocks: Stocks::default(),
             plane: DataPlane { disks, proxy },
             suspects,

@@ -9,7 +9,7 @@
 //! * A disk that has changed is let go of when nobody has a part of it any more, and then the new one is there, to be tried as any other.
 //! * Nobody waits for anybody whose places and devices it does not get. So what hangs somewhere keeps only those waiting.
 //! * What was said of one that has gone, how it fared and what the appliance has died of, is not said of the next one in its place.
-//! * What nobody has any more is offered to whoever gets what is left.
+//! * What nobody has any more is offered to whoever gets what is left. What somebody is given who is still to come is nobody else's.
 //! * When all of it is done, the daemon hears so.
 
 use liballoc::string::ToString;
@@ -96,6 +96,8 @@ pub(super) fn change(this: &mut Appliance, platform: &mut dyn Platform) {
             let Ok(to) = this.control.table() else {
                 return;
             };
+            let given = to.exports().iter().filter_map(|it| it.given());
+            this.awaited = given.chain(to.disks().map(|(_, it)| it.number)).collect();
             compare(this, generation, to)
         }
     };
@@ -176,6 +178,7 @@ fn finish_change(this: &mut Appliance, platform: &mut dyn Platform, generation: 
     log::info!("the configuration is that of generation {generation}");
     let count = this.table.disk_count();
     this.plane.disks.truncate(count);
+    this.awaited = Vec::new();
     this.offer_unassigned(platform);
     this.control.about().configuration.set(generation);
     this.show();

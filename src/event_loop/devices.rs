@@ -133,7 +133,8 @@ impl Appliance {
             } else {
                 log::warn!("{number} is left alone: disk {} has that number", disk.name);
             }
-        } else if !self.plane.proxy.clients.plug(platform, device)
+        } else if !self.is_kept_for_somebody(number)
+            && !self.plane.proxy.clients.plug(platform, device)
             && device.reason_to_withhold().is_none()
         {
             log::warn!("{number}: nobody is given it, and whoever gets what is left has no place for one more");

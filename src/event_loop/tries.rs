@@ -347,7 +347,7 @@ impl Appliance {
         let mut unassigned = unassigned(
             self.inventory.devices(),
             &self.plane,
-            self.table.exports(),
+            (self.table.exports(), &self.awaited),
             self.link.id(),
         )
         .into_iter();
@@ -391,13 +391,31 @@ impl Appliance {
 }
 
 impl Appliance {
-    /// Gives devices that have become free to clients that get what is left.
+    /// Gives devices that have become free to clients that are given them, or get what is left.
     pub(super) fn offer_unassigned(&mut self, platform: &mut dyn Platform) {
-        let (devices, link) = (self.inventory.devices(), self.link.id());
-        let free = unassigned(devices, &self.plane, self.table.exports(), link);
-        for device in free {
-            self.plane.proxy.clients.plug(platform, device);
+        let all = self.inventory.devices().iter();
+        let free = all.filter(|device| {
+            let mut disks = self.plane.disks.iter();
+            !disks.any(|disk| disk.number == device.number)
+                && device.reason_to_withhold().is_none()
+                && device.id != self.link.id()
+                && !self.plane.proxy.clients.holds(device.id)
+                && !self.is_kept_for_somebody(device.number)
+        });
+        let free: Vec<SubchannelId> = free.map(|device| device.id).collect();
+        for id in free {
+            let mut devices = self.inventory.devices().iter();
+            if let Some(device) = devices.find(|device| device.id == id) {
+                self.plane.proxy.clients.plug(platform, device);
+            }
         }
+    }
+
+    /// Whether somebody is given a device by its number who cannot have it at the moment: it is nobody else's.
+    pub(super) fn is_kept_for_somebody(&self, number: DeviceNumber) -> bool {
+        let mut given = self.table.exports().iter().filter_map(Exported::given);
+        (given.any(|it| it == number) || self.awaited.contains(&number))
+            && !self.plane.proxy.clients.want(number)
     }
 }
 
@@ -405,13 +423,14 @@ impl Appliance {
 fn unassigned<'a>(
     devices: &'a [Device],
     plane: &DataPlane,
-    exports: &[Exported],
+    (exports, awaited): (&[Exported], &[DeviceNumber]),
     link: SubchannelId,
 ) -> Vec<&'a Device> {
     let is_given = |device: &Device| {
         let mut given = exports.iter().filter_map(Exported::given);
         (plane.disks.iter()).any(|disk| disk.number == device.number)
             || given.any(|number| number == device.number)
+            || awaited.contains(&device.number)
     };
     devices
         .iter()

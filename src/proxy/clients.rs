@@ -12,7 +12,7 @@ use s390x::clock::Tod;
 use vcss::trace::{Record, Recorder};
 use vcss::underway::{CutOff, Note, Served};
 
-use super::client::Client;
+use super::client::{Client, Fit};
 use super::ctx::Ctx;
 use super::subchannel::passthrough::{driver_state, PassThrough};
 use crate::control::{PassedThrough, Slot};
@@ -283,6 +283,12 @@ impl Clients {
         self.one(platform, slot.client, |client, ctx| {
             client.release(slot.index, devices, ctx);
         });
+    }
+
+    /// Whether a client that is there is given a device by its number, and can have it.
+    pub fn want(&self, number: DeviceNumber) -> bool {
+        let mut places = self.all.iter().filter_map(|it| it.place_for(number));
+        places.any(|(fit, _)| fit == Fit::Given)
     }
 
     /// A device that nobody has: the client to whom it is given gets it, or one that gets what is left. Returns whether there is one.

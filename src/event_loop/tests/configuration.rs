@@ -4,8 +4,10 @@ use core::mem::offset_of;
 
 use vcss::client::DeviceState;
 use vcss::control::{self, Order};
+use vcss::underway::Served;
 use vcss::Word;
 
+use super::suspects::FAILED;
 use super::*;
 
 const SECOND: u16 = 0x101;
@@ -213,6 +215,24 @@ fn another_device_in_the_same_place_does_not_go_on_where_the_former_ended() {
     let state: DeviceState = area.read(0).unwrap();
     assert_eq!(state.status, 0);
     assert_ne!(state.identity, left.identity);
+}
+
+#[test]
+fn what_kills_each_life_since_a_change_is_put_out_of_service() {
+    let mut fixture = fixture();
+    fixture.control.write(1, &named("second", SECOND)).unwrap();
+    let client = fixture.client("second");
+    fixture.control.write(1, &client).unwrap();
+    let given = export(ExportKind::Block, 1);
+    fixture.control.write(1, &given).unwrap();
+    // The life that is to take it dies before it has, and so does each that begins by it.
+    let wanted = fixture.wanted();
+    wanted.store(wanted.load() + 1);
+    for _ in 0..2 {
+        fixture.dies_serving(Served::Client(1));
+    }
+    assert_eq!(fixture.conditions()[3], Err(FAILED.into()));
+    assert_eq!(fixture.state(2), ConditionState::Good, "the other one");
 }
 
 #[test]

@@ -25,6 +25,13 @@ impl Fixture {
         guest
     }
 
+    /// The clients that have a device with this number.
+    fn who_has(&self, number: u16) -> Vec<u16> {
+        let all = self.appliance.plane.proxy.clients.passed_through();
+        let all = all.filter(|(.., it)| !it.is_gone() && it.device().number == number);
+        all.map(|(client, ..)| client).collect()
+    }
+
     fn has_client(&self, number: u16) -> bool {
         self.appliance.plane.proxy.clients.get(number).is_some()
     }
@@ -87,4 +94,38 @@ fn a_device_that_becomes_free_is_for_whoever_gets_what_is_left() {
     fixture.control.write(1, &vacant()).unwrap();
     assert!(fixture.change());
     assert_eq!(fixture.listed()[2..], [(GIVEN, 2, Some(0))]);
+}
+
+#[test]
+fn a_device_that_somebody_is_given_who_is_still_to_come_is_nobody_elses() {
+    let given = [
+        export(ExportKind::Block, 0),
+        export(ExportKind::Any, 2),
+        vacant(),
+        vacant(),
+    ];
+    let mut fixture = Fixture::with(3, &[DISK], &[DISK], &given, |control, _| {
+        control.write(1, &Client::new_zeroed()).unwrap();
+    });
+    fixture.goes_with_a_request_in_flight();
+    // Who comes waits for the disk.
+    let mut its_disk = export(ExportKind::Block, 1);
+    its_disk.disk = 0.into();
+    let comes = fixture.client("comes");
+    fixture.control.write(1, &comes).unwrap();
+    fixture.control.write(2, &its_disk).unwrap();
+    let its_device = export(ExportKind::PassThrough, 1);
+    fixture.control.write(3, &its_device).unwrap();
+    assert!(!fixture.change());
+    fixture.plug(GIVEN);
+    fixture.plug(OTHER);
+    assert_eq!(
+        (fixture.who_has(GIVEN), fixture.who_has(OTHER)),
+        (Vec::new(), std::vec![2])
+    );
+    fixture.behave(Behaviour::Serve);
+    fixture.later(0);
+    fixture.later(0);
+    assert!(fixture.serves_by_it());
+    assert_eq!(fixture.who_has(GIVEN), [1]);
 }

@@ -41,7 +41,7 @@ impl Fixture {
     }
 
     /// The appliance finds that it cannot go on while it does something for this, and is started again.
-    fn dies_serving(&mut self, what: Served) {
+    pub(super) fn dies_serving(&mut self, what: Served) {
         let (note, _) = Note::open(&self.control).unwrap();
         note.serve(what);
         note.death().store(1);
@@ -74,7 +74,7 @@ impl Fixture {
     }
 }
 
-const FAILED: &str = "the appliance has died 2 times while it did something for it";
+pub(super) const FAILED: &str = "the appliance has died 2 times while it did something for it";
 
 #[test]
 fn the_first_death_costs_no_more_than_the_request() {
