@@ -28,9 +28,9 @@ use vcss::control::Life;
 use super::{observe, upgrade, Shared};
 use crate::api::Reloaded;
 use crate::check::Served;
-use crate::config::{show_size, Config, Part};
+use crate::config::{show_size, Config, Holder, Part, Seats};
 use crate::layout::disk_device;
-use crate::vm::Backing;
+use crate::vm::{Backing, Pluggable};
 use crate::{check, descriptors};
 
 use changes::Changes;
@@ -104,6 +104,7 @@ pub fn reload(shared: &Shared, taking: Taking, tell: impl FnOnce(&Reloaded)) -> 
     let backings: Vec<Option<Backing>> = backings.collect();
     descriptors::prepare(&new)?;
     numbers_differ(&new)?;
+    numbers_are_free(old, &new, &seats, &left.unplugged)?;
     let changes = Changes::between(old, &new);
     if changes.is_empty() || text == left.config {
         return Ok(Reloaded::default());
@@ -212,6 +213,41 @@ fn numbers_differ(new: &Config) -> Result<()> {
     Ok(())
 }
 
+/// Whether no device gets the number of another one that is there until it is unplugged: the appliance tells devices apart by their
+/// numbers, and would take the one for the other. The places are those of the new configuration.
+fn numbers_are_free(old: &Config, new: &Config, seats: &Seats, unplugged: &[String]) -> Result<()> {
+    let taken = |number, own: &str| {
+        let unplugged = unplugged.iter().filter(|id| *id != own);
+        let mut unplugged = unplugged.filter_map(|id| Pluggable::number_of(id));
+        let mut places = seats.disks.iter().enumerate();
+        unplugged.any(|it| it == number)
+            || places.any(|(place, it)| *it == Holder::Leaving && disk_device(place) == number)
+    };
+    let refuse = |what: String, number| {
+        bail!(
+            "{what} would get the device number {number} of another device, which is there until it has been unplugged: take that out first, \
+             and this in by another reload"
+        )
+    };
+    for (index, after) in new.subchannels.iter().enumerate() {
+        let (number, id) = (after.device, Pluggable::Subchannel(index).id(new));
+        let mut same = old.subchannels.iter().filter(|it| it.device == number);
+        let is_there = same.clone().any(|it| it.source == after.source);
+        if !is_there && (same.next().is_some() || taken(number, &id)) {
+            return refuse(format!("subchannel \"{}\"", after.name), number);
+        }
+    }
+    for (place, after) in new.disks.iter().enumerate() {
+        let number = disk_device(place);
+        let is_new = !after.is_vacant() && old.disks[place].name != after.name;
+        let mut subchannels = old.subchannels.iter();
+        if is_new && (subchannels.any(|it| it.device == number) || taken(number, "")) {
+            return refuse(format!("disk \"{}\"", after.name), number);
+        }
+    }
+    Ok(())
+}
+
 /// Whether this daemon can go on with a configuration at all.
 fn can_follow(old: &Config, new: &Config) -> Result<()> {
     let (is, will_be) = (&old.appliance.run_dir, &new.appliance.run_dir);
@@ -296,8 +332,9 @@ fn end(shared: &Shared, changes: &Changes) {
 mod tests {
     use std::path::Path;
 
+    use channel::DeviceNumber;
+
     use super::*;
-    use crate::config::Seats;
 
     #[test]
     fn a_subchannel_that_has_the_number_which_a_disk_gets_by_its_place_is_refused() {
@@ -330,5 +367,55 @@ mod tests {
         let new = config(&["a"], &third);
         let next = seats.follow(&old, &new).unwrap();
         assert!(numbers_differ(&new.seated(&next)).is_ok());
+    }
+
+    #[test]
+    fn a_device_number_does_not_change_hands_in_one_reload() {
+        let parse = |text: &str| {
+            let head = "[appliance]\nimage = \"i\"\nrun_dir = \"/run/x\"\n";
+            Config::parse(Path::new("c.toml"), &format!("{head}{text}")).unwrap()
+        };
+        let disk = |name: &str| format!("[[disk]]\nname = \"{name}\"\nmdev = \"/m/{name}\"\n");
+        let tape = |device: DeviceNumber, mdev: &str| {
+            format!("[[subchannel]]\nname = \"t\"\ndevice = \"{device}\"\nmdev = \"/m/{mdev}\"\n")
+        };
+        let check = |old: &str, new: &str, unplugged: &[String]| {
+            let (old, new) = (parse(old), parse(new));
+            let seats = Seats::new(&old);
+            let old = old.seated(&seats);
+            let next = seats.follow(&old, &new).unwrap();
+            numbers_are_free(&old, &new.seated(&next), &next, unplugged)
+        };
+        let refuses = |old: &str, new: &str, what: &str| {
+            let said = check(old, new, &[]).unwrap_err().to_string();
+            assert!(said.starts_with(what), "{said}");
+        };
+        let (a, b) = (disk("a"), disk("b"));
+        let free = DeviceNumber {
+            set: 0,
+            number: 0x7777,
+        };
+        // Another device at the same subchannel; a disk's that goes; and a subchannel's that goes.
+        refuses(&tape(free, "one"), &tape(free, "two"), "subchannel \"t\"");
+        let second = disk_device(1);
+        refuses(
+            &format!("{a}{b}"),
+            &format!("{a}{}", tape(second, "one")),
+            "subchannel \"t\"",
+        );
+        refuses(
+            &format!("{a}{}", tape(second, "one")),
+            &format!("{a}{b}"),
+            "disk \"b\"",
+        );
+        // In two reloads it may, once the first one is through.
+        let one = tape(free, "one");
+        let mut unplugged = vec![Pluggable::Subchannel(0).id(&parse(&one))];
+        assert!(check("", &tape(free, "two"), &unplugged).is_err());
+        assert!(check("", &one, &unplugged).is_ok(), "it is the same one");
+        unplugged.clear();
+        assert!(check("", &tape(free, "two"), &unplugged).is_ok());
+        // Who stays has its number.
+        assert!(check(&format!("{a}{one}"), &format!("{a}{one}{b}"), &[]).is_ok());
     }
 }

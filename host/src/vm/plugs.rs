@@ -73,6 +73,14 @@ impl Pluggable {
         disk.is_some_and(|disk| matches!(disk.source, Source::Image { .. }))
     }
 
+    /// The device number of a subchannel by its name in QEMU.
+    pub fn number_of(id: &str) -> Option<DeviceNumber> {
+        let mut parts = id.strip_prefix("given-subchannel-")?.split('-');
+        let set = parts.next()?.parse().ok()?;
+        let number = u16::from_str_radix(parts.next()?, 16).ok()?;
+        Some(DeviceNumber { set, number })
+    }
+
     /// Whether QEMU cannot have it beside another one of another configuration: they are the same file or mediated device, or would have
     /// the same number.
     pub fn collides(self, config: &Config, other: Self, of: &Config) -> bool {
