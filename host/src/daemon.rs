@@ -420,7 +420,8 @@ fn sessions(shared: &Shared) -> Result<(Vec<Opened>, Vec<Key>)> {
             session.restore(&connection.session);
             keys.extend(connection.keys());
         }
-        keys.extend(kept.waiting.keys());
+        keys.extend(kept.waiting);
+        keys.push(kept.door.key().arrival());
         sessions.push((session, socket, kept));
     }
     Ok((sessions, keys))

@@ -26,7 +26,7 @@ pub const MAX_WAITING: usize = 32;
 const OF_THE_DAEMON: u64 = 128;
 /// Of each disk of each client: its socket, what tells its threads of news, a connection with its answers, a way back to its peer, one that
 /// waits for its end, what is kept of these for the next daemon, and the files that a peer can have handed over, all of them in two places.
-const OF_A_DISK: u64 = 24 + (4 * MAX_FILES + MAX_WAITING) as u64;
+const OF_A_DISK: u64 = 25 + (4 * MAX_FILES + MAX_WAITING) as u64;
 /// Of each queue: kick, call and error, in two places.
 const OF_A_QUEUE: u64 = 6;
 /// Of each channel-level client: its link and the link's socket, in two places, and its memory.

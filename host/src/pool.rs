@@ -50,7 +50,7 @@ pub struct FileIdentity {
 impl FileIdentity {
     /// The identity of an open file. It is asked for in a way that no file system has to ask somebody else for: the file
     /// may be a peer's, and the peer may be the one who would answer.
-    pub fn of(file: &File) -> io::Result<Self> {
+    pub fn of(file: impl AsFd) -> io::Result<Self> {
         let how = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
         let found = statx(file, c"", how, StatxFlags::INO)?;
         Ok(Self {

@@ -69,6 +69,11 @@ impl Key {
     pub const FIRST: Self = Self(0);
     /// Of what is not kept.
     pub const NONE: Self = Self(u64::MAX);
+
+    /// For a record: the key of what has just come, and is not in the record yet. Others never have the highest bit.
+    pub const fn arrival(self) -> Self {
+        Self(self.0 | 1 << 63)
+    }
 }
 
 /// What is kept.
@@ -159,7 +164,7 @@ impl Store {
     }
 
     /// A key that nothing has been kept by.
-    pub fn new_key(&self) -> Key {
+    fn new_key(&self) -> Key {
         let mut inner = self.0.lock();
         let key = Key(inner.next);
         inner.next += 1;
@@ -183,7 +188,7 @@ impl Store {
         Ok(key)
     }
 
-    /// The same, by a key that has been announced.
+    /// The same, by this key.
     pub fn keep_for_peer_as(&self, key: Key, fd: impl AsFd) -> io::Result<()> {
         let copy = for_peer(fd.as_fd().try_clone_to_owned()?)?;
         self.keep_as(key, copy);

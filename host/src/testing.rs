@@ -32,9 +32,7 @@ use crate::pool::{sealed, Pool};
 use crate::remote::{DeviceWait, VirtioDevice};
 use crate::store::{Record, Store};
 use crate::sys::listen;
-use crate::vhost::{
-    Acceptor, Connection, Identity, Kept, Memory, Server, Session, Socket, Waiting,
-};
+use crate::vhost::{Acceptor, Connection, Identity, Kept, Memory, Server, Session, Socket};
 use crate::windows::{Former, Windows};
 
 use stand_in::StandIn;
@@ -163,7 +161,7 @@ impl Fixture {
             record: Record::new(&self.store).unwrap(),
             door: Record::new(&self.store).unwrap(),
             connection,
-            waiting: Waiting::default(),
+            waiting: None,
         };
         (self.server_with(self.session(), socket, kept), path)
     }

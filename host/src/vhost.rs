@@ -42,4 +42,4 @@ pub use door::Acceptor;
 pub use memory::Memory;
 pub use server::{Kept, Peer, Server, Socket};
 pub use session::{Identity, Session};
-pub use state::{Connection, Waiting};
+pub use state::Connection;

@@ -28,11 +28,11 @@ use crate::layout::Span;
 use crate::pool::{FileIdentity, Layout, Pool};
 use crate::store::{Key, Record, Store};
 use crate::sys;
-use crate::vhost::{self, Connection, Waiting};
+use crate::vhost::{self, Connection};
 use crate::vm::{Backing, Image};
 
 /// How [`Left`] is written.
-const VERSION: u32 = 4;
+const VERSION: u32 = 3;
 /// So many daemons, one after the other, may die while they take it over.
 const MOST_ATTEMPTS: u32 = 3;
 /// How long the appliance's QEMU may take to end when nobody can take it over.
@@ -466,8 +466,8 @@ impl Handover {
     pub fn blank_export(&self, part: Part, listener: Key) -> Result<LeftExport> {
         let mut record = Record::new(&self.store)?;
         record.save(&Connection::default())?;
-        let mut door = Record::<Waiting>::new(&self.store)?;
-        door.save(&Waiting::default())?;
+        let mut door = Record::<Option<Key>>::new(&self.store)?;
+        door.save(&None)?;
         Ok(LeftExport {
             part,
             listener,

@@ -4,8 +4,9 @@
 //!
 //! * A socket is for one VM at a time. A second one is told so at once, by the end of its connection and a line in the log.
 //! * A VM that comes while the requests of one that has gone still end waits for that, and is the only one that does.
-//! * What is accepted is kept at once, by a key that is written down before. A daemon that dies has lost it only if it does so between
-//!   these two system calls: there is none that does both. Nothing has come of such a connection yet, and QEMU makes it anew.
+//! * What is accepted is kept at once, as what has just come to this socket; where it is kept for good is written down after that. A daemon
+//!   that dies has lost it only if it does so between these two system calls: there is none that does both. Nothing has come of such a
+//!   connection yet, and QEMU makes it anew.
 //! * A system that has no descriptor left is asked again a little later, and that is said once.
 
 use std::collections::HashMap;
@@ -25,6 +26,7 @@ use super::state::Waiting;
 use crate::descriptors::for_peer;
 use crate::doorbell::{new_eventfd, signal, taken};
 use crate::log_limit::LogLimit;
+use crate::pool::FileIdentity;
 use crate::store::{Key, Record, Store};
 use crate::sys::has_gone;
 
@@ -49,9 +51,8 @@ struct Inner {
     current: Option<UnixStream>,
     /// One that waits for the end of the one before it, and where it is kept.
     next: Option<(UnixStream, Key)>,
-    /// The latter, for the next daemon, and by which key the next one will be kept.
+    /// The latter, for the next daemon.
     record: Record<Waiting>,
-    announced: Key,
     log: LogLimit,
 }
 
@@ -73,20 +74,11 @@ impl Door {
         record: Record<Waiting>,
         waiting: Waiting,
     ) -> io::Result<Self> {
-        let came = new_eventfd()?;
         let kept = |key| Some((UnixStream::from(store.get(key).ok()?), key));
-        // Whoever had just been accepted came later: the one before it had gone.
-        let next = waiting.announced.and_then(kept);
-        let next = next.or_else(|| waiting.connection.and_then(kept));
-        if next.is_some() {
-            signal(&came);
-        }
-        let waits = next.as_ref().map(|(_, key)| *key);
         let inner = Mutex::new(Inner {
             current: None,
-            next,
+            next: waiting.and_then(kept),
             record,
-            announced: store.new_key(),
             log: LogLimit::new(),
         });
         let label = label.to_owned();
@@ -94,12 +86,29 @@ impl Door {
             label,
             store,
             inner,
-            came,
+            came: new_eventfd()?,
         };
-        this.note(&mut this.inner.lock(), waits);
-        let gone = waiting.keys().filter(|&key| Some(key) != waits);
-        gone.for_each(|key| this.store.forget(key));
+        this.find_arrival()?;
         Ok(this)
+    }
+
+    /// Takes in whom another daemon had just accepted when it died.
+    fn find_arrival(&self) -> io::Result<()> {
+        let mut inner = self.inner.lock();
+        let arrival = inner.record.key().arrival();
+        if let Ok(stream) = self.store.get(arrival).map(UnixStream::from) {
+            let waits = inner.next.as_ref().map(|(stream, _)| stream);
+            let waits = waits.map(FileIdentity::of).transpose()?;
+            if waits != Some(FileIdentity::of(&stream)?) {
+                // Whoever waited before had gone.
+                self.let_in(&mut inner, stream)?;
+            }
+            self.store.forget(arrival);
+        }
+        if inner.next.is_some() {
+            signal(&self.came);
+        }
+        Ok(())
     }
 
     /// Readable when somebody has come.
@@ -143,11 +152,7 @@ impl Door {
         self.store.forget(key);
     }
 
-    fn note(&self, inner: &mut Inner, connection: Option<Key>) {
-        let waiting = Waiting {
-            connection,
-            announced: Some(inner.announced),
-        };
+    fn note(&self, inner: &mut Inner, waiting: Waiting) {
         if let Err(error) = inner.record.save(&waiting) {
             tracing::error!(disk = self.label, %error, "a connection cannot be kept for the next daemon");
         }
@@ -179,9 +184,12 @@ impl Door {
             }
             return Ok(());
         }
-        let key = inner.announced;
+        let arrival = inner.record.key().arrival();
         let (stream, _) = listener.accept()?;
-        self.store.keep_for_peer_as(key, &stream)?;
+        self.store.keep_for_peer_as(arrival, &stream)?;
+        let let_in = self.let_in(&mut inner, stream);
+        self.store.forget(arrival);
+        let_in?;
         if inner.current.is_some() {
             if let Some(more) = inner.log.line() {
                 tracing::info!(
@@ -190,12 +198,18 @@ impl Door {
                 );
             }
         }
-        if let Some((_, gone)) = inner.next.replace((stream, key)) {
+        signal(&self.came);
+        Ok(())
+    }
+
+    /// Somebody waits, in the place of whoever did before.
+    fn let_in(&self, inner: &mut Inner, stream: UnixStream) -> io::Result<()> {
+        let key = self.store.keep_for_peer(&stream)?;
+        let before = inner.next.replace((stream, key));
+        self.note(inner, Some(key));
+        if let Some((_, gone)) = before {
             self.store.forget(gone);
         }
-        inner.announced = self.store.new_key();
-        self.note(&mut inner, Some(key));
-        signal(&self.came);
         Ok(())
     }
 }
@@ -327,12 +341,8 @@ fn is_nobody(error: &io::Error) -> bool {
 mod tests {
     use super::*;
 
-    /// A door with its record's key.
-    fn door(store: &Arc<Store>, waiting: Waiting) -> (Door, Key) {
-        let record = Record::new(store).unwrap();
-        let key = record.key();
-        let door = Door::new("", Arc::clone(store), record, waiting).unwrap();
-        (door, key)
+    fn door(store: &Arc<Store>, record: Record<Waiting>, waiting: Waiting) -> Door {
+        Door::new("", Arc::clone(store), record, waiting).unwrap()
     }
 
     #[test]
@@ -341,32 +351,60 @@ mod tests {
         let path = dir.path().join("socket");
         let listener = crate::sys::listen(&path).unwrap();
         let store = Arc::new(Store::unkept());
-        let (first, record) = door(&store, Waiting::default());
-        let written = || Record::<Waiting>::open(&store, record).unwrap().1;
-        let before = written();
-        let announced = before.announced.unwrap();
-        assert!(before.connection.is_none() && store.get(announced).is_err());
-        let _peer = UnixStream::connect(&path).unwrap();
-        first.accept(&listener).unwrap();
-        let after = written();
-        assert_eq!(after.connection, Some(announced));
-        assert!(store.get(after.announced.unwrap()).is_err());
-        // Killed after that, or when it was not written down yet.
-        for left in [after, before] {
-            let comer = door(&store, left).0.take().unwrap().unwrap();
-            assert_eq!(comer.key, announced);
-        }
-        // It has come in the place of one that had gone.
-        let gone = store.keep(&listener).unwrap();
-        let left = Waiting {
-            connection: Some(gone),
-            ..before
+        let record = Record::new(&store).unwrap();
+        let record_key = record.key();
+        let arrival = record_key.arrival();
+        let first = door(&store, record, None);
+        let connect = || {
+            let peer = UnixStream::connect(&path).unwrap();
+            (peer, listener.accept().unwrap().0)
         };
-        let comer = door(&store, left).0.take().unwrap().unwrap();
-        assert_eq!(comer.key, announced);
-        assert!(store.get(gone).is_err());
-        // Killed before that.
-        store.forget(announced);
-        assert!(door(&store, before).0.take().unwrap().is_none());
+        let (peer, ours) = connect();
+        // Killed before anything was written down.
+        let follow = |waiting| {
+            let record = Record::open(&store, record_key).map(|(record, _): (_, Waiting)| record);
+            let door = door(&store, record.unwrap(), waiting);
+            assert!(store.get(arrival).is_err(), "it is kept for good");
+            let comer = door.take().unwrap();
+            let written = Record::<Waiting>::open(&store, record_key).unwrap().1;
+            (comer, written)
+        };
+        first.note(&mut first.inner.lock(), None);
+        store.keep_for_peer_as(arrival, &ours).unwrap();
+        let (comer, written) = follow(None);
+        let key = comer.unwrap().key;
+        assert_eq!(written, Some(key));
+        // Killed when it was written down, and kept by both keys yet; and after that.
+        store.keep_for_peer_as(arrival, &ours).unwrap();
+        for _ in 0..2 {
+            let (comer, written) = follow(Some(key));
+            assert_eq!((comer.unwrap().key, written), (key, Some(key)));
+        }
+        // Another one has come in its place.
+        drop(peer);
+        let (_peer, ours) = connect();
+        store.keep_for_peer_as(arrival, &ours).unwrap();
+        let (comer, written) = follow(Some(key));
+        assert_ne!(written, Some(key));
+        assert_eq!(written, comer.map(|comer| comer.key));
+        assert!(store.get(key).is_err());
+    }
+
+    #[test]
+    fn who_is_accepted_waits_and_is_kept_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("socket");
+        let listener = crate::sys::listen(&path).unwrap();
+        let store = Arc::new(Store::unkept());
+        let record = Record::new(&store).unwrap();
+        let key = record.key();
+        let door = door(&store, record, None);
+        let _peer = UnixStream::connect(&path).unwrap();
+        door.accept(&listener).unwrap();
+        assert!(store.get(key.arrival()).is_err());
+        let written = Record::<Waiting>::open(&store, key).unwrap().1;
+        let comer = door.take().unwrap().unwrap();
+        assert_eq!(written, Some(comer.key));
+        assert!(store.get(comer.key).is_ok());
     }
 }

@@ -67,10 +67,7 @@ impl Server {
         let Socket { path, listener } = socket;
         // It may have died between the two notes of the same one.
         let served = kept.connection.as_ref().and_then(|it| it.stream);
-        let mut waiting = kept.waiting;
-        for key in [&mut waiting.connection, &mut waiting.announced] {
-            key.take_if(|key| Some(*key) == served);
-        }
+        let waiting = kept.waiting.filter(|&key| Some(key) != served);
         let store = Arc::clone(&kept.store);
         let door = Door::new(session.label(), store, kept.door, waiting)?;
         let door = Arc::new(door);

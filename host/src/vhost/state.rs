@@ -32,20 +32,8 @@ pub struct Connection {
     pub answers: Option<Key>,
 }
 
-/// Who has been let in at a socket, and is not being served yet.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-pub struct Waiting {
-    /// A connection that waits.
-    pub connection: Option<Key>,
-    /// What the next one will be kept by. If it is kept already, the daemon has died when it had just accepted it.
-    pub announced: Option<Key>,
-}
-
-impl Waiting {
-    pub fn keys(self) -> impl Iterator<Item = Key> {
-        self.connection.into_iter().chain(self.announced)
-    }
-}
+/// A connection that has been accepted, and waits.
+pub type Waiting = Option<Key>;
 
 /// Bytes as text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
