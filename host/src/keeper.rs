@@ -228,6 +228,16 @@ fn ends(process: &OwnedFd) -> bool {
     sys::is_dead(process)
 }
 
+/// Closes what is not kept any more, and does not wait for it: in what a peer has sent and nobody has taken there can be files whose end takes
+/// as long as the peer likes.
+fn close(fds: impl IntoIterator<Item = OwnedFd>) {
+    for fd in fds {
+        let builder = std::thread::Builder::new().name("close".into());
+        // Without a thread it is closed here.
+        let _ = builder.spawn(move || drop(fd));
+    }
+}
+
 /// A daemon that runs.
 struct Daemon {
     process: OwnedFd,
@@ -428,7 +438,7 @@ impl Keeper {
                 let process = self.daemon.as_ref().map(|daemon| &daemon.process);
                 if process.is_some_and(|process| !ends(process)) {
                     self.socket = None;
-                    self.kept.clear();
+                    close(std::mem::take(&mut self.kept).into_values());
                 }
                 return Heard::Nothing;
             }
@@ -445,7 +455,7 @@ impl Keeper {
                 self.kept.insert(name.to_owned(), fd);
             }
         } else if said("FDSTOREREMOVE=1").is_some() {
-            self.kept.remove(said("FDNAME=").unwrap_or_default());
+            close(self.kept.remove(said("FDNAME=").unwrap_or_default()));
         }
         if said("READY=1").is_some() {
             self.serves = true;

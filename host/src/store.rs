@@ -23,7 +23,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::env;
 use std::fs::File;
-use std::io::{self, IoSlice, Read, Seek};
+use std::io::{self, IoSlice, IoSliceMut, Read, Seek};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixDatagram;
@@ -34,7 +34,8 @@ use anyhow::{Context, Result};
 use parking_lot::Mutex;
 use rustix::io::{fcntl_getfd, fcntl_setfd, FdFlags};
 use rustix::net::{
-    sendmsg, shutdown, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown,
+    recvmsg, sendmsg, shutdown, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown,
 };
 use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
@@ -53,6 +54,8 @@ pub const KEPT: &str = "STELLWERK_KEPT";
 /// systemd's, in the environment of a service with a descriptor store.
 const SYSTEMD_STORE: &str = "FDSTORE";
 const SYSTEMD_SOCKET: &str = "NOTIFY_SOCKET";
+/// What is written into a socket with a descriptor.
+const WRAPPED: &str = "fd";
 /// The first of the descriptors that systemd hands on.
 const SYSTEMD_FIRST: RawFd = 3;
 
@@ -149,7 +152,8 @@ impl Store {
                 let (Ok(key), Some(fd)) = (name.parse().map(Key), inherit(number)) else {
                     continue;
                 };
-                inner.kept.insert(key, Arc::new(fd));
+                let fd = if is_own { Some(fd) } else { unwrapped(&fd) };
+                inner.kept.extend(fd.map(|fd| (key, Arc::new(fd))));
             }
         }
         Ok(Some(store))
@@ -173,11 +177,15 @@ impl Store {
 
     fn keep_as(&self, key: Key, fd: OwnedFd) {
         let fd = Arc::new(fd);
-        let keeper = {
+        let (before, keeper) = {
             let mut inner = self.0.lock();
-            inner.kept.insert(key, Arc::clone(&fd));
-            inner.keeper.clone()
+            let before = inner.kept.insert(key, Arc::clone(&fd));
+            (before, inner.keeper.clone())
         };
+        // systemd keeps several by one name.
+        if before.is_some() && !self.has_own_keeper() {
+            let _ = self.tell(keeper.clone(), &forgotten(key), None);
+        }
         let _ = self.tell(keeper, &kept_by(key), Some(&fd));
     }
 
@@ -280,7 +288,12 @@ impl Store {
         fd: Option<&Arc<OwnedFd>>,
     ) -> io::Result<()> {
         let Some(keeper) = keeper else { return Ok(()) };
-        let told = send(&keeper, state, fd.map(|fd| fd.as_fd()));
+        let told = match fd {
+            Some(fd) if !self.has_own_keeper() => {
+                wrapped(fd.as_fd()).and_then(|fd| send(&keeper, state, Some(fd.as_fd())))
+            }
+            fd => send(&keeper, state, fd.map(|fd| fd.as_fd())),
+        };
         if let Err(error) = &told {
             // Whoever waits for its end sees that, and who waits for it to take something does not any more.
             let _ = shutdown(&*keeper, Shutdown::Both);
@@ -303,6 +316,28 @@ fn kept_by(key: Key) -> String {
 
 fn forgotten(key: Key) -> String {
     format!("FDSTOREREMOVE=1\nFDNAME={}", key.0)
+}
+
+/// A socket in which a descriptor lies. systemd keeps each file once, under whatever names it is given to it; and each of these sockets is
+/// another file.
+fn wrapped(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let (way, socket) = UnixDatagram::pair()?;
+    send(&way.into(), WRAPPED, Some(fd))?;
+    Ok(socket.into())
+}
+
+/// The descriptor in such a socket, in which it stays.
+fn unwrapped(socket: &OwnedFd) -> Option<OwnedFd> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut bytes = [0; WRAPPED.len()];
+    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
+    let mut text = [IoSliceMut::new(&mut bytes)];
+    recvmsg(socket, &mut text, &mut control, flags).ok()?;
+    control.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
+        _ => None,
+    })
 }
 
 fn send(keeper: &OwnedFd, state: &str, fd: Option<BorrowedFd<'_>>) -> io::Result<()> {

@@ -1,7 +1,9 @@
 """A daemon that dies is followed by another one, and its clients do not notice."""
+import contextlib
 import os
 import random
 import signal
+import socket
 import struct
 import threading
 import time
@@ -48,6 +50,47 @@ class Load:
         self.stop.set()
         self.thread.join(60)
         assert not self.thread.is_alive() and not self.error, self.error
+
+
+def lingering():
+    """A connection whose end takes a minute: its peer does not read, and whoever closes it waits for that."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    ours = socket.create_connection(listener.getsockname())
+    peer, _ = listener.accept()
+    listener.close()
+    ours.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            ours.send(bytes(1 << 16))
+    ours.setblocking(True)
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 60))
+    return ours, peer
+
+
+def case_files_that_end_late(scene):
+    """a client sends files whose end takes long, and goes before they were taken: the daemon that is killed then has a successor all the same,
+    and another client does not notice"""
+    shared_disk(scene, ("steady", "rude"))
+    steady = scene.connect("steady")
+    load = Load(steady.rings[0])
+    ours, peer = lingering()
+    for _ in range(3):
+        rude = Disk(scene.window("rude"))
+        with contextlib.suppress(Refused):
+            # More than the daemon takes.
+            for _ in range(80):
+                rude.send(GET_FEATURES, fds=[ours.fileno()] * 4)
+        rude.socket.close()
+    # The last of all is in what was sent.
+    os.close(ours.detach())
+    load.since()
+    scene.kill_daemon()
+    load.since()
+    assert not steady.closed(0)
+    peer.close()
+    load.end()
+    steady.close()
+    scene.down()
 
 
 def case_daemon_dies(scene):

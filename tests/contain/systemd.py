@@ -65,12 +65,16 @@ def case_under_systemd(scene):
     """systemd starts the daemon and keeps what it has open: it is killed, reloaded and exchanged, and no connection ends"""
     scene.disk("data", "64M")
     scene.client("steady")
+    # Two disks of one VM: the same memory is handed over twice.
+    scene.disk("other")
     scene.gives("steady", "data", size=65536)
+    scene.gives("steady", "other")
     scene.write_config()
     machine = Machine(scene)
     until("the daemon is ready", lambda: "\nready" in "\n" + scene.log(), 90)
     kept = until("something is kept", lambda: int(machine.does("show", "--value", "--property=NFileDescriptorStore", "stellwerk")))
     steady = scene.connect("steady")
+    second = scene.connect("steady", number=1, window=steady.window)
     load = Load(steady.rings[0])
     appliance = scene.serving()
     for order in [["kill", "--signal=KILL", "--kill-who=main"]] * 3 + [["reload"]]:
@@ -82,7 +86,8 @@ def case_under_systemd(scene):
         machine.does(*order, "stellwerk")
         until("another daemon serves", lambda: serves(scene, before))
         load.since()
-        assert not steady.closed(0) and scene.serving() == appliance, order
+        second.rings[0].works()
+        assert not steady.closed(0) and not second.closed(0) and scene.serving() == appliance, order
     newcomer = scene.connect("newcomer")
     newcomer.rings[0].works()
     newcomer.close()

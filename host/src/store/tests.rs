@@ -2,8 +2,6 @@ use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::FileExt;
 
-use rustix::net::RecvFlags;
-
 use super::*;
 
 #[test]
@@ -125,4 +123,21 @@ fn another_keeper_is_given_everything_and_one_that_takes_nothing_is_not_told_mor
     store.forget(late);
     let wanted = format!("FDSTOREREMOVE=1\nFDNAME={}", late.0);
     assert_eq!(heard(&theirs), wanted);
+}
+
+#[test]
+fn what_systemd_keeps_is_another_file_each_time_and_the_descriptor_stays_in_it() {
+    let mut file = tempfile::tempfile().unwrap();
+    let sockets = [0, 1].map(|_| wrapped(file.as_fd()).unwrap());
+    for _ in 0..2 {
+        for socket in &sockets {
+            let mut same = File::from(unwrapped(socket).unwrap());
+            same.write_all(b"x").unwrap();
+        }
+    }
+    file.rewind().unwrap();
+    let mut text = String::new();
+    file.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "xxxx");
+    assert!(unwrapped(&file.into()).is_none());
 }

@@ -14,6 +14,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::AsRawFd;
 
 use rustix::io::ioctl_fionread;
 use rustix::net::sockopt::{socket_acceptconn, socket_domain, socket_type};
@@ -80,14 +81,26 @@ pub fn is_backchannel(file: &File) -> bool {
     is_stream
         && shutdown(file, Shutdown::Read).is_ok()
         && matches!(ioctl_fionread(file), Ok(0))
+        && !has_files(file)
         && for_peer(file).is_ok()
+}
+
+/// Whether files are in a socket: also with an out-of-band byte that was taken, of which FIONREAD does not tell.
+fn has_files(socket: &File) -> bool {
+    let about = format!("/proc/self/fdinfo/{}", socket.as_raw_fd());
+    let about = std::fs::read_to_string(about).unwrap_or_default();
+    let files = about.lines().find_map(|line| line.strip_prefix("scm_fds:"));
+    files.is_some_and(|count| count.trim() != "0")
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::{Read, Write};
-    use std::os::fd::OwnedFd;
+    use std::io::{IoSlice, Read, Write};
+    use std::mem::MaybeUninit;
+    use std::os::fd::{AsFd, OwnedFd};
     use std::os::unix::net::{UnixDatagram, UnixStream};
+
+    use rustix::net::{recv, sendmsg, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage};
 
     use super::*;
     use crate::testing::message;
@@ -168,6 +181,15 @@ mod tests {
         let (mut theirs, ours) = UnixStream::pair().unwrap();
         theirs.write_all(b"x").unwrap();
         assert!(!is_backchannel(&as_file(ours)), "something lies in it");
+        // An out-of-band byte that was taken has left its file there.
+        let (theirs, ours) = UnixStream::pair().unwrap();
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        let files = [theirs.as_fd()];
+        control.push(SendAncillaryMessage::ScmRights(&files));
+        sendmsg(&theirs, &[IoSlice::new(b"x")], &mut control, SendFlags::OOB).unwrap();
+        assert_eq!(recv(&ours, &mut [0], RecvFlags::OOB).unwrap().1, 1);
+        assert!(!is_backchannel(&as_file(ours)), "a file lies in it");
         let (datagram, _other) = UnixDatagram::pair().unwrap();
         assert!(!is_backchannel(&File::from(OwnedFd::from(datagram))));
         let dir = tempfile::tempdir().unwrap();
