@@ -8,6 +8,7 @@
 //! | [`death`] | the word in the control area in which a crash is told to the next life |
 //! | [`hang`] | whether the event loop comes round |
 //! | `logring` | log records: to the console, and the last ones kept for a report |
+//! | `machine_check` | machine checks that the program survives |
 //! | `report` | what is printed when something ends this program that should not |
 //! | `stop` | the kinds of end, each with its disabled wait |
 //! | `call_chain` | the calls that led there |
@@ -34,6 +35,8 @@ pub mod hang;
 mod image;
 #[cfg(target_os = "none")]
 pub mod logring;
+#[cfg(any(target_os = "none", test))]
+mod machine_check;
 #[cfg(target_os = "none")]
 pub mod report;
 #[cfg(target_os = "none")]

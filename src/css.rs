@@ -24,14 +24,13 @@
 //! Interruptions stay disabled but in the wait. What a wait or a search has taken and nobody has asked
 //! for yet is kept, at most one interruption for each subchannel and subclass, as the hardware does.
 
-use channel::{
-    Crw, CrwFlags, DeviceNumber, PmcwFlags, Refusal, ReportingSource, Schib, SenseId, SubchannelId,
-};
+use channel::{ChannelReport, DeviceNumber, PmcwFlags, Refusal, Schib, SenseId, SubchannelId};
 use thiserror::Error;
 
 #[cfg(target_arch = "s390x")]
 mod chsc;
 mod commands;
+mod events;
 #[cfg(target_arch = "s390x")]
 mod hardware;
 mod inventory;
@@ -42,6 +41,7 @@ pub mod program;
 pub mod stock;
 
 pub use commands::{Channel, Parameters};
+pub use events::EventInformation;
 #[cfg(target_arch = "s390x")]
 pub use hardware::Hardware;
 pub use inventory::{discover, each_subchannel, Change, Inventory};
@@ -201,38 +201,13 @@ fn modify(
     Err(last)
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Report {
-    /// Something happened to a subchannel: store it and see.
-    Subchannel(SubchannelId),
-    /// Reports were lost: look at every subchannel.
-    Overflow,
-    Other(Crw),
+/// Takes the next channel report, with all that is chained to it.
+pub fn next_report(platform: &mut dyn Platform) -> Option<ChannelReport> {
+    ChannelReport::take(|| platform.channel_report())
 }
 
-pub fn next_report(platform: &mut dyn Platform) -> Option<Report> {
-    let report = platform.channel_report()?;
-    if report.flags().contains(CrwFlags::OVERFLOW) {
-        return Some(Report::Overflow);
-    }
-    if report.source() != ReportingSource::Subchannel {
-        return Some(Report::Other(report));
-    }
-    // The subchannel set, unless it is 0, comes in a second word that is chained to the first.
-    let set = if report.flags().contains(CrwFlags::CHAINED) {
-        let second = platform.channel_report()?;
-        if second.flags().contains(CrwFlags::OVERFLOW) {
-            return Some(Report::Overflow);
-        }
-        second.subchannel_set()
-    } else {
-        0
-    };
-    Some(match SubchannelId::new(set, report.source_id()) {
-        Some(id) => Report::Subchannel(id),
-        None => Report::Other(report),
-    })
-}
+#[cfg(test)]
+pub(crate) use events::tests::event;
 
 #[cfg(test)]
 mod tests;

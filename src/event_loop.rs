@@ -13,6 +13,7 @@
 //! | `devices` | owned devices that go, come, or come back, or have not said what they are |
 //! | `maintenance` | disks' subchannels in an administrator's hands |
 //! | `publish` | what the control area says of the owned devices |
+//! | `reports` | channel reports, in their order and a few at a time |
 //! | `suspects` | what it did something for when it died |
 //! | `tries` | disks opened and clients put together, and tried again when that fails |
 //! | `watchdog` | the machine's own watchdog, kept from ending this as long as the loop comes round |
@@ -43,6 +44,7 @@ use self::configuration::{Change, Stocks};
 use self::data_plane::{Companion, DataPlane};
 use self::devices::Unknown;
 use self::publish::Published;
+use self::reports::Reports;
 use self::suspects::Suspects;
 use self::watchdog::Watchdog;
 
@@ -51,6 +53,7 @@ pub mod data_plane;
 mod devices;
 mod maintenance;
 mod publish;
+mod reports;
 mod suspects;
 mod tries;
 mod watchdog;
@@ -118,6 +121,7 @@ pub struct Appliance {
     plane: DataPlane,
     suspects: Suspects,
     unknown: Unknown,
+    reports: Reports,
     watchdog: Watchdog,
     link: VirtioSerial,
     published: Published,
@@ -179,6 +183,7 @@ impl Appliance {
             plane: DataPlane { disks, proxy },
             suspects,
             unknown: Unknown::default(),
+            reports: Reports::default(),
             watchdog,
             link,
             published: Published::default(),
@@ -319,6 +324,7 @@ impl Appliance {
         let mut companion = Daemon {
             control: &mut self.control,
             link: &mut self.link,
+            has_reports: self.reports.is_busy(),
             idle_work,
         };
         let slept = self.plane.sleep(platform, Some(heal), &mut companion);
@@ -328,9 +334,12 @@ impl Appliance {
             about
                 .healed
                 .set(about.healed.get() + u64::from(slept.was_late));
-            if matches!(slept.wake, Wake::MachineCheck(_)) {
-                self.reports(platform);
+            if let Wake::MachineCheck(code) = slept.wake {
+                self.machine_check(platform, code);
             }
+        }
+        if self.reports.is_busy() {
+            self.reports(platform);
         }
         self.link.take_wakes(platform);
         self.link.disarm();
@@ -572,12 +581,14 @@ fn flush(
 struct Daemon<'a, F> {
     control: &'a mut Control,
     link: &'a mut VirtioSerial,
+    /// There are channel reports to be dealt with.
+    has_reports: bool,
     idle_work: &'a mut F,
 }
 
 impl<F: FnMut(Wake)> Companion for Daemon<'_, F> {
     fn arm(&mut self) -> bool {
-        self.control.arm_wakeup() | self.link.arm()
+        self.control.arm_wakeup() | self.link.arm() | self.has_reports
     }
 
     fn woken(&mut self, wake: Wake) {

@@ -2,12 +2,15 @@
 
 use super::cmdline::{Options, WarningKind};
 use super::image::image_end;
+use super::machine_check::{Survived, Verdict};
 use super::report::{self, VERSION};
 use super::{entry, logring};
 use crate::css::Wake;
 use s390x::address::AbsoluteAddress;
+use s390x::control::Cr14;
 use s390x::cpu::{disabled_wait, stidp, WaitCode};
 use s390x::ebcdic::Text;
+use s390x::machine_check::MachineCheckCode;
 use s390x::sysinfo::{level, LogicalPartition, Machine, SystemInformation, VirtualMachine};
 use sclp::{ScpInfo, ScpInfoError};
 
@@ -61,7 +64,27 @@ pub fn wake(wake: Wake) {
             sclp::CONSOLE.note_signal(sclp::Signal::from_parameter(external.parameter));
         }
         Wake::MachineCheck(code) if code.is_fatal() => report::fatal_machine_check(),
-        Wake::Io | Wake::Deadline | Wake::MachineCheck(_) | Wake::External(_) => {}
+        Wake::MachineCheck(code) => machine_check(code),
+        Wake::Io | Wake::Deadline | Wake::External(_) => {}
+    }
+}
+
+/// Tells of a machine check that does not end the program by itself.
+fn machine_check(code: MachineCheckCode) {
+    static SURVIVED: spin::Mutex<Survived> = spin::Mutex::new(Survived::none());
+    if code.contains(MachineCheckCode::WARNING) {
+        // The condition can stay until the power fails, and would end every wait.
+        // SAFETY: what is not enabled needs no preparation.
+        unsafe { Cr14::update(|cr14| cr14.difference(Cr14::WARNING)) };
+    }
+    let verdict = SURVIVED.lock().note(code);
+    match verdict {
+        Verdict::GoOn => {}
+        Verdict::Tell(times) => {
+            let bits = code.bits();
+            log::error!(target: "boot", "machine check: {code}, {bits:016x}, {times} times in a row");
+        }
+        Verdict::Stop => report::fatal_machine_check(),
     }
 }
 

@@ -1,13 +1,15 @@
-//! CHANNEL SUBSYSTEM CALL: switching the multiple-subchannel-set facility on.
+//! CHANNEL SUBSYSTEM CALL: switching the multiple-subchannel-set facility on, and getting event information.
 //!
-//! The command is *set domain attributes*, operation *enable the multiple-subchannel-set facility*.
-//! No public manual has it; the layout is that of Linux (`drivers/s390/cio/chsc.c`).
+//! The commands are *set domain attributes*, operation *enable the multiple-subchannel-set facility*, and *store event information*.
+//! No public manual has them; the layout is that of Linux (`drivers/s390/cio/chsc.c`).
 
 use channel::SubchannelId;
 use s390x::cc::ConditionCode;
 use s390x::io;
-use zerocopy::big_endian::{U16, U32};
+use zerocopy::big_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
+
+use super::EventInformation;
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C, align(4096))]
@@ -27,6 +29,23 @@ struct SetDomainAttributes {
 const _: () = assert!(size_of::<SetDomainAttributes>() == 4096);
 const _: () = assert!(core::mem::offset_of!(SetDomainAttributes, response_length) == 0x400);
 
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C, align(4096))]
+struct StoreEventInformation {
+    length: U16,
+    command: U16,
+    reserved: U32,
+    /// Which notifications are wanted; those of channel I/O always are.
+    types: U64,
+    response_length: U16,
+    response: U16,
+    event: EventInformation,
+    rest: [U32; 1014],
+}
+
+const _: () = assert!(size_of::<StoreEventInformation>() == 4096);
+
+const STORE_EVENT_INFORMATION: u16 = 0x000E;
 const COMMAND: u16 = 0x0031;
 const REQUEST_LENGTH: u16 = 0x0400;
 const ENABLE_SUBCHANNEL_SETS: u16 = 0x0002;
@@ -45,4 +64,15 @@ pub(super) fn enable_subchannel_sets() -> u8 {
     } else {
         0
     }
+}
+
+/// Gets the next event, if the machine has one.
+pub(super) fn event_information() -> Option<EventInformation> {
+    let mut block = StoreEventInformation::new_zeroed();
+    block.length = U16::new(0x0010);
+    block.command = U16::new(STORE_EVENT_INFORMATION);
+    // SAFETY: a page, aligned by its type, with a request as Linux makes it.
+    let cc = unsafe { io::chsc(core::ptr::from_mut(&mut block)) };
+    let done = cc == ConditionCode::Cc0 && block.response.get() == DONE;
+    done.then_some(block.event)
 }

@@ -20,7 +20,14 @@ use window::{ClientAddress, Window};
 use super::chsc;
 use super::pending::PendingInterruptions;
 use crate::css::stock::Stock;
-use crate::css::{OutOfStorage, Patience, Platform, Wake};
+use crate::css::{EventInformation, OutOfStorage, Patience, Platform, Wake};
+
+/// Those that say that channel reports are pending, and all others that are news.
+const MACHINE_CHECKS: Cr14 = Cr14::CHANNEL_REPORT_PENDING
+    .union(Cr14::RECOVERY)
+    .union(Cr14::DEGRADATION)
+    .union(Cr14::EXTERNAL_DAMAGE)
+    .union(Cr14::WARNING);
 
 #[derive(Debug)]
 pub struct Hardware {
@@ -35,8 +42,8 @@ pub struct Hardware {
 }
 
 impl Hardware {
-    /// Takes the channel subsystem, the interruptions of `subclasses` for this CPU, and the machine
-    /// checks that say that channel reports are pending.
+    /// Takes the channel subsystem, the interruptions of `subclasses` for this CPU, and all machine checks that a program can
+    /// enable.
     ///
     /// # Safety
     ///
@@ -45,7 +52,7 @@ impl Hardware {
     ///   subchannels or subclasses.
     pub unsafe fn new(subclasses: Cr6) -> Self {
         // SAFETY: the PSW enables machine checks in the wait alone, which is installed.
-        unsafe { Cr14::update(|cr14| cr14.union(Cr14::CHANNEL_REPORT_PENDING)) };
+        unsafe { Cr14::update(|cr14| cr14.union(MACHINE_CHECKS)) };
         // SAFETY: the same for I/O interruptions.
         unsafe { Cr6::update(|cr6| cr6.difference(Cr6::ALL_SUBCLASSES).union(subclasses)) };
         Self {
@@ -258,6 +265,10 @@ impl Platform for Hardware {
 
     fn use_stock(&mut self, stock: Option<Stock>) -> Option<Stock> {
         core::mem::replace(&mut self.stock, stock)
+    }
+
+    fn event_information(&mut self) -> Option<EventInformation> {
+        chsc::event_information()
     }
 
     fn has_midaws(&mut self) -> bool {

@@ -7,6 +7,7 @@ use s390x::machine_check::MachineCheckCode;
 use thiserror::Error;
 use window::Window;
 
+use super::events::EventInformation;
 use super::stock::Stock;
 
 /// What a driver needs of the machine beyond the I/O instructions.
@@ -77,6 +78,11 @@ pub trait Platform: ChannelSubsystem {
     unsafe fn zero(&mut self, address: u64, length: u32) -> bool {
         let _ = (address, length);
         false
+    }
+
+    /// The next event of the channel subsystem, if it has any.
+    fn event_information(&mut self) -> Option<EventInformation> {
+        None
     }
 
     /// Whether programs may have modified indirect data addressing.

@@ -12,17 +12,24 @@
 
 use liballoc::vec::Vec;
 
-use channel::{DeviceNumber, ReportingSource, SubchannelId};
+use channel::{DeviceNumber, ReportSubject, SubchannelId};
 use s390x::clock::Tod;
+use s390x::machine_check::MachineCheckCode;
+use vcss::trace::TraceEvent;
 
+use super::reports::{self, Report, Task};
 use super::Appliance;
 use crate::control::{Exported, Subject};
-use crate::css::{self, Change, Device, Report};
-use crate::css::{while_serving, Platform};
+use crate::css::{while_serving, Change, Device, Platform};
 
 /// The pause between two tries, in microseconds, and how many times the time that a try took it is at least.
 const PAUSE_US: u64 = 10_000_000;
 const SHARE: u64 = 20;
+/// Reports, and steps of a look at everything, in one turn at most, and how many microseconds they may take until the last one begins.
+const TASKS: usize = 64;
+const TURN_US: u64 = 1_000;
+/// Events of the channel subsystem for one report.
+const EVENTS: usize = 16;
 
 /// What is known of those of which nothing is known.
 #[derive(Debug, Default)]
@@ -36,33 +43,73 @@ pub(super) struct Unknown {
 }
 
 impl Appliance {
-    /// Reads the channel reports, and takes them to those that they are about.
+    /// Reads channel reports, and takes some of them to those that they are about. To be called until there are no more.
     pub(super) fn reports(&mut self, platform: &mut dyn Platform) {
+        self.reports.read(platform);
+        if !self.reports.is_busy() {
+            return;
+        }
         self.plane.proxy.clients.serve_nobody();
-        while let Some(report) = css::next_report(platform) {
-            log::warn!("channel report: {report:?}");
-            match report {
-                Report::Subchannel(id) => self.look_at(platform, id),
-                Report::Overflow => {
-                    // What has gone goes first: it may have come back elsewhere.
-                    let devices = self.inventory.devices().iter();
-                    let known: Vec<_> = devices.map(|device| device.id).collect();
-                    for id in known {
-                        self.look_at(platform, id);
-                    }
-                    css::each_subchannel(platform, |platform, id| {
-                        let mut known = self.inventory.devices().iter();
-                        if !known.any(|device| device.id == id) {
-                            self.look_at(platform, id);
-                        }
-                    });
-                }
-                Report::Other(crw) if crw.source() == ReportingSource::ChannelPath => {
-                    self.plane.proxy.clients.path(platform, crw);
-                }
-                Report::Other(_) => {}
+        let began = platform.now();
+        for _ in 0..TASKS {
+            let Some(task) = self.reports.next(platform, &self.inventory) else {
+                return;
+            };
+            match task {
+                Task::Report(report) => self.report(platform, &report),
+                Task::LookAt(id) => self.look_at(platform, id),
+                Task::Passed => {}
+            }
+            if platform.now().micros_since(began) >= TURN_US {
+                return;
             }
         }
+    }
+
+    /// Takes a report to those that it is about. One by which nothing known changes is logged, and that is all.
+    fn report(&mut self, platform: &mut dyn Platform, report: &Report) {
+        let now = platform.now();
+        self.reports.log(report, now);
+        self.plane.proxy.clients.record(&report.record(now));
+        match report.said.subject() {
+            ReportSubject::Subchannel(id) => self.look_at(platform, id),
+            ReportSubject::ChannelPath(_) => {
+                self.plane.proxy.clients.path(platform, report.said.first);
+            }
+            ReportSubject::EventInformation => self.events(platform),
+            ReportSubject::ChannelSubsystem => self.reports.look_at_everything(),
+            ReportSubject::Monitoring
+            | ReportSubject::ConfigurationAlert
+            | ReportSubject::Unknown => {}
+        }
+    }
+
+    /// Gets what the channel subsystem has to say. If that is too much for one turn, the rest is made up for by a look at everything.
+    fn events(&mut self, platform: &mut dyn Platform) {
+        for _ in 0..EVENTS {
+            let Some(event) = platform.event_information() else {
+                return;
+            };
+            log::warn!("channel-subsystem event: {event}");
+            if event.changes_something() {
+                self.reports.look_at_everything();
+            }
+            if !event.has_more() {
+                return;
+            }
+        }
+        self.reports.look_at_everything();
+    }
+
+    /// A machine check has ended the sleep, one that the program survives.
+    pub(super) fn machine_check(&mut self, platform: &mut dyn Platform, code: MachineCheckCode) {
+        if !code.is_report_alone() {
+            let now = platform.now();
+            let words = [code.bits(), 0, 0];
+            let record = reports::event(TraceEvent::MachineCheck, 0, words, now);
+            self.plane.proxy.clients.record(&record);
+        }
+        self.reports.expect();
     }
 
     /// Something has happened to a subchannel. Clients wait meanwhile.

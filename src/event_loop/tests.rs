@@ -5,6 +5,7 @@ mod constant;
 mod dead;
 mod leaving;
 mod lending;
+mod reports;
 mod resized;
 mod run;
 mod suspects;
@@ -146,7 +147,21 @@ impl Fixture {
 
     fn report(&mut self, id: SubchannelId) {
         self.machine.report(id);
+        self.hear_reports();
+    }
+
+    /// Reports were lost.
+    fn lose_reports(&mut self) {
+        self.machine.lose_reports();
+        self.hear_reports();
+    }
+
+    /// The appliance deals with all reports there are.
+    fn hear_reports(&mut self) {
         self.appliance.reports(&mut self.machine);
+        while self.appliance.reports.is_busy() {
+            self.appliance.reports(&mut self.machine);
+        }
     }
 
     /// Another device is on the subchannel now; nobody has heard of it.
@@ -298,8 +313,7 @@ fn devices_that_have_changed_places_are_told_apart_after_lost_reports() {
     fixture.exchange(other, GIVEN);
     // And one more, of which nobody hears either.
     fixture.machine.attach(0, 0x201, terminal());
-    fixture.machine.lose_reports();
-    fixture.appliance.reports(&mut fixture.machine);
+    fixture.lose_reports();
     let expected = [(OTHER, 2, Some(1)), (GIVEN, 3, Some(0)), (0x201, 4, None)];
     assert_eq!(fixture.listed()[2..], expected);
 }
@@ -449,8 +463,7 @@ fn two_disks_that_have_changed_places_are_both_found() {
     let ids = [1, 2].map(|number| SubchannelId::new(0, number).unwrap());
     fixture.exchange(ids[0], 0x101);
     fixture.exchange(ids[1], DISK);
-    fixture.machine.lose_reports();
-    fixture.appliance.reports(&mut fixture.machine);
+    fixture.lose_reports();
     fixture.later(0);
     fixture.later(4_000_000);
     fixture.later(4_000_000);

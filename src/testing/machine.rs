@@ -1,6 +1,7 @@
 //! Storage, a clock, and the channel subsystem. Storage is numbered from 0 like the real one, wherever the test's process has it.
 
 mod platform;
+mod storm;
 
 use std::boxed::Box;
 use std::cell::{Cell, RefCell};
@@ -15,12 +16,13 @@ use channel::{
 };
 use window::{ClientAddress, Window};
 
+use self::storm::Storm;
 use super::port::{Fault, Front, Port};
 use super::storage::Storage;
 use super::unit::Unit;
 use super::virtio::{Signal, Virtio};
 use crate::css::stock::Stock;
-use crate::css::{Patience, Wake};
+use crate::css::{EventInformation, Patience, Wake};
 
 /// When the channel works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +41,10 @@ pub struct Machine {
     pub pace: Pace,
     pub subchannels: BTreeMap<SubchannelId, Port>,
     pub reports: VecDeque<Crw>,
+    /// Reports that come as time goes by.
+    pub storm: Option<Storm>,
+    /// Events of the channel subsystem.
+    pub events: VecDeque<EventInformation>,
     /// Interruptions of adapters, and those that were taken for somebody else.
     pending: VecDeque<IoInterruption>,
     /// How often a driver slept.
@@ -87,6 +93,8 @@ impl Machine {
             pace: Pace::Within,
             subchannels: BTreeMap::new(),
             reports: VecDeque::new(),
+            storm: None,
+            events: VecDeque::new(),
             pending: VecDeque::new(),
             sleeps: 0,
             serving: false,
@@ -446,6 +454,7 @@ impl ChannelSubsystem for Machine {
     }
 
     fn channel_report(&mut self) -> Option<Crw> {
-        self.reports.pop_front()
+        let reported = self.reports.pop_front();
+        reported.or_else(|| self.blow())
     }
 }

@@ -1,5 +1,7 @@
 //! Channel-report words (*Principles of Operation*, chapter 17, "Channel report").
 
+use core::fmt;
+
 use crate::SubchannelId;
 
 bitflags::bitflags! {
@@ -7,9 +9,9 @@ bitflags::bitflags! {
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct CrwFlags: u32 {
         const SOLICITED = 0x4000_0000;
-        /// Overflow: reports before this one were lost.
+        /// Overflow: since this word became pending, others were lost. What it says itself is true.
         const OVERFLOW = 0x2000_0000;
-        /// Chained: the next report belongs to this one.
+        /// Chained: the next word belongs to this report. Without meaning where words were lost.
         const CHAINED = 0x1000_0000;
         /// Ancillary report.
         const ANCILLARY = 0x0080_0000;
@@ -18,7 +20,7 @@ bitflags::bitflags! {
 
 /// A field whose values have names, each with its code, and the other values of its bits.
 macro_rules! field {
-    ($(#[$doc:meta])* $name:ident, $bits:literal: $($(#[$of:meta])* $value:ident = $code:literal,)+) => {
+    ($(#[$doc:meta])* $name:ident, $bits:literal: $($(#[$of:meta])* $value:ident = $code:literal $text:literal,)+) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum $name {
@@ -44,35 +46,45 @@ macro_rules! field {
                 }
             }
         }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match self {
+                    $(Self::$value => f.write_str($text),)+
+                    Self::Other(code) => write!(f, concat!(stringify!($name), " {:02x}"), code),
+                }
+            }
+        }
     };
 }
 
 field! {
     /// Reporting-source code.
     ReportingSource, 0x0F:
-    Monitoring = 2,
+    Monitoring = 2 "monitoring facility",
     /// The source id is its number.
-    Subchannel = 3,
+    Subchannel = 3 "subchannel",
     /// The source id is its chpid.
-    ChannelPath = 4,
-    ConfigurationAlert = 9,
-    ChannelSubsystem = 11,
+    ChannelPath = 4 "channel path",
+    ConfigurationAlert = 9 "configuration-alert facility",
+    ChannelSubsystem = 11 "channel subsystem",
 }
 
 field! {
     /// Error-recovery code: the state of the reporting source.
     RecoveryCode, 0x3F:
     /// Ask with CHSC.
-    EventInformation = 0,
-    Available = 1,
-    Initialized = 2,
-    TemporaryError = 3,
+    EventInformation = 0 "event information pending",
+    Available = 1 "available",
+    Initialized = 2 "initialized",
+    TemporaryError = 3 "temporary error",
     /// Of a subchannel: look at it anew with STORE SUBCHANNEL.
-    ParametersInitialized = 4,
-    Terminal = 5,
-    PermanentErrorNotInitialized = 6,
-    PermanentErrorInitialized = 7,
-    ParametersModified = 8,
+    ParametersInitialized = 4 "installed parameters initialized",
+    Terminal = 5 "terminal",
+    PermanentErrorNotInitialized = 6 "permanent error, not initialized",
+    PermanentErrorInitialized = 7 "permanent error, initialized",
+    ParametersModified = 8 "installed parameters modified",
+    ParametersRestored = 10 "installed parameters restored",
 }
 
 /// A channel-report word.

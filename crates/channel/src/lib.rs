@@ -24,6 +24,9 @@
 #[cfg(feature = "model")]
 extern crate alloc;
 
+#[cfg(test)]
+extern crate std;
+
 // What the manual calls as it is called here needs no more words.
 #[allow(missing_docs)]
 mod ccw;
@@ -38,6 +41,7 @@ mod irb;
 pub mod model;
 #[allow(missing_docs)]
 mod orb;
+mod report;
 #[allow(missing_docs)]
 mod schib;
 #[allow(missing_docs)]
@@ -51,6 +55,7 @@ pub use esw::{Emw, Erw, ErwFlags, Esw};
 pub use idaw::{Idaw1, Idaw2, Midaw, MidawFlags};
 pub use irb::{Ecw, Irb};
 pub use orb::{IdawFormat, OperandException, Orb, OrbFlags, OrbMode};
+pub use report::{ChannelReport, Subject as ReportSubject};
 pub use schib::{Pmcw, PmcwCharacteristics, PmcwFlags, Schib};
 pub use scsw::{
     ActivityControl, DeviceStatus, FunctionControl, Scsw, ScswFlags, StatusControl,

@@ -84,6 +84,14 @@ bitflags! {
     pub struct Cr14: u64 {
         /// Bit 35: machine checks that say "channel reports are pending".
         const CHANNEL_REPORT_PENDING = 1 << (63 - 35);
+        /// Bit 36: those that say "it has been put right".
+        const RECOVERY = 1 << (63 - 36);
+        /// Bit 37: those that say "the machine is slower from now on".
+        const DEGRADATION = 1 << (63 - 37);
+        /// Bit 38: those that say "something outside the CPU is damaged".
+        const EXTERNAL_DAMAGE = 1 << (63 - 38);
+        /// Bit 39: those that say "power is about to fail". The condition can stay for long.
+        const WARNING = 1 << (63 - 39);
         /// The other bits stay as they are.
         const _ = !0;
     }

@@ -43,8 +43,8 @@ pub struct TraceEntry {
     pub reserved: u8,
     /// Index of the client that it was done for, or [`TraceEntry::NO_CLIENT`].
     pub client: U16,
-    /// START: words 0 to 2 of the ORB. Interruption and TEST: the SCSW, then words 0 and 1 of the ESW. Recovery: see
-    /// `docs/protocol.md`. Else zero.
+    /// START: words 0 to 2 of the ORB. Interruption and TEST: the SCSW, then words 0 and 1 of the ESW. Recovery, report and
+    /// machine check: see `docs/protocol.md`. Else zero.
     pub words: [U32; 5],
     /// Zero.
     pub reserved2: [u8; 20],
@@ -109,15 +109,19 @@ pub enum TraceEvent {
     TimeOut,
     /// 0x25: a disk's driver deals with a program that did not end as it should.
     Recovery,
+    /// 0x26: a channel report.
+    Report,
+    /// 0x27: a machine check that says more than that channel reports are pending.
+    MachineCheck,
 }
 
 impl TraceEvent {
     const OWN: u16 = 0x80;
     /// Those without an instruction.
     #[rustfmt::skip]
-    const PLAIN: [Self; 9] = [
+    const PLAIN: [Self; 11] = [
         Self::Online, Self::Offline, Self::Reset, Self::Interruption, Self::Path, Self::Gone, Self::Back, Self::TimeOut,
-        Self::Recovery,
+        Self::Recovery, Self::Report, Self::MachineCheck,
     ];
 
     /// The number in an area.
@@ -134,6 +138,8 @@ impl TraceEvent {
             Self::Back => 0x23,
             Self::TimeOut => 0x24,
             Self::Recovery => 0x25,
+            Self::Report => 0x26,
+            Self::MachineCheck => 0x27,
         }
     }
 

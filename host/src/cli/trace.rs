@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use channel::SubchannelId;
+use channel::{ChannelReport, Crw, SubchannelId};
 use chrono::DateTime;
+use s390x::machine_check::MachineCheckCode;
 use serde::Serialize;
 use vcss::trace::{DriverState, TraceEvent};
 
@@ -29,6 +30,8 @@ pub struct RecordView {
     cc: Option<u8>,
     /// Words of an ORB (`start`), or of SCSW and ESW (`interruption`, `test`), hexadecimal.
     words: Vec<String>,
+    /// What a channel report or a machine check says, by its names.
+    says: Option<String>,
 }
 
 impl TraceView {
@@ -43,6 +46,7 @@ impl TraceView {
 impl RecordView {
     fn new(record: TraceRecord) -> Self {
         let id = SubchannelId::from_word(record.subchannel);
+        let says = says(record.event, &record.words);
         let words = record.words.iter();
         Self {
             number: record.number,
@@ -57,7 +61,27 @@ impl RecordView {
             after: state(record.after),
             cc: record.cc,
             words: words.map(|word| format!("{word:08x}")).collect(),
+            says,
         }
+    }
+}
+
+/// What a channel report or a machine check says.
+fn says(number: u16, words: &[u32]) -> Option<String> {
+    let [first, second, ..] = *words else {
+        return None;
+    };
+    match TraceEvent::from_number(number)? {
+        TraceEvent::Report => {
+            let mut words = [first, second].into_iter().filter(|word| *word != 0);
+            let report = ChannelReport::take(|| words.next().map(Crw))?;
+            Some(report.to_string())
+        }
+        TraceEvent::MachineCheck => {
+            let bits = u64::from(first) << 32 | u64::from(second);
+            Some(MachineCheckCode::from_bits_retain(bits).to_string())
+        }
+        _ => None,
     }
 }
 
@@ -67,6 +91,7 @@ fn event(number: u16) -> String {
         Some(TraceEvent::Request(this)) => word(&this),
         Some(TraceEvent::Own(this)) => format!("own {}", word(&this)),
         Some(TraceEvent::TimeOut) => "time-out".into(),
+        Some(TraceEvent::MachineCheck) => "machine check".into(),
         Some(other) => word(&other),
         None => format!("event {number:#x}"),
     }
@@ -108,13 +133,32 @@ impl fmt::Display for RecordView {
             self.event,
             self.cc.map_or_else(|| "-".to_owned(), |cc| cc.to_string()),
         )?;
-        write!(f, "  {}", self.words.join(" "))
+        write!(f, "  {}", self.words.join(" "))?;
+        match &self.says {
+            Some(says) => write!(f, "  {says}"),
+            None => Ok(()),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn channel_reports_and_machine_checks_are_read_by_their_names() {
+        let says = |event: TraceEvent, first, second| {
+            let words = [first, second, 1, 0, 0];
+            super::says(event.number(), &words)
+        };
+        let report = says(TraceEvent::Report, 0x1384_1234, 0x0384_0020);
+        let text = "subchannel 0.2.1234: installed parameters initialized";
+        assert_eq!(report.as_deref(), Some(text));
+        let check = says(TraceEvent::MachineCheck, 0x2040_0F1D, 0x4033_0000);
+        let text = "system recovery, channel report pending";
+        assert_eq!(check.as_deref(), Some(text));
+        assert_eq!(says(TraceEvent::Path, 1, 2), None);
+    }
 
     #[test]
     fn the_time_of_a_record_can_be_compared_with_the_log() {

@@ -112,8 +112,7 @@ fn after_the_second_death_it_is_out_of_service_and_nobody_else() {
     assert_eq!(fixture.ask(0, Instruction::Modify), Some(0));
     // Its device is kept for it, whatever is reported.
     fixture.report(id);
-    fixture.machine.lose_reports();
-    fixture.appliance.reports(&mut fixture.machine);
+    fixture.lose_reports();
     let listed = fixture.listed();
     let of = |number| listed.iter().find(|entry| entry.0 == number).unwrap().2;
     assert_eq!((of(GIVEN), of(OTHER)), (Some(0), Some(1)));

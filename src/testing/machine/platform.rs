@@ -6,7 +6,7 @@ use window::{ClientAddress, Window};
 
 use super::{Machine, Pace};
 use crate::css::stock::Stock;
-use crate::css::{OutOfStorage, Patience, Platform, Wake};
+use crate::css::{EventInformation, OutOfStorage, Patience, Platform, Wake};
 
 impl Platform for Machine {
     fn notify(&mut self, id: SubchannelId, queue: u16, cookie: i64) -> i64 {
@@ -89,6 +89,10 @@ impl Platform for Machine {
     unsafe fn zero(&mut self, address: u64, length: u32) -> bool {
         let place = ClientAddress::new(address);
         self.storage.fill(place, length.into(), 0).is_ok()
+    }
+
+    fn event_information(&mut self) -> Option<EventInformation> {
+        self.events.pop_front()
     }
 
     fn has_midaws(&mut self) -> bool {
