@@ -16,8 +16,8 @@
 //!
 //! # Limits
 //!
-//! I/O subchannels only, in command mode. Channel paths are used as the SCHIB has them: no path
-//! verification, no path groups. Channel-subsystem image 0.
+//! I/O subchannels only, in command mode. Channel paths are used as the SCHIB has them, and its masks are kept ([`PathMasks`]): no
+//! path verification, no path groups. Channel-subsystem image 0.
 //!
 //! # The rule
 //!
@@ -34,6 +34,7 @@ mod events;
 #[cfg(target_arch = "s390x")]
 mod hardware;
 mod inventory;
+mod paths;
 #[cfg(any(target_arch = "s390x", test))]
 mod pending;
 mod platform;
@@ -45,6 +46,7 @@ pub use events::EventInformation;
 #[cfg(target_arch = "s390x")]
 pub use hardware::Hardware;
 pub use inventory::{discover, each_subchannel, Change, Inventory};
+pub use paths::PathMasks;
 pub use platform::{has_room, while_serving, within, OutOfStorage, Patience, Platform, Wake};
 pub use program::{run_program, ProgramError, Sense};
 
@@ -60,10 +62,7 @@ pub struct Device {
     pub number: DeviceNumber,
     /// The paths that can be used.
     pub path_mask: u8,
-    pub pim: u8,
-    pub pam: u8,
-    pub pom: u8,
-    pub chpids: [u8; 8],
+    pub paths: PathMasks,
     pub is_queued: bool,
     pub identity: Result<SenseId, IdentityError>,
     /// Programs run within START SUBCHANNEL, as far as anybody knows: none has been seen to run while the CPU went on. So it is with

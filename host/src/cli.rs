@@ -3,6 +3,7 @@
 mod client_args;
 mod commands;
 mod lscss;
+mod paths;
 mod program;
 mod reload;
 mod status;
@@ -26,10 +27,10 @@ use dasd_tools::mkipl::{mkipl, Overwrite};
 use serde::Serialize;
 use tracing::level_filters::LevelFilter;
 
-use self::commands::{Ccw, Cli, Command, Dasdfmt, Dasdview, Device, Disk, Reserve};
+use self::commands::{Ccw, Cli, Command, Daemon, Dasdfmt, Dasdview, Device, Disk, Reserve};
 use self::trace::TraceView;
 use self::view::{OutcomeView, SchibView};
-use crate::api::{ask, follow, Function, Outcome, Program, Request, Status};
+use crate::api::{ask, follow, Function, Outcome, OwnedDevice, Program, Request, Status};
 use crate::config::Config;
 use crate::store::Store;
 use crate::sys::print;
@@ -85,6 +86,11 @@ fn run(command: Command) -> Result<ExitCode> {
     }
 }
 
+/// The subchannels that the appliance owns.
+fn owned(daemon: &Daemon) -> Result<Vec<OwnedDevice>> {
+    Ok(ask::<Status>(&daemon.config, &Request::Status)?.devices)
+}
+
 fn carry_out(command: Command) -> Result<()> {
     match command {
         Command::Up(_) | Command::Keep { .. } => Ok(()),
@@ -110,8 +116,21 @@ fn carry_out(command: Command) -> Result<()> {
             show(&status, this.json, || status::table(&status))
         }
         Command::Lscss(this) => {
-            let devices = ask::<Status>(&this.daemon.config, &Request::Status)?.devices;
-            show(&devices, this.json, || lscss::lscss(&devices))
+            let devices = owned(&this.show.daemon)?;
+            let columns = lscss::Columns {
+                avail: this.avail,
+                vpm: this.vpm,
+            };
+            show(&devices, this.show.json, || lscss::lscss(&devices, columns))
+        }
+        Command::Lschp(this) => {
+            let paths = paths::channel_paths(&owned(&this.daemon)?);
+            show(&paths, this.json, || paths::lschp(&paths))
+        }
+        Command::Lspaths { device: this, json } => {
+            let devices = owned(&this.daemon)?;
+            let device = paths::find(&devices, &this.device)?;
+            show(device, json, || paths::lspaths(device))
         }
         Command::Ccw(this) => ccw(this),
         Command::Schib { device: this, json } => {

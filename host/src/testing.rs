@@ -266,6 +266,9 @@ pub fn owned_device(device: &str, cu_type: u16) -> OwnedDevice {
         pim: Hex(0x80),
         pam: Hex(0x80),
         pom: Hex(0xFF),
+        lpm: Hex(0x80),
+        lpum: Hex(0),
+        pnom: Hex(0),
         chpids: [1, 0, 0, 0, 0, 0, 0, 0],
     }
 }

@@ -17,6 +17,8 @@ pub struct PassedThrough {
     pub id: SubchannelId,
     pub device: DeviceNumber,
     pub state: DriverState,
+    /// How often status or a condition code said that a path is not operational; wraps.
+    pub path_troubles: u16,
 }
 
 /// The entry of a device: which disk it is, and who drives it.
@@ -39,7 +41,7 @@ pub fn listed(
         || (control::Device::NO_DISK, DiskState::default()),
         |(number, state)| (number as u16, *state),
     );
-    let done = state.recoveries;
+    let (done, paths) = (state.recoveries, device.paths);
     control::Device {
         subchannel: device.id.word().into(),
         device: device.number.number.into(),
@@ -51,15 +53,15 @@ pub fn listed(
         dev_type: identity.dev_type,
         disk: number.into(),
         sectors: state.sectors.into(),
-        pim: device.pim,
-        pam: device.pam,
-        pom: device.pom,
+        pim: paths.pim,
+        pam: paths.pam,
+        pom: paths.pom,
         state: driver.map_or(DriverState::Standby, |driver| driver.state) as u8,
         client: driver
             .map_or(control::Device::NO_CLIENT, |driver| driver.client)
             .into(),
         index: driver.map_or(0, |driver| driver.index).into(),
-        chpids: device.chpids,
+        chpids: paths.chpids,
         recoveries: control::Recoveries {
             retries: done.retries.into(),
             other_paths: done.other_paths.into(),
@@ -67,6 +69,12 @@ pub fn listed(
             timeouts: done.timeouts.into(),
             failures: done.failures.into(),
         },
-        reserved: [0; 4],
+        lpm: paths.lpm,
+        lpum: paths.lpum,
+        pnom: paths.pnom,
+        path_flags: match paths.pno {
+            true => control::Device::PATH_NOT_OPERATIONAL,
+            false => 0,
+        },
     }
 }

@@ -13,7 +13,7 @@ use vcss::{plan, Area};
 use window::Window;
 
 use super::{listed, Control, Storage, Subject};
-use crate::css::Device;
+use crate::css::{Device, PathMasks};
 use crate::driver::block::Recoveries;
 use crate::driver::disk::DiskState;
 
@@ -96,10 +96,12 @@ fn device(subchannel: u16, number: u16) -> Device {
         id: SubchannelId::new(0, subchannel).unwrap(),
         number: DeviceNumber { set: 0, number },
         path_mask: 0xC0,
-        pim: 0xC0,
-        pam: 0xC0,
-        pom: 0xC0,
-        chpids: [0; 8],
+        paths: PathMasks {
+            pim: 0xC0,
+            pam: 0xC0,
+            pom: 0xC0,
+            ..PathMasks::default()
+        },
         is_queued: false,
         runs_within_start: false,
         identity: Ok(SenseId::default()),

@@ -19,7 +19,7 @@ use channel::{DeviceNumber, PmcwFlags, Schib, SubchannelId};
 use s390x::clock::Tod;
 use window::Window;
 
-use super::{disable, enable, path_mask, Device, IdentityError};
+use super::{disable, enable, path_mask, Device, IdentityError, PathMasks};
 use crate::css::{within, Channel, OutOfStorage, Patience, Platform};
 
 /// Interruption subclass of a subchannel while it is asked what it is.
@@ -111,8 +111,12 @@ impl Inventory {
     pub fn log(&self) {
         log::info!(target: "css", "Device   Subchan.  CU Type DevType PIM CHPIDs");
         for device in &self.devices {
-            let (number, id, paths, [chpid, ..]) =
-                (device.number, device.id, device.path_mask, device.chpids);
+            let (number, id, paths, [chpid, ..]) = (
+                device.number,
+                device.id,
+                device.path_mask,
+                device.paths.chpids,
+            );
             match &device.identity {
                 Ok(identity) => log::info!(
                     target: "css",
@@ -139,6 +143,27 @@ impl Inventory {
 
     pub fn find(&self, number: DeviceNumber) -> Option<&Device> {
         self.devices.iter().find(|device| device.number == number)
+    }
+
+    /// Reads the masks of the paths to a known device again, whoever uses it.
+    pub fn look_at_paths(&mut self, platform: &mut dyn Platform, id: SubchannelId) {
+        let mut devices = self.devices.iter_mut();
+        let Some(device) = devices.find(|device| device.id == id) else {
+            return;
+        };
+        let schib = platform.store(id).ok();
+        let is_it = |schib: &Schib| {
+            schib.pmcw.has_device() && schib.pmcw.device.get() == device.number.number
+        };
+        let Some(schib) = schib.filter(is_it) else {
+            return;
+        };
+        let paths = PathMasks::of(&schib);
+        if paths != device.paths {
+            paths.log_changes(&device.paths, device.number);
+            device.paths = paths;
+            self.changed = true;
+        }
     }
 
     /// Looks what is on a subchannel that nobody uses; a device there is asked what it is, and left disabled.
@@ -183,10 +208,7 @@ impl Inventory {
                 number: schib.pmcw.device.get(),
             },
             path_mask: path_mask(schib),
-            pim: schib.pmcw.pim,
-            pam: schib.pmcw.pam,
-            pom: schib.pmcw.pom,
-            chpids: schib.pmcw.chpid,
+            paths: PathMasks::of(schib),
             is_queued: schib.pmcw.flags().contains(PmcwFlags::QDIO),
             identity: Err(IdentityError::NotAsked),
             runs_within_start: true,

@@ -73,7 +73,8 @@ impl Appliance {
         self.plane.proxy.clients.record(&report.record(now));
         match report.said.subject() {
             ReportSubject::Subchannel(id) => self.look_at(platform, id),
-            ReportSubject::ChannelPath(_) => {
+            ReportSubject::ChannelPath(chpid) => {
+                self.look_at_path(platform, chpid);
                 self.plane.proxy.clients.path(platform, report.said.first);
             }
             ReportSubject::EventInformation => self.events(platform),
@@ -81,6 +82,23 @@ impl Appliance {
             ReportSubject::Monitoring
             | ReportSubject::ConfigurationAlert
             | ReportSubject::Unknown => {}
+        }
+    }
+
+    /// Something has happened to a channel path: each device that has it is looked at.
+    fn look_at_path(&mut self, platform: &mut dyn Platform, chpid: u8) {
+        let devices = self.inventory.devices().iter();
+        let have_it = devices.filter(|device| device.paths.of_chpid(chpid) != 0);
+        let ids: Vec<_> = have_it.map(|device| device.id).collect();
+        for id in ids {
+            self.inventory.look_at_paths(platform, id);
+        }
+    }
+
+    /// Looks at the paths again of which status or recovery has said that they do not work.
+    pub(super) fn tend_paths(&mut self, platform: &mut dyn Platform) {
+        while let Some(id) = self.published.take_doubtful() {
+            self.inventory.look_at_paths(platform, id);
         }
     }
 
@@ -120,6 +138,7 @@ impl Appliance {
     }
 
     fn look_while_serving(&mut self, platform: &mut dyn Platform, id: SubchannelId) {
+        self.inventory.look_at_paths(platform, id);
         let mut is_driven = false;
         for disk in &mut self.plane.disks {
             if disk.id == Some(id) {

@@ -3,6 +3,8 @@
 use liballoc::vec::Vec;
 
 use super::data_plane::DataPlane;
+use channel::SubchannelId;
+
 use crate::control::{listed, Control, PassedThrough};
 use crate::css::Inventory;
 use crate::driver::disk::DiskState;
@@ -11,9 +13,16 @@ use crate::driver::disk::DiskState;
 pub(super) struct Published {
     disks: Vec<DiskState>,
     drivers: Vec<PassedThrough>,
+    /// Subchannels with a path that did not work, since somebody asked.
+    doubtful: Vec<SubchannelId>,
 }
 
 impl Published {
+    /// The next subchannel whose paths are to be looked at again.
+    pub(super) fn take_doubtful(&mut self) -> Option<SubchannelId> {
+        self.doubtful.pop()
+    }
+
     /// Publishes the list of owned devices, if anything of it has changed: whose they are, and what was done to get requests through.
     pub(super) fn show_devices(
         &mut self,
@@ -21,15 +30,23 @@ impl Published {
         inventory: &mut Inventory,
         plane: &mut DataPlane,
     ) {
-        let Self { disks, drivers } = self;
+        let Self {
+            disks,
+            drivers,
+            doubtful,
+        } = self;
         let mut changed = inventory.take_changed();
         disks.resize(plane.disks.len(), DiskState::default());
         for (disk, shown) in plane.disks.iter_mut().zip(&mut *disks) {
             let state = disk.state();
-            if core::mem::replace(shown, state) == state {
+            let before = core::mem::replace(shown, state);
+            if before == state {
                 continue;
             }
             changed = true;
+            if before.recoveries != state.recoveries {
+                doubtful.extend(state.id);
+            }
             while let Some(record) = disk.driver.dasd().and_then(|dasd| dasd.incident()) {
                 plane.proxy.clients.record(&record);
             }
@@ -37,6 +54,11 @@ impl Published {
         let proxy = &plane.proxy;
         if !proxy.clients.drivers().eq(drivers.iter().copied()) {
             changed = true;
+            for (before, now) in drivers.iter().zip(proxy.clients.drivers()) {
+                if before.id == now.id && before.path_troubles != now.path_troubles {
+                    doubtful.push(now.id);
+                }
+            }
             drivers.clear();
             drivers.extend(proxy.clients.drivers());
         }

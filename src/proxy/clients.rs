@@ -224,6 +224,7 @@ impl Clients {
             id: subject.id(),
             device: subject.device(),
             state: driver_state(subject.state()),
+            path_troubles: subject.path_troubles(),
         })
     }
 

@@ -430,11 +430,19 @@ pub struct Device {
     pub chpids: [u8; 8],
     /// What the driver of a disk has done to get requests through.
     pub recoveries: Recoveries,
-    /// Zero.
-    pub reserved: [u8; 4],
+    /// Logical-path mask, as of the last look; 0 is what an appliance says that does not say it.
+    pub lpm: u8,
+    /// Last-path-used mask, as of the last look.
+    pub lpum: u8,
+    /// Path-not-operational mask, as of the last look.
+    pub pnom: u8,
+    /// [`Device::PATH_NOT_OPERATIONAL`].
+    pub path_flags: u8,
 }
 
 impl Device {
+    /// The status that was pending at the last look said *path not operational*.
+    pub const PATH_NOT_OPERATIONAL: u8 = 0x80;
     /// [`Device::disk`] of what is no disk.
     pub const NO_DISK: u16 = 0xFFFF;
     /// [`Device::client`] of what is passed through to nobody.

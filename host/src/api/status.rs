@@ -169,6 +169,13 @@ pub struct OwnedDevice {
     pub pim: Hex<u8>,
     pub pam: Hex<u8>,
     pub pom: Hex<u8>,
+    /// Logical-path, last-path-used and path-not-operational mask, as of the appliance's last look.
+    #[serde(default)]
+    pub lpm: Hex<u8>,
+    #[serde(default)]
+    pub lpum: Hex<u8>,
+    #[serde(default)]
+    pub pnom: Hex<u8>,
     #[serde(with = "hex::serde")]
     pub chpids: [u8; 8],
 }

@@ -94,7 +94,17 @@ pub enum Command {
     #[command(hide = true, name = UNDERSTANDS)]
     Understands(Written),
     /// List the appliance's subchannels, in the columns of lscss, and who has them
-    Lscss(Show),
+    Lscss(Lscss),
+    /// List the channel paths of the appliance's subchannels, in the columns of lschp
+    Lschp(Show),
+    /// Show the paths to a device, in the layout of CP QUERY PATHS
+    Lspaths {
+        #[command(flatten)]
+        device: Device,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Run a channel program on a subchannel that no client has
     Ccw(Ccw),
     /// Show a subchannel-information block
@@ -174,6 +184,18 @@ pub struct Show {
     /// As JSON
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Lscss {
+    #[command(flatten)]
+    pub show: Show,
+    /// Also show whether the device is available
+    #[arg(long)]
+    pub avail: bool,
+    /// Also show the mask of the paths in use
+    #[arg(long)]
+    pub vpm: bool,
 }
 
 #[derive(Debug, Args)]

@@ -1,33 +1,59 @@
 //! The subchannels for people, in the columns of s390-tools' `lscss`, and who has them.
 
+use super::paths;
 use super::status::aligned;
 use crate::api::OwnedDevice;
 use dasd_tools::reserve::Holder;
 use vcss::control::{DeviceLife, HOST};
 use vcss::trace::DriverState;
 
-const COLUMNS: &str = "Device,Subchan.,DevType,CU Type,Use,PIM,PAM,POM,CHPIDs,Owner";
-
-pub fn lscss(devices: &[OwnedDevice]) -> String {
-    aligned(COLUMNS, devices.iter().map(row))
+/// Which columns there are beside those that there always are.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Columns {
+    pub avail: bool,
+    pub vpm: bool,
 }
 
-fn row(device: &OwnedDevice) -> Vec<String> {
-    let standby = matches!(device.driver, None | Some(DriverState::Standby));
-    let used = device.state == DeviceLife::Online || (device.client.is_some() && !standby);
+pub fn lscss(devices: &[OwnedDevice], columns: Columns) -> String {
+    let vpm = if columns.vpm { ",VPM" } else { "" };
+    let avail = if columns.avail { ",Avail." } else { "" };
+    let head = format!("Device,Subchan.,DevType,CU Type,Use,PIM,PAM,POM{vpm},CHPIDs{avail},Owner");
+    aligned(&head, devices.iter().map(|device| row(device, columns)))
+}
+
+fn row(device: &OwnedDevice, columns: Columns) -> Vec<String> {
     let (first, last) = device.chpids.split_at(device.chpids.len() / 2);
-    vec![
+    let mut row = vec![
         device.device.to_string(),
         device.subchannel.to_string(),
         format!("{}/{}", device.dev_type, device.dev_model),
         format!("{}/{}", device.cu_type, device.cu_model),
-        if used { "yes" } else { "" }.into(),
+        if paths::is_used(device) { "yes" } else { "" }.into(),
         device.pim.to_string(),
         device.pam.to_string(),
         device.pom.to_string(),
-        format!("{} {}", hex::encode(first), hex::encode(last)),
-        owner(device),
-    ]
+    ];
+    row.extend(columns.vpm.then(|| paths::in_use(device).to_string()));
+    row.push(format!("{} {}", hex::encode(first), hex::encode(last)));
+    row.extend(columns.avail.then(|| availability(device).to_owned()));
+    row.push(owner(device));
+    row
+}
+
+/// In the words of Linux.
+fn availability(device: &OwnedDevice) -> &'static str {
+    let gone = [DriverState::Disconnected, DriverState::NotOperational];
+    let is_gone = device.state == DeviceLife::Failed
+        || device.driver.is_some_and(|driver| gone.contains(&driver));
+    if device.reserved == Some(Holder::Other) {
+        "boxed"
+    } else if device.pam.0 & device.lpm.0 == 0 {
+        "no path"
+    } else if is_gone {
+        "no device"
+    } else {
+        "good"
+    }
 }
 
 fn owner(device: &OwnedDevice) -> String {
@@ -74,7 +100,8 @@ mod tests {
             driver: Some(DriverState::Disconnected),
             ..owned_device("0.0.3271", 0x3270)
         };
-        let text = lscss(&[given, left]);
+        let devices = [given, left];
+        let text = lscss(&devices, Columns::default());
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(
             lines[0],
@@ -85,5 +112,38 @@ mod tests {
             "0.0.3270  0.0.0001  0000/00  3270/00  yes  80   80   ff   01000000 00000000  client bare, as 0.0.1000"
         );
         assert!(lines[3].ends_with("host (disconnected)"), "{text}");
+        let both = Columns {
+            avail: true,
+            vpm: true,
+        };
+        let text = lscss(&devices, both);
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(
+            lines[0].contains("  POM  VPM  CHPIDs             Avail.     Owner"),
+            "{text}"
+        );
+        assert!(
+            lines[2].contains("  ff   80   01000000 00000000  good       client bare"),
+            "{text}"
+        );
+        assert!(
+            lines[3].contains("  ff   80   01000000 00000000  no device  host"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_device_is_available_or_it_is_said_why_not() {
+        let good = owned_device("0.0.3270", 0x3270);
+        assert_eq!(availability(&good), "good");
+        let mut boxed = good.clone();
+        boxed.reserved = Some(Holder::Other);
+        assert_eq!(availability(&boxed), "boxed");
+        let mut lost = good.clone();
+        lost.pam.0 = 0x40;
+        assert_eq!(availability(&lost), "no path");
+        let mut failed = good;
+        failed.state = DeviceLife::Failed;
+        assert_eq!(availability(&failed), "no device");
     }
 }

@@ -174,6 +174,9 @@ fn device(shared: &Shared, id: SubchannelId, entry: &control::Device) -> OwnedDe
         pim: Hex(entry.pim),
         pam: Hex(entry.pam),
         pom: Hex(entry.pom),
+        lpm: Hex(entry.lpm),
+        lpum: Hex(entry.lpum),
+        pnom: Hex(entry.pnom),
         chpids: entry.chpids,
     }
 }

@@ -102,6 +102,8 @@ pub struct PassThrough {
     /// What an earlier life of the appliance had shown, and what was in progress, until the subchannel can take it up.
     former: Option<(Schib, FunctionControl)>,
     deadline: Tod,
+    /// How often status or a condition code said that a path is not operational; wraps.
+    path_troubles: u16,
     reports: Deque<Crw, MAX_REPORTS>,
     measured: Measured,
 }
@@ -123,6 +125,7 @@ impl PassThrough {
             held_until: None,
             former: None,
             deadline: Tod::NEVER,
+            path_troubles: 0,
             reports: Deque::new(),
             measured: Measured::default(),
         }
@@ -470,6 +473,10 @@ impl PassThrough {
         } else if self.is_enabled() {
             self.held = (!functions.is_empty()).then(|| status::lost(functions));
         }
+    }
+
+    pub const fn path_troubles(&self) -> u16 {
+        self.path_troubles
     }
 
     pub const fn is_enabled(&self) -> bool {

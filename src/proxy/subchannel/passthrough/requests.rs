@@ -92,7 +92,9 @@ impl PassThrough {
     fn refused(&mut self, refusal: Refusal, ctx: &mut Ctx<'_>) -> Reply {
         self.announced |= refusal == Refusal::StatusPending;
         // If the device is there, the paths are not.
-        let gone = refusal == Refusal::NotOperational && self.stored(ctx).is_none();
+        let not_operational = refusal == Refusal::NotOperational;
+        self.path_troubles = self.path_troubles.wrapping_add(u16::from(not_operational));
+        let gone = not_operational && self.stored(ctx).is_none();
         self.run(if gone { Event::Gone } else { Event::Refused }, ctx);
         refusal.into()
     }
@@ -351,6 +353,9 @@ impl PassThrough {
                 None => return,
             },
         };
+        if scsw.is_about_paths() {
+            self.path_troubles = self.path_troubles.wrapping_add(1);
+        }
         self.program.look(&scsw);
         self.run(event, ctx);
         let words = scsw_words(&scsw);

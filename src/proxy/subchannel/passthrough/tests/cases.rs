@@ -3,7 +3,7 @@
 //!
 //! This file: the subchannel's driver (6 to 36). [`super::more_cases`]: what a client sees of the instructions.
 
-use channel::model::Instruction;
+use channel::model::{Instruction, PathState};
 use channel::{ActivityControl, ChannelSubsystem, FunctionControl, PmcwFlags, StatusControl};
 
 use super::fixture::{Fixture, PROGRAM};
@@ -330,4 +330,39 @@ fn a_subchannel_in_use_is_quiesced_at_bring_up() {
     assert!(irb.scsw.status().contains(StatusControl::PRIMARY));
     assert!(fixture.subject.take_report().is_some());
     assert_eq!(fixture.start(), 0);
+}
+
+#[test]
+fn each_sign_of_a_path_that_does_not_work_is_counted() {
+    let mut fixture = Fixture::enabled();
+    assert_eq!(fixture.start(), 0);
+    fixture.step(Step::Work);
+    fixture.step(Step::End);
+    assert_eq!(fixture.test().0, 0);
+    assert_eq!(fixture.subject.path_troubles(), 0);
+    // Deferred condition code 3.
+    assert_eq!(fixture.start(), 0);
+    fixture.step(Step::NoPath);
+    assert_eq!(fixture.test().0, 0);
+    assert_eq!(fixture.subject.path_troubles(), 1);
+    // One path did not answer, and the other one did.
+    let id = fixture.id;
+    fixture.machine.css.set_path(id, 0, 0x40, PathState::Dead);
+    assert_eq!(fixture.start(), 0);
+    fixture.step(Step::Work);
+    fixture.step(Step::End);
+    let (condition, irb) = fixture.test();
+    assert_eq!((condition, irb.scsw.path_not_operational()), (0, true));
+    assert_eq!(fixture.subject.path_troubles(), 2);
+    // No path is available.
+    for number in [0, 1] {
+        let state = PathState::Unavailable;
+        fixture
+            .machine
+            .css
+            .set_path(id, number, 0x40 + number, state);
+    }
+    assert_eq!(fixture.start(), 3);
+    assert_eq!(fixture.subject.path_troubles(), 3);
+    assert_eq!(fixture.state(), State::Idle, "the device is there");
 }
