@@ -46,7 +46,7 @@ pub use events::EventInformation;
 #[cfg(target_arch = "s390x")]
 pub use hardware::Hardware;
 pub use inventory::{discover, each_subchannel, Change, Inventory};
-pub use paths::PathMasks;
+pub use paths::{each_path, PathMasks};
 pub use platform::{has_room, while_serving, within, OutOfStorage, Patience, Platform, Wake};
 pub use program::{run_program, ProgramError, Sense};
 

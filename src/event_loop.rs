@@ -122,6 +122,8 @@ pub struct Appliance {
     suspects: Suspects,
     unknown: Unknown,
     reports: Reports,
+    /// Some disk has paths that are to be verified.
+    verifies_paths: bool,
     watchdog: Watchdog,
     link: VirtioSerial,
     published: Published,
@@ -184,6 +186,7 @@ impl Appliance {
             suspects,
             unknown: Unknown::default(),
             reports: Reports::default(),
+            verifies_paths: false,
             watchdog,
             link,
             published: Published::default(),

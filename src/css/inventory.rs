@@ -145,25 +145,27 @@ impl Inventory {
         self.devices.iter().find(|device| device.number == number)
     }
 
-    /// Reads the masks of the paths to a known device again, whoever uses it.
-    pub fn look_at_paths(&mut self, platform: &mut dyn Platform, id: SubchannelId) {
+    /// Reads the masks of the paths to a known device again, whoever uses it. Returns whether other paths can be used than before.
+    pub fn look_at_paths(&mut self, platform: &mut dyn Platform, id: SubchannelId) -> bool {
         let mut devices = self.devices.iter_mut();
         let Some(device) = devices.find(|device| device.id == id) else {
-            return;
+            return false;
         };
         let schib = platform.store(id).ok();
         let is_it = |schib: &Schib| {
             schib.pmcw.has_device() && schib.pmcw.device.get() == device.number.number
         };
         let Some(schib) = schib.filter(is_it) else {
-            return;
+            return false;
         };
         let paths = PathMasks::of(&schib);
-        if paths != device.paths {
-            paths.log_changes(&device.paths, device.number);
-            device.paths = paths;
-            self.changed = true;
+        if paths == device.paths {
+            return false;
         }
+        paths.log_changes(&device.paths, device.number);
+        let before = core::mem::replace(&mut device.paths, paths);
+        self.changed = true;
+        before.usable() != paths.usable()
     }
 
     /// Looks what is on a subchannel that nobody uses; a device there is asked what it is, and left disabled.

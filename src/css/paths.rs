@@ -71,10 +71,14 @@ impl PathMasks {
         for (_, chpid) in self.each(self.pnom & !before.pnom) {
             log::warn!("{device}: path {chpid:02x} is not operational");
         }
-        let usable = |masks: &Self| masks.pam & masks.lpm;
-        if usable(self) == 0 && usable(before) != 0 {
+        if self.usable() == 0 && before.usable() != 0 {
             log::error!("{device}: no path is left");
         }
+    }
+
+    /// The paths that programs can be started over.
+    pub const fn usable(&self) -> u8 {
+        self.pam & self.lpm
     }
 
     /// The paths of a mask, each with its identifier.
@@ -82,6 +86,12 @@ impl PathMasks {
         let all = (0..8).map(Pmcw::path_bit).zip(self.chpids);
         all.filter(move |(path, _)| mask & path != 0)
     }
+}
+
+/// The paths of a mask, one by one.
+pub fn each_path(mask: u8) -> impl Iterator<Item = u8> {
+    let all = (0..8).map(Pmcw::path_bit);
+    all.filter(move |path| mask & path != 0)
 }
 
 #[cfg(test)]

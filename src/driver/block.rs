@@ -210,6 +210,21 @@ pub trait BlockDevice {
         let _ = platform;
     }
 
+    /// The masks of its paths are others than before: what runs on a lost path is ended and done again over another one.
+    fn paths_changed(&mut self, platform: &mut dyn Platform) {
+        let _ = platform;
+    }
+
+    /// Whether paths are to be verified before they are used: then [`verify_paths`](Self::verify_paths) is to be called again and again.
+    fn has_unverified_paths(&self) -> bool {
+        false
+    }
+
+    /// Verifies paths, between two programs: until then none is started. That waits, in bounds.
+    fn verify_paths(&mut self, platform: &mut dyn Platform) {
+        let _ = platform;
+    }
+
     /// Lets go of the device for good, nothing being in flight: it is as nobody has it, and has nothing of ours any more. Returns whether
     /// that is sure, so that others can have its storage.
     fn close(&mut self, platform: &mut dyn Platform) -> bool {

@@ -11,6 +11,7 @@
 //! | `incident` | what is said of that to whoever looks |
 //! | `medium` | what is behind the queue: blocks, and the programs that read and write them |
 //! | [`paths`] | the channel paths that are used |
+//! | `verify` | paths that are lost under a program, and those that are found again |
 //! | [`classes`] | what commands do to the state of a chain |
 //! | [`thin`] | tracks that were never formatted |
 //! | [`recovery`] | what is done about a program that did not end as it should |
@@ -44,6 +45,7 @@ pub mod paths;
 mod queue;
 pub mod recovery;
 pub mod thin;
+mod verify;
 
 use channel::{IoInterruption, Irb, Orb, PmcwFlags, SubchannelId};
 use s390x::clock::Tod;
@@ -94,6 +96,17 @@ enum Purpose {
     Format,
 }
 
+bitflags::bitflags! {
+    /// Why no program is started.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    struct Hold: u8 {
+        /// Somebody else is to have the subchannel.
+        const LENDING = 1;
+        /// Paths are to be verified first.
+        const VERIFYING = 2;
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     pub starts: u64,
@@ -112,7 +125,7 @@ pub struct Disk<M> {
     requests: Requests,
     state: State,
     purpose: Purpose,
-    lending: bool,
+    hold: Hold,
     /// Something happened to the subchannel while it was lent: the device may be another one with its number.
     doubtful: bool,
     status: (u8, u8),
@@ -155,7 +168,7 @@ impl<M: Medium> Disk<M> {
             requests: Requests::new(),
             state: State::Idle(platform.now()),
             purpose: Purpose::Requests,
-            lending: false,
+            hold: Hold::empty(),
             doubtful: false,
             status: (0, 0),
             unit_check: Irb::default(),
@@ -293,7 +306,8 @@ impl<M: Medium> BlockDevice for Disk<M> {
     fn kick(&mut self, platform: &mut dyn Platform) {
         match self.state {
             State::Lent | State::GivenUp => {}
-            State::Idle(_) | State::Waiting(_) if self.requests.waiting() == 0 || self.lending => {}
+            State::Idle(_) | State::Waiting(_)
+                if self.requests.waiting() == 0 || !self.hold.is_empty() => {}
             State::Idle(from) | State::Waiting(from) => {
                 if platform.now() >= from {
                     self.start(platform);
@@ -327,7 +341,7 @@ impl<M: Medium> BlockDevice for Disk<M> {
     }
 
     fn arm(&mut self) -> bool {
-        let idle = matches!(self.state, State::Idle(_)) && !self.lending;
+        let idle = matches!(self.state, State::Idle(_)) && !self.hold.contains(Hold::LENDING);
         let startable = idle && self.requests.waiting() > 0;
         self.requests.ended() > 0 || startable
     }
@@ -367,6 +381,18 @@ impl<M: Medium> BlockDevice for Disk<M> {
         }
     }
 
+    fn paths_changed(&mut self, platform: &mut dyn Platform) {
+        self.look_at_paths(platform);
+    }
+
+    fn has_unverified_paths(&self) -> bool {
+        self.hold.contains(Hold::VERIFYING)
+    }
+
+    fn verify_paths(&mut self, platform: &mut dyn Platform) {
+        self.verify(platform);
+    }
+
     fn dasd(&mut self) -> Option<&mut dyn Dasd> {
         Some(self)
     }
@@ -388,7 +414,7 @@ impl<M: Medium> Dasd for Disk<M> {
     }
 
     fn release(&mut self) -> bool {
-        self.lending = true;
+        self.hold |= Hold::LENDING;
         match self.state {
             State::Idle(_) | State::Waiting(_) | State::GivenUp => {
                 self.state = State::Lent;
@@ -403,7 +429,7 @@ impl<M: Medium> Dasd for Disk<M> {
 
     /// Goes on, if the disk is still there, and what it was. One that had been given up gets another try.
     fn resume(&mut self, platform: &mut dyn Platform, volume: Volume) {
-        self.lending = false;
+        self.hold -= Hold::LENDING;
         if self.state != State::Lent {
             return;
         }

@@ -167,15 +167,14 @@ impl Medium for Ckd {
         self.program.drop_prefix()
     }
 
-    fn come_back(
-        &mut self,
-        platform: &mut dyn Platform,
-        path_mask: u8,
-    ) -> Result<(), BringUpError> {
+    fn regroup(&mut self, platform: &mut dyn Platform, path_mask: u8) {
+        group::group(platform, &mut self.channel, path_mask);
+    }
+
+    fn verify(&mut self, platform: &mut dyn Platform) -> Result<(), BringUpError> {
         if Volume::identify(platform, &mut self.channel)? != self.volume {
             return Err(BringUpError::Other("another volume than before"));
         }
-        group::group(platform, &mut self.channel, path_mask);
         Ok(())
     }
 }

@@ -1,12 +1,13 @@
 //! What the subchannel says, and how programs and requests end: well, by the [table](super::recovery) of errors, or because their time is over.
 
 use channel::{FunctionControl, Irb, Refusal, Schib, Tested};
+use s390x::clock::Tod;
 use vcss::trace::{DriverState, TraceEvent};
 
 use super::incident::Cause;
 use super::paths::Paths;
 use super::recovery::{self, Action, Ending};
-use super::{BringUpError, Disk, Medium, Purpose, State};
+use super::{BringUpError, Disk, Hold, Medium, Purpose, State};
 use crate::css::{self, Platform, Sense};
 
 impl<M: Medium> Disk<M> {
@@ -96,13 +97,15 @@ impl<M: Medium> Disk<M> {
         let back = enabled.map_err(BringUpError::Enable).and_then(|schib| {
             let path_mask = css::path_mask(&schib);
             self.medium.channel().enabled(path_mask);
-            self.medium.come_back(platform, path_mask)?;
+            self.medium.verify(platform)?;
+            self.medium.regroup(platform, path_mask);
             Ok(path_mask)
         });
         match back {
             Ok(path_mask) => {
                 log::info!("disk {} is back", self.id);
                 self.paths = Paths::new(path_mask);
+                self.hold -= Hold::VERIFYING;
                 self.state = State::Idle(platform.now());
                 self.recoveries.broken = false;
                 self.note(platform, TraceEvent::Back, DriverState::Idle);
@@ -375,22 +378,30 @@ impl<M: Medium> Disk<M> {
                 self.note(platform, TraceEvent::TimeOut, DriverState::Busy);
                 self.requests.separate();
                 log::warn!("disk {}: missing interruption: halt", self.id);
-                match platform.halt(self.id) {
-                    Ok(()) => {
-                        self.state = State::Halting(deadline);
-                        return;
-                    }
-                    Err(Refusal::NotOperational | Refusal::Operand) => {
-                        return self.give_up(platform, "not operational")
-                    }
-                    // Status came after all.
-                    Err(Refusal::StatusPending) => return self.look(platform),
-                    Err(Refusal::Busy) => recovery::CLEARS,
-                }
+                return self.stop(platform);
             }
             State::Halting(_) => recovery::CLEARS,
             State::Clearing(_, left) => left,
         };
+        self.clear(platform, deadline, clears);
+    }
+
+    /// Has the program that runs be ended: by a halt function, and if that does not do it, by a clear function.
+    #[cold]
+    pub(super) fn stop(&mut self, platform: &mut dyn Platform) {
+        let deadline = platform.now().plus_micros(recovery::STOP_TIMEOUT);
+        match platform.halt(self.id) {
+            Ok(()) => self.state = State::Halting(deadline),
+            Err(Refusal::NotOperational | Refusal::Operand) => {
+                self.give_up(platform, "not operational");
+            }
+            // Status came after all.
+            Err(Refusal::StatusPending) => self.look(platform),
+            Err(Refusal::Busy) => self.clear(platform, deadline, recovery::CLEARS),
+        }
+    }
+
+    fn clear(&mut self, platform: &mut dyn Platform, deadline: Tod, clears: u32) {
         if clears == 0 {
             return self.give_up(platform, "its program cannot be stopped");
         }

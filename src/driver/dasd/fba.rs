@@ -211,7 +211,7 @@ impl Medium for Fixed {
         &mut self.channel
     }
 
-    fn come_back(&mut self, platform: &mut dyn Platform, _: u8) -> Result<(), BringUpError> {
+    fn verify(&mut self, platform: &mut dyn Platform) -> Result<(), BringUpError> {
         if Volume::identify(platform, &mut self.channel)? != self.volume {
             return Err(BringUpError::Other("it is another disk now"));
         }

@@ -52,9 +52,12 @@ pub trait Medium: fmt::Debug {
     fn do_without(&mut self) -> bool {
         false
     }
-    /// The device is there again, over these paths: whether it is what it was.
-    fn come_back(&mut self, platform: &mut dyn Platform, path_mask: u8)
-        -> Result<(), BringUpError>;
+    /// These are the paths of the device from now on.
+    fn regroup(&mut self, _platform: &mut dyn Platform, path_mask: u8) {
+        self.channel().set_path_mask(path_mask);
+    }
+    /// Whether what is there over the paths of the [channel](Self::channel) is what it was.
+    fn verify(&mut self, platform: &mut dyn Platform) -> Result<(), BringUpError>;
 }
 
 /// A medium with tracks that were never formatted: see [`thin`](super::thin).

@@ -9,7 +9,7 @@
 //! The identifier that a path has already is kept: an earlier life of this machine has given it, and only a reset takes it back.
 
 use super::format::{PathGroup, SENSE_PATH_GROUP, SET_PATH_GROUP};
-use crate::css::{Channel, Platform, ProgramError};
+use crate::css::{each_path, Channel, Platform, ProgramError};
 use zerocopy::{FromZeros, IntoBytes};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +42,7 @@ fn try_group(
     mask: u8,
 ) -> Result<Group, ProgramError> {
     let mut id = None;
-    for path in each(mask) {
+    for path in each_path(mask) {
         channel.set_path_mask(path);
         let mut sensed = PathGroup::new_zeroed();
         channel.read(platform, SENSE_PATH_GROUP, sensed.as_mut_bytes())?;
@@ -56,7 +56,7 @@ fn try_group(
     }
     let id = id.unwrap_or_else(|| platform.path_group());
     let mut set = |control| {
-        each(mask).try_for_each(|path| {
+        each_path(mask).try_for_each(|path| {
             channel.set_path_mask(path);
             let group = PathGroup { control, id };
             channel.write(platform, SET_PATH_GROUP, group.as_bytes())
@@ -69,10 +69,4 @@ fn try_group(
         }
         Err(error) => Err(error),
     }
-}
-
-fn each(mask: u8) -> impl Iterator<Item = u8> {
-    (0..8)
-        .map(|number| 0x80 >> number)
-        .filter(move |path| mask & path != 0)
 }

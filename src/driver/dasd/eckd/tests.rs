@@ -2,6 +2,7 @@
 
 mod bring_up;
 mod lending;
+mod lost;
 mod model;
 mod paths;
 mod recovery;

@@ -28,7 +28,7 @@ fn block() -> Vec<u8> {
     (0..BLOCK).map(|at| (at % 251) as u8).collect()
 }
 
-fn good() -> Reply {
+pub(super) fn good() -> Reply {
     Reply::sends(&block())
 }
 
@@ -41,12 +41,16 @@ fn volume() -> StorageControl {
 }
 
 /// A disk whose channel works in steps.
-struct Bench(Fixture);
+pub(super) struct Bench(pub(super) Fixture);
 
 impl Bench {
     /// Over paths X'80' and X'40', or the first only. Reads are answered as `replies` say one by one, then as they should.
     fn new(paths: usize, replies: &[Reply]) -> Self {
-        let mask = if paths == 2 { 0xC0 } else { 0x80 };
+        Self::over(if paths == 2 { 0xC0 } else { 0x80 }, replies)
+    }
+
+    /// Over these paths.
+    pub(super) fn over(mask: u8, replies: &[Reply]) -> Self {
         let (mut machine, device) = machine(volume(), mask);
         machine.pace = Pace::Later;
         let mut fixture = Fixture::open((machine, device), Eckd::open);
@@ -59,7 +63,7 @@ impl Bench {
         self.0.machine.css.inject(id(), fault);
     }
 
-    fn taken(&mut self) -> &[u8] {
+    pub(super) fn taken(&mut self) -> &[u8] {
         &self.0.port().taken
     }
 
@@ -70,7 +74,7 @@ impl Bench {
             .unwrap()
     }
 
-    fn submit(&mut self) -> Result<(), SubmitError> {
+    pub(super) fn submit(&mut self) -> Result<(), SubmitError> {
         self.0.data.fill(ClientAddress::new(0), BLOCK, 0).unwrap();
         let (sector, segments) = (READ * SECTORS, [self.segment()]);
         self.0
@@ -79,7 +83,7 @@ impl Bench {
     }
 
     /// The channel works, and the event loop turns once.
-    fn turn(&mut self) -> Option<Done> {
+    pub(super) fn turn(&mut self) -> Option<Done> {
         self.0.disk.kick(&mut self.0.machine);
         self.0.machine.css.run(1000);
         while let Some(interruption) = self.0.machine.pending_interruption() {
@@ -90,7 +94,7 @@ impl Bench {
     }
 
     /// How what was submitted ends: once, with its data if it ends well.
-    fn ending(&mut self) -> BlockStatus {
+    pub(super) fn ending(&mut self) -> BlockStatus {
         let limit = 3 * u64::from(ATTEMPTS) * PROGRAM_TIMEOUT / TICK;
         let done = (0..limit).find_map(|_| self.turn());
         let done = done.expect("no ending");
@@ -108,7 +112,7 @@ impl Bench {
         done.status
     }
 
-    fn read(&mut self) -> BlockStatus {
+    pub(super) fn read(&mut self) -> BlockStatus {
         self.submit().unwrap();
         self.ending()
     }
