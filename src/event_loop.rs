@@ -12,6 +12,7 @@
 //! | [`data_plane`] | all that is done for a request: a turn, and the sleep |
 //! | `devices` | owned devices that go, come, or come back, or have not said what they are |
 //! | `maintenance` | disks' subchannels in an administrator's hands |
+//! | `paths` | the devices' channel paths |
 //! | `publish` | what the control area says of the owned devices |
 //! | `reports` | channel reports, in their order and a few at a time |
 //! | `suspects` | what it did something for when it died |
@@ -43,6 +44,7 @@ use crate::proxy::Proxy;
 use self::configuration::{Change, Stocks};
 use self::data_plane::{Companion, DataPlane};
 use self::devices::Unknown;
+use self::paths::PathWatch;
 use self::publish::Published;
 use self::reports::Reports;
 use self::suspects::Suspects;
@@ -52,6 +54,7 @@ mod configuration;
 pub mod data_plane;
 mod devices;
 mod maintenance;
+mod paths;
 mod publish;
 mod reports;
 mod suspects;
@@ -122,8 +125,7 @@ pub struct Appliance {
     suspects: Suspects,
     unknown: Unknown,
     reports: Reports,
-    /// Some disk has paths that are to be verified.
-    verifies_paths: bool,
+    path_watch: PathWatch,
     watchdog: Watchdog,
     link: VirtioSerial,
     published: Published,
@@ -186,7 +188,7 @@ impl Appliance {
             suspects,
             unknown: Unknown::default(),
             reports: Reports::default(),
-            verifies_paths: false,
+            path_watch: PathWatch::default(),
             watchdog,
             link,
             published: Published::default(),

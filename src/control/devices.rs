@@ -17,7 +17,7 @@ pub struct PassedThrough {
     pub id: SubchannelId,
     pub device: DeviceNumber,
     pub state: DriverState,
-    /// How often status or a condition code said that a path is not operational; wraps.
+    /// How often a condition code, deferred or not, said that no path is operational; wraps.
     pub path_troubles: u16,
 }
 

@@ -85,48 +85,6 @@ impl Appliance {
         }
     }
 
-    /// Something has happened to a channel path: each device that has it is looked at.
-    fn look_at_path(&mut self, platform: &mut dyn Platform, chpid: u8) {
-        let devices = self.inventory.devices().iter();
-        let have_it = devices.filter(|device| device.paths.of_chpid(chpid) != 0);
-        let ids: Vec<_> = have_it.map(|device| device.id).collect();
-        for id in ids {
-            self.look_at_paths(platform, id);
-        }
-    }
-
-    /// Reads the masks of a device's paths again. If it is a disk, its driver hears of it.
-    fn look_at_paths(&mut self, platform: &mut dyn Platform, id: SubchannelId) {
-        if !self.inventory.look_at_paths(platform, id) {
-            return;
-        }
-        for disk in &mut self.plane.disks {
-            if disk.id == Some(id) && disk.drives(id) {
-                disk.driver.paths_changed(platform);
-                self.verifies_paths |= disk.driver.has_unverified_paths();
-            }
-        }
-    }
-
-    /// Looks at the paths again of which status or recovery has said that they do not work, and verifies those that are back.
-    pub(super) fn tend_paths(&mut self, platform: &mut dyn Platform) {
-        while let Some(id) = self.published.take_doubtful() {
-            self.look_at_paths(platform, id);
-        }
-        if !core::mem::take(&mut self.verifies_paths) {
-            return;
-        }
-        let mut verified = false;
-        for disk in &mut self.plane.disks {
-            // One at a time: the others' clients wait meanwhile.
-            if !verified && disk.driver.has_unverified_paths() {
-                disk.driver.verify_paths(platform);
-                verified = !disk.driver.has_unverified_paths();
-            }
-            self.verifies_paths |= disk.driver.has_unverified_paths();
-        }
-    }
-
     /// Gets what the channel subsystem has to say. If that is too much for one turn, the rest is made up for by a look at everything.
     fn events(&mut self, platform: &mut dyn Platform) {
         for _ in 0..EVENTS {

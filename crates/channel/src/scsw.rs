@@ -210,12 +210,6 @@ impl Scsw {
         self.flags().contains(ScswFlags::PATH_NOT_OPERATIONAL)
     }
 
-    /// Whether it says that some path is not operational, or that none is: by N or by deferred condition code 3.
-    pub const fn is_about_paths(&self) -> bool {
-        let none = 2 << Self::DEFERRED_CC_SHIFT;
-        self.control.get() & (ScswFlags::PATH_NOT_OPERATIONAL.bits() | none) != 0
-    }
-
     /// Sets N.
     pub fn set_path_not_operational(&mut self, on: bool) {
         self.set_flag(ScswFlags::PATH_NOT_OPERATIONAL, on);
@@ -295,9 +289,7 @@ mod tests {
         let mut scsw = Scsw::default();
         scsw.set_ecw_stored(true);
         assert_eq!(scsw.control.get(), 0x0002_0000, "bit 14");
-        assert!(!scsw.is_about_paths());
         scsw.set_path_not_operational(true);
-        assert!(scsw.is_about_paths());
         assert_eq!(scsw.control.get(), 0x0003_0000, "bit 15");
         scsw.set_deferred_cc(3);
         assert_eq!(scsw.as_bytes()[..4], [3, 3, 0, 0]);

@@ -129,3 +129,14 @@ fn each_device_on_a_path_is_looked_at_and_no_other() {
     assert_eq!(far.stores, before);
     assert_eq!(fixture.entry(GIVEN).subchannel.get(), id.word());
 }
+
+#[test]
+fn what_nothing_is_said_of_is_found_in_the_end() {
+    let (mut fixture, id) = Fixture::with_paths(2);
+    fixture.machine.pmcw(id).pnom = 0x80;
+    assert_eq!(fixture.entry(GIVEN).pnom, 0);
+    for _ in 0..3 {
+        fixture.later(1_000_000);
+    }
+    assert_eq!(fixture.entry(GIVEN).pnom, 0x80);
+}

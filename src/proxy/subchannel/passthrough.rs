@@ -102,7 +102,7 @@ pub struct PassThrough {
     /// What an earlier life of the appliance had shown, and what was in progress, until the subchannel can take it up.
     former: Option<(Schib, FunctionControl)>,
     deadline: Tod,
-    /// How often status or a condition code said that a path is not operational; wraps.
+    /// How often a condition code, deferred or not, said that no path is operational; wraps.
     path_troubles: u16,
     reports: Deque<Crw, MAX_REPORTS>,
     measured: Measured,

@@ -348,14 +348,15 @@ impl PassThrough {
             Some(Own::HalfOfSplit) => return,
             Some(Own::Split) => Event::Split,
             Some(Own::Retryable) | None => match status::event_of(&scsw) {
+                Some(Event::DeferredThree) => {
+                    self.path_troubles = self.path_troubles.wrapping_add(1);
+                    Event::DeferredThree
+                }
                 Some(event) => event,
                 // The status has been taken already.
                 None => return,
             },
         };
-        if scsw.is_about_paths() {
-            self.path_troubles = self.path_troubles.wrapping_add(1);
-        }
         self.program.look(&scsw);
         self.run(event, ctx);
         let words = scsw_words(&scsw);

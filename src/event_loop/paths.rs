@@ -1,0 +1,87 @@
+//! The channel paths of the owned devices: looked at when something is said of them, and told to the drivers of disks.
+//!
+//! # Rules
+//!
+//! * Looking takes STORE SUBCHANNEL, which whoever uses the subchannel does not notice.
+//! * Nothing is looked for in the status of each program, which would cost each one. What only such status says, that one path of
+//!   several is not operational, is found by a look at one device after the other, one in a second.
+//! * Paths that are back are verified for one disk at a time: the others' clients wait meanwhile.
+
+use liballoc::vec::Vec;
+
+use channel::SubchannelId;
+use s390x::clock::Tod;
+
+use super::Appliance;
+use crate::css::Platform;
+
+/// Between two looks at devices of which nothing is said, in microseconds.
+const PAUSE_US: u64 = 1_000_000;
+
+#[derive(Debug, Default)]
+pub(super) struct PathWatch {
+    /// Some disk has paths that are to be verified.
+    verifies: bool,
+    /// The next look at a device of which nothing is said.
+    next: Tod,
+    /// Which one was looked at last.
+    last: Option<SubchannelId>,
+}
+
+impl Appliance {
+    /// Something has happened to a channel path: each device that has it is looked at.
+    pub(super) fn look_at_path(&mut self, platform: &mut dyn Platform, chpid: u8) {
+        let devices = self.inventory.devices().iter();
+        let have_it = devices.filter(|device| device.paths.of_chpid(chpid) != 0);
+        let ids: Vec<_> = have_it.map(|device| device.id).collect();
+        for id in ids {
+            self.look_at_paths(platform, id);
+        }
+    }
+
+    /// Reads the masks of a device's paths again. If it is a disk, its driver hears of it.
+    pub(super) fn look_at_paths(&mut self, platform: &mut dyn Platform, id: SubchannelId) {
+        if !self.inventory.look_at_paths(platform, id) {
+            return;
+        }
+        for disk in &mut self.plane.disks {
+            if disk.drives(id) {
+                disk.driver.paths_changed(platform);
+                self.path_watch.verifies |= disk.driver.has_unverified_paths();
+            }
+        }
+    }
+
+    /// Looks at the paths again of which status or recovery has said that they do not work, and verifies those that are back.
+    pub(super) fn tend_paths(&mut self, platform: &mut dyn Platform) {
+        while let Some(id) = self.published.take_doubtful() {
+            self.look_at_paths(platform, id);
+        }
+        let now = platform.now();
+        if now >= self.path_watch.next {
+            self.path_watch.next = now.plus_micros(PAUSE_US);
+            let (last, devices) = (self.path_watch.last, self.inventory.devices().iter());
+            // The next one after the last, and then from the first on.
+            self.path_watch.last = devices
+                .map(|device| device.id)
+                .min_by_key(|&id| (Some(id) <= last, id));
+            if let Some(id) = self.path_watch.last {
+                self.look_at_paths(platform, id);
+            }
+        }
+        if core::mem::take(&mut self.path_watch.verifies) {
+            self.verify_paths(platform);
+        }
+    }
+
+    fn verify_paths(&mut self, platform: &mut dyn Platform) {
+        let mut verified = false;
+        for disk in &mut self.plane.disks {
+            if !verified && disk.driver.has_unverified_paths() {
+                disk.driver.verify_paths(platform);
+                verified = !disk.driver.has_unverified_paths();
+            }
+            self.path_watch.verifies |= disk.driver.has_unverified_paths();
+        }
+    }
+}
