@@ -144,12 +144,16 @@ impl Areas {
                 true => window,
                 false => program_span(&self.clients[index], area, plan::PROGRAM_BYTES),
             };
-            self.describe_client(index, &client.name, area, window, program)?;
+            let flags = match client.path_reports {
+                true => control::Client::PATH_REPORTS,
+                false => 0,
+            };
+            self.describe_client(index, &client.name, area, window, program, flags)?;
         }
         // The daemon's programs and data are all that it has of memory to share.
         let program = program_span(&self.host, layout.host, HOST_PROGRAM_BYTES);
         let host = config.clients.len();
-        self.describe_client(host, HOST, layout.host, program, program)?;
+        self.describe_client(host, HOST, layout.host, program, program, 0)?;
         for (index, disk) in config.disks.iter().enumerate() {
             let device = if disk.is_vacant() {
                 0
@@ -195,13 +199,15 @@ impl Areas {
         area: Span,
         window: Span,
         program: Span,
+        flags: u32,
     ) -> Result<()> {
         let entry = control::Client {
             name: name(client)?,
             area: area.extent(),
             window: window.extent(),
             program: program.extent(),
-            reserved: [0; 48],
+            flags: flags.into(),
+            reserved: [0; 44],
         };
         self.put(index, &entry)
     }

@@ -271,6 +271,8 @@ pub struct Client {
     pub memory: u64,
     /// Whose members may connect to its sockets, besides the daemon's own user.
     pub group: Option<Gid>,
+    /// Whether it gets a channel report at once when a channel path of its subchannels is lost or found.
+    pub path_reports: bool,
     /// What it is given of disks, in the order of its virtual subchannels.
     pub exports: Vec<Export>,
     /// The subchannels that it is given, in the same order. A client that has any has no disks, and is *channel-level*: its VM

@@ -147,7 +147,14 @@ impl Table {
     /// Whether a client is the same here and there: what it shares, and what it is given.
     pub fn has_same_client(&self, other: &Self, number: u16) -> bool {
         let (own, others) = (self.client(number), other.client(number));
-        let bytes = |entry: Option<&control::Client>| entry.map(|it| it.as_bytes().to_vec());
+        // What it is told of does not make it another one.
+        let bytes = |entry: Option<&control::Client>| {
+            let entry = entry.map(|it| control::Client {
+                flags: 0.into(),
+                ..*it
+            });
+            entry.map(|it| it.as_bytes().to_vec())
+        };
         bytes(own) == bytes(others)
             && self.exports_of(number).count() == other.exports_of(number).count()
             && (self.exports_of(number))

@@ -197,7 +197,8 @@ fn a_window_reaches_as_far_as_the_daemon_says_that_there_is_memory() {
         area: room,
         window: room,
         program: room,
-        reserved: [0; 48],
+        flags: 0.into(),
+        reserved: [0; 44],
     };
     fixture.area.write(0, &client).unwrap();
     let says = |generation: u32, length: u64| {

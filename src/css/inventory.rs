@@ -145,27 +145,27 @@ impl Inventory {
         self.devices.iter().find(|device| device.number == number)
     }
 
-    /// Reads the masks of the paths to a known device again, whoever uses it. Returns whether other paths can be used than before.
-    pub fn look_at_paths(&mut self, platform: &mut dyn Platform, id: SubchannelId) -> bool {
+    /// Reads the masks of the paths to a known device again, whoever uses it. Returns what they
+    /// were and what they are, if other paths can be used now.
+    pub fn look_at_paths(
+        &mut self,
+        platform: &mut dyn Platform,
+        id: SubchannelId,
+    ) -> Option<(PathMasks, PathMasks)> {
         let mut devices = self.devices.iter_mut();
-        let Some(device) = devices.find(|device| device.id == id) else {
-            return false;
-        };
+        let device = devices.find(|device| device.id == id)?;
         let schib = platform.store(id).ok();
         let is_it = |schib: &Schib| {
             schib.pmcw.has_device() && schib.pmcw.device.get() == device.number.number
         };
-        let Some(schib) = schib.filter(is_it) else {
-            return false;
-        };
-        let paths = PathMasks::of(&schib);
+        let paths = PathMasks::of(&schib.filter(is_it)?);
         if paths == device.paths {
-            return false;
+            return None;
         }
         paths.log_changes(&device.paths, device.number);
         let before = core::mem::replace(&mut device.paths, paths);
         self.changed = true;
-        before.usable() != paths.usable()
+        (before.usable() != paths.usable()).then_some((before, paths))
     }
 
     /// Looks what is on a subchannel that nobody uses; a device there is asked what it is, and left disabled.

@@ -4,7 +4,7 @@
 //!
 //! What is kept is as of the last look; the mask of the last path used, above all, is soon another one.
 
-use channel::{Pmcw, Schib};
+use channel::{Pmcw, RecoveryCode, Schib};
 
 /// The masks of a subchannel, a bit for each path, and the channel-path identifiers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,12 +59,25 @@ impl PathMasks {
         found
     }
 
+    /// The paths that were lost or found since `before`: the identifier of each, and what a channel report says of it.
+    pub fn changes(&self, before: &Self) -> impl Iterator<Item = (u8, RecoveryCode)> + '_ {
+        let (lost, found) = (before.pam & !self.pam, self.pam & !before.pam);
+        self.each(lost | found).map(move |(mask, chpid)| {
+            let recovery = match lost & mask {
+                0 => RecoveryCode::Initialized,
+                _ => RecoveryCode::PermanentErrorNotInitialized,
+            };
+            (chpid, recovery)
+        })
+    }
+
     /// Logs which paths have come and gone since `before`.
     pub(super) fn log_changes(&self, before: &Self, device: impl core::fmt::Display) {
-        let (lost, found) = (before.pam & !self.pam, self.pam & !before.pam);
-        for (mask, chpid) in self.each(lost | found) {
-            match lost & mask {
-                0 => log::info!("{device}: path {chpid:02x} is available again"),
+        for (chpid, recovery) in self.changes(before) {
+            match recovery {
+                RecoveryCode::Initialized => {
+                    log::info!("{device}: path {chpid:02x} is available again");
+                }
                 _ => log::warn!("{device}: path {chpid:02x} is not available any more"),
             }
         }

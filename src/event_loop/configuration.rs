@@ -24,6 +24,7 @@ use crate::css::stock::Stock;
 use crate::css::{while_serving, Platform};
 use crate::driver::disk::OwnedDisk;
 use crate::proxy::block_service::VirtioBlk;
+use crate::proxy::client::PathReports;
 
 /// What is still to be done.
 #[derive(Debug)]
@@ -166,11 +167,24 @@ fn go_on_changing(this: &mut Appliance, platform: &mut dyn Platform, mut change:
     coming.retain(|&number| !take_in_client(this, platform, number, &change));
     change.coming = coming;
     if change.is_done() {
+        take_flags(this, &change.to);
         finish_change(this, platform, change.generation);
     } else {
         this.change = Some(change);
         // What it waits for is the end of requests.
         this.control.settling = true;
+    }
+}
+
+/// What clients want to be told of, those that have stayed among them.
+fn take_flags(this: &mut Appliance, to: &Table) {
+    let numbers: Vec<u16> = to.clients().collect();
+    for number in numbers {
+        let entry = to.client(number).copied();
+        if let (Some(client), Some(entry)) = (this.plane.proxy.clients.get_mut(number), &entry) {
+            client.hear_of_paths(PathReports::of(entry));
+        }
+        this.table.set_client(number, entry);
     }
 }
 

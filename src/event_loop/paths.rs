@@ -9,11 +9,11 @@
 
 use liballoc::vec::Vec;
 
-use channel::SubchannelId;
+use channel::{Crw, CrwFlags, SubchannelId};
 use s390x::clock::Tod;
 
 use super::Appliance;
-use crate::css::Platform;
+use crate::css::{PathMasks, Platform};
 
 /// Between two looks at devices of which nothing is said, in microseconds.
 const PAUSE_US: u64 = 1_000_000;
@@ -35,21 +35,37 @@ impl Appliance {
         let have_it = devices.filter(|device| device.paths.of_chpid(chpid) != 0);
         let ids: Vec<_> = have_it.map(|device| device.id).collect();
         for id in ids {
-            self.look_at_paths(platform, id);
+            self.read_masks(platform, id);
         }
     }
 
-    /// Reads the masks of a device's paths again. If it is a disk, its driver hears of it.
+    /// Reads the masks of a device's paths again. Clients that want to hear of paths get what a channel report would say of those that
+    /// are others.
     pub(super) fn look_at_paths(&mut self, platform: &mut dyn Platform, id: SubchannelId) {
-        if !self.inventory.look_at_paths(platform, id) {
+        let Some((before, now)) = self.read_masks(platform, id) else {
             return;
+        };
+        for (chpid, recovery) in now.changes(&before) {
+            let report = Crw::of_channel_path(chpid, CrwFlags::ANCILLARY, recovery);
+            self.plane.proxy.clients.path(platform, report);
         }
+    }
+
+    /// Reads the masks of a device's paths again: what they were and are, if others can be used. If it is a disk, its driver hears of
+    /// it.
+    fn read_masks(
+        &mut self,
+        platform: &mut dyn Platform,
+        id: SubchannelId,
+    ) -> Option<(PathMasks, PathMasks)> {
+        let changed = self.inventory.look_at_paths(platform, id)?;
         for disk in &mut self.plane.disks {
             if disk.drives(id) {
                 disk.driver.paths_changed(platform);
                 self.path_watch.verifies |= disk.driver.has_unverified_paths();
             }
         }
+        Some(changed)
     }
 
     /// Looks at the paths again of which status or recovery has said that they do not work, and verifies those that are back.

@@ -237,7 +237,8 @@ fn areas(
             area: Extent::new(there, each.length()),
             window: memory,
             program: memory,
-            reserved: [0; 48],
+            flags: 0.into(),
+            reserved: [0; 44],
         };
         area.write(index.into(), &entry).unwrap();
         let there = ClientMemory {

@@ -28,7 +28,7 @@ use super::Appliance;
 use crate::control::{ControlError, Exported, Subject, SHARE};
 use crate::css::{while_serving, Change, Device, Platform};
 use crate::driver::disk::{DiskError, OwnedDisk};
-use crate::proxy::client::Client;
+use crate::proxy::client::{Client, PathReports};
 
 /// As long as the tries of one time took no longer than this, in microseconds, there is one more.
 const QUICK_US: u64 = 1_000;
@@ -343,7 +343,9 @@ impl Appliance {
         let area = Area::open(share.area, Kind::Client)?;
         let isc = self.tuning.settings.isc;
         let (window, program) = (share.window, share.program);
+        let path_reports = PathReports::of(entry);
         let mut client = Client::new(name, number, area, window, program, isc)?;
+        client.hear_of_paths(path_reports);
         let mut unassigned = unassigned(
             self.inventory.devices(),
             &self.plane,

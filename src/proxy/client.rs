@@ -8,6 +8,7 @@
 mod anew;
 mod cut_off;
 mod owned;
+mod path_reports;
 mod place;
 
 use liballoc::boxed::Box;
@@ -22,6 +23,7 @@ use vcss::underway::{CutOff, Note};
 use vcss::{Area, AreaError, Bell};
 use window::Window;
 
+pub use self::path_reports::PathReports;
 pub use self::place::Fit;
 
 use self::place::{Entry, Kind, Virtual};
@@ -70,6 +72,7 @@ pub struct Client {
     /// The devices behind virtual subchannels of the virtio-ccw kind; apart from the subchannels, so that a
     /// channel can drive its device.
     pub(super) devices: Vec<VirtioBlk>,
+    path_reports: PathReports,
     /// Channel reports, where the area has room for them.
     events: Option<EventSource<'static>>,
     /// It is no client, but a test of the appliance.
@@ -111,9 +114,14 @@ impl Client {
             subchannels: Vec::new(),
             withheld: Vec::new(),
             devices: Vec::new(),
+            path_reports: PathReports::Later,
             #[cfg(feature = "test-image")]
             trusted: false,
         })
+    }
+
+    pub const fn hear_of_paths(&mut self, path_reports: PathReports) {
+        self.path_reports = path_reports;
     }
 
     /// Takes a virtual subchannel out of service, before it is added: to the client it is one without a device until it is
@@ -413,9 +421,9 @@ impl Client {
         Some(chosen)
     }
 
-    /// A channel report about a path: to each subchannel that has it, and once to the client.
+    /// A channel report about a path: to each subchannel that has it, and once to the client, if it is to hear of it.
     pub fn path(&mut self, report: Crw, ctx: &mut Ctx<'_>) {
-        let mut told = false;
+        let mut told = self.path_reports == PathReports::Later;
         self.each_pass_through(ctx, |subject, ctx| {
             told |= subject.path(report, told, ctx);
         });

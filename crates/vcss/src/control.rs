@@ -27,8 +27,15 @@ pub struct Client {
     /// Its program window: CCWs and the data areas they name are resolved here. The same as the window
     /// for a client that writes channel programs itself; pages of the area when the daemon writes them.
     pub program: Extent,
+    /// [`Client::PATH_REPORTS`]. The daemon may change it alone, as it changes entries; the client does not notice.
+    pub flags: U32,
     /// Zero.
-    pub reserved: [u8; 48],
+    pub reserved: [u8; 44],
+}
+
+impl Client {
+    /// It gets a channel report when a channel path of its subchannels is lost or found. Otherwise it finds that in the masks.
+    pub const PATH_REPORTS: u32 = 1;
 }
 
 /// How much memory a client has in its window. One entry for each client.

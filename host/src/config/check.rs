@@ -36,7 +36,7 @@ const APPLIANCE: &str =
     "image memory room qemu accel append qemu_args sandbox run_dir daemon_poll_us hang_limit";
 const DISK: &str = "name image mdev format cache aio queues";
 const SUBCHANNEL: &str = "name device qemu mdev plugged";
-const CLIENT: &str = "name memory group disk subchannel";
+const CLIENT: &str = "name memory group path_reports disk subchannel";
 const CLIENT_DISK: &str = "disk partition start size readonly queues shared weight iops iops_burst bandwidth bandwidth_burst";
 const CLIENT_SUBCHANNEL: &str = "subchannel device";
 
@@ -290,6 +290,7 @@ impl<'p, 't> Draft<'p, 't> {
         table.require("memory", "\"512M\"");
         let size = table.size("memory");
         let group = table.text("group", "\"kvm\"");
+        let path_reports = table.flag("path_reports");
 
         let others = self.clients.iter().map(|client| &client.name);
         let most = (MAX_CLIENTS, "clients can share one appliance");
@@ -329,6 +330,12 @@ impl<'p, 't> Draft<'p, 't> {
                 format!("a client can have at most {MAX_CLIENT_DISKS}"),
             );
         }
+        if path_reports && subchannels == 0 {
+            wrong(
+                format!("client \"{client}\" has no subchannels, and cannot have path_reports"),
+                "the paths of disks are the appliance's: leave it out".into(),
+            );
+        }
         if disks != 0 && subchannels != 0 {
             wrong(
                 format!("client \"{client}\" has both disks and subchannels"),
@@ -346,6 +353,7 @@ impl<'p, 't> Draft<'p, 't> {
             name: name.into_inner(),
             memory,
             group,
+            path_reports,
             rows: (exports.len() + given.len()) as u32,
             exports,
             subchannels: given,

@@ -148,6 +148,7 @@ impl Client {
             name: String::new(),
             memory: 0,
             group: None,
+            path_reports: false,
             exports: Vec::new(),
             subchannels: Vec::new(),
             rows: 0,

@@ -44,6 +44,7 @@ fn config(private: u64, clients: &[(u64, usize, usize)]) -> Config {
             .iter()
             .map(|&(memory, exports, subchannels)| Client {
                 group: None,
+                path_reports: false,
                 name: "c".into(),
                 memory: memory * MIB,
                 exports: vec![export; exports],

@@ -71,7 +71,8 @@ impl Fixture {
             area: Extent::new(at, area.len()),
             window: memory,
             program: memory,
-            reserved: [0; 48],
+            flags: 0.into(),
+            reserved: [0; 44],
         }
     }
 

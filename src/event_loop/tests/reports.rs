@@ -1,5 +1,6 @@
 //! Channel reports: their order, what is lost, storms, and what the channel subsystem says of itself; machine checks.
 
+use channel::model::PathState;
 use channel::{
     ChannelSubsystem, Crw, CrwFlags, IoInterruption, RecoveryCode, ReportingSource, SubchannelId,
 };
@@ -24,11 +25,20 @@ impl Fixture {
     /// With [`GIVEN`] on two paths. What the client heard of that is taken.
     fn on_paths() -> (Self, SubchannelId) {
         let mut fixture = Self::new();
-        let id = fixture.plug(GIVEN);
+        let id = fixture.machine.attach(0, GIVEN, terminal());
         fixture.machine.set_paths(id, 0xC0);
-        fixture.machine.css.step(id);
+        fixture.report(id);
+        fixture.wants_paths(Client::PATH_REPORTS);
         fixture.heard();
         (fixture, id)
+    }
+
+    /// The daemon says whether the client is to hear of paths.
+    fn wants_paths(&mut self, flags: u32) {
+        let mut entry: Client = self.control.read(0).unwrap();
+        entry.flags = flags.into();
+        self.control.write(0, &entry).unwrap();
+        assert!(self.change(), "at once");
     }
 
     /// The reports that the client has not taken.
@@ -80,6 +90,46 @@ fn a_client_hears_of_its_path_and_its_device_in_the_order_of_what_happened() {
         ]
     );
     assert_eq!(traced[traced.len() - 2].1, id_word);
+}
+
+#[test]
+fn a_client_that_wants_no_reports_of_paths_finds_them_in_the_masks() {
+    let (mut fixture, id) = Fixture::on_paths();
+    fixture.wants_paths(0);
+    let commands = fixture.machine.subchannel(id).commands.len();
+    fixture
+        .machine
+        .css
+        .set_path(id, 0, CHPID, PathState::Unavailable);
+    fixture.machine.reports.push_back(of_path(LOST));
+    fixture.hear_reports();
+    assert_eq!(fixture.heard(), []);
+    assert_eq!(fixture.machine.store(id).unwrap().pmcw.pam, 0x40);
+    // And again as it was; it has stayed all the time.
+    fixture.wants_paths(Client::PATH_REPORTS);
+    fixture
+        .machine
+        .css
+        .set_path(id, 0, CHPID, PathState::Operational);
+    fixture.machine.reports.push_back(of_path(FOUND));
+    fixture.hear_reports();
+    assert_eq!(fixture.heard(), [of_path(FOUND)]);
+    assert_eq!(fixture.machine.subchannel(id).commands.len(), commands);
+}
+
+#[test]
+fn a_path_that_is_lost_without_a_report_is_reported_all_the_same() {
+    let (mut fixture, id) = Fixture::on_paths();
+    fixture.later(0);
+    fixture
+        .machine
+        .css
+        .set_path(id, 0, CHPID, PathState::Unavailable);
+    for _ in 0..4 {
+        fixture.later(1_000_000);
+    }
+    let expected = Crw::of_channel_path(CHPID, CrwFlags::ANCILLARY, LOST);
+    assert_eq!(fixture.heard(), [expected]);
 }
 
 #[test]

@@ -489,6 +489,24 @@ fn mistakes_of_all_kinds_come_at_once() {
 }
 
 #[test]
+fn path_reports_are_for_clients_with_subchannels() {
+    let of = |given: &str| {
+        let text = format!(
+            "[appliance]\nimage = \"i\"\n[[disk]]\nname = \"d\"\nimage = \"d\"\n\
+             [[subchannel]]\nname = \"t\"\ndevice = \"0.0.3270\"\nqemu = \"x\"\n\
+             [[client]]\nname = \"c\"\nmemory = \"64M\"\npath_reports = true\n{given}"
+        );
+        Config::parse(Path::new("c.toml"), &text)
+    };
+    let config = of("[[client.subchannel]]\nsubchannel = \"t\"\n").unwrap();
+    assert!(config.clients[0].path_reports);
+    let wrong = of("[[client.disk]]\ndisk = \"d\"\n")
+        .unwrap_err()
+        .to_string();
+    assert!(wrong.contains("cannot have path_reports"), "{wrong}");
+}
+
+#[test]
 fn a_group_is_one_of_the_systems_and_for_clients_with_disks() {
     let of = |group: &str, given: &str| {
         let text = format!(

@@ -121,6 +121,13 @@ impl Changes {
         if before.group != after.group {
             self.say(format_args!("client \"{name}\" has another group"));
         }
+        if before.path_reports != after.path_reports {
+            let hears = match after.path_reports {
+                true => "gets reports of its channel paths",
+                false => "gets no reports of its channel paths any more",
+            };
+            self.say(format_args!("client \"{name}\" {hears}"));
+        }
         if before.memory != after.memory {
             let (was, is) = (show_size(before.memory), show_size(after.memory));
             self.say(format_args!(
@@ -322,6 +329,28 @@ mod tests {
 
     fn subchannel(name: &str, device: &str, mdev: &str) -> String {
         format!("[[subchannel]]\nname = \"{name}\"\ndevice = \"{device}\"\nmdev = \"{mdev}\"\n")
+    }
+
+    #[test]
+    fn what_a_client_hears_of_its_paths_disturbs_nobody() {
+        let with = |keys: &str| {
+            let given = "[[client.subchannel]]\nsubchannel = \"tape\"\n";
+            let bare = client("bare", &format!("{keys}{given}"));
+            format!("{HEAD}{}{bare}", subchannel("tape", "0.0.0181", "/sys/a"))
+        };
+        let (silent, told) = (with(""), with("path_reports = true\n"));
+        let found = changes(&silent, &told);
+        let line = "client \"bare\" gets reports of its channel paths";
+        assert_eq!(
+            (&*found.lines, found.disturbed.len()),
+            (&[line.to_owned()][..], 0)
+        );
+        let found = changes(&told, &silent);
+        let line = "client \"bare\" gets no reports of its channel paths any more";
+        assert_eq!(
+            (&*found.lines, found.disturbed.len()),
+            (&[line.to_owned()][..], 0)
+        );
     }
 
     #[test]
