@@ -9,6 +9,10 @@ def case_host(scene):
     machine = Machine(scene, HOST)
     machine.says(r"^0\.0\.3270  0\.0\.....  0000/00  3270/00  yes  80   80   ff   [0-9a-f]{8} 00000000  host$", "lscss")
     machine.says(r"^0\.0\.0002 .* appliance$", "lscss")
+    machine.says(r"^0\.0\.3270  .*  80   80   ff   80   [0-9a-f]{8} 00000000  good    host$", "lscss", "--vpm", "--avail")
+    machine.says(r"^0\.[0-9a-f]{2}   1     -     -     -    -       -  ", "lschp")
+    machine.says(r"^  Online                   \(LPM\)  : \+$", "lspaths", TERMINAL)
+    assert machine.json("lspaths", TERMINAL)["pam"] == "80"
     sensed = machine.json("ccw", TERMINAL, "sense-id")
     assert sensed["data"][0]["bytes"].startswith("ff327000"), sensed
     assert sensed["irb"]["scsw"]["device_status"] == ["channel end", "device end"], sensed
