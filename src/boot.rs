@@ -13,6 +13,7 @@
 //! | `stop` | the kinds of end, each with its disabled wait |
 //! | `call_chain` | the calls that led there |
 //! | `image` | where the image is, and when it began |
+//! | [`program`] | what the program knows of itself while it runs, for the operator's console |
 //! | [`symbols`] | addresses to names and frames, for the report |
 //!
 //! **The way in.** `kmain` is called on the boot CPU with everything disabled, a stack of 56 KiB
@@ -37,6 +38,7 @@ mod image;
 pub mod logring;
 #[cfg(any(target_os = "none", test))]
 mod machine_check;
+pub mod program;
 #[cfg(target_os = "none")]
 pub mod report;
 #[cfg(target_os = "none")]
@@ -48,5 +50,5 @@ pub mod symbols;
 #[cfg(target_os = "none")]
 pub use {
     image::{first_instruction, image_end, image_size, uptime},
-    start::{shut_down, start, wake, Start},
+    start::{listen, shut_down, start, wake, Start},
 };

@@ -14,7 +14,7 @@ use liballoc::vec::Vec;
 use thiserror::Error;
 use vcss::control::{self, Appliance, Life, Order};
 use vcss::layout::{Extent, Header, Kind, Name, PAGE};
-use vcss::trace::Recorder;
+use vcss::trace::{self, Recorder, TraceEntry};
 use vcss::underway::{CutOff, Note};
 use vcss::{Area, AreaError, Bell, Word};
 use window::Window;
@@ -285,6 +285,32 @@ impl Control {
     /// What the appliance says of itself; visible with the next [`Self::show`].
     pub fn about(&mut self) -> &mut Appliance {
         &mut self.about
+    }
+
+    /// The same, to be looked at.
+    pub const fn published(&self) -> &Appliance {
+        &self.about
+    }
+
+    /// How it fares, as the area says.
+    pub fn life(&self) -> Option<Life> {
+        Life::from_number(self.life.load())
+    }
+
+    /// A device of the list as it is published.
+    pub fn listed_device(&self, place: u32) -> Option<control::Device> {
+        let device = self.area.read::<control::Device>(place).ok()?;
+        (device.subchannel.get() != 0).then_some(device)
+    }
+
+    /// The number of the newest record of the trace.
+    pub fn newest_traced(&self) -> u32 {
+        trace::newest(&self.area)
+    }
+
+    /// The record of the trace with this number.
+    pub fn traced(&self, number: u32) -> Option<TraceEntry> {
+        trace::numbered(&self.area, number)
     }
 
     /// The generation of the entries that the daemon wants to be served by.

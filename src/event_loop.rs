@@ -16,6 +16,7 @@
 //! | `publish` | what the control area says of the owned devices |
 //! | `reports` | channel reports, in their order and a few at a time |
 //! | `suspects` | what it did something for when it died |
+//! | `view` | the appliance as the operator's console sees it |
 //! | `tries` | disks opened and clients put together, and tried again when that fails |
 //! | `watchdog` | the machine's own watchdog, kept from ending this as long as the loop comes round |
 //!
@@ -37,6 +38,7 @@ use crate::driver::block::{BlockStatus, Operation, Token};
 use crate::driver::disk::OwnedDisk;
 use crate::driver::virtio_ccw::Settings;
 use crate::driver::virtio_serial::{SerialError, VirtioSerial, LINK_PORT};
+use crate::monitor::Operator;
 use crate::proxy::block_service::VirtioBlk;
 use crate::proxy::subchannel::passthrough::PassThrough;
 use crate::proxy::Proxy;
@@ -48,6 +50,7 @@ use self::paths::PathWatch;
 use self::publish::Published;
 use self::reports::Reports;
 use self::suspects::Suspects;
+use self::view::attend;
 use self::watchdog::Watchdog;
 
 mod configuration;
@@ -59,6 +62,7 @@ mod publish;
 mod reports;
 mod suspects;
 mod tries;
+mod view;
 mod watchdog;
 
 /// How long a lost wake-up can go unnoticed.
@@ -252,15 +256,14 @@ impl Appliance {
 
     /// Serves until the daemon orders the end.
     ///
-    /// `started` is the time of the first instruction. `idle_work` is given what the sleep ended with, for what is not the
-    /// appliance's own: the console.
+    /// `started` is the time of the first instruction. `operator` is who sits at the console.
     pub fn run(
         &mut self,
         platform: &mut dyn Platform,
         started: Tod,
         image_bytes: u64,
         heap_bytes: u64,
-        mut idle_work: impl FnMut(Wake),
+        operator: &mut dyn Operator,
     ) {
         let now = platform.now();
         let about = self.control.about();
@@ -290,6 +293,8 @@ impl Appliance {
                 // What a loop that never sleeps would never hear of.
                 self.drain(platform);
                 self.reports(platform);
+                operator.listen(platform.now());
+                attend(self, platform, operator);
                 if self.keep_house(platform) && self.stops(platform) {
                     return;
                 }
@@ -312,11 +317,15 @@ impl Appliance {
                 continue;
             }
             self.show();
+            // One thing at a time; clients come in between.
+            if attend(self, platform, operator) {
+                continue;
+            }
             // The clock comparator is left alone as long as it will do.
             if platform.now().plus_micros(HEAL_US / 2) > deadline {
                 deadline = platform.now().plus_micros(HEAL_US);
             }
-            self.sleep(platform, deadline, &mut idle_work);
+            self.sleep(platform, deadline, operator);
             if self.keep_house(platform) && self.stops(platform) {
                 return;
             }
@@ -325,14 +334,15 @@ impl Appliance {
     }
 
     /// Sleeps until an interruption, the slow timer or the deadline of something in progress, unless there is work.
-    fn sleep(&mut self, platform: &mut dyn Platform, heal: Tod, idle_work: &mut impl FnMut(Wake)) {
+    fn sleep(&mut self, platform: &mut dyn Platform, heal: Tod, operator: &mut dyn Operator) {
+        let latest = heal.min(operator.due());
         let mut companion = Daemon {
             control: &mut self.control,
             link: &mut self.link,
             has_reports: self.reports.is_busy(),
-            idle_work,
+            operator,
         };
-        let slept = self.plane.sleep(platform, Some(heal), &mut companion);
+        let slept = self.plane.sleep(platform, Some(latest), &mut companion);
         if let Some(slept) = slept {
             let about = self.control.about();
             about.sleeps.set(about.sleeps.get() + 1);
@@ -583,22 +593,22 @@ fn flush(
     }
 }
 
-/// The daemon's side of the sleep: the control area, and the link.
-struct Daemon<'a, F> {
+/// What is beside the data plane in the sleep: the control area, the link, and the operator.
+struct Daemon<'a> {
     control: &'a mut Control,
     link: &'a mut VirtioSerial,
     /// There are channel reports to be dealt with.
     has_reports: bool,
-    idle_work: &'a mut F,
+    operator: &'a mut dyn Operator,
 }
 
-impl<F: FnMut(Wake)> Companion for Daemon<'_, F> {
+impl Companion for Daemon<'_> {
     fn arm(&mut self) -> bool {
         self.control.arm_wakeup() | self.link.arm() | self.has_reports
     }
 
     fn woken(&mut self, wake: Wake) {
-        (self.idle_work)(wake);
+        self.operator.woken(wake);
     }
 
     fn interruption(&mut self, platform: &mut dyn Platform, interruption: &IoInterruption) -> bool {

@@ -5,11 +5,12 @@
 #![no_std]
 #![no_main]
 
-use appliance::boot::{self, cmdline::Options, cmdline::WarningKind};
+use appliance::boot::{self, cmdline::Options, cmdline::WarningKind, program::ThisImage};
 use appliance::control::Storage;
 use appliance::css::{Hardware, Inventory};
 use appliance::driver::disk;
 use appliance::event_loop::{Appliance, Tuning};
+use appliance::monitor::OperatorConsole;
 use s390x::control::Cr6;
 
 /// Where [`boot`] goes when the CPU is set up.
@@ -37,7 +38,9 @@ extern "Rust" fn kmain() -> ! {
         Ok(mut appliance) => {
             let (first, size) = (boot::first_instruction(), boot::image_size());
             let (used, _) = appliance::alloc::usage();
-            appliance.run(&mut platform, first, size, used as u64, boot::wake);
+            let mut operator =
+                OperatorConsole::new(options.monitor, &ThisImage, boot::wake, boot::listen);
+            appliance.run(&mut platform, first, size, used as u64, &mut operator);
             boot::shut_down()
         }
         Err(error) => panic!("{error}"),

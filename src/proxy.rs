@@ -38,6 +38,7 @@ use crate::driver::block::{BlockDevice, Done};
 use crate::driver::disk::OwnedDisk;
 
 use self::block_service::service::Requests;
+use self::block_service::table::Request;
 use self::block_service::{Unfit, VirtioBlk};
 use self::client::Client;
 use self::clients::Clients;
@@ -177,6 +178,11 @@ impl Proxy {
         for client in clients.filter(|client| client.number() == number) {
             client.devices.iter_mut().for_each(VirtioBlk::check_rings);
         }
+    }
+
+    /// The requests in flight at the disks.
+    pub fn requests(&self) -> impl Iterator<Item = &Request> {
+        self.requests.table.iter()
     }
 
     /// Requests in flight at the disks.

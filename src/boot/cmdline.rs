@@ -7,6 +7,7 @@
 //! | `control=` | absolute address of the control area, hexadecimal with or without 0x | none |
 //! | `linger_us=` | how long to poll before sleeping, nothing being in flight | what the event loop decides |
 //! | `patience_us=` | how long to poll for requests in flight before sleeping | what the event loop decides |
+//! | `monitor=` | what an operator may do at the console: `off`, `read`, or `change` | `read` |
 //! | `noadapter` | | use no adapter interruptions |
 //!
 //! An image may know more keys than these: see [`Options::parse`].
@@ -30,8 +31,37 @@ pub struct Options {
     pub linger_us: Option<u64>,
     /// How long to poll for requests in flight before sleeping, in microseconds.
     pub patience_us: Option<u64>,
+    /// What an operator may do at the console.
+    pub monitor: MonitorMode,
     /// Whether adapter interruptions may be used.
     pub adapter: bool,
+}
+
+/// What an operator may do at the console.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MonitorMode {
+    /// Nothing: what is typed is not looked at.
+    Off,
+    /// Look at everything, and change nothing.
+    #[default]
+    Read,
+    /// All commands.
+    Change,
+}
+
+impl MonitorMode {
+    fn named(name: &str) -> Option<Self> {
+        let all = [Self::Off, Self::Read, Self::Change];
+        all.into_iter().find(|mode| mode.name() == name)
+    }
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Read => "read",
+            Self::Change => "change",
+        }
+    }
 }
 
 impl Options {
@@ -42,6 +72,7 @@ impl Options {
         control: None,
         linger_us: None,
         patience_us: None,
+        monitor: MonitorMode::Read,
         adapter: true,
     };
 
@@ -83,6 +114,7 @@ impl Options {
             "control" => self.control = Some(address(text).ok_or(BadValue)?),
             "linger_us" => self.linger_us = Some(text.parse().map_err(|_| BadValue)?),
             "patience_us" => self.patience_us = Some(text.parse().map_err(|_| BadValue)?),
+            "monitor" => self.monitor = MonitorMode::named(text).ok_or(BadValue)?,
             "noadapter" if value.is_some() => return Err(UnexpectedValue),
             "noadapter" => self.adapter = false,
             _ => return Err(UnknownKey),
@@ -173,7 +205,7 @@ mod tests {
     #[test]
     fn every_key_is_taken() {
         let (options, warnings) =
-            parse("log=debug heap=4M control=0x1000000 linger_us=50 patience_us=9 noadapter");
+            parse("log=debug heap=4M control=0x1000000 linger_us=50 patience_us=9 monitor=change noadapter");
         assert_eq!(warnings, 0);
         assert_eq!(
             options,
@@ -183,6 +215,7 @@ mod tests {
                 control: Some(0x100_0000),
                 linger_us: Some(50),
                 patience_us: Some(9),
+                monitor: MonitorMode::Change,
                 adapter: false,
             }
         );
@@ -190,21 +223,21 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_is_named_and_stops_nothing() {
-        let mut named = [""; 4];
+        let mut named = [""; 5];
         let mut count = 0;
         let also = |key: &str, _: Option<&str>| match key {
             "more" => Ok(()),
             _ => Err(WarningKind::UnknownKey),
         };
         let options = Options::parse(
-            "bogus=1 heap= more=2 noadapter=yes = log=warn",
+            "bogus=1 heap= more=2 monitor=all noadapter=yes = log=warn",
             also,
             |warning| {
                 named[count] = warning.key;
                 count += 1;
             },
         );
-        assert_eq!(named, ["bogus", "heap", "noadapter", ""]);
+        assert_eq!(named, ["bogus", "heap", "monitor", "noadapter", ""]);
         assert_eq!(
             options,
             Options {

@@ -96,6 +96,15 @@ impl Write for Cut {
     }
 }
 
+/// Gives the kept records, oldest first, to whoever looks while the program goes on. None, if one is just being put into the ring.
+pub fn each(act: &mut dyn FnMut(&str)) {
+    if let Some(ring) = RING.try_lock() {
+        for line in ring.oldest_ordered() {
+            act(line);
+        }
+    }
+}
+
 /// Write the kept records, oldest first, for a report.
 ///
 /// # Safety

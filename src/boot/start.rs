@@ -14,7 +14,11 @@ use s390x::machine_check::MachineCheckCode;
 use s390x::sysinfo::{level, LogicalPartition, Machine, SystemInformation, VirtualMachine};
 use sclp::{ScpInfo, ScpInfoError};
 
-use s390x::idle::ExternalCode;
+use s390x::clock::Tod;
+use s390x::idle::{self, ExternalCode, Sources};
+
+/// How long a look for a service signal takes, in microseconds.
+const LISTEN_US: u64 = 4;
 
 /// What is known of the machine and of the wishes of whoever started it.
 #[derive(Debug)]
@@ -85,6 +89,15 @@ fn machine_check(code: MachineCheckCode) {
             log::error!(target: "boot", "machine check: {code}, {bits:016x}, {times} times in a row");
         }
         Verdict::Stop => report::fatal_machine_check(),
+    }
+}
+
+/// For a program that never sleeps: takes a service signal that has come meanwhile. Whoever calls this does so now and then: the wait
+/// takes some microseconds, since the clock comparator would go before a signal that is pending as well.
+pub fn listen() {
+    let soon = Tod::now().plus_micros(LISTEN_US);
+    if let idle::Wake::External(external) = idle::wait(Sources::SERVICE_SIGNAL, Some(soon)) {
+        wake(Wake::External(external));
     }
 }
 

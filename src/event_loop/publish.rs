@@ -7,6 +7,7 @@ use channel::SubchannelId;
 
 use crate::control::{listed, Control, PassedThrough};
 use crate::css::Inventory;
+use crate::driver::block::Recoveries;
 use crate::driver::disk::DiskState;
 
 #[derive(Debug, Default)]
@@ -21,6 +22,12 @@ impl Published {
     /// The next subchannel whose paths are to be looked at again.
     pub(super) fn take_doubtful(&mut self) -> Option<SubchannelId> {
         self.doubtful.pop()
+    }
+
+    /// What was done to get requests through at a disk, as it was published last.
+    pub(super) fn recoveries(&self, disk: usize) -> Recoveries {
+        let state = self.disks.get(disk);
+        state.map(|state| state.recoveries).unwrap_or_default()
     }
 
     /// Publishes the list of owned devices, if anything of it has changed: whose they are, and what was done to get requests through.

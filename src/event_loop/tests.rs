@@ -5,6 +5,7 @@ mod constant;
 mod dead;
 mod leaving;
 mod lending;
+mod operator;
 mod paths;
 mod reports;
 mod resized;

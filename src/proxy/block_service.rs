@@ -29,7 +29,8 @@ use zerocopy::big_endian::U32;
 use zerocopy::IntoBytes;
 
 use self::lane::Lane;
-use self::queue::{ServedQueue, SetupError};
+pub use self::queue::ServedQueue;
+use self::queue::SetupError;
 use self::slice::Slice;
 pub use self::slice::Unfit;
 use crate::driver::block::BlockDevice;
@@ -251,6 +252,17 @@ impl VirtioBlk {
     /// Whether a driver has set it up, and has not damaged it.
     pub fn is_driven(&self) -> bool {
         self.status.contains(Status::DRIVER_OK) && !self.status.contains(Status::DEVICE_NEEDS_RESET)
+    }
+
+    /// Whether its driver has damaged a queue, and has to reset it.
+    pub const fn needs_driver(&self) -> bool {
+        self.status.contains(Status::DEVICE_NEEDS_RESET)
+    }
+
+    /// A queue that is set up, and the disk's queue that its requests go to.
+    pub fn queue(&self, number: u16) -> Option<(u16, &ServedQueue)> {
+        let slot = self.queues.get(usize::from(number))?;
+        Some((slot.disk_queue, slot.served.as_ref()?))
     }
 
     fn served(&self) -> impl Iterator<Item = &ServedQueue> {

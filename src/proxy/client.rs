@@ -280,6 +280,26 @@ impl Client {
         all.filter_map(|place| Some((place.index(), place.subject()?)))
     }
 
+    /// Channel reports that were made for it, that were lost, and that it has not taken yet.
+    pub fn reports(&self) -> (u32, u32, u32) {
+        self.events.as_ref().map_or((0, 0, 0), EventSource::counts)
+    }
+
+    /// Bytes of its memory.
+    pub fn memory(&self) -> u64 {
+        self.window.len()
+    }
+
+    /// Whether it wants to be rung.
+    pub fn sleeps(&self) -> bool {
+        self.bell.is_to_be_rung()
+    }
+
+    /// Whether nothing is taken from it for now: its memory changes, or it is leaving.
+    pub const fn is_held(&self) -> bool {
+        self.settling
+    }
+
     /// Whether it has the device of a subchannel, or will have it once that is in service again.
     pub fn holds(&self, id: SubchannelId) -> bool {
         self.subchannels.iter().any(|place| {

@@ -12,6 +12,7 @@ use s390x::clock::Tod;
 use vcss::trace::{Record, Recorder};
 use vcss::underway::{CutOff, Note, Served};
 
+use super::block_service::table::Origin;
 use super::client::{Client, Fit};
 use super::ctx::Ctx;
 use super::subchannel::passthrough::{driver_state, PassThrough};
@@ -177,6 +178,13 @@ impl Clients {
 
     pub fn get(&self, number: u16) -> Option<&Client> {
         self.all.iter().find(|client| client.number() == number)
+    }
+
+    /// Whose request it is that comes from there: the numbers of client and virtual subchannel.
+    pub fn of_origin(&self, origin: &Origin) -> Option<(u16, u16)> {
+        let client = self.all.get(usize::from(origin.client))?;
+        let device = client.devices.get(usize::from(origin.subchannel))?;
+        Some((client.number(), device.index()))
     }
 
     /// For what is done outside a turn.

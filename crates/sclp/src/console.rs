@@ -142,6 +142,11 @@ impl<'a, T: Transport> Console<'a, T> {
         Ok(length)
     }
 
+    /// Whether [`poll_input`](Self::poll_input) may find something.
+    pub fn may_have_input(&self) -> bool {
+        !self.input.bytes.is_empty() || self.sclp.event_pending()
+    }
+
     /// Remembers a service signal that was taken elsewhere, such as in the idle wait.
     pub fn note_signal(&mut self, signal: Signal) {
         self.sclp.note_signal(signal);

@@ -47,7 +47,11 @@ pub struct ConsoleCell {
     state: AtomicU8,
     console: UnsafeCell<Slot>,
     lost_prints: AtomicU32,
+    /// How often somebody has printed.
+    prints: AtomicU32,
     event_pending: AtomicBool,
+    /// The console has input that nobody has asked for, or knows of an event.
+    has_input: AtomicBool,
 }
 
 // SAFETY: `console` is only reached by whoever has changed `state` from `FREE` to `IN_USE` (acquire),
@@ -66,7 +70,9 @@ impl ConsoleCell {
             state: AtomicU8::new(FREE),
             console: UnsafeCell::new(Slot::Empty),
             lost_prints: AtomicU32::new(0),
+            prints: AtomicU32::new(0),
             event_pending: AtomicBool::new(false),
+            has_input: AtomicBool::new(false),
         }
     }
 
@@ -89,13 +95,17 @@ impl ConsoleCell {
             if self.event_pending.swap(false, Ordering::Relaxed) {
                 console.note_signal(Signal::EVENT);
             }
-            Some(use_it(console))
+            let used = use_it(console);
+            self.has_input
+                .store(console.may_have_input(), Ordering::Relaxed);
+            Some(used)
         })
         .flatten()
     }
 
     /// Prints to the console; the text is lost, and counted, if the console is in use.
     pub fn print(&self, arguments: fmt::Arguments<'_>) {
+        self.prints.fetch_add(1, Ordering::Relaxed);
         let printed = self.with(|console| {
             // What the SCLP refuses, the console counts.
             let lost = self.lost_prints.swap(0, Ordering::Relaxed);
@@ -107,6 +117,16 @@ impl ConsoleCell {
         if printed.is_none() {
             self.lost_prints.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Whether [`Console::poll_input`] may find something. Costs next to nothing, so that an event loop can ask each time.
+    pub fn may_have_input(&self) -> bool {
+        self.event_pending.load(Ordering::Relaxed) || self.has_input.load(Ordering::Relaxed)
+    }
+
+    /// How often somebody has printed; wraps. Whoever has written part of a line sees by it that the line is torn.
+    pub fn prints(&self) -> u32 {
+        self.prints.load(Ordering::Relaxed)
     }
 
     /// Remembers a service signal that was taken elsewhere, such as in the idle wait. Never fails,
@@ -191,6 +211,37 @@ mod tests {
     use crate::mock::{Machine, ScriptedSclp};
     use crate::{SccbPage, Sclp};
     use std::boxed::Box;
+
+    #[test]
+    fn input_is_known_of_until_all_of_it_was_asked_for() {
+        static CELL: ConsoleCell = ConsoleCell::new();
+        let machine = ScriptedSclp::new(Machine::QemuAscii);
+        let transport: &'static mut (dyn Transport + Send) = Box::leak(Box::new(machine.clone()));
+        let sclp = Sclp::new(transport, Box::leak(Box::new(SccbPage::new())));
+        assert!(CELL.install(Console::new(sclp).expect("console")));
+        let mut read = |expected: &str| {
+            let mut byte = [0];
+            let length = CELL.with(|console| console.poll_input(&mut byte).expect("input"));
+            assert_eq!(
+                byte.get(..length.expect("console")),
+                Some(expected.as_bytes())
+            );
+        };
+        assert!(!CELL.may_have_input());
+        machine.type_in("ab");
+        CELL.note_signal(Signal::EVENT);
+        for byte in ["a", "b"] {
+            assert!(CELL.may_have_input());
+            read(byte);
+        }
+        assert!(!CELL.may_have_input());
+        // An event that rides on the completion of a print is one as well.
+        machine.type_in("c");
+        CELL.print(format_args!("print\n"));
+        assert!(CELL.may_have_input());
+        read("c");
+        assert_eq!(CELL.prints(), 1);
+    }
 
     #[test]
     fn a_panic_takes_the_console_from_a_user_that_never_ends_and_keeps_it() {

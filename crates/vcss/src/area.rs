@@ -296,6 +296,11 @@ impl<'w> Bell<'w> {
         self.their_asleep.load() != 0
     }
 
+    /// Whether the other side sleeps, and so needs the wake-up byte.
+    pub fn is_to_be_rung(&self) -> bool {
+        self.their_asleep.load() != 0
+    }
+
     /// Whether the other side has rung since this was asked last.
     #[inline]
     pub fn heard(&mut self) -> bool {

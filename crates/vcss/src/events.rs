@@ -85,6 +85,12 @@ impl<'w> EventSource<'w> {
         })
     }
 
+    /// Reports that were made, that found the ring full, and that the client has not taken yet, as it says.
+    pub fn counts(&self) -> (u32, u32, u32) {
+        let left = self.produced.wrapping_sub(self.ring.taken.load());
+        (self.produced, self.lost, left)
+    }
+
     /// Reports. The bell is the caller's to ring. Returns whether there was room; if not, the report is
     /// counted as lost.
     pub fn report(&mut self, crw: Crw) -> bool {
@@ -203,6 +209,7 @@ mod tests {
                 assert!(source.report(GONE));
             }
             assert!(!source.report(GONE));
+            assert_eq!(source.counts(), (plan::EVENTS, 1, plan::EVENTS));
             assert_eq!(sink.take(), Some(Crw(GONE.0 | CrwFlags::OVERFLOW.bits())));
             assert_eq!(sink.take(), Some(GONE));
             assert!(source.report(GONE), "there is room again");

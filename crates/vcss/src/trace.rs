@@ -242,6 +242,21 @@ impl Record {
     }
 }
 
+/// The number of the newest record; 0 if there is none. For a look now and then: whoever wants all of them follows.
+pub fn newest(area: &Area<'_>) -> u32 {
+    Ring::open(area).map_or(0, |ring| ring.newest())
+}
+
+/// The record with this number, if it is still there.
+pub fn numbered(area: &Area<'_>, number: u32) -> Option<TraceEntry> {
+    let ring = Ring::open(area).ok()?;
+    let entry = ring
+        .entries
+        .element::<TraceEntry>(number & ring.mask)
+        .ok()?;
+    (number != 0 && entry.sequence.get() == number).then_some(entry)
+}
+
 /// The appliance's side: writes records.
 #[derive(Clone, Debug)]
 pub struct Recorder<'w> {
@@ -429,6 +444,25 @@ mod tests {
                 record(&mut recorder, number);
             }
             assert_eq!(tod(&mut Follower::open(area).unwrap()), Some(4));
+        });
+    }
+
+    #[test]
+    fn a_record_is_found_by_its_number_as_long_as_it_is_there() {
+        with_area(|area| {
+            assert_eq!(newest(area), 0);
+            assert!(numbered(area, 0).is_none());
+            let mut recorder = Recorder::open(area).unwrap();
+            let beyond = 5;
+            for number in 1..=plan::TRACE_ENTRIES + beyond {
+                record(&mut recorder, u64::from(number));
+            }
+            let last = newest(area);
+            assert_eq!(last, plan::TRACE_ENTRIES + beyond);
+            let tod = |number| numbered(area, number).map(|entry| entry.tod.get());
+            assert_eq!(tod(last), Some(u64::from(last)));
+            assert_eq!(tod(beyond + 1), Some(u64::from(beyond) + 1));
+            assert_eq!((tod(beyond), tod(last + 1)), (None, None));
         });
     }
 

@@ -8,6 +8,7 @@ use vcss::control::{self, Life, Order};
 
 use super::*;
 use crate::css::Wake;
+use crate::monitor::NoOperator;
 
 #[test]
 fn a_machine_check_goes_before_everything_else_and_the_orderly_end_publishes_the_turns() {
@@ -25,11 +26,12 @@ fn a_machine_check_goes_before_everything_else_and_the_orderly_end_publishes_the
     let mut wakes = Vec::new();
     let started = fixture.machine.now();
     let machine = &mut fixture.machine;
-    fixture.appliance.run(machine, started, 1, 2, |wake| {
+    let mut nobody = NoOperator(|wake| {
         assert_eq!(since_wait.get(), 0, "nothing has been taken or sent");
         wakes.push(wake);
         order.store(Order::SHUT_DOWN);
     });
+    fixture.appliance.run(machine, started, 1, 2, &mut nobody);
     assert_eq!(wakes, [check]);
     assert!(since_wait.get() > 0, "afterwards the interruption is taken");
     assert!(fixture.machine.pending_interruption().is_none());

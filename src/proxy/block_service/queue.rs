@@ -269,6 +269,10 @@ impl ServedQueue {
         self.ring.in_flight() + self.returned.len() as u16
     }
 
+    pub const fn size(&self) -> u16 {
+        self.ring.size()
+    }
+
     pub const fn next_avail(&self) -> u16 {
         self.ring.last_avail()
     }

@@ -30,6 +30,18 @@ pub struct Request {
     pub(super) charge: Charge,
 }
 
+impl Request {
+    /// What the disk does for it.
+    pub const fn operation(&self) -> Operation {
+        self.operation
+    }
+
+    /// Bytes that are read or written.
+    pub const fn bytes(&self) -> u32 {
+        self.bytes
+    }
+}
+
 /// The requests in flight; a [`Token`] is an index.
 #[derive(Debug, Default)]
 pub struct Table {
@@ -45,6 +57,11 @@ impl Table {
         self.vacant
             .reserve_exact(capacity.saturating_sub(self.vacant.len()));
         self.vacant.extend(more.rev().map(|number| number as u32));
+    }
+
+    /// The requests in flight, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &Request> {
+        self.requests.iter().flatten()
     }
 
     pub fn in_flight(&self) -> usize {
