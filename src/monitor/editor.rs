@@ -73,14 +73,14 @@ impl Editor {
         &self.line
     }
 
-    /// The line that has ended, which is empty from then on. `Err`: it was too long.
-    pub fn take(&mut self) -> Result<String<LINE>, ()> {
+    /// The line that has ended, which is empty from then on. `None`: it was too long.
+    pub fn take(&mut self) -> Option<String<LINE>> {
         let line = core::mem::take(&mut self.line);
         self.shown = None;
         if core::mem::take(&mut self.is_too_long) {
-            return Err(());
+            return None;
         }
-        Ok(line)
+        Some(line)
     }
 
     /// Keeps a line for the arrows.
@@ -189,8 +189,8 @@ mod tests {
         for byte in keys.bytes() {
             if editor.key(byte) == Key::End {
                 let line: std::string::String = match editor.take() {
-                    Ok(line) => line.as_str().into(),
-                    Err(()) => "too long".into(),
+                    Some(line) => line.as_str().into(),
+                    None => "too long".into(),
                 };
                 editor.keep(&line);
                 lines.push(line);
@@ -247,7 +247,7 @@ mod tests {
             let mut editor = Editor::default();
             for key in keys {
                 if editor.key(key) == Key::End {
-                    if let Ok(line) = editor.take() {
+                    if let Some(line) = editor.take() {
                         editor.keep(&line);
                     }
                 }

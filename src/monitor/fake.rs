@@ -163,15 +163,20 @@ impl Fake {
             bytes: 4096,
         };
         this.requests = vec![request("read", Some(2048)), request("flush", None)];
-        let mut entry = TraceEntry::default();
-        entry.sequence = 1.into();
-        entry.subchannel = ID.word().into();
-        entry.event = 0x81.into();
-        entry.after = DriverState::Busy as u8;
-        entry.words[0] = 0x0001_0002.into();
-        let mut older = entry;
-        (entry.sequence, entry.event) = (2.into(), 0x20.into());
-        older.subchannel = 0x0001_0001.into();
+        let mut older = TraceEntry {
+            sequence: 1.into(),
+            subchannel: 0x0001_0001.into(),
+            event: 0x81.into(),
+            after: DriverState::Busy as u8,
+            ..TraceEntry::default()
+        };
+        older.words[0] = 0x0001_0002.into();
+        let entry = TraceEntry {
+            sequence: 2.into(),
+            subchannel: ID.word().into(),
+            event: 0x20.into(),
+            ..older
+        };
         this.trace = vec![older, entry];
         this.log = vec![
             "[    0.1] INFO  boot: up".into(),

@@ -82,6 +82,29 @@ impl<'a> Out<'a> {
         self.more.then_some(self.items)
     }
 
+    /// Goes on in the next line, with the word that did not fit, if the line has more than that.
+    fn go_on(&mut self) -> fmt::Result {
+        let begin = self.text.len() - self.column;
+        let line = self.text.get(begin..).unwrap_or_default();
+        let blank = line.bytes().rposition(|byte| byte == b' ');
+        let blank = blank.filter(|&at| at > INDENT);
+        let word = blank.and_then(|at| line.get(at + 1..)).unwrap_or_default();
+        let word = String::<COLUMNS>::try_from(word).unwrap_or_default();
+        if let Some(at) = blank {
+            self.text.truncate(begin + at);
+        }
+        self.end_line();
+        // Room for all of that and the line's end, or nothing of it.
+        if self.text.len() + INDENT + word.len() + 2 >= ROOM {
+            return Err(fmt::Error);
+        }
+        for character in core::iter::repeat_n(' ', INDENT).chain(word.chars()) {
+            self.text.push(character).map_err(|_| fmt::Error)?;
+        }
+        self.column = INDENT + word.len();
+        Ok(())
+    }
+
     fn end_line(&mut self) {
         let _ = self.text.push('\n');
         self.lines += 1;
@@ -93,11 +116,7 @@ impl Write for Out<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         for character in text.chars() {
             if self.column == COLUMNS {
-                self.end_line();
-                for _ in 0..INDENT {
-                    self.text.push(' ').map_err(|_| fmt::Error)?;
-                }
-                self.column = INDENT;
+                self.go_on()?;
             }
             let shown = match character {
                 ' '..='~' => character,
@@ -131,6 +150,19 @@ mod tests {
         let (text, _) = page(0, |out| out.line(format_args!("{}", "x".repeat(80))));
         let expected = std::format!("{}\n{}{}\n", "x".repeat(72), " ".repeat(9), "x".repeat(8));
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn words_stay_whole_where_that_is_possible() {
+        let words = "abcdefg ".repeat(20);
+        let (text, _) = page(0, |out| out.line(format_args!("{words}end")));
+        let lines: std::vec::Vec<_> = text.lines().collect();
+        assert_eq!(lines[0].len(), 71, "{text}");
+        assert!(lines[1..]
+            .iter()
+            .all(|line| line.starts_with("         abcdefg")));
+        assert_eq!(text.split_whitespace().count(), 21);
+        assert!(lines.iter().all(|line| line.len() <= COLUMNS));
     }
 
     #[test]

@@ -226,7 +226,7 @@ impl Session {
                 format_args!("{dropped} lines were dropped"),
             );
         }
-        let Ok(line) = self.editor.take() else {
+        let Some(line) = self.editor.take() else {
             let most = format_args!("a command has {LINE} characters at most");
             return self.say(message::TOO_LONG, most);
         };

@@ -187,6 +187,50 @@ case_input_line() { # what is typed at the line-mode console arrives
     all_passed
 }
 
+# Types commands for the operator's console, each when the answer to the one before has begun.
+operate() { # END-OF-LINE
+    local step
+    for step in 'monitor: type=>devs' 'STW0103I=>sch 100' 'STW0105I=>mem 10008,8' 'STW0113I=>stac' 'STW0116I=>bogus' 'STW0002E=>log off'; do
+        wait_line "$LOG" "${step%%=>*}" 10 || return 0
+        printf '%s%b' "${step#*=>}" "$1"
+    done
+    wait_line "$LOG" 'passed' 10 || true
+}
+
+# What the commands have said, on whatever machine with a device 0.0.$1.
+operated() {
+    says "$LOG" 'STW0103I [1-9][0-9]* device'
+    says "$LOG" "^0\.0\.$1 0\.0\.0000  "
+    says "$LOG" "STW0105I device 0\.0\.$1, subchannel 0\.0\.0000"
+    says "$LOG" '^00010000 .*S390EP'
+    says "$LOG" 'STW0116I [1-9][0-9]* of 57344 bytes were used at most'
+    says "$LOG" 'STW0002E no command bogus; type help'
+    says "$LOG" 'STW0300I log=OFF'
+}
+
+case_monitor_ascii() { # the operator's commands are answered at the ASCII console
+    : >"$LOG"
+    boot selftest=monitor -device virtio-rng-ccw,devno=fe.0.0100 < <(operate '\r')
+    operated 0100
+    says "$LOG" '^stw> bogus$'
+    all_passed
+}
+
+case_monitor_line() { # the same at the line-mode console
+    : >"$LOG"
+    CONSOLE=sclplmconsole boot selftest=monitor -device virtio-rng-ccw,devno=fe.0.0100 < <(operate '\n')
+    operated 0100
+    all_passed
+}
+
+case_monitor_hercules() { # the same at Hercules's panel, where an operator's command begins with a dot
+    command -v hercules >/dev/null || skip 'Hercules is not installed'
+    hercules FFF selftest=monitor --type 'monitor: type=>.devs' --type 'STW0103I=>.sch a80' --type 'STW0105I=>.mem 10008,8' \
+        --type 'STW0113I=>.stac' --type 'STW0116I=>.bogus' --type 'STW0002E=>.log off'
+    operated 0a80
+    silent "$LOG" '^FAIL'
+}
+
 # monitor COMMAND…: give the machine's monitor commands while the guest waits for input.
 monitor() {
     wait_line "$LOG" 'echo: type' 10 || return 0

@@ -219,7 +219,7 @@ mod tests {
         let transport: &'static mut (dyn Transport + Send) = Box::leak(Box::new(machine.clone()));
         let sclp = Sclp::new(transport, Box::leak(Box::new(SccbPage::new())));
         assert!(CELL.install(Console::new(sclp).expect("console")));
-        let mut read = |expected: &str| {
+        let read = |expected: &str| {
             let mut byte = [0];
             let length = CELL.with(|console| console.poll_input(&mut byte).expect("input"));
             assert_eq!(

@@ -148,7 +148,7 @@ fn queues(view: &dyn View, before: &Sample, findings: &mut Findings<'_, '_>) {
         if in_flight != 0 {
             let disk = export.disk.and_then(|disk| view.disk(disk));
             let disk = disk.map_or("-", |disk| disk.name);
-            let text = format_args!("client {client}, subchannel {index}, queue {number} does not move: {in_flight} requests wait for disk {disk}");
+            let text = format_args!("client {client}, subchannel {index}, queue {number} does not move: {in_flight} in flight at disk {disk}");
             findings.say(message::QUEUE_STANDS, text);
         } else if now.has_news && export.driver == Driver::Ready {
             let text = format_args!("client {client}, subchannel {index}, queue {number} has requests that nobody takes");

@@ -13,6 +13,7 @@
 //! | [`link`] | wake-up bytes between the image and the host |
 //! | [`idle`] | the wait: it ends when it should, and not before |
 //! | [`echo`] | the console's input |
+//! | [`monitor`] | the operator's console: commands are answered, on whichever kind the machine has |
 //! | [`watchdog`] | the machine's own watchdog: it counts, and what it does not take is an answer |
 //!
 //! **How.** A table of names and functions, each of which proves the one thing that its name says.
@@ -34,6 +35,7 @@ mod disk;
 mod echo;
 mod idle;
 mod link;
+mod monitor;
 mod proxy;
 mod remote;
 mod watchdog;
@@ -158,6 +160,7 @@ pub const SUITES: &[(&str, Run)] = &[
     ("idle", |tally, _| idle::run(tally)),
     ("laid", |tally, options| css::run_laid(tally, options.window)),
     ("link", |tally, options| link::run(tally, options.settings())),
+    ("monitor", |tally, _| monitor::run(tally)),
     ("proxy", |tally, options| proxy::run(tally, options.vfio)),
     ("proxy-ipl", |tally, _| proxy::run_ipl(tally)),
     ("watchdog", |tally, _| watchdog::run(tally)),
