@@ -132,8 +132,9 @@ impl Editor {
                 Key::Redraw
             }
             0x17 => {
-                let kept = self.line.trim_end();
-                let kept = kept.rfind(' ').map_or(0, |blank| blank + 1);
+                let kept = self.line.trim_ascii_end();
+                let blank = kept.bytes().rposition(|byte| byte == b' ');
+                let kept = blank.map_or(0, |blank| blank + 1);
                 self.line.truncate(kept);
                 Key::Redraw
             }

@@ -138,7 +138,8 @@ impl Session {
         let rest = self.out.get(self.written..).unwrap_or_default();
         // Whole lines, if there are any: in line mode a part would become one.
         let piece = rest.get(..PIECE).map_or(rest, |piece| {
-            let end = piece.rfind('\n').map_or(PIECE, |at| at + 1);
+            let end = piece.bytes().rposition(|byte| byte == b'\n');
+            let end = end.map_or(PIECE, |at| at + 1);
             piece.get(..end).unwrap_or(piece)
         });
         let (length, taken) = (piece.len(), terminal.write(piece));

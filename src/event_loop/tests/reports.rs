@@ -11,6 +11,7 @@ use vcss::trace::{Followed, Follower, TraceEvent};
 
 use super::*;
 use crate::css::{event, Wake};
+use crate::monitor::NoOperator;
 
 /// A channel path of [`GIVEN`].
 const CHPID: u8 = 0x30;
@@ -307,12 +308,13 @@ fn a_machine_check_that_is_survived_is_traced_and_the_reports_with_it_are_read()
     let mut wakes = 0;
     let started = fixture.machine.now();
     let machine = &mut fixture.machine;
-    fixture.appliance.run(machine, started, 1, 2, |_| {
+    let mut nobody = NoOperator(|_| {
         wakes += 1;
         if wakes == 2 {
             order.store(Order::SHUT_DOWN);
         }
     });
+    fixture.appliance.run(machine, started, 1, 2, &mut nobody);
     let traced = fixture.traced();
     let checks = traced.iter().filter(|it| it.0 == TraceEvent::MachineCheck);
     let checks: Vec<_> = checks.copied().collect();

@@ -6,7 +6,7 @@ use super::general::count;
 use crate::monitor::message;
 use crate::monitor::operands::{Operands, Refused};
 use crate::monitor::sample::each_queue;
-use crate::monitor::view::{Client, Export};
+use crate::monitor::view::{Client, Export, Request};
 use crate::monitor::{Out, View};
 
 /// By these a log record is known that is about a channel report.
@@ -100,16 +100,20 @@ pub fn in_flight(
     out.line(format_args!(
         "Client Subch. Queue Operation    Bytes Sector of the disk"
     ));
-    view.each_request(&mut |request| {
-        let (client, index, queue) = (request.client, request.index, request.queue);
-        let (operation, bytes) = (request.operation, request.bytes);
-        let place = format_args!("{client:6} {index:6} {queue:5} {operation:9}");
-        match request.sector {
-            Some(sector) => out.line(format_args!("{place} {bytes:8} {sector}")),
-            None => out.line(format_args!("{place} {bytes:8}")),
-        }
-    });
+    view.each_request(&mut |request| show_request(&request, out));
     Ok(())
+}
+
+/// Apart from the closure, which would be there twice.
+#[inline(never)]
+fn show_request(request: &Request, out: &mut Out<'_>) {
+    let (client, index, queue) = (request.client, request.index, request.queue);
+    let (operation, bytes) = (request.operation, request.bytes);
+    let place = format_args!("{client:6} {index:6} {queue:5} {operation:9}");
+    match request.sector {
+        Some(sector) => out.line(format_args!("{place} {bytes:8} {sector}")),
+        None => out.line(format_args!("{place} {bytes:8}")),
+    }
 }
 
 pub fn counters(view: &dyn View, operands: Operands<'_>, out: &mut Out<'_>) -> Result<(), Refused> {

@@ -321,6 +321,8 @@ impl fmt::Display for Event {
             Some(TraceEvent::Back) => ("", "device back"),
             Some(TraceEvent::TimeOut) => ("", "time-out"),
             Some(TraceEvent::Recovery) => ("", "recovery"),
+            Some(TraceEvent::Report) => ("", "channel report"),
+            Some(TraceEvent::MachineCheck) => ("", "machine check"),
             None => return write!(f, "event {:04x}", self.0),
         };
         write!(f, "{whose}{what}")
