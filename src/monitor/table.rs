@@ -1,6 +1,7 @@
-//! All commands.
+//! All commands, and what is said of them.
 
 use super::commands::{clients, devices, diagnosis, general, storage};
+use super::message;
 use super::operands::{Operands, Refused};
 use super::out::Out;
 use super::sample::Sample;
@@ -60,7 +61,7 @@ const fn look(
 
 #[rustfmt::skip]
 pub const COMMANDS: &[Command] = &[
-    look("help", 1, "[COMMAND]", "the commands, or how one is used", general::help),
+    look("help", 1, "[COMMAND]", "the commands, or how one is used", help),
     look("version", 1, "", "which image this is", general::version),
     look("status", 1, "", "how the appliance fares", general::status),
     Command {
@@ -113,4 +114,35 @@ pub fn find(word: &str) -> Found {
         (None, None, _) => Found::None,
         (None, Some(_), Some(_)) => Found::Several,
     }
+}
+
+fn help(_: &dyn View, mut operands: Operands<'_>, out: &mut Out<'_>) -> Result<(), Refused> {
+    let Some(word) = operands.word() else {
+        let text = format_args!("commands; what stands before the - is enough");
+        out.say(message::HELP, text);
+        for command in COMMANDS {
+            let (least, rest) = command.name.split_at(command.least);
+            let dash = if rest.is_empty() { "" } else { "-" };
+            let name = format_args!("{least}{dash}{rest}");
+            // A `fmt::Arguments` knows no width.
+            let blanks = 10_usize.saturating_sub(command.name.len() + dash.len());
+            out.line(format_args!(
+                "{name}{:blanks$} {:11} {}",
+                "", command.operands, command.help
+            ));
+        }
+        return Ok(());
+    };
+    operands.end()?;
+    let Found::One(command) = find(word) else {
+        return Err(Refused::NoSuch("command"));
+    };
+    let usage = format_args!("{} {}: {}", command.name, command.operands, command.help);
+    out.say(message::HELP, usage);
+    if let Run::LookOrAct(..) = command.run {
+        out.line(format_args!(
+            "with an operand it changes something: see monitor="
+        ));
+    }
+    Ok(())
 }

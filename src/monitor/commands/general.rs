@@ -6,7 +6,6 @@ use log::LevelFilter;
 
 use crate::monitor::message::{self, Message};
 use crate::monitor::operands::{Operands, Refused};
-use crate::monitor::table::{find, Found, Run, COMMANDS};
 use crate::monitor::{Acts, Out, View};
 
 /// A time in microseconds, as seconds.
@@ -23,37 +22,6 @@ impl fmt::Display for Seconds {
 pub fn count(out: &mut Out<'_>, message: Message, count: usize, what: &str) {
     let plural = if count == 1 { "" } else { "s" };
     out.say(message, format_args!("{count} {what}{plural}"));
-}
-
-pub fn help(_: &dyn View, mut operands: Operands<'_>, out: &mut Out<'_>) -> Result<(), Refused> {
-    let Some(word) = operands.word() else {
-        let text = format_args!("commands; what stands before the - is enough");
-        out.say(message::HELP, text);
-        for command in COMMANDS {
-            let (least, rest) = command.name.split_at(command.least);
-            let dash = if rest.is_empty() { "" } else { "-" };
-            let name = format_args!("{least}{dash}{rest}");
-            // A `fmt::Arguments` knows no width.
-            let blanks = 10_usize.saturating_sub(command.name.len() + dash.len());
-            out.line(format_args!(
-                "{name}{:blanks$} {:11} {}",
-                "", command.operands, command.help
-            ));
-        }
-        return Ok(());
-    };
-    operands.end()?;
-    let Found::One(command) = find(word) else {
-        return Err(Refused::NoSuch("command"));
-    };
-    let usage = format_args!("{} {}: {}", command.name, command.operands, command.help);
-    out.say(message::HELP, usage);
-    if let Run::LookOrAct(..) = command.run {
-        out.line(format_args!(
-            "with an operand it changes something: see monitor="
-        ));
-    }
-    Ok(())
 }
 
 pub fn version(view: &dyn View, operands: Operands<'_>, out: &mut Out<'_>) -> Result<(), Refused> {
