@@ -376,7 +376,7 @@ impl Appliance {
         self.tend_disks(platform);
         self.tend_clients(platform);
         self.tend_unknown(platform);
-        self.tend_paths(platform);
+        paths::tend(self, platform);
         self.control.is_to_stop()
     }
 

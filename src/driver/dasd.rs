@@ -382,7 +382,7 @@ impl<M: Medium> BlockDevice for Disk<M> {
     }
 
     fn paths_changed(&mut self, platform: &mut dyn Platform) {
-        self.look_at_paths(platform);
+        verify::look_at_paths(self, platform);
     }
 
     fn has_unverified_paths(&self) -> bool {
@@ -390,7 +390,7 @@ impl<M: Medium> BlockDevice for Disk<M> {
     }
 
     fn verify_paths(&mut self, platform: &mut dyn Platform) {
-        self.verify(platform);
+        verify::verify(self, platform);
     }
 
     fn dasd(&mut self) -> Option<&mut dyn Dasd> {

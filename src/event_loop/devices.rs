@@ -18,7 +18,7 @@ use s390x::machine_check::MachineCheckCode;
 use vcss::trace::TraceEvent;
 
 use super::reports::{self, Report, Task};
-use super::Appliance;
+use super::{paths, Appliance};
 use crate::control::{Exported, Subject};
 use crate::css::{while_serving, Change, Device, Platform};
 
@@ -74,7 +74,7 @@ impl Appliance {
         match report.said.subject() {
             ReportSubject::Subchannel(id) => self.look_at(platform, id),
             ReportSubject::ChannelPath(chpid) => {
-                self.look_at_path(platform, chpid);
+                paths::look_at_path(self, platform, chpid);
                 self.plane.proxy.clients.path(platform, report.said.first);
             }
             ReportSubject::EventInformation => self.events(platform),
@@ -121,7 +121,7 @@ impl Appliance {
     }
 
     fn look_while_serving(&mut self, platform: &mut dyn Platform, id: SubchannelId) {
-        self.look_at_paths(platform, id);
+        paths::look_at_paths(self, platform, id);
         let mut is_driven = false;
         for disk in &mut self.plane.disks {
             if disk.id == Some(id) {

@@ -28,76 +28,81 @@ pub(super) struct PathWatch {
     last: Option<SubchannelId>,
 }
 
-impl Appliance {
-    /// Something has happened to a channel path: each device that has it is looked at.
-    pub(super) fn look_at_path(&mut self, platform: &mut dyn Platform, chpid: u8) {
-        let devices = self.inventory.devices().iter();
-        let have_it = devices.filter(|device| device.paths.of_chpid(chpid) != 0);
-        let ids: Vec<_> = have_it.map(|device| device.id).collect();
-        for id in ids {
-            self.read_masks(platform, id);
+/// Something has happened to a channel path: each device that has it is looked at.
+pub(super) fn look_at_path(appliance: &mut Appliance, platform: &mut dyn Platform, chpid: u8) {
+    let devices = appliance.inventory.devices().iter();
+    let have_it = devices.filter(|device| device.paths.of_chpid(chpid) != 0);
+    let ids: Vec<_> = have_it.map(|device| device.id).collect();
+    for id in ids {
+        read_masks(appliance, platform, id);
+    }
+}
+
+/// Reads the masks of a device's paths again. Clients that want to hear of paths get what a channel report would say of those that
+/// are others.
+pub(super) fn look_at_paths(
+    appliance: &mut Appliance,
+    platform: &mut dyn Platform,
+    id: SubchannelId,
+) {
+    let Some((before, now)) = read_masks(appliance, platform, id) else {
+        return;
+    };
+    for (chpid, recovery) in now.changes(&before) {
+        let report = Crw::of_channel_path(chpid, CrwFlags::ANCILLARY, recovery);
+        appliance.plane.proxy.clients.path(platform, report);
+    }
+}
+
+/// Reads the masks of a device's paths again: what they were and are, if others can be used. If it is a disk, its driver hears of
+/// it.
+fn read_masks(
+    appliance: &mut Appliance,
+    platform: &mut dyn Platform,
+    id: SubchannelId,
+) -> Option<(PathMasks, PathMasks)> {
+    let changed = appliance.inventory.look_at_paths(platform, id)?;
+    for disk in &mut appliance.plane.disks {
+        if disk.drives(id) {
+            disk.driver.paths_changed(platform);
+            appliance.path_watch.verifies |= disk.driver.has_unverified_paths();
         }
     }
+    Some(changed)
+}
 
-    /// Reads the masks of a device's paths again. Clients that want to hear of paths get what a channel report would say of those that
-    /// are others.
-    pub(super) fn look_at_paths(&mut self, platform: &mut dyn Platform, id: SubchannelId) {
-        let Some((before, now)) = self.read_masks(platform, id) else {
-            return;
-        };
-        for (chpid, recovery) in now.changes(&before) {
-            let report = Crw::of_channel_path(chpid, CrwFlags::ANCILLARY, recovery);
-            self.plane.proxy.clients.path(platform, report);
+/// Looks at the paths again of which status or recovery has said that they do not work, and verifies those that are back.
+pub(super) fn tend(appliance: &mut Appliance, platform: &mut dyn Platform) {
+    while let Some(id) = appliance.published.take_doubtful() {
+        look_at_paths(appliance, platform, id);
+    }
+    let now = platform.now();
+    if now >= appliance.path_watch.next {
+        appliance.path_watch.next = now.plus_micros(PAUSE_US);
+        let (last, devices) = (
+            appliance.path_watch.last,
+            appliance.inventory.devices().iter(),
+        );
+        // The next one after the last, and then from the first on.
+        appliance.path_watch.last = devices
+            .map(|device| device.id)
+            .min_by_key(|&id| (Some(id) <= last, id));
+        if let Some(id) = appliance.path_watch.last {
+            look_at_paths(appliance, platform, id);
         }
     }
-
-    /// Reads the masks of a device's paths again: what they were and are, if others can be used. If it is a disk, its driver hears of
-    /// it.
-    fn read_masks(
-        &mut self,
-        platform: &mut dyn Platform,
-        id: SubchannelId,
-    ) -> Option<(PathMasks, PathMasks)> {
-        let changed = self.inventory.look_at_paths(platform, id)?;
-        for disk in &mut self.plane.disks {
-            if disk.drives(id) {
-                disk.driver.paths_changed(platform);
-                self.path_watch.verifies |= disk.driver.has_unverified_paths();
-            }
-        }
-        Some(changed)
+    if core::mem::take(&mut appliance.path_watch.verifies) {
+        verify_paths(appliance, platform);
     }
+}
 
-    /// Looks at the paths again of which status or recovery has said that they do not work, and verifies those that are back.
-    pub(super) fn tend_paths(&mut self, platform: &mut dyn Platform) {
-        while let Some(id) = self.published.take_doubtful() {
-            self.look_at_paths(platform, id);
+fn verify_paths(appliance: &mut Appliance, platform: &mut dyn Platform) {
+    let mut verified = false;
+    for disk in &mut appliance.plane.disks {
+        if !verified && disk.driver.has_unverified_paths() {
+            disk.driver.verify_paths(platform);
+            verified = !disk.driver.has_unverified_paths();
         }
-        let now = platform.now();
-        if now >= self.path_watch.next {
-            self.path_watch.next = now.plus_micros(PAUSE_US);
-            let (last, devices) = (self.path_watch.last, self.inventory.devices().iter());
-            // The next one after the last, and then from the first on.
-            self.path_watch.last = devices
-                .map(|device| device.id)
-                .min_by_key(|&id| (Some(id) <= last, id));
-            if let Some(id) = self.path_watch.last {
-                self.look_at_paths(platform, id);
-            }
-        }
-        if core::mem::take(&mut self.path_watch.verifies) {
-            self.verify_paths(platform);
-        }
-    }
-
-    fn verify_paths(&mut self, platform: &mut dyn Platform) {
-        let mut verified = false;
-        for disk in &mut self.plane.disks {
-            if !verified && disk.driver.has_unverified_paths() {
-                disk.driver.verify_paths(platform);
-                verified = !disk.driver.has_unverified_paths();
-            }
-            self.path_watch.verifies |= disk.driver.has_unverified_paths();
-        }
+        appliance.path_watch.verifies |= disk.driver.has_unverified_paths();
     }
 }

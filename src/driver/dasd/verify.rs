@@ -13,75 +13,73 @@ use channel::{ActivityControl, StatusControl};
 use super::{Disk, Hold, Medium, State};
 use crate::css::{self, while_serving, Platform};
 
-impl<M: Medium> Disk<M> {
-    /// The masks of the paths may be others than before.
-    pub(super) fn look_at_paths(&mut self, platform: &mut dyn Platform) {
-        if self.state == State::Lent {
-            // They are looked at when it is back.
-            self.doubtful = true;
-            return;
-        }
-        let Some(schib) = self.stored(platform) else {
-            return;
-        };
-        let available = schib.pmcw.lpm & schib.pmcw.pam;
-        if self.state == State::GivenUp {
-            // It may be brought up again over those.
-            self.hold.set(Hold::VERIFYING, available != 0);
-            return;
-        }
-        let told = self.paths.current();
-        self.paths.set_available(available);
-        let unverified = self.paths.unverified() != 0;
-        self.hold.set(Hold::VERIFYING, unverified);
-        self.medium.channel().set_path_mask(self.paths.all());
-        if !matches!(self.state, State::Running(_) | State::Sensing(_)) || available == 0 {
-            return;
-        }
-        let (scsw, over) = (&schib.scsw, schib.pmcw.lpum);
-        // One that has no path yet goes over any of those that it was told of.
-        let is_stranded = match scsw.activity().contains(ActivityControl::START_PENDING) {
-            true => told & available == 0,
-            false => over & self.paths.lost() != 0,
-        };
-        if scsw.status().contains(StatusControl::PENDING) {
-            self.look(platform);
-        } else if is_stranded {
-            log::warn!("disk {}: its program runs over a lost path", self.id);
-            self.requests.separate();
-            self.stop(platform);
-        }
+/// The masks of the paths may be others than before.
+pub(super) fn look_at_paths<M: Medium>(disk: &mut Disk<M>, platform: &mut dyn Platform) {
+    if disk.state == State::Lent {
+        // They are looked at when it is back.
+        disk.doubtful = true;
+        return;
     }
+    let Some(schib) = disk.stored(platform) else {
+        return;
+    };
+    let available = schib.pmcw.lpm & schib.pmcw.pam;
+    if disk.state == State::GivenUp {
+        // It may be brought up again over those.
+        disk.hold.set(Hold::VERIFYING, available != 0);
+        return;
+    }
+    let told = disk.paths.current();
+    disk.paths.set_available(available);
+    let unverified = disk.paths.unverified() != 0;
+    disk.hold.set(Hold::VERIFYING, unverified);
+    disk.medium.channel().set_path_mask(disk.paths.all());
+    if !matches!(disk.state, State::Running(_) | State::Sensing(_)) || available == 0 {
+        return;
+    }
+    let (scsw, over) = (&schib.scsw, schib.pmcw.lpum);
+    // One that has no path yet goes over any of those that it was told of.
+    let is_stranded = match scsw.activity().contains(ActivityControl::START_PENDING) {
+        true => told & available == 0,
+        false => over & disk.paths.lost() != 0,
+    };
+    if scsw.status().contains(StatusControl::PENDING) {
+        disk.look(platform);
+    } else if is_stranded {
+        log::warn!("disk {}: its program runs over a lost path", disk.id);
+        disk.requests.separate();
+        disk.stop(platform);
+    }
+}
 
-    /// Verifies the paths that are available again, if no program runs; brings up again what was given up.
-    pub(super) fn verify(&mut self, platform: &mut dyn Platform) {
-        if self.state == State::GivenUp {
-            self.hold -= Hold::VERIFYING;
-            return while_serving(platform, |platform| self.come_back(platform));
-        }
-        let unverified = self.paths.unverified();
-        if unverified == 0 {
-            self.hold -= Hold::VERIFYING;
-            return;
-        }
-        if !matches!(self.state, State::Idle(_) | State::Waiting(_)) {
-            return;
-        }
-        let good = while_serving(platform, |platform| {
-            let mut good = 0;
-            for path in css::each_path(unverified) {
-                self.medium.channel().set_path_mask(path);
-                match self.medium.verify(platform) {
-                    Ok(()) => good |= path,
-                    Err(error) => {
-                        log::warn!("disk {}: path {path:02x} is not used: {error}", self.id);
-                    }
+/// Verifies the paths that are available again, if no program runs; brings up again what was given up.
+pub(super) fn verify<M: Medium>(disk: &mut Disk<M>, platform: &mut dyn Platform) {
+    if disk.state == State::GivenUp {
+        disk.hold -= Hold::VERIFYING;
+        return while_serving(platform, |platform| disk.come_back(platform));
+    }
+    let unverified = disk.paths.unverified();
+    if unverified == 0 {
+        disk.hold -= Hold::VERIFYING;
+        return;
+    }
+    if !matches!(disk.state, State::Idle(_) | State::Waiting(_)) {
+        return;
+    }
+    let good = while_serving(platform, |platform| {
+        let mut good = 0;
+        for path in css::each_path(unverified) {
+            disk.medium.channel().set_path_mask(path);
+            match disk.medium.verify(platform) {
+                Ok(()) => good |= path,
+                Err(error) => {
+                    log::warn!("disk {}: path {path:02x} is not used: {error}", disk.id);
                 }
             }
-            self.medium.regroup(platform, self.paths.all() | good);
-            good
-        });
-        self.paths.verified(good);
-        self.hold -= Hold::VERIFYING;
-    }
+        }
+        disk.medium.regroup(platform, disk.paths.all() | good);
+        good
+    });
+    disk.paths.verified(good);
+    disk.hold -= Hold::VERIFYING;
 }
