@@ -40,7 +40,7 @@ use rustix::net::{
 use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
 
-use crate::descriptors::for_peer;
+use crate::descriptors::{self, for_peer};
 use crate::sys::uptime;
 
 pub use record::Record;
@@ -112,6 +112,8 @@ impl Store {
     ///
     /// What the environment says is not so.
     pub fn open() -> Result<Option<Self>> {
+        // What is given may be all that the limit allows, and more is made of it.
+        descriptors::raise();
         let is_own = env::var(KEEPER).is_ok();
         let process = env::var(PROCESS)
             .ok()
@@ -288,12 +290,12 @@ impl Store {
         fd: Option<&Arc<OwnedFd>>,
     ) -> io::Result<()> {
         let Some(keeper) = keeper else { return Ok(()) };
-        let told = match fd {
-            Some(fd) if !self.has_own_keeper() => {
-                wrapped(fd.as_fd()).and_then(|fd| send(&keeper, state, Some(fd.as_fd())))
-            }
-            fd => send(&keeper, state, fd.map(|fd| fd.as_fd())),
-        };
+        let wraps = !self.has_own_keeper();
+        // That there is no descriptor left for it is no fault of whoever keeps it.
+        let socket = fd.filter(|_| wraps).map(|fd| wrapped(fd.as_fd()));
+        let socket = socket.transpose()?;
+        let fd = socket.as_ref().or(fd.map(|fd| &**fd));
+        let told = send(&keeper, state, fd.map(AsFd::as_fd));
         if let Err(error) = &told {
             // Whoever waits for its end sees that, and who waits for it to take something does not any more.
             let _ = shutdown(&*keeper, Shutdown::Both);

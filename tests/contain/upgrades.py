@@ -212,6 +212,25 @@ def case_appliance_dies_before_an_upgrade(scene):
     scene.down()
 
 
+def case_appliance_crashes_in_an_upgrade(scene):
+    """the appliance crashes while it stops for another one: that one serves, as after a death, and long before anything would count as a
+    hang"""
+    scene.appliance["hang_limit"] = "off"
+    shared_disk(scene, ("steady",))
+    steady = scene.connect("steady")
+    load = Load(steady.rings[0])
+    load.since()
+    before = scene.serving()
+    scene.break_function("event_loop::Appliance>::stops")
+    upgrade(scene, "--appliance")
+    assert scene.serving() != before
+    load.since()
+    assert not steady.closed(0)
+    load.end()
+    steady.close()
+    scene.down()
+
+
 def case_upgrade_while_a_disk_hangs(scene):
     """a disk does not answer, or only does not end a flush: nothing is exchanged, and all the others are served on; when the disk answers
     again it is done"""

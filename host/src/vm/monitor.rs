@@ -198,6 +198,11 @@ impl Monitor {
         !self.events.is_empty()
     }
 
+    /// Whether the VM has shut itself down, or crashed, as far as QEMU has said so.
+    pub const fn has_shut_down(&self) -> bool {
+        self.ends
+    }
+
     /// What QEMU has said since this was last asked. Does not wait.
     pub fn news(&mut self) -> Result<Vec<MonitorEvent>, MonitorError> {
         for _ in 0..READS {

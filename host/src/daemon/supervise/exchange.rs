@@ -73,10 +73,11 @@ impl Supervisor<'_> {
         };
         let began = Instant::now();
         let stays = next.is_some() && self.stays(&whats);
-        if !self.makes_way()? {
-            if stays {
-                self.ends_by_itself();
-            }
+        let has_stopped = self.makes_way();
+        if stays && !matches!(has_stopped, Ok(true)) {
+            self.ends_by_itself();
+        }
+        if !has_stopped? {
             let told = "requests of clients did not end: nothing was exchanged, and the appliance serves on";
             tracing::warn!("upgrade: {told}");
             let _ = done.send(Err(told.into()));
@@ -181,6 +182,13 @@ impl Supervisor<'_> {
             if let Event::Ended = self.next(Some(TICK))? {
                 return Ok(true);
             }
+            // Told to stay, QEMU does so also when the appliance crashes.
+            let monitor = self.plugger.monitor.as_ref();
+            if monitor.is_some_and(Monitor::has_shut_down)
+                && self.shared.areas.life() != Life::Stopped
+            {
+                self.kill_vm();
+            }
             if Instant::now() >= until {
                 return Ok(false);
             }
@@ -215,10 +223,17 @@ impl Supervisor<'_> {
     fn stays(&mut self, whats: &[Pluggable]) -> bool {
         let config = &self.shared.config;
         let monitor = self.plugger.monitor.as_mut();
-        whats.iter().all(|what| what.is_image(config))
-            && monitor.is_some_and(|monitor| {
-                !monitor.is_owed_answer() && monitor.when_it_shuts_down(ShutDown::Stays).is_ok()
-            })
+        let monitor = monitor.filter(|monitor| !monitor.is_owed_answer());
+        let Some(monitor) = monitor.filter(|_| whats.iter().all(|what| what.is_image(config)))
+        else {
+            return false;
+        };
+        let stays = monitor.when_it_shuts_down(ShutDown::Stays).is_ok();
+        if !stays {
+            // It may do it all the same.
+            self.ends_by_itself();
+        }
+        stays
     }
 
     fn ends_by_itself(&mut self) {
