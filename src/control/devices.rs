@@ -5,6 +5,7 @@ use vcss::control::{self, DeviceLife};
 use vcss::trace::DriverState;
 
 use crate::css::Device;
+use crate::driver::block::Recoveries;
 use crate::driver::disk::DiskState;
 
 /// An owned subchannel that is passed through.
@@ -41,7 +42,7 @@ pub fn listed(
         || (control::Device::NO_DISK, DiskState::default()),
         |(number, state)| (number as u16, *state),
     );
-    let (done, paths) = (state.recoveries, device.paths);
+    let paths = device.paths;
     control::Device {
         subchannel: device.id.word().into(),
         device: device.number.number.into(),
@@ -62,13 +63,7 @@ pub fn listed(
             .into(),
         index: driver.map_or(0, |driver| driver.index).into(),
         chpids: paths.chpids,
-        recoveries: control::Recoveries {
-            retries: done.retries.into(),
-            other_paths: done.other_paths.into(),
-            waits: done.waits.into(),
-            timeouts: done.timeouts.into(),
-            failures: done.failures.into(),
-        },
+        recoveries: state.recoveries.into(),
         lpm: paths.lpm,
         lpum: paths.lpum,
         pnom: paths.pnom,
@@ -76,5 +71,17 @@ pub fn listed(
             true => control::Device::PATH_NOT_OPERATIONAL,
             false => 0,
         },
+    }
+}
+
+impl From<Recoveries> for control::Recoveries {
+    fn from(done: Recoveries) -> Self {
+        Self {
+            retries: done.retries.into(),
+            other_paths: done.other_paths.into(),
+            waits: done.waits.into(),
+            timeouts: done.timeouts.into(),
+            failures: done.failures.into(),
+        }
     }
 }

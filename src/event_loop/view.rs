@@ -99,7 +99,6 @@ impl View for Live<'_> {
         let disk = self.appliance.plane.disks.get(index);
         let disk = disk.filter(|disk| !disk.is_vacant())?;
         let driver = disk.driver.as_ref();
-        let done = self.appliance.published.recoveries(index);
         Some(Disk {
             name: &disk.name,
             number: disk.number,
@@ -109,13 +108,7 @@ impl View for Live<'_> {
             in_flight: driver.in_flight(),
             is_broken: driver.is_broken(),
             is_own: disk.maintenance.is_own(),
-            recoveries: control::Recoveries {
-                retries: done.retries.into(),
-                other_paths: done.other_paths.into(),
-                waits: done.waits.into(),
-                timeouts: done.timeouts.into(),
-                failures: done.failures.into(),
-            },
+            recoveries: self.appliance.published.recoveries(index).into(),
             reason: self.appliance.conditions.reason(Subject::Disk(index)),
         })
     }
